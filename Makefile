@@ -1,0 +1,55 @@
+# Everything runs in .venv, made from the pinned versions in requirements.lock. `make help` lists the targets.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Private: the shell that calls make may belong to another stack.
+RUN := env -u ANTENNA_HOME PYTHONUNBUFFERED=1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test chaos lint format bench lock docs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+	  || { echo "Python 3.11 or 3.12 is needed; name it: make PYTHON=python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+install: .venv/installed ## make .venv with the pinned versions
+
+demo: install ## from nothing to a finished job: servers, drawn photographs, one job, one worker
+	$(RUN) $(BIN)/antenna demo
+
+test: install ## the test suite, on real servers
+	$(RUN) $(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile
+
+chaos: install ## the slower fault tests
+	$(RUN) $(BIN)/python -m pytest -m slow
+
+lint: install ## style, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## the benchmarks
+	$(RUN) $(BIN)/python -m benchmarks
+
+docs: install ## the generated pages of docs/
+	$(BIN)/antenna settings --markdown > docs/reference/settings.md
+
+lock: install ## pin the newest versions that pyproject.toml allows
+	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --extra embedded --extra pipelines --extra dev --output-file requirements.lock pyproject.toml requirements.in
+
+clean: ## forget the embedded stack's data (stop `antenna up` first)
+	rm -rf .antenna

@@ -1,0 +1,47 @@
+"""The asset of operations: what the health check saw and repaired, with its history."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from antenna_orchestration.processing import health
+from antenna_orchestration.resources.stack import Stack
+
+CHECKS = ("lost_images", "stale_jobs", "running_jobs", "leftovers", "workers")
+
+
+class HealthConfig(dg.Config):
+    """Launch configuration."""
+
+    dry_run: bool = False
+
+
+@dg.asset(
+    group_name="operations",
+    check_specs=[dg.AssetCheckSpec(name, asset="jobs_health") for name in CHECKS],
+    description="Lost images, stale jobs, running jobs, leftovers and workers: checked, fixed, unfixable.",
+)
+def jobs_health(context: dg.AssetExecutionContext, config: HealthConfig, stack: Stack) -> Iterator[Any]:
+    """One round of the health check."""
+    report = stack.call(lambda services: health.check(services, dry_run=config.dry_run))
+    numbers: dict[str, Any] = {}
+    for result in report.results:
+        numbers |= {f"{result.name}/checked": result.checked, f"{result.name}/fixed": result.fixed}
+        numbers[f"{result.name}/unfixable"] = result.unfixable
+        for detail in result.details[:20]:
+            context.log.info(f"{result.name}: {detail}")
+    yield dg.MaterializeResult(asset_key="jobs_health", metadata=numbers)
+    for result in report.results:
+        yield dg.AssetCheckResult(
+            check_name=result.name,
+            asset_key="jobs_health",
+            passed=not result.unfixable,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "checked": result.checked,
+                "fixed": result.fixed,
+                "unfixable": result.unfixable,
+                "details": dg.MetadataValue.md("\n".join(f"- {detail}" for detail in result.details[:50]) or "nothing"),
+            },
+        )

@@ -1,0 +1,50 @@
+"""What the materializations show people: previews, counts, pictures. Small, because Dagster stores it per event."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+PREVIEW_ROWS = 8
+"""Rows of a table shown in the UI."""
+
+PICTURES = 3
+"""Sample images shown in the UI."""
+
+
+def preview(table: pa.Table) -> dg.MetadataValue[Any]:
+    """The first rows as a table."""
+    head = table.slice(0, PREVIEW_ROWS).to_pylist()
+    if not head:
+        return dg.MetadataValue.text("no rows")
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord({name: _plain(value) for name, value in row.items()}) for row in head]
+    )
+
+
+def counts(title: str, numbers: Sequence[tuple[str, int]]) -> dg.MetadataValue[Any]:
+    """A table of labels and numbers."""
+    if not numbers:
+        return dg.MetadataValue.text("none")
+    return dg.MetadataValue.table([dg.TableRecord({title: label, "count": number}) for label, number in numbers])
+
+
+def pictures(images: Sequence[tuple[str, bytes]]) -> dg.MetadataValue[Any]:
+    """JPEGs with captions, embedded."""
+    blocks = (
+        f"**{caption}**\n\n![{caption}](data:image/jpeg;base64,{base64.b64encode(jpeg).decode()})"
+        for caption, jpeg in images
+    )
+    return dg.MetadataValue.md("\n\n".join(blocks) or "no image could be shown")
+
+
+def _plain(value: Any) -> str | int | float | bool:
+    if isinstance(value, float):
+        return round(value, 3)
+    if isinstance(value, (int, str, bool)):
+        return value
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    return "" if value is None else str(value)

@@ -1,0 +1,8 @@
+-- The next pending images after the cursor.
+SELECT i.ordinal, i.image_id, c.url, c.captured_at, d.name
+FROM job_images i
+JOIN captures c USING (image_id)
+LEFT JOIN deployments d USING (deployment_id)
+WHERE i.job_id = %(job)s AND i.ordinal > %(after)s AND i.generation = %(generation)s AND i.status = 'pending'
+ORDER BY i.ordinal
+LIMIT %(limit)s

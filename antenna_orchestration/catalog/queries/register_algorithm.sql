@@ -1,0 +1,5 @@
+-- Known by key and version; the same key and version with other labels is returned as it stands, for the caller to refuse.
+INSERT INTO algorithms (key, version, name, task, description, uri, labels, labels_sha256)
+VALUES (%(key)s, %(version)s, %(name)s, %(task)s, %(description)s, %(uri)s, %(labels)s, %(labels_sha256)s)
+ON CONFLICT (key, version) DO UPDATE SET key = excluded.key
+RETURNING algorithm_id, labels_sha256

@@ -1,0 +1,17 @@
+-- The one edge out of a terminal status: the next generation, with the failed and missing images only. What hung on the
+-- generation before (its run, its launches) is forgotten, so that nothing late of it is taken for this one's.
+WITH again AS (
+    UPDATE jobs SET status = 'QUEUED', generation = generation + 1, status_reason = NULL, run_id = NULL,
+        claimed_at = NULL, started_at = NULL, finished_at = NULL, stalled_launches = 0, accounted_at_launch = 0,
+        done = NULL, failed = NULL, detections = NULL, classifications = NULL
+    WHERE job_id = %(job)s AND status IN ('SUCCESS', 'FAILURE', 'CANCELED')
+    RETURNING job_id, generation
+), images AS (
+    UPDATE job_images i SET status = 'pending', generation = again.generation, reason = NULL, attempts = 0, part = NULL
+    FROM again
+    WHERE i.job_id = again.job_id AND i.status <> 'done'
+    RETURNING 1
+), opened AS (
+    INSERT INTO job_generations (job_id, generation) SELECT job_id, generation FROM again
+)
+SELECT again.generation, (SELECT count(*) FROM images) AS images FROM again

@@ -1,0 +1,11 @@
+-- Jobs that somebody should be working on and nobody seems to: claimed long ago without a start, or running with a
+-- silent collector. Whether a run of theirs is alive is Dagster's to say.
+SELECT j.job_id
+FROM jobs j
+LEFT JOIN collectors c USING (job_id, generation)
+WHERE (j.status = 'CLAIMED' AND j.claimed_at < now() - make_interval(secs => %(claimed_for)s))
+   OR (j.status = 'RUNNING' AND (c.left_at IS NOT NULL OR c.job_id IS NULL
+       OR greatest(c.heartbeat_at, j.claimed_at) < now() - make_interval(secs => %(silent_for)s)))
+-- Dead collectors first: claimed jobs may be many and wait in Dagster's queue with good reason.
+ORDER BY j.status DESC, j.job_id
+LIMIT %(limit)s

@@ -1,0 +1,19 @@
+-- Launch a job anew whose run is gone. `launch` guards: of two that saw the same, one does it. A launch counts as
+-- stalled when it accounted for no image, was not left in order and lived for less than five minutes.
+WITH now_accounted AS (
+    SELECT count(*) AS accounted FROM job_images WHERE job_id = %(job)s AND status <> 'pending'
+)
+UPDATE jobs j
+SET launch = j.launch + 1,
+    claimed_at = now(),
+    stalled_launches = CASE
+        WHEN a.accounted > j.accounted_at_launch THEN 0
+        WHEN c.left_at IS NOT NULL OR c.heartbeat_at - c.started_at > interval '5 minutes' THEN 0
+        ELSE j.stalled_launches + 1
+    END,
+    accounted_at_launch = a.accounted
+FROM now_accounted a, jobs same
+LEFT JOIN collectors c ON c.job_id = same.job_id AND c.generation = same.generation
+WHERE j.job_id = %(job)s AND same.job_id = j.job_id
+  AND j.launch = %(launch)s AND j.status IN ('CLAIMED', 'RUNNING')
+RETURNING j.stalled_launches

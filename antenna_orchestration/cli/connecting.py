@@ -1,0 +1,41 @@
+"""Running a command's coroutine with the deployment's stores connected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from antenna_orchestration import errors
+
+if TYPE_CHECKING:
+    from antenna_orchestration.processing.services import Services
+
+T = TypeVar("T")
+
+
+def with_services(work: Callable[[Services], Awaitable[T]]) -> T:
+    """Connect, run `work`, disconnect. Raises `InvalidSetting` and `Unavailable`."""
+    from antenna_orchestration import settings
+    from antenna_orchestration.processing import services
+
+    async def run() -> T:
+        async with services.opened(settings.get(), max_connections=2) as opened:
+            return await work(opened)
+
+    try:
+        return asyncio.run(run())
+    except errors.Unavailable as error:
+        raise errors.Unavailable(f"{error}{_hint()}") from error
+
+
+def _hint() -> str:
+    """What to do when the servers that cannot be reached are those of a stack that is not running."""
+    from antenna_orchestration import settings
+    from antenna_orchestration.embedded import stack
+    from antenna_orchestration.embedded.home import Home
+
+    home = settings.find_home()
+    if not Home(home).env_file.exists() or stack.status(home) is not None:
+        return ""
+    return f"; no stack runs in {home}: start it with `antenna up`"

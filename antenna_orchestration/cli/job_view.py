@@ -1,0 +1,95 @@
+"""A job as the command line shows it: the catalog's row with the counters of the moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from antenna_orchestration.domain.progress import JobProgress, duration
+
+if TYPE_CHECKING:
+    from antenna_orchestration.domain.job import Job
+    from antenna_orchestration.processing.services import Services
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobView:
+    """One job at one moment."""
+
+    job: Job
+    progress: JobProgress
+    # Root of the lake.
+    lake: str
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds from the submission until the end, or until now."""
+        return max(((self.job.finished_at or self.progress.at) - self.job.created_at).total_seconds(), 0.0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        job, progress = self.job, self.progress
+        running = not job.status.is_terminal
+        return {
+            "job_id": job.job_id,
+            "name": job.name,
+            "project": job.project,
+            "pipeline": job.pipeline,
+            "config": job.config,
+            "status": str(job.status),
+            "status_reason": job.status_reason,
+            "generation": job.generation,
+            "priority": job.priority,
+            "interactive": job.interactive,
+            "total": job.total,
+            "done": progress.done,
+            "failed": progress.failed,
+            "waiting": progress.waiting,
+            "skipped": job.skipped,
+            "duplicates": job.duplicates,
+            "detections": progress.detections,
+            "classifications": progress.classifications,
+            "rate": round(progress.rate, 2) if running else None,
+            "eta_s": round(progress.eta_s, 1) if running and progress.eta_s is not None else None,
+            "lake": self.lake,
+            "run_id": job.run_id,
+            "created_at": job.created_at,
+            "started_at": job.started_at,
+            "finished_at": job.finished_at,
+            "elapsed_s": round(self.elapsed_s, 3),
+        }
+
+    @property
+    def line(self) -> str:
+        """One line for people: `job 42 RUNNING 812/5000, 3 failed, 41.2/s, 1 min 42 s left`."""
+        return f"job {self.job.job_id} {self.job.status} {self.progress.line}"
+
+    @property
+    def summary(self) -> str:
+        """One line about a job that is over."""
+        job, progress = self.job, self.progress
+        parts = [f"{progress.done} done", f"{progress.failed} failed"]
+        if job.skipped:
+            parts.append(f"{job.skipped} skipped")
+        parts += [f"{progress.detections} detections", f"{progress.classifications} classifications"]
+        reason = f" ({job.status_reason})" if job.status_reason else ""
+        return f"job {job.job_id} {job.status}{reason}: {', '.join(parts)}, in {duration(self.elapsed_s)}"
+
+
+async def of(services: Services, job: Job) -> JobView:
+    """The job with its counters: from Redis while it runs, else, or when Redis has none, counted in the catalog."""
+    progress = None if job.status.is_terminal else await services.progress.read(job.job_id, job.generation)
+    if progress is None:
+        counts = await services.catalog.count_images(job.job_id)
+        progress = JobProgress(
+            total=counts.total,
+            published=job.published_upto,
+            done=counts.done,
+            failed=counts.failed,
+            detections=counts.detections,
+            classifications=counts.classifications,
+            rate=0.0,
+            at=datetime.now(UTC),
+        )
+    return JobView(job=job, progress=progress, lake=services.lake.uri)

@@ -1,0 +1,253 @@
+"""`antenna jobs`: list, show, watch, cancel, retry, logs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from antenna_orchestration import errors
+from antenna_orchestration.cli import output
+from antenna_orchestration.cli.connecting import with_services
+
+if TYPE_CHECKING:
+    from antenna_orchestration.domain.ids import JobId
+    from antenna_orchestration.domain.job import LogLine
+    from antenna_orchestration.processing.services import Services
+
+app = typer.Typer(help="List, show, watch, cancel and retry jobs.", no_args_is_help=True, rich_markup_mode=None)
+
+JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="Number of the job.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_FOLLOW_EVERY = 0.5
+"""Seconds between looks at a job's log."""
+
+
+class Status(StrEnum):
+    """Where a job stands, as an option."""
+
+    QUEUED = "QUEUED"
+    CLAIMED = "CLAIMED"
+    RUNNING = "RUNNING"
+    CANCELING = "CANCELING"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    CANCELED = "CANCELED"
+
+
+@app.command("list")
+def list_(
+    status: Annotated[
+        list[Status] | None,
+        typer.Option(case_sensitive=False, help="Only jobs of this status; may be repeated.", show_default="all"),
+    ] = None,
+    project: Annotated[str | None, typer.Option(help="Only jobs of this project.", show_default="all")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    json_: JsonOption = False,
+) -> None:
+    """List jobs, newest first."""
+    from antenna_orchestration.cli import job_view
+    from antenna_orchestration.domain.job import JobStatus
+
+    async def read(services: Services) -> list[job_view.JobView]:
+        statuses = [JobStatus(one.value) for one in status] if status else None
+        jobs = await services.catalog.list_jobs(statuses=statuses, project=project, limit=limit)
+        return [await job_view.of(services, job) for job in jobs]
+
+    views = with_services(read)
+    if json_:
+        output.as_json([view.as_dict() for view in views])
+        return
+    numbers = ("JOB", "DONE", "FAILED", "TOTAL", "SKIPPED")
+    rows = [
+        (
+            view.job.job_id,
+            view.job.name,
+            view.job.pipeline,
+            view.job.status,
+            view.progress.done,
+            view.progress.failed,
+            view.job.total,
+            view.job.skipped,
+            output.ago(view.job.created_at),
+        )
+        for view in views
+    ]
+    columns = ("JOB", "NAME", "PIPELINE", "STATUS", "DONE", "FAILED", "TOTAL", "SKIPPED", "SUBMITTED")
+    output.console().print(output.table(columns, rows, numbers=numbers))
+
+
+@app.command()
+def show(job: JobArgument, json_: JsonOption = False) -> None:
+    """Show one job."""
+    from antenna_orchestration.cli import job_view
+
+    async def read(services: Services) -> tuple[job_view.JobView, list[str]]:
+        view = await job_view.of(services, await services.catalog.get_job(_id(job)))
+        tables = [services.lake.table(name, _id(job)) for name in ("detections", "classifications", "failed_images")]
+        return view, tables
+
+    view, tables = with_services(read)
+    if json_:
+        output.as_json(view.as_dict())
+        return
+    found = view.job
+    values: dict[str, Any] = {
+        "job": found.job_id,
+        "name": found.name,
+        "project": found.project,
+        "pipeline": found.pipeline,
+        "config": found.config or None,
+        "status": f"{found.status}{f' ({found.status_reason})' if found.status_reason else ''}",
+        "progress": view.progress.line,
+        "skipped": found.skipped or None,
+        "duplicates": found.duplicates or None,
+        "detections": view.progress.detections,
+        "classifications": view.progress.classifications,
+        "priority": "interactive" if found.interactive else found.priority,
+        "generation": found.generation if found.generation > 1 else None,
+        "sources": ", ".join(found.source_kinds) or None,
+        "run": found.run_id,
+        "submitted": output.clock(found.created_at),
+        "started": output.clock(found.started_at) if found.started_at else None,
+        "finished": output.clock(found.finished_at) if found.finished_at else None,
+    }
+    if found.status.is_terminal:
+        values["tables"] = "\n".join(tables)
+    output.console().print(output.pairs(values))
+
+
+@app.command()
+def watch(job: JobArgument, json_: JsonOption = False) -> None:
+    """Show a job's progress until it is over.
+
+    The exit code is 0 for SUCCESS, 1 for FAILURE and CANCELED.
+    """
+    raise typer.Exit(with_services(lambda services: wait_for(services, _id(job), as_json=json_)))
+
+
+@app.command()
+def cancel(
+    jobs: Annotated[list[int], typer.Argument(metavar="JOB...", help="Numbers of the jobs.", show_default=False)],
+    reason: Annotated[str, typer.Option(help="Why, for the job's log.")] = "asked for on the command line",
+) -> None:
+    """Cancel jobs.
+
+    What is done stays, and a retry goes on from there.
+    """
+    from antenna_orchestration.processing import cancel as verb
+
+    async def run(services: Services) -> None:
+        over: list[str] = []
+        for job in jobs:
+            if await verb.cancel(services, _id(job), reason=reason):
+                output.line(f"job {job} canceled")
+            else:
+                current = await services.catalog.get_job(_id(job))
+                over.append(f"job {job} is over already: {current.status}")
+        if over:
+            raise errors.Conflict("; ".join(over))
+
+    with_services(run)
+
+
+@app.command()
+def retry(
+    job: JobArgument,
+    wait: Annotated[bool, typer.Option("--wait", help="Show progress until the job is over.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Process failed and missing images once more.
+
+    The job has to be over; images that are done stay as they are.
+    """
+    from antenna_orchestration.cli import job_view
+    from antenna_orchestration.processing import retry as verb
+
+    async def run(services: Services) -> int:
+        retried = await verb.retry(services, _id(job))
+        for warning in retried.warnings:
+            output.warn(warning)
+        if wait:
+            return await wait_for(services, _id(job), as_json=json_)
+        if json_:
+            view = await job_view.of(services, await services.catalog.get_job(_id(job)))
+            output.as_json(view.as_dict())
+        else:
+            output.line(f"job {job} queued again: {retried.images} images (generation {retried.generation})")
+        return 0
+
+    raise typer.Exit(with_services(run))
+
+
+@app.command()
+def logs(
+    job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is over.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Print a job's story."""
+
+    async def run(services: Services) -> None:
+        seen = 0
+        while True:
+            # Asked before the lines are read, so that the last ones are not missed.
+            current = await services.catalog.get_job(_id(job))
+            while lines := await services.catalog.read_log(_id(job), after=seen):
+                for log_id, entry in lines:
+                    seen = log_id
+                    _print_log(entry, as_json=json_)
+            if not follow or current.status.is_terminal:
+                return
+            await asyncio.sleep(_FOLLOW_EVERY)
+
+    with_services(run)
+
+
+async def wait_for(services: Services, job_id: JobId, *, as_json: bool, extra: Mapping[str, Any] | None = None) -> int:
+    """Follow a job until it is over and print what became of it; the command's exit code."""
+    from antenna_orchestration.cli import watching
+    from antenna_orchestration.domain.job import JobStatus
+
+    try:
+        with watching.display() as shown:
+            view = await watching.follow(services, job_id, shown)
+    except asyncio.CancelledError:
+        output.note(
+            f"job {job_id} goes on; `antenna jobs watch {job_id}` shows it, `antenna jobs cancel {job_id}` ends it"
+        )
+        raise
+    if as_json:
+        output.as_json({**view.as_dict(), **(extra or {})})
+    else:
+        output.line(view.summary)
+        if view.progress.done:
+            output.note(f"tables: {services.lake.table('detections', job_id)} and its neighbours")
+    return 0 if view.job.status is JobStatus.SUCCESS else 1
+
+
+def _print_log(entry: LogLine, *, as_json: bool) -> None:
+    if as_json:
+        output.as_json(
+            {
+                "at": entry.at,
+                "level": entry.level,
+                "action": entry.action,
+                "message": entry.message,
+                "details": entry.details,
+            }
+        )
+    else:
+        output.line(f"{output.clock(entry.at)} {entry.level:7} {entry.message}")
+
+
+def _id(job: int) -> JobId:
+    from antenna_orchestration.domain.ids import JobId
+
+    if not 0 < job < 2**63:
+        raise errors.NotFound(f"there is no job {job}; `antenna jobs list` shows all")
+    return JobId(job)

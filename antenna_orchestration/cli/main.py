@@ -1,0 +1,140 @@
+"""The root of the `antenna` command: which commands there are, and how any of them ends when something is wrong.
+
+Starting must be quick, so nothing is imported here, or at the top of a command's module, that takes noticeable time:
+a command imports what it works with when it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from antenna_orchestration import __version__, errors
+from antenna_orchestration.cli import demo, env, health, jobs, pipelines, settings, submit, up, worker, workers
+
+DEBUG_LEVEL = "DEBUG"
+
+EXIT_INTERRUPTED = 130
+"""What shells report for a process that Ctrl-C ended."""
+
+
+_ORDER = ("up", "env", "demo", "submit", "jobs", "worker", "workers", "pipelines", "health", "settings")
+
+
+class _InOrder(TyperGroup):
+    """Lists commands in the order in which people meet them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All names."""
+        return sorted(self.commands, key=_ORDER.index)
+
+
+app = typer.Typer(
+    cls=_InOrder,
+    help="Machine learning over camera-trap photographs: submit images, watch jobs, run workers.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("up")(up.up)
+app.command("env")(env.env)
+app.command("demo")(demo.demo)
+app.command("submit")(submit.submit)
+app.add_typer(jobs.app, name="jobs")
+app.command("worker")(worker.worker)
+app.command("workers")(workers.workers)
+app.add_typer(pipelines.app, name="pipelines")
+app.command("health")(health.health)
+app.command("settings")(settings.settings)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"antenna {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and exit: 0, or the error's exit code after one line on stderr."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; its exit code."""
+    _configure_logging()
+    try:
+        outcome = app(args=arguments, prog_name="antenna", standalone_mode=False)
+        sys.stdout.flush()
+    except (typer.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # `antenna jobs list | head`: the reader has left, and the interpreter's last flush would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        return _explain(error)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    """Say in one line what went wrong; the exit code for it."""
+    if isinstance(error, errors.AntennaError):
+        return _fail(str(error), error, error.exit_code)
+    if (message := getattr(error, "format_message", None)) is not None:
+        return _fail_usage(error, message())
+    return _fail(f"unexpected {type(error).__name__}: {error} (ANTENNA_LOG_LEVEL=DEBUG shows where)", error, 1)
+
+
+def _fail_usage(error: Exception, message: str) -> int:
+    """A command line that does not parse; the parser's errors know their command and their exit code."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{message}\n")
+    else:
+        hint = f" (see {context.command_path} --help)" if context is not None else ""
+        _fail(f"{message.rstrip('.')}{hint}", error, 2)
+    return int(getattr(error, "exit_code", 2))
+
+
+def _fail(message: str, error: BaseException, code: int) -> int:
+    if _is_debugging():
+        traceback.print_exception(error)
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(f"antenna: error: {' '.join(message.split())}\n")
+    return code
+
+
+def _is_debugging() -> bool:
+    # Not from the settings: they may be what is wrong.
+    return os.environ.get("ANTENNA_LOG_LEVEL", "").upper() == DEBUG_LEVEL
+
+
+def _configure_logging() -> None:
+    """Warnings go to stderr as lines; commands that run long say more."""
+    logging.basicConfig(
+        level=logging.DEBUG if _is_debugging() else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""`antenna up`: run the embedded stack in the foreground."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import typer
+
+from antenna_orchestration.cli import output
+
+if TYPE_CHECKING:
+    from antenna_orchestration.embedded.events import Event
+
+
+def up() -> None:
+    """Run servers and Dagster here until Ctrl-C.
+
+    Everything lies in the folder .antenna of the working directory (or ANTENNA_HOME). Servers of your own that the
+    ANTENNA_*_URL settings name are used instead of bundled ones. Stopping cancels no job: the next `antenna up` goes on
+    with all of them.
+    """
+    from antenna_orchestration import settings
+    from antenna_orchestration.embedded import stack
+
+    wanted = settings.load()
+    output.note(f"starting in {wanted.home}")
+    raise typer.Exit(stack.run_foreground(wanted, on_event=_show))
+
+
+def _show(event: Event) -> None:
+    if event.kind == "ready":
+        output.line(f"{_now()} ready: {event.text}")
+        output.line("         submit from another shell in this folder: antenna submit FOLDER --wait")
+        output.line('         other tools join with: eval "$(antenna env)"    stop with Ctrl-C')
+    elif event.kind in ("problem", "failed"):
+        output.note(f"antenna: {'error' if event.kind == 'failed' else 'warning'}: {event.text}")
+    else:
+        output.line(f"{_now()} {event.text}")
+    sys.stdout.flush()
+
+
+def _now() -> str:
+    return time.strftime("%H:%M:%S")

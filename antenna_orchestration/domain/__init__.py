@@ -1,0 +1,1 @@
+"""The words of the project: ids, jobs, tasks, leases, results, progress. Pure values, no I/O."""

@@ -1,0 +1,200 @@
+"""What travels on the queue: tasks, results and announcements, as msgpack. `tests/golden/` pins the bytes.
+
+`v` is the format's version. A reader ignores fields it does not know; a change that an old reader would
+misunderstand raises the version, and an unknown version is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
+
+VERSION: Final = 1
+
+MAX_DETECTIONS: Final = 10_000
+"""More detections than this in one image is a broken worker, not a swarm."""
+
+
+MAX_TEXT: Final = 2_000
+"""Characters of a reason or a worker's name."""
+
+MAX_NUMBER: Final = 2**31 - 1
+"""Largest count or size in pixels that the catalog's columns hold."""
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One image of a job, to be processed by whoever leases it."""
+
+    v: int = VERSION
+    job: JobId
+    generation: Generation
+    image: ImageId
+    uri: str
+    """`file:///…`, `s3://bucket/key` or `http(s)://…`; tasks carry the plain URI, never a signed one."""
+    pipeline: PipelineSlug
+    config_hash: str
+    """Names the job's configuration, which the announcement carries once for all its tasks."""
+    captured_at: datetime | None = None
+    deployment: str | None = None
+
+
+class AlgorithmRef(msgspec.Struct, frozen=True, array_like=True):
+    """An algorithm as results name it."""
+
+    key: str
+    version: str
+
+
+class Classification(msgspec.Struct, frozen=True, kw_only=True):
+    """What one algorithm says a detection is."""
+
+    algorithm: AlgorithmRef
+    label: str
+    score: float
+    """Probability of `label`, in [0, 1]."""
+    top_labels: list[str] = []
+    top_scores: list[float] = []
+    """The best classes, best first; same length as `top_labels`."""
+    terminal: bool = True
+    """False for an intermediate step such as the moth filter."""
+    scores: bytes | None = None
+    """The whole softmax vector, little-endian float16 in the category map's order, when the job asks for it."""
+
+
+class Detection(msgspec.Struct, frozen=True, kw_only=True):
+    """One insect found in an image."""
+
+    box: tuple[float, float, float, float]
+    """x1, y1, x2, y2 in pixels of the image as decoded (no EXIF rotation), origin at the top left corner."""
+    score: float
+    algorithm: AlgorithmRef
+    classifications: list[Classification] = []
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one task. It may arrive more than once; the collector counts an image once."""
+
+    v: int = VERSION
+    job: JobId
+    generation: Generation
+    image: ImageId
+    worker: str
+    delivery: int
+    """Which delivery of the task this was, from 1."""
+    outcome: Literal["done", "failed"]
+    reason: str | None = None
+    """Why it failed, for people; None when done."""
+    retryable: bool = False
+    """Whether a retry of the job may do better."""
+    width: int | None = None
+    height: int | None = None
+    detections: list[Detection] = []
+    timings: dict[str, float] = {}
+    """Seconds by stage: load, wait (in the worker's hands until its batch began), decode, infer, finish."""
+    created_at: datetime | None = None
+
+
+class Announcement(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as workers see it in the KV bucket `jobs`: enough to lease and process its tasks."""
+
+    v: int = VERSION
+    job: JobId
+    generation: Generation
+    epoch: Epoch
+    pipeline: PipelineSlug
+    config: dict[str, Any]
+    config_hash: str
+    priority: int = 1
+    interactive: bool = False
+    source_kinds: tuple[str, ...] = ()
+    total: int = 0
+    name: str = ""
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker as the KV bucket `workers` shows it; the entry ends by itself 30 s after the last one."""
+
+    v: int = VERSION
+    worker: str
+    host: str
+    pid: int
+    device: str
+    pipelines: tuple[str, ...]
+    reaches: tuple[str, ...]
+    """Source kinds that it can load, with `*` suffixes allowed: `http`, `s3:*`, `file:<host>`."""
+    started_at: datetime
+    at: datetime
+    leased: int = 0
+    done: int = 0
+    failed: int = 0
+    rate: float = 0.0
+    """Images a second over the last minute."""
+    last_result_at: datetime | None = None
+    state: str = "idle"
+    """`loading`, `idle`, `working` or `draining`."""
+    run_id: str | None = None
+    kind: str = "nats"
+    """`nats` for a worker on the queue itself, `http` for one behind the gateway."""
+
+
+M = TypeVar("M", Task, Result, Announcement, Heartbeat)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {
+    kind: msgspec.msgpack.Decoder(kind) for kind in (Task, Result, Announcement, Heartbeat)
+}
+
+
+def encode(message: Task | Result | Announcement | Heartbeat) -> bytes:
+    """The message's bytes on the wire."""
+    return _encoder.encode(message)
+
+
+def decode(kind: type[M], payload: bytes) -> M:
+    """Read a message. Raises `InvalidInput` for bytes of another shape or version, and for impossible values."""
+    try:
+        message: M = _decoders[kind].decode(payload)
+    except msgspec.DecodeError as error:
+        raise errors.InvalidInput(f"not a {kind.__name__.lower()} message: {error}") from None
+    if message.v != VERSION:
+        raise errors.InvalidInput(f"{kind.__name__.lower()} message of version {message.v}, this reads {VERSION}")
+    if isinstance(message, Result):
+        _check_result(message)
+    return message
+
+
+def _check_result(result: Result) -> None:
+    """Workers are other people's code: what the lake cannot hold or a person cannot read is refused here."""
+    for text in (result.worker, result.reason or ""):
+        if "\0" in text or len(text) > MAX_TEXT:
+            raise errors.InvalidInput(f"worker and reason are plain text of at most {MAX_TEXT} characters")
+    if not all(0 <= number <= MAX_NUMBER for number in (result.delivery, result.width or 0, result.height or 0)):
+        raise errors.InvalidInput("delivery, width or height is out of range")
+    if result.outcome == "failed" and not result.reason:
+        raise errors.InvalidInput("a failed result needs a reason")
+    check_detections(result.detections)
+
+
+def check_detections(detections: Sequence[Detection]) -> None:
+    """Refuse what no image can show. Raises `InvalidInput`."""
+    if len(detections) > MAX_DETECTIONS:
+        raise errors.InvalidInput(f"{len(detections)} detections in one image; the limit is {MAX_DETECTIONS}")
+    for detection in detections:
+        x1, y1, x2, y2 = detection.box
+        # One test catches NaN and infinities in any corner as well as boxes turned inside out.
+        if not (math.isfinite(x1 + y1 + x2 + y2) and x2 >= x1 and y2 >= y1):
+            raise errors.InvalidInput(f"box {detection.box} is not x1 <= x2, y1 <= y2 in finite pixels")
+        if not math.isfinite(detection.score):
+            raise errors.InvalidInput("a detection's score is not a finite number")
+        for classification in detection.classifications:
+            if "\0" in classification.label or not math.isfinite(classification.score + sum(classification.top_scores)):
+                raise errors.InvalidInput("a classification has no plain label or no finite score")
+            if len(classification.top_labels) != len(classification.top_scores):
+                raise errors.InvalidInput("top_labels and top_scores differ in length")

@@ -1,0 +1,60 @@
+"""How far a job is, as people see it while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobProgress:
+    """Counters of a running job at one moment."""
+
+    total: int
+    published: int
+    done: int
+    failed: int
+    detections: int
+    classifications: int
+    # Images settled a second, over the last half minute.
+    rate: float
+    at: datetime
+
+    @property
+    def accounted(self) -> int:
+        """Images that are done or failed."""
+        return self.done + self.failed
+
+    @property
+    def waiting(self) -> int:
+        """Images that nobody has accounted for yet."""
+        return self.total - self.accounted
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the last image at the present rate; None while nothing moves."""
+        return self.waiting / self.rate if self.rate > 0 else None
+
+    @property
+    def line(self) -> str:
+        """One line for a run tag or a log: `812/5000, 3 failed, 41.2/s, 1 min 42 s left`."""
+        parts = [f"{self.accounted}/{self.total}"]
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        if self.rate > 0:
+            parts.append(f"{self.rate:.1f}/s")
+        if self.waiting and self.eta_s is not None:
+            parts.append(f"{duration(self.eta_s)} left")
+        return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `42 s`, `1 min 42 s`, `3 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

@@ -1,0 +1,16 @@
+"""Tags on runs: the run queue's limits go by the role, people and sensors find a job's runs by the others."""
+
+from typing import Final
+
+ROLE: Final = "antenna/role"
+JOB: Final = "antenna/job"
+GENERATION: Final = "antenna/generation"
+LAUNCH: Final = "antenna/launch"
+
+COLLECTOR_BULK: Final = "collector-bulk"
+COLLECTOR_SMALL: Final = "collector-small"
+WORKER: Final = "worker"
+OPERATIONS: Final = "ops"
+
+SMALL: Final = 1_000
+"""Images up to which a job's collector counts as small; small and interactive ones never queue behind long ones."""

@@ -1,0 +1,1 @@
+"""Real servers as child processes of one command: NATS, Redis, PostgreSQL and Dagster's three processes."""

@@ -1,0 +1,52 @@
+"""Passwords and keys of one home: generated at its first start, kept in a 0600 file, never in a command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+from dataclasses import dataclass, field
+
+from antenna_orchestration.embedded.home import Home, write_private
+
+
+def _password() -> str:
+    # URL-safe and free of quotes, so that it fits every URL and configuration file as it is.
+    return secrets.token_urlsafe(24)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """Everything generated for one home. A field added later is generated at the next start."""
+
+    identity: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Names the home's servers, so that a stranger on our port is noticed."""
+    orchestrator: str = field(default_factory=_password)
+    """NATS: all rights."""
+    worker: str = field(default_factory=_password)
+    """NATS: the worker role."""
+    redis: str = field(default_factory=_password)
+    postgres: str = field(default_factory=_password)
+    """The superuser, used for setting up only."""
+    catalog: str = field(default_factory=_password)
+    dagster: str = field(default_factory=_password)
+    secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+
+
+def load(home: Home) -> Credentials:
+    """The home's credentials, generated and written where they are missing."""
+    try:
+        known = json.loads(home.credentials_file.read_text())
+    except FileNotFoundError:
+        known = {}
+    names = {each.name for each in dataclasses.fields(Credentials)}
+    found = Credentials(**{name: value for name, value in known.items() if name in names})
+    if dataclasses.asdict(found) != known:
+        write_private(home.credentials_file, json.dumps(dataclasses.asdict(found), indent=1) + "\n")
+    return found
+
+
+def copy(template: Home, home: Home) -> None:
+    """Give a home the passwords of another, whose cluster it copies, under an identity of its own."""
+    fresh = dataclasses.replace(load(template), identity=secrets.token_hex(8))
+    write_private(home.credentials_file, json.dumps(dataclasses.asdict(fresh), indent=1) + "\n")

@@ -1,0 +1,147 @@
+"""Dagster's three processes: code server, webserver, daemon. Not `dagster dev`: killed, it leaves them behind."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from antenna_orchestration import errors
+from antenna_orchestration.embedded import processes, servers
+from antenna_orchestration.embedded.home import Home
+
+LOCATION = "antenna"
+"""Name of the code location. Sensor cursors and run keys are stored under it: it never changes."""
+DEFINITIONS = "antenna_orchestration.definitions"
+INSTANCE = Path(__file__).with_name("dagster.yaml")
+ANSWER_TIMEOUT = 3.0
+"""Seconds for the webserver to answer a health check; it is busy while it loads."""
+
+_LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries { name
+    locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
+_RELOAD = "mutation($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) { __typename } }"
+
+
+def write_home(home: Home, *, grpc_port: int) -> None:
+    """Fill DAGSTER_HOME: the instance, and a workspace that points to the code server."""
+    shutil.copyfile(INSTANCE, home.dagster / "dagster.yaml")
+    entry = {"grpc_server": {"host": "127.0.0.1", "port": grpc_port, "location_name": LOCATION}}
+    # JSON is YAML.
+    _workspace(home).write_text(json.dumps({"load_from": [entry]}) + "\n")
+
+
+def _workspace(home: Home) -> Path:
+    return home.dagster / "workspace.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DagsterProcess:
+    home: Home
+    environment: Mapping[str, str] = field(repr=False)
+    """All of ours: definitions read settings from it."""
+
+    def prepare(self) -> None:
+        """Nothing of its own: `write_home` has been called."""
+
+    def settle(self) -> None:
+        """Nothing to set up."""
+
+    def _python(self, name: str, *arguments: str) -> processes.Command:
+        return processes.Command(
+            name=name,
+            argv=(sys.executable, "-m", *arguments),
+            # Dagster imports from its working directory first: in the user's, a file redis.py would hide the library.
+            folder=self.home.dagster,
+            log=self.home.logs / f"{name}.log",
+            environment=self.environment,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Webserver(_DagsterProcess):
+    """The Dagster UI and its GraphQL endpoint."""
+
+    port: int
+    name: str = "webserver"
+
+    def command(self) -> processes.Command:
+        """On loopback only: it has no login."""
+        where = ("-h", "127.0.0.1", "-p", str(self.port), "-w", str(_workspace(self.home)))
+        return self._python(self.name, "dagster_webserver", *where, "--suppress-warnings")
+
+    def check(self) -> None:
+        """It answers and has our code location loaded."""
+        entries = self._ask(_LOCATIONS)["workspaceOrError"].get("locationEntries", [])
+        entry = next((each for each in entries if each["name"] == LOCATION), None)
+        found = (entry or {}).get("locationOrLoadError") or {}
+        if found.get("__typename") != "RepositoryLocation":
+            raise errors.Unavailable(f"the code location is not loaded: {found.get('message', 'loading')}".strip())
+
+    def reload(self) -> None:
+        """Load the code location again; by itself it does so a good while after the code server is back."""
+        self._ask(_RELOAD, name=LOCATION)
+
+    def _ask(self, query: str, **variables: str) -> dict[str, Any]:
+        body = json.dumps({"query": query, "variables": variables})
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_TIMEOUT)
+        try:
+            connection.request("POST", "/graphql", body, {"Content-Type": "application/json"})
+            data: dict[str, Any] = json.load(connection.getresponse())["data"]
+        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+            raise errors.Unavailable(f"the webserver does not answer: {error}") from error
+        finally:
+            connection.close()
+        return data
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeServer(_DagsterProcess):
+    """`dagster api grpc`: holds the definitions, evaluates sensors, and is the parent of the runs."""
+
+    port: int
+    webserver: Webserver
+    """Told when the code server is back."""
+    definitions_module: str = DEFINITIONS
+    name: str = "code-server"
+
+    def command(self) -> processes.Command:
+        """Without `--heartbeat`: starved by inference it would shut itself down."""
+        where = ("-h", "127.0.0.1", "-p", str(self.port), "--location-name", LOCATION)
+        what = ("-m", self.definitions_module, "--empty-working-directory", "--use-python-environment-entry-point")
+        return self._python(self.name, "dagster", "api", "grpc", *where, *what, "--log-level", "warning")
+
+    def check(self) -> None:
+        """It listens once the definitions are loaded; the webserver asks it the rest."""
+        try:
+            with closing(socket.create_connection(("127.0.0.1", self.port), timeout=servers.CHECK_TIMEOUT)):
+                return
+        except OSError as error:
+            raise errors.Unavailable(f"the code server does not listen yet: {error}") from error
+
+    def settle(self) -> None:
+        """At the first start there is no webserver yet."""
+        with suppress(errors.Unavailable):
+            self.webserver.reload()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Daemon(_DagsterProcess):
+    """Sensors, schedules, the run queue and run monitoring."""
+
+    port: None = None
+    name: str = "daemon"
+
+    def command(self) -> processes.Command:
+        """It reloads its workspace once a minute only, so the code server has to be there first."""
+        where = ("-w", str(_workspace(self.home)))
+        return self._python(self.name, "dagster._daemon", "run", *where, "--log-level", "warning")
+
+    def check(self) -> None:
+        """It listens nowhere; that it stays alive is all there is to see."""

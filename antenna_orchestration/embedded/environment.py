@@ -1,0 +1,88 @@
+"""The environment that joins a stack: what the children get, and what other shells read from the env file."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from antenna_orchestration import settings
+from antenna_orchestration.embedded.home import Home, write_private
+
+_HEADER = "# Written by `antenna up`: these settings join the stack of this folder. Holds passwords.\n"
+
+
+def write(home: Home, values: Mapping[str, str]) -> None:
+    """Write the env file: readable by a POSIX shell (`set -a; . .antenna/env`) and by python-dotenv."""
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in values.items()]
+    write_private(home.env_file, _HEADER + "".join(lines))
+
+
+def read(home: Home) -> dict[str, str]:
+    """The values of the env file; none when there is no file."""
+    try:
+        words = shlex.split(home.env_file.read_text(), comments=True)
+    except FileNotFoundError:
+        return {}
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def export_lines(home: Home) -> list[str]:
+    """What `antenna env` prints: `export NAME=value`, to be evaluated by a shell."""
+    return [f"export {name}={shlex.quote(value)}" for name, value in read(home).items()]
+
+
+def given(setting: str, value: str, *, home: Home, own_password: str) -> bool:
+    """Whether a URL setting names a server of the user's, in place of the bundled one.
+
+    Settings also read the env file of an earlier start, and a shell may have joined that stack: a URL with the password
+    that we generated is ours, and one that stands in the file alone was meant for that start.
+    """
+    if not value or urlsplit(value).password == own_password:
+        return False
+    name = f"ANTENNA_{setting.upper()}"
+    return read(home).get(name) != value or os.environ.get(name) == value
+
+
+def of_settings(known: settings.Settings) -> dict[str, str]:
+    """All settings that differ from their defaults, as the environment variables that say the same, from any folder."""
+    values: dict[str, str] = {}
+    for name, field in type(known).model_fields.items():
+        value = getattr(known, name)
+        if value is None or value == "" or (not field.default_factory and value == field.default):
+            continue
+        values[f"ANTENNA_{name.upper()}"] = _list(value) if isinstance(value, tuple) else _text(value)
+    return values
+
+
+def _list(values: tuple[object, ...]) -> str:
+    """As the settings split it: folders by `:`, other lists by `,`."""
+    return (":" if all(isinstance(value, Path) for value in values) else ",").join(map(_text, values))
+
+
+def _text(value: object) -> str:
+    return str(value.absolute() if isinstance(value, Path) else value)
+
+
+def with_compiled_modules(variables: Mapping[str, str]) -> dict[str, str]:
+    """Let Python keep compiled modules in a cache of ours, where it is told not to write them and none are installed.
+
+    Each Dagster run is a new process that imports two thousand modules: compiling them costs it a second of CPU.
+    """
+    spec = importlib.util.find_spec("dagster")
+    installed = spec and spec.origin and Path(importlib.util.cache_from_source(spec.origin)).exists()
+    if installed or not variables.get("PYTHONDONTWRITEBYTECODE"):
+        return dict(variables)
+    cache = Path(variables.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "antenna" / "compiled"
+    kept = {name: value for name, value in variables.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {"PYTHONPYCACHEPREFIX": str(cache), **kept}
+
+
+def link_dotenv(home: Home) -> None:
+    """Let `dagster`, which reads `.env` in the working directory, find the stack beside its project."""
+    link = home.path.parent / ".env"
+    if home.path.name == ".antenna" and not link.exists() and not link.is_symlink():
+        link.symlink_to(Path(home.path.name) / home.env_file.name)

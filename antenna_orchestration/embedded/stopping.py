@@ -1,0 +1,121 @@
+"""The end of a stack, in order, so that nobody's job is canceled by it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+
+from antenna_orchestration import errors
+from antenna_orchestration.embedded import processes
+from antenna_orchestration.embedded.children import Children
+from antenna_orchestration.embedded.home import Home
+from antenna_orchestration.embedded.keeper import Keeper
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Seconds that each group has to leave by itself."""
+
+    daemon: float
+    runs: float
+    servers: float
+    stores: float
+
+
+ORDERED = Patience(daemon=5, runs=20, servers=5, stores=10)
+AT_ONCE = Patience(daemon=0.5, runs=2, servers=0.5, stores=5)
+"""Nobody is there any more to wait for us."""
+
+
+async def stop(
+    keepers: dict[str, Keeper],
+    *,
+    home: Home,
+    stack: str,
+    children: Children,
+    patience: Patience,
+    report: Callable[[str], None],
+) -> None:
+    """End everything. Runs leave before the code server, which would wait for them; stores last, they need them."""
+    # Collectors read it: a run that is interrupted now leaves its job RUNNING, and the next start takes it up again.
+    with contextlib.suppress(OSError):  # somebody deleted the home under us
+        home.stopping_file.touch()
+    await _leave(keepers, ("daemon",), patience.daemon)
+    await _end_runs(keepers, children, patience.runs, report)
+    await _leave(keepers, ("webserver", "code-server"), patience.servers)
+    # What the runs started themselves, loaders and log readers.
+    _sweep(lambda: _descendants_of_dagster(keepers, stack), report)
+    await _leave(keepers, ("postgres", "redis", "nats"), patience.stores)
+    _sweep(lambda: processes.marked(processes.STACK_VARIABLE, stack), report)
+
+
+async def _leave(keepers: dict[str, Keeper], names: tuple[str, ...], patience: float) -> None:
+    await asyncio.gather(*(keepers[name].stop(patience=patience) for name in names if name in keepers))
+
+
+async def _end_runs(
+    keepers: dict[str, Keeper], children: Children, patience: float, report: Callable[[str], None]
+) -> None:
+    runs = _runs(keepers, children)
+    if not runs:
+        return
+    report(f"asking {len(runs)} active run{'s' if len(runs) > 1 else ''} to leave")
+    for run in runs:
+        _signal(run, signal.SIGTERM)
+    deadline = time.monotonic() + patience
+    while runs := [run for run in runs if not processes.is_zombie(run)]:
+        if time.monotonic() > deadline:
+            report(f"{len(runs)} run{'s' if len(runs) > 1 else ''} did not leave within {patience:.0f} s, killed")
+            for run in runs:
+                _signal(run, signal.SIGKILL)
+            return
+        await asyncio.sleep(0.05)
+
+
+def _runs(keepers: dict[str, Keeper], children: Children) -> list[psutil.Process]:
+    """Processes of Dagster runs: the code server's children, and orphans of one that crashed."""
+    candidates = children.strangers()
+    keeper = keepers.get("code-server")
+    if keeper is not None and keeper.child is not None and not keeper.child.ended.is_set():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            candidates += psutil.Process(keeper.child.pid).children()
+    return [process for process in candidates if _is_run(process)]
+
+
+def _is_run(process: psutil.Process) -> bool:
+    try:
+        # Dagster's launcher starts a run with multiprocessing's spawn; its helpers (resource tracker, tail) are others.
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _descendants_of_dagster(keepers: dict[str, Keeper], stack: str) -> list[psutil.Process]:
+    kept = {keeper.child.pid for keeper in keepers.values() if keeper.child is not None}
+    # PostgreSQL's own children are its business.
+    return [each for each in processes.marked(processes.STACK_VARIABLE, stack) if not _belongs_to(each, kept)]
+
+
+def _belongs_to(process: psutil.Process, kept: set[int]) -> bool:
+    try:
+        return process.pid in kept or process.ppid() in kept
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _sweep(find: Callable[[], list[psutil.Process]], report: Callable[[str], None]) -> None:
+    try:
+        processes.kill_until_gone(find)
+    except errors.EngineError as error:
+        report(str(error))
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)

@@ -1,0 +1,255 @@
+"""The supervisor: the process that starts everything, keeps it running and ends it.
+
+`antenna up` (the front, `stack.py`) starts it in a session of its own, so that Ctrl-C in a terminal reaches the front
+alone. They speak through pipes: the front sends one line of JSON (the order) and later `stop`; the end of that pipe
+means that the front is dead. The supervisor answers with events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from typing import Any
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.embedded import dagster_processes, environment, prepare, processes, stopping, stores
+from antenna_orchestration.embedded.children import Children
+from antenna_orchestration.embedded.events import Event, Kind, to_line
+from antenna_orchestration.embedded.home import Home, write_private
+from antenna_orchestration.embedded.keeper import Keeper
+from antenna_orchestration.embedded.servers import Server
+
+PREPARE_TIMEOUT = 300.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Order:
+    """What the front wants started."""
+
+    settings: dict[str, Any]
+    dagster: bool
+    definitions_module: str
+    prepare_hook: str
+    front: int
+    """The front's pid."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StackStatus:
+    """What runs in a home; written to `stack.json` for other shells. Holds no password."""
+
+    home: str
+    stack: str
+    front: int
+    """The process that Ctrl-C and SIGTERM are for."""
+    supervisor: int
+    ready: bool
+    ui: str
+    lake: str
+    ports: dict[str, int]
+    pids: dict[str, int]
+
+
+class Supervisor:
+    """One stack, from its start to its end."""
+
+    def __init__(self, order: Order, *, stack: str) -> None:
+        self._order = order
+        self._stack = stack
+        self._started = time.monotonic()
+        self._settings = settings.load(**order.settings)
+        self._home = Home(self._settings.home.absolute())
+        self._plan: stores.Plan | None = None
+        self._children = Children({processes.STACK_VARIABLE: stack, processes.HOME_VARIABLE: str(self._home.path)})
+        self._keepers: dict[str, Keeper] = {}
+        self._stop = asyncio.Event()
+        self._alone = asyncio.Event()
+        self._ready = False
+
+    async def run(self) -> int:
+        """Start, keep and end the stack; returns the exit status."""
+        self._listen()
+        work = asyncio.create_task(self._work(), name="work")
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        failure = await _failure(work)
+        stop.cancel()
+        self._ready = False
+        self._write_status()
+        if failure is None:
+            self._say("stopping", "stopping")
+        await self._end()
+        self._home.status_file.unlink(missing_ok=True)
+        if failure is not None:
+            self._say("failed", failure)
+            return 1
+        self._say("stopped", f"stopped, data stay in {self._home.path}")
+        return 0
+
+    async def _end(self) -> None:
+        """Stop in order; at once as soon as nobody is there to wait for it."""
+        ordered = asyncio.create_task(self._stop_all(stopping.ORDERED), name="ordered stop")
+        alone = asyncio.create_task(self._alone.wait(), name="alone")
+        await asyncio.wait({ordered, alone}, return_when=asyncio.FIRST_COMPLETED)
+        alone.cancel()
+        if ordered.done():
+            return await ordered
+        ordered.cancel()
+        return await self._stop_all(stopping.AT_ONCE)
+
+    async def _stop_all(self, patience: stopping.Patience) -> None:
+        await stopping.stop(
+            self._keepers,
+            home=self._home,
+            stack=self._stack,
+            children=self._children,
+            patience=patience,
+            report=lambda text: self._say("stopping", text),
+        )
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._children.listen()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_reader(sys.stdin.fileno(), self._hear)
+
+    def _hear(self) -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            self._alone.set()
+        self._stop.set()
+
+    async def _work(self) -> None:
+        """Everything up to the stop. Ends only by raising."""
+        await self._start()
+        async with asyncio.TaskGroup() as group:
+            for keeper in self._keepers.values():
+                group.create_task(keeper.keep(), name=keeper.server.name)
+
+    async def _start(self) -> None:
+        ended = processes.kill_until_gone(lambda: processes.marked(processes.HOME_VARIABLE, str(self._home.path)))
+        if ended:
+            self._say("problem", f"ended {ended} processes that an earlier stack left behind")
+        self._home.stopping_file.unlink(missing_ok=True)
+        plan = self._plan = stores.plan(self._settings, dagster=self._order.dagster)
+        environment.write(self._home, plan.variables)
+        environment.link_dotenv(self._home)
+        await self._bring_up(*plan.servers)
+        if self._order.dagster:
+            await self._start_dagster(plan)
+        self._ready = True
+        self._write_status()
+        where = plan.variables.get("ANTENNA_UI_URL", str(self._home.path))
+        self._say("ready", f"{where} (after {time.monotonic() - self._started:.1f} s)")
+
+    async def _start_dagster(self, plan: stores.Plan) -> None:
+        dagster_processes.write_home(self._home, grpc_port=plan.ports["grpc"])
+        variables = _variables(plan)
+        common: dict[str, Any] = {"home": self._home, "environment": variables}
+        webserver = dagster_processes.Webserver(port=plan.ports["ui"], **common)
+        code_server = dagster_processes.CodeServer(
+            port=plan.ports["grpc"],
+            webserver=webserver,
+            definitions_module=self._order.definitions_module,
+            **common,
+        )
+        preparation = processes.Command(
+            name="prepare",
+            argv=(sys.executable, "-P", "-m", prepare.__name__, self._order.prepare_hook),
+            folder=self._home.dagster,
+            log=self._home.logs / "prepare.log",
+            environment=variables,
+        )
+        # The code server only loads definitions, so it need not wait for the tables; the other two read them.
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._children.run(preparation, timeout=PREPARE_TIMEOUT))
+            group.create_task(self._bring_up(code_server))
+        await self._bring_up(webserver, dagster_processes.Daemon(**common))
+
+    async def _bring_up(self, *servers: Server) -> None:
+        async with asyncio.TaskGroup() as group:
+            for server in servers:
+                keeper = Keeper(server=server, children=self._children, report=self._tell)
+                self._keepers[server.name] = keeper
+                group.create_task(keeper.start())
+
+    def _say(self, kind: Kind, text: str) -> None:
+        self._tell(Event(kind=kind, text=text))
+
+    def _tell(self, event: Event) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {event.kind}: {event.text}", file=sys.stderr, flush=True)
+        if event.kind == "started":
+            self._write_status()
+        # Nobody listening, or nobody reading: the log has it.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(sys.stdout.fileno(), to_line(event))
+
+    def _write_status(self) -> None:
+        plan = self._plan
+        if plan is None:
+            return
+        status = StackStatus(
+            home=str(self._home.path),
+            stack=self._stack,
+            front=self._order.front,
+            supervisor=os.getpid(),
+            ready=self._ready,
+            ui=plan.variables.get("ANTENNA_UI_URL", ""),
+            lake=plan.settings.lake,
+            ports=plan.ports,
+            pids={name: keeper.child.pid for name, keeper in self._keepers.items() if keeper.child is not None},
+        )
+        with contextlib.suppress(FileNotFoundError):  # somebody deleted the home under us
+            write_private(self._home.status_file, json.dumps(dataclasses.asdict(status)) + "\n")
+
+
+def _variables(plan: stores.Plan) -> dict[str, str]:
+    """The environment of Dagster's processes, and so of every run."""
+    return {**environment.with_compiled_modules(os.environ), **environment.of_settings(plan.settings), **plan.variables}
+
+
+async def _failure(work: asyncio.Task[None]) -> str | None:
+    """Why the work ended; None when it has not and is cancelled here."""
+    if not work.done():
+        work.cancel()
+    try:
+        await work
+    except asyncio.CancelledError:
+        return None
+    except Exception as error:
+        first = _first(error)
+        if isinstance(first, errors.AntennaError):
+            return str(first)
+        # A bug of ours: the log gets all of it, and the stack is stopped all the same.
+        traceback.print_exception(error)
+        return f"the supervisor failed: {type(first).__name__}: {first}"
+    return None
+
+
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def main() -> int:
+    """Entry of the process. Its standard error is the supervisor's log."""
+    processes.become_subreaper()
+    # Unbuffered: what follows the first line is for the event loop to read.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as pipe:
+        order = Order(**json.loads(pipe.readline()))
+    os.set_blocking(sys.stdout.fileno(), False)
+    supervisor = Supervisor(order, stack=os.environ[processes.STACK_VARIABLE])
+    return asyncio.run(supervisor.run())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Every error this project raises on purpose.
+
+    AntennaError
+    ├── InvalidInput             what the user typed, named or sent cannot be used; nothing was written
+    │   ├── InvalidSource        an image source: no such folder, no images, unreadable list, outside IMAGE_ROOTS
+    │   ├── UnknownPipeline      no pipeline of that slug is registered
+    │   └── InvalidSetting       an ANTENNA_* setting does not parse
+    ├── NotFound                 a job, worker or project that does not exist
+    ├── Conflict                 the job is not in a state in which this can be done
+    ├── Unavailable              a server cannot be reached or answers wrongly; trying again later may help
+    │   └── QueueFull            a JetStream stream is at its byte limit; publishers slow down
+    ├── ImageError               one image cannot be processed; the job goes on without it
+    │   ├── ImageUnusable        the image's own fault: 404, not an image, truncated, too many pixels
+    │   ├── ImageUnreachable     passing: time-out, 5xx, throttling; the image is handed back with a delay
+    │   └── ImageForbidden       this worker's fault: no rights, no mount, no route; the job rests on this worker
+    └── EngineError              a bug or a broken installation: a bundled server did not start
+
+Each class knows its HTTP status and the exit status of the `antenna` command, so the edges need one handler.
+The message is one line: what is wrong, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class AntennaError(Exception):
+    """Base of all errors raised on purpose; never raised itself."""
+
+    http_status = 500
+    exit_code = 1
+
+
+class InvalidInput(AntennaError):
+    """What the user gave cannot be used; nothing was written."""
+
+    http_status = 400
+    exit_code = 2
+
+
+class InvalidSource(InvalidInput):
+    """An image source cannot be read, is not allowed, or holds no images."""
+
+
+class UnknownPipeline(InvalidInput):
+    """No pipeline of that slug is registered."""
+
+
+class InvalidSetting(InvalidInput):
+    """A setting does not parse."""
+
+
+class NotFound(AntennaError):
+    """The thing named does not exist."""
+
+    http_status = 404
+    exit_code = 3
+
+
+class Conflict(AntennaError):
+    """The job's state does not allow this."""
+
+    http_status = 409
+    exit_code = 4
+
+
+class Unavailable(AntennaError):
+    """A server cannot be reached, or answers wrongly; the same call may work later."""
+
+    http_status = 503
+    exit_code = 5
+
+
+class QueueFull(Unavailable):
+    """A JetStream stream is at its byte limit."""
+
+
+class ImageError(AntennaError):
+    """One image cannot be processed. The message is the reason that users read; it never holds a secret."""
+
+
+class ImageUnusable(ImageError):
+    """The image itself is at fault: its failure is final at once."""
+
+
+class ImageUnreachable(ImageError):
+    """A passing fault between worker and store: the task is handed back with a delay."""
+
+
+class ImageForbidden(ImageError):
+    """The worker is at fault (rights, DNS, TLS, a missing mount): the task is handed back and the job rests here."""
+
+
+class EngineError(AntennaError):
+    """A bundled server or a child process of ours did not do its part."""

@@ -1,0 +1,1 @@
+"""Dagster jobs. Each runs from the launchpad and from `dagster job execute`."""

@@ -1,0 +1,15 @@
+"""The Dagster job of one processing job: everything that is materialized for its partition."""
+
+import dagster as dg
+
+from antenna_orchestration.assets.job_assets import captures, image_tasks, results
+from antenna_orchestration.assets.report import job_report
+from antenna_orchestration.domain import run_tags as tags
+
+process_job = dg.define_asset_job(
+    "process_job",
+    selection=dg.AssetSelection.assets(captures, image_tasks, results, job_report),
+    # A run launched by hand has no better knowledge; the sensor's requests name the size.
+    tags={tags.ROLE: tags.COLLECTOR_BULK},
+    description="Publish, collect and materialize one job. Terminating cancels the job, re-executing resumes it.",
+)

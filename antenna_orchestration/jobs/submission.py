@@ -1,0 +1,66 @@
+"""The Dagster job that queues a processing job, for the launchpad and for scripts."""
+
+from typing import Any
+
+import dagster as dg
+
+from antenna_orchestration import errors
+from antenna_orchestration.assets.partitions import processing_jobs
+from antenna_orchestration.domain import ids
+from antenna_orchestration.domain import run_tags as tags
+from antenna_orchestration.pipelines.registry import DEFAULT_PIPELINE
+from antenna_orchestration.processing import submit as verb
+from antenna_orchestration.resources.stack import Stack
+
+
+class SubmitConfig(dg.Config):
+    """What to process: folders, globs, s3:// or http(s) URLs, or .txt/.csv/.parquet lists of them."""
+
+    sources: list[str]
+    pipeline: str = DEFAULT_PIPELINE
+    project: str = "default"
+    name: str = ""
+    deployment: str | None = None
+    priority: int = 1
+    interactive: bool = False
+    limit: int | None = None
+    shuffle: bool = False
+    reprocess: bool = False
+    config: dict[str, Any] = {}  # noqa: RUF012  Dagster's Config is a pydantic model
+
+
+@dg.op
+def submit(context: dg.OpExecutionContext, config: SubmitConfig, stack: Stack) -> None:
+    """Queue a job; refuses with one clear line and writes nothing when the input cannot be used."""
+    submission = verb.Submission(
+        sources=tuple(config.sources),
+        pipeline=config.pipeline,
+        project=config.project,
+        name=config.name,
+        deployment=config.deployment,
+        priority=config.priority,
+        interactive=config.interactive,
+        limit=config.limit,
+        shuffle=config.shuffle,
+        reprocess=config.reprocess,
+        config=config.config,
+    )
+    try:
+        # Whoever reaches the launchpad has no rights of a user of this host: only what the setting allows is read.
+        roots = stack.settings.image_roots
+        submitted = stack.call(lambda services: verb.submit(services, submission, allowed_roots=roots))
+    except errors.AntennaError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from None
+    key = ids.partition_key(submitted.job_id)
+    # The sensor adds it too; here it is there at once, for `dagster job execute -j process_job`.
+    context.instance.add_dynamic_partitions(processing_jobs.name or "", [key])
+    for warning in submitted.warnings:
+        context.log.warning(warning)
+    context.log.info(f"queued {key}: {submitted.total} images, {submitted.skipped} skipped")
+    context.add_output_metadata({"job_id": submitted.job_id, "total": submitted.total})
+
+
+@dg.job(tags={tags.ROLE: tags.OPERATIONS})
+def submit_job() -> None:
+    """Queue a processing job."""
+    submit()

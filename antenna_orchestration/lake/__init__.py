@@ -1,0 +1,1 @@
+"""Parquet and images through fsspec: parts in progress, final tables, previews."""

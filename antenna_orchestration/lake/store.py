@@ -1,0 +1,350 @@
+"""Where the lake lies, and the two ways in which a file appears there: whole or not at all."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+import re
+import secrets
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import fsspec.implementations.local
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.lake import schemas
+
+if TYPE_CHECKING:
+    from antenna_orchestration.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+MAX_FILE_BYTES = 256 * 2**20
+"""Upper bound of one file of a table, give or take a slice."""
+
+_SLICES = 8
+"""Slices that a file has at least, when it is full: how finely its size is kept."""
+
+_ROW_GROUP = 128 * 1024
+
+_TAIL = 64 * 1024
+"""Bytes read from a file's end in the hope of its whole footer."""
+
+_DAMAGED = (pa.ArrowException, OSError, EOFError)
+"""What pyarrow raises for bytes that are no Parquet; the bytes lie in memory, so no OSError is a store's."""
+
+_FILE_OF_GENERATION = re.compile(r"part-g(\d+)-.*\.parquet")
+
+
+def storage_options(settings: Settings, uri: str = "") -> dict[str, Any]:
+    """The fsspec options for a URI, the lake's own if none is given; empty for anything but `s3://`."""
+    if not (uri or settings.lake).startswith("s3://"):
+        return {}
+    return {"endpoint_url": settings.s3_endpoint_url or None, "anon": settings.s3_anonymous}
+
+
+class Lake:
+    """The lake's root, a local folder or `s3://bucket/prefix`. Methods block: call them from a thread.
+
+    Everything that fails for the store's sake raises `Unavailable`.
+    """
+
+    def __init__(
+        self, uri: str, *, storage_options: dict[str, Any] | None = None, max_file_bytes: int = MAX_FILE_BYTES
+    ) -> None:
+        self.uri = uri.rstrip("/")
+        self._max_file_bytes = max_file_bytes
+        self._fs, self._root = fsspec.core.url_to_fs(self.uri, **(storage_options or {}))
+        self._is_local = isinstance(self._fs, fsspec.implementations.local.LocalFileSystem)
+        # Other stores raise errors of their own libraries: botocore's are no OSError, and s3fs lets them pass.
+        self._faults: type[Exception] = OSError if self._is_local else Exception
+
+    # Paths
+
+    def table(self, name: str, job: JobId) -> str:
+        """Folder of a job's final table, as users see it."""
+        return f"{self.uri}/{name}/job_id={job}"
+
+    def _table(self, name: str, job: JobId) -> str:
+        return f"{self._root}/{name}/job_id={job}"
+
+    def _parts(self, job: JobId) -> str:
+        # The underscore keeps it out of what pandas, DuckDB and Polars read as a table.
+        return f"{self._root}/_parts/job_id={job}"
+
+    # Parts in progress
+
+    def write_part(self, job: JobId, part: str, tables: dict[str, pa.Table]) -> None:
+        """Write a part's tables durably; only then may the catalog name the part."""
+        folder = f"{self._parts(job)}/{part}"
+        for name, table in tables.items():
+
+            def fill(sink: Any, table: pa.Table = table) -> None:
+                # Without checksums a flipped bit can read as another number.
+                pq.write_table(table, sink, write_page_checksum=True)
+
+            self._write(f"{folder}/{name}.parquet", fill)
+        self._sync(Path(folder))
+        self._sync(Path(folder).parent)
+
+    def read_part(self, job: JobId, part: str, name: str) -> pa.Table | None:
+        """One table of a part; None when it is gone or damaged."""
+        content = self._content(self._part(job, part, name), self._fs.cat_file)
+        if content is None:
+            return None
+        try:
+            return pq.read_table(pa.BufferReader(content), schema=schemas.TABLES[name], page_checksum_verification=True)
+        except _DAMAGED as error:
+            logger.warning("part %s of job %s is damaged: %s", part, job, error)
+            return None
+
+    def has_part(self, job: JobId, part: str, names: Iterable[str]) -> bool:
+        """Whether all these tables of a part can be read, judged by the files' footers."""
+        for name in names:
+            tail = self._content(self._part(job, part, name), self._tail)
+            if tail is None:
+                return False
+            try:
+                pq.read_metadata(pa.BufferReader(tail))
+            except _DAMAGED as error:
+                logger.warning("part %s of job %s is damaged: %s", part, job, error)
+                return False
+        return True
+
+    def drop_parts(self, job: JobId) -> None:
+        """Delete the job's parts; its final tables hold their rows. What cannot be deleted stays behind."""
+        folder = self._parts(job)
+        try:
+            with self._reaching():
+                self._fs.invalidate_cache()
+                # Only the local file system takes the name as it is.
+                self._fs.rm(folder if self._is_local else glob.escape(folder), recursive=True)
+        except errors.Unavailable as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                logger.debug("job %s has no parts", job)
+            else:
+                logger.warning("parts of job %s stay behind: %s", job, error)
+
+    # Final tables
+
+    def has_table(self, name: str, job: JobId) -> bool:
+        """Whether a job's final table has any file, if an empty one."""
+        return bool(self._files(name, job))
+
+    def write_table(self, name: str, job: JobId, generation: Generation, tables: Iterable[pa.Table]) -> int:
+        """Replace the files that this generation has in a job's table; the number of rows.
+
+        The same input gives the same file names, and each file is replaced as a whole, so a repetition is harmless.
+        There is always at least one file, if an empty one.
+        """
+        folder = self._table(name, job)
+        rows = 0
+        written: set[str] = set()
+        pending = _slices(tables, self._max_file_bytes // _SLICES)
+        table = next(pending, None)
+        schema = schemas.TABLES[name]
+        while True:
+            path = f"{folder}/part-g{generation}-{len(written):05d}.parquet"
+            written.add(path)
+            size = 0
+
+            def fill(sink: Any) -> None:
+                nonlocal table, rows, size
+                with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+                    while table is not None and size < self._max_file_bytes:
+                        writer.write_table(table, row_group_size=_ROW_GROUP)
+                        rows += table.num_rows
+                        # Uncompressed bytes: an upper bound of what they become.
+                        size += table.nbytes
+                        table = next(pending, None)
+
+            self._write(path, fill)
+            if table is None:
+                break
+        self._delete(path for path in self._files(name, job) if _generation(path) == generation and path not in written)
+        self._sync(Path(folder))
+        return rows
+
+    def drop_tables_beyond(self, name: str, job: JobId, generation: Generation) -> None:
+        """Delete the files of a table's other generations; for tables that each generation writes whole."""
+        self._delete(path for path in self._files(name, job) if _generation(path) not in (None, generation))
+
+    def drop_generations(self, name: str, job: JobId, generations: Collection[int]) -> None:
+        """Delete the files that these generations have in a job's table."""
+        self._delete(path for path in self._files(name, job) if _generation(path) in generations)
+
+    def batches(self, name: str, job: JobId, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """A job's final table a batch at a time, so that memory stays flat at any size."""
+        return self._batches(name, job, columns, _ROW_GROUP)
+
+    def read_table(self, name: str, job: JobId, columns: list[str] | None = None) -> pa.Table:
+        """A job's whole final table; empty when there is none. For jobs known to be small."""
+        found = list(self.batches(name, job, columns))
+        empty = schemas.TABLES[name].empty_table()
+        return pa.Table.from_batches(found) if found else empty.select(columns) if columns else empty
+
+    def head(self, name: str, job: JobId, rows: int, columns: list[str] | None = None) -> pa.Table:
+        """The first rows of a job's final table; empty when there is none.
+
+        Without `columns`, all but the binary ones: a row's `scores` weigh more than the rest of it.
+        """
+        schema = schemas.TABLES[name]
+        chosen = columns or [field.name for field in schema if not pa.types.is_binary(field.type)]
+        found: list[pa.RecordBatch] = []
+        missing = rows
+        for batch in self._batches(name, job, chosen, max(1, min(rows, _ROW_GROUP))):
+            found.append(batch.slice(0, missing))
+            missing -= found[-1].num_rows
+            if missing <= 0:
+                break
+        return pa.Table.from_batches(found) if found else schema.empty_table().select(chosen)
+
+    def value_counts(self, name: str, job: JobId, column: str, *, where: str | None = None) -> Counter[Any]:
+        """How often each value of a column occurs, among the rows whose boolean column `where` is true if given."""
+        found: Counter[Any] = Counter()
+        for batch in self.batches(name, job, [column, where] if where else [column]):
+            values = batch[column].filter(batch[where]) if where else batch[column]
+            for counted in pc.value_counts(values).to_pylist():
+                found[counted["values"]] += counted["counts"]
+        return found
+
+    def count_rows(self, name: str, job: JobId) -> int:
+        """Rows of a job's final table, from the files' footers."""
+        rows = 0
+        for path in self._files(name, job):
+            with self._reaching(), self._fs.open(path, "rb") as source:
+                rows += pq.ParquetFile(source).metadata.num_rows
+        return rows
+
+    def write_bytes(self, path: str, content: bytes) -> str:
+        """Write one small file below the root; its URI."""
+        self._write(f"{self._root}/{path}", lambda sink: sink.write(content))
+        return f"{self.uri}/{path}"
+
+    # Files
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turn what the store raises into `Unavailable`; what pyarrow says of a file's content is no word of it."""
+        try:
+            yield
+        except (errors.AntennaError, pa.ArrowException):
+            raise
+        except self._faults as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> errors.Unavailable:
+        return errors.Unavailable(f"lake {self.uri}: {type(error).__name__}: {error}")
+
+    def _part(self, job: JobId, part: str, name: str) -> str:
+        return f"{self._parts(job)}/{part}/{name}.parquet"
+
+    def _content(self, path: str, read: Callable[[str], bytes]) -> bytes | None:
+        """What `read` gets of a file; None when there is none."""
+        with self._reaching():
+            try:
+                return read(path)
+            except FileNotFoundError:
+                logger.warning("%s is gone", path)
+                return None
+
+    def _tail(self, path: str) -> bytes:
+        """A Parquet file's end with the whole footer, all that its metadata takes."""
+        with self._fs.open(path, "rb") as source:
+            size = source.seek(0, os.SEEK_END)
+            source.seek(max(0, size - _TAIL))
+            tail: bytes = source.read()
+            # The footer, its length, and `PAR1`.
+            footer = int.from_bytes(tail[-8:-4], "little") + 8
+            if len(tail) < footer <= size:
+                source.seek(size - footer)
+                tail = source.read()
+        return tail
+
+    def _files(self, name: str, job: JobId) -> list[str]:
+        """The Parquet files of a job's table. No pattern: the root may hold any character."""
+        folder = self._table(name, job)
+        with self._reaching():
+            self._fs.invalidate_cache()
+            try:
+                found: list[str] = self._fs.ls(folder, detail=False)
+            except FileNotFoundError:
+                return []
+        names = (path.rpartition("/")[2] for path in found)
+        return sorted(f"{folder}/{name}" for name in names if name.endswith(".parquet"))
+
+    def _batches(self, name: str, job: JobId, columns: list[str] | None, batch_size: int) -> Iterator[pa.RecordBatch]:
+        for path in self._files(name, job):
+            with self._reaching(), self._fs.open(path, "rb") as source:
+                yield from pq.ParquetFile(source).iter_batches(batch_size=batch_size, columns=columns)
+
+    def _delete(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            with self._reaching():
+                self._fs.rm_file(path)
+
+    def _write(self, path: str, fill: Callable[[Any], object]) -> None:
+        """Let `fill` write a file that appears whole or not at all; on a local disk it is on the disk afterwards."""
+        try:
+            if self._is_local:
+                _write_local(Path(path), fill)
+                return
+            # A store's own file is committed when it is closed, even by an error; and `fill` raises what it likes.
+            with tempfile.NamedTemporaryFile(prefix="antenna-") as draft:
+                fill(draft)
+                draft.flush()
+                with self._reaching():
+                    self._fs.put_file(draft.name, path)
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    def _sync(self, folder: Path) -> None:
+        """Make a local folder's entries durable; the file's own fsync does not."""
+        if self._is_local:
+            with self._reaching():
+                _sync_folder(folder)
+
+
+def _slices(tables: Iterable[pa.Table], max_bytes: int) -> Iterator[pa.Table]:
+    """Cut tables into pieces of about so many bytes, or a row."""
+    for table in tables:
+        step = max(1, min(_ROW_GROUP, table.num_rows * max_bytes // max(1, table.nbytes)))
+        for start in range(0, table.num_rows, step):
+            yield table.slice(start, step)
+
+
+def _generation(path: str) -> int | None:
+    match = _FILE_OF_GENERATION.fullmatch(path.rpartition("/")[2])
+    return int(match.group(1)) if match else None
+
+
+def _write_local(final: Path, fill: Callable[[Any], object]) -> None:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    draft = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
+    try:
+        with draft.open("wb") as sink:
+            fill(sink)
+            sink.flush()
+            os.fsync(sink.fileno())
+        draft.replace(final)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,106 @@
+"""The default pipeline at work: decode and shrink, compare with the empty sheet, judge the blobs.
+
+Imported by device processes only. The steps themselves are in `images`, `sheets`, `blobs` and `insect_shape`; what a
+job may set is in `light_trap`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from antenna_orchestration.domain.messages import Classification, Detection
+from antenna_orchestration.pipelines import blobs, images, insect_shape, light_trap, sheets
+from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
+
+WORKING_SIDE: Final = 1600
+"""Photographs are shrunk to this longer side in pixels: an insect of 40 pixels at 4096 then still has 16."""
+
+LEAST_SIZE: Final = 9.0
+"""Smallest longer side in shrunk pixels: below it a blob has no shape to judge."""
+
+AUTOMATIC_SIZE: Final = 0.009
+"""`min_size` 0 means this share of the photograph's longer side."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A photograph ready to be compared."""
+
+    # RGB, uint8, at most WORKING_SIDE on the longer side.
+    pixels: NDArray[np.uint8]
+    # Size of the photograph in its own pixels.
+    width: int
+    height: int
+
+
+class LightTrapInsects(Pipeline[Prepared, sheets.Departure]):
+    """Runs on CPU whatever the device: a photograph takes a fifth of a second."""
+
+    def prepare(self, image: RawImage) -> Prepared:
+        """Raises `ImageUnusable` as `images.decode` does."""
+        decoded = images.decode(image.data, shrink_to=WORKING_SIDE)
+        return Prepared(pixels=shrink(decoded.pixels), width=decoded.width, height=decoded.height)
+
+    def infer(self, batch: Sequence[Prepared]) -> Sequence[sheets.Departure]:
+        """Compare each photograph with its own empty sheet."""
+        return [sheets.compare_with_sheet(prepared.pixels) for prepared in batch]
+
+    def finish(self, prepared: Prepared, raw: sheets.Departure) -> ImageResult:
+        """Detections, most certain first."""
+        height, width = prepared.pixels.shape[:2]
+        scale = np.array([prepared.width / width, prepared.height / height] * 2)
+        least = float(self.config["min_size"]) or AUTOMATIC_SIZE * max(prepared.width, prepared.height)
+        found = blobs.find_blobs(raw, max(LEAST_SIZE, least / float(scale.max())))
+        scores = insect_shape.insect_probability(found)
+        moths = insect_shape.moth_probability(found)
+        detections = [
+            _detection(np.array(blob.box) * scale, float(scores[index]), float(moths[index]))
+            for index, blob in sorted(enumerate(found), key=lambda item: -scores[item[0]])
+            if scores[index] >= self.config["min_score"]
+        ]
+        return ImageResult(width=prepared.width, height=prepared.height, detections=detections)
+
+    def example(self) -> RawImage:
+        """An even grey sheet."""
+        stream = io.BytesIO()
+        Image.new("RGB", (640, 480), (200, 200, 200)).save(stream, "JPEG")
+        return RawImage(image=0, uri="example.jpg", data=stream.getvalue())
+
+
+def shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture at WORKING_SIDE; smaller ones stay as they are."""
+    height, width = pixels.shape[:2]
+    share = WORKING_SIDE / max(height, width)
+    if share >= 1:
+        return pixels
+    size = max(1, round(width * share)), max(1, round(height * share))
+    small: NDArray[np.uint8] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return small
+
+
+def _detection(box: NDArray[np.float64], score: float, moth: float) -> Detection:
+    labels, scores = ("moth", "nonmoth"), (moth, 1 - moth)
+    order = [0, 1] if moth >= 0.5 else [1, 0]
+    x1, y1, x2, y2 = (float(np.float32(value)) for value in box)
+    return Detection(
+        box=(x1, y1, x2, y2),
+        score=score,
+        algorithm=light_trap.DETECTOR.ref,
+        classifications=[
+            Classification(
+                algorithm=light_trap.CLASSIFIER.ref,
+                label=labels[order[0]],
+                score=scores[order[0]],
+                top_labels=[labels[index] for index in order],
+                top_scores=[scores[index] for index in order],
+            )
+        ],
+    )

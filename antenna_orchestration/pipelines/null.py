@@ -1,0 +1,135 @@
+"""The pipeline that looks at nothing: made-up insects from the image's id, for tests and benchmarks of everything else.
+
+It imports no torch and decodes no pixels, and what it says of an image is always the same. Faults beyond a failing
+image (hanging, crashing) are not for here: the tests bring their own pipeline for those.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.messages import Classification, Detection
+from antenna_orchestration.pipelines.interface import AlgorithmSpec, ImageResult, Pipeline, PipelineSpec, RawImage
+
+SIDE = 1000.0
+"""Boxes lie in an imagined image of this many pixels in width and height."""
+
+_MASK = (1 << 64) - 1
+
+NULL = PipelineSpec(
+    slug="null",
+    name="Null",
+    version="1",
+    description="Invents the same insects for an image every time, without opening it; for tests and benchmarks.",
+    algorithms=(
+        AlgorithmSpec(key="null_detector", version="1", name="Null detector", task="localization"),
+        AlgorithmSpec(
+            key="null_classifier",
+            version="1",
+            name="Null classifier",
+            task="classification",
+            labels=("class-0", "class-1"),
+            description="Labels class-0 to class-(N-1), N being the job's setting `classes`.",
+        ),
+    ),
+    factory=f"{__name__}:NullPipeline",
+    default_config={
+        # Insects per image.
+        "detections": 1,
+        # Classes of the imagined classifier; 0 leaves detections unclassified.
+        "classes": 2,
+        # Imagined inference time of one image; a batch takes the sum.
+        "delay_ms": 0,
+        # Share of images that fail, in [0, 1]; which ones depends on their ids.
+        "fail_share": 0.0,
+        # Send the whole score vector too, to measure large results.
+        "full_scores": False,
+    },
+    batch_size=16,
+)
+
+PIPELINES = [NULL]
+
+
+class NullPipeline(Pipeline[int, int]):
+    """`prepare` makes a 64-bit number of the image's id; boxes, labels and scores are cut from it."""
+
+    def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
+        super().__init__(spec, config, top_k=top_k)
+        self._detections = int(self.config["detections"])
+        self._classes = int(self.config["classes"])
+        self._delay = float(self.config["delay_ms"]) / 1000
+        self._fail_below = float(self.config["fail_share"]) * (_MASK + 1)
+        detector, classifier = spec.algorithms
+        self._detector, self._classifier = detector.ref, classifier.ref
+        # The best class has half of the probability, each next one half of the rest.
+        self._scores = [0.5 ** (rank + 1) for rank in range(min(top_k, self._classes))]
+        self._made: dict[int, list[Classification]] = {}
+
+    def prepare(self, image: RawImage) -> int:
+        """Raises `ImageUnusable` for the failing share of the images."""
+        seed = _mixed(image.image)
+        if seed < self._fail_below:
+            raise errors.ImageUnusable(f"the null pipeline fails image {image.image}, as its fail_share asks")
+        return seed
+
+    def infer(self, batch: Sequence[int]) -> Sequence[int]:
+        """Takes `delay_ms` an image."""
+        if self._delay:
+            time.sleep(self._delay * len(batch))
+        return batch
+
+    def finish(self, prepared: int, raw: int) -> ImageResult:
+        """Boxes of 20 to 83 pixels within `SIDE`; width and height are None, for nothing was decoded."""
+        detections = []
+        seed = prepared
+        for _ in range(self._detections):
+            seed = (seed * 6364136223846793005 + 1442695040888963407) & _MASK
+            x, y, side = (seed >> 44) % 900, (seed >> 24) % 900, 20 + (seed >> 58)
+            detections.append(
+                Detection(
+                    box=(float(x), float(y), float(x + side), float(y + side)),
+                    score=0.5 + ((seed >> 33) & 0xFF) / 512,
+                    algorithm=self._detector,
+                    classifications=self._classified((seed >> 33) % self._classes) if self._classes else [],
+                )
+            )
+        return ImageResult(width=None, height=None, detections=detections)
+
+    def _classified(self, best: int) -> list[Classification]:
+        """The classifications of a detection whose best class is `best`; shared by all such detections."""
+        if best in self._made:
+            return self._made[best]
+        order = [(best + rank) % self._classes for rank in range(len(self._scores))]
+        made = [
+            Classification(
+                algorithm=self._classifier,
+                label=f"class-{best}",
+                score=self._scores[0],
+                top_labels=[f"class-{index}" for index in order],
+                top_scores=self._scores,
+                scores=self._vector(order) if self.config["full_scores"] else None,
+            )
+        ]
+        # Whole vectors are made anew: 29,176 of them kept, of 29,176 classes each, would be 1.7 GB.
+        if not self.config["full_scores"]:
+            self._made[best] = made
+        return made
+
+    def _vector(self, order: Sequence[int]) -> bytes:
+        vector = bytearray(2 * self._classes)
+        for index, score in zip(order, self._scores, strict=True):
+            struct.pack_into("<e", vector, 2 * index, score)
+        return bytes(vector)
+
+
+def _mixed(number: int) -> int:
+    """Spread consecutive ids over 64 bits (the finalizer of splitmix64)."""
+    number = (number + 0x9E3779B97F4A7C15) & _MASK
+    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _MASK
+    return number ^ (number >> 31)

@@ -1,0 +1,76 @@
+"""Pictures for people: what was found, drawn on the photograph, small enough for a Dagster page or an e-mail."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Final
+
+from PIL import Image, ImageDraw, ImageFont
+
+from antenna_orchestration.domain.messages import Detection
+from antenna_orchestration.pipelines import images
+
+MAX_BYTES: Final = 60_000
+"""Dagster keeps the picture in its event log, so it must stay small."""
+
+_MOTH: Final = (255, 140, 0)
+_OTHER: Final = (0, 120, 255)
+_UNCLASSIFIED: Final = (230, 0, 60)
+
+
+def draw_boxes(data: bytes, detections: Sequence[Detection], max_width: int = 1024) -> bytes:
+    """The photograph with its detections as JPEG, at most `max_width` pixels wide and `MAX_BYTES` large.
+
+    `data` is the photograph as the pipeline had it, boxes are in its pixels. Each box carries its score in per cent and
+    its terminal label. Raises `ImageUnusable` as `images.decode` does.
+    """
+    decoded = images.decode(data, shrink_to=max_width)
+    picture = Image.fromarray(decoded.pixels)
+    if picture.width > max_width:
+        picture = picture.resize((max_width, max(1, picture.height * max_width // picture.width)), Image.Resampling.BOX)
+    scale = picture.width / decoded.width
+    pencil = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(max(9, picture.width // 110))
+    # The most certain ones are drawn last, on top.
+    for detection in sorted(detections, key=lambda detection: detection.score):
+        x1, y1, x2, y2 = (value * scale for value in detection.box)
+        label = next((step.label for step in reversed(detection.classifications) if step.terminal), "")
+        colour = {"moth": _MOTH, "nonmoth": _OTHER}.get(label, _UNCLASSIFIED if not label else _MOTH)
+        pencil.rectangle((x1 - 2, y1 - 2, x2 + 1, y2 + 1), outline=colour, width=2)
+        text = f"{detection.score * 100:.0f} {label}".strip()
+        _write(pencil, font, text, box=(x1, y1, x2, y2), colour=colour, width=picture.width)
+    return _compressed(picture)
+
+
+def _write(
+    pencil: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    text: str,
+    *,
+    box: tuple[float, float, float, float],
+    colour: tuple[int, int, int],
+    width: int,
+) -> None:
+    """White on a strip of the box's colour, above the box, or below where there is no room above."""
+    _, top, right, bottom = pencil.textbbox((0, 0), text, font=font)
+    height = bottom - top + 2
+    x = max(0, min(box[0] - 2, width - right - 2))
+    y = box[1] - 2 - height
+    if y < 0:
+        y = box[3] + 2
+    pencil.rectangle((x, y, x + right + 2, y + height), fill=colour)
+    pencil.text((x + 1, y + 1 - top), text, fill="white", font=font)
+
+
+def _compressed(picture: Image.Image) -> bytes:
+    """As JPEG, as good as the limit allows; a busy picture shrinks once quality alone does not do it."""
+    while True:
+        for quality in (80, 65, 50, 35):
+            stream = io.BytesIO()
+            picture.save(stream, "JPEG", quality=quality, optimize=True)
+            if stream.tell() <= MAX_BYTES:
+                return stream.getvalue()
+        picture = picture.resize(
+            (max(1, picture.width * 3 // 4), max(1, picture.height * 3 // 4)), Image.Resampling.BOX
+        )

@@ -1,0 +1,115 @@
+"""Which pipelines there are: ours, those of installed packages, and those in the files that a setting names.
+
+Built-in pipelines are listed in `_BUILT_IN` by the module that defines their specs. A package adds its own through the
+entry-point group `antenna.pipelines`; a user without a package puts a .py file with `PIPELINES = [PipelineSpec(…)]` on
+`ANTENNA_PIPELINE_PATHS`. Only descriptions are handled here: nothing that this module imports may import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.domain import ids
+from antenna_orchestration.pipelines.interface import PipelineSpec
+
+DEFAULT_PIPELINE: Final = "light_trap_insects"
+"""Slug of the pipeline that a submit without `--pipeline` uses."""
+
+ENTRY_POINTS: Final = "antenna.pipelines"
+
+_BUILT_IN: Final = ("antenna_orchestration.pipelines.light_trap", "antenna_orchestration.pipelines.null")
+
+
+def all_pipelines(paths: Iterable[Path] | None = None) -> Mapping[str, PipelineSpec]:
+    """Every pipeline by slug, built-in ones first. `paths` overrides the setting `pipeline_paths`.
+
+    Read once a process. Raises `InvalidSetting` when a file on the paths cannot be loaded, `EngineError` when an
+    installed package's entry point cannot, and either when two pipelines claim one slug.
+    """
+    return _load(tuple(settings.get().pipeline_paths if paths is None else paths))
+
+
+def get(slug: str, paths: Iterable[Path] | None = None) -> PipelineSpec:
+    """The pipeline of that slug. Raises `UnknownPipeline` with the slugs there are, and what `all_pipelines` raises."""
+    known = all_pipelines(paths)
+    if slug not in known:
+        raise errors.UnknownPipeline(f"there is no pipeline {slug!r}; there are: {', '.join(known)}")
+    return known[slug]
+
+
+@lru_cache(maxsize=8)
+def _load(paths: tuple[Path, ...]) -> Mapping[str, PipelineSpec]:
+    found: dict[str, PipelineSpec] = {}
+    origins: dict[str, str] = {}
+    for error, origin, specs in _sources(paths):
+        for spec in _as_specs(specs, origin, error):
+            if spec.slug in found:
+                raise error(f"two pipelines are called {spec.slug!r}: one of {origins[spec.slug]}, one of {origin}")
+            found[spec.slug] = spec
+            origins[spec.slug] = origin
+    return MappingProxyType(found)
+
+
+def _sources(paths: Iterable[Path]) -> Iterator[tuple[type[errors.AntennaError], str, Any]]:
+    """Where specs come from: the error that a fault there is, its name for people, and what it defines."""
+    for name in _BUILT_IN:
+        yield errors.EngineError, name, importlib.import_module(name).PIPELINES
+    for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+        origin = f"entry point {entry.name} = {entry.value}"
+        try:
+            value = entry.load()
+        except Exception as error:
+            raise errors.EngineError(f"{origin}: {type(error).__name__}: {error}") from error
+        yield errors.EngineError, origin, value
+    for path in paths:
+        for file in _files(path):
+            yield errors.InvalidSetting, str(file), _import_file(file)
+
+
+def _files(path: Path) -> list[Path]:
+    """The pipeline files at a path: itself, or a folder's .py files without helpers, whose names start with _."""
+    path = path.resolve()
+    if path.is_dir():
+        return sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
+    if path.is_file():
+        return [path]
+    raise errors.InvalidSetting(f"ANTENNA_PIPELINE_PATHS: no file or folder {path}")
+
+
+def _import_file(file: Path) -> Any:
+    """The file's `PIPELINES`. Its folder goes on `sys.path`, so `factory` and helpers beside it can be imported too."""
+    if str(file.parent) not in sys.path:
+        # Last, so that a user's `random.py` takes no installed module's place; a spawned process gets a copy.
+        sys.path.append(str(file.parent))
+    try:
+        module = importlib.import_module(file.stem)
+    except Exception as error:
+        raise errors.InvalidSetting(f"{file}: {type(error).__name__}: {error}") from error
+    if Path(module.__file__ or "").resolve() != file:
+        raise errors.InvalidSetting(
+            f"{file}: a module {file.stem!r} exists already ({module.__file__}); rename the file"
+        )
+    try:
+        return module.PIPELINES
+    except AttributeError:
+        raise errors.InvalidSetting(f"{file} defines no PIPELINES list") from None
+
+
+def _as_specs(value: Any, origin: str, error: type[errors.AntennaError]) -> list[PipelineSpec]:
+    specs = [value] if isinstance(value, PipelineSpec) else value
+    if not isinstance(specs, (list, tuple)) or not all(isinstance(spec, PipelineSpec) for spec in specs):
+        raise error(f"{origin}: expected a PipelineSpec or a list of them")
+    for spec in specs:
+        try:
+            ids.slug(spec.slug, "pipeline slug")
+        except errors.InvalidInput as wrong:
+            raise error(f"{origin}: {wrong}") from None
+    return list(specs)

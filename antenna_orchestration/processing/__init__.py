@@ -1,0 +1,1 @@
+"""The verbs: submit, publish, collect, finish, cancel, retry, reconcile, health. One module each."""

@@ -1,0 +1,69 @@
+"""Fill in when images were taken, where a submission does not say: from the name, else from a local file's EXIF data.
+
+Names cost nothing. EXIF means opening each file, so a submission opens at most `EXIF_AUTO` of them unless it is asked
+to: beyond that none is opened, rather than some, and a warning says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import unquote
+
+from antenna_orchestration.catalog.catalog import SubmittedImage
+from antenna_orchestration.domain import capture_time
+from antenna_orchestration.processing import locations
+
+ExifMode = Literal["auto", "always", "never"]
+
+EXIF_AUTO: Final = 2_000
+"""Files that a submission opens without being told to: about half a second from a local disk."""
+
+_THREADS: Final = 8
+"""Reading waits for the disk, or for a network drive, much longer than Python computes."""
+
+
+def fill(images: Sequence[SubmittedImage], *, exif: ExifMode) -> tuple[list[SubmittedImage], list[str]]:
+    """The images with the capture times that can be found, and warnings."""
+    filled = [
+        image if image.captured_at else SubmittedImage(image.url, _from_name(image.url), image.deployment)
+        for image in images
+    ]
+    without = [
+        index for index, image in enumerate(filled) if image.captured_at is None and image.url.startswith("file:")
+    ]
+    if not without or exif == "never":
+        return filled, []
+    if exif == "auto" and len(without) > EXIF_AUTO:
+        return filled, [
+            f"capture times of {len(without)} images were not read from their EXIF data (more than {EXIF_AUTO} files "
+            "to open): --exif always reads them, or put a column captured_at in a list"
+        ]
+    with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="exif") as pool:
+        paths = [Path(locations.path_of(filled[index].url)) for index in without]
+        for index, time in zip(without, pool.map(_from_exif, paths), strict=True):
+            filled[index] = filled[index]._replace(captured_at=time)
+    return filled, []
+
+
+def _from_name(uri: str) -> datetime | None:
+    name = uri.rsplit("/", 1)[-1]
+    if uri.startswith("s3:") or "%" not in name:
+        return capture_time.from_name(name)
+    return capture_time.from_name(unquote(name, errors="replace"))
+
+
+def _from_exif(path: Path) -> datetime | None:
+    from antenna_orchestration.pipelines import images
+
+    try:
+        # Opening a named pipe would wait for ever.
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return images.capture_time_from_exif(file)
+    except OSError:
+        return None

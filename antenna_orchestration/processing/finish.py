@@ -1,0 +1,193 @@
+"""Finish: turn a collected job's parts into final tables, decide its status, clean up. Each step may be repeated.
+
+The order is: final tables, then whatever the caller records of them, then the status, then the clean-up. Parts are kept
+until the status says that the tables hold their rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from antenna_orchestration.domain.job import ImageStatus, Job, JobStatus, verdict
+from antenna_orchestration.lake import schemas
+from antenna_orchestration.processing import publish
+from antenna_orchestration.processing.collect import JobLeft
+from antenna_orchestration.processing.reconcile import reconcile
+from antenna_orchestration.processing.services import Services
+
+logger = logging.getLogger(__name__)
+
+OF_PARTS: Final = ("detections", "classifications")
+"""Tables that are made of parts."""
+
+TABLES: Final = (*OF_PARTS, "captures", "failed_images")
+"""Tables that a finished job has, beside its manifest."""
+
+COLLECTED: Final = frozenset({JobStatus.CLAIMED, JobStatus.RUNNING})
+"""Statuses of a job whose tables may be written."""
+
+Images = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalTables:
+    """Rows of a job's final tables, or the parts that could not be read."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    lost_parts: tuple[str, ...] = ()
+
+
+async def write_manifest(services: Services, job: Job) -> int:
+    """Write the job's images to the table `manifest`; how many."""
+    tables = [
+        pa.Table.from_pylist([{name: row[name] for name in schemas.MANIFEST.names} for row in rows], schemas.MANIFEST)
+        async for rows in services.catalog.manifest(job.job_id)
+    ]
+    return await asyncio.to_thread(_replace, services, "manifest", job, tables)
+
+
+async def write_final_tables(services: Services, job: Job) -> FinalTables:
+    """Write `detections`, `classifications`, `captures` and `failed_images` of a collected job.
+
+    A row counts only when the catalog names its part, so orphans of crashed collectors never show. A named part that
+    cannot be read makes its images pending again: collect them, then call this anew. For a generation whose tables are
+    final nothing is written. Raises `JobLeft` when the job is no longer this generation's to finish.
+    """
+    named = await services.catalog.part_of_images(job.job_id)
+    earlier = await services.catalog.uncompacted_generations(job.job_id, job.generation)
+    # Looked at after the parts: while the job is active they are all there is, and none is dropped on purpose.
+    current = await services.catalog.get_job(job.job_id)
+    if current.compacted and current.generation == job.generation:
+        return FinalTables(rows={name: await _count(services, name, job) for name in TABLES})
+    if current.status not in COLLECTED or current.generation != job.generation:
+        raise JobLeft(f"job {job.job_id} is {current.status} in generation {current.generation}")
+    parts = {part: np.sort(np.asarray(images, dtype=np.int64)) for part, images in named.items()}
+    lost = await asyncio.to_thread(_unreadable, services, job, parts)
+    if not lost:
+        try:
+            rows = {name: await _write_rows(services, name, job, parts, earlier) for name in OF_PARTS}
+        except PartLost as error:
+            lost = [error.part]
+    if lost:
+        await _redo(services, job, lost)
+        return FinalTables(lost_parts=tuple(lost))
+    rows["captures"], rows["failed_images"] = await _write_images(services, job)
+    return FinalTables(rows=rows)
+
+
+class PartLost(Exception):
+    """A part that the catalog names cannot be read any more."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(part)
+        self.part = part
+
+
+async def _count(services: Services, name: str, job: Job) -> int:
+    return await asyncio.to_thread(services.lake.count_rows, name, job.job_id)
+
+
+def _unreadable(services: Services, job: Job, parts: Iterable[str]) -> list[str]:
+    return [part for part in parts if not services.lake.has_part(job.job_id, part, OF_PARTS)]
+
+
+async def _write_rows(
+    services: Services, name: str, job: Job, parts: dict[str, Images], earlier: Collection[int]
+) -> int:
+    """Write this generation's files of a table from the parts; the rows of all generations together.
+
+    Files of an earlier generation that never became final (canceled after they were written) go: the parts that they
+    were made of are among these.
+    """
+
+    def chosen() -> Iterator[pa.Table]:
+        for part, images in parts.items():
+            table = services.lake.read_part(job.job_id, part, name)
+            if table is None:
+                raise PartLost(part)
+            yield table.filter(pa.array(np.isin(table.column("image_id").to_numpy(), images)))
+
+    await asyncio.to_thread(services.lake.drop_generations, name, job.job_id, earlier)
+    # A later generation adds files of its own; there is at least an empty one, so that the table exists.
+    if parts or not await asyncio.to_thread(services.lake.has_table, name, job.job_id):
+        await asyncio.to_thread(services.lake.write_table, name, job.job_id, job.generation, chosen())
+    return await _count(services, name, job)
+
+
+async def _redo(services: Services, job: Job, lost: list[str]) -> None:
+    """Make the images of lost parts pending and publish them again."""
+    for part in lost:
+        images = await services.catalog.reset_images_of_part(job.job_id, job.generation, part)
+        message = f"Part {part} cannot be read; its {len(images)} images are done again"
+        await services.catalog.log(job.job_id, "lost_part", message, level="WARNING")
+    await reconcile(services, job.job_id)
+
+
+async def settle_job(services: Services, job: Job) -> JobStatus:
+    """Give the collected job its terminal status and free what it holds; the status it has.
+
+    Does nothing to a job with pending images, or of another generation.
+
+    Enters what was done into the ledger first, so that a finished job is always known to it.
+    """
+    counts = await services.catalog.count_images(job.job_id)
+    status = verdict(total=counts.total, failed=counts.failed, threshold=services.settings.failure_threshold)
+    reason = None
+    if status is JobStatus.FAILURE:
+        reason = f"{counts.failed} of {counts.total} images failed"
+    elif not counts.total:
+        reason = f"all {job.skipped} images were processed before" if job.skipped else "the job has no images"
+    elif counts.failed:
+        reason = f"{counts.failed} of {counts.total} images failed; see the table failed_images"
+    await services.catalog.add_processed(job.job_id)
+    if await services.catalog.finish_job(job.job_id, job.generation, status, reason, collected=True):
+        level = "INFO" if status is JobStatus.SUCCESS and counts.total else "WARNING"
+        await services.catalog.log(
+            job.job_id,
+            "finished",
+            f"{status}: {counts.done} done, {counts.failed} failed, {counts.detections} detections"
+            + (f" ({reason})" if reason else ""),
+            level=level,
+        )
+    await clean_up(services, job)
+    return (await services.catalog.get_job(job.job_id)).status
+
+
+async def clean_up(services: Services, job: Job) -> None:
+    """Free what a terminal job's generation holds on the queue, in Redis and in the lake."""
+    await publish.withdraw(services, job)
+    current = await services.catalog.get_job(job.job_id)
+    # A job that was canceled, or given up, keeps its parts: a retry goes on from them.
+    if current.compacted and current.generation == job.generation:
+        await asyncio.to_thread(services.lake.drop_parts, job.job_id)
+
+
+async def _write_images(services: Services, job: Job) -> tuple[int, int]:
+    captures: list[pa.Table] = []
+    failed: list[pa.Table] = []
+    async for rows in services.catalog.manifest(job.job_id):
+        table = pa.Table.from_pylist(rows)
+        captures.append(table.select(schemas.CAPTURES.names).cast(schemas.CAPTURES))
+        failures = table.filter(pc.equal(table["status"], ImageStatus.FAILED.value))
+        renamed = failures.select(["image_id", "url", "reason", "attempts", "finished_at"])
+        failed.append(renamed.rename_columns(schemas.FAILED_IMAGES.names).cast(schemas.FAILED_IMAGES))
+    return (
+        await asyncio.to_thread(_replace, services, "captures", job, captures),
+        await asyncio.to_thread(_replace, services, "failed_images", job, failed),
+    )
+
+
+def _replace(services: Services, name: str, job: Job, tables: list[pa.Table]) -> int:
+    """Write a table that each generation writes whole."""
+    rows = services.lake.write_table(name, job.job_id, job.generation, tables)
+    services.lake.drop_tables_beyond(name, job.job_id, job.generation)
+    return rows

@@ -1,0 +1,201 @@
+"""Health: the net below the collectors. Looks at every active job and at what is left over, repairs, and says so.
+
+The checks run in a fixed order. Each is kept from the others' errors, and so is each job within a check. What a check
+cannot decide safely it reports.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.domain.job import ACTIVE, Job, JobStatus
+from antenna_orchestration.domain.reach import can_serve
+from antenna_orchestration.processing import cancel, finish
+from antenna_orchestration.processing.reconcile import reconcile
+from antenna_orchestration.processing.services import Services
+
+T = TypeVar("T", Job, tuple[JobId, Generation])
+
+logger = logging.getLogger(__name__)
+
+SILENT_AFTER: Final = 15.0
+"""Seconds without a heartbeat after which a collector is taken for dead."""
+
+STALE_AFTER: Final = 600.0
+"""Seconds after which a running job that the sensor should have taken back is worth a person's attention."""
+
+OUTAGE_AFTER: Final = 3
+"""Jobs in a row that a store was unavailable for, after which a check leaves the others for the next round."""
+
+MANY: Final = 100_000
+"""More active jobs than this are not looked at in one go."""
+
+
+@dataclass(slots=True)
+class CheckResult:
+    """What one check saw: how many things it looked at, repaired, and could not repair."""
+
+    name: str
+    checked: int = 0
+    fixed: int = 0
+    unfixable: int = 0
+    details: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HealthReport:
+    """All checks of one round."""
+
+    results: list[CheckResult]
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing is left that needs a person."""
+        return not any(result.unfixable for result in self.results)
+
+
+async def check(services: Services, *, dry_run: bool = False) -> HealthReport:
+    """Run all checks; with `dry_run` nothing is changed and what would be repaired counts as fixed."""
+    rounds: list[tuple[str, Callable[[Services, CheckResult, bool], Awaitable[None]]]] = [
+        ("lost_images", _lost_images),
+        ("stale_jobs", _stale_jobs),
+        ("running_jobs", _running_jobs),
+        ("leftovers", _leftovers),
+        ("workers", _workers),
+    ]
+    results: list[CheckResult] = []
+    for name, run in rounds:
+        result = CheckResult(name)
+        try:
+            await run(services, result, dry_run)
+        except Exception as error:
+            result.unfixable += 1
+            result.details.append(f"the check itself failed: {error or type(error).__name__}")
+            logger.exception("health check %s", name)
+        results.append(result)
+    return HealthReport(results=results)
+
+
+async def _each(result: CheckResult, items: Iterable[T], act: Callable[[T], Awaitable[None]]) -> None:
+    """Do it for every job, whatever becomes of one; only when a store is out the rest would fare no better."""
+    out = 0
+    for item in items:
+        result.checked += 1
+        try:
+            await act(item)
+            out = 0
+        except Exception as error:
+            out = out + 1 if isinstance(error, errors.Unavailable) else 0
+            if out == OUTAGE_AFTER:
+                raise
+            what = f"job {item.job_id if isinstance(item, Job) else item[0]}"
+            result.unfixable += 1
+            result.details.append(f"{what}: {error or type(error).__name__}")
+            logger.exception("health check %s, %s", result.name, what)
+
+
+async def _active(services: Services) -> list[Job]:
+    return await services.catalog.list_jobs(statuses=ACTIVE, limit=MANY)
+
+
+async def _lost_images(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """Jobs without a living collector; the others look after themselves."""
+    silent = {
+        job.job_id for job in await services.catalog.suspect_jobs(claimed_for=0, silent_for=SILENT_AFTER, limit=MANY)
+    }
+
+    async def look(job: Job) -> None:
+        found = await reconcile(services, job.job_id, dry_run=dry_run)
+        if found.lost or found.reopened:
+            result.fixed += 1
+            result.details.append(f"job {job.job_id}: {found.lost} images published again")
+
+    unattended = [job for job in await _active(services) if job.job_id in silent or job.status is JobStatus.QUEUED]
+    await _each(result, unattended, look)
+
+
+async def _stale_jobs(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """Half-done cancellations are completed; jobs that the sensor should have taken back long ago are reported."""
+
+    async def complete(job: Job) -> None:
+        if not dry_run:
+            await cancel.settle_cancellation(services, job.job_id)
+        result.fixed += 1
+        result.details.append(f"job {job.job_id}: cancellation completed")
+
+    await _each(result, await services.catalog.list_jobs(statuses=[JobStatus.CANCELING], limit=MANY), complete)
+    minutes = f"{STALE_AFTER / 60:.0f} minutes"
+    for job in await services.catalog.suspect_jobs(claimed_for=STALE_AFTER, silent_for=STALE_AFTER, limit=MANY):
+        result.checked += 1
+        if job.status is JobStatus.CLAIMED:
+            # Its run may wait in Dagster's queue behind others, which is nobody's fault.
+            result.details.append(f"job {job.job_id} was claimed more than {minutes} ago and its run has not begun")
+        else:
+            result.unfixable += 1
+            result.details.append(
+                f"job {job.job_id} is {job.status} and nobody has worked on it for {minutes}; "
+                "is the sensor queued_jobs running?"
+            )
+
+
+async def _running_jobs(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """A line in each running job's story with the queue's counters."""
+
+    async def look(job: Job) -> None:
+        waiting = None
+        if job.epoch is not None:
+            waiting = await services.queue.counts(job.job_id, job.generation, job.epoch)
+        progress = await services.progress.read(job.job_id, job.generation)
+        line = progress.line if progress else "no live counters"
+        if waiting:
+            line += f"; {waiting.queued} waiting, {waiting.leased} leased, {waiting.redelivered} redelivered"
+        result.details.append(f"job {job.job_id}: {line}")
+        if not dry_run:
+            await services.catalog.log(job.job_id, "snapshot", line)
+
+    await _each(result, await services.catalog.list_jobs(statuses=[JobStatus.RUNNING], limit=MANY), look)
+
+
+async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """What jobs that are over, or earlier generations, still hold on the queue."""
+
+    async def look(found: tuple[JobId, Generation]) -> None:
+        job_id, generation = found
+        job = await services.catalog.find_job(job_id)
+        is_current = job is not None and job.generation == generation
+        if job is not None and is_current and not job.status.is_terminal:
+            return
+        if not dry_run:
+            if job is not None and is_current:
+                # Whoever finished the job may have died before its clean-up: then its parts are still there, too.
+                await finish.clean_up(services, job)
+            else:
+                await services.board.withdraw(job_id, generation)
+                await services.queue.close(job.pipeline if job else None, job_id, generation)
+                await services.progress.forget(job_id, generation)
+        result.fixed += 1
+        result.details.append(f"job {job_id}, generation {generation}: cleared from the queue")
+
+    await _each(result, sorted(await services.queue.jobs_on_queue() | set(await services.board.read())), look)
+
+
+async def _workers(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """Which workers are alive, and which active jobs have nobody."""
+    workers = await services.presence.workers()
+    result.checked = len(workers)
+    result.details += [
+        f"{worker.worker}: {worker.state}, {worker.rate:.1f} images/s, {worker.leased} leased" for worker in workers
+    ]
+    for job in await _active(services):
+        if not job.total or any(can_serve(worker, job) for worker in workers):
+            continue
+        if any(job.pipeline in worker.pipelines for worker in workers):
+            why = f"no worker for {job.pipeline} reaches {', '.join(job.source_kinds)}"
+        else:
+            why = f"no worker listens for {job.pipeline}"
+        result.details.append(f"job {job.job_id} waits: {why}")

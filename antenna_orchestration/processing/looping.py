@@ -1,0 +1,67 @@
+"""Doing something again: side loops for the length of a block, and attempts until a store is back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from antenna_orchestration import errors
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+PAUSE: Final = 1.0
+"""Seconds between attempts while a store is away."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loop:
+    """What to do, and how long to rest in between. A store that is away only makes it late."""
+
+    name: str
+    every: float
+    act: Callable[[], Awaitable[object]]
+
+
+@asynccontextmanager
+async def running(*loops: Loop) -> AsyncIterator[None]:
+    """Run the loops for the length of a block; one that dies of a bug ends the block with its error."""
+    over = asyncio.Event()
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_repeat(loop, over), name=loop.name) for loop in loops]
+            try:
+                yield
+            finally:
+                over.set()
+                for task in tasks:
+                    task.cancel()
+    except BaseExceptionGroup as several:
+        # What ended the block is the story; a TaskGroup wraps even a single error.
+        raise several.exceptions[0] from None
+
+
+async def insistent(what: str, act: Callable[[], Awaitable[T]]) -> T:
+    """Do something until the stores allow it, however long they are away."""
+    while True:
+        try:
+            return await act()
+        except errors.Unavailable as error:
+            logger.warning("%s waits: %s", what, error)
+            await asyncio.sleep(PAUSE)
+
+
+async def _repeat(loop: Loop, over: asyncio.Event) -> None:
+    # The event, because up to Python 3.11 `asyncio.wait_for` somewhere below may swallow the cancellation.
+    while not over.is_set():
+        try:
+            await loop.act()
+        except errors.Unavailable as error:
+            logger.warning("%s: %s", loop.name, error)
+        if not over.is_set():
+            await asyncio.sleep(loop.every)

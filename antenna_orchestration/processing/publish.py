@@ -1,0 +1,181 @@
+"""Publish: put a job's pending images on the queue, from the cursor, a chunk at a time.
+
+Submission calls it for the first 200 images of every job, the sensor for the first 1,000 of what it claims, the asset
+`image_tasks` for the rest, and the guardian for what the queue lost. Each starts at the cursor and raises it after the
+queue's confirmations; where two overlap, the server refuses the second copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.ids import Epoch, JobId
+from antenna_orchestration.domain.job import ACTIVE, ImageToPublish, Job
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.queue.names import new_epoch
+
+logger = logging.getLogger(__name__)
+
+AT_SUBMIT: Final = 200
+"""Images published by submission itself, so that a worker can lease within 0.3 s whatever the job's size."""
+
+AT_CLAIM: Final = 1_000
+"""Images published by the sensor's tick, which shares its threads with other sensors."""
+
+CHUNK: Final = 1_000
+"""Tasks in flight without confirmation; the most that is published twice after a crash."""
+
+FULL_PAUSE: Final = 1.0
+"""Seconds between attempts while the stream is at its byte limit: workers make room."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """What one call did."""
+
+    # Tasks stored by the queue, and tasks that were on it already.
+    stored: int = 0
+    refused: int = 0
+    # The cursor now: everything up to this ordinal was published.
+    upto: int = 0
+    # Whether the job has no image left beyond the cursor.
+    complete: bool = False
+
+
+async def publish(
+    services: Services, job_id: JobId, *, limit: int | None = None, on_chunk: Callable[[int], None] | None = None
+) -> Published:
+    """Publish the job's next `limit` pending images, or all; safe to repeat and to overlap.
+
+    Opens the job on the queue and announces it after its first tasks. Publishes nothing for a job that is not active,
+    and takes back what it published when the job was canceled meanwhile. With `limit` a full stream raises `QueueFull`;
+    without, publishing waits for room. Raises `Unavailable`.
+    """
+    job = await services.catalog.get_job(job_id)
+    if job.status not in ACTIVE or job.total == 0:
+        return Published(upto=job.published_upto, complete=True)
+    await services.ensure_streams()
+    epoch = await services.catalog.open_generation(job.job_id, job.generation, job.epoch or new_epoch())
+    await services.queue.open(job.pipeline, job.job_id, job.generation, epoch)
+    left = job.total if limit is None else limit
+    stored = refused = 0
+    cursor = job.published_upto
+    announced = False
+    status = job.status
+    reading = asyncio.create_task(_next(services, job, cursor, left), name=f"read images of job {job_id}")
+    try:
+        while images := await reading:
+            # The next chunk is read while this one is on its way.
+            left -= len(images)
+            reading = asyncio.create_task(_next(services, job, images[-1].ordinal, left), name=reading.get_name())
+            confirmed = await _publish_chunk(services, job, images, wait_for_room=limit is None)
+            stored += confirmed[0]
+            refused += confirmed[1]
+            cursor = images[-1].ordinal
+            status = await services.catalog.advance_cursor(job.job_id, job.generation, cursor)
+            if status not in ACTIVE:
+                break
+            if not announced:
+                await services.board.announce(announcement(job, epoch))
+                announced = True
+            if on_chunk:
+                on_chunk(cursor)
+    finally:
+        reading.cancel()
+    if status in ACTIVE:
+        if left:
+            # There was less than was asked for: nothing pending lies beyond.
+            cursor = job.total
+        status = await services.catalog.advance_cursor(job.job_id, job.generation, cursor)
+    if status not in ACTIVE:
+        await withdraw(services, job)
+    elif not announced:
+        await services.board.announce(announcement(job, epoch))
+    return Published(stored=stored, refused=refused, upto=cursor, complete=cursor >= job.total)
+
+
+async def publish_first(services: Services, job_id: JobId) -> str | None:
+    """Publish the first tasks, so that a worker can lease at once; a warning when the queue is not there."""
+    try:
+        await publish(services, job_id, limit=AT_SUBMIT)
+    except errors.Unavailable as error:
+        return f"the queue cannot be reached, the tasks are published later: {error}"
+    return None
+
+
+async def republish(services: Services, job: Job, images: Sequence[ImageToPublish]) -> int:
+    """Publish given images again, whatever the cursor says; how many the queue did not have."""
+    stored = 0
+    for start in range(0, len(images), CHUNK):
+        confirmed = await _publish_chunk(services, job, images[start : start + CHUNK], wait_for_room=True)
+        stored += confirmed[0]
+    return stored
+
+
+async def withdraw(services: Services, job: Job) -> None:
+    """Take a job's generation off the queue: announcement, consumers, tasks, results, live counters.
+
+    The canceller and the publisher both call it after they saw the job canceling; the last one wins.
+    """
+    await services.board.withdraw(job.job_id, job.generation)
+    await services.queue.close(job.pipeline, job.job_id, job.generation)
+    await services.progress.forget(job.job_id, job.generation)
+
+
+def announcement(job: Job, epoch: Epoch) -> messages.Announcement:
+    """The job as workers are to see it."""
+    return messages.Announcement(
+        job=job.job_id,
+        generation=job.generation,
+        epoch=epoch,
+        pipeline=job.pipeline,
+        config=job.config,
+        config_hash=job.config_hash,
+        priority=job.priority,
+        interactive=job.interactive,
+        source_kinds=job.source_kinds,
+        total=job.total,
+        name=job.name,
+    )
+
+
+async def _next(services: Services, job: Job, after: int, left: int) -> list[ImageToPublish]:
+    limit = min(CHUNK, left)
+    return await services.catalog.images_to_publish(job.job_id, job.generation, after=after, limit=limit)
+
+
+async def _publish_chunk(
+    services: Services, job: Job, images: Sequence[ImageToPublish], *, wait_for_room: bool
+) -> tuple[int, int]:
+    tasks = [
+        messages.Task(
+            job=job.job_id,
+            generation=job.generation,
+            image=image.image,
+            uri=image.uri,
+            pipeline=job.pipeline,
+            config_hash=job.config_hash,
+            captured_at=image.captured_at,
+            deployment=image.deployment,
+        )
+        for image in images
+    ]
+    while True:
+        try:
+            confirmed = await services.queue.publish(tasks)
+        except errors.QueueFull:
+            if not wait_for_room:
+                raise
+            current = await services.catalog.get_job(job.job_id)
+            if current.status not in ACTIVE or current.generation != job.generation:
+                return 0, 0
+            logger.info("job %s: the queue is full, waiting for room", job.job_id)
+            await asyncio.sleep(FULL_PAUSE)
+        else:
+            return confirmed.stored, confirmed.refused

@@ -1,0 +1,36 @@
+"""Retry: open a job's next generation with the images that failed or are missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.processing import publish
+from antenna_orchestration.processing.services import Services
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retried:
+    """The new generation, and how many images it holds."""
+
+    generation: Generation
+    images: int
+    # What went less well than hoped, for people.
+    warnings: tuple[str, ...] = ()
+
+
+async def retry(services: Services, job_id: JobId) -> Retried:
+    """Queue the job's failed and missing images again; done ones stay as they are.
+
+    Leases and results of earlier generations name theirs and are never mixed in. Raises `Conflict` when the job is not
+    over, `NotFound`, `Unavailable`.
+    """
+    job = await services.catalog.get_job(job_id)
+    opened = await services.catalog.retry_job(job_id)
+    if opened is None:
+        raise errors.Conflict(f"job {job_id} is {job.status}; only a job that is over can be retried")
+    generation, images = opened
+    await services.catalog.log(job_id, "retried", f"Retrying {images} images as generation {generation}")
+    warning = await publish.publish_first(services, job_id)
+    return Retried(generation=generation, images=images, warnings=(warning,) if warning else ())

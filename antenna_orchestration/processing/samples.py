@@ -1,0 +1,81 @@
+"""Sample images of a job with its detections drawn in, for the UI and the report."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.job import Job
+from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
+from antenna_orchestration.lake import images
+from antenna_orchestration.lake.store import storage_options
+from antenna_orchestration.pipelines import pictures
+from antenna_orchestration.processing.services import Services
+
+logger = logging.getLogger(__name__)
+
+PREVIEW_ROWS = 20_000
+"""Detections looked at to choose the samples; the first of a large job stand for the rest."""
+
+
+async def sample_pictures(services: Services, job: Job, *, count: int, width: int) -> list[tuple[str, bytes]]:
+    """Up to `count` images with the most detections, as caption and JPEG.
+
+    An image that this host cannot read (no mount, no rights, gone) is left out: the picture is an extra.
+    """
+    detections = await asyncio.to_thread(services.lake.head, "detections", job.job_id, PREVIEW_ROWS)
+    labels = await asyncio.to_thread(services.lake.head, "classifications", job.job_id, 2 * PREVIEW_ROWS)
+    if not detections.num_rows:
+        return []
+    ranked = detections.group_by("image_id").aggregate([("detection_id", "count")])
+    ranked = ranked.sort_by([("detection_id_count", "descending"), ("image_id", "ascending")])
+    # A few more than wanted: some may be out of reach.
+    best = ranked["image_id"].to_pylist()[: 2 * count]
+    urls = await asyncio.to_thread(_urls, services, job, set(best))
+    found: list[tuple[str, bytes]] = []
+    for image in best:
+        url = urls.get(image)
+        # A URL is a submitter's word: only workers, with their checks of addresses, follow it.
+        if url is None or url.startswith("http") or len(found) == count:
+            continue
+        boxes = _detections(detections, labels, image)
+        try:
+            content = await asyncio.to_thread(
+                images.read, url, services.settings.max_image_bytes, storage_options(services.settings, url)
+            )
+            jpeg = await asyncio.to_thread(pictures.draw_boxes, content, boxes, width)
+        except errors.AntennaError as error:
+            logger.info("no picture of %s: %s", url, error)
+            continue
+        found.append((f"{url.rpartition('/')[2]}: {len(boxes)} detections", jpeg))
+    return found
+
+
+def _urls(services: Services, job: Job, images: set[int]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for batch in services.lake.batches("captures", job.job_id, ["image_id", "url"]):
+        chosen = batch.filter(pc.is_in(batch["image_id"], pa.array(sorted(images), pa.int64())))
+        found.update(zip(chosen["image_id"].to_pylist(), chosen["url"].to_pylist(), strict=True))
+    return found
+
+
+def _detections(detections: pa.Table, labels: pa.Table, image: int) -> list[Detection]:
+    """An image's detections as the pipeline gave them, as far as a picture needs them."""
+    names: dict[str, Classification] = {}
+    for row in labels.filter(pc.equal(labels["image_id"], image)).to_pylist():
+        if row["terminal"] or row["detection_id"] not in names:
+            algorithm = AlgorithmRef(row["algorithm"], row["algorithm_version"])
+            names[row["detection_id"]] = Classification(algorithm=algorithm, label=row["label"], score=row["score"])
+    return [
+        Detection(
+            box=(row["x1"], row["y1"], row["x2"], row["y2"]),
+            score=row["score"],
+            algorithm=AlgorithmRef(row["algorithm"], row["algorithm_version"]),
+            classifications=[names[row["detection_id"]]] if row["detection_id"] in names else [],
+        )
+        for row in detections.filter(pc.equal(detections["image_id"], image)).to_pylist()
+    ]

@@ -1,0 +1,87 @@
+"""Everything that the verbs work with, opened together and handed to them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from antenna_orchestration import settings as settings_module
+from antenna_orchestration.catalog.catalog import Catalog
+from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.lake.store import Lake, storage_options
+from antenna_orchestration.progress.counters import Progress
+from antenna_orchestration.queue import connection, streams
+from antenna_orchestration.queue.board import JobBoard
+from antenna_orchestration.queue.presence import Presence
+from antenna_orchestration.queue.results import ResultFeed
+from antenna_orchestration.queue.tasks import TaskQueue
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The stores of one deployment, connected."""
+
+    settings: settings_module.Settings
+    catalog: Catalog
+    queue: TaskQueue
+    board: JobBoard
+    presence: Presence
+    progress: Progress
+    lake: Lake
+    # The queue's connection; only modules of `queue` look inside.
+    connection: Any
+
+    async def ensure_streams(self, *, update: bool = False) -> None:
+        """Create the streams and buckets that are missing; with `update` change limits, too. Raises `Unavailable`."""
+        await streams.ensure(
+            self.connection,
+            tasks_max_bytes=self.settings.tasks_max_bytes,
+            results_max_bytes=self.settings.results_max_bytes,
+            replicas=self.settings.nats_replicas,
+            update=update,
+        )
+
+    def results(self, job: JobId, generation: Generation) -> ResultFeed:
+        """A reader of the job's results; entering it takes over from a reader before."""
+        return ResultFeed(self.connection, job, generation)
+
+
+@asynccontextmanager
+async def opened(settings: settings_module.Settings, *, max_connections: int = 4) -> AsyncIterator[Services]:
+    """Connect to catalog and queue; Redis is connected to at its first use, nothing depends on it.
+
+    Raises `InvalidSetting` when a URL is missing and `Unavailable` when a server does not answer.
+    """
+    settings.require("nats_url", "redis_url", "database_url")
+    async with AsyncExitStack() as stack:
+        catalog = await stack.enter_async_context(Catalog(settings.database_url, max_connections=max_connections))
+        name = f"antenna-{socket.gethostname()}-{os.getpid()}"
+        client = await stack.enter_async_context(connection.connected(settings.nats_url, name=name))
+        queue = await stack.enter_async_context(TaskQueue(client, ack_wait=settings.task_ack_wait))
+        progress = await stack.enter_async_context(Progress(settings.redis_url))
+        yield Services(
+            settings=settings,
+            catalog=catalog,
+            queue=queue,
+            board=JobBoard(client),
+            presence=Presence(client),
+            progress=progress,
+            lake=Lake(settings.lake, storage_options=storage_options(settings)),
+            connection=client,
+        )
+
+
+async def prepare(settings: settings_module.Settings) -> None:
+    """Make an empty deployment ready, or bring one up to date: migrations, streams and buckets. Safe to repeat."""
+    # Alembic and SQLAlchemy take longer to import than everything else here together, and few processes migrate.
+    from antenna_orchestration.catalog.migrate import migrate
+
+    settings.require("nats_url", "redis_url", "database_url")
+    migrate(settings.database_url)
+    async with opened(settings) as services:
+        await services.ensure_streams(update=True)
+        await services.progress.check()

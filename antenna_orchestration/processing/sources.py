@@ -1,0 +1,247 @@
+"""What the SOURCE arguments of a submission name: folders, patterns, files, buckets, URLs and lists, made into images.
+
+Reads file names and lists only, never an image; writes nothing. Everything here may block on a slow disk or store, so
+`submit` calls it in a thread.
+"""
+
+# Paths come as text by the hundred thousand, and Path objects cost ten times as much.
+# ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH116, PTH118, PTH120, PTH122, PTH207
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.catalog import SubmittedImage
+from antenna_orchestration.processing import buckets, source_lists
+from antenna_orchestration.processing.locations import IMAGE_SUFFIXES, Locator, path_of, scheme_of
+from antenna_orchestration.settings import Settings
+
+_DIGITS = re.compile(r"(\d+)", re.ASCII)
+_MAGIC = re.compile(r"[*?\[]")
+
+
+@dataclass(kw_only=True, slots=True)
+class Gathered:
+    """The images that sources name, each once, in the order named."""
+
+    images: list[SubmittedImage]
+    # Repetitions that were merged.
+    duplicates: int = 0
+    # Things that did not stop the submission but that people want to know.
+    warnings: list[str] = field(default_factory=list)
+
+
+def gather(
+    sources: Sequence[str],
+    images: Sequence[SubmittedImage] = (),
+    *,
+    settings: Settings,
+    allowed_roots: Sequence[Path] | None = None,
+    deployment: str | None = None,
+) -> Gathered:
+    """Collect what sources and images name.
+
+    `allowed_roots` are the folders that local images may lie in; None stands for the setting `IMAGE_ROOTS`, or for any
+    folder when that is not set. `deployment` is for images that come without one. Raises `InvalidSource` when a source
+    cannot be read or is not allowed, and when there are no images at all; `Unavailable` for a store out of reach.
+    """
+    roots = (settings.image_roots or None) if allowed_roots is None else allowed_roots
+    locator = Locator(roots=roots, allow_private_hosts=settings.allow_private_hosts)
+    reader = _Reader(locator=locator, settings=settings)
+    found: dict[str, SubmittedImage] = {}
+    count = 0
+    for image in _all(reader, sources, images):
+        count += 1
+        earlier = found.get(image.url)
+        if earlier is None:
+            found[image.url] = image
+        elif None in earlier:
+            found[image.url] = SubmittedImage(
+                image.url, earlier.captured_at or image.captured_at, earlier.deployment or image.deployment
+            )
+    if not found:
+        raise errors.InvalidSource("; ".join(reader.warnings) or "no images: name a folder, a list, or URLs")
+    chosen = list(found.values())
+    if deployment:
+        chosen = [image if image.deployment else image._replace(deployment=deployment) for image in chosen]
+    return Gathered(images=chosen, duplicates=count - len(chosen), warnings=reader.warnings)
+
+
+def own_folders(sources: Sequence[str]) -> list[Path]:
+    """The local folders that sources name by themselves, which a user at the command line thereby allows."""
+    folders: list[Path] = []
+    for source in sources:
+        scheme = scheme_of(source)
+        if scheme not in (None, "file"):
+            continue
+        path = path_of(source) if scheme else os.path.expanduser(source)
+        while _MAGIC.search(path) and not os.path.exists(path):
+            path = os.path.dirname(path)
+        folders.append(Path(path if os.path.isdir(path) or not path else os.path.dirname(path) or "."))
+    return folders
+
+
+def natural(name: str) -> tuple[list[str | int], str]:
+    """Sorts `trap2` before `trap10`."""
+    return [int(part) if index % 2 else part.lower() for index, part in enumerate(_DIGITS.split(name))], name
+
+
+@dataclass(kw_only=True)
+class _Reader:
+    """Reads one source after the other."""
+
+    locator: Locator
+    settings: Settings
+    warnings: list[str] = field(default_factory=list)
+
+    def read(self, source: str) -> Iterator[SubmittedImage]:
+        """The images of one source."""
+        scheme = scheme_of(source)
+        if scheme == "s3":
+            yield from self._bucket(source)
+        elif scheme in ("http", "https"):
+            if urlsplit(source).path.lower().endswith(source_lists.LIST_SUFFIXES):
+                raise errors.InvalidSource(f"{source} is a list; lists are read from local files: download it first")
+            yield self.image(source)
+        elif scheme in (None, "file"):
+            path = path_of(source) if scheme else os.path.expanduser(source)
+            if os.path.exists(path):
+                yield from self._path(path)
+            elif _MAGIC.search(path):
+                yield from self._pattern(path)
+            else:
+                raise errors.InvalidSource(f"there is no file or folder {path}")
+        else:
+            # Says which schemes there are.
+            yield self.image(source)
+
+    def image(self, location: str) -> SubmittedImage:
+        """One image, named by itself."""
+        return SubmittedImage(self.locator.locate(location).uri, None, None)
+
+    def _path(self, path: str) -> Iterator[SubmittedImage]:
+        suffix = os.path.splitext(path)[1].lower()
+        if os.path.isdir(path):
+            yield from self._folder(path)
+        elif suffix in source_lists.LIST_SUFFIXES:
+            yield from self._list(Path(path))
+        elif suffix in IMAGE_SUFFIXES:
+            yield SubmittedImage(self.locator.file(path).uri, None, None)
+        else:
+            raise errors.InvalidSource(
+                f"{path} is neither an image ({_plain(IMAGE_SUFFIXES)}) nor a list "
+                f"({_plain(source_lists.LIST_SUFFIXES)})"
+            )
+
+    def _folder(self, folder: str) -> Iterator[SubmittedImage]:
+        empty = True
+        for path in _walk(folder):
+            empty = False
+            yield SubmittedImage(self.locator.file(path).uri, None, None)
+        if empty:
+            self.warnings.append(f"no images in {folder} or below it (looked for {_plain(IMAGE_SUFFIXES)})")
+
+    def _pattern(self, pattern: str) -> Iterator[SubmittedImage]:
+        """Everything that matches; files that are neither images nor lists were not meant."""
+        empty = True
+        for path in sorted(glob.iglob(pattern, recursive=True), key=natural):
+            wanted = (*IMAGE_SUFFIXES, *source_lists.LIST_SUFFIXES)
+            if os.path.isdir(path):
+                # `**` matches each folder and what is in it; a folder's images are taken once.
+                if "**" not in pattern:
+                    empty = False
+                    yield from self._folder(path)
+            elif path.lower().endswith(wanted):
+                empty = False
+                yield from self._path(path)
+        if empty:
+            self.warnings.append(f"no images match {pattern} (looked for {_plain(IMAGE_SUFFIXES)})")
+
+    def _bucket(self, uri: str) -> Iterator[SubmittedImage]:
+        keys = buckets.list_objects(uri, self.settings)
+        if keys == [uri]:
+            yield self.image(uri)
+            return
+        chosen = [key for key in keys if key.lower().endswith(IMAGE_SUFFIXES) and not _is_hidden(key, uri)]
+        for key in sorted(chosen, key=natural):
+            yield self.image(key)
+        if not chosen:
+            self.warnings.append(
+                f"no images under {uri}: {len(keys)} objects there (looked for {_plain(IMAGE_SUFFIXES)})"
+            )
+
+    def _list(self, path: Path) -> Iterator[SubmittedImage]:
+        entries = source_lists.read(path)
+        if not entries:
+            self.warnings.append(f"{path} names no images")
+        base = os.path.dirname(os.path.abspath(path))
+        local = missing = 0
+        first_missing = ""
+        found: list[SubmittedImage] = []
+        for entry in entries:
+            try:
+                located = self.locator.locate(entry.location, base=base)
+            except errors.InvalidSource as error:
+                raise errors.InvalidSource(f"{source_lists.where(path, entry.number)}: {error}") from None
+            local += located.uri.startswith("file:")
+            if not located.exists:
+                missing += 1
+                first_missing = first_missing or f"{entry.location}, {source_lists.where(path, entry.number)}"
+            found.append(SubmittedImage(located.uri, entry.captured_at, entry.deployment))
+        if missing and missing == len(entries):
+            raise errors.InvalidSource(
+                f"none of the {missing} files named in {path} exists (relative to {base}); the first: {first_missing}"
+            )
+        if missing:
+            self.warnings.append(f"{missing} of {local} files named in {path} do not exist; the first: {first_missing}")
+        yield from found
+
+
+def _all(reader: _Reader, sources: Sequence[str], images: Sequence[SubmittedImage]) -> Iterator[SubmittedImage]:
+    for source in sources:
+        yield from reader.read(source)
+    for image in images:
+        time = image.captured_at
+        if time is not None:
+            time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        yield SubmittedImage(reader.image(image.url).url, time, image.deployment)
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """The images below a folder in natural order, without hidden ones; symlinked folders are followed, none twice."""
+    seen: set[tuple[int, int]] = set()
+    # What a folder holds is put here in reverse, so that subfolders and files come out in one order, depth first.
+    waiting: list[tuple[str, bool]] = [(folder, True)]
+    while waiting:
+        path, is_folder = waiting.pop()
+        if not is_folder:
+            yield path
+            continue
+        try:
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(path) as entries:
+                shown = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            raise errors.InvalidSource(f"folder {path} cannot be read: {error.strerror}") from None
+        wanted = [(name, is_dir) for name, is_dir in shown if is_dir or name.lower().endswith(IMAGE_SUFFIXES)]
+        wanted.sort(key=lambda entry: natural(entry[0]), reverse=True)
+        waiting.extend((os.path.join(path, name), is_dir) for name, is_dir in wanted)
+
+
+def _is_hidden(key: str, prefix: str) -> bool:
+    """Whether a part of the key after the prefix begins with a dot."""
+    return any(part.startswith(".") for part in key.removeprefix(prefix).split("/"))
+
+
+def _plain(suffixes: Sequence[str]) -> str:
+    return ", ".join(suffix.removeprefix(".") for suffix in suffixes)

@@ -1,0 +1,271 @@
+"""Submit: check what is asked for, write the job with its images, and publish its first tasks.
+
+The one verb behind the command line, the Dagster job `submit_job` and `submit_images`, the function for Python.
+Everything is checked before anything is written, and the writing is one transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+from antenna_orchestration import errors
+from antenna_orchestration import settings as settings_module
+from antenna_orchestration.catalog.catalog import AlgorithmRow, NewJob, PipelineRow, SubmittedImage
+from antenna_orchestration.domain import ids
+from antenna_orchestration.domain.ids import JobId, PipelineSlug
+from antenna_orchestration.pipelines import registry
+from antenna_orchestration.pipelines.interface import PipelineSpec
+from antenna_orchestration.processing import capture_times, locations, publish, services
+from antenna_orchestration.processing import sources as sources_module
+from antenna_orchestration.processing.capture_times import ExifMode
+from antenna_orchestration.processing.services import Services
+
+MAX_INTERACTIVE: Final = 20
+"""Images of an interactive job. Such jobs go ahead of everything, so they are kept to what a person waits for."""
+
+DEFAULT_PROJECT: Final = "default"
+
+_MAX_NAME = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """What is to be processed, and how."""
+
+    # Folders, patterns, files, s3:// and http(s):// locations, and lists of them.
+    sources: Sequence[str] = ()
+    # Images named one by one, besides the sources' or instead.
+    images: Sequence[SubmittedImage] = ()
+    pipeline: str = registry.DEFAULT_PIPELINE
+    project: str = DEFAULT_PROJECT
+    # Empty: made from the first source.
+    name: str = ""
+    # Values over the pipeline's defaults.
+    config: Mapping[str, Any] = field(default_factory=dict)
+    # Share of the workers that the job gets, relative to others.
+    priority: int = 1
+    # Ahead of everything; at most `MAX_INTERACTIVE` images.
+    interactive: bool = False
+    # Take only so many images, the first ones or, with `shuffle`, random ones.
+    limit: int | None = None
+    shuffle: bool = False
+    # Makes a shuffle repeatable.
+    seed: int | None = None
+    # Take images that this pipeline has processed before, too.
+    reprocess: bool = False
+    # For images that come without one.
+    deployment: str | None = None
+    exif: ExifMode = "auto"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submitted:
+    """A job as it was written."""
+
+    job_id: JobId
+    name: str
+    project: str
+    pipeline: PipelineSlug
+    # Images to process, without the skipped ones.
+    total: int
+    # Images left out because the pipeline has processed them before.
+    skipped: int
+    # Repetitions that were merged.
+    duplicates: int
+    # What people should know, a line each; the job goes on.
+    warnings: tuple[str, ...]
+
+
+async def submit(
+    services: Services, submission: Submission, *, allowed_roots: Sequence[Path] | None = None
+) -> Submitted:
+    """Write a job and publish its first tasks.
+
+    `allowed_roots` are the folders that local images may lie in: None stands for the setting `IMAGE_ROOTS` (any folder
+    when that is not set), an empty sequence for no local images at all.
+
+    Raises `InvalidInput` and its kinds, or `Unavailable` for the catalog or a bucket, with nothing written. A queue
+    that cannot be reached is only a warning: the sensor publishes later.
+    """
+    spec, config = _check(submission)
+    gathered = await asyncio.to_thread(
+        sources_module.gather,
+        submission.sources,
+        submission.images,
+        settings=services.settings,
+        allowed_roots=allowed_roots,
+        deployment=submission.deployment,
+    )
+    chosen = _choose(gathered.images, submission)
+    chosen, exif_warnings = await asyncio.to_thread(capture_times.fill, chosen, exif=submission.exif)
+    _check_deployments(chosen)
+    await services.catalog.register_pipeline(pipeline_row(spec))
+    job_id = await services.catalog.create_job(
+        NewJob(
+            project=submission.project,
+            name=submission.name.strip() or _name_of(submission, chosen),
+            pipeline=PipelineSlug(spec.slug),
+            config=config,
+            config_hash=config_hash(spec, config),
+            priority=submission.priority,
+            interactive=submission.interactive,
+            reprocess=submission.reprocess,
+            duplicates=gathered.duplicates,
+            source_kinds=locations.source_kinds((image.url for image in chosen), services.settings),
+        ),
+        chosen,
+    )
+    job = await services.catalog.get_job(job_id)
+    warnings = [*gathered.warnings, *exif_warnings]
+    if job.duplicates:
+        warnings.append(f"{_images(job.duplicates)} named more than once: merged")
+    if job.skipped:
+        everything = "all " if not job.total else ""
+        warnings.append(
+            f"{everything}{_images(job.skipped)} skipped, processed by {spec.slug} {spec.version} before "
+            "(--reprocess takes them too)"
+        )
+    if queue_warning := await publish.publish_first(services, job_id):
+        warnings.append(queue_warning)
+    await _tell_story(services, job_id, f"Submitted {_images(job.total)} to {spec.slug} {spec.version}", warnings)
+    return Submitted(
+        job_id=job_id,
+        name=job.name,
+        project=job.project,
+        pipeline=job.pipeline,
+        total=job.total,
+        skipped=job.skipped,
+        duplicates=job.duplicates,
+        warnings=tuple(warnings),
+    )
+
+
+def submit_images(
+    *sources: str,
+    settings: settings_module.Settings | None = None,
+    allowed_roots: Sequence[Path] | None = None,
+    **fields: Any,
+) -> Submitted:
+    """Submit from plain Python: `submit_images("/data/night-1", pipeline="null", limit=10)`.
+
+    `fields` are those of `Submission`. Connects, submits, and disconnects. Raises what `submit` raises.
+    """
+    submission = Submission(sources=sources, **fields)
+
+    async def run() -> Submitted:
+        async with services.opened(settings or settings_module.get()) as opened:
+            return await submit(opened, submission, allowed_roots=allowed_roots)
+
+    return asyncio.run(run())
+
+
+def config_hash(spec: PipelineSpec, config: Mapping[str, Any]) -> str:
+    """Names a pipeline's version with its whole configuration. Raises `InvalidInput` for values that JSON lacks."""
+    try:
+        text = json.dumps(
+            {"pipeline": spec.slug, "version": spec.version, "config": dict(config)},
+            sort_keys=True,
+            separators=(",", ":"),
+            allow_nan=False,
+        )
+    except (TypeError, ValueError) as error:
+        raise errors.InvalidInput(f"the configuration cannot be written as JSON: {error}") from None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def pipeline_row(spec: PipelineSpec) -> PipelineRow:
+    """A pipeline as the catalog registers it."""
+    return PipelineRow(
+        slug=spec.slug,
+        name=spec.name,
+        version=spec.version,
+        description=spec.description,
+        default_config=spec.default_config,
+        algorithms=tuple(
+            AlgorithmRow(
+                key=algorithm.key,
+                version=algorithm.version,
+                name=algorithm.name,
+                task=algorithm.task,
+                description=algorithm.description,
+                uri=algorithm.uri,
+                labels=algorithm.labels,
+            )
+            for algorithm in spec.algorithms
+        ),
+    )
+
+
+def _check(submission: Submission) -> tuple[PipelineSpec, dict[str, Any]]:
+    """Everything that can be checked without looking at a source; the pipeline and its whole configuration."""
+    ids.slug(submission.pipeline, "pipeline")
+    ids.slug(submission.project, "project")
+    spec = registry.get(submission.pipeline)
+    config = spec.merged_config(submission.config)
+    config_hash(spec, config)
+    if not 1 <= submission.priority <= 100:
+        raise errors.InvalidInput(f"priority {submission.priority} is not between 1 and 100")
+    if submission.limit is not None and submission.limit < 1:
+        raise errors.InvalidInput(f"limit {submission.limit} leaves no image; it is 1 or more")
+    if not submission.sources and not submission.images:
+        raise errors.InvalidSource("no images: name a folder, a list, or URLs")
+    _check_text(submission.name, "name")
+    _check_text(submission.deployment or "", "deployment")
+    return spec, config
+
+
+def _check_text(text: str, what: str) -> None:
+    """Refuse what PostgreSQL or a listing would choke on."""
+    if len(text) > _MAX_NAME:
+        raise errors.InvalidInput(f"{what} {text[:40]!r}… is longer than {_MAX_NAME} characters")
+    if not text.isprintable():
+        raise errors.InvalidInput(f"{what} {text!r} holds characters that cannot be printed")
+
+
+def _check_deployments(images: Sequence[SubmittedImage]) -> None:
+    for deployment in {image.deployment for image in images}:
+        _check_text(deployment or "", "deployment")
+
+
+def _choose(images: list[SubmittedImage], submission: Submission) -> list[SubmittedImage]:
+    """Shuffle, then limit."""
+    chosen = list(images)
+    if submission.shuffle:
+        random.Random(submission.seed).shuffle(chosen)  # noqa: S311  # no secret hangs on it
+    chosen = chosen[: submission.limit]
+    if submission.interactive and len(chosen) > MAX_INTERACTIVE:
+        raise errors.InvalidInput(
+            f"an interactive job takes at most {MAX_INTERACTIVE} images, these are {len(chosen)}: "
+            f"use --limit {MAX_INTERACTIVE}, or submit without --interactive"
+        )
+    return chosen
+
+
+def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
+    """A name for a job that was given none: the last part of what was submitted."""
+    first = submission.sources[0] if submission.sources else unquote(images[0].url)
+    if locations.scheme_of(first) is None:
+        first = str(Path(first).expanduser().absolute())
+    last = first.rstrip("/").rsplit("/", 1)[-1] or first
+    others = len(submission.sources or images) - 1
+    name = "".join(character if character.isprintable() else "?" for character in last)[: _MAX_NAME - 20]
+    return f"{name} and {others} more" if others else name
+
+
+async def _tell_story(services: Services, job_id: JobId, message: str, warnings: Sequence[str]) -> None:
+    """Begin the job's log."""
+    await services.catalog.log(job_id, "submitted", message)
+    for warning in warnings:
+        await services.catalog.log(job_id, "submitted", warning, level="WARNING")
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

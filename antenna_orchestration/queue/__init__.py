@@ -1,0 +1,1 @@
+"""NATS JetStream: streams, consumers, leases, results, announcements. The only place that imports nats."""

@@ -1,0 +1,106 @@
+"""One connection to NATS per process, and the translation of its errors into ours."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+
+from antenna_orchestration import errors, settings
+
+logger = logging.getLogger(__name__)
+
+PENDING_BYTES = 64 * 2**20
+"""Bytes a client holds back while it reconnects; beyond that, publishing fails instead of growing."""
+
+
+async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: float = 5.0) -> Client:
+    """Connect, trying for `wait` seconds; afterwards the client reconnects by itself for ever.
+
+    Raises `Unavailable` when no server answers in time, or when it refuses the credentials.
+    """
+    shown = settings.without_password(url)
+    faults: list[str] = []
+
+    async def on_error(error: Exception) -> None:
+        # nats-py reports each failed attempt here, with an empty message for some of them.
+        faults.append(str(error) or type(error).__name__)
+        logger.debug("nats %s: %s", shown, faults[-1])
+
+    async def on_disconnect() -> None:
+        # Called for our own closing, too.
+        if not client.is_closed:
+            logger.warning("connection to %s lost, reconnecting", shown)
+
+    async def on_reconnect() -> None:
+        logger.info("connected to %s again", shown)
+
+    client = Client()
+    try:
+        async with asyncio.timeout(wait):
+            await client.connect(
+                url,
+                name=name,
+                inbox_prefix=inbox_prefix.encode(),
+                error_cb=on_error,
+                disconnected_cb=on_disconnect,
+                reconnected_cb=on_reconnect,
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.5,
+                ping_interval=10,
+                max_outstanding_pings=2,
+                pending_size=PENDING_BYTES,
+            )
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        with _quietly():
+            await client.close()
+        why = faults[-1] if faults else str(error) or "no answer"
+        raise errors.Unavailable(f"NATS at {shown} cannot be reached: {why}") from error
+    return client
+
+
+@asynccontextmanager
+async def connected(url: str, *, name: str, inbox_prefix: str = "_INBOX") -> AsyncIterator[Client]:
+    """A connection for the length of a block; what was published is flushed before it closes."""
+    client = await connect(url, name=name, inbox_prefix=inbox_prefix)
+    try:
+        yield client
+    finally:
+        with _quietly():
+            await client.flush(timeout=2)
+        with _quietly():
+            await client.close()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Closing a connection that is already broken is not news."""
+    try:
+        yield
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        logger.debug("while closing: %s", error)
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn what nats-py raises into `Unavailable` (or `QueueFull`), with `what` was being done in front.
+
+    `NotFoundError` passes: where a missing stream, consumer or key is an answer, the caller says so.
+    """
+    try:
+        yield
+    except nats.js.errors.NotFoundError:
+        raise
+    except nats.js.errors.APIError as error:
+        if "maximum bytes" in (error.description or "") or "resource limits" in (error.description or ""):
+            raise errors.QueueFull(f"{what}: the stream is full ({error.description})") from error
+        raise errors.Unavailable(f"{what}: {error.description or error}") from error
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        raise errors.Unavailable(f"{what}: {str(error) or type(error).__name__}") from error

@@ -1,0 +1,138 @@
+"""Publishing many messages with JetStream's confirmation of each, at wire speed.
+
+nats-py's own `publish` waits for one confirmation at a time and its `publish_async` makes a random token and three
+callbacks a message; both are several times slower than the server. Here a whole chunk goes out with numbered reply
+subjects under one subscription, and the confirmations are counted as they come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from antenna_orchestration import errors
+from antenna_orchestration.queue.connection import translated
+
+ALREADY_THERE = "maximum messages per subject exceeded"
+"""How the server says that this subject is taken. The code (10077) is shared with other refusals, the text is not."""
+
+
+class Message(NamedTuple):
+    """What to publish."""
+
+    subject: str
+    payload: bytes
+    headers: Mapping[str, str] | None = None
+
+
+class _ApiError(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _Confirmation(msgspec.Struct):
+    seq: int = 0
+    duplicate: bool = False
+    error: _ApiError | None = None
+
+
+@dataclass(slots=True)
+class _Chunk:
+    expected: int
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    stored: int = 0
+    refused: int = 0
+    fault: str | None = None
+
+    def count(self, confirmation: _Confirmation) -> None:
+        if confirmation.error is None:
+            self.stored += 1
+        elif confirmation.error.description == ALREADY_THERE:
+            self.refused += 1
+        else:
+            self.fault = confirmation.error.description or f"error {confirmation.error.err_code}"
+        if self.fault or self.stored + self.refused == self.expected:
+            self.done.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """How many messages the server stored, and how many it refused because that subject is already taken."""
+
+    stored: int
+    refused: int
+
+
+class Publisher:
+    """Publishes chunks of messages; several asyncio tasks may share one. Use it as an async context manager."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._inbox = client.new_inbox()
+        self._numbers = itertools.count()
+        self._chunks: dict[str, _Chunk] = {}
+        self._subscription: Subscription | None = None
+        self._decoder = msgspec.json.Decoder(_Confirmation)
+
+    async def __aenter__(self) -> Publisher:
+        with translated("subscribing to confirmations"):
+            self._subscription = await self._client.subscribe(f"{self._inbox}.*", cb=self._on_confirmation)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._subscription is not None and not self._client.is_closed:
+            await self._subscription.unsubscribe()
+
+    async def publish(self, messages: Sequence[Message], *, timeout: float = 10.0) -> Confirmed:
+        """Publish all and wait until each is confirmed or refused as already there.
+
+        Raises `QueueFull` when the stream is at its limit and `Unavailable` when a confirmation is missing after
+        `timeout` seconds without any; part of the messages may be stored then, and publishing them again is harmless.
+        """
+        if not messages:
+            return Confirmed(0, 0)
+        number = str(next(self._numbers))
+        chunk = self._chunks[number] = _Chunk(expected=len(messages))
+        reply = f"{self._inbox}.{number}"
+        try:
+            with translated("publishing"):
+                for message in messages:
+                    headers = dict(message.headers) if message.headers else None
+                    await self._client.publish(message.subject, message.payload, reply=reply, headers=headers)
+                await self._settled(chunk, timeout)
+        finally:
+            del self._chunks[number]
+        if chunk.fault:
+            full = "maximum bytes" in chunk.fault or "resource limits" in chunk.fault
+            raise (errors.QueueFull if full else errors.Unavailable)(f"publishing: {chunk.fault}")
+        return Confirmed(chunk.stored, chunk.refused)
+
+    async def _settled(self, chunk: _Chunk, timeout: float) -> None:
+        """Wait while confirmations keep coming; a long chunk is not late as long as it moves."""
+        while not chunk.done.is_set():
+            before = chunk.stored + chunk.refused
+            try:
+                await asyncio.wait_for(chunk.done.wait(), timeout)
+            except TimeoutError:
+                if chunk.stored + chunk.refused == before:
+                    raise
+
+    async def _on_confirmation(self, message: Msg) -> None:
+        chunk = self._chunks.get(message.subject.rpartition(".")[2])
+        if chunk is None:
+            return
+        if not message.data:
+            # 503: no stream listens on the subject.
+            chunk.fault = "no stream takes this subject"
+            chunk.done.set()
+            return
+        chunk.count(self._decoder.decode(message.data))

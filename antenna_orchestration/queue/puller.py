@@ -1,0 +1,133 @@
+"""Pull requests to JetStream consumers, without waiting where nothing is there.
+
+nats-py's `fetch` always lingers when a consumer is empty, and needs a subscription a consumer; a worker that turns over
+hundreds of jobs must learn "nothing here" in one round trip. Requests of all consumers share one inbox: a delivered
+message names its consumer in its reply subject, a status names the request in its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Final
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from antenna_orchestration import errors
+from antenna_orchestration.queue.connection import translated
+from antenna_orchestration.queue.names import AckSubject
+
+GRACE: Final = 5.0
+"""Seconds beyond the request's own expiry to wait for the server's last word."""
+
+_NO_RESPONDERS: Final = "503"
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One message as it was handed out."""
+
+    ack: AckSubject
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+    # Monotonic; a lease counts from here, however long the delivery lay before somebody took it.
+    arrived: float
+
+
+@dataclass(slots=True)
+class _Request:
+    consumer: str
+    wanted: int
+    deliveries: list[Delivery] = field(default_factory=list)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    missing: bool = False
+
+
+class Puller:
+    """Pulls from any number of consumers, one request a consumer at a time. Use it as an async context manager."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._inbox = client.new_inbox()
+        self._numbers = itertools.count()
+        self._by_number: dict[str, _Request] = {}
+        self._by_consumer: dict[str, _Request] = {}
+        # What arrived after its request had been given up; the next pull of that consumer takes it.
+        self._late: defaultdict[str, list[Delivery]] = defaultdict(list)
+        self._subscription: Subscription | None = None
+
+    async def __aenter__(self) -> Puller:
+        with translated("subscribing to deliveries"):
+            # Requests bound what can be outstanding; nats-py would drop messages beyond its default limits.
+            self._subscription = await self._client.subscribe(
+                f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=-1, pending_bytes_limit=-1
+            )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._subscription is not None and not self._client.is_closed:
+            await self._subscription.unsubscribe()
+
+    async def pull(self, stream: str, consumer: str, wanted: int, *, wait: float = 0.0) -> list[Delivery] | None:
+        """Take up to `wanted` messages: what is there now, or with `wait` what comes until so many seconds are over.
+
+        None means that the consumer does not exist. Raises `Unavailable` when the server does not answer.
+        A call that is cancelled leaves what still arrives to `take_late`.
+        """
+        if late := self._late.pop(consumer, None):
+            return late
+        if not self._client.is_connected:
+            raise errors.Unavailable("NATS: not connected")
+        number = str(next(self._numbers))
+        request = _Request(consumer, wanted)
+        if consumer in self._by_consumer:
+            raise errors.EngineError(f"two pulls of {consumer} at the same time")
+        self._by_number[number] = self._by_consumer[consumer] = request
+        body = {"batch": wanted, "no_wait": True} if wait <= 0 else {"batch": wanted, "expires": int(wait * 1e9)}
+        try:
+            with translated(f"pulling from {consumer}"):
+                await self._client.publish(
+                    f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+                    json.dumps(body).encode(),
+                    reply=f"{self._inbox}.{number}",
+                )
+                await asyncio.wait_for(request.ended.wait(), wait + GRACE)
+        except BaseException:
+            # Leased to us all the same: keep them for the next pull, or for the hand-back at the end.
+            self._late[consumer].extend(request.deliveries)
+            raise
+        finally:
+            del self._by_number[number]
+            del self._by_consumer[consumer]
+        return None if request.missing else request.deliveries
+
+    def take_late(self) -> list[Delivery]:
+        """Everything that arrived after its request was given up, to be handed back."""
+        late = [delivery for deliveries in self._late.values() for delivery in deliveries]
+        self._late.clear()
+        return late
+
+    async def _on_message(self, message: Msg) -> None:
+        if message.reply and message.reply.startswith("$JS.ACK."):
+            ack = AckSubject.parse(message.reply)
+            delivery = Delivery(ack, message.subject, message.data, message.headers or {}, time.monotonic())
+            request = self._by_consumer.get(ack.consumer)
+            if request is None:
+                self._late[ack.consumer].append(delivery)
+                return
+            request.deliveries.append(delivery)
+            if len(request.deliveries) >= request.wanted:
+                request.ended.set()
+            return
+        request = self._by_number.get(message.subject.rpartition(".")[2])
+        status = (message.headers or {}).get("Status", "")
+        if request is not None and status and status != "100":
+            request.missing = status == _NO_RESPONDERS
+            request.ended.set()

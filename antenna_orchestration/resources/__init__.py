@@ -1,0 +1,1 @@
+"""What Dagster's definitions are handed: the stores, and a way to run long work that can be interrupted."""

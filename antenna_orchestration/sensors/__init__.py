@@ -1,0 +1,1 @@
+"""What watches: queued jobs, runs that end, and backlog without a worker."""

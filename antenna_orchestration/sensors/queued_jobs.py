@@ -1,0 +1,159 @@
+"""The sensor that takes up queued jobs, and takes back those whose run is gone.
+
+It has a minute a tick and shares its threads with other sensors, so it publishes only the first tasks of what it
+claims; the run publishes the rest. A crash between claim and request leaves a job CLAIMED, which a later tick takes
+back.
+"""
+
+import logging
+from datetime import UTC, datetime
+from enum import Enum
+
+import dagster as dg
+
+from antenna_orchestration import errors
+from antenna_orchestration.assets.partitions import processing_jobs
+from antenna_orchestration.domain import ids
+from antenna_orchestration.domain import run_tags as tags
+from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.jobs.processing import process_job
+from antenna_orchestration.processing import cancel, publish
+from antenna_orchestration.processing.health import SILENT_AFTER
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.resources.stack import Stack
+
+logger = logging.getLogger(__name__)
+
+CLAIMS_A_TICK = 25
+CLAIMED_TOO_LONG = 60.0
+"""Seconds after which a claimed job without a run is taken back."""
+
+STARTING_UP = 30.0
+"""Seconds that a started run has until its first heartbeat."""
+
+MAX_STALLED = 5
+"""Launches in a row that died without accounting for one image, after which the job fails."""
+
+_WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
+_ENDED_BY_A_PERSON = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
+
+
+@dg.sensor(job=process_job, minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
+def queued_jobs(context: dg.SensorEvaluationContext, stack: Stack) -> dg.SensorResult | dg.SkipReason:
+    """Claim queued jobs, publish their first tasks, and request one run for each; take back jobs whose run is gone."""
+    # Filled step by step: what was claimed or taken back before a fault gets its run all the same.
+    jobs: list[Job] = []
+
+    async def tick(services: Services) -> None:
+        await _claim(services, jobs)
+        for job in await services.catalog.suspect_jobs(claimed_for=CLAIMED_TOO_LONG, silent_for=SILENT_AFTER):
+            standing = _standing(context.instance, job)
+            if standing is Standing.TERMINATED:
+                await cancel.cancel(services, job.job_id, reason="the run was terminated")
+            elif standing is Standing.GONE and await _take_back(services, job):
+                jobs.append(await services.catalog.get_job(job.job_id))
+        for job in await services.catalog.list_jobs(statuses=[JobStatus.CANCELING]):
+            await cancel.settle_cancellation(services, job.job_id)
+
+    try:
+        stack.call(tick)
+    except errors.Unavailable as error:
+        if not jobs:
+            return dg.SkipReason(f"a server is away: {error}")
+        logger.warning("the rest of this tick waits for the next: %s", error)
+    if not jobs:
+        return dg.SkipReason("no queued jobs")
+    return dg.SensorResult(
+        dynamic_partitions_requests=[
+            processing_jobs.build_add_request([ids.partition_key(job.job_id) for job in jobs])
+        ],
+        run_requests=[run_request(job) for job in jobs],
+    )
+
+
+def run_request(job: Job) -> dg.RunRequest:
+    """The run of a claimed job. The key names the launch: Dagster remembers keys for ever."""
+    small = job.interactive or job.total <= tags.SMALL
+    return dg.RunRequest(
+        run_key=f"{job.job_id}:{job.generation}:{job.launch}",
+        partition_key=ids.partition_key(job.job_id),
+        tags={
+            tags.ROLE: tags.COLLECTOR_SMALL if small else tags.COLLECTOR_BULK,
+            tags.JOB: str(job.job_id),
+            tags.GENERATION: str(job.generation),
+            tags.LAUNCH: str(job.launch),
+            "dagster/priority": str(1_000 if job.interactive else job.priority),
+        },
+    )
+
+
+async def _claim(services: Services, jobs: list[Job]) -> None:
+    """Add what this tick claims to `jobs`, its first tasks published."""
+    claimed = await services.catalog.claim_jobs(CLAIMS_A_TICK)
+    jobs += claimed
+    for job in claimed:
+        await services.catalog.log(job.job_id, "claimed", f"Claimed, launch {job.launch}: {job.total} images")
+        try:
+            await publish.publish(services, job.job_id, limit=publish.AT_CLAIM)
+        except errors.Unavailable as error:
+            logger.warning("job %s: its run publishes all of it: %s", job.job_id, error)
+
+
+class Standing(Enum):
+    """How a job that nobody seems to work on stands with Dagster."""
+
+    ALIVE = "a run of it waits or lives"
+    TERMINATED = "a person ended its run"
+    GONE = "its run is gone"
+
+
+def _standing(instance: dg.DagsterInstance, job: Job) -> Standing:
+    """Judge by the job's runs. A started one whose collector is silent is reported as failed here."""
+    standing = Standing.GONE
+    for record in instance.get_run_records(
+        dg.RunsFilter(job_name=process_job.name, tags={"dagster/partition": ids.partition_key(job.job_id)}), limit=10
+    ):
+        run = record.dagster_run
+        if run.status in _ENDED_BY_A_PERSON and is_in_charge(run, job):
+            # The sensor job_run_status, or the run itself, would have canceled the job; both may have met an outage.
+            return Standing.TERMINATED
+        age = (datetime.now(UTC) - _aware(record.start_time or record.create_timestamp)).total_seconds()
+        if run.status in _WAITING or (run.status == dg.DagsterRunStatus.STARTED and age < STARTING_UP):
+            standing = Standing.ALIVE
+        elif run.status == dg.DagsterRunStatus.STARTED:
+            instance.report_run_failed(run, f"no heartbeat for {SILENT_AFTER:.0f} s: the run's process is gone")
+    return standing
+
+
+def is_in_charge(run: dg.DagsterRun, job: Job) -> bool:
+    """Whether a run is, or was to be, the one that collects this generation of the job.
+
+    A run that was canceled while it waited in the run queue never told the catalog its id: its launch speaks for it.
+    """
+    if run.tags.get(tags.GENERATION, str(job.generation)) != str(job.generation):
+        return False
+    return run.run_id == job.run_id or run.tags.get(tags.LAUNCH) == str(job.launch)
+
+
+def _aware(moment: datetime | float) -> datetime:
+    """Dagster gives start times as seconds and creation times as datetimes."""
+    if isinstance(moment, datetime):
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return datetime.fromtimestamp(moment, UTC)
+
+
+async def _take_back(services: Services, job: Job) -> bool:
+    """Launch the job anew; False when another did, or when it is given up."""
+    stalled = await services.catalog.take_back_job(job)
+    if stalled is None:
+        return False
+    if stalled < MAX_STALLED:
+        await services.catalog.log(
+            job.job_id, "relaunched", f"Its run is gone; launch {job.launch + 1}", level="WARNING", stalled=stalled
+        )
+        return True
+    reason = f"{stalled} launches in a row died without accounting for an image"
+    if await services.catalog.finish_job(job.job_id, job.generation, JobStatus.FAILURE, reason):
+        await services.catalog.log(job.job_id, "finished", f"FAILURE: {reason}", level="ERROR")
+        await publish.withdraw(services, job)
+    return False

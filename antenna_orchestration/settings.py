@@ -1,0 +1,205 @@
+"""Every setting, typed, read once from `ANTENNA_*` environment variables.
+
+Precedence: the process environment, then the file `env` in the stack's home (written by `antenna up`), then the
+defaults below. The home is `ANTENNA_HOME` or the nearest `.antenna` folder upward from the working directory, so any
+shell inside the project joins the running stack. `antenna settings` and `docs/reference/settings.md` are made from
+this class; a field's description is its documentation.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import pydantic
+from pydantic import Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from antenna_orchestration import errors
+
+HOME_FOLDER = ".antenna"
+ENV_FILE = "env"
+
+
+def find_home(start: Path | None = None) -> Path:
+    """The stack's home: `ANTENNA_HOME`, else the nearest `.antenna` upward, else `./.antenna`, not created."""
+    if configured := os.environ.get("ANTENNA_HOME"):
+        return Path(configured).expanduser().absolute()
+    here = (start or Path.cwd()).absolute()
+    for folder in (here, *here.parents):
+        if (folder / HOME_FOLDER).is_dir():
+            return folder / HOME_FOLDER
+    return here / HOME_FOLDER
+
+
+class Settings(BaseSettings):
+    """All settings. Times are seconds, sizes are bytes unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="ANTENNA_", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    home: Path = Field(default_factory=find_home, description="Folder of the embedded stack: data, logs, env file.")
+
+    nats_url: str = Field(
+        default="", repr=False, description="NATS server, `nats://user:password@host:port`. Empty: the embedded one."
+    )
+    worker_nats_url: str = Field(
+        default="", repr=False, description="NATS URL with the worker role's rights. Empty: `NATS_URL`."
+    )
+    redis_url: str = Field(default="", repr=False, description="Redis, `redis://:password@host:port/0`.")
+    database_url: str = Field(
+        default="", repr=False, description="PostgreSQL of the catalog, `postgresql://user:password@host:port/name`."
+    )
+    dagster_pg_url: str = Field(
+        default="",
+        repr=False,
+        description="PostgreSQL of Dagster, `postgresql+psycopg2://…`; its own database and role.",
+    )
+    lake_uri: str = Field(
+        default="", description="Where Parquet goes: a folder or `s3://bucket/prefix`. Empty: `HOME/lake`."
+    )
+    secret_key: str = Field(default="", repr=False, description="Signs lease tokens; generated once by `antenna up`.")
+
+    image_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(), description="Folders that local sources may lie in, separated by `:`; symlinks are resolved first."
+    )
+    allow_private_hosts: bool = Field(
+        default=False, description="Accept http(s) images on loopback, link-local and private addresses."
+    )
+    s3_endpoint_url: str = Field(default="", description="Endpoint of an S3 store that is not AWS.")
+    s3_anonymous: bool = Field(default=False, description="Read public buckets without credentials.")
+
+    host_id: str = Field(
+        default_factory=socket.gethostname, description="Names this host in source kinds (`file:…`) and worker names."
+    )
+
+    task_ack_wait: float = Field(default=30.0, gt=0.5, description="A lease that nobody extends ends after this.")
+    task_timeout: float = Field(
+        default=600.0, gt=0, description="A task whose stage did not move for this long is given up."
+    )
+    max_attempts: int = Field(default=5, ge=1, description="Own failures of an image at this delivery are final.")
+    failure_threshold: float = Field(
+        default=0.5, ge=0, le=1, description="A job with more than this share of failed images is a FAILURE."
+    )
+
+    tasks_max_bytes: int = Field(default=8 * 2**30, gt=0, description="Byte limit of the TASKS stream.")
+    results_max_bytes: int = Field(default=32 * 2**30, gt=0, description="Byte limit of the RESULTS stream.")
+    nats_replicas: int = Field(default=1, ge=1, le=5, description="Copies of each JetStream stream; 3 on a cluster.")
+
+    max_image_bytes: int = Field(default=256 * 2**20, gt=0, description="Larger image files fail with that reason.")
+    max_pixels: int = Field(default=200_000_000, gt=0, description="Images of more pixels fail with that reason.")
+    allow_truncated: bool = Field(
+        default=False, description="Decode truncated images as far as they go instead of failing."
+    )
+    load_timeout: float = Field(default=60.0, gt=0, description="Reading one image may take this long in all.")
+    load_concurrency: int = Field(default=16, ge=1, description="Images that a worker reads at the same time.")
+    worker_memory_mb: int = Field(default=512, ge=16, description="Compressed images that a worker holds, in MB.")
+    batch_size: int = Field(default=0, ge=0, description="Images per inference batch; 0: the pipeline's own choice.")
+    worker_models_mb: int = Field(
+        default=0, ge=0, description="Loaded models that a worker keeps, in MB; 0: half of the device's memory."
+    )
+    worker_threads: int = Field(
+        default=0, ge=0, description="CPU threads of a worker's device process; 0: as many as the process may use."
+    )
+    worker_reaches: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="More kinds of store that a worker can load from, separated by `,`: `file:*` for a shared mount.",
+    )
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Device of a worker.")
+    top_k: int = Field(default=10, ge=1, le=1000, description="Classes kept per classification, best first.")
+    pipeline_paths: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(), description="Files or folders with custom pipelines, separated by `:`."
+    )
+    weights_dir: Path | None = Field(
+        default=None, description="Cache of downloaded weights. Empty: `~/.cache/antenna`."
+    )
+
+    health_check_cron: str = Field(default="*/15 * * * *", description="When `jobs_health_check` runs.")
+    autoscale: bool = Field(
+        default=True, description="Start a local `inference_worker` run when jobs wait and no worker listens."
+    )
+    autoscale_max_workers: int = Field(default=1, ge=0, description="Worker runs that the autoscaler keeps at most.")
+    worker_idle_exit: float = Field(
+        default=60.0, gt=0, description="An autoscaled worker leaves after this long without work."
+    )
+    ui_url: str = Field(
+        default="", description="Address of the Dagster UI, where commands make new jobs known at once."
+    )
+    ui_port: int = Field(
+        default=3000, ge=0, le=65535, description="Port of the Dagster UI; the next free one if taken."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Level of our own logs."
+    )
+
+    @pydantic.field_validator("image_roots", "pipeline_paths", mode="before")
+    @classmethod
+    def _split_paths(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(Path(part).expanduser() for part in value.split(":") if part)
+        return value
+
+    @pydantic.field_validator("worker_reaches", mode="before")
+    @classmethod
+    def _split_words(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def lake(self) -> str:
+        """The lake's root as an fsspec URI or an absolute path."""
+        return self.lake_uri or str(self.home / "lake")
+
+    @property
+    def worker_queue_url(self) -> str:
+        """The NATS URL that a worker connects with."""
+        return self.worker_nats_url or self.nats_url
+
+    def require(self, *names: str) -> None:
+        """Raise `InvalidSetting` naming the first of the given settings that is empty."""
+        for name in names:
+            if not getattr(self, name):
+                raise errors.InvalidSetting(
+                    f"ANTENNA_{name.upper()} is not set and no stack was found in {self.home}: "
+                    "run `antenna up`, or point the ANTENNA_*_URL settings at your servers"
+                )
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings afresh; keyword arguments win over environment and file. Raises `InvalidSetting`."""
+    home = Path(overrides.pop("home", None) or find_home())
+    try:
+        return Settings(_env_file=home / ENV_FILE, home=home, **overrides)  # type: ignore[call-arg]
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).upper().removeprefix("ANTENNA_")
+        raise errors.InvalidSetting(f"ANTENNA_{name}: {first['msg']} (got {first['input']!r})") from None
+
+
+_given: Settings | None = None
+
+
+@lru_cache(maxsize=1)
+def get() -> Settings:
+    """The process's settings, read at first use."""
+    return _given or load()
+
+
+def give(settings: Settings) -> None:
+    """Make these the process's settings, for a child process that is handed its parent's."""
+    global _given  # noqa: PLW0603  set once, before anything reads it
+    _given = settings
+    get.cache_clear()
+
+
+def without_password(url: str) -> str:
+    """A URL fit for logs: `nats://user:***@host:4222`, without a query, which may hold a password too."""
+    parts = urlsplit(url)._replace(query="")
+    if parts.password is None:
+        return urlunsplit(parts)
+    netloc = f"{parts.username or ''}:***@{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
+    return urlunsplit(parts._replace(netloc=netloc))

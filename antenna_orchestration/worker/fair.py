@@ -1,0 +1,201 @@
+"""Whose images come next: deficit round-robin over the active jobs, in device seconds. Pure: the clock is handed in.
+
+Each visit to a job adds to its deficit in proportion to its weight, and its images are paid for from the deficit at
+what they cost the device, so jobs of equal weight get equal time of the device however many images they have and
+however slow their pipeline is. Interactive jobs have a ring of their own, which is served first with at most half of
+what is given out while others wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+FIRST_REST: Final = 0.25
+LONGEST_REST: Final = 2.0
+"""Seconds that a job rests after an empty pull; doubled from the first to the longest while it stays empty."""
+
+_TINY: Final = 1e-9
+_MANY: Final = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entrant:
+    """A job that may be leased from."""
+
+    key: Hashable
+    # Jobs of one lane share a loaded pipeline; limits in images are given by lane.
+    lane: Hashable
+    weight: float = 1.0
+    interactive: bool = False
+    # Device seconds an image takes.
+    cost: float = 1.0
+    # Tasks to ask for at most in one turn; None has no limit.
+    limit: int | None = None
+    # Differs when the job was announced anew, which ends its rest.
+    stamp: Hashable = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Ask this job for so many tasks."""
+
+    key: Hashable
+    wanted: int
+
+
+class FairShare:
+    """Keeps the deficits of the jobs and says from which to lease how much."""
+
+    def __init__(self) -> None:
+        self._places: dict[Hashable, _Place] = {}
+        self._interactive: deque[_Place] = deque()
+        self._others: deque[_Place] = deque()
+        # Device seconds that interactive jobs may have while others wait; None while there are none.
+        self._credit: float | None = None
+
+    def update(self, entrants: Iterable[Entrant]) -> None:
+        """These are the jobs now. Deficits and rests of those that stay are kept; a newly announced one wakes."""
+        current = {entrant.key: entrant for entrant in entrants}
+        for key in [key for key, place in self._places.items() if not place.stays(current.get(key))]:
+            place = self._places.pop(key)
+            self._ring(place.entrant).remove(place)
+        for key, entrant in current.items():
+            if key in self._places:
+                self._places[key].renew(entrant)
+            else:
+                place = self._places[key] = _Place(entrant)
+                self._ring(entrant).append(place)
+
+    def plan(self, budget: float, now: float, *, limits: Mapping[Any, int] | None = None) -> list[Turn]:
+        """Share out `budget` device seconds; at most one turn a job, so all turns may be taken at the same time.
+
+        `limits` says how many images at most of a lane; a lane it does not name has no limit. Report each turn with
+        `took`, and plan again while there is budget left: what one job did not have is then given to the others.
+        """
+        shares = _Shares(limits or {})
+        part = self._interactive_part(budget, now, shares)
+        used = _serve(self._interactive, min(budget, part), now, shares)
+        self._credit = part - used if part else None
+        budget -= used
+        _serve(self._others, budget, now, shares)
+        return [Turn(key, wanted) for key, wanted in shares.turns.items()]
+
+    def _interactive_part(self, budget: float, now: float, shares: _Shares) -> float:
+        """All of the budget while nobody else waits, else half; the half of a single image is saved up for the next."""
+        urgent = [place.entrant.cost for place in self._interactive if shares.may_serve(place, now)]
+        if not urgent:
+            return 0.0
+        if not any(shares.may_serve(place, now) for place in self._others):
+            return budget
+        # Half an image ahead at first, so that a single image is given to them and not to the others.
+        credit = max(urgent) / 2 if self._credit is None else self._credit
+        return min(credit + budget / 2, max(budget / 2, *urgent))
+
+    def took(self, turn: Turn, got: int, now: float) -> None:
+        """A turn brought `got` tasks. A job with fewer than wanted saves nothing up, and one with none rests."""
+        place = self._places.get(turn.key)
+        if place is None:
+            return
+        if got < turn.wanted:
+            place.deficit = 0.0
+        if got:
+            place.rest = FIRST_REST
+        else:
+            place.awake_at = now + place.rest
+            place.rest = min(place.rest * 2, LONGEST_REST)
+
+    def next_wake(self, now: float) -> float | None:
+        """Seconds until the next job's rest ends; 0 when one is awake, None when there are no jobs."""
+        return min((max(0.0, place.awake_at - now) for place in self._places.values()), default=None)
+
+    def _ring(self, entrant: Entrant) -> deque[_Place]:
+        return self._interactive if entrant.interactive else self._others
+
+
+class _Place:
+    """A job's place in its ring."""
+
+    __slots__ = ("awake_at", "deficit", "entrant", "rest", "visited")
+
+    def __init__(self, entrant: Entrant) -> None:
+        self.entrant = entrant
+        self.deficit = 0.0
+        # Whether this visit's share was added already: a visit that the budget cut short goes on in the next plan.
+        self.visited = False
+        self.rest = FIRST_REST
+        self.awake_at = float("-inf")
+
+    def stays(self, entrant: Entrant | None) -> bool:
+        return entrant is not None and entrant.interactive == self.entrant.interactive
+
+    def renew(self, entrant: Entrant) -> None:
+        if entrant.stamp != self.entrant.stamp:
+            self.awake_at, self.rest = float("-inf"), FIRST_REST
+        # What was saved up is worth as many images as before: a first guess of the cost may be far off.
+        self.deficit *= entrant.cost / self.entrant.cost
+        self.entrant = entrant
+
+
+class _Shares:
+    """What one plan has given out."""
+
+    def __init__(self, limits: Mapping[Any, int]) -> None:
+        self.turns: dict[Hashable, int] = {}
+        self._left: dict[Any, int] = dict(limits)
+
+    def may_serve(self, place: _Place, now: float) -> bool:
+        return place.awake_at <= now and self._room(place.entrant) > 0
+
+    def _room(self, entrant: Entrant) -> int:
+        room = self._left.get(entrant.lane, _MANY)
+        if entrant.limit is not None:
+            room = min(room, entrant.limit - self.turns.get(entrant.key, 0))
+        return room
+
+    def give(self, place: _Place, images: int) -> int:
+        """Give up to so many images to a job; returns how many the limits allowed."""
+        entrant = place.entrant
+        images = min(images, self._room(entrant))
+        if entrant.lane in self._left:
+            self._left[entrant.lane] -= images
+        if images:
+            self.turns[entrant.key] = self.turns.get(entrant.key, 0) + images
+        return images
+
+
+def _serve(ring: deque[_Place], budget: float, now: float, shares: _Shares) -> float:
+    """Go round the ring until the budget does not hold the next image; returns the device seconds given out."""
+    active = [place for place in ring if shares.may_serve(place, now)]
+    if not active:
+        return 0.0
+    # The heaviest job gets at least one image a visit, so a round always gives something out.
+    quantum = max(place.entrant.cost for place in active) / max(place.entrant.weight for place in active)
+    used, skipped = 0.0, 0
+    while skipped < len(ring):
+        place = ring[0]
+        cost = place.entrant.cost
+        if not shares.may_serve(place, now):
+            skipped += 1
+            _pass(ring)
+            continue
+        skipped = 0
+        if not place.visited:
+            place.deficit += quantum * place.entrant.weight
+            place.visited = True
+        affordable = int((budget - used) / cost + _TINY)
+        due = int(place.deficit / cost + _TINY)
+        given = shares.give(place, min(due, affordable))
+        place.deficit -= given * cost
+        used += given * cost
+        if due > affordable:
+            return used
+        _pass(ring)
+    return used
+
+
+def _pass(ring: deque[_Place]) -> None:
+    ring[0].visited = False
+    ring.rotate(-1)

@@ -1,0 +1,35 @@
+"""Says every few seconds that this worker is here, and how it is doing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain import messages
+from antenna_orchestration.queue.presence import HEARTBEAT_EVERY, Presence
+
+logger = logging.getLogger(__name__)
+
+LEAVE_TIMEOUT: Final = 2.0
+
+
+async def beat(presence: Presence, describe: Callable[[], messages.Heartbeat]) -> None:
+    """Show the worker every five seconds, for ever."""
+    while True:
+        try:
+            await presence.beat(describe())
+        except errors.Unavailable as error:
+            logger.debug("%s", error)
+        await asyncio.sleep(HEARTBEAT_EVERY)
+
+
+async def leave(presence: Presence, worker: str) -> None:
+    """Take the worker's entry away; if that does not work it ends by itself."""
+    try:
+        async with asyncio.timeout(LEAVE_TIMEOUT):
+            await presence.leave(worker)
+    except (errors.Unavailable, TimeoutError) as error:
+        logger.debug("not signed off: %s", error)

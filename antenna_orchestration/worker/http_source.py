@@ -1,0 +1,123 @@
+"""Images behind http and https URLs."""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from antenna_orchestration import __version__, errors
+from antenna_orchestration.worker import addresses
+from antenna_orchestration.worker.sources import Outgrown, Room, check_size
+
+MAX_REDIRECTS: Final = 5
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for one address to accept a connection; the whole download has its own limit."""
+
+CHUNK: Final = 256 * 1024
+
+_GONE: Final = frozenset({404, 410})
+_FORBIDDEN: Final = frozenset({401, 403, 407})
+_PASSING: Final = frozenset({408, 421, 425, 429})
+_REDIRECT: Final = frozenset({301, 302, 303, 307, 308})
+_NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL})
+
+
+class HttpSource:
+    """Downloads over pooled connections. Redirects are followed by hand, each target checked like the first."""
+
+    def __init__(self, *, allow_private: bool, limit: int, connections: int) -> None:
+        self._allow_private = allow_private
+        self._limit = limit
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                resolver=None if allow_private else addresses.PublicResolver(),
+                limit=connections,
+                ttl_dns_cache=60,
+            ),
+            # The loader limits the whole; a connection that is not accepted is given up sooner.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
+            headers={"User-Agent": f"antenna-orchestration/{__version__}", "Accept-Encoding": "identity"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def fetch(self, uri: str, room: Room) -> bytes:
+        """Download. Reasons name the host, never the query, which may be signed."""
+        try:
+            return await self._follow(URL(uri, encoded="%" in uri), room)
+        except (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError) as error:
+            raise errors.ImageForbidden(f"{self.host(uri)}: {_plain(error)}") from error
+        except aiohttp.ClientConnectorError as error:
+            kind = errors.ImageForbidden if error.errno in _NO_ROUTE else errors.ImageUnreachable
+            raise kind(f"{self.host(uri)}: {_plain(error)}") from error
+        except (aiohttp.InvalidURL, ValueError) as error:
+            raise errors.ImageUnusable("not a URL that can be loaded") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise errors.ImageUnreachable(f"{self.host(uri)}: {_plain(error)}") from error
+
+    def host(self, uri: str) -> str:
+        """Scheme, name and port."""
+        parts = urlsplit(uri)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def _follow(self, url: URL, room: Room) -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            if url.scheme not in ("http", "https") or not url.host:
+                raise errors.ImageUnusable("redirected to something that is not http(s)")
+            if not self._allow_private:
+                addresses.check_literal(url.host)
+            async with self._session.get(url, allow_redirects=False) as response:
+                if response.status not in _REDIRECT:
+                    _check_status(response)
+                    return await self._read(response, room)
+                target = response.headers.get("Location")
+                if not target:
+                    raise errors.ImageUnusable(f"HTTP {response.status} without a target")
+                url = url.join(URL(target, encoded="%" in target))
+        raise errors.ImageUnusable(f"more than {MAX_REDIRECTS} redirects")
+
+    async def _read(self, response: aiohttp.ClientResponse, room: Room) -> bytes:
+        """Read the body, never more of it than the limit or than there is room for."""
+        if response.content_length is not None:
+            check_size(response.content_length, self._limit)
+            if response.content_length > room.size:
+                room.grow(response.content_length)
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.content.iter_chunked(CHUNK):
+            size += len(chunk)
+            check_size(size, self._limit)
+            if size > room.size:
+                raise Outgrown(self._limit)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+
+def _check_status(response: aiohttp.ClientResponse) -> None:
+    status = response.status
+    if status == 200:
+        return
+    reason = f"HTTP {status} {response.reason or ''}".strip()
+    if status in _GONE:
+        raise errors.ImageUnusable(reason)
+    if status in _FORBIDDEN:
+        raise errors.ImageForbidden(f"{reason} from {response.url.host}")
+    if status in _PASSING or status >= 500:
+        raise errors.ImageUnreachable(f"{reason} from {response.url.host}")
+    raise errors.ImageUnusable(reason)
+
+
+def _plain(error: Exception) -> str:
+    """The system's words where there are some: aiohttp's own repeat the URL."""
+    inner = getattr(error, "os_error", None) or error.__cause__
+    if isinstance(inner, OSError) and inner.strerror:
+        return inner.strerror
+    return str(error).partition("url=")[0].strip(" ,") or type(error).__name__

@@ -1,0 +1,45 @@
+"""What a worker counts, for Prometheus: plain text over HTTP on a port of its own, only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from antenna_orchestration import errors
+
+Value = tuple[str, float]
+"""What it means, and how much it is."""
+
+
+@asynccontextmanager
+async def served(port: int, read: Callable[[], Mapping[str, Value]]) -> AsyncIterator[int]:
+    """Serve `/metrics` for the length of a block, on all addresses; gives the port, chosen freely for 0.
+
+    A name that ends in `_total` is a counter, any other a gauge. Raises `InvalidSetting` when the port is taken.
+    """
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=_text(read()), content_type="text/plain")
+
+    app = web.Application()
+    app.router.add_get("/metrics", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, port=port).start()
+        except OSError as error:
+            raise errors.InvalidSetting(f"metrics port {port}: {error.strerror or error}") from error
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def _text(values: Mapping[str, Value]) -> str:
+    lines: list[str] = []
+    for name, (meaning, value) in values.items():
+        kind = "counter" if name.endswith("_total") else "gauge"
+        lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", f"{name} {value:g}"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,101 @@
+"""Images in S3 and its relatives. Credentials come from the environment, as boto finds them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import botocore.exceptions
+import s3fs
+
+from antenna_orchestration import errors
+from antenna_orchestration.worker.sources import Outgrown, Room, check_size
+
+CHUNK: Final = 256 * 1024
+
+_NO_CREDENTIALS: Final = (
+    botocore.exceptions.NoCredentialsError,
+    botocore.exceptions.PartialCredentialsError,
+    botocore.exceptions.CredentialRetrievalError,
+    botocore.exceptions.TokenRetrievalError,
+    botocore.exceptions.NoRegionError,
+    botocore.exceptions.ProfileNotFound,
+    botocore.exceptions.SSLError,
+)
+
+
+class S3Source:
+    """Reads objects over one pooled client; the time-outs and repetitions of single requests are boto's."""
+
+    def __init__(self, *, endpoint_url: str, anonymous: bool, limit: int, connections: int) -> None:
+        self._limit = limit
+        self._connected = False
+        self._fs = s3fs.S3FileSystem(
+            anon=anonymous,
+            endpoint_url=endpoint_url or None,
+            asynchronous=True,
+            skip_instance_cache=True,
+            config_kwargs={
+                "max_pool_connections": connections,
+                "connect_timeout": 10,
+                "read_timeout": 30,
+                "retries": {"max_attempts": 2},
+            },
+        )
+        # What comes again after a failure is decided by the queue; two layers of patience would add up to minutes.
+        self._fs.retries = 1
+
+    async def fetch(self, uri: str, room: Room) -> bytes:
+        """Read an object. A missing bucket, refused or missing credentials are this worker's fault."""
+        bucket, key, version = self._fs.split_path(uri)
+        if not key:
+            raise errors.ImageUnusable("an s3 URI without a key")
+        try:
+            return await self._read(bucket, key, version, room)
+        except FileNotFoundError as error:
+            if "bucket" in str(error).lower():
+                raise errors.ImageForbidden(f"bucket {bucket}: {error}") from error
+            raise errors.ImageUnusable("no such object") from error
+        except PermissionError as error:
+            raise errors.ImageForbidden(f"bucket {bucket}: {error}") from error
+        except _NO_CREDENTIALS as error:
+            raise errors.ImageForbidden(f"bucket {bucket}: {error}") from error
+        except (OSError, TimeoutError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+            raise errors.ImageUnreachable(f"bucket {bucket}: {_first_line(error)}") from error
+        except Exception as error:
+            # aiohttp's own errors while a body is read are no subclass of the above in every version.
+            if type(error).__module__.partition(".")[0] in ("aiohttp", "aiobotocore", "urllib3"):
+                raise errors.ImageUnreachable(f"bucket {bucket}: {_first_line(error)}") from error
+            raise
+
+    def host(self, uri: str) -> str:
+        """The bucket."""
+        return f"s3:{self._fs.split_path(uri)[0]}"
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._connected:
+            session, self._connected = await self._fs.set_session(), False
+            await session.close()
+
+    async def _read(self, bucket: str, key: str, version: str | None, room: Room) -> bytes:
+        await self._fs.set_session()
+        self._connected = True
+        which: dict[str, Any] = {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
+        # One request, whose answer begins with the size; the public ways of s3fs ask for the size first.
+        answer = await self._fs._call_s3("get_object", **which)
+        async with answer["Body"] as body:
+            check_size(answer["ContentLength"], self._limit)
+            if answer["ContentLength"] > room.size:
+                room.grow(answer["ContentLength"])
+            chunks: list[bytes] = []
+            size = 0
+            while chunk := await body.read(CHUNK):
+                size += len(chunk)
+                if size > room.size:
+                    raise Outgrown(self._limit)
+                chunks.append(chunk)
+        return b"".join(chunks)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

@@ -1,0 +1,1 @@
+"""Measurements, each a module to be run with `python -m`; every one prints a table and can write JSON."""

@@ -1,0 +1,106 @@
+"""Fit the default pipeline's two judges on drawn photographs, and write `pipelines/insect_shape.json`.
+
+    python benchmarks/fit_insect_shape.py [--photographs 240] [--seed 1]
+
+Takes a few minutes on two cores. No real photograph is used; `detector_accuracy.py` measures on those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from antenna_orchestration.pipelines import blobs, drawing, insect_shape, light_trap_pipeline, sheets
+
+OUTPUT = Path(insect_shape.__file__).with_name(insect_shape.FILE)
+
+Floats = NDArray[np.float64]
+
+SIZES = ((1600, 1200), (2048, 1080), (1280, 960), (3200, 1800))
+
+
+def main() -> None:
+    """Draw, find, fit, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--photographs", type=int, default=240)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    arguments = parser.parse_args()
+    seeds = [arguments.seed * 1_000_003 + index for index in range(arguments.photographs)]
+    with ProcessPoolExecutor() as pool:
+        parts = list(pool.map(examples, seeds, chunksize=4))
+    features = np.concatenate([part[0] for part in parts])
+    insect = np.concatenate([part[1] for part in parts])
+    moth = np.concatenate([part[2] for part in parts])
+    print(f"{len(features)} blobs, {insect.mean():.0%} insects, of which {moth[insect].mean():.0%} moths")
+    fitted = {
+        "insect": fit(features, insect, "insect"),
+        "moth": fit(features[insect], moth[insect], "moth"),
+    }
+    arguments.output.write_text(json.dumps(fitted, indent=1) + "\n")
+
+
+def examples(seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The blobs of one drawn photograph: features, whether each is an insect, whether it is a moth."""
+    cv2.setNumThreads(1)
+    width, height = SIZES[seed % len(SIZES)]
+    data, insects = drawing.draw_capture(seed, width, height)
+    pixels = light_trap_pipeline.shrink(np.asarray(Image.open(io.BytesIO(data))))
+    scale = width / pixels.shape[1]
+    found = blobs.find_blobs(sheets.compare_with_sheet(pixels), light_trap_pipeline.LEAST_SIZE)
+    overlaps = [[overlap([value * scale for value in blob.box], insect.box) for insect in insects] for blob in found]
+    best = [max(range(len(insects)), key=row.__getitem__, default=-1) for row in overlaps]
+    is_insect = [index >= 0 and row[index] >= 0.4 for index, row in zip(best, overlaps, strict=True)]
+    is_moth = [good and insects[index].kind == "moth" for index, good in zip(best, is_insect, strict=True)]
+    features = np.array([blob.features for blob in found], np.float32).reshape(-1, len(blobs.FEATURES))
+    return features, np.array(is_insect, bool), np.array(is_moth, bool)
+
+
+def overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union of two boxes."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    union = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - width * height
+    return width * height / union
+
+
+def fit(features: NDArray[np.float32], truth: NDArray[np.bool_], name: str, penalty: float = 3.0) -> dict[str, object]:
+    """Ridge logistic regression by Newton's method; every fifth example is kept aside to say how good it is."""
+    mean = features.mean(0).astype(float)
+    deviation = features.std(0).astype(float) + 1e-6
+    design = insect_shape.terms(features, mean, deviation)
+    aside = np.arange(len(design)) % 5 == 0
+    x, y = design[~aside], truth[~aside].astype(float)
+    weights = np.zeros(design.shape[1])
+    ridge = penalty * np.eye(design.shape[1])
+    ridge[-1, -1] = 0
+    for _ in range(30):
+        probability = 1 / (1 + np.exp(-(x @ weights)))
+        slope = x.T @ (probability - y) + ridge @ weights
+        curve = (x * (probability * (1 - probability))[:, None]).T @ x + ridge
+        weights -= np.linalg.solve(curve + 1e-9 * np.eye(len(curve)), slope)
+    right = ((design[aside] @ weights > 0) == truth[aside]).mean()
+    print(f"{name}: {right:.1%} of {aside.sum()} examples kept aside are judged rightly")
+    strongest = np.argsort(-np.abs(weights[: len(blobs.FEATURES)]))[:8]
+    print("   " + ", ".join(f"{blobs.FEATURES[index]} {weights[index]:+.2f}" for index in strongest))
+    return {
+        "features": list(blobs.FEATURES),
+        "mean": [round(float(value), 5) for value in mean],
+        "deviation": [round(float(value), 5) for value in deviation],
+        "weights": [round(float(value), 5) for value in weights],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Make an empty deployment ready, or bring one up to date: the lake's bucket, the tables, the streams.
+
+The one-shot service `prepare` of the composition. Safe to repeat.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import fsspec
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.embedded import prepare
+
+
+def make_bucket(lake: str) -> None:
+    """Make the bucket of an `s3://bucket/prefix` lake, if it is missing. Raises `Unavailable`."""
+    store, path = fsspec.core.url_to_fs(lake)
+    if "s3" not in store.protocol:
+        return
+    bucket = path.partition("/")[0]
+    try:
+        if not store.exists(bucket):
+            store.mkdir(bucket)
+    except Exception as error:
+        # botocore has its own tree of errors for connections, credentials and regions, and we do not depend on it.
+        raise errors.Unavailable(f"the bucket of {lake} cannot be made: {error}") from error
+
+
+def main() -> int:
+    """Entry of the process; what goes wrong is its last line."""
+    try:
+        known = settings.load()
+        make_bucket(known.lake)
+        prepare.call(prepare.DEFAULT_HOOK, known)
+        prepare.upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), known.dagster_pg_url)
+    except errors.AntennaError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

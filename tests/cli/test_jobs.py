@@ -1,0 +1,80 @@
+"""`antenna jobs`, `workers` and `health`."""
+
+from pathlib import Path
+
+from tests.cli.shells import Shell
+from tests.cli.test_submit import SHAPE
+from tests.submit.pictures import empty
+
+
+def queued(antenna: Shell, project: str, folder: Path) -> int:
+    """A job of one image; its number."""
+    common = ["--pipeline", "null", "--project", project, "--json"]
+    number: int = antenna("submit", empty(folder, "a.jpg"), *common, "--name", "[red] night").json["job_id"]
+    return number
+
+
+def test_list(antenna: Shell, project: str, tmp_path: Path) -> None:
+    numbers = [queued(antenna, project, tmp_path / name) for name in ("n1", "n2", "n3")]
+    listed = antenna("jobs", "list", "--project", project, "--json").json
+    assert [one["job_id"] for one in listed] == numbers[::-1]
+    assert all(set(one) >= SHAPE for one in listed)
+    assert [
+        one["job_id"] for one in antenna("jobs", "list", "--project", project, "--limit", 1, "--json").json
+    ] == numbers[2:]
+    antenna("jobs", "cancel", numbers[1])
+    selected = antenna("jobs", "list", "--project", project, "--status", "queued", "--json").json
+    assert [one["job_id"] for one in selected] == [numbers[2], numbers[0]]
+    text = antenna("jobs", "list", "--project", project).out.splitlines()
+    assert text[0].split() == ["JOB", "NAME", "PIPELINE", "STATUS", "DONE", "FAILED", "TOTAL", "SKIPPED", "SUBMITTED"]
+    assert [line.split()[:5] for line in text[1:]] == [
+        [str(number), "[red]", "night", "null", status]
+        for number, status in zip(numbers[::-1], ["QUEUED", "CANCELED", "QUEUED"], strict=True)
+    ]
+
+
+def test_show_cancel_retry_and_logs(antenna: Shell, project: str, tmp_path: Path) -> None:
+    number = queued(antenna, project, tmp_path)
+    text = antenna("jobs", "show", number).out
+    for expected in ("[red] night", project, "QUEUED", "0/1"):
+        assert expected in text
+    antenna("jobs", "retry", number).refused(4, f"job {number} is QUEUED; only a job that is over can be retried")
+    assert antenna("jobs", "cancel", number, "--reason", "wrong folder").out == f"job {number} canceled\n"
+    antenna("jobs", "cancel", number).refused(4, f"job {number} is over already: CANCELED")
+    shown = antenna("jobs", "show", number, "--json").json
+    assert (shown["status"], shown["status_reason"], shown["generation"]) == ("CANCELED", "wrong folder", 1)
+    assert antenna("jobs", "watch", number).code == 1
+    assert antenna("jobs", "retry", number).out == f"job {number} queued again: 1 images (generation 2)\n"
+    assert antenna("jobs", "show", number, "--json").json["status"] == "QUEUED"
+    story = antenna("jobs", "logs", number).out
+    assert "Canceling: wrong folder" in story
+    assert "Retrying 1 images as generation 2" in story
+    antenna("jobs", "cancel", number)
+    followed = antenna("jobs", "logs", number, "--follow").out
+    assert followed.startswith(story)
+    assert "Canceling: asked for on the command line" in followed
+
+
+def test_logs_as_json_lines(antenna: Shell, project: str, tmp_path: Path) -> None:
+    number = queued(antenna, project, tmp_path)
+    answer = antenna("jobs", "logs", number, "--json")
+    assert answer.json["action"] == "submitted"
+    assert set(answer.json) == {"at", "level", "action", "message", "details"}
+
+
+def test_unknown_jobs(antenna: Shell) -> None:
+    for arguments in (["show"], ["watch"], ["cancel"], ["retry"], ["logs"]):
+        for number in (4_000_000_000, 0, 2**70):
+            antenna("jobs", *arguments, number).refused(3, f"there is no job {number}; `antenna jobs list` shows all")
+
+
+def test_workers_and_health(antenna: Shell, project: str, tmp_path: Path) -> None:
+    assert antenna("workers", "--json").json == []
+    assert antenna("workers").out.split()[0] == "WORKER"
+    number = queued(antenna, project, tmp_path)
+    answer = antenna("health", "--dry-run", "--json")
+    assert answer.code == 0
+    checks = {check["name"]: check for check in answer.json["checks"]}
+    assert answer.json["healthy"] is True
+    assert f"job {number} waits: no worker listens for null" in checks["workers"]["details"]
+    assert "no worker listens for null" in antenna("health", "--dry-run").out

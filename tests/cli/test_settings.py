@@ -1,0 +1,60 @@
+"""`antenna settings`, `pipelines` and `env`: what needs no server."""
+
+import shlex
+import subprocess
+from pathlib import Path
+
+from antenna_orchestration.embedded.home import Home
+from antenna_orchestration.pipelines import registry
+from antenna_orchestration.settings import Settings
+from tests.cli.shells import Shell
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
+
+
+def test_the_reference_page_is_up_to_date(lonely: Shell) -> None:
+    assert lonely("settings", "--markdown").out == REFERENCE.read_text(), "run `make docs`"
+
+
+def test_every_setting_is_listed_without_its_secrets(lonely: Shell) -> None:
+    lonely.set(
+        ANTENNA_SECRET_KEY="hush", ANTENNA_DATABASE_URL="postgresql://me:hush@db/x", ANTENNA_IMAGE_ROOTS="/a:/b",
+        ANTENNA_MAX_ATTEMPTS="7",
+    )  # fmt: skip
+    answer = lonely("settings", "--json")
+    listed = {one["name"]: one for one in answer.json}
+    assert set(listed) == {f"ANTENNA_{name.upper()}" for name in Settings.model_fields}
+    assert all(one["description"] for one in listed.values())
+    assert listed["ANTENNA_DATABASE_URL"]["value"] == "postgresql://me:***@db/x"
+    assert listed["ANTENNA_IMAGE_ROOTS"]["value"] == "/a:/b"
+    assert (listed["ANTENNA_MAX_ATTEMPTS"]["value"], listed["ANTENNA_MAX_ATTEMPTS"]["default"]) == (7, 5)
+    text = lonely("settings")
+    assert "ANTENNA_MAX_ATTEMPTS" in text.out
+    assert "hush" not in answer.out + text.out
+
+
+def test_pipelines(lonely: Shell) -> None:
+    listed = lonely("pipelines", "list", "--json").json
+    assert [one["slug"] for one in listed] == list(registry.all_pipelines())
+    assert registry.DEFAULT_PIPELINE in lonely("pipelines", "list").out
+    shown = lonely("pipelines", "show", "null", "--json").json
+    assert shown["config"]["detections"] == 1
+    assert [one["key"] for one in shown["algorithms"]] == ["null_detector", "null_classifier"]
+    text = lonely("pipelines", "show", "null").out
+    assert "null_classifier" in text
+    assert "delay_ms" in text
+    lonely("pipelines", "show", "nope").refused(2, "there is no pipeline 'nope'")
+
+
+def test_env_can_be_evaluated(antenna: Shell) -> None:
+    answer = antenna("env")
+    assert answer.code == 0
+    script = f'{answer.out}\nprintf %s "$ANTENNA_DATABASE_URL"'
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, env={})
+    assert done.stdout == antenna.variables["ANTENNA_DATABASE_URL"]
+    assert all(line.startswith("export ") and len(shlex.split(line)) == 2 for line in answer.out.splitlines())
+
+
+def test_env_of_a_folder_without_a_stack(lonely: Shell, tmp_path: Path) -> None:
+    lonely("env").refused(3, f"there is no stack in {tmp_path}/.antenna: start one with `antenna up`")
+    assert not Home(tmp_path / ".antenna").path.exists()

@@ -1,0 +1,99 @@
+"""The command itself: quick to start, and every failure one line with its exit code."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from antenna_orchestration import __version__
+from antenna_orchestration.embedded.stores import Stores
+from tests.cli.shells import Shell
+
+HEAVY = ["dagster", "torch", "pandas", "numpy", "pyarrow", "nats", "redis", "psycopg", "pydantic", "rich", "PIL"]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from antenna_orchestration.cli import main; assert main.run(['--help']) == 0; "
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_lists_every_command(lonely: Shell) -> None:
+    shown = lonely("--help").out
+    names = ["up", "env", "demo", "submit", "jobs", "worker", "workers", "pipelines", "health", "settings"]
+    lines = [line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line]
+    assert lines == names
+    assert "..." not in shown.partition("Commands:")[2]
+
+
+def test_version(lonely: Shell) -> None:
+    assert lonely("--version").out == f"antenna {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["submit"], "Missing argument 'SOURCE...' (see antenna submit --help)"),
+        (["sumbit"], "No such command 'sumbit'"),
+        (["submit", "x", "--prio", "1"], "No such option"),
+        (["submit", "x", "--priority", "0"], "priority"),
+        (["submit", "x", "--priority", "high"], "priority"),
+        (["submit", "x", "--limit", "0"], "limit"),
+        (["jobs", "show", "one"], "JOB"),
+        (["jobs", "list", "--status", "done"], "status"),
+        (["worker", "--device", "gpu"], "ANTENNA_DEVICE"),
+        (["worker", "--pipelines", "nope"], "there is no pipeline 'nope'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(antenna: Shell, arguments: list[str], message: str) -> None:
+    antenna(*arguments).refused(2, message)
+
+
+@pytest.mark.parametrize("arguments", [[], ["jobs"], ["pipelines"]])
+def test_a_command_alone_shows_its_help(lonely: Shell, arguments: list[str]) -> None:
+    shown = lonely(*arguments)
+    assert shown.code == 2
+    assert "Usage: antenna" in shown.err
+
+
+def test_a_setting_that_does_not_parse(antenna: Shell) -> None:
+    antenna.set(ANTENNA_TASK_ACK_WAIT="soon")
+    antenna("jobs", "list").refused(2, "ANTENNA_TASK_ACK_WAIT")
+
+
+def test_without_a_stack(lonely: Shell) -> None:
+    lonely("jobs", "list").refused(2, "run `antenna up`")
+    lonely("env").refused(3, "there is no stack in")
+
+
+@pytest.mark.parametrize(("setting", "server"), [("ANTENNA_DATABASE_URL", "PostgreSQL"), ("ANTENNA_NATS_URL", "NATS")])
+def test_a_server_out_of_reach(antenna: Shell, prepared: Stores, setting: str, server: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        free = taken.getsockname()[1]
+    scheme = prepared.variables[setting].partition("://")[0]
+    antenna.set(**{setting: f"{scheme}://user:secret@127.0.0.1:{free}/x"})
+    answer = antenna("jobs", "list")
+    answer.refused(5, f"{server} at {scheme}://user:***@127.0.0.1:{free}")
+    assert "start it with `antenna up`" in answer.err
+
+
+def test_exit_codes_of_the_process(antenna: Shell) -> None:
+    started = [antenna.start("submit", "/nowhere/at/all"), antenna.start("jobs", "show", "4000000000")]
+    codes = []
+    for process in started:
+        _, err = process.communicate(timeout=60)
+        assert len(err.splitlines()) == 1
+        codes.append(process.returncode)
+    assert codes == [2, 3]
+
+
+def test_a_stack_trace_only_on_request(antenna: Shell) -> None:
+    antenna.set(ANTENNA_LOG_LEVEL="DEBUG")
+    answer = antenna("jobs", "show", "4000000000")
+    assert answer.code == 3
+    assert "Traceback" in answer.err
+    assert answer.err.rstrip().splitlines()[-1].startswith("antenna: error: there is no job")

@@ -1,0 +1,186 @@
+"""`antenna submit`: what it prints, what it refuses, and waiting."""
+
+import asyncio
+import os
+import pty
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antenna_orchestration import settings
+from antenna_orchestration.catalog.catalog import Catalog, Settled
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.job import Job, JobStatus
+from tests.cli.shells import Shell, ended
+from tests.submit.pictures import empty
+from tests.waiting import wait_until
+
+SHAPE = {"job_id", "status", "total", "done", "failed", "skipped", "detections", "classifications", "lake", "elapsed_s"}
+
+
+def with_catalog(work: Callable[[Catalog], Any]) -> Any:
+    """Look at, or change, what the command works on."""
+
+    async def run() -> Any:
+        async with Catalog(settings.load().database_url) as catalog:
+            return await work(catalog)
+
+    return asyncio.run(run())
+
+
+def only_job(project: str) -> Job | None:
+    """The project's one job, once it is there."""
+    jobs = with_catalog(lambda catalog: catalog.list_jobs(project=project))
+    return jobs[0] if jobs else None
+
+
+def conclude(job: JobId, status: JobStatus) -> None:
+    """Do a run's work on a job: all images done, one detection each, and the given end."""
+
+    async def work(catalog: Catalog) -> None:
+        await catalog.claim_jobs(1, job=job)
+        current = await catalog.get_job(job)
+        await catalog.start_job(job, current.generation, "run")
+        images = [row["image_id"] async for rows in catalog.manifest(job) for row in rows]
+        settled = [Settled(image, "done", None, 1, None, False, 8, 8, 1, 2, "w") for image in images]
+        await catalog.settle_images(job, current.generation, settled)
+        await catalog.log(job, "no_worker", "No worker listens; the job waits", level="WARNING")
+        await catalog.finish_job(job, current.generation, status, None)
+
+    with_catalog(work)
+
+
+def test_json_of_a_queued_job(antenna: Shell, project: str, tmp_path: Path) -> None:
+    folder = empty(tmp_path / "Nacht 1 – Käfer", "a b.jpg", "蛾.png")
+    answer = antenna(
+        "submit", folder, folder / "a b.jpg", "--pipeline", "null", "--project", project, "--json", "--priority", 3,
+        "--config", '{"detections": 2}', "--deployment", "north",
+    )  # fmt: skip
+    assert answer.code == 0
+    assert set(answer.json) >= SHAPE
+    expected = {"status": "QUEUED", "total": 2, "done": 0, "failed": 0, "skipped": 0, "duplicates": 1, "priority": 3}
+    assert {name: answer.json[name] for name in expected} == expected
+    assert answer.json["config"]["detections"] == 2
+    assert answer.json["warnings"] == ["1 image named more than once: merged"]
+    assert answer.err == "antenna: warning: 1 image named more than once: merged\n"
+    shown = antenna("jobs", "show", answer.json["job_id"], "--json").json
+    assert set(shown) >= SHAPE
+    assert shown["name"] == "Nacht 1 – Käfer and 1 more"
+
+
+def test_text_of_a_queued_job(antenna: Shell, project: str, tmp_path: Path) -> None:
+    answer = antenna("submit", empty(tmp_path, "a.jpg"), "--pipeline", "null", "--project", project)
+    job = only_job(project)
+    assert job is not None
+    assert answer.out == f"job {job.job_id} submitted: 1 images, pipeline null\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["missing"], 2, "there is no file or folder missing"),
+        (["bare"], 2, "no images in bare or below it (looked for jpg, jpeg"),
+        (["full", "--pipeline", "nope"], 2, "there is no pipeline 'nope'; there are: "),
+        (["bad.csv"], 2, "bad.csv, line 3: ftp://example.org/b: ftp:// is not supported"),
+        (["full", "--config", "{"], 2, "--config is not JSON"),
+        (["full", "--config", "[1]"], 2, "--config is not a JSON object"),
+        (["full", "--config", '{"x": 1}'], 2, "has no setting 'x'"),
+        (["full", "--project", "Not A Slug"], 2, "is not a slug"),
+        (["http://192.168.0.1/a.jpg"], 2, "private address"),
+        (["many.txt", "--interactive"], 2, "an interactive job takes at most 20 images, these are 25"),
+    ],
+    ids=[str(number) for number in range(10)],
+)
+def test_refusals(
+    antenna: Shell, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], code: int, message: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    empty(tmp_path, "full/a.jpg", "bare/readme.md")
+    (tmp_path / "bad.csv").write_text("url\nhttps://example.org/a\nftp://example.org/b\n")
+    (tmp_path / "many.txt").write_text("".join(f"https://example.org/{n}\n" for n in range(25)))
+    options = {"--pipeline": "null", "--project": project}
+    given = [part for name, value in options.items() if name not in arguments for part in (name, value)]
+    antenna("submit", *arguments, *given).refused(code, message)
+    assert only_job(project) is None
+
+
+def test_image_roots_and_the_folders_that_a_user_names(antenna: Shell, project: str, tmp_path: Path) -> None:
+    allowed, own = empty(tmp_path / "allowed", "a.jpg"), empty(tmp_path / "own", "b.jpg")
+    other = empty(tmp_path / "other", "c.jpg")
+    antenna.set(ANTENNA_IMAGE_ROOTS=str(allowed))
+    common = ["--pipeline", "null", "--project", project, "--json"]
+    both = antenna("submit", allowed, own, *common)
+    assert both.json["total"] == 2
+    warning = (
+        f"antenna: warning: {own} lies outside ANTENNA_IMAGE_ROOTS: workers that have this setting do not open it\n"
+    )
+    assert both.err == warning
+    (own / "list.txt").write_text(f"b.jpg\n{allowed}/a.jpg\n")
+    assert antenna("submit", own / "list.txt", *common).json["total"] == 2
+    (own / "list.txt").write_text(f"b.jpg\n{other}/c.jpg\n")
+    antenna("submit", own / "list.txt", *common).refused(2, "list.txt, line 2")
+    (own / "c.jpg").symlink_to(other / "c.jpg")
+    antenna("submit", own, *common).refused(2, f"{other} lies outside ANTENNA_IMAGE_ROOTS")
+
+
+def test_wait_ends_with_the_job(antenna: Shell, project: str, tmp_path: Path) -> None:
+    common = ["--pipeline", "null", "--project", project, "--wait"]
+    waiting = antenna.start("submit", empty(tmp_path / "n1", "a.jpg", "b.jpg"), *common, "--json")
+    job = wait_until(lambda: only_job(project), description="the job")
+    conclude(job.job_id, JobStatus.SUCCESS)
+    answer = ended(waiting)
+    assert answer.code == 0
+    assert set(answer.json) >= SHAPE
+    expected = {"job_id": job.job_id, "status": "SUCCESS", "total": 2, "done": 2, "failed": 0, "detections": 2}
+    assert {name: answer.json[name] for name in expected} == expected
+    assert "WARNING No worker listens; the job waits" in answer.err
+    assert f"job {job.job_id} SUCCESS 2/2" in answer.err
+
+
+def test_watch_of_a_failure_on_a_terminal(antenna: Shell, project: str, tmp_path: Path) -> None:
+    antenna("submit", empty(tmp_path / "n1", "a.jpg"), "--pipeline", "null", "--project", project)
+    job = only_job(project)
+    assert job is not None
+    ours, theirs = pty.openpty()
+    watching = antenna.start("jobs", "watch", job.job_id, stderr=theirs)
+    os.close(theirs)
+    bar = os.read(ours, 10_000)
+    conclude(job.job_id, JobStatus.FAILURE)
+    out, _ = watching.communicate(timeout=60)
+    assert watching.returncode == 1
+    assert out.startswith(f"job {job.job_id} FAILURE: 1 done, 0 failed")
+    while f"job {job.job_id}".encode() not in bar:
+        bar += os.read(ours, 10_000)
+    os.close(ours)
+
+
+def test_interrupted_waiting_leaves_the_job_alone(antenna: Shell, project: str, tmp_path: Path) -> None:
+    waiting = antenna.start("submit", empty(tmp_path, "a.jpg"), "--pipeline", "null", "--project", project, "--wait")
+    assert waiting.stderr is not None
+    # The first line of the display: the job is being watched.
+    while (line := waiting.stderr.readline()) and "QUEUED" not in line:
+        pass
+    waiting.send_signal(signal.SIGINT)
+    _, err = waiting.communicate(timeout=60)
+    job = only_job(project)
+    assert job is not None
+    assert waiting.returncode == 130
+    assert err.splitlines() == [
+        f"job {job.job_id} goes on; `antenna jobs watch {job.job_id}` shows it, "
+        f"`antenna jobs cancel {job.job_id}` ends it"
+    ]
+    assert job.status is JobStatus.QUEUED
+
+
+def test_a_reader_that_leaves_is_no_news(antenna: Shell) -> None:
+    listing = antenna.start("settings", "--json")
+    assert listing.stdout is not None
+    assert listing.stderr is not None
+    listing.stdout.close()
+    assert listing.stderr.read() == ""
+    listing.stderr.close()
+    assert listing.wait(timeout=60) == 1

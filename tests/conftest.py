@@ -1,0 +1,69 @@
+"""Real servers for the tests: one set a session for tests that only use them, one a test for tests that break them."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from antenna_orchestration import settings
+from antenna_orchestration.embedded.stores import Stores, embedded_stores, make_template
+from antenna_orchestration.processing import services
+from tests.homes import temporary_folder
+
+# Child processes import definitions and pipelines from `tests`, which no installation brings.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+
+
+@pytest.fixture(scope="session")
+def template() -> Iterator[Path]:
+    """A home with a finished cluster, to copy: initdb is paid once."""
+    with temporary_folder() as folder:
+        make_template(folder / ".antenna")
+        yield folder / ".antenna"
+
+
+@pytest.fixture(scope="session")
+def shared_stores(template: Path) -> Iterator[Stores]:
+    """Stores for tests that leave them running."""
+    with temporary_folder() as folder, embedded_stores(folder / ".antenna", template=template) as stores:
+        yield stores
+
+
+@pytest.fixture
+def own_stores(template: Path) -> Iterator[Stores]:
+    """Stores of one test's own, to be stopped, killed or wiped."""
+    with temporary_folder() as folder, embedded_stores(folder / ".antenna", template=template) as stores:
+        yield stores
+
+
+def short_leases(stores: Stores) -> settings.Settings:
+    """The stores' settings with leases of two seconds."""
+    return stores.settings.model_copy(update={"task_ack_wait": 2.0, "task_timeout": 20.0})
+
+
+@pytest.fixture
+async def stack(shared_stores: Stores) -> AsyncIterator[services.Services]:
+    """Services on the shared stores."""
+    wanted = short_leases(shared_stores)
+    await services.prepare(wanted)
+    async with services.opened(wanted) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def own_stack(own_stores: Stores) -> AsyncIterator[services.Services]:
+    """Services on stores of the test's own."""
+    wanted = short_leases(own_stores)
+    await services.prepare(wanted)
+    async with services.opened(wanted) as opened:
+        yield opened
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest) -> str:
+    """A project name of the test's own."""
+    return f"{socket.gethostname()}-{request.node.name}".lower().replace("[", "-").replace("]", "")[:60]

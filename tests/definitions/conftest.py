@@ -1,0 +1,22 @@
+"""The environment in which a run's or a sensor's process finds the stores."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from antenna_orchestration import settings
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.processing import services
+
+
+@pytest.fixture
+def wanted(shared_stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Iterator[settings.Settings]:
+    """The settings that the resource finds, as a run's process would: in the environment."""
+    for name, value in shared_stores.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ANTENNA_TASK_ACK_WAIT", "2")
+    settings.get.cache_clear()
+    asyncio.run(services.prepare(settings.get()))
+    yield settings.get()
+    settings.get.cache_clear()

@@ -1,0 +1,84 @@
+"""The assets of a job, materialized in process against the real stores and an ephemeral Dagster instance."""
+
+import asyncio
+import threading
+
+import dagster as dg
+
+from antenna_orchestration import settings
+from antenna_orchestration.assets.job_assets import captures, image_tasks, results
+from antenna_orchestration.assets.report import job_report
+from antenna_orchestration.domain import ids
+from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.processing import publish, services
+from antenna_orchestration.resources.stack import Stack
+from tests.processing.jobs import hands, make_job
+
+ASSETS = [captures, image_tasks, results, job_report]
+
+
+def run_of(job: Job, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    instance.add_dynamic_partitions("processing_jobs", [ids.partition_key(job.job_id)])
+    return dg.materialize(
+        ASSETS,
+        instance=instance,
+        partition_key=ids.partition_key(job.job_id),
+        resources={"stack": Stack()},
+        raise_on_error=False,
+    )
+
+
+async def submitted(wanted: settings.Settings, project: str, images: int) -> Job:
+    async with services.opened(wanted) as stack:
+        return await make_job(stack, project, images)
+
+
+async def work_off(wanted: settings.Settings, job: Job) -> None:
+    async with services.opened(wanted) as stack, hands(stack) as worker:
+        await publish.publish(stack, job.job_id)
+        current = await stack.catalog.get_job(job.job_id)
+        left = job.total
+        while left:
+            leases = await worker.lease(current, left)
+            await worker.report(leases)
+            left -= len(leases)
+
+
+async def state(wanted: settings.Settings, job: Job) -> Job:
+    async with services.opened(wanted) as stack:
+        return await stack.catalog.get_job(job.job_id)
+
+
+def test_a_run_materializes_its_job_and_again_from_the_lake(wanted: settings.Settings, project: str) -> None:
+    job = asyncio.run(submitted(wanted, project, 20))
+    worker = threading.Thread(target=lambda: asyncio.run(work_off(wanted, job)))
+    worker.start()
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = run_of(job, instance)
+        worker.join()
+        assert first.success
+        assert asyncio.run(state(wanted, job)).status is JobStatus.SUCCESS
+        rows = {
+            event.asset_key.to_user_string(): event.materialization.metadata.get("dagster/row_count")
+            for event in first.get_asset_materialization_events()
+            if event.asset_key
+        }
+        assert rows["detections"] == dg.IntMetadataValue(20)
+        assert rows["captures"] == dg.IntMetadataValue(20)
+        assert [event.passed for event in first.get_asset_check_evaluations()] == [True, True]
+
+        again = run_of(job, instance)
+        assert again.success
+        published = again.asset_materializations_for_node("image_tasks")[0].metadata["published_now"]
+        assert published == dg.IntMetadataValue(0)
+        detections = {m.asset_key.to_user_string(): m for m in again.asset_materializations_for_node("results")}
+        assert detections["detections"].metadata["dagster/row_count"] == dg.IntMetadataValue(20)
+        assert asyncio.run(state(wanted, job)).generation == 1
+
+
+def test_a_job_without_images_succeeds_with_a_reason(wanted: settings.Settings, project: str) -> None:
+    job = asyncio.run(submitted(wanted, project, 0))
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run_of(job, instance).success
+    final = asyncio.run(state(wanted, job))
+    assert (final.status, final.status_reason) == (JobStatus.SUCCESS, "the job has no images")

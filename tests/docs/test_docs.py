@@ -1,0 +1,194 @@
+"""What the pages say is so: links resolve, commands parse, settings exist, tables agree, the example runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from antenna_orchestration import settings
+from antenna_orchestration.cli.main import app
+from antenna_orchestration.domain.job import IMAGE_TRANSITIONS, JOB_TRANSITIONS
+from antenna_orchestration.domain.messages import Announcement, Heartbeat, Result, Task
+from antenna_orchestration.lake import schemas
+from antenna_orchestration.pipelines import drawing, interface, registry
+from antenna_orchestration.pipelines.interface import RawImage
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+OWN_MODEL = ROOT / "docs/howto/bring-your-own-model.md"
+
+NO_SETTINGS = {"ANTENNA_STACK_HOME", "ANTENNA_STACK_ID"}  # marks of processes
+"""Variables that are read beside the settings: a host's name belongs to the host."""
+
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def pages() -> Any:
+    return pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+
+
+@pages()
+def test_links_resolve(page: Path) -> None:
+    for target in _LINK.findall(_FENCE.sub("", page.read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        found = (page.parent / name).resolve() if name else page
+        assert found.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(found), f"{page.name} links to {target}"
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", _FENCE.sub("", page.read_text()), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+@pages()
+def test_commands_parse(page: Path) -> None:
+    for line in commands(page.read_text()):
+        parse(line)
+
+
+def commands(text: str) -> Iterator[str]:
+    """Every `antenna …` command: lines of code, and code within a sentence."""
+    code = [line for block in re.findall(r"^```(?:bash)?\n(.*?)^```", text, re.M | re.S) for line in block.split("\n")]
+    code += re.findall(r"^ExecStart=\S*/(antenna .*)$", text, re.MULTILINE)
+    rest = _FENCE.sub("", text)
+    code += re.findall(r"^    (\S.*)$", rest, re.MULTILINE)
+    for line in [*code, *re.findall(r"`([^`\n]+)`", rest)]:
+        command = re.sub(r"^.*?\$\((?=antenna )", "", re.sub(r"^(srun|exec) ", "", line.strip()))
+        if re.match(r"antenna( |$)", command) and "…" not in command:
+            yield re.sub(r"\s+(#|\||>|\|\|).*$|\)\"?$", "", command)
+
+
+@cache
+def root() -> Any:
+    return typer.main.get_command(app)
+
+
+def parse(line: str) -> None:
+    """Parse a command line as the real command does, without running it."""
+    words = ["1" if word.startswith("$") else word for word in shlex.split(line)[1:]]
+    command, context = root(), None
+    while words and words[0] not in ("-h", "--help", "--version"):
+        context = command.make_context(line, list(words), parent=context)
+        if not hasattr(command, "commands"):
+            return
+        name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert command is not None, f"{line}: no command {name}"
+    # Without any word more it names the command, as a sentence does.
+
+
+def test_a_wrong_command_is_noticed() -> None:
+    with pytest.raises(Exception, match="No such option"):
+        parse("antenna jobs list --limits 3")
+    with pytest.raises(Exception, match="No such command"):
+        parse("antenna job list")
+    assert "antenna submit x --wait" in list(commands("Do this:\n\n    antenna submit x --wait  # and wait\n"))
+
+
+@pages()
+def test_every_variable_is_a_setting(page: Path) -> None:
+    known = {f"ANTENNA_{name.upper()}" for name in settings.Settings.model_fields}
+    # `ANTENNA_*_URL` names a group.
+    named = set(re.findall(r"\bANTENNA_[A-Z0-9_]*[A-Z0-9]\b", page.read_text()))
+    assert named - known - NO_SETTINGS == set()
+
+
+def test_the_page_of_commands_names_every_command_and_option() -> None:
+    text = (ROOT / "docs/reference/commands.md").read_text()
+    sections = dict(re.findall(r"^## (antenna [^\n]*)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    by_name = {re.sub(r" [A-Z]+…?$", "", title): body for title, body in sections.items()}
+    real = dict(leaves(root(), "antenna"))
+    assert set(by_name) == set(real)
+    for name, command in real.items():
+        options = {option for each in command.params for option in each.opts if option.startswith("--")} - {"--help"}
+        shown = set(re.findall(r"--[a-z][a-z-]*", by_name[name]))
+        assert options <= shown, name
+
+
+def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    for word, child in getattr(command, "commands", {}).items():
+        if hasattr(child, "commands"):
+            yield from leaves(child, f"{name} {word}")
+        else:
+            yield f"{name} {word}", child
+
+
+def test_the_page_of_tables_has_the_columns_of_the_lake() -> None:
+    text = (ROOT / "docs/reference/tables.md").read_text()
+    for name, schema in schemas.TABLES.items():
+        section = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+        assert section, name
+        assert re.findall(r"^\| `(\w+)` \|", section[1], re.MULTILINE) == schema.names
+
+
+def test_the_page_of_the_queue_has_the_fields_of_each_message() -> None:
+    text = (ROOT / "docs/reference/queue.md").read_text()
+    for kind in (Task, Result, Announcement, Heartbeat):
+        section = re.search(rf"^### {kind.__name__}\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
+        assert section, kind
+        assert re.findall(r"^\| `(\w+)` \|", section[1], re.MULTILINE) == list(kind.__struct_fields__)
+
+
+def test_the_page_of_the_catalog_names_its_tables() -> None:
+    sql = "".join(path.read_text() for path in ROOT.glob("antenna_orchestration/catalog/migrations/versions/*.sql"))
+    made = set(re.findall(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", sql, re.MULTILINE))
+    named = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/reference/catalog.md").read_text(), re.MULTILINE))
+    assert made <= named
+
+
+def test_the_pictures_of_the_states_are_the_tables_in_the_code() -> None:
+    drawn = re.findall(r"```mermaid\nstateDiagram-v2\n(.*?)```", (ROOT / "docs/design.md").read_text(), re.DOTALL)
+    for picture, table in zip(drawn, (JOB_TRANSITIONS, IMAGE_TRANSITIONS), strict=True):
+        edges = set(re.findall(r"^\s*(\w+) --> (\w+)$", picture, re.MULTILINE))
+        assert edges == {(str(before), str(after)) for before in table for after in table[before]}
+
+
+def test_pages_that_the_code_names_are_there() -> None:
+    for module in (ROOT / "antenna_orchestration").rglob("*.py"):
+        for name in re.findall(r"docs/[\w/-]+\.md", module.read_text()):
+            assert (ROOT / name).exists(), f"{module.name} names {name}"
+
+
+def test_ones_own_model_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    pipeline_file, try_it, *_ = re.findall(r"```python\n(.*?)```", OWN_MODEL.read_text(), re.DOTALL)
+    file = tmp_path / "dark_spots.py"
+    file.write_text(pipeline_file)
+    spec = registry.get("dark-spots", (file,))
+    pipeline = interface.build(spec, {"darker_by": 30})
+    pipeline.load("cpu")
+    photograph, insects = drawing.draw_capture(1, 1600, 1200, trap=0)
+    prepared = pipeline.prepare(RawImage(image=1, uri="photo.jpg", data=photograph))
+    result = pipeline.finish(prepared, pipeline.infer([prepared])[0])
+    assert (result.width, result.height) == (1600, 1200)
+    assert len(result.detections) >= len(insects) // 2 > 0
+    # And the lines of the page that do the same.
+    (tmp_path / "photo.jpg").write_bytes(photograph)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANTENNA_HOME", str(tmp_path / ".antenna"))
+    monkeypatch.setenv("ANTENNA_PIPELINE_PATHS", str(file) + os.pathsep)
+    settings.get.cache_clear()
+    try:
+        names: dict[str, Any] = {}
+        exec(compile(try_it, str(OWN_MODEL), "exec"), names)
+    finally:
+        monkeypatch.undo()
+        settings.get.cache_clear()
+    assert names["result"] == result

@@ -1,0 +1,217 @@
+"""What a worker's NATS user may do and what the server refuses it, tried on the real server with nats-py."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.js import api
+
+from antenna_orchestration import errors
+from antenna_orchestration.embedded.nats_server import WORKER_INBOX
+from antenna_orchestration.embedded.stores import Stores, embedded_stores
+from antenna_orchestration.queue import connection, names, streams
+from tests.homes import temporary_folder
+from tests.waiting import eventually
+
+
+@dataclass
+class Sides:
+    orchestrator: Client
+    worker: Client
+    refusals: list[str]
+
+    async def refused(self, subject: str) -> None:
+        """The server has told the worker that it may not."""
+        await self.worker.flush()
+        async with asyncio.timeout(5):
+            while not any(subject.lower() in refusal for refusal in self.refusals):
+                await self.worker.flush()
+        self.refusals.clear()
+
+
+@pytest.fixture(scope="module")
+def running(template: Path) -> Iterator[Stores]:
+    """Stores of these tests alone: they leave all kinds of messages."""
+    with temporary_folder() as folder, embedded_stores(folder / ".antenna", template=template) as stores:
+        yield stores
+
+
+@pytest.fixture
+async def sides(running: Stores) -> AsyncIterator[Sides]:
+    refusals: list[str] = []
+
+    async def on_error(error: Exception) -> None:
+        refusals.append(str(error).lower())
+
+    orchestrator = await nats.connect(running.settings.nats_url)
+    worker = await nats.connect(
+        running.settings.worker_nats_url, inbox_prefix=WORKER_INBOX.encode(), error_cb=on_error, allow_reconnect=False
+    )
+    js = orchestrator.jetstream()
+    for stream in await js.streams_info():
+        await js.delete_stream(str(stream.config.name))
+    await streams.ensure(orchestrator, tasks_max_bytes=8 * 2**30, results_max_bytes=32 * 2**30)
+    await js.add_consumer(
+        "TASKS",
+        api.ConsumerConfig(durable_name="j1-g1-e", filter_subject="tasks.null.1.1.*", ack_policy="explicit"),
+    )
+    await js.publish("tasks.null.1.1.7", b"task")
+    yield Sides(orchestrator, worker, refusals)
+    await worker.close()
+    await orchestrator.close()
+
+
+def test_both_sides_name_the_same_inbox() -> None:
+    assert names.WORKER_INBOX == WORKER_INBOX
+
+
+async def test_a_worker_leases_publishes_and_settles(sides: Sides) -> None:
+    js = sides.worker.jetstream()
+    subscription = await js.pull_subscribe_bind(consumer="j1-g1-e", stream="TASKS")
+    [message] = await subscription.fetch(1, timeout=5)
+    await message.in_progress()
+    await message.nak()
+    [message] = await subscription.fetch(1, timeout=5)
+    confirmed = await js.publish("results.1.1.7", b"result", headers={"Nats-Msg-Id": "1"})
+    assert (confirmed.stream, confirmed.seq) == ("RESULTS", 1)
+    await message.ack()
+    await sides.worker.flush()
+
+    async def is_settled() -> bool:
+        info = await sides.orchestrator.jetstream().consumer_info("TASKS", "j1-g1-e")
+        return (info.num_ack_pending, info.num_pending) == (0, 0)
+
+    await eventually(is_settled, description="settled: the server applies acknowledgements in its own time")
+    assert not sides.refusals
+
+
+async def test_a_worker_beats(sides: Sides) -> None:
+    bucket = await sides.worker.jetstream().key_value("workers")
+    await bucket.put("host-1", b"alive")
+    entry = await (await sides.orchestrator.jetstream().key_value("workers")).get("host-1")
+    assert entry.value == b"alive"
+    assert not sides.refusals
+
+
+async def test_a_worker_reads_and_follows_the_board(sides: Sides) -> None:
+    board = await sides.orchestrator.jetstream().key_value("jobs")
+    await board.put("1.1", b"first")
+    bucket = await sides.worker.jetstream().key_value("jobs")
+    assert (await bucket.get("1.1")).value == b"first"
+    assert await bucket.keys() == ["1.1"]
+    watcher = await bucket.watchall()
+    seen = await watcher.updates()
+    assert seen is not None and seen.value == b"first"
+    assert await watcher.updates() is None
+    await board.put("2.1", b"second")
+    seen = await watcher.updates()
+    assert seen is not None and seen.value == b"second"
+    # More than a flow control window, so that the worker has to answer it.
+    for number in range(300):
+        await board.put(f"3.{number}", b"x" * 100_000)
+    for _ in range(300):
+        assert await watcher.updates(timeout=10) is not None
+    await watcher.stop()
+    await sides.worker.flush()
+    assert not sides.refusals
+
+
+async def test_a_worker_stores_a_large_result(sides: Sides) -> None:
+    """By its own publishes: nats-py's `put` first reads an object of that name, which is not a worker's right."""
+    payload, name = b"x" * 5_000_000, "1/1/7/" + "0" * 64
+    js = sides.worker.jetstream()
+    store = await js.object_store("payloads")
+    size = 128 * 1024
+    chunks = [payload[start : start + size] for start in range(0, len(payload), size)]
+    for chunk in chunks:
+        await js.publish("$O.payloads.C.someid", chunk)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(payload).digest()).decode()
+    about = {"name": name, "bucket": "payloads", "nuid": "someid", "size": len(payload), "chunks": len(chunks)}
+    about |= {"digest": f"SHA-256={digest}", "mtime": "2026-01-01T00:00:00Z", "options": {"max_chunk_size": size}}
+    meta = "$O.payloads.M." + base64.urlsafe_b64encode(name.encode()).decode()
+    await js.publish(meta, json.dumps(about).encode(), headers={"Nats-Rollup": "sub"})
+    assert not sides.refusals
+    stored = await (await sides.orchestrator.jetstream().object_store("payloads")).get(name)
+    assert stored.data == payload
+    # It may see that an object is there already, and not what is in it.
+    found = await sides.worker.request(f"$JS.API.DIRECT.GET.OBJ_payloads.{meta}", timeout=5)
+    assert json.loads(found.data)["size"] == len(payload)
+    await sides.worker.publish("$JS.API.STREAM.MSG.GET.OBJ_payloads", b'{"seq":1}')
+    await sides.refused("$JS.API.STREAM.MSG.GET.OBJ_payloads")
+    await sides.worker.publish("$JS.API.DIRECT.GET.OBJ_payloads", b'{"seq":1}')
+    await sides.refused("$JS.API.DIRECT.GET.OBJ_payloads")
+    assert store is not None
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "tasks.null.1.1.8",
+        "$KV.jobs.1.1",
+        "_INBOX.somebody",
+        "_INBOX_worker.other",
+        "anything",
+        "$SYS.REQ.SERVER.PING",
+        "$JS.API.INFO",
+        "$JS.API.STREAM.LIST",
+        "$JS.API.STREAM.CREATE.MINE",
+        *(
+            f"$JS.API.{verb}.{stream}"
+            for verb in ("STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.SNAPSHOT")
+            for stream in ("TASKS", "RESULTS", "KV_jobs", "KV_workers", "OBJ_payloads")
+        ),
+        *(f"$JS.API.STREAM.MSG.DELETE.{stream}" for stream in ("TASKS", "RESULTS", "KV_jobs")),
+        *(f"$JS.API.STREAM.MSG.GET.{stream}" for stream in ("TASKS", "RESULTS", "KV_workers")),
+        *(f"$JS.API.DIRECT.GET.{stream}.x" for stream in ("TASKS", "RESULTS", "KV_workers")),
+        *(f"$JS.API.CONSUMER.CREATE.{stream}" for stream in ("TASKS", "RESULTS", "KV_workers", "OBJ_payloads")),
+        *(f"$JS.API.CONSUMER.CREATE.{stream}.mine" for stream in ("TASKS", "RESULTS", "KV_workers", "OBJ_payloads")),
+        "$JS.API.CONSUMER.DURABLE.CREATE.TASKS.mine",
+        "$JS.API.CONSUMER.DURABLE.CREATE.RESULTS.mine",
+        "$JS.API.CONSUMER.DELETE.TASKS.j1-g1-e",
+        "$JS.API.CONSUMER.PAUSE.TASKS.j1-g1-e",
+        "$JS.API.CONSUMER.MSG.NEXT.RESULTS.r1",
+        "$JS.ACK.RESULTS.r1.1.1.1.1.1",
+        "$JS.FC.TASKS.x",
+    ],
+)
+async def test_a_worker_may_not_publish(sides: Sides, subject: str) -> None:
+    await sides.worker.publish(subject, b"{}")
+    await sides.refused(subject)
+
+
+@pytest.mark.parametrize(
+    "subject", [">", "*", "_INBOX.>", "_INBOX_worker2.>", "results.>", "tasks.>", "$KV.>", "$JS.>", "$O.>", "$SYS.>"]
+)
+async def test_a_worker_may_not_subscribe(sides: Sides, subject: str) -> None:
+    await sides.worker.subscribe(subject)
+    await sides.refused(subject)
+
+
+async def test_the_server_keeps_what_a_worker_tried_to_destroy(sides: Sides) -> None:
+    """A request whose reply subject is a command: the answer to it must not be executed."""
+    for verb in ("STREAM.DELETE.TASKS", "STREAM.PURGE.TASKS", "CONSUMER.DELETE.TASKS.j1-g1-e"):
+        command = f"$JS.API.{verb}"
+        await sides.worker.publish("results.1.1.9", b"x", reply=command)
+        await sides.worker.publish("$JS.API.STREAM.INFO.KV_jobs", b"", reply=command)
+    await sides.worker.flush()
+    js = sides.orchestrator.jetstream()
+    await js.publish("results.1.1.10", b"after those")
+    assert (await js.stream_info("TASKS")).state.messages == 1
+    assert (await js.consumer_info("TASKS", "j1-g1-e")).name == "j1-g1-e"
+
+
+async def test_a_stranger_is_refused(running: Stores) -> None:
+    wrong = running.settings.nats_url.replace("://orchestrator:", "://orchestrator:x")
+    nobody = "nats://" + running.settings.nats_url.split("@")[1]
+    for url in (wrong, nobody):
+        with pytest.raises(errors.Unavailable, match="cannot be reached"):
+            await connection.connect(url, name="stranger", wait=0.5)

@@ -1,0 +1,272 @@
+"""The whole stack as `antenna up` runs it: started, joined, stopped, and killed in every way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+import yaml
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.embedded import dagster_processes, environment, processes, stack, stores
+from antenna_orchestration.embedded.events import Event, from_line
+from antenna_orchestration.embedded.home import Home
+from tests.embedded.front import DEFINITIONS
+from tests.homes import temporary_folder
+from tests.waiting import wait_until
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def used_home(template: Path) -> Iterator[Path]:
+    """One home for all of these tests, as a user has: each start meets what the one before left."""
+    with temporary_folder() as folder:
+        home = folder / ".antenna"
+        with stores.embedded_stores(home, template=template):
+            pass
+        yield home
+
+
+@contextmanager
+def up(home: Path, *arguments: str) -> Iterator[Up]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.embedded.front", str(home), *arguments],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    running = Up(home, process)
+    try:
+        yield running
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+            processes.kill_until_gone(lambda: left(home))
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stderr.close()
+
+
+class Up:
+    def __init__(self, home: Path, process: subprocess.Popen[bytes]) -> None:
+        self.home = home
+        self.process = process
+        self.events: list[Event] = []
+
+    def until(self, kind: str, process: str = "") -> Event:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            event = from_line(line)
+            self.events.append(event)
+            if event.kind == kind and event.process == process:
+                return event
+        raise AssertionError(f"ended before {kind}: {self.events} {self.process.communicate()}")
+
+    @property
+    def status(self) -> stack.StackStatus:
+        status = stack.status(self.home)
+        assert status is not None
+        return status
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        """Dagster's answer. Its first ones after PostgreSQL crashed are errors, for each connection that it had."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        headers = {"Content-Type": "application/json"}
+
+        def answer() -> Any:
+            try:
+                request = urllib.request.Request(f"{self.status.ui}/graphql", body, headers)
+                with urllib.request.urlopen(request, timeout=30) as response:
+                    return json.load(response)["data"]
+            except urllib.error.HTTPError as error:
+                error.close()
+                return None
+
+        return wait_until(answer, description="the webserver answers")
+
+    def launch(self, marker: Path, **config: Any) -> str:
+        """Launch the waiting job; returns its run id when its op runs."""
+        launched = self.ask(
+            """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
+               __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
+            params={
+                "selector": {
+                    "repositoryLocationName": dagster_processes.LOCATION,
+                    "repositoryName": "__repository__",
+                    "jobName": "waiting",
+                },
+                "runConfigData": {"ops": {"wait": {"config": {"marker": str(marker), **config}}}},
+            },
+        )["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        wait_until(marker.exists, description="the op runs", timeout=60)
+        return str(launched["run"]["runId"])
+
+
+def left(home: Path) -> list[psutil.Process]:
+    """Processes of the home's stack: by their mark, or because they work in its folders (PostgreSQL's backends)."""
+    found = {each.pid: each for each in processes.marked(processes.HOME_VARIABLE, str(home))}
+    for each in psutil.process_iter():
+        try:
+            if each.pid != os.getpid() and Path(each.cwd()).is_relative_to(home):
+                found[each.pid] = each
+        except psutil.Error:
+            continue
+    return [each for each in found.values() if not processes.is_zombie(each)]
+
+
+def gone(home: Path) -> None:
+    wait_until(lambda: not left(home), description="no process of the stack is left")
+
+
+def run_status(home: Path, run: str) -> str:
+    with stores.embedded_stores(home) as alone:
+        url = alone.settings.dagster_pg_url.replace("+psycopg2", "")
+        with psycopg.connect(url) as connection:
+            row = connection.execute("SELECT status FROM runs WHERE run_id = %s", [run]).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def test_up_is_joined_refuses_a_second_and_stops_in_order(used_home: Path, tmp_path: Path) -> None:
+    with up(used_home) as running:
+        ready = running.until("ready")
+        status = running.status
+        assert status.ready
+        assert status.front == running.process.pid
+        assert status.ui in ready.text
+        assert set(status.pids) == {"nats", "redis", "postgres", "code-server", "webserver", "daemon"}
+        assert all(psutil.pid_exists(pid) for pid in status.pids.values())
+        assert status.ports["grpc"] < 32768
+
+        # Another shell joins, with the file alone.
+        env_file = used_home / "env"
+        assert stat.S_IMODE(env_file.stat().st_mode) == 0o600
+        joined = environment.read(Home(used_home))
+        assert joined["ANTENNA_UI_URL"] == status.ui
+        assert joined["DAGSTER_HOME"] == str(used_home / "dagster")
+        assert not {processes.STACK_VARIABLE, processes.HOME_VARIABLE} & set(joined)
+        assert (used_home.parent / ".env").resolve() == env_file
+        with psycopg.connect(settings.load(home=used_home).database_url) as connection:
+            assert connection.execute("SELECT count(*) > 0 FROM prepared").fetchone() == (True,)
+
+        with up(used_home) as second:
+            _, complaint = second.process.communicate()
+            assert second.process.returncode == 1
+        assert complaint.decode() == f"a stack already runs in {used_home}: stop that one first (Ctrl-C)\n"
+
+        marker = tmp_path / "op"
+        run = running.launch(marker)
+        running.process.send_signal(signal.SIGINT)
+        running.until("stopped")
+        assert running.process.wait() == 0
+        assert "asking 1 active run to leave" in [event.text for event in running.events]
+        gone(used_home)
+    assert marker.read_text() == "interrupted, stopping=True", "collectors see that nobody canceled them"
+    assert stack.status(used_home) is None
+    assert run_status(used_home, run) != "CANCELED"
+
+
+def test_a_crashed_process_is_started_again_and_a_killed_front_leaves_nothing(used_home: Path, tmp_path: Path) -> None:
+    with up(used_home) as running:
+        running.until("ready")
+        running.launch(tmp_path / "first")
+
+        before = running.status.pids
+        for name in ("nats", "postgres", "code-server"):
+            os.kill(before[name], signal.SIGKILL)
+            problem = running.until("problem", name)
+            assert problem.text == f"{name} ended (killed by SIGKILL), starting it again"
+            running.until("started", name)
+        after = running.status.pids
+        assert {name for name in before if before[name] != after[name]} >= {"nats", "postgres", "code-server"}
+        # The queue works with the new code server; the first run is an orphan that landed at the supervisor.
+        running.launch(tmp_path / "second", stubborn=True)
+
+        running.process.kill()
+        gone(used_home)
+    assert stack.status(used_home) is None
+
+
+def test_a_killed_supervisor_leaves_nothing(used_home: Path, tmp_path: Path) -> None:
+    with up(used_home) as running:
+        running.until("ready")
+        running.launch(tmp_path / "op", stubborn=True)
+        os.kill(running.status.supervisor, signal.SIGKILL)
+        failed = running.until("failed")
+        assert failed.text == "the supervisor ended unexpectedly (SIGKILL)"
+        assert running.process.wait() == 1
+        gone(used_home)
+
+
+def test_up_works_after_everything_was_killed_at_once(used_home: Path) -> None:
+    with up(used_home, "--stores-only") as running:
+        running.until("ready")
+        with psycopg.connect(settings.load(home=used_home).database_url) as connection:
+            connection.execute("DROP TABLE IF EXISTS kept")
+            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        os.kill(running.process.pid, signal.SIGSTOP)  # not there to clean up
+        everything = left(used_home)
+        os.kill(running.status.supervisor, signal.SIGKILL)
+        for process in everything:
+            if process.is_running():
+                process.kill()
+        os.kill(running.process.pid, signal.SIGKILL)
+        running.process.wait()
+        gone(used_home)
+    assert (used_home / "postgres/data/postmaster.pid").exists(), "as a power failure leaves it"
+
+    with up(used_home, "--stores-only") as running:
+        running.until("ready")
+        with psycopg.connect(settings.load(home=used_home).database_url) as connection:
+            assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+        running.process.send_signal(signal.SIGTERM)
+        running.until("stopped")
+        assert running.process.wait() == 0
+
+
+def test_in_the_background_it_is_ready_and_then_stops(used_home: Path) -> None:
+    seen: list[Event] = []
+    owned = stack.start_background(
+        settings.load(home=used_home), dagster=False, on_event=seen.append, prepare_hook=f"{DEFINITIONS}:prepare"
+    )
+    status = stack.status(used_home)
+    assert status is not None and status.ready
+    assert owned.stop() == 0
+    assert owned.stop() == 0
+    gone(used_home)
+    assert seen[-1].kind == "stopped"
+
+
+def test_what_does_not_become_ready_says_why_and_leaves_nothing(used_home: Path) -> None:
+    known = settings.load(home=used_home, ui_port=0)
+    with pytest.raises(errors.EngineError, match=r"No module named 'tests.embedded.missing'.*log: .*prepare\.log"):
+        stack.start_background(known, prepare_hook="tests.embedded.missing:prepare")
+    gone(used_home)
+    (used_home / "nats/jetstream").chmod(0o700)
+    assert stack.status(used_home) is None
+
+
+def test_the_instance_is_one_file() -> None:
+    assert (REPOSITORY / "dagster.yaml").read_text() == dagster_processes.INSTANCE.read_text()
+    workspace = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text())
+    assert workspace["load_from"][0]["python_module"] == {
+        "module_name": dagster_processes.DEFINITIONS,
+        "location_name": dagster_processes.LOCATION,
+    }

@@ -1,0 +1,187 @@
+"""The bytes on the wire: today's messages encode exactly to the recorded ones, and those of a later version are read.
+
+A change of the recorded files is a change of the protocol: old workers and stored messages must still be understood,
+or `messages.VERSION` is raised. `python -m tests.golden.test_golden` records them anew.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
+
+HERE = Path(__file__).parent
+MOMENT = datetime(2026, 6, 12, 23, 14, 15, 678901, tzinfo=UTC)
+DETECTOR = messages.AlgorithmRef("moth_detector", "2.1")
+CLASSIFIER = messages.AlgorithmRef("moth_classifier", "2024-03")
+
+Message = messages.Task | messages.Result | messages.Announcement | messages.Heartbeat
+
+MESSAGES: dict[str, Message] = {
+    "task": messages.Task(
+        job=JobId(7),
+        generation=Generation(2),
+        image=ImageId(123_456_789_012),
+        uri="s3://trap-éé/2026/IMG 0001.jpg",
+        pipeline=PipelineSlug("light-trap"),
+        config_hash="9f86d081",
+        captured_at=MOMENT,
+        deployment="Vermont 1",
+    ),
+    "result_done": messages.Result(
+        job=JobId(7),
+        generation=Generation(2),
+        image=ImageId(123_456_789_012),
+        worker="gpu-1:4711",
+        delivery=3,
+        outcome="done",
+        width=4096,
+        height=2160,
+        detections=[
+            messages.Detection(
+                box=(1.5, 2.25, 300.0, 400.75),
+                score=0.875,
+                algorithm=DETECTOR,
+                classifications=[
+                    messages.Classification(algorithm=CLASSIFIER, label="moth", score=0.75, terminal=False),
+                    messages.Classification(
+                        algorithm=CLASSIFIER,
+                        label="Noctua pronuba",
+                        score=0.5,
+                        top_labels=["Noctua pronuba", "Noctua comes"],
+                        top_scores=[0.5, 0.25],
+                        scores=bytes.fromhex("003800340000"),
+                    ),
+                ],
+            )
+        ],
+        timings={"load": 0.125, "wait": 0.25, "decode": 0.0625, "infer": 0.5, "finish": 0.03125},
+        created_at=MOMENT,
+    ),
+    "result_failed": messages.Result(
+        job=JobId(7),
+        generation=Generation(2),
+        image=ImageId(5),
+        worker="gpu-1:4711",
+        delivery=1,
+        outcome="failed",
+        reason="404 Not Found",
+        retryable=True,
+    ),
+    "announcement": messages.Announcement(
+        job=JobId(7),
+        generation=Generation(2),
+        epoch=Epoch("0a1b2c3d"),
+        pipeline=PipelineSlug("light-trap"),
+        config={"threshold": 0.5, "top": 3, "moth_filter": True, "labels": ["a", None]},
+        config_hash="9f86d081",
+        priority=5,
+        interactive=True,
+        source_kinds=("s3:https://s3.example.org/trap", "http"),
+        total=4_000,
+        name="June",
+    ),
+    "heartbeat": messages.Heartbeat(
+        worker="gpu-1:4711",
+        host="gpu-1",
+        pid=4711,
+        device="cuda:0",
+        pipelines=("light-trap", "null"),
+        reaches=("http", "s3:*", "file:gpu-1"),
+        started_at=MOMENT,
+        at=MOMENT,
+        leased=64,
+        done=1_000,
+        failed=2,
+        rate=41.25,
+        last_result_at=MOMENT,
+        state="working",
+        run_id="6f1ed002-ab5d-4d5e-9b5a-1f3f4d5c6b7a",
+        kind="http",
+    ),
+}
+
+
+def recorded(name: str) -> bytes:
+    return (HERE / f"{name}.msgpack").read_bytes()
+
+
+def read(name: str, payload: bytes) -> Message:
+    kind: Any = type(MESSAGES[name])
+    message: Message = messages.decode(kind, payload)
+    return message
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_message_encodes_to_the_recorded_bytes(name: str) -> None:
+    assert messages.encode(MESSAGES[name]) == recorded(name)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_the_recorded_bytes_are_read(name: str) -> None:
+    assert read(name, recorded(name)) == MESSAGES[name]
+
+
+def test_every_kind_of_message_and_each_of_its_fields_is_recorded() -> None:
+    assert {type(message) for message in MESSAGES.values()} == set(messages._decoders)
+    for kind in messages._decoders:
+        fields = {field.name for field in msgspec.structs.fields(kind)}
+        # What differs from its default somewhere; `v` is the version and `terminal` is tried both ways above.
+        told = {
+            field.name
+            for message in MESSAGES.values()
+            if isinstance(message, kind)
+            for field in msgspec.structs.fields(kind)
+            if field.required or getattr(message, field.name) not in (field.default, [], {}, ())
+        }
+        assert fields - told == {"v"}, kind
+
+
+def with_unknown_fields(value: Any) -> Any:
+    """As a later version may write it: each map has one field more, among the known ones and after them."""
+    if isinstance(value, dict):
+        return {"field_of_a_later_version": [1, {"a": b"b"}], **{k: with_unknown_fields(v) for k, v in value.items()}}
+    if isinstance(value, list):
+        return [with_unknown_fields(item) for item in value]
+    return value
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_unknown_fields_are_ignored(name: str) -> None:
+    later = msgspec.msgpack.decode(recorded(name))
+    # These two are maps of the user's and the worker's own, not of fields.
+    own = {key: later.pop(key) for key in ("config", "timings") if key in later}
+    bytes_of_later = msgspec.msgpack.encode({**with_unknown_fields(later), **own, "another": None})
+    assert read(name, bytes_of_later) == MESSAGES[name]
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_an_unknown_version_is_refused(name: str) -> None:
+    later = msgspec.msgpack.decode(recorded(name)) | {"v": messages.VERSION + 1}
+    with pytest.raises(errors.InvalidInput, match="version"):
+        read(name, msgspec.msgpack.encode(later))
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_half_a_message_is_refused(name: str) -> None:
+    with pytest.raises(errors.InvalidInput):
+        read(name, recorded(name)[:-1])
+
+
+def test_a_message_without_its_optional_fields_is_read() -> None:
+    """What the first workers sent."""
+    old = {"job": 7, "generation": 1, "image": 5, "worker": "w", "delivery": 1, "outcome": "done"}
+    result = messages.decode(messages.Result, msgspec.msgpack.encode(old))
+    assert (result.v, result.detections, result.timings, result.created_at) == (1, [], {}, None)
+
+
+if __name__ == "__main__":
+    for each, message in MESSAGES.items():
+        (HERE / f"{each}.msgpack").write_bytes(messages.encode(message))

@@ -1,0 +1,160 @@
+"""The default pipeline finds drawn insects, puts boxes in the photograph's own pixels, and says what it cannot use."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.messages import Detection
+from antenna_orchestration.pipelines import drawing, interface, registry
+from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
+
+# The judges were fitted to photographs of other seeds.
+SEEDS = range(9_000, 9_010)
+
+
+def built(**config: object) -> Pipeline:
+    pipeline = interface.build(registry.get("light_trap_insects", ()), config)
+    pipeline.load("cpu")
+    return pipeline
+
+
+def run(data: bytes, **config: object) -> ImageResult:
+    pipeline = built(**config)
+    prepared = pipeline.prepare(RawImage(image=1, uri="file:///x.jpg", data=data))
+    return pipeline.finish(prepared, pipeline.infer([prepared])[0])
+
+
+def as_jpeg(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(stream, "JPEG", quality=92)
+    return stream.getvalue()
+
+
+def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    common = max(0.0, width) * max(0.0, height)
+    return common / (sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - common)
+
+
+def found(
+    truth: Iterable[drawing.TrueInsect], detections: list[Detection]
+) -> list[tuple[drawing.TrueInsect, Detection]]:
+    """Pairs of an insect and its best detection, each detection once."""
+    pairs, left = [], list(detections)
+    for insect in truth:
+        best = max(left, key=lambda detection: overlap(insect.box, detection.box), default=None)
+        if best is not None and overlap(insect.box, best.box) >= 0.4:
+            pairs.append((insect, best))
+            left.remove(best)
+    return pairs
+
+
+@pytest.fixture(scope="module")
+def judged() -> list[tuple[list[drawing.TrueInsect], list[Detection]]]:
+    """What is true of some drawn photographs, and what the pipeline says."""
+    captures = [drawing.draw_capture(seed, 1600, 1200) for seed in SEEDS]
+    return [(truth, run(data).detections) for data, truth in captures]
+
+
+def test_drawn_insects_are_found_and_little_else(
+    judged: list[tuple[list[drawing.TrueInsect], list[Detection]]],
+) -> None:
+    insects = hits = boxes = right = 0
+    for truth, detections in judged:
+        large = [insect for insect in truth if max(np.subtract(insect.box[2:], insect.box[:2])) >= 20]
+        insects += len(large)
+        hits += len(found(large, detections))
+        boxes += len(detections)
+        right += len(found(truth, detections))
+    assert insects > 80
+    assert hits / insects >= 0.8
+    assert right / boxes >= 0.85
+
+
+def test_moths_are_told_from_others(judged: list[tuple[list[drawing.TrueInsect], list[Detection]]]) -> None:
+    pairs = [pair for truth, detections in judged for pair in found(truth, detections)]
+    right = [(pair[1].classifications[0].label == "moth") == (pair[0].kind == "moth") for pair in pairs]
+    assert sum(right) / len(right) >= 0.8
+
+
+def test_results_pass_the_checks_of_the_wire_and_come_most_certain_first() -> None:
+    data, _ = drawing.draw_capture(9_100, 1600, 1200, insects=12)
+    result = run(data)
+    message = messages.Result(
+        job=1, generation=1, image=1, worker="w", delivery=1, outcome="done", detections=result.detections
+    )
+    again = messages.decode(messages.Result, messages.encode(message))
+    scores = [detection.score for detection in again.detections]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0.5 <= score <= 1 for score in scores)
+    for detection in again.detections:
+        best = detection.classifications[0]
+        assert best.label == best.top_labels[0]
+        assert math.isclose(sum(best.top_scores), 1)
+        assert all(value == float(np.float32(value)) for value in detection.box)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_boxes_are_in_the_pixels_of_the_photograph_however_large(factor: int) -> None:
+    pixels = np.full((600 * factor, 900 * factor, 3), 215)
+    pixels[200 * factor : 240 * factor, 300 * factor : 380 * factor] = (80, 60, 40)
+    result = run(as_jpeg(pixels))
+    assert (result.width, result.height) == (900 * factor, 600 * factor)
+    (detection,) = result.detections
+    assert overlap(detection.box, tuple(factor * side for side in (300, 200, 380, 240))) > 0.85
+
+
+def test_an_empty_sheet_has_nothing_on_it() -> None:
+    for seed in range(9_200, 9_206):
+        data, _ = drawing.draw_capture(seed, 1600, 1200, insects=0)
+        assert len(run(data).detections) <= 1
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (130, 20, 200)])
+def test_a_picture_of_one_colour_has_nothing_on_it(colour: tuple[int, int, int]) -> None:
+    assert run(as_jpeg(np.full((480, 640, 3), colour))).detections == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 300), (300, 2), (64, 48)])
+def test_tiny_and_thin_pictures_are_no_trouble(width: int, height: int) -> None:
+    noise = np.random.default_rng(3).integers(0, 255, (height, width, 3))
+    result = run(as_jpeg(noise))
+    assert (result.width, result.height) == (width, height)
+
+
+def test_what_a_job_sets_counts() -> None:
+    data, _ = drawing.draw_capture(9_300, 1600, 1200, insects=20)
+    everything, certain = run(data, min_score=0.05), run(data, min_score=0.95)
+    assert len(certain.detections) < len(everything.detections)
+    assert all(detection.score >= 0.95 for detection in certain.detections)
+    large = run(data, min_size=80).detections
+    assert 0 < len(large) < len(everything.detections)
+    assert all(max(d.box[2] - d.box[0], d.box[3] - d.box[1]) >= 80 for d in large)
+
+
+def test_a_batch_of_different_sizes_gives_each_its_own_result() -> None:
+    pipeline = built()
+    captures = [drawing.draw_capture(9_400 + index, *size)[0] for index, size in enumerate([(800, 600), (1200, 700)])]
+    prepared = [pipeline.prepare(RawImage(image=n, uri="", data=data)) for n, data in enumerate(captures)]
+    together = [pipeline.finish(*pair) for pair in zip(prepared, pipeline.infer(prepared), strict=True)]
+    assert together == [run(data) for data in captures]
+
+
+def test_what_is_no_image_says_so() -> None:
+    with pytest.raises(errors.ImageUnusable, match="not an image"):
+        run(b"a diary")
+
+
+def test_it_warms_up_with_its_own_example() -> None:
+    example = built().example()
+    assert example is not None
+    assert run(example.data).detections == []

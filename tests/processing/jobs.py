@@ -1,0 +1,77 @@
+"""Jobs for tests, straight through the verbs, and a worker that is only the queue's side of one."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from antenna_orchestration.catalog.catalog import NewJob, PipelineRow, SubmittedImage
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.ids import PipelineSlug
+from antenna_orchestration.domain.job import Job
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.queue.leasing import Lease, Leaser
+from antenna_orchestration.queue.results import ResultSender
+
+ALGORITHM = messages.AlgorithmRef("null_detector", "1")
+
+
+async def make_job(stack: Services, project: str, images: int, **changes: object) -> Job:
+    """A queued job of the null pipeline, nothing published yet."""
+    await stack.catalog.register_pipeline(
+        PipelineRow(slug="null", name="Null", version="1", description="", default_config={}, algorithms=[])
+    )
+    values = {
+        "project": project, "name": "test", "pipeline": PipelineSlug("null"), "config": {}, "config_hash": "0",
+        "priority": 1, "interactive": False, "reprocess": False, "duplicates": 0, "source_kinds": ["http"],
+    }  # fmt: skip
+    job = await stack.catalog.create_job(
+        NewJob(**{**values, **changes}),  # type: ignore[arg-type]
+        [SubmittedImage(f"http://192.0.2.1/{project}/{n}.jpg", None, None) for n in range(images)],
+    )
+    return await stack.catalog.get_job(job)
+
+
+async def claimed(stack: Services, job: Job) -> Job:
+    """The job as a run finds it: claimed and started."""
+    await stack.catalog.claim_jobs(1, job=job.job_id)
+    assert await stack.catalog.start_job(job.job_id, job.generation, "run")
+    return await stack.catalog.get_job(job.job_id)
+
+
+def result_of(lease: Lease, **changes: object) -> messages.Result:
+    """A result with one detection."""
+    values = {
+        "job": lease.task.job, "generation": lease.task.generation, "image": lease.task.image, "worker": "test",
+        "delivery": lease.delivery, "outcome": "done", "width": 10, "height": 10,
+        "detections": [messages.Detection(box=(1.0, 2.0, 3.0, 4.0), score=0.5, algorithm=ALGORITHM)],
+    }  # fmt: skip
+    return messages.Result(**{**values, **changes})  # type: ignore[arg-type]
+
+
+class Hands:
+    """Leases, reports and settles by hand."""
+
+    def __init__(self, leaser: Leaser, sender: ResultSender) -> None:
+        self.leaser = leaser
+        self.sender = sender
+
+    async def lease(self, job: Job, wanted: int, *, wait: float = 2.0) -> list[Lease]:
+        """Up to so many leases of a job."""
+        assert job.epoch is not None
+        return await self.leaser.lease(job.job_id, job.generation, job.epoch, wanted, wait=wait) or []
+
+    async def report(self, leases: list[Lease], *, settle: bool = True, **changes: object) -> None:
+        """Publish a result for each lease and settle it."""
+        await self.sender.send([(result_of(lease, **changes), lease) for lease in leases])
+        if settle:
+            for lease in leases:
+                await lease.settle()
+
+
+@asynccontextmanager
+async def hands(stack: Services) -> AsyncIterator[Hands]:
+    """A worker's hands on the queue."""
+    async with (
+        Leaser(stack.connection, ack_wait=stack.settings.task_ack_wait) as leaser,
+        ResultSender(stack.connection) as sender,
+    ):
+        yield Hands(leaser, sender)

@@ -1,0 +1,221 @@
+"""Whatever order things happen in, every image is counted once: a stateful property test on real stores.
+
+The machine publishes, leases, reports, hands back, crashes, collects with and without acknowledging, collects twice,
+cancels and retries, in any order that hypothesis finds, and holds the catalog against a model of what was reported.
+"""
+
+import asyncio
+import itertools
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.processing import cancel, collect, finish, publish, reconcile, retry, services
+from antenna_orchestration.queue.leasing import Lease
+from tests.processing.jobs import Hands, hands, make_job
+
+IMAGES = 8
+ACK_WAIT = 0.7
+
+_numbers = itertools.count()
+
+
+class EveryImageOnce(RuleBasedStateMachine):
+    """One job between a publisher, workers that come and go, and collectors that die."""
+
+    stores: Stores
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.contexts: list[object] = []
+        self.held: list[Lease] = []
+        # Images of which a success, or a failure, was durable in this generation; and successes kept from before.
+        self.succeeded: set[int] = set()
+        self.failed: set[int] = set()
+
+    @initialize()
+    def begin(self) -> None:
+        self.runner.run(self._begin())
+
+    async def _begin(self) -> None:
+        wanted = self.stores.settings.model_copy(update={"task_ack_wait": ACK_WAIT})
+        stack = services.opened(wanted)
+        self.stack = await stack.__aenter__()
+        worker = hands(self.stack)
+        self.worker: Hands = await worker.__aenter__()
+        self.contexts = [worker, stack]
+        job = await make_job(self.stack, f"any-order-{next(_numbers)}", IMAGES)
+        self.job_id = job.job_id
+        await self._start()
+
+    async def _start(self) -> None:
+        job = await self._job()
+        await self.stack.catalog.claim_jobs(1, job=job.job_id)
+        assert await self.stack.catalog.start_job(job.job_id, job.generation, "run")
+
+    async def _job(self) -> Job:
+        return await self.stack.catalog.get_job(self.job_id)
+
+    @rule(limit=st.one_of(st.none(), st.integers(1, IMAGES)))
+    def publish(self, limit: int | None) -> None:
+        self.runner.run(publish.publish(self.stack, self.job_id, limit=limit))
+
+    @rule(wanted=st.integers(1, IMAGES))
+    def lease(self, wanted: int) -> None:
+        async def act() -> None:
+            job = await self._job()
+            if job.epoch is not None:
+                self.held += await self.worker.lease(job, wanted, wait=0)
+
+        self.runner.run(act())
+
+    @precondition(lambda self: self.held)
+    @rule(outcome=st.sampled_from(["done", "failed"]), settle=st.booleans(), data=st.data())
+    def report(self, outcome: str, settle: bool, data: st.DataObject) -> None:
+        """A result becomes durable; the lease is settled, or its worker dies before it could."""
+        lease = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        changes = {} if outcome == "done" else {"outcome": "failed", "reason": "drawn", "detections": []}
+        self.runner.run(self.worker.report([lease], settle=settle, **changes))
+        job = self.runner.run(self._job())
+        if lease.task.generation == job.generation:
+            (self.succeeded if outcome == "done" else self.failed).add(lease.task.image)
+
+    @precondition(lambda self: self.held)
+    @rule()
+    def hand_back(self) -> None:
+        self.runner.run(self.held.pop().hand_back())
+
+    @precondition(lambda self: self.held)
+    @rule()
+    def crash(self) -> None:
+        """The worker is gone with everything it holds; the leases end by themselves."""
+        self.held.clear()
+
+    @rule(settle=st.booleans(), twice=st.booleans())
+    def collect_some(self, settle: bool, twice: bool) -> None:
+        """A collector commits what is there and dies before, or after, it acknowledged."""
+
+        async def act() -> None:
+            job = await self._job()
+            async with self.stack.results(job.job_id, job.generation) as feed:
+                received = await feed.pull(IMAGES * 4, wait=0)
+                for _ in range(2 if twice else 1):
+                    collector = collect.Collector(
+                        services=self.stack, job=job, run_id="run", observer=collect.Observer()
+                    )
+                    await collector.commit(received)
+                if settle:
+                    await feed.settle(received)
+
+        self.runner.run(act())
+
+    @rule()
+    def reconcile(self) -> None:
+        """With nothing lost there is nothing to find."""
+        found = self.runner.run(reconcile.reconcile(self.stack, self.job_id))
+        assert found.lost == 0
+
+    @rule()
+    def cancel_and_retry(self) -> None:
+        async def act() -> None:
+            assert await cancel.cancel(self.stack, self.job_id, reason="drawn")
+            job = await self._job()
+            assert job.status is JobStatus.CANCELED
+            assert not await self.stack.queue.waiting(job.pipeline, job.job_id, job.generation)
+            assert not await self.stack.queue.unread_results(job.job_id, job.generation)
+            done = {row["image_id"] for row in await self._rows() if row["status"] == "done"}
+            retried = await retry.retry(self.stack, self.job_id)
+            assert retried.images == IMAGES - len(done)
+            self.succeeded, self.failed = done, set()
+            await self._start()
+
+        self.runner.run(act())
+
+    async def _rows(self) -> list[dict[str, object]]:
+        return [row async for rows in self.stack.catalog.manifest(self.job_id) for row in rows]
+
+    @invariant()
+    def every_image_has_one_state(self) -> None:
+        if not self.contexts:
+            return
+        rows = self.runner.run(self._rows())
+        assert len({row["image_id"] for row in rows}) == len(rows) == IMAGES
+        for row in rows:
+            image, status = row["image_id"], row["status"]
+            assert status != "done" or image in self.succeeded
+            assert status != "failed" or image in self.failed
+
+    def teardown(self) -> None:
+        if not self.contexts:
+            return
+        try:
+            self.runner.run(self._end())
+        finally:
+            for context in self.contexts:
+                self.runner.run(context.__aexit__(None, None, None))  # type: ignore[attr-defined]
+            self.runner.close()
+
+    async def _standing(self) -> str:
+        job = await self._job()
+        assert job.epoch is not None
+        counts = await self.stack.catalog.count_images(job.job_id)
+        return (
+            f"{counts}; {job}; consumer {await self.stack.queue.counts(job.job_id, job.generation, job.epoch)}; "
+            f"tasks {await self.stack.queue.waiting(job.pipeline, job.job_id, job.generation)}; "
+            f"results {await self.stack.queue.unread_results(job.job_id, job.generation)}"
+        )
+
+    async def _end(self) -> None:
+        """However it stands, the job can be brought to its end, and the tables hold each done image once."""
+        await publish.publish(self.stack, self.job_id)
+        job = await self._job()
+        for lease in self.held:
+            await lease.hand_back()
+        collecting = asyncio.create_task(
+            collect.collect(self.stack, job, run_id="run", observer=collect.Observer()), name="collect"
+        )
+        try:
+            async with asyncio.timeout(60):
+                while not collecting.done():
+                    await self.worker.report(await self.worker.lease(job, IMAGES, wait=0.2))
+        except TimeoutError:
+            pytest.fail(f"the job does not end: {await self._standing()}")
+        counts = collecting.result()
+        assert counts.done + counts.failed == IMAGES
+        tables = await finish.write_final_tables(self.stack, job)
+        await finish.settle_job(self.stack, job)
+        assert tables.rows["detections"] == counts.done
+        images = self.stack.lake.read_table("detections", job.job_id).column("image_id").to_pylist()
+        done = {row["image_id"] for row in await self._rows() if row["status"] == "done"}
+        assert sorted(images) == sorted(done)
+        # A success that was durable in this generation is never lost to a failure.
+        assert self.succeeded <= done
+
+
+@pytest.mark.timeout(170)
+def test_every_image_is_counted_once_in_any_order(shared_stores: Stores) -> None:
+    wanted = shared_stores.settings.model_copy(update={"task_ack_wait": ACK_WAIT})
+    asyncio.run(services.prepare(wanted))
+    EveryImageOnce.stores = shared_stores
+    run_state_machine_as_test(
+        EveryImageOnce,
+        settings=hypothesis_settings(
+            max_examples=12,
+            stateful_step_count=15,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        ),
+    )

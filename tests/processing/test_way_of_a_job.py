@@ -1,0 +1,85 @@
+"""The whole way of a job through the verbs, on real stores."""
+
+from antenna_orchestration.domain.job import JobStatus
+from antenna_orchestration.processing import cancel, collect, finish, publish, retry
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.queue import tasks
+from tests.processing.jobs import claimed, hands, make_job
+
+
+async def collect_all(stack: Services, job_id: int) -> JobStatus:
+    job = await stack.catalog.get_job(job_id)
+    counts = await collect.collect(stack, job, run_id="run", observer=collect.Observer())
+    assert counts.done + counts.failed == counts.total == job.total
+    final = await finish.write_final_tables(stack, job)
+    assert not final.lost_parts
+    return await finish.settle_job(stack, job)
+
+
+async def test_every_image_is_done_once(stack: Services, project: str) -> None:
+    job = await claimed(stack, await make_job(stack, project, 50))
+    published = await publish.publish(stack, job.job_id)
+    assert published.stored == 50 and published.complete
+    job = await stack.catalog.get_job(job.job_id)
+    async with hands(stack) as worker:
+        await worker.report(await worker.lease(job, 50))
+    assert await collect_all(stack, job.job_id) is JobStatus.SUCCESS
+
+    detections = stack.lake.read_table("detections", job.job_id)
+    assert detections.num_rows == 50
+    assert len(set(detections.column("image_id").to_pylist())) == 50
+    assert stack.lake.read_table("captures", job.job_id).column("status").to_pylist() == ["done"] * 50
+
+
+async def test_publishing_twice_stores_once(stack: Services, project: str) -> None:
+    job = await make_job(stack, project, 30)
+    first = await publish.publish(stack, job.job_id, limit=20)
+    assert (first.stored, first.upto, first.complete) == (20, 20, False)
+    rest = await publish.publish(stack, job.job_id)
+    assert (rest.stored, rest.complete) == (10, True)
+    again = await publish.publish(stack, job.job_id)
+    assert again.stored == again.refused == 0
+    assert len(await stack.queue.waiting(job.pipeline, job.job_id, job.generation)) == 30
+    await cancel.cancel(stack, job.job_id, reason="test")
+
+
+async def test_a_job_fails_when_more_than_half_of_its_images_fail_and_retry_does_only_those(
+    stack: Services, project: str
+) -> None:
+    job = await claimed(stack, await make_job(stack, project, 10))
+    await publish.publish(stack, job.job_id)
+    job = await stack.catalog.get_job(job.job_id)
+    async with hands(stack) as worker:
+        leases = await worker.lease(job, 10)
+        await worker.report(leases[:4])
+        await worker.report(leases[4:], outcome="failed", reason="404", detections=[])
+    assert await collect_all(stack, job.job_id) is JobStatus.FAILURE
+    assert stack.lake.read_table("failed_images", job.job_id).column("reason").to_pylist() == ["404"] * 6
+
+    retried = await retry.retry(stack, job.job_id)
+    assert (retried.generation, retried.images) == (2, 6)
+    job = await claimed(stack, await stack.catalog.get_job(job.job_id))
+    async with hands(stack) as worker:
+        await worker.report(await worker.lease(job, 10, wait=0.5))
+    assert await collect_all(stack, job.job_id) is JobStatus.SUCCESS
+    detections = stack.lake.read_table("detections", job.job_id)
+    assert sorted(detections.column("image_id").to_pylist()) == sorted(
+        stack.lake.read_table("captures", job.job_id).column("image_id").to_pylist()
+    )
+    assert stack.lake.read_table("failed_images", job.job_id).num_rows == 0
+
+
+async def test_cancel_frees_everything_and_retry_goes_on(stack: Services, project: str) -> None:
+    job = await claimed(stack, await make_job(stack, project, 10))
+    await publish.publish(stack, job.job_id)
+    job = await stack.catalog.get_job(job.job_id)
+    assert await cancel.cancel(stack, job.job_id, reason="a test")
+    assert not await cancel.cancel(stack, job.job_id, reason="again")
+    job = await stack.catalog.get_job(job.job_id)
+    assert (job.status, job.status_reason) == (JobStatus.CANCELED, "a test")
+    assert not await stack.queue.waiting(job.pipeline, job.job_id, job.generation)
+    assert (job.job_id, job.generation) not in await stack.board.read()
+    names = await tasks.consumers(stack.connection.jetstream(), "TASKS")
+    assert not [name for name in names if name.startswith(f"j{job.job_id}-")]
+    assert (await retry.retry(stack, job.job_id)).images == 10
+    await cancel.cancel(stack, job.job_id, reason="done")

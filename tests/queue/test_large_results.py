@@ -1,0 +1,42 @@
+"""A result above the inline limit travels through the object store, with the worker's own rights."""
+
+from antenna_orchestration.domain import messages
+from antenna_orchestration.processing import cancel, collect, publish
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.queue import connection, names
+from antenna_orchestration.queue.leasing import Leaser
+from antenna_orchestration.queue.results import ResultSender
+from tests.processing.jobs import ALGORITHM, claimed, make_job, result_of
+
+CLASSES = 29_176
+
+
+async def test_a_worker_sends_five_megabytes_and_the_collector_counts_them(stack: Services, project: str) -> None:
+    job = await claimed(stack, await make_job(stack, project, 1))
+    await publish.publish(stack, job.job_id)
+    job = await stack.catalog.get_job(job.job_id)
+    assert job.epoch is not None
+    vector = bytes(2 * CLASSES)
+    classified = messages.Classification(algorithm=ALGORITHM, label="moth", score=0.5, scores=vector)
+    detection = messages.Detection(
+        box=(0.0, 0.0, 1.0, 1.0), score=0.5, algorithm=ALGORITHM, classifications=[classified]
+    )
+    async with (
+        connection.connected(
+            stack.settings.worker_nats_url, name="test worker", inbox_prefix=names.WORKER_INBOX
+        ) as client,
+        Leaser(client, ack_wait=2.0) as leaser,
+        ResultSender(client) as sender,
+    ):
+        (lease,) = await leaser.lease(job.job_id, job.generation, job.epoch, 1, wait=2.0) or []
+        result = result_of(lease, detections=[detection] * 90)
+        assert len(messages.encode(result)) > 5_000_000
+        await sender.send([(result, lease)])
+        # A repetition, after a confirmation that was lost, is harmless.
+        await sender.send([(result, lease)])
+        await lease.settle()
+    counts = await collect.collect(stack, job, run_id="run", observer=collect.Observer())
+    assert (counts.done, counts.detections, counts.classifications) == (1, 90, 90)
+    kept = await stack.connection.jetstream().stream_info(f"OBJ_{names.PAYLOADS_BUCKET}")
+    assert kept.state.messages == 0
+    await cancel.cancel(stack, job.job_id, reason="done")

@@ -1,0 +1,32 @@
+"""A whole running stack, started as a user starts it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.homes import temporary_folder
+from tests.stack.running import RunningStack
+
+
+@pytest.fixture(scope="session")
+def running(template: Path) -> Iterator[RunningStack]:
+    """One stack for all tests that leave it as it is; leases of two seconds."""
+    with temporary_folder() as folder:
+        stack = RunningStack(folder / ".antenna", template=template)
+        stack.up()
+        try:
+            yield stack
+        finally:
+            stack.down()
+
+
+@pytest.fixture
+def own_stack_process(template: Path) -> Iterator[RunningStack]:
+    """A stack of the test's own, not started yet."""
+    with temporary_folder() as folder:
+        stack = RunningStack(folder / ".antenna", template=template)
+        try:
+            yield stack
+        finally:
+            stack.down()

@@ -1,0 +1,156 @@
+"""`antenna up` in a process of its own, and the commands of a second shell beside it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+
+from antenna_orchestration.embedded.home import Home
+from antenna_orchestration.embedded.stores import copy_template
+from tests.waiting import wait_until
+
+ANTENNA = [sys.executable, "-m", "antenna_orchestration.cli.main"]
+DAGSTER = [sys.executable, "-W", "ignore", "-m", "dagster"]
+DEFINITIONS = "antenna_orchestration.definitions"
+
+
+class RunningStack:
+    """A stack and its second shell."""
+
+    def __init__(self, home: Path, *, template: Path) -> None:
+        copy_template(Home(template), Home(home))
+        self.home = home
+        # A developer's own stack must not be joined.
+        outside = {name: value for name, value in os.environ.items() if not name.startswith(("ANTENNA_", "DAGSTER_"))}
+        self.environment = outside | {
+            "ANTENNA_HOME": str(home),
+            "ANTENNA_TASK_ACK_WAIT": "2",
+            "ANTENNA_WORKER_IDLE_EXIT": "20",
+            "ANTENNA_UI_PORT": "0",
+            "ANTENNA_IMAGE_ROOTS": tempfile.gettempdir(),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def up(self) -> None:
+        """Start, and wait until it says that it is ready."""
+        log = self.home / "up.log"
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*ANTENNA, "up"], env=self.environment, cwd=self.home.parent, stdout=output, stderr=output
+            )
+        process = self.process
+
+        def is_ready() -> bool:
+            assert process.poll() is None, log.read_text()
+            return "ready" in log.read_text().lower()
+
+        wait_until(is_ready, description="ready", timeout=90)
+
+    def down(self) -> None:
+        """Ctrl-C, and wait for the end."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(timeout=60)
+
+    def shell(self, *command: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a command as another shell would that evaluated `antenna env`."""
+        variables = {name: value or "" for name, value in dotenv_values(self.home / "env").items()}
+        done = subprocess.run(
+            command,
+            env=self.environment | variables,
+            # Away from the checkout: `dagster` reads the `.env` that a developer's own stack left there.
+            cwd=self.home.parent,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done
+
+    def antenna(self, *arguments: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run an `antenna` command."""
+        return self.shell(*ANTENNA, *arguments, check=check, timeout=timeout)
+
+    def execute(self, job: str, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`dagster job execute`."""
+        return self.shell(*DAGSTER, "job", "execute", "-m", DEFINITIONS, "-j", job, *options, check=check)
+
+    def submit(self, source: Path | str, *options: str) -> int:
+        """Submit, without waiting; the job's id."""
+        return int(json.loads(self.antenna("submit", str(source), *options, "--json").stdout)["job_id"])
+
+    def job(self, job: int) -> dict[str, Any]:
+        """`antenna jobs show --json`."""
+        shown: dict[str, Any] = json.loads(self.antenna("jobs", "show", str(job), "--json").stdout)
+        return shown
+
+    def wait_for(self, job: int, status: str = "SUCCESS", *, timeout: float = 120) -> dict[str, Any]:
+        """Wait until the job is over, and check how."""
+
+        def over() -> dict[str, Any] | None:
+            shown = self.job(job)
+            return shown if shown["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
+
+        shown = wait_until(over, description=f"job {job} over", timeout=timeout, poll=0.5)
+        assert shown["status"] == status, f"{shown}\n{self.antenna('jobs', 'logs', str(job)).stdout}"
+        return shown
+
+    def graphql(self, query: str, **variables: object) -> dict[str, Any]:
+        """Ask the UI's server."""
+        url = (dotenv_values(self.home / "env")["ANTENNA_UI_URL"] or "") + "/graphql"
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            answered: dict[str, Any] = json.load(answer)
+        assert "errors" not in answered, answered
+        return dict(answered["data"])
+
+    def runs(self, job_name: str, **tags: str) -> list[dict[str, Any]]:
+        """Runs of a Dagster job, newest first."""
+        found = self.graphql(
+            """query ($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results { runId status
+                   tags { key value } eventConnection { events { ... on MessageEvent { message } } } } } } }""",
+            filter={"pipelineName": job_name, "tags": [{"key": key, "value": tags[key]} for key in tags]},
+        )
+        return list(found["runsOrError"]["results"])
+
+    def run_over(self, job: int) -> dict[str, Any]:
+        """The newest `process_job` run of a job, once it is over: the report comes after the job's end."""
+
+        def over() -> dict[str, Any] | None:
+            run = self.runs("process_job", **{"dagster/partition": f"job-{job}"})[0]
+            return run if run["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
+
+        return wait_until(over, description=f"the run of job {job} is over", timeout=60, poll=0.3)
+
+    def run_of(self, job: int) -> dict[str, Any]:
+        """The newest `process_job` run of a job, once it executes; with its `pid`."""
+
+        def executing() -> dict[str, Any] | None:
+            for run in self.runs("process_job", **{"dagster/partition": f"job-{job}"})[:1]:
+                for event in run["eventConnection"]["events"]:
+                    if found := re.search(r"process \(pid: (\d+)\)", event.get("message") or ""):
+                        return {**run, "pid": int(found[1])}
+            return None
+
+        return wait_until(executing, description=f"a run of job {job} executes", timeout=60, poll=0.3)
+
+
+def blank_images(folder: Path, count: int) -> Path:
+    """Files for the null pipeline, which opens none of them."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        (folder / f"20260612{number // 3600:02d}{number // 60 % 60:02d}{number % 60:02d}.jpg").write_bytes(
+            b"not opened"
+        )
+    folder.chmod(0o755)
+    return folder

@@ -1,0 +1,96 @@
+"""The main job as a user sees it: the command line, the Dagster instance, `dagster job execute`."""
+
+import json
+from pathlib import Path
+
+import pyarrow.dataset
+import pytest
+
+from tests.stack.running import RunningStack, blank_images
+from tests.waiting import wait_until
+
+ASSETS = ("captures", "image_tasks", "detections", "classifications", "failed_images", "job_report")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return blank_images(tmp_path / "trap", 40)
+
+
+def images_in(lake: str, job: int, table: str) -> list[int]:
+    folder = f"{lake}/{table}/job_id={job}"
+    return list(pyarrow.dataset.dataset(folder).to_table(columns=["image_id"]).column("image_id").to_pylist())
+
+
+def test_submit_and_wait(running: RunningStack, images: Path) -> None:
+    done = running.antenna("submit", str(images), "--pipeline", "null", "--wait", "--json")
+    shown = json.loads(done.stdout)
+    assert (shown["status"], shown["total"], shown["done"], shown["failed"]) == ("SUCCESS", 40, 40, 0)
+    assert shown["detections"] == len(images_in(shown["lake"], shown["job_id"], "detections"))
+    assert len(set(images_in(shown["lake"], shown["job_id"], "captures"))) == 40
+
+    key = f"job-{shown['job_id']}"
+    run = running.run_over(shown["job_id"])
+    assert run["status"] == "SUCCESS"
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    assert tags["antenna/progress"] == "40/40, done" and tags["antenna/role"] == "collector-small"
+    lines = [event["message"] for event in run["eventConnection"]["events"] if event]
+    assert len(lines) < 200, "events are milestones, not images"
+    materialized = running.graphql(
+        """query ($keys: [AssetKeyInput!], $partitions: [String!]) { assetNodes(assetKeys: $keys) {
+               assetMaterializations(partitions: $partitions) { assetKey { path } metadataEntries { label } } } }""",
+        keys=[
+            {"path": [name]} for name in ("captures", "image_tasks", "detections", "classifications", "failed_images")
+        ],
+        partitions=[key],
+    )["assetNodes"]
+    assert all(node["assetMaterializations"] for node in materialized)
+
+    again = json.loads(running.antenna("submit", str(images), "--pipeline", "null", "--wait", "--json").stdout)
+    assert (again["status"], again["total"], again["skipped"]) == ("SUCCESS", 0, 40)
+
+
+def test_terminating_the_run_cancels_the_job_and_frees_the_queue(running: RunningStack, images: Path) -> None:
+    job = running.submit(images, "--pipeline", "null", "--reprocess", "--config", '{"delay_ms": 2000}')
+    run = running.run_of(job)
+    answer = running.graphql("mutation ($run: String!) { terminateRun(runId: $run) { __typename } }", run=run["runId"])
+    assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    shown = running.wait_for(job, "CANCELED")
+    assert shown["status_reason"] == "the run was terminated"
+
+    def is_free() -> bool:
+        # What a worker was at when the job was canceled still arrives: a late result, which the health check clears.
+        health = json.loads(running.antenna("health", "--json").stdout)
+        leftovers = next(result for result in health["checks"] if result["name"] == "leftovers")
+        return not [line for line in leftovers["details"] if f"job {job}," in line]
+
+    wait_until(is_free, description="nothing of the job is left on the queue")
+
+
+def test_every_dagster_job_runs_from_the_command_line(running: RunningStack, images: Path, tmp_path: Path) -> None:
+    running.execute("jobs_health_check")
+    running.execute("prune_history")
+
+    config = tmp_path / "submit.yaml"
+    wanted = {"sources": [str(images)], "pipeline": "null", "reprocess": True, "name": "from the command line"}
+    config.write_text(json.dumps({"ops": {"submit": {"config": wanted}}}))
+    running.execute("submit_job", "-c", str(config))
+    job = json.loads(running.antenna("jobs", "list", "--json").stdout)[0]["job_id"]
+    running.execute("process_job", "--tags", json.dumps({"dagster/partition": f"job-{job}"}))
+    assert running.wait_for(job)["done"] == 40
+
+    config.write_text(json.dumps({"ops": {"work": {"config": {"exit_when_idle": 1.0, "pipelines": ["null"]}}}}))
+    running.execute("inference_worker", "-c", str(config))
+
+    wanted["sources"] = ["/no/such/folder"]
+    config.write_text(json.dumps({"ops": {"submit": {"config": wanted}}}))
+    refused = running.execute("submit_job", "-c", str(config), check=False)
+    assert refused.returncode == 1 and "/no/such/folder" in refused.stderr
+    unknown = running.execute("process_job", "--tags", '{"dagster/partition": "job-999999"}', check=False)
+    assert unknown.returncode == 1
+
+
+def test_right_after_submit_the_partition_is_there(running: RunningStack, images: Path) -> None:
+    job = running.submit(images, "--pipeline", "null", "--reprocess")
+    running.execute("process_job", "--tags", json.dumps({"dagster/partition": f"job-{job}"}))
+    assert running.wait_for(job)["done"] == 40

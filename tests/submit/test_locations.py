@@ -1,0 +1,142 @@
+"""One image's location: its URI, and what is refused."""
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.processing import locations
+from antenna_orchestration.processing.locations import Locator
+from tests.submit.pictures import empty
+
+
+def locator(*, roots: list[Path] | None = None, private: bool = False) -> Locator:
+    return Locator(roots=roots, allow_private_hosts=private)
+
+
+@pytest.mark.parametrize(
+    "name", ["plain.jpg", "with space.jpg", "Käfer-蛾.jpg", "50%.jpg", "a#b?c.jpg", "back\\slash.jpg"]
+)
+def test_a_path_survives_as_uri(tmp_path: Path, name: str) -> None:
+    empty(tmp_path, name)
+    uri, exists = locator().locate(str(tmp_path / name))
+    assert exists
+    assert uri.isascii()
+    assert unquote(urlsplit(uri).path) == str(tmp_path.resolve() / name)
+    assert locations.path_of(uri) == str(tmp_path.resolve() / name)
+    assert locator().locate(uri) == (uri, True)
+
+
+def test_a_name_that_is_not_utf8_survives(tmp_path: Path) -> None:
+    path = os.path.join(os.fsencode(tmp_path), b"moth-\xff.jpg")
+    Path(os.fsdecode(path)).touch()
+    uri, exists = locator().locate(os.fsdecode(path))
+    assert exists
+    assert uri.endswith("/moth-%FF.jpg")
+    assert os.fsencode(locations.path_of(uri)) == os.path.realpath(path)
+
+
+def test_symlinks_are_resolved(tmp_path: Path) -> None:
+    empty(tmp_path / "data", "a.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "data" / "a.jpg")
+    real = (tmp_path / "data" / "a.jpg").resolve().as_uri()
+    assert locator().locate(str(tmp_path / "link" / "a.jpg")).uri == real
+    assert locator().locate(str(tmp_path / "b.jpg")).uri == real
+    assert locator().locate("b.jpg", base=str(tmp_path)).uri == real
+
+
+def test_a_missing_file_is_located_but_does_not_exist(tmp_path: Path) -> None:
+    assert locator().locate(str(tmp_path / "gone.jpg")) == ((tmp_path / "gone.jpg").resolve().as_uri(), False)
+
+
+def test_roots_hold_after_symlinks_and_dots(tmp_path: Path) -> None:
+    empty(tmp_path / "inside", "a.jpg")
+    empty(tmp_path / "outside", "b.jpg")
+    (tmp_path / "inside" / "b.jpg").symlink_to(tmp_path / "outside" / "b.jpg")
+    (tmp_path / "inside" / "out").symlink_to(tmp_path / "outside")
+    bounded = locator(roots=[tmp_path / "inside"])
+    assert bounded.locate(str(tmp_path / "inside" / "a.jpg")).exists
+    for way_out in ("b.jpg", "out/b.jpg", "../outside/b.jpg", "../inside-not/b.jpg"):
+        with pytest.raises(errors.InvalidSource, match="outside ANTENNA_IMAGE_ROOTS"):
+            bounded.locate(str(tmp_path / "inside" / way_out))
+
+
+def test_a_root_may_be_a_symlink(tmp_path: Path) -> None:
+    empty(tmp_path / "data", "a.jpg")
+    (tmp_path / "root").symlink_to(tmp_path / "data")
+    assert locator(roots=[tmp_path / "root"]).locate(str(tmp_path / "data" / "a.jpg")).exists
+
+
+def test_without_roots_no_local_file_passes(tmp_path: Path) -> None:
+    empty(tmp_path, "a.jpg")
+    with pytest.raises(errors.InvalidSource, match="not accepted here"):
+        locator(roots=[]).locate(str(tmp_path / "a.jpg"))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost", "LOCALHOST.", "traps.localhost", "127.0.0.1", "127.8.8.8", "127.1", "0x7f.1", "2130706433", "0",
+        "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "224.0.0.1",
+        "[::1]", "[fe80::1%25eth0]", "[fd00::1]", "[::ffff:192.168.1.1]", "[64:ff9b::a00:1]", "[2002:7f00:1::]",
+        "[::]", "user:secret@127.0.0.1:8080",
+    ],
+)  # fmt: skip
+def test_private_hosts_are_refused_unless_allowed(host: str) -> None:
+    url = f"http://{host}/a.jpg"
+    with pytest.raises(errors.InvalidSource, match="private address"):
+        locator().locate(url)
+    assert locator(private=True).locate(url).uri == url
+
+
+@pytest.mark.parametrize("host", ["example.org", "8.8.8.8", "[2606:4700::1111]", "1e100.net", "localhost.example.org"])
+def test_public_hosts_pass(host: str) -> None:
+    assert locator().locate(f"https://{host}:8443/a.jpg").exists
+
+
+def test_each_host_is_looked_at_once_but_every_one_is() -> None:
+    locate = locator().locate
+    locate("http://example.org/a.jpg")
+    locate("http://example.org/b.jpg")
+    with pytest.raises(errors.InvalidSource):
+        locate("http://example.org@127.0.0.1/a.jpg")
+    with pytest.raises(errors.InvalidSource):
+        locate("http://127.0.0.1?example.org/a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("ftp://example.org/a.jpg", "ftp:// is not supported"),
+        ("gs://bucket/a.jpg", "gs:// is not supported"),
+        ("s3://bucket", "names no object"),
+        ("s3://bucket/folder/", "names no object"),
+        ("s3:///a.jpg", "names no object"),
+        ("http://", "names no host"),
+        ("http:///a.jpg", "names no host"),
+        ("http://example.org:http/a.jpg", "is no URL"),
+        ("http://[::1/a.jpg", "is no URL"),
+        ("http://example.org/a\nb.jpg", "control characters"),
+        ("http://example.org/" + "a" * 2_000, "longer than 2000 bytes"),
+        ("file://elsewhere/a.jpg", "another host"),
+        ("a\0b.jpg", "is no path"),
+        ("/", "is a folder"),
+        (".", "is a folder"),
+    ],
+)
+def test_refusals_say_why(location: str, message: str) -> None:
+    with pytest.raises(errors.InvalidSource, match=message):
+        locator().locate(location)
+
+
+def test_source_kinds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ANTENNA_HOST_ID", "lab")
+    uris = ["file:///a.jpg", "s3://traps/x/a.jpg", "s3://traps/y/b.jpg", "s3://other/c.jpg", "https://example.org/a.jpg",
+            "http://example.org/b.jpg", "file:///c.jpg"]  # fmt: skip
+    assert locations.source_kinds(uris, settings.load(home=tmp_path)) == ("file:lab", "http", "s3:other", "s3:traps")
+    own = settings.load(home=tmp_path, s3_endpoint_url="https://minio.example.org:9000")
+    assert locations.source_kinds(uris[1:3], own) == ("s3:minio.example.org:9000/traps",)
+    assert locations.source_kinds([], own) == ()

@@ -1,0 +1,249 @@
+"""Folders, patterns, files and lists, made into images."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.catalog.catalog import SubmittedImage
+from antenna_orchestration.processing import sources
+from antenna_orchestration.processing.locations import path_of
+from antenna_orchestration.processing.sources import Gathered
+from tests.submit.pictures import empty
+
+
+def gather(*named: str | Path, **options: Any) -> Gathered:
+    given = options.pop("settings", None) or settings.load(home=Path("/nowhere"))
+    return sources.gather([str(one) for one in named], settings=given, **options)
+
+
+def names(gathered: Gathered, folder: Path) -> list[str]:
+    """Paths relative to a folder, URLs as they are."""
+    root = str(folder.resolve()) + "/"
+    urls = (image.url for image in gathered.images)
+    return [path_of(url).removeprefix(root) if url.startswith("file:") else url for url in urls]
+
+
+def test_a_folder_is_searched_in_natural_order(tmp_path: Path) -> None:
+    empty(tmp_path, "trap2/b.jpg", "trap10/a.JPEG", "trap2/deep er/x.Png", "trap2/a10.jpg", "trap2/a9.jpg", "z.WEBP",
+          "Käfer 蛾.tiff", "z.bmp", "z.tif", "notes.txt", "raw.cr2", ".hidden.jpg", ".thumbs/a.jpg",
+          "trap2/._a.jpg")  # fmt: skip
+    assert names(gather(tmp_path), tmp_path) == [
+        "Käfer 蛾.tiff", "trap2/a9.jpg", "trap2/a10.jpg", "trap2/b.jpg", "trap2/deep er/x.Png", "trap10/a.JPEG",
+        "z.bmp", "z.tif", "z.WEBP",
+    ]  # fmt: skip
+
+
+def test_symlinked_folders_are_followed_once(tmp_path: Path) -> None:
+    empty(tmp_path / "disk", "a.jpg")
+    empty(tmp_path / "traps", "b.jpg")
+    (tmp_path / "traps" / "more").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "round").symlink_to(tmp_path / "traps")
+    assert sorted(names(gather(tmp_path / "traps"), tmp_path)) == ["disk/a.jpg", "traps/b.jpg"]
+
+
+def test_one_empty_folder_of_several_is_a_warning(tmp_path: Path) -> None:
+    empty(tmp_path / "full", "a.jpg")
+    empty(tmp_path / "bare", "readme.md")
+    found = gather(tmp_path / "full", tmp_path / "bare")
+    assert len(found.images) == 1
+    assert found.warnings == [
+        f"no images in {tmp_path}/bare or below it (looked for jpg, jpeg, png, tif, tiff, webp, bmp)"
+    ]
+
+
+def test_nothing_anywhere_is_refused(tmp_path: Path) -> None:
+    empty(tmp_path, "readme.md")
+    with pytest.raises(errors.InvalidSource, match=r"no images in .* \(looked for jpg, jpeg, png"):
+        gather(tmp_path)
+    with pytest.raises(errors.InvalidSource, match="no images match"):
+        gather(tmp_path / "*.jpg")
+    with pytest.raises(errors.InvalidSource, match="no images: name a folder"):
+        gather()
+
+
+def test_patterns(tmp_path: Path) -> None:
+    empty(tmp_path, "n1/a10.jpg", "n1/a9.jpg", "n1/notes.md", "n2/b.jpg", "n2/deep/c.jpg", ".n3/d.jpg")
+    assert names(gather(tmp_path / "n1/*"), tmp_path) == ["n1/a9.jpg", "n1/a10.jpg"]
+    assert names(gather(tmp_path / "n[12]"), tmp_path) == ["n1/a9.jpg", "n1/a10.jpg", "n2/b.jpg", "n2/deep/c.jpg"]
+    assert names(gather(tmp_path / "**/?.jpg"), tmp_path) == ["n2/b.jpg", "n2/deep/c.jpg"]
+    found = gather(tmp_path / "**")
+    assert (len(found.images), found.duplicates) == (4, 0)
+
+
+def test_a_name_with_brackets_is_a_name_first(tmp_path: Path) -> None:
+    empty(tmp_path / "night [1]", "a.jpg")
+    assert names(gather(tmp_path / "night [1]"), tmp_path) == ["night [1]/a.jpg"]
+
+
+def test_single_files_and_urls(tmp_path: Path) -> None:
+    empty(tmp_path, "a.jpg")
+    url = "https://example.org/image?id=7"
+    assert names(gather(tmp_path / "a.jpg", url, (tmp_path / "a.jpg").as_uri()), tmp_path) == ["a.jpg", url]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("missing", "there is no file or folder"),
+        ("a.docx", "neither an image .* nor a list"),
+        ("gs://bucket/a.jpg", "gs:// is not supported"),
+        ("https://example.org/list.csv", "lists are read from local files"),
+        ("http://169.254.169.254/latest", "private address"),
+    ],
+)
+def test_bad_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str) -> None:
+    monkeypatch.chdir(empty(tmp_path, "a.docx"))
+    with pytest.raises(errors.InvalidSource, match=message):
+        gather(source)
+
+
+def test_repetitions_are_merged_and_complete_each_other(tmp_path: Path) -> None:
+    empty(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "list.csv").write_text("path,captured_at,deployment\na.jpg,2024-06-01T00:00:00,\na.jpg,,north\n")
+    found = gather(tmp_path, tmp_path / "list.csv", tmp_path / "b.jpg", deployment="south")
+    assert found.duplicates == 3
+    assert [(image.captured_at, image.deployment) for image in found.images] == [
+        (datetime(2024, 6, 1, tzinfo=UTC), "north"),
+        (None, "south"),
+    ]
+
+
+def test_text_list(tmp_path: Path) -> None:
+    empty(tmp_path / "lists", "a b.jpg")
+    empty(tmp_path / "data", "Käfer.jpg")
+    listed = tmp_path / "lists" / "night.txt"
+    listed.write_text(
+        "\ufeff# traps of June\r\n\r\n  a b.jpg \r\n../data/Käfer.jpg\ns3://traps/x.jpg\n"
+        "https://example.org/1\na b.jpg\n",
+        encoding="utf-8",
+    )
+    found = gather(listed)
+    expected = ["lists/a b.jpg", "data/Käfer.jpg", "s3://traps/x.jpg", "https://example.org/1"]
+    assert (names(found, tmp_path), found.duplicates, found.warnings) == (expected, 1, [])
+
+
+@pytest.mark.parametrize("column", ["url", "URI", "Path", "file", " image "])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_list(tmp_path: Path, column: str, delimiter: str) -> None:
+    rows = [["site", column, "Captured_At", "deployment"],
+            ["x", '"https://example.org/a,b;c.jpg"', "2024-06-01T23:15:00+02:00", "Hilltop, north"],
+            ["", "", "", ""],
+            ["x", "https://example.org/d.jpg", "2024-06-01 23:15", ""],
+            ["x", "https://example.org/e.jpg"]]  # fmt: skip
+    rows[1][3] = '"Hilltop, north"'
+    (tmp_path / "list.csv").write_text("".join(delimiter.join(row) + "\n" for row in rows))
+    assert gather(tmp_path / "list.csv").images == [
+        SubmittedImage("https://example.org/a,b;c.jpg", datetime(2024, 6, 1, 21, 15, tzinfo=UTC), "Hilltop, north"),
+        SubmittedImage("https://example.org/d.jpg", datetime(2024, 6, 1, 23, 15, tzinfo=UTC), None),
+        SubmittedImage("https://example.org/e.jpg", None, None),
+    ]
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Copenhagen"])
+@pytest.mark.parametrize("kind", ["times", "text"])
+def test_parquet_list(tmp_path: Path, zone: str | None, kind: str) -> None:
+    times = pd.Series(pd.to_datetime(["2024-06-01 23:15:00", None, "2024-06-02 00:00:00"]).tz_localize(zone))
+    if kind == "text":
+        times = pd.Series([None if pd.isna(time) else time.isoformat() for time in times])
+    urls = [f"s3://traps/{name}.jpg" for name in "abc"]
+    frame = pd.DataFrame(
+        {"URL": urls, "captured_at": times, "deployment": ["north", None, "south"], "other": [1, 2, 3]}
+    )
+    frame.to_parquet(tmp_path / "list.parquet")
+    hour = 23 if zone is None else 21
+    assert gather(tmp_path / "list.parquet").images == [
+        SubmittedImage(urls[0], datetime(2024, 6, 1, hour, 15, tzinfo=UTC), "north"),
+        SubmittedImage(urls[1], None, None),
+        SubmittedImage(
+            urls[2], datetime(2024, 6, 2, tzinfo=UTC) if zone is None else datetime(2024, 6, 1, 22, tzinfo=UTC), "south"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("l.csv", b"name,size\na.jpg,1\n", r"no column url, uri, path, file or image; its columns: name, size"),
+        ("l.csv", b"", r"has no column .* its columns: none"),
+        ("l.csv", b"url\nhttps://example.org/a\n\nftp://example.org/b\n", r"l\.csv, line 4: ftp://.* is not supported"),
+        ("l.csv", b"n,url\n1,https://example.org/a\n2,\n", r"l\.csv, line 3: no location"),
+        ("l.csv", b"url,captured_at\nhttps://example.org/a,yesterday\n", r"line 2: captured_at 'yesterday' is no"),
+        ("l.csv", b'url\n"https://example.org/a\n', r"l\.csv, line 2: unexpected end of data"),
+        ("l.txt", b"https://example.org/a\nhttps://example.org/\xff\n", r"l\.txt, line 2: not UTF-8 text"),
+        ("l.txt", b"\x00\x01\n", r"l\.txt, line 1: .* is no path"),
+        ("l.txt", b"# nothing\n\n", r"l\.txt names no images"),
+        ("l.txt", b"here\n.\n", r"l\.txt, line 2: .* is a folder"),
+        ("l.txt", b"gone-1.jpg\ngone-2.jpg\n", r"none of the 2 files named .*l\.txt exists .* gone-1\.jpg, .*line 1"),
+        ("l.txt", b"http://10.0.0.1/a.jpg\n", r"l\.txt, line 1: .* private address"),
+        ("l.parquet", b"not parquet", r"l\.parquet cannot be read as Parquet"),
+    ],
+)  # fmt: skip
+def test_bad_lists_are_refused_with_their_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(errors.InvalidSource, match=message):
+        gather(tmp_path / name)
+
+
+def test_bad_parquet_rows(tmp_path: Path) -> None:
+    path = tmp_path / "l.parquet"
+    pd.DataFrame({"n": [1]}).to_parquet(path)
+    with pytest.raises(errors.InvalidSource, match="has no column"):
+        gather(path)
+    pd.DataFrame({"url": ["https://example.org/a", None]}).to_parquet(path)
+    with pytest.raises(errors.InvalidSource, match=r"row 2: no location"):
+        gather(path)
+    pd.DataFrame({"url": ["https://example.org/a"], "captured_at": ["soon"]}).to_parquet(path)
+    with pytest.raises(errors.InvalidSource, match=r"row 1: captured_at 'soon'"):
+        gather(path)
+
+
+def test_some_missing_files_of_a_list_are_a_warning(tmp_path: Path) -> None:
+    empty(tmp_path, "a.jpg")
+    (tmp_path / "l.txt").write_text("a.jpg\ngone.jpg\n")
+    found = gather(tmp_path / "l.txt")
+    assert names(found, tmp_path) == ["a.jpg", "gone.jpg"]
+    assert found.warnings == [
+        f"1 of 2 files named in {tmp_path}/l.txt do not exist; the first: gone.jpg, {tmp_path}/l.txt, line 2"
+    ]
+
+
+def test_image_roots(tmp_path: Path) -> None:
+    inside, outside = empty(tmp_path / "in", "a.jpg"), empty(tmp_path / "out", "b.jpg")
+    bounded = settings.load(home=tmp_path / "home", image_roots=(inside,))
+    assert len(gather(inside, settings=bounded).images) == 1
+    for source in (outside, outside / "b.jpg", outside / "*.jpg"):
+        with pytest.raises(errors.InvalidSource, match="outside ANTENNA_IMAGE_ROOTS"):
+            gather(source, settings=bounded)
+    (inside / "l.txt").write_text("a.jpg\n../out/b.jpg\n")
+    with pytest.raises(errors.InvalidSource, match=r"l\.txt, line 2: .* outside ANTENNA_IMAGE_ROOTS"):
+        gather(inside / "l.txt", settings=bounded)
+    # A caller's own word wins over the setting, in both directions.
+    assert len(gather(outside, settings=bounded, allowed_roots=[outside]).images) == 1
+    with pytest.raises(errors.InvalidSource, match="not accepted here"):
+        gather(inside, settings=bounded, allowed_roots=[])
+
+
+def test_images_named_one_by_one(tmp_path: Path) -> None:
+    empty(tmp_path, "a.jpg")
+    naive = datetime(2024, 6, 1)
+    images = [
+        SubmittedImage(str(tmp_path / "a.jpg"), naive, "north"),
+        SubmittedImage("https://example.org/b", None, None),
+    ]
+    found = gather(images=images)
+    assert names(found, tmp_path) == ["a.jpg", "https://example.org/b"]
+    assert found.images[0].captured_at == naive.replace(tzinfo=UTC)
+    with pytest.raises(errors.InvalidSource, match="outside ANTENNA_IMAGE_ROOTS"):
+        gather(images=images, allowed_roots=[tmp_path / "elsewhere"])
+
+
+def test_own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(empty(tmp_path, "n1/a.jpg", "list.txt"))
+    named = ["n1", "n1/a.jpg", "list.txt", "n1/*.jpg", "n?/**/*.jpg", "*.jpg", "s3://b/x", "https://example.org/",
+             (tmp_path / "n1").as_uri()]  # fmt: skip
+    expected = ["n1", "n1", "", "n1", "", "", "n1"]
+    assert [folder.resolve() for folder in sources.own_folders(named)] == [tmp_path.resolve() / one for one in expected]

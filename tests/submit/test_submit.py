@@ -1,0 +1,229 @@
+"""The verb: what a submission writes, and that a refused one writes nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.catalog import Settled, SubmittedImage
+from antenna_orchestration.domain.ids import ImageId, JobId
+from antenna_orchestration.domain.job import JobStatus
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.pipelines import registry
+from antenna_orchestration.processing import publish
+from antenna_orchestration.processing import submit as verb
+from antenna_orchestration.processing.locations import path_of
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing.submit import Submission, Submitted, submit
+from tests.submit.pictures import empty, taken_at
+
+
+def url(number: int) -> str:
+    return f"https://example.org/trap/{number}.jpg"
+
+
+def listed(folder: Path, count: int) -> str:
+    """A list of so many URLs; its path."""
+    (folder / "list.txt").write_text("".join(f"{url(number)}\n" for number in range(count)))
+    return str(folder / "list.txt")
+
+
+async def send(stack: Services, *sources: str | Path, **changes: Any) -> Submitted:
+    values = {"pipeline": "null", "exif": "never", **changes}
+    return await submit(stack, Submission(sources=[str(source) for source in sources], **values))
+
+
+async def images_of(stack: Services, job: JobId) -> list[dict[str, Any]]:
+    return [row async for rows in stack.catalog.manifest(job) for row in rows]
+
+
+async def urls_of(stack: Services, job: JobId) -> list[str]:
+    return [row["url"] for row in await images_of(stack, job)]
+
+
+async def finish(stack: Services, job: JobId, *, failed: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    """Process all images of a job but the given ones."""
+    current = await stack.catalog.get_job(job)
+    await stack.catalog.claim_jobs(1, job=job)
+    await stack.catalog.start_job(job, current.generation, "run")
+    settled = [
+        Settled(
+            ImageId(row["image_id"]), "failed" if row["url"] in failed else "done", None, 1, "x", False, 1, 1, 0, 0, "w"
+        )
+        for row in await images_of(stack, job)
+    ]  # fmt: skip
+    await stack.catalog.settle_images(job, current.generation, settled)
+    await stack.catalog.add_processed(job)
+    await stack.catalog.finish_job(job, current.generation, JobStatus.SUCCESS, None)
+
+
+async def test_a_folder_becomes_a_job(stack: Services, project: str, tmp_path: Path) -> None:
+    folder = empty(tmp_path / "night 1", "20240601231500.jpg", "deep/b.jpg")
+    taken_at(folder / "a.jpg", "2024:06:02 01:00:00", offset="+01:00")
+    submitted = await send(
+        stack, folder, project=project, priority=7, deployment="Hilltop", config={"detections": 3}, exif="auto"
+    )
+    assert (submitted.total, submitted.skipped, submitted.duplicates, submitted.warnings) == (3, 0, 0, ())
+    job = await stack.catalog.get_job(submitted.job_id)
+    assert (job.name, job.project, job.pipeline, job.priority, job.interactive) == (
+        "night 1",
+        project,
+        "null",
+        7,
+        False,
+    )
+    assert job.status is JobStatus.QUEUED
+    assert job.config == {**registry.get("null").default_config, "detections": 3}
+    assert job.source_kinds == (f"file:{stack.settings.host_id}",)
+    rows = await images_of(stack, job.job_id)
+    assert [path_of(row["url"]) for row in rows] == [
+        str(folder.resolve() / name) for name in ("20240601231500.jpg", "a.jpg", "deep/b.jpg")
+    ]
+    assert [row["captured_at"] and row["captured_at"].isoformat() for row in rows] == [
+        "2024-06-01T23:15:00+00:00", "2024-06-02T00:00:00+00:00", None,
+    ]  # fmt: skip
+    assert {row["deployment"] for row in rows} == {"Hilltop"}
+    story = [line.message for _, line in await stack.catalog.read_log(job.job_id)]
+    assert story == ["Submitted 3 images to null 1"]
+
+
+async def test_the_first_tasks_are_leasable_at_once(stack: Services, project: str, tmp_path: Path) -> None:
+    submitted = await send(stack, listed(tmp_path, 450), project=project)
+    job = await stack.catalog.get_job(submitted.job_id)
+    assert job.published_upto == publish.AT_SUBMIT
+    assert (job.job_id, job.generation) in await stack.board.read()
+
+
+async def test_processed_images_are_skipped_until_asked_for(stack: Services, project: str, tmp_path: Path) -> None:
+    first = await send(stack, listed(tmp_path, 5), project=project)
+    await finish(stack, first.job_id, failed={url(3)})
+    again = await send(stack, listed(tmp_path, 6), project=project)
+    assert await urls_of(stack, again.job_id) == [url(3), url(5)]
+    assert (again.total, again.skipped) == (2, 4)
+    assert again.warnings == ("4 images skipped, processed by null 1 before (--reprocess takes them too)",)
+    elsewhere = await send(stack, listed(tmp_path, 5), project=f"{project}-2")
+    assert elsewhere.total == 5
+    everything = await send(stack, listed(tmp_path, 5), project=project, reprocess=True)
+    assert (everything.total, everything.skipped, everything.warnings) == (5, 0, ())
+
+
+async def test_a_job_of_which_all_is_skipped_is_accepted(stack: Services, project: str, tmp_path: Path) -> None:
+    first = await send(stack, listed(tmp_path, 2), project=project)
+    await finish(stack, first.job_id)
+    again = await send(stack, listed(tmp_path, 2), project=project)
+    assert (again.total, again.skipped) == (0, 2)
+    assert "all 2 images skipped" in again.warnings[0]
+    levels = [line.level for _, line in await stack.catalog.read_log(again.job_id)]
+    assert levels == ["INFO", "WARNING"]
+
+
+async def test_limit_and_shuffle(stack: Services, project: str, tmp_path: Path) -> None:
+    source = listed(tmp_path, 50)
+
+    async def chosen(**options: Any) -> list[str]:
+        submitted = await send(stack, source, project=project, **options)
+        return await urls_of(stack, submitted.job_id)
+
+    everything = [url(number) for number in range(50)]
+    assert await chosen(limit=3) == everything[:3]
+    assert await chosen(limit=99) == everything
+    mixed = await chosen(shuffle=True, seed=1)
+    assert mixed != everything
+    assert sorted(mixed) == sorted(everything)
+    assert await chosen(shuffle=True, seed=1, limit=3) == mixed[:3]
+    assert await chosen(shuffle=True, seed=2) != mixed
+
+
+async def test_interactive_jobs_are_small(stack: Services, project: str, tmp_path: Path) -> None:
+    source = listed(tmp_path, 21)
+    with pytest.raises(errors.InvalidInput, match="at most 20 images, these are 21: use --limit 20"):
+        await send(stack, source, project=project, interactive=True)
+    submitted = await send(stack, source, project=project, interactive=True, limit=20)
+    assert (await stack.catalog.get_job(submitted.job_id)).interactive
+
+
+async def test_duplicates_are_merged_and_told(stack: Services, project: str, tmp_path: Path) -> None:
+    submitted = await send(stack, listed(tmp_path, 3), url(1), project=project, name="two")
+    assert (submitted.total, submitted.duplicates, submitted.name) == (3, 1, "two")
+    assert submitted.warnings == ("1 image named more than once: merged",)
+    assert (await stack.catalog.get_job(submitted.job_id)).duplicates == 1
+
+
+async def test_names_that_jobs_give_themselves(stack: Services, project: str, tmp_path: Path) -> None:
+    folder = empty(tmp_path / "Käfer 蛾", "a.jpg")
+    assert (await send(stack, folder, f"{folder}/*.jpg", project=project)).name == "Käfer 蛾 and 1 more"
+    assert (await send(stack, url(1), project=project)).name == "1.jpg"
+    named = await submit(
+        stack, Submission(images=[SubmittedImage(f"{folder}/a.jpg", None, None)], pipeline="null", project=project)
+    )
+    assert named.name == "a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"pipeline": "nope"}, errors.UnknownPipeline, "there is no pipeline 'nope'; there are: .*null"),
+        ({"pipeline": "No Slug"}, errors.InvalidInput, "pipeline 'No Slug' is not a slug"),
+        ({"project": "Ümlaut"}, errors.InvalidInput, "project 'Ümlaut' is not a slug"),
+        ({"config": {"treshold": 1}}, errors.InvalidInput, "has no setting 'treshold'; it knows: classes"),
+        ({"config": {"detections": "many"}}, errors.InvalidInput, "takes int, not 'many'"),
+        ({"config": {"fail_share": float("nan")}}, errors.InvalidInput, "cannot be written as JSON"),
+        ({"priority": 0}, errors.InvalidInput, "priority 0 is not between 1 and 100"),
+        ({"limit": 0}, errors.InvalidInput, "limit 0 leaves no image"),
+        ({"name": "a\nb"}, errors.InvalidInput, "cannot be printed"),
+        ({"name": "a" * 201}, errors.InvalidInput, "longer than 200"),
+        ({"deployment": "a\x00"}, errors.InvalidInput, "cannot be printed"),
+        ({"sources": ["/nowhere/at/all"]}, errors.InvalidSource, "there is no file or folder /nowhere/at/all"),
+        ({"sources": []}, errors.InvalidSource, "no images"),
+    ],
+)
+async def test_a_refused_submission_writes_nothing(
+    stack: Services, project: str, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    before = {job.job_id for job in await stack.catalog.list_jobs(limit=1)}
+    values = {"sources": [listed(tmp_path, 3)], "pipeline": "null", "project": project, **changes}
+    with pytest.raises(error, match=message):
+        await submit(stack, Submission(**values))
+    assert {job.job_id for job in await stack.catalog.list_jobs(limit=1)} == before
+
+
+async def test_a_bad_deployment_in_a_list_is_refused(stack: Services, project: str, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text(f"url,deployment\n{url(1)},no\x01rth\n")
+    with pytest.raises(errors.InvalidInput, match="deployment"):
+        await send(stack, tmp_path / "l.csv", project=project)
+
+
+async def test_a_hundred_thousand_images(stack: Services, project: str, tmp_path: Path) -> None:
+    submitted = await send(stack, listed(tmp_path, 100_000), project=project)
+    assert submitted.total == 100_000
+    counts = await stack.catalog.count_images(submitted.job_id)
+    assert (counts.total, counts.pending) == (100_000, 100_000)
+    assert (await stack.catalog.get_job(submitted.job_id)).published_upto == publish.AT_SUBMIT
+
+
+async def test_without_a_queue_the_job_is_written_all_the_same(
+    own_stores: Stores, own_stack: Services, project: str, tmp_path: Path
+) -> None:
+    own_stores.kill("nats")
+    submitted = await send(own_stack, listed(tmp_path, 3), project=project)
+    assert submitted.total == 3
+    assert "the queue cannot be reached, the tasks are published later" in submitted.warnings[0]
+    own_stores.start("nats")
+
+
+def test_the_configuration_has_one_name() -> None:
+    spec = registry.get("null")
+    config = spec.merged_config({"detections": 2})
+    reordered = dict(reversed(list(config.items())))
+    assert verb.config_hash(spec, config) == verb.config_hash(spec, json.loads(json.dumps(reordered)))
+    assert verb.config_hash(spec, config) != verb.config_hash(spec, spec.merged_config({"detections": 3}))
+    assert len(verb.config_hash(spec, config)) == 64
+
+
+def test_the_function_for_python(shared_stores: Stores, project: str, tmp_path: Path) -> None:
+    submitted = verb.submit_images(
+        listed(tmp_path, 3), settings=shared_stores.settings, pipeline="null", project=project, limit=2
+    )
+    assert (submitted.total, submitted.project) == (2, project)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from antenna_orchestration import settings
+from antenna_orchestration.embedded import stores
+from tests.worker.bench import Bench, open_bench, queue_server
+
+PIPELINES = (Path(__file__).parents[1] / "pipelines" / "faulty.py", Path(__file__).parent / "recording.py")
+
+
+@pytest.fixture(name="queue_server")
+def own_queue_server() -> Iterator[stores.Stores]:
+    """A NATS server of the test's own, to be stopped and killed."""
+    with queue_server() as running:
+        yield running
+
+
+@pytest.fixture
+def config(queue_server: stores.Stores) -> settings.Settings:
+    """Settings of a worker and its orchestrator: leases of two seconds."""
+    return queue_server.settings.model_copy(
+        update={
+            "task_ack_wait": 2.0,
+            "task_timeout": 20.0,
+            "device": "cpu",
+            "worker_threads": 1,
+            "pipeline_paths": PIPELINES,
+            "allow_private_hosts": True,
+        }
+    )
+
+
+@pytest.fixture
+async def bench(config: settings.Settings) -> AsyncIterator[Bench]:
+    async with open_bench(config) as opened:
+        yield opened
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Iterator[list[str]]:
+    """URIs of forty small files; only pipelines that open them would find that they are no images."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    paths = [folder / f"{number:03}.jpg" for number in range(40)]
+    for path in paths:
+        path.write_bytes(b"not really an image " * 50)
+    yield [path.as_uri() for path in paths]

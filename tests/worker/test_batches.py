@@ -1,0 +1,128 @@
+"""What goes to the device together, and in which order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antenna_orchestration import settings
+from antenna_orchestration.domain import attempts
+from antenna_orchestration.worker.options import WorkerOptions
+from tests import waiting
+from tests.worker.bench import Bench, once_each
+from tests.worker.recording import batches
+from tests.worker.worker_thread import running
+
+FOURS = WorkerOptions(batch_size=4)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    return tmp_path / "record"
+
+
+def recording(record: Path, **config: Any) -> dict[str, Any]:
+    return {"pipeline": "recording", "config": {"record": str(record), **config}}
+
+
+async def test_jobs_of_one_pipeline_share_batches(
+    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path
+) -> None:
+    one = await bench.submit(pictures[:20], **recording(record, delay_ms=20))
+    other = await bench.submit(pictures[20:], **recording(record, delay_ms=20))
+    with running(config, FOURS):
+        once_each(await bench.results(one))
+        once_each(await bench.results(other))
+    firsts = set(pictures[:20])
+    assert sorted(uri for batch in batches(record) for uri in batch) == sorted(pictures)
+    assert any(0 < len(firsts & set(batch)) < len(batch) for batch in batches(record))
+    assert max(map(len, batches(record))) == 4
+
+
+async def test_another_configuration_is_another_batch(
+    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path
+) -> None:
+    one = await bench.submit(pictures[:20], **recording(record, variant=1, delay_ms=20))
+    other = await bench.submit(pictures[20:], **recording(record, variant=2, delay_ms=20))
+    with running(config, FOURS):
+        once_each(await bench.results(one))
+        once_each(await bench.results(other))
+    firsts = set(pictures[:20])
+    assert all(len(firsts & set(batch)) in (0, len(batch)) for batch in batches(record))
+
+
+async def test_a_single_interactive_image_goes_ahead_of_a_long_job(
+    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path
+) -> None:
+    long = await bench.submit(pictures, **recording(record, delay_ms=40))
+    urgent_uri = (tmp_path / "urgent.jpg").as_uri()
+    (tmp_path / "urgent.jpg").write_bytes(b"x")
+    with running(config, FOURS):
+        await bench.is_under_way(long)
+        urgent = await bench.submit([urgent_uri], interactive=True, **recording(record, delay_ms=40))
+        before = len(batches(record))
+        once_each(await bench.results(urgent))
+        position = next(n for n, batch in enumerate(batches(record)) if urgent_uri in batch)
+        once_each(await bench.results(long))
+    # The batch being inferred and the one made ready meanwhile come first.
+    assert position - before <= 2
+
+
+async def test_images_delivered_for_the_third_time_run_alone(
+    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path
+) -> None:
+    delicate = await bench.submit(pictures[:6], announce=False, **recording(record))
+    await bench.lease_and_hand_back(delicate, times=attempts.ALONE_FROM - 1)
+    plain = await bench.submit(pictures[20:], **recording(record))
+    await bench.announce(delicate)
+    with running(config, FOURS):
+        results = once_each(await bench.results(delicate))
+        once_each(await bench.results(plain))
+    assert all(result.delivery >= attempts.ALONE_FROM for result in results.values())
+    assert all(result.delivery < attempts.UNOPENED_AFTER for result in results.values())
+    once_delicate = set(pictures[:6])
+    assert all(len(batch) == 1 for batch in batches(record) if once_delicate & set(batch))
+
+
+async def test_an_image_that_stopped_its_worker_repeatedly_is_failed_unopened(
+    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path
+) -> None:
+    job = await bench.submit(pictures[:1], announce=False, **recording(record))
+    await bench.lease_and_hand_back(job, times=attempts.UNOPENED_AFTER)
+    await bench.announce(job)
+    with running(config):
+        [result] = await bench.results(job)
+    assert (result.outcome, result.reason) == ("failed", attempts.STOPPED_WORKER)
+    assert batches(record) == []
+
+
+async def test_pipelines_that_do_not_fit_together_take_turns(
+    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path
+) -> None:
+    config = config.model_copy(update={"worker_models_mb": 100})
+    with running(config, FOURS) as worker:
+        for variant in range(3):
+            job = await bench.submit(pictures[:8], **recording(record, megabytes=80, variant=variant))
+            once_each(await bench.results(job))
+            await bench.withdraw(job)
+        waiting.wait_until(lambda: worker.log.count("leaves the device to make room") == 2, description="evictions")
+
+
+async def test_a_slow_pipeline_is_not_given_more_than_half_a_lease_of_work(
+    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path
+) -> None:
+    # 200 ms an image and leases of two seconds: five images at most, whatever the batch size asks for.
+    job = await bench.submit(pictures[:20], **recording(record, delay_ms=200))
+    most = 0
+    with running(config, WorkerOptions(batch_size=16)):
+
+        async def finished() -> bool:
+            nonlocal most
+            most = max(most, (await bench.counts(job)).leased)
+            return await bench.unread(job) == len(job.images)
+
+        await waiting.eventually(finished, description="the job's end", poll=0.02)
+    assert 0 < most <= 5
+    assert (await bench.counts(job)).redelivered == 0

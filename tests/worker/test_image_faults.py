@@ -1,0 +1,113 @@
+"""Images that cannot be processed: each fails alone with its reason, and what passes costs a delay only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from antenna_orchestration import settings
+from antenna_orchestration.worker.options import WorkerOptions
+from antenna_orchestration.worker.standing import HOST_PATIENCE
+from tests import waiting
+from tests.worker.bench import Bench, once_each
+from tests.worker.image_server import ImageServer, serving
+from tests.worker.worker_thread import running
+
+DECODES = "light_trap_insects"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ImageServer]:
+    async with serving() as running:
+        yield running
+
+
+async def test_bad_images_fail_alone_and_a_503_costs_a_delay(
+    bench: Bench, config: settings.Settings, server: ImageServer, tmp_path: Path
+) -> None:
+    config = config.model_copy(update={"load_timeout": 1.0, "max_attempts": 2, "max_image_bytes": 100_000})
+    folder = tmp_path / "trap"
+    folder.mkdir()
+    (folder / "good.jpg").write_bytes(server.image)
+    (folder / "text.jpg").write_text("this is called .jpg and is none")
+    failing = {
+        server.uri("status/404"): "HTTP 404",
+        server.uri("page/login.jpg"): "web page",
+        server.uri("truncated/a.jpg"): "truncated",
+        server.uri("empty/a.jpg"): "empty",
+        server.uri("large/200000"): "MAX_IMAGE_BYTES",
+        server.uri("hang/a.jpg"): "not loaded within 1 s",
+        (folder / "text.jpg").as_uri(): "not an image",
+        (folder / "missing.jpg").as_uri(): "no such file",
+    }
+    good = [server.uri(f"good/{number}") for number in range(6)]
+    good += [server.uri("recovers/a.jpg"), (folder / "good.jpg").as_uri()]
+    uris = [uri for pair in zip(good, failing, strict=True) for uri in pair]
+    job = await bench.submit(uris, pipeline=DECODES)
+    with running(config):
+        results = once_each(await bench.results(job))
+    by_uri = {uri: results[image] for image, uri in enumerate(uris, start=1)}
+    for uri in good:
+        assert by_uri[uri].outcome == "done", by_uri[uri].reason
+        assert (by_uri[uri].width, by_uri[uri].height) == (64, 48)
+    for uri, reason in failing.items():
+        assert by_uri[uri].outcome == "failed"
+        assert reason in (by_uri[uri].reason or ""), uri
+    assert by_uri[server.uri("recovers/a.jpg")].delivery == 2
+    # Only what passes may be worth another try by the user.
+    assert {uri for uri in failing if by_uri[uri].retryable} == {server.uri("hang/a.jpg")}
+
+
+async def test_an_outage_of_the_store_fails_no_image(
+    bench: Bench, config: settings.Settings, server: ImageServer, pictures: list[str], tmp_path: Path
+) -> None:
+    server.outage = 503
+    away = await bench.submit([server.uri(f"good/{number}") for number in range(60)])
+    near = await bench.submit(pictures)
+    with running(config) as worker:
+        once_each(await bench.results(near))
+        waiting.wait_until(lambda: "failures in a row" in worker.log, description="the host to rest")
+        # It rests before all images have been tried, and none has failed.
+        assert sum(server.requests.values()) <= HOST_PATIENCE + config.load_concurrency
+        assert await bench.unread(away) == 0
+
+
+async def test_images_out_of_rights_rest_the_job_until_they_can_be_loaded(
+    bench: Bench,
+    config: settings.Settings,
+    server: ImageServer,
+    pictures: list[str],
+    tmp_path: Path,
+) -> None:
+    server.outage = 403
+    forbidden = await bench.submit([server.uri(f"good/{number}") for number in range(30)])
+    near = await bench.submit(pictures)
+    with running(config) as worker:
+        once_each(await bench.results(near))
+        waiting.wait_until(lambda: f"job {forbidden.job}, generation 1 rests" in worker.log, description="a warning")
+        assert await bench.unread(forbidden) == 0
+        assert sum(server.requests.values()) <= config.load_concurrency
+        assert worker.log.count("rests on this worker") == 1
+
+
+async def test_a_job_whose_images_lie_elsewhere_is_left_to_others(
+    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+) -> None:
+    elsewhere = await bench.submit(pictures, source_kinds=("file:another-host",))
+    here = await bench.submit(pictures, source_kinds=(f"file:{config.host_id}",))
+    with running(config, WorkerOptions(exit_when_idle=0.5)) as worker:
+        once_each(await bench.results(here))
+        assert (await worker.leaves()).done == len(pictures)
+        assert "out of this worker's reach" in worker.log
+    assert (await bench.counts(elsewhere)).delivered == 0
+
+
+async def test_a_shared_mount_can_be_declared(
+    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+) -> None:
+    config = config.model_copy(update={"worker_reaches": ("file:*",)})
+    job = await bench.submit(pictures, source_kinds=("file:another-host",))
+    with running(config):
+        assert len(once_each(await bench.results(job))) == len(pictures)

@@ -1,0 +1,164 @@
+"""A worker that is told to go, or is killed: nothing is lost, and what it had not begun is offered to others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.domain import messages
+from antenna_orchestration.worker import main
+from antenna_orchestration.worker.options import WorkerOptions
+from tests import waiting
+from tests.worker.bench import Bench, once_each, open_bench
+from tests.worker.worker_process import ROOT, started
+from tests.worker.worker_thread import running
+
+SLOW = {"delay_ms": 100}
+
+
+async def test_sigterm_finishes_what_is_inferring_and_hands_back_the_rest(
+    config: settings.Settings, pictures: list[str], tmp_path: Path
+) -> None:
+    # Leases of two minutes: what another worker gets sooner was handed back.
+    config = config.model_copy(update={"task_ack_wait": 120.0})
+    async with open_bench(config) as bench:
+        job = await bench.submit(pictures, config=SLOW)
+        with started(config, tmp_path, WorkerOptions(batch_size=4)) as worker:
+
+            async def is_midway() -> bool:
+                counts = await bench.counts(job)
+                return await bench.unread(job) >= 8 and counts.leased > 4
+
+            await waiting.eventually(is_midway, description="a worker in the middle of the job")
+            worker.signal(signal.SIGTERM)
+            summary = worker.leaves()
+        assert summary.reason == "asked"
+        assert summary.handed_back > 0
+        assert summary.done == await bench.unread(job)
+        assert (await bench.counts(job)).delivered == summary.done + summary.handed_back
+        with running(config):
+            results = once_each(await bench.results(job))
+    assert set(results) == set(job.images)
+
+
+async def test_a_second_sigterm_leaves_at_once(
+    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+) -> None:
+    job = await bench.submit(pictures[:8], pipeline="faulty", config={"fault": "hang"})
+    with started(config, tmp_path) as worker:
+        await bench.is_leased(job)
+        worker.signal(signal.SIGTERM)
+        waiting.wait_until(lambda: "leaves (asked)" in worker.log, description="the worker to begin leaving")
+        worker.signal(signal.SIGTERM)
+        summary = worker.leaves()
+    assert summary.done + summary.failed == 0
+    assert summary.handed_back == (await bench.counts(job)).delivered
+
+
+async def test_a_worker_leaves_when_its_lifetime_is_over(config: settings.Settings, bench: Bench) -> None:
+    summary = await asyncio.to_thread(main.run, config, WorkerOptions(max_lifetime=0.2))
+    assert summary.reason == "lifetime"
+
+
+async def test_a_worker_leaves_when_its_caller_wants_it_to(
+    bench: Bench, config: settings.Settings, pictures: list[str]
+) -> None:
+    job = await bench.submit(pictures, config=SLOW)
+    stop = threading.Event()
+    run = asyncio.create_task(asyncio.to_thread(main.run, config, WorkerOptions(), should_stop=stop.is_set))
+    await bench.is_under_way(job)
+    stop.set()
+    summary = await run
+    assert summary.reason == "asked"
+    assert 0 < summary.done < len(pictures)
+
+
+INTERRUPTED = """
+import pickle, signal, sys
+from antenna_orchestration.worker import main
+
+class Interrupted(BaseException):
+    "As Dagster raises it, wherever the main thread happens to be."
+
+def interrupt(number, frame):
+    raise Interrupted
+
+signal.signal(signal.SIGTERM, interrupt)
+settings, options = pickle.loads(bytes.fromhex(sys.argv[1]))
+try:
+    main.run(settings, options, should_stop=lambda: False)
+except Interrupted:
+    sys.exit(42)
+"""
+
+
+async def test_an_interrupt_raised_into_the_caller_comes_back_after_the_leases_were_handed_back(
+    config: settings.Settings, pictures: list[str], tmp_path: Path
+) -> None:
+    config = config.model_copy(update={"task_ack_wait": 120.0})
+    async with open_bench(config) as bench:
+        job = await bench.submit(pictures, config=SLOW)
+        arguments = pickle.dumps((config, WorkerOptions(batch_size=4))).hex()
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", INTERRUPTED, arguments, cwd=ROOT)
+        await bench.is_under_way(job)
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 42
+        with running(config):
+            results = once_each(await bench.results(job))
+    assert set(results) == set(job.images)
+
+
+async def test_a_worker_shows_itself_and_signs_off(
+    bench: Bench, config: settings.Settings, pictures: list[str]
+) -> None:
+    job = await bench.submit(pictures[:4])
+    with running(config, WorkerOptions(pipelines=("null",), name="visible one")) as worker:
+        once_each(await bench.results(job))
+
+        async def shown() -> list[messages.Heartbeat]:
+            return [beat for beat in await bench.presence.workers() if beat.done == 4]
+
+        [beat] = await waiting.eventually(shown, description="a heartbeat after the job")
+        worker.stop.ask()
+        await worker.leaves()
+    assert (beat.worker, beat.pid, beat.device, beat.pipelines) == ("visible one", os.getpid(), "cpu", ("null",))
+    assert (beat.leased, beat.failed, beat.state) == (0, 0, "idle")
+    assert beat.rate > 0
+    assert beat.last_result_at is not None
+    assert f"file:{config.host_id}" in beat.reaches
+    assert await bench.presence.workers() == []
+
+
+async def test_metrics_are_served_on_request(
+    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+) -> None:
+    job = await bench.submit(pictures[:4])
+    with running(config, WorkerOptions(metrics_port=0)) as worker:
+        once_each(await bench.results(job))
+        [port] = re.findall(r"metrics on port (\d+)", worker.log)
+        async with aiohttp.ClientSession() as session:
+
+            async def counted() -> str | None:
+                async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                    text = await answer.text()
+                return text if "antenna_worker_done_total 4\n" in text else None
+
+            text = await waiting.eventually(counted, description="four images in the metrics")
+    assert text is not None
+    assert "# TYPE antenna_worker_done_total counter" in text
+    assert "antenna_worker_leased 0\n" in text
+
+
+def test_an_unknown_pipeline_is_refused(config: settings.Settings) -> None:
+    with pytest.raises(errors.UnknownPipeline, match="no-such"):
+        main.run(config, WorkerOptions(pipelines=("no-such",)), should_stop=lambda: False)

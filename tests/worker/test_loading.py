@@ -1,0 +1,266 @@
+"""Loading by itself: what each store may answer, and whose fault it is taken to be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.worker.loading import Loader
+from antenna_orchestration.worker.memory import MemoryBudget
+from tests.worker.image_server import ImageServer, serving
+
+MB = 2**20
+
+
+@asynccontextmanager
+async def opened(tmp_path: Path, *, memory: int = 64 * MB, **overrides: Any) -> AsyncIterator[Loader]:
+    wanted = {"allow_private_hosts": True, "load_timeout": 2.0, "max_image_bytes": 4 * MB, **overrides}
+    config = settings.load(home=tmp_path / ".antenna", **wanted)
+    async with Loader(settings=config, memory=MemoryBudget(memory)) as loader:
+        yield loader
+        assert loader.memory.used == 0, "memory of an image that failed was not given back"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ImageServer]:
+    async with serving() as running:
+        yield running
+
+
+async def load(loader: Loader, uri: str) -> bytes:
+    data = await loader.load(uri)
+    assert loader.memory.used == len(data)
+    loader.memory.give(len(data))
+    return data
+
+
+async def test_http_images_come_whole(server: ImageServer, tmp_path: Path) -> None:
+    async with opened(tmp_path) as loader:
+        assert await load(loader, server.uri("good/1")) == server.image
+        assert len(await load(loader, server.uri("chunked/3000000"))) == 3_000_000
+        assert await load(loader, server.uri(f"redirect?to={server.uri('good/2')}")) == server.image
+        assert await load(loader, server.uri("redirect?to=/good/3")) == server.image
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("status/404", "HTTP 404 Not Found"),
+        ("status/410", "HTTP 410 Gone"),
+        ("status/400", "HTTP 400 Bad Request"),
+        ("large/5000000", "over MAX_IMAGE_BYTES"),
+        ("chunked/5000000", "over MAX_IMAGE_BYTES"),
+        ("redirect?to=file:///etc/passwd", "not http"),
+        ("loop", "redirects"),
+    ],
+)
+async def test_http_faults_of_the_image(server: ImageServer, tmp_path: Path, path: str, reason: str) -> None:
+    async with opened(tmp_path) as loader:
+        with pytest.raises(errors.ImageUnusable, match=reason):
+            await loader.load(server.uri(path))
+
+
+@pytest.mark.parametrize(
+    "path", ["status/500", "status/503", "status/429", "status/408", "cut/500000", "hang", "dribble"]
+)
+async def test_http_faults_that_pass(server: ImageServer, tmp_path: Path, path: str) -> None:
+    async with opened(tmp_path, load_timeout=0.5) as loader:
+        with pytest.raises(errors.ImageUnreachable):
+            await loader.load(server.uri(path))
+
+
+async def test_a_refused_connection_passes(tmp_path: Path, server: ImageServer) -> None:
+    async with opened(tmp_path) as loader:
+        with pytest.raises(errors.ImageUnreachable, match=r"refused|failed"):
+            await loader.load("http://127.0.0.1:9/image.jpg")
+
+
+@pytest.mark.parametrize("path", ["status/401", "status/403"])
+async def test_http_rights_are_the_workers(server: ImageServer, tmp_path: Path, path: str) -> None:
+    async with opened(tmp_path) as loader:
+        with pytest.raises(errors.ImageForbidden):
+            await loader.load(server.uri(path))
+
+
+async def test_a_name_that_does_not_resolve_is_the_workers(tmp_path: Path) -> None:
+    async with opened(tmp_path) as loader:
+        with pytest.raises(errors.ImageForbidden):
+            await loader.load("http://images.invalid/a.jpg")
+
+
+async def test_tls_that_does_not_verify_is_the_workers(server: ImageServer, tmp_path: Path) -> None:
+    async with opened(tmp_path) as loader:
+        with pytest.raises((errors.ImageForbidden, errors.ImageUnreachable)):
+            await loader.load(server.uri("good/1").replace("http:", "https:"))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://127.0.0.1:{port}/good/1",
+        "http://localhost:{port}/good/1",
+        "http://[::1]:{port}/good/1",
+        "http://[::ffff:127.0.0.1]:{port}/good/1",
+        "http://0.0.0.0:{port}/good/1",
+        "http://169.254.169.254/latest/meta-data",
+        "http://10.0.0.1/a.jpg",
+        "http://[fd00::1]/a.jpg",
+        "http://[64:ff9b::7f00:1]/a.jpg",
+    ],
+)
+async def test_private_addresses_are_refused(server: ImageServer, tmp_path: Path, uri: str) -> None:
+    async with opened(tmp_path, allow_private_hosts=False) as loader:
+        with pytest.raises(errors.ImageForbidden, match="not a public address"):
+            await loader.load(uri.format(port=server.url.rpartition(":")[2]))
+    assert not server.requests
+
+
+@pytest.mark.parametrize("host", ["2130706433", "127.1", "0x7f.1", "0177.0.0.1"])
+async def test_odd_spellings_of_loopback_are_refused(server: ImageServer, tmp_path: Path, host: str) -> None:
+    async with opened(tmp_path, allow_private_hosts=False) as loader:
+        with pytest.raises(errors.ImageError):
+            await loader.load(f"http://{host}:{server.url.rpartition(':')[2]}/good/1")
+    assert not server.requests
+
+
+async def test_reasons_hold_no_signature(server: ImageServer, tmp_path: Path) -> None:
+    async with opened(tmp_path) as loader:
+        for path in ("status/403", "status/404", "status/503", "cut/5000"):
+            with pytest.raises(errors.ImageError) as caught:
+                await loader.load(server.uri(path) + "?X-Amz-Signature=secret")
+            assert "secret" not in str(caught.value)
+        with pytest.raises(errors.ImageError) as caught:
+            await loader.load("http://user:secret@127.0.0.1:9/a.jpg?token=secret")
+        assert "secret" not in str(caught.value)
+
+
+async def test_s3_objects_come_whole(server: ImageServer, tmp_path: Path) -> None:
+    async with opened(tmp_path, s3_endpoint_url=server.url, s3_anonymous=True) as loader:
+        assert await load(loader, "s3://bucket/site 1/night é.jpg") == server.image
+        assert loader.host("s3://bucket/a.jpg") == "s3:bucket"
+
+
+@pytest.mark.parametrize(
+    ("uri", "error"),
+    [
+        ("s3://no-key/a.jpg", errors.ImageUnusable),
+        ("s3://large/5000000", errors.ImageUnusable),
+        ("s3://bucket", errors.ImageUnusable),
+        ("s3://no-bucket/a.jpg", errors.ImageForbidden),
+        ("s3://denied/a.jpg", errors.ImageForbidden),
+        ("s3://busy/a.jpg", errors.ImageUnreachable),
+        ("s3://hang/a.jpg", errors.ImageUnreachable),
+        ("s3://cut/500000", errors.ImageUnreachable),
+    ],
+)
+async def test_s3_faults(server: ImageServer, tmp_path: Path, uri: str, error: type[errors.ImageError]) -> None:
+    async with opened(tmp_path, s3_endpoint_url=server.url, s3_anonymous=True) as loader:
+        with pytest.raises(error):
+            await loader.load(uri)
+
+
+async def test_s3_without_credentials_is_the_workers(
+    server: ImageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with opened(tmp_path, s3_endpoint_url=server.url) as loader:
+        with pytest.raises(errors.ImageForbidden, match="redentials"):
+            await loader.load("s3://bucket/a.jpg")
+
+
+async def test_an_s3_store_that_is_down_passes(tmp_path: Path) -> None:
+    async with opened(tmp_path, s3_endpoint_url="http://127.0.0.1:9", s3_anonymous=True) as loader:
+        with pytest.raises(errors.ImageUnreachable):
+            await loader.load("s3://bucket/a.jpg")
+
+
+async def test_files_come_whole(tmp_path: Path) -> None:
+    path = tmp_path / "with space é#.jpg"
+    path.write_bytes(os.urandom(3 * MB))
+    async with opened(tmp_path) as loader:
+        assert await load(loader, path.as_uri()) == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing.jpg", "no such file"),
+        ("folder", "not a regular file"),
+        ("pipe", "not a regular file"),
+        ("large.jpg", "over MAX_IMAGE_BYTES"),
+        ("x" * 300, "not a file"),
+        ("present.jpg/below", "no such file"),
+    ],
+)
+async def test_file_faults_of_the_image(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "present.jpg").write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "large.jpg").open("wb") as file:
+        file.truncate(5 * MB)
+    async with opened(tmp_path) as loader:
+        with pytest.raises(errors.ImageUnusable, match=reason):
+            await loader.load((tmp_path / name).as_uri())
+
+
+@pytest.mark.parametrize(
+    "uri", ["file://other-host/a.jpg", "file:relative.jpg", "ftp://host/a.jpg", "image.jpg", "s3://"]
+)
+async def test_uris_that_say_nothing_are_the_images_fault(tmp_path: Path, uri: str) -> None:
+    async with opened(tmp_path) as loader:
+        with pytest.raises(errors.ImageUnusable):
+            await loader.load(uri)
+
+
+async def test_a_missing_folder_or_an_empty_one_is_the_workers_missing_mount(tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    async with opened(tmp_path) as loader:
+        for path in ("mount/night-1/a.jpg", "mount/a.jpg", "nowhere/a.jpg"):
+            with pytest.raises(errors.ImageForbidden, match="folder"):
+                await loader.load((tmp_path / path).as_uri())
+
+
+async def test_a_root_that_is_not_there_is_the_workers(tmp_path: Path) -> None:
+    async with opened(tmp_path, image_roots=(tmp_path / "mount",)) as loader:
+        with pytest.raises(errors.ImageForbidden, match="IMAGE_ROOTS is not there"):
+            await loader.load((tmp_path / "mount" / "a.jpg").as_uri())
+
+
+async def test_images_in_hand_never_exceed_the_memory_budget(server: ImageServer, tmp_path: Path) -> None:
+    uris = [
+        server.uri(f"{kind}/{size}") for kind in ("large", "chunked") for size in range(500_000, 3_500_000, 250_000)
+    ]
+    most = 0
+    async with opened(tmp_path, memory=8 * MB) as loader:
+
+        async def use(uri: str) -> None:
+            nonlocal most
+            data = await loader.load(uri)
+            most = max(most, loader.memory.used)
+            await asyncio.sleep(0)
+            loader.memory.give(len(data))
+
+        await asyncio.gather(*map(use, uris))
+    assert 3 * MB < most <= 8 * MB
+
+
+async def test_an_image_larger_than_the_budget_is_loaded_alone(server: ImageServer, tmp_path: Path) -> None:
+    async with opened(tmp_path, memory=MB) as loader:
+        sizes = await asyncio.gather(*(load_size(loader, server.uri(f"chunked/{size}")) for size in (3_000_000, 1000)))
+    assert sizes == [3_000_000, 1000]
+
+
+async def load_size(loader: Loader, uri: str) -> int:
+    data = await loader.load(uri)
+    loader.memory.give(len(data))
+    return len(data)
