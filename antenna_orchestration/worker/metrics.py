@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -25,16 +26,25 @@ async def served(port: int, read: Callable[[], Mapping[str, Value]]) -> AsyncIte
 
     app = web.Application()
     app.router.add_get("/metrics", answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
     try:
+        listening = _listening(port)
+    except OSError as error:
+        raise errors.InvalidSetting(f"metrics port {port}: {error.strerror or error}") from error
+    with listening:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
         try:
-            await web.TCPSite(runner, port=port).start()
-        except OSError as error:
-            raise errors.InvalidSetting(f"metrics port {port}: {error.strerror or error}") from error
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
+            await web.SockSite(runner, listening).start()
+            yield int(listening.getsockname()[1])
+        finally:
+            await runner.cleanup()
+
+
+def _listening(port: int) -> socket.socket:
+    """One socket for IPv4 and IPv6: with two, port 0 would be another port on each."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
 
 
 def _text(values: Mapping[str, Value]) -> str:
