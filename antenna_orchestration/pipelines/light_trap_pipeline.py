@@ -47,7 +47,7 @@ class LightTrapInsects(Pipeline[Prepared, sheets.Departure]):
     def prepare(self, image: RawImage) -> Prepared:
         """Raises `ImageUnusable` as `images.decode` does."""
         decoded = images.decode(image.data, shrink_to=WORKING_SIDE)
-        return Prepared(pixels=shrink(decoded.pixels), width=decoded.width, height=decoded.height)
+        return Prepared(pixels=images.shrink(decoded.pixels, WORKING_SIDE), width=decoded.width, height=decoded.height)
 
     def infer(self, batch: Sequence[Prepared]) -> Sequence[sheets.Departure]:
         """Compare each photograph with its own empty sheet."""
@@ -62,7 +62,9 @@ class LightTrapInsects(Pipeline[Prepared, sheets.Departure]):
         scores = insect_shape.insect_probability(found)
         moths = insect_shape.moth_probability(found)
         detections = [
-            _detection(np.array(blob.box) * scale, float(scores[index]), float(moths[index]))
+            moth_or_not(
+                np.array(blob.box) * scale, float(scores[index]), float(moths[index]), light_trap.BLOBS, light_trap.SHAPE
+            )
             for index, blob in sorted(enumerate(found), key=lambda item: -scores[item[0]])
             if scores[index] >= self.config["min_score"]
         ]
@@ -73,34 +75,3 @@ class LightTrapInsects(Pipeline[Prepared, sheets.Departure]):
         stream = io.BytesIO()
         Image.new("RGB", (640, 480), (200, 200, 200)).save(stream, "JPEG")
         return RawImage(image=0, uri="example.jpg", data=stream.getvalue())
-
-
-def shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture at WORKING_SIDE; smaller ones stay as they are."""
-    height, width = pixels.shape[:2]
-    share = WORKING_SIDE / max(height, width)
-    if share >= 1:
-        return pixels
-    size = max(1, round(width * share)), max(1, round(height * share))
-    small: NDArray[np.uint8] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return small
-
-
-def _detection(box: NDArray[np.float64], score: float, moth: float) -> Detection:
-    labels, scores = ("moth", "nonmoth"), (moth, 1 - moth)
-    order = [0, 1] if moth >= 0.5 else [1, 0]
-    x1, y1, x2, y2 = (float(np.float32(value)) for value in box)
-    return Detection(
-        box=(x1, y1, x2, y2),
-        score=score,
-        algorithm=light_trap.DETECTOR.ref,
-        classifications=[
-            Classification(
-                algorithm=light_trap.CLASSIFIER.ref,
-                label=labels[order[0]],
-                score=scores[order[0]],
-                top_labels=[labels[index] for index in order],
-                top_scores=[scores[index] for index in order],
-            )
-        ],
-    )
