@@ -43,7 +43,7 @@ def burnt_out(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     middle = rng.uniform(0.1, 0.9) * width, rng.uniform(0.1, 0.9) * height
     spread = rng.uniform(0.15, 0.6) * width, rng.uniform(0.15, 0.6) * height
-    glow = rng.uniform(0.1, 0.6) * np.exp(-((((x - middle[0]) / spread[0]) ** 2 + ((y - middle[1]) / spread[1]) ** 2)))
+    glow = rng.uniform(0.1, 0.6) * np.exp(-(((x - middle[0]) / spread[0]) ** 2 + ((y - middle[1]) / spread[1]) ** 2))
     limit = rng.uniform(215, 255)
     return np.minimum(pixels * (1 + glow[..., None]), limit).astype(np.uint8)
 

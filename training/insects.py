@@ -80,7 +80,7 @@ def _bent(
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     for axis in (x, y):
         coarse = rng.normal(0, reach, (4, 4)).astype(np.float32)
-        axis += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        np.add(axis, cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), out=axis)
     x += (y - height / 2) * rng.normal(0, 0.12)
     if rng.random() < 0.3:
         # The picture is turned already, so this folds it along any of its axes.

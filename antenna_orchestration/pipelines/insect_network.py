@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
@@ -21,7 +23,7 @@ STRIDE: Final = 4
 """The head has one cell for each square of this many pixels."""
 
 MULTIPLE: Final = 32
-"""Height and width of the input are multiples of this; `pad` makes them so."""
+"""Height and width of the input are multiples of this; `as_input` makes them so."""
 
 WIDTHS: Final = (16, 32, 64, 96, 160)
 """Channels of the stem and of the four levels, at 1/2 to 1/32 of the input's size."""
@@ -115,10 +117,11 @@ def peaks(maps: Maps, index: int, least: float, most: int = 1000) -> Peaks:
     )
 
 
-def pad(picture: Tensor) -> Tensor:
-    """The picture (channels x height x width), its last row and column repeated until both are multiples."""
-    height, width = picture.shape[-2:]
-    return functional.pad(picture[None], (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")[0]
+def as_input(pixels: NDArray[np.uint8]) -> Tensor:
+    """A picture (height x width x 3) as 3 x height x width, its edges repeated until both sides are multiples."""
+    height, width = pixels.shape[:2]
+    padded = np.pad(pixels, ((0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0)), mode="edge")
+    return torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)))
 
 
 def _block(inputs: int, outputs: int, stride: int) -> BasicBlock:

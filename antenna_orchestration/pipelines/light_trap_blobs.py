@@ -1,4 +1,4 @@
-"""The default pipeline at work: decode and shrink, compare with the empty sheet, judge the blobs.
+"""The classical pipeline at work: decode and shrink, compare with the empty sheet, judge the blobs.
 
 Imported by device processes only. The steps themselves are in `images`, `sheets`, `blobs` and `insect_shape`; what a
 job may set is in `light_trap`.
@@ -11,23 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from antenna_orchestration.domain.messages import Classification, Detection
 from antenna_orchestration.pipelines import blobs, images, insect_shape, light_trap, sheets
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
+from antenna_orchestration.pipelines.moth_or_not import moth_or_not
 
 WORKING_SIDE: Final = 1600
 """Photographs are shrunk to this longer side in pixels: an insect of 40 pixels at 4096 then still has 16."""
 
 LEAST_SIZE: Final = 9.0
 """Smallest longer side in shrunk pixels: below it a blob has no shape to judge."""
-
-AUTOMATIC_SIZE: Final = 0.009
-"""`min_size` 0 means this share of the photograph's longer side."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +37,7 @@ class Prepared:
     height: int
 
 
-class LightTrapInsects(Pipeline[Prepared, sheets.Departure]):
+class LightTrapBlobs(Pipeline[Prepared, sheets.Departure]):
     """Runs on CPU whatever the device: a photograph takes a fifth of a second."""
 
     def prepare(self, image: RawImage) -> Prepared:
@@ -57,16 +53,14 @@ class LightTrapInsects(Pipeline[Prepared, sheets.Departure]):
         """Detections, most certain first."""
         height, width = prepared.pixels.shape[:2]
         scale = np.array([prepared.width / width, prepared.height / height] * 2)
-        least = float(self.config["min_size"]) or AUTOMATIC_SIZE * max(prepared.width, prepared.height)
+        least = float(self.config["min_size"]) or light_trap.AUTOMATIC_SIZE * max(prepared.width, prepared.height)
         found = blobs.find_blobs(raw, max(LEAST_SIZE, least / float(scale.max())))
         scores = insect_shape.insect_probability(found)
         moths = insect_shape.moth_probability(found)
         detections = [
-            moth_or_not(
-                np.array(blob.box) * scale, float(scores[index]), float(moths[index]), light_trap.BLOBS, light_trap.SHAPE
-            )
-            for index, blob in sorted(enumerate(found), key=lambda item: -scores[item[0]])
-            if scores[index] >= self.config["min_score"]
+            moth_or_not(np.array(blob.box) * scale, float(score), float(moth), light_trap.BLOBS, light_trap.SHAPE)
+            for blob, score, moth in sorted(zip(found, scores, moths, strict=True), key=lambda item: -item[1])
+            if score >= self.config["min_score"]
         ]
         return ImageResult(width=prepared.width, height=prepared.height, detections=detections)
 
