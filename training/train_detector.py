@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="of torch; scenes are drawn in processes beside it")
     parser.add_argument("--drawers", type=int, default=1, help="processes that draw scenes")
+    parser.add_argument("--side", type=int, default=512, help="of a scene, in pixels")
+    parser.add_argument("--keep-every", type=int, default=100, help="steps from one checkpoint to the next")
     parser.add_argument("--folder", type=Path, default=REPOSITORY / ".antenna" / "training")
     parser.add_argument("--start", type=Path, help="weights to begin with instead of random ones")
     parser.add_argument("--output", type=Path, default=OUTPUT)
@@ -48,8 +50,8 @@ def main() -> None:
     print(f"{write_weights(network, arguments.output)}  {arguments.output}")
 
 
-def train(arguments: argparse.Namespace) -> InsectNetwork:
-    """Give the network with the average of its late weights."""
+def train(arguments: argparse.Namespace, stop_after: int | None = None) -> InsectNetwork:
+    """Give the network with the average of its late weights; `stop_after` ends it at that step, as a person might."""
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     device = torch.device(arguments.device)
@@ -74,6 +76,7 @@ def train(arguments: argparse.Namespace) -> InsectNetwork:
             seed=arguments.seed,
             distinct=arguments.scenes,
             count=arguments.steps * arguments.batch,
+            side=arguments.side,
         ),
         batch_size=arguments.batch,
         sampler=range(done * arguments.batch, arguments.steps * arguments.batch),
@@ -102,7 +105,7 @@ def train(arguments: argparse.Namespace) -> InsectNetwork:
             sums.zero_()
             spent = (time.monotonic() - began) / (step - done)
             print(f"step {step}: middle {middle:.3f}, box {box:.3f}, kind {kind:.3f}; {spent:.2f} s a step", flush=True)
-        if step % 100 == 0 or step == arguments.steps:
+        if step % arguments.keep_every == 0 or step == arguments.steps:
             save(
                 {
                     "step": step,
@@ -113,6 +116,8 @@ def train(arguments: argparse.Namespace) -> InsectNetwork:
                 checkpoint,
             )
             write_weights(average, arguments.folder / "average.pt")
+        if step == stop_after:
+            break
     return average
 
 

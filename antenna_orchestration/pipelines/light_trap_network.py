@@ -73,13 +73,9 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
 
     def load(self, device: str) -> None:
         """Raises `EngineError` when the weights beside this module are not the ones it was released with."""
-        data = resources.files(__package__).joinpath(WEIGHTS).read_bytes()
-        if (digest := hashlib.sha256(data).hexdigest()) != WEIGHTS_SHA256:
-            raise errors.EngineError(f"{WEIGHTS} has sha256 {digest}, expected {WEIGHTS_SHA256}: reinstall the package")
-        network = insect_network.InsectNetwork()
-        network.load_state_dict(torch.load(io.BytesIO(data), weights_only=True))
+        network = from_weights(resources.files(__package__).joinpath(WEIGHTS).read_bytes())
         self._device = torch.device(device)
-        self._network = network.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def prepare(self, image: RawImage) -> Prepared:
         """Raises `ImageUnusable` as `images.decode` does."""
@@ -134,6 +130,15 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
         batch = (picture.to(self._device)[None].float() / 255).contiguous(memory_format=torch.channels_last)
         found = insect_network.peaks(self._network(batch), 0, float(self.config["min_score"]))
         return insect_network.Peaks(boxes=found.boxes.cpu(), scores=found.scores.cpu(), moths=found.moths.cpu())
+
+
+def from_weights(data: bytes) -> insect_network.InsectNetwork:
+    """The network, ready to look. Raises `EngineError` when the bytes are not those of the released weights."""
+    if (digest := hashlib.sha256(data).hexdigest()) != WEIGHTS_SHA256:
+        raise errors.EngineError(f"{WEIGHTS} has sha256 {digest}, expected {WEIGHTS_SHA256}: reinstall the package")
+    network = insect_network.InsectNetwork()
+    network.load_state_dict(torch.load(io.BytesIO(data), weights_only=True))
+    return network.eval()
 
 
 def _in_photograph(
