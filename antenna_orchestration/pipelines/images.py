@@ -76,6 +76,13 @@ def shrink(pixels: NDArray[np.uint8], longer: int) -> NDArray[np.uint8]:
     return small
 
 
+def grey_sheet() -> bytes:
+    """A small JPEG of one grey, for a pipeline to warm up with."""
+    stream = io.BytesIO()
+    Image.new("RGB", (640, 480), (200, 200, 200)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
 def capture_time_from_exif(source: bytes | IO[bytes]) -> datetime | None:
     """When the photograph was taken by its EXIF data, in UTC; None without such a time, or when it cannot be read.
 

@@ -1,18 +1,16 @@
-"""The two pipelines for insects on the lit sheet of a light trap, with nothing to download: their descriptions.
+"""The pipelines for insects on the lit sheet of a light trap, with nothing to download: their descriptions.
 
-One is a small trained network, the other classical image processing; both learned from drawn photographs alone.
-`docs/model-card.md` says what each finds and misses. The work is in `light_trap_network` and `light_trap_blobs`, which
+A small trained network, classical image processing, and the default, which asks both. All learned from drawn pictures
+alone. `docs/model-card.md` says what each finds and misses. The work is in the modules that `factory` names, which
 device processes import.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
-
-AUTOMATIC_SIZE: Final = 0.009
-"""`min_size` 0 means this share of the photograph's longer side."""
 
 NETWORK = AlgorithmSpec(
     key="insect_network",
@@ -51,30 +49,71 @@ SHAPE = AlgorithmSpec(
     labels=("moth", "nonmoth"),
 )
 
-# Insects whose longer side is shorter than min_size are left out, in pixels of the photograph. 0: 0.9 % of the
-# photograph's longer side, 37 pixels at 4096, for traps differ in resolution more than in sheet size.
-_SETTINGS: Final = {"min_score": 0.4, "min_size": 0}
+DETECTOR = AlgorithmSpec(
+    key="light_trap_detector",
+    version="1",
+    name="Light trap detector",
+    task="localization",
+    description=(
+        "Finds insects on a lit sheet: what the insect network and the light trap blobs agree on counts fully, what "
+        "one of them sees counts half."
+    ),
+)
+
+MOTHS = AlgorithmSpec(
+    key="light_trap_moths",
+    version="1",
+    name="Moth or not",
+    task="classification",
+    description="Tells moths from other insects: the mean of what network and shape say.",
+    labels=("moth", "nonmoth"),
+)
+
+SETTINGS: Final = {
+    # What is less likely to be an insect is left out.
+    "min_score": 0.4,
+    # Insects whose longer side is shorter than this are left out, in pixels of the photograph. 0: 0.9 % of the
+    # photograph's longer side, 37 pixels at 4096, for traps differ in resolution more than in sheet size.
+    "min_size": 0,
+}
+
+
+def least_size(config: Mapping[str, Any], width: int, height: int) -> float:
+    """The smallest longer side that counts, in pixels of a photograph of that size."""
+    return float(config["min_size"]) or 0.009 * max(width, height)
+
 
 LIGHT_TRAP_INSECTS = PipelineSpec(
     slug="light_trap_insects",
     name="Light trap insects",
-    version="1",
+    version="2",
     description="Finds insects on a lit sheet and tells moths from others, on CPU, without any download.",
-    algorithms=(BLOBS, SHAPE),
-    factory="antenna_orchestration.pipelines.light_trap_blobs:LightTrapBlobs",
-    default_config=_SETTINGS,
+    algorithms=(DETECTOR, MOTHS),
+    factory="antenna_orchestration.pipelines.light_trap_both:LightTrapInsects",
+    default_config=SETTINGS,
     batch_size=4,
 )
 
 LIGHT_TRAP_NETWORK = PipelineSpec(
     slug="light_trap_network",
-    name="Light trap insects, by network",
+    name="Light trap insects, network alone",
     version="1",
-    description="Finds insects on a lit sheet and tells moths from others with a small network; no download.",
+    description="The trained half of light_trap_insects: for sheets that are uneven or do not fill the picture.",
     algorithms=(NETWORK, NETWORK_MOTHS),
     factory="antenna_orchestration.pipelines.light_trap_network:LightTrapNetwork",
-    default_config=_SETTINGS,
+    default_config=SETTINGS,
     batch_size=4,
 )
 
-PIPELINES = [LIGHT_TRAP_INSECTS, LIGHT_TRAP_NETWORK]
+LIGHT_TRAP_BLOBS = PipelineSpec(
+    slug="light_trap_blobs",
+    name="Light trap insects, blobs alone",
+    version="1",
+    description="The classical half of light_trap_insects: background subtraction and connected components.",
+    algorithms=(BLOBS, SHAPE),
+    factory="antenna_orchestration.pipelines.light_trap_blobs:LightTrapBlobs",
+    default_config=SETTINGS,
+    batch_size=4,
+)
+
+PIPELINES = [LIGHT_TRAP_INSECTS, LIGHT_TRAP_NETWORK, LIGHT_TRAP_BLOBS]

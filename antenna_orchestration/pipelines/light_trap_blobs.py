@@ -6,18 +6,16 @@ job may set is in `light_trap`.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from antenna_orchestration.pipelines import blobs, images, insect_shape, light_trap, sheets
+from antenna_orchestration.pipelines.candidates import Candidates, as_detections
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
-from antenna_orchestration.pipelines.moth_or_not import moth_or_not
 
 WORKING_SIDE: Final = 1600
 """Photographs are shrunk to this longer side in pixels: an insect of 40 pixels at 4096 then still has 16."""
@@ -42,30 +40,39 @@ class LightTrapBlobs(Pipeline[Prepared, sheets.Departure]):
 
     def prepare(self, image: RawImage) -> Prepared:
         """Raises `ImageUnusable` as `images.decode` does."""
-        decoded = images.decode(image.data, shrink_to=WORKING_SIDE)
+        return self.shape(images.decode(image.data, shrink_to=WORKING_SIDE))
+
+    def shape(self, decoded: images.DecodedImage) -> Prepared:
+        """A decoded photograph, whole or reduced, as `infer` takes it."""
         return Prepared(pixels=images.shrink(decoded.pixels, WORKING_SIDE), width=decoded.width, height=decoded.height)
 
     def infer(self, batch: Sequence[Prepared]) -> Sequence[sheets.Departure]:
         """Compare each photograph with its own empty sheet."""
         return [sheets.compare_with_sheet(prepared.pixels) for prepared in batch]
 
-    def finish(self, prepared: Prepared, raw: sheets.Departure) -> ImageResult:
-        """Detections, most certain first."""
+    def candidates(self, prepared: Prepared, raw: sheets.Departure) -> Candidates:
+        """All blobs that are large enough, however unlikely."""
         height, width = prepared.pixels.shape[:2]
         scale = np.array([prepared.width / width, prepared.height / height] * 2)
-        least = float(self.config["min_size"]) or light_trap.AUTOMATIC_SIZE * max(prepared.width, prepared.height)
+        least = light_trap.least_size(self.config, prepared.width, prepared.height)
         found = blobs.find_blobs(raw, max(LEAST_SIZE, least / float(scale.max())))
-        scores = insect_shape.insect_probability(found)
-        moths = insect_shape.moth_probability(found)
-        detections = [
-            moth_or_not(np.array(blob.box) * scale, float(score), float(moth), light_trap.BLOBS, light_trap.SHAPE)
-            for blob, score, moth in sorted(zip(found, scores, moths, strict=True), key=lambda item: -item[1])
-            if score >= self.config["min_score"]
-        ]
+        return Candidates(
+            boxes=np.array([blob.box for blob in found], float).reshape(-1, 4) * scale,
+            scores=insect_shape.insect_probability(found),
+            moths=insect_shape.moth_probability(found),
+        )
+
+    def finish(self, prepared: Prepared, raw: sheets.Departure) -> ImageResult:
+        """Detections, most certain first."""
+        detections = as_detections(
+            self.candidates(prepared, raw),
+            light_trap.BLOBS,
+            light_trap.SHAPE,
+            min_score=self.config["min_score"],
+            min_size=light_trap.least_size(self.config, prepared.width, prepared.height),
+        )
         return ImageResult(width=prepared.width, height=prepared.height, detections=detections)
 
     def example(self) -> RawImage:
         """An even grey sheet."""
-        stream = io.BytesIO()
-        Image.new("RGB", (640, 480), (200, 200, 200)).save(stream, "JPEG")
-        return RawImage(image=0, uri="example.jpg", data=stream.getvalue())
+        return RawImage(image=0, uri="example.jpg", data=images.grey_sheet())

@@ -16,17 +16,15 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torchvision.ops import nms
 
 from antenna_orchestration import errors
 from antenna_orchestration.pipelines import images, insect_network, light_trap
+from antenna_orchestration.pipelines.candidates import Candidates, as_detections, without_doubles
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
-from antenna_orchestration.pipelines.moth_or_not import moth_or_not
 
 WEIGHTS: Final = "insect_network.pt"
-WEIGHTS_SHA256: Final = ""
+WEIGHTS_SHA256: Final = "c3600abca4f13d60fd5ddfaca88ef63d78b73b6c88c75060cd5c7e9338502404"
 """What the weights must be: results name a version, and a version is one set of weights."""
 
 WORKING_SIDE: Final = 1280
@@ -41,8 +39,8 @@ HANDOVER: Final = (80.0, 115.0)
 Between them both count, and the more certain one of two that are the same insect stays.
 """
 
-SAME: Final = 0.5
-"""Boxes that overlap by this much (IoU) are one insect."""
+LEAST_SCORE: Final = 0.05
+"""What is less likely to be an insect is no candidate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +77,10 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
 
     def prepare(self, image: RawImage) -> Prepared:
         """Raises `ImageUnusable` as `images.decode` does."""
-        decoded = images.decode(image.data, shrink_to=WORKING_SIDE)
+        return self.shape(images.decode(image.data, shrink_to=WORKING_SIDE))
+
+    def shape(self, decoded: images.DecodedImage) -> Prepared:
+        """A decoded photograph, whole or reduced, as `infer` takes it."""
         fine = images.shrink(decoded.pixels, WORKING_SIDE)
         coarse = images.shrink(fine, max(1, round(max(fine.shape) / COARSE)))
 
@@ -99,36 +100,44 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
         """Both looks at each photograph."""
         return [Looks(fine=self._look(prepared.fine), coarse=self._look(prepared.coarse)) for prepared in batch]
 
-    def finish(self, prepared: Prepared, raw: Looks) -> ImageResult:
-        """Detections, most certain first."""
+    def candidates(self, prepared: Prepared, raw: Looks) -> Candidates:
+        """All that the network finds more likely than LEAST_SCORE and nearly large enough, doubles among it."""
+        # Boxes of two detectors differ by some pixels: what counts is decided when they have become one.
+        least = 0.75 * light_trap.least_size(self.config, prepared.width, prepared.height)
         per_working_pixel = max(prepared.fine_scale)
         boxes, scores, moths = (
-            torch.cat(parts)
+            np.concatenate(parts)
             for parts in zip(
-                _in_photograph(raw.fine, prepared.fine_scale, prepared, most=HANDOVER[1] * per_working_pixel),
-                _in_photograph(raw.coarse, prepared.coarse_scale, prepared, least=HANDOVER[0] * per_working_pixel),
+                _in_photograph(
+                    raw.fine, prepared.fine_scale, prepared, least=least, most=HANDOVER[1] * per_working_pixel
+                ),
+                _in_photograph(
+                    raw.coarse, prepared.coarse_scale, prepared, least=max(least, HANDOVER[0] * per_working_pixel)
+                ),
                 strict=True,
             )
         )
-        least = float(self.config["min_size"]) or light_trap.AUTOMATIC_SIZE * max(prepared.width, prepared.height)
-        kept = nms(boxes, scores, SAME)
-        detections = [
-            moth_or_not(box, float(score), float(moth), light_trap.NETWORK, light_trap.NETWORK_MOTHS)
-            for box, score, moth in zip(boxes[kept].double().numpy(), scores[kept], moths[kept], strict=True)
-            if max(box[2] - box[0], box[3] - box[1]) >= least
-        ]
+        return Candidates(boxes=boxes, scores=scores, moths=moths)
+
+    def finish(self, prepared: Prepared, raw: Looks) -> ImageResult:
+        """Detections, most certain first."""
+        detections = as_detections(
+            without_doubles(self.candidates(prepared, raw)),
+            light_trap.NETWORK,
+            light_trap.NETWORK_MOTHS,
+            min_score=self.config["min_score"],
+            min_size=light_trap.least_size(self.config, prepared.width, prepared.height),
+        )
         return ImageResult(width=prepared.width, height=prepared.height, detections=detections)
 
     def example(self) -> RawImage:
         """An even grey sheet."""
-        stream = io.BytesIO()
-        Image.new("RGB", (640, 480), (200, 200, 200)).save(stream, "JPEG")
-        return RawImage(image=0, uri="example.jpg", data=stream.getvalue())
+        return RawImage(image=0, uri="example.jpg", data=images.grey_sheet())
 
     @torch.inference_mode()
     def _look(self, picture: Tensor) -> insect_network.Peaks:
         batch = (picture.to(self._device)[None].float() / 255).contiguous(memory_format=torch.channels_last)
-        found = insect_network.peaks(self._network(batch), 0, float(self.config["min_score"]))
+        found = insect_network.peaks(self._network(batch), 0, LEAST_SCORE)
         return insect_network.Peaks(boxes=found.boxes.cpu(), scores=found.scores.cpu(), moths=found.moths.cpu())
 
 
@@ -146,13 +155,12 @@ def _in_photograph(
     scale: tuple[float, float],
     prepared: Prepared,
     *,
-    least: float = 0.0,
+    least: float,
     most: float = float("inf"),
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Boxes in the photograph's pixels, cut at its edges, with scores and moths; only those of the sizes asked."""
-    boxes = found.boxes * torch.tensor([*scale, *scale])
-    limits = torch.tensor([prepared.width, prepared.height] * 2)
-    boxes = torch.minimum(boxes.clamp(min=0), limits)
-    longer = (boxes[:, 2:] - boxes[:, :2]).amax(1)
-    fits = (longer >= least) & (longer <= most) & ((boxes[:, 2:] - boxes[:, :2]).amin(1) > 0)
-    return boxes[fits], found.scores[fits], found.moths[fits]
+    boxes = found.boxes.double().numpy() * (*scale, *scale)
+    boxes = boxes.clip(0, [prepared.width, prepared.height] * 2)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    fits = (sides.max(1) >= least) & (sides.max(1) <= most) & (sides.min(1) > 0)
+    return boxes[fits], found.scores.double().numpy()[fits], found.moths.double().numpy()[fits]

@@ -1,4 +1,4 @@
-"""Both light-trap pipelines find drawn insects, give boxes in the photograph's own pixels, and say what they cannot use."""
+"""Both light-trap pipelines find drawn insects, give boxes in the photograph's pixels, and say what they cannot use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.messages import Detection
-from antenna_orchestration.pipelines import drawing, interface, registry
+from antenna_orchestration.pipelines import drawing, interface, light_trap, registry
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
 
 # Judges were fitted to photographs of other seeds, and the network to scenes that are drawn in another way.
@@ -23,7 +23,7 @@ SEEDS = range(9_000, 9_010)
 Run = Callable[..., ImageResult]
 
 
-@pytest.fixture(scope="module", params=["light_trap_insects", "light_trap_network"])
+@pytest.fixture(scope="module", params=[pipeline.slug for pipeline in light_trap.PIPELINES])
 def built(request: pytest.FixtureRequest) -> Callable[..., Pipeline]:
     """Makes a loaded pipeline of a job's settings; once for each that is built in."""
 
