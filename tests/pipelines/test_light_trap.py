@@ -14,7 +14,7 @@ from PIL import Image
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.messages import Detection
-from antenna_orchestration.pipelines import drawing, interface, light_trap, registry
+from antenna_orchestration.pipelines import drawing, drawn_insects, interface, light_trap, registry
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
 
 # Judges were fitted to photographs of other seeds, and the network to scenes that are drawn in another way.
@@ -124,12 +124,17 @@ def test_results_pass_the_checks_of_the_wire_and_come_most_certain_first(run: Ru
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_boxes_are_in_the_pixels_of_the_photograph_however_large(run: Run, factor: int) -> None:
-    pixels = np.full((600 * factor, 900 * factor, 3), 215)
-    pixels[200 * factor : 240 * factor, 300 * factor : 380 * factor] = (80, 60, 40)
-    result = run(as_jpeg(pixels))
+    picture = Image.new("RGB", (900, 600), (215, 215, 215))
+    moth = drawn_insects.draw_insect(np.random.default_rng(5), 90, (215, 215, 215))
+    picture.paste(moth.picture, (300, 200), moth.picture)
+    result = run(as_jpeg(np.asarray(picture.resize((900 * factor, 600 * factor)))))
     assert (result.width, result.height) == (900 * factor, 600 * factor)
     (detection,) = result.detections
-    assert overlap(detection.box, tuple(factor * side for side in (300, 200, 380, 240))) > 0.85
+    left, top, right, bottom = moth.outline.getbbox() or (0, 0, 0, 0)
+    assert (
+        overlap(detection.box, tuple(factor * side for side in (300 + left, 200 + top, 300 + right, 200 + bottom)))
+        > 0.6
+    )
 
 
 def test_an_empty_sheet_has_nothing_on_it(run: Run) -> None:
