@@ -24,7 +24,7 @@ from antenna_orchestration.pipelines.candidates import Candidates, as_detections
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
 
 WEIGHTS: Final = "insect_network.pt"
-WEIGHTS_SHA256: Final = "c3600abca4f13d60fd5ddfaca88ef63d78b73b6c88c75060cd5c7e9338502404"
+WEIGHTS_SHA256: Final = "7ea88e663cb325133096704f01f139709ae208a329e7caf07c2a7e4779d07b1c"
 """What the weights must be: results name a version, and a version is one set of weights."""
 
 WORKING_SIDE: Final = 1280
