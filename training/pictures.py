@@ -36,19 +36,19 @@ def main() -> None:
         prepared = pipeline.prepare(RawImage(image=0, uri="", data=data))
         return pipeline.finish(prepared, pipeline.infer([prepared])[0]).detections
 
-    drawn = [_as_jpeg(scenes.draw_scene(seed).pixels) for seed in SCENES]
+    drawn = [_as_jpeg(Image.fromarray(scenes.draw_scene(seed).pixels)) for seed in SCENES]
     (folder / "drawn-scenes.jpg").write_bytes(_side_by_side(drawn, 3))
     data, _ = drawing.draw_capture(EASY[0], 2400, 1350, insects=EASY[1])
     (folder / "found.jpg").write_bytes(pictures.draw_boxes(data, found(data), 1200))
-    hard = [_as_jpeg(scenes.draw_scene(seed, 640).pixels) for seed in HARD]
+    hard = [_as_jpeg(Image.fromarray(scenes.draw_scene(seed, 640).pixels)) for seed in HARD]
     (folder / "found-hard.jpg").write_bytes(
         _side_by_side([pictures.draw_boxes(picture, found(picture), 640) for picture in hard], 2)
     )
 
 
-def _as_jpeg(pixels: object) -> bytes:
+def _as_jpeg(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=92)  # type: ignore[arg-type]
+    picture.save(stream, "JPEG", quality=92)
     return stream.getvalue()
 
 

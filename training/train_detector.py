@@ -1,6 +1,6 @@
 """Train the default pipeline's network on drawn scenes, and write the weights that the package ships.
 
-    python -m training.train_detector [--steps 2400] [--folder .antenna/training] [--device cpu|cuda]
+    python -m training.train_detector [--steps 1800] [--folder .antenna/training] [--device cpu|cuda]
 
 About an hour on two cores, one of which draws; minutes on a GPU once the scenes are drawn. It goes on from its last
 checkpoint when it is started again with the same arguments. No photograph is used; `benchmarks/detector_accuracy.py`
@@ -32,7 +32,7 @@ OUTPUT = REPOSITORY / "antenna_orchestration" / "pipelines" / "insect_network.pt
 def main() -> None:
     """Draw, train, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch", type=int, default=6)
     parser.add_argument("--scenes", type=int, default=2400, help="how many different scenes are drawn")
     parser.add_argument("--seed", type=int, default=1)

@@ -14,8 +14,12 @@ FOLDER = detector_accuracy.photographs_folder()
 
 pytestmark = pytest.mark.skipif(FOLDER is None, reason="no photographs: set ANTENNA_TRAP_IMAGES")
 
-RECALL, PRECISION, KINDS = 0.75, 0.60, 0.80
-"""Floors for each site."""
+FLOORS = {
+    "light_trap_insects": {"recall": 0.85, "precision": 0.60, "kinds": 0.85},
+    "light_trap_network": {"recall": 0.70, "precision": 0.50, "kinds": 0.80},
+    "light_trap_blobs": {"recall": 0.75, "precision": 0.60, "kinds": 0.80},
+}
+"""For each site; the model card has what was measured."""
 
 
 @cache
@@ -29,14 +33,15 @@ def test_every_site_is_above_the_floor(slug: str) -> None:
     counts = measured(slug)
     for site in ("cyprus", "denmark", "panama"):
         rates = detector_accuracy.rates(counts[site])
-        assert rates["recall"] >= RECALL, site
-        assert rates["precision"] >= PRECISION, site
-        assert rates["kinds"] >= KINDS, site
+        for name, floor in FLOORS[slug].items():
+            assert rates[name] >= floor, (site, name)
 
 
-def test_the_default_is_the_better_one() -> None:
-    f1 = {}
-    for pipeline in light_trap.PIPELINES:
-        rates = detector_accuracy.rates(measured(pipeline.slug)["traps"])
-        f1[pipeline.slug] = 2 / (1 / rates["recall"] + 1 / rates["precision"])
-    assert max(f1, key=f1.__getitem__) == registry.DEFAULT_PIPELINE
+def test_the_default_misses_least() -> None:
+    recall = {
+        pipeline.slug: min(
+            detector_accuracy.rates(measured(pipeline.slug)[site])["recall"] for site in ("cyprus", "denmark", "panama")
+        )
+        for pipeline in light_trap.PIPELINES
+    }
+    assert max(recall, key=recall.__getitem__) == registry.DEFAULT_PIPELINE
