@@ -8,6 +8,7 @@ image a second time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter, deque
@@ -27,7 +28,7 @@ from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.lake import rows
-from antenna_orchestration.processing import looping
+from antenna_orchestration.processing import looping, publish
 from antenna_orchestration.processing.reconcile import reconcile
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.results import Received, ResultFeed
@@ -91,7 +92,13 @@ async def collect(services: Services, job: Job, *, run_id: str, observer: Observ
     """
     collector = Collector(services=services, job=job, run_id=run_id, observer=observer)
     async with services.catalog.collector_lock(job.job_id):
-        return await collector.run()
+        try:
+            return await collector.run()
+        except JobLeft:
+            # Until it noticed, it wrote counters and made its consumer anew: perhaps after the canceller cleared up.
+            with contextlib.suppress(errors.Unavailable):
+                await publish.withdraw(services, job)
+            raise
 
 
 class Collector:
