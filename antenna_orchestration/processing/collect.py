@@ -31,7 +31,9 @@ from antenna_orchestration.lake import rows
 from antenna_orchestration.processing import looping, publish
 from antenna_orchestration.processing.reconcile import reconcile
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing.story import Story
 from antenna_orchestration.queue.results import Received, ResultFeed
+from antenna_orchestration.queue.tasks import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +115,7 @@ class Collector:
         self._recent: deque[tuple[float, int]] = deque()
         # How often an image's results were unreadable; such an image cannot go round for ever.
         self._unreadable: Counter[ImageId] = Counter()
-        self._workers: set[str] = set()
+        self._story = Story()
         self._nobody_listens: bool | None = None
         self._feed: ResultFeed | None = None
         self._left: str | None = None
@@ -135,7 +137,17 @@ class Collector:
                     logger.warning("job %s: collecting pauses: %s", self._job.job_id, error)
                     await asyncio.sleep(1.0)
         await self._show()
+        waiting = await looping.insistent("looking at the queue", self._waiting)
+        last_line = self._story.end(self._progress(), waiting)
+        await looping.insistent("logging", lambda: self._milestone("collected", last_line))
         return self._counts
+
+    async def _waiting(self) -> Waiting | None:
+        """What the queue counts for the job now."""
+        job = await self._services.catalog.get_job(self._job.job_id)
+        if job.epoch is None:
+            return None
+        return await self._services.queue.counts(job.job_id, job.generation, job.epoch)
 
     async def _drain(self, feed: ResultFeed) -> None:
         """Pull and commit until nothing is pending; the next batch is pulled while one is committed."""
@@ -172,7 +184,7 @@ class Collector:
         moved = await self._services.catalog.settle_images(self._job.job_id, self._job.generation, settled)
         self._add(settled, moved)
         self._recent.append((time.monotonic(), len(moved)))
-        self._workers.update(result.worker for result in batch.done)
+        self._story.posted.update(item.worker for item in settled if item.image in moved and item.worker)
 
     def _sort(self, received: Sequence[Received]) -> _Batch:
         """Decode, and keep one result an image: a success before any failure, else the first."""
@@ -266,6 +278,9 @@ class Collector:
 
     async def _guard(self) -> None:
         await self._look_for_workers()
+        if self._story.is_due():
+            line = self._story.progress(self._progress(), await self._waiting())
+            await self._services.catalog.log(self._job.job_id, "progress", line)
         if await self._something_is_missing():
             # Another collector, with the lock's connection broken, may have counted what this one waits for.
             self._counts = await self._services.catalog.count_images(self._job.job_id)

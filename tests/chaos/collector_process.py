@@ -57,6 +57,10 @@ class CollectorProcess:
         """Wait until it has ended by itself, in order."""
         assert self._process.wait(timeout) == 0, self.log
 
+    def leaves_somehow(self) -> None:
+        """Wait until it is gone, in order or not."""
+        self._process.wait()
+
     def end(self) -> None:
         """Whatever it does."""
         if self._process.poll() is None:

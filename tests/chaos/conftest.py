@@ -10,6 +10,9 @@ import pytest
 from antenna_orchestration.embedded.stores import embedded_stores
 from tests.chaos.rig import BOUND, Recovery, Rig, rig
 from tests.homes import temporary_folder
+from tests.stack.conftest import running
+
+__all__ = ["running"]
 
 _recoveries: list[Recovery] = []
 
@@ -28,6 +31,12 @@ def repaired_rig(module_rig: Rig) -> Iterator[Rig]:
     module_rig.prepare()
     yield module_rig
     module_rig.repair()
+
+
+@pytest.fixture
+def recoveries() -> list[Recovery]:
+    """The table, for what is measured without a rig."""
+    return _recoveries
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

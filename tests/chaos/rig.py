@@ -21,7 +21,7 @@ from antenna_orchestration import settings
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Counts, Job, JobStatus
 from antenna_orchestration.embedded.stores import Stores
-from antenna_orchestration.processing import publish, services
+from antenna_orchestration.processing import health, publish, services
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names
 from antenna_orchestration.worker.options import WorkerOptions
@@ -197,15 +197,21 @@ class Rig:
         since: float | None = None,
         status: JobStatus = JobStatus.SUCCESS,
         failed: int = 0,
+        patience: float = 100.0,
+        with_net: bool = False,
     ) -> Job:
-        """Wait for the job's end, and look at everything."""
+        """Wait for the job's end, and look at everything.
+
+        What a worker was at when its job was canceled arrives after the clean-up: `with_net` lets the health check,
+        which is for that, look too.
+        """
 
         async def over() -> Job | None:
             found = await stack.catalog.get_job(job.job_id)
             return found if found.status.is_terminal else None
 
         async with self.explained(stack, job):
-            final = await eventually(over, description=f"job {job.job_id} is over", timeout=100)
+            final = await eventually(over, description=f"job {job.job_id} is over", timeout=patience)
         if since is not None:
             self.recoveries.append(Recovery(fault, time.monotonic() - since))
         assert final.status is status, f"{final}\n{await self.story(stack, job)}"
@@ -213,7 +219,7 @@ class Rig:
         if status is not JobStatus.CANCELED:
             assert (counts.done, counts.failed, counts.pending) == (job.total - failed, failed, 0)
             _each_image_once(stack, final, counts)
-        await self.nothing_is_left(stack, final)
+        await self.nothing_is_left(stack, final, with_net=with_net or status is JobStatus.CANCELED)
         return final
 
     def record(self, fault: str, seconds: float) -> None:
@@ -234,7 +240,7 @@ class Rig:
             said = "\n".join(log() for log in self.logs[-4:])
             raise AssertionError(f"{error}\n--- job {job.job_id}\n{await self.story(stack, job)}\n{said}") from None
 
-    async def nothing_is_left(self, stack: Services, job: Job) -> None:
+    async def nothing_is_left(self, stack: Services, job: Job, *, with_net: bool) -> None:
         """Streams, consumers, announcements, objects, keys and parts of the job are gone, or go within seconds."""
 
         async def litter() -> list[str]:
@@ -249,6 +255,8 @@ class Rig:
             return found
 
         async def tidy() -> bool:
+            if with_net:
+                await health.check(stack)
             return not await litter()
 
         async with self.explained(stack, job):
