@@ -7,10 +7,13 @@ in a file that all share. The monotonic clock is left alone, as it is by whoever
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,4 +85,10 @@ def jumping() -> Iterator[Jumper]:
         source.write_text(_SOURCE)
         subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
         offset.write_bytes(bytes(8))
-        yield Jumper({"LD_PRELOAD": str(library), "CHAOS_CLOCK": str(offset)}, offset)
+        jumper = Jumper({"LD_PRELOAD": str(library), "CHAOS_CLOCK": str(offset)}, offset)
+        jumper.jump(7200)
+        show = [sys.executable, "-c", "import time; print(time.time())"]
+        shown = subprocess.run(show, env={**os.environ, **jumper.environment}, capture_output=True, check=True).stdout
+        assert abs(float(shown) - time.time() - 7200) < 60, "the clock does not jump"
+        jumper.jump(0)
+        yield jumper

@@ -144,12 +144,12 @@ async def test_g_the_store_of_nats_is_set_back(rig: Rig, when: str) -> None:
     async with rig.eyes() as stack:
         if when == "before the job":
             _copy_store(rig, folder, copy)
-        job = await rig.submitted(stack, 120)
+        job = await rig.submitted(stack, 200)
         with rig.collector(job):
             await rig.under_way(stack, job)
             if when == "during the job":
                 _copy_store(rig, folder, copy)
-                await rig.under_way(stack, job, done=60)
+                await rig.under_way(stack, job, done=40)
             rig.stores.kill("nats")
             shutil.rmtree(folder / "jetstream")
             shutil.copytree(copy, folder / "jetstream")
