@@ -28,6 +28,11 @@ def do(wanted: settings.Settings, act: Callable[[Services], Awaitable[T]]) -> T:
     return asyncio.run(main())
 
 
+def urgent_job(wanted: settings.Settings, project: str) -> Job:
+    """A job that the next tick claims, however many others were left queued in the shared stores."""
+    return do(wanted, lambda stack: make_job(stack, project, 5, priority=10))
+
+
 def job_of(wanted: settings.Settings, job: Job) -> Job:
     return do(wanted, lambda stack: stack.catalog.get_job(job.job_id))
 
@@ -75,7 +80,7 @@ def leave(wanted: settings.Settings, job: Job, run_id: str) -> None:
 
 
 def test_a_queued_job_is_claimed_once(wanted: settings.Settings, project: str) -> None:
-    job = do(wanted, lambda stack: make_job(stack, project, 5))
+    job = urgent_job(wanted, project)
     with dg.DagsterInstance.ephemeral() as instance:
         (request,) = requests(instance, job)
         assert request.run_key == f"{job.job_id}:1:1"
@@ -98,7 +103,7 @@ def test_two_claimers_never_share_a_job(wanted: settings.Settings, project: str)
 
 
 def test_a_job_whose_run_is_gone_is_launched_again(wanted: settings.Settings, project: str) -> None:
-    job = do(wanted, lambda stack: make_job(stack, project, 5))
+    job = urgent_job(wanted, project)
     with dg.DagsterInstance.ephemeral() as instance:
         requests(instance, job)
         # The request never became a run.
@@ -123,7 +128,7 @@ def test_a_job_whose_run_is_gone_is_launched_again(wanted: settings.Settings, pr
 
 
 def test_a_job_that_kills_every_run_is_given_up(wanted: settings.Settings, project: str) -> None:
-    job = do(wanted, lambda stack: make_job(stack, project, 5))
+    job = urgent_job(wanted, project)
     with dg.DagsterInstance.ephemeral() as instance:
         launches = len(requests(instance, job))
         for number in range(MAX_STALLED):
@@ -137,7 +142,7 @@ def test_a_job_that_kills_every_run_is_given_up(wanted: settings.Settings, proje
 
 def test_waiting_for_a_worker_is_not_dying(wanted: settings.Settings, project: str) -> None:
     """A stack stopped in order five times while no worker is there does not fail the job."""
-    job = do(wanted, lambda stack: make_job(stack, project, 5))
+    job = urgent_job(wanted, project)
     with dg.DagsterInstance.ephemeral() as instance:
         requests(instance, job)
         for number in range(MAX_STALLED + 1):
