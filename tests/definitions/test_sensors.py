@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import dagster as dg
 import psycopg
+import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.definitions import build_definitions
@@ -90,9 +91,22 @@ def test_a_queued_job_is_claimed_once(wanted: settings.Settings, project: str) -
     assert (claimed.status, claimed.published_upto) == (JobStatus.CLAIMED, 5)
 
 
+@pytest.mark.parametrize(
+    ("images", "interactive", "role"),
+    [(1, True, "collector-interactive"), (5, False, "collector-small"), (1_001, False, "collector-bulk")],
+)
+def test_interactive_small_and_long_jobs_have_limits_of_their_own(
+    wanted: settings.Settings, project: str, images: int, interactive: bool, role: str
+) -> None:
+    job = do(wanted, lambda stack: make_job(stack, project, images, interactive=interactive, priority=10))
+    with dg.DagsterInstance.ephemeral() as instance:
+        (request,) = requests(instance, job)
+    assert request.tags["antenna/role"] == role
+
+
 def test_two_claimers_never_share_a_job(wanted: settings.Settings, project: str) -> None:
     async def race(stack: Services) -> list[int]:
-        jobs = [await make_job(stack, f"{project}-{n}"[-60:], 1) for n in range(12)]
+        jobs = [await make_job(stack, f"{project}-{n}"[-60:], 1, priority=10) for n in range(12)]
         claims = await asyncio.gather(*(stack.catalog.claim_jobs(5) for _ in range(6)))
         claimed = [job.job_id for claim in claims for job in claim]
         assert {job.job_id for job in jobs} <= set(claimed)
