@@ -112,7 +112,11 @@ async def _lost_images(services: Services, result: CheckResult, dry_run: bool) -
     }
 
     async def look(job: Job) -> None:
-        found = await rebuild(services, job.job_id, dry_run=dry_run)
+        try:
+            found = await rebuild(services, job.job_id, dry_run=dry_run)
+        except errors.Conflict:
+            # It was finished or canceled since it was listed.
+            return
         if found.is_needed:
             result.fixed += 1
             result.details.append(f"job {job.job_id}: {found.lost} images published again")

@@ -46,6 +46,8 @@ async def rebuild(services: Services, job_id: JobId, *, dry_run: bool = False) -
     counters = await services.progress.read(job.job_id, job.generation) is None
     if counters and not dry_run:
         await _restore_counters(services, job)
+        # Not while Redis is away: then a collector, or the next round, writes them.
+        counters = await services.progress.read(job.job_id, job.generation) is not None
     return Rebuilt(lost=found.lost + published, reopened=found.reopened, counters=counters)
 
 
