@@ -23,7 +23,7 @@ import ulid
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.catalog import Settled
-from antenna_orchestration.domain import messages, reach
+from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import JobProgress
@@ -33,7 +33,6 @@ from antenna_orchestration.processing.reconcile import reconcile
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.story import Story
 from antenna_orchestration.queue.results import Received, ResultFeed
-from antenna_orchestration.queue.tasks import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +114,7 @@ class Collector:
         self._recent: deque[tuple[float, int]] = deque()
         # How often an image's results were unreadable; such an image cannot go round for ever.
         self._unreadable: Counter[ImageId] = Counter()
-        self._story = Story()
-        self._nobody_listens: bool | None = None
+        self._story = Story(services=services, job=job, tell=observer.on_milestone)
         self._feed: ResultFeed | None = None
         self._left: str | None = None
 
@@ -137,17 +135,8 @@ class Collector:
                     logger.warning("job %s: collecting pauses: %s", self._job.job_id, error)
                     await asyncio.sleep(1.0)
         await self._show()
-        waiting = await looping.insistent("looking at the queue", self._waiting)
-        last_line = self._story.end(self._progress(), waiting)
-        await looping.insistent("logging", lambda: self._milestone("collected", last_line))
+        await looping.insistent("telling the end", lambda: self._story.tell_end(self._progress()))
         return self._counts
-
-    async def _waiting(self) -> Waiting | None:
-        """What the queue counts for the job now."""
-        job = await self._services.catalog.get_job(self._job.job_id)
-        if job.epoch is None:
-            return None
-        return await self._services.queue.counts(job.job_id, job.generation, job.epoch)
 
     async def _drain(self, feed: ResultFeed) -> None:
         """Pull and commit until nothing is pending; the next batch is pulled while one is committed."""
@@ -277,10 +266,8 @@ class Collector:
         )
 
     async def _guard(self) -> None:
-        await self._look_for_workers()
-        if self._story.is_due():
-            line = self._story.progress(self._progress(), await self._waiting())
-            await self._services.catalog.log(self._job.job_id, "progress", line)
+        await self._story.look_for_workers()
+        await self._story.tell_progress(self._progress())
         if await self._something_is_missing():
             # Another collector, with the lock's connection broken, may have counted what this one waits for.
             self._counts = await self._services.catalog.count_images(self._job.job_id)
@@ -301,22 +288,6 @@ class Collector:
             return True
         beyond_cursor = max(job.total - job.published_upto, 0)
         return tasks.queued + tasks.leased + unread < self._counts.pending - beyond_cursor
-
-    async def _look_for_workers(self) -> None:
-        """Say once when nobody listens for the pipeline, and once when somebody does. Waiting never fails a job."""
-        listening = [worker for worker in await self._services.presence.workers() if reach.can_serve(worker, self._job)]
-        nobody = not listening
-        if nobody and self._nobody_listens is not True:
-            message = f"No worker for pipeline {self._job.pipeline} reaches the images; the job waits"
-            await self._milestone("no_worker", message, level="WARNING")
-        elif not nobody and self._nobody_listens is not False:
-            names = ", ".join(worker.worker for worker in listening[:5])
-            await self._milestone("workers", f"{len(listening)} workers listen for {self._job.pipeline}: {names}")
-        self._nobody_listens = nobody
-
-    async def _milestone(self, action: str, message: str, *, level: str = "INFO") -> None:
-        self._observer.on_milestone(message)
-        await self._services.catalog.log(self._job.job_id, action, message, level=level)
 
 
 def _settled(result: messages.Result, part: str | None) -> Settled:
