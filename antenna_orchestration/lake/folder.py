@@ -41,6 +41,13 @@ class Folder:
         names = {path.removeprefix(f"{self._root}/"): int(entry["size"]) for path, entry in found.items()}
         return {name: size for name, size in names.items() if not name.rpartition("/")[2].startswith(".")}
 
+    def make_private(self) -> None:
+        """Make the folder, for its owner only; nothing to do for a bucket."""
+        if self._is_local:
+            with self._reaching():
+                Path(self._root).mkdir(parents=True, exist_ok=True)
+                Path(self._root).chmod(0o700)
+
     @contextmanager
     def reading(self, path: str) -> Iterator[IO[bytes]]:
         """One file's bytes."""
@@ -49,7 +56,7 @@ class Folder:
 
     @contextmanager
     def writing(self, path: str) -> Iterator[IO[bytes]]:
-        """A file, new; for its owner only where there are owners."""
+        """A file, new."""
         full = f"{self._root}/{path}"
         with self._reaching():
             if self._is_local:

@@ -60,6 +60,8 @@ async def backup(services: Services, target: str) -> Contents:
         raise errors.InvalidInput(f"{target} lies in the lake, which would be copied into itself")
     if await asyncio.to_thread(to.files):
         raise errors.Conflict(f"{to.uri} is not empty: give each backup a folder of its own")
+    # It holds what the catalog holds, hashes of tokens included.
+    await asyncio.to_thread(to.make_private)
     created_at = datetime.now(UTC)
     async with catalog_backup.snapshot(services.settings.database_url) as snapshot:
         version = snapshot.version

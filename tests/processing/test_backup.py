@@ -81,6 +81,7 @@ async def test_finished_jobs_show_as_before_and_unfinished_ones_go_on(
     await cancel.cancel(own_stack, canceled.job_id, reason="a test")
     made = await backup.backup(own_stack, str(tmp_path / "copy"))
     assert made.jobs == 4
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o700
 
     # Something of a job that the backup does not know, under a number that will come again.
     stranger = await make_job(own_stack, project + "-e", 3)
