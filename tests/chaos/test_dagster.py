@@ -14,7 +14,7 @@ from tests.stack.test_kills import each_image_once, kill_unfinished, processes, 
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
-IMAGES = 60
+IMAGES = 200
 
 
 def victim(running: RunningStack, job: int, which: str) -> psutil.Process:

@@ -6,6 +6,7 @@ CHAOS_SEED=1234 CHAOS_SECONDS=300 make chaos
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
@@ -13,6 +14,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 
+import nats.js.errors
 import pytest
 
 from antenna_orchestration.domain.job import Job
@@ -68,7 +70,9 @@ async def kill_nats(rig: Rig, stack: Services, job: Job) -> None:
 async def delete_streams(rig: Rig, stack: Services, job: Job) -> None:
     js = stack.connection.jetstream()
     for name in stream_names():
-        await js.delete_stream(name)
+        # Not there when it was deleted a moment ago.
+        with contextlib.suppress(nats.js.errors.NotFoundError):
+            await js.delete_stream(name)
 
 
 async def flush_redis(rig: Rig, stack: Services, job: Job) -> None:

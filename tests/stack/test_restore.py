@@ -17,7 +17,7 @@ def test_an_unfinished_job_goes_on_in_the_restored_stack(
     running.wait_for(over)
     shown, story = running.job(over), running.antenna("jobs", "logs", str(over)).stdout
     slowly = '{"delay_ms": 100}'
-    job = running.submit(blank_images(tmp_path / "trap", 100), "--pipeline", "null", "--config", slowly)
+    job = running.submit(blank_images(tmp_path / "trap", 250), "--pipeline", "null", "--config", slowly)
     under_way(running, job)
     copy = tmp_path / "copy"
     made = json.loads(running.antenna("backup", str(copy), "--json").stdout)
@@ -32,6 +32,6 @@ def test_an_unfinished_job_goes_on_in_the_restored_stack(
     assert json.loads(fresh.antenna("restore", str(copy), "--json").stdout) == made
     assert {**fresh.job(over), "lake": ""} == {**shown, "lake": ""}
     assert fresh.antenna("jobs", "logs", str(over)).stdout == story
-    assert fresh.job(job)["done"] < 100
-    each_image_once(fresh.wait_for(job), 100)
+    assert fresh.job(job)["done"] < 250
+    each_image_once(fresh.wait_for(job), 250)
     assert "Restored from a backup" in fresh.antenna("jobs", "logs", str(job)).stdout
