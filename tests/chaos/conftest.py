@@ -42,6 +42,8 @@ def recoveries() -> list[Recovery]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How long each fault took."""
     if _recoveries:
-        terminalreporter.section(f"seconds from the fault's end to the job's (bound: {BOUND:.0f} s)")
+        terminalreporter.section(
+            f"seconds from the fault's end to the job's, and what of it is work (bound: {BOUND:.0f} s)"
+        )
         for one in _recoveries:
-            terminalreporter.write_line(f"{one.seconds:7.1f}  {one.fault}")
+            terminalreporter.write_line(f"{one.seconds:7.1f} {one.work:7.1f}  {one.fault}")

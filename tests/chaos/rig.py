@@ -52,6 +52,8 @@ class Recovery:
 
     fault: str
     seconds: float
+    # How long the work alone takes that was left then.
+    work: float = 0.0
 
 
 @dataclass
@@ -210,10 +212,12 @@ class Rig:
             found = await stack.catalog.get_job(job.job_id)
             return found if found.status.is_terminal else None
 
+        left = (await stack.catalog.count_images(job.job_id)).pending
         async with self.explained(stack, job):
             final = await eventually(over, description=f"job {job.job_id} is over", timeout=patience)
         if since is not None:
-            self.recoveries.append(Recovery(fault, time.monotonic() - since))
+            work = left * float(str(job.config.get("delay_ms", 0))) / 1000
+            self.recoveries.append(Recovery(fault, time.monotonic() - since, work))
         assert final.status is status, f"{final}\n{await self.story(stack, job)}"
         counts = await stack.catalog.count_images(job.job_id)
         if status is not JobStatus.CANCELED:

@@ -144,7 +144,7 @@ async def test_g_the_store_of_nats_is_set_back(rig: Rig, when: str) -> None:
     async with rig.eyes() as stack:
         if when == "before the job":
             _copy_store(rig, folder, copy)
-        job = await rig.submitted(stack, 200)
+        job = await rig.submitted(stack, 120 if when == "before the job" else 200)
         with rig.collector(job):
             await rig.under_way(stack, job)
             if when == "during the job":
