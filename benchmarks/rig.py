@@ -70,4 +70,4 @@ async def started_job(opened: Services, urls: Sequence[str], *, project: str = "
 
 def urls(count: int, *, site: str = "site") -> list[str]:
     """Names of images that nobody opens."""
-    return [f"http://192.0.2.1/{site}/20260612/{number:07}.jpg" for number in range(count)]
+    return [f"http://images.invalid/{site}/20260612/{number:07}.jpg" for number in range(count)]

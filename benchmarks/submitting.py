@@ -24,7 +24,7 @@ def run() -> list[Figure]:
 async def _measure(running: rig.Stores) -> list[Figure]:
     async with rig.on(running) as opened:
         # What is loaded once stays out of both figures.
-        await submit.submit(opened, submit.Submission(sources=("http://192.0.2.1/a.jpg",), pipeline="null"))
+        await submit.submit(opened, submit.Submission(sources=("http://images.invalid/a.jpg",), pipeline="null"))
         with tempfile.TemporaryDirectory() as folder:
             listing = Path(folder) / "night.txt"
             listing.write_text("\n".join(rig.urls(IMAGES)))
