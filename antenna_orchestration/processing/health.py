@@ -117,7 +117,8 @@ async def _lost_images(services: Services, result: CheckResult, dry_run: bool) -
         except errors.Conflict:
             # It was finished or canceled since it was listed.
             return
-        if found.is_needed:
+        # A job that no collector had yet has no counters, which is nothing to report.
+        if found.lost or found.reopened:
             result.fixed += 1
             result.details.append(f"job {job.job_id}: {found.lost} images published again")
 
