@@ -216,7 +216,8 @@ class Rig:
         async with self.explained(stack, job):
             final = await eventually(over, description=f"job {job.job_id} is over", timeout=patience)
         if since is not None:
-            work = left * float(str(job.config.get("delay_ms", 0))) / 1000
+            each = 0.0 if status is JobStatus.CANCELED else float(str(job.config.get("delay_ms", 0))) / 1000
+            work = left * each
             self.recoveries.append(Recovery(fault, time.monotonic() - since, work))
         assert final.status is status, f"{final}\n{await self.story(stack, job)}"
         counts = await stack.catalog.count_images(job.job_id)

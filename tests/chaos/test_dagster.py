@@ -15,6 +15,8 @@ from tests.stack.test_kills import each_image_once, kill_unfinished, processes, 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 IMAGES = 200
+DELAY = 0.1
+"""Seconds that an image takes."""
 
 
 def victim(running: RunningStack, job: int, which: str) -> psutil.Process:
@@ -33,12 +35,15 @@ def victim(running: RunningStack, job: int, which: str) -> psutil.Process:
 def test_j_a_process_of_dagster_is_killed(
     running: RunningStack, recoveries: list[Recovery], tmp_path: Path, which: str
 ) -> None:
-    job = running.submit(blank_images(tmp_path / "trap", IMAGES), "--pipeline", "null", "--config", '{"delay_ms": 100}')
+    job = running.submit(
+        blank_images(tmp_path / "trap", IMAGES), "--pipeline", "null", "--config", f'{{"delay_ms": {DELAY * 1000}}}'
+    )
     under_way(running, job)
     kill_unfinished(running, job, victim(running, job, which))
     since = time.monotonic()
+    work = (IMAGES - running.job(job)["done"]) * DELAY
     each_image_once(running.wait_for(job), IMAGES)
-    recoveries.append(Recovery(f"J the {which} killed", time.monotonic() - since))
+    recoveries.append(Recovery(f"J the {which} killed", time.monotonic() - since, work))
     # Whatever died is there again, and takes up the next job.
     after = running.submit(blank_images(tmp_path / "after", 5), "--pipeline", "null")
     since = time.monotonic()
