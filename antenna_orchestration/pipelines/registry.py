@@ -25,7 +25,7 @@ DEFAULT_PIPELINE: Final = "light_trap_insects"
 
 ENTRY_POINTS: Final = "antenna.pipelines"
 
-_BUILT_IN: Final = ("antenna_orchestration.pipelines.light_trap", "antenna_orchestration.pipelines.null")
+_BUILT_IN: Final = tuple(f"antenna_orchestration.pipelines.{name}" for name in ("light_trap", "published", "null"))
 
 
 def all_pipelines(paths: Iterable[Path] | None = None) -> Mapping[str, PipelineSpec]:
