@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote, urldefrag, urlsplit
 
 from antenna_orchestration import errors, settings
@@ -29,8 +29,6 @@ DEFAULT_FOLDER: Final = Path("~/.cache/antenna")
 
 SILENCE: Final = 60.0
 """Seconds without a byte after which a download is given up; in all it may take as long as it needs."""
-
-_BLOCK: Final = 2**20
 
 _DIGEST: Final = re.compile(r"sha256=([0-9a-f]{64})")
 
@@ -135,42 +133,31 @@ def _is_whole(target: Path, digest: str | None) -> bool:
 def _download(address: str, target: Path, digest: str | None) -> None:
     started = time.monotonic()
     logger.info("downloading weights %s", _shown(address))
-    sha256, size = hashlib.sha256(), 0
     with _temporary(target) as temporary:
-        try:
-            with _opened(address) as source:
-                while block := source.read(_BLOCK):
-                    sha256.update(block)
-                    size += len(block)
-                    temporary.write(block)
-        except Exception as error:
-            # Each kind of store raises errors of its own libraries here; a full disk of ours says so itself.
-            raise errors.Unavailable(f"weights {_shown(address)} cannot be downloaded: {_why(error)}") from error
-        found = sha256.hexdigest()
-        if digest is not None and found != digest:
-            raise errors.InvalidInput(f"weights {_shown(address)}: the SHA-256 is {found}, not {digest}")
+        _get(address, temporary)
+        size, found = temporary.stat().st_size, _sha256(temporary)
         if not size:
             raise errors.Unavailable(f"weights {_shown(address)}: the file is empty")
-        temporary.flush()
-        os.fsync(temporary.fileno())
+        if digest is not None and found != digest:
+            raise errors.InvalidInput(f"weights {_shown(address)}: the SHA-256 is {found}, not {digest}")
         with _temporary(_note(target)) as note:
-            note.write(f"{found}  {target.name}\n".encode())
-            note.flush()
-            Path(note.name).replace(_note(target))
-        Path(temporary.name).replace(target)
+            note.write_text(f"{found}  {target.name}\n")
+            note.replace(_note(target))
+        temporary.replace(target)
     logger.info("weights %s: %.1f MB in %.1f s", target.name, size / 1e6, time.monotonic() - started)
 
 
 @contextlib.contextmanager
-def _temporary(target: Path) -> Iterator[IO[bytes]]:
-    """A file beside the target, gone afterwards unless it was moved."""
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-        try:
-            # A cache may be shared by the users of a machine.
-            os.fchmod(file.fileno(), 0o644)
-            yield file
-        finally:
-            Path(file.name).unlink(missing_ok=True)
+def _temporary(target: Path) -> Iterator[Path]:
+    """An empty file beside the target, gone afterwards unless it was moved."""
+    number, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    # A cache may be shared by the users of a machine.
+    os.fchmod(number, 0o644)
+    os.close(number)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -181,24 +168,36 @@ def _locked(target: Path) -> Iterator[None]:
         yield
 
 
-def _why(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-
-
-def _opened(address: str) -> Any:
+def _get(address: str, file: Path) -> None:
+    """Read the address into the file. Raises `Unavailable`."""
     import fsspec
 
+    options: dict[str, Any]
     if address.startswith("s3://"):
         config = settings.get()
         # Credentials come from the environment, as everywhere.
-        return fsspec.open(address, "rb", anon=config.s3_anonymous, endpoint_url=config.s3_endpoint_url or None)
-    import aiohttp
+        options = {"anon": config.s3_anonymous, "endpoint_url": config.s3_endpoint_url or None}
+    else:
+        import aiohttp
 
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
-    # One pass from the beginning to the end; `trust_env` heeds HTTPS_PROXY.
-    return fsspec.open(address, "rb", block_size=0, client_kwargs={"timeout": timeout, "trust_env": True})
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
+        # `trust_env` heeds HTTPS_PROXY.
+        options = {"client_kwargs": {"timeout": timeout, "trust_env": True}}
+    try:
+        store, path = fsspec.core.url_to_fs(address, **options)
+        store.get_file(path, str(file))
+    except Exception as error:
+        # Each kind of store raises errors of its own libraries here.
+        raise errors.Unavailable(f"weights {_shown(address)} cannot be downloaded: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if (status := getattr(error, "status", None)) and (message := getattr(error, "message", None)):
+        # An HTTP answer; its text would repeat the address, signature and all.
+        return f"{status} {message}"
+    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
 
 
 def _sha256(path: Path) -> str:
