@@ -21,6 +21,8 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
 from antenna_orchestration import errors
+from antenna_orchestration.pipelines import weights
+from antenna_orchestration.pipelines.interface import AlgorithmSpec
 from antenna_orchestration.pipelines.published import Architecture
 
 DETECTIONS: Final = 500
@@ -30,17 +32,17 @@ _BROKEN: Final = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, Ke
 """What torch raises for a file that is no checkpoint."""
 
 
-def detector(weights: Path) -> nn.Module:
+def detector(checkpoint: Path) -> nn.Module:
     """Faster R-CNN on a ResNet-50 FPN backbone with frozen batch norm; background and one class."""
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
     )
-    return _filled(FasterRCNN(backbone, num_classes=2, box_detections_per_img=DETECTIONS), weights)
+    return _filled(FasterRCNN(backbone, num_classes=2, box_detections_per_img=DETECTIONS), checkpoint)
 
 
-def classifier(architecture: Architecture, weights: Path, classes: int) -> nn.Module:
+def classifier(architecture: Architecture, checkpoint: Path, classes: int) -> nn.Module:
     """A classifier of crops on CPU: takes (n, 3, side, side) and gives (n, classes) logits."""
-    return _filled(_empty_classifier(architecture, classes), weights)
+    return _filled(_empty_classifier(architecture, classes), checkpoint)
 
 
 def exported_program(path: Path, device: torch.device) -> nn.Module:
@@ -54,6 +56,20 @@ def exported_program(path: Path, device: torch.device) -> nn.Module:
     except Exception as error:
         raise errors.EngineError(f"{path} cannot be read as a program of torch.export: {_line(error)}") from error
     return module
+
+
+def labels_of(algorithm: AlgorithmSpec) -> tuple[str, ...]:
+    """The labels of a classifier, fetched if they are not in its description."""
+    if algorithm.labels:
+        return algorithm.labels
+    return read_labels(fetched(algorithm.labels_uri, f"the labels of {algorithm.key}"))
+
+
+def fetched(uri: str | None, what: str) -> Path:
+    """`weights.fetch` of an address that a description may lack."""
+    if uri is None:
+        raise errors.EngineError(f"no address is given for {what}")
+    return weights.fetch(uri)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

@@ -91,6 +91,7 @@ def pipeline(
     name: str = "",
     version: str = "1",
     description: str = "",
+    min_score: float = 0.8,
 ) -> PipelineSpec:
     """The published detector, a filter and a classifier as a pipeline; its name is the classifier's unless given."""
     recipe = Recipe(detector=DETECTOR, moth_filter=moth_filter, classifier=classifier)
@@ -105,7 +106,7 @@ def pipeline(
         recipe=recipe,
         default_config={
             # Detections with this score or less are left out. Those of 0.05 and less the detector does not make.
-            "min_score": 0.8,
+            "min_score": min_score,
             # `full` adds the whole score vector of each classification.
             "scores": "top",
         },

@@ -6,7 +6,6 @@ and only then stretched to the classifier's square.
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +14,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch import nn
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain.messages import Classification, Detection
-from antenna_orchestration.pipelines import architectures, published, weights
+from antenna_orchestration.domain.messages import Detection
+from antenna_orchestration.pipelines import architectures, published, scoring
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
 from antenna_orchestration.pipelines.torch_device import Photograph, TorchDevice
 
@@ -61,7 +58,7 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
         """Fetch and read the weights. Raises `Unavailable` when one cannot be had, `EngineError` when it is broken."""
         self._device = TorchDevice(device)
         recipe = self._recipe
-        network = architectures.detector(_weights_of(recipe.detector.uri, recipe.detector.key))
+        network = architectures.detector(architectures.fetched(recipe.detector.uri, recipe.detector.key))
         self._detector = self._device.place(network)
         for part, name in ((network, "backbone"), (network.rpn, "head"),
                            (network.roi_heads, "box_head"), (network.roi_heads, "box_predictor")):  # fmt: skip
@@ -98,7 +95,14 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
                 score=float(score),
                 algorithm=self._recipe.detector.ref,
                 classifications=[
-                    self._classification(judge, row, terminal=judge is self._judges[-1])
+                    scoring.classification(
+                        judge.algorithm,
+                        row.softmax(dim=0),
+                        judge.labels,
+                        top_k=self.top_k,
+                        whole=self.config["scores"] == "full",
+                        terminal=judge is self._judges[-1],
+                    )
                     for judge, row in zip(self._judges, rows, strict=False)
                 ],
             )
@@ -107,10 +111,8 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
         return ImageResult(width=prepared.width, height=prepared.height, detections=detections)
 
     def example(self) -> RawImage:
-        """Grey and wide, which costs a detector the least."""
-        stream = io.BytesIO()
-        Image.new("RGB", (640, 160), (200, 200, 200)).save(stream, "JPEG")
-        return RawImage(image=0, uri="example.jpg", data=stream.getvalue())
+        """An empty sheet; each classifier was tried out by `load`."""
+        return scoring.grey_photograph()
 
     def _detect(self, photographs: Sequence[torch.Tensor]) -> list[Found]:
         # Of one size at a time: padding to the largest of a batch would change the numbers of the others.
@@ -126,42 +128,25 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
                 found[index] = Found(boxes, scores, [[] for _ in scores])
         return [found[index] for index in range(len(photographs))]
 
-    def _classification(self, judge: _Judge, logits: torch.Tensor, *, terminal: bool) -> Classification:
-        scores = logits.softmax(dim=0)
-        top = scores.topk(min(self.top_k, len(judge.labels)))
-        labels = [judge.labels[index] for index in top.indices.tolist()]
-        values = top.values.tolist()
-        whole = self.config["scores"] == "full"
-        return Classification(
-            algorithm=judge.algorithm,
-            label=labels[0],
-            score=values[0],
-            top_labels=labels,
-            top_scores=values,
-            terminal=terminal,
-            scores=scores.numpy().astype("<f2").tobytes() if whole else None,
-        )
-
 
 class _Judge:
     """A loaded classifier with its labels and its transform."""
 
     def __init__(self, step: published.Classifier, device: TorchDevice) -> None:
         self.algorithm = step.algorithm.ref
-        self.labels = step.algorithm.labels or architectures.read_labels(
-            _weights_of(step.algorithm.labels_uri, f"the labels of {step.algorithm.key}")
-        )
-        path = _weights_of(step.algorithm.uri, step.algorithm.key)
+        self.labels = architectures.labels_of(step.algorithm)
+        path = architectures.fetched(step.algorithm.uri, step.algorithm.key)
         self._side = step.transform.side
         self._mean = torch.tensor(step.transform.mean, device=device.device)[:, None, None]
         self._std = torch.tensor(step.transform.std, device=device.device)[:, None, None]
         self._at_once = CROPS_ON_CUDA if device.is_cuda else CROPS_ON_CPU
         self._is_cuda = device.is_cuda
         if step.architecture == "exported":
-            model = architectures.exported_program(path, device.device)
+            # In the precision that its author exported it with.
+            self._model = architectures.exported_program(path, device.device)
         else:
-            model = device.place(architectures.classifier(step.architecture, path, len(self.labels)))
-        self._model = device.lowered(model)
+            model = architectures.classifier(step.architecture, path, len(self.labels))
+            self._model = device.lowered(device.place(model))
         if device.is_cuda or step.architecture == "exported":
             self._try_out(device)
 
@@ -176,9 +161,7 @@ class _Judge:
         return torch.cat(rows)
 
     def _shaped(self, crop: torch.Tensor) -> torch.Tensor:
-        square = nn.functional.interpolate(
-            crop[None], size=(self._side, self._side), mode="bilinear", align_corners=False, antialias=True
-        )[0]
+        square = scoring.stretched(crop, (self._side, self._side))
         return (square - self._mean) / self._std
 
     def _try_out(self, device: TorchDevice) -> None:
@@ -191,12 +174,6 @@ class _Judge:
                 raise errors.EngineError(f"{self.algorithm.key} does not take two crops at once: {error}") from error
         if shape != (2, len(self.labels)):
             raise errors.EngineError(f"{self.algorithm.key} gives {shape} for two crops and {len(self.labels)} labels")
-
-
-def _weights_of(uri: str | None, what: str) -> Any:
-    if uri is None:
-        raise errors.EngineError(f"no address is given for {what}")
-    return weights.fetch(uri)
 
 
 def _crops(photographs: Sequence[torch.Tensor], found: Sequence[Found]) -> list[_Crop]:
