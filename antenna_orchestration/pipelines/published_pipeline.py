@@ -65,6 +65,8 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
             setattr(part, name, self._device.lowered(getattr(part, name)))
         steps = (recipe.moth_filter, recipe.classifier) if recipe.moth_filter else (recipe.classifier,)
         self._judges = [_Judge(step, self._device) for step in steps]
+        if recipe.moth_filter and published.MOTH not in self._judges[0].labels:
+            raise errors.EngineError(f"{recipe.moth_filter.algorithm.key} has no label {published.MOTH!r}")
 
     def prepare(self, image: RawImage) -> Photograph:
         """Raises `ImageUnusable` as `images.decode` does."""
