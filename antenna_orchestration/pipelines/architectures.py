@@ -79,10 +79,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
         by_index = {int(index): str(label) for label, index in indices.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise errors.EngineError(f"{path} is not a JSON object of labels and their indices: {_line(error)}") from error
-    if not by_index or sorted(by_index) != list(range(len(indices))):
-        raise errors.EngineError(
-            f"{path}: the indices of {len(indices)} labels are not 0 to {len(indices) - 1}, each once"
-        )
+    if not by_index:
+        raise errors.EngineError(f"{path} holds no labels")
+    if sorted(by_index) != list(range(len(indices))):
+        raise errors.EngineError(f"{path}: the indices of its {len(indices)} labels do not count from 0, each once")
     return tuple(by_index[index] for index in range(len(by_index)))
 
 

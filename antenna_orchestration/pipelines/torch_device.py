@@ -25,9 +25,6 @@ logger = logging.getLogger(__name__)
 
 _DTYPES: Final = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
-# nvJPEG comes with torchvision, which says since 0.29 that it will leave for another package one day.
-warnings.filterwarnings("ignore", message=r"(?s).*TorchCodec", category=DeprecationWarning)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Photograph:
@@ -43,16 +40,19 @@ class Photograph:
 
 
 class TorchDevice:
-    """`cpu`, `cuda` or `cuda:N`; precision and decoding are those of the settings unless given."""
+    """`cpu`, `cuda` or `cuda:N`. On CUDA precision and decoding are those of the settings, on CPU float32 and Pillow's.
+
+    A caller may ask for others on either.
+    """
 
     def __init__(self, name: str, *, precision: str | None = None, gpu_decode: bool | None = None) -> None:
         config = settings.get()
         self.device = torch.device(name)
         self.is_cuda = self.device.type == "cuda"
         wanted = precision or config.precision
-        # `None` for float32. CPUs keep to the definition's numbers, unless a caller asks for others.
+        # `None` for float32.
         self._dtype = _DTYPES.get(wanted) if self.is_cuda or precision else None
-        self._decodes = self.is_cuda and (config.gpu_decode if gpu_decode is None else gpu_decode)
+        self._decodes = self.is_cuda and config.gpu_decode if gpu_decode is None else gpu_decode
         self._copies = torch.cuda.Stream(self.device) if self.is_cuda else None  # type: ignore[no-untyped-call]
 
     # Models.
@@ -147,5 +147,8 @@ def _nvjpeg(files: Sequence[bytes], device: torch.device) -> list[torch.Tensor]:
     from torchvision.io import ImageReadMode, decode_jpeg
 
     encoded = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
-    decoded: list[torch.Tensor] = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device)
+    with warnings.catch_warnings():
+        # Since 0.29 torchvision says at each call that this will leave for another package one day.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        decoded: list[torch.Tensor] = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device)
     return decoded

@@ -33,7 +33,7 @@ class Corners(nn.Module):
 
     def forward(self, photographs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         scores = photographs[:, :2, 0, 0]
-        boxes = torch.tensor([[0.0, 0.0, 32.0, 16.0], [48.0, 24.0, 80.0, 40.0]]).expand(len(photographs), 2, 4)
+        boxes = torch.tensor([[0.0, 0.0, 32.0, 16.0], [48.0, 24.0, 80.0, 40.0]]).expand(photographs.shape[0], 2, 4)
         if not self.labels:
             return boxes, scores
         return boxes, scores, torch.softmax(scores[:, :, None] * torch.arange(self.labels), dim=2)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from antenna_orchestration.domain.job import JobStatus
-from antenna_orchestration.lake from antenna_orchestration.processing import collect, finish, publish, submit
+from antenna_orchestration.processing import collect, finish, publish, submit
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import results
 from antenna_orchestration.worker.options import WorkerOptions
@@ -63,7 +63,7 @@ async def test_two_hundred_images_of_fifty_detections_with_their_best_classes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("images", "detections"), [(200, 50), (20, 90)], ids=["inline", "object store"])
+@pytest.mark.parametrize(("images", "detections"), [(200, 50), (20, 90)], ids=["inline", "stored"])
 async def test_whole_vectors_of_every_class_arrive(
     stack: Services, project: str, photographs: Path, images: int, detections: int
 ) -> None:

@@ -44,8 +44,9 @@ async def test_a_worker_sends_five_megabytes_and_the_collector_counts_them(stack
     await cancel.cancel(stack, job.job_id, reason="done")
 
 
-@pytest.mark.parametrize("vectors", [60, 200], ids=["inline", "object store"])
+@pytest.mark.parametrize("vectors", [60, pytest.param(200, marks=pytest.mark.slow)])
 async def test_what_is_pulled_at_once_is_bounded_by_bytes(stack: Services, project: str, vectors: int) -> None:
+    """Sixty vectors travel in the message, two hundred through the object store."""
     images, size = 30 if vectors == 60 else 9, vectors * 2 * CLASSES
     assert (size > results.INLINE_BYTES) == (vectors == 200)
     job = await claimed(stack, await make_job(stack, project, images))
