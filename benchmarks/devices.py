@@ -1,4 +1,4 @@
-"""How fast each device decodes and infers: Pillow and nvJPEG, the published detector, a classifier of each architecture.
+"""How fast each device decodes and infers: Pillow and nvJPEG, the published detector, each kind of classifier.
 
     python -m benchmarks.devices [--seconds 5] [--width 4096 --height 2160] [--json FILE]
 
@@ -20,6 +20,7 @@ from typing import Any, Final
 import torch
 
 from antenna_orchestration.pipelines import drawing
+from antenna_orchestration.pipelines.published_pipeline import placed_detector
 from antenna_orchestration.pipelines.torch_device import TorchDevice
 from antenna_orchestration.worker.machine import usable_cpus
 from tests.pipelines import checkpoints
@@ -67,11 +68,8 @@ def _inference(device: str, jpeg: bytes, precision: str, seconds: float) -> Iter
     kind = place.device.type
     [pixels] = place.pixels([place.begin(jpeg)])
     photographs = [pixels.float().div_(255)] * PHOTOGRAPHS[kind]
-    detector = place.place(checkpoints.plain_detector())
-    # As the pipeline lowers it, but for the heads, which weigh little.
-    detector.backbone = place.lowered(detector.backbone)
-    yield _row(device, "detect", precision, "photographs", lambda: len(detector([one for one in photographs])), seconds)
-    del detector
+    detector = placed_detector(checkpoints.plain_detector(), place)
+    yield _row(device, "detect", precision, "photographs", lambda: len(detector(photographs)), seconds)
     for name in ("timm", "turing", "convnext"):
         model, _ = checkpoints.plain_classifier(name, CLASSES)
         network = place.lowered(place.place(model))

@@ -58,11 +58,8 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
         """Fetch and read the weights. Raises `Unavailable` when one cannot be had, `EngineError` when it is broken."""
         self._device = TorchDevice(device)
         recipe = self._recipe
-        network = architectures.detector(architectures.fetched(recipe.detector.uri, recipe.detector.key))
-        self._detector = self._device.place(network)
-        for part, name in ((network, "backbone"), (network.rpn, "head"),
-                           (network.roi_heads, "box_head"), (network.roi_heads, "box_predictor")):  # fmt: skip
-            setattr(part, name, self._device.lowered(getattr(part, name)))
+        checkpoint = architectures.fetched(recipe.detector.uri, recipe.detector.key)
+        self._detector = placed_detector(architectures.detector(checkpoint), self._device)
         steps = (recipe.moth_filter, recipe.classifier) if recipe.moth_filter else (recipe.classifier,)
         self._judges = [_Judge(step, self._device) for step in steps]
         if recipe.moth_filter and published.MOTH not in self._judges[0].labels:
@@ -129,6 +126,20 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
                 boxes, scores = output["boxes"][keep].cpu().numpy(), output["scores"][keep].cpu().numpy()
                 found[index] = Found(boxes, scores, [[] for _ in scores])
         return [found[index] for index in range(len(photographs))]
+
+
+def placed_detector(network: nn.Module, device: TorchDevice) -> nn.Module:
+    """The detector on its device, what takes its time in the device's precision, what makes boxes in float32."""
+    placed: Any = device.place(network)
+    for part, name in (
+        (placed, "backbone"),
+        (placed.rpn, "head"),
+        (placed.roi_heads, "box_head"),
+        (placed.roi_heads, "box_predictor"),
+    ):
+        setattr(part, name, device.lowered(getattr(part, name)))
+    model: nn.Module = placed
+    return model
 
 
 class _Judge:
