@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import Detection
