@@ -59,6 +59,9 @@ class Locator:
 
         Raises `InvalidSource` for a scheme, a host or a folder that is not allowed.
         """
+        server = _UP_TO_PATH.match(text)
+        if server and server.group() in self._servers:
+            return Located(_checked(text), True)
         scheme = scheme_of(text)
         if scheme is None:
             return self.file(os.path.join(base, text))
