@@ -23,6 +23,9 @@ from antenna_orchestration.pipelines import images
 
 logger = logging.getLogger(__name__)
 
+MOST_REFUSALS: Final = 20
+"""When nvJPEG has taken none of so many, it does not work here at all."""
+
 _DTYPES: Final = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -53,6 +56,8 @@ class TorchDevice:
         # `None` for float32.
         self._dtype = _DTYPES.get(wanted) if self.is_cuda or precision else None
         self._decodes = self.is_cuda and config.gpu_decode if gpu_decode is None else gpu_decode
+        # Photographs that nvJPEG refused before it took one; None once it did.
+        self._refusals: int | None = 0
         self._copies = torch.cuda.Stream(self.device) if self.is_cuda else None  # type: ignore[no-untyped-call]
 
     # Models.
@@ -109,15 +114,24 @@ class TorchDevice:
                 raise
             if len(jpegs) > 1:
                 return [one for jpeg in jpegs for one in self._decode([jpeg])]
-            logger.debug("nvJPEG refused an image: %s", error)
-            decoded = [torch.empty(0)]
-        sizes = [(3, one.height, one.width) for one in jpegs]
-        return [
-            Photograph(width=one.width, height=one.height, pixels=pixels)
-            if tuple(pixels.shape) == size
-            else self._copy(images.decode(one.jpeg or b"").pixels)
-            for one, pixels, size in zip(jpegs, decoded, sizes, strict=True)
-        ]
+            return [self._decode_on_cpu(jpegs[0], str(error))]
+        return [self._checked(one, pixels) for one, pixels in zip(jpegs, decoded, strict=True)]
+
+    def _checked(self, jpeg: Photograph, pixels: torch.Tensor) -> Photograph:
+        """What nvJPEG made of a photograph, if it is of the size that its header says."""
+        if tuple(pixels.shape) != (3, jpeg.height, jpeg.width):
+            return self._decode_on_cpu(jpeg, f"it made {tuple(pixels.shape)} of {jpeg.width}x{jpeg.height} pixels")
+        self._refusals = None
+        return Photograph(width=jpeg.width, height=jpeg.height, pixels=pixels)
+
+    def _decode_on_cpu(self, jpeg: Photograph, reason: str) -> Photograph:
+        logger.debug("nvJPEG refused a photograph: %s", reason)
+        if self._refusals is not None:
+            self._refusals += 1
+            if self._refusals == MOST_REFUSALS:
+                logger.warning("nvJPEG refuses every photograph (%s): they are decoded on CPU", reason)
+                self._decodes = False
+        return self._copy(images.decode(jpeg.jpeg or b"").pixels)
 
 
 class _Lowered(nn.Module):

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.pipelines import architectures, interface, published, registry
@@ -232,16 +231,3 @@ def test_boxes_without_pixels_are_kept_unclassified() -> None:
     boxes = np.array([[1.2, 1.2, 1.9, 5.0], [0.0, 0.0, 3.7, 4.2]], np.float32)
     [crop] = _crops([torch.rand(3, 10, 10)], [Found(boxes, np.ones(2, np.float32), [[], []])])
     assert (crop.detection, tuple(crop.pixels.shape)) == (1, (3, 4, 3))
-
-
-def test_half_precision_stays_inside_its_module() -> None:
-    from antenna_orchestration.pipelines.torch_device import TorchDevice
-
-    layer = nn.Linear(64, 8)
-    lowered = TorchDevice("cpu", precision="bfloat16").lowered(layer)
-    inputs = torch.rand(4, 64)
-    with torch.inference_mode():
-        low, high = lowered(inputs), layer(inputs)
-    assert low.dtype == torch.float32
-    assert 0 < (low - high).abs().max() < 0.05
-    assert TorchDevice("cpu").lowered(layer) is layer
