@@ -9,7 +9,7 @@ import typer
 from antenna_orchestration.cli import output
 
 if TYPE_CHECKING:
-    from antenna_orchestration.pipelines.interface import PipelineSpec
+    from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 
 app = typer.Typer(help="List and show pipelines, fetch their weights.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -56,7 +56,7 @@ def show(
     }
     console.print(output.pairs(values))
     console.print()
-    rows = [(one.key, one.version, one.task, _labels(one.labels), one.description) for one in spec.algorithms]
+    rows = [(one.key, one.version, one.task, _shown(_labels(one)), one.description) for one in spec.algorithms]
     console.print(output.table(("ALGORITHM", "VERSION", "TASK", "LABELS", "DESCRIPTION"), rows))
     if files := _files(spec):
         console.print()
@@ -120,13 +120,22 @@ def _as_dict(spec: PipelineSpec) -> dict[str, Any]:
                 "description": one.description,
                 "uri": one.uri,
                 "labels_uri": one.labels_uri,
-                "labels": list(one.labels),
+                "labels": list(_labels(one)),
             }
             for one in spec.algorithms
         ],
     }
 
 
-def _labels(labels: tuple[str, ...]) -> str:
+def _labels(algorithm: AlgorithmSpec) -> tuple[str, ...]:
+    """The algorithm's labels, those in a file only if it is on this machine."""
+    from antenna_orchestration.pipelines import labels, weights
+
+    if algorithm.labels or algorithm.labels_uri is None:
+        return algorithm.labels
+    return labels.labels_of(algorithm) if weights.cached_path(algorithm.labels_uri).is_file() else ()
+
+
+def _shown(labels: tuple[str, ...]) -> str:
     shown = ", ".join(labels[:_SHOWN_LABELS])
     return f"{shown}, … ({len(labels)})" if len(labels) > _SHOWN_LABELS else shown

@@ -1,4 +1,4 @@
-"""The networks of the published checkpoints, and reading weights, labels and exported programs into them.
+"""The networks of the published checkpoints, and reading weights and exported programs into them.
 
 Everything is built without weights: by default torchvision downloads an ImageNet backbone for a detector that is about
 to get its own weights, and fails where there is no internet.
@@ -6,7 +6,6 @@ to get its own weights, and fails where there is no internet.
 
 from __future__ import annotations
 
-import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -21,8 +20,6 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
 from antenna_orchestration import errors
-from antenna_orchestration.pipelines import weights
-from antenna_orchestration.pipelines.interface import AlgorithmSpec
 from antenna_orchestration.pipelines.published import Architecture
 
 DETECTIONS: Final = 500
@@ -56,34 +53,6 @@ def exported_program(path: Path, device: torch.device) -> nn.Module:
     except Exception as error:
         raise errors.EngineError(f"{path} cannot be read as a program of torch.export: {_line(error)}") from error
     return module
-
-
-def labels_of(algorithm: AlgorithmSpec) -> tuple[str, ...]:
-    """The labels of a classifier, fetched if they are not in its description."""
-    if algorithm.labels:
-        return algorithm.labels
-    return read_labels(fetched(algorithm.labels_uri, f"the labels of {algorithm.key}"))
-
-
-def fetched(uri: str | None, what: str) -> Path:
-    """`weights.fetch` of an address that a description may lack."""
-    if uri is None:
-        raise errors.EngineError(f"no address is given for {what}")
-    return weights.fetch(uri)
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """The labels of a file `{label: index}`, in the order of the indices. A label that is a number stays one."""
-    try:
-        indices = json.loads(path.read_text(encoding="utf-8"))
-        by_index = {int(index): str(label) for label, index in indices.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise errors.EngineError(f"{path} is not a JSON object of labels and their indices: {_line(error)}") from error
-    if not by_index:
-        raise errors.EngineError(f"{path} holds no labels")
-    if sorted(by_index) != list(range(len(indices))):
-        raise errors.EngineError(f"{path}: the indices of its {len(indices)} labels do not count from 0, each once")
-    return tuple(by_index[index] for index in range(len(by_index)))
 
 
 class HeadlessResNet50(nn.Module):

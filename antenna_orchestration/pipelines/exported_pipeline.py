@@ -11,7 +11,7 @@ from torch import nn
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import Detection
-from antenna_orchestration.pipelines import architectures, scoring, weights
+from antenna_orchestration.pipelines import architectures, labels, scoring, weights
 from antenna_orchestration.pipelines.exported import Program
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
 from antenna_orchestration.pipelines.torch_device import Photograph, TorchDevice
@@ -44,7 +44,7 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
         self._device = TorchDevice(device)
         program = self._program
         self._model = architectures.exported_program(weights.fetch(program.uri), self._device.device)
-        self._labels = architectures.labels_of(self._classifier) if self._classifier else ()
+        self._labels = labels.labels_of(self._classifier) if self._classifier else ()
         self._mean = torch.tensor(program.mean, device=self._device.device)[:, None, None]
         self._std = torch.tensor(program.std, device=self._device.device)[:, None, None]
 

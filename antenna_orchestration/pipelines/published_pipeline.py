@@ -18,7 +18,7 @@ from torch import nn
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import Detection
-from antenna_orchestration.pipelines import architectures, published, scoring
+from antenna_orchestration.pipelines import architectures, labels, published, scoring, weights
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
 from antenna_orchestration.pipelines.torch_device import Photograph, TorchDevice
 
@@ -59,7 +59,7 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
         """Fetch and read the weights. Raises `Unavailable` when one cannot be had, `EngineError` when it is broken."""
         self._device = TorchDevice(device)
         recipe = self._recipe
-        checkpoint = architectures.fetched(recipe.detector.uri, recipe.detector.key)
+        checkpoint = weights.fetch_named(recipe.detector.uri, recipe.detector.key)
         self._detector = placed_detector(architectures.detector(checkpoint), self._device)
         steps = (recipe.moth_filter, recipe.classifier) if recipe.moth_filter else (recipe.classifier,)
         self._judges = [_Judge(step, self._device) for step in steps]
@@ -148,8 +148,8 @@ class _Judge:
 
     def __init__(self, step: published.Classifier, device: TorchDevice) -> None:
         self.algorithm = step.algorithm.ref
-        self.labels = architectures.labels_of(step.algorithm)
-        path = architectures.fetched(step.algorithm.uri, step.algorithm.key)
+        self.labels = labels.labels_of(step.algorithm)
+        path = weights.fetch_named(step.algorithm.uri, step.algorithm.key)
         self._side = step.transform.side
         self._mean = torch.tensor(step.transform.mean, device=device.device)[:, None, None]
         self._std = torch.tensor(step.transform.std, device=device.device)[:, None, None]

@@ -56,6 +56,13 @@ def fetch(uri: str) -> Path:
     return target
 
 
+def fetch_named(uri: str | None, what: str) -> Path:
+    """`fetch` for an address that a description may lack. Raises `EngineError` if it does, and what `fetch` raises."""
+    if uri is None:
+        raise errors.EngineError(f"no address is given for {what}")
+    return fetch(uri)
+
+
 def cached_path(uri: str) -> Path:
     """Where the file of a URI is, or would be after a download. Raises `InvalidInput` for a URI of another kind."""
     address, _ = _address(uri)

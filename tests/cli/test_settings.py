@@ -56,12 +56,14 @@ def test_files_of_a_published_pipeline_are_shown_and_fetched(lonely: Shell, tmp_
     assert "'top' or 'full'" in text
     lonely("pipelines", "fetch", "moth_binary").refused(5, "there is no such file on this machine")
     for uri in files:
-        (tmp_path / uri.rpartition("/")[2]).write_text("weights")
+        (tmp_path / uri.rpartition("/")[2]).write_text('{"nonmoth": 1, "moth": 0}')
     assert lonely("pipelines", "fetch", "moth_binary", "moth_binary").out.split() == [
         str(tmp_path / uri.rpartition("/")[2]) for uri in files
     ]
     assert set(lonely("pipelines", "fetch", "moth_binary", "--json").json) == set(files)
-    assert "not yet" not in lonely("pipelines", "show", "moth_binary").out
+    text = lonely("pipelines", "show", "moth_binary").out
+    assert "not yet" not in text
+    assert "moth, nonmoth" in text
     lonely("pipelines", "fetch", "nope").refused(2, "there is no pipeline 'nope'")
 
 

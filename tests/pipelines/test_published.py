@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.pipelines import architectures, interface, published, registry
+from antenna_orchestration.pipelines import architectures, interface, labels, published, registry
 from antenna_orchestration.pipelines.interface import RawImage
 from tests.pipelines import checkpoints
 from tests.pipelines.checkpoints import plain_crops, plain_logits
@@ -222,7 +222,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
 def test_wrong_labels_are_refused(tmp_path: Path, text: str, complaint: str) -> None:
     (tmp_path / "labels.json").write_text(text)
     with pytest.raises(errors.EngineError, match=complaint):
-        architectures.read_labels(tmp_path / "labels.json")
+        labels.read_labels(tmp_path / "labels.json")
 
 
 def test_boxes_without_pixels_are_kept_unclassified() -> None:
