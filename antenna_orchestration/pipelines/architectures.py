@@ -7,6 +7,7 @@ to get its own weights, and fails where there is no internet.
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -45,7 +46,10 @@ def classifier(architecture: Architecture, checkpoint: Path, classes: int) -> nn
 def exported_program(path: Path, device: torch.device) -> nn.Module:
     """A program that `torch.export.save` wrote, on the device."""
     try:
-        program = torch.export.load(str(path))
+        with warnings.catch_warnings():
+            # Older versions read constants out of a buffer that cannot be written, and say so.
+            warnings.filterwarnings("ignore", message="The given buffer is not writable")
+            program = torch.export.load(str(path))
         if device.type != "cpu":
             # Tensors that the program makes itself are on the device that it names, which no `to` changes.
             program = move_to_device_pass(program, device)

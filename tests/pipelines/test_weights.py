@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -44,7 +45,8 @@ class Store:
         handler.wfile.write(self.content[: self.breaks_off_at])
         handler.wfile.flush()
         if self.breaks_off_at is not None:
-            handler.connection.close()
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            handler.close_connection = True
 
 
 @pytest.fixture
