@@ -166,13 +166,13 @@ class _Judge:
 
     def logits(self, crops: Sequence[torch.Tensor]) -> torch.Tensor:
         """Crops by classes, float32 on CPU."""
-        rows = [torch.empty(0, len(self.labels))]
+        rows: list[torch.Tensor] = []
         for start in range(0, len(crops), self._at_once):
             inputs = torch.stack([self._shaped(crop) for crop in crops[start : start + self._at_once]])
             if self._is_cuda:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
             rows.append(self._model(inputs).float().cpu())
-        return torch.cat(rows)
+        return torch.cat(rows) if rows else torch.empty(0, len(self.labels))
 
     def _shaped(self, crop: torch.Tensor) -> torch.Tensor:
         square = scoring.stretched(crop, (self._side, self._side))
@@ -185,7 +185,8 @@ class _Judge:
             try:
                 shape = tuple(self.logits([blank, blank]).shape)
             except (RuntimeError, AssertionError) as error:
-                raise errors.EngineError(f"{self.algorithm.key} does not take two crops at once: {error}") from error
+                reason = str(error).partition("\n")[0]
+                raise errors.EngineError(f"{self.algorithm.key} does not take two crops at once: {reason}") from error
         if shape != (2, len(self.labels)):
             raise errors.EngineError(f"{self.algorithm.key} gives {shape} for two crops and {len(self.labels)} labels")
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torchvision import transforms
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.pipelines import architectures, interface, labels, published, registry
@@ -124,6 +126,47 @@ def test_a_pipeline_says_what_the_plain_networks_say(world: World, slug: str) ->
         assert said.top_scores == pytest.approx(best.values.tolist(), abs=1e-4)
         assert said.label == names[best.indices[0]] or best.values[0] - best.values[1] < 1e-4
         np.testing.assert_allclose(np.frombuffer(said.scores or b"", "<f2"), row.numpy(), atol=1e-3)
+
+
+CROPS_YAML = """
+slug: own-classifier
+takes: crops
+program: own.pt2
+labels: [a, b, c]
+size: 16
+moth_filter: false
+"""
+
+
+def test_an_exported_classifier_follows_the_published_detector(world: World, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    own = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 3)).eval()
+    any_number = torch.export.Dim("n", min=1, max=10_000)
+    program = torch.export.export(own, (torch.zeros(2, 3, 16, 16),), dynamic_shapes=({0: any_number},))
+    torch.export.save(program, tmp_path / "own.pt2")
+    (tmp_path / "own.yaml").write_text(CROPS_YAML)
+    pipeline = interface.build(registry.get("own-classifier", (tmp_path / "own.yaml",)), {})
+    pipeline.load("cpu")
+    prepared = pipeline.prepare(RawImage(image=1, uri="file:///a.jpg", data=world.data))
+    raw = pipeline.infer([prepared])[0]
+    resize = transforms.Compose([transforms.Resize((16, 16), antialias=True), checkpoints.IMAGENET])
+    expected = plain_logits(own, resize, list(world.crops.values()))
+    torch.testing.assert_close(torch.stack([raw.logits[n][0] for n in world.crops]), expected, atol=1e-4, rtol=0)
+    said = pipeline.finish(prepared, raw).detections[0].classifications
+    assert [(each.algorithm.key, each.terminal) for each in said] == [("own_classifier", True)]
+
+
+def test_a_program_that_does_not_fit_is_refused_when_it_is_loaded(world: World, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(CROPS_YAML)
+    pipeline = interface.build(registry.get("own-classifier", (tmp_path / "own.yaml",)), {})
+    own = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 4)).eval()
+    torch.export.save(torch.export.export(own, (torch.zeros(1, 3, 16, 16),)), tmp_path / "own.pt2")
+    with pytest.raises(errors.EngineError, match="own_classifier does not take two crops at once") as caught:
+        pipeline.load("cpu")
+    assert "\n" not in str(caught.value)
+    torch.export.save(torch.export.export(own, (torch.zeros(2, 3, 16, 16),)), tmp_path / "own.pt2")
+    with pytest.raises(errors.EngineError, match=r"own_classifier gives \(2, 4\) for two crops and 3 labels"):
+        pipeline.load("cpu")
 
 
 @pytest.mark.parametrize(
