@@ -8,7 +8,7 @@ import pytest
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain.ids import Generation, JobId
-from antenna_orchestration.lake import images
+from antenna_orchestration.lake.folder import Folder
 from antenna_orchestration.lake.store import Lake, storage_options
 from tests.lake.test_store import failed
 from tests.submit.s3_store import CREDENTIALS, s3_store
@@ -44,18 +44,30 @@ def test_the_way_of_a_job(endpoint: str, tmp_path: Path, root: str) -> None:
     assert not lake.has_table("failed_images", JOB)
 
 
+def test_a_folder_is_copied_to_a_bucket_and_back(endpoint: str, tmp_path: Path) -> None:
+    options = {"endpoint_url": endpoint}
+    here, bucket = Folder(str(tmp_path / "a [b]")), Folder("s3://traps/copy 1", storage_options=options)
+    contents = {"detections/job_id=1/part-0.parquet": b"x" * 100, "é/*?.txt": b"", "c": b"y" * 10}
+    for path, content in contents.items():
+        with here.writing(path) as file:
+            file.write(content)
+    assert bucket.files() == {}
+    bucket.copy_from(here, list(contents))
+    assert bucket.files() == {path: len(content) for path, content in contents.items()}
+    back = Folder(str(tmp_path / "back"))
+    back.copy_from(bucket, [*contents, "gone"], may_vanish=True)
+    assert back.files() == bucket.files()
+    with back.reading("c") as file:
+        assert file.read() == b"y" * 10
+    with pytest.raises(errors.Unavailable):
+        back.copy_from(bucket, ["gone"])
+    bucket.remove([*contents, "gone"])
+    assert bucket.files() == {}
+
+
 def test_an_empty_part_is_lost(endpoint: str, tmp_path: Path) -> None:
     own = settings.load(home=tmp_path, lake_uri="s3://traps/lake", s3_endpoint_url=endpoint)
     lake = Lake(own.lake, storage_options=storage_options(own))
     lake.write_bytes("_parts/job_id=7/p2/failed_images.parquet", b"")
     assert not lake.has_part(JOB, "p2", ["failed_images"])
     assert lake.read_part(JOB, "p2", "failed_images") is None
-
-
-def test_an_image_is_read_with_the_options(endpoint: str, tmp_path: Path) -> None:
-    own = settings.load(home=tmp_path, s3_endpoint_url=endpoint)
-    Lake("s3://traps/night 1", storage_options={"endpoint_url": endpoint}).write_bytes("é [1].jpg", b"image")
-    uri = "s3://traps/night 1/é [1].jpg"
-    assert images.read(uri, 5, storage_options(own, uri)) == b"image"
-    with pytest.raises(errors.ImageUnreachable):
-        images.read(f"{uri}.gone", 5, storage_options(own, uri))
