@@ -1,0 +1,63 @@
+"""What the gateway's verbs work with, beyond the services that all verbs have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from antenna_orchestration import settings as settings_module
+from antenna_orchestration.catalog.access import Access
+from antenna_orchestration.domain.http_lease import Signer
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.processing import services as services_module
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.progress import connection as redis_connection
+from antenna_orchestration.progress.lease_book import LeaseBook
+from antenna_orchestration.progress.worker_book import WorkerBook
+from antenna_orchestration.queue.leasing import Leaser
+from antenna_orchestration.queue.results import ResultSender
+from antenna_orchestration.queue.settling import Settler
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpServices:
+    """The stores of one deployment as a gateway uses them, connected."""
+
+    services: Services
+    access: Access
+    leases: LeaseBook
+    workers: WorkerBook
+    leaser: Leaser
+    sender: ResultSender
+    settler: Settler
+    signer: Signer
+    # One pull of a consumer at a time.
+    pulling: defaultdict[JobId, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    @property
+    def settings(self) -> settings_module.Settings:
+        """The deployment's settings."""
+        return self.services.settings
+
+
+@asynccontextmanager
+async def opened(settings: settings_module.Settings, *, max_connections: int = 8) -> AsyncIterator[HttpServices]:
+    """Connect. Raises `InvalidSetting` when a URL or the secret key is missing, `Unavailable` for a silent server."""
+    signer = Signer(settings.secret_key)
+    async with AsyncExitStack() as stack:
+        services = await stack.enter_async_context(services_module.opened(settings, max_connections=max_connections))
+        redis = redis_connection.connect(settings.redis_url)
+        stack.push_async_callback(redis.aclose)
+        yield HttpServices(
+            services=services,
+            access=Access(services.catalog),
+            leases=LeaseBook(redis),
+            workers=WorkerBook(redis),
+            leaser=await stack.enter_async_context(Leaser(services.connection, ack_wait=settings.task_ack_wait)),
+            sender=await stack.enter_async_context(ResultSender(services.connection)),
+            settler=Settler(services.connection),
+            signer=signer,
+        )
