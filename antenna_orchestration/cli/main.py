@@ -17,7 +17,20 @@ import typer
 from typer.core import TyperGroup
 
 from antenna_orchestration import __version__, errors
-from antenna_orchestration.cli import demo, env, health, jobs, pipelines, settings, submit, up, worker, workers
+from antenna_orchestration.cli import (
+    demo,
+    env,
+    gateway,
+    health,
+    jobs,
+    pipelines,
+    settings,
+    submit,
+    tokens,
+    up,
+    worker,
+    workers,
+)
 
 DEBUG_LEVEL = "DEBUG"
 
@@ -25,7 +38,8 @@ EXIT_INTERRUPTED = 130
 """What shells report for a process that Ctrl-C ended."""
 
 
-_ORDER = ("up", "env", "demo", "submit", "jobs", "worker", "workers", "pipelines", "health", "settings")
+_ORDER = ("up", "env", "demo", "submit", "jobs", "worker", "workers", "gateway", "token", "pipelines", "health",
+          "settings")  # fmt: skip
 
 
 class _InOrder(TyperGroup):
@@ -52,6 +66,8 @@ app.command("submit")(submit.submit)
 app.add_typer(jobs.app, name="jobs")
 app.command("worker")(worker.worker)
 app.command("workers")(workers.workers)
+app.command("gateway")(gateway.gateway)
+app.add_typer(tokens.app, name="token")
 app.add_typer(pipelines.app, name="pipelines")
 app.command("health")(health.health)
 app.command("settings")(settings.settings)

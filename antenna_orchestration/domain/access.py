@@ -74,9 +74,13 @@ class Token:
         """Whether the project is in its scope."""
         return self.scope is None or project in self.scope
 
+    def may(self, act: Act) -> bool:
+        """Whether the role allows this."""
+        return act in MAY[self.role]
+
     def check(self, act: Act) -> None:
         """Raise `Forbidden` when the role does not allow this."""
-        if act not in MAY[self.role]:
+        if not self.may(act):
             raise errors.Forbidden(f"a token of the role {self.role} may not {act}")
 
 

@@ -14,7 +14,6 @@ from antenna_orchestration.domain.http_lease import Signer
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.processing import services as services_module
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.progress import connection as redis_connection
 from antenna_orchestration.progress.lease_book import LeaseBook
 from antenna_orchestration.progress.worker_book import WorkerBook
 from antenna_orchestration.queue.leasing import Leaser
@@ -49,13 +48,11 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 8
     signer = Signer(settings.secret_key)
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(services_module.opened(settings, max_connections=max_connections))
-        redis = redis_connection.connect(settings.redis_url)
-        stack.push_async_callback(redis.aclose)
         yield HttpServices(
             services=services,
             access=Access(services.catalog),
-            leases=LeaseBook(redis),
-            workers=WorkerBook(redis),
+            leases=LeaseBook(services.progress.client),
+            workers=services.workers,
             leaser=await stack.enter_async_context(Leaser(services.connection, ack_wait=settings.task_ack_wait)),
             sender=await stack.enter_async_context(ResultSender(services.connection)),
             settler=Settler(services.connection),

@@ -40,7 +40,7 @@ class FairOrder:
         self._clocks = {key: self._clocks.get(key, start) for key in keys}
 
     def sort(self, jobs: Iterable[messages.Announcement]) -> list[messages.Announcement]:
-        """Some of them in the order in which they should be served: interactive ones first, at most every other time."""
+        """Some of them in the order to be served in: interactive ones first, at most every other time."""
         ordered = sorted(jobs, key=lambda job: (self._clocks[_key(job)], job.job))
         urgent = [job for job in ordered if job.interactive]
         others = [job for job in ordered if not job.interactive]
@@ -68,6 +68,7 @@ class Offers:
         self._order = FairOrder()
         # A job's project never changes.
         self._projects: dict[JobId, ProjectId] = {}
+        self._slugs: dict[ProjectId, str] = {}
 
     def on_board(self, board: dict[Key, messages.Announcement]) -> None:
         """What is announced now."""
@@ -101,6 +102,11 @@ class Offers:
             self._order.given(found[0], OFFERED)
         return found[:limit]
 
+    def is_of(self, job: messages.Announcement, project: str | None) -> bool:
+        """Whether the job is of the project of this number or slug; without one, of any."""
+        mine = self._projects.get(job.job)
+        return project is None or (mine is not None and project in (str(mine), self._slugs.get(mine)))
+
     def given(self, job: JobId, generation: Generation, images: int) -> None:
         """A worker leased so many tasks of the job."""
         if self._board and (announced := self._board.get((job, generation))):
@@ -115,5 +121,7 @@ class Offers:
         announced = {job for job, _ in board}
         if unknown := announced - self._projects.keys():
             self._projects |= await self._http.access.projects_of_jobs(unknown)
+        if new := set(self._projects.values()) - self._slugs.keys():
+            self._slugs |= {one.project_id: one.slug for one in await self._http.access.projects(new)}
         for gone in self._projects.keys() - announced:
             del self._projects[gone]

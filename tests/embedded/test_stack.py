@@ -151,7 +151,7 @@ def test_up_is_joined_refuses_a_second_and_stops_in_order(used_home: Path, tmp_p
         assert status.ready
         assert status.front == running.process.pid
         assert status.ui in ready.text
-        assert set(status.pids) == {"nats", "redis", "postgres", "code-server", "webserver", "daemon"}
+        assert set(status.pids) == {"nats", "redis", "postgres", "code-server", "webserver", "daemon", "gateway"}
         assert all(psutil.pid_exists(pid) for pid in status.pids.values())
         assert status.ports["grpc"] < 32768
 
@@ -255,7 +255,7 @@ def test_in_the_background_it_is_ready_and_then_stops(used_home: Path) -> None:
 
 
 def test_what_does_not_become_ready_says_why_and_leaves_nothing(used_home: Path) -> None:
-    known = settings.load(home=used_home, ui_port=0)
+    known = settings.load(home=used_home, ui_port=0, gateway_port=0)
     with pytest.raises(errors.EngineError, match=r"No module named 'tests.embedded.missing'.*log: .*prepare\.log"):
         stack.start_background(known, prepare_hook="tests.embedded.missing:prepare")
     gone(used_home)
