@@ -28,6 +28,7 @@ from nats.aio.msg import Msg
 from antenna_orchestration import settings
 from antenna_orchestration.domain import messages
 from antenna_orchestration.worker.options import WorkerOptions
+from benchmarks.figures import Figure
 from tests.waiting import eventually
 from tests.worker.bench import Bench, QueuedJob, open_bench, queue_server
 from tests.worker.worker_process import WorkerProcess, started
@@ -175,6 +176,28 @@ def _as_expected(figures: dict[str, Any]) -> list[str]:
         if figures["longest_wait"] > 1.5 * figures["batch_seconds"]:
             wrong.append("reserved images")
     return wrong
+
+
+def run() -> list[Figure]:
+    """As the suite runs it: the mix undisturbed, then with a worker killed."""
+    found = []
+    for kill in (False, True):
+        with tempfile.TemporaryDirectory() as folder, queue_server(task_ack_wait=30.0) as server:
+            mix = asyncio.run(measure(server.settings, Path(folder), batch_size=4, kill=kill))
+        which = "one worker killed" if kill else "six-job mix"
+        found += [
+            Figure(f"{which}, makespan against the ideal", mix["of_ideal"], "", at_most=1.0 if kill else 1.1),
+            Figure(f"{which}, images with two results", mix["images_with_two_results"], "", at_most=0),
+        ]
+        if not kill:
+            late = max(row["of_fair_share"] for row in mix["jobs"])
+            found += [
+                Figure("six-job mix, makespan", mix["makespan"], "s"),
+                Figure("six-job mix, the latest job against its fair share", late, "", at_most=2),
+                Figure("six-job mix, redelivered", mix["redelivered"], "", at_most=0),
+                Figure("six-job mix, longest wait in a worker", mix["longest_wait"], "s", at_most=0.3),
+            ]
+    return found
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ import psutil
 
 from antenna_orchestration import settings
 from antenna_orchestration.worker.options import WorkerOptions
+from benchmarks.figures import Figure
 from tests.waiting import eventually
 from tests.worker.bench import Bench, open_bench, queue_server
 from tests.worker.worker_process import started
@@ -87,6 +88,17 @@ async def _drain(bench: Bench, results: int) -> None:
 def _cpu(process: psutil.Process) -> tuple[float, float]:
     times = process.cpu_times()
     return float(times.user), float(times.system)
+
+
+def run() -> list[Figure]:
+    """As the suite runs it."""
+    with tempfile.TemporaryDirectory() as folder, queue_server() as server:
+        found = asyncio.run(measure(server.settings, Path(folder), images=10_000, size=100_000))
+    return [
+        Figure("worker, images of 100 kB", found["images_per_second"], "images/s"),
+        Figure("worker, CPU an image", found["cpu_ms_per_image"], "ms", at_most=TARGET_MS),
+        Figure("worker, redelivered", found["redelivered"], "", at_most=0),
+    ]
 
 
 def main() -> int:

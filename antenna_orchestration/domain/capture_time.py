@@ -22,7 +22,7 @@ def from_name(name: str) -> datetime | None:
     `name` may be a path or a URL: only what follows the last slash, without a query, is looked at. Separators are
     allowed between any two parts, as in `2023-11-10_21-45-39`; days and times that do not exist are no stamps.
     """
-    last = re.split(r"[?#]", name)[0].replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    last = name.partition("?")[0].partition("#")[0].replace("\\", "/").rstrip("/").rpartition("/")[2]
     for match in _STAMP.finditer(last):
         try:
             year, month, day, hour, minute, second = map(int, match.groups())

@@ -29,6 +29,7 @@ MAX_NUMBER: Final = 2**31 - 1
 """Largest count or size in pixels that the catalog's columns hold."""
 
 
+# `gc=False` where messages come by the million: they hold no cycles, and the collector need not walk them.
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One image of a job, to be processed by whoever leases it."""
 
@@ -45,14 +46,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str | None = None
 
 
-class AlgorithmRef(msgspec.Struct, frozen=True, array_like=True):
+class AlgorithmRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An algorithm as results name it."""
 
     key: str
     version: str
 
 
-class Classification(msgspec.Struct, frozen=True, kw_only=True):
+class Classification(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one algorithm says a detection is."""
 
     algorithm: AlgorithmRef
@@ -68,7 +69,7 @@ class Classification(msgspec.Struct, frozen=True, kw_only=True):
     """The whole softmax vector, little-endian float16 in the category map's order, when the job asks for it."""
 
 
-class Detection(msgspec.Struct, frozen=True, kw_only=True):
+class Detection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One insect found in an image."""
 
     box: tuple[float, float, float, float]
@@ -78,7 +79,7 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     classifications: list[Classification] = []
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What came of one task. It may arrive more than once; the collector counts an image once."""
 
     v: int = VERSION

@@ -9,8 +9,9 @@ LAUNCH: Final = "antenna/launch"
 
 COLLECTOR_BULK: Final = "collector-bulk"
 COLLECTOR_SMALL: Final = "collector-small"
+COLLECTOR_INTERACTIVE: Final = "collector-interactive"
 WORKER: Final = "worker"
 OPERATIONS: Final = "ops"
 
 SMALL: Final = 1_000
-"""Images up to which a job's collector counts as small; small and interactive ones never queue behind long ones."""
+"""Images up to which a job counts as small. Interactive, small and long ones never queue behind each other."""

@@ -9,10 +9,8 @@ they are written. Reading, listing and loading are done elsewhere.
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import re
-import socket
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from urllib.parse import quote_from_bytes, urlsplit
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import uris
+from antenna_orchestration.domain.addresses import is_private
 from antenna_orchestration.settings import Settings
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
@@ -29,7 +28,6 @@ IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bm
 MAX_URI: Final = 2_000
 """Bytes; the catalog's index holds no URL much longer than this."""
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _UP_TO_PATH = re.compile(r"[^/?#]*//[^/?#\\]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -59,6 +57,9 @@ class Locator:
 
         Raises `InvalidSource` for a scheme, a host or a folder that is not allowed.
         """
+        server = _UP_TO_PATH.match(text)
+        if server and server.group() in self._servers:
+            return Located(_checked(text), True)
         scheme = scheme_of(text)
         if scheme is None:
             return self.file(os.path.join(base, text))
@@ -152,28 +153,6 @@ def split_s3(uri: str) -> tuple[str, str]:
     """Bucket and key of an `s3://` URI; the key is taken as written, without percent-decoding."""
     bucket, _, key = uri[len("s3://") :].partition("/")
     return bucket, key
-
-
-def is_private(host: str) -> bool:
-    """Whether a host, as written, is on this machine or its network; names other than `localhost` are not looked up.
-
-    The worker checks again what a name resolves to, and where a redirect leads.
-    """
-    name = host.rstrip(".").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:
-        try:
-            # The C library reads 127.1, 0x7f.1 and 2130706433 as addresses too.
-            address = ipaddress.IPv4Address(socket.inet_aton(name))
-        except OSError:
-            return False
-    if isinstance(address, ipaddress.IPv6Address):
-        nat64 = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
-        address = address.ipv4_mapped or address.sixtofour or nat64 or address
-    return not address.is_global or address.is_multicast
 
 
 def source_kinds(uris: Iterable[str], settings: Settings) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,8 +13,6 @@ import pyarrow.compute as pc
 from antenna_orchestration import errors
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
-from antenna_orchestration.lake import images
-from antenna_orchestration.lake.store import storage_options
 from antenna_orchestration.pipelines import pictures
 from antenna_orchestration.processing.services import Services
 
@@ -21,11 +21,14 @@ logger = logging.getLogger(__name__)
 PREVIEW_ROWS = 20_000
 """Detections looked at to choose the samples; the first of a large job stand for the rest."""
 
+PATIENCE = 20.0
+"""Seconds for loading all samples together: the job's end waits for them."""
+
 
 async def sample_pictures(services: Services, job: Job, *, count: int, width: int) -> list[tuple[str, bytes]]:
     """Up to `count` images with the most detections, as caption and JPEG.
 
-    An image that this host cannot read (no mount, no rights, gone) is left out: the picture is an extra.
+    An image that this host cannot read (no mount, no rights, gone, slow) is left out: the picture is an extra.
     """
     detections = await asyncio.to_thread(services.lake.head, "detections", job.job_id, PREVIEW_ROWS)
     labels = await asyncio.to_thread(services.lake.head, "classifications", job.job_id, 2 * PREVIEW_ROWS)
@@ -37,22 +40,31 @@ async def sample_pictures(services: Services, job: Job, *, count: int, width: in
     best = ranked["image_id"].to_pylist()[: 2 * count]
     urls = await asyncio.to_thread(_urls, services, job, set(best))
     found: list[tuple[str, bytes]] = []
-    for image in best:
-        url = urls.get(image)
-        # A URL is a submitter's word: only workers, with their checks of addresses, follow it.
-        if url is None or url.startswith("http") or len(found) == count:
-            continue
-        boxes = _detections(detections, labels, image)
-        try:
-            content = await asyncio.to_thread(
-                images.read, url, services.settings.max_image_bytes, storage_options(services.settings, url)
-            )
-            jpeg = await asyncio.to_thread(pictures.draw_boxes, content, boxes, width)
-        except errors.AntennaError as error:
-            logger.info("no picture of %s: %s", url, error)
-            continue
-        found.append((f"{url.rpartition('/')[2]}: {len(boxes)} detections", jpeg))
+    # aiohttp is no small import, and most processes with definitions draw nothing.
+    from antenna_orchestration.loading.loader import Loader
+    from antenna_orchestration.loading.memory import MemoryBudget
+
+    deadline = time.monotonic() + PATIENCE
+    async with Loader(settings=services.settings, memory=MemoryBudget(services.settings.max_image_bytes)) as loader:
+        for image in best:
+            if image not in urls or len(found) == count or time.monotonic() > deadline:
+                continue
+            url, boxes = urls[image], _detections(detections, labels, image)
+            try:
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
+                    content = await loader.load(url)
+                loader.memory.give(len(content))
+                jpeg = await asyncio.to_thread(pictures.draw_boxes, content, boxes, width)
+            except (errors.AntennaError, TimeoutError) as error:
+                logger.info("no picture of image %d: %s", image, error or "it took too long")
+                continue
+            found.append((f"{_name(url)}: {len(boxes)} detections", jpeg))
     return found
+
+
+def _name(url: str) -> str:
+    """The last part of a URL's path: the rest of it may be a signature."""
+    return urlsplit(url).path.rpartition("/")[2] if url.startswith("http") else url.rpartition("/")[2]
 
 
 def _urls(services: Services, job: Job, images: set[int]) -> dict[int, str]:

@@ -73,12 +73,15 @@ def queued_jobs(context: dg.SensorEvaluationContext, stack: Stack) -> dg.SensorR
 
 def run_request(job: Job) -> dg.RunRequest:
     """The run of a claimed job. The key names the launch: Dagster remembers keys for ever."""
-    small = job.interactive or job.total <= tags.SMALL
+    if job.interactive:
+        role = tags.COLLECTOR_INTERACTIVE
+    else:
+        role = tags.COLLECTOR_SMALL if job.total <= tags.SMALL else tags.COLLECTOR_BULK
     return dg.RunRequest(
         run_key=f"{job.job_id}:{job.generation}:{job.launch}",
         partition_key=ids.partition_key(job.job_id),
         tags={
-            tags.ROLE: tags.COLLECTOR_SMALL if small else tags.COLLECTOR_BULK,
+            tags.ROLE: role,
             tags.JOB: str(job.job_id),
             tags.GENERATION: str(job.generation),
             tags.LAUNCH: str(job.launch),

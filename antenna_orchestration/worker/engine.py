@@ -25,6 +25,8 @@ from nats.aio.client import Client
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain import attempts, messages
+from antenna_orchestration.loading.loader import Loader
+from antenna_orchestration.loading.memory import MemoryBudget
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import PipelineSpec
 from antenna_orchestration.queue import connection, names
@@ -40,9 +42,7 @@ from antenna_orchestration.worker.fetching import Fetching
 from antenna_orchestration.worker.holdings import Held, Holdings, Stage
 from antenna_orchestration.worker.intake import Intake
 from antenna_orchestration.worker.lanes import Lanes
-from antenna_orchestration.worker.loading import Loader
 from antenna_orchestration.worker.machine import usable_cpus
-from antenna_orchestration.worker.memory import MemoryBudget
 from antenna_orchestration.worker.options import WorkerOptions, WorkerSummary
 from antenna_orchestration.worker.pace import Pace
 from antenna_orchestration.worker.preloading import Preloading

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 
 from antenna_orchestration import errors
+from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.worker.holdings import Held, Holdings, Stage
-from antenna_orchestration.worker.loading import Loader
 from antenna_orchestration.worker.pace import Pace
 from antenna_orchestration.worker.standing import Fail, HandBack, Standing
 

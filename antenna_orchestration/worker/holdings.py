@@ -14,9 +14,9 @@ from typing import Final
 from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts, messages
 from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.loading.memory import MemoryBudget
 from antenna_orchestration.queue.leasing import Lease
 from antenna_orchestration.worker.lanes import Lane
-from antenna_orchestration.worker.memory import MemoryBudget
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from typing import Final
 from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts, messages, reach
 from antenna_orchestration.domain.ids import Epoch
+from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.queue.board import Snapshot
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.worker.device import Device
 from antenna_orchestration.worker.fair import Entrant, FairShare, Turn
 from antenna_orchestration.worker.holdings import Held, Holdings, JobKey
 from antenna_orchestration.worker.lanes import Lane, Lanes
-from antenna_orchestration.worker.loading import Loader
 from antenna_orchestration.worker.pace import COLD_LEASE, Pace
 from antenna_orchestration.worker.standing import Standing
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import dagster as dg
 import psycopg
+import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.definitions import build_definitions
@@ -26,6 +27,11 @@ def do(wanted: settings.Settings, act: Callable[[Services], Awaitable[T]]) -> T:
             return await act(stack)
 
     return asyncio.run(main())
+
+
+def urgent_job(wanted: settings.Settings, project: str) -> Job:
+    """A job that the next tick claims, however many others were left queued in the shared stores."""
+    return do(wanted, lambda stack: make_job(stack, project, 5, priority=10))
 
 
 def job_of(wanted: settings.Settings, job: Job) -> Job:
@@ -75,7 +81,7 @@ def leave(wanted: settings.Settings, job: Job, run_id: str) -> None:
 
 
 def test_a_queued_job_is_claimed_once(wanted: settings.Settings, project: str) -> None:
-    job = do(wanted, lambda stack: make_job(stack, project, 5))
+    job = urgent_job(wanted, project)
     with dg.DagsterInstance.ephemeral() as instance:
         (request,) = requests(instance, job)
         assert request.run_key == f"{job.job_id}:1:1"
@@ -85,9 +91,22 @@ def test_a_queued_job_is_claimed_once(wanted: settings.Settings, project: str) -
     assert (claimed.status, claimed.published_upto) == (JobStatus.CLAIMED, 5)
 
 
+@pytest.mark.parametrize(
+    ("images", "interactive", "role"),
+    [(1, True, "collector-interactive"), (5, False, "collector-small"), (1_001, False, "collector-bulk")],
+)
+def test_interactive_small_and_long_jobs_have_limits_of_their_own(
+    wanted: settings.Settings, project: str, images: int, interactive: bool, role: str
+) -> None:
+    job = do(wanted, lambda stack: make_job(stack, project, images, interactive=interactive, priority=10))
+    with dg.DagsterInstance.ephemeral() as instance:
+        (request,) = requests(instance, job)
+    assert request.tags["antenna/role"] == role
+
+
 def test_two_claimers_never_share_a_job(wanted: settings.Settings, project: str) -> None:
     async def race(stack: Services) -> list[int]:
-        jobs = [await make_job(stack, f"{project}-{n}"[-60:], 1) for n in range(12)]
+        jobs = [await make_job(stack, f"{project}-{n}"[-60:], 1, priority=10) for n in range(12)]
         claims = await asyncio.gather(*(stack.catalog.claim_jobs(5) for _ in range(6)))
         claimed = [job.job_id for claim in claims for job in claim]
         assert {job.job_id for job in jobs} <= set(claimed)
@@ -98,7 +117,7 @@ def test_two_claimers_never_share_a_job(wanted: settings.Settings, project: str)
 
 
 def test_a_job_whose_run_is_gone_is_launched_again(wanted: settings.Settings, project: str) -> None:
-    job = do(wanted, lambda stack: make_job(stack, project, 5))
+    job = urgent_job(wanted, project)
     with dg.DagsterInstance.ephemeral() as instance:
         requests(instance, job)
         # The request never became a run.
@@ -123,7 +142,7 @@ def test_a_job_whose_run_is_gone_is_launched_again(wanted: settings.Settings, pr
 
 
 def test_a_job_that_kills_every_run_is_given_up(wanted: settings.Settings, project: str) -> None:
-    job = do(wanted, lambda stack: make_job(stack, project, 5))
+    job = urgent_job(wanted, project)
     with dg.DagsterInstance.ephemeral() as instance:
         launches = len(requests(instance, job))
         for number in range(MAX_STALLED):
@@ -137,7 +156,7 @@ def test_a_job_that_kills_every_run_is_given_up(wanted: settings.Settings, proje
 
 def test_waiting_for_a_worker_is_not_dying(wanted: settings.Settings, project: str) -> None:
     """A stack stopped in order five times while no worker is there does not fail the job."""
-    job = do(wanted, lambda stack: make_job(stack, project, 5))
+    job = urgent_job(wanted, project)
     with dg.DagsterInstance.ephemeral() as instance:
         requests(instance, job)
         for number in range(MAX_STALLED + 1):

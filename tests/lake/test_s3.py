@@ -6,9 +6,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import settings
 from antenna_orchestration.domain.ids import Generation, JobId
-from antenna_orchestration.lake import images
 from antenna_orchestration.lake.store import Lake, storage_options
 from tests.lake.test_store import failed
 from tests.submit.s3_store import CREDENTIALS, s3_store
@@ -50,12 +49,3 @@ def test_an_empty_part_is_lost(endpoint: str, tmp_path: Path) -> None:
     lake.write_bytes("_parts/job_id=7/p2/failed_images.parquet", b"")
     assert not lake.has_part(JOB, "p2", ["failed_images"])
     assert lake.read_part(JOB, "p2", "failed_images") is None
-
-
-def test_an_image_is_read_with_the_options(endpoint: str, tmp_path: Path) -> None:
-    own = settings.load(home=tmp_path, s3_endpoint_url=endpoint)
-    Lake("s3://traps/night 1", storage_options={"endpoint_url": endpoint}).write_bytes("é [1].jpg", b"image")
-    uri = "s3://traps/night 1/é [1].jpg"
-    assert images.read(uri, 5, storage_options(own, uri)) == b"image"
-    with pytest.raises(errors.ImageUnreachable):
-        images.read(f"{uri}.gone", 5, storage_options(own, uri))

@@ -1,6 +1,6 @@
 """Jobs for tests, straight through the verbs, and a worker that is only the queue's side of one."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from antenna_orchestration.catalog.catalog import NewJob, PipelineRow, SubmittedImage
@@ -14,8 +14,10 @@ from antenna_orchestration.queue.results import ResultSender
 ALGORITHM = messages.AlgorithmRef("null_detector", "1")
 
 
-async def make_job(stack: Services, project: str, images: int, **changes: object) -> Job:
-    """A queued job of the null pipeline, nothing published yet."""
+async def make_job(
+    stack: Services, project: str, images: int, *, urls: Sequence[str] | None = None, **changes: object
+) -> Job:
+    """A queued job of the null pipeline, nothing published yet; of these URLs, or of as many that lead nowhere."""
     await stack.catalog.register_pipeline(
         PipelineRow(slug="null", name="Null", version="1", description="", default_config={}, algorithms=[])
     )
@@ -25,7 +27,10 @@ async def make_job(stack: Services, project: str, images: int, **changes: object
     }  # fmt: skip
     job = await stack.catalog.create_job(
         NewJob(**{**values, **changes}),  # type: ignore[arg-type]
-        [SubmittedImage(f"http://192.0.2.1/{project}/{n}.jpg", None, None) for n in range(images)],
+        [
+            SubmittedImage(url, None, None)
+            for url in urls or [f"http://192.0.2.1/{project}/{n}.jpg" for n in range(images)]
+        ],
     )
     return await stack.catalog.get_job(job)
 

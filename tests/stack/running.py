@@ -61,12 +61,22 @@ class RunningStack:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(timeout=60)
 
+    def joined(self) -> dict[str, str]:
+        """The environment of another shell that evaluated `antenna env`."""
+        return self.environment | {name: value or "" for name, value in dotenv_values(self.home / "env").items()}
+
+    def background(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start an `antenna` command in another shell, its output in the home."""
+        with (self.home / f"{arguments[0]}.log").open("ab") as output:
+            return subprocess.Popen(
+                [*ANTENNA, *arguments], env=self.joined(), cwd=self.home.parent, stdout=output, stderr=output
+            )
+
     def shell(self, *command: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a command as another shell would that evaluated `antenna env`."""
-        variables = {name: value or "" for name, value in dotenv_values(self.home / "env").items()}
         done = subprocess.run(
             command,
-            env=self.environment | variables,
+            env=self.joined(),
             # Away from the checkout: `dagster` reads the `.env` that a developer's own stack left there.
             cwd=self.home.parent,
             capture_output=True,

@@ -11,7 +11,7 @@ from antenna_orchestration import settings
 from antenna_orchestration.domain import attempts
 from antenna_orchestration.worker.options import WorkerOptions
 from tests import waiting
-from tests.worker.bench import Bench, once_each
+from tests.worker.bench import Bench, once_each, open_bench
 from tests.worker.recording import batches
 from tests.worker.worker_thread import running
 
@@ -27,14 +27,15 @@ def recording(record: Path, **config: Any) -> dict[str, Any]:
     return {"pipeline": "recording", "config": {"record": str(record), **config}}
 
 
-async def test_jobs_of_one_pipeline_share_batches(
-    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path
-) -> None:
-    one = await bench.submit(pictures[:20], **recording(record, delay_ms=20))
-    other = await bench.submit(pictures[20:], **recording(record, delay_ms=20))
-    with running(config, FOURS):
-        once_each(await bench.results(one))
-        once_each(await bench.results(other))
+async def test_jobs_of_one_pipeline_share_batches(config: settings.Settings, pictures: list[str], record: Path) -> None:
+    # Leases so long that a busy machine is no reason for smaller batches.
+    config = config.model_copy(update={"task_ack_wait": 60.0})
+    async with open_bench(config) as bench:
+        one = await bench.submit(pictures[:20], **recording(record, delay_ms=20))
+        other = await bench.submit(pictures[20:], **recording(record, delay_ms=20))
+        with running(config, FOURS):
+            once_each(await bench.results(one))
+            once_each(await bench.results(other))
     firsts = set(pictures[:20])
     assert sorted(uri for batch in batches(record) for uri in batch) == sorted(pictures)
     assert any(0 < len(firsts & set(batch)) < len(batch) for batch in batches(record))

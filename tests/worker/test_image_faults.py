@@ -11,8 +11,8 @@ from antenna_orchestration import settings
 from antenna_orchestration.worker.options import WorkerOptions
 from antenna_orchestration.worker.standing import HOST_PATIENCE
 from tests import waiting
+from tests.loading.image_server import ImageServer, serving
 from tests.worker.bench import Bench, once_each
-from tests.worker.image_server import ImageServer, serving
 from tests.worker.worker_thread import running
 
 DECODES = "light_trap_insects"

@@ -14,10 +14,12 @@ CREATE TABLE deployments (
     UNIQUE (project_id, name)
 );
 
+-- No foreign keys here, in job_images and in processed: the rows come from joins within the transaction that makes what
+-- they refer to, nothing deletes that, and the checks, one a row, would be half of the time of a large submission.
 CREATE TABLE captures (
     image_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    project_id bigint NOT NULL REFERENCES projects,
-    deployment_id bigint REFERENCES deployments,
+    project_id bigint NOT NULL,
+    deployment_id bigint,
     url text NOT NULL,
     captured_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -103,8 +105,7 @@ CREATE TABLE job_generations (
 );
 
 -- One row an image. Only `status` and what hangs on it ever changes and none of it is indexed, so that updates stay
--- within their page (HOT); hence the room left in each. No foreign keys: the rows come from a join on captures in the
--- transaction that inserts the job, nothing deletes either, and the checks would triple the time of a large submission.
+-- within their page (HOT); hence the room left in each.
 CREATE TABLE job_images (
     job_id bigint NOT NULL,
     image_id bigint NOT NULL,
@@ -150,9 +151,9 @@ CREATE INDEX job_log_job ON job_log (job_id, log_id);
 
 -- What was processed by what, over all jobs: the rule for skipping.
 CREATE TABLE processed (
-    image_id bigint NOT NULL REFERENCES captures,
-    algorithm_id bigint NOT NULL REFERENCES algorithms,
-    job_id bigint NOT NULL REFERENCES jobs,
+    image_id bigint NOT NULL,
+    algorithm_id bigint NOT NULL,
+    job_id bigint NOT NULL,
     PRIMARY KEY (image_id, algorithm_id)
 );
 

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from antenna_orchestration.worker.threads import DaemonThreads
+from antenna_orchestration.loading.threads import DaemonThreads
 
 
 async def test_results_and_errors_come_back() -> None:
@@ -48,7 +48,7 @@ async def test_a_call_that_hangs_holds_up_no_other() -> None:
 def test_a_call_that_hangs_does_not_keep_the_interpreter() -> None:
     program = """
 import asyncio, threading
-from antenna_orchestration.worker.threads import DaemonThreads
+from antenna_orchestration.loading.threads import DaemonThreads
 async def main():
     threads = DaemonThreads(1, name="stuck")
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from antenna_orchestration.worker.memory import MemoryBudget
+from antenna_orchestration.loading.memory import MemoryBudget
 
 
 async def test_it_is_never_exceeded_and_everybody_has_a_turn() -> None:

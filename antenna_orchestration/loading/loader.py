@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from antenna_orchestration import errors
+from antenna_orchestration.loading.file_source import FileSource
+from antenna_orchestration.loading.http_source import HttpSource
+from antenna_orchestration.loading.memory import MemoryBudget
+from antenna_orchestration.loading.sources import Outgrown, Source
 from antenna_orchestration.settings import Settings
-from antenna_orchestration.worker.file_source import FileSource
-from antenna_orchestration.worker.http_source import HttpSource
-from antenna_orchestration.worker.memory import MemoryBudget
-from antenna_orchestration.worker.sources import Outgrown, Source
 
 FIRST_GUESS = 2**20
 """Bytes set aside for an image before anything is known of the images' sizes."""
@@ -92,7 +92,7 @@ class Loader:
                 connections=settings.load_concurrency,
             )
         if scheme == "s3":
-            from antenna_orchestration.worker.s3_source import S3Source
+            from antenna_orchestration.loading.s3_source import S3Source
 
             return S3Source(
                 endpoint_url=settings.s3_endpoint_url,

@@ -10,8 +10,8 @@ import aiohttp
 from yarl import URL
 
 from antenna_orchestration import __version__, errors
-from antenna_orchestration.worker import addresses
-from antenna_orchestration.worker.sources import Outgrown, Room, check_size
+from antenna_orchestration.loading import resolver
+from antenna_orchestration.loading.sources import Outgrown, Room, check_size
 
 MAX_REDIRECTS: Final = 5
 
@@ -35,7 +35,7 @@ class HttpSource:
         self._limit = limit
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                resolver=None if allow_private else addresses.PublicResolver(),
+                resolver=None if allow_private else resolver.PublicResolver(),
                 limit=connections,
                 ttl_dns_cache=60,
             ),
@@ -73,7 +73,7 @@ class HttpSource:
             if url.scheme not in ("http", "https") or not url.host:
                 raise errors.ImageUnusable("redirected to something that is not http(s)")
             if not self._allow_private:
-                addresses.check_literal(url.host)
+                resolver.check_literal(url.host)
             async with self._session.get(url, allow_redirects=False) as response:
                 if response.status not in _REDIRECT:
                     _check_status(response)

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import uris
-from antenna_orchestration.worker.sources import Outgrown, Room, check_size
-from antenna_orchestration.worker.threads import DaemonThreads
+from antenna_orchestration.loading.sources import Outgrown, Room, check_size
+from antenna_orchestration.loading.threads import DaemonThreads
 
 _SPECIAL: Final = re.compile(r"[%?#\0]")
 _NAMED_WRONGLY: Final = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO})

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.worker.loading import Loader
-from antenna_orchestration.worker.memory import MemoryBudget
-from tests.worker.image_server import ImageServer, serving
+from antenna_orchestration.loading.loader import Loader
+from antenna_orchestration.loading.memory import MemoryBudget
+from tests.loading.image_server import ImageServer, serving
 
 MB = 2**20
 

@@ -6,28 +6,13 @@ time gains nothing. Addresses written out in a URL never reach the resolver and 
 
 from __future__ import annotations
 
-import ipaddress
 import socket
-from typing import Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from antenna_orchestration import errors
-
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-
-
-def is_public(address: str) -> bool:
-    """Whether an address is on the public internet; one that embeds an IPv4 address is judged by that."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour
-        if inner is None and ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
+from antenna_orchestration.domain.addresses import is_public
 
 
 def check_literal(host: str) -> None:

@@ -8,7 +8,7 @@ import botocore.exceptions
 import s3fs
 
 from antenna_orchestration import errors
-from antenna_orchestration.worker.sources import Outgrown, Room, check_size
+from antenna_orchestration.loading.sources import Outgrown, Room, check_size
 
 CHUNK: Final = 256 * 1024
 

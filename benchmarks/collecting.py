@@ -1,0 +1,109 @@
+"""Collecting with the real verb: results of two classes, of a thousand with the ten best, memory over a long job."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import psutil
+
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.ids import ImageId
+from antenna_orchestration.domain.job import Job
+from antenna_orchestration.processing import collect, publish
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.queue import names
+from antenna_orchestration.queue.publisher import Message, Publisher
+from benchmarks import rig
+from benchmarks.figures import Figure
+
+IMAGES = 20_000
+LONG = 200_000
+DETECTIONS = 10
+TOP = 10
+CHUNK = 1_000
+
+
+def run() -> list[Figure]:
+    """Both kinds of results, then the long job."""
+    with rig.stores() as running:
+        return asyncio.run(_measure(running))
+
+
+async def _measure(running: rig.Stores) -> list[Figure]:
+    async with rig.on(running) as opened:
+        two, cpu, _ = await _collect(opened, images=IMAGES, classes=2)
+        thousand, _, _ = await _collect(opened, images=IMAGES, classes=1_000)
+        _, _, growth = await _collect(opened, images=LONG, classes=2)
+    return [
+        Figure("collect, 2 classes", two, "images/s", at_least=4_000),
+        Figure("collect, 2 classes, the collector's CPU an image", cpu, "ms"),
+        Figure("collect, 1,000 classes, the 10 best", thousand, "images/s", at_least=2_500),
+        Figure(f"collect, memory over {LONG} images", growth, "MB", at_most=100),
+    ]
+
+
+async def _collect(opened: Services, *, images: int, classes: int) -> tuple[float, float, float]:
+    """Images a second, this process' CPU milliseconds an image, and megabytes from a tenth of the job to the most."""
+    job = await rig.started_job(opened, rig.urls(images, site=f"{classes}-{images}"))
+    await opened.ensure_streams()
+    epoch = await opened.catalog.open_generation(job.job_id, job.generation, names.new_epoch())
+    await opened.queue.open(job.pipeline, job.job_id, job.generation, epoch)
+    await _results(opened, job, classes)
+    memory: list[tuple[int, float]] = []
+
+    def on_progress(progress: collect.JobProgress) -> None:
+        memory.append((progress.accounted, psutil.Process().memory_info().rss / 2**20))
+
+    began, cpu = time.perf_counter(), time.process_time()
+    counts = await collect.collect(opened, job, run_id="bench", observer=collect.Observer(on_progress=on_progress))
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    if counts.done != images:
+        raise AssertionError(f"collected {counts}")
+    await publish.withdraw(opened, job)
+    settled = [megabytes for accounted, megabytes in memory if accounted >= images / 10] or [0.0]
+    return images / seconds, 1000 * cpu / images, max(settled) - settled[0]
+
+
+async def _results(opened: Services, job: Job, classes: int) -> None:
+    """Put one result an image on the queue, as workers would."""
+    images = sorted(await opened.catalog.pending_images(job.job_id, job.generation, upto=job.total))
+    detections = _detections(classes)
+    async with Publisher(opened.connection) as publisher:
+        for start in range(0, len(images), CHUNK):
+            await publisher.publish([_message(job, image, detections) for image in images[start : start + CHUNK]])
+
+
+def _message(job: Job, image: ImageId, detections: Sequence[messages.Detection]) -> Message:
+    result = messages.Result(
+        job=job.job_id,
+        generation=job.generation,
+        image=image,
+        worker="bench",
+        delivery=1,
+        outcome="done",
+        width=4096,
+        height=2160,
+        detections=list(detections),
+    )
+    return Message(names.result_subject(job.job_id, job.generation, image), messages.encode(result))
+
+
+def _detections(classes: int) -> list[messages.Detection]:
+    detector, classifier = messages.AlgorithmRef("detector", "1"), messages.AlgorithmRef("classifier", "1")
+    top = min(classes, TOP)
+    classification = messages.Classification(
+        algorithm=classifier,
+        label="class-0",
+        score=0.5,
+        top_labels=[f"class-{rank}" for rank in range(top)],
+        top_scores=[0.5 ** (rank + 1) for rank in range(top)],
+        terminal=True,
+    )
+    return [
+        messages.Detection(
+            box=(10.5 + n, 20.25, 110.0 + n, 120.75), score=0.9, algorithm=detector, classifications=[classification]
+        )
+        for n in range(DETECTIONS)
+    ]

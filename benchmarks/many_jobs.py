@@ -1,0 +1,70 @@
+"""A thousand active jobs of twenty images at once and four workers: does each get its turn?"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean
+
+from nats.aio.msg import Msg
+
+from antenna_orchestration import settings
+from antenna_orchestration.worker.options import WorkerOptions
+from benchmarks import rig
+from benchmarks.figures import Figure
+from tests.waiting import eventually
+from tests.worker.bench import QueuedJob, open_bench
+from tests.worker.worker_process import started
+
+JOBS = 1_000
+IMAGES = 20
+WORKERS = 4
+
+
+def run() -> list[Figure]:
+    """From the announcements to the last durable result."""
+    with tempfile.TemporaryDirectory() as folder, rig.queue_only() as server:
+        return asyncio.run(_measure(server.settings, Path(folder)))
+
+
+async def _measure(config: settings.Settings, folder: Path) -> list[Figure]:
+    picture = folder / "picture.jpg"
+    picture.write_bytes(bytes(10_000))
+    async with open_bench(config) as bench:
+        jobs: list[QueuedJob] = [await bench.submit([picture.as_uri()] * IMAGES, announce=False) for _ in range(JOBS)]
+        left = {int(job.job): IMAGES for job in jobs}
+        ends: dict[int, float] = {}
+
+        async def on_result(message: Msg) -> None:
+            job = int(message.subject.split(".")[1])
+            left[job] -= 1
+            if left[job] == 0:
+                ends[job] = time.perf_counter()
+
+        await bench.client.subscribe("results.>", cb=on_result)
+        with contextlib.ExitStack() as stack:
+            for number in range(WORKERS):
+                stack.enter_context(started(config, folder / str(number), WorkerOptions()))
+
+            async def all_there() -> bool:
+                return len(await bench.presence.workers()) == WORKERS
+
+            await eventually(all_there, description="the workers", timeout=60)
+            begans: dict[int, float] = {}
+            for job in jobs:
+                begans[int(job.job)] = time.perf_counter()
+                await bench.announce(job)
+
+            async def all_done() -> bool:
+                return len(ends) == JOBS
+
+            await eventually(all_done, description="all results", timeout=300, poll=0.1)
+    took = [ends[job] - begans[job] for job in ends]
+    first = min(begans.values())
+    return [
+        Figure("1,000 jobs of 20 images", JOBS * IMAGES / (max(ends.values()) - first), "images/s"),
+        Figure("1,000 jobs, the last against the mean", max(took) / mean(took), "", at_most=2.0),
+    ]

@@ -1,0 +1,73 @@
+"""The servers that the benchmarks run on: the embedded ones, as `antenna up` configures them."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+from antenna_orchestration.catalog.catalog import NewJob, PipelineRow, SubmittedImage
+from antenna_orchestration.domain.ids import PipelineSlug
+from antenna_orchestration.domain.job import Job
+from antenna_orchestration.embedded.stores import Stores, embedded_stores
+from antenna_orchestration.processing import services
+from antenna_orchestration.processing.services import Services
+from tests.worker.bench import queue_server
+
+queue_only = queue_server
+"""NATS alone."""
+
+
+@contextlib.contextmanager
+def stores() -> Iterator[Stores]:
+    """NATS, Redis and PostgreSQL, writing durably as in earnest, in a folder that goes afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="antenna bench ") as folder,
+        embedded_stores(Path(folder) / ".antenna", durable=True) as running,
+    ):
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def on(running: Stores, *, max_connections: int = 4) -> AsyncIterator[Services]:
+    """The services on these stores, migrated."""
+    await services.prepare(running.settings)
+    async with services.opened(running.settings, max_connections=max_connections) as opened:
+        yield opened
+
+
+async def queued_job(opened: Services, urls: Sequence[str], *, project: str = "bench") -> Job:
+    """A queued job of the null pipeline, nothing published."""
+    await opened.catalog.register_pipeline(
+        PipelineRow(slug="null", name="Null", version="1", description="", default_config={}, algorithms=[])
+    )
+    job = await opened.catalog.create_job(
+        NewJob(
+            project=project,
+            name="bench",
+            pipeline=PipelineSlug("null"),
+            config={},
+            config_hash="0",
+            priority=1,
+            interactive=False,
+            reprocess=True,
+            duplicates=0,
+            source_kinds=("http",),
+        ),
+        (SubmittedImage(url, None, None) for url in urls),
+    )
+    return await opened.catalog.get_job(job)
+
+
+async def started_job(opened: Services, urls: Sequence[str], *, project: str = "bench") -> Job:
+    """The same, as a run finds it."""
+    job = await queued_job(opened, urls, project=project)
+    await opened.catalog.claim_jobs(1, job=job.job_id)
+    await opened.catalog.start_job(job.job_id, job.generation, "bench")
+    return await opened.catalog.get_job(job.job_id)
+
+
+def urls(count: int, *, site: str = "site") -> list[str]:
+    """Names of images that nobody opens."""
+    return [f"http://images.invalid/{site}/20260612/{number:07}.jpg" for number in range(count)]

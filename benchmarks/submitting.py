@@ -1,0 +1,49 @@
+"""Submitting 100,000 images from a list with the real verb, and how soon after the commit a task can be leased."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+from antenna_orchestration.processing import publish, submit
+from antenna_orchestration.queue.leasing import Leaser
+from benchmarks import rig
+from benchmarks.figures import Figure
+
+IMAGES = 100_000
+
+
+def run() -> list[Figure]:
+    """A project's first list, so that every capture is new; then a job whose row is committed."""
+    with rig.stores() as running:
+        return asyncio.run(_measure(running))
+
+
+async def _measure(running: rig.Stores) -> list[Figure]:
+    async with rig.on(running) as opened:
+        # What is loaded once stays out of both figures.
+        await submit.submit(opened, submit.Submission(sources=("http://images.invalid/a.jpg",), pipeline="null"))
+        with tempfile.TemporaryDirectory() as folder:
+            listing = Path(folder) / "night.txt"
+            listing.write_text("\n".join(rig.urls(IMAGES)))
+            began = time.perf_counter()
+            submitted = await submit.submit(
+                opened, submit.Submission(sources=(str(listing),), pipeline="null", project="season")
+            )
+            seconds = time.perf_counter() - began
+        if submitted.total != IMAGES:
+            raise AssertionError(f"submitted {submitted}")
+        job = await rig.queued_job(opened, rig.urls(IMAGES, site="other"), project="other")
+        began = time.perf_counter()
+        await publish.publish_first(opened, job.job_id)
+        job = await opened.catalog.get_job(job.job_id)
+        async with Leaser(opened.connection, ack_wait=30.0) as leaser:
+            if job.epoch is None or not await leaser.lease(job.job_id, job.generation, job.epoch, 1, wait=5.0):
+                raise AssertionError("nothing to lease")
+        leasable = time.perf_counter() - began
+    return [
+        Figure("submit 100,000 from a list", seconds, "s", at_most=2.0),
+        Figure("commit to first lease", leasable, "s", at_most=0.3),
+    ]

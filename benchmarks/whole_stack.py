@@ -1,0 +1,129 @@
+"""The whole embedded stack as a user runs it: the main job against the bare limit, many small jobs, and idling."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from antenna_orchestration.embedded.stores import make_template
+from antenna_orchestration.processing import publish
+from benchmarks import bare_limit
+from benchmarks.figures import Figure, cpu_seconds, pss_mb, stack_processes
+from tests.stack.running import RunningStack, blank_images
+from tests.waiting import wait_until
+
+IMAGES = 20_000
+DETECTIONS = 10
+SMALL_JOBS = 100
+SMALL = 20
+SETTLING = 20.0
+"""Seconds after which a stack that just started counts as idle."""
+
+MEASURED = 30.0
+"""Seconds over which the idle stack's CPU time is taken."""
+
+
+@contextlib.contextmanager
+def _stack(**variables: str) -> Iterator[RunningStack]:
+    with tempfile.TemporaryDirectory(prefix="antenna bench ") as folder:
+        Path(folder).chmod(0o755)
+        make_template(Path(folder) / "template" / ".antenna")
+        stack = RunningStack(Path(folder) / ".antenna", template=Path(folder) / "template" / ".antenna")
+        stack.environment |= {"ANTENNA_TASK_ACK_WAIT": "30"} | variables
+        stack.up()
+        try:
+            yield stack
+        finally:
+            stack.down()
+
+
+@contextlib.contextmanager
+def _worker(stack: RunningStack) -> Iterator[None]:
+    process = stack.background("worker", "--pipelines", "null", "--name", "bench")
+    try:
+        wait_until(
+            lambda: json.loads(stack.antenna("workers", "--json").stdout), description="a worker", timeout=60, poll=0.5
+        )
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def main_job() -> list[Figure]:
+    """The null pipeline over 20,000 images of ten detections, on the same machine minutes after the bare limit."""
+    bare, bare_cpu = bare_limit.run()
+    with _stack(ANTENNA_AUTOSCALE="0") as stack, _worker(stack):
+        images = blank_images(stack.home.parent / "trap", IMAGES)
+        options = ("--pipeline", "null", "--reprocess", "--config", json.dumps({"detections": DETECTIONS}))
+        warm = stack.submit(images, *options, "--limit", "1000")
+        stack.wait_for(warm)
+        stack.run_over(warm)
+        job = stack.submit(images, *options)
+        before = cpu_seconds(stack_processes(str(stack.home)))
+        shown = stack.wait_for(job, timeout=300)
+        stack.run_over(job)
+        cpu = cpu_seconds(stack_processes(str(stack.home))) - before
+    if (shown["done"], shown["detections"]) != (IMAGES, IMAGES * DETECTIONS):
+        raise AssertionError(f"the job ended as {shown}")
+    # From the run's first step: workers were at the tasks published before that meanwhile, which are not counted.
+    seconds = _seconds(shown, "started_at", "finished_at")
+    rate = (IMAGES - publish.AT_CLAIM) / seconds
+    return [
+        bare,
+        bare_cpu,
+        Figure("main job, from the run's start", rate, "images/s"),
+        Figure("main job, share of the bare limit", rate / bare.value, "", at_least=0.5),
+        Figure("main job, submit to SUCCESS", _seconds(shown, "created_at", "finished_at"), "s"),
+        Figure("main job, CPU an image, all processes", 1000 * cpu / IMAGES, "ms", at_most=0.8),
+    ]
+
+
+def small_jobs() -> list[Figure]:
+    """A hundred jobs of twenty images, submitted one after the other, a Dagster run each."""
+    with _stack(ANTENNA_AUTOSCALE="0") as stack, _worker(stack):
+        images = blank_images(stack.home.parent / "trap", SMALL)
+        options = ("--pipeline", "null", "--reprocess")
+        stack.wait_for(stack.submit(images, *options))
+        before = cpu_seconds(stack_processes(str(stack.home)))
+        began = time.perf_counter()
+        jobs = [stack.submit(images, *options) for _ in range(SMALL_JOBS)]
+        submitting = time.perf_counter() - began
+        shown = [stack.wait_for(job, timeout=600) for job in jobs]
+        seconds = time.perf_counter() - began
+        cpu = cpu_seconds(stack_processes(str(stack.home))) - before
+    if sum(job["done"] for job in shown) != SMALL_JOBS * SMALL:
+        raise AssertionError("an image is missing")
+    return [
+        Figure("100 jobs of 20, submitting them", submitting, "s"),
+        Figure("100 jobs of 20, submit to the last SUCCESS", seconds, "s"),
+        Figure("100 jobs of 20, CPU a job", cpu / SMALL_JOBS, "s"),
+    ]
+
+
+def idle() -> list[Figure]:
+    """Memory and CPU of a stack that waits for its first job."""
+    began = time.perf_counter()
+    with _stack() as stack:
+        ready = time.perf_counter() - began
+        time.sleep(SETTLING)
+        processes = stack_processes(str(stack.home))
+        before, since = cpu_seconds(processes), time.perf_counter()
+        time.sleep(MEASURED)
+        cpu = (cpu_seconds(processes) - before) / (time.perf_counter() - since)
+        memory = pss_mb(processes)
+    return [
+        Figure("idle stack, memory", memory, "MB", at_most=800),
+        Figure("idle stack, CPU", 100 * cpu, "% of a core"),
+        Figure("start of a new stack, initdb included", ready, "s"),
+    ]
+
+
+def _seconds(shown: dict[str, Any], begin: str, end: str) -> float:
+    return (datetime.fromisoformat(shown[end]) - datetime.fromisoformat(shown[begin])).total_seconds()

@@ -1,0 +1,123 @@
+"""How PostgreSQL runs the statements executed over and over: by index, however many images the catalog holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from antenna_orchestration.catalog import queries
+from antenna_orchestration.catalog.migrate import migrate
+from antenna_orchestration.embedded.stores import Stores
+
+IMAGES_A_JOB = 2_000
+BIG_TABLES = {"job_images", "captures", "processed", "job_log"}
+NAMES = (
+    "images", "statuses", "parts", "attempts", "reasons", "retryable", "widths", "heights", "detections",
+    "classifications", "workers",
+)  # fmt: skip
+
+HOT: dict[str, dict[str, Any]] = {
+    "images_to_publish": {"after": 500, "limit": 1_000},
+    "images_by_id": {"images": [1_001, 1_002]},
+    "pending_images": {"upto": 1_000},
+    "count_images": {},
+    "part_of_images": {},
+    "advance_cursor": {"upto": 1_000},
+    "reset_images_of_part": {"part": "x"},
+    "settle_images": dict(
+        zip(
+            NAMES,
+            ([1_001], ["done"], ["x"], [1], [None], [False], [10], [10], [1], [1], ["w"]),
+            strict=True,
+        )
+    ),
+    "read_log": {"after": 0, "limit": 100},
+}
+
+
+@pytest.fixture(scope="module")
+def filled(shared_stores: Stores, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
+    """A database of the test's own with so many images, as jobs of two thousand."""
+    name = f"plans_{request.param}"
+    with psycopg.connect(shared_stores.admin_database_url, autocommit=True) as admin:
+        owner = psycopg.conninfo.conninfo_to_dict(shared_stores.settings.database_url)["user"]
+        admin.execute(f'CREATE DATABASE {name} OWNER "{owner}"')
+    url = shared_stores.settings.database_url.rpartition("/")[0] + f"/{name}"
+    migrate(url)
+    jobs = request.param // IMAGES_A_JOB
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("INSERT INTO projects (slug, name) VALUES ('p', 'p')")
+        connection.execute("INSERT INTO pipelines (slug, name, version) VALUES ('null', 'Null', '1')")
+        connection.execute(
+            "INSERT INTO algorithms (key, version, name, task, labels_sha256) "
+            "VALUES ('a', '1', 'A', 'localization', '0')"
+        )
+        connection.execute("INSERT INTO pipeline_algorithms (slug, position, algorithm_id) VALUES ('null', 0, 1)")
+        connection.execute(
+            "INSERT INTO captures (project_id, url) SELECT 1, 'http://192.0.2.1/' || n FROM generate_series(1, %s) n",
+            [request.param],
+        )
+        connection.execute(
+            "INSERT INTO jobs (project_id, name, pipeline, config_hash, status, total) "
+            "SELECT 1, 'j', 'null', '0', 'RUNNING', %s FROM generate_series(1, %s)",
+            [IMAGES_A_JOB, jobs],
+        )
+        connection.execute("INSERT INTO job_generations (job_id, generation) SELECT job_id, 1 FROM jobs")
+        connection.execute(
+            "INSERT INTO job_images (job_id, image_id, ordinal) "
+            "SELECT 1 + (n - 1) / %(size)s, n, 1 + (n - 1) %% %(size)s FROM generate_series(1, %(all)s) n",
+            {"size": IMAGES_A_JOB, "all": request.param},
+        )
+        connection.execute(
+            "INSERT INTO processed (image_id, algorithm_id, job_id) SELECT image_id, 1, job_id FROM job_images"
+        )
+        connection.execute(
+            "INSERT INTO job_log (job_id, level, action, message) SELECT 1 + n %% %s, 'INFO', 'a', 'm' "
+            "FROM generate_series(1, 20000) n",
+            [jobs],
+        )
+        connection.execute("VACUUM ANALYZE")
+        yield connection
+    with psycopg.connect(shared_stores.admin_database_url, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def scanned(plan: dict[str, Any]) -> set[str]:
+    """The tables that a plan reads from end to end."""
+    found = {plan["Relation Name"]} if plan["Node Type"] == "Seq Scan" else set()
+    return found.union(*(scanned(child) for child in plan.get("Plans", [])))
+
+
+@pytest.mark.parametrize(
+    "filled", [200_000, pytest.param(10_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])], indirect=True
+)
+def test_no_hot_statement_reads_a_whole_table(filled: psycopg.Connection[Any]) -> None:
+    for query, parameters in HOT.items():
+        cursor = filled.execute(
+            "EXPLAIN (FORMAT JSON) " + queries.load(query), {"job": 1, "generation": 1, **parameters}
+        )
+        row = cursor.fetchone()
+        assert row is not None
+        assert not scanned(row[0][0]["Plan"]) & BIG_TABLES, f"{query}: {scanned(row[0][0]['Plan'])}"
+
+
+@pytest.mark.parametrize("filled", [200_000], indirect=True)
+def test_a_small_submission_reads_no_whole_table(filled: psycopg.Connection[Any]) -> None:
+    with filled.transaction(force_rollback=True):
+        filled.execute(
+            "CREATE TEMPORARY TABLE submitted (ordinal bigint, url text, captured_at timestamptz, deployment text)"
+        )
+        filled.execute(
+            "INSERT INTO submitted (ordinal, url) SELECT n, 'http://192.0.2.1/' || n FROM generate_series(1, 50) n"
+        )
+        filled.execute("ANALYZE submitted")
+        creation = queries.load("select_images")
+        select = creation[creation.index("SELECT") :]
+        row = filled.execute(
+            "EXPLAIN (FORMAT JSON) " + select, {"project": 1, "pipeline": "null", "reprocess": False}
+        ).fetchone()
+    assert row is not None
+    assert not scanned(row[0][0]["Plan"]) & BIG_TABLES, row[0]

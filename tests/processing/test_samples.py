@@ -1,0 +1,52 @@
+"""Pictures for the UI, of images wherever they lie."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from antenna_orchestration import settings
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.processing import collect, finish, publish, samples, services
+from antenna_orchestration.processing.services import Services
+from tests.conftest import short_leases
+from tests.loading.image_server import ImageServer, serving
+from tests.processing.jobs import claimed, hands, make_job
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ImageServer]:
+    async with serving() as running:
+        yield running
+
+
+async def finished_job(stack: Services, project: str, server: ImageServer) -> list[tuple[str, bytes]]:
+    """Pictures of a job with one detection in each of two images behind a web server."""
+    urls = [server.uri("good/1.jpg?signature=secret"), server.uri("status/404")]
+    job = await claimed(stack, await make_job(stack, project, 2, urls=urls))
+    await publish.publish(stack, job.job_id)
+    job = await stack.catalog.get_job(job.job_id)
+    async with hands(stack) as worker:
+        await worker.report(await worker.lease(job, 2))
+    await collect.collect(stack, job, run_id="run", observer=collect.Observer())
+    await finish.write_final_tables(stack, job)
+    return await samples.sample_pictures(stack, job, count=2, width=32)
+
+
+@pytest.fixture
+def wanted(shared_stores: Stores) -> settings.Settings:
+    return short_leases(shared_stores)
+
+
+async def test_an_image_behind_http_is_drawn(wanted: settings.Settings, project: str, server: ImageServer) -> None:
+    await services.prepare(wanted)
+    async with services.opened(wanted.model_copy(update={"allow_private_hosts": True})) as stack:
+        [(caption, picture)] = await finished_job(stack, project, server)
+    assert caption == "1.jpg: 1 detections"
+    assert picture.startswith(b"\xff\xd8")
+
+
+async def test_a_private_address_is_not_followed(wanted: settings.Settings, project: str, server: ImageServer) -> None:
+    await services.prepare(wanted)
+    async with services.opened(wanted) as stack:
+        assert await finished_job(stack, project, server) == []
+    assert not server.requests
