@@ -89,7 +89,7 @@ class _Algorithm(msgspec.Struct):
 class _Classification(msgspec.Struct):
     algorithm: _Algorithm
     classification: str
-    scores: msgspec.Raw | None = None
+    scores: msgspec.Raw = msgspec.Raw()
     labels: list[str] | None = None
     terminal: bool = True
 
@@ -214,10 +214,11 @@ def _classification(raw: msgspec.Raw, reduction: Reduction) -> messages.Classifi
     )
 
 
-def _scores(raw: msgspec.Raw | None) -> npt.NDArray[np.float64]:
-    if raw is None:
+def _scores(raw: msgspec.Raw) -> npt.NDArray[np.float64]:
+    size = len(memoryview(raw))
+    if not size:
         return np.empty(0)
-    if len(memoryview(raw)) > MOST_SCORES:
+    if size > MOST_SCORES:
         raise errors.InvalidInput("more scores than any classifier has classes")
     scores = np.asarray(msgspec.json.decode(raw, type=list[float] | None) or [], dtype=np.float64)
     if not np.isfinite(scores).all():

@@ -33,6 +33,9 @@ SILENT_FOR: Final = 60.0
 LONGEST: Final = 6 * 3600.0
 """Seconds that a lease is kept alive at most, however slow the worker is."""
 
+QUICKEST: Final = 1e-4
+"""Seconds an image; below this a measurement is the clock's grain."""
+
 _DECAY: Final = 0.8
 """What earlier measurements still weigh when a new one comes."""
 
@@ -115,7 +118,7 @@ class Pace:
     @property
     def per_image(self) -> float | None:
         """Seconds an image; None before the first result."""
-        return self.seconds / self.images if self.images else None
+        return max(self.seconds / self.images, QUICKEST) if self.images else None
 
     def after(self, images: int, *, seconds: float, batch: float) -> Pace:
         """With so many more images that took so long, each `batch` seconds after it was leased."""
@@ -139,6 +142,4 @@ class Pace:
         """Tasks that the worker may hold at once: what it finishes within half a lease."""
         if self.per_image is None:
             return min(wanted, COLD)
-        if self.seconds <= 0:
-            return MOST
         return max(1, min(int(http_lease / 2 / self.per_image), MOST))
