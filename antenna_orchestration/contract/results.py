@@ -227,11 +227,12 @@ def _scores(raw: msgspec.Raw) -> npt.NDArray[np.float64]:
 
 
 def _best(scores: npt.NDArray[np.float64], wanted: int) -> list[int]:
-    """Indices of the best scores, best first."""
+    """Indices of the best scores, best first, of equal ones the first."""
+    candidates = np.arange(len(scores))
     if wanted < len(scores):
-        chosen = np.argpartition(scores, -wanted)[-wanted:]
-        return [int(index) for index in chosen[np.argsort(-scores[chosen], kind="stable")]]
-    return [int(index) for index in np.argsort(-scores, kind="stable")]
+        candidates = np.flatnonzero(scores >= np.partition(scores, -wanted)[-wanted])
+    order = candidates[np.argsort(-scores[candidates], kind="stable")]
+    return [int(index) for index in order[:wanted]]
 
 
 def _reference(algorithm: _Algorithm, reduction: Reduction) -> messages.AlgorithmRef:
