@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
+from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.processing.http_services import HttpServices
 from antenna_orchestration.progress.worker_book import WorkerRecord
+
+logger = logging.getLogger(__name__)
 
 SHOWN_FOR: Final = 30.0
 """Seconds without a word that an idle worker is shown; existing ones ask for work every 5."""
 
 
 async def hear(http: HttpServices, worker: Token, *, host: str, pipelines: Iterable[str] = ()) -> None:
-    """A worker called: it is alive, and no other is by that. Raises `Unavailable` when Redis does not answer."""
+    """A worker called: it is alive, and no other is by that. Without Redis or the queue it is not noted."""
+    try:
+        await _hear(http, worker, host, pipelines)
+    except errors.Unavailable as error:
+        logger.warning("worker %s is not noted: %s", worker.name, error)
+
+
+async def _hear(http: HttpServices, worker: Token, host: str, pipelines: Iterable[str]) -> None:
     now = await http.leases.now()
     before = await http.workers.get(worker.token_id)
     served = set(pipelines) or set(before.pipelines)
