@@ -10,6 +10,7 @@ from typing import Final
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Token
+from antenna_orchestration.domain.http_lease import LONGEST
 from antenna_orchestration.processing.http_services import HttpServices
 from antenna_orchestration.progress.worker_book import WorkerRecord
 
@@ -43,7 +44,7 @@ def messages_every(http: HttpServices) -> float:
 
 async def show(http: HttpServices, *, now: float) -> None:
     """Show all workers that are alive: those heard from of late, and those that are still at a batch."""
-    for record in await http.workers.heard_since(now - http.settings.http_lease):
+    for record in await http.workers.heard_since(now - LONGEST):
         held = await http.leases.held_by(record.worker)
         allowed = record.pace.silence(http.settings.http_lease) if held else SHOWN_FOR
         if now - record.heard <= allowed:
