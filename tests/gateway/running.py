@@ -53,6 +53,7 @@ class RunningGateway:
             "ANTENNA_TASK_ACK_WAIT": str(ACK_WAIT),
             "ANTENNA_HTTP_LEASE": str(HTTP_LEASE),
             "ANTENNA_GATEWAY_RATE": "2000",
+            "ANTENNA_GATEWAY_MAX_BODY": str(160 * 2**20),
             **overrides,
         }
         self.process: subprocess.Popen[bytes] | None = None

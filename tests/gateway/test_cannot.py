@@ -167,7 +167,7 @@ def bomb() -> Iterator[bytes]:
     """Gigabytes of results in a few megabytes."""
     packer = gzip.zlib.compressobj(9, gzip.zlib.DEFLATED, 31)  # type: ignore[attr-defined]
     yield packer.compress(b'{"results":[')
-    for _ in range(2000):
+    for _ in range(200):
         yield packer.compress(b"{}," * 350_000)
     yield packer.compress(b"{}]}") + packer.flush()
 
@@ -186,7 +186,7 @@ async def test_exhaust_memory_with_one_request(
         body = bomb()
         expected = 413
     elif kind == "many small items":
-        body = b'{"results":[' + b"{}," * 20_000_000 + b"{}]}"
+        body = b'{"results":[' + b"{}," * 5_000_000 + b"{}]}"
         expected = 413
     elif kind == "deep":
         body = b'{"results":[' + b"[" * 3_000_000 + b"]" * 3_000_000 + b"]}"
