@@ -18,12 +18,14 @@ from typer.core import TyperGroup
 
 from antenna_orchestration import __version__, errors
 from antenna_orchestration.cli import (
+    backup,
     demo,
     env,
     gateway,
     health,
     jobs,
     pipelines,
+    rebuild,
     settings,
     submit,
     tokens,
@@ -38,8 +40,23 @@ EXIT_INTERRUPTED = 130
 """What shells report for a process that Ctrl-C ended."""
 
 
-_ORDER = ("up", "env", "demo", "submit", "jobs", "worker", "workers", "gateway", "token", "pipelines", "health",
-          "settings")  # fmt: skip
+_ORDER = (
+    "up",
+    "env",
+    "demo",
+    "submit",
+    "jobs",
+    "worker",
+    "workers",
+    "gateway",
+    "token",
+    "pipelines",
+    "health",
+    "rebuild",
+    "backup",
+    "restore",
+    "settings",
+)
 
 
 class _InOrder(TyperGroup):
@@ -70,6 +87,9 @@ app.command("gateway")(gateway.gateway)
 app.add_typer(tokens.app, name="token")
 app.add_typer(pipelines.app, name="pipelines")
 app.command("health")(health.health)
+app.command("rebuild")(rebuild.rebuild)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("settings")(settings.settings)
 
 
