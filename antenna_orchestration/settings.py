@@ -87,6 +87,32 @@ class Settings(BaseSettings):
 
     tasks_max_bytes: int = Field(default=8 * 2**30, gt=0, description="Byte limit of the TASKS stream.")
     results_max_bytes: int = Field(default=32 * 2**30, gt=0, description="Byte limit of the RESULTS stream.")
+    http_lease: float = Field(
+        default=300.0,
+        gt=0.5,
+        description="The gateway keeps the lease of an HTTP worker alive for so long, while it hears from that worker.",
+    )
+    gateway: bool = Field(default=True, description="Whether `antenna up` starts the HTTP gateway.")
+    gateway_host: str = Field(default="127.0.0.1", description="Address that the HTTP gateway listens on.")
+    gateway_port: int = Field(
+        default=8000,
+        ge=0,
+        le=65535,
+        description="Port of the HTTP gateway; with `antenna up` the next free one if taken.",
+    )
+    gateway_url: str = Field(default="", description="Address of this stack's gateway; written by `antenna up`.")
+    gateway_public_url: str = Field(
+        default="",
+        description="Address of the gateway in image URLs, where workers reach it through a proxy. "
+        "Empty: as the worker's own request names it.",
+    )
+    gateway_max_body: int = Field(
+        default=768 * 2**20, gt=0, description="Largest request body, after unpacking; larger ones get 413."
+    )
+    gateway_rate: float = Field(
+        default=100.0, gt=0, description="Requests a second from one token, beyond a burst of ten times as many."
+    )
+
     nats_replicas: int = Field(default=1, ge=1, le=5, description="Copies of each JetStream stream; 3 on a cluster.")
 
     max_image_bytes: int = Field(default=256 * 2**20, gt=0, description="Larger image files fail with that reason.")

@@ -35,6 +35,7 @@ PARTS: Final = {
     "health": "benchmarks.health:run",
     "worker": "benchmarks.worker_overhead:run",
     "fairness": "benchmarks.fairness:run",
+    "gateway": "benchmarks.gateway:run",
     "devices": "benchmarks.devices:run",
 }
 

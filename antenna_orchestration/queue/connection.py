@@ -79,6 +79,14 @@ async def connected(url: str, *, name: str, inbox_prefix: str = "_INBOX") -> Asy
             await client.close()
 
 
+async def check(client: Client) -> None:
+    """Raise `Unavailable` when the server does not answer now."""
+    if not client.is_connected:
+        raise errors.Unavailable("NATS: not connected")
+    with translated("asking NATS"):
+        await client.flush(timeout=3)
+
+
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Closing a connection that is already broken is not news."""

@@ -12,6 +12,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.jobs.inference import inference_worker
+from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing.health import MANY
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.stack import Stack
@@ -44,8 +45,13 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stack: Stack) -> dg.R
 
 
 async def _unserved_pipelines(services: Services) -> set[str]:
-    """Pipelines of active jobs whose images no living worker both serves and reaches."""
-    jobs = [job for job in await services.catalog.list_jobs(statuses=ACTIVE, limit=MANY) if job.total]
+    """Pipelines of active jobs whose images no living worker both serves and reaches.
+
+    Not those that workers behind the gateway registered: a worker of ours could not serve them.
+    """
+    ours = registry.all_pipelines(services.settings.pipeline_paths)
+    active = await services.catalog.list_jobs(statuses=ACTIVE, limit=MANY)
+    jobs = [job for job in active if job.total and job.pipeline in ours]
     if not jobs:
         return set()
     workers = await services.presence.workers()
