@@ -9,11 +9,11 @@ this class; a field's description is its documentation.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 import pydantic
 from pydantic import Field
@@ -44,7 +44,10 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=find_home, description="Folder of the embedded stack: data, logs, env file.")
 
     nats_url: str = Field(
-        default="", repr=False, description="NATS server, `nats://user:password@host:port`. Empty: the embedded one."
+        default="",
+        repr=False,
+        description="NATS server, `nats://user:password@host:port`, or several of a cluster, separated by `,`. "
+        "Empty: the embedded one.",
     )
     worker_nats_url: str = Field(
         default="", repr=False, description="NATS URL with the worker role's rights. Empty: `NATS_URL`."
@@ -196,10 +199,12 @@ def give(settings: Settings) -> None:
     get.cache_clear()
 
 
+_PASSWORD = re.compile(r"(?P<user>(?:^|//|,)[^:/@,]*):[^/]*@")
+
+
 def without_password(url: str) -> str:
-    """A URL fit for logs: `nats://user:***@host:4222`, without a query, which may hold a password too."""
-    parts = urlsplit(url)._replace(query="")
-    if parts.password is None:
-        return urlunsplit(parts)
-    netloc = f"{parts.username or ''}:***@{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
-    return urlunsplit(parts._replace(netloc=netloc))
+    """A URL fit for logs: `nats://user:***@host:4222`, without a query, which may hold a password too.
+
+    Of several URLs or hosts, separated by commas, each.
+    """
+    return _PASSWORD.sub(r"\g<user>:***@", url).partition("?")[0]

@@ -226,10 +226,35 @@ class Lake:
                 rows += pq.ParquetFile(source).metadata.num_rows
         return rows
 
+    # Files below the root that are no job's
+
     def write_bytes(self, path: str, content: bytes) -> str:
         """Write one small file below the root; its URI."""
         self._write(f"{self._root}/{path}", lambda sink: sink.write(content))
         return f"{self.uri}/{path}"
+
+    def write_file(self, path: str, fill: Callable[[Any], object]) -> None:
+        """Let `fill` write a file below the root, durably, and whole or not at all."""
+        self._write(f"{self._root}/{path}", fill)
+        self._sync(Path(f"{self._root}/{path}").parent)
+
+    def batches_of_file(self, path: str) -> Iterator[pa.RecordBatch]:
+        """A Parquet file below the root, a batch at a time."""
+        with self._reaching(), self._fs.open(f"{self._root}/{path}", "rb") as source:
+            yield from pq.ParquetFile(source).iter_batches(batch_size=_ROW_GROUP // 8)
+
+    def metadata_of_file(self, path: str) -> dict[bytes, bytes] | None:
+        """What was said of a Parquet file below the root when it was written; None when there is none.
+
+        Raises pyarrow's errors for a damaged one.
+        """
+        with self._reaching():
+            self._fs.invalidate_cache()
+            try:
+                tail = self._tail(f"{self._root}/{path}")
+            except FileNotFoundError:
+                return None
+        return dict(pq.read_metadata(pa.BufferReader(tail)).metadata or {})
 
     # Files
 
