@@ -16,6 +16,7 @@ from antenna_orchestration.resources.stack import Stack
 from antenna_orchestration.schedules.health import health_check_schedule
 from antenna_orchestration.schedules.merge import merge_schedule
 from antenna_orchestration.sensors.job_run_status import job_run_status
+from antenna_orchestration.sensors.lost_worker_runs import lost_worker_runs
 from antenna_orchestration.sensors.queued_jobs import queued_jobs
 from antenna_orchestration.sensors.worker_autoscaler import worker_autoscaler
 
@@ -25,7 +26,7 @@ def build_definitions(**resources: Any) -> dg.Definitions:
     return dg.Definitions(
         assets=[captures, image_tasks, results, job_report, jobs_health, merged_tables],
         jobs=[process_job, inference_worker, jobs_health_check, merge_tables, submit_job, prune_history],
-        sensors=[queued_jobs, worker_autoscaler, job_run_status],
+        sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_worker_runs],
         schedules=[health_check_schedule, merge_schedule],
         resources={"stack": Stack(), **resources},
         # One process a run: a killed parent of a multiprocess run leaves its child behind for ever.

@@ -21,6 +21,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from antenna_orchestration import errors
 
+_LOCATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}=[^\s=]+:\d{1,5}")
+
 HOME_FOLDER = ".antenna"
 ENV_FILE = "env"
 
@@ -128,6 +130,11 @@ class Settings(BaseSettings):
     worker_idle_exit: float = Field(
         default=60.0, gt=0, description="An autoscaled worker leaves after this long without work."
     )
+    worker_locations: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Code locations of GPU hosts that `antenna up` shows beside its own: `name=host:port`, separated "
+        "by `,`.",
+    )
     ui_url: str = Field(
         default="", description="Address of the Dagster UI, where commands make new jobs known at once."
     )
@@ -145,11 +152,22 @@ class Settings(BaseSettings):
             return tuple(Path(part).expanduser() for part in value.split(":") if part)
         return value
 
-    @pydantic.field_validator("worker_reaches", mode="before")
+    @pydantic.field_validator("worker_reaches", "worker_locations", mode="before")
     @classmethod
     def _split_words(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @pydantic.field_validator("worker_locations")
+    @classmethod
+    def _check_locations(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for location in value:
+            if not _LOCATION.fullmatch(location):
+                raise ValueError(f"{location!r} is not of the form name=host:port")
+        names = [location.partition("=")[0] for location in value]
+        if "antenna" in names or len(set(names)) < len(names):
+            raise ValueError("each location needs a name of its own, and `antenna` is taken")
         return value
 
     @property

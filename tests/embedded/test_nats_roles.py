@@ -174,6 +174,23 @@ async def test_a_worker_stores_a_large_result(sides: Sides) -> None:
         *(f"$JS.API.DIRECT.GET.{stream}.x" for stream in ("TASKS", "RESULTS", "KV_workers")),
         *(f"$JS.API.CONSUMER.CREATE.{stream}" for stream in ("TASKS", "RESULTS", "KV_workers", "OBJ_payloads")),
         *(f"$JS.API.CONSUMER.CREATE.{stream}.mine" for stream in ("TASKS", "RESULTS", "KV_workers", "OBJ_payloads")),
+        *(f"$JS.API.STREAM.MSG.DELETE.{stream}" for stream in ("KV_workers", "OBJ_payloads")),
+        *(f"$JS.API.STREAM.INFO.{stream}" for stream in ("TASKS", "RESULTS")),
+        *(f"$JS.API.DIRECT.GET.{stream}" for stream in ("TASKS", "RESULTS", "KV_workers")),
+        *(f"$JS.API.CONSUMER.{verb}.TASKS" for verb in ("NAMES", "LIST")),
+        *(f"$JS.API.CONSUMER.{verb}.TASKS.j1-g1-e" for verb in ("INFO", "LEADER.STEPDOWN", "UNPIN")),
+        *(f"$JS.API.STREAM.{verb}.TASKS" for verb in ("LEADER.STEPDOWN", "PEER.REMOVE", "RESTORE")),
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.META.LEADER.STEPDOWN",
+        "$JS.API.SERVER.REMOVE",
+        "$JS.API.ACCOUNT.PURGE.x",
+        "$JS.ACK.KV_jobs.x.1.1.1.1.1",
+        "$KV.payloads.x",
+        "$O.jobs.M.x",
+        "$SYS.REQ.ACCOUNT.PING.CONNZ",
+        "$SYS.REQ.USER.INFO",
+        "$SRV.PING",
+        "$NRG.V.x",
         "$JS.API.CONSUMER.DURABLE.CREATE.TASKS.mine",
         "$JS.API.CONSUMER.DURABLE.CREATE.RESULTS.mine",
         "$JS.API.CONSUMER.DELETE.TASKS.j1-g1-e",
@@ -189,11 +206,36 @@ async def test_a_worker_may_not_publish(sides: Sides, subject: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "subject", [">", "*", "_INBOX.>", "_INBOX_worker2.>", "results.>", "tasks.>", "$KV.>", "$JS.>", "$O.>", "$SYS.>"]
+    "subject",
+    [
+        ">",
+        "*",
+        "_INBOX.>",
+        "_INBOX_worker2.>",
+        "_INBOX_worker",
+        "results.>",
+        "results.1.1.7",
+        "tasks.>",
+        "tasks.null.1.1.7",
+        "$KV.>",
+        "$KV.jobs.>",
+        "$JS.>",
+        "$JS.API.>",
+        "$JS.EVENT.ADVISORY.>",
+        "$O.>",
+        "$SYS.>",
+        "$SRV.>",
+        "$NRG.>",
+    ],
 )
 async def test_a_worker_may_not_subscribe(sides: Sides, subject: str) -> None:
     await sides.worker.subscribe(subject)
     await sides.refused(subject)
+
+
+async def test_a_worker_may_not_join_a_queue_group(sides: Sides) -> None:
+    await sides.worker.subscribe("results.>", queue="collectors")
+    await sides.refused("results.>")
 
 
 async def test_the_server_keeps_what_a_worker_tried_to_destroy(sides: Sides) -> None:

@@ -45,7 +45,7 @@ class NatsCluster:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._passwords = {"orchestrator": secrets.token_urlsafe(12), "worker": secrets.token_urlsafe(12)}
-        free = _free_ports(2 * SIZE)
+        free = free_ports(2 * SIZE)
         self.ports = {f"n{number + 1}": free[number] for number in range(SIZE)}
         self._routes = free[SIZE:]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -101,7 +101,8 @@ def nats_cluster() -> Iterator[NatsCluster]:
             cluster.stop()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
     with contextlib.ExitStack() as stack:
         found = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in found:
