@@ -20,7 +20,7 @@ from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names
 from benchmarks import rig
 from benchmarks.figures import Figure, cpu_seconds
-from tests.processing.jobs import Hands, hands
+from tests.processing.jobs import Hands, hands, result_of
 
 IMAGES = 20_000
 DETECTIONS = 10
@@ -68,9 +68,14 @@ async def _answer(worker: Hands, job: Job) -> None:
     while left:
         leases = await worker.lease(job, BATCH)
         left -= len(leases)
+        await worker.sender.send(
+            [
+                (result_of(lease, detections=[_detection(dice, labels) for _ in range(DETECTIONS)]), lease)
+                for lease in leases
+            ]
+        )
         for lease in leases:
-            detections = [_detection(dice, labels) for _ in range(DETECTIONS)]
-            await worker.report([lease], detections=detections, width=4096, height=2160)
+            await lease.settle()
 
 
 def _detection(dice: random.Random, labels: list[str]) -> messages.Detection:
