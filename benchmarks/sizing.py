@@ -1,7 +1,8 @@
 """What one image costs each store, for the sizing table in docs/scale.md: bytes and CPU time, by store.
 
 The way of an image without inference: submitted, published, leased, answered with ten detections of the ten best of a
-thousand classes each, collected, finished. Boxes, scores and labels are drawn at random, so that Parquet cannot fold them.
+thousand classes each, collected, finished. Boxes, scores and labels are drawn at random, so that Parquet cannot fold
+them.
 """
 
 from __future__ import annotations
