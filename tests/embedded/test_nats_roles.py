@@ -16,9 +16,12 @@ from nats.aio.client import Client
 from nats.js import api
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import Epoch, Generation, JobId
 from antenna_orchestration.embedded.nats_server import WORKER_INBOX
 from antenna_orchestration.embedded.stores import Stores, embedded_stores
 from antenna_orchestration.queue import connection, names, streams
+from antenna_orchestration.queue.board import JobBoard
+from antenna_orchestration.queue.leasing import Leaser
 from tests.homes import temporary_folder
 from tests.waiting import eventually
 
@@ -257,3 +260,31 @@ async def test_a_stranger_is_refused(running: Stores) -> None:
     for url in (wrong, nobody):
         with pytest.raises(errors.Unavailable, match="cannot be reached"):
             await connection.connect(url, name="stranger", wait=0.5)
+
+
+async def test_what_a_worker_writes_by_a_reply_subject_is_taken_for_nothing(sides: Sides) -> None:
+    """The server sends its confirmation wherever the reply subject says, with rights of its own: no role forbids that.
+
+    So a worker can put the server's words where a task or an announcement would be. Nobody reads them as one, and the
+    job's guardian announces it again.
+    """
+    board = JobBoard(sides.orchestrator)
+    await sides.worker.publish("results.1.1.9", b"x", reply="tasks.null.1.1.99")
+    await sides.worker.publish("results.1.1.10", b"x", reply="$KV.jobs.1.1")
+    js = sides.orchestrator.jetstream()
+
+    async def arrived() -> bool:
+        counts = [(await js.stream_info(stream)).state.messages for stream in ("TASKS", "KV_jobs")]
+        return counts == [2, 1]
+
+    await eventually(arrived, description="the confirmations are stored")
+    assert await board.read() == {}
+    assert not await board.has(JobId(1), Generation(1), Epoch("e"))
+    async with Leaser(sides.worker, ack_wait=30.0) as leaser:
+        leases = await leaser.lease(JobId(1), Generation(1), Epoch("e"), 10)
+    assert leases == []
+
+    async def dropped() -> bool:
+        return (await js.stream_info("TASKS")).state.messages == 0
+
+    await eventually(dropped, description="what is no task is dropped")

@@ -72,6 +72,7 @@ async def finished(stack: Services, worker: Hands, images: int, *, failing: int 
 
 async def done(stack: Services, worker: Hands, job: Job, *, failing: int = 0) -> Job:
     job = await claimed(stack, job)
+    await finish.write_manifest(stack, job)
     await publish.publish(stack, job.job_id)
     job = await stack.catalog.get_job(job.job_id)
     left = (await stack.catalog.count_images(job.job_id)).pending

