@@ -409,6 +409,9 @@ class Catalog:
                 raise errors.Conflict("tables are being merged already")
             yield
         finally:
+            # The server notices a closed connection in its own time; who merges next should not have to wait for that.
+            with contextlib.suppress(psycopg.Error):
+                await connection.execute("SELECT pg_advisory_unlock_all()")
             with contextlib.suppress(psycopg.Error):
                 await connection.close()
 
