@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 
+from antenna_orchestration.catalog.catalog import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing import collect, finish, publish
@@ -43,6 +44,9 @@ async def _measure(running: rig.Stores) -> list[Figure]:
         before = _cpu(running)
         wal = _wal_position(running)
         job = await rig.started_job(opened, rig.urls(IMAGES))
+        # The ledger has a row for each algorithm of the pipeline.
+        await opened.catalog.register_pipeline(_pipeline())
+        await finish.write_manifest(opened, job)
         await publish.publish(opened, job.job_id)
         job = await opened.catalog.get_job(job.job_id)
         figures = [await _message_bytes(opened, names.TASKS)]
@@ -59,6 +63,14 @@ async def _measure(running: rig.Stores) -> list[Figure]:
         figures += [Figure(f"lake, {name}", _lake_bytes(running, name) / IMAGES, "B") for name in TABLES]
         figures += [Figure(f"CPU of {name}", 1000 * (after[name] - before[name]) / IMAGES, "ms") for name in after]
     return figures
+
+
+def _pipeline() -> PipelineRow:
+    algorithms = [
+        AlgorithmRow(key=key, version="1", name=key, task=task, description="", uri=None, labels=[])
+        for key, task in (("detector", "localization"), ("classifier", "classification"))
+    ]
+    return PipelineRow(slug="null", name="Null", version="1", description="", default_config={}, algorithms=algorithms)
 
 
 async def _answer(worker: Hands, job: Job) -> None:
