@@ -43,6 +43,9 @@ _TAIL = 64 * 1024
 _DAMAGED = (pa.ArrowException, OSError, EOFError)
 """What pyarrow raises for bytes that are no Parquet; the bytes lie in memory, so no OSError is a store's."""
 
+_DRAFTS = "_drafts"
+"""Folder of files in the making. Not beside the final ones: Polars refuses a folder that holds any other file."""
+
 _FILE_OF_GENERATION = re.compile(r"part-g(\d+)-.*\.parquet")
 
 
@@ -322,7 +325,7 @@ class Lake:
         """Let `fill` write a file that appears whole or not at all; on a local disk it is on the disk afterwards."""
         try:
             if self._is_local:
-                _write_local(Path(path), fill)
+                _write_local(Path(path), fill, drafts=Path(self._root) / _DRAFTS)
                 return
             # A store's own file is committed when it is closed, even by an error; and `fill` raises what it likes.
             with tempfile.NamedTemporaryFile(prefix="antenna-") as draft:
@@ -353,9 +356,10 @@ def _generation(path: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def _write_local(final: Path, fill: Callable[[Any], object]) -> None:
+def _write_local(final: Path, fill: Callable[[Any], object], *, drafts: Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
-    draft = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
+    drafts.mkdir(exist_ok=True)
+    draft = drafts / f"{final.name}.{secrets.token_hex(4)}"
     try:
         with draft.open("wb") as sink:
             fill(sink)
