@@ -37,6 +37,7 @@ PARTS: Final = {
     "health": "benchmarks.health:run",
     "worker": "benchmarks.worker_overhead:run",
     "fairness": "benchmarks.fairness:run",
+    "devices": "benchmarks.devices:run",
 }
 
 
