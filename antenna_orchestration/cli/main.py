@@ -17,7 +17,20 @@ import typer
 from typer.core import TyperGroup
 
 from antenna_orchestration import __version__, errors
-from antenna_orchestration.cli import demo, env, health, jobs, pipelines, settings, submit, up, worker, workers
+from antenna_orchestration.cli import (
+    backup,
+    demo,
+    env,
+    health,
+    jobs,
+    pipelines,
+    rebuild,
+    settings,
+    submit,
+    up,
+    worker,
+    workers,
+)
 
 DEBUG_LEVEL = "DEBUG"
 
@@ -25,7 +38,21 @@ EXIT_INTERRUPTED = 130
 """What shells report for a process that Ctrl-C ended."""
 
 
-_ORDER = ("up", "env", "demo", "submit", "jobs", "worker", "workers", "pipelines", "health", "settings")
+_ORDER = (
+    "up",
+    "env",
+    "demo",
+    "submit",
+    "jobs",
+    "worker",
+    "workers",
+    "pipelines",
+    "health",
+    "rebuild",
+    "backup",
+    "restore",
+    "settings",
+)
 
 
 class _InOrder(TyperGroup):
@@ -54,6 +81,9 @@ app.command("worker")(worker.worker)
 app.command("workers")(workers.workers)
 app.add_typer(pipelines.app, name="pipelines")
 app.command("health")(health.health)
+app.command("rebuild")(rebuild.rebuild)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("settings")(settings.settings)
 
 

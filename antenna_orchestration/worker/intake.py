@@ -15,6 +15,7 @@ from antenna_orchestration.domain.ids import Epoch
 from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.queue.board import Snapshot
 from antenna_orchestration.queue.leasing import Leaser
+from antenna_orchestration.queue.openings import Openings
 from antenna_orchestration.worker.device import Device
 from antenna_orchestration.worker.fair import Entrant, FairShare, Turn
 from antenna_orchestration.worker.holdings import Held, Holdings, JobKey
@@ -60,6 +61,7 @@ class Intake:
         self,
         *,
         leaser: Leaser,
+        openings: Openings,
         lanes: Lanes,
         pace: Pace,
         holdings: Holdings,
@@ -76,6 +78,7 @@ class Intake:
         backlog: Callable[[], int],
     ) -> None:
         self._leaser = leaser
+        self._openings = openings
         self._lanes = lanes
         self._pace = pace
         self._holdings = holdings
@@ -283,7 +286,7 @@ class Intake:
         plan = attempts.plan(held.lease.delivery)
         if held.job not in self._board:
             await self._holdings.hand_back(held)
-        elif plan is attempts.Plan.FAIL_UNOPENED:
+        elif plan is attempts.Plan.FAIL_UNOPENED and await self._was_opened_often(held):
             self._fail_unopened(held)
         elif plan is attempts.Plan.ALONE and self._one_too_many(held):
             self._delicate_until[held.job] = self._clock() + DELICATE
@@ -291,6 +294,14 @@ class Intake:
             await self._holdings.hand_back(held, self._dice.uniform(1.0, 3.0))
         else:
             self._accept(held)
+
+    async def _was_opened_often(self, held: Held) -> bool:
+        """Whether those who opened it never reported back; false for a task that was only handed back all the time."""
+        try:
+            return await self._openings.count(held.lease.task) >= attempts.OPENED_AT_LEAST
+        except errors.Unavailable as error:
+            logger.debug("opened, for nobody says how often it was: %s", error)
+            return False
 
     def _one_too_many(self, held: Held) -> bool:
         others = any(other.alone for other in self._holdings if other is not held)

@@ -179,7 +179,7 @@ async def test_a_merge_that_broke_off_is_made_up_for(stack: Services) -> None:
     # As a kill leaves it: one table's file is there, another's is not, of a third a draft; and a fourth is damaged.
     paths = {Path(path).parent.name: Path(path) for path in merged_files(lake)}
     paths["captures"].unlink()
-    (Path(lake) / "_drafts" / f"{paths['detections'].name}.0123abcd").write_bytes(b"PAR1 half")
+    (Path(lake) / ".drafts" / f"{paths['detections'].name}.0123abcd").write_bytes(b"PAR1 half")
     paths["classifications"].write_bytes(b"PAR1 half")
     await merge.merge(stack)
     for table in merged.TABLES:
