@@ -231,6 +231,7 @@ CALLS: dict[str, Callable[[Lake], object]] = {
     "write_part": lambda lake: lake.write_part(JOB, "p1", {"failed_images": failed(range(3))}),
     "read_part": lambda lake: lake.read_part(JOB, "p1", "failed_images"),
     "has_part": lambda lake: lake.has_part(JOB, "p1", ["failed_images"]),
+    "jobs_with_parts": lambda lake: lake.jobs_with_parts(),
     "has_table": lambda lake: lake.has_table("failed_images", JOB),
     "write_table": lambda lake: lake.write_table("failed_images", JOB, FIRST, [failed(range(3))]),
     "drop_tables_beyond": lambda lake: lake.drop_tables_beyond("failed_images", JOB, FIRST),
