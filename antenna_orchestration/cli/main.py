@@ -21,12 +21,14 @@ from antenna_orchestration.cli import (
     backup,
     demo,
     env,
+    gateway,
     health,
     jobs,
     pipelines,
     rebuild,
     settings,
     submit,
+    tokens,
     up,
     worker,
     workers,
@@ -46,6 +48,8 @@ _ORDER = (
     "jobs",
     "worker",
     "workers",
+    "gateway",
+    "token",
     "pipelines",
     "health",
     "rebuild",
@@ -79,6 +83,8 @@ app.command("submit")(submit.submit)
 app.add_typer(jobs.app, name="jobs")
 app.command("worker")(worker.worker)
 app.command("workers")(workers.workers)
+app.command("gateway")(gateway.gateway)
+app.add_typer(tokens.app, name="token")
 app.add_typer(pipelines.app, name="pipelines")
 app.command("health")(health.health)
 app.command("rebuild")(rebuild.rebuild)

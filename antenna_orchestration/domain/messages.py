@@ -143,6 +143,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str | None = None
     kind: str = "nats"
     """`nats` for a worker on the queue itself, `http` for one behind the gateway."""
+    counters: dict[str, int] = {}
+    """Of an HTTP worker since it was first seen: leased, settled, failed, expired, late, rejected, bytes."""
 
 
 M = TypeVar("M", Task, Result, Announcement, Heartbeat)

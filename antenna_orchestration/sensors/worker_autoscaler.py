@@ -12,9 +12,11 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.jobs.inference import inference_worker
+from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing.health import MANY
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.stack import Stack
+from antenna_orchestration.sensors.lost_worker_runs import is_elsewhere
 
 _THERE = [
     dg.DagsterRunStatus.QUEUED,
@@ -36,7 +38,9 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stack: Stack) -> dg.R
         return dg.SkipReason(f"a server is away: {error}")
     if not unserved:
         return dg.SkipReason("nothing waits without a worker")
-    runs = context.instance.get_runs_count(dg.RunsFilter(job_name=inference_worker.name, statuses=_THERE))
+    found = context.instance.get_runs(dg.RunsFilter(job_name=inference_worker.name, statuses=_THERE))
+    # A worker on another host that serves these jobs would be listening.
+    runs = sum(not is_elsewhere(run) for run in found)
     if runs >= wanted.autoscale_max_workers:
         return dg.SkipReason(f"{runs} worker runs are there or on their way")
     config = {"ops": {"work": {"config": {"exit_when_idle": wanted.worker_idle_exit}}}}
@@ -44,8 +48,13 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stack: Stack) -> dg.R
 
 
 async def _unserved_pipelines(services: Services) -> set[str]:
-    """Pipelines of active jobs whose images no living worker both serves and reaches."""
-    jobs = [job for job in await services.catalog.list_jobs(statuses=ACTIVE, limit=MANY) if job.total]
+    """Pipelines of active jobs whose images no living worker both serves and reaches.
+
+    Not those that workers behind the gateway registered: a worker of ours could not serve them.
+    """
+    ours = registry.all_pipelines(services.settings.pipeline_paths)
+    active = await services.catalog.list_jobs(statuses=ACTIVE, limit=MANY)
+    jobs = [job for job in active if job.total and job.pipeline in ours]
     if not jobs:
         return set()
     workers = await services.presence.workers()
