@@ -69,7 +69,8 @@ def test_unknown_jobs(antenna: Shell) -> None:
 
 
 def test_workers_and_health(antenna: Shell, project: str, tmp_path: Path) -> None:
-    assert antenna("workers", "--json").json == []
+    # Workers of other tests may still be shown for half a minute.
+    assert all(set(beat) >= {"worker", "host", "pipelines"} for beat in antenna("workers", "--json").json)
     assert antenna("workers").out.split()[0] == "WORKER"
     number = queued(antenna, project, tmp_path)
     answer = antenna("health", "--dry-run", "--json")

@@ -15,15 +15,22 @@ ALGORITHM = messages.AlgorithmRef("null_detector", "1")
 
 
 async def make_job(
-    stack: Services, project: str, images: int, *, urls: Sequence[str] | None = None, **changes: object
+    stack: Services,
+    project: str,
+    images: int,
+    *,
+    urls: Sequence[str] | None = None,
+    register: bool = True,
+    **changes: object,
 ) -> Job:
     """A queued job, nothing published yet: of the null pipeline if no other is named, and of these URLs or as many that
-    lead nowhere.
+    lead nowhere. `register` makes the pipeline known, without algorithms.
     """
     slug = str(changes.get("pipeline", "null"))
-    await stack.catalog.register_pipeline(
-        PipelineRow(slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[])
-    )
+    if register:
+        await stack.catalog.register_pipeline(
+            PipelineRow(slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[])
+        )
     values = {
         "project": project, "name": "test", "pipeline": PipelineSlug("null"), "config": {}, "config_hash": "0",
         "priority": 1, "interactive": False, "reprocess": False, "duplicates": 0, "source_kinds": ["http"],
