@@ -20,7 +20,16 @@ from psycopg.types.json import Jsonb
 from antenna_orchestration import errors, settings
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug, ProjectId
-from antenna_orchestration.domain.job import Counts, ImageStatus, ImageToPublish, Job, JobStatus, LogLine, sources_of
+from antenna_orchestration.domain.job import (
+    Counts,
+    DispatchMode,
+    ImageStatus,
+    ImageToPublish,
+    Job,
+    JobStatus,
+    LogLine,
+    sources_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +64,8 @@ class NewJob:
     reprocess: bool
     duplicates: int
     source_kinds: Sequence[str]
+    # None takes the project's.
+    dispatch_mode: DispatchMode | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,6 +227,7 @@ class Catalog:
                 interactive=new.interactive,
                 duplicates=new.duplicates,
                 source_kinds=list(new.source_kinds),
+                dispatch_mode=new.dispatch_mode,
             )
             await connection.execute(queries.load("insert_job_images"), {"job": job})
         return JobId(job)
@@ -471,6 +483,7 @@ def _job(row: Row) -> Job:
         compacted=row["compacted"] or False,
         priority=row["priority"],
         interactive=row["interactive"],
+        dispatch_mode=DispatchMode(row["dispatch_mode"]),
         total=row["total"],
         skipped=row["skipped"],
         duplicates=row["duplicates"],

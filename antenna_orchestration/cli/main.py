@@ -24,6 +24,8 @@ from antenna_orchestration.cli import (
     health,
     jobs,
     pipelines,
+    projects,
+    push,
     settings,
     submit,
     tokens,
@@ -38,8 +40,8 @@ EXIT_INTERRUPTED = 130
 """What shells report for a process that Ctrl-C ended."""
 
 
-_ORDER = ("up", "env", "demo", "submit", "jobs", "worker", "workers", "gateway", "token", "pipelines", "health",
-          "settings")  # fmt: skip
+_ORDER = ("up", "env", "demo", "submit", "jobs", "worker", "workers", "gateway", "push", "token", "projects",
+          "pipelines", "health", "settings")  # fmt: skip
 
 
 class _InOrder(TyperGroup):
@@ -67,7 +69,9 @@ app.add_typer(jobs.app, name="jobs")
 app.command("worker")(worker.worker)
 app.command("workers")(workers.workers)
 app.command("gateway")(gateway.gateway)
+app.command("push")(push.push)
 app.add_typer(tokens.app, name="token")
+app.add_typer(projects.app, name="projects")
 app.add_typer(pipelines.app, name="pipelines")
 app.command("health")(health.health)
 app.command("settings")(settings.settings)

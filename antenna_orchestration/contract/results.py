@@ -144,14 +144,14 @@ def _item(raw: msgspec.Raw, reduction: Reduction) -> Item:
         result = msgspec.json.decode(pair.result, type=_Result)
         image_id = _image_id(result)
         if result.error is not msgspec.UNSET:
-            reason = _plain(str(result.error or "no reason given"))
+            reason = plain(str(result.error or "no reason given"))
             return Item(kind="failed", reply_subject=reply_subject, image_id=image_id, reason=reason)
         detections = _detections(result.detections or [], image_id, reduction)
         messages.check_detections(detections)
         seconds = result.total_time if result.total_time and 0 < result.total_time < 1e9 else 0.0
         return Item(kind="done", reply_subject=reply_subject, image_id=image_id, detections=detections, seconds=seconds)
     except (msgspec.DecodeError, errors.InvalidInput, UnicodeDecodeError, OverflowError, ValueError) as error:
-        return Item(kind="invalid", reply_subject=reply_subject, image_id=image_id, reason=_plain(str(error)))
+        return Item(kind="invalid", reply_subject=reply_subject, image_id=image_id, reason=plain(str(error)))
 
 
 def _image_id(result: _Result) -> str | None:
@@ -191,7 +191,7 @@ def _detections(raws: Sequence[msgspec.Raw], image_id: str | None, reduction: Re
 def _classification(raw: msgspec.Raw, reduction: Reduction) -> messages.Classification:
     said = msgspec.json.decode(raw, type=_Classification)
     algorithm = _reference(said.algorithm, reduction)
-    label = _plain(said.classification)
+    label = plain(said.classification)
     scores = _scores(said.scores)
     if not len(scores):
         return messages.Classification(algorithm=algorithm, label=label, score=NO_SCORE, terminal=said.terminal)
@@ -237,10 +237,10 @@ def _best(scores: npt.NDArray[np.float64], wanted: int) -> list[int]:
 
 def _reference(algorithm: _Algorithm, reduction: Reduction) -> messages.AlgorithmRef:
     version, _ = reduction.algorithms.get(algorithm.key, (UNKNOWN_VERSION, []))
-    return messages.AlgorithmRef(_plain(algorithm.key), version)
+    return messages.AlgorithmRef(plain(algorithm.key), version)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that the lake and a terminal can hold."""
     return "".join(character if character.isprintable() else " " for character in text[: messages.MAX_TEXT])
 

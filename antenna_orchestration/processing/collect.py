@@ -24,7 +24,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog.catalog import Settled
 from antenna_orchestration.domain import messages, reach
 from antenna_orchestration.domain.ids import ImageId
-from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
+from antenna_orchestration.domain.job import ACTIVE, Counts, DispatchMode, ImageStatus, Job
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.lake import rows
 from antenna_orchestration.processing import looping
@@ -285,7 +285,12 @@ class Collector:
         listening = [worker for worker in await self._services.presence.workers() if reach.can_serve(worker, self._job)]
         nobody = not listening
         if nobody and self._nobody_listens is not True:
-            message = f"No worker for pipeline {self._job.pipeline} reaches the images; the job waits"
+            message = (
+                f"No worker for pipeline {self._job.pipeline} reaches the images; the job waits"
+                if self._job.dispatch_mode is DispatchMode.ASYNC
+                else f"No processing service serves pipeline {self._job.pipeline}; the job waits for "
+                f"`antenna push SERVICE_URL --project {self._job.project}`"
+            )
             await self._milestone("no_worker", message, level="WARNING")
         elif not nobody and self._nobody_listens is not False:
             names = ", ".join(worker.worker for worker in listening[:5])

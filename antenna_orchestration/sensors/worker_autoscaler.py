@@ -10,7 +10,7 @@ import dagster as dg
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import reach
-from antenna_orchestration.domain.job import ACTIVE
+from antenna_orchestration.domain.job import ACTIVE, DispatchMode
 from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.processing.health import MANY
 from antenna_orchestration.processing.services import Services
@@ -45,7 +45,9 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stack: Stack) -> dg.R
 
 async def _unserved_pipelines(services: Services) -> set[str]:
     """Pipelines of active jobs whose images no living worker both serves and reaches."""
-    jobs = [job for job in await services.catalog.list_jobs(statuses=ACTIVE, limit=MANY) if job.total]
+    active = await services.catalog.list_jobs(statuses=ACTIVE, limit=MANY)
+    # The others wait for a processing service, which no worker of ours is.
+    jobs = [job for job in active if job.total and job.dispatch_mode is DispatchMode.ASYNC]
     if not jobs:
         return set()
     workers = await services.presence.workers()
