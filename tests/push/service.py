@@ -50,8 +50,8 @@ class Service:
     async def start(self) -> None:
         app = web.Application()
         app.router.add_get(f"{PREFIX}/info", self._info)
-        app.router.add_get(f"{PREFIX}/livez", lambda _: _json({"status": True}))
-        app.router.add_get(f"{PREFIX}/readyz", lambda _: _json({"status": [self.slug]}))
+        app.router.add_get(f"{PREFIX}/livez", self._live)
+        app.router.add_get(f"{PREFIX}/readyz", self._ready)
         app.router.add_post(f"{PREFIX}/process", self._process)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -62,6 +62,12 @@ class Service:
             await self._runner.cleanup()
             self._runner = None
 
+    async def _live(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": True})
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": [self.slug]})
+
     async def _info(self, _: web.Request) -> web.Response:
         algorithms = [
             {**DETECTOR, "version": 1, "task_type": "localization",
@@ -70,7 +76,7 @@ class Service:
              "category_map": {"data": [{"index": at, "label": label} for at, label in enumerate(LABELS)]}},
         ]  # fmt: skip
         pipeline = {"name": "Constant", "slug": self.slug, "version": 1, "algorithms": algorithms, "stages": []}
-        return await _json({"name": "Constant service", "pipelines": [pipeline], "algorithms": algorithms})
+        return web.json_response({"name": "Constant service", "pipelines": [pipeline], "algorithms": algorithms})
 
     async def _process(self, request: web.Request) -> web.Response:
         asked = await request.json()
@@ -119,10 +125,6 @@ def _moth(image: str, *, upside_down: bool = False) -> dict[str, Any]:
              "inference_time": 0.1, "algorithm": CLASSIFIER, "terminal": True, "timestamp": moment}
         ],
     }  # fmt: skip
-
-
-async def _json(value: Any) -> web.Response:
-    return web.json_response(value)
 
 
 @asynccontextmanager
