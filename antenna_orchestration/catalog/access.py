@@ -25,7 +25,7 @@ class Project:
     project_id: ProjectId
     slug: str
     name: str
-    # Folder that local sources of HTTP submitters may lie in; None allows none.
+    # Folder that local sources of HTTP submitters may lie in; None: the one named like the project in the image roots.
     image_root: Path | None
     # For jobs that do not say otherwise.
     dispatch_mode: DispatchMode

@@ -160,6 +160,9 @@ class Catalog:
                 yield connection
         except (psycopg_pool.PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise errors.Unavailable(f"PostgreSQL: {_first_line(error)}") from error
+        except (psycopg.DataError, UnicodeEncodeError) as error:
+            # A zero byte, half a surrogate pair, a date before the calendar: from outside, and nothing was written.
+            raise errors.InvalidInput(f"a value cannot be stored: {_first_line(error)}") from error
 
     async def _rows(self, query: str, **parameters: Any) -> list[Row]:
         async with self._transaction() as connection:

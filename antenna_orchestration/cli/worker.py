@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from typing import Annotated
 
 import typer
@@ -30,15 +32,35 @@ def worker(
     name: Annotated[
         str | None, typer.Option(help="Name among all workers.", show_default="made of host and process")
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT", min=0, max=65535, help="Serve Prometheus metrics; 0 takes any port.", show_default="none"
+        ),
+    ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(metavar="all|0,1", help="A worker for each of these GPUs.", show_default="one worker"),
+    ] = None,
 ) -> None:
     """Process images: lease tasks, infer, publish results.
 
     SIGTERM and Ctrl-C let it finish what it is at and hand back the rest; a second one makes it leave at once.
     """
-    from antenna_orchestration import settings
+    from antenna_orchestration import errors, settings
     from antenna_orchestration.worker import main as engine
 
     current = settings.get()
+    if gpus is not None:
+        if device is not None:
+            raise errors.InvalidSetting("--gpus and --device exclude each other: --gpus starts a worker for each GPU")
+        shared: dict[str, object] = {
+            "--pipelines": pipelines,
+            "--batch-size": batch_size,
+            "--exit-when-idle": exit_when_idle,
+            "--max-lifetime": max_lifetime,
+        }
+        raise typer.Exit(_on_each(gpus, name, metrics_port, shared))
     output.show_own_logs(current.log_level)
     options = engine.WorkerOptions(
         pipelines=tuple(part.strip() for part in (pipelines or "").split(",") if part.strip()),
@@ -47,12 +69,30 @@ def worker(
         exit_when_idle=exit_when_idle,
         max_lifetime=max_lifetime,
         name=name,
+        metrics_port=metrics_port,
     )
     summary = engine.run(current, options)
     output.line(
         f"worker {summary.worker} left ({summary.reason}): {summary.done} done, {summary.failed} failed, "
         f"{summary.handed_back} handed back"
     )
+
+
+def _on_each(gpus: str, name: str | None, metrics_port: int | None, shared: dict[str, object]) -> int:
+    """Run this command once for each GPU, with names and ports that differ; the exit code."""
+    from antenna_orchestration.worker import fleet
+
+    commands = []
+    for number, device in enumerate(fleet.gpus(gpus)):
+        own = {
+            **shared,
+            "--device": device,
+            "--name": None if name is None else f"{name}-{number}",
+            "--metrics-port": metrics_port and metrics_port + number,
+        }
+        words = [word for option, value in own.items() if value is not None for word in (option, str(value))]
+        commands.append([sys.executable, "-m", "antenna_orchestration.cli.main", "worker", *words])
+    return asyncio.run(fleet.run(commands))
 
 
 def _device(text: str | None) -> str | None:

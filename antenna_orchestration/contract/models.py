@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
 
 from antenna_orchestration.domain.job import DispatchMode
 
@@ -153,11 +153,19 @@ class JobDetail(BaseModel):
     warnings: list[str] = []
 
 
+def _in_utc(time: datetime) -> datetime:
+    """A time without a zone is taken for UTC."""
+    time = time if time.tzinfo else time.replace(tzinfo=UTC)
+    if not 1800 <= time.year <= 2200:
+        raise ValueError("a photograph is of our time")
+    return time.astimezone(UTC)
+
+
 class NewImage(BaseModel):
     """An image named one by one."""
 
     url: Annotated[str, Field(max_length=2000)]
-    captured_at: datetime | None = None
+    captured_at: Annotated[datetime, AfterValidator(_in_utc)] | None = None
     deployment: Name | None = None
 
 

@@ -73,7 +73,7 @@ def read(body: bytes, batch: list[Sent], reduction: Reduction) -> Answered:
     try:
         answer = msgspec.json.decode(body, type=_Answer)
         detections = [(raw, msgspec.json.decode(raw, type=_Part).source_image_id) for raw in answer.detections or []]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise errors.InvalidInput(f"not an answer of a processing service: {error}") from None
     found: dict[str, list[msgspec.Raw]] = {one.image_id: [] for one in batch}
     named = {str(source.id) for source in answer.source_images or []}

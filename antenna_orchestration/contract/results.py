@@ -125,7 +125,7 @@ def read(body: Any, reduction: Reduction) -> Iterator[Item]:
             if first == b"["
             else msgspec.json.decode(body, type=_Envelope).results
         )
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise errors.InvalidInput(f"not a post of results: {error}") from None
     if len(raws) > MOST_ITEMS:
         raise errors.TooLarge(f"{len(raws)} results in one post; the limit is {MOST_ITEMS}")
@@ -150,7 +150,14 @@ def _item(raw: msgspec.Raw, reduction: Reduction) -> Item:
         messages.check_detections(detections)
         seconds = result.total_time if result.total_time and 0 < result.total_time < 1e9 else 0.0
         return Item(kind="done", reply_subject=reply_subject, image_id=image_id, detections=detections, seconds=seconds)
-    except (msgspec.DecodeError, errors.InvalidInput, UnicodeDecodeError, OverflowError, ValueError) as error:
+    except (
+        msgspec.DecodeError,
+        errors.InvalidInput,
+        UnicodeDecodeError,
+        OverflowError,
+        ValueError,
+        RecursionError,
+    ) as error:
         return Item(kind="invalid", reply_subject=reply_subject, image_id=image_id, reason=plain(str(error)))
 
 

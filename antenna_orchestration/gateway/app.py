@@ -75,6 +75,7 @@ def create_app(config: settings.Settings) -> FastAPI:
 def _answer(
     status: int, detail: str, headers: dict[str, str] | None = None, more: dict[str, Any] | None = None
 ) -> JSONResponse:
+    detail = detail.encode("utf-8", "replace").decode()
     return JSONResponse({**(more or {}), "detail": detail}, status_code=status, headers=headers)
 
 

@@ -93,6 +93,15 @@ class _Sink:
         self._file.write(data)
 
 
+async def _read_on(stream: AsyncIterator[bytes], limit: int) -> None:
+    """Read and drop the rest of a refused body: a client that is cut off while it sends never sees the answer."""
+    dropped = 0
+    async for piece in stream:
+        dropped += len(piece)
+        if dropped > limit:
+            return
+
+
 @asynccontextmanager
 async def received(request: Request, *, folder: Path, limit: int) -> AsyncIterator[Body]:
     """The request's body, for the length of the block.
@@ -105,12 +114,18 @@ async def received(request: Request, *, folder: Path, limit: int) -> AsyncIterat
     sink = _Sink(folder=folder, limit=limit, gzipped=encoding == "gzip")
     pending = bytearray()
     try:
-        async for piece in request.stream():
-            pending += piece
-            if len(pending) >= BLOCK:
-                block, pending = bytes(pending), bytearray()
-                await asyncio.to_thread(sink.add, block)
-        await asyncio.to_thread(sink.add, bytes(pending))
-        yield sink.finish()
+        stream = request.stream()
+        try:
+            async for piece in stream:
+                pending += piece
+                if len(pending) >= BLOCK:
+                    block, pending = bytes(pending), bytearray()
+                    await asyncio.to_thread(sink.add, block)
+            await asyncio.to_thread(sink.add, bytes(pending))
+            body = sink.finish()
+        except errors.InvalidInput:
+            await _read_on(stream, limit)
+            raise
+        yield body
     finally:
         sink.close()

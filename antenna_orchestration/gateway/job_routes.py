@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -37,7 +38,7 @@ async def show_job(
 async def create_job(request: Request, new: models.NewJob) -> models.JobDetail:
     """Queue images for processing; the job begins at once.
 
-    Local sources are taken only from under the project's image root.
+    Local sources are taken only from the project's folder: `<root>/<project>` in one of the image roots.
     """
     gateway = state.of(request)
     caller = await gateway.callers.authenticate(request)
@@ -60,11 +61,7 @@ async def create_job(request: Request, new: models.NewJob) -> models.JobDetail:
         # Reading the files' headers is for those who see the files.
         exif="never",
     )
-    if caller.role is Role.ADMIN and gateway.settings.image_roots:
-        roots = list(gateway.settings.image_roots)
-    else:
-        roots = [project.image_root] if project.image_root else []
-    submitted = await submit.submit(gateway.http.services, submission, allowed_roots=roots)
+    submitted = await submit.submit(gateway.http.services, submission, allowed_roots=_roots(gateway, caller, project))
     shown = await job_views.of(gateway, await job_of(gateway, caller, submitted.job_id))
     return shown.model_copy(update={"warnings": list(submitted.warnings)})
 
@@ -102,6 +99,14 @@ async def cancel_job(request: Request, job_id: Number) -> models.JobDetail:
     job = await job_of(gateway, caller, JobId(job_id))
     await cancel.cancel(gateway.http.services, job.job_id, reason=f"asked for by {caller.name}")
     return await job_views.of(gateway, await job_of(gateway, caller, job.job_id))
+
+
+def _roots(gateway: Gateway, caller: Token, project: Project) -> list[Path]:
+    """The folders that local sources may lie in: an admin's are all image roots, others' the project's own folder."""
+    roots = gateway.settings.image_roots
+    if caller.role is Role.ADMIN:
+        return list(roots)
+    return [project.image_root] if project.image_root else [root / project.slug for root in roots]
 
 
 async def _project(gateway: Gateway, caller: Token, named: str | int) -> Project:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Final
 
@@ -9,6 +10,7 @@ import uvicorn
 
 from antenna_orchestration import settings
 from antenna_orchestration.gateway.app import create_app
+from antenna_orchestration.processing import http_services
 
 KEEP_ALIVE: Final = 75
 """Seconds that an idle connection is kept: a client that posts on one just closed would lose the post."""
@@ -19,7 +21,13 @@ and its images are done again."""
 
 
 def run(config: settings.Settings, *, host: str, port: int) -> None:
-    """Serve. SIGTERM and SIGINT end it in order. Raises `SystemExit` when it cannot listen or connect."""
+    """Serve. SIGTERM and SIGINT end it in order.
+
+    Raises `InvalidSetting` when something is not set, `Unavailable` when a store does not answer, and `SystemExit` when
+    it cannot listen.
+    """
+    # Before the server is there: what is wrong is one line then.
+    asyncio.run(_try(config))
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     uvicorn.run(
         create_app(config),
@@ -32,3 +40,8 @@ def run(config: settings.Settings, *, host: str, port: int) -> None:
         timeout_graceful_shutdown=LEAVE_WITHIN,
         lifespan="on",
     )
+
+
+async def _try(config: settings.Settings) -> None:
+    async with http_services.opened(config, max_connections=1) as http:
+        await http.services.progress.check()

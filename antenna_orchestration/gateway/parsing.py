@@ -7,13 +7,7 @@ ever holds it. A post that would need more memory than the reading process may h
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import mmap
 import multiprocessing
-import resource
-import signal
-import struct
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -27,16 +21,11 @@ import msgspec
 from antenna_orchestration import errors
 from antenna_orchestration.contract import results
 from antenna_orchestration.contract.results import Item, Reduction
+from antenna_orchestration.gateway import reading
 from antenna_orchestration.gateway.bodies import Body
-
-MEMORY: Final = 1024 * 2**20
-"""Bytes that the reading process may take for itself; the file it reads does not count."""
 
 RENEW_AFTER: Final = 200
 """Posts after which the reading process is replaced by a fresh one."""
-
-_LENGTH: Final = struct.Struct("<I")
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class Parsing:
@@ -69,12 +58,12 @@ class Parsing:
             self._pool = ProcessPoolExecutor(
                 max_workers=1,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=_confine,
+                initializer=reading.confine,
                 max_tasks_per_child=RENEW_AFTER,
             )
         try:
             await asyncio.get_running_loop().run_in_executor(
-                self._pool, _read_file, str(source), str(target), msgspec.msgpack.encode(reduction)
+                self._pool, reading.read_file, str(source), str(target), msgspec.msgpack.encode(reduction)
             )
         except BrokenProcessPool as error:
             # Killed for its memory, or by a person. Nothing was taken yet.
@@ -82,30 +71,7 @@ class Parsing:
             raise errors.Unavailable("the process that reads large posts was ended") from error
 
 
-def _confine() -> None:
-    """Die with the gateway, and take no more memory than allowed."""
-    with contextlib.suppress(OSError):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-
-
-def _read_file(source: str, target: str, reduction: bytes) -> None:
-    """In the reading process."""
-    wanted = msgspec.msgpack.decode(reduction, type=Reduction)
-    encoder = msgspec.msgpack.Encoder()
-    with Path(source).open("rb") as file, Path(target).open("wb") as kept:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        try:
-            for item in results.read(mapped, wanted):
-                encoded = encoder.encode(item)
-                kept.write(_LENGTH.pack(len(encoded)))
-                kept.write(encoded)
-        except MemoryError:
-            raise errors.TooLarge("the post needs more memory than a post may take; split it") from None
-
-
 def _kept_items(file: IO[bytes]) -> Iterator[Item]:
     decoder = msgspec.msgpack.Decoder(Item)
-    while head := file.read(_LENGTH.size):
-        yield decoder.decode(file.read(_LENGTH.unpack(head)[0]))
+    while head := file.read(reading.LENGTH.size):
+        yield decoder.decode(file.read(reading.LENGTH.unpack(head)[0]))

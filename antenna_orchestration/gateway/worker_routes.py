@@ -17,7 +17,7 @@ from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.gateway import bodies, job_views, state
 from antenna_orchestration.gateway.parameters import Filters
 from antenna_orchestration.gateway.state import Gateway
-from antenna_orchestration.processing import accept, http_workers, image_urls, lease
+from antenna_orchestration.processing import accept, http_workers, image_urls, lease, looping
 
 router = APIRouter(prefix="/api/v2", tags=["workers"])
 
@@ -114,14 +114,16 @@ async def post_results(request: Request, job_id: Number) -> models.ResultsAnswer
     Waits for the queue for up to 45 s.
     """
     gateway = state.of(request)
-    caller = await gateway.callers.authenticate(request)
+    deadline = time.monotonic() + RESULT_PATIENCE
+    caller = await looping.until(deadline, lambda: gateway.callers.authenticate(request))
     caller.check(Act.LEASE)
-    job = await job_of(gateway, caller, JobId(job_id))
+    job = await looping.until(deadline, lambda: job_of(gateway, caller, JobId(job_id)))
     await http_workers.hear(gateway.http, caller, host=_host(request))
     folder, limit = gateway.parsing.folder, gateway.settings.gateway_max_body
     async with bodies.received(request, folder=folder, limit=limit) as body:
+        # A slow sender has its time for sending; the client counts from its last byte.
         deadline = time.monotonic() + RESULT_PATIENCE
-        reduction = await accept.reduction(gateway.http, job)
+        reduction = await looping.until(deadline, lambda: accept.reduction(gateway.http, job))
         async with gateway.parsing.items(body, reduction) as items:
             taken = await accept.accept(gateway.http, job, caller, items, size=body.size, deadline=deadline)
     return models.ResultsAnswer(

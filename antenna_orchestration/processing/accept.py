@@ -6,14 +6,13 @@ attempt; when it is the last one (`domain.attempts`), a failed image.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract.results import Item, Reduction, reduction_of
@@ -22,11 +21,10 @@ from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import LeaseClaim
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, ImageStatus, Job
+from antenna_orchestration.processing import looping
 from antenna_orchestration.processing.http_services import HttpServices
 from antenna_orchestration.progress.lease_book import KeptLease
 from antenna_orchestration.queue import names
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +33,6 @@ CHUNK: Final = 64
 
 CHUNK_BYTES: Final = 8 * 2**20
 """Bytes of score vectors published together at most, beyond one result."""
-
-PAUSE: Final = 0.25
-"""Seconds between attempts while the queue is away."""
 
 Status = Literal["queued", "retry", "late", "rejected"]
 
@@ -99,8 +94,8 @@ async def accept(
     tally = _Tally()
     for chunk in _chunks(items):
         verdicts = [_Verdict(item=item) for item in chunk]
-        await _insistent(lambda: _judge(http, job, worker, verdicts), deadline)  # noqa: B023  # awaited here
-        await _insistent(lambda: _publish(http, verdicts), deadline)  # noqa: B023
+        await looping.until(deadline, lambda: _judge(http, job, worker, verdicts))  # noqa: B023  # awaited here
+        await looping.until(deadline, lambda: _publish(http, verdicts))  # noqa: B023
         await _strike_out(http, job, worker, verdicts)
         for verdict in verdicts:
             tally.add(verdict)
@@ -134,17 +129,6 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
             chunk, size = [], 0
     if chunk:
         yield chunk
-
-
-async def _insistent(act: Callable[[], Awaitable[T]], deadline: float) -> T:
-    """Do it until it works or the time is over; then raise what stood in the way."""
-    while True:
-        try:
-            return await act()
-        except errors.Unavailable:
-            if time.monotonic() + PAUSE >= deadline:
-                raise
-        await asyncio.sleep(PAUSE)
 
 
 async def _judge(http: HttpServices, job: Job, worker: Token, verdicts: Sequence[_Verdict]) -> None:

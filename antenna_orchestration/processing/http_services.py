@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.access import Access
@@ -33,8 +33,14 @@ class HttpServices:
     sender: ResultSender
     settler: Settler
     signer: Signer
-    # One pull of a consumer at a time.
-    pulling: defaultdict[JobId, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _pulls: WeakValueDictionary[JobId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    def pulling(self, job: JobId) -> asyncio.Lock:
+        """Held while tasks of the job are pulled: there is one pull of a consumer at a time."""
+        lock = self._pulls.get(job)
+        if lock is None:
+            lock = self._pulls[job] = asyncio.Lock()
+        return lock
 
     @property
     def settings(self) -> settings_module.Settings:
@@ -45,6 +51,7 @@ class HttpServices:
 @asynccontextmanager
 async def opened(settings: settings_module.Settings, *, max_connections: int = 8) -> AsyncIterator[HttpServices]:
     """Connect. Raises `InvalidSetting` when a URL or the secret key is missing, `Unavailable` for a silent server."""
+    settings.require("nats_url", "redis_url", "database_url")
     signer = Signer(settings.secret_key)
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(services_module.opened(settings, max_connections=max_connections))

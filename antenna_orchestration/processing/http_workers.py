@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
+from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Token
+from antenna_orchestration.domain.http_lease import LONGEST
 from antenna_orchestration.processing.http_services import HttpServices
 from antenna_orchestration.progress.worker_book import WorkerRecord
+
+logger = logging.getLogger(__name__)
 
 SHOWN_FOR: Final = 30.0
 """Seconds without a word that an idle worker is shown; existing ones ask for work every 5."""
@@ -24,10 +29,19 @@ async def hear(
     service: str = "",
     waiting: bool = False,
 ) -> None:
-    """A worker called: it is alive, and no other is by that. Raises `Unavailable` when Redis does not answer.
+    """A worker called: it is alive, and no other is by that. Without Redis or the queue it is not noted.
 
     `service` is the URL that a push worker posts to; it is `waiting` while nothing answers there.
     """
+    try:
+        await _hear(http, worker, host, pipelines, service, waiting=waiting)
+    except errors.Unavailable as error:
+        logger.warning("worker %s is not noted: %s", worker.name, error)
+
+
+async def _hear(
+    http: HttpServices, worker: Token, host: str, pipelines: Iterable[str], service: str, *, waiting: bool
+) -> None:
     now = await http.leases.now()
     before = await http.workers.get(worker.token_id)
     served = set(pipelines) or set(before.pipelines)
@@ -59,7 +73,7 @@ def messages_every(http: HttpServices) -> float:
 
 async def show(http: HttpServices, *, now: float) -> None:
     """Show all workers that are alive: those heard from of late, and those that are still at a batch."""
-    for record in await http.workers.heard_since(now - http.settings.http_lease):
+    for record in await http.workers.heard_since(now - LONGEST):
         held = await http.leases.held_by(record.worker)
         allowed = record.pace.silence(http.settings.http_lease) if held else SHOWN_FOR
         if now - record.heard <= allowed:

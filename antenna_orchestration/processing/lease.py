@@ -59,10 +59,12 @@ async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> lis
         parked = await http.leases.take_parked(job.job_id, job.generation)
         if parked is not None:
             return [await _give_parked(http, job, worker, *parked)]
-        async with http.pulling[job.job_id]:
+        async with http.pulling(job.job_id):
             found = await http.leaser.lease(job.job_id, job.generation, job.epoch, min(room, MOST_AT_ONCE))
         if not found:
             return []
+        # What a pull that failed left behind may be long over.
+        found = [one for one in found if one.is_ours]
         try:
             fresh = await _without_known(http, job, found)
             given = await _sort(http, job, worker, fresh)

@@ -12,6 +12,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode
 from antenna_orchestration.jobs.inference import inference_worker
+from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing.health import MANY
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.stack import Stack
@@ -44,10 +45,14 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stack: Stack) -> dg.R
 
 
 async def _unserved_pipelines(services: Services) -> set[str]:
-    """Pipelines of active jobs whose images no living worker both serves and reaches."""
+    """Pipelines of active jobs whose images no living worker both serves and reaches.
+
+    Not those that workers behind the gateway registered: a worker of ours could not serve them. Nor those of jobs that
+    wait for a processing service.
+    """
+    ours = registry.all_pipelines(services.settings.pipeline_paths)
     active = await services.catalog.list_jobs(statuses=ACTIVE, limit=MANY)
-    # The others wait for a processing service, which no worker of ours is.
-    jobs = [job for job in active if job.total and job.dispatch_mode is DispatchMode.ASYNC]
+    jobs = [job for job in active if job.total and job.pipeline in ours and job.dispatch_mode is DispatchMode.ASYNC]
     if not jobs:
         return set()
     workers = await services.presence.workers()

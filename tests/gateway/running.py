@@ -53,6 +53,7 @@ class RunningGateway:
             "ANTENNA_TASK_ACK_WAIT": str(ACK_WAIT),
             "ANTENNA_HTTP_LEASE": str(HTTP_LEASE),
             "ANTENNA_GATEWAY_RATE": "2000",
+            "ANTENNA_GATEWAY_MAX_BODY": str(160 * 2**20),
             **overrides,
         }
         self.process: subprocess.Popen[bytes] | None = None
@@ -107,11 +108,14 @@ async def client(stack: Services, gateway: RunningGateway, project: str, **optio
     return Client(base=gateway.base, token=await token(stack, project), **options)
 
 
-async def job_for_http(stack: Services, project: str, images: int, *, slug: str = SLUG, **changes: Any) -> Job:
+async def job_for_http(
+    stack: Services, project: str, images: int, *, slug: str = SLUG, register: bool = True, **changes: Any
+) -> Job:
     """A published job of a pipeline that only HTTP workers serve, in its collecting run's hands."""
-    await stack.catalog.register_pipeline(
-        PipelineRow(slug=slug, name=slug, version="1", description="", default_config=SETTINGS, algorithms=[])
-    )
+    if register:
+        await stack.catalog.register_pipeline(
+            PipelineRow(slug=slug, name=slug, version="1", description="", default_config=SETTINGS, algorithms=[])
+        )
     job = await claimed(stack, await make_job(stack, project, images, pipeline=PipelineSlug(slug), **changes))
     await publish.publish(stack, job.job_id)
     return await stack.catalog.get_job(job.job_id)

@@ -167,12 +167,12 @@ def bomb() -> Iterator[bytes]:
     """Gigabytes of results in a few megabytes."""
     packer = gzip.zlib.compressobj(9, gzip.zlib.DEFLATED, 31)  # type: ignore[attr-defined]
     yield packer.compress(b'{"results":[')
-    for _ in range(2000):
+    for _ in range(200):
         yield packer.compress(b"{}," * 350_000)
     yield packer.compress(b"{}]}") + packer.flush()
 
 
-@pytest.mark.parametrize("kind", ["bomb", "many small items", "deep", "long vector"])
+@pytest.mark.parametrize("kind", ["bomb", "many-items", "deep", "long-vector"])
 async def test_exhaust_memory_with_one_request(
     shared_stores: Stores, stack: Services, gateway: RunningGateway, project: str, kind: str
 ) -> None:
@@ -185,8 +185,8 @@ async def test_exhaust_memory_with_one_request(
         headers["Content-Encoding"] = "gzip"
         body = bomb()
         expected = 413
-    elif kind == "many small items":
-        body = b'{"results":[' + b"{}," * 20_000_000 + b"{}]}"
+    elif kind == "many-items":
+        body = b'{"results":[' + b"{}," * 5_000_000 + b"{}]}"
         expected = 413
     elif kind == "deep":
         body = b'{"results":[' + b"[" * 3_000_000 + b"]" * 3_000_000 + b"]}"

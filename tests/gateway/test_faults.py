@@ -76,14 +76,14 @@ async def test_a_worker_killed_in_the_middle_of_a_batch(stack: Services, gateway
 
 
 async def test_result_posts_that_are_lost_or_time_out(stack: Services, gateway: RunningGateway, project: str) -> None:
-    job = await job_for_http(stack, project, 40)
-    worker = await client(stack, gateway, project, lost_posts=frozenset({0, 2}), timed_out_posts=frozenset({1, 3}))
+    job = await job_for_http(stack, project, 24)
+    worker = await client(stack, gateway, project, lost_posts=frozenset({0}), timed_out_posts=frozenset({1}))
     async with collected(stack, job) as ends:
         with working(worker):
             await all_done(stack, job)
     nothing_failed(stack, ends, job)
-    assert worker.lost >= 16
-    assert sum("result: " in error for error in worker.errors) == 2
+    assert worker.lost >= 8
+    assert sum("result: " in error for error in worker.errors) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -102,9 +102,10 @@ async def test_the_gateway_is_restarted_in_the_middle_of_a_job(
         nothing_failed(stack, ends, job)
 
 
-async def test_leases_outlive_a_gateway(shared_stores: Stores, stack: Services, project: str) -> None:
+async def test_leases_outlive_a_gateway(own_stores: Stores, own_stack: Services, project: str) -> None:
     """Longer away than the queue's own lease, and yet the worker's task is nobody else's."""
-    with running(shared_stores, ANTENNA_HTTP_LEASE="60") as gateway:
+    stack = own_stack
+    with running(own_stores, ANTENNA_HTTP_LEASE="60") as gateway:
         job = await job_for_http(stack, project, 4)
         slow, other = await client(stack, gateway, project), await client(stack, gateway, project)
         from tests.gateway.client import session, success

@@ -7,7 +7,7 @@ import requests
 
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.processing.services import Services
-from tests.gateway.client import SLUG, SPECIES_LABELS, Client, JobItem, session, success, working
+from tests.gateway.client import SPECIES_LABELS, Client, JobItem, session, success, working
 from tests.gateway.running import RunningGateway, client, collected, file_job, job_for_http, rows, token
 from tests.waiting import eventually
 
@@ -15,13 +15,15 @@ from tests.waiting import eventually
 async def test_an_existing_worker_registers_polls_leases_and_posts(
     stack: Services, gateway: RunningGateway, project: str, tmp_path: Path
 ) -> None:
-    worker = Client(base=gateway.base, token=await token(stack, project, label="gpu-1"), fetch=True)
+    slug = f"w-{project}"[:60]
+    secret = await token(stack, project, label="gpu-1")
+    worker = Client(base=gateway.base, token=secret, slugs=(slug,), fetch=True)
     registered = await asyncio.to_thread(worker.register)
     assert registered is not None and registered.processing_service_id
     files = [tmp_path / f"{number}.jpg" for number in range(12)]
     for number, file in enumerate(files):
         file.write_bytes(b"picture %d" % number)
-    job = await file_job(stack, project, files)
+    job = await file_job(stack, project, files, slug=slug)
     async with collected(stack, job) as ends:
         with working(worker):
 
@@ -112,12 +114,13 @@ async def test_the_older_forms_are_understood(stack: Services, gateway: RunningG
 
 
 async def test_scores_are_kept_as_the_job_asks(stack: Services, gateway: RunningGateway, project: str) -> None:
-    worker = await client(stack, gateway, project)
+    slug = f"s-{project}"[:60]
+    worker = await client(stack, gateway, project, slugs=(slug,))
     worker.register()
-    job = await job_for_http(stack, project, 1, config={"top_k": 2, "full_scores": True})
-    worker.register()
+    config = {"top_k": 2, "full_scores": True}
+    job = await job_for_http(stack, project, 1, slug=slug, register=False, config=config)
     async with collected(stack, job):
-        assert await asyncio.to_thread(worker.process, JobItem(id=job.job_id, pipeline_slug=SLUG))
+        assert await asyncio.to_thread(worker.process, JobItem(id=job.job_id, pipeline_slug=slug))
     species = next(row for row in rows(stack, "classifications", job) if row["terminal"])
     assert species["top_labels"] == SPECIES_LABELS[:2]
     assert len(species["scores"]) == 2 * len(SPECIES_LABELS)

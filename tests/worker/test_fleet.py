@@ -1,0 +1,89 @@
+"""Several workers on one host under one command, as real processes; what they run stands in for GPUs."""
+
+import asyncio
+import os
+import pickle
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from antenna_orchestration import errors
+from antenna_orchestration.worker import fleet
+from tests import waiting
+
+ROOT = Path(__file__).parents[2]
+RUN = """
+import asyncio, pickle, sys
+from antenna_orchestration.worker import fleet
+sys.exit(asyncio.run(fleet.run(pickle.loads(bytes.fromhex(sys.argv[1])))))
+"""
+LEAVES_AT_SIGTERM = """
+import pathlib, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+path = pathlib.Path(sys.argv[1])
+path.write_text("up")
+signal.sigwait([signal.SIGTERM])
+path.write_text("left")
+"""
+
+
+def stays(path: Path) -> list[str]:
+    """A command that says in a file that it is up, and that it left."""
+    return [sys.executable, "-c", LEAVES_AT_SIGTERM, str(path)]
+
+
+async def started(*commands: list[str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RUN, pickle.dumps(commands).hex(), cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+
+
+def says(path: Path, word: str) -> None:
+    waiting.wait_until(lambda: path.exists() and path.read_text() == word, description=f"{path.name} {word}")
+
+
+async def test_a_stop_reaches_every_worker(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("one", "other")]
+    process = await started(*(stays(path) for path in paths))
+    for path in paths:
+        says(path, "up")
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+    assert [path.read_text() for path in paths] == ["left", "left"]
+
+
+async def test_a_worker_that_fails_takes_the_others_along(tmp_path: Path) -> None:
+    path = tmp_path / "other"
+    fails_later = [
+        sys.executable,
+        "-c",
+        f"import pathlib, sys, time\nwhile not pathlib.Path({str(path)!r}).exists(): time.sleep(0.01)\nsys.exit(4)",
+    ]
+    process = await started(fails_later, stays(path))
+    assert await process.wait() == 4
+    says(path, "left")
+
+
+async def test_no_worker_outlives_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "one"
+    process = await started(stays(path))
+    says(path, "up")
+    [worker] = psutil.Process(process.pid).children()
+    process.kill()
+    await process.wait()
+    says(path, "left")
+    worker.wait(10)
+
+
+@pytest.mark.parametrize("text", ["some", "0,0", "-1", ""])
+def test_what_names_no_gpus_is_refused(text: str) -> None:
+    with pytest.raises(errors.InvalidSetting, match="--gpus"):
+        fleet.gpus(text)
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(errors.InvalidSetting, match="no GPU"):
+        fleet.gpus("99")
