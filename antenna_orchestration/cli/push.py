@@ -12,7 +12,7 @@ from antenna_orchestration.cli import output
 def push(
     service: Annotated[
         str,
-        typer.Argument(metavar="SERVICE_URL", help="Where the service's /info and /process lie.", show_default=False),
+        typer.Argument(metavar="URL", help="Where the service's /info and /process lie.", show_default=False),
     ],
     *,
     project: Annotated[str, typer.Option(metavar="SLUG", help="Whose jobs to send.")] = "default",
@@ -27,9 +27,9 @@ def push(
         typer.Option(metavar="SECONDS", min=0, help="Leave after so long without work.", show_default="stay"),
     ] = None,
 ) -> None:
-    """Send images to a processing service that speaks /info, /readyz and /process, and take its results.
+    """Send images to a processing service, take its results.
 
-    Registers the service's pipelines for the project, and serves the project's jobs of these pipelines that were
+    The service speaks /info, /readyz or /livez, and /process. Registers the service's pipelines for the project, and serves the project's jobs of these pipelines that were
     submitted with --dispatch-mode sync_api. Waits for a service that is not there. SIGTERM and Ctrl-C let it finish
     what is posted and hand back the rest; a second one makes it leave at once.
     """

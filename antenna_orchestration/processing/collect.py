@@ -289,7 +289,7 @@ class Collector:
                 f"No worker for pipeline {self._job.pipeline} reaches the images; the job waits"
                 if self._job.dispatch_mode is DispatchMode.ASYNC
                 else f"No processing service serves pipeline {self._job.pipeline}; the job waits for "
-                f"`antenna push SERVICE_URL --project {self._job.project}`"
+                f"`antenna push URL --project {self._job.project}`"
             )
             await self._milestone("no_worker", message, level="WARNING")
         elif not nobody and self._nobody_listens is not False:

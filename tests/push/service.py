@@ -41,6 +41,8 @@ class Service:
         self.faults: dict[str, str] = {}
         # How many posts are answered with 500 before the next good one.
         self.broken = 0
+        # Seconds for a post.
+        self.delay = 0.0
         self.fetches = False
         # Posts wait for it.
         self.gate = asyncio.Event()
@@ -86,6 +88,7 @@ class Service:
         self.batches.append([image["id"] for image in images])
         self.configs.append(asked["config"])
         self.posts.update(image["id"] for image in images)
+        await asyncio.sleep(self.delay)
         await self.gate.wait()
         if self.broken:
             self.broken -= 1

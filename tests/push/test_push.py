@@ -29,6 +29,13 @@ async def all_done(stack: Services, job_id: int, images: int) -> None:
     await eventually(done, description=f"{images} images accounted for", timeout=60)
 
 
+async def posts(service: Service, number: int) -> None:
+    async def posted() -> bool:
+        return len(service.batches) >= number
+
+    await eventually(posted, description=f"{number} posts in the service's hands")
+
+
 async def test_from_submission_to_tables(
     stack: Services, gateway: RunningGateway, service: Service, pushing: Pushing, project: str, tmp_path: Path
 ) -> None:
@@ -82,7 +89,7 @@ async def test_others_leave_pushed_jobs_alone(
         answer = http.get(f"{gateway.base}/jobs", params={"dispatch_mode": "sync_api"}, timeout=10)
         assert [(one["id"], one["dispatch_mode"]) for one in answer.json()["results"]] == [(job.job_id, "sync_api")]
         new = {"project": project, "pipeline": service.slug, "dispatch_mode": "sync_api",
-               "images": [{"url": "http://192.0.2.1/a.jpg"}]}  # fmt: skip
+               "images": [{"url": "http://93.184.216.34/a.jpg"}]}  # fmt: skip
         made: requests.Response = http.post(f"{gateway.base}/jobs/", json=new, timeout=10)
         assert made.status_code == 201 and made.json()["dispatch_mode"] == "sync_api", made.text
 
@@ -113,23 +120,14 @@ async def test_what_a_service_gets_wrong_costs_only_the_images_it_is_about(
 async def test_a_service_that_breaks_and_goes_away_fails_no_image(
     stack: Services, service: Service, pushing: Pushing, project: str
 ) -> None:
-    service.broken = 2
+    service.broken, service.delay = 2, 0.1
     pushing.start("--parallel", "2")
     await shown(stack, project)
     job = await job_to_push(stack, project, service.slug, 30)
     async with collected(stack, job) as ends:
-
-        async def under_way() -> bool:
-            return (await stack.catalog.count_images(job.job_id)).done >= 5
-
-        await eventually(under_way, description="five images done")
+        await posts(service, 8)
         service.gate.clear()
-        before = sum(service.posts.values())
-
-        async def posted() -> bool:
-            return sum(service.posts.values()) > before
-
-        await eventually(posted, description="a post in the service's hands")
+        await posts(service, len(service.batches) + 1)
         await service.stop()
         worker = await shown(stack, project, state="waiting")
         # A service that is away serves nobody, which the job's story says.
@@ -148,12 +146,8 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
     pushing.start("--batch-size", "2")
     await shown(stack, project)
     job = await job_to_push(stack, project, service.slug, 8)
-
-    async def posted() -> bool:
-        return bool(service.batches)
-
     async with collected(stack, job) as ends:
-        await eventually(posted, description="a post in the service's hands")
+        await posts(service, 1)
         pushing.signal()
         service.gate.set()
         assert "(asked): 2 done, 0 failed, 0 handed back" in await asyncio.to_thread(pushing.leaves)
@@ -161,7 +155,7 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         service.gate.clear()
         service.batches.clear()
         pushing.start("--batch-size", "2")
-        await eventually(posted, description="a post in the service's hands")
+        await posts(service, 1)
         pushing.signal()
         await eventually(lambda: said(pushing, "leaving"), description="the first signal heard")
         pushing.signal(signal.SIGINT)
@@ -170,7 +164,7 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         assert await Settler(stack.connection).is_deliverable(job.job_id, job.generation, job.epoch)
         service.batches.clear()
         pushing.start("--batch-size", "2")
-        await eventually(posted, description="a post in the service's hands")
+        await posts(service, 1)
         pushing.kill()
         # The next one takes over at once what this one held.
         service.gate.set()
