@@ -29,9 +29,9 @@ def push(
 ) -> None:
     """Send images to a processing service, take its results.
 
-    The service speaks /info, /readyz or /livez, and /process. Registers the service's pipelines for the project, and serves the project's jobs of these pipelines that were
-    submitted with --dispatch-mode sync_api. Waits for a service that is not there. SIGTERM and Ctrl-C let it finish
-    what is posted and hand back the rest; a second one makes it leave at once.
+    The service speaks /info, /readyz or /livez, and /process. Registers its pipelines for the project, and serves the
+    project's jobs of these pipelines that were submitted with --dispatch-mode sync_api. Waits for a service that is not
+    there. SIGTERM and Ctrl-C let it finish what is posted and hand back the rest; a second one makes it leave at once.
     """
     from antenna_orchestration import settings
     from antenna_orchestration.push import main

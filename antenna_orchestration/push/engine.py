@@ -8,27 +8,24 @@ given back: no image fails for that.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.contract import pushing
 from antenna_orchestration.contract.pushing import Sent
-from antenna_orchestration.contract.results import Item
-from antenna_orchestration.domain import attempts, messages
+from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Token
-from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import DispatchMode, Job
-from antenna_orchestration.processing import accept, http_workers, image_urls, keep_leases, looping, register
+from antenna_orchestration.processing import http_workers, image_urls, keep_leases, looping, register
 from antenna_orchestration.processing.http_services import HttpServices
-from antenna_orchestration.processing.lease import Leased, lease
+from antenna_orchestration.processing.lease import lease
 from antenna_orchestration.processing.offers import Offers
+from antenna_orchestration.push import identity
 from antenna_orchestration.push.options import PushOptions, PushSummary
-from antenna_orchestration.push.service import Answer, Failed, Gone, ProcessingService, Refused
+from antenna_orchestration.push.posting import Batch, Poster
+from antenna_orchestration.push.service import ProcessingService
 
 logger = logging.getLogger(__name__)
 
@@ -39,36 +36,13 @@ LOOK_AGAIN: Final = 1.0
 LOOK_AGAIN_LONGEST: Final = 15.0
 """Seconds between looks whether the service is there, growing."""
 
-ILL_AFTER: Final = 3
-"""Posts in a row that failed by the service's own errors before the worker slows down."""
-
-ILL_FIRST: Final = 5.0
-ILL_LONGEST: Final = 60.0
-"""Seconds between posts to a service that answers with errors only, growing: it should not cost all images."""
+CHECK_TOKEN: Final = 30.0
+"""Seconds after which a worker notices that its token was revoked, which ends it."""
 
 BATCH_KEY: Final = "request_source_image_batch_size"
 """A job's own batch size. Settings that begin with `request_` are for us and not for the service."""
 
 MOST_AT_ONCE: Final = 1_000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Batch:
-    """Images that are posted together."""
-
-    job: Job
-    images: tuple[Leased, ...]
-    sent: tuple[Sent, ...]
-    # By the monotonic clock: a post that begins later may outlive its leases.
-    begin_until: float
-
-    def single(self, index: int) -> _Batch:
-        return _Batch(
-            job=self.job,
-            images=self.images[index : index + 1],
-            sent=self.sent[index : index + 1],
-            begin_until=self.begin_until,
-        )
 
 
 class Pusher:
@@ -96,12 +70,16 @@ class Pusher:
         self._lost = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurried = asyncio.Event()
-        self._failed_in_a_row = 0
         self._busy_at = time.monotonic()
         self._posting = 0
-        self._done = 0
-        self._failed = 0
-        self._handed_back = 0
+        self._poster = Poster(
+            http=http,
+            worker=worker,
+            service=service,
+            stopping=self._stopping,
+            is_ready=self._ready.is_set,
+            on_gone=self._lose,
+        )
 
     def ask_to_stop(self) -> None:
         """Finish what is posted and leave; asked twice, leave at once."""
@@ -111,10 +89,14 @@ class Pusher:
         self._stopping.set()
 
     async def run(self) -> PushSummary:
-        """Push until asked to stop, or idle for as long as the options say. Raises what a registration raises."""
+        """Push until asked to stop, or idle for as long as the options say.
+
+        Raises what a registration raises, and `Forbidden` when the worker's token was revoked.
+        """
+        if not await self._is_the_only_one():
+            return self._summary()
         try:
-            await self._wait_for_another()
-            await self._give_back_all()
+            await self._poster.give_back_all()
             async with looping.running(
                 looping.Loop(
                     name="board", every=LOOK_AGAIN, act=lambda: self._http.services.board.follow(self._offers.on_board)
@@ -125,6 +107,7 @@ class Pusher:
                     every=self._http.settings.task_ack_wait / 3,
                     act=lambda: keep_leases.keep_quietly(self._http),
                 ),
+                looping.Loop(name="token", every=CHECK_TOKEN, act=self._check_token),
                 looping.Loop(name="service", every=LOOK_AGAIN, act=self._keep_service),
             ):
                 lanes = [
@@ -133,12 +116,15 @@ class Pusher:
                 await self._until_over(lanes)
         finally:
             await self._sign_off()
+        return self._summary()
+
+    def _summary(self) -> PushSummary:
         return PushSummary(
             worker=self._worker.name,
             reason="asked" if self._stopping.is_set() else "idle",
-            done=self._done,
-            failed=self._failed,
-            handed_back=self._handed_back,
+            done=self._poster.done,
+            failed=self._poster.failed,
+            handed_back=self._poster.handed_back,
         )
 
     async def _until_over(self, lanes: Sequence[asyncio.Task[None]]) -> None:
@@ -157,17 +143,21 @@ class Pusher:
 
     # Being the only one, being seen, and the service.
 
-    async def _wait_for_another(self) -> None:
-        """Wait while another process is this same worker: it dies, or leaves, and this one goes on for it."""
+    async def _is_the_only_one(self) -> bool:
+        """Wait while another process is this same worker, to go on for it; False when asked to leave before that.
+
+        Until then everything that the worker holds is the other's.
+        """
         said = False
         while not self._stopping.is_set():
             heard = (await self._http.workers.get(self._worker.token_id)).heard
             if await self._http.leases.now() - heard > 3 * http_workers.messages_every(self._http):
-                return
+                return True
             if not said:
                 said = True
                 logger.warning("a push worker for %s runs already; this one waits for its end", self._service.name)
-            await self._rest(IDLE)
+            await looping.rest(IDLE, unless=self._stopping)
+        return False
 
     async def _say_alive(self) -> None:
         await http_workers.hear(
@@ -178,6 +168,10 @@ class Pusher:
             service=self._service.name,
             waiting=not self._ready.is_set(),
         )
+
+    async def _check_token(self) -> None:
+        """Raise `Forbidden` once the worker's token was revoked."""
+        await identity.of(self._http, project=self._options.project, service=self._service.name)
 
     async def _keep_service(self) -> None:
         """Find the service ready, register what it serves, and wait until a post finds it gone."""
@@ -229,30 +223,33 @@ class Pusher:
         while not self._stopping.is_set() and not self._is_idle():
             if not self._ready.is_set():
                 self._busy_at = time.monotonic()
-                await self._rest(IDLE)
+                await looping.rest(IDLE, unless=self._stopping)
                 continue
             try:
                 batch = await self._lease()
             except errors.Unavailable as error:
                 logger.warning("leasing waits: %s", error)
-                await self._rest(looping.PAUSE)
+                await looping.rest(looping.PAUSE, unless=self._stopping)
                 continue
             if batch is None:
-                await self._rest(IDLE)
+                await looping.rest(IDLE, unless=self._stopping)
+                continue
+            if self._stopping.is_set() or not self._ready.is_set():
+                await self._poster.give_back_batch(batch)
                 continue
             self._posting += 1
             try:
-                await self._push(batch)
+                await self._poster.push(batch)
             finally:
                 self._posting -= 1
                 self._busy_at = time.monotonic()
-            await self._rest(self._pause())
+            await looping.rest(self._poster.pause(), unless=self._stopping)
 
     def _is_idle(self) -> bool:
         longest = self._options.exit_when_idle
         return longest is not None and not self._posting and time.monotonic() - self._busy_at >= longest
 
-    async def _lease(self) -> _Batch | None:
+    async def _lease(self) -> Batch | None:
         found = await self._offers.of(self._worker, wanted=self._is_for_us, limit=1)
         job = await self._http.services.catalog.find_job(found[0].job) if found else None
         if job is None:
@@ -264,9 +261,9 @@ class Pusher:
         try:
             urls = await image_urls.of(self._http, leased, base=self._image_base())
         except BaseException:
-            await self._give_back(job, [one.image for one in leased])
+            await self._poster.give_back(job, [one.image for one in leased])
             raise
-        return _Batch(
+        return Batch(
             job=job,
             images=tuple(leased),
             sent=tuple(
@@ -283,7 +280,7 @@ class Pusher:
         own: Any = job.config.get(BATCH_KEY)
         is_size = isinstance(own, int) and not isinstance(own, bool) and 1 <= own <= MOST_AT_ONCE
         # A service that failed is tried with as little as possible.
-        return 1 if self._failed_in_a_row >= ILL_AFTER else int(own) if is_size else self._options.batch_size
+        return 1 if self._poster.service_is_ill else int(own) if is_size else self._options.batch_size
 
     def _image_base(self) -> str:
         """The gateway as the service reaches it; it serves local files."""
@@ -291,115 +288,9 @@ class Pusher:
         base = config.gateway_public_url or config.gateway_url or f"http://{config.gateway_host}:{config.gateway_port}"
         return base.rstrip("/")
 
-    # Posting.
-
-    async def _push(self, batch: _Batch) -> None:
-        """Post a batch and settle each of its images; image by image when the batch as a whole does not get through."""
-        config = {
-            key: value
-            for key, value in batch.job.config.items()
-            if key not in register.SETTINGS and not key.startswith("request_")
-        }
-        body = pushing.request(batch.job.pipeline, list(batch.sent), config)
-        outcome = await self._service.process(body, stopping=self._stopping)
-        if isinstance(outcome, Answer):
-            try:
-                items = await self._read(batch, outcome.body)
-            except errors.InvalidInput as error:
-                outcome = Refused(str(error))
-            else:
-                self._failed_in_a_row = 0
-                await self._settle(batch.job, items, size=len(outcome.body))
-                return
-        if isinstance(outcome, Gone):
-            self._lose(outcome.reason)
-            # What it had in hand may be what stopped it: let others go first.
-            await self._give_back_batch(batch, later=outcome.had_batch)
-        elif isinstance(outcome, Failed) and self._stopping.is_set():
-            await self._give_back_batch(batch)
-        elif len(batch.images) > 1:
-            logger.warning("job %s: a batch of %d is split: %s", batch.job.job_id, len(batch.images), outcome.reason)
-            await self._push_one_by_one(batch)
-        else:
-            self._failed_in_a_row = self._failed_in_a_row + 1 if isinstance(outcome, Failed) else 0
-            await self._settle(batch.job, [pushing.failed(batch.sent[0], outcome.reason)], size=0)
-
-    async def _push_one_by_one(self, batch: _Batch) -> None:
-        for index in range(len(batch.images)):
-            single = batch.single(index)
-            too_late = time.monotonic() > batch.begin_until
-            if too_late or self._stopping.is_set() or not self._ready.is_set():
-                await self._give_back_batch(single)
-            else:
-                await self._push(single)
-                await self._rest(self._pause())
-
-    async def _read(self, batch: _Batch, body: bytes) -> list[Item]:
-        """What the answer says of each image. Raises `InvalidInput`."""
-        reduction = await looping.insistent("reading an answer", lambda: accept.reduction(self._http, batch.job))
-        answered = await asyncio.to_thread(pushing.read, body, list(batch.sent), reduction)
-        if answered.unknown:
-            some = ", ".join(answered.unknown[:5])
-            logger.warning("job %s: the answer names images that were not sent: %s", batch.job.job_id, some)
-        return answered.items
-
-    async def _settle(self, job: Job, items: list[Item], *, size: int) -> None:
-        """Hand the results in, however long the stores are away: they are work already done."""
-        current = await looping.insistent("settling", lambda: self._http.services.catalog.find_job(job.job_id))
-        if current is None:
-            return
-        taken = await looping.insistent(
-            "settling",
-            lambda: accept.accept(
-                self._http, current, self._worker, items, size=size, deadline=time.monotonic() + looping.PAUSE
-            ),
-        )
-        for item, one in zip(items, taken, strict=True):
-            self._done += one.status == "queued" and item.kind == "done"
-            self._failed += one.status == "queued" and item.kind != "done"
-            if one.detail:
-                logger.warning("job %s, image %s: %s: %s", job.job_id, one.image, one.status, one.detail)
-
-    def _pause(self) -> float:
-        """Seconds to leave a service alone that has answered with nothing but errors of late."""
-        if self._failed_in_a_row < ILL_AFTER:
-            return 0.0
-        return min(ILL_FIRST * 2.0 ** min(self._failed_in_a_row - ILL_AFTER, 10), ILL_LONGEST)
-
-    async def _rest(self, seconds: float) -> None:
-        """Wait, unless asked to stop."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-
-    # Giving back.
-
-    async def _give_back_batch(self, batch: _Batch, *, later: bool = False) -> None:
-        await self._give_back(batch.job, [one.image for one in batch.images], later=later)
-
-    async def _give_back(self, job: Job, images: Sequence[ImageId], *, later: bool = False) -> None:
-        """Offer tasks to everybody again. Where a store is away their leases end by themselves."""
-        try:
-            self._handed_back += await keep_leases.give_back(
-                self._http,
-                job.job_id,
-                job.generation,
-                self._worker.token_id,
-                images,
-                delay=attempts.RETRY_DELAYS[0] if later else 0.0,
-            )
-        except errors.Unavailable as error:
-            logger.warning("leases end by themselves: %s", error)
-
-    async def _give_back_all(self) -> None:
-        """Everything that this worker holds, from an earlier life too."""
-        held = await self._http.leases.of_worker(self._worker.token_id)
-        for (job, generation), images in held.items():
-            self._handed_back += await keep_leases.give_back(self._http, job, generation, self._worker.token_id, images)
-
     async def _sign_off(self) -> None:
         try:
-            await self._give_back_all()
+            await self._poster.give_back_all()
             await http_workers.leave(self._http, self._worker)
         except errors.Unavailable as error:
             logger.warning("not signed off, leases end by themselves: %s", error)

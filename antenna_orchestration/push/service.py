@@ -138,8 +138,12 @@ class ProcessingService:
             raise errors.Unavailable(f"{self.name}/process answers HTTP {status}; is this the service's address?")
         return info
 
-    async def process(self, body: bytes, *, stopping: asyncio.Event) -> Outcome:
-        """Post a batch; again after an error of the service's own, a few times, but not once `stopping` is set."""
+    async def process(self, body: bytes, *, stopping: asyncio.Event, begin_within: float) -> Outcome:
+        """Post a batch.
+
+        Again after an error of the service's own, a few times, but not later than `begin_within` seconds from now, nor
+        once `stopping` is set.
+        """
 
         async def wait(seconds: float) -> None:
             with contextlib.suppress(TimeoutError):
@@ -150,7 +154,9 @@ class ProcessingService:
         try:
             async for attempt in tenacity.AsyncRetrying(
                 retry=tenacity.retry_if_exception_type(_Passing),
-                stop=tenacity.stop_after_attempt(TRIES),
+                stop=tenacity.stop_any(
+                    tenacity.stop_after_attempt(TRIES), tenacity.stop_after_delay(max(begin_within, 0.0))
+                ),
                 sleep=wait,
                 wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
                 reraise=True,

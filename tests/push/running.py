@@ -24,14 +24,14 @@ from tests.waiting import eventually
 class Pushing:
     """`antenna push`, and again."""
 
-    def __init__(self, stores: Stores, url: str, project: str) -> None:
+    def __init__(self, stores: Stores, url: str, project: str, *, name: str = "push") -> None:
         self.variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ANTENNA_")},
             **stores.variables,
             "ANTENNA_TASK_ACK_WAIT": str(ACK_WAIT),
             "ANTENNA_HTTP_LEASE": str(HTTP_LEASE),
         }
-        self.log = Path(stores.settings.home) / f"push-{project}.log"
+        self.log = Path(stores.settings.home) / f"{name}-{project}.log"
         self._url, self._project = url, project
         self._process: subprocess.Popen[str] | None = None
 

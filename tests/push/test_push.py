@@ -10,9 +10,11 @@ import requests
 from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.domain.job import DispatchMode, JobStatus
-from antenna_orchestration.processing import submit
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.processing import submit, tokens
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.settling import Settler
+from antenna_orchestration.sensors.worker_autoscaler import is_for_workers_here
 from tests.gateway.client import session
 from tests.gateway.running import RunningGateway, collected, rows, token
 from tests.processing.jobs import claimed
@@ -80,6 +82,8 @@ async def test_others_leave_pushed_jobs_alone(
     job = await job_to_push(stack, project, service.slug, 2)
     leased = await job_to_push(stack, project, service.slug, 2, dispatch_mode=DispatchMode.ASYNC)
     assert reach.can_serve(worker, job) and not reach.can_serve(worker, leased)
+    # No worker of ours is started for a job that is pushed.
+    assert is_for_workers_here(leased, {service.slug}) and not is_for_workers_here(job, {service.slug})
     with session(await token(stack, project)) as http:
         found = http.get(f"{gateway.base}/jobs", params={"limit": 10}, timeout=10).json()["results"]
         assert [one["id"] for one in found] == [leased.job_id]
@@ -92,6 +96,9 @@ async def test_others_leave_pushed_jobs_alone(
                "images": [{"url": "http://93.184.216.34/a.jpg"}]}  # fmt: skip
         made: requests.Response = http.post(f"{gateway.base}/jobs/", json=new, timeout=10)
         assert made.status_code == 201 and made.json()["dispatch_mode"] == "sync_api", made.text
+    await tokens.revoke(stack, worker.worker.rpartition("-")[2])
+    ended = await asyncio.to_thread(pushing.antenna, "push", service.url, "--project", project)
+    assert ended.returncode == 1 and "was revoked" in ended.stderr
 
 
 async def test_what_a_service_gets_wrong_costs_only_the_images_it_is_about(
@@ -140,7 +147,7 @@ async def test_a_service_that_breaks_and_goes_away_fails_no_image(
 
 
 async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
-    stack: Services, service: Service, pushing: Pushing, project: str
+    stack: Services, shared_stores: Stores, service: Service, pushing: Pushing, project: str
 ) -> None:
     service.gate.clear()
     pushing.start("--batch-size", "2")
@@ -148,6 +155,12 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
     job = await job_to_push(stack, project, service.slug, 8)
     async with collected(stack, job) as ends:
         await posts(service, 1)
+        # A second process of the same worker waits, and leaves the first one's leases alone.
+        second = Pushing(shared_stores, service.url, project, name="second")
+        second.start()
+        await eventually(lambda: said(second, "runs already"), description="a second one that waits", timeout=60)
+        second.signal()
+        assert "0 handed back" in await asyncio.to_thread(second.leaves)
         pushing.signal()
         service.gate.set()
         assert "(asked): 2 done, 0 failed, 0 handed back" in await asyncio.to_thread(pushing.leaves)
@@ -181,10 +194,8 @@ async def said(pushing: Pushing, words: str) -> bool:
 async def test_bad_input_is_one_line(stack: Services, pushing: Pushing, service: Service) -> None:
     for arguments, words in {
         ("push", "ftp://example.org"): "no address of a processing service",
-        ("push", service.url, "--project", "Not A Slug"): "project",
         ("push", service.url, "--timeout", "60"): "ANTENNA_HTTP_LEASE",
         ("projects", "set", "nobody-s", "--dispatch-mode", "sync_api"): "there is no project nobody-s",
-        ("projects", "set", "default"): "nothing to set",
     }.items():
         ended = await asyncio.to_thread(pushing.antenna, *arguments)
         assert ended.returncode in (2, 3) and words in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr
