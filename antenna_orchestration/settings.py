@@ -142,6 +142,18 @@ class Settings(BaseSettings):
     weights_dir: Path | None = Field(
         default=None, description="Cache of downloaded weights. Empty: `~/.cache/antenna`."
     )
+    weights_mirror: str = Field(
+        default="",
+        description="Folder, `s3://bucket/prefix` or `https://…` that holds weights under their file names; taken "
+        "instead of the published addresses.",
+    )
+    precision: Literal["float32", "float16", "bfloat16"] = Field(
+        default="float32",
+        description="Arithmetic of the published models on a GPU; the halved ones are faster and differ a little.",
+    )
+    gpu_decode: bool = Field(
+        default=True, description="Decode JPEGs on the GPU (nvJPEG), whose pixels may differ by a shade or two."
+    )
 
     health_check_cron: str = Field(default="*/15 * * * *", description="When `jobs_health_check` runs.")
     autoscale: bool = Field(

@@ -36,6 +36,7 @@ PARTS: Final = {
     "worker": "benchmarks.worker_overhead:run",
     "fairness": "benchmarks.fairness:run",
     "gateway": "benchmarks.gateway:run",
+    "devices": "benchmarks.devices:run",
 }
 
 

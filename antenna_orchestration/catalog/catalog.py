@@ -237,13 +237,12 @@ class Catalog:
 
     async def claim_jobs(self, limit: int, *, job: JobId | None = None) -> list[Job]:
         """Claim queued jobs for this caller alone, or just the one named; interactive and important ones first."""
-        rows = await self._rows("claim_jobs", limit=limit, job=job)
-        return [await self.get_job(JobId(row["job_id"])) for row in rows]
+        return [_job(row) for row in await self._rows("claim_jobs", limit=limit, job=job)]
 
     async def suspect_jobs(self, *, claimed_for: float, silent_for: float, limit: int = 100) -> list[Job]:
         """Jobs claimed for so many seconds without a start, or running with a collector silent for so many."""
         rows = await self._rows("suspect_jobs", claimed_for=claimed_for, silent_for=silent_for, limit=limit)
-        return [await self.get_job(JobId(row["job_id"])) for row in rows]
+        return [_job(row) for row in rows]
 
     async def take_back_job(self, job: Job) -> int | None:
         """Raise the launch of a job whose run is gone; the number of launches without progress, or None if not ours."""
@@ -347,6 +346,10 @@ class Catalog:
             await cursor.execute(queries.load("job_manifest"), {"job": job})
             while rows := await cursor.fetchmany(chunk):
                 yield rows
+
+    async def compacted_jobs(self, jobs: Iterable[JobId]) -> set[JobId]:
+        """Those of the jobs that are over and whose final tables hold all their rows."""
+        return {JobId(row["job_id"]) for row in await self._rows("compacted_jobs", jobs=list(jobs))}
 
     async def part_of_images(self, job: JobId) -> dict[str, list[ImageId]]:
         """By part, the done images whose rows it holds and no final table does yet."""

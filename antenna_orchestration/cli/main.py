@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from antenna_orchestration import __version__, errors
 from antenna_orchestration.cli import (
+    backup,
     demo,
     env,
     gateway,
@@ -26,6 +27,7 @@ from antenna_orchestration.cli import (
     pipelines,
     projects,
     push,
+    rebuild,
     settings,
     submit,
     tokens,
@@ -40,8 +42,25 @@ EXIT_INTERRUPTED = 130
 """What shells report for a process that Ctrl-C ended."""
 
 
-_ORDER = ("up", "env", "demo", "submit", "jobs", "worker", "workers", "gateway", "push", "token", "projects",
-          "pipelines", "health", "settings")  # fmt: skip
+_ORDER = (
+    "up",
+    "env",
+    "demo",
+    "submit",
+    "jobs",
+    "worker",
+    "workers",
+    "gateway",
+    "push",
+    "token",
+    "projects",
+    "pipelines",
+    "health",
+    "rebuild",
+    "backup",
+    "restore",
+    "settings",
+)
 
 
 class _InOrder(TyperGroup):
@@ -74,6 +93,9 @@ app.add_typer(tokens.app, name="token")
 app.add_typer(projects.app, name="projects")
 app.add_typer(pipelines.app, name="pipelines")
 app.command("health")(health.health)
+app.command("rebuild")(rebuild.rebuild)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("settings")(settings.settings)
 
 

@@ -1,4 +1,4 @@
-"""`antenna pipelines`: what can be run. Works without any server."""
+"""`antenna pipelines`: what can be run, and the files that it takes. Works without any server."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import typer
 from antenna_orchestration.cli import output
 
 if TYPE_CHECKING:
-    from antenna_orchestration.pipelines.interface import PipelineSpec
+    from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 
-app = typer.Typer(help="List and show pipelines.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List and show pipelines, fetch their weights.", no_args_is_help=True, rich_markup_mode=None)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -56,12 +56,50 @@ def show(
     }
     console.print(output.pairs(values))
     console.print()
-    rows = [(one.key, one.version, one.task, _labels(one.labels), one.description) for one in spec.algorithms]
+    rows = [(one.key, one.version, one.task, _shown(_labels(one)), one.description) for one in spec.algorithms]
     console.print(output.table(("ALGORITHM", "VERSION", "TASK", "LABELS", "DESCRIPTION"), rows))
+    if files := _files(spec):
+        console.print()
+        console.print(output.table(("FILE", "HERE"), [(uri, path or "not yet") for uri, path in files.items()]))
     if spec.default_config:
         console.print()
-        defaults = [(name, repr(value)) for name, value in spec.default_config.items()]
-        console.print(output.table(("SETTING (--config)", "DEFAULT"), defaults))
+        defaults = [
+            (name, repr(value), " or ".join(repr(choice) for choice in spec.choices.get(name, ())))
+            for name, value in spec.default_config.items()
+        ]
+        console.print(output.table(("SETTING (--config)", "DEFAULT", "VALUES"), defaults))
+
+
+@app.command()
+def fetch(
+    slugs: Annotated[list[str], typer.Argument(metavar="SLUG…", help="The pipelines.", show_default=False)],
+    json_: JsonOption = False,
+) -> None:
+    """Download the weights and labels of pipelines, so that workers find them in the cache."""
+    from antenna_orchestration.pipelines import registry, weights
+
+    output.show_own_logs("INFO")
+    wanted = [uri for spec in [registry.get(slug) for slug in slugs] for uri in _addresses(spec)]
+    paths = {uri: str(weights.fetch(uri)) for uri in dict.fromkeys(wanted)}
+    if json_:
+        output.as_json(paths)
+        return
+    for path in paths.values():
+        output.line(path)
+
+
+def _addresses(spec: PipelineSpec) -> list[str]:
+    """The files of a pipeline, each once."""
+    named = [uri for one in spec.algorithms for uri in (one.uri, one.labels_uri) if uri]
+    return list(dict.fromkeys(named))
+
+
+def _files(spec: PipelineSpec) -> dict[str, str | None]:
+    """The pipeline's files, and where each lies on this machine; None for one that is still to be fetched."""
+    from antenna_orchestration.pipelines import weights
+
+    paths = {uri: weights.cached_path(uri) for uri in _addresses(spec)}
+    return {uri: str(path) if path.is_file() else None for uri, path in paths.items()}
 
 
 def _as_dict(spec: PipelineSpec) -> dict[str, Any]:
@@ -72,6 +110,7 @@ def _as_dict(spec: PipelineSpec) -> dict[str, Any]:
         "description": spec.description,
         "batch_size": spec.batch_size,
         "config": dict(spec.default_config),
+        "choices": {name: list(values) for name, values in spec.choices.items()},
         "algorithms": [
             {
                 "key": one.key,
@@ -80,13 +119,23 @@ def _as_dict(spec: PipelineSpec) -> dict[str, Any]:
                 "task": one.task,
                 "description": one.description,
                 "uri": one.uri,
-                "labels": list(one.labels),
+                "labels_uri": one.labels_uri,
+                "labels": list(_labels(one)),
             }
             for one in spec.algorithms
         ],
     }
 
 
-def _labels(labels: tuple[str, ...]) -> str:
+def _labels(algorithm: AlgorithmSpec) -> tuple[str, ...]:
+    """The algorithm's labels, those in a file only if it is on this machine."""
+    from antenna_orchestration.pipelines import labels, weights
+
+    if algorithm.labels or algorithm.labels_uri is None:
+        return algorithm.labels
+    return labels.labels_of(algorithm) if weights.cached_path(algorithm.labels_uri).is_file() else ()
+
+
+def _shown(labels: tuple[str, ...]) -> str:
     shown = ", ".join(labels[:_SHOWN_LABELS])
     return f"{shown}, … ({len(labels)})" if len(labels) > _SHOWN_LABELS else shown

@@ -180,7 +180,7 @@ class NewJob(BaseModel):
     config: dict[str, Any] = {}
     priority: Annotated[int, Field(ge=1, le=100)] = 1
     interactive: bool = False
-    limit: Annotated[int | None, Field(ge=1, le=2**31)] = None
+    limit: Annotated[int, Field(ge=1, le=2**31)] | None = None
     shuffle: bool = False
     reprocess: bool = False
     # Without one, the project's way.
@@ -218,11 +218,11 @@ class WireAlgorithm(BaseModel):
 
     name: Name
     key: Annotated[str, Field(min_length=1, max_length=200)]
-    description: Annotated[str | None, Field(max_length=2000)] = None
+    description: Annotated[str, Field(max_length=2000)] | None = None
     task_type: str | None = None
     version: Annotated[int, Field(ge=0, le=2**31)] = 1
     version_name: str | None = None
-    uri: Annotated[str | None, Field(max_length=2000)] = None
+    uri: Annotated[str, Field(max_length=2000)] | None = None
     category_map: CategoryMap | None = None
 
 
@@ -232,7 +232,7 @@ class WirePipeline(BaseModel):
     name: Name
     slug: str
     version: Annotated[int, Field(ge=0, le=2**31)] = 1
-    description: Annotated[str | None, Field(max_length=2000)] = None
+    description: Annotated[str, Field(max_length=2000)] | None = None
     algorithms: Annotated[list[WireAlgorithm], Field(max_length=50)] = []
 
 

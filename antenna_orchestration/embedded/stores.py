@@ -134,6 +134,10 @@ class Stores:
         """The process of `nats`, `redis` or `postgres`, for signals and kills."""
         return self._processes[name].pid
 
+    def is_running(self, name: str) -> bool:
+        """Whether a server was started and lives."""
+        return name in self._processes and self._processes[name].poll() is None
+
     def start(self, *names: str) -> None:
         """Start the named servers, or all, and wait until each answers as ours. Raises `EngineError`."""
         chosen = [self._servers[name] for name in names or self._servers]

@@ -25,8 +25,8 @@ def _nothing(value: Any) -> Any:
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Text = Annotated[str | None, BeforeValidator(_nothing), Field(max_length=10_000)]
-Count = Annotated[int | None, BeforeValidator(_nothing), Field(ge=1, le=LARGEST_PAGE)]
+Text = Annotated[Annotated[str, Field(max_length=10_000)] | None, BeforeValidator(_nothing)]
+Count = Annotated[Annotated[int, Field(ge=1, le=LARGEST_PAGE)] | None, BeforeValidator(_nothing)]
 
 
 class Filters(BaseModel):

@@ -45,6 +45,8 @@ _DAMAGED = (pa.ArrowException, OSError, EOFError)
 
 _FILE_OF_GENERATION = re.compile(r"part-g(\d+)-.*\.parquet")
 
+_FOLDER_OF_JOB = re.compile(r"job_id=(\d+)")
+
 
 def storage_options(settings: Settings, uri: str = "") -> dict[str, Any]:
     """The fsspec options for a URI, the lake's own if none is given; empty for anything but `s3://`."""
@@ -120,6 +122,17 @@ class Lake:
                 logger.warning("part %s of job %s is damaged: %s", part, job, error)
                 return False
         return True
+
+    def jobs_with_parts(self) -> set[JobId]:
+        """The jobs that have parts: those at work, those to be retried, and those whose finisher died."""
+        with self._reaching():
+            self._fs.invalidate_cache()
+            try:
+                found: list[str] = self._fs.ls(f"{self._root}/_parts", detail=False)
+            except FileNotFoundError:
+                return set()
+        names = (path.rstrip("/").rpartition("/")[2] for path in found)
+        return {JobId(int(match.group(1))) for name in names if (match := _FOLDER_OF_JOB.fullmatch(name))}
 
     def drop_parts(self, job: JobId) -> None:
         """Delete the job's parts; its final tables hold their rows. What cannot be deleted stays behind."""

@@ -64,6 +64,19 @@ def decode(
     return DecodedImage(pixels=_to_rgb(image), width=width, height=height)
 
 
+def size_of_plain_jpeg(data: bytes, *, max_pixels: int | None = None) -> tuple[int, int] | None:
+    """Width and height of a JPEG that any decoder reads alike: whole, and in colour or grey; None for all else.
+
+    Decodes nothing. Raises `ImageUnusable` for what is no image or too large.
+    """
+    image = _open(data, settings.get().max_pixels if max_pixels is None else max_pixels)
+    ordinary = image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") and not image.has_transparency_data
+    # Adobe's mark for three channels that are red, green and blue already.
+    if not ordinary or image.info.get("adobe_transform") == 0 or not data.rstrip(b"\0").endswith(_END_OF_JPEG):
+        return None
+    return image.width, image.height
+
+
 def capture_time_from_exif(source: bytes | IO[bytes]) -> datetime | None:
     """When the photograph was taken by its EXIF data, in UTC; None without such a time, or when it cannot be read.
 

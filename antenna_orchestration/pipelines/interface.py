@@ -30,9 +30,11 @@ class AlgorithmSpec:
     name: str
     task: Literal["localization", "classification"]
     description: str = ""
-    # Labels in the order of the model's outputs; empty for a detector without classes.
+    # Labels in the order of the model's outputs; empty for a detector without classes, or when `labels_uri` has them.
     labels: tuple[str, ...] = ()
+    # Where its weights and its labels are; None for what needs none.
     uri: str | None = None
+    labels_uri: str | None = None
 
     @property
     def ref(self) -> AlgorithmRef:
@@ -55,11 +57,15 @@ class PipelineSpec:
     default_config: Mapping[str, Any] = field(default_factory=dict)
     # Whether a job may set keys that are not among these: for pipelines that run elsewhere, which are handed them.
     takes_any_config: bool = False
+    # For those of its keys that take one of a few values: which ones.
+    choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    # What the class needs to know and no job may change, such as which model files; plain data.
+    recipe: Any = None
     # Images per inference batch unless the worker's setting says otherwise.
     batch_size: int = 4
 
     def merged_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The defaults with the job's values over them. Raises `InvalidInput` for unknown keys or other types."""
+        """The defaults with the job's values over them. Raises `InvalidInput` for unknown keys and wrong values."""
         unknown = sorted(set(config) - set(self.default_config))
         if unknown and not self.takes_any_config:
             known = ", ".join(sorted(self.default_config)) or "none"
@@ -78,6 +84,9 @@ class PipelineSpec:
                 raise errors.InvalidInput(
                     f"setting {key!r} of pipeline {self.slug} takes {type(default).__name__}, not {value!r}"
                 )
+            if value not in self.choices.get(key, (value,)):
+                allowed = " or ".join(repr(choice) for choice in self.choices[key])
+                raise errors.InvalidInput(f"setting {key!r} of pipeline {self.slug} is {allowed}, not {value!r}")
         return {**self.default_config, **config}
 
 

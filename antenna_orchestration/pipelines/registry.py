@@ -1,8 +1,9 @@
 """Which pipelines there are: ours, those of installed packages, and those in the files that a setting names.
 
 Built-in pipelines are listed in `_BUILT_IN` by the module that defines their specs. A package adds its own through the
-entry-point group `antenna.pipelines`; a user without a package puts a .py file with `PIPELINES = [PipelineSpec(…)]` on
-`ANTENNA_PIPELINE_PATHS`. Only descriptions are handled here: nothing that this module imports may import torch.
+entry-point group `antenna.pipelines`; a user without a package puts a .py file with `PIPELINES = [PipelineSpec(…)]`, or
+the .yaml of an exported program, on `ANTENNA_PIPELINE_PATHS`. Only descriptions are handled here: nothing that this
+module imports may import torch.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain import ids
+from antenna_orchestration.pipelines import exported
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
 DEFAULT_PIPELINE: Final = "light_trap_insects"
@@ -25,7 +27,7 @@ DEFAULT_PIPELINE: Final = "light_trap_insects"
 
 ENTRY_POINTS: Final = "antenna.pipelines"
 
-_BUILT_IN: Final = ("antenna_orchestration.pipelines.light_trap", "antenna_orchestration.pipelines.null")
+_BUILT_IN: Final = tuple(f"antenna_orchestration.pipelines.{name}" for name in ("light_trap", "published", "null"))
 
 
 def all_pipelines(paths: Iterable[Path] | None = None) -> Mapping[str, PipelineSpec]:
@@ -71,14 +73,16 @@ def _sources(paths: Iterable[Path]) -> Iterator[tuple[type[errors.AntennaError],
         yield errors.EngineError, origin, value
     for path in paths:
         for file in _files(path):
-            yield errors.InvalidSetting, str(file), _import_file(file)
+            is_yaml = file.suffix in exported.SUFFIXES
+            yield errors.InvalidSetting, str(file), exported.from_yaml(file) if is_yaml else _import_file(file)
 
 
 def _files(path: Path) -> list[Path]:
-    """The pipeline files at a path: itself, or a folder's .py files without helpers, whose names start with _."""
+    """The pipeline files at a path: itself, or a folder's without helpers, whose names start with _."""
     path = path.resolve()
     if path.is_dir():
-        return sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
+        suffixes = (".py", *exported.SUFFIXES)
+        return sorted(file for file in path.iterdir() if file.suffix in suffixes and not file.name.startswith("_"))
     if path.is_file():
         return [path]
     raise errors.InvalidSetting(f"ANTENNA_PIPELINE_PATHS: no file or folder {path}")

@@ -17,6 +17,8 @@ from antenna_orchestration.processing.services import Services
 from antenna_orchestration.progress.lease_book import LeaseBook
 from antenna_orchestration.progress.worker_book import WorkerBook
 from antenna_orchestration.queue.leasing import Leaser
+from antenna_orchestration.queue.openings import Openings
+from antenna_orchestration.queue.publisher import Publisher
 from antenna_orchestration.queue.results import ResultSender
 from antenna_orchestration.queue.settling import Settler
 
@@ -32,6 +34,7 @@ class HttpServices:
     leaser: Leaser
     sender: ResultSender
     settler: Settler
+    openings: Openings
     signer: Signer
     _pulls: WeakValueDictionary[JobId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
@@ -63,5 +66,6 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 8
             leaser=await stack.enter_async_context(Leaser(services.connection, ack_wait=settings.task_ack_wait)),
             sender=await stack.enter_async_context(ResultSender(services.connection)),
             settler=Settler(services.connection),
+            openings=Openings(services.connection, await stack.enter_async_context(Publisher(services.connection))),
             signer=signer,
         )

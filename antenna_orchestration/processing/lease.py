@@ -117,19 +117,38 @@ async def _sort(http: HttpServices, job: Job, worker: Token, found: Sequence[Lea
     """Give a batch or a single one, park the others that are for single turns, and fail what nobody should open."""
     by_plan: dict[attempts.Plan, list[Lease]] = {plan: [] for plan in attempts.Plan}
     for one in found:
-        by_plan[attempts.plan(one.delivery)].append(one)
+        by_plan[await _plan(http, one)].append(one)
     if unopened := by_plan[attempts.Plan.FAIL_UNOPENED]:
         await _fail_unopened(http, worker, unopened)
     batch, alone = by_plan[attempts.Plan.BATCH], by_plan[attempts.Plan.ALONE]
     chosen, parked = (batch, alone) if batch else (alone[:1], alone[1:])
     now = await http.leases.now()
     await http.leases.hold(job.job_id, job.generation, NOBODY, _kept(parked, NOBODY, now), now=now)
+    if not batch:
+        await _note_openings(http, [one.task for one in chosen])
     kept = _kept(chosen, worker.token_id, now)
     await http.leases.hold(job.job_id, job.generation, worker.token_id, kept, now=now)
     return [
         Leased(image=one.task.image, uri=one.task.uri, token=_token(http, job, one.task.image, kept[one.task.image]))
         for one in chosen
     ]
+
+
+async def _plan(http: HttpServices, lease: Lease) -> attempts.Plan:
+    """How to give it; one that was only handed back so often is given alone, not failed."""
+    plan = attempts.plan(lease.delivery)
+    if plan is attempts.Plan.FAIL_UNOPENED and await http.openings.count(lease.task) < attempts.OPENED_AT_LEAST:
+        return attempts.Plan.ALONE
+    return plan
+
+
+async def _note_openings(http: HttpServices, tasks: Sequence[messages.Task]) -> None:
+    """Say that tasks are about to be opened, alone; if that stops the worker, the note remains."""
+    for task in tasks:
+        try:
+            await http.openings.note(task)
+        except errors.Unavailable as error:
+            logger.warning("that image %d is opened cannot be noted: %s", task.image, error)
 
 
 def _kept(leases: Sequence[Lease], holder: int, now: float) -> dict[ImageId, KeptLease]:
@@ -147,6 +166,15 @@ def _kept(leases: Sequence[Lease], holder: int, now: float) -> dict[ImageId, Kep
 
 
 async def _give_parked(http: HttpServices, job: Job, worker: Token, image: ImageId, kept: KeptLease) -> Leased:
+    task = messages.Task(
+        job=job.job_id,
+        generation=job.generation,
+        image=image,
+        uri=kept.uri,
+        pipeline=job.pipeline,
+        config_hash=job.config_hash,
+    )
+    await _note_openings(http, [task])
     now = await http.leases.now()
     given = KeptLease(
         holder=worker.token_id, epoch=kept.epoch, sequence=kept.sequence, delivery=kept.delivery, since=now

@@ -85,6 +85,13 @@ class Progress:
                   "classifications")}  # fmt: skip
         return JobProgress(**counts, rate=float(values["rate"]), at=datetime.fromtimestamp(float(values["at"]), UTC))
 
+    async def jobs(self) -> set[tuple[JobId, Generation]]:
+        """Every job and generation that has counters. Raises `Unavailable`."""
+        try:
+            return {keys.job_of_counters(key) async for key in self._redis.scan_iter(keys.ALL_COUNTERS, count=1_000)}
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise errors.Unavailable(f"Redis: {error}") from error
+
     async def forget(self, job: JobId, generation: Generation) -> None:
         """Delete the counters of a job that is over."""
         try:

@@ -17,6 +17,7 @@ RESULTS: Final = "RESULTS"
 JOBS_BUCKET: Final = "jobs"
 WORKERS_BUCKET: Final = "workers"
 PAYLOADS_BUCKET: Final = "payloads"
+OPENINGS_BUCKET: Final = "openings"
 WORKER_INBOX: Final = "_INBOX_worker"
 """Inbox prefix of the worker role; it may subscribe to nothing else."""
 
@@ -37,6 +38,11 @@ def task_subject(pipeline: PipelineSlug, job: JobId, generation: Generation, ima
 def result_subject(job: JobId, generation: Generation, image: ImageId | None = None) -> str:
     """Subject of the results of one image, or of all images of the job's generation."""
     return f"results.{job}.{generation}.{'*' if image is None else image}"
+
+
+def openings_subject(job: JobId, generation: Generation, image: ImageId | None = None) -> str:
+    """Subject of the note how often one image's task was opened, or of all notes of the job's generation."""
+    return f"$KV.{OPENINGS_BUCKET}.{job}.{generation}.{'*' if image is None else image}"
 
 
 def image_of_subject(subject: str) -> ImageId:

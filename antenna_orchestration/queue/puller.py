@@ -75,8 +75,12 @@ class Puller:
         if self._subscription is not None and not self._client.is_closed:
             await self._subscription.unsubscribe()
 
-    async def pull(self, stream: str, consumer: str, wanted: int, *, wait: float = 0.0) -> list[Delivery] | None:
+    async def pull(
+        self, stream: str, consumer: str, wanted: int, *, wait: float = 0.0, max_bytes: int = 0
+    ) -> list[Delivery] | None:
         """Take up to `wanted` messages: what is there now, or with `wait` what comes until so many seconds are over.
+
+        With `max_bytes` the answer ends before the message that would exceed it; each message has to be smaller.
 
         None means that the consumer does not exist. Raises `Unavailable` when the server does not answer.
         A call that is cancelled leaves what still arrives to `take_late`.
@@ -90,7 +94,10 @@ class Puller:
         if consumer in self._by_consumer:
             raise errors.EngineError(f"two pulls of {consumer} at the same time")
         self._by_number[number] = self._by_consumer[consumer] = request
-        body = {"batch": wanted, "no_wait": True} if wait <= 0 else {"batch": wanted, "expires": int(wait * 1e9)}
+        body: dict[str, int | bool] = {"batch": wanted}
+        body |= {"no_wait": True} if wait <= 0 else {"expires": int(wait * 1e9)}
+        if max_bytes:
+            body["max_bytes"] = max_bytes
         try:
             with translated(f"pulling from {consumer}"):
                 await self._client.publish(

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import secrets
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -86,6 +87,9 @@ class ResultSender:
         return Message(subject, b"", {**headers, names.OBJECT_HEADER: sha256})
 
 
+BATCH_BYTES: Final = 64 * 2**20
+"""Bytes of results in hand at once: two thousand with whole score vectors would be gigabytes."""
+
 NO_IMAGE: Final = ImageId(0)
 """Stands for the image of a result that names none; no capture has it."""
 
@@ -115,6 +119,8 @@ class ResultFeed:
         self._puller = Puller(client)
         self._payloads = Payloads(client, Publisher(client))
         self._consumer = ""
+        # Pulled and not handed out yet.
+        self._held: deque[Delivery] = deque()
 
     async def __aenter__(self) -> ResultFeed:
         await self._puller.__aenter__()
@@ -155,16 +161,27 @@ class ResultFeed:
         return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
     async def pull(self, wanted: int, *, wait: float) -> list[Received]:
-        """Up to `wanted` results, returning as soon as there are so many or after `wait` seconds.
+        """Up to `wanted` results, or about `BATCH_BYTES` of them, as soon as there are so many or after `wait` seconds.
 
         When the consumer is gone (somebody wiped the stream) it is made again. Raises `Unavailable`.
         """
-        deliveries = await self._puller.pull(names.RESULTS, self._consumer, wanted, wait=wait)
-        if deliveries is None:
-            logger.warning("the result consumer of job %s is gone, making it again", self._job)
-            await self._take_over()
-            return []
-        return [await self._received(delivery) for delivery in deliveries]
+        if not self._held:
+            deliveries = await self._puller.pull(
+                names.RESULTS, self._consumer, wanted, wait=wait, max_bytes=BATCH_BYTES
+            )
+            if deliveries is None:
+                logger.warning("the result consumer of job %s is gone, making it again", self._job)
+                await self._take_over()
+                return []
+            self._held.extend(deliveries)
+        received: list[Received] = []
+        size = 0
+        # Payloads in the object store are no part of the pulled bytes.
+        while self._held and len(received) < wanted and size < BATCH_BYTES:
+            received.append(await self._received(self._held[0]))
+            size += len(received[-1].payload)
+            self._held.popleft()
+        return received
 
     async def _received(self, delivery: Delivery) -> Received:
         try:

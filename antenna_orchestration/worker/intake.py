@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.queue.board import Snapshot
 from antenna_orchestration.queue.leasing import Leaser
+from antenna_orchestration.queue.openings import Openings
 from antenna_orchestration.worker.device import Device
 from antenna_orchestration.worker.fair import Entrant, FairShare, Turn
 from antenna_orchestration.worker.holdings import Held, Holdings, JobKey
@@ -41,6 +42,9 @@ MAX_BACKLOG: Final = 256
 DELICATE: Final = 60.0
 """Seconds for which a job that has images to be processed alone is leased from one by one."""
 
+LOOKING: Final = 0.05
+"""Share of its time, at most, that a worker looks through the jobs that there are."""
+
 KEPT_FROM: Final = 7
 """Delivery from which such an image is kept although another waits already: handing it back on and on would fail it."""
 
@@ -58,6 +62,7 @@ class Intake:
         self,
         *,
         leaser: Leaser,
+        openings: Openings,
         lanes: Lanes,
         pace: Pace,
         holdings: Holdings,
@@ -74,6 +79,7 @@ class Intake:
         backlog: Callable[[], int],
     ) -> None:
         self._leaser = leaser
+        self._openings = openings
         self._lanes = lanes
         self._pace = pace
         self._holdings = holdings
@@ -100,6 +106,10 @@ class Intake:
         self._skipped: set[JobKey] = set()
         # What was found for an announcement; reading configurations anew for each turn would cost more than the turn.
         self._found: dict[JobKey, tuple[messages.Announcement, Lane | None]] = {}
+        # What the last look found, and when to look again.
+        self._entries: dict[JobKey, _Leasable] = {}
+        self._open_lanes: set[Lane] = set()
+        self._look_again_at = 0.0
 
     def on_board(self, board: Snapshot) -> list[JobKey]:
         """The board changed; returns the jobs that were taken off it."""
@@ -113,6 +123,7 @@ class Intake:
             self._delicate_until.pop(key, None)
             self._skipped.discard(key)
             self._found.pop(key, None)
+        self._look_again_at = 0.0
         self.nudge()
         return withdrawn
 
@@ -140,14 +151,18 @@ class Intake:
     async def _round(self) -> float:
         """Plan turns and take them; returns for how many seconds there is nothing to do."""
         now = self._clock()
-        leasable = self._leasable(now)
-        self._fair.update(self._entrant(key, entry, now) for key, entry in leasable.items())
-        turns = self._fair.plan(self._room(leasable), now, limits=self._cold_limits(leasable))
+        looks = now >= self._look_again_at
+        if looks:
+            self._look(now)
+        turns = self._fair.plan(self._room(), now, limits=self._cold_limits())
+        if not turns and not looks:
+            # What woke this worker may show at the next look.
+            return self._look_again_at - now
         if not turns:
             wake = self._fair.next_wake(now)
             # 0 would be a job that is awake while there is no room: a nudge will tell.
             return min(wake, LONGEST_PAUSE) if wake else LONGEST_PAUSE
-        outcomes = await asyncio.gather(*(self._take(turn, leasable) for turn in turns), return_exceptions=True)
+        outcomes = await asyncio.gather(*(self._take(turn) for turn in turns), return_exceptions=True)
         for error in filter(None, outcomes):
             if not isinstance(error, errors.Unavailable):
                 raise error
@@ -155,6 +170,13 @@ class Intake:
         return UNAVAILABLE_PAUSE if any(outcomes) else 0.0
 
     # What may be leased.
+
+    def _look(self, now: float) -> None:
+        """See which jobs may be leased from, and at what price. With very many jobs that is not done at each turn."""
+        self._entries = self._leasable(now)
+        self._open_lanes = {entry.lane for entry in self._entries.values()}
+        self._fair.update(self._entrant(key, entry, now) for key, entry in self._entries.items())
+        self._look_again_at = now + (self._clock() - now) / LOOKING
 
     def _leasable(self, now: float) -> dict[JobKey, _Leasable]:
         found: dict[JobKey, _Leasable] = {}
@@ -215,12 +237,12 @@ class Intake:
         """Images of the lane that go to the device together."""
         return self._pace.batch(lane, self._batch_size or lane.spec.batch_size)
 
-    def _room(self, leasable: Mapping[JobKey, _Leasable]) -> float:
+    def _room(self) -> float:
         """Device seconds of work to lease now."""
         if self._backlog() >= MAX_BACKLOG or any(held.alone or held.suspect for held in self._holdings):
             # Nothing else is to be at stake, or to wait, while such an image runs.
             return 0.0
-        lanes = {entry.lane for entry in leasable.values()}
+        lanes = self._open_lanes
         room = self._pace.room(
             batches={lane: self.batch_size(lane) for lane in lanes},
             unstarted=self._holdings.unstarted,
@@ -231,18 +253,18 @@ class Intake:
             room = min(room, images * min(map(self._pace.cost, lanes)))
         return room
 
-    def _cold_limits(self, leasable: Mapping[JobKey, _Leasable]) -> dict[Lane, int]:
+    def _cold_limits(self) -> dict[Lane, int]:
         return {
-            entry.lane: max(0, COLD_LEASE - self._holdings.per_lane[entry.lane])
-            for entry in leasable.values()
-            if self._pace.is_cold(entry.lane)
+            lane: max(0, COLD_LEASE - self._holdings.per_lane[lane])
+            for lane in self._open_lanes
+            if self._pace.is_cold(lane)
         }
 
     # Taking.
 
-    async def _take(self, turn: Turn, leasable: Mapping[JobKey, _Leasable]) -> None:
+    async def _take(self, turn: Turn) -> None:
         key: JobKey = turn.key  # type: ignore[assignment]
-        entry = leasable[key]
+        entry = self._entries[key]
         job, generation = key
         try:
             leases = await self._leaser.lease(job, generation, entry.announcement.epoch, turn.wanted)
@@ -261,19 +283,29 @@ class Intake:
         """A consumer that is gone for good and a server that has just started look the same: ask again, ever later."""
         _, pause = self._missing.get(announcement.epoch, (0.0, MISSING_FIRST))
         self._missing[announcement.epoch] = (self._clock() + pause, min(pause * 2, MISSING_LONGEST))
+        self._look_again_at = 0.0
         logger.info("job %d has no consumer, asking again in %.0f s", announcement.job, pause)
 
     async def _receive(self, held: Held) -> None:
         plan = attempts.plan(held.lease.delivery)
         if held.job not in self._board:
             await self._holdings.hand_back(held)
-        elif plan is attempts.Plan.FAIL_UNOPENED:
+        elif plan is attempts.Plan.FAIL_UNOPENED and await self._was_opened_often(held):
             self._fail_unopened(held)
         elif plan is attempts.Plan.ALONE and self._one_too_many(held):
             self._delicate_until[held.job] = self._clock() + DELICATE
+            self._look_again_at = 0.0
             await self._holdings.hand_back(held, self._dice.uniform(1.0, 3.0))
         else:
             self._accept(held)
+
+    async def _was_opened_often(self, held: Held) -> bool:
+        """Whether those who opened it never reported back; false for a task that was only handed back all the time."""
+        try:
+            return await self._openings.count(held.lease.task) >= attempts.OPENED_AT_LEAST
+        except errors.Unavailable as error:
+            logger.debug("opened, for nobody says how often it was: %s", error)
+            return False
 
     def _one_too_many(self, held: Held) -> bool:
         others = any(other.alone for other in self._holdings if other is not held)

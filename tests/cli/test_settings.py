@@ -46,6 +46,27 @@ def test_pipelines(lonely: Shell) -> None:
     lonely("pipelines", "show", "nope").refused(2, "there is no pipeline 'nope'")
 
 
+def test_files_of_a_published_pipeline_are_shown_and_fetched(lonely: Shell, tmp_path: Path) -> None:
+    lonely.set(ANTENNA_WEIGHTS_MIRROR=str(tmp_path))
+    [detector, classifier] = lonely("pipelines", "show", "moth_binary", "--json").json["algorithms"]
+    files = [detector["uri"], classifier["uri"], classifier["labels_uri"]]
+    text = lonely("pipelines", "show", "moth_binary").out
+    assert all(uri in text for uri in files)
+    assert text.count("not yet") == 3
+    assert "'top' or 'full'" in text
+    lonely("pipelines", "fetch", "moth_binary").refused(5, "there is no such file on this machine")
+    for uri in files:
+        (tmp_path / uri.rpartition("/")[2]).write_text('{"nonmoth": 1, "moth": 0}')
+    assert lonely("pipelines", "fetch", "moth_binary", "moth_binary").out.split() == [
+        str(tmp_path / uri.rpartition("/")[2]) for uri in files
+    ]
+    assert set(lonely("pipelines", "fetch", "moth_binary", "--json").json) == set(files)
+    text = lonely("pipelines", "show", "moth_binary").out
+    assert "not yet" not in text
+    assert "moth, nonmoth" in text
+    lonely("pipelines", "fetch", "nope").refused(2, "there is no pipeline 'nope'")
+
+
 def test_env_can_be_evaluated(antenna: Shell) -> None:
     answer = antenna("env")
     assert answer.code == 0

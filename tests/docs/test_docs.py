@@ -168,7 +168,7 @@ def test_pages_that_the_code_names_are_there() -> None:
 def test_ones_own_model_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    pipeline_file, try_it, *_ = re.findall(r"```python\n(.*?)```", OWN_MODEL.read_text(), re.DOTALL)
+    pipeline_file, try_it = code_after("`dark_spots.py`:"), code_after("Run it on one image, without any queue:")
     file = tmp_path / "dark_spots.py"
     file.write_text(pipeline_file)
     spec = registry.get("dark-spots", (file,))
@@ -192,3 +192,43 @@ def test_ones_own_model_runs_as_written(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.undo()
         settings.get.cache_clear()
     assert names["result"] == result
+
+
+def code_after(sentence: str) -> str:
+    """The first block of code after a sentence of the page about one's own models."""
+    found = re.search(r"```\w+\n(.*?)```", OWN_MODEL.read_text().split(sentence)[1], re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_ones_own_exported_program_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code_after("`export_dark_cells.py`:"), str(OWN_MODEL), "exec"), {})
+    (tmp_path / "dark_cells.yaml").write_text(code_after("`dark_cells.yaml`, beside it:"))
+    spec = registry.get("dark-cells", (tmp_path / "dark_cells.yaml",))
+    pipeline = interface.build(spec, {"scores": "full"}, top_k=1)
+    pipeline.load("cpu")
+    photographs = [drawing.draw_capture(seed, 1600, 1200, trap=0)[0] for seed in (1, 2, 3)]
+    prepared = [pipeline.prepare(RawImage(image=1, uri="photo.jpg", data=data)) for data in photographs]
+    for one, raw in zip(prepared, pipeline.infer(prepared), strict=True):
+        result = pipeline.finish(one, raw)
+        assert (result.width, result.height) == (1600, 1200)
+        assert 0 < len(result.detections) <= 50
+        for detection in result.detections:
+            x1, y1, x2, y2 = detection.box
+            assert (x2 - x1, y2 - y1) == pytest.approx((40, 40))
+            assert detection.score > 0.1
+            [said] = detection.classifications
+            assert said.top_labels == [said.label]
+            assert len(said.scores or b"") == 4
+
+
+def test_the_other_descriptions_of_ones_own_models_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    (tmp_path / "my_moths.yaml").write_text(code_after("any number of crops at once:"))
+    (tmp_path / "lab_moths.py").write_text(code_after("## Your own weights in a published architecture"))
+    mine, lab = (registry.get(slug, (tmp_path,)) for slug in ("my-moths", "lab-moths"))
+    assert [one.key for one in mine.algorithms] == ["fasterrcnn_for_ami_moth_traps_2023", "my_moths"]
+    assert [one.key for one in lab.algorithms][1:] == ["moth_nonmoth_classifier", "lab_moths"]
+    assert mine.algorithms[1].labels_uri == str(tmp_path / "my_moths_v2.json")

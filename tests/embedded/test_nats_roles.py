@@ -16,9 +16,13 @@ from nats.aio.client import Client
 from nats.js import api
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.ids import Generation, ImageId, JobId, PipelineSlug
 from antenna_orchestration.embedded.nats_server import WORKER_INBOX
 from antenna_orchestration.embedded.stores import Stores, embedded_stores
 from antenna_orchestration.queue import connection, names, streams
+from antenna_orchestration.queue.openings import Openings
+from antenna_orchestration.queue.publisher import Publisher
 from tests.homes import temporary_folder
 from tests.waiting import eventually
 
@@ -123,6 +127,22 @@ async def test_a_worker_reads_and_follows_the_board(sides: Sides) -> None:
     await watcher.stop()
     await sides.worker.flush()
     assert not sides.refusals
+
+
+async def test_a_worker_notes_openings(sides: Sides) -> None:
+    task = messages.Task(
+        job=JobId(1), generation=Generation(1), image=ImageId(7), uri="file:///7", pipeline=PipelineSlug("null"),
+        config_hash="",
+    )  # fmt: skip
+    async with Publisher(sides.worker) as publisher:
+        openings = Openings(sides.worker, publisher)
+        for number in range(3):
+            assert await openings.count(task) == number
+            await openings.note(task)
+    assert not sides.refusals
+    for subject in ("$JS.API.STREAM.PURGE.KV_openings", "$JS.API.CONSUMER.CREATE.KV_openings"):
+        await sides.worker.publish(subject, b"{}")
+        await sides.refused(subject)
 
 
 async def test_a_worker_stores_a_large_result(sides: Sides) -> None:

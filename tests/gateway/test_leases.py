@@ -5,6 +5,8 @@ import asyncio
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.embedded.stores import Stores
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.queue.openings import Openings
+from antenna_orchestration.queue.publisher import Publisher
 from tests.gateway.client import Client, Task, session, success
 from tests.gateway.running import RunningGateway, client, collected, job_for_http, rows, running
 from tests.waiting import eventually
@@ -140,15 +142,35 @@ async def test_a_task_that_stopped_many_workers_is_failed_unopened(
     from tests.processing.jobs import hands
 
     job = await job_for_http(stack, project, 1)
-    async with hands(stack) as native:
+    async with hands(stack) as native, Publisher(stack.connection) as publisher:
+        openings = Openings(stack.connection, publisher)
         for _ in range(10):
             for lease in await native.lease(job, 1):
+                if lease.delivery > 7:
+                    await openings.note(lease.task)
                 await lease.hand_back()
     worker = await client(stack, gateway, project)
     async with collected(stack, job):
         assert await asyncio.to_thread(leased, worker, job.job_id, 1) == []
     (failed,) = rows(stack, "failed_images", job)
     assert failed["reason"] == "stopped its worker repeatedly"
+
+
+async def test_a_task_that_was_only_handed_back_is_opened(
+    stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    from tests.processing.jobs import hands
+
+    job = await job_for_http(stack, project, 1)
+    async with hands(stack) as native:
+        for _ in range(10):
+            for lease in await native.lease(job, 1):
+                await lease.hand_back()
+    worker = await client(stack, gateway, project)
+    async with collected(stack, job) as ends:
+        tasks = await asyncio.to_thread(leased, worker, job.job_id, 1)
+        assert await asyncio.to_thread(worker.post, job.job_id, successes(tasks))
+    assert ends[job.job_id] is JobStatus.SUCCESS
 
 
 async def test_one_bad_result_does_not_spoil_the_others(stack: Services, gateway: RunningGateway, project: str) -> None:

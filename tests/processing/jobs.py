@@ -17,9 +17,12 @@ ALGORITHM = messages.AlgorithmRef("null_detector", "1")
 async def make_job(
     stack: Services, project: str, images: int, *, urls: Sequence[str] | None = None, **changes: object
 ) -> Job:
-    """A queued job of the null pipeline, nothing published yet; of these URLs, or of as many that lead nowhere."""
+    """A queued job, nothing published yet: of the null pipeline if no other is named, and of these URLs or as many that
+    lead nowhere.
+    """
+    slug = str(changes.get("pipeline", "null"))
     await stack.catalog.register_pipeline(
-        PipelineRow(slug="null", name="Null", version="1", description="", default_config={}, algorithms=[])
+        PipelineRow(slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[])
     )
     values = {
         "project": project, "name": "test", "pipeline": PipelineSlug("null"), "config": {}, "config_hash": "0",

@@ -1,12 +1,14 @@
 """A result above the inline limit travels through the object store, with the worker's own rights."""
 
+import pytest
+
 from antenna_orchestration.domain import messages
 from antenna_orchestration.processing import cancel, collect, publish
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.queue import connection, names
+from antenna_orchestration.queue import connection, names, results
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.results import ResultSender
-from tests.processing.jobs import ALGORITHM, claimed, make_job, result_of
+from tests.processing.jobs import ALGORITHM, claimed, hands, make_job, result_of
 
 CLASSES = 29_176
 
@@ -39,4 +41,31 @@ async def test_a_worker_sends_five_megabytes_and_the_collector_counts_them(stack
     assert (counts.done, counts.detections, counts.classifications) == (1, 90, 90)
     kept = await stack.connection.jetstream().stream_info(f"OBJ_{names.PAYLOADS_BUCKET}")
     assert kept.state.messages == 0
+    await cancel.cancel(stack, job.job_id, reason="done")
+
+
+@pytest.mark.parametrize("vectors", [60, pytest.param(200, marks=pytest.mark.slow)])
+async def test_what_is_pulled_at_once_is_bounded_by_bytes(stack: Services, project: str, vectors: int) -> None:
+    """Sixty vectors travel in the message, two hundred through the object store."""
+    images, size = 30 if vectors == 60 else 9, vectors * 2 * CLASSES
+    assert (size > results.INLINE_BYTES) == (vectors == 200)
+    job = await claimed(stack, await make_job(stack, project, images))
+    await publish.publish(stack, job.job_id)
+    job = await stack.catalog.get_job(job.job_id)
+    classified = messages.Classification(algorithm=ALGORITHM, label="moth", score=0.5, scores=bytes(2 * CLASSES))
+    detection = messages.Detection(
+        box=(0.0, 0.0, 1.0, 1.0), score=0.5, algorithm=ALGORITHM, classifications=[classified] * vectors
+    )
+    async with hands(stack) as worker:
+        for lease in await worker.lease(job, images):
+            await worker.report([lease], detections=[detection])
+    batches = []
+    async with stack.results(job.job_id, job.generation) as feed:
+        while sum(map(len, batches)) < images:
+            received = await feed.pull(2_000, wait=0.5)
+            batches.append([item.image for item in received])
+            assert sum(len(item.payload) for item in received) < results.BATCH_BYTES + size + 10_000
+            await feed.settle(received)
+    assert len(batches) > 1
+    assert len({image for batch in batches for image in batch}) == images
     await cancel.cancel(stack, job.job_id, reason="done")

@@ -62,7 +62,8 @@ async def test_a_large_result_travels_through_the_object_store(
 def test_no_torch_and_no_dagster_in_a_worker() -> None:
     program = """
 import sys
-from antenna_orchestration.worker import device_process, main, s3_source
+from antenna_orchestration.loading import s3_source
+from antenna_orchestration.worker import device_process, main
 heavy = {"torch", "dagster", "psycopg", "redis", "sqlalchemy"}
 print(",".join({name.partition(".")[0] for name in sys.modules} & heavy))
 """

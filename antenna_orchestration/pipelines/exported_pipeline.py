@@ -1,0 +1,125 @@
+"""An exported program that takes photographs, at work. Imported by device processes only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.messages import Detection
+from antenna_orchestration.pipelines import architectures, labels, scoring, weights
+from antenna_orchestration.pipelines.exported import Program
+from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
+from antenna_orchestration.pipelines.torch_device import Photograph, TorchDevice
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the program says of one photograph, above the least score, on CPU."""
+
+    # k x 4, in pixels of the photograph.
+    boxes: torch.Tensor
+    scores: torch.Tensor
+    # k x classes; None for a program that only finds.
+    probabilities: torch.Tensor | None
+
+
+class ExportedPipeline(Pipeline[Photograph, Found]):
+    """Runs the spec's `Program`."""
+
+    def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
+        super().__init__(spec, config, top_k=top_k)
+        if not isinstance(spec.recipe, Program):
+            raise errors.EngineError(f"pipeline {spec.slug} names no program")
+        self._program = spec.recipe
+        self._detector, *rest = spec.algorithms
+        self._classifier = rest[0] if rest else None
+
+    def load(self, device: str) -> None:
+        """Read program and labels. Raises `Unavailable` when one cannot be had, `EngineError` when it is broken."""
+        self._device = TorchDevice(device)
+        program = self._program
+        self._model = architectures.exported_program(weights.fetch(program.uri), self._device.device)
+        self._labels = labels.labels_of(self._classifier) if self._classifier else ()
+        self._mean = torch.tensor(program.mean, device=self._device.device)[:, None, None]
+        self._std = torch.tensor(program.std, device=self._device.device)[:, None, None]
+
+    def prepare(self, image: RawImage) -> Photograph:
+        """Raises `ImageUnusable` as `images.decode` does."""
+        return self._device.begin(image.data)
+
+    def infer(self, batch: Sequence[Photograph]) -> Sequence[Found]:
+        """As many at once as the program takes."""
+        found: list[Found] = []
+        with torch.inference_mode():
+            inputs = [self._shaped(pixels) for pixels in self._device.pixels(batch)]
+            for start in range(0, len(inputs), self._program.at_once):
+                some = batch[start : start + self._program.at_once]
+                outputs = self._run(torch.stack(inputs[start : start + self._program.at_once]))
+                found += [self._kept(one, *values) for one, *values in zip(some, *outputs, strict=True)]
+        return found
+
+    def finish(self, prepared: Photograph, raw: Found) -> ImageResult:
+        """Detections, most certain first."""
+        detections = []
+        for index in raw.scores.argsort(descending=True, stable=True).tolist():
+            x1, y1, x2, y2 = raw.boxes[index].tolist()
+            said = []
+            if self._classifier is not None and raw.probabilities is not None:
+                said = [
+                    scoring.classification(
+                        self._classifier.ref,
+                        raw.probabilities[index],
+                        self._labels,
+                        top_k=self.top_k,
+                        whole=self.config["scores"] == "full",
+                    )
+                ]
+            detections.append(
+                Detection(
+                    box=(x1, y1, x2, y2),
+                    score=raw.scores[index].item(),
+                    algorithm=self._detector.ref,
+                    classifications=said,
+                )
+            )
+        return ImageResult(width=prepared.width, height=prepared.height, detections=detections)
+
+    def example(self) -> RawImage:
+        """Any photograph: whether the program gives what it should is seen at the first one."""
+        return scoring.grey_photograph()
+
+    def _shaped(self, pixels: torch.Tensor) -> torch.Tensor:
+        size = (self._program.height, self._program.width)
+        return (scoring.stretched(pixels.float().div_(255), size) - self._mean) / self._std
+
+    def _run(self, inputs: torch.Tensor) -> Sequence[torch.Tensor]:
+        """The program's outputs, checked: a wrong one would give wrong boxes without a word."""
+        outputs = _run_program(self._model, inputs)
+        wanted = ("boxes", "scores", "probabilities") if self._labels else ("boxes", "scores")
+        shapes = [tuple(output.shape) for output in outputs]
+        count, each = len(inputs), shapes[1][1] if len(shapes) > 1 and len(shapes[1]) == 2 else 0
+        right = [(count, each, 4), (count, each), (count, each, len(self._labels))][: len(wanted)]
+        if shapes != right:
+            raise errors.EngineError(
+                f"{self.spec.slug}: the program gives {shapes} for {count} photographs and {len(self._labels)} labels; "
+                f"it should give {' and '.join(wanted)}, as {right}"
+            )
+        return outputs
+
+    def _kept(self, photograph: Photograph, boxes: torch.Tensor, scores: torch.Tensor, *rest: torch.Tensor) -> Found:
+        keep = scores > self.config["min_score"]
+        across, down = photograph.width / self._program.width, photograph.height / self._program.height
+        boxes = boxes[keep].float().cpu() * torch.tensor([across, down, across, down])
+        boxes[:, 0::2].clamp_(0, photograph.width)
+        boxes[:, 1::2].clamp_(0, photograph.height)
+        return Found(boxes, scores[keep].float().cpu(), rest[0][keep].float().cpu() if rest else None)
+
+
+def _run_program(model: nn.Module, inputs: torch.Tensor) -> Sequence[torch.Tensor]:
+    outputs = model(inputs)
+    return [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)

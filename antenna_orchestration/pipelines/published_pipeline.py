@@ -1,0 +1,201 @@
+"""A recipe at work: find insects, keep the moths, name them. Imported by device processes only.
+
+The numbers are the definition's: a photograph as values in [0, 1], boxes above the score in whole pixels, cut out of it
+and only then stretched to the classifier's square.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.messages import Detection
+from antenna_orchestration.pipelines import architectures, labels, published, scoring, weights
+from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
+from antenna_orchestration.pipelines.torch_device import Photograph, TorchDevice
+
+CROPS_ON_CPU: Final = 64
+CROPS_ON_CUDA: Final = 256
+"""Crops that a classifier takes at once: more would only take memory."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What the networks say of one photograph, on CPU."""
+
+    # n x 4, x1, y1, x2, y2 in pixels of the photograph, most certain first.
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    # Logits by detection, one vector for each step that judged it, in the order of the steps.
+    logits: list[list[torch.Tensor]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Crop:
+    photograph: int
+    detection: int
+    # Values in [0, 1], 3 x height x width.
+    pixels: torch.Tensor
+
+
+class PublishedPipeline(Pipeline[Photograph, Found]):
+    """Runs the spec's `Recipe`."""
+
+    def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
+        super().__init__(spec, config, top_k=top_k)
+        if not isinstance(spec.recipe, published.Recipe):
+            raise errors.EngineError(f"pipeline {spec.slug} has no recipe")
+        self._recipe = spec.recipe
+
+    def load(self, device: str) -> None:
+        """Fetch and read the weights. Raises `Unavailable` when one cannot be had, `EngineError` when it is broken."""
+        self._device = TorchDevice(device)
+        recipe = self._recipe
+        checkpoint = weights.fetch_named(recipe.detector.uri, recipe.detector.key)
+        self._detector = placed_detector(architectures.detector(checkpoint), self._device)
+        steps = (recipe.moth_filter, recipe.classifier) if recipe.moth_filter else (recipe.classifier,)
+        self._judges = [_Judge(step, self._device) for step in steps]
+        if recipe.moth_filter and published.MOTH not in self._judges[0].labels:
+            raise errors.EngineError(f"{recipe.moth_filter.algorithm.key} has no label {published.MOTH!r}")
+
+    def prepare(self, image: RawImage) -> Photograph:
+        """Raises `ImageUnusable` as `images.decode` does."""
+        return self._device.begin(image.data)
+
+    def infer(self, batch: Sequence[Photograph]) -> Sequence[Found]:
+        """Detect in each photograph, then judge the crops of all of them together."""
+        with torch.inference_mode():
+            photographs = [pixels.float().div_(255) for pixels in self._device.pixels(batch)]
+            found = self._detect(photographs)
+            crops = _crops(photographs, found)
+            for judge in self._judges:
+                logits = judge.logits([crop.pixels for crop in crops])
+                for crop, row in zip(crops, logits, strict=True):
+                    found[crop.photograph].logits[crop.detection].append(row)
+                if judge is not self._judges[-1]:
+                    # Only the moths go on.
+                    moth = judge.labels.index(published.MOTH)
+                    best = logits.argmax(dim=1).tolist()
+                    crops = [crop for crop, label in zip(crops, best, strict=True) if label == moth]
+        return found
+
+    def finish(self, prepared: Photograph, raw: Found) -> ImageResult:
+        """Detections as the detector orders them, most certain first, with what each step said."""
+        detections = [
+            Detection(
+                box=(float(x1), float(y1), float(x2), float(y2)),
+                score=float(score),
+                algorithm=self._recipe.detector.ref,
+                classifications=[
+                    scoring.classification(
+                        judge.algorithm,
+                        row.softmax(dim=0),
+                        judge.labels,
+                        top_k=self.top_k,
+                        whole=self.config["scores"] == "full",
+                        terminal=judge is self._judges[-1],
+                    )
+                    for judge, row in zip(self._judges, rows, strict=False)
+                ],
+            )
+            for (x1, y1, x2, y2), score, rows in zip(raw.boxes, raw.scores, raw.logits, strict=True)
+        ]
+        return ImageResult(width=prepared.width, height=prepared.height, detections=detections)
+
+    def example(self) -> RawImage:
+        """An empty sheet; each classifier was tried out by `load`."""
+        return scoring.grey_photograph()
+
+    def _detect(self, photographs: Sequence[torch.Tensor]) -> list[Found]:
+        # Of one size at a time: padding to the largest of a batch would change the numbers of the others.
+        by_size: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+        for index, photograph in enumerate(photographs):
+            by_size[tuple(photograph.shape)].append(index)
+        found: dict[int, Found] = {}
+        for indices in by_size.values():
+            outputs = self._detector([photographs[index] for index in indices])
+            for index, output in zip(indices, outputs, strict=True):
+                keep = output["scores"] > self.config["min_score"]
+                boxes, scores = output["boxes"][keep].cpu().numpy(), output["scores"][keep].cpu().numpy()
+                found[index] = Found(boxes, scores, [[] for _ in scores])
+        return [found[index] for index in range(len(photographs))]
+
+
+def placed_detector(network: nn.Module, device: TorchDevice) -> nn.Module:
+    """The detector on its device, what takes its time in the device's precision, what makes boxes in float32."""
+    placed: Any = device.place(network)
+    for part, name in (
+        (placed, "backbone"),
+        (placed.rpn, "head"),
+        (placed.roi_heads, "box_head"),
+        (placed.roi_heads, "box_predictor"),
+    ):
+        setattr(part, name, device.lowered(getattr(part, name)))
+    model: nn.Module = placed
+    return model
+
+
+class _Judge:
+    """A loaded classifier with its labels and its transform."""
+
+    def __init__(self, step: published.Classifier, device: TorchDevice) -> None:
+        self.algorithm = step.algorithm.ref
+        self.labels = labels.labels_of(step.algorithm)
+        path = weights.fetch_named(step.algorithm.uri, step.algorithm.key)
+        self._side = step.transform.side
+        self._mean = torch.tensor(step.transform.mean, device=device.device)[:, None, None]
+        self._std = torch.tensor(step.transform.std, device=device.device)[:, None, None]
+        self._at_once = CROPS_ON_CUDA if device.is_cuda else CROPS_ON_CPU
+        self._is_cuda = device.is_cuda
+        if step.architecture == "exported":
+            # In the precision that its author exported it with.
+            self._model = architectures.exported_program(path, device.device)
+        else:
+            model = architectures.classifier(step.architecture, path, len(self.labels))
+            self._model = device.lowered(device.place(model))
+        if device.is_cuda or step.architecture == "exported":
+            self._try_out(device)
+
+    def logits(self, crops: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Crops by classes, float32 on CPU."""
+        rows: list[torch.Tensor] = []
+        for start in range(0, len(crops), self._at_once):
+            inputs = torch.stack([self._shaped(crop) for crop in crops[start : start + self._at_once]])
+            if self._is_cuda:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            rows.append(self._model(inputs).float().cpu())
+        return torch.cat(rows) if rows else torch.empty(0, len(self.labels))
+
+    def _shaped(self, crop: torch.Tensor) -> torch.Tensor:
+        square = scoring.stretched(crop, (self._side, self._side))
+        return (square - self._mean) / self._std
+
+    def _try_out(self, device: TorchDevice) -> None:
+        """A first call, which is slow on a GPU and shows whether somebody's own program fits its labels."""
+        blank = torch.zeros(3, self._side, self._side, device=device.device)
+        with torch.inference_mode():
+            try:
+                shape = tuple(self.logits([blank, blank]).shape)
+            except (RuntimeError, AssertionError) as error:
+                reason = str(error).partition("\n")[0]
+                raise errors.EngineError(f"{self.algorithm.key} does not take two crops at once: {reason}") from error
+        if shape != (2, len(self.labels)):
+            raise errors.EngineError(f"{self.algorithm.key} gives {shape} for two crops and {len(self.labels)} labels")
+
+
+def _crops(photographs: Sequence[torch.Tensor], found: Sequence[Found]) -> list[_Crop]:
+    """Each box in whole pixels, cut out. A box less than a pixel wide has nothing in it to judge."""
+    crops = []
+    for index, (photograph, one) in enumerate(zip(photographs, found, strict=True)):
+        for number, (x1, y1, x2, y2) in enumerate(one.boxes.astype(int).tolist()):
+            if x2 > x1 and y2 > y1:
+                crops.append(_Crop(index, number, photograph[:, y1:y2, x1:x2]))
+    return crops

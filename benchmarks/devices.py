@@ -1,0 +1,108 @@
+"""How fast each device decodes and infers: Pillow and nvJPEG, the published detector, each kind of classifier.
+
+Weights are random, which costs as much time as trained ones. The CPU is always measured, each GPU when torch sees one;
+GPUs in float32 (with TF32, as torch comes) and in both halved precisions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import torch
+
+from antenna_orchestration.pipelines import drawing
+from antenna_orchestration.pipelines.published_pipeline import placed_detector
+from antenna_orchestration.pipelines.torch_device import TorchDevice
+from antenna_orchestration.worker.machine import usable_cpus
+from benchmarks.figures import Figure
+from tests.pipelines import checkpoints
+
+SECONDS: Final = 4.0
+"""Of work, for each figure."""
+
+SIZE: Final = (4096, 2160)
+"""Of a photograph, in pixels."""
+
+PHOTOGRAPHS: Final = {"cpu": 2, "cuda": 8}
+"""Photographs a batch."""
+
+CROPS: Final = {"cpu": 32, "cuda": 256}
+"""Crops a batch."""
+
+CLASSES: Final = 2_500
+
+
+def run() -> list[Figure]:
+    """All rates, device by device."""
+    count = torch.cuda.device_count()
+    if not count:
+        print(f"torch {torch.__version__} sees no GPU here: only the CPU is measured")
+    return [Figure("GPUs", count), *_rates(["cpu", *(f"cuda:{index}" for index in range(count))])]
+
+
+def _rates(devices: Sequence[str]) -> Iterator[Figure]:
+    jpeg = drawing.draw_capture(1, *SIZE, trap=0)[0]
+    for device in devices:
+        yield from _decoding(device, jpeg)
+        for precision in ("float32", "float16", "bfloat16") if device != "cpu" else ("float32",):
+            yield from _inference(device, jpeg, precision)
+
+
+def _decoding(device: str, jpeg: bytes) -> Iterator[Figure]:
+    """From a JPEG's bytes to pixels on the device, as a worker does it: threads decode, one thread takes."""
+    on_gpu = device != "cpu"
+    threads = usable_cpus()
+    for name, gpu_decode in (("Pillow", False), *((("nvJPEG", True),) if on_gpu else ())):
+        place = TorchDevice(device, gpu_decode=gpu_decode)
+        files = [jpeg] * max(2 * threads, PHOTOGRAPHS["cuda" if on_gpu else "cpu"])
+        with ThreadPoolExecutor(threads) as pool:
+
+            def batch(
+                place: TorchDevice = place, files: Sequence[bytes] = files, pool: ThreadPoolExecutor = pool
+            ) -> int:
+                return len(place.pixels(list(pool.map(place.begin, files))))
+
+            yield _rate(device, f"decode, {name}, {threads} threads", "photographs", batch)
+
+
+def _inference(device: str, jpeg: bytes, precision: str) -> Iterator[Figure]:
+    place = TorchDevice(device, precision=None if device == "cpu" else precision, gpu_decode=False)
+    kind = place.device.type
+    [pixels] = place.pixels([place.begin(jpeg)])
+    photographs = [pixels.float().div_(255)] * PHOTOGRAPHS[kind]
+    detector = placed_detector(checkpoints.plain_detector(), place)
+    yield _rate(device, f"detect, {precision}", "photographs", lambda: len(detector(photographs)))
+    for name in ("timm", "turing", "convnext"):
+        model, _ = checkpoints.plain_classifier(name, CLASSES)
+        network = place.lowered(place.place(model))
+        side = 300 if name == "turing" else 128
+        crops = torch.rand(CROPS[kind], 3, side, side, device=place.device)
+        if place.is_cuda:
+            crops = crops.contiguous(memory_format=torch.channels_last)
+        what = {"timm": "resnet50", "turing": "headless_resnet50", "convnext": "convnext_tiny"}[name]
+        title = f"classify, {what} at {side} pixels, {precision}"
+        yield _rate(device, title, "crops", lambda n=network, c=crops: len(n(c)))
+
+
+def _rate(device: str, what: str, unit: str, work: Callable[[], int]) -> Figure:
+    """Do the work over and over; the first time does not count."""
+    with torch.inference_mode():
+        work()
+        _finish(device)
+        done, rounds = 0, 0
+        began = time.perf_counter()
+        while rounds < 2 or time.perf_counter() - began < SECONDS:
+            done += work()
+            rounds += 1
+        _finish(device)
+        elapsed = time.perf_counter() - began
+    return Figure(f"{device}: {what}", done / elapsed, f"{unit}/s")
+
+
+def _finish(device: str) -> None:
+    """Work on a GPU goes on behind the caller's back."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)

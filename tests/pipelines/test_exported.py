@@ -1,0 +1,128 @@
+"""What a YAML may say of a program, and programs that are not what their YAML says."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from antenna_orchestration import errors
+from antenna_orchestration.pipelines import interface, registry
+from antenna_orchestration.pipelines.interface import Pipeline, RawImage
+
+PHOTOGRAPHS = """
+slug: found-by-program
+takes: photographs
+program: program.pt2
+size: [64, 32]
+mean: [0, 0, 0]
+std: [1, 1, 1]
+"""
+
+
+class Corners(nn.Module):
+    """Two boxes, the second one outside of the picture; scores are what the upper left pixel's channels say."""
+
+    def __init__(self, labels: int = 0) -> None:
+        super().__init__()
+        self.labels = labels
+
+    def forward(self, photographs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        scores = photographs[:, :2, 0, 0]
+        boxes = torch.tensor([[0.0, 0.0, 32.0, 16.0], [48.0, 24.0, 80.0, 40.0]]).expand(photographs.shape[0], 2, 4)
+        if not self.labels:
+            return boxes, scores
+        return boxes, scores, torch.softmax(scores[:, :, None] * torch.arange(self.labels), dim=2)
+
+
+def export(module: nn.Module, path: Path, example: torch.Tensor, *, dynamic: bool = True) -> None:
+    shapes = ({0: torch.export.Dim("n", min=1, max=64)},) if dynamic else None
+    torch.export.save(torch.export.export(module, (example,), dynamic_shapes=shapes), path)
+
+
+def picture(red: int, green: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (256, 64), (red, green, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def built(folder: Path, text: str) -> Pipeline:
+    (folder / "own.yaml").write_text(text)
+    [spec] = [one for one in registry.all_pipelines([folder / "own.yaml"]).values() if one.slug in text]
+    pipeline = interface.build(spec, {})
+    pipeline.load("cpu")
+    return pipeline
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_boxes_are_scaled_to_the_photograph_and_kept_inside(tmp_path: Path, batch_size: int) -> None:
+    export(Corners(), tmp_path / "program.pt2", torch.zeros(batch_size, 3, 32, 64), dynamic=batch_size > 1)
+    pipeline = built(tmp_path, f"{PHOTOGRAPHS}batch_size: {batch_size}\nmin_score: 0.2\n")
+    prepared = [
+        pipeline.prepare(RawImage(image=n, uri="", data=data))
+        for n, data in enumerate([picture(255, 51), picture(102, 204), picture(0, 0)])
+    ]
+    one, two, three = (pipeline.finish(p, r) for p, r in zip(prepared, pipeline.infer(prepared), strict=True))
+    assert (one.width, one.height) == (256, 64)
+    # 51 is 0.2 and not above it; most certain first; a quarter of the way is 4 times as far, or 2.
+    assert [(d.box, round(d.score, 3)) for d in one.detections] == [((0, 0, 128, 32), 1.0)]
+    assert [d.box for d in two.detections] == [(192, 48, 256, 64), (0, 0, 128, 32)]
+    assert three.detections == []
+    assert one.detections[0].algorithm.key == "found_by_program"
+    assert one.detections[0].classifications == []
+
+
+def test_labels_become_classifications(tmp_path: Path) -> None:
+    export(Corners(3), tmp_path / "program.pt2", torch.zeros(2, 3, 32, 64))
+    (tmp_path / "labels.json").write_text('{"c": 2, "a": 0, "b": 1}')
+    pipeline = built(tmp_path, f"{PHOTOGRAPHS}labels: labels.json\n")
+    prepared = pipeline.prepare(RawImage(image=1, uri="", data=picture(255, 0)))
+    [detection] = pipeline.finish(prepared, pipeline.infer([prepared])[0]).detections
+    [said] = detection.classifications
+    assert (said.label, said.top_labels) == ("c", ["c", "b", "a"])
+    assert said.algorithm.key == "found_by_program_labels"
+    assert sum(said.top_scores) == pytest.approx(1)
+
+
+def test_a_program_that_gives_something_else_is_said_so(tmp_path: Path) -> None:
+    export(Corners(), tmp_path / "program.pt2", torch.zeros(2, 3, 32, 64))
+    pipeline = built(tmp_path, f"{PHOTOGRAPHS}labels: [a, b]\n")
+    prepared = pipeline.prepare(RawImage(image=1, uri="", data=picture(255, 0)))
+    with pytest.raises(errors.EngineError, match=r"gives \[\(1, 2, 4\), \(1, 2\)\] for 1 .* boxes and scores and prob"):
+        pipeline.infer([prepared])
+
+
+def test_a_file_that_is_no_program_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "program.pt2").write_bytes(b"not a program")
+    with pytest.raises(errors.EngineError, match=r"program.pt2 cannot be read as a program") as caught:
+        built(tmp_path, PHOTOGRAPHS)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "program.pt2").unlink()
+    with pytest.raises(errors.Unavailable, match="no such file on this machine"):
+        built(tmp_path, PHOTOGRAPHS)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("slug: x\n", "missing required field `program`"),
+        (PHOTOGRAPHS + "sise: 3\n", "unknown field `sise`"),
+        (PHOTOGRAPHS.replace("photographs", "photos"), "Invalid enum value 'photos'"),
+        (PHOTOGRAPHS.replace("found-by-program", "Found By"), "'Found By' is not a slug"),
+        (PHOTOGRAPHS.replace("[64, 32]", "wide"), r"got `str` - at `\$.size`"),
+        (PHOTOGRAPHS.replace("[64, 32]", "[0, 32]"), "at least 1"),
+        (PHOTOGRAPHS.replace("[1, 1, 1]", "[1, 0, 1]"), "std is above 0"),
+        (PHOTOGRAPHS.replace("photographs", "crops"), "needs labels, and a size that is one number"),
+        ("slug: [", "own.yaml"),
+        ("- 3", "Expected `object`"),
+    ],
+)
+def test_a_wrong_description_is_one_line_that_names_the_file(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(errors.InvalidSetting, match=complaint) as caught:
+        built(tmp_path, text)
+    assert str(caught.value).startswith(str(tmp_path / "own.yaml"))
+    assert "\n" not in str(caught.value)

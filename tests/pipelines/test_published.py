@@ -1,0 +1,276 @@
+"""The published pipelines give the definition's numbers: checked against plain torchvision and timm, on CPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision import transforms
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.pipelines import architectures, interface, labels, published, registry
+from antenna_orchestration.pipelines.interface import RawImage
+from tests.pipelines import checkpoints
+from tests.pipelines.checkpoints import plain_crops, plain_logits
+
+SLUGS = [
+    "panama_moths_2023", "panama_moths_2024", "quebec_vermont_moths_2023", "uk_denmark_moths_2023",
+    "costa_rica_moths_turing_2024", "anguilla_moths_turing_2024", "kenya-uganda_moths_turing_2024",
+    "global_moths_2024", "moth_binary", "insect_orders_2025",
+]  # fmt: skip
+
+SPECIES = [f"Species {number:02}" for number in range(40)]
+
+
+@dataclass
+class World:
+    """A folder of checkpoints, and what the plain networks say of one photograph."""
+
+    mirror: Path
+    data: bytes
+    boxes: np.ndarray
+    scores: np.ndarray
+    # Those of boxes that have pixels in them, by the box's number.
+    crops: dict[int, torch.Tensor]
+    filter_logits: torch.Tensor
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    mirror = tmp_path_factory.mktemp("mirror")
+    threads = torch.get_num_threads()
+    # Two threads on two cores that others use as well wait for each other most of the time.
+    torch.set_num_threads(1)
+    data = checkpoints.photograph()
+    image = checkpoints.to_tensor(data)
+    detector = checkpoints.plain_detector()
+    boxes, scores = checkpoints.plain_detections(detector, image)
+    crops = plain_crops(image, boxes)
+    moth_filter, transform = checkpoints.plain_classifier("filter", 2)
+    assert len(crops) >= 20
+    checkpoints.split_evenly(moth_filter, transform, list(crops.values()))
+    checkpoints.save(mirror, published.DETECTOR.uri, detector, wrapped=True)
+    filtering = published.MOTH_FILTER.algorithm
+    checkpoints.save(mirror, filtering.uri, moth_filter, wrapped=False)
+    checkpoints.save_labels(mirror, filtering.labels_uri, ["nonmoth", "moth"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANTENNA_WEIGHTS_MIRROR", str(mirror))
+        settings.get.cache_clear()
+        yield World(mirror, data, boxes, scores, crops, plain_logits(moth_filter, transform, list(crops.values())))
+    settings.get.cache_clear()
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    "slug",
+    [
+        "panama_moths_2024",
+        # One of each architecture, and what is special: all else of the other five is in the table below.
+        *(
+            pytest.param(slug, marks=pytest.mark.slow)
+            for slug in ("costa_rica_moths_turing_2024", "global_moths_2024", "moth_binary", "insect_orders_2025")
+        ),
+    ],
+)
+def test_a_pipeline_says_what_the_plain_networks_say(world: World, slug: str) -> None:
+    spec = registry.get(slug, ())
+    kind, algorithm = checkpoints.kind_of(spec), spec.recipe.classifier.algorithm
+    if kind == "filter":
+        names, expected = ["nonmoth", "moth"], world.filter_logits
+        going_on = list(world.crops)
+    else:
+        names = SPECIES
+        model, transform = checkpoints.plain_classifier(kind, len(names))
+        checkpoints.save(world.mirror, algorithm.uri, model, wrapped=True)
+        checkpoints.save_labels(world.mirror, algorithm.labels_uri, names)
+        going_on = [n for n, label in zip(world.crops, world.filter_logits.argmax(1).tolist(), strict=True) if label]
+        if spec.recipe.moth_filter is None:
+            going_on = list(world.crops)
+        else:
+            assert 4 < len(going_on) < len(world.crops) - 4
+        expected = plain_logits(model, transform, [world.crops[n] for n in going_on])
+    pipeline = interface.build(spec, {"scores": "full"}, top_k=5)
+    pipeline.load("cpu")
+    prepared = pipeline.prepare(RawImage(image=1, uri="file:///a.jpg", data=world.data))
+    raw = pipeline.infer([prepared])[0]
+    # The detector: integer boxes equal, and the float ones and scores kept.
+    np.testing.assert_array_equal(raw.boxes.astype(int), world.boxes.astype(int))
+    np.testing.assert_allclose(raw.boxes, world.boxes, atol=1e-2)
+    np.testing.assert_allclose(raw.scores, world.scores, atol=1e-4)
+    # The classifier: logits of those that the filter let pass, and of no other.
+    steps = 1 if spec.recipe.moth_filter is None else 2
+    passed = [n for n, rows in enumerate(raw.logits) if len(rows) == steps]
+    assert passed == going_on
+    torch.testing.assert_close(torch.stack([raw.logits[n][-1] for n in passed]), expected, atol=1e-4, rtol=0)
+    result = pipeline.finish(prepared, raw)
+    assert (result.width, result.height) == (1280, 96)
+    for number, detection in enumerate(result.detections):
+        assert detection.box == tuple(float(value) for value in raw.boxes[number])
+        assert [each.algorithm for each in detection.classifications] == [
+            each.ref for each in spec.algorithms[1 : 1 + len(raw.logits[number])]
+        ]
+        assert [each.terminal for each in detection.classifications] == ([False, True] if steps == 2 else [True])[
+            : len(raw.logits[number])
+        ]
+    for row, number in zip(expected.softmax(1), going_on, strict=True):
+        said = result.detections[number].classifications[-1]
+        best = row.topk(min(5, len(names)))
+        assert said.label == said.top_labels[0]
+        assert said.score == said.top_scores[0] == pytest.approx(best.values[0].item(), abs=1e-4)
+        assert said.top_scores == pytest.approx(best.values.tolist(), abs=1e-4)
+        assert said.label == names[best.indices[0]] or best.values[0] - best.values[1] < 1e-4
+        np.testing.assert_allclose(np.frombuffer(said.scores or b"", "<f2"), row.numpy(), atol=1e-3)
+
+
+CROPS_YAML = """
+slug: own-classifier
+takes: crops
+program: own.pt2
+labels: [a, b, c]
+size: 16
+moth_filter: false
+"""
+
+
+def test_an_exported_classifier_follows_the_published_detector(world: World, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    own = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 3)).eval()
+    any_number = torch.export.Dim("n", min=1, max=10_000)
+    program = torch.export.export(own, (torch.zeros(2, 3, 16, 16),), dynamic_shapes=({0: any_number},))
+    torch.export.save(program, tmp_path / "own.pt2")
+    (tmp_path / "own.yaml").write_text(CROPS_YAML)
+    pipeline = interface.build(registry.get("own-classifier", (tmp_path / "own.yaml",)), {})
+    pipeline.load("cpu")
+    prepared = pipeline.prepare(RawImage(image=1, uri="file:///a.jpg", data=world.data))
+    raw = pipeline.infer([prepared])[0]
+    resize = transforms.Compose([transforms.Resize((16, 16), antialias=True), checkpoints.IMAGENET])
+    expected = plain_logits(own, resize, list(world.crops.values()))
+    torch.testing.assert_close(torch.stack([raw.logits[n][0] for n in world.crops]), expected, atol=1e-4, rtol=0)
+    said = pipeline.finish(prepared, raw).detections[0].classifications
+    assert [(each.algorithm.key, each.terminal) for each in said] == [("own_classifier", True)]
+
+
+def test_a_program_that_does_not_fit_is_refused_when_it_is_loaded(world: World, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(CROPS_YAML)
+    pipeline = interface.build(registry.get("own-classifier", (tmp_path / "own.yaml",)), {})
+    own = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 4)).eval()
+    torch.export.save(torch.export.export(own, (torch.zeros(1, 3, 16, 16),)), tmp_path / "own.pt2")
+    with pytest.raises(errors.EngineError, match="own_classifier does not take two crops at once") as caught:
+        pipeline.load("cpu")
+    assert "\n" not in str(caught.value)
+    torch.export.save(torch.export.export(own, (torch.zeros(2, 3, 16, 16),)), tmp_path / "own.pt2")
+    with pytest.raises(errors.EngineError, match=r"own_classifier gives \(2, 4\) for two crops and 3 labels"):
+        pipeline.load("cpu")
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture"),
+    [("timm", "resnet50"), ("filter", "resnet50"), ("turing", "headless_resnet50"), ("convnext", "convnext_tiny")],
+)
+def test_each_architecture_takes_its_checkpoints_and_gives_their_logits(
+    tmp_path: Path, kind: str, architecture: published.Architecture
+) -> None:
+    model, transform = checkpoints.plain_classifier(kind, 7)
+    checkpoints.save(tmp_path, "x/model.pth", model, wrapped=kind == "turing")
+    ours = architectures.classifier(architecture, tmp_path / "model.pth", 7)
+    crops = [torch.rand(3, height, width) for height, width in ((40, 60), (1, 9), (200, 31))]
+    inputs = torch.stack([transform(crop) for crop in crops])
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(inputs), model(inputs), atol=1e-4, rtol=0)
+
+
+def test_the_transform_is_the_definitions() -> None:
+    """Stretched as floats, with antialiasing, whatever the crop's shape; then normalized."""
+    from antenna_orchestration.pipelines.published_pipeline import _Judge
+
+    for step in {spec.recipe.classifier.transform for spec in published.PIPELINES}:
+        judge = _Judge.__new__(_Judge)
+        judge._side = step.side
+        judge._mean, judge._std = torch.tensor(step.mean)[:, None, None], torch.tensor(step.std)[:, None, None]
+        _, transform = checkpoints.plain_classifier("turing" if step.side == 300 else "filter", 2)
+        for height, width in ((3, 500), (128, 128), (700, 90), (1, 1)):
+            crop = torch.rand(3, height, width)
+            torch.testing.assert_close(judge._shaped(crop), transform(crop), atol=1e-5, rtol=0)
+
+
+def test_all_ten_are_there_under_their_names() -> None:
+    assert [spec.slug for spec in published.PIPELINES] == SLUGS
+    for spec in published.PIPELINES:
+        assert spec.name == spec.algorithms[-1].name
+        assert spec.version == "1"
+        assert spec.algorithms[0].key == "fasterrcnn_for_ami_moth_traps_2023"
+        for algorithm in spec.algorithms:
+            kept = re.sub(r"[^a-z0-9_]", "", algorithm.name.lower().replace(" ", "_")).strip("_").replace("__", "_")
+            assert algorithm.key == kept
+            assert algorithm.uri is not None
+            assert (algorithm.labels_uri is None) == (algorithm.task == "localization")
+    filtered = [spec.slug for spec in published.PIPELINES if spec.recipe.moth_filter]
+    assert filtered == SLUGS[:8]
+    sides = {spec.slug: spec.recipe.classifier.transform.side for spec in published.PIPELINES}
+    assert {slug for slug, side in sides.items() if side == 300} == set(SLUGS[4:7])
+    assert set(sides.values()) == {128, 300}
+
+
+def test_building_a_detector_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    architectures.detector(world.mirror / str(published.DETECTOR.uri).rpartition("/")[2])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scores_and_settings_are_checked_when_a_job_is_submitted() -> None:
+    spec = registry.get("global_moths_2024", ())
+    assert spec.merged_config({"min_score": 0.5})["scores"] == "top"
+    with pytest.raises(errors.InvalidInput, match="'scores' of pipeline global_moths_2024 is 'top' or 'full', not"):
+        spec.merged_config({"scores": "all"})
+
+
+def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
+    model, _ = checkpoints.plain_classifier("filter", 3)
+    checkpoints.save(tmp_path, "x/model.pth", model, wrapped=False)
+    with pytest.raises(
+        errors.EngineError, match=r"model.pth do not fit ResNet .*size mismatch for fc.weight"
+    ) as caught:
+        architectures.classifier("resnet50", tmp_path / "model.pth", 4)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(errors.EngineError, match=r"do not fit HeadlessResNet50"):
+        architectures.classifier("headless_resnet50", tmp_path / "model.pth", 3)
+    (tmp_path / "page.pth").write_text("<html>please log in</html>")
+    with pytest.raises(errors.EngineError, match=r"page.pth do not fit"):
+        architectures.classifier("resnet50", tmp_path / "page.pth", 3)
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("/tmp/should-not-exist"),))  # type: ignore[return-value]
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    torch.save({"model_state_dict": _Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(errors.EngineError, match="do not fit"):
+        architectures.classifier("resnet50", tmp_path / "evil.pth", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [("[]", "not a JSON object"), ("{}", "holds no labels"), ('{"a": 0, "b": 2}', "do not count"),
+     ('{"a": 0, "b": 0}', "do not count"), ("{", "not a JSON object"), ('{"a": "x"}', "not a JSON object")],
+)  # fmt: skip
+def test_wrong_labels_are_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(errors.EngineError, match=complaint):
+        labels.read_labels(tmp_path / "labels.json")
+
+
+def test_boxes_without_pixels_are_kept_unclassified() -> None:
+    from antenna_orchestration.pipelines.published_pipeline import Found, _crops
+
+    boxes = np.array([[1.2, 1.2, 1.9, 5.0], [0.0, 0.0, 3.7, 4.2]], np.float32)
+    [crop] = _crops([torch.rand(3, 10, 10)], [Found(boxes, np.ones(2, np.float32), [[], []])])
+    assert (crop.detection, tuple(crop.pixels.shape)) == (1, (3, 4, 3))

@@ -1,0 +1,180 @@
+"""Photographs on their way to the device. What needs a GPU is skipped without one; the logic around it is not."""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from antenna_orchestration import errors
+from antenna_orchestration.pipelines import drawing, images
+from antenna_orchestration.pipelines.torch_device import MOST_REFUSALS, Photograph, TorchDevice
+from tests.pipelines import checkpoints
+
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU that torch can use")
+
+DEVICES = ["cpu", pytest.param("cuda", marks=GPU)]
+
+
+def encoded(kind: str, mode: str = "RGB", **options: object) -> bytes:
+    photograph = Image.open(io.BytesIO(drawing.draw_capture(3, 320, 240, trap=0)[0])).convert(mode)
+    stream = io.BytesIO()
+    photograph.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+ORDINARY = {
+    "plain": encoded("JPEG", quality=92),
+    "progressive": encoded("JPEG", progressive=True),
+    "grey": encoded("JPEG", "L"),
+    "full colour": encoded("JPEG", subsampling=0),
+    "zeros behind": encoded("JPEG") + b"\0" * 100,
+}
+OTHERS = {
+    "four colours": encoded("JPEG", "CMYK"),
+    "png": encoded("PNG"),
+    "transparent": encoded("PNG", "RGBA"),
+    "webp": encoded("WEBP"),
+}
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_an_ordinary_jpeg_is_known_by_its_header(name: str) -> None:
+    assert images.size_of_plain_jpeg(ORDINARY[name]) == (320, 240)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_everything_else_is_left_to_the_cpu(name: str) -> None:
+    assert images.size_of_plain_jpeg(OTHERS[name]) is None
+
+
+def test_a_jpeg_that_ends_early_is_left_to_the_cpu_which_refuses_it() -> None:
+    cut = ORDINARY["plain"][:-500]
+    assert images.size_of_plain_jpeg(cut) is None
+    with pytest.raises(errors.ImageUnusable, match="truncated JPEG"):
+        TorchDevice("cpu", gpu_decode=True).begin(cut)
+
+
+def test_limits_hold_before_anything_is_decoded() -> None:
+    with pytest.raises(errors.ImageUnusable, match="over MAX_PIXELS"):
+        images.size_of_plain_jpeg(ORDINARY["plain"], max_pixels=1000)
+    with pytest.raises(errors.ImageUnusable, match="not an image"):
+        TorchDevice("cpu", gpu_decode=True).begin(b"GIF8 not really")
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("gpu_decode", [False, True])
+def test_a_mixed_batch_gives_each_photograph_its_own_pixels(device: str, gpu_decode: bool) -> None:
+    files = {**ORDINARY, **OTHERS}
+    place = TorchDevice(device, gpu_decode=gpu_decode)
+    photographs = [place.begin(data) for data in files.values()]
+    assert [one.jpeg is not None for one in photographs] == [gpu_decode and name in ORDINARY for name in files]
+    for (name, data), photograph, pixels in zip(files.items(), photographs, place.pixels(photographs), strict=True):
+        expected = images.decode(data).pixels.transpose(2, 0, 1)
+        assert (photograph.width, photograph.height) == (320, 240)
+        assert (pixels.dtype, pixels.device.type) == (torch.uint8, device)
+        difference = np.abs(pixels.cpu().numpy().astype(int) - expected.astype(int))
+        # nvJPEG rounds otherwise, and spreads colour from its coarser grid otherwise.
+        assert difference.mean() < (2.0 if photograph.jpeg else 1e-9), name
+
+
+def damaged(data: bytes) -> bytes:
+    """The header and the end are fine, a Huffman table between them is not."""
+    table = data.index(b"\xff\xc4") + 5
+    return data[:table] + b"\xff" * 16 + data[table + 16 :]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_one_damaged_jpeg_does_not_cost_the_others_theirs(device: str) -> None:
+    good = ORDINARY["plain"]
+    assert images.size_of_plain_jpeg(damaged(good)) == (320, 240)
+    place = TorchDevice(device, gpu_decode=True)
+    batch = [place.begin(data) for data in (good, damaged(good), good)]
+    # Pillow has the last word on it. The engine then tries each alone, so that the guilty one fails alone.
+    with pytest.raises(errors.ImageUnusable, match="JPEG"):
+        place.pixels(batch)
+    first, last = place.pixels([batch[0], batch[2]])
+    assert torch.equal(first, last)
+
+
+def otherwise(data: bytes) -> Photograph:
+    """A photograph that turns out of another size than its header said."""
+    return Photograph(width=1, height=1, jpeg=data)
+
+
+def test_what_the_fast_decoder_cannot_do_is_decoded_on_the_cpu() -> None:
+    place = TorchDevice("cpu", gpu_decode=True)
+    good = ORDINARY["plain"]
+    one, two = place.pixels([place.begin(good), otherwise(good)])
+    assert np.array_equal(two.numpy(), images.decode(good).pixels.transpose(2, 0, 1))
+    assert torch.equal(one, two)
+
+
+def test_a_fast_decoder_that_takes_nothing_is_left_alone_after_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    good = ORDINARY["plain"]
+    works, broken = TorchDevice("cpu", gpu_decode=True), TorchDevice("cpu", gpu_decode=True)
+    works.pixels([works.begin(good)])
+    for place in (works, broken):
+        place.pixels([otherwise(good)] * MOST_REFUSALS)
+    assert caplog.text.count("nvJPEG refuses every photograph") == 1
+    assert works.begin(good).jpeg is not None
+    assert broken.begin(good).jpeg is None
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_half_precision_stays_inside_its_module(device: str) -> None:
+    place = TorchDevice(device, precision="bfloat16")
+    layer = place.place(nn.Conv2d(3, 8, 3))
+    inputs = torch.rand(2, 3, 16, 16, device=place.device)
+    with torch.inference_mode():
+        low, high = place.lowered(layer)(inputs), layer(inputs)
+    assert low.dtype == torch.float32
+    assert 0 < (low - high).abs().max() < 0.05
+    assert TorchDevice(device, precision="float32").lowered(layer) is layer
+
+
+def test_half_precision_keeps_the_structure_of_the_outputs() -> None:
+    class Features(nn.Module):
+        def forward(self, x: torch.Tensor) -> OrderedDict[str, torch.Tensor]:
+            return OrderedDict(a=x @ x, b=x)
+
+    lowered = TorchDevice("cpu", precision="float16").lowered(Features())
+    given = lowered(torch.rand(4, 4))
+    assert list(given) == ["a", "b"]
+    assert isinstance(given, OrderedDict)
+    assert {value.dtype for value in given.values()} == {torch.float32}
+
+
+def test_a_cpu_keeps_to_float32_whatever_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    from antenna_orchestration import settings
+
+    monkeypatch.setenv("ANTENNA_PRECISION", "float16")
+    settings.get.cache_clear()
+    try:
+        layer = nn.Linear(2, 2)
+        assert TorchDevice("cpu").lowered(layer) is layer
+    finally:
+        settings.get.cache_clear()
+
+
+@GPU
+def test_a_model_lies_channels_last_on_the_gpu() -> None:
+    model, _ = checkpoints.plain_classifier("filter", 2)
+    placed = TorchDevice("cuda").place(model)
+    assert placed.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert placed.conv1.weight.device.type == "cuda"
+
+
+@GPU
+def test_copies_on_their_own_stream_are_whole_when_they_are_used() -> None:
+    place = TorchDevice("cuda", gpu_decode=False)
+    data = encoded("PNG")
+    expected = torch.from_numpy(images.decode(data).pixels.transpose(2, 0, 1).copy()).long().sum().item()
+    for _ in range(20):
+        [pixels] = place.pixels([place.begin(data)])
+        assert pixels.long().sum().item() == expected

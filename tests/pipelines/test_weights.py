@@ -1,0 +1,240 @@
+"""Weights come from https, s3 and folders, whole or not at all, and once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.pipelines import weights
+from tests.submit.s3_store import CREDENTIALS, s3_store
+
+CONTENT = bytes(range(256)) * 20_000
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Store:
+    """An HTTP server with one file, and the faults of such servers. Made by the fixture."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[str] = Counter()
+        self.content = CONTENT
+        # Sends this many bytes of those it promised, and hangs up.
+        self.breaks_off_at: int | None = None
+        self.url = ""
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        self.requests[handler.path] += 1
+        if handler.path.startswith("/status/"):
+            handler.send_error(int(handler.path.rpartition("/")[2]))
+            return
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(self.content)))
+        handler.end_headers()
+        handler.wfile.write(self.content[: self.breaks_off_at])
+        handler.wfile.flush()
+        if self.breaks_off_at is not None:
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            handler.close_connection = True
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    made = Store()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            made.answer(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    made.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The cache's folder; not there yet."""
+    configure(monkeypatch, WEIGHTS_DIR=str(tmp_path / "cache"))
+    yield tmp_path / "cache"
+    settings.get.cache_clear()
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(f"ANTENNA_{name}", value)
+    settings.get.cache_clear()
+
+
+def left_over(cache: Path) -> list[str]:
+    """What is in the cache, but for locks."""
+    return sorted(path.name for path in cache.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
+
+
+def test_a_file_is_downloaded_once_and_its_digest_noted(store: Store, cache: Path) -> None:
+    uri = f"{store.url}/models/a%20model.pth"
+    path = weights.fetch(uri)
+    assert path.read_bytes() == CONTENT
+    assert path == weights.cached_path(uri)
+    assert weights.fetch(uri) == path
+    assert store.requests == {"/models/a%20model.pth": 1}
+    assert left_over(cache) == ["a model.pth", "a model.pth.sha256"]
+    # A person can check it with the ordinary tool.
+    subprocess.run(["sha256sum", "-c", "a model.pth.sha256"], cwd=path.parent, check=True)
+
+
+def test_two_addresses_with_the_same_name_are_two_files(store: Store) -> None:
+    assert weights.fetch(f"{store.url}/one/model.pth") != weights.fetch(f"{store.url}/two/model.pth")
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "note lost", "note empty", "file lost"])
+def test_a_damaged_cache_is_downloaded_again(store: Store, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    uri = f"{store.url}/model.pth"
+    path = weights.fetch(uri)
+    note = path.with_name("model.pth.sha256")
+    if damage == "cut":
+        path.write_bytes(CONTENT[:1000])
+    elif damage == "changed":
+        path.write_bytes(b"x" + CONTENT[1:])
+    elif damage == "note lost":
+        note.unlink()
+    elif damage == "note empty":
+        note.write_text("")
+    else:
+        path.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert weights.fetch(uri).read_bytes() == CONTENT
+    assert store.requests.total() == 2
+    assert ("are damaged" in caplog.text) == (damage in ("cut", "changed"))
+
+
+def test_a_download_that_breaks_off_leaves_nothing_and_the_next_one_works(store: Store, cache: Path) -> None:
+    uri = f"{store.url}/model.pth"
+    store.breaks_off_at = 100_000
+    with pytest.raises(errors.Unavailable, match=r"^weights http://127.0.0.1:\d+/model.pth cannot be downloaded: .+"):
+        weights.fetch(uri)
+    assert left_over(cache) == []
+    store.breaks_off_at = None
+    assert weights.fetch(uri).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("/status/404", "there is no such file"), ("/status/403", "403"), ("/status/500", "500")]
+)
+def test_a_refused_download_is_one_clear_line(store: Store, cache: Path, path: str, reason: str) -> None:
+    with pytest.raises(errors.Unavailable, match=reason) as caught:
+        weights.fetch(store.url + path)
+    assert "\n" not in str(caught.value)
+    assert left_over(cache) == []
+
+
+def test_a_server_that_is_not_there_is_one_clear_line() -> None:
+    with pytest.raises(errors.Unavailable, match=r"weights http://127.0.0.1:9/model.pth cannot be downloaded"):
+        weights.fetch("http://127.0.0.1:9/model.pth")
+
+
+def test_an_empty_file_is_none(store: Store, cache: Path) -> None:
+    store.content = b""
+    with pytest.raises(errors.Unavailable, match="is empty"):
+        weights.fetch(f"{store.url}/model.pth")
+    assert left_over(cache) == []
+
+
+def test_the_digest_that_an_address_carries_has_to_be_the_files(store: Store, cache: Path, tmp_path: Path) -> None:
+    right, wrong = f"#sha256={DIGEST}", f"#sha256={'0' * 64}"
+    assert weights.fetch(f"{store.url}/model.pth{right}").read_bytes() == CONTENT
+    (tmp_path / "here.pth").write_bytes(CONTENT)
+    assert weights.fetch((tmp_path / "here.pth").as_uri() + right) == tmp_path / "here.pth"
+    for uri in (f"{store.url}/other.pth{wrong}", (tmp_path / "here.pth").as_uri() + wrong):
+        with pytest.raises(errors.InvalidInput, match=f"SHA-256 is {DIGEST}"):
+            weights.fetch(uri)
+    assert left_over(cache) == ["model.pth", "model.pth.sha256"]
+    with pytest.raises(errors.InvalidInput, match="64 lower-case hex digits"):
+        weights.fetch(f"{store.url}/model.pth#sha256=abc")
+
+
+def test_a_local_file_stays_where_it_is(tmp_path: Path, cache: Path) -> None:
+    file = tmp_path / "mo del.pth"
+    file.write_bytes(CONTENT)
+    assert weights.fetch(file.as_uri()) == weights.fetch(str(file)) == file
+    assert not cache.exists()
+    with pytest.raises(errors.Unavailable, match="there is no such file on this machine"):
+        weights.fetch(str(tmp_path / "none.pth"))
+
+
+@pytest.mark.parametrize("uri", ["ftp://host/model.pth", "https://host/folder/", "https://host/.hidden"])
+def test_other_addresses_are_refused(uri: str) -> None:
+    with pytest.raises(errors.InvalidInput):
+        weights.fetch(uri)
+
+
+def test_passwords_and_signatures_stay_out_of_messages() -> None:
+    with pytest.raises(errors.Unavailable) as caught:
+        weights.fetch("http://user:hunter2@127.0.0.1:9/model.pth?X-Amz-Signature=abcdef")
+    assert "hunter2" not in str(caught.value)
+    assert "abcdef" not in str(caught.value)
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_line(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file is in the way")
+    with pytest.raises(errors.Unavailable, match="cannot be kept in"):
+        weights.fetch(f"{store.url}/model.pth")
+
+
+def test_a_mirror_is_asked_instead(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(monkeypatch, WEIGHTS_MIRROR=f"{store.url}/mirror/")
+    assert weights.fetch("https://models.example/deep/model.pth").read_bytes() == CONTENT
+    assert store.requests == {"/mirror/model.pth": 1}
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/model.pth").write_bytes(b"abc")
+    configure(monkeypatch, WEIGHTS_MIRROR=str(tmp_path / "folder"))
+    assert weights.fetch("https://models.example/deep/model.pth") == tmp_path / "folder/model.pth"
+    # What is on this machine anyway needs no mirror.
+    (tmp_path / "own.pth").write_bytes(b"own")
+    assert weights.fetch((tmp_path / "own.pth").as_uri()) == tmp_path / "own.pth"
+
+
+def test_s3_with_its_own_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with s3_store() as endpoint:
+        configure(monkeypatch, S3_ENDPOINT_URL=endpoint)
+        filesystem = s3fs.S3FileSystem(endpoint_url=endpoint, skip_instance_cache=True)
+        filesystem.mkdir("models")
+        filesystem.pipe("models/moths/model.pth", CONTENT)
+        assert weights.fetch("s3://models/moths/model.pth").read_bytes() == CONTENT
+        with pytest.raises(errors.Unavailable, match=r"s3://models/moths/other.pth cannot be downloaded"):
+            weights.fetch("s3://models/moths/other.pth")
+
+
+def test_many_processes_download_once(store: Store, cache: Path) -> None:
+    code = "import sys; from antenna_orchestration.pipelines import weights; print(weights.fetch(sys.argv[1]))"
+    command = [sys.executable, "-c", code, f"{store.url}/model.pth"]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) for _ in range(3)]
+    answers = [process.communicate(timeout=60)[0].strip() for process in running]
+    assert len(set(answers)) == 1
+    assert Path(answers[0]).read_bytes() == CONTENT
+    assert store.requests.total() == 1
