@@ -35,7 +35,7 @@ async def of(http: HttpServices, *, project: str, service: str) -> Token:
                 sha256=access.digest(secret),
                 fingerprint=fingerprint,
                 role=Role.WORKER,
-                label=f"push {service.partition('://')[2]}"[:MAX_LABEL],
+                label=f"push-{service.partition('://')[2]}"[:MAX_LABEL],
                 projects=[project],
                 expires_at=None,
             )

@@ -8,17 +8,20 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from antenna_orchestration.catalog.catalog import NewJob, SubmittedImage
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode, Job
 from antenna_orchestration.embedded.stores import Stores
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
-from tests.gateway.running import ACK_WAIT, HTTP_LEASE, ROOT
-from tests.processing.jobs import claimed, make_job
+from tests.gateway.running import ACK_WAIT, ROOT
+from tests.processing.jobs import claimed
 from tests.waiting import eventually
+
+HTTP_LEASE = 20.0
+"""Seconds; posts may wait for a third of it, and a worker of a killed process is taken over after 6 s."""
 
 
 class Pushing:
@@ -81,9 +84,16 @@ async def shown(stack: Services, project: str, *, state: str | None = None) -> m
     return found
 
 
-async def job_to_push(stack: Services, project: str, slug: str, images: int, **changes: Any) -> Job:
+async def job_to_push(
+    stack: Services, project: str, slug: str, images: int, *, mode: DispatchMode = DispatchMode.SYNC
+) -> Job:
     """A published job of a registered pipeline, in its collecting run's hands; images are `<project>/<n>.jpg`."""
-    values = {"pipeline": PipelineSlug(slug), "dispatch_mode": DispatchMode.SYNC, **changes}
-    job = await claimed(stack, await make_job(stack, project, images, **values))
+    new = NewJob(
+        project=project, name="push", pipeline=PipelineSlug(slug), config={}, config_hash="0", priority=1,
+        interactive=False, reprocess=False, duplicates=0, source_kinds=["http"], dispatch_mode=mode,
+    )  # fmt: skip
+    urls = [f"http://192.0.2.1/{project}/{number}.jpg" for number in range(images)]
+    made = await stack.catalog.create_job(new, [SubmittedImage(url, None, None) for url in urls])
+    job = await claimed(stack, await stack.catalog.get_job(made))
     await publish.publish(stack, job.job_id)
     return await stack.catalog.get_job(job.job_id)

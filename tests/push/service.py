@@ -44,7 +44,8 @@ class Service:
         # Seconds for a post.
         self.delay = 0.0
         self.fetches = False
-        # Posts wait for it.
+        # Posts wait for it; how many do.
+        self.held = 0
         self.gate = asyncio.Event()
         self.gate.set()
         self._runner: web.AppRunner | None = None
@@ -89,7 +90,11 @@ class Service:
         self.configs.append(asked["config"])
         self.posts.update(image["id"] for image in images)
         await asyncio.sleep(self.delay)
-        await self.gate.wait()
+        self.held += 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.held -= 1
         if self.broken:
             self.broken -= 1
             return web.Response(status=500, text="CUDA out of memory")

@@ -38,6 +38,13 @@ async def posts(service: Service, number: int) -> None:
     await eventually(posted, description=f"{number} posts in the service's hands")
 
 
+async def holds_a_post(service: Service) -> None:
+    async def holds() -> bool:
+        return service.held > 0
+
+    await eventually(holds, description="a post in the service's hands")
+
+
 async def test_from_submission_to_tables(
     stack: Services, gateway: RunningGateway, service: Service, pushing: Pushing, project: str, tmp_path: Path
 ) -> None:
@@ -80,7 +87,7 @@ async def test_others_leave_pushed_jobs_alone(
     pushing.signal()
     await asyncio.to_thread(pushing.leaves)
     job = await job_to_push(stack, project, service.slug, 2)
-    leased = await job_to_push(stack, project, service.slug, 2, dispatch_mode=DispatchMode.ASYNC)
+    leased = await job_to_push(stack, project, service.slug, 2, mode=DispatchMode.ASYNC)
     assert reach.can_serve(worker, job) and not reach.can_serve(worker, leased)
     # No worker of ours is started for a job that is pushed.
     assert is_for_workers_here(leased, {service.slug}) and not is_for_workers_here(job, {service.slug})
@@ -134,7 +141,7 @@ async def test_a_service_that_breaks_and_goes_away_fails_no_image(
     async with collected(stack, job) as ends:
         await posts(service, 8)
         service.gate.clear()
-        await posts(service, len(service.batches) + 1)
+        await holds_a_post(service)
         await service.stop()
         worker = await shown(stack, project, state="waiting")
         # A service that is away serves nobody, which the job's story says.
@@ -154,7 +161,7 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
     await shown(stack, project)
     job = await job_to_push(stack, project, service.slug, 8)
     async with collected(stack, job) as ends:
-        await posts(service, 1)
+        await holds_a_post(service)
         # A second process of the same worker waits, and leaves the first one's leases alone.
         second = Pushing(shared_stores, service.url, project, name="second")
         second.start()
@@ -166,18 +173,16 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         assert "(asked): 2 done, 0 failed, 0 handed back" in await asyncio.to_thread(pushing.leaves)
         assert project not in {name for one in await stack.presence.workers() for name in one.projects}
         service.gate.clear()
-        service.batches.clear()
         pushing.start("--batch-size", "2")
-        await posts(service, 1)
+        await holds_a_post(service)
         pushing.signal()
         await eventually(lambda: said(pushing, "leaving"), description="the first signal heard")
         pushing.signal(signal.SIGINT)
         assert "2 handed back" in await asyncio.to_thread(pushing.leaves)
         assert job.epoch is not None
         assert await Settler(stack.connection).is_deliverable(job.job_id, job.generation, job.epoch)
-        service.batches.clear()
         pushing.start("--batch-size", "2")
-        await posts(service, 1)
+        await holds_a_post(service)
         pushing.kill()
         # The next one takes over at once what this one held.
         service.gate.set()
