@@ -17,6 +17,7 @@ from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing.health import MANY
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.stack import Stack
+from antenna_orchestration.sensors.lost_worker_runs import is_elsewhere
 
 _THERE = [
     dg.DagsterRunStatus.QUEUED,
@@ -38,7 +39,9 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stack: Stack) -> dg.R
         return dg.SkipReason(f"a server is away: {error}")
     if not unserved:
         return dg.SkipReason("nothing waits without a worker")
-    runs = context.instance.get_runs_count(dg.RunsFilter(job_name=inference_worker.name, statuses=_THERE))
+    found = context.instance.get_runs(dg.RunsFilter(job_name=inference_worker.name, statuses=_THERE))
+    # A worker on another host that serves these jobs would be listening.
+    runs = sum(not is_elsewhere(run) for run in found)
     if runs >= wanted.autoscale_max_workers:
         return dg.SkipReason(f"{runs} worker runs are there or on their way")
     config = {"ops": {"work": {"config": {"exit_when_idle": wanted.worker_idle_exit}}}}
