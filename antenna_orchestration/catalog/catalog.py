@@ -23,6 +23,7 @@ from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, 
 from antenna_orchestration.domain.job import (
     TERMINAL,
     Counts,
+    DispatchMode,
     ImageStatus,
     ImageToPublish,
     Job,
@@ -64,6 +65,8 @@ class NewJob:
     reprocess: bool
     duplicates: int
     source_kinds: Sequence[str]
+    # None takes the project's.
+    dispatch_mode: DispatchMode | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,6 +239,7 @@ class Catalog:
                 interactive=new.interactive,
                 duplicates=new.duplicates,
                 source_kinds=list(new.source_kinds),
+                dispatch_mode=new.dispatch_mode,
             )
             await connection.execute(queries.load("insert_job_images"), {"job": job})
         return JobId(job)
@@ -519,6 +523,7 @@ def _job(row: Row) -> Job:
         compacted=row["compacted"] or False,
         priority=row["priority"],
         interactive=row["interactive"],
+        dispatch_mode=DispatchMode(row["dispatch_mode"]),
         total=row["total"],
         skipped=row["skipped"],
         duplicates=row["duplicates"],

@@ -36,7 +36,7 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         (
             one.worker,
             one.kind,
-            one.device,
+            f"{one.host} → {one.service}" if one.service else one.device,
             ",".join(one.pipelines),
             one.state,
             one.leased,

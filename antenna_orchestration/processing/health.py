@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
-from antenna_orchestration.domain.job import ACTIVE, Job, JobStatus
+from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.reach import can_serve
 from antenna_orchestration.processing import cancel, finish
 from antenna_orchestration.processing.rebuild import rebuild
@@ -217,7 +217,9 @@ async def _workers(services: Services, result: CheckResult, dry_run: bool) -> No
     for job in await _active(services):
         if not job.total or any(can_serve(worker, job) for worker in workers):
             continue
-        if any(job.pipeline in worker.pipelines for worker in workers):
+        if job.dispatch_mode is DispatchMode.SYNC:
+            why = f"no processing service serves {job.pipeline} (`antenna push`)"
+        elif any(job.pipeline in worker.pipelines for worker in workers):
             why = f"no worker for {job.pipeline} reaches {', '.join(job.source_kinds)}"
         else:
             why = f"no worker listens for {job.pipeline}"

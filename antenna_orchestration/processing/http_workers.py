@@ -1,4 +1,4 @@
-"""HTTP workers: note that one was heard from, and show it beside the workers on the queue."""
+"""HTTP and push workers: note that one was heard from, and show it beside the workers on the queue."""
 
 from __future__ import annotations
 
@@ -20,21 +20,50 @@ SHOWN_FOR: Final = 30.0
 """Seconds without a word that an idle worker is shown; existing ones ask for work every 5."""
 
 
-async def hear(http: HttpServices, worker: Token, *, host: str, pipelines: Iterable[str] = ()) -> None:
-    """A worker called: it is alive, and no other is by that. Without Redis or the queue it is not noted."""
+async def hear(
+    http: HttpServices,
+    worker: Token,
+    *,
+    host: str,
+    pipelines: Iterable[str] = (),
+    service: str = "",
+    waiting: bool = False,
+) -> None:
+    """A worker called: it is alive, and no other is by that. Without Redis or the queue it is not noted.
+
+    `service` is the URL that a push worker posts to; it is `waiting` while nothing answers there.
+    """
     try:
-        await _hear(http, worker, host, pipelines)
+        await _hear(http, worker, host, pipelines, service, waiting=waiting)
     except errors.Unavailable as error:
         logger.warning("worker %s is not noted: %s", worker.name, error)
 
 
-async def _hear(http: HttpServices, worker: Token, host: str, pipelines: Iterable[str]) -> None:
+async def _hear(
+    http: HttpServices, worker: Token, host: str, pipelines: Iterable[str], service: str, *, waiting: bool
+) -> None:
     now = await http.leases.now()
     before = await http.workers.get(worker.token_id)
     served = set(pipelines) or set(before.pipelines)
-    await http.workers.hear(worker.token_id, name=worker.name, host=host, now=now, pipelines=served)
-    if now - before.heard > messages_every(http) or served != set(before.pipelines):
+    await http.workers.hear(
+        worker.token_id,
+        name=worker.name,
+        host=host,
+        now=now,
+        pipelines=served,
+        projects=worker.projects.values(),
+        service=service,
+        waiting=waiting,
+    )
+    is_news = served != set(before.pipelines) or waiting != before.waiting
+    if is_news or now - before.heard > messages_every(http):
         await _show(http, await http.workers.get(worker.token_id), now)
+
+
+async def leave(http: HttpServices, worker: Token) -> None:
+    """A push worker ends: it is shown no more. Raises `Unavailable`."""
+    await http.workers.leave(worker.token_id)
+    await http.services.presence.leave(worker.name)
 
 
 def messages_every(http: HttpServices) -> float:
@@ -71,8 +100,10 @@ async def _show(http: HttpServices, record: WorkerRecord, now: float) -> None:
             failed=counters["failed"],
             rate=1 / per_image if per_image and held else 0.0,
             last_result_at=datetime.fromtimestamp(record.posted, UTC) if record.posted else None,
-            state="working" if held else "idle",
-            kind="http",
+            state="waiting" if record.waiting else "working" if held else "idle",
+            kind="push" if record.service else "http",
             counters=counters,
+            projects=record.projects,
+            service=record.service,
         )
     )

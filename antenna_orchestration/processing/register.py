@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.catalog import AlgorithmRow, PipelineRow
+from antenna_orchestration.contract import models
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.ids import ProjectId
@@ -56,6 +57,7 @@ async def register(
     service: str,
     host: str,
     client_info: Mapping[str, Any] | None,
+    kind: str = "http",
 ) -> Registered:
     """Register pipelines for a project; again is fine.
 
@@ -68,7 +70,7 @@ async def register(
     keys = {(one.key, one.version) for pipeline in pipelines for one in pipeline.algorithms}
     known = await http.access.known_algorithms(key for key, _ in keys)
     details = {"service": service, **({"client_info": dict(client_info)} if client_info else {})}
-    worker_id = await http.access.note_worker(worker.name, token=worker.token_id, host=host, details=details)
+    worker_id = await http.access.note_worker(worker.name, token=worker.token_id, host=host, details=details, kind=kind)
     created: list[str] = []
     updated: list[str] = []
     for pipeline in pipelines:
@@ -139,6 +141,29 @@ def labels_of(data: object, labels: Sequence[str] | None) -> tuple[str, ...]:
     if sorted(by_index) != list(range(len(rows))):
         raise errors.InvalidInput("the indices of a category map do not count from 0 without gaps")
     return tuple(by_index[index] for index in range(len(rows)))
+
+
+def pipeline_row_of(said: models.WirePipeline) -> PipelineRow:
+    """A pipeline, as a worker or a service describes it, for the catalog. Raises `InvalidInput`."""
+    return PipelineRow(
+        slug=said.slug,
+        name=said.name,
+        version=str(said.version),
+        description=said.description or "",
+        default_config=SETTINGS,
+        algorithms=tuple(
+            algorithm_row(
+                key=one.key,
+                version=one.version,
+                name=one.name,
+                task_type=one.task_type,
+                description=one.description or "",
+                uri=one.uri,
+                labels=labels_of(one.category_map.data, one.category_map.labels) if one.category_map else (),
+            )
+            for one in said.algorithms
+        ),
+    )
 
 
 def algorithm_row(

@@ -37,6 +37,11 @@ class WorkerRecord:
     pace: Pace
     pipelines: tuple[str, ...]
     host: str
+    # Slugs; empty for all.
+    projects: tuple[str, ...] = ()
+    # What a push worker posts to, and whether it waits for that.
+    service: str = ""
+    waiting: bool = False
     counters: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -46,10 +51,28 @@ class WorkerBook:
     def __init__(self, client: Any) -> None:
         self._redis = client
 
-    async def hear(self, worker: int, *, name: str, host: str, now: float, pipelines: Iterable[str] = ()) -> None:
+    async def hear(
+        self,
+        worker: int,
+        *,
+        name: str,
+        host: str,
+        now: float,
+        pipelines: Iterable[str] = (),
+        projects: Iterable[str] = (),
+        service: str = "",
+        waiting: bool = False,
+    ) -> None:
         """A call of this worker, and of no other, came in; `pipelines` are those that it said it serves."""
         key = keys.worker(worker)
-        values: dict[str, Any] = {"name": name, "host": host, "heard": now}
+        values: dict[str, Any] = {
+            "name": name,
+            "host": host,
+            "heard": now,
+            "projects": json.dumps(sorted(projects)),
+            "service": service,
+            "waiting": int(waiting),
+        }
         if served := sorted(set(pipelines)):
             values["pipelines"] = json.dumps(served)
         with translated("noting a worker"):
@@ -59,6 +82,14 @@ class WorkerBook:
                 pipe.expire(key, KEEP)
                 pipe.zadd(keys.WORKERS, {str(worker): now})
                 pipe.zremrangebyscore(keys.WORKERS, 0, now - KEEP)
+                await pipe.execute()
+
+    async def leave(self, worker: int) -> None:
+        """The worker said that it ends; what it did stays known."""
+        with translated("noting a worker"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zrem(keys.WORKERS, str(worker))
+                pipe.hdel(keys.worker(worker), "heard", "first_heard")
                 await pipe.execute()
 
     async def count(self, worker: int, **more: int) -> None:
@@ -124,5 +155,8 @@ def _record(worker: int, values: Mapping[str, str]) -> WorkerRecord:
         ),
         pipelines=tuple(json.loads(values.get("pipelines", "[]"))),
         host=values.get("host", ""),
+        projects=tuple(json.loads(values.get("projects", "[]"))),
+        service=values.get("service", ""),
+        waiting=values.get("waiting") == "1",
         counters={name: int(values.get(name, 0)) for name in COUNTERS},
     )

@@ -5,12 +5,13 @@ set `ANTENNA_AUTOSCALE=0`.
 """
 
 import uuid
+from collections.abc import Container
 
 import dagster as dg
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import reach
-from antenna_orchestration.domain.job import ACTIVE
+from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job
 from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing.health import MANY
@@ -47,14 +48,19 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stack: Stack) -> dg.R
     return dg.RunRequest(run_key=uuid.uuid4().hex, run_config=config)
 
 
-async def _unserved_pipelines(services: Services) -> set[str]:
-    """Pipelines of active jobs whose images no living worker both serves and reaches.
+def is_for_workers_here(job: Job, ours: Container[str]) -> bool:
+    """Whether a worker of this installation could serve the job, whose pipelines are `ours`.
 
-    Not those that workers behind the gateway registered: a worker of ours could not serve them.
+    None could serve what workers behind the gateway registered, or a job that is pushed to a processing service.
     """
+    return job.total > 0 and job.pipeline in ours and job.dispatch_mode is DispatchMode.ASYNC
+
+
+async def _unserved_pipelines(services: Services) -> set[str]:
+    """Pipelines of active jobs whose images no living worker both serves and reaches."""
     ours = registry.all_pipelines(services.settings.pipeline_paths)
     active = await services.catalog.list_jobs(statuses=ACTIVE, limit=MANY)
-    jobs = [job for job in active if job.total and job.pipeline in ours]
+    jobs = [job for job in active if is_for_workers_here(job, ours)]
     if not jobs:
         return set()
     workers = await services.presence.workers()

@@ -116,9 +116,7 @@ async def job_for_http(
         await stack.catalog.register_pipeline(
             PipelineRow(slug=slug, name=slug, version="1", description="", default_config=SETTINGS, algorithms=[])
         )
-    job = await claimed(
-        stack, await make_job(stack, project, images, register=False, pipeline=PipelineSlug(slug), **changes)
-    )
+    job = await claimed(stack, await make_job(stack, project, images, pipeline=PipelineSlug(slug), **changes))
     await publish.publish(stack, job.job_id)
     return await stack.catalog.get_job(job.job_id)
 

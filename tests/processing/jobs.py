@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from antenna_orchestration.catalog.access import Access
 from antenna_orchestration.catalog.catalog import NewJob, PipelineRow, SubmittedImage
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import PipelineSlug
@@ -20,14 +21,14 @@ async def make_job(
     images: int,
     *,
     urls: Sequence[str] | None = None,
-    register: bool = True,
     **changes: object,
 ) -> Job:
     """A queued job, nothing published yet: of the null pipeline if no other is named, and of these URLs or as many that
-    lead nowhere. `register` makes the pipeline known, without algorithms.
+    lead nowhere.
     """
     slug = str(changes.get("pipeline", "null"))
-    if register:
+    # One that is registered stays as it is.
+    if await Access(stack.catalog).find_pipeline(slug) is None:
         await stack.catalog.register_pipeline(
             PipelineRow(slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[])
         )
