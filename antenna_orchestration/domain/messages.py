@@ -143,6 +143,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str | None = None
     kind: str = "nats"
     """`nats` for a worker on the queue itself, `http` for one behind the gateway."""
+    failing: dict[str, str] = {}
+    """Pipelines that it would serve and cannot load, each with the reason; they are not among `pipelines`."""
 
 
 M = TypeVar("M", Task, Result, Announcement, Heartbeat)

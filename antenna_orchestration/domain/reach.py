@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.messages import Heartbeat
+
+MOST_REASONS: Final = 3
+"""Workers that are quoted; the reason is mostly the same with all."""
 
 
 def covers(reached: Iterable[str], kinds: Iterable[str]) -> bool:
@@ -20,6 +24,16 @@ def covers(reached: Iterable[str], kinds: Iterable[str]) -> bool:
 def can_serve(worker: Heartbeat, job: Job) -> bool:
     """Whether a worker listens for the job's pipeline and can load its images."""
     return job.pipeline in worker.pipelines and covers(worker.reaches, job.source_kinds)
+
+
+def why_not(workers: Iterable[Heartbeat], pipeline: str) -> str:
+    """Why workers that would serve a pipeline cannot load it, as a sentence's end; empty when there are none."""
+    reasons = [
+        f"{worker.worker} cannot load it: {worker.failing[pipeline]}"
+        for worker in workers
+        if pipeline in worker.failing
+    ]
+    return "".join(f"; {reason}" for reason in reasons[:MOST_REASONS])
 
 
 def _matches(pattern: str, kind: str) -> bool:

@@ -282,10 +282,12 @@ class Collector:
 
     async def _look_for_workers(self) -> None:
         """Say once when nobody listens for the pipeline, and once when somebody does. Waiting never fails a job."""
-        listening = [worker for worker in await self._services.presence.workers() if reach.can_serve(worker, self._job)]
+        workers = await self._services.presence.workers()
+        listening = [worker for worker in workers if reach.can_serve(worker, self._job)]
         nobody = not listening
         if nobody and self._nobody_listens is not True:
             message = f"No worker for pipeline {self._job.pipeline} reaches the images; the job waits"
+            message += reach.why_not(workers, self._job.pipeline)
             await self._milestone("no_worker", message, level="WARNING")
         elif not nobody and self._nobody_listens is not False:
             names = ", ".join(worker.worker for worker in listening[:5])

@@ -49,4 +49,9 @@ async def _unserved_pipelines(services: Services) -> set[str]:
     if not jobs:
         return set()
     workers = await services.presence.workers()
-    return {job.pipeline for job in jobs if not any(reach.can_serve(worker, job) for worker in workers)}
+    # Another worker on this machine would fail to load what this one fails to load.
+    return {
+        job.pipeline
+        for job in jobs
+        if not any(reach.can_serve(worker, job) or job.pipeline in worker.failing for worker in workers)
+    }

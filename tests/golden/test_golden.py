@@ -105,6 +105,7 @@ MESSAGES: dict[str, Message] = {
         state="working",
         run_id="6f1ed002-ab5d-4d5e-9b5a-1f3f4d5c6b7a",
         kind="http",
+        failing={"moth_binary": "weights model.pth: there is no such file on this machine"},
     ),
 }
 
@@ -156,8 +157,8 @@ def with_unknown_fields(value: Any) -> Any:
 @pytest.mark.parametrize("name", MESSAGES)
 def test_unknown_fields_are_ignored(name: str) -> None:
     later = msgspec.msgpack.decode(recorded(name))
-    # These two are maps of the user's and the worker's own, not of fields.
-    own = {key: later.pop(key) for key in ("config", "timings") if key in later}
+    # These are maps of the user's and the worker's own, not of fields.
+    own = {key: later.pop(key) for key in ("config", "timings", "failing") if key in later}
     bytes_of_later = msgspec.msgpack.encode({**with_unknown_fields(later), **own, "another": None})
     assert read(name, bytes_of_later) == MESSAGES[name]
 
