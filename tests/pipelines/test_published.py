@@ -128,6 +128,21 @@ def test_a_pipeline_says_what_the_plain_networks_say(world: World, slug: str) ->
         np.testing.assert_allclose(np.frombuffer(said.scores or b"", "<f2"), row.numpy(), atol=1e-3)
 
 
+def test_photographs_of_several_sizes_in_one_batch_give_what_each_gives_alone(world: World) -> None:
+    pipeline = interface.build(registry.get("moth_binary", ()), {})
+    pipeline.load("cpu")
+    files = [world.data, checkpoints.photograph(480, 160)]
+    prepared = [pipeline.prepare(RawImage(image=n, uri="", data=data)) for n, data in enumerate(files)]
+    together = pipeline.infer(prepared)
+    assert min(len(found.boxes) for found in together) > 0
+    for one, found in zip(prepared, together, strict=True):
+        [alone] = pipeline.infer([one])
+        np.testing.assert_array_equal(found.boxes.astype(int), alone.boxes.astype(int))
+        np.testing.assert_allclose(found.scores, alone.scores, atol=1e-5)
+        for some, same in zip(found.logits, alone.logits, strict=True):
+            torch.testing.assert_close(some, same, atol=1e-4, rtol=0)
+
+
 CROPS_YAML = """
 slug: own-classifier
 takes: crops
