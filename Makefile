@@ -28,8 +28,8 @@ demo: install ## from nothing to a finished job: servers, drawn photographs, one
 test: install ## the test suite, on real servers
 	$(RUN) $(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile
 
-chaos: install ## the slower fault tests
-	$(RUN) $(BIN)/python -m pytest -m slow
+chaos: install ## the fault tests, with how long the system took to recover from each
+	$(RUN) $(BIN)/python -m pytest -m "slow or chaos"
 
 lint: install ## style, types and import contracts
 	$(BIN)/ruff check .

@@ -4,7 +4,11 @@
     ├── InvalidInput             what the user typed, named or sent cannot be used; nothing was written
     │   ├── InvalidSource        an image source: no such folder, no images, unreadable list, outside IMAGE_ROOTS
     │   ├── UnknownPipeline      no pipeline of that slug is registered
-    │   └── InvalidSetting       an ANTENNA_* setting does not parse
+    │   ├── InvalidSetting       an ANTENNA_* setting does not parse
+    │   └── TooLarge             a request body over the gateway's limits
+    ├── Unauthorized             the gateway does not know the caller: no token, or a wrong, expired or revoked one
+    ├── Forbidden                the caller's role does not allow this
+    ├── TooMany                  the caller asks more often than the gateway allows
     ├── NotFound                 a job, worker or project that does not exist
     ├── Conflict                 the job is not in a state in which this can be done
     ├── Unavailable              a server cannot be reached or answers wrongly; trying again later may help
@@ -46,6 +50,30 @@ class UnknownPipeline(InvalidInput):
 
 class InvalidSetting(InvalidInput):
     """A setting does not parse."""
+
+
+class TooLarge(InvalidInput):
+    """A request body, unpacked, is over the gateway's limits."""
+
+    http_status = 413
+
+
+class Unauthorized(AntennaError):
+    """No token, or one that is wrong, expired or revoked."""
+
+    http_status = 401
+
+
+class Forbidden(AntennaError):
+    """The token's role does not allow this."""
+
+    http_status = 403
+
+
+class TooMany(AntennaError):
+    """More requests than the gateway allows; the same one may be sent a little later."""
+
+    http_status = 429
 
 
 class NotFound(AntennaError):

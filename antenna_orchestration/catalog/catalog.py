@@ -20,7 +20,17 @@ from psycopg.types.json import Jsonb
 from antenna_orchestration import errors, settings
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug, ProjectId
-from antenna_orchestration.domain.job import Counts, ImageStatus, ImageToPublish, Job, JobStatus, LogLine, sources_of
+from antenna_orchestration.domain.job import (
+    TERMINAL,
+    Counts,
+    DispatchMode,
+    ImageStatus,
+    ImageToPublish,
+    Job,
+    JobStatus,
+    LogLine,
+    sources_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +65,8 @@ class NewJob:
     reprocess: bool
     duplicates: int
     source_kinds: Sequence[str]
+    # None takes the project's.
+    dispatch_mode: DispatchMode | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +92,14 @@ class PipelineRow:
     description: str
     default_config: Mapping[str, Any]
     algorithms: Sequence[AlgorithmRow]
+
+
+class FinalJob(NamedTuple):
+    """A job that is over, and which of its generations is final."""
+
+    job_id: JobId
+    generation: Generation
+    images: int
 
 
 class Settled(NamedTuple):
@@ -149,6 +169,9 @@ class Catalog:
                 yield connection
         except (psycopg_pool.PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise errors.Unavailable(f"PostgreSQL: {_first_line(error)}") from error
+        except (psycopg.DataError, UnicodeEncodeError) as error:
+            # A zero byte, half a surrogate pair, a date before the calendar: from outside, and nothing was written.
+            raise errors.InvalidInput(f"a value cannot be stored: {_first_line(error)}") from error
 
     async def _rows(self, query: str, **parameters: Any) -> list[Row]:
         async with self._transaction() as connection:
@@ -216,19 +239,19 @@ class Catalog:
                 interactive=new.interactive,
                 duplicates=new.duplicates,
                 source_kinds=list(new.source_kinds),
+                dispatch_mode=new.dispatch_mode,
             )
             await connection.execute(queries.load("insert_job_images"), {"job": job})
         return JobId(job)
 
     async def claim_jobs(self, limit: int, *, job: JobId | None = None) -> list[Job]:
         """Claim queued jobs for this caller alone, or just the one named; interactive and important ones first."""
-        rows = await self._rows("claim_jobs", limit=limit, job=job)
-        return [await self.get_job(JobId(row["job_id"])) for row in rows]
+        return [_job(row) for row in await self._rows("claim_jobs", limit=limit, job=job)]
 
     async def suspect_jobs(self, *, claimed_for: float, silent_for: float, limit: int = 100) -> list[Job]:
         """Jobs claimed for so many seconds without a start, or running with a collector silent for so many."""
         rows = await self._rows("suspect_jobs", claimed_for=claimed_for, silent_for=silent_for, limit=limit)
-        return [await self.get_job(JobId(row["job_id"])) for row in rows]
+        return [_job(row) for row in rows]
 
     async def take_back_job(self, job: Job) -> int | None:
         """Raise the launch of a job whose run is gone; the number of launches without progress, or None if not ours."""
@@ -333,6 +356,10 @@ class Catalog:
             while rows := await cursor.fetchmany(chunk):
                 yield rows
 
+    async def compacted_jobs(self, jobs: Iterable[JobId]) -> set[JobId]:
+        """Those of the jobs that are over and whose final tables hold all their rows."""
+        return {JobId(row["job_id"]) for row in await self._rows("compacted_jobs", jobs=list(jobs))}
+
     async def part_of_images(self, job: JobId) -> dict[str, list[ImageId]]:
         """By part, the done images whose rows it holds and no final table does yet."""
         return {row["part"]: row["images"] for row in await self._rows("part_of_images", job=job)}
@@ -341,6 +368,11 @@ class Catalog:
         """Generations before this one whose rows are still in parts."""
         rows = await self._rows("uncompacted_generations", job=job, generation=generation)
         return {Generation(row["generation"]) for row in rows}
+
+    async def final_jobs(self) -> list[FinalJob]:
+        """The jobs that are over and have final tables, oldest first."""
+        rows = await self._rows("final_jobs", terminal=[str(status) for status in TERMINAL])
+        return [FinalJob(row["job_id"], row["generation"], row["total"]) for row in rows]
 
     async def reset_images_of_part(self, job: JobId, generation: Generation, part: str) -> set[ImageId]:
         """Make the images of an unreadable part pending again."""
@@ -370,6 +402,26 @@ class Catalog:
                 raise errors.Unavailable(f"PostgreSQL: {_first_line(error)}") from error
             yield
         finally:
+            with contextlib.suppress(psycopg.Error):
+                await connection.close()
+
+    @asynccontextmanager
+    async def merge_lock(self) -> AsyncIterator[None]:
+        """Be the only one that merges tables. Raises `Conflict` when somebody else does."""
+        connection = await self._dedicated()
+        try:
+            try:
+                taken = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended('merge', 0))")
+                [is_ours] = await taken.fetchone() or [False]
+            except psycopg.OperationalError as error:
+                raise errors.Unavailable(f"PostgreSQL: {_first_line(error)}") from error
+            if not is_ours:
+                raise errors.Conflict("tables are being merged already")
+            yield
+        finally:
+            # The server notices a closed connection in its own time; who merges next should not have to wait for that.
+            with contextlib.suppress(psycopg.Error):
+                await connection.execute("SELECT pg_advisory_unlock_all()")
             with contextlib.suppress(psycopg.Error):
                 await connection.close()
 
@@ -471,6 +523,7 @@ def _job(row: Row) -> Job:
         compacted=row["compacted"] or False,
         priority=row["priority"],
         interactive=row["interactive"],
+        dispatch_mode=DispatchMode(row["dispatch_mode"]),
         total=row["total"],
         skipped=row["skipped"],
         duplicates=row["duplicates"],

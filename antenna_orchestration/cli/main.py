@@ -17,7 +17,24 @@ import typer
 from typer.core import TyperGroup
 
 from antenna_orchestration import __version__, errors
-from antenna_orchestration.cli import demo, env, health, jobs, pipelines, settings, submit, up, worker, workers
+from antenna_orchestration.cli import (
+    backup,
+    demo,
+    env,
+    gateway,
+    health,
+    jobs,
+    pipelines,
+    projects,
+    push,
+    rebuild,
+    settings,
+    submit,
+    tokens,
+    up,
+    worker,
+    workers,
+)
 
 DEBUG_LEVEL = "DEBUG"
 
@@ -25,7 +42,25 @@ EXIT_INTERRUPTED = 130
 """What shells report for a process that Ctrl-C ended."""
 
 
-_ORDER = ("up", "env", "demo", "submit", "jobs", "worker", "workers", "pipelines", "health", "settings")
+_ORDER = (
+    "up",
+    "env",
+    "demo",
+    "submit",
+    "jobs",
+    "worker",
+    "workers",
+    "gateway",
+    "push",
+    "token",
+    "projects",
+    "pipelines",
+    "health",
+    "rebuild",
+    "backup",
+    "restore",
+    "settings",
+)
 
 
 class _InOrder(TyperGroup):
@@ -52,8 +87,15 @@ app.command("submit")(submit.submit)
 app.add_typer(jobs.app, name="jobs")
 app.command("worker")(worker.worker)
 app.command("workers")(workers.workers)
+app.command("gateway")(gateway.gateway)
+app.command("push")(push.push)
+app.add_typer(tokens.app, name="token")
+app.add_typer(projects.app, name="projects")
 app.add_typer(pipelines.app, name="pipelines")
 app.command("health")(health.health)
+app.command("rebuild")(rebuild.rebuild)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("settings")(settings.settings)
 
 

@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from antenna_orchestration.processing.services import Services
 
 
+_TROUBLES = ("expired", "late", "rejected")
+"""Counters of HTTP workers that people should look at."""
+
+
 def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the workers that are alive."""
 
-    async def read(services: Services) -> list[Heartbeat]:
-        return await services.presence.workers()
+    async def read(services: Services) -> tuple[list[Heartbeat], dict[str, int]]:
+        return await services.presence.workers(), await services.rejected_callers()
 
-    found = with_services(read)
+    found, rejected = with_services(read)
+    for address, calls in list(rejected.items())[:5]:
+        output.warn(f"the gateway rejected {calls} calls from {address} in the last day: no token, or a wrong one")
     if json_:
         import msgspec
 
@@ -30,7 +36,7 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         (
             one.worker,
             one.kind,
-            one.device,
+            f"{one.host} → {one.service}" if one.service else one.device,
             ",".join(one.pipelines),
             one.state,
             one.leased,
@@ -38,10 +44,12 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
             one.failed,
             f"{one.rate:.1f}/s",
             output.ago(one.started_at),
+            " ".join(f"{name} {one.counters[name]}" for name in _TROUBLES if one.counters.get(name)),
         )
         for one in found
     ]
-    columns = ("WORKER", "KIND", "DEVICE", "PIPELINES", "STATE", "LEASED", "DONE", "FAILED", "RATE", "STARTED")
+    columns = ("WORKER", "KIND", "DEVICE", "PIPELINES", "STATE", "LEASED", "DONE", "FAILED", "RATE", "STARTED",
+               "TROUBLES")  # fmt: skip
     output.console().print(output.table(columns, rows, numbers=("LEASED", "DONE", "FAILED", "RATE")))
     for one in found:
         for slug, reason in one.failing.items():

@@ -15,6 +15,10 @@ ALONE_FROM: Final = 3
 UNOPENED_AFTER: Final = 10
 """A task received at a higher delivery is failed unopened."""
 
+OPENED_AT_LEAST: Final = 3
+"""Times that such a task must have been opened, by the notes of those who did (`queue.openings`): else it was only
+handed back, which is not its fault, and is opened alone."""
+
 STOPPED_WORKER: Final = "stopped its worker repeatedly"
 
 RETRY_DELAYS: Final = (5.0, 30.0, 120.0, 600.0)
@@ -26,6 +30,7 @@ class Plan(Enum):
 
     BATCH = "batch"
     ALONE = "alone"
+    # If it was opened often enough, else `ALONE`.
     FAIL_UNOPENED = "fail unopened"
 
 

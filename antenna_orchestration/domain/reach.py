@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from antenna_orchestration.domain.job import Job
+from antenna_orchestration.domain.job import DispatchMode, Job
 from antenna_orchestration.domain.messages import Heartbeat
 
 MOST_REASONS: Final = 3
@@ -22,8 +22,14 @@ def covers(reached: Iterable[str], kinds: Iterable[str]) -> bool:
 
 
 def can_serve(worker: Heartbeat, job: Job) -> bool:
-    """Whether a worker listens for the job's pipeline and can load its images."""
-    return job.pipeline in worker.pipelines and covers(worker.reaches, job.source_kinds)
+    """Whether a worker listens for such jobs and can load their images, or the service that it posts to can."""
+    return (
+        job.pipeline in worker.pipelines
+        and (worker.kind == "push") == (job.dispatch_mode is DispatchMode.SYNC)
+        and worker.state != "waiting"
+        and (not worker.projects or job.project in worker.projects)
+        and covers(worker.reaches, job.source_kinds)
+    )
 
 
 def why_not(workers: Iterable[Heartbeat], pipeline: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from antenna_orchestration import errors
@@ -13,7 +13,7 @@ from antenna_orchestration.embedded.home import Home, write_private
 
 LOOPBACK = "127.0.0.1"
 _LOWEST = 20_000
-_SPAN_OF_UI_PORTS = 100
+_SPAN_OF_PUBLIC_PORTS = 100
 
 
 def is_free(port: int) -> bool:
@@ -27,8 +27,11 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose(home: Home, names: Iterable[str], *, ui: int | None = None) -> dict[str, int]:
-    """One free port per name, remembered for the next start; `ui` is where the search for the UI's begins."""
+def choose(home: Home, names: Iterable[str], *, public: Mapping[str, tuple[int, str]] | None = None) -> dict[str, int]:
+    """One free port per name, remembered for the next start.
+
+    `public` are those that people type: where the search for each begins, and the setting that says so.
+    """
     try:
         known: dict[str, int] = json.loads(home.ports_file.read_text())
     except (FileNotFoundError, ValueError):
@@ -38,8 +41,8 @@ def choose(home: Home, names: Iterable[str], *, ui: int | None = None) -> dict[s
         taken = chosen.values()
         candidates = _candidates(known.get(name))
         chosen[name] = next(port for port in candidates if port not in taken and is_free(port))
-    if ui is not None:
-        chosen["ui"] = _ui_port(ui, known.get("ui"), taken=set(chosen.values()))
+    for name, (wanted, setting) in (public or {}).items():
+        chosen[name] = _public_port(wanted, known.get(name), taken=set(chosen.values()), setting=setting)
     write_private(home.ports_file, json.dumps({**known, **chosen}) + "\n")
     return chosen
 
@@ -59,13 +62,13 @@ def _candidates(known: int | None) -> Iterator[int]:
     raise errors.EngineError("found no free port on the loopback address")
 
 
-def _ui_port(wanted: int, known: int | None, *, taken: set[int]) -> int:
+def _public_port(wanted: int, known: int | None, *, taken: set[int], setting: str) -> int:
     if wanted == 0:
         return next(port for port in _candidates(known) if port not in taken and is_free(port))
-    for port in range(wanted, min(wanted + _SPAN_OF_UI_PORTS, 65_536)):
+    for port in range(wanted, min(wanted + _SPAN_OF_PUBLIC_PORTS, 65_536)):
         if port not in taken and is_free(port):
             return port
-    raise errors.EngineError(f"ports {wanted} to {port} are all taken: set ANTENNA_UI_PORT")
+    raise errors.EngineError(f"ports {wanted} to {port} are all taken: set {setting}")
 
 
 def _lowest_ephemeral() -> int:

@@ -48,7 +48,7 @@ async def stop(
         home.stopping_file.touch()
     await _leave(keepers, ("daemon",), patience.daemon)
     await _end_runs(keepers, children, patience.runs, report)
-    await _leave(keepers, ("webserver", "code-server"), patience.servers)
+    await _leave(keepers, ("webserver", "code-server", "gateway"), patience.servers)
     # What the runs started themselves, loaders and log readers.
     _sweep(lambda: _descendants_of_dagster(keepers, stack), report)
     await _leave(keepers, ("postgres", "redis", "nats"), patience.stores)

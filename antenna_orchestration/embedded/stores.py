@@ -45,9 +45,13 @@ def plan(wanted: settings.Settings, *, dagster: bool = True, durable: bool = Tru
     home = Home(wanted.home.absolute())
     home.create()
     known = credentials.load(home)
-    chosen = ports.choose(
-        home, ("nats", "redis", "postgres", *(("grpc",) if dagster else ())), ui=wanted.ui_port if dagster else None
-    )
+    public: dict[str, tuple[int, str]] = {}
+    if dagster:
+        public["ui"] = (wanted.ui_port, "ANTENNA_UI_PORT")
+        if wanted.gateway:
+            public["gateway"] = (wanted.gateway_port, "ANTENNA_GATEWAY_PORT")
+    names = ("nats", "redis", "postgres", *(("grpc",) if dagster else ()))
+    chosen = ports.choose(home, names, public=public)
     nats = NatsServer(home=home, port=chosen["nats"], credentials=known)
     redis = RedisServer(home=home, port=chosen["redis"], credentials=known)
     postgres = PostgresServer(home=home, port=chosen["postgres"], credentials=known, durable=durable)
@@ -86,6 +90,8 @@ def plan(wanted: settings.Settings, *, dagster: bool = True, durable: bool = Tru
     variables |= {f"ANTENNA_{name.upper()}": value for name, value in values.items() if value}
     if dagster:
         variables["ANTENNA_UI_URL"] = f"http://127.0.0.1:{chosen['ui']}"
+    if "gateway" in public:
+        variables["ANTENNA_GATEWAY_URL"] = f"http://127.0.0.1:{chosen['gateway']}"
     variables |= {"DAGSTER_HOME": str(home.dagster), "DAGSTER_DISABLE_TELEMETRY": "1"}
     return Plan(
         home=home,
@@ -127,6 +133,10 @@ class Stores:
     def pid(self, name: str) -> int:
         """The process of `nats`, `redis` or `postgres`, for signals and kills."""
         return self._processes[name].pid
+
+    def is_running(self, name: str) -> bool:
+        """Whether a server was started and lives."""
+        return name in self._processes and self._processes[name].poll() is None
 
     def start(self, *names: str) -> None:
         """Start the named servers, or all, and wait until each answers as ours. Raises `EngineError`."""

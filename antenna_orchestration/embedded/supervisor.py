@@ -19,7 +19,15 @@ import traceback
 from typing import Any
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.embedded import dagster_processes, environment, prepare, processes, stopping, stores
+from antenna_orchestration.embedded import (
+    dagster_processes,
+    environment,
+    gateway_process,
+    prepare,
+    processes,
+    stopping,
+    stores,
+)
 from antenna_orchestration.embedded.children import Children
 from antenna_orchestration.embedded.events import Event, Kind, to_line
 from antenna_orchestration.embedded.home import Home, write_private
@@ -52,6 +60,7 @@ class StackStatus:
     supervisor: int
     ready: bool
     ui: str
+    gateway: str
     lake: str
     ports: dict[str, int]
     pids: dict[str, int]
@@ -148,10 +157,12 @@ class Supervisor:
         self._ready = True
         self._write_status()
         where = plan.variables.get("ANTENNA_UI_URL", str(self._home.path))
+        if gateway := plan.variables.get("ANTENNA_GATEWAY_URL"):
+            where += f", gateway {gateway}"
         self._say("ready", f"{where} (after {time.monotonic() - self._started:.1f} s)")
 
     async def _start_dagster(self, plan: stores.Plan) -> None:
-        dagster_processes.write_home(self._home, grpc_port=plan.ports["grpc"])
+        dagster_processes.write_home(self._home, grpc_port=plan.ports["grpc"], elsewhere=plan.settings.worker_locations)
         variables = _variables(plan)
         common: dict[str, Any] = {"home": self._home, "environment": variables}
         webserver = dagster_processes.Webserver(port=plan.ports["ui"], **common)
@@ -172,7 +183,11 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._children.run(preparation, timeout=PREPARE_TIMEOUT))
             group.create_task(self._bring_up(code_server))
-        await self._bring_up(webserver, dagster_processes.Daemon(**common))
+        others: list[Server] = [webserver, dagster_processes.Daemon(**common)]
+        if "gateway" in plan.ports and plan.settings.gateway:
+            host = plan.settings.gateway_host
+            others.append(gateway_process.GatewayProcess(host=host, port=plan.ports["gateway"], **common))
+        await self._bring_up(*others)
 
     async def _bring_up(self, *servers: Server) -> None:
         async with asyncio.TaskGroup() as group:
@@ -203,6 +218,7 @@ class Supervisor:
             supervisor=os.getpid(),
             ready=self._ready,
             ui=plan.variables.get("ANTENNA_UI_URL", ""),
+            gateway=plan.variables.get("ANTENNA_GATEWAY_URL", ""),
             lake=plan.settings.lake,
             ports=plan.ports,
             pids={name: keeper.child.pid for name, keeper in self._keepers.items() if keeper.child is not None},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from antenna_orchestration import errors
@@ -34,6 +35,18 @@ def list_objects(uri: str, settings: Settings) -> list[str]:
                 f"{uri} cannot be listed: {error}; ANTENNA_S3_ANONYMOUS=true reads public buckets"
             ) from None
         raise errors.Unavailable(f"{uri} cannot be listed: {error}") from error
+
+
+def presign(uris: Iterable[str], settings: Settings, *, valid_for: int) -> list[str]:
+    """A URL for each object that reads it without credentials for so many seconds; computed here, nothing is asked.
+
+    Raises `Unavailable` when there are no credentials to sign with.
+    """
+    store = _store(settings)
+    try:
+        return [str(store.url(uri.removeprefix("s3://"), expires=valid_for)) for uri in uris]
+    except Exception as error:
+        raise errors.Unavailable(f"URLs of images in a bucket cannot be signed: {error}") from error
 
 
 def _store(settings: Settings) -> Any:

@@ -8,6 +8,7 @@ image a second time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter, deque
@@ -22,14 +23,15 @@ import ulid
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.catalog import Settled
-from antenna_orchestration.domain import messages, reach
+from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.lake import rows
-from antenna_orchestration.processing import looping
+from antenna_orchestration.processing import looping, publish
 from antenna_orchestration.processing.reconcile import reconcile
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing.story import Story
 from antenna_orchestration.queue.results import Received, ResultFeed
 
 logger = logging.getLogger(__name__)
@@ -91,7 +93,13 @@ async def collect(services: Services, job: Job, *, run_id: str, observer: Observ
     """
     collector = Collector(services=services, job=job, run_id=run_id, observer=observer)
     async with services.catalog.collector_lock(job.job_id):
-        return await collector.run()
+        try:
+            return await collector.run()
+        except JobLeft:
+            # Until it noticed, it wrote counters and made its consumer anew: perhaps after the canceller cleared up.
+            with contextlib.suppress(errors.Unavailable):
+                await publish.withdraw(services, job)
+            raise
 
 
 class Collector:
@@ -106,8 +114,7 @@ class Collector:
         self._recent: deque[tuple[float, int]] = deque()
         # How often an image's results were unreadable; such an image cannot go round for ever.
         self._unreadable: Counter[ImageId] = Counter()
-        self._workers: set[str] = set()
-        self._nobody_listens: bool | None = None
+        self._story = Story(services=services, job=job, tell=observer.on_milestone)
         self._feed: ResultFeed | None = None
         self._left: str | None = None
 
@@ -128,6 +135,7 @@ class Collector:
                     logger.warning("job %s: collecting pauses: %s", self._job.job_id, error)
                     await asyncio.sleep(1.0)
         await self._show()
+        await looping.insistent("telling the end", lambda: self._story.tell_end(self._progress()))
         return self._counts
 
     async def _drain(self, feed: ResultFeed) -> None:
@@ -165,7 +173,7 @@ class Collector:
         moved = await self._services.catalog.settle_images(self._job.job_id, self._job.generation, settled)
         self._add(settled, moved)
         self._recent.append((time.monotonic(), len(moved)))
-        self._workers.update(result.worker for result in batch.done)
+        self._story.posted.update(item.worker for item in settled if item.image in moved and item.worker)
 
     def _sort(self, received: Sequence[Received]) -> _Batch:
         """Decode, and keep one result an image: a success before any failure, else the first."""
@@ -258,7 +266,8 @@ class Collector:
         )
 
     async def _guard(self) -> None:
-        await self._look_for_workers()
+        await self._story.look_for_workers()
+        await self._story.tell_progress(self._progress())
         if await self._something_is_missing():
             # Another collector, with the lock's connection broken, may have counted what this one waits for.
             self._counts = await self._services.catalog.count_images(self._job.job_id)
@@ -279,24 +288,6 @@ class Collector:
             return True
         beyond_cursor = max(job.total - job.published_upto, 0)
         return tasks.queued + tasks.leased + unread < self._counts.pending - beyond_cursor
-
-    async def _look_for_workers(self) -> None:
-        """Say once when nobody listens for the pipeline, and once when somebody does. Waiting never fails a job."""
-        workers = await self._services.presence.workers()
-        listening = [worker for worker in workers if reach.can_serve(worker, self._job)]
-        nobody = not listening
-        if nobody and self._nobody_listens is not True:
-            message = f"No worker for pipeline {self._job.pipeline} reaches the images; the job waits"
-            message += reach.why_not(workers, self._job.pipeline)
-            await self._milestone("no_worker", message, level="WARNING")
-        elif not nobody and self._nobody_listens is not False:
-            names = ", ".join(worker.worker for worker in listening[:5])
-            await self._milestone("workers", f"{len(listening)} workers listen for {self._job.pipeline}: {names}")
-        self._nobody_listens = nobody
-
-    async def _milestone(self, action: str, message: str, *, level: str = "INFO") -> None:
-        self._observer.on_milestone(message)
-        await self._services.catalog.log(self._job.job_id, action, message, level=level)
 
 
 def _settled(result: messages.Result, part: str | None) -> Settled:

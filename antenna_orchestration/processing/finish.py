@@ -163,12 +163,15 @@ async def settle_job(services: Services, job: Job) -> JobStatus:
 
 
 async def clean_up(services: Services, job: Job) -> None:
-    """Free what a terminal job's generation holds on the queue, in Redis and in the lake."""
-    await publish.withdraw(services, job)
+    """Free what a terminal job's generation holds in the lake, on the queue and in Redis.
+
+    The queue comes last: what is left of an interrupted clean-up is found by what the job still holds there.
+    """
     current = await services.catalog.get_job(job.job_id)
     # A job that was canceled, or given up, keeps its parts: a retry goes on from them.
     if current.compacted and current.generation == job.generation:
         await asyncio.to_thread(services.lake.drop_parts, job.job_id)
+    await publish.withdraw(services, job)
 
 
 async def _write_images(services: Services, job: Job) -> tuple[int, int]:

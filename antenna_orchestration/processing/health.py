@@ -6,6 +6,8 @@ cannot decide safely it reports.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,10 +15,10 @@ from typing import Final, TypeVar
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
-from antenna_orchestration.domain.job import ACTIVE, Job, JobStatus
+from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.reach import can_serve, why_not
 from antenna_orchestration.processing import cancel, finish
-from antenna_orchestration.processing.reconcile import reconcile
+from antenna_orchestration.processing.rebuild import rebuild
 from antenna_orchestration.processing.services import Services
 
 T = TypeVar("T", Job, tuple[JobId, Generation])
@@ -110,7 +112,12 @@ async def _lost_images(services: Services, result: CheckResult, dry_run: bool) -
     }
 
     async def look(job: Job) -> None:
-        found = await reconcile(services, job.job_id, dry_run=dry_run)
+        try:
+            found = await rebuild(services, job.job_id, dry_run=dry_run)
+        except errors.Conflict:
+            # It was finished or canceled since it was listed.
+            return
+        # A job that no collector had yet has no counters, which is nothing to report.
         if found.lost or found.reopened:
             result.fixed += 1
             result.details.append(f"job {job.job_id}: {found.lost} images published again")
@@ -162,7 +169,7 @@ async def _running_jobs(services: Services, result: CheckResult, dry_run: bool) 
 
 
 async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """What jobs that are over, or earlier generations, still hold on the queue."""
+    """What jobs that are over, or earlier generations, still hold on the queue, in Redis and in the lake."""
 
     async def look(found: tuple[JobId, Generation]) -> None:
         job_id, generation = found
@@ -179,9 +186,25 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
                 await services.queue.close(job.pipeline if job else None, job_id, generation)
                 await services.progress.forget(job_id, generation)
         result.fixed += 1
-        result.details.append(f"job {job_id}, generation {generation}: cleared from the queue")
+        result.details.append(f"job {job_id}, generation {generation}: cleared from queue and Redis")
 
-    await _each(result, sorted(await services.queue.jobs_on_queue() | set(await services.board.read())), look)
+    found = await services.queue.jobs_on_queue() | set(await services.board.read())
+    with contextlib.suppress(errors.Unavailable):
+        # Without Redis there are no counters to forget.
+        found |= await services.progress.jobs()
+    await _each(result, sorted(found), look)
+    await _left_parts(services, result, dry_run)
+
+
+async def _left_parts(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """Parts of jobs whose final tables hold every row: their finisher died, or a collector wrote on after it."""
+    with_parts = await asyncio.to_thread(services.lake.jobs_with_parts)
+    for job_id in sorted(await services.catalog.compacted_jobs(with_parts)):
+        result.checked += 1
+        if not dry_run:
+            await asyncio.to_thread(services.lake.drop_parts, job_id)
+        result.fixed += 1
+        result.details.append(f"job {job_id}: its parts deleted, the final tables hold their rows")
 
 
 async def _workers(services: Services, result: CheckResult, dry_run: bool) -> None:
@@ -194,7 +217,9 @@ async def _workers(services: Services, result: CheckResult, dry_run: bool) -> No
     for job in await _active(services):
         if not job.total or any(can_serve(worker, job) for worker in workers):
             continue
-        if any(job.pipeline in worker.pipelines for worker in workers):
+        if job.dispatch_mode is DispatchMode.SYNC:
+            why = f"no processing service serves {job.pipeline} (`antenna push`)"
+        elif any(job.pipeline in worker.pipelines for worker in workers):
             why = f"no worker for {job.pipeline} reaches {', '.join(job.source_kinds)}"
         else:
             why = f"no worker listens for {job.pipeline}" + why_not(workers, job.pipeline)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 PAUSE: Final = 1.0
 """Seconds between attempts while a store is away."""
+
+SHORT_PAUSE: Final = 0.25
+"""The same where somebody waits for the answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +59,24 @@ async def insistent(what: str, act: Callable[[], Awaitable[T]]) -> T:
         except errors.Unavailable as error:
             logger.warning("%s waits: %s", what, error)
             await asyncio.sleep(PAUSE)
+
+
+async def until(deadline: float, act: Callable[[], Awaitable[T]]) -> T:
+    """Do something until the stores allow it, or the time (monotonic seconds) is over: raises `Unavailable` then."""
+    while True:
+        try:
+            return await act()
+        except errors.Unavailable:
+            if time.monotonic() + SHORT_PAUSE >= deadline:
+                raise
+        await asyncio.sleep(SHORT_PAUSE)
+
+
+async def rest(seconds: float, *, unless: asyncio.Event) -> None:
+    """Sleep, unless the event is set, or until it is."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await unless.wait()
 
 
 async def _repeat(loop: Loop, over: asyncio.Event) -> None:

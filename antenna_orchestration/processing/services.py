@@ -9,11 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.catalog import Catalog
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake.store import Lake, storage_options
 from antenna_orchestration.progress.counters import Progress
+from antenna_orchestration.progress.worker_book import WorkerBook
 from antenna_orchestration.queue import connection, streams
 from antenna_orchestration.queue.board import JobBoard
 from antenna_orchestration.queue.presence import Presence
@@ -31,6 +33,8 @@ class Services:
     board: JobBoard
     presence: Presence
     progress: Progress
+    # What gateways noted of HTTP workers.
+    workers: WorkerBook
     lake: Lake
     # The queue's connection; only modules of `queue` look inside.
     connection: Any
@@ -44,6 +48,17 @@ class Services:
             replicas=self.settings.nats_replicas,
             update=update,
         )
+
+    async def queue_answers(self) -> None:
+        """Raise `Unavailable` when the queue does not answer."""
+        await connection.check(self.connection)
+
+    async def rejected_callers(self) -> dict[str, int]:
+        """Calls that gateways refused in the last day, by address; none when Redis does not answer."""
+        try:
+            return await self.workers.rejected()
+        except errors.Unavailable:
+            return {}
 
     def results(self, job: JobId, generation: Generation) -> ResultFeed:
         """A reader of the job's results; entering it takes over from a reader before."""
@@ -70,6 +85,7 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 4
             board=JobBoard(client),
             presence=Presence(client),
             progress=progress,
+            workers=WorkerBook(progress.client),
             lake=Lake(settings.lake, storage_options=storage_options(settings)),
             connection=client,
         )

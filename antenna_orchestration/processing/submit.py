@@ -18,11 +18,13 @@ from urllib.parse import unquote
 
 from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.catalog.access import Access
 from antenna_orchestration.catalog.catalog import AlgorithmRow, NewJob, PipelineRow, SubmittedImage
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
+from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.pipelines import registry
-from antenna_orchestration.pipelines.interface import PipelineSpec
+from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 from antenna_orchestration.processing import capture_times, locations, publish, services
 from antenna_orchestration.processing import sources as sources_module
 from antenna_orchestration.processing.capture_times import ExifMode
@@ -64,6 +66,8 @@ class Submission:
     # For images that come without one.
     deployment: str | None = None
     exif: ExifMode = "auto"
+    # Whether workers lease the tasks or a push worker sends them to a processing service; None takes the project's way.
+    dispatch_mode: DispatchMode | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +99,8 @@ async def submit(
     Raises `InvalidInput` and its kinds, or `Unavailable` for the catalog or a bucket, with nothing written. A queue
     that cannot be reached is only a warning: the sensor publishes later.
     """
-    spec, config = _check(submission)
+    spec = await _spec(services, submission.pipeline)
+    config = _check(submission, spec)
     gathered = await asyncio.to_thread(
         sources_module.gather,
         submission.sources,
@@ -120,6 +125,7 @@ async def submit(
             reprocess=submission.reprocess,
             duplicates=gathered.duplicates,
             source_kinds=locations.source_kinds((image.url for image in chosen), services.settings),
+            dispatch_mode=submission.dispatch_mode,
         ),
         chosen,
     )
@@ -204,11 +210,41 @@ def pipeline_row(spec: PipelineSpec) -> PipelineRow:
     )
 
 
-def _check(submission: Submission) -> tuple[PipelineSpec, dict[str, Any]]:
-    """Everything that can be checked without looking at a source; the pipeline and its whole configuration."""
-    ids.slug(submission.pipeline, "pipeline")
+async def _spec(services: Services, slug: str) -> PipelineSpec:
+    """The pipeline, of this installation or as a worker behind the gateway registered it. Raises `UnknownPipeline`."""
+    ids.slug(slug, "pipeline")
+    if slug in registry.all_pipelines():
+        return registry.get(slug)
+    row = await Access(services.catalog).find_pipeline(slug)
+    if row is None:
+        return registry.get(slug)
+    return PipelineSpec(
+        slug=row.slug,
+        name=row.name,
+        version=row.version,
+        description=row.description,
+        # Whoever registered it runs it.
+        factory="",
+        takes_any_config=True,
+        default_config=row.default_config,
+        algorithms=tuple(
+            AlgorithmSpec(
+                key=algorithm.key,
+                version=algorithm.version,
+                name=algorithm.name,
+                task="localization" if algorithm.task == "localization" else "classification",
+                description=algorithm.description,
+                labels=tuple(algorithm.labels),
+                uri=algorithm.uri,
+            )
+            for algorithm in row.algorithms
+        ),
+    )
+
+
+def _check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
+    """Everything else that can be checked without looking at a source; the pipeline's whole configuration."""
     ids.slug(submission.project, "project")
-    spec = registry.get(submission.pipeline)
     config = spec.merged_config(submission.config)
     config_hash(spec, config)
     if not 1 <= submission.priority <= 100:
@@ -219,7 +255,7 @@ def _check(submission: Submission) -> tuple[PipelineSpec, dict[str, Any]]:
         raise errors.InvalidSource("no images: name a folder, a list, or URLs")
     _check_text(submission.name, "name")
     _check_text(submission.deployment or "", "deployment")
-    return spec, config
+    return config
 
 
 def _check_text(text: str, what: str) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
-import redis.asyncio
 import redis.exceptions
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.progress import keys
+from antenna_orchestration.progress.connection import connect
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +27,8 @@ class Progress:
 
     def __init__(self, redis_url: str) -> None:
         self._url = redis_url
-        self._redis = redis.asyncio.Redis.from_url(
-            redis_url, decode_responses=True, socket_timeout=2, socket_connect_timeout=2, health_check_interval=15
-        )
+        self.client = self._redis = connect(redis_url)
+        """Redis itself, for the other modules of this folder."""
         self._down = False
 
     async def __aenter__(self) -> Progress:
@@ -85,6 +84,13 @@ class Progress:
         counts = {name: int(values[name]) for name in ("total", "published", "done", "failed", "detections",
                   "classifications")}  # fmt: skip
         return JobProgress(**counts, rate=float(values["rate"]), at=datetime.fromtimestamp(float(values["at"]), UTC))
+
+    async def jobs(self) -> set[tuple[JobId, Generation]]:
+        """Every job and generation that has counters. Raises `Unavailable`."""
+        try:
+            return {keys.job_of_counters(key) async for key in self._redis.scan_iter(keys.ALL_COUNTERS, count=1_000)}
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise errors.Unavailable(f"Redis: {error}") from error
 
     async def forget(self, job: JobId, generation: Generation) -> None:
         """Delete the counters of a job that is over."""

@@ -17,6 +17,7 @@ RESULTS: Final = "RESULTS"
 JOBS_BUCKET: Final = "jobs"
 WORKERS_BUCKET: Final = "workers"
 PAYLOADS_BUCKET: Final = "payloads"
+OPENINGS_BUCKET: Final = "openings"
 WORKER_INBOX: Final = "_INBOX_worker"
 """Inbox prefix of the worker role; it may subscribe to nothing else."""
 
@@ -37,6 +38,11 @@ def task_subject(pipeline: PipelineSlug, job: JobId, generation: Generation, ima
 def result_subject(job: JobId, generation: Generation, image: ImageId | None = None) -> str:
     """Subject of the results of one image, or of all images of the job's generation."""
     return f"results.{job}.{generation}.{'*' if image is None else image}"
+
+
+def openings_subject(job: JobId, generation: Generation, image: ImageId | None = None) -> str:
+    """Subject of the note how often one image's task was opened, or of all notes of the job's generation."""
+    return f"$KV.{OPENINGS_BUCKET}.{job}.{generation}.{'*' if image is None else image}"
 
 
 def image_of_subject(subject: str) -> ImageId:
@@ -103,3 +109,23 @@ class AckSubject:
         tokens = reply.split(".")
         first = 2 if len(tokens) == 9 else 4
         return cls(reply, tokens[first], tokens[first + 1], int(tokens[first + 2]), int(tokens[first + 3]))
+
+    @classmethod
+    def of_task(cls, job: JobId, generation: Generation, epoch: Epoch, *, delivery: int, sequence: int) -> AckSubject:
+        """The reply subject of a task's delivery, from what a lease remembers of it.
+
+        The server finds the task by its stream sequence; what else it puts into the subject is for the receiver.
+        """
+        consumer = task_consumer(job, generation, epoch)
+        return cls(f"$JS.ACK.{TASKS}.{consumer}.{delivery}.{sequence}.0.0.0", TASKS, consumer, delivery, sequence)
+
+
+_TASK_CONSUMER = re.compile(r"^j\d+-g\d+-([0-9a-f]+)$")
+
+
+def epoch_of_consumer(name: str) -> Epoch:
+    """The epoch in a task consumer's name. Raises `InvalidInput` for another's."""
+    match = _TASK_CONSUMER.match(name)
+    if match is None:
+        raise errors.InvalidInput(f"consumer {name} is none of ours")
+    return Epoch(match[1])

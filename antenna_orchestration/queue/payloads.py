@@ -7,12 +7,15 @@ import binascii
 import contextlib
 import hashlib
 import json
+import re
+import secrets
 from datetime import UTC, datetime
 from typing import Final
 
 import nats.js.errors
 from nats.aio.client import Client
 
+from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.connection import translated
 from antenna_orchestration.queue.publisher import Message, Publisher
@@ -25,6 +28,11 @@ STREAM: Final = f"OBJ_{names.PAYLOADS_BUCKET}"
 ALL: Final = f"$O.{names.PAYLOADS_BUCKET}.M.*"
 """The subjects in `STREAM` that each stand for one payload; `name_of` reads them."""
 
+CHUNKS: Final = f"$O.{names.PAYLOADS_BUCKET}.C.*"
+"""The subjects of chunks; one whose payload has no entry belongs to an upload that is under way, or never ended."""
+
+_CHUNK: Final = re.compile(r"\.C\.(\d+)-(\d+)-[0-9a-f]+$")
+
 
 class Payloads:
     """Stores, reads and deletes payloads by name.
@@ -35,7 +43,6 @@ class Payloads:
 
     def __init__(self, client: Client, publisher: Publisher) -> None:
         self._js = client.jetstream()
-        self._client = client
         self._publisher = publisher
 
     async def put(self, name: str, payload: bytes) -> None:
@@ -44,7 +51,8 @@ class Payloads:
         with translated("storing a large result"):
             if await self._is_there(meta_subject):
                 return
-            nuid = self._client._nuid.next().decode()
+            # Named for the job, so that the chunks of an upload that never ended are cleared away with it.
+            nuid = f"{_prefix(name)}{secrets.token_hex(8)}"
             chunks = [payload[start : start + CHUNK_BYTES] for start in range(0, len(payload), CHUNK_BYTES)]
             digest = base64.urlsafe_b64encode(hashlib.sha256(payload).digest()).decode()
             meta = {
@@ -90,6 +98,18 @@ class Payloads:
 
 def _meta_subject(name: str) -> str:
     return f"$O.{names.PAYLOADS_BUCKET}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+
+
+def _prefix(name: str) -> str:
+    """How the chunks' names of a payload begin: `<job>-<generation>-`."""
+    job, generation, _ = name.split("/", 2)
+    return f"{job}-{generation}-"
+
+
+def job_of_chunks(subject: str) -> tuple[JobId, Generation] | None:
+    """The job and generation that one of the subjects of `CHUNKS` belongs to; None when it is not ours."""
+    match = _CHUNK.search(subject)
+    return (JobId(int(match[1])), Generation(int(match[2]))) if match else None
 
 
 def name_of(subject: str) -> str | None:

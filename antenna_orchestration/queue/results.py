@@ -59,14 +59,14 @@ class ResultSender:
         """
         await self._publish([(result, lease.ack) for result, lease in results])
 
-    async def send_late(self, results: Sequence[tuple[messages.Result, names.AckSubject]]) -> None:
-        """Make results durable that were kept on disk since, and settle their tasks. Raises like `send`.
+    async def deliver(self, results: Sequence[tuple[messages.Result, names.AckSubject]]) -> None:
+        """Make results durable whose leases are not in this process, and settle their tasks. Raises like `send`.
 
-        The leases are long over, which makes no difference to a result: whoever else processed the image meanwhile
-        said the same, and the acknowledgement finds nobody when the task is gone.
+        They are another process's, or long over, which makes no difference to a result: whoever else processed the
+        image meanwhile said the same, and the acknowledgement finds nobody when the task is gone.
         """
         await self._publish(results)
-        with translated("settling late results"):
+        with translated("settling delivered results"):
             for _, ack in results:
                 await self._client.publish(ack.subject, b"+ACK")
 

@@ -6,7 +6,7 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 
-from antenna_orchestration.queue import names
+from antenna_orchestration.queue import names, openings
 from antenna_orchestration.queue.connection import translated
 
 MAX_MESSAGE_BYTES = 8 * 2**20
@@ -62,6 +62,13 @@ async def ensure(
         await _ensure_bucket(
             js,
             api.KeyValueConfig(bucket=names.WORKERS_BUCKET, history=1, ttl=HEARTBEAT_TTL, replicas=replicas),
+        )
+        # `direct`: a worker reads one image's note by its subject, and nothing else.
+        await _ensure_bucket(
+            js,
+            api.KeyValueConfig(
+                bucket=names.OPENINGS_BUCKET, history=1, ttl=openings.KEEP, direct=True, replicas=replicas
+            ),
         )
         try:
             await js.object_store(names.PAYLOADS_BUCKET)

@@ -32,7 +32,9 @@ from antenna_orchestration.pipelines.interface import PipelineSpec
 from antenna_orchestration.queue import connection, names
 from antenna_orchestration.queue.board import JobBoard, Snapshot
 from antenna_orchestration.queue.leasing import Leaser
+from antenna_orchestration.queue.openings import Openings
 from antenna_orchestration.queue.presence import Presence
+from antenna_orchestration.queue.publisher import Publisher
 from antenna_orchestration.queue.results import ResultSender
 from antenna_orchestration.worker import device_protocol as protocol
 from antenna_orchestration.worker import heartbeat, metrics, reach
@@ -83,6 +85,7 @@ async def serve(
         )
         leaser = await stack.enter_async_context(Leaser(client, ack_wait=config.task_ack_wait))
         sender = await stack.enter_async_context(ResultSender(client))
+        openings = Openings(client, await stack.enter_async_context(Publisher(client)))
         memory = MemoryBudget(config.worker_memory_mb * 2**20)
         loader = await stack.enter_async_context(Loader(settings=config, memory=memory))
         device = await stack.enter_async_context(Device(settings=config, device=options.device or config.device))
@@ -95,6 +98,7 @@ async def serve(
             client=client,
             leaser=leaser,
             sender=sender,
+            openings=openings,
             loader=loader,
             device=device,
         )
@@ -125,6 +129,7 @@ class Engine:
         client: Client,
         leaser: Leaser,
         sender: ResultSender,
+        openings: Openings,
         loader: Loader,
         device: Device,
         clock: Callable[[], float] = time.monotonic,
@@ -164,6 +169,7 @@ class Engine:
         self._preloading = Preloading(device=device, clock=clock, on_loaded=self._nudge)
         self._intake = Intake(
             leaser=leaser,
+            openings=openings,
             lanes=Lanes(pipelines),
             pace=pace,
             holdings=self._holdings,
@@ -181,6 +187,7 @@ class Engine:
         )
         self._feeding = Feeding(
             device=device,
+            openings=openings,
             holdings=self._holdings,
             pace=pace,
             max_attempts=config.max_attempts,

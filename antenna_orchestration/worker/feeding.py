@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts
+from antenna_orchestration.queue.openings import Openings
 from antenna_orchestration.worker import device_protocol as protocol
 from antenna_orchestration.worker.device import Device, DeviceLost, PipelineUnavailable, Shipment
 from antenna_orchestration.worker.holdings import Held, Holdings, Stage
@@ -47,6 +49,7 @@ class Feeding:
         self,
         *,
         device: Device,
+        openings: Openings,
         holdings: Holdings,
         pace: Pace,
         max_attempts: int,
@@ -59,6 +62,7 @@ class Feeding:
         pipeline_unavailable: Callable[[Lane, str], None],
     ) -> None:
         self._device = device
+        self._openings = openings
         self._holdings = holdings
         self._pace = pace
         self._max_attempts = max_attempts
@@ -183,6 +187,9 @@ class Feeding:
             self.nudge()
 
     async def _fly(self, flight: _Flight) -> None:
+        first = flight.batch[0]
+        if first.alone and not first.suspect:
+            await self._note_opening(first)
         try:
             report = await self._run(flight)
         except PipelineUnavailable as error:
@@ -193,6 +200,13 @@ class Feeding:
             await self._after_loss(flight, lost)
         else:
             await self._sort_out(flight, report)
+
+    async def _note_opening(self, held: Held) -> None:
+        try:
+            await self._openings.note(held.lease.task)
+        except errors.Unavailable as error:
+            # Should it kill us now, it is opened once more than it should be.
+            logger.warning("that image %d is opened cannot be noted: %s", held.lease.task.image, error)
 
     async def _run(self, flight: _Flight) -> protocol.Report:
         try:

@@ -101,7 +101,7 @@ class Holdings:
             interactive=announcement.interactive,
             leased_at=self._clock(),
             moved_at=self._clock(),
-            alone=attempts.plan(lease.delivery) is attempts.Plan.ALONE,
+            alone=attempts.plan(lease.delivery) is not attempts.Plan.BATCH,
         )
         self._held[held.number] = held
         self.per_lane[lane] += 1

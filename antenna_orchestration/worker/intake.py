@@ -12,9 +12,11 @@ from typing import Final
 from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts, messages, reach
 from antenna_orchestration.domain.ids import Epoch
+from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.queue.board import Snapshot
 from antenna_orchestration.queue.leasing import Leaser
+from antenna_orchestration.queue.openings import Openings
 from antenna_orchestration.worker.device import Device
 from antenna_orchestration.worker.fair import Entrant, FairShare, Turn
 from antenna_orchestration.worker.holdings import Held, Holdings, JobKey
@@ -60,6 +62,7 @@ class Intake:
         self,
         *,
         leaser: Leaser,
+        openings: Openings,
         lanes: Lanes,
         pace: Pace,
         holdings: Holdings,
@@ -76,6 +79,7 @@ class Intake:
         backlog: Callable[[], int],
     ) -> None:
         self._leaser = leaser
+        self._openings = openings
         self._lanes = lanes
         self._pace = pace
         self._holdings = holdings
@@ -193,6 +197,9 @@ class Intake:
 
     def _lane(self, key: JobKey, announcement: messages.Announcement) -> Lane | None:
         """The job's lane, or None when this worker cannot serve the job, which is said once."""
+        if announcement.dispatch_mode is not DispatchMode.ASYNC:
+            self._skip(key, "it is pushed to a processing service", logging.DEBUG)
+            return None
         try:
             lane = self._lanes.of(announcement)
         except errors.UnknownPipeline as error:
@@ -283,7 +290,7 @@ class Intake:
         plan = attempts.plan(held.lease.delivery)
         if held.job not in self._board:
             await self._holdings.hand_back(held)
-        elif plan is attempts.Plan.FAIL_UNOPENED:
+        elif plan is attempts.Plan.FAIL_UNOPENED and await self._was_opened_often(held):
             self._fail_unopened(held)
         elif plan is attempts.Plan.ALONE and self._one_too_many(held):
             self._delicate_until[held.job] = self._clock() + DELICATE
@@ -291,6 +298,14 @@ class Intake:
             await self._holdings.hand_back(held, self._dice.uniform(1.0, 3.0))
         else:
             self._accept(held)
+
+    async def _was_opened_often(self, held: Held) -> bool:
+        """Whether those who opened it never reported back; false for a task that was only handed back all the time."""
+        try:
+            return await self._openings.count(held.lease.task) >= attempts.OPENED_AT_LEAST
+        except errors.Unavailable as error:
+            logger.debug("opened, for nobody says how often it was: %s", error)
+            return False
 
     def _one_too_many(self, held: Held) -> bool:
         others = any(other.alone for other in self._holdings if other is not held)

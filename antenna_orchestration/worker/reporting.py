@@ -205,7 +205,7 @@ async def deliver_spooled(spool: Spool, sender: ResultSender) -> None:
             except errors.InvalidInput as error:
                 logger.error("%s", error)
                 continue
-            await sender.send_late(results)
+            await sender.deliver(results)
             path.unlink()
             for job, count in sorted(Counter(result.job for result, _ in results).items()):
                 logger.warning("job %d: %d results of an earlier worker were delivered late", job, count)

@@ -21,7 +21,7 @@ def run_demo(home: Path, *, images: int) -> dict[str, Any]:
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("ANTENNA_", "DAGSTER_"))}
     done = subprocess.run(
         [*ANTENNA, "demo", "--images", str(images), "--json"],
-        env=outside | {"ANTENNA_HOME": str(home), "ANTENNA_UI_PORT": "0"},
+        env=outside | {"ANTENNA_HOME": str(home), "ANTENNA_UI_PORT": "0", "ANTENNA_GATEWAY_PORT": "0"},
         capture_output=True,
         text=True,
         timeout=280,

@@ -75,13 +75,16 @@ def test_unknown_jobs(antenna: Shell) -> None:
 
 
 def test_workers_and_health(antenna: Shell, project: str, tmp_path: Path) -> None:
-    assert antenna("workers", "--json").json == []
+    # Workers of other tests may still be shown for half a minute.
+    assert all(set(beat) >= {"worker", "host", "pipelines"} for beat in antenna("workers", "--json").json)
     assert antenna("workers").out.split()[0] == "WORKER"
     number = queued(antenna, project, tmp_path)
     answer = antenna("health", "--dry-run", "--json")
-    assert answer.code == 0
     checks = {check["name"]: check for check in answer.json["checks"]}
-    assert answer.json["healthy"] is True
+    # Other tests may have left jobs that nobody works on.
+    assert answer.json["healthy"] is not any(check["unfixable"] for check in checks.values())
+    assert answer.code == (0 if answer.json["healthy"] else 1)
+    assert not [line for line in checks["stale_jobs"]["details"] if f"job {number} " in line]
     assert f"job {number} waits: no worker listens for null" in checks["workers"]["details"]
     assert "no worker listens for null" in antenna("health", "--dry-run").out
 

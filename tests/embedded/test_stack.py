@@ -151,15 +151,19 @@ def test_up_is_joined_refuses_a_second_and_stops_in_order(used_home: Path, tmp_p
         assert status.ready
         assert status.front == running.process.pid
         assert status.ui in ready.text
-        assert set(status.pids) == {"nats", "redis", "postgres", "code-server", "webserver", "daemon"}
+        assert set(status.pids) == {"nats", "redis", "postgres", "code-server", "webserver", "daemon", "gateway"}
         assert all(psutil.pid_exists(pid) for pid in status.pids.values())
         assert status.ports["grpc"] < 32768
+        assert status.gateway in ready.text
+        with urllib.request.urlopen(f"{status.gateway}/livez", timeout=10) as answer:
+            assert json.load(answer) == {"status": True}
 
         # Another shell joins, with the file alone.
         env_file = used_home / "env"
         assert stat.S_IMODE(env_file.stat().st_mode) == 0o600
         joined = environment.read(Home(used_home))
         assert joined["ANTENNA_UI_URL"] == status.ui
+        assert joined["ANTENNA_GATEWAY_URL"] == status.gateway
         assert joined["DAGSTER_HOME"] == str(used_home / "dagster")
         assert not {processes.STACK_VARIABLE, processes.HOME_VARIABLE} & set(joined)
         assert (used_home.parent / ".env").resolve() == env_file
@@ -255,7 +259,7 @@ def test_in_the_background_it_is_ready_and_then_stops(used_home: Path) -> None:
 
 
 def test_what_does_not_become_ready_says_why_and_leaves_nothing(used_home: Path) -> None:
-    known = settings.load(home=used_home, ui_port=0)
+    known = settings.load(home=used_home, ui_port=0, gateway_port=0)
     with pytest.raises(errors.EngineError, match=r"No module named 'tests.embedded.missing'.*log: .*prepare\.log"):
         stack.start_background(known, prepare_hook="tests.embedded.missing:prepare")
     gone(used_home)

@@ -190,8 +190,9 @@ def test_a_stranger_on_our_port_is_not_trusted(home: Path, template: Path, share
 
 def test_another_port_is_taken_when_ours_is_not_free(home: Path) -> None:
     Home(home).create()
-    first = ports.choose(Home(home), ("nats", "redis"), ui=0)
-    assert ports.choose(Home(home), ("nats", "redis"), ui=0) == first
+    public = {"ui": (0, "ANTENNA_UI_PORT"), "gateway": (0, "ANTENNA_GATEWAY_PORT")}
+    first = ports.choose(Home(home), ("nats", "redis"), public=public)
+    assert ports.choose(Home(home), ("nats", "redis"), public=public) == first
     with socket.create_server(("127.0.0.1", first["nats"])):
         second = ports.choose(Home(home), ("nats", "redis"))
     assert second["nats"] != first["nats"]

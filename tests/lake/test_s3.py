@@ -6,8 +6,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from antenna_orchestration import settings
+from antenna_orchestration import errors, settings
 from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.lake.folder import Folder
 from antenna_orchestration.lake.store import Lake, storage_options
 from tests.lake.test_store import failed
 from tests.submit.s3_store import CREDENTIALS, s3_store
@@ -41,6 +42,27 @@ def test_the_way_of_a_job(endpoint: str, tmp_path: Path, root: str) -> None:
     assert lake.head("failed_images", JOB, 4).num_rows == 4
     lake.drop_generations("failed_images", JOB, [1])
     assert not lake.has_table("failed_images", JOB)
+
+
+def test_a_folder_is_copied_to_a_bucket_and_back(endpoint: str, tmp_path: Path) -> None:
+    options = {"endpoint_url": endpoint}
+    here, bucket = Folder(str(tmp_path / "a [b]")), Folder("s3://traps/copy 1", storage_options=options)
+    contents = {"detections/job_id=1/part-0.parquet": b"x" * 100, "é/*?.txt": b"", "c": b"y" * 10}
+    for path, content in contents.items():
+        with here.writing(path) as file:
+            file.write(content)
+    assert bucket.files() == {}
+    bucket.copy_from(here, list(contents))
+    assert bucket.files() == {path: len(content) for path, content in contents.items()}
+    back = Folder(str(tmp_path / "back"))
+    back.copy_from(bucket, [*contents, "gone"], may_vanish=True)
+    assert back.files() == bucket.files()
+    with back.reading("c") as file:
+        assert file.read() == b"y" * 10
+    with pytest.raises(errors.Unavailable):
+        back.copy_from(bucket, ["gone"])
+    bucket.remove([*contents, "gone"])
+    assert bucket.files() == {}
 
 
 def test_an_empty_part_is_lost(endpoint: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, ImageResult, Pipeline, PipelineSpec, RawImage
 
-FAULTS: Final = ("none", "raise", "hang", "segfault", "hold_gil", "kill", "exit", "memory")
+FAULTS: Final = ("none", "raise", "hang", "segfault", "hold_gil", "kill", "exit", "memory", "kill_parent")
 
 FAULTY = PipelineSpec(
     slug="faulty",
@@ -31,6 +31,8 @@ FAULTY = PipelineSpec(
         "fault": "none",
         # The image that triggers it; -1: every image.
         "on_image": -1,
+        # Rather than an id, what the URI of the image ends with; for `prepare`.
+        "on_uri": "",
         # `load`, `prepare`, `infer` or `finish`.
         "stage": "infer",
         # How long `hold_gil` lasts; `hang` lasts for ever.
@@ -51,7 +53,9 @@ class FaultyPipeline(Pipeline[int, int]):
         self._maybe("load", None)
 
     def prepare(self, image: RawImage) -> int:
-        self._maybe("prepare", image.image)
+        named = self.config["on_uri"]
+        if not named or image.uri.endswith(named):
+            self._maybe("prepare", image.image)
         return image.image
 
     def infer(self, batch: Sequence[int]) -> Sequence[int]:
@@ -90,6 +94,10 @@ def misbehave(fault: str, seconds: float) -> None:
         hold_gil(seconds)
     if fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "kill_parent":
+        # The worker itself, as the kernel does when a container's memory is out.
+        os.kill(os.getppid(), signal.SIGKILL)
+        threading.Event().wait()
     if fault == "exit":
         os._exit(3)
     if fault != "none" and fault not in FAULTS:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from antenna_orchestration.catalog.access import Access
 from antenna_orchestration.catalog.catalog import NewJob, PipelineRow, SubmittedImage
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import PipelineSlug
@@ -15,12 +16,22 @@ ALGORITHM = messages.AlgorithmRef("null_detector", "1")
 
 
 async def make_job(
-    stack: Services, project: str, images: int, *, urls: Sequence[str] | None = None, **changes: object
+    stack: Services,
+    project: str,
+    images: int,
+    *,
+    urls: Sequence[str] | None = None,
+    **changes: object,
 ) -> Job:
-    """A queued job of the null pipeline, nothing published yet; of these URLs, or of as many that lead nowhere."""
-    await stack.catalog.register_pipeline(
-        PipelineRow(slug="null", name="Null", version="1", description="", default_config={}, algorithms=[])
-    )
+    """A queued job, nothing published yet: of the null pipeline if no other is named, and of these URLs or as many that
+    lead nowhere.
+    """
+    slug = str(changes.get("pipeline", "null"))
+    # One that is registered stays as it is.
+    if await Access(stack.catalog).find_pipeline(slug) is None:
+        await stack.catalog.register_pipeline(
+            PipelineRow(slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[])
+        )
     values = {
         "project": project, "name": "test", "pipeline": PipelineSlug("null"), "config": {}, "config_hash": "0",
         "priority": 1, "interactive": False, "reprocess": False, "duplicates": 0, "source_kinds": ["http"],

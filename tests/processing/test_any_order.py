@@ -1,7 +1,21 @@
 """Whatever order things happen in, every image is counted once: a stateful property test on real stores.
 
-The machine publishes, leases, reports, hands back, crashes, collects with and without acknowledging, collects twice,
-cancels and retries, in any order that hypothesis finds, and holds the catalog against a model of what was reported.
+The machine publishes, leases, reports, hands back, crashes, loses tasks and results, collects with and without
+acknowledging, collects twice, settles, cancels and retries, in any order that hypothesis finds, and holds the catalog
+against a model of what was reported. The invariants of a job's life, and where they are checked:
+
+I1  An active job's pending image that was published waits as a task or as a result, or reconciling puts it back
+    (`nothing_published_is_lost`, `reconcile`).
+I2  What is on the queue is of pending images, or a repetition that moves nothing (`collect_some`).
+I3  All images of a job are in the catalog before the first is published (`every_image_has_one_state`).
+I4  The queue is cleared only of a job that is over (`nothing_published_is_lost`, `cancel_and_retry`).
+I5  Counts move only with images: done, failed and pending always add up (`counts_add_up`).
+I6  A result is acknowledged only after its rows and its image's status are committed (`collect_some` that dies in
+    between, `_end`).
+I7  A terminal status is never left but by a retry, which opens a generation (`terminal_is_terminal`).
+I8  An image is done only with its rows in a part that the catalog names; the ledger comes with the job's end
+    (`a_done_image_has_its_rows`, `_end`).
+I9  A failure is final only at the job's end: until then a success beats it (`every_image_has_one_state`, `_end`).
 """
 
 import asyncio
@@ -20,9 +34,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from antenna_orchestration.catalog.catalog import Settled
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import Stores
 from antenna_orchestration.processing import cancel, collect, finish, publish, reconcile, retry, services
+from antenna_orchestration.queue import names
 from antenna_orchestration.queue.leasing import Lease
 from tests.processing.jobs import Hands, hands, make_job
 
@@ -45,6 +61,8 @@ class EveryImageOnce(RuleBasedStateMachine):
         # Images of which a success, or a failure, was durable in this generation; and successes kept from before.
         self.succeeded: set[int] = set()
         self.failed: set[int] = set()
+        # Images whose task or result this test has taken off the queue.
+        self.lost: set[int] = set()
 
     @initialize()
     def begin(self) -> None:
@@ -59,6 +77,7 @@ class EveryImageOnce(RuleBasedStateMachine):
         self.contexts = [worker, stack]
         job = await make_job(self.stack, f"any-order-{next(_numbers)}", IMAGES)
         self.job_id = job.job_id
+        self._images = await self.stack.catalog.pending_images(job.job_id, job.generation, upto=IMAGES)
         await self._start()
 
     async def _start(self) -> None:
@@ -124,9 +143,69 @@ class EveryImageOnce(RuleBasedStateMachine):
 
     @rule()
     def reconcile(self) -> None:
-        """With nothing lost there is nothing to find."""
-        found = self.runner.run(reconcile.reconcile(self.stack, self.job_id))
-        assert found.lost == 0
+        """What was lost is found, and nothing else."""
+
+        async def act() -> None:
+            job = await self._job()
+            waiting = await self.stack.catalog.pending_images(job.job_id, job.generation, upto=job.published_upto)
+            on_queue = await self.stack.queue.waiting(job.pipeline, job.job_id, job.generation)
+            on_queue |= await self.stack.queue.unread_results(job.job_id, job.generation)
+            found = await reconcile.reconcile(self.stack, self.job_id)
+            assert found.lost == len(waiting - on_queue) <= len(self.lost)
+            self.lost.clear()
+
+        self.runner.run(act())
+
+    @rule(stream=st.sampled_from([names.TASKS, names.RESULTS]))
+    def lose(self, stream: str) -> None:
+        """The queue forgets acknowledged messages, as it may when the power fails."""
+
+        async def act() -> None:
+            job = await self._job()
+            queue = self.stack.queue
+            if stream == names.TASKS:
+                subject = names.task_subject(job.pipeline, job.job_id, job.generation)
+                self.lost |= await queue.waiting(job.pipeline, job.job_id, job.generation)
+            else:
+                subject = names.result_subject(job.job_id, job.generation)
+                gone = await queue.unread_results(job.job_id, job.generation)
+                self.lost |= gone
+                rows = {row["image_id"]: row["status"] for row in await self._rows()}
+                # What was only there is nobody's knowledge any more.
+                self.succeeded -= {image for image in gone if rows[image] != "done"}
+                self.failed -= {image for image in gone if rows[image] == "pending"}
+            await self.stack.connection.jetstream().purge_stream(stream, subject=subject)
+
+        self.runner.run(act())
+
+    @rule(status=st.sampled_from([JobStatus.SUCCESS, JobStatus.FAILURE]))
+    def terminal_is_terminal(self, status: JobStatus) -> None:
+        """A job that is given up stays so, whatever arrives; a retry goes on with what is not done."""
+
+        async def act() -> None:
+            job = await self._job()
+            assert await self.stack.catalog.finish_job(job.job_id, job.generation, status, "given up")
+            for other in (JobStatus.SUCCESS, JobStatus.FAILURE, JobStatus.CANCELED):
+                assert not await self.stack.catalog.finish_job(job.job_id, job.generation, other, "again")
+            assert not await self.stack.catalog.start_job(job.job_id, job.generation, "late")
+            assert not await cancel.cancel(self.stack, job.job_id, reason="late")
+            before = await self.stack.catalog.count_images(job.job_id)
+            late = [Settled(image, "done", None, 1, None, False, None, None, 0, 0, "late") for image in self._images]
+            assert not await self.stack.catalog.settle_images(job.job_id, job.generation, late)
+            assert await self.stack.catalog.count_images(job.job_id) == before
+            assert (await self._job()).status is status
+            await publish.withdraw(self.stack, job)
+            await self._retry()
+
+        self.runner.run(act())
+
+    async def _retry(self) -> None:
+        rows = await self._rows()
+        done = {row["image_id"] for row in rows if row["status"] == "done"}
+        retried = await retry.retry(self.stack, self.job_id)
+        assert retried.images == IMAGES - len(done)
+        self.succeeded, self.failed, self.lost = done, set(), set()
+        await self._start()
 
     @rule()
     def cancel_and_retry(self) -> None:
@@ -136,11 +215,7 @@ class EveryImageOnce(RuleBasedStateMachine):
             assert job.status is JobStatus.CANCELED
             assert not await self.stack.queue.waiting(job.pipeline, job.job_id, job.generation)
             assert not await self.stack.queue.unread_results(job.job_id, job.generation)
-            done = {row["image_id"] for row in await self._rows() if row["status"] == "done"}
-            retried = await retry.retry(self.stack, self.job_id)
-            assert retried.images == IMAGES - len(done)
-            self.succeeded, self.failed = done, set()
-            await self._start()
+            await self._retry()
 
         self.runner.run(act())
 
@@ -157,6 +232,36 @@ class EveryImageOnce(RuleBasedStateMachine):
             image, status = row["image_id"], row["status"]
             assert status != "done" or image in self.succeeded
             assert status != "failed" or image in self.failed
+
+    @invariant()
+    def counts_add_up(self) -> None:
+        if self.contexts:
+            counts = self.runner.run(self.stack.catalog.count_images(self.job_id))
+            assert counts.done + counts.failed + counts.pending == counts.total == IMAGES
+
+    @invariant()
+    def nothing_published_is_lost(self) -> None:
+        async def look() -> None:
+            job = await self._job()
+            waiting = await self.stack.queue.waiting(job.pipeline, job.job_id, job.generation)
+            unread = await self.stack.queue.unread_results(job.job_id, job.generation)
+            pending = await self.stack.catalog.pending_images(job.job_id, job.generation, upto=job.published_upto)
+            assert pending <= waiting | unread | self.lost
+            if job.epoch is not None:
+                # A living job can be leased from.
+                assert await self.stack.queue.counts(job.job_id, job.generation, job.epoch) is not None
+                assert await self.stack.board.has(job.job_id, job.generation, job.epoch)
+
+        if self.contexts:
+            self.runner.run(look())
+
+    @invariant()
+    def a_done_image_has_its_rows(self) -> None:
+        if not self.contexts:
+            return
+        for part, images in self.runner.run(self.stack.catalog.part_of_images(self.job_id)).items():
+            table = self.stack.lake.read_part(self.job_id, part, "detections")
+            assert table is not None and set(images) <= set(table.column("image_id").to_pylist())
 
     def teardown(self) -> None:
         if not self.contexts:
@@ -181,6 +286,7 @@ class EveryImageOnce(RuleBasedStateMachine):
     async def _end(self) -> None:
         """However it stands, the job can be brought to its end, and the tables hold each done image once."""
         await publish.publish(self.stack, self.job_id)
+        await reconcile.reconcile(self.stack, self.job_id)
         job = await self._job()
         for lease in self.held:
             await lease.hand_back()

@@ -8,7 +8,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import ImageId, JobId
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.lake import rows
-from antenna_orchestration.processing import cancel, collect, health, publish
+from antenna_orchestration.processing import cancel, collect, finish, health, publish, rebuild
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names, payloads
 from antenna_orchestration.queue.payloads import Payloads
@@ -117,6 +117,48 @@ async def test_parts_of_a_job_whose_finisher_died_go_with_the_rest(stack: Servic
     assert await leftovers(stack, job)
     assert not stack.lake.has_part(job.job_id, "part", ["detections"])
     assert job.epoch is not None and not await stack.board.has(job.job_id, job.generation, job.epoch)
+
+
+async def test_parts_go_although_nothing_is_left_on_the_queue(stack: Services, project: str) -> None:
+    """A collector that wrote on after the job's end, or a clean-up that the lake refused."""
+    over, canceled = await running_job(stack, project, 1), await running_job(stack, project + "-b", 1)
+    async with hands(stack) as worker:
+        leases = await worker.lease(over, 1)
+        await worker.report(leases)
+    await collect.collect(stack, over, run_id="run", observer=collect.Observer())
+    await finish.write_final_tables(stack, over)
+    assert await finish.settle_job(stack, over) is JobStatus.SUCCESS
+    await cancel.cancel(stack, canceled.job_id, reason="test")
+    for job in (over, canceled):
+        stack.lake.write_part(job.job_id, "late", rows.tables_of([result_of(leases[0])]))
+    await health.check(stack, dry_run=True)
+    assert {over.job_id, canceled.job_id} <= stack.lake.jobs_with_parts()
+    await health.check(stack)
+    # A retry of the canceled one goes on from its parts.
+    assert over.job_id not in stack.lake.jobs_with_parts() and canceled.job_id in stack.lake.jobs_with_parts()
+
+
+async def test_counters_of_a_finished_job_go(stack: Services, project: str) -> None:
+    job = await running_job(stack, project, 1)
+    await rebuild.rebuild(stack, job.job_id)
+    counters = await stack.progress.read(job.job_id, job.generation)
+    assert counters is not None
+    await cancel.cancel(stack, job.job_id, reason="test")
+    await stack.progress.write(job.job_id, job.generation, counters)
+    assert await leftovers(stack, job)
+    assert await stack.progress.read(job.job_id, job.generation) is None
+
+
+async def test_chunks_of_an_upload_that_never_ended_go_with_their_job(stack: Services, project: str) -> None:
+    job = await running_job(stack, project, 1)
+    js = stack.connection.jetstream()
+    subject = f"$O.{names.PAYLOADS_BUCKET}.C.{job.job_id}-{job.generation}-0123456789abcdef"
+    await js.publish(subject, b"half of a result")
+    assert not await leftovers(stack, job)
+    await cancel.cancel(stack, job.job_id, reason="test")
+    await js.publish(subject, b"and a late one")
+    assert await leftovers(stack, job)
+    assert not await leftovers(stack, job)
 
 
 async def test_a_store_that_is_out_ends_the_check_but_not_the_round(

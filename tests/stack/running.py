@@ -35,6 +35,7 @@ class RunningStack:
             "ANTENNA_TASK_ACK_WAIT": "2",
             "ANTENNA_WORKER_IDLE_EXIT": "20",
             "ANTENNA_UI_PORT": "0",
+            "ANTENNA_GATEWAY_PORT": "0",
             "ANTENNA_IMAGE_ROOTS": tempfile.gettempdir(),
         }
         self.process: subprocess.Popen[bytes] | None = None

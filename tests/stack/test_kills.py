@@ -47,8 +47,12 @@ def worker_process(running: RunningStack) -> psutil.Process:
 def kill_unfinished(running: RunningStack, job: int, process: psutil.Process) -> None:
     """Kill while there is work left. The process is stopped first, so that what is looked at cannot move on."""
     process.suspend()
-    shown = running.job(job)
-    assert shown["status"] == "RUNNING" and shown["done"] < shown["total"], shown
+    try:
+        shown = running.job(job)
+        assert shown["status"] == "RUNNING" and shown["done"] < shown["total"], shown
+    except BaseException:
+        process.resume()
+        raise
     process.kill()
 
 

@@ -17,7 +17,9 @@ from antenna_orchestration.embedded import stores
 from antenna_orchestration.queue import connection, names, streams
 from antenna_orchestration.queue.board import JobBoard
 from antenna_orchestration.queue.leasing import Lease, Leaser
+from antenna_orchestration.queue.openings import Openings
 from antenna_orchestration.queue.presence import Presence
+from antenna_orchestration.queue.publisher import Publisher
 from antenna_orchestration.queue.results import ResultFeed
 from antenna_orchestration.queue.tasks import TaskQueue, Waiting
 from tests import waiting
@@ -105,6 +107,13 @@ class Bench:
                     held += await leaser.lease(job.job, FIRST, job.epoch, len(job.images), wait=1.0) or []
                 for lease in held:
                     await lease.hand_back()
+
+    async def note_openings(self, job: QueuedJob, image: ImageId, *, times: int) -> None:
+        """Say so often that the image's task is about to be opened, as workers did that it killed."""
+        task = messages.Task(job=job.job, generation=FIRST, image=image, uri="", pipeline=job.pipeline, config_hash="")
+        async with Publisher(self.client) as publisher:
+            for _ in range(times):
+                await Openings(self.client, publisher).note(task)
 
     async def withdraw(self, job: QueuedJob) -> None:
         """Take the job off the board, as a cancel does first."""

@@ -11,7 +11,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -63,7 +63,13 @@ class WorkerProcess:
 
 
 @contextlib.contextmanager
-def started(config: settings.Settings, folder: Path, options: WorkerOptions | None = None) -> Iterator[WorkerProcess]:
+def started(
+    config: settings.Settings,
+    folder: Path,
+    options: WorkerOptions | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[WorkerProcess]:
     """Start a worker; at the end of the block it is killed if it is still there."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"worker-{os.urandom(3).hex()}.log"
@@ -74,7 +80,7 @@ def started(config: settings.Settings, folder: Path, options: WorkerOptions | No
             stdout=subprocess.PIPE,
             stderr=file,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
         )
     worker = WorkerProcess(process, log)
     try:

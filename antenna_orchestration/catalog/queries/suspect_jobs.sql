@@ -1,7 +1,10 @@
 -- Jobs that somebody should be working on and nobody seems to: claimed long ago without a start, or running with a
 -- silent collector. Whether a run of theirs is alive is Dagster's to say.
-SELECT j.job_id
+SELECT j.*, p.slug AS project, g.epoch, coalesce(g.published_upto, 0) AS published_upto,
+       g.compacted_at IS NOT NULL AS compacted
 FROM jobs j
+JOIN projects p USING (project_id)
+LEFT JOIN job_generations g USING (job_id, generation)
 LEFT JOIN collectors c USING (job_id, generation)
 WHERE (j.status = 'CLAIMED' AND j.claimed_at < now() - make_interval(secs => %(claimed_for)s))
    OR (j.status = 'RUNNING' AND (c.left_at IS NOT NULL OR c.job_id IS NULL

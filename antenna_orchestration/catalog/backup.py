@@ -1,0 +1,159 @@
+"""The catalog's rows as PostgreSQL's own COPY text, out of one snapshot and back in one transaction.
+
+Not pg_dump: its version has to fit the server's, and it is not there where the servers are not ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.catalog.catalog import CONNECT_TIMEOUT
+
+TABLES: Final = (
+    "projects",
+    "deployments",
+    "captures",
+    "algorithms",
+    "pipelines",
+    "pipeline_algorithms",
+    "jobs",
+    "job_generations",
+    "job_images",
+    "collectors",
+    "job_log",
+    "processed",
+    "tokens",
+    "token_projects",
+    "workers",
+    "project_pipelines",
+)
+"""All tables, each after those that it refers to."""
+
+RECORD: Final = ("projects", "captures", "jobs")
+"""Tables that are empty in a catalog nobody has worked with; the others may hold what a start registers."""
+
+GAP: Final = 1_000
+"""By how much job and launch numbers go on after a restore: what was begun after the backup has used the next ones, and
+workers, the queue or Dagster may still know them."""
+
+_BLOCK: Final = 2**20
+
+
+class Snapshot:
+    """The catalog at one moment. Made by `snapshot`."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], version: str) -> None:
+        self._connection = connection
+        # The migration that its tables are at.
+        self.version = version
+
+    async def rows(self, table: str) -> AsyncIterator[bytes]:
+        """A table in COPY's text format, in blocks of about a megabyte."""
+        block = bytearray()
+        statement = sql.SQL("COPY {} TO STDOUT").format(sql.Identifier(table))
+        async with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            async for row in copy:
+                block += row
+                if len(block) >= _BLOCK:
+                    yield bytes(block)
+                    block.clear()
+        if block:
+            yield bytes(block)
+
+
+@asynccontextmanager
+async def snapshot(database_url: str) -> AsyncIterator[Snapshot]:
+    """Read everything as it is at one moment, while others work on. Raises `Unavailable`."""
+    async with _connected(database_url) as connection:
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield Snapshot(connection, await _version(connection))
+
+
+async def version_and_use(database_url: str) -> tuple[str, str | None]:
+    """The migration that the tables are at, and what the catalog holds, in words; None when it is empty."""
+    async with _connected(database_url) as connection:
+        return await _version(connection), await _use(connection)
+
+
+async def load(database_url: str, tables: Mapping[str, Callable[[], Iterable[bytes]]]) -> None:
+    """Fill an empty catalog of the same version with all tables, or leave it as it was.
+
+    Raises `Conflict` when it is not empty, `InvalidInput` when the rows do not fit, and `Unavailable`.
+    """
+    async with _connected(database_url) as connection:
+        # Readers go on; a submission waits, and is refused its numbers by nobody.
+        await connection.execute("LOCK TABLE jobs, captures, projects IN SHARE ROW EXCLUSIVE MODE")
+        if use := await _use(connection):
+            raise errors.Conflict(f"the catalog is not empty ({use}): restore into an empty one")
+        try:
+            for table in reversed(TABLES):
+                await connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+            for table in TABLES:
+                statement = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(table))
+                async with connection.cursor() as cursor, cursor.copy(statement) as copy:
+                    for block in tables[table]():
+                        await copy.write(block)
+            await connection.execute(sql.SQL("UPDATE jobs SET launch = launch + {}").format(GAP))
+            await _continue_numbers(connection)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            raise errors.InvalidInput(
+                f"the backup's rows do not fit the catalog: {str(error).splitlines()[0]}"
+            ) from error
+
+
+@asynccontextmanager
+async def _connected(database_url: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """One connection, and one transaction for the length of the block."""
+    try:
+        async with await psycopg.AsyncConnection.connect(database_url, connect_timeout=CONNECT_TIMEOUT) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        where = settings.without_password(database_url)
+        raise errors.Unavailable(f"PostgreSQL at {where}: {str(error).strip().splitlines()[0]}") from error
+
+
+async def _version(connection: psycopg.AsyncConnection[Any]) -> str:
+    try:
+        row = await (await connection.execute("SELECT version_num FROM alembic_version")).fetchone()
+    except psycopg.errors.UndefinedTable:
+        row = None
+    if row is None:
+        raise errors.Conflict("the catalog has no tables yet; `antenna up` makes them")
+    return str(row[0])
+
+
+async def _use(connection: psycopg.AsyncConnection[Any]) -> str | None:
+    found = []
+    for table in RECORD:
+        query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
+        row = await (await connection.execute(query)).fetchone()
+        if row and row[0]:
+            found.append(f"{row[0]} {table}")
+    return ", ".join(found) or None
+
+
+async def _continue_numbers(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Let each table's numbers go on after the highest that came in."""
+    query = "SELECT table_name, column_name FROM information_schema.columns WHERE is_identity = 'YES'"
+    columns = await (await connection.execute(query)).fetchall()
+    for table, column in columns:
+        if table not in TABLES:
+            continue
+        await connection.execute(
+            sql.SQL(
+                "SELECT setval(pg_get_serial_sequence({name}, {field}), coalesce(max({column}), 0) + {gap} + 1, false) "
+                "FROM {table}"
+            ).format(
+                name=sql.Literal(table),
+                field=sql.Literal(column),
+                column=sql.Identifier(column),
+                table=sql.Identifier(table),
+                gap=sql.Literal(GAP if table == "jobs" else 0),
+            )
+        )

@@ -1,0 +1,1 @@
+SELECT url FROM captures WHERE image_id = %(image)s

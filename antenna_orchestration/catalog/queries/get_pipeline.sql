@@ -1,0 +1,11 @@
+-- A pipeline with its algorithms in order.
+SELECT p.slug, p.name, p.version, p.description, p.default_config,
+       coalesce(jsonb_agg(jsonb_build_object(
+           'key', a.key, 'version', a.version, 'name', a.name, 'task', a.task, 'description', a.description,
+           'uri', a.uri, 'labels', a.labels
+       ) ORDER BY l.position) FILTER (WHERE a.algorithm_id IS NOT NULL), '[]') AS algorithms
+FROM pipelines p
+LEFT JOIN pipeline_algorithms l USING (slug)
+LEFT JOIN algorithms a USING (algorithm_id)
+WHERE p.slug = %(slug)s
+GROUP BY p.slug

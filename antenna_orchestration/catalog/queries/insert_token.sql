@@ -1,0 +1,10 @@
+-- A token and its projects; the projects are there.
+WITH made AS (
+    INSERT INTO tokens (sha256, fingerprint, role, label, expires_at)
+    VALUES (%(sha256)s, %(fingerprint)s, %(role)s, %(label)s, %(expires_at)s)
+    RETURNING token_id
+), scope AS (
+    INSERT INTO token_projects (token_id, project_id)
+    SELECT made.token_id, p.project_id FROM made, projects p WHERE p.slug = ANY (%(projects)s)
+)
+SELECT token_id FROM made

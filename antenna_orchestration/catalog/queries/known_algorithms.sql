@@ -1,0 +1,1 @@
+SELECT key, version FROM algorithms WHERE key = ANY (%(keys)s)

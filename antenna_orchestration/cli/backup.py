@@ -1,0 +1,62 @@
+"""`antenna backup` and `antenna restore`: catalog and lake, out and in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from antenna_orchestration.cli import output
+from antenna_orchestration.cli.connecting import with_services
+
+if TYPE_CHECKING:
+    from antenna_orchestration.processing.backup import Contents
+
+_WHERE = "A folder, or s3://bucket/prefix."
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def backup(
+    target: Annotated[str, typer.Argument(metavar="DIR", help=f"{_WHERE} New or empty.", show_default=False)],
+    json_: JsonOption = False,
+) -> None:
+    """Copy catalog and lake to DIR, while jobs go on.
+
+    Tasks on their way are not in it: they are made again from the catalog. Nor is Dagster's history of runs.
+    """
+    from antenna_orchestration.processing import backup as verb
+
+    contents = with_services(lambda services: verb.backup(services, target))
+    _print(contents, "backed up to", as_json=json_)
+
+
+def restore(
+    source: Annotated[str, typer.Argument(metavar="DIR", help=f"{_WHERE} Made by `antenna backup`.")],
+    json_: JsonOption = False,
+) -> None:
+    """Fill an empty stack from a backup.
+
+    The stack has to run and to hold no jobs. Finished jobs show as before, unfinished ones go on.
+    """
+    from antenna_orchestration.processing import backup as verb
+
+    contents = with_services(lambda services: verb.restore(services, source))
+    _print(contents, "restored from", as_json=json_)
+
+
+def _print(contents: Contents, what: str, *, as_json: bool) -> None:
+    if as_json:
+        output.as_json(
+            {
+                "uri": contents.uri,
+                "created_at": contents.created_at.isoformat(),
+                "catalog_version": contents.catalog_version,
+                "jobs": contents.jobs,
+                "files": contents.files,
+                "bytes": contents.bytes,
+            }
+        )
+        return
+    megabytes = contents.bytes / 2**20
+    output.line(f"{what} {contents.uri}: {contents.jobs} jobs, {contents.files} files of the lake, {megabytes:.1f} MB")

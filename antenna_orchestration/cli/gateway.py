@@ -1,0 +1,28 @@
+"""`antenna gateway`: run an HTTP gateway in the foreground. `antenna up` runs one, too."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from antenna_orchestration.cli import output
+
+
+def gateway(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="ANTENNA_GATEWAY_HOST")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port to listen on.", show_default="ANTENNA_GATEWAY_PORT")
+    ] = None,
+) -> None:
+    """Serve existing workers and scripts over HTTP.
+
+    They need its address, ending in /api/v2, and a token: antenna token create. Any number of gateways may run.
+    """
+    from antenna_orchestration import settings
+    from antenna_orchestration.gateway import main
+
+    current = settings.get()
+    output.show_own_logs(current.log_level)
+    main.run(current, host=host or current.gateway_host, port=port or current.gateway_port)

@@ -1,0 +1,50 @@
+"""`antenna rebuild`: put back of a job what the queue and Redis lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from antenna_orchestration.cli import output
+from antenna_orchestration.cli.connecting import with_services
+
+if TYPE_CHECKING:
+    from antenna_orchestration.processing.rebuild import Rebuilt
+    from antenna_orchestration.processing.services import Services
+
+
+def rebuild(
+    job: Annotated[int, typer.Argument(metavar="JOB", help="Number of the job.", show_default=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, say what is missing.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Put back what NATS and Redis lost of a job, from the catalog.
+
+    Its collector and the health check do the same by themselves; this does it now. Again is harmless.
+    """
+    from antenna_orchestration.domain.ids import JobId
+    from antenna_orchestration.processing import rebuild as verb
+
+    async def run(services: Services) -> Rebuilt:
+        return await verb.rebuild(services, JobId(job), dry_run=dry_run)
+
+    rebuilt = with_services(run)
+    if json_:
+        output.as_json(
+            {
+                "job_id": job,
+                "dry_run": dry_run,
+                "lost": rebuilt.lost,
+                "reopened": rebuilt.reopened,
+                "counters": rebuilt.counters,
+            }
+        )
+        return
+    if not rebuilt.is_needed:
+        output.line(f"job {job}: nothing was missing")
+        return
+    missing = [f"{rebuilt.lost} tasks"] if rebuilt.lost else []
+    missing += ["its consumer"] if rebuilt.reopened else []
+    missing += ["its counters"] if rebuilt.counters else []
+    output.line(f"job {job}: {', '.join(missing)} {'missing' if dry_run else 'put back'}")

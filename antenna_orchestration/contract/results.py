@@ -1,0 +1,264 @@
+"""A result post as workers write it, made into our messages: validated item by item, scores reduced while reading.
+
+Everything here runs outside the event loop, for large bodies in a process of its own; it knows no store. A body is read
+once, from memory or from a file mapped into it, and no more than one classification's scores are unpacked at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain import messages
+
+MOST_ITEMS: Final = 10_000
+"""Results in one post; existing workers send a batch of 8 to 64."""
+
+MOST_BYTES: Final = 64 * 2**20
+"""Bytes of one image's result; the largest seen is 17 MB, of 29,176 classes."""
+
+MOST_CLASSIFICATIONS: Final = 100
+"""Classifications of one detection."""
+
+MOST_SCORES: Final = 4 * 2**20
+"""Bytes of one classification's scores as text, about 200,000 classes."""
+
+NO_SCORE: Final = 1.0
+"""Score of what a worker reports without one."""
+
+UNKNOWN_VERSION: Final = "unknown"
+"""Version of an algorithm that is in no registered pipeline."""
+
+Id = str | int
+
+
+class Reduction(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job keeps of scores, and what is needed to name them."""
+
+    top_k: int
+    """Best classes to keep."""
+    full_scores: bool
+    """Whether the whole vector is kept too, as float16."""
+    algorithms: dict[str, tuple[str, list[str]]]
+    """Version and labels of the pipeline's registered algorithms by key."""
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One result of a post."""
+
+    kind: Literal["done", "failed", "invalid"]
+    """What the worker says, or that nobody can read it."""
+    reply_subject: str | None = None
+    image_id: str | None = None
+    reason: str | None = None
+    detections: list[messages.Detection] = []
+    seconds: float = 0.0
+    """What the worker took, by its own account."""
+
+
+class _Envelope(msgspec.Struct):
+    results: list[msgspec.Raw]
+
+
+class _Pair(msgspec.Struct):
+    result: msgspec.Raw
+    reply_subject: str | None = None
+
+
+class _Source(msgspec.Struct):
+    id: Id
+
+
+class _Box(msgspec.Struct):
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+
+class _Algorithm(msgspec.Struct):
+    key: str
+    name: str = ""
+
+
+class _Classification(msgspec.Struct):
+    algorithm: _Algorithm
+    classification: str
+    scores: msgspec.Raw = msgspec.Raw()
+    labels: list[str] | None = None
+    terminal: bool = True
+
+
+class _Detection(msgspec.Struct):
+    algorithm: _Algorithm
+    source_image_id: Id | None = None
+    bbox: _Box | None = None
+    score: float | None = None
+    classifications: list[msgspec.Raw] | None = None
+
+
+class _Result(msgspec.Struct):
+    """Success and failure in one: a failure has `error`."""
+
+    error: str | msgspec.UnsetType | None = msgspec.UNSET
+    image_id: Id | None = None
+    source_images: list[_Source] | None = None
+    detections: list[msgspec.Raw] | None = None
+    total_time: float | None = None
+
+
+def read(body: Any, reduction: Reduction) -> Iterator[Item]:
+    """The results of a post, one after the other. `body` is bytes or anything with a buffer.
+
+    Raises `InvalidInput` for a body that is no post at all, before the first item; a bad item is one of kind `invalid`.
+    """
+    try:
+        first = bytes(memoryview(body)[:64]).lstrip()[:1]
+        # Before April 2026 workers posted the bare list.
+        raws = (
+            msgspec.json.decode(body, type=list[msgspec.Raw])
+            if first == b"["
+            else msgspec.json.decode(body, type=_Envelope).results
+        )
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise errors.InvalidInput(f"not a post of results: {error}") from None
+    if len(raws) > MOST_ITEMS:
+        raise errors.TooLarge(f"{len(raws)} results in one post; the limit is {MOST_ITEMS}")
+    for raw in raws:
+        yield _item(raw, reduction)
+
+
+def _item(raw: msgspec.Raw, reduction: Reduction) -> Item:
+    reply_subject: str | None = None
+    image_id: str | None = None
+    try:
+        if len(memoryview(raw)) > MOST_BYTES:
+            raise errors.InvalidInput(f"larger than {MOST_BYTES} bytes")
+        pair = msgspec.json.decode(raw, type=_Pair)
+        reply_subject = pair.reply_subject
+        result = msgspec.json.decode(pair.result, type=_Result)
+        image_id = _image_id(result)
+        if result.error is not msgspec.UNSET:
+            reason = plain(str(result.error or "no reason given"))
+            return Item(kind="failed", reply_subject=reply_subject, image_id=image_id, reason=reason)
+        detections = _detections(result.detections or [], image_id, reduction)
+        messages.check_detections(detections)
+        seconds = result.total_time if result.total_time and 0 < result.total_time < 1e9 else 0.0
+        return Item(kind="done", reply_subject=reply_subject, image_id=image_id, detections=detections, seconds=seconds)
+    except (
+        msgspec.DecodeError,
+        errors.InvalidInput,
+        UnicodeDecodeError,
+        OverflowError,
+        ValueError,
+        RecursionError,
+    ) as error:
+        return Item(kind="invalid", reply_subject=reply_subject, image_id=image_id, reason=plain(str(error)))
+
+
+def _image_id(result: _Result) -> str | None:
+    if result.image_id is not None:
+        return str(result.image_id)
+    named = {str(source.id) for source in result.source_images or []}
+    if len(named) > 1:
+        raise errors.InvalidInput(f"one result for {len(named)} images; there is one for each")
+    return next(iter(named), None)
+
+
+def _detections(raws: Sequence[msgspec.Raw], image_id: str | None, reduction: Reduction) -> list[messages.Detection]:
+    if len(raws) > messages.MAX_DETECTIONS:
+        raise errors.InvalidInput(f"{len(raws)} detections in one image; the limit is {messages.MAX_DETECTIONS}")
+    made: list[messages.Detection] = []
+    for raw in raws:
+        found = msgspec.json.decode(raw, type=_Detection)
+        if found.source_image_id is not None and image_id is not None and str(found.source_image_id) != image_id:
+            raise errors.InvalidInput(f"a detection of image {found.source_image_id} in the result of {image_id}")
+        if found.bbox is None:
+            # How the contract says that an image was processed and nothing found.
+            continue
+        raw_classifications = found.classifications or []
+        if len(raw_classifications) > MOST_CLASSIFICATIONS:
+            raise errors.InvalidInput(f"{len(raw_classifications)} classifications of one detection")
+        made.append(
+            messages.Detection(
+                box=(found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2),
+                score=NO_SCORE if found.score is None else found.score,
+                algorithm=_reference(found.algorithm, reduction),
+                classifications=[_classification(each, reduction) for each in raw_classifications],
+            )
+        )
+    return made
+
+
+def _classification(raw: msgspec.Raw, reduction: Reduction) -> messages.Classification:
+    said = msgspec.json.decode(raw, type=_Classification)
+    algorithm = _reference(said.algorithm, reduction)
+    label = plain(said.classification)
+    scores = _scores(said.scores)
+    if not len(scores):
+        return messages.Classification(algorithm=algorithm, label=label, score=NO_SCORE, terminal=said.terminal)
+    labels = said.labels or reduction.algorithms.get(said.algorithm.key, ("", []))[1]
+    vector = scores.astype("<f2").tobytes() if reduction.full_scores else None
+    if len(labels) != len(scores):
+        # Nobody said what the other classes are called.
+        return messages.Classification(
+            algorithm=algorithm, label=label, score=float(scores.max()), terminal=said.terminal, scores=vector
+        )
+    best = _best(scores, reduction.top_k)
+    return messages.Classification(
+        algorithm=algorithm,
+        label=label,
+        score=float(scores[labels.index(label)] if label in labels else scores.max()),
+        top_labels=[labels[index] for index in best],
+        top_scores=[float(scores[index]) for index in best],
+        terminal=said.terminal,
+        scores=vector,
+    )
+
+
+def _scores(raw: msgspec.Raw) -> npt.NDArray[np.float64]:
+    size = len(memoryview(raw))
+    if not size:
+        return np.empty(0)
+    if size > MOST_SCORES:
+        raise errors.InvalidInput("more scores than any classifier has classes")
+    scores = np.asarray(msgspec.json.decode(raw, type=list[float] | None) or [], dtype=np.float64)
+    if not np.isfinite(scores).all():
+        raise errors.InvalidInput("a score is not a finite number")
+    return scores
+
+
+def _best(scores: npt.NDArray[np.float64], wanted: int) -> list[int]:
+    """Indices of the best scores, best first, of equal ones the first."""
+    candidates = np.arange(len(scores))
+    if wanted < len(scores):
+        candidates = np.flatnonzero(scores >= np.partition(scores, -wanted)[-wanted])
+    order = candidates[np.argsort(-scores[candidates], kind="stable")]
+    return [int(index) for index in order[:wanted]]
+
+
+def _reference(algorithm: _Algorithm, reduction: Reduction) -> messages.AlgorithmRef:
+    version, _ = reduction.algorithms.get(algorithm.key, (UNKNOWN_VERSION, []))
+    return messages.AlgorithmRef(plain(algorithm.key), version)
+
+
+def plain(text: str) -> str:
+    """Text that the lake and a terminal can hold."""
+    return "".join(character if character.isprintable() else " " for character in text[: messages.MAX_TEXT])
+
+
+def reduction_of(
+    config: Mapping[str, Any], *, top_k: int, algorithms: Mapping[str, tuple[str, list[str]]]
+) -> Reduction:
+    """How a job wants its scores: its settings `top_k` and `full_scores`, else the deployment's."""
+    wanted = config.get("top_k")
+    return Reduction(
+        top_k=wanted if isinstance(wanted, int) and 1 <= wanted <= 1000 else top_k,
+        full_scores=bool(config.get("full_scores")),
+        algorithms=dict(algorithms),
+    )

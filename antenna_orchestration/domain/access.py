@@ -1,0 +1,99 @@
+"""Who calls the gateway, and what a role may do. The table here is the only place that says so."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import ProjectId
+
+FINGERPRINT: Final = 8
+"""Characters by which a token is named where it must not be shown."""
+
+LARGEST: Final = 256
+"""Characters of a token; anything longer is none."""
+
+
+class Role(StrEnum):
+    """What a token is for."""
+
+    WORKER = "worker"
+    SUBMITTER = "submitter"
+    ADMIN = "admin"
+
+
+class Act(StrEnum):
+    """What a caller wants to do."""
+
+    LEASE = "lease tasks and post results"
+    REGISTER = "register pipelines"
+    LOOK = "look at jobs"
+    SUBMIT = "submit and steer jobs"
+    LIST = "list projects, pipelines and jobs"
+
+
+MAY: Final[Mapping[Role, frozenset[Act]]] = {
+    Role.WORKER: frozenset({Act.LIST, Act.LEASE, Act.REGISTER}),
+    Role.SUBMITTER: frozenset({Act.LIST, Act.LOOK, Act.SUBMIT}),
+    Role.ADMIN: frozenset(Act),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Token:
+    """A token as the catalog knows it; the secret itself is known to its owner only."""
+
+    token_id: int
+    fingerprint: str
+    role: Role
+    label: str
+    # Slugs of its projects by id; an admin's token without any is for all.
+    projects: Mapping[ProjectId, str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+    @property
+    def name(self) -> str:
+        """The worker that authenticates with it: one token, one worker."""
+        return f"{self.label or self.role}-{self.fingerprint}"
+
+    @property
+    def scope(self) -> frozenset[ProjectId] | None:
+        """The projects that it is for; None for all."""
+        return None if self.role is Role.ADMIN and not self.projects else frozenset(self.projects)
+
+    def reaches(self, project: ProjectId) -> bool:
+        """Whether the project is in its scope."""
+        return self.scope is None or project in self.scope
+
+    def may(self, act: Act) -> bool:
+        """Whether the role allows this."""
+        return act in MAY[self.role]
+
+    def check(self, act: Act) -> None:
+        """Raise `Forbidden` when the role does not allow this."""
+        if not self.may(act):
+            raise errors.Forbidden(f"a token of the role {self.role} may not {act}")
+
+
+def new_secret() -> str:
+    """A token to be given to its owner once."""
+    return f"ant_{secrets.token_urlsafe(32)}"
+
+
+def digest(secret: str) -> str:
+    """What is stored of a token. It is random and long, so a fast digest keeps it."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def fingerprint(secret: str) -> str:
+    """What lists and logs show of a token."""
+    return digest(secret)[:FINGERPRINT]

@@ -1,0 +1,56 @@
+"""The HTTP gateway as a process of the stack."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from antenna_orchestration import errors
+from antenna_orchestration.embedded import processes, servers
+from antenna_orchestration.embedded.home import Home
+
+EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104  # what people set, not what we listen on
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayProcess:
+    """`antenna gateway`."""
+
+    home: Home
+    host: str
+    port: int
+    environment: Mapping[str, str] = field(repr=False)
+    """All of ours: it reads the settings from it."""
+    name: str = "gateway"
+
+    def prepare(self) -> None:
+        """Forget posts that an earlier life was still reading: their results are leased, or done again."""
+        for left in (self.home.path / "gateway").glob("*"):
+            left.unlink(missing_ok=True)
+
+    def command(self) -> processes.Command:
+        """Started after the catalog was migrated."""
+        module = "antenna_orchestration.cli.main"
+        return processes.Command(
+            name=self.name,
+            argv=(sys.executable, "-P", "-m", module, "gateway", "--host", self.host, "--port", str(self.port)),
+            folder=self.home.path,
+            log=self.home.logs / f"{self.name}.log",
+            environment=self.environment,
+        )
+
+    def check(self) -> None:
+        """It answers."""
+        host = "127.0.0.1" if self.host in EVERYWHERE else self.host
+        with closing(http.client.HTTPConnection(host, self.port, timeout=servers.CHECK_TIMEOUT)) as connection:
+            try:
+                connection.request("GET", "/livez")
+                connection.getresponse().read()
+            except (OSError, http.client.HTTPException) as error:
+                raise errors.Unavailable(f"the gateway does not answer yet: {error}") from error
+
+    def settle(self) -> None:
+        """Nothing to set up."""

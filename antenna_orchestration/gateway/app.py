@@ -1,0 +1,137 @@
+"""The application: routes, errors as the contract writes them, and what opens with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from antenna_orchestration import __version__, errors, settings
+from antenna_orchestration.contract.models import ErrorAnswer
+from antenna_orchestration.gateway import job_routes, other_routes, registry_routes, state, worker_routes
+from antenna_orchestration.gateway.middleware import Edge
+
+logger = logging.getLogger(__name__)
+
+CLIENT_GONE: Final = 499
+"""Status in the log for a caller that left before its answer."""
+
+_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": ErrorAnswer, "description": description}
+    for status, description in {
+        400: "The request cannot be used.",
+        401: "No token, or one that is wrong, expired or revoked.",
+        403: "The token's role does not allow this.",
+        404: "There is no such thing in the token's projects.",
+        409: "The job, or an earlier registration, does not allow this.",
+        413: "The body is too large.",
+        429: "Too many requests.",
+        503: "A store cannot be reached; the same request may work later.",
+    }.items()
+}
+
+
+def create_app(config: settings.Settings) -> FastAPI:
+    """The gateway of a deployment. It connects when it is started, by its lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with state.opened(config) as gateway:
+            app.state.gateway = gateway
+            yield
+
+    app = FastAPI(
+        title="Antenna gateway",
+        version=__version__,
+        description="Existing workers lease tasks and post results here; scripts submit and watch jobs.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        responses=_ERRORS,
+        swagger_ui_parameters={"persistAuthorization": False},
+    )
+    # The longest paths first: `jobs/next/` is no job's number.
+    for module in (worker_routes, job_routes, registry_routes, other_routes):
+        app.include_router(module.router)
+    app.add_exception_handler(errors.AntennaError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
+    app.add_exception_handler(Exception, _on_bug)
+    app.add_middleware(Edge)
+    _describe_security(app)
+    return app
+
+
+def _answer(
+    status: int, detail: str, headers: dict[str, str] | None = None, more: dict[str, Any] | None = None
+) -> JSONResponse:
+    detail = detail.encode("utf-8", "replace").decode()
+    return JSONResponse({**(more or {}), "detail": detail}, status_code=status, headers=headers)
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.AntennaError)
+    if isinstance(error, errors.EngineError):
+        logger.error("%s %s: %s", request.method, request.url.path, error)
+    if isinstance(error, errors.Unavailable):
+        logger.warning("%s %s: %s", request.method, request.url.path, error)
+        # Both words: which one a client reads depends on its route. What is behind is for the log.
+        said = "Task queue temporarily unavailable"
+        return _answer(error.http_status, said, {"Retry-After": "5"}, {"error": said, "status": "error"})
+    headers = {"WWW-Authenticate": "Token"} if isinstance(error, errors.Unauthorized) else None
+    if isinstance(error, errors.TooMany):
+        headers = {"Retry-After": "1"}
+    return _answer(error.http_status, str(error), headers)
+
+
+async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    fields: dict[str, list[str]] = {}
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"][1:]) or "body"
+        fields.setdefault(where, []).append(str(problem["msg"]))
+    detail = "; ".join(f"{where}: {', '.join(said)}" for where, said in list(fields.items())[:5])
+    return _answer(400, detail, more=jsonable_encoder(fields))
+
+
+async def _on_http_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return _answer(error.status_code, str(error.detail), dict(error.headers or {}))
+
+
+async def _on_gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)
+
+
+async def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    logger.error("%s %s", request.method, request.url.path, exc_info=error)
+    return _answer(500, "internal error; the gateway's log has it under the request's id")
+
+
+def _describe_security(app: FastAPI) -> None:
+    """Say in the OpenAPI document how callers authenticate."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        document = plain()
+        scheme = {"type": "apiKey", "in": "header", "name": "Authorization", "description": "`Token <token>`"}
+        document.setdefault("components", {}).setdefault("securitySchemes", {})["token"] = scheme
+        for path, methods in document["paths"].items():
+            for operation in methods.values():
+                # Bodies and parameters that do not fit are 400 here.
+                operation["responses"].pop("422", None)
+                if path.startswith("/api/") and "/images/" not in path:
+                    operation["security"] = [{"token": []}]
+        return document
+
+    app.openapi = described  # type: ignore[method-assign]

@@ -1,0 +1,131 @@
+"""Result posts as they come in: unpacked, counted, and beyond a megabyte kept on disk, so that memory stays flat."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from fastapi import Request
+
+from antenna_orchestration import errors
+
+IN_MEMORY: Final = 2**20
+"""Bytes of a body that are kept in memory; a larger one goes to a file."""
+
+BLOCK: Final = 2**20
+"""Bytes unpacked and written at a time."""
+
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Body:
+    """A whole body: in memory, or in a file that goes with it."""
+
+    size: int
+    data: bytes | None
+    path: Path | None
+
+
+class _Sink:
+    """Takes pieces, unpacks them, and puts them where they have room."""
+
+    def __init__(self, *, folder: Path, limit: int, gzipped: bool) -> None:
+        self._folder = folder
+        self._limit = limit
+        self._unpacker = zlib.decompressobj(_GZIP) if gzipped else None
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
+        self.path: Path | None = None
+        self.size = 0
+
+    def add(self, piece: bytes) -> None:
+        if self._unpacker is None:
+            self._put(piece)
+            return
+        # Unpacked in blocks: a few kilobytes may hold gigabytes.
+        while piece:
+            try:
+                self._put(self._unpacker.decompress(piece, BLOCK))
+            except zlib.error as error:
+                raise errors.InvalidInput(f"the body is not gzip: {error}") from None
+            piece = self._unpacker.unconsumed_tail
+
+    def finish(self) -> Body:
+        if self._unpacker is not None:
+            self._put(self._unpacker.flush())
+            if not self._unpacker.eof:
+                raise errors.InvalidInput("the gzip body ends too early")
+        if self._file is not None:
+            self._file.close()
+            return Body(size=self.size, data=None, path=self.path)
+        return Body(size=self.size, data=bytes(self._memory), path=None)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self.path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self.path.unlink()
+
+    def _put(self, data: bytes) -> None:
+        self.size += len(data)
+        if self.size > self._limit:
+            raise errors.TooLarge(f"the body is larger than {self._limit} bytes (ANTENNA_GATEWAY_MAX_BODY)")
+        if self._file is None and self.size <= IN_MEMORY:
+            self._memory += data
+            return
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle, name = tempfile.mkstemp(prefix="post-", dir=self._folder)
+            self.path = Path(name)
+            self._file = os.fdopen(handle, "wb")
+            self._file.write(self._memory)
+            self._memory = bytearray()
+        self._file.write(data)
+
+
+async def _read_on(stream: AsyncIterator[bytes], limit: int) -> None:
+    """Read and drop the rest of a refused body: a client that is cut off while it sends never sees the answer."""
+    dropped = 0
+    async for piece in stream:
+        dropped += len(piece)
+        if dropped > limit:
+            return
+
+
+@asynccontextmanager
+async def received(request: Request, *, folder: Path, limit: int) -> AsyncIterator[Body]:
+    """The request's body, for the length of the block.
+
+    Raises `TooLarge` as soon as it is, unpacked, over the limit, `InvalidInput` for an encoding other than gzip.
+    """
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "gzip", ""):
+        raise errors.InvalidInput(f"content encoding {encoding!r} is not gzip")
+    sink = _Sink(folder=folder, limit=limit, gzipped=encoding == "gzip")
+    pending = bytearray()
+    try:
+        stream = request.stream()
+        try:
+            async for piece in stream:
+                pending += piece
+                if len(pending) >= BLOCK:
+                    block, pending = bytes(pending), bytearray()
+                    await asyncio.to_thread(sink.add, block)
+            await asyncio.to_thread(sink.add, bytes(pending))
+            body = sink.finish()
+        except errors.InvalidInput:
+            await _read_on(stream, limit)
+            raise
+        yield body
+    finally:
+        sink.close()

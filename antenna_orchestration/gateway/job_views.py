@@ -1,0 +1,96 @@
+"""A job as the contract shows it: progress by the stages collect, process and results."""
+
+from __future__ import annotations
+
+from antenna_orchestration.contract import models, statuses
+from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.gateway.state import Gateway
+
+
+async def of(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
+    """The job with its counters of the moment and, if wanted, the newest lines of its story."""
+    services = gateway.http.services
+    live = None if job.status.is_terminal else await services.progress.read(job.job_id, job.generation)
+    counts = live or await services.catalog.count_images(job.job_id)
+    story = [line for _, line in await services.catalog.read_log(job.job_id)] if logs else []
+    return models.JobDetail(
+        id=job.job_id,
+        name=job.name,
+        project=job.project,
+        project_id=job.project_id,
+        pipeline_slug=job.pipeline,
+        config=job.config,
+        status=statuses.WIRE[job.status],
+        status_reason=job.status_reason,
+        dispatch_mode=job.dispatch_mode,
+        generation=job.generation,
+        priority=job.priority,
+        interactive=job.interactive,
+        total=job.total,
+        done=counts.done,
+        failed=counts.failed,
+        waiting=max(job.total - counts.done - counts.failed, 0),
+        skipped=job.skipped,
+        duplicates=job.duplicates,
+        detections=counts.detections,
+        classifications=counts.classifications,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        progress=_progress(job, counts.done, counts.failed, counts.detections, counts.classifications),
+        logs=[
+            models.LogEntry(at=line.at, level=line.level, action=line.action, message=line.message)
+            for line in story[-logs:]
+        ]
+        if logs
+        else [],
+    )
+
+
+def _progress(job: Job, done: int, failed: int, detections: int, classifications: int) -> models.Progress:
+    published = min(job.published_upto, job.total)
+    accounted = done + failed
+    stages = [
+        _stage(job, "collect", "Collect", published / job.total if job.total else 1.0, total_images=job.total),
+        _stage(
+            job,
+            "process",
+            "Process",
+            accounted / job.total if job.total else 1.0,
+            processed=accounted,
+            remaining=max(job.total - accounted, 0),
+            failed=failed,
+        ),
+        _stage(
+            job,
+            "results",
+            "Results",
+            accounted / job.total if job.total else 1.0,
+            captures=done,
+            detections=detections,
+            classifications=classifications,
+        ),
+    ]
+    summary = models.ProgressSummary(
+        status=statuses.WIRE[job.status], progress=round(sum(stage.progress for stage in stages) / len(stages), 4)
+    )
+    return models.Progress(summary=summary, stages=stages)
+
+
+def _stage(job: Job, key: str, name: str, progress: float, **numbers: int) -> models.Stage:
+    if progress >= 1 and job.status is not JobStatus.FAILURE:
+        status = statuses.WIRE[JobStatus.SUCCESS]
+    elif job.status.is_terminal or progress > 0:
+        status = statuses.WIRE[job.status]
+    else:
+        status = statuses.WIRE[JobStatus.QUEUED]
+    return models.Stage(
+        key=key,
+        name=name,
+        status=status,
+        progress=round(min(progress, 1.0), 4),
+        params=[
+            models.StageParameter(name=parameter.replace("_", " ").capitalize(), key=parameter, value=value)
+            for parameter, value in numbers.items()
+        ],
+    )

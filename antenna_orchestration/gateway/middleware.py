@@ -1,0 +1,102 @@
+"""What every request and answer goes through: one form of each path, a request id, headers, limits, the access log."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+access_log = logging.getLogger("antenna_orchestration.gateway.access")
+
+MAX_JSON: Final = 32 * 2**20
+"""Bytes of a request body other than results, which stream."""
+
+REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+# The page loads its viewer from where FastAPI has it.
+_DOCS_POLICY: Final = (
+    "default-src 'none'; connect-src 'self'; img-src 'self' data: https://fastapi.tiangolo.com; "
+    "script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; style-src 'self' 'unsafe-inline' "
+    "https://cdn.jsdelivr.net; frame-ancestors 'none'"
+)
+
+
+class Edge:
+    """Outermost: paths with and without trailing slash are the same, and nothing is ever redirected."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        if path.startswith("/api/") and not path.endswith("/"):
+            # A redirected POST would arrive as a GET.
+            scope = {**scope, "path": f"{path}/", "raw_path": f"{path}/".encode()}
+        given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
+        request_id = given if REQUEST_ID.match(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["fingerprint"] = "-"
+        began = time.monotonic()
+        status = 0
+        sent = received = 0
+
+        async def counted_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_JSON and not path.rstrip("/").endswith("/result"):
+                # Read on for a while: a client that is cut off while it sends never sees the answer.
+                while message.get("more_body") and received < 4 * MAX_JSON:
+                    message = await receive()
+                    received += len(message.get("body", b""))
+                raise HTTPException(413, f"the body is larger than {MAX_JSON} bytes")
+            return message
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                if path == "/docs":
+                    headers["Content-Security-Policy"] = _DOCS_POLICY
+            else:
+                sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, counted_receive, send_with_headers)
+        finally:
+            client = scope.get("client")
+            # A signed image URL is a right to read: only its beginning is written down.
+            shown = path if "/images/" not in path else path[: path.index("/images/") + len("/images/") + 8] + "…"
+            access_log.info(
+                "%s %s %d %.0f ms, %d in, %d out, from %s, token %s, request %s",
+                scope["method"],
+                shown,
+                status,
+                (time.monotonic() - began) * 1000,
+                received,
+                sent,
+                client[0] if client else "-",
+                scope["state"].get("fingerprint", "-"),
+                request_id,
+            )

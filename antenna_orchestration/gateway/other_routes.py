@@ -1,0 +1,59 @@
+"""Images behind signed links, and the gateway's own health."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import FileResponse, JSONResponse
+
+from antenna_orchestration import __version__, errors
+from antenna_orchestration.gateway import state
+from antenna_orchestration.processing import image_urls
+
+router = APIRouter()
+
+READY_TIMEOUT = 5.0
+
+
+@router.get("/api/v2/images/{signed}/", tags=["images"], summary="Read an image", response_class=FileResponse)
+async def read_image(request: Request, signed: Annotated[str, Path(max_length=500)]) -> FileResponse:
+    """A local image, behind the link that came with its task. The link is all that is needed, until it expires."""
+    path = await image_urls.local_file(state.of(request).http, signed)
+    return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
+
+
+@router.get("/", include_in_schema=False)
+async def root() -> dict[str, str]:
+    """Where to go on."""
+    return {"name": "antenna gateway", "version": __version__, "docs": "/docs", "api": "/api/v2/"}
+
+
+@router.get("/livez", tags=["health"], summary="Is it alive?")
+async def livez() -> dict[str, bool]:
+    """True, as long as the process answers."""
+    return {"status": True}
+
+
+@router.get(
+    "/readyz", tags=["health"], summary="Can it work?", responses={503: {"description": "A store cannot be reached."}}
+)
+async def readyz(request: Request) -> JSONResponse:
+    """Whether queue, catalog and Redis answer."""
+    http = state.of(request).http
+    checks = {
+        "queue": http.services.queue_answers(),
+        "catalog": http.access.projects([]),
+        "redis": http.services.progress.check(),
+    }
+    found: dict[str, bool] = {}
+    for name, check in checks.items():
+        try:
+            async with asyncio.timeout(READY_TIMEOUT):
+                await check
+            found[name] = True
+        except (errors.Unavailable, TimeoutError):
+            found[name] = False
+    ready = all(found.values())
+    return JSONResponse({"status": ready, **found}, status_code=200 if ready else 503)

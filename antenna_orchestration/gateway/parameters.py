@@ -1,0 +1,78 @@
+"""The filters of job lists, as existing clients write them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from antenna_orchestration import errors
+from antenna_orchestration.contract import statuses
+
+LARGEST_PAGE: Final = 1_000
+
+_FALSE: Final = frozenset({"false", "0"})
+
+
+def _flag(value: Any) -> Any:
+    """As the contract reads it: a parameter without value is true, and only `false` and `0` are not."""
+    return value.strip().lower() not in _FALSE if isinstance(value, str) else value
+
+
+def _nothing(value: Any) -> Any:
+    """An empty filter filters nothing."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Text = Annotated[Annotated[str, Field(max_length=10_000)] | None, BeforeValidator(_nothing)]
+Count = Annotated[Annotated[int, Field(ge=1, le=LARGEST_PAGE)] | None, BeforeValidator(_nothing)]
+
+
+class Filters(BaseModel):
+    """Everything that a list of jobs can be filtered by; unknown parameters are ignored."""
+
+    pipeline__slug__in: Text = None
+    pipeline__slug: Text = None
+    pipeline: Text = None
+    status: Text = None
+    ids_only: Flag = False
+    incomplete_only: Flag = False
+    dispatch_mode: Text = None
+    limit: Count = None
+    page_size: Count = None
+    offset: Annotated[int, Field(ge=0, le=2**31)] = 0
+    project: Text = None
+    project_id: Text = None
+    cutoff_hours: Annotated[int, Field(ge=0, le=10**6)] = 72
+    search: Text = None
+    ordering: Text = None
+
+    def check(self) -> None:
+        """Raise `InvalidInput` for a status that the contract does not have, or text that no database holds."""
+        if self.status is not None:
+            statuses.from_wire(self.status)
+        if any(
+            "\0" in (text or "")
+            for text in (self.search, self.project_wanted, self.dispatch_mode, *(self.pipelines or ()))
+        ):
+            raise errors.InvalidInput("a filter holds a zero byte")
+
+    @property
+    def pipelines(self) -> list[str] | None:
+        """The pipelines asked for; None for all."""
+        named = [self.pipeline__slug__in, self.pipeline__slug, self.pipeline]
+        if all(one is None for one in named):
+            return None
+        sets = [{slug.strip() for slug in one.split(",") if slug.strip()} for one in named if one is not None]
+        return sorted(set.intersection(*sets))
+
+    @property
+    def project_wanted(self) -> str | None:
+        """A project's number or slug."""
+        return self.project or self.project_id
+
+    @property
+    def page_limit(self) -> int | None:
+        """Jobs on the page, if the caller said so."""
+        return self.limit or self.page_size

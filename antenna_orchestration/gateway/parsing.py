@@ -1,0 +1,77 @@
+"""Reading result posts outside the event loop: small ones on a thread, large ones in a process of bounded memory.
+
+A large post is mapped from its file, and what is kept of it goes to another file, result by result: neither process
+ever holds it. A post that would need more memory than the reading process may have is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+
+from antenna_orchestration import errors
+from antenna_orchestration.contract import results
+from antenna_orchestration.contract.results import Item, Reduction
+from antenna_orchestration.gateway import reading
+from antenna_orchestration.gateway.bodies import Body
+
+RENEW_AFTER: Final = 200
+"""Posts after which the reading process is replaced by a fresh one."""
+
+
+class Parsing:
+    """Reads posts. The reading process is started with the first large one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._pool: ProcessPoolExecutor | None = None
+
+    def close(self) -> None:
+        """End the reading process."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    @asynccontextmanager
+    async def items(self, body: Body, reduction: Reduction) -> AsyncIterator[Iterable[Item]]:
+        """The results in a body, for the length of the block.
+
+        Raises `InvalidInput` for a body that is no post, `TooLarge` for one that cannot be read in bounded memory.
+        """
+        if body.path is None:
+            yield await asyncio.to_thread(lambda: list(results.read(body.data or b"", reduction)))
+            return
+        with tempfile.NamedTemporaryFile(prefix="read-", dir=self.folder) as kept:
+            await self._read(body.path, Path(kept.name), reduction)
+            yield _kept_items(kept)
+
+    async def _read(self, source: Path, target: Path, reduction: Reduction) -> None:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                max_workers=1,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=reading.confine,
+                max_tasks_per_child=RENEW_AFTER,
+            )
+        try:
+            await asyncio.get_running_loop().run_in_executor(
+                self._pool, reading.read_file, str(source), str(target), msgspec.msgpack.encode(reduction)
+            )
+        except BrokenProcessPool as error:
+            # Killed for its memory, or by a person. Nothing was taken yet.
+            self._pool = None
+            raise errors.Unavailable("the process that reads large posts was ended") from error
+
+
+def _kept_items(file: IO[bytes]) -> Iterator[Item]:
+    decoder = msgspec.msgpack.Decoder(Item)
+    while head := file.read(reading.LENGTH.size):
+        yield decoder.decode(file.read(reading.LENGTH.unpack(head)[0]))

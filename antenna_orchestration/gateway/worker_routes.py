@@ -1,0 +1,212 @@
+"""Routes of the worker contract: look for a job, lease its tasks, post results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from antenna_orchestration import errors
+from antenna_orchestration.contract import models, statuses
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.access import Act, Token
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
+from antenna_orchestration.gateway import bodies, job_views, state
+from antenna_orchestration.gateway.parameters import Filters
+from antenna_orchestration.gateway.state import Gateway
+from antenna_orchestration.processing import accept, http_workers, image_urls, lease, looping
+
+router = APIRouter(prefix="/api/v2", tags=["workers"])
+
+RESULT_PATIENCE: Final = 45.0
+"""Seconds that a post waits for the queue; existing clients give up after 60 and never post again."""
+
+PAGE: Final = 100
+"""Jobs on a page unless asked otherwise."""
+
+Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
+
+
+@router.get("/jobs/", summary="List jobs")
+async def list_jobs(request: Request, filters: Annotated[Filters, Query()]) -> models.JobList:
+    """For a worker: jobs that have a task to lease now, in fair order; one with `ids_only` and no `limit`.
+
+    For submitters and admins: the jobs of their projects, newest first.
+    """
+    gateway = state.of(request)
+    caller = await gateway.callers.authenticate(request)
+    caller.check(Act.LIST)
+    filters.check()
+    looks_for_work = caller.may(Act.LEASE) and (filters.ids_only or filters.incomplete_only)
+    if caller.may(Act.LOOK) and not looks_for_work:
+        return await _page_for_people(gateway, caller, filters)
+    return await _page_for_workers(request, gateway, caller, filters)
+
+
+@router.get("/jobs/next/", summary="The next job to work on", responses={204: {"description": "Nothing to do."}})
+async def next_job(request: Request, filters: Annotated[Filters, Query()]) -> models.JobItem:
+    """The job that this worker should ask for tasks now, by the filters of the list."""
+    gateway = state.of(request)
+    caller = await gateway.callers.authenticate(request)
+    caller.check(Act.LEASE)
+    filters.check()
+    found = await _offers(request, gateway, caller, filters, limit=1)
+    if not found:
+        return Response(status_code=204)  # type: ignore[return-value]
+    return models.JobItem(id=found[0].job, pipeline_slug=found[0].pipeline)
+
+
+@router.post("/jobs/{job_id}/tasks/", summary="Lease tasks")
+async def lease_tasks(request: Request, job_id: Number, wanted: models.TasksRequest) -> models.TasksAnswer:
+    """Up to `batch_size` tasks of the job. An empty list means that nothing of it can be leased now."""
+    return await _lease(request, JobId(job_id), wanted.batch_size)
+
+
+@router.get("/jobs/{job_id}/tasks/", summary="Lease tasks (before April 2026)", deprecated=True)
+async def lease_tasks_of_old(
+    request: Request, job_id: Number, batch: Annotated[int, Query(ge=1, le=2**31)] = 1
+) -> models.TasksAnswer:
+    """The same, as workers asked for it before."""
+    return await _lease(request, JobId(job_id), batch)
+
+
+async def _lease(request: Request, job_id: JobId, wanted: int) -> models.TasksAnswer:
+    gateway = state.of(request)
+    caller = await gateway.callers.authenticate(request)
+    caller.check(Act.LEASE)
+    job = await job_of(gateway, caller, job_id)
+    if job.dispatch_mode is not DispatchMode.ASYNC:
+        raise errors.InvalidInput("Only async_api jobs have fetchable tasks")
+    await http_workers.hear(gateway.http, caller, host=_host(request))
+    lease.raise_if_away(gateway.http)
+    leased = await lease.lease(gateway.http, job, caller, wanted)
+    gateway.offers.given(job.job_id, job.generation, len(leased))
+    base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
+    urls = await image_urls.of(gateway.http, leased, base=base)
+    return models.TasksAnswer(
+        tasks=[
+            models.WireTask(
+                id=str(one.image), image_id=str(one.image), image_url=url, reply_subject=one.token, config=job.config
+            )
+            for one, url in zip(leased, urls, strict=True)
+        ]
+    )
+
+
+@router.post(
+    "/jobs/{job_id}/result/",
+    summary="Post results",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": "object", "required": ["results"], "properties": {
+                "results": {"type": "array", "items": {"type": "object", "required": ["result"], "properties": {
+                    "reply_subject": {"type": ["string", "null"]}, "result": {"type": "object"}}}}}}}},
+        }
+    },
+)  # fmt: skip
+async def post_results(request: Request, job_id: Number) -> models.ResultsAnswer:
+    """Results of leased tasks. 200 with a status for each; what is `queued` is durable. Bodies may be gzip.
+
+    Waits for the queue for up to 45 s.
+    """
+    gateway = state.of(request)
+    deadline = time.monotonic() + RESULT_PATIENCE
+    caller = await looping.until(deadline, lambda: gateway.callers.authenticate(request))
+    caller.check(Act.LEASE)
+    job = await looping.until(deadline, lambda: job_of(gateway, caller, JobId(job_id)))
+    await http_workers.hear(gateway.http, caller, host=_host(request))
+    folder, limit = gateway.parsing.folder, gateway.settings.gateway_max_body
+    async with bodies.received(request, folder=folder, limit=limit) as body:
+        # A slow sender has its time for sending; the client counts from its last byte.
+        deadline = time.monotonic() + RESULT_PATIENCE
+        reduction = await looping.until(deadline, lambda: accept.reduction(gateway.http, job))
+        async with gateway.parsing.items(body, reduction) as items:
+            taken = await accept.accept(gateway.http, job, caller, items, size=body.size, deadline=deadline)
+    return models.ResultsAnswer(
+        job_id=job_id,
+        results_queued=sum(one.status == "queued" for one in taken),
+        tasks=[
+            models.ItemStatus(
+                reply_subject=one.reply_subject,
+                status=one.status,
+                task_id=f"{job_id}-{one.image}" if one.image is not None else "",
+                detail=one.detail,
+            )
+            for one in taken
+        ],
+    )
+
+
+async def job_of(gateway: Gateway, caller: Token, job_id: JobId) -> Job:
+    """The job, if it is of the caller's projects. Raises `NotFound`, also for another project's."""
+    job = await gateway.http.services.catalog.find_job(job_id)
+    if job is None or not caller.reaches(job.project_id):
+        raise errors.NotFound(f"there is no job {job_id}")
+    return job
+
+
+async def _page_for_workers(request: Request, gateway: Gateway, caller: Token, filters: Filters) -> models.JobList:
+    asked = filters.page_limit
+    limit = asked if asked is not None else (1 if filters.ids_only else PAGE)
+    found = await _offers(request, gateway, caller, filters, limit=limit + filters.offset)
+    page = found[filters.offset :]
+    items = [models.JobItem(id=job.job, pipeline_slug=job.pipeline) for job in page]
+    return models.JobList(count=len(found), results=list(items))
+
+
+async def _offers(
+    request: Request, gateway: Gateway, caller: Token, filters: Filters, *, limit: int
+) -> list[messages.Announcement]:
+    if caller.may(Act.LEASE):
+        await http_workers.hear(gateway.http, caller, host=_host(request), pipelines=filters.pipelines or ())
+    if filters.dispatch_mode not in (None, DispatchMode.ASYNC):
+        return []
+    return await gateway.offers.of(caller, wanted=_matching(gateway, filters), limit=limit)
+
+
+def _matching(gateway: Gateway, filters: Filters) -> Callable[[messages.Announcement], bool]:
+    wanted = None if filters.status is None else statuses.from_wire(filters.status)
+
+    def matches(job: messages.Announcement) -> bool:
+        return (
+            job.dispatch_mode is DispatchMode.ASYNC
+            and (filters.pipelines is None or job.pipeline in filters.pipelines)
+            # What is announced is waiting or under way.
+            and (wanted is None or bool(wanted & {JobStatus.QUEUED, JobStatus.CLAIMED, JobStatus.RUNNING}))
+            and (filters.search is None or filters.search.lower() in job.name.lower())
+            and gateway.offers.is_of(job, filters.project_wanted)
+        )
+
+    return matches
+
+
+async def _page_for_people(gateway: Gateway, caller: Token, filters: Filters) -> models.JobList:
+    chosen = None if filters.status is None else statuses.from_wire(filters.status)
+    if filters.incomplete_only:
+        incomplete = frozenset(status for status in JobStatus if not status.is_terminal)
+        chosen = incomplete if chosen is None else chosen & incomplete
+    page = await gateway.http.access.page_of_jobs(
+        projects=caller.scope,
+        project=filters.project_wanted,
+        statuses=chosen,
+        pipelines=filters.pipelines,
+        dispatch_mode=filters.dispatch_mode,
+        search=filters.search,
+        cutoff_hours=filters.cutoff_hours,
+        oldest_first=filters.ordering in ("created_at", "id"),
+        limit=filters.page_limit or PAGE,
+        offset=filters.offset,
+    )
+    if filters.ids_only:
+        results: list[Any] = [models.JobItem(id=job.job_id, pipeline_slug=job.pipeline) for job in page.jobs]
+    else:
+        results = [await job_views.of(gateway, job) for job in page.jobs]
+    return models.JobList(count=page.matching, results=results)
+
+
+def _host(request: Request) -> str:
+    return request.client.host if request.client else "unknown"

@@ -1,0 +1,202 @@
+"""Backup and restore of what cannot be made again: the catalog and the lake.
+
+The catalog is read first, in one snapshot, and the lake after it: what the catalog names is in the lake then, or was
+replaced by something better. Restoring goes the other way round, so that nobody takes up a job whose files are not
+there. The queue and Redis are not in a backup: they are rebuilt from the catalog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from antenna_orchestration import __version__, errors
+from antenna_orchestration.catalog import backup as catalog_backup
+from antenna_orchestration.domain.job import ACTIVE
+from antenna_orchestration.lake.folder import BLOCK, Folder
+from antenna_orchestration.lake.store import storage_options
+from antenna_orchestration.processing.services import Services
+
+FORMAT: Final = 1
+"""Of the backup's layout; another one is refused."""
+
+MARK: Final = "backup.json"
+"""Written last: a folder without it holds no whole backup."""
+
+_CATALOG: Final = "catalog"
+_LAKE: Final = "lake"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contents:
+    """What a backup holds."""
+
+    uri: str
+    created_at: datetime
+    catalog_version: str
+    jobs: int
+    # Files of the lake, and their bytes.
+    files: int
+    bytes: int
+
+
+async def backup(services: Services, target: str) -> Contents:
+    """Copy catalog and lake to an empty or new folder, or `s3://bucket/prefix`, while everything may go on.
+
+    Jobs are restored as they were when the catalog was read. Raises `Conflict` when the target is not
+    empty, `InvalidInput` when it lies in the lake, and `Unavailable`; what was written until then has no mark and is
+    no backup.
+    """
+    to = Folder(target, storage_options=storage_options(services.settings, target))
+    lake = _lake(services)
+    if f"{to.uri}/".startswith(f"{lake.uri}/"):
+        raise errors.InvalidInput(f"{target} lies in the lake, which would be copied into itself")
+    if await asyncio.to_thread(to.files):
+        raise errors.Conflict(f"{to.uri} is not empty: give each backup a folder of its own")
+    # It holds what the catalog holds, hashes of tokens included.
+    await asyncio.to_thread(to.make_private)
+    created_at = datetime.now(UTC)
+    async with catalog_backup.snapshot(services.settings.database_url) as snapshot:
+        version = snapshot.version
+        for table in catalog_backup.TABLES:
+            await _write_table(snapshot, table, to)
+    # Counted in what was written, not in the catalog, which goes on.
+    jobs = await asyncio.to_thread(_count_lines, to, "jobs")
+    files = sorted(await asyncio.to_thread(lake.files))
+    below = Folder(f"{to.uri}/{_LAKE}", storage_options=storage_options(services.settings, target))
+    # A part that goes meanwhile is missing in the copy: its images are done again after a restore.
+    await asyncio.to_thread(below.copy_from, lake, files, may_vanish=True)
+    copied = await asyncio.to_thread(below.files)
+    contents = Contents(
+        uri=to.uri,
+        created_at=created_at,
+        catalog_version=version,
+        jobs=jobs,
+        files=len(copied),
+        bytes=sum(copied.values()),
+    )
+    await asyncio.to_thread(_write_mark, to, contents)
+    return contents
+
+
+async def restore(services: Services, source: str) -> Contents:
+    """Fill an empty catalog and an empty lake from a backup; unfinished jobs are taken up by the sensor and go on.
+
+    What the queue and Redis hold is of no job of this catalog and is cleared. Raises `InvalidInput` for what is no
+    whole backup or one of another format, `Conflict` for a catalog or lake that is not empty, or of another version,
+    and `Unavailable`. Whatever it raises, catalog and lake are as they were.
+    """
+    options = storage_options(services.settings, source)
+    from_ = Folder(source, storage_options=options)
+    contents = await asyncio.to_thread(_read_mark, from_)
+    version, use = await catalog_backup.version_and_use(services.settings.database_url)
+    if use:
+        raise errors.Conflict(f"the catalog is not empty ({use}): restore into an empty one")
+    if version != contents.catalog_version:
+        raise errors.Conflict(
+            f"the backup is of catalog version {contents.catalog_version}, this one is {version}: restore it with "
+            "the release that made it, then upgrade"
+        )
+    lake, copy = _lake(services), Folder(f"{from_.uri}/{_LAKE}", storage_options=options)
+    if found := await asyncio.to_thread(lake.files):
+        raise errors.Conflict(f"the lake {lake.uri} is not empty ({len(found)} files): restore into an empty one")
+    files = await asyncio.to_thread(copy.files)
+    if (len(files), sum(files.values())) != (contents.files, contents.bytes):
+        raise errors.InvalidInput(
+            f"the backup in {from_.uri} is damaged: {len(files)} files of {sum(files.values())} bytes in place of "
+            f"{contents.files} of {contents.bytes}"
+        )
+    await _clear_queue(services)
+    try:
+        await asyncio.to_thread(lake.copy_from, copy, sorted(files))
+        tables = {table: partial(_read_table, from_, table) for table in catalog_backup.TABLES}
+        await catalog_backup.load(services.settings.database_url, tables)
+    except BaseException:
+        # The first fault is the one to tell.
+        with suppress(errors.Unavailable):
+            await asyncio.to_thread(lake.remove, list(files))
+        raise
+    for job in await services.catalog.list_jobs(statuses=ACTIVE, limit=100_000):
+        when = f"{contents.created_at:%Y-%m-%d %H:%M} UTC"
+        await services.catalog.log(job.job_id, "restored", f"Restored from a backup of {when}; it goes on from there")
+    return contents
+
+
+async def _clear_queue(services: Services) -> None:
+    """The catalog is empty, so whatever is there is of jobs that nobody knows, whose numbers may come again."""
+    found = await services.queue.jobs_on_queue() | set(await services.board.read())
+    with suppress(errors.Unavailable):
+        found |= await services.progress.jobs()
+    for job, generation in sorted(found):
+        await services.board.withdraw(job, generation)
+        await services.queue.close(None, job, generation)
+        await services.progress.forget(job, generation)
+
+
+def _lake(services: Services) -> Folder:
+    return Folder(services.settings.lake, storage_options=storage_options(services.settings))
+
+
+async def _write_table(snapshot: catalog_backup.Snapshot, table: str, to: Folder) -> None:
+    with to.writing(_name_of(table)) as file, gzip.open(file, "wb", compresslevel=3) as packed:
+        async for block in snapshot.rows(table):
+            await asyncio.to_thread(packed.write, block)
+
+
+def _read_table(from_: Folder, table: str) -> Iterator[bytes]:
+    try:
+        with from_.reading(_name_of(table)) as file, gzip.open(file, "rb") as packed:
+            while block := packed.read(BLOCK):
+                yield block
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise errors.InvalidInput(f"the backup in {from_.uri} is damaged: {_name_of(table)}: {error}") from error
+
+
+def _count_lines(to: Folder, table: str) -> int:
+    return sum(block.count(b"\n") for block in _read_table(to, table))
+
+
+def _name_of(table: str) -> str:
+    return f"{_CATALOG}/{table}.copy.gz"
+
+
+def _write_mark(to: Folder, contents: Contents) -> None:
+    text = {
+        "format": FORMAT,
+        "antenna": __version__,
+        "created_at": contents.created_at.isoformat(),
+        "catalog_version": contents.catalog_version,
+        "jobs": contents.jobs,
+        "files": contents.files,
+        "bytes": contents.bytes,
+    }
+    with to.writing(MARK) as file:
+        file.write(json.dumps(text, indent=2).encode())
+
+
+def _read_mark(from_: Folder) -> Contents:
+    if MARK not in from_.files():
+        raise errors.InvalidInput(f"{from_.uri} holds no backup, or one that was not finished (no {MARK})")
+    with from_.reading(MARK) as file:
+        content = file.read()
+    try:
+        found = json.loads(content)
+        if found["format"] != FORMAT:
+            raise errors.InvalidInput(f"the backup in {from_.uri} has format {found['format']}, this reads {FORMAT}")
+        return Contents(
+            uri=from_.uri,
+            created_at=datetime.fromisoformat(found["created_at"]),
+            catalog_version=str(found["catalog_version"]),
+            jobs=int(found["jobs"]),
+            files=int(found["files"]),
+            bytes=int(found["bytes"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.InvalidInput(f"{from_.uri}/{MARK} cannot be read: {error}") from error

@@ -1,0 +1,71 @@
+"""What the gateway's verbs work with, beyond the services that all verbs have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from antenna_orchestration import settings as settings_module
+from antenna_orchestration.catalog.access import Access
+from antenna_orchestration.domain.http_lease import Signer
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.processing import services as services_module
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.progress.lease_book import LeaseBook
+from antenna_orchestration.progress.worker_book import WorkerBook
+from antenna_orchestration.queue.leasing import Leaser
+from antenna_orchestration.queue.openings import Openings
+from antenna_orchestration.queue.publisher import Publisher
+from antenna_orchestration.queue.results import ResultSender
+from antenna_orchestration.queue.settling import Settler
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpServices:
+    """The stores of one deployment as a gateway uses them, connected."""
+
+    services: Services
+    access: Access
+    leases: LeaseBook
+    workers: WorkerBook
+    leaser: Leaser
+    sender: ResultSender
+    settler: Settler
+    openings: Openings
+    signer: Signer
+    _pulls: WeakValueDictionary[JobId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    def pulling(self, job: JobId) -> asyncio.Lock:
+        """Held while tasks of the job are pulled: there is one pull of a consumer at a time."""
+        lock = self._pulls.get(job)
+        if lock is None:
+            lock = self._pulls[job] = asyncio.Lock()
+        return lock
+
+    @property
+    def settings(self) -> settings_module.Settings:
+        """The deployment's settings."""
+        return self.services.settings
+
+
+@asynccontextmanager
+async def opened(settings: settings_module.Settings, *, max_connections: int = 8) -> AsyncIterator[HttpServices]:
+    """Connect. Raises `InvalidSetting` when a URL or the secret key is missing, `Unavailable` for a silent server."""
+    settings.require("nats_url", "redis_url", "database_url")
+    signer = Signer(settings.secret_key)
+    async with AsyncExitStack() as stack:
+        services = await stack.enter_async_context(services_module.opened(settings, max_connections=max_connections))
+        yield HttpServices(
+            services=services,
+            access=Access(services.catalog),
+            leases=LeaseBook(services.progress.client),
+            workers=services.workers,
+            leaser=await stack.enter_async_context(Leaser(services.connection, ack_wait=settings.task_ack_wait)),
+            sender=await stack.enter_async_context(ResultSender(services.connection)),
+            settler=Settler(services.connection),
+            openings=Openings(services.connection, await stack.enter_async_context(Publisher(services.connection))),
+            signer=signer,
+        )

@@ -1,0 +1,109 @@
+"""HTTP and push workers: note that one was heard from, and show it beside the workers on the queue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.access import Token
+from antenna_orchestration.domain.http_lease import LONGEST
+from antenna_orchestration.processing.http_services import HttpServices
+from antenna_orchestration.progress.worker_book import WorkerRecord
+
+logger = logging.getLogger(__name__)
+
+SHOWN_FOR: Final = 30.0
+"""Seconds without a word that an idle worker is shown; existing ones ask for work every 5."""
+
+
+async def hear(
+    http: HttpServices,
+    worker: Token,
+    *,
+    host: str,
+    pipelines: Iterable[str] = (),
+    service: str = "",
+    waiting: bool = False,
+) -> None:
+    """A worker called: it is alive, and no other is by that. Without Redis or the queue it is not noted.
+
+    `service` is the URL that a push worker posts to; it is `waiting` while nothing answers there.
+    """
+    try:
+        await _hear(http, worker, host, pipelines, service, waiting=waiting)
+    except errors.Unavailable as error:
+        logger.warning("worker %s is not noted: %s", worker.name, error)
+
+
+async def _hear(
+    http: HttpServices, worker: Token, host: str, pipelines: Iterable[str], service: str, *, waiting: bool
+) -> None:
+    now = await http.leases.now()
+    before = await http.workers.get(worker.token_id)
+    served = set(pipelines) or set(before.pipelines)
+    await http.workers.hear(
+        worker.token_id,
+        name=worker.name,
+        host=host,
+        now=now,
+        pipelines=served,
+        projects=worker.projects.values(),
+        service=service,
+        waiting=waiting,
+    )
+    is_news = served != set(before.pipelines) or waiting != before.waiting
+    if is_news or now - before.heard > messages_every(http):
+        await _show(http, await http.workers.get(worker.token_id), now)
+
+
+async def leave(http: HttpServices, worker: Token) -> None:
+    """A push worker ends: it is shown no more. Raises `Unavailable`."""
+    await http.workers.leave(worker.token_id)
+    await http.services.presence.leave(worker.name)
+
+
+def messages_every(http: HttpServices) -> float:
+    """Seconds between heartbeats that calls cause; the loop that keeps leases shows the others."""
+    return min(5.0, http.settings.http_lease / 10)
+
+
+async def show(http: HttpServices, *, now: float) -> None:
+    """Show all workers that are alive: those heard from of late, and those that are still at a batch."""
+    for record in await http.workers.heard_since(now - LONGEST):
+        held = await http.leases.held_by(record.worker)
+        allowed = record.pace.silence(http.settings.http_lease) if held else SHOWN_FOR
+        if now - record.heard <= allowed:
+            await _show(http, record, now)
+
+
+async def _show(http: HttpServices, record: WorkerRecord, now: float) -> None:
+    held = await http.leases.held_by(record.worker)
+    per_image = record.pace.per_image
+    counters = dict(record.counters)
+    await http.services.presence.beat(
+        messages.Heartbeat(
+            worker=record.name,
+            host=record.host,
+            pid=0,
+            device="",
+            pipelines=record.pipelines,
+            # The gateway signs URLs for what it reaches itself.
+            reaches=("http", "s3:*", f"file:{http.settings.host_id}"),
+            started_at=datetime.fromtimestamp(record.first_heard or now, UTC),
+            at=datetime.now(UTC),
+            leased=held,
+            done=counters["settled"] - counters["failed"],
+            failed=counters["failed"],
+            rate=1 / per_image if per_image and held else 0.0,
+            last_result_at=datetime.fromtimestamp(record.posted, UTC) if record.posted else None,
+            state="waiting" if record.waiting else "working" if held else "idle",
+            kind="push" if record.service else "http",
+            counters=counters,
+            projects=record.projects,
+            service=record.service,
+        )
+    )

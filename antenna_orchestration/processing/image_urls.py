@@ -1,0 +1,71 @@
+"""Image URLs for workers behind the gateway: presigned for buckets, signed by us for local files, else as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain import uris
+from antenna_orchestration.domain.http_lease import ImageClaim
+from antenna_orchestration.domain.ids import ImageId
+from antenna_orchestration.processing import buckets
+from antenna_orchestration.processing.http_services import HttpServices
+from antenna_orchestration.processing.lease import Leased
+
+SHORTEST: Final = 3600
+"""Seconds that a URL is valid at least; signed when the task is leased, so a worker has all of them."""
+
+
+async def of(http: HttpServices, leased: Sequence[Leased], *, base: str) -> list[str]:
+    """A URL for each leased task; `base` is the gateway's address as the worker knows it. Raises `Unavailable`."""
+    valid_for = int(max(SHORTEST, 2 * http.settings.http_lease))
+    in_buckets = [one.uri for one in leased if one.uri.startswith("s3://")]
+    signed = (
+        await asyncio.to_thread(buckets.presign, in_buckets, http.settings, valid_for=valid_for) if in_buckets else []
+    )
+    presigned = dict(zip(in_buckets, signed, strict=True))
+    expires = int(time.time()) + valid_for
+    return [
+        f"{base}/api/v2/images/{http.signer.sign(ImageClaim(image=one.image, expires=expires))}"
+        if one.uri.startswith("file://")
+        else presigned.get(one.uri, one.uri)
+        for one in leased
+    ]
+
+
+async def local_file(http: HttpServices, signed: str) -> Path:
+    """The file that a signed URL is for. Raises `NotFound` for everything else, without saying why."""
+    try:
+        claim = http.signer.read(ImageClaim, signed, now=time.time())
+    except errors.InvalidInput:
+        raise errors.NotFound("no such image, or the link has expired") from None
+    path = await _path(http, claim.image)
+    if path is None:
+        raise errors.NotFound("no such image, or the link has expired")
+    return path
+
+
+async def _path(http: HttpServices, image: ImageId) -> Path | None:
+    uri = await http.access.capture_url(image)
+    if not uri.startswith("file:///"):
+        return None
+    return await asyncio.to_thread(_checked, uris.path_of(uri), http.settings.image_roots)
+
+
+def _checked(path: str, roots: Sequence[Path]) -> Path | None:
+    """The path, if it still is the file that was submitted: a link put there since leads nowhere."""
+    try:
+        real, mode = Path(os.path.realpath(path)), os.lstat(path).st_mode
+    except OSError:
+        return None
+    if str(real) != path or not stat.S_ISREG(mode):
+        return None
+    if roots and not any(real.is_relative_to(root.resolve()) for root in roots):
+        return None
+    return real

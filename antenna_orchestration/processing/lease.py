@@ -1,0 +1,224 @@
+"""Lease: give tasks of a job to a worker behind the gateway.
+
+The queue's own lease is short and somebody has to extend it; that is the gateway (`keep_leases`), for as long as it
+hears from the worker. Which delivery is given how is decided in `domain.attempts`, as for every worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain import attempts, messages
+from antenna_orchestration.domain.access import Token
+from antenna_orchestration.domain.http_lease import ACCEPTED_FOR, LeaseClaim
+from antenna_orchestration.domain.ids import ImageId
+from antenna_orchestration.domain.job import ACTIVE, Job
+from antenna_orchestration.processing.http_services import HttpServices
+from antenna_orchestration.progress.lease_book import NOBODY, KeptLease
+from antenna_orchestration.queue import names
+from antenna_orchestration.queue.leasing import Lease
+
+logger = logging.getLogger(__name__)
+
+MOST_AT_ONCE: Final = 1_000
+"""Tasks given in one answer."""
+
+WAIT_AT_BOUND: Final = 20.0
+"""Seconds that a worker with its hands full waits for room; existing clients give up after 30."""
+
+LOOK_EVERY: Final = 0.25
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leased:
+    """A task in the hands of an HTTP worker."""
+
+    image: ImageId
+    uri: str
+    # The signed text that settles it.
+    token: str
+
+
+async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> list[Leased]:
+    """Lease up to `wanted` tasks of the job; fewer when the worker is slow, and one alone from its third delivery on.
+
+    Empty only when nothing of the job can be delivered: a worker that holds all it may waits for up to 20 s and then
+    gets one task more. Raises `Unavailable` when a store does not answer; nothing is leased then.
+    """
+    if job.status not in ACTIVE or job.epoch is None:
+        return []
+    room = await _room(http, worker, wanted)
+    while True:
+        parked = await http.leases.take_parked(job.job_id, job.generation)
+        if parked is not None:
+            return [await _give_parked(http, job, worker, *parked)]
+        async with http.pulling(job.job_id):
+            found = await http.leaser.lease(job.job_id, job.generation, job.epoch, min(room, MOST_AT_ONCE))
+        if not found:
+            return []
+        # What a pull that failed left behind may be long over.
+        found = [one for one in found if one.is_ours]
+        try:
+            fresh = await _without_known(http, job, found)
+            given = await _sort(http, job, worker, fresh)
+        except BaseException:
+            # Not written down, so nobody would extend them.
+            await http.settler.hand_back(one.ack for one in found)
+            raise
+        if given:
+            await http.workers.count(worker.token_id, leased=len(given))
+            return given
+
+
+async def _room(http: HttpServices, worker: Token, wanted: int) -> int:
+    """How many tasks the worker may take now; waits while it may take none."""
+    deadline = time.monotonic() + WAIT_AT_BOUND
+    while True:
+        pace = (await http.workers.get(worker.token_id)).pace
+        room = pace.may_hold(wanted, http.settings.http_lease) - await http.leases.held_by(worker.token_id)
+        if room > 0:
+            return min(room, wanted)
+        if time.monotonic() >= deadline:
+            return 1
+        await asyncio.sleep(LOOK_EVERY)
+
+
+async def _without_known(http: HttpServices, job: Job, found: Sequence[Lease]) -> list[Lease]:
+    """Leave out what a living worker holds already, and note its new delivery.
+
+    The queue offers such a task again after nobody could extend it for a while: the gateway or NATS was restarted.
+    """
+    repeated = [one for one in found if one.delivery > 1]
+    held = await http.leases.find(job.job_id, job.generation, [one.task.image for one in repeated])
+    if not held:
+        return list(found)
+    now = await http.leases.now()
+    for one in repeated:
+        if before := held.get(one.task.image):
+            kept = KeptLease(
+                holder=before.holder,
+                epoch=before.epoch,
+                sequence=one.ack.sequence,
+                delivery=one.delivery,
+                since=before.since,
+            )
+            await http.leases.hold(job.job_id, job.generation, before.holder, {one.task.image: kept}, now=now)
+    return [one for one in found if one.task.image not in held]
+
+
+async def _sort(http: HttpServices, job: Job, worker: Token, found: Sequence[Lease]) -> list[Leased]:
+    """Give a batch or a single one, park the others that are for single turns, and fail what nobody should open."""
+    by_plan: dict[attempts.Plan, list[Lease]] = {plan: [] for plan in attempts.Plan}
+    for one in found:
+        by_plan[await _plan(http, one)].append(one)
+    if unopened := by_plan[attempts.Plan.FAIL_UNOPENED]:
+        await _fail_unopened(http, worker, unopened)
+    batch, alone = by_plan[attempts.Plan.BATCH], by_plan[attempts.Plan.ALONE]
+    chosen, parked = (batch, alone) if batch else (alone[:1], alone[1:])
+    now = await http.leases.now()
+    await http.leases.hold(job.job_id, job.generation, NOBODY, _kept(parked, NOBODY, now), now=now)
+    if not batch:
+        await _note_openings(http, [one.task for one in chosen])
+    kept = _kept(chosen, worker.token_id, now)
+    await http.leases.hold(job.job_id, job.generation, worker.token_id, kept, now=now)
+    return [
+        Leased(image=one.task.image, uri=one.task.uri, token=_token(http, job, one.task.image, kept[one.task.image]))
+        for one in chosen
+    ]
+
+
+async def _plan(http: HttpServices, lease: Lease) -> attempts.Plan:
+    """How to give it; one that was only handed back so often is given alone, not failed."""
+    plan = attempts.plan(lease.delivery)
+    if plan is attempts.Plan.FAIL_UNOPENED and await http.openings.count(lease.task) < attempts.OPENED_AT_LEAST:
+        return attempts.Plan.ALONE
+    return plan
+
+
+async def _note_openings(http: HttpServices, tasks: Sequence[messages.Task]) -> None:
+    """Say that tasks are about to be opened, alone; if that stops the worker, the note remains."""
+    for task in tasks:
+        try:
+            await http.openings.note(task)
+        except errors.Unavailable as error:
+            logger.warning("that image %d is opened cannot be noted: %s", task.image, error)
+
+
+def _kept(leases: Sequence[Lease], holder: int, now: float) -> dict[ImageId, KeptLease]:
+    return {
+        one.task.image: KeptLease(
+            holder=holder,
+            epoch=names.epoch_of_consumer(one.ack.consumer),
+            sequence=one.ack.sequence,
+            delivery=one.delivery,
+            since=now,
+            uri=one.task.uri if holder == NOBODY else "",
+        )
+        for one in leases
+    }
+
+
+async def _give_parked(http: HttpServices, job: Job, worker: Token, image: ImageId, kept: KeptLease) -> Leased:
+    task = messages.Task(
+        job=job.job_id,
+        generation=job.generation,
+        image=image,
+        uri=kept.uri,
+        pipeline=job.pipeline,
+        config_hash=job.config_hash,
+    )
+    await _note_openings(http, [task])
+    now = await http.leases.now()
+    given = KeptLease(
+        holder=worker.token_id, epoch=kept.epoch, sequence=kept.sequence, delivery=kept.delivery, since=now
+    )
+    await http.leases.hold(job.job_id, job.generation, worker.token_id, {image: given}, now=now)
+    await http.workers.count(worker.token_id, leased=1)
+    return Leased(image=image, uri=kept.uri, token=_token(http, job, image, given))
+
+
+def _token(http: HttpServices, job: Job, image: ImageId, kept: KeptLease) -> str:
+    return http.signer.sign(
+        LeaseClaim(
+            job=job.job_id,
+            generation=job.generation,
+            image=image,
+            delivery=kept.delivery,
+            epoch=kept.epoch,
+            sequence=kept.sequence,
+            worker=kept.holder,
+            expires=int(time.time()) + ACCEPTED_FOR,
+        )
+    )
+
+
+async def _fail_unopened(http: HttpServices, worker: Token, leases: Sequence[Lease]) -> None:
+    results = [
+        messages.Result(
+            job=one.task.job,
+            generation=one.task.generation,
+            image=one.task.image,
+            worker=worker.name,
+            delivery=one.delivery,
+            outcome="failed",
+            reason=attempts.STOPPED_WORKER,
+            retryable=True,
+            created_at=datetime.now(UTC),
+        )
+        for one in leases
+    ]
+    logger.warning("job %s: %d images failed unopened: %s", leases[0].task.job, len(leases), attempts.STOPPED_WORKER)
+    await http.sender.deliver([(result, one.ack) for result, one in zip(results, leases, strict=True)])
+
+
+def raise_if_away(http: HttpServices) -> None:
+    """Raise `Unavailable` while the queue cannot be reached, so that it is not taken for an empty one."""
+    if not http.settler.is_connected:
+        raise errors.Unavailable("Task queue temporarily unavailable")

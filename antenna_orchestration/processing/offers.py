@@ -1,0 +1,127 @@
+"""Offers: which jobs a worker behind the gateway should ask for tasks, in fair order.
+
+A job is offered when a task of it can be delivered now. The order is that of start-time fair queueing: each job has a
+clock that runs by what it was given, divided by its priority, and the one whose clock is furthest behind comes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.access import Token
+from antenna_orchestration.domain.ids import Generation, JobId, ProjectId
+from antenna_orchestration.processing.http_services import HttpServices
+from antenna_orchestration.processing.lease import raise_if_away
+
+AT_A_TIME: Final = 16
+"""Jobs that the queue is asked about at once."""
+
+OFFERED: Final = 8.0
+"""Images that an offer alone counts for, so that workers that ask at the same moment are sent to different jobs."""
+
+Key = tuple[JobId, Generation]
+
+
+@dataclass(slots=True)
+class FairOrder:
+    """The jobs' clocks. Pure; each gateway has its own."""
+
+    _clocks: dict[Hashable, float] = field(default_factory=dict)
+    _last_was_interactive: bool = False
+
+    def update(self, jobs: Iterable[messages.Announcement]) -> None:
+        """These are all jobs now. A new one starts with the furthest behind: it saved up nothing and owes nothing."""
+        keys = [_key(job) for job in jobs]
+        start = min((self._clocks[key] for key in keys if key in self._clocks), default=0.0)
+        self._clocks = {key: self._clocks.get(key, start) for key in keys}
+
+    def sort(self, jobs: Iterable[messages.Announcement]) -> list[messages.Announcement]:
+        """Some of them in the order to be served in: interactive ones first, at most every other time."""
+        ordered = sorted(jobs, key=lambda job: (self._clocks[_key(job)], job.job))
+        urgent = [job for job in ordered if job.interactive]
+        others = [job for job in ordered if not job.interactive]
+        if self._last_was_interactive and others:
+            return [others[0], *urgent, *others[1:]]
+        return urgent + others
+
+    def given(self, job: messages.Announcement, images: float) -> None:
+        """The job was given so many images."""
+        self._last_was_interactive = job.interactive
+        if _key(job) in self._clocks:
+            self._clocks[_key(job)] += images / max(job.priority, 1)
+
+
+def _key(job: messages.Announcement) -> Key:
+    return job.job, job.generation
+
+
+class Offers:
+    """Knows what is announced, and to whom it may be offered."""
+
+    def __init__(self, http: HttpServices) -> None:
+        self._http = http
+        self._board: dict[Key, messages.Announcement] | None = None
+        self._order = FairOrder()
+        # A job's project never changes.
+        self._projects: dict[JobId, ProjectId] = {}
+        self._slugs: dict[ProjectId, str] = {}
+
+    def on_board(self, board: dict[Key, messages.Announcement]) -> None:
+        """What is announced now."""
+        self._board = board
+
+    async def of(
+        self, worker: Token, *, wanted: Callable[[messages.Announcement], bool], limit: int
+    ) -> list[messages.Announcement]:
+        """Up to `limit` jobs of the worker's projects that it wants and that have a task for it now, in fair order.
+
+        Raises `Unavailable` when it cannot be known: a failed look is not an empty list.
+        """
+        raise_if_away(self._http)
+        board = self._board if self._board is not None else await self._http.services.board.read()
+        await self._learn_projects(board)
+        candidates = [
+            job
+            for job in board.values()
+            if job.job in self._projects and worker.reaches(self._projects[job.job]) and wanted(job)
+        ]
+        found: list[messages.Announcement] = []
+        self._order.update(board.values())
+        ordered = self._order.sort(candidates)
+        for start in range(0, len(ordered), AT_A_TIME):
+            some = ordered[start : start + AT_A_TIME]
+            deliverable = await asyncio.gather(*(self._has_tasks(job) for job in some))
+            found += [job for job, has in zip(some, deliverable, strict=True) if has]
+            if len(found) >= limit:
+                break
+        if found[:limit]:
+            self._order.given(found[0], OFFERED)
+        return found[:limit]
+
+    def is_of(self, job: messages.Announcement, project: str | None) -> bool:
+        """Whether the job is of the project of this number or slug; without one, of any."""
+        mine = self._projects.get(job.job)
+        return project is None or (mine is not None and project in (str(mine), self._slugs.get(mine)))
+
+    def given(self, job: JobId, generation: Generation, images: int) -> None:
+        """A worker leased so many tasks of the job."""
+        if self._board and (announced := self._board.get((job, generation))):
+            self._order.given(announced, images)
+
+    async def _has_tasks(self, job: messages.Announcement) -> bool:
+        if await self._http.settler.is_deliverable(job.job, job.generation, job.epoch):
+            return True
+        return await self._http.leases.has_parked(job.job, job.generation)
+
+    async def _learn_projects(self, board: dict[Key, messages.Announcement]) -> None:
+        announced = {job for job, _ in board}
+        if unknown := announced - self._projects.keys():
+            self._projects |= await self._http.access.projects_of_jobs(unknown)
+        if new := set(self._projects.values()) - self._slugs.keys():
+            self._slugs |= {one.project_id: one.slug for one in await self._http.access.projects(new)}
+        for gone in self._projects.keys() - announced:
+            del self._projects[gone]

@@ -1,0 +1,179 @@
+"""Register: a worker behind the gateway says which pipelines it serves, with their algorithms and labels.
+
+Algorithms are known by key and version, and their labels belong to that; what contradicts an earlier registration is
+refused, never merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.catalog import AlgorithmRow, PipelineRow
+from antenna_orchestration.contract import models
+from antenna_orchestration.domain import ids
+from antenna_orchestration.domain.access import Token
+from antenna_orchestration.domain.ids import ProjectId
+from antenna_orchestration.pipelines import registry
+from antenna_orchestration.processing.http_services import HttpServices
+from antenna_orchestration.processing.submit import pipeline_row
+
+SETTINGS: Final[Mapping[str, Any]] = {
+    # Classes kept of each classification, best first.
+    "top_k": 10,
+    # Keep the whole score vector too, as float16.
+    "full_scores": False,
+}
+"""What a job can set for a pipeline that a worker registered; the gateway sees to it."""
+
+TASKS: Final[Mapping[str, str]] = {
+    "localization": "localization",
+    "detection": "localization",
+    "classification": "classification",
+}
+"""The contract's kinds of task, and ours."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registered:
+    """What is new by a registration."""
+
+    worker_id: int
+    pipelines: tuple[str, ...]
+    # New for the project; known to it before.
+    created: tuple[str, ...]
+    updated: tuple[str, ...]
+    algorithms_created: tuple[str, ...]
+
+
+async def register(
+    http: HttpServices,
+    project: ProjectId,
+    worker: Token,
+    pipelines: Sequence[PipelineRow],
+    *,
+    service: str,
+    host: str,
+    client_info: Mapping[str, Any] | None,
+    kind: str = "http",
+) -> Registered:
+    """Register pipelines for a project; again is fine.
+
+    Raises `InvalidInput` for a slug or text that cannot be used, and `Conflict` when a pipeline or an algorithm of the
+    same version is known otherwise, or when it would be changed for projects beyond the token's.
+    """
+    for pipeline in pipelines:
+        _check(pipeline)
+        await _check_change(http, worker, pipeline)
+    keys = {(one.key, one.version) for pipeline in pipelines for one in pipeline.algorithms}
+    known = await http.access.known_algorithms(key for key, _ in keys)
+    details = {"service": service, **({"client_info": dict(client_info)} if client_info else {})}
+    worker_id = await http.access.note_worker(worker.name, token=worker.token_id, host=host, details=details, kind=kind)
+    created: list[str] = []
+    updated: list[str] = []
+    for pipeline in pipelines:
+        if pipeline.slug not in registry.all_pipelines():
+            await http.services.catalog.register_pipeline(pipeline)
+        else:
+            await http.services.catalog.register_pipeline(pipeline_row(registry.get(pipeline.slug)))
+        fresh = await http.access.enable_pipeline(project, pipeline.slug, worker=worker_id)
+        (created if fresh else updated).append(pipeline.slug)
+    return Registered(
+        worker_id=worker_id,
+        pipelines=tuple(pipeline.slug for pipeline in pipelines),
+        created=tuple(created),
+        updated=tuple(updated),
+        algorithms_created=tuple(sorted({key for key, version in keys - known})),
+    )
+
+
+def _check(pipeline: PipelineRow) -> None:
+    ids.slug(pipeline.slug, "pipeline slug")
+    texts = [pipeline.name, pipeline.description]
+    for algorithm in pipeline.algorithms:
+        texts += [algorithm.key, algorithm.name, algorithm.description, algorithm.uri or "", *algorithm.labels]
+    for text in texts:
+        if "\0" in text:
+            raise errors.InvalidInput(f"pipeline {pipeline.slug}: a text holds a zero byte")
+    keys = [algorithm.key for algorithm in pipeline.algorithms]
+    if len(keys) != len(set(keys)):
+        raise errors.InvalidInput(f"pipeline {pipeline.slug} names an algorithm twice")
+
+
+async def _check_change(http: HttpServices, worker: Token, pipeline: PipelineRow) -> None:
+    """Whether the worker may say this of a pipeline that is known already."""
+    if pipeline.slug in registry.all_pipelines():
+        if _algorithms(pipeline_row(registry.get(pipeline.slug))) != _algorithms(pipeline):
+            raise errors.Conflict(f"pipeline {pipeline.slug} belongs to this installation; choose another slug")
+        return
+    before = await http.access.find_pipeline(pipeline.slug)
+    if before is None or (before.version, _algorithms(before)) == (pipeline.version, _algorithms(pipeline)):
+        return
+    if before.version == pipeline.version:
+        old, new = (", ".join(sorted({f"{key} {version}" for key, version, _ in _algorithms(one)}) or ["none"])
+                    for one in (before, pipeline))  # fmt: skip
+        raise errors.Conflict(
+            f"pipeline {pipeline.slug} version {pipeline.version} is registered with the algorithms {old}, "
+            f"not {new}, or with other labels; give the change a new version"
+        )
+    if not all(worker.reaches(project) for project in await http.access.projects_of_pipeline(pipeline.slug)):
+        raise errors.Conflict(f"pipeline {pipeline.slug} serves other projects, too: choose another slug")
+
+
+def _algorithms(pipeline: PipelineRow) -> list[tuple[str, str, tuple[str, ...]]]:
+    return [(one.key, one.version, tuple(one.labels)) for one in pipeline.algorithms]
+
+
+def labels_of(data: object, labels: Sequence[str] | None) -> tuple[str, ...]:
+    """The labels of a category map, from its list or from its rows, in the order of the outputs.
+
+    Raises `InvalidInput` when the rows' indices leave gaps.
+    """
+    if labels:
+        return tuple(labels)
+    rows = data if isinstance(data, list) else []
+    try:
+        by_index = {int(row["index"]): str(row["label"]) for row in rows}
+    except (KeyError, TypeError, ValueError):
+        raise errors.InvalidInput("a row of a category map has no index or no label") from None
+    if sorted(by_index) != list(range(len(rows))):
+        raise errors.InvalidInput("the indices of a category map do not count from 0 without gaps")
+    return tuple(by_index[index] for index in range(len(rows)))
+
+
+def pipeline_row_of(said: models.WirePipeline) -> PipelineRow:
+    """A pipeline, as a worker or a service describes it, for the catalog. Raises `InvalidInput`."""
+    return PipelineRow(
+        slug=said.slug,
+        name=said.name,
+        version=str(said.version),
+        description=said.description or "",
+        default_config=SETTINGS,
+        algorithms=tuple(
+            algorithm_row(
+                key=one.key,
+                version=one.version,
+                name=one.name,
+                task_type=one.task_type,
+                description=one.description or "",
+                uri=one.uri,
+                labels=labels_of(one.category_map.data, one.category_map.labels) if one.category_map else (),
+            )
+            for one in said.algorithms
+        ),
+    )
+
+
+def algorithm_row(
+    *, key: str, version: int, name: str, task_type: str | None, description: str, uri: str | None,
+    labels: Sequence[str]
+) -> AlgorithmRow:  # fmt: skip
+    """An algorithm as the catalog registers it. Raises `InvalidInput` for a kind of task that we do not know."""
+    task = TASKS.get(task_type) if task_type else ("classification" if labels else "localization")
+    if task is None:
+        raise errors.InvalidInput(f"algorithm {key}: task_type {task_type!r} is none of {', '.join(TASKS)}")
+    return AlgorithmRow(
+        key=key, version=str(version), name=name, task=task, description=description, uri=uri, labels=list(labels)
+    )

@@ -1,0 +1,65 @@
+"""Tokens: made once and shown once, listed by their fingerprints, revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.access import Access
+from antenna_orchestration.domain import access, ids
+from antenna_orchestration.domain.access import Role, Token
+from antenna_orchestration.processing.services import Services
+
+MAX_LABEL: Final = 60
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewToken:
+    """A token as its owner gets to see it, this once."""
+
+    secret: str
+    fingerprint: str
+    name: str
+    expires_at: datetime | None
+
+
+async def create(
+    services: Services, *, role: Role, projects: Sequence[str], label: str = "", valid_days: float | None = None
+) -> NewToken:
+    """Make a token for projects; one that is not there yet is made. Only its digest is stored.
+
+    An admin's token without projects is for all. Raises `InvalidInput`, `Unavailable`.
+    """
+    if not projects and role is not Role.ADMIN:
+        raise errors.InvalidInput(f"a token of the role {role} is for projects: name one with --project")
+    for project in projects:
+        ids.slug(project, "project")
+    if len(label) > MAX_LABEL or not label.isprintable():
+        raise errors.InvalidInput(f"a label is printable text of at most {MAX_LABEL} characters")
+    expires_at = datetime.now(UTC) + timedelta(days=valid_days) if valid_days else None
+    secret = access.new_secret()
+    await Access(services.catalog).add_token(
+        sha256=access.digest(secret),
+        fingerprint=access.fingerprint(secret),
+        role=role,
+        label=label,
+        projects=projects,
+        expires_at=expires_at,
+    )
+    fingerprint = access.fingerprint(secret)
+    return NewToken(
+        secret=secret, fingerprint=fingerprint, name=f"{label or role}-{fingerprint}", expires_at=expires_at
+    )
+
+
+async def list_all(services: Services) -> list[Token]:
+    """All tokens there ever were. Raises `Unavailable`."""
+    return await Access(services.catalog).list_tokens()
+
+
+async def revoke(services: Services, fingerprint: str) -> None:
+    """End a token; gateways notice within seconds. Again is fine. Raises `NotFound`, `Unavailable`."""
+    await Access(services.catalog).revoke_token(fingerprint)

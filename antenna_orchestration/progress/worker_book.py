@@ -1,0 +1,162 @@
+"""HTTP workers as the gateway knows them: when heard from, how fast, their counters; and callers that were refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from antenna_orchestration.domain.http_lease import Pace
+from antenna_orchestration.progress import keys
+from antenna_orchestration.progress.connection import translated
+
+KEEP: Final = 7 * 24 * 3600
+"""Seconds after which a worker that was not heard from is forgotten."""
+
+KEEP_REJECTED: Final = 24 * 3600
+
+MOST_REJECTED: Final = 1_000
+"""Addresses that are told apart; callers are free to make up more."""
+
+COUNTERS: Final = ("leased", "settled", "failed", "expired", "late", "rejected", "bytes")
+"""Tasks handed out; images settled, failed ones among them; leases that ended without a result; results that came when
+the image was no longer open; results refused; bytes of result posts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerRecord:
+    """One worker as it was last seen."""
+
+    worker: int
+    name: str
+    # Seconds by Redis' clock; 0 for never.
+    heard: float
+    first_heard: float
+    posted: float
+    pace: Pace
+    pipelines: tuple[str, ...]
+    host: str
+    # Slugs; empty for all.
+    projects: tuple[str, ...] = ()
+    # What a push worker posts to, and whether it waits for that.
+    service: str = ""
+    waiting: bool = False
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+
+class WorkerBook:
+    """Keeps them. Every method raises `Unavailable` when Redis does not answer."""
+
+    def __init__(self, client: Any) -> None:
+        self._redis = client
+
+    async def hear(
+        self,
+        worker: int,
+        *,
+        name: str,
+        host: str,
+        now: float,
+        pipelines: Iterable[str] = (),
+        projects: Iterable[str] = (),
+        service: str = "",
+        waiting: bool = False,
+    ) -> None:
+        """A call of this worker, and of no other, came in; `pipelines` are those that it said it serves."""
+        key = keys.worker(worker)
+        values: dict[str, Any] = {
+            "name": name,
+            "host": host,
+            "heard": now,
+            "projects": json.dumps(sorted(projects)),
+            "service": service,
+            "waiting": int(waiting),
+        }
+        if served := sorted(set(pipelines)):
+            values["pipelines"] = json.dumps(served)
+        with translated("noting a worker"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hsetnx(key, "first_heard", str(now))
+                pipe.hset(key, mapping=values)
+                pipe.expire(key, KEEP)
+                pipe.zadd(keys.WORKERS, {str(worker): now})
+                pipe.zremrangebyscore(keys.WORKERS, 0, now - KEEP)
+                await pipe.execute()
+
+    async def leave(self, worker: int) -> None:
+        """The worker said that it ends; what it did stays known."""
+        with translated("noting a worker"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zrem(keys.WORKERS, str(worker))
+                pipe.hdel(keys.worker(worker), "heard", "first_heard")
+                await pipe.execute()
+
+    async def count(self, worker: int, **more: int) -> None:
+        """Add to counters."""
+        with translated("counting"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for name, number in more.items():
+                    if number:
+                        pipe.hincrby(keys.worker(worker), name, number)
+                await pipe.execute()
+
+    async def measured(self, worker: int, pace: Pace, *, now: float) -> None:
+        """Results came in, and this is how fast the worker is therefore."""
+        values = {"seconds": pace.seconds, "images": pace.images, "batch": pace.batch, "posted": now}
+        with translated("noting a worker's pace"):
+            await self._redis.hset(keys.worker(worker), mapping={name: str(value) for name, value in values.items()})
+
+    async def get(self, worker: int) -> WorkerRecord:
+        """What is known of a worker; nothing of one that was never heard from."""
+        with translated("reading a worker"):
+            return _record(worker, await self._redis.hgetall(keys.worker(worker)))
+
+    async def heard_since(self, moment: float) -> list[WorkerRecord]:
+        """The workers that were heard from since then."""
+        with translated("listing workers"):
+            ids = [int(worker) for worker in await self._redis.zrangebyscore(keys.WORKERS, moment, "+inf")]
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for worker in ids:
+                    pipe.hgetall(keys.worker(worker))
+                found = await pipe.execute()
+        return [_record(worker, values) for worker, values in zip(ids, found, strict=True)]
+
+    async def reject(self, address: str, *, now: float) -> None:
+        """A caller at this address was refused: no token, or a bad one."""
+        with translated("counting a rejected caller"):
+            if await self._redis.hlen(keys.REJECTED) >= MOST_REJECTED:
+                address = "elsewhere"
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hincrby(keys.REJECTED, address, 1)
+                pipe.hset(keys.REJECTED_AT, address, str(now))
+                pipe.expire(keys.REJECTED, KEEP_REJECTED)
+                pipe.expire(keys.REJECTED_AT, KEEP_REJECTED)
+                await pipe.execute()
+
+    async def rejected(self) -> dict[str, int]:
+        """Refused calls of the last day by address, most of them first."""
+        with translated("reading rejected callers"):
+            found = await self._redis.hgetall(keys.REJECTED)
+        return dict(sorted(((address, int(count)) for address, count in found.items()), key=lambda item: -item[1]))
+
+
+def _record(worker: int, values: Mapping[str, str]) -> WorkerRecord:
+    return WorkerRecord(
+        worker=worker,
+        name=values.get("name", ""),
+        heard=float(values.get("heard", 0)),
+        first_heard=float(values.get("first_heard", 0)),
+        posted=float(values.get("posted", 0)),
+        pace=Pace(
+            seconds=float(values.get("seconds", 0)),
+            images=float(values.get("images", 0)),
+            batch=float(values.get("batch", 0)),
+        ),
+        pipelines=tuple(json.loads(values.get("pipelines", "[]"))),
+        host=values.get("host", ""),
+        projects=tuple(json.loads(values.get("projects", "[]"))),
+        service=values.get("service", ""),
+        waiting=values.get("waiting") == "1",
+        counters={name: int(values.get(name, 0)) for name in COUNTERS},
+    )

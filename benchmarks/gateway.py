@@ -1,0 +1,160 @@
+"""Result posts over HTTP: ten workers at once, each posting 50 leased results twenty times.
+
+    python -m benchmarks.gateway [--json FILE]
+
+Everything is on one machine: gateway, NATS, Redis, PostgreSQL and the workers, which are threads of this process and
+prepare their bodies before they post. A result has 10 detections of 2 classes; in the second row of 1,000 classes, with
+scores and logits, as existing workers write them. The clock of a post runs from its sending to its answer.
+
+Target: every post is answered 200, and with 2 classes 95 of 100 within a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from antenna_orchestration.domain.job import Job
+from antenna_orchestration.processing.services import Services
+from benchmarks import rig
+from benchmarks.figures import Figure
+from tests.gateway.client import session, success
+from tests.gateway.running import job_for_http, running, token
+
+WORKERS = 10
+POSTS = 20
+RESULTS = 50
+DETECTIONS = 10
+P95_SECONDS = 1.0
+
+
+class Poster:
+    """One worker."""
+
+    def __init__(self, base: str, secret: str, job: int, *, classes: int, together: threading.Barrier) -> None:
+        self._base, self._job, self._classes, self._together = base, job, classes, together
+        self._http = session(secret)
+        self.seconds: list[float] = []
+        self.statuses: list[int] = []
+        self.queued = 0
+
+    def run(self) -> None:
+        """Tell the gateway first how fast it is, so that it may hold so much; then post, all workers at once."""
+        warm = self._lease(8)
+        self._post(self._body(warm))
+        self.seconds.clear()
+        self.statuses.clear()
+        self.queued = 0
+        for _ in range(POSTS):
+            body = self._body(self._lease(RESULTS))
+            self._together.wait()
+            self._post(body)
+
+    def _lease(self, wanted: int) -> list[dict[str, Any]]:
+        tasks: list[dict[str, Any]] = []
+        while len(tasks) < wanted:
+            body = {"batch_size": wanted - len(tasks)}
+            answer = self._http.post(f"{self._base}/jobs/{self._job}/tasks/", json=body, timeout=60)
+            answer.raise_for_status()
+            tasks += answer.json()["tasks"]
+        return tasks
+
+    def _body(self, tasks: Sequence[dict[str, Any]]) -> bytes:
+        results = [
+            {
+                "reply_subject": task["reply_subject"],
+                "result": success(task["image_id"], detections=DETECTIONS, classes=self._classes),
+            }
+            for task in tasks
+        ]
+        return json.dumps({"results": results}).encode()
+
+    def _post(self, body: bytes) -> None:
+        began = time.perf_counter()
+        answer = self._http.post(
+            f"{self._base}/jobs/{self._job}/result/",
+            data=body,
+            headers={"Content-Type": "application/json"},
+            timeout=60,
+        )
+        self.seconds.append(time.perf_counter() - began)
+        self.statuses.append(answer.status_code)
+        self.queued += answer.json()["results_queued"] if answer.ok else 0
+
+
+async def measure(stack: Services, base: str, *, classes: int) -> dict[str, Any]:
+    """One row."""
+    job: Job = await job_for_http(stack, "bench", WORKERS * (POSTS * RESULTS + 8))
+    together = threading.Barrier(WORKERS)
+    posters = [
+        Poster(base, await token(stack, "bench"), job.job_id, classes=classes, together=together)
+        for _ in range(WORKERS)
+    ]
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        await asyncio.gather(*(loop.run_in_executor(pool, poster.run) for poster in posters))
+    seconds = sorted(second for poster in posters for second in poster.seconds)
+    statuses = [status for poster in posters for status in poster.statuses]
+    # Posts of all workers begin together, so a round takes as long as its slowest.
+    busy = sum(max(rounds) for rounds in zip(*(poster.seconds for poster in posters), strict=True))
+    queued = sum(poster.queued for poster in posters)
+    body = len(posters[0]._body([{"reply_subject": "x" * 200, "image_id": "1"}]))
+    return {
+        "classes": classes,
+        "posts": len(seconds),
+        "not_200": sum(status != requests.codes.ok for status in statuses),
+        "not_queued": WORKERS * POSTS * RESULTS - queued,
+        "mb_a_post": round(body * RESULTS / 2**20, 2),
+        "p50_s": round(seconds[len(seconds) // 2], 3),
+        "p95_s": round(seconds[int(len(seconds) * 0.95)], 3),
+        "results_a_second": round(queued / busy),
+    }
+
+
+async def _rows() -> list[dict[str, Any]]:
+    with rig.stores() as stores:
+        async with rig.on(stores) as stack:
+            with running(stores, ANTENNA_TASK_ACK_WAIT="30", ANTENNA_HTTP_LEASE="300") as gateway:
+                return [await measure(stack, gateway.base, classes=classes) for classes in (2, 1_000)]
+
+
+def run() -> list[Figure]:
+    """Both rows, for the suite."""
+    figures = []
+    for row in asyncio.run(_rows()):
+        name = f"{row['classes']} classes"
+        figures += [
+            Figure(f"{name}: p95", row["p95_s"], "s", at_most=P95_SECONDS if row["classes"] == 2 else None),
+            Figure(f"{name}: results", row["results_a_second"], "1/s"),
+            Figure(f"{name}: posts not answered 200", row["not_200"], at_most=0),
+            Figure(f"{name}: results not taken", row["not_queued"], at_most=0),
+        ]
+    return figures
+
+
+def main() -> int:
+    """Measure, print, and say whether it is as expected."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    rows = asyncio.run(_rows())
+    print("  ".join(f"{name:>16}" for name in rows[0]))
+    for row in rows:
+        print("  ".join(f"{value:>16}" for value in row.values()))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    return 1 if any(row["not_200"] or row["not_queued"] for row in rows) or rows[0]["p95_s"] > P95_SECONDS else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""A job's run without Dagster, in a process of its own: what the assets do, verb by verb. `python -m` runs one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.job import Job
+from antenna_orchestration.processing import collect, finish, publish, services
+from antenna_orchestration.processing.looping import insistent
+from antenna_orchestration.processing.services import Services
+
+ROOT = Path(__file__).parents[2]
+
+
+class CollectorProcess:
+    """One collector. Made by `collecting`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._lines: list[str] = []
+        # A pipe and not a file, so that limits on files do not touch it.
+        self._reader = threading.Thread(target=self._read, name=f"log of {process.pid}", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return "".join(self._lines)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        """SIGKILL, and gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def leaves(self, timeout: float = 30.0) -> None:
+        """Wait until it has ended by itself, in order."""
+        assert self._process.wait(timeout) == 0, self.log
+
+    def leaves_somehow(self) -> None:
+        """Wait until it is gone, in order or not."""
+        self._process.wait()
+
+    def end(self) -> None:
+        """Whatever it does."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._lines.append(line)
+
+
+@contextlib.contextmanager
+def collecting(
+    config: settings.Settings, job: JobId, *, environment: Mapping[str, str] | None = None
+) -> Iterator[CollectorProcess]:
+    """Take a job to its end; at the end of the block the process is killed if it is still there."""
+    arguments = pickle.dumps((config, job)).hex()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.chaos.collector_process", arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+    )
+    collector = CollectorProcess(process)
+    try:
+        yield collector
+    finally:
+        collector.end()
+
+
+async def _collect(config: settings.Settings, job_id: JobId) -> None:
+    run_id = f"process-{os.getpid()}"
+    async with services.opened(config) as stack:
+        await stack.catalog.claim_jobs(1, job=job_id)
+        job = await stack.catalog.get_job(job_id)
+        if not await stack.catalog.start_job(job_id, job.generation, run_id):
+            raise collect.JobLeft(f"job {job_id} is {job.status}")
+        async with collect.heartbeat(stack, job, run_id=run_id):
+            await _to_the_end(stack, job, run_id)
+
+
+async def _to_the_end(stack: Services, job: Job, run_id: str) -> None:
+    await insistent("writing the manifest", lambda: finish.write_manifest(stack, job))
+    await insistent("publishing", lambda: publish.publish(stack, job.job_id))
+    while True:
+        await collect.collect(stack, job, run_id=run_id, observer=collect.Observer())
+        written = await insistent("writing the tables", lambda: finish.write_final_tables(stack, job))
+        if not written.lost_parts:
+            break
+    await insistent("settling the job", lambda: finish.settle_job(stack, job))
+
+
+def _run() -> int:
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
+    )
+    config, job = pickle.loads(bytes.fromhex(sys.argv[1]))
+    try:
+        asyncio.run(_collect(config, job))
+    except collect.JobLeft as left:
+        logging.info("%s", left)
+    except errors.Unavailable as error:
+        # As a run does: it ends, and its job is launched again.
+        logging.error("%s", error)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_run())

@@ -1,0 +1,159 @@
+"""A gateway in a process of its own, tokens for it, and jobs that are collected beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from antenna_orchestration.catalog.catalog import PipelineRow, SubmittedImage
+from antenna_orchestration.domain.access import Role
+from antenna_orchestration.domain.ids import PipelineSlug
+from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.processing import collect, finish, publish, tokens
+from antenna_orchestration.processing.register import SETTINGS
+from antenna_orchestration.processing.services import Services
+from tests.gateway.client import SLUG, Client
+from tests.processing.jobs import claimed, make_job
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+ACK_WAIT = 2.0
+HTTP_LEASE = 6.0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+class RunningGateway:
+    """One gateway process, and another one after it on the same port."""
+
+    def __init__(self, stores: Stores, **overrides: str) -> None:
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("ANTENNA_")}
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.base = f"{self.url}/api/v2"
+        self.log = Path(stores.settings.home) / f"gateway-{self.port}.log"
+        self._environment = {
+            **outside,
+            **stores.variables,
+            "ANTENNA_TASK_ACK_WAIT": str(ACK_WAIT),
+            "ANTENNA_HTTP_LEASE": str(HTTP_LEASE),
+            "ANTENNA_GATEWAY_RATE": "2000",
+            "ANTENNA_GATEWAY_MAX_BODY": str(160 * 2**20),
+            **overrides,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, wait: bool = True) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "antenna_orchestration.cli.main", "gateway", "--port", str(self.port)],
+                env=self._environment, cwd=ROOT, stdout=log, stderr=log,
+            )  # fmt: skip
+        process = self.process
+
+        def is_ready() -> bool:
+            assert process.poll() is None, self.log.read_text()
+            with contextlib.suppress(requests.RequestException):
+                return requests.get(f"{self.url}/livez", timeout=2).ok
+            return False
+
+        if wait:
+            wait_until(is_ready, description="an answering gateway", timeout=60)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(timeout=30)
+            self.process = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+
+@contextmanager
+def running(stores: Stores, **overrides: str) -> Iterator[RunningGateway]:
+    gateway = RunningGateway(stores, **overrides)
+    gateway.start()
+    try:
+        yield gateway
+    finally:
+        if gateway.process is not None:
+            gateway.process.kill()
+            gateway.process.wait()
+
+
+async def token(stack: Services, *projects: str, role: Role = Role.WORKER, label: str = "") -> str:
+    return (await tokens.create(stack, role=role, projects=list(projects), label=label)).secret
+
+
+async def client(stack: Services, gateway: RunningGateway, project: str, **options: Any) -> Client:
+    """A worker with a token of its own."""
+    return Client(base=gateway.base, token=await token(stack, project), **options)
+
+
+async def job_for_http(
+    stack: Services, project: str, images: int, *, slug: str = SLUG, register: bool = True, **changes: Any
+) -> Job:
+    """A published job of a pipeline that only HTTP workers serve, in its collecting run's hands."""
+    if register:
+        await stack.catalog.register_pipeline(
+            PipelineRow(slug=slug, name=slug, version="1", description="", default_config=SETTINGS, algorithms=[])
+        )
+    job = await claimed(stack, await make_job(stack, project, images, pipeline=PipelineSlug(slug), **changes))
+    await publish.publish(stack, job.job_id)
+    return await stack.catalog.get_job(job.job_id)
+
+
+async def file_job(stack: Services, project: str, files: list[Path], *, slug: str = SLUG) -> Job:
+    """The same for local files."""
+    from antenna_orchestration.catalog.catalog import NewJob
+
+    new = NewJob(
+        project=project, name="files", pipeline=PipelineSlug(slug), config={}, config_hash="0", priority=1,
+        interactive=False, reprocess=False, duplicates=0, source_kinds=[f"file:{stack.settings.host_id}"],
+    )  # fmt: skip
+    made = await stack.catalog.create_job(new, [SubmittedImage(file.as_uri(), None, None) for file in files])
+    job = await claimed(stack, await stack.catalog.get_job(made))
+    await publish.publish(stack, job.job_id)
+    return await stack.catalog.get_job(job.job_id)
+
+
+@asynccontextmanager
+async def collected(stack: Services, *jobs: Job, timeout: float = 120) -> AsyncIterator[dict[int, JobStatus]]:
+    """Collect jobs beside the block, and wait for their ends after it; every image is counted once."""
+    ends: dict[int, JobStatus] = {}
+    runs = [asyncio.create_task(collect.collect(stack, job, run_id="run", observer=collect.Observer())) for job in jobs]
+    try:
+        yield ends
+        async with asyncio.timeout(timeout):
+            for job, run in zip(jobs, runs, strict=True):
+                counts = await run
+                assert counts.done + counts.failed == counts.total == job.total
+                await finish.write_final_tables(stack, job)
+                ends[job.job_id] = await finish.settle_job(stack, job)
+                images = stack.lake.read_table("captures", job.job_id).column("image_id").to_pylist()
+                assert len(images) == len(set(images)) == job.total
+    finally:
+        for run in runs:
+            run.cancel()
+
+
+def rows(stack: Services, table: str, job: Job) -> list[dict[str, Any]]:
+    return list(stack.lake.read_table(table, job.job_id).to_pylist())

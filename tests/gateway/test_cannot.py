@@ -1,0 +1,211 @@
+"""What a client cannot do, whatever it sends."""
+
+import gzip
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from antenna_orchestration.domain.access import Role
+from antenna_orchestration.domain.http_lease import ImageClaim, LeaseClaim, Signer
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.processing.services import Services
+from tests.gateway.client import Client, Task, session, success
+from tests.gateway.running import RunningGateway, client, collected, file_job, job_for_http, rows, token
+
+
+def result_of(task: Task, **changes: object) -> dict[str, object]:
+    return {"reply_subject": task.reply_subject, "result": success(task.image_id), **changes}
+
+
+def leased(worker: Client, job: int, wanted: int) -> list[Task]:
+    worker.batch_size = wanted
+    with session(worker.token) as http:
+        return worker.lease(http, job)
+
+
+def post(worker: Client, job: int, *results: object) -> requests.Response:
+    with session(worker.token) as http:
+        return http.post(f"{worker.base}/jobs/{job}/result/", json={"results": list(results)}, timeout=60)
+
+
+async def test_post_for_another_projects_job(stack: Services, gateway: RunningGateway, project: str) -> None:
+    mine, theirs = await job_for_http(stack, project, 1), await job_for_http(stack, f"{project[:50]}-other", 1)
+    worker = await client(stack, gateway, project)
+    (task,) = leased(worker, mine.job_id, 1)
+    assert post(worker, theirs.job_id, result_of(task)).status_code == 404
+    with session(worker.token) as http:
+        assert (
+            http.post(f"{gateway.base}/jobs/{theirs.job_id}/tasks/", json={"batch_size": 1}, timeout=9).status_code
+            == 404
+        )
+    assert await stack.queue.unread_results(theirs.job_id, theirs.generation) == set()
+
+
+async def test_replay_a_token_from_another_job(stack: Services, gateway: RunningGateway, project: str) -> None:
+    first, second = await job_for_http(stack, project, 1), await job_for_http(stack, project, 1)
+    worker = await client(stack, gateway, project)
+    (task,) = leased(worker, first.job_id, 1)
+    (said,) = post(worker, second.job_id, result_of(task)).json()["tasks"]
+    assert (said["status"], said["detail"]) == ("rejected", "the lease is of another job")
+    assert await stack.queue.unread_results(second.job_id, second.generation) == set()
+    # Nor one that another worker was given, even in the same project.
+    thief = await client(stack, gateway, project)
+    (said,) = post(thief, first.job_id, result_of(task)).json()["tasks"]
+    assert (said["status"], said["detail"]) == ("rejected", "the lease is another worker's")
+    (said,) = post(thief, first.job_id, result_of(task, reply_subject=None)).json()["tasks"]
+    assert said["status"] == "rejected"
+    assert await stack.queue.unread_results(first.job_id, first.generation) == set()
+
+
+async def test_settle_a_task_twice_with_effect(stack: Services, gateway: RunningGateway, project: str) -> None:
+    job = await job_for_http(stack, project, 2)
+    worker = await client(stack, gateway, project)
+    tasks = leased(worker, job.job_id, 2)
+    once = result_of(tasks[0])
+    failure = {"reply_subject": tasks[0].reply_subject, "result": {"error": "changed my mind", "image_id": None}}
+    async with collected(stack, job):
+        assert post(worker, job.job_id, once, once).json()["results_queued"] == 1
+        assert post(worker, job.job_id, failure).json()["tasks"][0]["status"] == "late"
+        post(worker, job.job_id, once)
+        assert post(worker, job.job_id, result_of(tasks[1])).json()["results_queued"] == 1
+    assert sorted(row["image_id"] for row in rows(stack, "detections", job)) == sorted(
+        int(task.image_id) for task in tasks
+    )
+    assert post(worker, job.job_id, once).json()["tasks"][0]["status"] == "late"
+
+
+async def test_publish_to_a_subject_of_its_choice(stack: Services, gateway: RunningGateway, project: str) -> None:
+    job = await job_for_http(stack, project, 1)
+    worker = await client(stack, gateway, project)
+    (task,) = leased(worker, job.job_id, 1)
+    assert task.reply_subject is not None
+    heard: list[str] = []
+
+    async def hear(message: object) -> None:
+        heard.append(message.subject)  # type: ignore[attr-defined]
+
+    watching = [await stack.connection.subscribe(subject, cb=hear) for subject in ("evil.>", "results.>", "tasks.>")]
+    stranger = Signer("not this deployment's key").sign(
+        LeaseClaim(
+            job=JobId(job.job_id), generation=Generation(1), image=ImageId(int(task.image_id)), delivery=1,
+            epoch=Epoch("x.y>"), sequence=1, worker=1, expires=int(time.time()) + 1000,
+        )
+    )  # fmt: skip
+    swapped = task.reply_subject[:-4] + ("AAAA" if task.reply_subject[-4:] != "AAAA" else "BBBB")
+    for forged in ("evil.subject", f"$JS.ACK.TASKS.j{job.job_id}.1.1.1.1.0", stranger, swapped, "\0", "a" * 100_000):
+        (said,) = post(worker, job.job_id, result_of(task, reply_subject=forged)).json()["tasks"]
+        assert (said["status"], said["detail"]) == ("rejected", "not signed by this deployment")
+    await stack.connection.flush()
+    for subscription in watching:
+        await subscription.unsubscribe()
+    assert heard == []
+
+
+async def test_read_another_projects_images_or_jobs(
+    stack: Services, gateway: RunningGateway, project: str, tmp_path: Path
+) -> None:
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(b"a picture")
+    await job_for_http(stack, project, 1)
+    job = await file_job(stack, f"{project[:50]}-other", [picture])
+    stranger = await token(stack, project, role=Role.SUBMITTER)
+    with session(stranger) as http:
+        assert http.get(f"{gateway.base}/jobs/{job.job_id}/", timeout=9).status_code == 404
+        assert http.post(f"{gateway.base}/jobs/{job.job_id}/cancel/", timeout=9).status_code == 404
+        listed = http.get(f"{gateway.base}/jobs/", timeout=9).json()["results"]
+        assert {one["project"] for one in listed} == {project}
+        assert [one["slug"] for one in http.get(f"{gateway.base}/projects/", timeout=9).json()["results"]] == [project]
+        assert http.get(f"{gateway.base}/projects/{job.project_id}/pipelines/", timeout=9).status_code == 404
+    theirs = await client(stack, gateway, f"{project[:50]}-other")
+    (task,) = leased(theirs, job.job_id, 1)
+    assert requests.get(task.image_url, timeout=9).content == b"a picture"
+    # The link is for this one capture, for a time; another's number in it is noticed.
+    signer = Signer(stack.settings.secret_key)
+    image = ImageId(int(task.image_id))
+    for link in (
+        signer.sign(ImageClaim(image=image, expires=int(time.time()) - 1)),
+        Signer("another").sign(ImageClaim(image=image, expires=int(time.time()) + 100)),
+        signer.sign(ImageClaim(image=ImageId(10**12), expires=int(time.time()) + 100)),
+        "../../etc/passwd",
+        str(image),
+    ):
+        assert requests.get(f"{gateway.base}/images/{link}", timeout=9).status_code == 404
+    # A link that somebody puts in the file's place leads nowhere.
+    picture.unlink()
+    picture.symlink_to("/etc/passwd")
+    assert requests.get(task.image_url, timeout=9).status_code == 404
+
+
+async def test_do_what_its_role_is_not_for(stack: Services, gateway: RunningGateway, project: str) -> None:
+    job = await job_for_http(stack, project, 1)
+    worker = await token(stack, project)
+    submitter = await token(stack, project, role=Role.SUBMITTER)
+    new = {"project": project, "images": [{"url": "http://192.0.2.1/a.jpg"}]}
+    with session(worker) as http:
+        for path in (f"jobs/{job.job_id}/cancel/", f"jobs/{job.job_id}/retry/", f"jobs/{job.job_id}/run/"):
+            assert http.post(f"{gateway.base}/{path}", timeout=9).status_code == 403
+        assert http.post(f"{gateway.base}/jobs/", json=new, timeout=9).status_code == 403
+        assert http.get(f"{gateway.base}/jobs/{job.job_id}/", timeout=9).status_code == 403
+    with session(submitter) as http:
+        answer = http.post(f"{gateway.base}/jobs/{job.job_id}/tasks/", json={"batch_size": 1}, timeout=9)
+        assert answer.status_code == 403 and "submitter" in answer.json()["detail"]
+        assert (
+            http.post(f"{gateway.base}/jobs/{job.job_id}/result/", json={"results": []}, timeout=9).status_code == 403
+        )
+        local = {"project": project, "pipeline": "null", "sources": ["/etc"]}
+        assert http.post(f"{gateway.base}/jobs/", json=local, timeout=9).status_code == 400
+        inside = {"project": project, "pipeline": "null", "images": [{"url": "http://169.254.169.254/latest"}]}
+        assert http.post(f"{gateway.base}/jobs/", json=inside, timeout=9).status_code == 400
+
+
+def bomb() -> Iterator[bytes]:
+    """Gigabytes of results in a few megabytes."""
+    packer = gzip.zlib.compressobj(9, gzip.zlib.DEFLATED, 31)  # type: ignore[attr-defined]
+    yield packer.compress(b'{"results":[')
+    for _ in range(200):
+        yield packer.compress(b"{}," * 350_000)
+    yield packer.compress(b"{}]}") + packer.flush()
+
+
+@pytest.mark.parametrize("kind", ["bomb", "many-items", "deep", "long-vector"])
+async def test_exhaust_memory_with_one_request(
+    shared_stores: Stores, stack: Services, gateway: RunningGateway, project: str, kind: str
+) -> None:
+    job = await job_for_http(stack, project, 1)
+    worker = await client(stack, gateway, project)
+    (task,) = leased(worker, job.job_id, 1)
+    headers = {"Content-Type": "application/json"}
+    body: object
+    if kind == "bomb":
+        headers["Content-Encoding"] = "gzip"
+        body = bomb()
+        expected = 413
+    elif kind == "many-items":
+        body = b'{"results":[' + b"{}," * 5_000_000 + b"{}]}"
+        expected = 413
+    elif kind == "deep":
+        body = b'{"results":[' + b"[" * 3_000_000 + b"]" * 3_000_000 + b"]}"
+        expected = 400
+    else:
+        scores = b"[" + b"0," * 10_000_000 + b"0]"
+        body = (
+            b'{"results":[{"reply_subject":"%s","result":{"detections":[{"algorithm":{"key":"a"},"bbox":'
+            b'{"x1":0,"y1":0,"x2":1,"y2":1},"classifications":[{"algorithm":{"key":"b"},"classification":"c",'
+            b'"scores":%s}]}]}}]}' % ((task.reply_subject or "").encode(), scores)
+        )
+        expected = 200
+    process = psutil.Process(gateway.pid)
+    before = process.memory_full_info().uss
+    with session(worker.token) as http:
+        answer = http.post(f"{gateway.base}/jobs/{job.job_id}/result/", data=body, headers=headers, timeout=120)  # type: ignore[arg-type]
+    assert answer.status_code == expected, answer.text
+    if expected == 200:
+        (said,) = answer.json()["tasks"]
+        assert said["status"] == "retry" and "more scores" in said["detail"]
+    assert process.memory_full_info().uss - before < 100 * 2**20
+    assert not list((Path(shared_stores.settings.home) / "gateway").glob("*"))

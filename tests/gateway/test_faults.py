@@ -1,0 +1,198 @@
+"""Whatever breaks, every image is counted once and none fails for it."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.processing.services import Services
+from tests.gateway.client import working
+from tests.gateway.running import ROOT, RunningGateway, client, collected, job_for_http, rows, running, token
+from tests.waiting import eventually, wait_until
+
+MIX = (5, 5, 20, 20, 60, 60)
+
+
+async def all_done(stack: Services, *jobs: Job, timeout: float = 60) -> None:
+    async def over() -> bool:
+        counts = [await stack.catalog.count_images(job.job_id) for job in jobs]
+        return all(not count.pending for count in counts)
+
+    await eventually(over, description=f"{len(jobs)} jobs accounted for", timeout=timeout, poll=0.2)
+
+
+async def some_done(stack: Services, job: Job, images: int) -> None:
+    async def enough() -> bool:
+        return (await stack.catalog.count_images(job.job_id)).done >= images
+
+    await eventually(enough, description=f"{images} images done")
+
+
+def nothing_failed(stack: Services, ends: dict[int, JobStatus], *jobs: Job) -> None:
+    for job in jobs:
+        assert ends[job.job_id] is JobStatus.SUCCESS
+        assert rows(stack, "failed_images", job) == []
+        assert len(rows(stack, "detections", job)) == job.total
+
+
+async def test_four_workers_share_six_jobs(stack: Services, gateway: RunningGateway, project: str) -> None:
+    jobs = [await job_for_http(stack, project, size, name=f"mix {size}") for size in MIX]
+    workers = [await client(stack, gateway, project, seconds_per_image=0.01) for _ in range(4)]
+    async with collected(stack, *jobs) as ends:
+        with working(*workers):
+            await all_done(stack, *jobs)
+    nothing_failed(stack, ends, *jobs)
+    assert [worker.errors for worker in workers] == [[]] * 4
+    assert all(worker.images for worker in workers)
+    # Nobody died, so nobody did an image that another had done.
+    assert sum(len(worker.images) for worker in workers) == sum(MIX)
+
+
+async def test_a_worker_killed_in_the_middle_of_a_batch(stack: Services, gateway: RunningGateway, project: str) -> None:
+    job = await job_for_http(stack, project, 30)
+    options = {"base": gateway.base, "token": await token(stack, project), "batch_size": 10, "seconds_per_image": 30}
+    doomed = subprocess.Popen([sys.executable, "-m", "tests.gateway.client", json.dumps(options)], cwd=ROOT)
+    try:
+
+        async def has_leased() -> bool:
+            counts = await stack.queue.counts(job.job_id, job.generation, job.epoch)  # type: ignore[arg-type]
+            return counts is not None and counts.leased == 10
+
+        await eventually(has_leased, description="a batch in the worker's hands")
+    finally:
+        doomed.kill()
+        doomed.wait()
+    other = await client(stack, gateway, project)
+    async with collected(stack, job) as ends:
+        with working(other):
+            await all_done(stack, job)
+    nothing_failed(stack, ends, job)
+    assert len(other.images) == 30
+
+
+async def test_result_posts_that_are_lost_or_time_out(stack: Services, gateway: RunningGateway, project: str) -> None:
+    job = await job_for_http(stack, project, 24)
+    worker = await client(stack, gateway, project, lost_posts=frozenset({0}), timed_out_posts=frozenset({1}))
+    async with collected(stack, job) as ends:
+        with working(worker):
+            await all_done(stack, job)
+    nothing_failed(stack, ends, job)
+    assert worker.lost >= 8
+    assert sum("result: " in error for error in worker.errors) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_the_gateway_is_restarted_in_the_middle_of_a_job(
+    shared_stores: Stores, stack: Services, project: str, number: signal.Signals
+) -> None:
+    with running(shared_stores) as gateway:
+        job = await job_for_http(stack, project, 60)
+        workers = [await client(stack, gateway, project, seconds_per_image=0.05) for _ in range(2)]
+        async with collected(stack, job) as ends:
+            with working(*workers):
+                await some_done(stack, job, 10)
+                await asyncio.to_thread(gateway.stop, number)
+                await asyncio.to_thread(gateway.start)
+                await all_done(stack, job)
+        nothing_failed(stack, ends, job)
+
+
+async def test_leases_outlive_a_gateway(own_stores: Stores, own_stack: Services, project: str) -> None:
+    """Longer away than the queue's own lease, and yet the worker's task is nobody else's."""
+    stack = own_stack
+    with running(own_stores, ANTENNA_HTTP_LEASE="60") as gateway:
+        job = await job_for_http(stack, project, 4)
+        slow, other = await client(stack, gateway, project), await client(stack, gateway, project)
+        from tests.gateway.client import session, success
+
+        with session(slow.token) as http, session(other.token) as others:
+            tasks = await asyncio.to_thread(slow.lease, http, job.job_id)
+            assert len(tasks) == 4
+            gateway.stop(signal.SIGKILL)
+
+            async def is_offered_again() -> bool:
+                return bool(await probe(stack, job))
+
+            await eventually(is_offered_again, description="the queue gives the leases up")
+            await asyncio.to_thread(gateway.start)
+            assert await asyncio.to_thread(other.lease, others, job.job_id) == []
+            results = [{"reply_subject": task.reply_subject, "result": success(task.image_id)} for task in tasks]
+            async with collected(stack, job) as ends:
+                assert await asyncio.to_thread(slow.post, job.job_id, results)
+        nothing_failed(stack, ends, job)
+        assert slow.statuses == ["queued"] * 4
+
+
+async def probe(stack: Services, job: Job) -> bool:
+    from antenna_orchestration.queue.settling import Settler
+
+    assert job.epoch is not None
+    return await Settler(stack.connection).is_deliverable(job.job_id, job.generation, job.epoch)
+
+
+@pytest.mark.slow
+async def test_nats_is_stopped_for_a_while(own_stores: Stores, own_stack: Services, project: str) -> None:
+    with running(own_stores) as gateway:
+        job = await job_for_http(own_stack, project, 60)
+        workers = [await client(own_stack, gateway, project, seconds_per_image=0.05) for _ in range(2)]
+        async with collected(own_stack, job, timeout=180) as ends:
+            with working(*workers):
+                await some_done(own_stack, job, 10)
+                await asyncio.to_thread(own_stores.stop, "nats")
+                listed = workers[0].errors
+
+                def noticed() -> bool:
+                    return any("503" in error for error in listed) or any("tasks" in error for error in listed)
+
+                await asyncio.to_thread(wait_until, noticed, description="a 503 for tasks")
+                await asyncio.sleep(15)  # the outage itself
+                await asyncio.to_thread(own_stores.start, "nats")
+                await all_done(own_stack, job, timeout=120)
+        nothing_failed(own_stack, ends, job)
+        # A post waits for the queue: clients never repeat one.
+        assert not any("result" in error for worker in workers for error in worker.errors)
+
+
+async def test_a_result_waits_for_the_queue_and_a_lease_does_not(
+    own_stores: Stores, own_stack: Services, project: str
+) -> None:
+    from tests.gateway.client import session, success
+
+    with running(own_stores) as gateway:
+        job = await job_for_http(own_stack, project, 2)
+        worker = await client(own_stack, gateway, project, batch_size=1)
+        with session(worker.token) as http:
+            (task,) = await asyncio.to_thread(worker.lease, http, job.job_id)
+            own_stores.stop("nats")
+            results = [{"reply_subject": task.reply_subject, "result": success(task.image_id)}]
+            posting = asyncio.create_task(asyncio.to_thread(worker.post, job.job_id, results))
+
+            def is_503() -> bool:
+                answer = http.post(f"{gateway.base}/jobs/{job.job_id}/tasks/", json={"batch_size": 1}, timeout=30)
+                return answer.status_code == 503 and answer.json()["error"] == "Task queue temporarily unavailable"
+
+            await asyncio.to_thread(wait_until, is_503, description="503 without a queue")
+            assert not posting.done()
+            await asyncio.to_thread(own_stores.start, "nats")
+            assert await posting
+            assert worker.statuses == ["queued"]
+
+
+async def test_the_gateway_works_on_after_redis_was_emptied(
+    own_stores: Stores, own_stack: Services, project: str
+) -> None:
+    with running(own_stores) as gateway:
+        job = await job_for_http(own_stack, project, 40)
+        worker = await client(own_stack, gateway, project, seconds_per_image=0.03)
+        async with collected(own_stack, job) as ends:
+            with working(worker):
+                await some_done(own_stack, job, 8)
+                own_stores.kill("redis")
+                await asyncio.to_thread(own_stores.start, "redis")
+                await all_done(own_stack, job)
+        nothing_failed(own_stack, ends, job)

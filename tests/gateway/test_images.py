@@ -1,0 +1,48 @@
+"""Images that a worker elsewhere can read without any credentials."""
+
+import asyncio
+
+import fsspec
+import requests
+
+from antenna_orchestration.catalog.catalog import NewJob, SubmittedImage
+from antenna_orchestration.domain.ids import PipelineSlug
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.processing import publish
+from antenna_orchestration.processing.services import Services
+from tests.gateway.client import SLUG, session
+from tests.gateway.running import client, job_for_http, running
+from tests.processing.jobs import claimed
+from tests.submit.s3_store import CREDENTIALS, s3_store
+
+KEY = "traps/night 1/été+ä.jpg"
+
+
+async def test_an_image_in_a_bucket_is_presigned_when_it_is_leased(
+    shared_stores: Stores, stack: Services, project: str
+) -> None:
+    with s3_store() as endpoint:
+
+        def upload() -> None:
+            store = fsspec.filesystem(
+                "s3", key=CREDENTIALS["AWS_ACCESS_KEY_ID"], secret=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+                endpoint_url=endpoint, skip_instance_cache=True,
+            )  # fmt: skip
+            store.mkdir("pictures")
+            store.pipe(f"pictures/{KEY}", b"in a bucket")
+
+        await asyncio.to_thread(upload)
+        await job_for_http(stack, project, 0)
+        new = NewJob(
+            project=project, name="bucket", pipeline=PipelineSlug(SLUG), config={}, config_hash="0", priority=1,
+            interactive=False, reprocess=False, duplicates=0, source_kinds=["s3:pictures"],
+        )  # fmt: skip
+        made = await stack.catalog.create_job(new, [SubmittedImage(f"s3://pictures/{KEY}", None, None)])
+        job = await claimed(stack, await stack.catalog.get_job(made))
+        await publish.publish(stack, job.job_id)
+        with running(shared_stores, ANTENNA_S3_ENDPOINT_URL=endpoint, **CREDENTIALS) as gateway:
+            worker = await client(stack, gateway, project)
+            with session(worker.token) as http:
+                (task,) = await asyncio.to_thread(worker.lease, http, job.job_id)
+            assert "Signature" in task.image_url
+            assert (await asyncio.to_thread(requests.get, task.image_url, timeout=10)).content == b"in a bucket"

@@ -1,0 +1,201 @@
+"""Leases over HTTP: bounded, kept alive, handed back; attempts counted as for every worker."""
+
+import asyncio
+
+from antenna_orchestration.domain.job import JobStatus
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.queue.openings import Openings
+from antenna_orchestration.queue.publisher import Publisher
+from tests.gateway.client import Client, Task, session, success
+from tests.gateway.running import RunningGateway, client, collected, job_for_http, rows, running
+from tests.waiting import eventually
+
+
+def leased(worker: Client, job: int, wanted: int) -> list[Task]:
+    worker.batch_size = wanted
+    with session(worker.token) as http:
+        return worker.lease(http, job)
+
+
+def failures(tasks: list[Task], reason: str) -> list[dict[str, object]]:
+    return [
+        {"reply_subject": task.reply_subject, "result": {"error": reason, "image_id": task.image_id}} for task in tasks
+    ]
+
+
+def successes(tasks: list[Task]) -> list[dict[str, object]]:
+    return [{"reply_subject": task.reply_subject, "result": success(task.image_id)} for task in tasks]
+
+
+async def test_a_worker_that_told_nothing_yet_holds_little(
+    stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    job = await job_for_http(stack, project, 100)
+    worker = await client(stack, gateway, project)
+    assert len(leased(worker, job.job_id, 100)) == 32
+
+
+async def test_at_the_bound_the_call_waits_for_room_and_is_not_told_that_the_job_is_drained(
+    stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    job = await job_for_http(stack, project, 60)
+    worker = await client(stack, gateway, project)
+    held = leased(worker, job.job_id, 32)
+    another = Client(base=worker.base, token=worker.token)
+    waiting = asyncio.create_task(asyncio.to_thread(leased, another, job.job_id, 8))
+    assert await asyncio.to_thread(worker.post, job.job_id, successes(held[:16]))
+    assert 1 <= len(await waiting) <= 8
+
+
+async def test_what_a_silent_worker_held_is_done_by_another(
+    stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    job = await job_for_http(stack, project, 4)
+    silent, other = await client(stack, gateway, project), await client(stack, gateway, project)
+    late = leased(silent, job.job_id, 4)
+    async with collected(stack, job) as ends:
+
+        async def gets_them() -> list[Task]:
+            return await asyncio.to_thread(leased, other, job.job_id, 4)
+
+        again = await eventually(gets_them, description="the leases are handed back", poll=0.5)
+        assert {task.image_id for task in again} == {task.image_id for task in late}
+        # The silent one comes back first with one of them: success wins, and the other's copy is too late for it.
+        assert await asyncio.to_thread(silent.post, job.job_id, successes(late[:1]))
+        assert silent.statuses == ["queued"]
+        assert await asyncio.to_thread(other.post, job.job_id, successes(again))
+    assert ends[job.job_id] is JobStatus.SUCCESS
+    assert len(rows(stack, "detections", job)) == 4
+    record = next(one for one in await stack.workers.heard_since(0) if one.name.endswith(_fingerprint(silent)))
+    assert record.counters["expired"] == 4 and record.counters["leased"] == 4
+
+
+def _fingerprint(worker: Client) -> str:
+    from antenna_orchestration.domain.access import fingerprint
+
+    return fingerprint(worker.token)
+
+
+async def test_a_slow_worker_keeps_what_it_holds_while_it_is_heard_from(
+    stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    """Twice as long as the queue's own lease."""
+    job = await job_for_http(stack, project, 2)
+    slow, other = await client(stack, gateway, project), await client(stack, gateway, project)
+    tasks = leased(slow, job.job_id, 2)
+    for _ in range(8):
+        await asyncio.sleep(0.5)
+        slow.jobs()
+        assert leased(other, job.job_id, 2) == []
+    assert slow.post(job.job_id, successes(tasks))
+    assert slow.statuses == ["queued", "queued"]
+
+
+async def test_a_reported_error_is_tried_again_and_fails_only_in_the_end(
+    shared_stores: Stores, stack: Services, project: str
+) -> None:
+    with running(shared_stores, ANTENNA_MAX_ATTEMPTS="2") as gateway:
+        job = await job_for_http(stack, project, 3)
+        worker = await client(stack, gateway, project)
+        tasks = leased(worker, job.job_id, 3)
+        async with collected(stack, job, timeout=60):
+            assert await asyncio.to_thread(worker.post, job.job_id, failures(tasks, "Batch processing error: oom"))
+            assert worker.statuses == ["retry"] * 3
+
+            async def again() -> list[Task]:
+                return await asyncio.to_thread(leased, worker, job.job_id, 3)
+
+            # Offered again one after the other, as their delays end.
+            found: list[Task] = []
+            while len(found) < 3:
+                found += await eventually(again, description="the images are offered again", poll=0.5)
+            assert await asyncio.to_thread(worker.post, job.job_id, successes(found[1:]))
+            assert await asyncio.to_thread(worker.post, job.job_id, failures(found[:1], "it is a teapot"))
+        (failed,) = rows(stack, "failed_images", job)
+        assert (failed["reason"], failed["attempts"]) == ("it is a teapot", 2)
+
+
+async def test_from_the_third_delivery_on_an_image_comes_alone(
+    stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    from tests.processing.jobs import hands
+
+    job = await job_for_http(stack, project, 4)
+    async with hands(stack) as native:
+        for _ in range(2):
+            for lease in await native.lease(job, 4):
+                await lease.hand_back()
+    worker = await client(stack, gateway, project)
+    seen: list[str] = []
+    for _ in range(4):
+        # Parked ones are listed, too: they are to be had now.
+        assert [one.id for one in worker.jobs()] == [job.job_id]
+        (task,) = leased(worker, job.job_id, 4)
+        seen.append(task.image_id)
+    assert len(set(seen)) == 4
+
+
+async def test_a_task_that_stopped_many_workers_is_failed_unopened(
+    stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    from tests.processing.jobs import hands
+
+    job = await job_for_http(stack, project, 1)
+    async with hands(stack) as native, Publisher(stack.connection) as publisher:
+        openings = Openings(stack.connection, publisher)
+        for _ in range(10):
+            for lease in await native.lease(job, 1):
+                if lease.delivery > 7:
+                    await openings.note(lease.task)
+                await lease.hand_back()
+    worker = await client(stack, gateway, project)
+    async with collected(stack, job):
+        assert await asyncio.to_thread(leased, worker, job.job_id, 1) == []
+    (failed,) = rows(stack, "failed_images", job)
+    assert failed["reason"] == "stopped its worker repeatedly"
+
+
+async def test_a_task_that_was_only_handed_back_is_opened(
+    stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    from tests.processing.jobs import hands
+
+    job = await job_for_http(stack, project, 1)
+    async with hands(stack) as native:
+        for _ in range(10):
+            for lease in await native.lease(job, 1):
+                await lease.hand_back()
+    worker = await client(stack, gateway, project)
+    async with collected(stack, job) as ends:
+        tasks = await asyncio.to_thread(leased, worker, job.job_id, 1)
+        assert await asyncio.to_thread(worker.post, job.job_id, successes(tasks))
+    assert ends[job.job_id] is JobStatus.SUCCESS
+
+
+async def test_one_bad_result_does_not_spoil_the_others(stack: Services, gateway: RunningGateway, project: str) -> None:
+    job = await job_for_http(stack, project, 5)
+    worker = await client(stack, gateway, project)
+    tasks = leased(worker, job.job_id, 5)
+    results = successes(tasks)
+    results[1]["result"]["detections"][0]["bbox"] = {"x1": 5, "y1": 5, "x2": 1, "y2": 1}  # type: ignore[index]
+    results[2]["result"] = "no result at all"
+    results[3]["result"] = success(tasks[0].image_id)
+    with session(worker.token) as http:
+        answer = http.post(f"{gateway.base}/jobs/{job.job_id}/result/", json={"results": results}, timeout=30)
+    assert answer.status_code == 200
+    said = answer.json()["tasks"]
+    assert [one["status"] for one in said] == ["queued", "retry", "retry", "retry", "queued"]
+    assert answer.json()["results_queued"] == 2
+    assert all(one["detail"] for one in said[1:4])
+
+
+async def test_a_worker_is_shown_by_its_own_token_and_no_other(
+    stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    loud, quiet = await client(stack, gateway, project), await client(stack, gateway, project)
+    loud.jobs()
+    alive = {one.worker: one for one in await stack.presence.workers() if one.kind == "http"}
+    (mine,) = [one for name, one in alive.items() if name.endswith(_fingerprint(loud))]
+    assert not any(name.endswith(_fingerprint(quiet)) for name in alive)
+    assert mine.pipelines == loud.slugs and mine.state == "idle"

@@ -1,0 +1,89 @@
+"""Pipelines that workers register, and jobs that name them."""
+
+from typing import Any
+
+import requests
+
+from antenna_orchestration.domain.access import Role
+from antenna_orchestration.processing.services import Services
+from tests.gateway.client import Client, pipeline_description, session
+from tests.gateway.running import RunningGateway, token
+
+
+def register(
+    gateway: RunningGateway, secret: str, *pipelines: dict[str, Any], project: int | None = None
+) -> requests.Response:
+    with session(secret) as http:
+        if project is None:
+            project = http.get(f"{gateway.base}/projects/", timeout=9).json()["results"][0]["id"]
+        body = {"processing_service_name": "lab (gpu-1)", "pipelines": list(pipelines)}
+        return http.post(f"{gateway.base}/projects/{project}/pipelines/", json=body, timeout=9)
+
+
+async def test_what_both_sides_of_the_contract_read(stack: Services, gateway: RunningGateway, project: str) -> None:
+    secret = await token(stack, project)
+    slug = f"r-{project}"[:60]
+    first = register(gateway, secret, pipeline_description(slug))
+    assert first.status_code == 201
+    said = first.json()
+    assert said["success"] is True and said["error"] is None
+    assert said["pipelines_created"] == [slug] and said["pipelines_updated"] == []
+    assert isinstance(said["processing_service_id"], int)
+    again = register(gateway, secret, pipeline_description(slug)).json()
+    assert again["pipelines_created"] == [] and again["pipelines_updated"] == [slug]
+    assert again["algorithms_created"] == []
+
+
+async def test_a_contradiction_is_an_error(stack: Services, gateway: RunningGateway, project: str) -> None:
+    secret = await token(stack, project)
+    slug = f"c-{project}"[:60]
+    changed = pipeline_description(slug)
+    assert register(gateway, secret, changed).status_code == 201
+    changed["algorithms"] = changed["algorithms"][:1]
+    answer = register(gateway, secret, changed)
+    assert answer.status_code == 409 and "new version" in answer.json()["detail"]
+    relabelled = pipeline_description(slug)
+    relabelled["version"] = 2
+    relabelled["algorithms"][1]["category_map"]["labels"] = ["nonmoth", "moth"]
+    answer = register(gateway, secret, relabelled)
+    assert answer.status_code == 409 and "other labels" in answer.json()["detail"]
+    taken = {**pipeline_description("null")}
+    assert register(gateway, secret, taken).status_code == 409
+    # A pipeline that another project uses is not changed from here.
+    stranger = await token(stack, f"{project[:50]}-other")
+    theirs = {**pipeline_description(slug), "version": 3, "algorithms": []}
+    assert register(gateway, stranger, theirs).status_code == 409
+
+
+async def test_what_cannot_be_registered(stack: Services, gateway: RunningGateway, project: str) -> None:
+    secret = await token(stack, project)
+    for slug in ("Moths 2024", "a.b", "", ">", "x" * 65):
+        answer = register(gateway, secret, pipeline_description(slug))
+        assert answer.status_code == 400 and "slug" in answer.json()["detail"], slug
+    assert register(gateway, secret, pipeline_description(), project=10**9).status_code == 404
+
+
+async def test_a_job_can_name_a_registered_pipeline(stack: Services, gateway: RunningGateway, project: str) -> None:
+    slug = f"j-{project}"[:60]
+    worker = Client(base=gateway.base, token=await token(stack, project), slugs=(slug,))
+    worker.register()
+    new = {"project": project, "pipeline": slug, "name": "by http", "config": {"top_k": 3},
+           "images": [{"url": f"https://example.org/{number}.jpg"} for number in range(3)]}  # fmt: skip
+    with session(await token(stack, project, role=Role.SUBMITTER)) as http:
+        made = http.post(f"{gateway.base}/jobs/", json=new, timeout=30)
+        assert made.status_code == 201, made.text
+        job = made.json()
+        assert (job["status"], job["total"], job["pipeline_slug"]) == ("PENDING", 3, slug)
+        assert [one.id for one in worker.jobs()] == [job["id"]]
+        shown = http.get(f"{gateway.base}/jobs/{job['id']}/", params={"logs_limit": 5}, timeout=9).json()
+        assert [stage["key"] for stage in shown["progress"]["stages"]] == ["collect", "process", "results"]
+        assert shown["logs"][0]["action"] == "submitted"
+        assert http.post(f"{gateway.base}/jobs/{job['id']}/run", timeout=9).status_code == 200
+        assert http.post(f"{gateway.base}/jobs/{job['id']}/retry/", timeout=9).status_code == 409
+        canceled = http.post(f"{gateway.base}/jobs/{job['id']}/cancel/", timeout=9).json()
+        assert canceled["status"] == "REVOKED"
+        assert worker.jobs() == []
+        assert http.post(f"{gateway.base}/jobs/{job['id']}/retry/", timeout=9).json()["status"] == "PENDING"
+        http.post(f"{gateway.base}/jobs/{job['id']}/cancel/", timeout=9)
+        unknown = http.post(f"{gateway.base}/jobs/", json={**new, "pipeline": "nobody-has-it"}, timeout=9)
+        assert unknown.status_code == 400 and "nobody-has-it" in unknown.json()["detail"]

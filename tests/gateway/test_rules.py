@@ -1,0 +1,145 @@
+"""The pure rules: signatures, pace and bounds, fair order, reduction of scores."""
+
+import struct
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antenna_orchestration import errors
+from antenna_orchestration.contract import results
+from antenna_orchestration.domain import http_lease, messages
+from antenna_orchestration.domain.http_lease import ImageClaim, LeaseClaim, Pace, Signer
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
+from antenna_orchestration.processing.offers import FairOrder
+from tests.gateway.client import SPECIES_LABELS, success
+
+CLAIM = LeaseClaim(
+    job=JobId(7), generation=Generation(1), image=ImageId(5), delivery=2, epoch=Epoch("0a1b2c3d"), sequence=9,
+    worker=3, expires=1_000,
+)  # fmt: skip
+
+
+def test_a_claim_is_read_back_until_it_expires() -> None:
+    signer = Signer("key")
+    text = signer.sign(CLAIM)
+    assert signer.read(LeaseClaim, text, now=1_000) == CLAIM
+    with pytest.raises(errors.InvalidInput, match="expired"):
+        signer.read(LeaseClaim, text, now=1_001)
+
+
+def test_a_claim_for_one_purpose_is_none_for_another() -> None:
+    signer = Signer("key")
+    with pytest.raises(errors.InvalidInput, match="not signed"):
+        signer.read(LeaseClaim, signer.sign(ImageClaim(image=ImageId(1), expires=2_000)), now=0)
+
+
+@given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
+def test_no_other_text_is_a_claim(text: str) -> None:
+    with pytest.raises(errors.InvalidInput):
+        Signer("key").read(LeaseClaim, text, now=0)
+
+
+@given(st.integers(0, 200), st.integers(1, 255))
+def test_no_character_of_a_claim_can_be_changed(place: int, change: int) -> None:
+    text = Signer("key").sign(CLAIM)
+    place %= len(text)
+    other = text[:place] + chr((ord(text[place]) ^ change) & 0x7F) + text[place + 1 :]
+    try:
+        assert Signer("key").read(LeaseClaim, other, now=0) == CLAIM
+    except errors.InvalidInput:
+        return
+    # The last character of base64 has bits that mean nothing.
+    assert other == text or place in (text.index(".") - 1, len(text) - 1)
+
+
+@given(st.lists(st.tuples(st.integers(1, 64), st.floats(0, 600), st.floats(0.001, 3_000)), max_size=30))
+def test_bounds_stay_bounds(posts: list[tuple[int, float, float]]) -> None:
+    pace = Pace()
+    assert pace.may_hold(1_000, 300) == http_lease.COLD
+    for images, seconds, batch in posts:
+        pace = pace.after(images, seconds=seconds, batch=batch)
+        assert 1 <= pace.may_hold(100, 300) <= http_lease.MOST
+        assert 300 <= pace.lease(300) <= http_lease.LONGEST
+        assert pace.silence(300) <= pace.lease(300)
+
+
+def test_a_worker_holds_what_it_finishes_in_half_a_lease() -> None:
+    pace = Pace()
+    for _ in range(50):
+        pace = pace.after(10, seconds=10 / 1.4, batch=60)
+    assert 200 <= pace.may_hold(24, 300) <= 210
+    assert pace.lease(300) == 300
+    slow = Pace().after(1, seconds=200, batch=200)
+    assert slow.lease(300) == 600
+
+
+def announced(job: int, **changes: Any) -> messages.Announcement:
+    return messages.Announcement(
+        job=JobId(job), generation=Generation(1), epoch=Epoch("00"), pipeline=PipelineSlug("p"), config={},
+        config_hash="", **changes,
+    )  # fmt: skip
+
+
+@given(st.lists(st.integers(1, 10), min_size=2, max_size=6))
+def test_jobs_are_served_by_their_priorities(priorities: list[int]) -> None:
+    jobs = [announced(number, priority=priority) for number, priority in enumerate(priorities, 1)]
+    order, given_to = FairOrder(), dict.fromkeys([int(job.job) for job in jobs], 0)
+    for _ in range(50 * sum(priorities)):
+        order.update(jobs)
+        first = order.sort(jobs)[0]
+        order.given(first, 1)
+        given_to[first.job] += 1
+    for job in jobs:
+        assert abs(given_to[job.job] - 50 * job.priority) <= max(priorities)
+
+
+def test_urgent_jobs_are_first_half_of_the_time() -> None:
+    jobs = [announced(1), announced(2, interactive=True)]
+    order = FairOrder()
+    firsts = []
+    for _ in range(10):
+        order.update(jobs)
+        first = order.sort(jobs)[0]
+        order.given(first, 8)
+        firsts.append(first.job)
+    assert firsts == [2, 1] * 5
+
+
+REDUCTION = results.Reduction(top_k=2, full_scores=True, algorithms={"moth_species": ("1", SPECIES_LABELS)})
+
+
+def read(*pairs: object, reduction: results.Reduction = REDUCTION) -> list[results.Item]:
+    return list(results.read(msgspec.json.encode({"results": pairs}), reduction))
+
+
+def test_scores_are_reduced_while_reading() -> None:
+    (item,) = read({"reply_subject": "x", "result": success("5")})
+    assert (item.kind, item.image_id, item.seconds) == ("done", "5", 0.5)
+    binary, species = item.detections[0].classifications
+    assert binary.algorithm == messages.AlgorithmRef("moth_binary", results.UNKNOWN_VERSION)
+    # Nobody registered its labels.
+    assert (binary.label, binary.score, binary.top_labels) == ("moth", 0.9, [])
+    assert species.top_labels == SPECIES_LABELS[:2] and species.top_scores == [0.75, 0.125]
+    assert struct.unpack("<3e", species.scores or b"") == (0.75, 0.125, 0.125)
+
+
+def test_an_image_with_nothing_on_it_is_done() -> None:
+    nothing = {**success("5"), "detections": [{"bbox": None, "algorithm": {"key": "d", "name": "d"}}]}
+    (item,) = read({"reply_subject": "x", "result": nothing})
+    assert (item.kind, item.detections) == ("done", [])
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+        st.sampled_from(["result", "reply_subject", "error", "detections", "bbox", "classifications", "image_id"]),
+        inner, max_size=4,
+    ), max_leaves=20,
+))  # fmt: skip
+def test_whatever_a_worker_sends_is_one_item(value: object) -> None:
+    (item,) = read(value)
+    assert item.kind in ("done", "failed", "invalid")
+    assert item.kind == "done" or item.reason

@@ -1,0 +1,102 @@
+"""Tokens, from the command line to the refusal."""
+
+import json
+import os
+import subprocess
+import sys
+
+import requests
+
+from antenna_orchestration.domain import access
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.processing.services import Services
+from tests.gateway.running import RunningGateway, token
+from tests.stack.running import ANTENNA
+from tests.waiting import wait_until
+
+
+def antenna(stores: Stores, *arguments: str) -> subprocess.CompletedProcess[str]:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("ANTENNA_")}
+    done = subprocess.run(
+        [*ANTENNA, *arguments], env=outside | stores.variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+async def test_a_token_is_shown_once_works_and_is_revoked(
+    shared_stores: Stores, stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    made = json.loads(
+        antenna(shared_stores, "token", "create", "--project", project, "--label", "gpu", "--json").stdout
+    )
+    headers = {"Authorization": f"Token {made['token']}"}
+
+    def status() -> int:
+        return requests.get(f"{gateway.base}/projects", headers=headers, timeout=9).status_code
+
+    assert status() == 200
+    listing = antenna(shared_stores, "token", "list").stdout
+    assert made["fingerprint"] in listing and made["token"] not in listing
+    assert made["token"] not in gateway.log.read_text() and made["fingerprint"] in gateway.log.read_text()
+    antenna(shared_stores, "token", "revoke", made["fingerprint"])
+    wait_until(lambda: status() == 401, description="the revoked token is refused")
+
+
+async def test_a_stranger_is_told_so_and_counted(
+    shared_stores: Stores, stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    before = (await stack.workers.rejected()).get("127.0.0.1", 0)
+    for header in ("Token wrong", "Bearer wrong", "Basic d3Jvbmc6d3Jvbmc="):
+        answer = requests.get(f"{gateway.base}/jobs", headers={"Authorization": header}, timeout=9)
+        assert answer.status_code == 401 and answer.json()["detail"]
+    assert requests.get(f"{gateway.base}/jobs", timeout=9).json()["detail"]
+    assert (await stack.workers.rejected())["127.0.0.1"] == before + 4
+    assert "rejected" in antenna(shared_stores, "workers").stderr
+    log = gateway.log.read_text()
+    assert "rejected a caller at 127.0.0.1" in log and "Token wrong" not in log
+
+
+async def test_an_expired_token_is_none(stack: Services, gateway: RunningGateway, project: str) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    from antenna_orchestration.catalog.access import Access
+
+    secret = access.new_secret()
+    await Access(stack.catalog).add_token(
+        sha256=access.digest(secret), fingerprint=access.fingerprint(secret), role=access.Role.WORKER, label="",
+        projects=[project], expires_at=datetime.now(UTC) - timedelta(seconds=1),
+    )  # fmt: skip
+    answer = requests.get(f"{gateway.base}/jobs", headers={"Authorization": f"Token {secret}"}, timeout=9)
+    assert (answer.status_code, answer.json()) == (401, {"detail": "Invalid token."})
+
+
+async def test_the_digest_alone_is_stored(stack: Services, project: str) -> None:
+    secret = await token(stack, project)
+    rows = await stack.catalog._rows("list_tokens")
+    assert secret not in json.dumps(rows, default=str)
+
+
+async def test_what_every_answer_carries(stack: Services, gateway: RunningGateway, project: str) -> None:
+    headers = {"Authorization": f"Token {await token(stack, project)}", "X-Request-Id": "my-request-1"}
+    answer = requests.get(f"{gateway.base}/jobs", headers=headers, timeout=9)
+    assert answer.headers["X-Request-Id"] == "my-request-1"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "server" not in answer.headers
+    wait_until(lambda: "request my-request-1" in gateway.log.read_text(), description="the request in the log")
+    assert requests.get(f"{gateway.url}/docs", timeout=9).status_code == 200
+    assert requests.get(f"{gateway.url}/readyz", timeout=9).json() == {
+        "status": True, "queue": True, "catalog": True, "redis": True,
+    }  # fmt: skip
+
+
+def test_a_gateway_without_its_stores_says_why_in_one_line() -> None:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("ANTENNA_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "antenna_orchestration.cli.main", "gateway"],
+        env=outside | {"ANTENNA_HOME": "/nonexistent", "ANTENNA_SECRET_KEY": ""}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "ANTENNA_NATS_URL is not set" in done.stderr
