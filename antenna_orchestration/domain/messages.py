@@ -157,6 +157,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Slugs of the projects whose jobs it serves; empty for all."""
     service: str = ""
     """URL of a push worker's processing service."""
+    failing: dict[str, str] = {}
+    """Pipelines that it would serve and cannot load, each with the reason; they are not among `pipelines`."""
 
 
 M = TypeVar("M", Task, Result, Announcement, Heartbeat)

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job, JobStatus
-from antenna_orchestration.domain.reach import can_serve
+from antenna_orchestration.domain.reach import can_serve, why_not
 from antenna_orchestration.processing import cancel, finish
 from antenna_orchestration.processing.rebuild import rebuild
 from antenna_orchestration.processing.services import Services
@@ -222,5 +222,5 @@ async def _workers(services: Services, result: CheckResult, dry_run: bool) -> No
         elif any(job.pipeline in worker.pipelines for worker in workers):
             why = f"no worker for {job.pipeline} reaches {', '.join(job.source_kinds)}"
         else:
-            why = f"no worker listens for {job.pipeline}"
+            why = f"no worker listens for {job.pipeline}" + why_not(workers, job.pipeline)
         result.details.append(f"job {job.job_id} waits: {why}")

@@ -36,11 +36,13 @@ class Story:
 
     async def look_for_workers(self) -> None:
         """Say once when nobody listens for the pipeline, and once when somebody does. Waiting never fails a job."""
-        listening = [worker for worker in await self._services.presence.workers() if reach.can_serve(worker, self._job)]
+        workers = await self._services.presence.workers()
+        listening = [worker for worker in workers if reach.can_serve(worker, self._job)]
         nobody = not listening
         if nobody and self._nobody_listens is not True:
             message = (
                 f"No worker for pipeline {self._job.pipeline} reaches the images; the job waits"
+                f"{reach.why_not(workers, self._job.pipeline)}"
                 if self._job.dispatch_mode is DispatchMode.ASYNC
                 else f"No processing service serves pipeline {self._job.pipeline}; the job waits for "
                 f"`antenna push URL --project {self._job.project}`"

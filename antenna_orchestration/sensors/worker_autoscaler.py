@@ -4,6 +4,7 @@ It never stops one: workers leave by themselves when idle. For a cluster or a GP
 set `ANTENNA_AUTOSCALE=0`.
 """
 
+import socket
 import uuid
 from collections.abc import Container
 
@@ -64,4 +65,7 @@ async def _unserved_pipelines(services: Services) -> set[str]:
     if not jobs:
         return set()
     workers = await services.presence.workers()
-    return {job.pipeline for job in jobs if not any(reach.can_serve(worker, job) for worker in workers)}
+    # Another worker on this machine would fail to load what one fails to load that is here.
+    failing = {slug for worker in workers if worker.host == socket.gethostname() for slug in worker.failing}
+    unserved = [job for job in jobs if not any(reach.can_serve(worker, job) for worker in workers)]
+    return {job.pipeline for job in unserved if job.pipeline not in failing}
