@@ -311,8 +311,11 @@ class Catalog:
         self, job: JobId, generation: Generation, *, after: int, limit: int
     ) -> list[ImageToPublish]:
         """The next pending images after the cursor, in order."""
-        rows = await self._rows("images_to_publish", job=job, generation=generation, after=after, limit=limit)
-        return [ImageToPublish(*row.values()) for row in rows]
+        wanted = {"job": job, "generation": generation, "after": after, "limit": limit}
+        async with self._transaction() as connection:
+            await connection.execute(queries.load("in_index_order"))
+            cursor = await connection.execute(queries.load("images_to_publish"), wanted)
+            return [ImageToPublish(*row.values()) for row in await cursor.fetchall()]
 
     async def images_by_id(self, job: JobId, generation: Generation, images: Sequence[ImageId]) -> list[ImageToPublish]:
         """Those of the given images that are still pending."""

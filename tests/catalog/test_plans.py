@@ -91,6 +91,11 @@ def scanned(plan: dict[str, Any]) -> set[str]:
     return found.union(*(scanned(child) for child in plan.get("Plans", [])))
 
 
+def nodes(plan: dict[str, Any]) -> set[str]:
+    """What a plan consists of."""
+    return {plan["Node Type"]}.union(*(nodes(child) for child in plan.get("Plans", [])))
+
+
 @pytest.mark.parametrize(
     "filled", [200_000, pytest.param(10_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])], indirect=True
 )
@@ -102,6 +107,19 @@ def test_no_hot_statement_reads_a_whole_table(filled: psycopg.Connection[Any]) -
         row = cursor.fetchone()
         assert row is not None
         assert not scanned(row[0][0]["Plan"]) & BIG_TABLES, f"{query}: {scanned(row[0][0]['Plan'])}"
+
+
+@pytest.mark.parametrize("filled", [200_000], indirect=True)
+def test_a_job_that_no_statistics_know_is_read_in_chunks(filled: psycopg.Connection[Any]) -> None:
+    with filled.transaction(force_rollback=True):
+        filled.execute(
+            "INSERT INTO job_images (job_id, image_id, ordinal) SELECT 1000000, n, n FROM generate_series(1, 50000) n"
+        )
+        filled.execute(queries.load("in_index_order"))
+        wanted = {"job": 1_000_000, "generation": 1, "after": 10_000, "limit": 1_000}
+        row = filled.execute("EXPLAIN (FORMAT JSON) " + queries.load("images_to_publish"), wanted).fetchone()
+    assert row is not None
+    assert "Sort" not in nodes(row[0][0]["Plan"]), row[0]
 
 
 @pytest.mark.parametrize("filled", [200_000], indirect=True)
