@@ -98,18 +98,28 @@ class Locator:
             raise errors.InvalidSource(f"{path} is a folder, not an image")
         return Located(_checked(prefix + _quoted(name)), stat.S_ISREG(mode))
 
+    def check_bounds(self, path: str, named: str) -> None:
+        """Raise `InvalidSource` for a path beyond the roots, links resolved; `named` is how the message calls it."""
+        if self._roots is None:
+            return
+        try:
+            real = Path(os.path.realpath(path or "."))
+        except ValueError:
+            raise errors.InvalidSource(f"{named!r} is no path") from None
+        if not any(real.is_relative_to(root) for root in self._roots):
+            where = ":".join(map(str, self._roots))
+            raise errors.InvalidSource(
+                f"{named} lies outside ANTENNA_IMAGE_ROOTS ({where})"
+                if where
+                else f"{named}: local files are not accepted here; use s3:// or http(s):// locations"
+            )
+
     def _folder(self, folder: str) -> tuple[str, str]:
         """The folder without symlinks, and the beginning of its files' URIs."""
         known = self._folders.get(folder)
         if known is None:
             real = Path(os.path.realpath(folder or "."))
-            if self._roots is not None and not any(real.is_relative_to(root) for root in self._roots):
-                where = ":".join(map(str, self._roots))
-                raise errors.InvalidSource(
-                    f"{real} lies outside ANTENNA_IMAGE_ROOTS ({where})"
-                    if where
-                    else f"{real}: local files are not accepted here; use s3:// or http(s):// locations"
-                )
+            self.check_bounds(folder, str(real))
             slash = "" if real == Path("/") else "/"
             known = self._folders[folder] = (str(real).rstrip("/"), f"file://{_quoted(str(real))}{slash}")
         return known

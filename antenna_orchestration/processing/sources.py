@@ -81,11 +81,16 @@ def own_folders(sources: Sequence[str]) -> list[Path]:
         scheme = scheme_of(source)
         if scheme not in (None, "file"):
             continue
-        path = path_of(source) if scheme else os.path.expanduser(source)
-        while _MAGIC.search(path) and not os.path.exists(path):
-            path = os.path.dirname(path)
+        path = _fixed_part(path_of(source) if scheme else os.path.expanduser(source))
         folders.append(Path(path if os.path.isdir(path) or not path else os.path.dirname(path) or "."))
     return folders
+
+
+def _fixed_part(path: str) -> str:
+    """The path, or of a pattern the folder that everything it matches lies in."""
+    while _MAGIC.search(path) and not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
@@ -112,6 +117,10 @@ class _Reader:
             yield self.image(source)
         elif scheme in (None, "file"):
             path = path_of(source) if scheme else os.path.expanduser(source)
+            # Before anything is looked at: what a list says, or whether a file is there, is nobody else's business.
+            self.locator.check_bounds(fixed := _fixed_part(path), source)
+            if ".." in path[len(fixed) :].split("/"):
+                raise errors.InvalidSource(f"{source}: no .. after a pattern")
             if os.path.exists(path):
                 yield from self._path(path)
             elif _MAGIC.search(path):
@@ -178,6 +187,8 @@ class _Reader:
             )
 
     def _list(self, path: Path) -> Iterator[SubmittedImage]:
+        # A link to it may lie within bounds.
+        self.locator.check_bounds(str(path), str(path))
         entries = source_lists.read(path)
         if not entries:
             self.warnings.append(f"{path} names no images")
