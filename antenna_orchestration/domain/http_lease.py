@@ -50,6 +50,8 @@ class LeaseClaim(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     epoch: Epoch
     sequence: int
     """The task's place in the stream TASKS."""
+    place: int
+    """The delivery's place among all of the consumer."""
     worker: int
     """The token that the worker authenticates with."""
     expires: int

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from antenna_orchestration import __version__, errors, settings
 from antenna_orchestration.contract.models import ErrorAnswer
 from antenna_orchestration.gateway import job_routes, other_routes, registry_routes, state, worker_routes
-from antenna_orchestration.gateway.middleware import Edge
+from antenna_orchestration.gateway.middleware import Edge, shown
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +82,9 @@ def _answer(
 async def _on_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.AntennaError)
     if isinstance(error, errors.EngineError):
-        logger.error("%s %s: %s", request.method, request.url.path, error)
+        logger.error("%s %s: %s", request.method, shown(request.scope["path"]), error)
     if isinstance(error, errors.Unavailable):
-        logger.warning("%s %s: %s", request.method, request.url.path, error)
+        logger.warning("%s %s: %s", request.method, shown(request.scope["path"]), error)
         # Both words: which one a client reads depends on its route. What is behind is for the log.
         said = "Task queue temporarily unavailable"
         return _answer(error.http_status, said, {"Retry-After": "5"}, {"error": said, "status": "error"})
@@ -114,7 +114,7 @@ async def _on_gone(_request: Request, _error: Exception) -> Response:
 
 
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:
-    logger.error("%s %s", request.method, request.url.path, exc_info=error)
+    logger.error("%s %s", request.method, shown(request.scope["path"]), exc_info=error)
     return _answer(500, "internal error; the gateway's log has it under the request's id")
 
 

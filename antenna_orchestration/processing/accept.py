@@ -23,8 +23,8 @@ from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, ImageStatus, Job
 from antenna_orchestration.processing import looping
 from antenna_orchestration.processing.http_services import HttpServices
+from antenna_orchestration.processing.lease import ack_of
 from antenna_orchestration.progress.lease_book import KeptLease
-from antenna_orchestration.queue import names
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,9 @@ CHUNK: Final = 64
 
 CHUNK_BYTES: Final = 8 * 2**20
 """Bytes of score vectors published together at most, beyond one result."""
+
+LONGEST_ID: Final = 18
+"""Digits of an image's number; Python refuses to read thousands of them."""
 
 Status = Literal["queued", "retry", "late", "rejected"]
 
@@ -171,8 +174,8 @@ async def _kept(
             except errors.InvalidInput:
                 continue
             images.add(claim.image)
-        elif (verdict.item.image_id or "").isdecimal():
-            images.add(ImageId(int(verdict.item.image_id or 0)))
+        elif (image := _number(verdict.item.image_id)) is not None:
+            images.add(image)
     try:
         found = await http.leases.find(job.job_id, job.generation, images)
     except errors.Unavailable as error:
@@ -190,7 +193,7 @@ def _claim(http: HttpServices, job: Job, worker: Token, item: Item, kept: Mappin
         if claim.worker != worker.token_id:
             raise errors.InvalidInput("the lease is another worker's")
         return claim
-    image = ImageId(int(item.image_id)) if (item.image_id or "").isdecimal() and item.image_id else None
+    image = _number(item.image_id)
     lease = kept.get(image) if image is not None else None
     if image is None or lease is None:
         raise errors.InvalidInput("no reply_subject, and no lease of this worker for that image")
@@ -201,9 +204,15 @@ def _claim(http: HttpServices, job: Job, worker: Token, item: Item, kept: Mappin
         delivery=lease.delivery,
         epoch=lease.epoch,
         sequence=lease.sequence,
+        place=lease.place,
         worker=worker.token_id,
         expires=0,
     )
+
+
+def _number(text: str | None) -> ImageId | None:
+    """The image that a worker names; None when it is no number that an image has."""
+    return ImageId(int(text)) if text and len(text) <= LONGEST_ID and text.isascii() and text.isdecimal() else None
 
 
 def _unusable(item: Item, reason: str) -> Item:
@@ -239,15 +248,13 @@ def _decide(http: HttpServices, worker: Token, verdict: _Verdict) -> None:
 
 async def _publish(http: HttpServices, verdicts: Sequence[_Verdict]) -> None:
     """Make what is queued durable, and acknowledge its tasks. Again is harmless."""
-    results = [(one.result, _ack(one.claim)) for one in verdicts if one.result is not None and one.claim is not None]
+    results = [
+        (one.result, ack_of(one.claim.job, one.claim.generation, one.claim))
+        for one in verdicts
+        if one.result is not None and one.claim is not None
+    ]
     if results:
         await http.sender.deliver(results)
-
-
-def _ack(claim: LeaseClaim) -> names.AckSubject:
-    return names.AckSubject.of_task(
-        claim.job, claim.generation, claim.epoch, delivery=claim.delivery, sequence=claim.sequence
-    )
 
 
 async def _strike_out(http: HttpServices, job: Job, worker: Token, verdicts: Sequence[_Verdict]) -> None:
@@ -268,7 +275,7 @@ async def _strike_out(http: HttpServices, job: Job, worker: Token, verdicts: Seq
             # Past its time it may be somebody else's: then it is not ours to hand back.
             if lease is not None and now - lease.confirmed < http.settings.task_ack_wait:
                 delay = attempts.retry_delay(lease.delivery) * random.uniform(0.8, 1.2)  # noqa: S311
-                await http.settler.hand_back([_ack(verdict.claim)], delay)
+                await http.settler.hand_back([ack_of(job.job_id, job.generation, lease)], delay)
     except errors.Unavailable as error:
         logger.warning("leases of worker %s end by themselves: %s", worker.name, error)
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
+
 from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import ACCEPTED_FOR, LeaseClaim
-from antenna_orchestration.domain.ids import ImageId
+from antenna_orchestration.domain.ids import Generation, ImageId, JobId
 from antenna_orchestration.domain.job import ACTIVE, Job
 from antenna_orchestration.processing.http_services import HttpServices
 from antenna_orchestration.progress.lease_book import NOBODY, KeptLease
@@ -57,8 +59,11 @@ async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> lis
     room = await _room(http, worker, wanted)
     while True:
         parked = await http.leases.take_parked(job.job_id, job.generation)
-        if parked is not None:
+        # One that nobody could extend for too long may be somebody else's by now.
+        if parked is not None and await http.leases.now() - parked[1].confirmed < http.settings.task_ack_wait:
             return [await _give_parked(http, job, worker, *parked)]
+        if parked is not None:
+            continue
         async with http.pulling(job.job_id):
             found = await http.leaser.lease(job.job_id, job.generation, job.epoch, min(room, MOST_AT_ONCE))
         if not found:
@@ -75,6 +80,15 @@ async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> lis
         if given:
             await http.workers.count(worker.token_id, leased=len(given))
             return given
+
+
+async def hand_back(http: HttpServices, job: Job, worker: Token, leased: Sequence[Leased]) -> None:
+    """Offer tasks again that were leased and could not be given; should a store be away now, they end by themselves."""
+    try:
+        taken = await http.leases.take(job.job_id, job.generation, worker.token_id, [one.image for one in leased])
+        await http.settler.hand_back(ack_of(job.job_id, job.generation, kept) for kept in taken.values())
+    except errors.Unavailable as error:
+        logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
 
 
 async def _room(http: HttpServices, worker: Token, wanted: int) -> int:
@@ -106,6 +120,7 @@ async def _without_known(http: HttpServices, job: Job, found: Sequence[Lease]) -
                 holder=before.holder,
                 epoch=before.epoch,
                 sequence=one.ack.sequence,
+                place=one.ack.place,
                 delivery=one.delivery,
                 since=before.since,
             )
@@ -157,6 +172,7 @@ def _kept(leases: Sequence[Lease], holder: int, now: float) -> dict[ImageId, Kep
             holder=holder,
             epoch=names.epoch_of_consumer(one.ack.consumer),
             sequence=one.ack.sequence,
+            place=one.ack.place,
             delivery=one.delivery,
             since=now,
             uri=one.task.uri if holder == NOBODY else "",
@@ -176,9 +192,7 @@ async def _give_parked(http: HttpServices, job: Job, worker: Token, image: Image
     )
     await _note_openings(http, [task])
     now = await http.leases.now()
-    given = KeptLease(
-        holder=worker.token_id, epoch=kept.epoch, sequence=kept.sequence, delivery=kept.delivery, since=now
-    )
+    given = msgspec.structs.replace(kept, holder=worker.token_id, since=now, uri="")
     await http.leases.hold(job.job_id, job.generation, worker.token_id, {image: given}, now=now)
     await http.workers.count(worker.token_id, leased=1)
     return Leased(image=image, uri=kept.uri, token=_token(http, job, image, given))
@@ -193,6 +207,7 @@ def _token(http: HttpServices, job: Job, image: ImageId, kept: KeptLease) -> str
             delivery=kept.delivery,
             epoch=kept.epoch,
             sequence=kept.sequence,
+            place=kept.place,
             worker=kept.holder,
             expires=int(time.time()) + ACCEPTED_FOR,
         )
@@ -216,6 +231,13 @@ async def _fail_unopened(http: HttpServices, worker: Token, leases: Sequence[Lea
     ]
     logger.warning("job %s: %d images failed unopened: %s", leases[0].task.job, len(leases), attempts.STOPPED_WORKER)
     await http.sender.deliver([(result, one.ack) for result, one in zip(results, leases, strict=True)])
+
+
+def ack_of(job: JobId, generation: Generation, lease: KeptLease | LeaseClaim) -> names.AckSubject:
+    """Where to say something of a lease that is written down."""
+    return names.AckSubject.of_task(
+        job, generation, lease.epoch, delivery=lease.delivery, sequence=lease.sequence, place=lease.place
+    )
 
 
 def raise_if_away(http: HttpServices) -> None:

@@ -44,16 +44,20 @@ def gather(
     *,
     settings: Settings,
     allowed_roots: Sequence[Path] | None = None,
+    allowed_buckets: Sequence[str] | None = None,
     deployment: str | None = None,
 ) -> Gathered:
     """Collect what sources and images name.
 
     `allowed_roots` are the folders that local images may lie in; None stands for the setting `IMAGE_ROOTS`, or for any
-    folder when that is not set. `deployment` is for images that come without one. Raises `InvalidSource` when a source
-    cannot be read or is not allowed, and when there are no images at all; `Unavailable` for a store out of reach.
+    folder when that is not set. `allowed_buckets` are the `s3://bucket/prefix` locations for images in buckets; None
+    allows what this process has credentials for. `deployment` is for images that come without one.
+
+    Raises `InvalidSource` when a source cannot be read or is not allowed, and when there are no images at all;
+    `Unavailable` for a store out of reach.
     """
     roots = (settings.image_roots or None) if allowed_roots is None else allowed_roots
-    locator = Locator(roots=roots, allow_private_hosts=settings.allow_private_hosts)
+    locator = Locator(roots=roots, allow_private_hosts=settings.allow_private_hosts, bucket_roots=allowed_buckets)
     reader = _Reader(locator=locator, settings=settings)
     found: dict[str, SubmittedImage] = {}
     count = 0
@@ -174,6 +178,8 @@ class _Reader:
             self.warnings.append(f"no images match {pattern} (looked for {_plain(IMAGE_SUFFIXES)})")
 
     def _bucket(self, uri: str) -> Iterator[SubmittedImage]:
+        magic = _MAGIC.search(uri)
+        self.locator.check_bucket_bounds(uri[: magic.start()] if magic else f"{uri.rstrip('/')}/")
         keys = buckets.list_objects(uri, self.settings)
         if keys == [uri]:
             yield self.image(uri)

@@ -12,6 +12,7 @@ from typing import Any
 
 import fsspec
 import pytest
+import requests
 from PIL import Image
 
 from tests.docker.composition import DOCKER
@@ -51,11 +52,11 @@ def working(deployment: Deployment) -> Iterator[Deployment]:
     _said(prepare, *prepare.service.command)
     dagster = ("code-location", "webserver", "daemon")
     try:
-        deployment.stores.start("code-location", "worker-cpu")
+        deployment.stores.start("code-location", "gateway", "worker-cpu")
         deployment.stores.start("webserver", "daemon")
         yield deployment
     finally:
-        deployment.stores.stop("worker-cpu")
+        deployment.stores.stop("worker-cpu", "gateway")
         # Nothing of theirs is at stake, and they take seconds to leave.
         for name in dagster:
             with contextlib.suppress(KeyError):
@@ -78,3 +79,23 @@ def test_a_job_goes_through_the_whole_composition(working: Deployment, monkeypat
     assert fsspec.filesystem("s3").glob(f"lake/captures/job_id={job['job_id']}/*.parquet")
     # Every `up` prepares anew, so the bucket may be there.
     runpy.run_path(str(DOCKER / "prepare.py"))["make_bucket"](job["lake"])
+
+    _a_worker_behind_the_gateway(working, location)
+
+
+def _a_worker_behind_the_gateway(working: Deployment, location: Running) -> None:
+    """It sees the token's projects, and reads local images by links of the gateway."""
+    _draw_images(working.here.path("/images/day"), 1)
+    made = ("antenna", "token", "create", "--project", "default", "--json")
+    worker = json.loads(_said(location, *made, "--role", "worker"))["token"]
+    base = f"http://127.0.0.1:{working.here.ports['gateway']}/api/v2"
+    headers = {"Authorization": f"Token {worker}"}
+    assert [
+        one["slug"] for one in requests.get(f"{base}/projects/", headers=headers, timeout=30).json()["results"]
+    ] == ["default"]
+    working.stores.stop("worker-cpu")
+    submitted = ("antenna", "submit", "/images/day", "--pipeline", "null", "--json")
+    job = json.loads(_said(location, *submitted))["job_id"]
+    answer = requests.post(f"{base}/jobs/{job}/tasks/", json={"batch_size": 1}, headers=headers, timeout=30)
+    (task,) = answer.json()["tasks"]
+    assert requests.get(task["image_url"], timeout=30).content.startswith(b"\xff\xd8")

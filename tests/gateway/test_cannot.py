@@ -93,7 +93,7 @@ async def test_publish_to_a_subject_of_its_choice(stack: Services, gateway: Runn
     stranger = Signer("not this deployment's key").sign(
         LeaseClaim(
             job=JobId(job.job_id), generation=Generation(1), image=ImageId(int(task.image_id)), delivery=1,
-            epoch=Epoch("x.y>"), sequence=1, worker=1, expires=int(time.time()) + 1000,
+            epoch=Epoch("x.y>"), sequence=1, place=1, worker=1, expires=int(time.time()) + 1000,
         )
     )  # fmt: skip
     swapped = task.reply_subject[:-4] + ("AAAA" if task.reply_subject[-4:] != "AAAA" else "BBBB")

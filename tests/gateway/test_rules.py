@@ -18,7 +18,7 @@ from tests.gateway.client import SPECIES_LABELS, success
 
 CLAIM = LeaseClaim(
     job=JobId(7), generation=Generation(1), image=ImageId(5), delivery=2, epoch=Epoch("0a1b2c3d"), sequence=9,
-    worker=3, expires=1_000,
+    place=11, worker=3, expires=1_000,
 )  # fmt: skip
 
 

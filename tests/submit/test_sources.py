@@ -246,6 +246,25 @@ def test_nothing_beyond_the_roots_is_looked_at(tmp_path: Path) -> None:
             gather(odd, allowed_roots=[inside])
 
 
+def test_bucket_roots(tmp_path: Path) -> None:
+    """Whoever submits over HTTP is not lent the deployment's keys for all buckets that they open."""
+    mine = ["s3://traps/mine"]
+    inside = [SubmittedImage("s3://traps/mine/a.jpg", None, None)]
+    assert len(gather(images=inside, allowed_buckets=mine).images) == 1
+    (tmp_path / "l.txt").write_text("s3://lake/part.jpg\n")
+    for source in (
+        "s3://lake", "s3://traps", "s3://traps/mine2", "s3://traps/m*", "s3://traps/*/a.jpg", "s3://traps/mine/../b",
+        "s3://traps/mine*", "S3://traps/mine/", tmp_path / "l.txt",
+    ):  # fmt: skip
+        with pytest.raises(errors.InvalidSource, match="lies outside s3://traps/mine/"):
+            gather(source, allowed_buckets=mine)
+    for url in ("s3://traps/theirs/a.jpg", "s3://traps/mine/../theirs/a.jpg", "s3://traps/mine2/a.jpg"):
+        with pytest.raises(errors.InvalidSource, match="lies outside"):
+            gather(images=[SubmittedImage(url, None, None)], allowed_buckets=mine)
+    with pytest.raises(errors.InvalidSource, match="not accepted here"):
+        gather(images=inside, allowed_buckets=[])
+
+
 def test_images_named_one_by_one(tmp_path: Path) -> None:
     empty(tmp_path, "a.jpg")
     naive = datetime(2024, 6, 1)
