@@ -145,6 +145,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """`nats` for a worker on the queue itself, `http` for one behind the gateway."""
     counters: dict[str, int] = {}
     """Of an HTTP worker since it was first seen: leased, settled, failed, expired, late, rejected, bytes."""
+    projects: tuple[int, ...] | None = None
+    """Ids of the projects it works for; None for all."""
 
 
 M = TypeVar("M", Task, Result, Announcement, Heartbeat)

@@ -18,8 +18,9 @@ def covers(reached: Iterable[str], kinds: Iterable[str]) -> bool:
 
 
 def can_serve(worker: Heartbeat, job: Job) -> bool:
-    """Whether a worker listens for the job's pipeline and can load its images."""
-    return job.pipeline in worker.pipelines and covers(worker.reaches, job.source_kinds)
+    """Whether a worker listens for the job's pipeline, works for its project and can load its images."""
+    for_it = worker.projects is None or job.project_id in worker.projects
+    return for_it and job.pipeline in worker.pipelines and covers(worker.reaches, job.source_kinds)
 
 
 def _matches(pattern: str, kind: str) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import messages
+from antenna_orchestration.domain import ids, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import LONGEST
 from antenna_orchestration.processing.http_services import HttpServices
@@ -18,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 SHOWN_FOR: Final = 30.0
 """Seconds without a word that an idle worker is shown; existing ones ask for work every 5."""
+
+MOST_PIPELINES: Final = 200
+"""Pipelines that one worker is noted for."""
 
 
 async def hear(http: HttpServices, worker: Token, *, host: str, pipelines: Iterable[str] = ()) -> None:
@@ -31,8 +35,11 @@ async def hear(http: HttpServices, worker: Token, *, host: str, pipelines: Itera
 async def _hear(http: HttpServices, worker: Token, host: str, pipelines: Iterable[str]) -> None:
     now = await http.leases.now()
     before = await http.workers.get(worker.token_id)
-    served = set(pipelines) or set(before.pipelines)
-    await http.workers.hear(worker.token_id, name=worker.name, host=host, now=now, pipelines=served)
+    named = {slug for slug in itertools.islice(pipelines, MOST_PIPELINES) if ids.is_slug(slug)}
+    served = named or set(before.pipelines)
+    await http.workers.hear(
+        worker.token_id, name=worker.name, host=host, now=now, projects=worker.scope, pipelines=served
+    )
     if now - before.heard > messages_every(http) or served != set(before.pipelines):
         await _show(http, await http.workers.get(worker.token_id), now)
 
@@ -62,6 +69,7 @@ async def _show(http: HttpServices, record: WorkerRecord, now: float) -> None:
             pid=0,
             device="",
             pipelines=record.pipelines,
+            projects=record.projects,
             # The gateway signs URLs for what it reaches itself.
             reaches=("http", "s3:*", f"file:{http.settings.host_id}"),
             started_at=datetime.fromtimestamp(record.first_heard or now, UTC),

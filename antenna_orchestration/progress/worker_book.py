@@ -36,6 +36,8 @@ class WorkerRecord:
     posted: float
     pace: Pace
     pipelines: tuple[str, ...]
+    # Ids; None for all.
+    projects: tuple[int, ...] | None
     host: str
     counters: Mapping[str, int] = field(default_factory=dict)
 
@@ -46,10 +48,20 @@ class WorkerBook:
     def __init__(self, client: Any) -> None:
         self._redis = client
 
-    async def hear(self, worker: int, *, name: str, host: str, now: float, pipelines: Iterable[str] = ()) -> None:
+    async def hear(
+        self,
+        worker: int,
+        *,
+        name: str,
+        host: str,
+        now: float,
+        projects: Iterable[int] | None,
+        pipelines: Iterable[str] = (),
+    ) -> None:
         """A call of this worker, and of no other, came in; `pipelines` are those that it said it serves."""
         key = keys.worker(worker)
-        values: dict[str, Any] = {"name": name, "host": host, "heard": now}
+        scope = json.dumps(None if projects is None else sorted(projects))
+        values: dict[str, Any] = {"name": name, "host": host, "heard": now, "projects": scope}
         if served := sorted(set(pipelines)):
             values["pipelines"] = json.dumps(served)
         with translated("noting a worker"):
@@ -123,6 +135,7 @@ def _record(worker: int, values: Mapping[str, str]) -> WorkerRecord:
             batch=float(values.get("batch", 0)),
         ),
         pipelines=tuple(json.loads(values.get("pipelines", "[]"))),
+        projects=None if (scope := json.loads(values.get("projects", "[]"))) is None else tuple(scope),
         host=values.get("host", ""),
         counters={name: int(values.get(name, 0)) for name in COUNTERS},
     )

@@ -2,12 +2,13 @@
 
 import asyncio
 
+from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.embedded.stores import Stores
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.openings import Openings
 from antenna_orchestration.queue.publisher import Publisher
-from tests.gateway.client import Client, Task, session, success
+from tests.gateway.client import SLUG, Client, Task, session, success
 from tests.gateway.running import RunningGateway, client, collected, job_for_http, rows, running
 from tests.waiting import eventually
 
@@ -199,3 +200,15 @@ async def test_a_worker_is_shown_by_its_own_token_and_no_other(
     (mine,) = [one for name, one in alive.items() if name.endswith(_fingerprint(loud))]
     assert not any(name.endswith(_fingerprint(quiet)) for name in alive)
     assert mine.pipelines == loud.slugs and mine.state == "idle"
+
+
+async def test_a_worker_of_another_project_is_nobody_for_a_job(
+    stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    """Whatever it says it serves: the job's warning stays, and a worker is started for it."""
+    mine, theirs = await job_for_http(stack, project, 1), await job_for_http(stack, f"{project[:50]}-other", 1)
+    worker = await client(stack, gateway, project, slugs=(SLUG, "\x1b[31m", "No slug"))
+    worker.jobs()
+    (shown,) = [one for one in await stack.presence.workers() if one.worker.endswith(_fingerprint(worker))]
+    assert shown.pipelines == (SLUG,)
+    assert reach.can_serve(shown, mine) and not reach.can_serve(shown, theirs)
