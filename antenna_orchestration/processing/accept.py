@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -70,6 +70,8 @@ class _Verdict:
 @dataclass(kw_only=True, slots=True)
 class _Tally:
     settled: int = 0
+    # Results that the queue had already, of leases that were over.
+    repeated: int = 0
     failed: int = 0
     late: int = 0
     rejected: int = 0
@@ -95,10 +97,13 @@ async def accept(
     """
     taken: list[Taken] = []
     tally = _Tally()
+    settled: set[ImageId] = set()
     for chunk in _chunks(items):
         verdicts = [_Verdict(item=item) for item in chunk]
-        await looping.until(deadline, lambda: _judge(http, job, worker, verdicts))  # noqa: B023  # awaited here
-        await looping.until(deadline, lambda: _publish(http, verdicts))  # noqa: B023
+        await looping.until(deadline, lambda: _judge(http, job, worker, verdicts, settled))  # noqa: B023  # awaited here
+        settled |= {one.claim.image for one in verdicts if one.claim and one.status in ("queued", "retry")}
+        repeated = await looping.until(deadline, lambda: _publish(http, verdicts))  # noqa: B023
+        tally.repeated += min(repeated, sum(one.result is not None and one.kept is None for one in verdicts))
         await _strike_out(http, job, worker, verdicts)
         for verdict in verdicts:
             tally.add(verdict)
@@ -127,10 +132,12 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield chunk
 
 
-async def _judge(http: HttpServices, job: Job, worker: Token, verdicts: Sequence[_Verdict]) -> None:
-    """Say of each result what is to become of it. Changes nothing outside."""
+async def _judge(
+    http: HttpServices, job: Job, worker: Token, verdicts: Sequence[_Verdict], settled: Set[ImageId]
+) -> None:
+    """Say of each result what is to become of it; `settled` had theirs in this post. Changes nothing outside."""
     kept = await _kept(http, job, worker, verdicts)
-    seen: set[ImageId] = set()
+    seen = set(settled)
     for verdict in verdicts:
         verdict.status, verdict.detail, verdict.result = "rejected", "", None
         try:
@@ -246,15 +253,14 @@ def _decide(http: HttpServices, worker: Token, verdict: _Verdict) -> None:
     )
 
 
-async def _publish(http: HttpServices, verdicts: Sequence[_Verdict]) -> None:
-    """Make what is queued durable, and acknowledge its tasks. Again is harmless."""
+async def _publish(http: HttpServices, verdicts: Sequence[_Verdict]) -> int:
+    """Make what is queued durable, and acknowledge its tasks; how many the queue had already. Again is harmless."""
     results = [
         (one.result, ack_of(one.claim.job, one.claim.generation, one.claim))
         for one in verdicts
         if one.result is not None and one.claim is not None
     ]
-    if results:
-        await http.sender.deliver(results)
+    return await http.sender.deliver(results) if results else 0
 
 
 async def _strike_out(http: HttpServices, job: Job, worker: Token, verdicts: Sequence[_Verdict]) -> None:
@@ -284,7 +290,7 @@ async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) ->
     try:
         await http.workers.count(
             worker.token_id,
-            settled=tally.settled,
+            settled=tally.settled - tally.repeated,
             failed=tally.failed,
             late=tally.late,
             rejected=tally.rejected,

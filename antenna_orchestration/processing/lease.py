@@ -20,7 +20,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import ACCEPTED_FOR, LeaseClaim
-from antenna_orchestration.domain.ids import Generation, ImageId, JobId
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId
 from antenna_orchestration.domain.job import ACTIVE, Job
 from antenna_orchestration.processing.http_services import HttpServices
 from antenna_orchestration.progress.lease_book import NOBODY, KeptLease
@@ -51,13 +51,14 @@ class Leased:
 async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> list[Leased]:
     """Lease up to `wanted` tasks of the job; fewer when the worker is slow, and one alone from its third delivery on.
 
-    Empty only when nothing of the job can be delivered: a worker that holds all it may waits for up to 20 s and then
-    gets one task more. Raises `Unavailable` when a store does not answer; nothing is leased then.
+    Empty only when nothing of the job can be delivered, which is said at once: a worker that holds all it may otherwise
+    waits for up to 20 s and then gets one task more. Raises `Unavailable` when a store does not answer; nothing is
+    leased then.
     """
     if job.status not in ACTIVE or job.epoch is None:
         return []
-    room = await _room(http, worker, wanted)
-    while True:
+    room = await _room(http, job, job.epoch, worker, wanted)
+    while room:
         parked = await http.leases.take_parked(job.job_id, job.generation)
         # One that nobody could extend for too long may be somebody else's by now.
         if parked is not None and await http.leases.now() - parked[1].confirmed < http.settings.task_ack_wait:
@@ -80,6 +81,7 @@ async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> lis
         if given:
             await http.workers.count(worker.token_id, leased=len(given))
             return given
+    return []
 
 
 async def hand_back(http: HttpServices, job: Job, worker: Token, leased: Sequence[Leased]) -> None:
@@ -91,14 +93,16 @@ async def hand_back(http: HttpServices, job: Job, worker: Token, leased: Sequenc
         logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
 
 
-async def _room(http: HttpServices, worker: Token, wanted: int) -> int:
-    """How many tasks the worker may take now; waits while it may take none."""
+async def _room(http: HttpServices, job: Job, epoch: Epoch, worker: Token, wanted: int) -> int:
+    """How many tasks the worker may take now; waits while it may take none. 0 when there is nothing to wait for."""
     deadline = time.monotonic() + WAIT_AT_BOUND
     while True:
         pace = (await http.workers.get(worker.token_id)).pace
-        room = pace.may_hold(wanted, http.settings.http_lease) - await http.leases.held_by(worker.token_id)
+        room = pace.may_hold(http.settings.http_lease) - await http.leases.held_by(worker.token_id)
         if room > 0:
             return min(room, wanted)
+        if not await has_tasks(http, job.job_id, job.generation, epoch):
+            return 0
         if time.monotonic() >= deadline:
             return 1
         await asyncio.sleep(LOOK_EVERY)
@@ -231,6 +235,11 @@ async def _fail_unopened(http: HttpServices, worker: Token, leases: Sequence[Lea
     ]
     logger.warning("job %s: %d images failed unopened: %s", leases[0].task.job, len(leases), attempts.STOPPED_WORKER)
     await http.sender.deliver([(result, one.ack) for result, one in zip(results, leases, strict=True)])
+
+
+async def has_tasks(http: HttpServices, job: JobId, generation: Generation, epoch: Epoch) -> bool:
+    """Whether a task of the job can be leased now. Raises `Unavailable`."""
+    return await http.settler.is_deliverable(job, generation, epoch) or await http.leases.has_parked(job, generation)
 
 
 def ack_of(job: JobId, generation: Generation, lease: KeptLease | LeaseClaim) -> names.AckSubject:

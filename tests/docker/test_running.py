@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import runpy
@@ -15,6 +16,8 @@ import pytest
 import requests
 from PIL import Image
 
+from antenna_orchestration.domain.access import Role
+from antenna_orchestration.processing import services, tokens
 from tests.docker.composition import DOCKER
 from tests.docker.running import Deployment, Running
 
@@ -79,23 +82,24 @@ def test_a_job_goes_through_the_whole_composition(working: Deployment, monkeypat
     assert fsspec.filesystem("s3").glob(f"lake/captures/job_id={job['job_id']}/*.parquet")
     # Every `up` prepares anew, so the bucket may be there.
     runpy.run_path(str(DOCKER / "prepare.py"))["make_bucket"](job["lake"])
-
-    _a_worker_behind_the_gateway(working, location)
-
-
-def _a_worker_behind_the_gateway(working: Deployment, location: Running) -> None:
-    """It sees the token's projects, and reads local images by links of the gateway."""
-    _draw_images(working.here.path("/images/day"), 1)
-    made = ("antenna", "token", "create", "--project", "default", "--json")
-    worker = json.loads(_said(location, *made, "--role", "worker"))["token"]
-    base = f"http://127.0.0.1:{working.here.ports['gateway']}/api/v2"
-    headers = {"Authorization": f"Token {worker}"}
-    assert [
-        one["slug"] for one in requests.get(f"{base}/projects/", headers=headers, timeout=30).json()["results"]
-    ] == ["default"]
     working.stores.stop("worker-cpu")
-    submitted = ("antenna", "submit", "/images/day", "--pipeline", "null", "--json")
-    job = json.loads(_said(location, *submitted))["job_id"]
-    answer = requests.post(f"{base}/jobs/{job}/tasks/", json={"batch_size": 1}, headers=headers, timeout=30)
-    (task,) = answer.json()["tasks"]
+    _lease_and_read_an_image(working)
+
+
+def _lease_and_read_an_image(working: Deployment) -> None:
+    """As a script and a worker elsewhere do it, over the gateway."""
+    _draw_images(working.here.path("/images/vermont"), 1)
+    base = f"http://127.0.0.1:{working.here.ports['gateway']}/api/v2"
+
+    async def make() -> list[str]:
+        async with services.opened(working.settings("code-location")) as opened:
+            roles = (Role.SUBMITTER, Role.WORKER)
+            return [(await tokens.create(opened, role=role, projects=["vermont"])).secret for role in roles]
+
+    submitter, worker = ({"Authorization": f"Token {secret}"} for secret in asyncio.run(make()))
+    new = {"project": "vermont", "pipeline": "null", "sources": [str(working.here.path("/images/vermont"))]}
+    submitted = requests.post(f"{base}/jobs/", json=new, headers=submitter, timeout=30)
+    assert submitted.status_code == 201, submitted.text
+    tasks = f"{base}/jobs/{submitted.json()['id']}/tasks/"
+    (task,) = requests.post(tasks, json={"batch_size": 1}, headers=worker, timeout=30).json()["tasks"]
     assert requests.get(task["image_url"], timeout=30).content.startswith(b"\xff\xd8")

@@ -106,6 +106,7 @@ MESSAGES: dict[str, Message] = {
         run_id="6f1ed002-ab5d-4d5e-9b5a-1f3f4d5c6b7a",
         kind="http",
         counters={"leased": 1_066, "settled": 1_002, "bytes": 5_000_000},
+        projects=(1, 12),
     ),
 }
 
