@@ -67,6 +67,9 @@ async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> lis
             continue
         async with http.pulling(job.job_id):
             found = await http.leaser.lease(job.job_id, job.generation, job.epoch, min(room, MOST_AT_ONCE))
+        if found is None:
+            # Gone, or only without a leader: then this raises.
+            await http.services.queue.counts(job.job_id, job.generation, job.epoch)
         if not found:
             return []
         # What a pull that failed left behind may be long over.

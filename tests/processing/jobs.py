@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from antenna_orchestration.catalog.access import Access
 from antenna_orchestration.catalog.catalog import NewJob, PipelineRow, SubmittedImage
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import PipelineSlug
@@ -21,9 +22,10 @@ async def make_job(
     lead nowhere.
     """
     slug = str(changes.get("pipeline", "null"))
-    await stack.catalog.register_pipeline(
-        PipelineRow(slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[])
-    )
+    if await Access(stack.catalog).find_pipeline(slug) is None:
+        await stack.catalog.register_pipeline(
+            PipelineRow(slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[])
+        )
     values = {
         "project": project, "name": "test", "pipeline": PipelineSlug("null"), "config": {}, "config_hash": "0",
         "priority": 1, "interactive": False, "reprocess": False, "duplicates": 0, "source_kinds": ["http"],
