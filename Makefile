@@ -26,7 +26,7 @@ demo: install ## from nothing to a finished job: servers, drawn photographs, one
 	$(RUN) $(BIN)/antenna demo
 
 test: install ## the test suite, on real servers
-	$(RUN) $(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile
+	$(RUN) $(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
 chaos: install ## the fault tests, with how long the system took to recover from each
 	$(RUN) $(BIN)/python -m pytest -m "slow or chaos"

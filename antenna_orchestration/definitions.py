@@ -6,14 +6,17 @@ import dagster as dg
 
 from antenna_orchestration.assets.health import jobs_health
 from antenna_orchestration.assets.job_assets import captures, image_tasks, results
+from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.assets.report import job_report
 from antenna_orchestration.jobs.inference import inference_worker
-from antenna_orchestration.jobs.operations import jobs_health_check, prune_history
+from antenna_orchestration.jobs.operations import jobs_health_check, merge_tables, prune_history
 from antenna_orchestration.jobs.processing import process_job
 from antenna_orchestration.jobs.submission import submit_job
 from antenna_orchestration.resources.stack import Stack
 from antenna_orchestration.schedules.health import health_check_schedule
+from antenna_orchestration.schedules.merge import merge_schedule
 from antenna_orchestration.sensors.job_run_status import job_run_status
+from antenna_orchestration.sensors.lost_worker_runs import lost_worker_runs
 from antenna_orchestration.sensors.queued_jobs import queued_jobs
 from antenna_orchestration.sensors.worker_autoscaler import worker_autoscaler
 
@@ -21,10 +24,10 @@ from antenna_orchestration.sensors.worker_autoscaler import worker_autoscaler
 def build_definitions(**resources: Any) -> dg.Definitions:
     """All definitions; keyword arguments replace resources by name."""
     return dg.Definitions(
-        assets=[captures, image_tasks, results, job_report, jobs_health],
-        jobs=[process_job, inference_worker, jobs_health_check, submit_job, prune_history],
-        sensors=[queued_jobs, worker_autoscaler, job_run_status],
-        schedules=[health_check_schedule],
+        assets=[captures, image_tasks, results, job_report, jobs_health, merged_tables],
+        jobs=[process_job, inference_worker, jobs_health_check, merge_tables, submit_job, prune_history],
+        sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_worker_runs],
+        schedules=[health_check_schedule, merge_schedule],
         resources={"stack": Stack(), **resources},
         # One process a run: a killed parent of a multiprocess run leaves its child behind for ever.
         executor=dg.in_process_executor,

@@ -9,17 +9,19 @@ this class; a field's description is its documentation.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 import pydantic
 from pydantic import Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from antenna_orchestration import errors
+
+_LOCATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}=[^\s=]+:\d{1,5}")
 
 HOME_FOLDER = ".antenna"
 ENV_FILE = "env"
@@ -44,7 +46,10 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=find_home, description="Folder of the embedded stack: data, logs, env file.")
 
     nats_url: str = Field(
-        default="", repr=False, description="NATS server, `nats://user:password@host:port`. Empty: the embedded one."
+        default="",
+        repr=False,
+        description="NATS server, `nats://user:password@host:port`, or several of a cluster, separated by `,`. "
+        "Empty: the embedded one.",
     )
     worker_nats_url: str = Field(
         default="", repr=False, description="NATS URL with the worker role's rights. Empty: `NATS_URL`."
@@ -168,6 +173,11 @@ class Settings(BaseSettings):
     worker_idle_exit: float = Field(
         default=60.0, gt=0, description="An autoscaled worker leaves after this long without work."
     )
+    worker_locations: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Code locations of GPU hosts that `antenna up` shows beside its own: `name=host:port`, separated "
+        "by `,`.",
+    )
     ui_url: str = Field(
         default="", description="Address of the Dagster UI, where commands make new jobs known at once."
     )
@@ -185,7 +195,7 @@ class Settings(BaseSettings):
             return tuple(Path(part).expanduser() for part in value.split(":") if part)
         return value
 
-    @pydantic.field_validator("worker_reaches", mode="before")
+    @pydantic.field_validator("worker_reaches", "worker_locations", mode="before")
     @classmethod
     def _split_words(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -200,6 +210,17 @@ class Settings(BaseSettings):
         if wrong := [root for root in roots if not root.startswith("s3://") or root == "s3:/"]:
             raise ValueError(f"{wrong[0]} is no s3://bucket/prefix")
         return roots
+
+    @pydantic.field_validator("worker_locations")
+    @classmethod
+    def _check_locations(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for location in value:
+            if not _LOCATION.fullmatch(location):
+                raise ValueError(f"{location!r} is not of the form name=host:port")
+        names = [location.partition("=")[0] for location in value]
+        if "antenna" in names or len(set(names)) < len(names):
+            raise ValueError("each location needs a name of its own, and `antenna` is taken")
+        return value
 
     @property
     def lake(self) -> str:
@@ -248,10 +269,12 @@ def give(settings: Settings) -> None:
     get.cache_clear()
 
 
+_PASSWORD = re.compile(r"(?P<user>(?:^|//|,)[^:/@,]*):[^/]*@")
+
+
 def without_password(url: str) -> str:
-    """A URL fit for logs: `nats://user:***@host:4222`, without a query, which may hold a password too."""
-    parts = urlsplit(url)._replace(query="")
-    if parts.password is None:
-        return urlunsplit(parts)
-    netloc = f"{parts.username or ''}:***@{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
-    return urlunsplit(parts._replace(netloc=netloc))
+    """A URL fit for logs: `nats://user:***@host:4222`, without a query, which may hold a password too.
+
+    Of several URLs or hosts, separated by commas, each.
+    """
+    return _PASSWORD.sub(r"\g<user>:***@", url).partition("?")[0]

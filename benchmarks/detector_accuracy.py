@@ -1,6 +1,6 @@
 """How well a pipeline finds insects on real light-trap photographs, against hand annotations, per site and size.
 
-    python benchmarks/detector_accuracy.py [FOLDER] [--pipeline SLUG] [--json] [--pictures FOLDER]
+    python -m benchmarks.detector_accuracy [FOLDER] [--pipeline SLUG] [--altered NAME] [--json] [--pictures FOLDER]
 
 The photographs are not part of this repository. FOLDER, or `ANTENNA_TRAP_IMAGES`, or `../shared/data/trap-images`
 holds them as `<site>/<name>`; `tests/data/trap_annotations.json` names each with its sha256. A detection is right
@@ -24,6 +24,7 @@ from typing import Any
 from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines import interface, pictures, registry
 from antenna_orchestration.pipelines.interface import RawImage
+from benchmarks import alterations
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ANNOTATIONS = REPOSITORY / "tests" / "data" / "trap_annotations.json"
@@ -39,6 +40,9 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--pipeline", default=registry.DEFAULT_PIPELINE)
     parser.add_argument("--config", type=json.loads, default={}, help="the pipeline's settings, as JSON")
+    parser.add_argument(
+        "--altered", choices=alterations.ALTERATIONS, help="photographs as another trap might take them"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument(
         "--pictures", type=Path, help="write each photograph with its detections drawn into this folder"
@@ -47,7 +51,7 @@ def main() -> None:
     folder = arguments.folder or photographs_folder()
     if folder is None or not folder.is_dir():
         sys.exit("no photographs: name their folder, or set ANTENNA_TRAP_IMAGES")
-    counts = measure(folder, arguments.pipeline, arguments.config, arguments.pictures)
+    counts = measure(folder, arguments.pipeline, arguments.config, arguments.pictures, arguments.altered)
     if arguments.json:
         print(json.dumps({name: {**count, **rates(count)} for name, count in counts.items()}, indent=1))
         return
@@ -68,7 +72,11 @@ def photographs_folder() -> Path | None:
 
 
 def measure(
-    folder: Path, slug: str = registry.DEFAULT_PIPELINE, config: dict[str, Any] | None = None, drawn: Path | None = None
+    folder: Path,
+    slug: str = registry.DEFAULT_PIPELINE,
+    config: dict[str, Any] | None = None,
+    drawn: Path | None = None,
+    altered: str | None = None,
 ) -> dict[str, Counter[str]]:
     """Counts by site, by size and of all: insects, found, boxes (all but those on small insects), right boxes, kinds.
 
@@ -77,7 +85,7 @@ def measure(
     pipeline = interface.build(registry.get(slug), config or {})
     pipeline.load("cpu")
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for photograph, data in photographs(folder):
+    for photograph, data in photographs(folder, altered):
         started = time.perf_counter()
         prepared = pipeline.prepare(RawImage(image=0, uri="", data=data))
         result = pipeline.finish(prepared, pipeline.infer([prepared])[0])
@@ -109,13 +117,30 @@ def measure(
     return counts
 
 
-def photographs(folder: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Each annotated photograph with its bytes; one that is missing or another file is an error."""
+def photographs(folder: Path, altered: str | None = None) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Each annotated photograph with its bytes, altered if asked; one that is missing or another file is an error."""
     for photograph in json.loads(ANNOTATIONS.read_text())["photographs"]:
         data = (folder / photograph["site"] / photograph["name"]).read_bytes()
         if hashlib.sha256(data).hexdigest() != photograph["sha256"]:
             raise ValueError(f"{photograph['site']}/{photograph['name']} is not the photograph that was annotated")
-        yield photograph, data
+        if altered is None:
+            yield photograph, data
+        else:
+            data_altered, by = alterations.alter(data, altered)
+            yield _moved(photograph, by), data_altered
+
+
+def _moved(photograph: dict[str, Any], by: tuple[int, int]) -> dict[str, Any]:
+    """The annotations of a photograph whose contents moved right and down."""
+
+    def box(values: Box) -> list[float]:
+        return [value + by[side % 2] for side, value in enumerate(values)]
+
+    return {
+        **photograph,
+        "insects": [{**insect, "box": box(insect["box"])} for insect in photograph["insects"]],
+        "small": [box(small) for small in photograph["small"]],
+    }
 
 
 def match(

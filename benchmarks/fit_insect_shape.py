@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from antenna_orchestration.pipelines import blobs, drawing, insect_shape, light_trap_pipeline, sheets
+from antenna_orchestration.pipelines import blobs, drawing, images, insect_shape, light_trap_blobs, sheets
 
 OUTPUT = Path(insect_shape.__file__).with_name(insect_shape.FILE)
 
@@ -54,9 +54,9 @@ def examples(seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray
     cv2.setNumThreads(1)
     width, height = SIZES[seed % len(SIZES)]
     data, insects = drawing.draw_capture(seed, width, height)
-    pixels = light_trap_pipeline.shrink(np.asarray(Image.open(io.BytesIO(data))))
+    pixels = images.shrink(np.asarray(Image.open(io.BytesIO(data))), light_trap_blobs.WORKING_SIDE)
     scale = width / pixels.shape[1]
-    found = blobs.find_blobs(sheets.compare_with_sheet(pixels), light_trap_pipeline.LEAST_SIZE)
+    found = blobs.find_blobs(sheets.compare_with_sheet(pixels), light_trap_blobs.LEAST_SIZE)
     overlaps = [[overlap([value * scale for value in blob.box], insect.box) for insect in insects] for blob in found]
     best = [max(range(len(insects)), key=row.__getitem__, default=-1) for row in overlaps]
     is_insect = [index >= 0 and row[index] >= 0.4 for index, row in zip(best, overlaps, strict=True)]

@@ -31,6 +31,8 @@ PARTS: Final = {
     "publish": "benchmarks.publishing:run",
     "collect": "benchmarks.collecting:run",
     "submit": "benchmarks.submitting:run",
+    "sizing": "benchmarks.sizing:run",
+    "cluster": "benchmarks.cluster:run",
     "many-jobs": "benchmarks.many_jobs:run",
     "health": "benchmarks.health:run",
     "worker": "benchmarks.worker_overhead:run",

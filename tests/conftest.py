@@ -18,6 +18,20 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 
+LONGEST_FIRST = ("stack", "docker", "gateway", "push", "embedded", "cli")
+"""Folders of tests whose files take longest. Processes share the files in order: one of these at the end runs alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the longest files to the front."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def template() -> Iterator[Path]:
     """A home with a finished cluster, to copy: initdb is paid once."""

@@ -8,13 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.catalog import AlgorithmRow, Catalog, PipelineRow, _job, _value
 from antenna_orchestration.domain.access import Role, Token
 from antenna_orchestration.domain.ids import Generation, ImageId, JobId, ProjectId
-from antenna_orchestration.domain.job import ImageStatus, Job, JobStatus
+from antenna_orchestration.domain.job import DispatchMode, ImageStatus, Job, JobStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +27,8 @@ class Project:
     name: str
     # Folder that local sources of HTTP submitters may lie in; None: the one named like the project in the image roots.
     image_root: Path | None
+    # For jobs that do not say otherwise.
+    dispatch_mode: DispatchMode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,12 +57,15 @@ class Access:
         projects: Sequence[str],
         expires_at: datetime | None,
     ) -> int:
-        """Write a token down; only its digest is stored. A project that is not there yet is made."""
+        """Write a token down; only its digest is stored. A project that is not there yet is made.
+
+        Raises `Conflict` for a digest that is there already, revoked or expired ones among them.
+        """
         async with self._catalog._transaction() as connection:
             for slug in projects:
                 await connection.execute(_query("ensure_project"), {"slug": slug})
-            return int(
-                await _value(
+            try:
+                token = await _value(
                     connection,
                     "insert_token",
                     sha256=sha256,
@@ -69,7 +75,9 @@ class Access:
                     expires_at=expires_at,
                     projects=list(projects),
                 )
-            )
+            except psycopg.errors.UniqueViolation:
+                raise errors.Conflict(f"token {fingerprint} is there already, and may be revoked") from None
+            return int(token)
 
     async def find_token(self, sha256: str) -> Token | None:
         """The token of this digest, if it is valid now."""
@@ -100,9 +108,24 @@ class Access:
                 slug=row["slug"],
                 name=row["name"],
                 image_root=Path(row["image_root"]) if row["image_root"] else None,
+                dispatch_mode=DispatchMode(row["dispatch_mode"]),
             )
             for row in await self._catalog._rows("list_projects", projects=wanted)
         ]
+
+    async def set_project(
+        self,
+        slug: str,
+        *,
+        dispatch_mode: DispatchMode | None = None,
+        image_root: Path | None = None,
+        no_image_root: bool = False,
+    ) -> None:
+        """Change a project's defaults; what is None stays. Raises `NotFound`."""
+        root = None if image_root is None else str(image_root)
+        values = {"dispatch_mode": dispatch_mode, "image_root": root, "no_image_root": no_image_root}
+        if await self._catalog._row("set_project", slug=slug, **values) is None:
+            raise errors.NotFound(f"there is no project {slug}; `antenna projects list` shows all")
 
     async def projects_of_jobs(self, jobs: Iterable[JobId]) -> dict[JobId, ProjectId]:
         """Which project each of the jobs belongs to."""
@@ -116,6 +139,7 @@ class Access:
         project: str | None,
         statuses: Iterable[JobStatus] | None,
         pipelines: Iterable[str] | None,
+        dispatch_mode: str | None,
         search: str | None,
         cutoff_hours: int,
         oldest_first: bool,
@@ -129,6 +153,7 @@ class Access:
             project=project,
             statuses=None if statuses is None else [str(status) for status in statuses],
             pipelines=None if pipelines is None else list(pipelines),
+            dispatch_mode=dispatch_mode,
             search=search,
             cutoff_hours=cutoff_hours,
             oldest_first=oldest_first,
@@ -153,9 +178,13 @@ class Access:
 
     # Workers and their pipelines
 
-    async def note_worker(self, name: str, *, token: int, host: str, details: Mapping[str, Any]) -> int:
+    async def note_worker(
+        self, name: str, *, token: int, host: str, details: Mapping[str, Any], kind: str = "http"
+    ) -> int:
         """Write down who a worker is; its id."""
-        row = await self._catalog._row("note_worker", name=name, token=token, host=host, details=Jsonb(dict(details)))
+        row = await self._catalog._row(
+            "note_worker", name=name, kind=kind, token=token, host=host, details=Jsonb(dict(details))
+        )
         return int(row["worker_id"]) if row else 0
 
     async def find_pipeline(self, slug: str) -> PipelineRow | None:

@@ -28,9 +28,10 @@ TABLES: Final = (
     "collectors",
     "job_log",
     "processed",
-    "workers",
     "tokens",
     "token_projects",
+    "workers",
+    "project_pipelines",
 )
 """All tables, each after those that it refers to."""
 

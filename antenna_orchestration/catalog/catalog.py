@@ -20,7 +20,17 @@ from psycopg.types.json import Jsonb
 from antenna_orchestration import errors, settings
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug, ProjectId
-from antenna_orchestration.domain.job import Counts, ImageStatus, ImageToPublish, Job, JobStatus, LogLine, sources_of
+from antenna_orchestration.domain.job import (
+    TERMINAL,
+    Counts,
+    DispatchMode,
+    ImageStatus,
+    ImageToPublish,
+    Job,
+    JobStatus,
+    LogLine,
+    sources_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +65,8 @@ class NewJob:
     reprocess: bool
     duplicates: int
     source_kinds: Sequence[str]
+    # None takes the project's.
+    dispatch_mode: DispatchMode | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +92,14 @@ class PipelineRow:
     description: str
     default_config: Mapping[str, Any]
     algorithms: Sequence[AlgorithmRow]
+
+
+class FinalJob(NamedTuple):
+    """A job that is over, and which of its generations is final."""
+
+    job_id: JobId
+    generation: Generation
+    images: int
 
 
 class Settled(NamedTuple):
@@ -219,6 +239,7 @@ class Catalog:
                 interactive=new.interactive,
                 duplicates=new.duplicates,
                 source_kinds=list(new.source_kinds),
+                dispatch_mode=new.dispatch_mode,
             )
             await connection.execute(queries.load("insert_job_images"), {"job": job})
         return JobId(job)
@@ -348,6 +369,11 @@ class Catalog:
         rows = await self._rows("uncompacted_generations", job=job, generation=generation)
         return {Generation(row["generation"]) for row in rows}
 
+    async def final_jobs(self) -> list[FinalJob]:
+        """The jobs that are over and have final tables, oldest first."""
+        rows = await self._rows("final_jobs", terminal=[str(status) for status in TERMINAL])
+        return [FinalJob(row["job_id"], row["generation"], row["total"]) for row in rows]
+
     async def reset_images_of_part(self, job: JobId, generation: Generation, part: str) -> set[ImageId]:
         """Make the images of an unreadable part pending again."""
         rows = await self._rows("reset_images_of_part", job=job, generation=generation, part=part)
@@ -376,6 +402,26 @@ class Catalog:
                 raise errors.Unavailable(f"PostgreSQL: {_first_line(error)}") from error
             yield
         finally:
+            with contextlib.suppress(psycopg.Error):
+                await connection.close()
+
+    @asynccontextmanager
+    async def merge_lock(self) -> AsyncIterator[None]:
+        """Be the only one that merges tables. Raises `Conflict` when somebody else does."""
+        connection = await self._dedicated()
+        try:
+            try:
+                taken = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended('merge', 0))")
+                [is_ours] = await taken.fetchone() or [False]
+            except psycopg.OperationalError as error:
+                raise errors.Unavailable(f"PostgreSQL: {_first_line(error)}") from error
+            if not is_ours:
+                raise errors.Conflict("tables are being merged already")
+            yield
+        finally:
+            # The server notices a closed connection in its own time; who merges next should not have to wait for that.
+            with contextlib.suppress(psycopg.Error):
+                await connection.execute("SELECT pg_advisory_unlock_all()")
             with contextlib.suppress(psycopg.Error):
                 await connection.close()
 
@@ -477,6 +523,7 @@ def _job(row: Row) -> Job:
         compacted=row["compacted"] or False,
         priority=row["priority"],
         interactive=row["interactive"],
+        dispatch_mode=DispatchMode(row["dispatch_mode"]),
         total=row["total"],
         skipped=row["skipped"],
         duplicates=row["duplicates"],

@@ -42,6 +42,7 @@ class JobView:
             "generation": job.generation,
             "priority": job.priority,
             "interactive": job.interactive,
+            "dispatch_mode": str(job.dispatch_mode),
             "total": job.total,
             "done": progress.done,
             "failed": progress.failed,

@@ -12,6 +12,7 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.domain.job import DispatchMode
 
 if TYPE_CHECKING:
     from antenna_orchestration.domain.ids import JobId
@@ -109,6 +110,7 @@ def show(job: JobArgument, json_: JsonOption = False) -> None:
         "detections": view.progress.detections,
         "classifications": view.progress.classifications,
         "priority": "interactive" if found.interactive else found.priority,
+        "dispatch mode": None if found.dispatch_mode is DispatchMode.ASYNC else str(found.dispatch_mode),
         "generation": found.generation if found.generation > 1 else None,
         "sources": ", ".join(found.source_kinds) or None,
         "run": found.run_id,

@@ -25,6 +25,8 @@ from antenna_orchestration.cli import (
     health,
     jobs,
     pipelines,
+    projects,
+    push,
     rebuild,
     settings,
     submit,
@@ -49,7 +51,9 @@ _ORDER = (
     "worker",
     "workers",
     "gateway",
+    "push",
     "token",
+    "projects",
     "pipelines",
     "health",
     "rebuild",
@@ -84,7 +88,9 @@ app.add_typer(jobs.app, name="jobs")
 app.command("worker")(worker.worker)
 app.command("workers")(workers.workers)
 app.command("gateway")(gateway.gateway)
+app.command("push")(push.push)
 app.add_typer(tokens.app, name="token")
+app.add_typer(projects.app, name="projects")
 app.add_typer(pipelines.app, name="pipelines")
 app.command("health")(health.health)
 app.command("rebuild")(rebuild.rebuild)

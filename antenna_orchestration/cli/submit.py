@@ -10,6 +10,7 @@ import typer
 
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
+from antenna_orchestration.domain.job import DispatchMode
 
 if TYPE_CHECKING:
     from antenna_orchestration.processing.services import Services
@@ -55,6 +56,13 @@ def submit(
     exif: Annotated[
         Exif, typer.Option(help="Read capture times from files whose name has none; auto: up to 2,000 of them.")
     ] = Exif.AUTO,
+    dispatch_mode: Annotated[
+        DispatchMode | None,
+        typer.Option(
+            help="async_api: workers lease the images; sync_api: they are pushed to a processing service.",
+            show_default="the project's",
+        ),
+    ] = None,
     config: Annotated[
         str, typer.Option(metavar="JSON", help="Values over the pipeline's settings: '{\"threshold\": 0.3}'.")
     ] = "{}",
@@ -89,6 +97,7 @@ def submit(
         reprocess=reprocess,
         deployment=deployment,
         exif=exif.value,
+        dispatch_mode=dispatch_mode,
     )
     raise typer.Exit(with_services(lambda services: _submit(services, submission, wait=wait, as_json=json_)))
 

@@ -36,7 +36,7 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         (
             one.worker,
             one.kind,
-            one.device,
+            f"{one.host} → {one.service}" if one.service else one.device,
             ",".join(one.pipelines),
             one.state,
             one.leased,
@@ -51,3 +51,6 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     columns = ("WORKER", "KIND", "DEVICE", "PIPELINES", "STATE", "LEASED", "DONE", "FAILED", "RATE", "STARTED",
                "TROUBLES")  # fmt: skip
     output.console().print(output.table(columns, rows, numbers=("LEASED", "DONE", "FAILED", "RATE")))
+    for one in found:
+        for slug, reason in one.failing.items():
+            output.line(f"{one.worker} cannot load {slug}: {reason}")

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
 
+from antenna_orchestration.domain.job import DispatchMode
+
 Name = Annotated[str, Field(max_length=200)]
 Slug = Annotated[str, Field(max_length=64)]
 
@@ -131,7 +133,7 @@ class JobDetail(BaseModel):
     config: dict[str, Any]
     status: str
     status_reason: str | None
-    dispatch_mode: str = "async_api"
+    dispatch_mode: str
     generation: int
     priority: int
     interactive: bool
@@ -181,6 +183,8 @@ class NewJob(BaseModel):
     limit: Annotated[int, Field(ge=1, le=2**31)] | None = None
     shuffle: bool = False
     reprocess: bool = False
+    # Without one, the project's way.
+    dispatch_mode: DispatchMode | None = None
     deployment: Name | None = None
 
 
@@ -230,6 +234,13 @@ class WirePipeline(BaseModel):
     version: Annotated[int, Field(ge=0, le=2**31)] = 1
     description: Annotated[str, Field(max_length=2000)] | None = None
     algorithms: Annotated[list[WireAlgorithm], Field(max_length=50)] = []
+
+
+class ServiceInfo(BaseModel):
+    """What a processing service says of itself (`GET /info`)."""
+
+    name: Name = ""
+    pipelines: Annotated[list[WirePipeline], Field(max_length=200)] = []
 
 
 class RegistrationRequest(BaseModel):

@@ -144,7 +144,7 @@ def _item(raw: msgspec.Raw, reduction: Reduction) -> Item:
         result = msgspec.json.decode(pair.result, type=_Result)
         image_id = _image_id(result)
         if result.error is not msgspec.UNSET and (result.error is not None or result.detections is None):
-            reason = _plain(str(result.error or "no reason given"))
+            reason = plain(str(result.error or "no reason given"))
             return Item(kind="failed", reply_subject=reply_subject, image_id=image_id, reason=reason)
         if result.detections is None:
             raise errors.InvalidInput("neither detections nor an error")
@@ -160,7 +160,7 @@ def _item(raw: msgspec.Raw, reduction: Reduction) -> Item:
         ValueError,
         RecursionError,
     ) as error:
-        return Item(kind="invalid", reply_subject=reply_subject, image_id=image_id, reason=_plain(str(error)))
+        return Item(kind="invalid", reply_subject=reply_subject, image_id=image_id, reason=plain(str(error)))
 
 
 def _image_id(result: _Result) -> str | None:
@@ -200,7 +200,7 @@ def _detections(raws: Sequence[msgspec.Raw], image_id: str | None, reduction: Re
 def _classification(raw: msgspec.Raw, reduction: Reduction) -> messages.Classification:
     said = msgspec.json.decode(raw, type=_Classification)
     algorithm = _reference(said.algorithm, reduction)
-    label = _plain(said.classification)
+    label = plain(said.classification)
     scores = _scores(said.scores)
     if not len(scores):
         return messages.Classification(algorithm=algorithm, label=label, score=NO_SCORE, terminal=said.terminal)
@@ -246,10 +246,10 @@ def _best(scores: npt.NDArray[np.float64], wanted: int) -> list[int]:
 
 def _reference(algorithm: _Algorithm, reduction: Reduction) -> messages.AlgorithmRef:
     version, _ = reduction.algorithms.get(algorithm.key, (UNKNOWN_VERSION, []))
-    return messages.AlgorithmRef(_plain(algorithm.key), version)
+    return messages.AlgorithmRef(plain(algorithm.key), version)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that the lake and a terminal can hold."""
     return "".join(character if character.isprintable() else " " for character in text[: messages.MAX_TEXT])
 

@@ -31,6 +31,15 @@ class JobStatus(StrEnum):
         return self in TERMINAL
 
 
+class DispatchMode(StrEnum):
+    """Who comes for a job's tasks; the contract's words."""
+
+    # Workers lease them, on the queue or behind the gateway.
+    ASYNC = "async_api"
+    # A push worker leases them and posts them to a processing service.
+    SYNC = "sync_api"
+
+
 class ImageStatus(StrEnum):
     """Where one image of a job stands."""
 
@@ -96,6 +105,7 @@ class Job:
     compacted: bool
     priority: int
     interactive: bool
+    dispatch_mode: DispatchMode
     # Images to process, without the skipped ones.
     total: int
     skipped: int

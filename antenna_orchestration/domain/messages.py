@@ -15,8 +15,13 @@ import msgspec
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
+from antenna_orchestration.domain.job import DispatchMode
 
 VERSION: Final = 1
+
+PUSHED: Final = 2
+"""Version of the announcement of a job that is pushed to a processing service. Workers from before there were such jobs
+would lease its tasks; they refuse the version, and so leave the job alone."""
 
 MAX_DETECTIONS: Final = 10_000
 """More detections than this in one image is a broken worker, not a swarm."""
@@ -117,6 +122,8 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     source_kinds: tuple[str, ...] = ()
     total: int = 0
     name: str = ""
+    dispatch_mode: DispatchMode = DispatchMode.ASYNC
+    """Whose tasks these are. Anything but `async_api` comes with the version `PUSHED`."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,17 +146,30 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Images a second over the last minute."""
     last_result_at: datetime | None = None
     state: str = "idle"
-    """`loading`, `idle`, `working` or `draining`."""
+    """`loading`, `idle`, `working`, `draining`, or `waiting` for a processing service that does not answer."""
     run_id: str | None = None
     kind: str = "nats"
-    """`nats` for a worker on the queue itself, `http` for one behind the gateway."""
+    """`nats` for a worker on the queue itself, `http` for one behind the gateway, `push` for one that posts to a
+    processing service."""
     counters: dict[str, int] = {}
-    """Of an HTTP worker since it was first seen: leased, settled, failed, expired, late, rejected, bytes."""
-    projects: tuple[int, ...] | None = None
-    """Ids of the projects it works for; None for all."""
+    """Of an HTTP or push worker since it was first seen: leased, settled, failed, expired, late, rejected, bytes."""
+    projects: tuple[str, ...] = ()
+    """Slugs of the projects whose jobs it serves; empty for all."""
+    service: str = ""
+    """URL of a push worker's processing service."""
+    failing: dict[str, str] = {}
+    """Pipelines that it would serve and cannot load, each with the reason; they are not among `pipelines`."""
 
 
 M = TypeVar("M", Task, Result, Announcement, Heartbeat)
+
+_READ: Final[dict[type, frozenset[int]]] = {
+    Task: frozenset({VERSION}),
+    Result: frozenset({VERSION}),
+    Announcement: frozenset({VERSION, PUSHED}),
+    Heartbeat: frozenset({VERSION}),
+}
+"""The versions that this reads."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {
@@ -168,7 +188,7 @@ def decode(kind: type[M], payload: bytes) -> M:
         message: M = _decoders[kind].decode(payload)
     except msgspec.DecodeError as error:
         raise errors.InvalidInput(f"not a {kind.__name__.lower()} message: {error}") from None
-    if message.v != VERSION:
+    if message.v not in _READ[kind]:
         raise errors.InvalidInput(f"{kind.__name__.lower()} message of version {message.v}, this reads {VERSION}")
     if isinstance(message, Result):
         _check_result(message)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-from antenna_orchestration.domain.job import Job
+from antenna_orchestration.domain.job import DispatchMode, Job
 from antenna_orchestration.domain.messages import Heartbeat
+
+MOST_REASONS: Final = 3
+"""Workers that are quoted; the reason is mostly the same with all."""
 
 
 def covers(reached: Iterable[str], kinds: Iterable[str]) -> bool:
@@ -18,9 +22,24 @@ def covers(reached: Iterable[str], kinds: Iterable[str]) -> bool:
 
 
 def can_serve(worker: Heartbeat, job: Job) -> bool:
-    """Whether a worker listens for the job's pipeline, works for its project and can load its images."""
-    for_it = worker.projects is None or job.project_id in worker.projects
-    return for_it and job.pipeline in worker.pipelines and covers(worker.reaches, job.source_kinds)
+    """Whether a worker listens for such jobs and can load their images, or the service that it posts to can."""
+    return (
+        job.pipeline in worker.pipelines
+        and (worker.kind == "push") == (job.dispatch_mode is DispatchMode.SYNC)
+        and worker.state != "waiting"
+        and (not worker.projects or job.project in worker.projects)
+        and covers(worker.reaches, job.source_kinds)
+    )
+
+
+def why_not(workers: Iterable[Heartbeat], pipeline: str) -> str:
+    """Why workers that would serve a pipeline cannot load it, as a sentence's end; empty when there are none."""
+    reasons = [
+        f"{worker.worker} cannot load it: {worker.failing[pipeline]}"
+        for worker in workers
+        if pipeline in worker.failing
+    ]
+    return "".join(f"; {reason}" for reason in reasons[:MOST_REASONS])
 
 
 def _matches(pattern: str, kind: str) -> bool:

@@ -13,5 +13,8 @@ COLLECTOR_INTERACTIVE: Final = "collector-interactive"
 WORKER: Final = "worker"
 OPERATIONS: Final = "ops"
 
+LOCATION: Final = "antenna"
+"""Name of our code location. Sensor cursors and run keys are stored under it: it never changes."""
+
 SMALL: Final = 1_000
 """Images up to which a job counts as small. Interactive, small and long ones never queue behind each other."""

@@ -7,18 +7,17 @@ import json
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.run_tags import LOCATION
 from antenna_orchestration.embedded import processes, servers
 from antenna_orchestration.embedded.home import Home
 
-LOCATION = "antenna"
-"""Name of the code location. Sensor cursors and run keys are stored under it: it never changes."""
 DEFINITIONS = "antenna_orchestration.definitions"
 INSTANCE = Path(__file__).with_name("dagster.yaml")
 ANSWER_TIMEOUT = 3.0
@@ -29,12 +28,23 @@ _LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries { name
 _RELOAD = "mutation($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) { __typename } }"
 
 
-def write_home(home: Home, *, grpc_port: int) -> None:
-    """Fill DAGSTER_HOME: the instance, and a workspace that points to the code server."""
+def write_home(home: Home, *, grpc_port: int, elsewhere: Iterable[str] = ()) -> None:
+    """Fill DAGSTER_HOME: the instance, and a workspace that points to the code server and to those `elsewhere`.
+
+    The latter as the setting `worker_locations` names them, `name=host:port`.
+    """
     shutil.copyfile(INSTANCE, home.dagster / "dagster.yaml")
-    entry = {"grpc_server": {"host": "127.0.0.1", "port": grpc_port, "location_name": LOCATION}}
+    entries = [_location(LOCATION, "127.0.0.1", grpc_port)]
+    for location in elsewhere:
+        name, _, address = location.partition("=")
+        host, _, port = address.rpartition(":")
+        entries.append(_location(name, host, int(port)))
     # JSON is YAML.
-    _workspace(home).write_text(json.dumps({"load_from": [entry]}) + "\n")
+    _workspace(home).write_text(json.dumps({"load_from": entries}) + "\n")
+
+
+def _location(name: str, host: str, port: int) -> dict[str, Any]:
+    return {"grpc_server": {"host": host, "port": port, "location_name": name}}
 
 
 def _workspace(home: Home) -> Path:

@@ -162,7 +162,7 @@ class Supervisor:
         self._say("ready", f"{where} (after {time.monotonic() - self._started:.1f} s)")
 
     async def _start_dagster(self, plan: stores.Plan) -> None:
-        dagster_processes.write_home(self._home, grpc_port=plan.ports["grpc"])
+        dagster_processes.write_home(self._home, grpc_port=plan.ports["grpc"], elsewhere=plan.settings.worker_locations)
         variables = _variables(plan)
         common: dict[str, Any] = {"home": self._home, "environment": variables}
         webserver = dagster_processes.Webserver(port=plan.ports["ui"], **common)

@@ -58,6 +58,7 @@ async def create_job(request: Request, new: models.NewJob) -> models.JobDetail:
         limit=new.limit,
         shuffle=new.shuffle,
         reprocess=new.reprocess,
+        dispatch_mode=new.dispatch_mode,
         deployment=new.deployment,
         # Reading the files' headers is for those who see the files.
         exif="never",

@@ -22,6 +22,7 @@ async def of(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
         config=job.config,
         status=statuses.WIRE[job.status],
         status_reason=job.status_reason,
+        dispatch_mode=job.dispatch_mode,
         generation=job.generation,
         priority=job.priority,
         interactive=job.interactive,

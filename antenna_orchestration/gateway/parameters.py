@@ -52,7 +52,10 @@ class Filters(BaseModel):
         """Raise `InvalidInput` for a status that the contract does not have, or text that no database holds."""
         if self.status is not None:
             statuses.from_wire(self.status)
-        if any("\0" in (text or "") for text in (self.search, self.project_wanted, *(self.pipelines or ()))):
+        if any(
+            "\0" in (text or "")
+            for text in (self.search, self.project_wanted, self.dispatch_mode, *(self.pipelines or ()))
+        ):
             raise errors.InvalidInput("a filter holds a zero byte")
 
     @property

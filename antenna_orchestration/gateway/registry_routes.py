@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.catalog import PipelineRow
 from antenna_orchestration.contract import models
 from antenna_orchestration.domain.access import Act, Token
 from antenna_orchestration.domain.ids import ProjectId
@@ -65,7 +64,7 @@ async def register_pipelines(
     caller.check(Act.REGISTER)
     project = await _check_scope(request, caller, project_id)
     host = request.client.host if request.client else "unknown"
-    pipelines = [_pipeline(one) for one in wanted.pipelines]
+    pipelines = [register.pipeline_row_of(one) for one in wanted.pipelines]
     done = await register.register(
         gateway.http,
         project,
@@ -92,25 +91,3 @@ async def _check_scope(request: Request, caller: Token, project: int) -> Project
         if found:
             return found[0].project_id
     raise errors.NotFound(f"there is no project {project}")
-
-
-def _pipeline(said: models.WirePipeline) -> PipelineRow:
-    return PipelineRow(
-        slug=said.slug,
-        name=said.name,
-        version=str(said.version),
-        description=said.description or "",
-        default_config=register.SETTINGS,
-        algorithms=tuple(
-            register.algorithm_row(
-                key=one.key,
-                version=one.version,
-                name=one.name,
-                task_type=one.task_type,
-                description=one.description or "",
-                uri=one.uri,
-                labels=register.labels_of(one.category_map.data, one.category_map.labels) if one.category_map else (),
-            )
-            for one in said.algorithms
-        ),
-    )

@@ -10,11 +10,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract import models, statuses
-from antenna_orchestration.contract.results import reduction_of
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Act, Token
 from antenna_orchestration.domain.ids import JobId
-from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.gateway import bodies, job_views, state
 from antenna_orchestration.gateway.parameters import Filters
 from antenna_orchestration.gateway.routing import Route
@@ -80,6 +79,8 @@ async def _lease(request: Request, job_id: JobId, wanted: int) -> models.TasksAn
     caller = await gateway.callers.authenticate(request)
     caller.check(Act.LEASE)
     job = await job_of(gateway, caller, job_id)
+    if job.dispatch_mode is not DispatchMode.ASYNC:
+        raise errors.InvalidInput("Only async_api jobs have fetchable tasks")
     await http_workers.hear(gateway.http, caller, host=_host(request))
     lease.raise_if_away(gateway.http)
     leased = await lease.lease(gateway.http, job, caller, wanted)
@@ -133,7 +134,7 @@ async def post_results(request: Request, job_id: Number) -> models.ResultsAnswer
         deadline = time.monotonic() + RESULT_PATIENCE
         # The job may have been canceled or retried meanwhile.
         job = await looping.until(deadline, lambda: job_of(gateway, caller, JobId(job_id)))
-        reduction = await looping.until(deadline, lambda: _reduction(gateway, job))
+        reduction = await looping.until(deadline, lambda: accept.reduction(gateway.http, job))
         async with gateway.parsing.items(body, reduction) as items:
             taken = await accept.accept(gateway.http, job, caller, items, size=body.size, deadline=deadline)
     return models.ResultsAnswer(
@@ -159,12 +160,6 @@ async def job_of(gateway: Gateway, caller: Token, job_id: JobId) -> Job:
     return job
 
 
-async def _reduction(gateway: Gateway, job: Job) -> Any:
-    pipeline = await gateway.http.access.find_pipeline(job.pipeline)
-    algorithms = {one.key: (one.version, list(one.labels)) for one in pipeline.algorithms} if pipeline else {}
-    return reduction_of(job.config, top_k=gateway.settings.top_k, algorithms=algorithms)
-
-
 async def _page_for_workers(request: Request, gateway: Gateway, caller: Token, filters: Filters) -> models.JobList:
     asked = filters.page_limit
     limit = asked if asked is not None else (1 if filters.ids_only else PAGE)
@@ -179,7 +174,7 @@ async def _offers(
 ) -> list[messages.Announcement]:
     if caller.may(Act.LEASE):
         await http_workers.hear(gateway.http, caller, host=_host(request), pipelines=filters.pipelines or ())
-    if filters.dispatch_mode not in (None, "", "async_api"):
+    if filters.dispatch_mode not in (None, DispatchMode.ASYNC):
         return []
     return await gateway.offers.of(caller, wanted=_matching(gateway, filters), limit=limit)
 
@@ -189,7 +184,8 @@ def _matching(gateway: Gateway, filters: Filters) -> Callable[[messages.Announce
 
     def matches(job: messages.Announcement) -> bool:
         return (
-            (filters.pipelines is None or job.pipeline in filters.pipelines)
+            job.dispatch_mode is DispatchMode.ASYNC
+            and (filters.pipelines is None or job.pipeline in filters.pipelines)
             # What is announced is waiting or under way.
             and (wanted is None or bool(wanted & {JobStatus.QUEUED, JobStatus.CLAIMED, JobStatus.RUNNING}))
             and (filters.search is None or filters.search.lower() in job.name.lower())
@@ -204,13 +200,12 @@ async def _page_for_people(gateway: Gateway, caller: Token, filters: Filters) ->
     if filters.incomplete_only:
         incomplete = frozenset(status for status in JobStatus if not status.is_terminal)
         chosen = incomplete if chosen is None else chosen & incomplete
-    if filters.dispatch_mode not in (None, "", "async_api"):
-        return models.JobList(count=0, results=[])
     page = await gateway.http.access.page_of_jobs(
         projects=caller.scope,
         project=filters.project_wanted,
         statuses=chosen,
         pipelines=filters.pipelines,
+        dispatch_mode=filters.dispatch_mode,
         search=filters.search,
         cutoff_hours=filters.cutoff_hours,
         oldest_first=filters.ordering in ("created_at", "id"),

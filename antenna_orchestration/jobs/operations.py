@@ -1,4 +1,4 @@
-"""Dagster jobs of operations: the health check and the pruning of history."""
+"""Dagster jobs of operations: the health check, the merging of tables and the pruning of history."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,6 +6,7 @@ import dagster as dg
 
 from antenna_orchestration import errors
 from antenna_orchestration.assets.health import jobs_health
+from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.processing.services import Services
@@ -16,6 +17,13 @@ jobs_health_check = dg.define_asset_job(
     selection=dg.AssetSelection.assets(jobs_health),
     tags={tags.ROLE: tags.OPERATIONS},
     description="Look for lost images, stale jobs, leftovers and silent workers, and repair what can be repaired.",
+)
+
+merge_tables = dg.define_asset_job(
+    "merge_tables",
+    selection=dg.AssetSelection.assets(merged_tables),
+    tags={tags.ROLE: tags.OPERATIONS},
+    description="Copy the tables of finished jobs into files that many jobs share, for queries across them.",
 )
 
 _PAGE = 200

@@ -8,6 +8,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
+from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.pipelines.registry import DEFAULT_PIPELINE
 from antenna_orchestration.processing import submit as verb
 from antenna_orchestration.resources.stack import Stack
@@ -26,12 +27,16 @@ class SubmitConfig(dg.Config):
     limit: int | None = None
     shuffle: bool = False
     reprocess: bool = False
+    dispatch_mode: str | None = None
     config: dict[str, Any] = {}  # noqa: RUF012  Dagster's Config is a pydantic model
 
 
 @dg.op
 def submit(context: dg.OpExecutionContext, config: SubmitConfig, stack: Stack) -> None:
     """Queue a job; refuses with one clear line and writes nothing when the input cannot be used."""
+    modes = [str(mode) for mode in DispatchMode]
+    if config.dispatch_mode not in (None, *modes):
+        raise dg.Failure(description=f"dispatch_mode is one of {', '.join(modes)}", allow_retries=False)
     submission = verb.Submission(
         sources=tuple(config.sources),
         pipeline=config.pipeline,
@@ -43,6 +48,7 @@ def submit(context: dg.OpExecutionContext, config: SubmitConfig, stack: Stack) -
         limit=config.limit,
         shuffle=config.shuffle,
         reprocess=config.reprocess,
+        dispatch_mode=DispatchMode(config.dispatch_mode) if config.dispatch_mode else None,
         config=config.config,
     )
     try:

@@ -34,12 +34,12 @@ class Folder:
         self._faults: type[Exception] = OSError if self._is_local else Exception
 
     def files(self) -> dict[str, int]:
-        """All files with their sizes; drafts that a crash left behind are no files."""
+        """All files with their sizes; what is hidden, and so drafts that a crash left behind, are no files."""
         with self._reaching():
             self._fs.invalidate_cache()
             found = self._fs.find(self._root, detail=True) if self._fs.exists(self._root) else {}
         names = {path.removeprefix(f"{self._root}/"): int(entry["size"]) for path, entry in found.items()}
-        return {name: size for name, size in names.items() if not name.rpartition("/")[2].startswith(".")}
+        return {name: size for name, size in names.items() if "/." not in f"/{name}"}
 
     def make_private(self) -> None:
         """Make the folder, for its owner only; nothing to do for a bucket."""

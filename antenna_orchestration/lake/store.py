@@ -43,6 +43,9 @@ _TAIL = 64 * 1024
 _DAMAGED = (pa.ArrowException, OSError, EOFError)
 """What pyarrow raises for bytes that are no Parquet; the bytes lie in memory, so no OSError is a store's."""
 
+_DRAFTS = ".drafts"
+"""Folder of files in the making. Not beside the final ones: Polars refuses a folder that holds any other file."""
+
 _FILE_OF_GENERATION = re.compile(r"part-g(\d+)-.*\.parquet")
 
 _FOLDER_OF_JOB = re.compile(r"job_id=(\d+)")
@@ -239,10 +242,35 @@ class Lake:
                 rows += pq.ParquetFile(source).metadata.num_rows
         return rows
 
+    # Files below the root that are no job's
+
     def write_bytes(self, path: str, content: bytes) -> str:
         """Write one small file below the root; its URI."""
         self._write(f"{self._root}/{path}", lambda sink: sink.write(content))
         return f"{self.uri}/{path}"
+
+    def write_file(self, path: str, fill: Callable[[Any], object]) -> None:
+        """Let `fill` write a file below the root, durably, and whole or not at all."""
+        self._write(f"{self._root}/{path}", fill)
+        self._sync(Path(f"{self._root}/{path}").parent)
+
+    def batches_of_file(self, path: str) -> Iterator[pa.RecordBatch]:
+        """A Parquet file below the root, a batch at a time."""
+        with self._reaching(), self._fs.open(f"{self._root}/{path}", "rb") as source:
+            yield from pq.ParquetFile(source).iter_batches(batch_size=_ROW_GROUP // 8)
+
+    def metadata_of_file(self, path: str) -> dict[bytes, bytes] | None:
+        """What was said of a Parquet file below the root when it was written; None when there is none.
+
+        Raises pyarrow's errors for a damaged one.
+        """
+        with self._reaching():
+            self._fs.invalidate_cache()
+            try:
+                tail = self._tail(f"{self._root}/{path}")
+            except FileNotFoundError:
+                return None
+        return dict(pq.read_metadata(pa.BufferReader(tail)).metadata or {})
 
     # Files
 
@@ -310,7 +338,7 @@ class Lake:
         """Let `fill` write a file that appears whole or not at all; on a local disk it is on the disk afterwards."""
         try:
             if self._is_local:
-                _write_local(Path(path), fill)
+                _write_local(Path(path), fill, drafts=Path(self._root) / _DRAFTS)
                 return
             # A store's own file is committed when it is closed, even by an error; and `fill` raises what it likes.
             with tempfile.NamedTemporaryFile(prefix="antenna-") as draft:
@@ -341,9 +369,10 @@ def _generation(path: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def _write_local(final: Path, fill: Callable[[Any], object]) -> None:
+def _write_local(final: Path, fill: Callable[[Any], object], *, drafts: Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
-    draft = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
+    drafts.mkdir(exist_ok=True)
+    draft = drafts / f"{final.name}.{secrets.token_hex(4)}"
     try:
         with draft.open("wb") as sink:
             fill(sink)

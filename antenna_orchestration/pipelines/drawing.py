@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -35,6 +36,9 @@ _SHEETS: Final[tuple[Colour, ...]] = (
     (236, 236, 240),
 )
 
+DrawInsect = Callable[[np.random.Generator, float, Colour], DrawnInsect]
+"""Draws one insect: generator, length in pixels of a middling moth, the sheet's colour."""
+
 # Insects less visible than this, beyond the edge or under others, are drawn but not counted.
 _MIN_VISIBLE: Final = 0.35
 
@@ -58,13 +62,13 @@ def draw_capture(
     """
     rng = np.random.default_rng([seed, width, height])
     trap_rng = np.random.default_rng([seed if trap is None else trap, width, height, 1])
-    picture, sheet = _draw_trap(trap_rng, width, height)
-    _add_debris(picture, rng)
+    picture, sheet = draw_trap(trap_rng, width, height)
+    add_debris(picture, rng)
     count = int(rng.integers(3, 26)) if insects is None else insects
-    true = _add_insects(picture, rng, sheet, count)
+    true = add_insects(picture, rng, sheet, count)
     if trap_rng.random() < 0.5:
-        _add_stamp(picture, trap_rng)
-    return _expose(picture, rng, trap_rng), true
+        add_stamp(picture, trap_rng)
+    return expose(picture, rng, trap_rng), true
 
 
 def write_samples(
@@ -94,7 +98,7 @@ def write_samples(
     return files
 
 
-def _draw_trap(rng: np.random.Generator, width: int, height: int) -> tuple[Image.Image, Colour]:
+def draw_trap(rng: np.random.Generator, width: int, height: int) -> tuple[Image.Image, Colour]:
     """The sheet under the lamp with all that is fixed to it, and the sheet's colour."""
     sheet = _SHEETS[rng.integers(len(_SHEETS))]
     picture = Image.fromarray(_light(rng, sheet, width, height)).resize((width, height), Image.Resampling.BICUBIC)
@@ -210,7 +214,7 @@ def _strap(picture: Image.Image, rng: np.random.Generator) -> None:
     picture.paste((40, 26, 30), (0, 0), mask.resize(picture.size, Image.Resampling.BICUBIC))
 
 
-def _add_stamp(picture: Image.Image, rng: np.random.Generator) -> None:
+def add_stamp(picture: Image.Image, rng: np.random.Generator) -> None:
     """Date and time in a corner, as many cameras burn them in."""
     size = int(picture.width * rng.uniform(0.003, 0.012)) + 4
     font = ImageFont.load_default(size)
@@ -226,7 +230,7 @@ def _add_stamp(picture: Image.Image, rng: np.random.Generator) -> None:
     pencil.multiline_text(place, lines, fill="white", font=font, spacing=1, stroke_width=stroke, stroke_fill="black")
 
 
-def _add_debris(picture: Image.Image, rng: np.random.Generator) -> None:
+def add_debris(picture: Image.Image, rng: np.random.Generator) -> None:
     """Dust, scales and fibres: dark, but too small or too thin to be counted."""
     pencil = ImageDraw.Draw(picture)
     unit = max(picture.size)
@@ -253,15 +257,26 @@ def _crumbs(pencil: ImageDraw.ImageDraw, rng: np.random.Generator, place: tuple[
         pencil.line((x, y, x + float(reach[0]), y + float(reach[1])), fill=(grey,) * 3, width=1 + unit // 2000)
 
 
-def _add_insects(picture: Image.Image, rng: np.random.Generator, sheet: Colour, count: int) -> list[TrueInsect]:
-    """Place insects, cut by the edge or touching each other now and then, and list those that can be seen."""
-    unit = max(picture.size)
+def add_insects(
+    picture: Image.Image,
+    rng: np.random.Generator,
+    sheet: Colour,
+    count: int,
+    *,
+    middling: float | None = None,
+    draw: DrawInsect = draw_insect,
+) -> list[TrueInsect]:
+    """Place insects, cut by the edge or touching each other now and then, and list those that can be seen.
+
+    `middling` is the length of a middling moth in pixels; by default that of a usual trap.
+    """
     # Which insect, counted from 1, each pixel shows.
     owner = np.zeros((picture.height, picture.width), np.int32)
     placed: list[tuple[DrawnInsect, tuple[int, int]]] = []
-    middling = unit * rng.uniform(0.03, 0.055)
+    if middling is None:
+        middling = max(picture.size) * rng.uniform(0.03, 0.055)
     for number in range(1, count + 1):
-        insect = draw_insect(rng, middling, sheet)
+        insect = draw(rng, middling, sheet)
         corner = _free_place(owner, rng, insect)
         _paste(picture, owner, insect, corner, number=number, rng=rng)
         placed.append((insect, corner))
@@ -346,7 +361,7 @@ def _visible_box(
     return float(left + columns[0]), float(top + rows[0]), float(left + columns[-1] + 1), float(top + rows[-1] + 1)
 
 
-def _expose(picture: Image.Image, rng: np.random.Generator, trap_rng: np.random.Generator) -> bytes:
+def expose(picture: Image.Image, rng: np.random.Generator, trap_rng: np.random.Generator) -> bytes:
     """Lens, sensor and file: blur or sharpening, noise, exposure and JPEG artefacts."""
     if trap_rng.random() < 0.5:
         picture = picture.filter(ImageFilter.BoxBlur(float(trap_rng.uniform(0.2, 1.0))))

@@ -1,7 +1,7 @@
 """Single insects drawn from polygons, with colour, texture and legs: what `drawing` puts on its sheets.
 
 A species is a recipe in unit coordinates: x to the right, y downward, head up, symmetric about x = 0. Add one by
-writing a function that fills a `_Canvas` and listing it in `_SPECIES`. No sheet, light or shadow is made here.
+writing a function that fills a `Canvas` and listing it in `SPECIES`. No sheet, light or shadow is made here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Colour = tuple[int, int, int]
 
 _SUPERSAMPLING: Final = 2
 
-_MOTH_COLOURS: Final[tuple[Colour, ...]] = (
+MOTH_COLOURS: Final[tuple[Colour, ...]] = (
     (92, 66, 46), (60, 48, 42), (128, 98, 66), (150, 84, 44), (196, 128, 40), (112, 104, 96), (40, 32, 32),
     (176, 150, 110), (138, 120, 92), (84, 72, 84), (168, 70, 48), (70, 80, 60),
 )  # fmt: skip
@@ -38,16 +38,19 @@ class DrawnInsect:
     kind: Kind
 
 
-def draw_insect(rng: np.random.Generator, unit: float, sheet: Colour) -> DrawnInsect:
-    """Draw an insect of any species, turned and tilted at random, on nothing.
+def draw_insect(
+    rng: np.random.Generator, unit: float, sheet: Colour, all_species: Sequence[Species] | None = None
+) -> DrawnInsect:
+    """Draw an insect of any of the species (default: those of this module), turned and tilted at random, on nothing.
 
     `unit` is the length in pixels of a middling moth; each species has its own usual length, and varies. `sheet` is the
     colour of what it will sit on: some moths come out nearly as pale as that.
     """
-    weights = np.array([species.weight for species in _SPECIES])
-    species = _SPECIES[rng.choice(len(_SPECIES), p=weights / weights.sum())]
+    choice = SPECIES if all_species is None else all_species
+    weights = np.array([species.weight for species in choice])
+    species = choice[rng.choice(len(choice), p=weights / weights.sum())]
     length = unit * species.length * float(np.clip(rng.lognormal(0, 0.45), 0.4, 3.5))
-    canvas = _Canvas(rng, length, sheet)
+    canvas = Canvas(rng, length, sheet)
     species.draw(canvas)
     angle = float(rng.normal(0, 25) if rng.random() < 0.5 else rng.uniform(0, 360))
     box = canvas.picture.getchannel("A").getbbox()
@@ -63,7 +66,7 @@ def draw_insect(rng: np.random.Generator, unit: float, sheet: Colour) -> DrawnIn
     return DrawnInsect(picture=turned[0], outline=turned[1], kind=species.kind)
 
 
-class _Canvas:
+class Canvas:
     """Draws in unit coordinates; one unit is half of the insect's length."""
 
     def __init__(self, rng: np.random.Generator, length: float, sheet: Colour) -> None:
@@ -93,7 +96,7 @@ class _Canvas:
         xs, ys = [x for x, _ in rounded], [y for _, y in rounded]
         for _ in range(marks):
             self._mark(pencil, colour, (min(xs), min(ys), max(xs), max(ys)))
-        rim = _shade(colour, 0.7)
+        rim = shade(colour, 0.7)
         for sign in (1, -1):
             edge = self._pixels([(sign * x, y) for x, y in [*rounded, rounded[0]]])
             pencil.line(edge, fill=(*rim, 255), width=max(1, round(self.unit * 0.02)))
@@ -138,7 +141,7 @@ class _Canvas:
     def _mark(self, pencil: ImageDraw.ImageDraw, colour: Colour, extent: tuple[float, float, float, float]) -> None:
         """A band or a spot, on both sides."""
         factor = self.rng.choice([0.35, 0.55, 1.5, 1.9])
-        fill = (*_shade(colour, factor), 255)
+        fill = (*shade(colour, factor), 255)
         x1, y1, x2, y2 = extent
         if self.rng.random() < 0.5:
             start = (x1, self.rng.uniform(y1, y2))
@@ -158,16 +161,16 @@ class _Canvas:
     def moth_colour(self) -> Colour:
         """One of many browns and oranges; now and then nearly the sheet's own colour."""
         if self.rng.random() < 0.12:
-            return _shade(self.sheet, self.rng.uniform(0.78, 0.92))
-        colour = _MOTH_COLOURS[self.rng.integers(len(_MOTH_COLOURS))]
-        return _shade(colour, self.rng.uniform(0.7, 1.3))
+            return shade(self.sheet, self.rng.uniform(0.78, 0.92))
+        colour = MOTH_COLOURS[self.rng.integers(len(MOTH_COLOURS))]
+        return shade(colour, self.rng.uniform(0.7, 1.3))
 
     def dark_colour(self) -> Colour:
         """The colours of beetles and flies."""
-        return _shade(_DARK_COLOURS[self.rng.integers(len(_DARK_COLOURS))], self.rng.uniform(0.8, 1.3))
+        return shade(_DARK_COLOURS[self.rng.integers(len(_DARK_COLOURS))], self.rng.uniform(0.8, 1.3))
 
 
-def _spread_moth(canvas: _Canvas) -> None:
+def _spread_moth(canvas: Canvas) -> None:
     """Wings open and flat: a geometer or a pyralid."""
     colour = canvas.moth_colour()
     sweep = canvas.rng.uniform(-0.1, 0.35)
@@ -175,101 +178,101 @@ def _spread_moth(canvas: _Canvas) -> None:
     fore = [(-0.06, -0.32), (0.45, -0.5 + sweep * 0.6), (1.04, -0.42 + sweep), (0.92, 0.1 + sweep * 0.6), (0.36, 0.24)]
     fore.append((-0.06, 0.2))
     marks = int(canvas.rng.integers(0, 5))
-    canvas.feelers(_shade(colour, 0.5), top=-0.36, reach=0.35)
+    canvas.feelers(shade(colour, 0.5), top=-0.36, reach=0.35)
     if canvas.rng.random() < 0.5:
-        canvas.legs(_shade(colour, 0.6), reach=0.3, top=-0.3, pairs=2)
-    canvas.shape(canvas.jitter(hind), _shade(colour, 1.1), marks=marks)
+        canvas.legs(shade(colour, 0.6), reach=0.3, top=-0.3, pairs=2)
+    canvas.shape(canvas.jitter(hind), shade(colour, 1.1), marks=marks)
     canvas.shape(canvas.jitter(fore), colour, marks=marks)
-    canvas.shape(_ellipse(0, 0.08, 0.08, canvas.rng.uniform(0.38, 0.6)), _shade(colour, 0.8), mirror=False)
+    canvas.shape(ellipse(0, 0.08, 0.08, canvas.rng.uniform(0.38, 0.6)), shade(colour, 0.8), mirror=False)
 
 
-def _folded_moth(canvas: _Canvas) -> None:
+def _folded_moth(canvas: Canvas) -> None:
     """Wings folded to a triangle: an owlet or a tiger moth."""
     colour = canvas.moth_colour()
     width = canvas.rng.uniform(0.42, 0.75)
     wing = [(-0.08, -0.6), (0.16, -0.56), (0.5 * width, -0.1), (width, 0.7), (0.5 * width, 0.9), (-0.08, 0.62)]
-    canvas.feelers(_shade(colour, 0.5), top=-0.7, reach=0.5)
+    canvas.feelers(shade(colour, 0.5), top=-0.7, reach=0.5)
     if canvas.rng.random() < 0.7:
-        canvas.legs(_shade(colour, 0.6), reach=canvas.rng.uniform(0.4, 0.85), top=-0.65)
+        canvas.legs(shade(colour, 0.6), reach=canvas.rng.uniform(0.4, 0.85), top=-0.65)
     canvas.shape(canvas.jitter(wing, 0.03), colour, marks=int(canvas.rng.integers(0, 6)))
-    canvas.shape(_ellipse(0, -0.6, 0.15, 0.24), _shade(colour, 0.75), mirror=False)
+    canvas.shape(ellipse(0, -0.6, 0.15, 0.24), shade(colour, 0.75), mirror=False)
 
 
-def _narrow_moth(canvas: _Canvas) -> None:
+def _narrow_moth(canvas: Canvas) -> None:
     """Wings rolled round the body: a grass moth or a leaf roller."""
     colour = canvas.moth_colour()
     width = canvas.rng.uniform(0.14, 0.3)
     wing = [(-0.05, -0.8), (0.7 * width, -0.75), (width, -0.3), (width * 1.1, 0.7), (0.5 * width, 0.95), (-0.05, 0.95)]
-    canvas.feelers(_shade(colour, 0.5), top=-0.85, reach=0.3)
+    canvas.feelers(shade(colour, 0.5), top=-0.85, reach=0.3)
     if canvas.rng.random() < 0.6:
-        canvas.legs(_shade(colour, 0.6), reach=0.3, top=-0.7)
+        canvas.legs(shade(colour, 0.6), reach=0.3, top=-0.7)
     canvas.shape(canvas.jitter(wing, 0.02), colour, marks=int(canvas.rng.integers(0, 4)))
-    canvas.shape(_ellipse(0, -0.8, 0.8 * width, 0.15), _shade(colour, 0.8), mirror=False)
+    canvas.shape(ellipse(0, -0.8, 0.8 * width, 0.15), shade(colour, 0.8), mirror=False)
 
 
-def _micro_moth(canvas: _Canvas) -> None:
+def _micro_moth(canvas: Canvas) -> None:
     """A small heart or bell with speckled wings: a tortrix or a tineid."""
     colour = canvas.moth_colour()
     width = canvas.rng.uniform(0.5, 0.8)
     wing = [(-0.08, -0.5), (0.2, -0.55), (0.75 * width, -0.2), (width, 0.5), (0.6 * width, 0.8), (-0.08, 0.62)]
-    canvas.feelers(_shade(colour, 0.5), top=-0.6, reach=0.5)
+    canvas.feelers(shade(colour, 0.5), top=-0.6, reach=0.5)
     if canvas.rng.random() < 0.6:
-        canvas.legs(_shade(colour, 0.6), reach=0.5, width=0.05, top=-0.5, pairs=2)
+        canvas.legs(shade(colour, 0.6), reach=0.5, width=0.05, top=-0.5, pairs=2)
     canvas.shape(canvas.jitter(wing, 0.04), colour, marks=int(canvas.rng.integers(0, 5)))
-    canvas.shape(_ellipse(0, -0.55, 0.17, 0.18), _shade(colour, 0.8), mirror=False)
+    canvas.shape(ellipse(0, -0.55, 0.17, 0.18), shade(colour, 0.8), mirror=False)
 
 
-def _beetle(canvas: _Canvas) -> None:
+def _beetle(canvas: Canvas) -> None:
     colour = canvas.dark_colour()
     width = canvas.rng.uniform(0.32, 0.55)
-    canvas.legs(_shade(colour, 0.8), reach=width + canvas.rng.uniform(0.1, 0.35), width=0.06, top=-0.35)
-    canvas.shape(_ellipse(0, 0.2, width, 0.7), colour, mirror=False)
-    canvas.shape(_ellipse(0, -0.55, width * 0.8, 0.22), _shade(colour, 0.8), mirror=False)
-    canvas.shape(_ellipse(0, -0.8, width * 0.4, 0.16), _shade(colour, 0.6), mirror=False)
-    canvas.stroke([(0.0, -0.4), (0.0, 0.85)], _shade(colour, 0.5), 0.025)
+    canvas.legs(shade(colour, 0.8), reach=width + canvas.rng.uniform(0.1, 0.35), width=0.06, top=-0.35)
+    canvas.shape(ellipse(0, 0.2, width, 0.7), colour, mirror=False)
+    canvas.shape(ellipse(0, -0.55, width * 0.8, 0.22), shade(colour, 0.8), mirror=False)
+    canvas.shape(ellipse(0, -0.8, width * 0.4, 0.16), shade(colour, 0.6), mirror=False)
+    canvas.stroke([(0.0, -0.4), (0.0, 0.85)], shade(colour, 0.5), 0.025)
 
 
-def _fly(canvas: _Canvas) -> None:
+def _fly(canvas: Canvas) -> None:
     colour = canvas.dark_colour()
     canvas.legs(colour, reach=0.6, width=0.035, top=-0.35)
-    canvas.shape(_ellipse(0, 0.1, 0.2, 0.55), _shade(colour, 1.2), mirror=False)
-    canvas.shape(_ellipse(0, -0.4, 0.2, 0.22), colour, mirror=False)
-    canvas.shape(_ellipse(0, -0.66, 0.15, 0.11), _shade(colour, 0.7), mirror=False)
+    canvas.shape(ellipse(0, 0.1, 0.2, 0.55), shade(colour, 1.2), mirror=False)
+    canvas.shape(ellipse(0, -0.4, 0.2, 0.22), colour, mirror=False)
+    canvas.shape(ellipse(0, -0.66, 0.15, 0.11), shade(colour, 0.7), mirror=False)
     wing = [(0.08, -0.35), (0.4, -0.1), (0.52, 0.5), (0.36, 0.8), (0.2, 0.6)]
     canvas.shape(canvas.jitter(wing, 0.03), (120, 118, 112), alpha=int(canvas.rng.integers(70, 150)))
 
 
-def _midge(canvas: _Canvas) -> None:
+def _midge(canvas: Canvas) -> None:
     """A thin body on long legs: a mosquito or a crane fly."""
     colour = canvas.dark_colour()
-    canvas.legs(_shade(colour, 1.3), reach=canvas.rng.uniform(0.5, 0.95), width=0.03, top=-0.3)
-    canvas.shape(_ellipse(0, 0.1, 0.07, 0.6), colour, mirror=False)
-    canvas.shape(_ellipse(0, -0.38, 0.1, 0.16), _shade(colour, 0.8), mirror=False)
+    canvas.legs(shade(colour, 1.3), reach=canvas.rng.uniform(0.5, 0.95), width=0.03, top=-0.3)
+    canvas.shape(ellipse(0, 0.1, 0.07, 0.6), colour, mirror=False)
+    canvas.shape(ellipse(0, -0.38, 0.1, 0.16), shade(colour, 0.8), mirror=False)
     wing = [(0.03, -0.3), (0.22, 0.0), (0.24, 0.5), (0.12, 0.62), (0.03, 0.2)]
     canvas.shape(wing, (130, 126, 118), alpha=int(canvas.rng.integers(60, 130)))
 
 
-def _lacewing(canvas: _Canvas) -> None:
+def _lacewing(canvas: Canvas) -> None:
     green = (int(canvas.rng.integers(110, 170)), 168, 110)
-    canvas.feelers(_shade(green, 0.6), top=-0.7, reach=0.5)
+    canvas.feelers(shade(green, 0.6), top=-0.7, reach=0.5)
     wing = [(0.02, -0.4), (0.2, -0.1), (0.26, 0.6), (0.16, 0.95), (0.04, 0.5)]
     canvas.shape(canvas.jitter(wing, 0.02), green, alpha=int(canvas.rng.integers(90, 160)), marks=3)
-    canvas.shape(_ellipse(0, 0.0, 0.07, 0.7), _shade(green, 0.8), mirror=False)
+    canvas.shape(ellipse(0, 0.0, 0.07, 0.7), shade(green, 0.8), mirror=False)
 
 
-def _spider(canvas: _Canvas) -> None:
+def _spider(canvas: Canvas) -> None:
     colour = canvas.dark_colour()
     canvas.legs(colour, reach=0.85, width=0.06, pairs=4, top=-0.3)
-    canvas.shape(_ellipse(0, 0.25, 0.26, 0.34), _shade(colour, 1.3), mirror=False, marks=2)
-    canvas.shape(_ellipse(0, -0.2, 0.18, 0.2), colour, mirror=False)
+    canvas.shape(ellipse(0, 0.25, 0.26, 0.34), shade(colour, 1.3), mirror=False, marks=2)
+    canvas.shape(ellipse(0, -0.2, 0.18, 0.2), colour, mirror=False)
 
 
-def _hopper(canvas: _Canvas) -> None:
+def _hopper(canvas: Canvas) -> None:
     """A small wedge, legs mostly hidden: a leafhopper."""
     colour = (120, 150, 70) if canvas.rng.random() < 0.2 else canvas.moth_colour()
     width = canvas.rng.uniform(0.28, 0.42)
     if canvas.rng.random() < 0.6:
-        canvas.legs(_shade(colour, 0.6), reach=width + 0.15, width=0.05, top=-0.5, pairs=2)
+        canvas.legs(shade(colour, 0.6), reach=width + 0.15, width=0.05, top=-0.5, pairs=2)
     wedge = [
         (-0.05, -0.9),
         (0.7 * width, -0.85),
@@ -278,21 +281,23 @@ def _hopper(canvas: _Canvas) -> None:
         (0.25 * width, 0.95),
         (-0.05, 0.95),
     ]
-    canvas.shape(canvas.jitter(wedge, 0.02), _shade(colour, 0.8), marks=int(canvas.rng.integers(0, 3)))
+    canvas.shape(canvas.jitter(wedge, 0.02), shade(colour, 0.8), marks=int(canvas.rng.integers(0, 3)))
 
 
-def _cricket(canvas: _Canvas) -> None:
+def _cricket(canvas: Canvas) -> None:
     """A dark body between long bent hind legs."""
     colour = canvas.dark_colour()
     canvas.legs(colour, reach=0.4, width=0.06, top=-0.4, pairs=2)
     canvas.stroke([(0.05, 0.1), (0.4, -0.15), (0.5, 0.9)], colour, 0.08)
-    canvas.shape(_ellipse(0, 0.0, 0.2, 0.75), colour, mirror=False)
-    canvas.shape(_ellipse(0, -0.75, 0.17, 0.18), _shade(colour, 0.8), mirror=False)
+    canvas.shape(ellipse(0, 0.0, 0.2, 0.75), colour, mirror=False)
+    canvas.shape(ellipse(0, -0.75, 0.17, 0.18), shade(colour, 0.8), mirror=False)
 
 
 @dataclass(frozen=True, slots=True)
-class _Species:
-    draw: Callable[[_Canvas], None]
+class Species:
+    """A recipe and how common it is."""
+
+    draw: Callable[[Canvas], None]
     kind: Kind
     # How often, relative to the others.
     weight: float
@@ -300,18 +305,18 @@ class _Species:
     length: float
 
 
-_SPECIES: Final = (
-    _Species(_spread_moth, "moth", 3.5, 1.2),
-    _Species(_folded_moth, "moth", 3.5, 0.9),
-    _Species(_narrow_moth, "moth", 2.0, 0.65),
-    _Species(_micro_moth, "moth", 1.5, 0.4),
-    _Species(_beetle, "other", 1.0, 0.5),
-    _Species(_fly, "other", 1.2, 0.45),
-    _Species(_midge, "other", 1.2, 0.55),
-    _Species(_hopper, "other", 1.5, 0.32),
-    _Species(_lacewing, "other", 0.5, 0.75),
-    _Species(_cricket, "other", 0.4, 0.5),
-    _Species(_spider, "other", 0.3, 0.8),
+SPECIES: Final = (
+    Species(_spread_moth, "moth", 3.5, 1.2),
+    Species(_folded_moth, "moth", 3.5, 0.9),
+    Species(_narrow_moth, "moth", 2.0, 0.65),
+    Species(_micro_moth, "moth", 1.5, 0.4),
+    Species(_beetle, "other", 1.0, 0.5),
+    Species(_fly, "other", 1.2, 0.45),
+    Species(_midge, "other", 1.2, 0.55),
+    Species(_hopper, "other", 1.5, 0.32),
+    Species(_lacewing, "other", 0.5, 0.75),
+    Species(_cricket, "other", 0.4, 0.5),
+    Species(_spider, "other", 0.3, 0.8),
 )
 
 
@@ -320,12 +325,14 @@ def _tilted(image: Image.Image, share: float) -> Image.Image:
     return image.resize((max(1, round(image.width * share)), image.height), Image.Resampling.BILINEAR)
 
 
-def _shade(colour: Colour, factor: float) -> Colour:
+def shade(colour: Colour, factor: float) -> Colour:
+    """Lighter or darker."""
     red, green, blue = (min(255, max(0, round(value * factor))) for value in colour)
     return red, green, blue
 
 
-def _ellipse(x: float, y: float, width: float, height: float) -> list[Point]:
+def ellipse(x: float, y: float, width: float, height: float) -> list[Point]:
+    """Corners of a polygon that `Canvas.shape` rounds to an ellipse; width and height are half axes."""
     turns = np.linspace(0, 2 * math.pi, 14, endpoint=False)
     return [(x + width * math.sin(turn), y + height * math.cos(turn)) for turn in turns]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import IO, Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
@@ -62,6 +63,24 @@ def decode(
         _draft(image, shrink_to)
     _load(image, allow_truncated=allow_truncated)
     return DecodedImage(pixels=_to_rgb(image), width=width, height=height)
+
+
+def shrink(pixels: NDArray[np.uint8], longer: int) -> NDArray[np.uint8]:
+    """The picture (height x width x 3) with its longer side at `longer` pixels; a smaller one stays as it is."""
+    height, width = pixels.shape[:2]
+    share = longer / max(height, width)
+    if share >= 1:
+        return pixels
+    size = max(1, round(width * share)), max(1, round(height * share))
+    small: NDArray[np.uint8] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return small
+
+
+def grey_sheet() -> bytes:
+    """A small JPEG of one grey, for a pipeline to warm up with."""
+    stream = io.BytesIO()
+    Image.new("RGB", (640, 480), (200, 200, 200)).save(stream, "JPEG")
+    return stream.getvalue()
 
 
 def size_of_plain_jpeg(data: bytes, *, max_pixels: int | None = None) -> tuple[int, int] | None:

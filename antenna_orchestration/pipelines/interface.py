@@ -55,6 +55,8 @@ class PipelineSpec:
     factory: str
     # Job configuration that the pipeline understands, with its defaults; a job's unknown key is refused at submit.
     default_config: Mapping[str, Any] = field(default_factory=dict)
+    # Whether a job may set keys that are not among these: for pipelines that run elsewhere, which are handed them.
+    takes_any_config: bool = False
     # For those of its keys that take one of a few values: which ones.
     choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     # What the class needs to know and no job may change, such as which model files; plain data.
@@ -65,10 +67,12 @@ class PipelineSpec:
     def merged_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The defaults with the job's values over them. Raises `InvalidInput` for unknown keys and wrong values."""
         unknown = sorted(set(config) - set(self.default_config))
-        if unknown:
+        if unknown and not self.takes_any_config:
             known = ", ".join(sorted(self.default_config)) or "none"
             raise errors.InvalidInput(f"pipeline {self.slug} has no setting {unknown[0]!r}; it knows: {known}")
         for key, value in config.items():
+            if key in unknown:
+                continue
             default = self.default_config[key]
             number = isinstance(default, (int, float)) and not isinstance(default, bool)
             fits = (

@@ -1,13 +1,35 @@
-"""The default pipeline's description: insects on the lit sheet of a light trap, with nothing to download.
+"""The pipelines for insects on the lit sheet of a light trap, with nothing to download: their descriptions.
 
-Only the description: the work is in `light_trap_pipeline`, which a device process imports.
+A small trained network, classical image processing, and the default, which asks both. All learned from drawn pictures
+alone. `docs/model-card.md` says what each finds and misses. The work is in the modules that `factory` names, which
+device processes import.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 
-DETECTOR = AlgorithmSpec(
+NETWORK = AlgorithmSpec(
+    key="insect_network",
+    version="1",
+    name="Insect network",
+    task="localization",
+    description="Finds insects on a lit sheet. A small convolutional network, trained on drawn scenes.",
+)
+
+NETWORK_MOTHS = AlgorithmSpec(
+    key="insect_network_moths",
+    version="1",
+    name="Moth or not, by network",
+    task="classification",
+    description="Tells moths from other insects: a second head of the network that finds them.",
+    labels=("moth", "nonmoth"),
+)
+
+BLOBS = AlgorithmSpec(
     key="light_trap_blobs",
     version="1",
     name="Light trap blobs",
@@ -18,7 +40,7 @@ DETECTOR = AlgorithmSpec(
     ),
 )
 
-CLASSIFIER = AlgorithmSpec(
+SHAPE = AlgorithmSpec(
     key="insect_shape",
     version="1",
     name="Moth or not, by shape",
@@ -27,21 +49,72 @@ CLASSIFIER = AlgorithmSpec(
     labels=("moth", "nonmoth"),
 )
 
+DETECTOR = AlgorithmSpec(
+    key="light_trap_detector",
+    version="1",
+    name="Light trap detector",
+    task="localization",
+    description=(
+        "Finds insects on a lit sheet: what the insect network and the light trap blobs agree on counts fully, what "
+        "one of them sees counts half."
+    ),
+)
+
+MOTHS = AlgorithmSpec(
+    key="light_trap_moths",
+    version="1",
+    name="Moth or not",
+    task="classification",
+    description="Tells moths from other insects: the mean of what network and shape say.",
+    labels=("moth", "nonmoth"),
+)
+
+SETTINGS: Final = {
+    # What is less likely to be an insect is left out.
+    "min_score": 0.4,
+    # Insects whose longer side is shorter than this are left out, in pixels of the photograph. 0: 0.9 % of the
+    # photograph's longer side, 37 pixels at 4096, for traps differ in resolution more than in sheet size.
+    "min_size": 0,
+}
+
+
+def least_size(config: Mapping[str, Any], width: int, height: int) -> float:
+    """The smallest longer side that counts, in pixels of a photograph of that size."""
+    return float(config["min_size"]) or 0.009 * max(width, height)
+
+
 LIGHT_TRAP_INSECTS = PipelineSpec(
     slug="light_trap_insects",
     name="Light trap insects",
-    version="1",
+    version="2",
     description="Finds insects on a lit sheet and tells moths from others, on CPU, without any download.",
-    algorithms=(DETECTOR, CLASSIFIER),
-    factory="antenna_orchestration.pipelines.light_trap_pipeline:LightTrapInsects",
-    default_config={
-        # Blobs less likely to be an insect than this are left out.
-        "min_score": 0.4,
-        # Insects whose longer side is shorter than this are left out, in pixels of the photograph. 0: 0.9 % of the
-        # photograph's longer side, 37 pixels at 4096, for traps differ in resolution more than in sheet size.
-        "min_size": 0,
-    },
+    algorithms=(DETECTOR, MOTHS),
+    factory="antenna_orchestration.pipelines.light_trap_both:LightTrapInsects",
+    # What one half is nearly certain of counts too. Chosen on drawn photographs.
+    default_config={**SETTINGS, "min_score": 0.3},
     batch_size=4,
 )
 
-PIPELINES = [LIGHT_TRAP_INSECTS]
+LIGHT_TRAP_NETWORK = PipelineSpec(
+    slug="light_trap_network",
+    name="Light trap insects, network alone",
+    version="1",
+    description="The trained half of light_trap_insects: for sheets that are uneven or do not fill the picture.",
+    algorithms=(NETWORK, NETWORK_MOTHS),
+    factory="antenna_orchestration.pipelines.light_trap_network:LightTrapNetwork",
+    default_config=SETTINGS,
+    batch_size=4,
+)
+
+LIGHT_TRAP_BLOBS = PipelineSpec(
+    slug="light_trap_blobs",
+    name="Light trap insects, blobs alone",
+    version="1",
+    description="The classical half of light_trap_insects: background subtraction and connected components.",
+    algorithms=(BLOBS, SHAPE),
+    factory="antenna_orchestration.pipelines.light_trap_blobs:LightTrapBlobs",
+    default_config=SETTINGS,
+    batch_size=4,
+)
+
+PIPELINES = [LIGHT_TRAP_INSECTS, LIGHT_TRAP_NETWORK, LIGHT_TRAP_BLOBS]

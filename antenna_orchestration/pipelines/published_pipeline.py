@@ -154,7 +154,8 @@ class _Judge:
         self._mean = torch.tensor(step.transform.mean, device=device.device)[:, None, None]
         self._std = torch.tensor(step.transform.std, device=device.device)[:, None, None]
         self._at_once = CROPS_ON_CUDA if device.is_cuda else CROPS_ON_CPU
-        self._is_cuda = device.is_cuda
+        # A program of somebody's may take its input's memory for contiguous, as it was when it was exported.
+        self._is_channels_last = device.is_cuda and step.architecture != "exported"
         if step.architecture == "exported":
             # In the precision that its author exported it with.
             self._model = architectures.exported_program(path, device.device)
@@ -169,7 +170,7 @@ class _Judge:
         rows: list[torch.Tensor] = []
         for start in range(0, len(crops), self._at_once):
             inputs = torch.stack([self._shaped(crop) for crop in crops[start : start + self._at_once]])
-            if self._is_cuda:
+            if self._is_channels_last:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
             rows.append(self._model(inputs).float().cpu())
         return torch.cat(rows) if rows else torch.empty(0, len(self.labels))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import logging
 import os
@@ -47,10 +48,11 @@ def fetch(uri: str) -> Path:
         return _in_place(path, digest)
     target = cached_path(uri)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target):
-            if not _is_whole(target, digest):
-                _download(address, target, digest)
+        # A cache that is whole needs no lock: it may be mounted read-only, or belong to another user.
+        if not _is_whole(target, digest):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(target):
+                _fill(address, target, digest)
     except OSError as error:
         raise errors.Unavailable(f"weights {_shown(address)} cannot be kept in {target.parent}: {error}") from error
     return target
@@ -98,7 +100,8 @@ def _local_path(address: str) -> Path | None:
 
 def _name(address: str) -> str:
     name = unquote(urlsplit(address).path.rpartition("/")[2])
-    if not name or name.startswith("."):
+    # Decoded, a name may hold the separators of a path that leads out of the cache.
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
         raise errors.InvalidInput(f"weights {_shown(address)}: the address names no file")
     return name
 
@@ -131,10 +134,20 @@ def _is_whole(target: Path, digest: str | None) -> bool:
         found = _sha256(target)
     except (FileNotFoundError, IndexError):
         return False
-    if found != noted:
-        logger.warning("weights %s are damaged, downloading them again", target)
-        return False
-    return digest in (None, found)
+    return found == noted and digest in (None, found)
+
+
+def _fill(address: str, target: Path, digest: str | None) -> None:
+    """Download what nobody else downloaded while we waited for the lock, which the caller holds."""
+    if _is_whole(target, digest):
+        return
+    if target.exists():
+        logger.warning("weights %s are damaged or of another digest, downloading them again", target)
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
+        if left != _lock(target):
+            # A process was killed while it downloaded.
+            left.unlink()
+    _download(address, target, digest)
 
 
 def _download(address: str, target: Path, digest: str | None) -> None:
@@ -167,10 +180,14 @@ def _temporary(target: Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
+def _lock(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
+
+
 @contextlib.contextmanager
 def _locked(target: Path) -> Iterator[None]:
     """Hold the target's lock; it ends with this process, however that ends."""
-    with target.with_name(f".{target.name}.lock").open("a") as lock:
+    with _lock(target).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -191,8 +208,8 @@ def _get(address: str, file: Path) -> None:
         # `trust_env` heeds HTTPS_PROXY.
         options = {"client_kwargs": {"timeout": timeout, "trust_env": True}}
     try:
-        store, path = fsspec.core.url_to_fs(address, **options)
-        store.get_file(path, str(file))
+        # Not `url_to_fs`, which takes `::` in an address for a chain of file systems.
+        fsspec.filesystem(urlsplit(address).scheme, **options).get_file(address, str(file))
     except Exception as error:
         # Each kind of store raises errors of its own libraries here.
         raise errors.Unavailable(f"weights {_shown(address)} cannot be downloaded: {_why(error)}") from error

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 from antenna_orchestration import errors
-from antenna_orchestration.contract.results import Item
+from antenna_orchestration.contract.results import Item, Reduction, reduction_of
 from antenna_orchestration.domain import attempts, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import LeaseClaim
@@ -117,6 +117,13 @@ async def accept(
             )
     await _count(http, worker, tally, size)
     return taken
+
+
+async def reduction(http: HttpServices, job: Job) -> Reduction:
+    """How the job's scores are kept, and what its pipeline's classes are called. Raises `Unavailable`."""
+    pipeline = await http.access.find_pipeline(job.pipeline)
+    algorithms = {one.key: (one.version, list(one.labels)) for one in pipeline.algorithms} if pipeline else {}
+    return reduction_of(job.config, top_k=http.settings.top_k, algorithms=algorithms)
 
 
 def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:

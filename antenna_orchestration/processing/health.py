@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
-from antenna_orchestration.domain.job import ACTIVE, Job, JobStatus
-from antenna_orchestration.domain.reach import can_serve
+from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job, JobStatus
+from antenna_orchestration.domain.reach import can_serve, why_not
 from antenna_orchestration.processing import cancel, finish
 from antenna_orchestration.processing.rebuild import rebuild
 from antenna_orchestration.processing.services import Services
@@ -217,8 +217,10 @@ async def _workers(services: Services, result: CheckResult, dry_run: bool) -> No
     for job in await _active(services):
         if not job.total or any(can_serve(worker, job) for worker in workers):
             continue
-        if any(job.pipeline in worker.pipelines for worker in workers):
+        if job.dispatch_mode is DispatchMode.SYNC:
+            why = f"no processing service serves {job.pipeline} (`antenna push`)"
+        elif any(job.pipeline in worker.pipelines for worker in workers):
             why = f"no worker for {job.pipeline} reaches {', '.join(job.source_kinds)}"
         else:
-            why = f"no worker listens for {job.pipeline}"
+            why = f"no worker listens for {job.pipeline}" + why_not(workers, job.pipeline)
         result.details.append(f"job {job.job_id} waits: {why}")

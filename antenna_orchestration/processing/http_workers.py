@@ -1,4 +1,4 @@
-"""HTTP workers: note that one was heard from, and show it beside the workers on the queue."""
+"""HTTP and push workers: note that one was heard from, and show it beside the workers on the queue."""
 
 from __future__ import annotations
 
@@ -24,24 +24,51 @@ MOST_PIPELINES: Final = 200
 """Pipelines that one worker is noted for."""
 
 
-async def hear(http: HttpServices, worker: Token, *, host: str, pipelines: Iterable[str] = ()) -> None:
-    """A worker called: it is alive, and no other is by that. Without Redis or the queue it is not noted."""
+async def hear(
+    http: HttpServices,
+    worker: Token,
+    *,
+    host: str,
+    pipelines: Iterable[str] = (),
+    service: str = "",
+    waiting: bool = False,
+) -> None:
+    """A worker called: it is alive, and no other is by that. Without Redis or the queue it is not noted.
+
+    `service` is the URL that a push worker posts to; it is `waiting` while nothing answers there.
+    """
     try:
-        await _hear(http, worker, host, pipelines)
+        await _hear(http, worker, host, pipelines, service, waiting=waiting)
     except errors.Unavailable as error:
         logger.warning("worker %s is not noted: %s", worker.name, error)
 
 
-async def _hear(http: HttpServices, worker: Token, host: str, pipelines: Iterable[str]) -> None:
+async def _hear(
+    http: HttpServices, worker: Token, host: str, pipelines: Iterable[str], service: str, *, waiting: bool
+) -> None:
     now = await http.leases.now()
     before = await http.workers.get(worker.token_id)
     named = {slug for slug in itertools.islice(pipelines, MOST_PIPELINES) if ids.is_slug(slug)}
     served = named or set(before.pipelines)
     await http.workers.hear(
-        worker.token_id, name=worker.name, host=host, now=now, projects=worker.scope, pipelines=served
+        worker.token_id,
+        name=worker.name,
+        host=host,
+        now=now,
+        pipelines=served,
+        projects=worker.projects.values(),
+        service=service,
+        waiting=waiting,
     )
-    if now - before.heard > messages_every(http) or served != set(before.pipelines):
+    is_news = served != set(before.pipelines) or waiting != before.waiting
+    if is_news or now - before.heard > messages_every(http):
         await _show(http, await http.workers.get(worker.token_id), now)
+
+
+async def leave(http: HttpServices, worker: Token) -> None:
+    """A push worker ends: it is shown no more. Raises `Unavailable`."""
+    await http.workers.leave(worker.token_id)
+    await http.services.presence.leave(worker.name)
 
 
 def messages_every(http: HttpServices) -> float:
@@ -69,7 +96,6 @@ async def _show(http: HttpServices, record: WorkerRecord, now: float) -> None:
             pid=0,
             device="",
             pipelines=record.pipelines,
-            projects=record.projects,
             # The gateway signs URLs for what it reaches itself.
             reaches=("http", "s3:*", f"file:{http.settings.host_id}"),
             started_at=datetime.fromtimestamp(record.first_heard or now, UTC),
@@ -79,8 +105,10 @@ async def _show(http: HttpServices, record: WorkerRecord, now: float) -> None:
             failed=counters["failed"],
             rate=1 / per_image if per_image and held else 0.0,
             last_result_at=datetime.fromtimestamp(record.posted, UTC) if record.posted else None,
-            state="working" if held else "idle",
-            kind="http",
+            state="waiting" if record.waiting else "working" if held else "idle",
+            kind="push" if record.service else "http",
             counters=counters,
+            projects=record.projects,
+            service=record.service,
         )
     )

@@ -6,7 +6,7 @@ Every gateway does it for all, which does no harm; what is handed back is handed
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from antenna_orchestration import errors
@@ -79,15 +79,35 @@ async def _end(
     for image, lease in leases.items():
         by_holder.setdefault(lease.holder, []).append(image)
     for holder, images in by_holder.items():
-        taken = await http.leases.take(job, generation, holder, images)
-        if not hand_back or not taken:
+        if not hand_back:
+            await http.leases.take(job, generation, holder, images)
             continue
+        taken = await give_back(http, job, generation, holder, images)
+        if taken and holder != NOBODY:
+            logger.warning("job %s: %d leases of an HTTP worker ended without a result", job, taken)
+            await http.workers.count(holder, expired=taken)
+
+
+async def give_back(
+    http: HttpServices,
+    job: JobId,
+    generation: Generation,
+    holder: int,
+    images: Iterable[ImageId],
+    *,
+    delay: float = 0.0,
+) -> int:
+    """Strike out this holder's leases among the images and offer them to everybody again; how many there were.
+
+    `delay` is seconds until they are offered. Raises `Unavailable`.
+    """
+    taken = await http.leases.take(job, generation, holder, images)
+    if taken:
         now = await http.leases.now()
+        # Past its time a lease may be somebody else's: then it is not ours to hand back.
         ours = [lease for lease in taken.values() if now - lease.confirmed < http.settings.task_ack_wait]
-        await http.settler.hand_back(ack_of(job, generation, lease) for lease in ours)
-        if holder != NOBODY:
-            logger.warning("job %s: %d leases of an HTTP worker ended without a result", job, len(taken))
-            await http.workers.count(holder, expired=len(taken))
+        await http.settler.hand_back((ack_of(job, generation, lease) for lease in ours), delay)
+    return len(taken)
 
 
 async def keep_quietly(http: HttpServices) -> None:

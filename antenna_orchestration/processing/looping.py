@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -69,6 +70,13 @@ async def until(deadline: float, act: Callable[[], Awaitable[T]]) -> T:
             if time.monotonic() + SHORT_PAUSE >= deadline:
                 raise
         await asyncio.sleep(SHORT_PAUSE)
+
+
+async def rest(seconds: float, *, unless: asyncio.Event) -> None:
+    """Sleep, unless the event is set, or until it is."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await unless.wait()
 
 
 async def _repeat(loop: Loop, over: asyncio.Event) -> None:

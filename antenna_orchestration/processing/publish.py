@@ -16,7 +16,7 @@ from typing import Final
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import Epoch, JobId
-from antenna_orchestration.domain.job import ACTIVE, ImageToPublish, Job
+from antenna_orchestration.domain.job import ACTIVE, DispatchMode, ImageToPublish, Job
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.names import new_epoch
 
@@ -131,6 +131,7 @@ async def withdraw(services: Services, job: Job) -> None:
 def announcement(job: Job, epoch: Epoch) -> messages.Announcement:
     """The job as workers are to see it."""
     return messages.Announcement(
+        v=messages.VERSION if job.dispatch_mode is DispatchMode.ASYNC else messages.PUSHED,
         job=job.job_id,
         generation=job.generation,
         epoch=epoch,
@@ -142,6 +143,7 @@ def announcement(job: Job, epoch: Epoch) -> messages.Announcement:
         source_kinds=job.source_kinds,
         total=job.total,
         name=job.name,
+        dispatch_mode=job.dispatch_mode,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.catalog import AlgorithmRow, PipelineRow
+from antenna_orchestration.contract import models
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.ids import ProjectId
@@ -60,6 +61,7 @@ async def register(
     service: str,
     host: str,
     client_info: Mapping[str, Any] | None,
+    kind: str = "http",
 ) -> Registered:
     """Register pipelines for a project; again is fine.
 
@@ -75,7 +77,7 @@ async def register(
     details = {"service": service, **({"client_info": dict(client_info)} if client_info else {})}
     if len(json.dumps(details)) > MOST_DETAILS:
         raise errors.InvalidInput(f"client_info is longer than {MOST_DETAILS} characters")
-    worker_id = await http.access.note_worker(worker.name, token=worker.token_id, host=host, details=details)
+    worker_id = await http.access.note_worker(worker.name, token=worker.token_id, host=host, details=details, kind=kind)
     created: list[str] = []
     updated: list[str] = []
     for pipeline in rows:
@@ -150,6 +152,29 @@ def labels_of(data: object, labels: Sequence[str] | None) -> tuple[str, ...]:
     if sorted(by_index) != list(range(len(rows))):
         raise errors.InvalidInput("the indices of a category map do not count from 0 without gaps")
     return tuple(by_index[index] for index in range(len(rows)))
+
+
+def pipeline_row_of(said: models.WirePipeline) -> PipelineRow:
+    """A pipeline, as a worker or a service describes it, for the catalog. Raises `InvalidInput`."""
+    return PipelineRow(
+        slug=said.slug,
+        name=said.name,
+        version=str(said.version),
+        description=said.description or "",
+        default_config=SETTINGS,
+        algorithms=tuple(
+            algorithm_row(
+                key=one.key,
+                version=one.version,
+                name=one.name,
+                task_type=one.task_type,
+                description=one.description or "",
+                uri=one.uri,
+                labels=labels_of(one.category_map.data, one.category_map.labels) if one.category_map else (),
+            )
+            for one in said.algorithms
+        ),
+    )
 
 
 def algorithm_row(

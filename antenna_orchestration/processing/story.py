@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from antenna_orchestration.domain import reach
-from antenna_orchestration.domain.job import Job
+from antenna_orchestration.domain.job import DispatchMode, Job
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.tasks import Waiting
@@ -36,10 +36,17 @@ class Story:
 
     async def look_for_workers(self) -> None:
         """Say once when nobody listens for the pipeline, and once when somebody does. Waiting never fails a job."""
-        listening = [worker for worker in await self._services.presence.workers() if reach.can_serve(worker, self._job)]
+        workers = await self._services.presence.workers()
+        listening = [worker for worker in workers if reach.can_serve(worker, self._job)]
         nobody = not listening
         if nobody and self._nobody_listens is not True:
-            message = f"No worker for pipeline {self._job.pipeline} reaches the images; the job waits"
+            message = (
+                f"No worker for pipeline {self._job.pipeline} reaches the images; the job waits"
+                f"{reach.why_not(workers, self._job.pipeline)}"
+                if self._job.dispatch_mode is DispatchMode.ASYNC
+                else f"No processing service serves pipeline {self._job.pipeline}; the job waits for "
+                f"`antenna push URL --project {self._job.project}`"
+            )
             await self._milestone("no_worker", message, level="WARNING")
         elif not nobody and self._nobody_listens is not False:
             names = ", ".join(worker.worker for worker in listening[:5])

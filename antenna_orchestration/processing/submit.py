@@ -22,6 +22,7 @@ from antenna_orchestration.catalog.access import Access
 from antenna_orchestration.catalog.catalog import AlgorithmRow, NewJob, PipelineRow, SubmittedImage
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
+from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 from antenna_orchestration.processing import capture_times, locations, publish, services
@@ -65,6 +66,8 @@ class Submission:
     # For images that come without one.
     deployment: str | None = None
     exif: ExifMode = "auto"
+    # Whether workers lease the tasks or a push worker sends them to a processing service; None takes the project's way.
+    dispatch_mode: DispatchMode | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,6 +131,7 @@ async def submit(
             reprocess=submission.reprocess,
             duplicates=gathered.duplicates,
             source_kinds=locations.source_kinds((image.url for image in chosen), services.settings),
+            dispatch_mode=submission.dispatch_mode,
         ),
         chosen,
     )
@@ -227,6 +231,7 @@ async def _spec(services: Services, slug: str) -> PipelineSpec:
         description=row.description,
         # Whoever registered it runs it.
         factory="",
+        takes_any_config=True,
         default_config=row.default_config,
         algorithms=tuple(
             AlgorithmSpec(

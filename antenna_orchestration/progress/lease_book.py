@@ -161,6 +161,16 @@ class LeaseBook:
         with translated("counting leases"):
             return int(await self._redis.scard(keys.holding(worker)))
 
+    async def of_worker(self, worker: int) -> dict[tuple[JobId, Generation], list[ImageId]]:
+        """What the worker has in hand, by job and generation."""
+        with translated("listing leases"):
+            places = await self._redis.smembers(keys.holding(worker))
+        found: dict[tuple[JobId, Generation], list[ImageId]] = {}
+        for place in places:
+            job, generation, image = (int(part) for part in place.split(":"))
+            found.setdefault((JobId(job), Generation(generation)), []).append(ImageId(image))
+        return found
+
     async def jobs(self) -> list[tuple[JobId, Generation]]:
         """The jobs with leases or parked tasks."""
         with translated("listing leases"):

@@ -36,9 +36,12 @@ class WorkerRecord:
     posted: float
     pace: Pace
     pipelines: tuple[str, ...]
-    # Ids; None for all.
-    projects: tuple[int, ...] | None
     host: str
+    # Slugs; empty for all.
+    projects: tuple[str, ...] = ()
+    # What a push worker posts to, and whether it waits for that.
+    service: str = ""
+    waiting: bool = False
     counters: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -55,13 +58,21 @@ class WorkerBook:
         name: str,
         host: str,
         now: float,
-        projects: Iterable[int] | None,
         pipelines: Iterable[str] = (),
+        projects: Iterable[str] = (),
+        service: str = "",
+        waiting: bool = False,
     ) -> None:
         """A call of this worker, and of no other, came in; `pipelines` are those that it said it serves."""
         key = keys.worker(worker)
-        scope = json.dumps(None if projects is None else sorted(projects))
-        values: dict[str, Any] = {"name": name, "host": host, "heard": now, "projects": scope}
+        values: dict[str, Any] = {
+            "name": name,
+            "host": host,
+            "heard": now,
+            "projects": json.dumps(sorted(projects)),
+            "service": service,
+            "waiting": int(waiting),
+        }
         if served := sorted(set(pipelines)):
             values["pipelines"] = json.dumps(served)
         with translated("noting a worker"):
@@ -71,6 +82,14 @@ class WorkerBook:
                 pipe.expire(key, KEEP)
                 pipe.zadd(keys.WORKERS, {str(worker): now})
                 pipe.zremrangebyscore(keys.WORKERS, 0, now - KEEP)
+                await pipe.execute()
+
+    async def leave(self, worker: int) -> None:
+        """The worker said that it ends; what it did stays known."""
+        with translated("noting a worker"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zrem(keys.WORKERS, str(worker))
+                pipe.hdel(keys.worker(worker), "heard", "first_heard")
                 await pipe.execute()
 
     async def count(self, worker: int, **more: int) -> None:
@@ -135,7 +154,9 @@ def _record(worker: int, values: Mapping[str, str]) -> WorkerRecord:
             batch=float(values.get("batch", 0)),
         ),
         pipelines=tuple(json.loads(values.get("pipelines", "[]"))),
-        projects=None if (scope := json.loads(values.get("projects", "[]"))) is None else tuple(scope),
         host=values.get("host", ""),
+        projects=tuple(json.loads(values.get("projects", "[]"))),
+        service=values.get("service", ""),
+        waiting=values.get("waiting") == "1",
         counters={name: int(values.get(name, 0)) for name in COUNTERS},
     )

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from urllib.parse import urlsplit
 
 import nats
 import nats.errors
@@ -23,8 +24,11 @@ PENDING_BYTES = 64 * 2**20
 async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: float = 5.0) -> Client:
     """Connect, trying for `wait` seconds; afterwards the client reconnects by itself for ever.
 
-    Raises `Unavailable` when no server answers in time, or when it refuses the credentials.
+    `url` may name several members of a cluster, separated by commas; those that it does not name are learned from
+    whichever answers. Raises `Unavailable` when none answers in time, or when it refuses the credentials, and
+    `InvalidSetting` for URLs with different credentials.
     """
+    members, login = _members(url)
     shown = settings.without_password(url)
     faults: list[str] = []
 
@@ -45,7 +49,10 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
     try:
         async with asyncio.timeout(wait):
             await client.connect(
-                url,
+                members,
+                # For all members: a learned address comes without credentials, and a server that refuses us once closes
+                # the client for good.
+                **login,
                 name=name,
                 inbox_prefix=inbox_prefix.encode(),
                 error_cb=on_error,
@@ -64,6 +71,27 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
         why = faults[-1] if faults else str(error) or "no answer"
         raise errors.Unavailable(f"NATS at {shown} cannot be reached: {why}") from error
     return client
+
+
+def _members(url: str) -> tuple[list[str], dict[str, str]]:
+    """The URLs of a list, and the login that they share."""
+    members = [member.strip() for member in url.split(",") if member.strip()]
+    logins: list[dict[str, str]] = []
+    for member in members:
+        try:
+            parts = urlsplit(member if "://" in member else f"nats://{member}")
+            _ = parts.port
+        except ValueError as error:
+            raise errors.InvalidSetting(f"NATS URL {settings.without_password(member)}: {error}") from None
+        if parts.username and parts.password is not None:
+            logins.append({"user": parts.username, "password": parts.password})
+        elif parts.username:
+            logins.append({"token": parts.username})
+    if not members:
+        raise errors.InvalidSetting("the NATS URL is empty")
+    if any(login != logins[0] for login in logins):
+        raise errors.InvalidSetting("the NATS URLs of one setting have different credentials; a cluster shares them")
+    return members, logins[0] if logins else {}
 
 
 @asynccontextmanager

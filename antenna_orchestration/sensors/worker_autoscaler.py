@@ -4,18 +4,21 @@ It never stops one: workers leave by themselves when idle. For a cluster or a GP
 set `ANTENNA_AUTOSCALE=0`.
 """
 
+import socket
 import uuid
+from collections.abc import Container
 
 import dagster as dg
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import reach
-from antenna_orchestration.domain.job import ACTIVE
+from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job
 from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing.health import MANY
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.stack import Stack
+from antenna_orchestration.sensors.lost_worker_runs import is_elsewhere
 
 _THERE = [
     dg.DagsterRunStatus.QUEUED,
@@ -37,22 +40,32 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stack: Stack) -> dg.R
         return dg.SkipReason(f"a server is away: {error}")
     if not unserved:
         return dg.SkipReason("nothing waits without a worker")
-    runs = context.instance.get_runs_count(dg.RunsFilter(job_name=inference_worker.name, statuses=_THERE))
+    found = context.instance.get_runs(dg.RunsFilter(job_name=inference_worker.name, statuses=_THERE))
+    # A worker on another host that serves these jobs would be listening.
+    runs = sum(not is_elsewhere(run) for run in found)
     if runs >= wanted.autoscale_max_workers:
         return dg.SkipReason(f"{runs} worker runs are there or on their way")
     config = {"ops": {"work": {"config": {"exit_when_idle": wanted.worker_idle_exit}}}}
     return dg.RunRequest(run_key=uuid.uuid4().hex, run_config=config)
 
 
-async def _unserved_pipelines(services: Services) -> set[str]:
-    """Pipelines of active jobs whose images no living worker both serves and reaches.
+def is_for_workers_here(job: Job, ours: Container[str]) -> bool:
+    """Whether a worker of this installation could serve the job, whose pipelines are `ours`.
 
-    Not those that workers behind the gateway registered: a worker of ours could not serve them.
+    None could serve what workers behind the gateway registered, or a job that is pushed to a processing service.
     """
+    return job.total > 0 and job.pipeline in ours and job.dispatch_mode is DispatchMode.ASYNC
+
+
+async def _unserved_pipelines(services: Services) -> set[str]:
+    """Pipelines of active jobs whose images no living worker both serves and reaches."""
     ours = registry.all_pipelines(services.settings.pipeline_paths)
     active = await services.catalog.list_jobs(statuses=ACTIVE, limit=MANY)
-    jobs = [job for job in active if job.total and job.pipeline in ours]
+    jobs = [job for job in active if is_for_workers_here(job, ours)]
     if not jobs:
         return set()
     workers = await services.presence.workers()
-    return {job.pipeline for job in jobs if not any(reach.can_serve(worker, job) for worker in workers)}
+    # Another worker on this machine would fail to load what one fails to load that is here.
+    failing = {slug for worker in workers if worker.host == socket.gethostname() for slug in worker.failing}
+    unserved = [job for job in jobs if not any(reach.can_serve(worker, job) for worker in workers)]
+    return {job.pipeline for job in unserved if job.pipeline not in failing}

@@ -33,7 +33,7 @@ from antenna_orchestration.domain import messages
 from antenna_orchestration.pipelines.interface import RawImage
 from antenna_orchestration.worker import device_protocol as protocol
 from antenna_orchestration.worker.machine import usable_cpus
-from antenna_orchestration.worker.models import Model, Models, free_cached_memory
+from antenna_orchestration.worker.models import Model, Models, free_cached_memory, is_out_of_memory
 
 # By its full name: run with `-m`, this module is `__main__`.
 logger = logging.getLogger(protocol.LOGGER)
@@ -51,6 +51,8 @@ class _Image:
     prepared: Any = None
     raw: Any = None
     outcome: protocol.Done | protocol.Failed | protocol.Dropped | None = None
+    # There was no memory to prepare it beside others.
+    short: bool = False
     decode: float = 0.0
     infer: float = 0.0
 
@@ -171,20 +173,14 @@ class DeviceProcess:
             if image.item.number in self._forgotten:
                 image.outcome = protocol.Dropped(image.item.number)
                 continue
-            item, started = image.item, time.monotonic()
-            raw = RawImage(
-                image=item.image,
-                uri=item.uri,
-                data=image.data or b"",
-                captured_at=item.captured_at,
-                deployment=item.deployment,
-            )
             try:
-                image.prepared = model.pipeline.prepare(raw)
+                _prepare_one(model, image)
             except Exception as error:
-                image.outcome = _failed(image, error)
-            image.data = None
-            image.decode = time.monotonic() - started
+                if is_out_of_memory(error):
+                    # Other batches may have it; its turn comes when nothing else is at work.
+                    image.short = True
+                else:
+                    image.outcome = _failed(image, error)
             progress.tick()
 
     # The device.
@@ -230,8 +226,22 @@ class DeviceProcess:
                 image.outcome = protocol.Dropped(image.item.number)
         self._send(protocol.Moved(batch.number, inferring=True))
         with self._device_lock:
-            self._infer(model, batch, [image for image in batch.images if image.outcome is None])
+            self._infer(model, batch, [image for image in batch.images if image.outcome is None and not image.short])
+            for image in batch.images:
+                if image.outcome is None and image.short:
+                    self._infer_short(model, batch, image)
         self._finishers.submit(self._finish, model, batch)
+
+    def _infer_short(self, model: Model, batch: _Batch, image: _Image) -> None:
+        """Prepare and infer an image for which there was no memory while others were at work."""
+        free_cached_memory()
+        try:
+            _prepare_one(model, image)
+        except Exception as error:
+            image.outcome = _failed(image, error)
+        else:
+            self._infer(model, batch, [image])
+        self._send(protocol.Moved(batch.number))
 
     def _infer(self, model: Model, batch: _Batch, images: list[_Image]) -> None:
         """Infer, as many at once as the device holds; each image has its raw result or its outcome afterwards."""
@@ -260,7 +270,7 @@ class DeviceProcess:
         if _is_lost(error):
             logger.error("the device is lost: %s", _describe(error))
             os._exit(protocol.LOST_DEVICE)
-        out_of_memory = _is_out_of_memory(error)
+        out_of_memory = is_out_of_memory(error)
         if out_of_memory:
             # The traceback keeps the tensors of the failed call alive.
             traceback.clear_frames(error.__traceback__)
@@ -282,10 +292,27 @@ class DeviceProcess:
         for image in batch.images:
             if image.outcome is None:
                 image.outcome = _finished(model, image)
-            image.prepared = image.raw = None
+            image.data = image.prepared = image.raw = None
         self._forgotten.difference_update(image.item.number for image in batch.images)
         outcomes = [image.outcome for image in batch.images if image.outcome is not None]
         self._send(protocol.Report(batch.number, outcomes, model.limit, batch.starved))
+
+
+def _prepare_one(model: Model, image: _Image) -> None:
+    """Prepare an image; its compressed bytes are let go of once it is prepared. Raises what the pipeline raises."""
+    item, started = image.item, time.monotonic()
+    raw = RawImage(
+        image=item.image,
+        uri=item.uri,
+        data=image.data or b"",
+        captured_at=item.captured_at,
+        deployment=item.deployment,
+    )
+    try:
+        image.prepared = model.pipeline.prepare(raw)
+    finally:
+        image.decode = time.monotonic() - started
+    image.data = None
 
 
 def _finished(model: Model, image: _Image) -> protocol.Done | protocol.Failed:
@@ -304,7 +331,7 @@ def _failed(image: _Image, error: Exception) -> protocol.Failed:
     """What to say of an image that failed alone. Only its own fault is beyond another worker's help."""
     if isinstance(error, errors.ImageUnusable):
         return protocol.Failed(image.item.number, str(error), retryable=False)
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return protocol.Failed(image.item.number, "does not fit into the device's memory", retryable=True)
     logger.warning("image %d failed: %s", image.item.image, _describe(error), exc_info=error)
     return protocol.Failed(image.item.number, f"the pipeline failed on it: {_describe(error)}", retryable=True)
@@ -318,15 +345,10 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    # By name, because torch may not be imported here; its class moved between versions.
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error)
-
-
 def _is_lost(error: BaseException) -> bool:
     """Whether the device's context is unusable from here on, as after an illegal memory access."""
     text = str(error)
-    return ("CUDA error" in text or type(error).__name__ == "AcceleratorError") and not _is_out_of_memory(error)
+    return ("CUDA error" in text or type(error).__name__ == "AcceleratorError") and not is_out_of_memory(error)
 
 
 class _Progress:

@@ -386,7 +386,7 @@ class Engine:
             host=socket.gethostname(),
             pid=os.getpid(),
             device=self._device.name,
-            pipelines=tuple(self._pipelines),
+            pipelines=tuple(slug for slug in self._pipelines if slug not in self._preloading.failing),
             reaches=self._reaches,
             started_at=self._started_at,
             at=datetime.now(UTC),
@@ -397,6 +397,7 @@ class Engine:
             last_result_at=self._reporting.last_result_at,
             state=state,
             run_id=self._run_id,
+            failing=dict(self._preloading.failing),
         )
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts, messages, reach
 from antenna_orchestration.domain.ids import Epoch
+from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.queue.board import Snapshot
 from antenna_orchestration.queue.leasing import Leaser
@@ -196,6 +197,9 @@ class Intake:
 
     def _lane(self, key: JobKey, announcement: messages.Announcement) -> Lane | None:
         """The job's lane, or None when this worker cannot serve the job, which is said once."""
+        if announcement.dispatch_mode is not DispatchMode.ASYNC:
+            self._skip(key, "it is pushed to a processing service", logging.DEBUG)
+            return None
         try:
             lane = self._lanes.of(announcement)
         except errors.UnknownPipeline as error:

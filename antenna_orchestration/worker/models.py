@@ -54,10 +54,22 @@ class Models:
         """The lane's pipeline, loaded now if it is not yet. Raises whatever its loading raises."""
         with self._loading:
             if lane not in self._loaded:
-                self._loaded[lane] = self._load(lane)
+                self._loaded[lane] = self._load_in_any_case(lane)
                 self._make_room(keep=lane)
             self.touch(lane)
             return self._loaded[lane]
+
+    def _load_in_any_case(self, lane: int) -> Model:
+        """Load it; if there is no memory for it, once more without the others, whatever the budget says."""
+        try:
+            return self._load(lane)
+        except Exception as error:
+            if not self._loaded or not is_out_of_memory(error):
+                raise
+        # Outside of the handler, whose traceback keeps what was loaded of it alive.
+        while self._loaded:
+            self._evict_oldest()
+        return self._load(lane)
 
     def _load(self, lane: int) -> Model:
         slug, config = self._known[lane]
@@ -97,13 +109,16 @@ class Models:
 
     def _make_room(self, *, keep: int) -> None:
         while len(self._loaded) > 1 and sum(model.memory for model in self._loaded.values()) > self._budget():
-            lane, model = next(iter(self._loaded.items()))
-            if lane == keep:
+            if next(iter(self._loaded)) == keep:
                 break
-            del self._loaded[lane]
-            self._evicted.append(lane)
-            logger.info("pipeline %s leaves the device to make room", model.pipeline.spec.slug)
-            free_cached_memory()
+            self._evict_oldest()
+
+    def _evict_oldest(self) -> None:
+        lane, model = self._loaded.popitem(last=False)
+        self._evicted.append(lane)
+        logger.info("pipeline %s leaves the device to make room", model.pipeline.spec.slug)
+        del model
+        free_cached_memory()
 
     def _budget(self) -> int:
         if self._settings.worker_models_mb:
@@ -125,3 +140,9 @@ def free_cached_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the host's or the device's memory did not suffice."""
+    # By name, because torch may not be imported here; its class moved between versions.
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error)

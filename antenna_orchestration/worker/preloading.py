@@ -44,6 +44,8 @@ class Preloading:
         self._residence_until = 0.0
         # Whether one is being loaded.
         self.busy = False
+        # Slugs of the pipelines whose last loading failed, each with the reason.
+        self.failing: dict[str, str] = {}
 
     def want(self, lane: Lane) -> None:
         """There is a job of this lane; load its pipeline unless it rests."""
@@ -58,6 +60,7 @@ class Preloading:
         """The pipeline could not be loaded: leave it for a while, longer each time."""
         record = self._records.setdefault(lane, _Record())
         record.not_before = self._clock() + record.rest
+        self.failing[lane.slug] = reason
         logger.warning("pipeline %s cannot be loaded here, next try in %.0f s: %s", lane.slug, record.rest, reason)
         record.rest = min(record.rest * 2, LONGEST_REST)
 
@@ -83,6 +86,7 @@ class Preloading:
             return
         record = self._records[lane]
         record.loaded_before, record.rest = True, FIRST_REST
+        self.failing.pop(lane.slug, None)
         self._residence_until = self._clock() + max(RESIDENCE, RESIDENCE_PER_LOAD * seconds)
         logger.info("pipeline %s loaded in %.1f s", lane.slug, seconds)
         self._on_loaded()

@@ -115,7 +115,8 @@ class Reporting:
         """The queue takes results again: what had to be put on disk goes first."""
         try:
             await deliver_spooled(self._spool, self._sender)
-        except errors.Unavailable as error:
+        except (errors.Unavailable, OSError) as error:
+            # A disk that fails here costs no other result: those are published all the same.
             logger.debug("results on disk wait on: %s", error)
         else:
             self._kept_some = False

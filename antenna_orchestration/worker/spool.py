@@ -64,6 +64,9 @@ class Spool:
                     fcntl.flock(handles[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except (FileNotFoundError, BlockingIOError):
                     continue
+                except PermissionError:
+                    logger.warning("%s is another user's: these results wait for a worker of theirs", path)
+                    continue
                 # Another worker may have delivered it between our opening and our locking it.
                 if path.exists():
                     paths.append(path)
@@ -73,11 +76,11 @@ class Spool:
                 os.close(handle)
 
     def read(self, path: Path) -> list[tuple[messages.Result, AckSubject]]:
-        """The results in a file. Raises `InvalidInput` when it is not one of ours."""
+        """The results in a file. Raises `InvalidInput` when it is not one of ours or cannot be read."""
         try:
             spooled = msgspec.msgpack.decode(path.read_bytes(), type=list[Spooled])
             return [(messages.decode(messages.Result, one.result), AckSubject.parse(one.ack)) for one in spooled]
-        except (msgspec.DecodeError, ValueError, IndexError) as error:
+        except (OSError, msgspec.DecodeError, ValueError, IndexError) as error:
             raise errors.InvalidInput(f"{path} holds no results: {error}") from error
 
 

@@ -66,6 +66,7 @@ def working(deployment: Deployment) -> Iterator[Deployment]:
                 deployment.stores.kill(name)
 
 
+@pytest.mark.slow
 def test_a_job_goes_through_the_whole_composition(working: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     location = working.services["code-location"]
     statuses = _ask(working, _STATUSES)["locationStatusesOrError"]

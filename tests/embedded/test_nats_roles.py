@@ -17,10 +17,12 @@ from nats.js import api
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.ids import Generation, ImageId, JobId, PipelineSlug
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
 from antenna_orchestration.embedded.nats_server import WORKER_INBOX
 from antenna_orchestration.embedded.stores import Stores, embedded_stores
 from antenna_orchestration.queue import connection, names, streams
+from antenna_orchestration.queue.board import JobBoard
+from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.openings import Openings
 from antenna_orchestration.queue.publisher import Publisher
 from tests.homes import temporary_folder
@@ -194,6 +196,23 @@ async def test_a_worker_stores_a_large_result(sides: Sides) -> None:
         *(f"$JS.API.DIRECT.GET.{stream}.x" for stream in ("TASKS", "RESULTS", "KV_workers")),
         *(f"$JS.API.CONSUMER.CREATE.{stream}" for stream in ("TASKS", "RESULTS", "KV_workers", "OBJ_payloads")),
         *(f"$JS.API.CONSUMER.CREATE.{stream}.mine" for stream in ("TASKS", "RESULTS", "KV_workers", "OBJ_payloads")),
+        *(f"$JS.API.STREAM.MSG.DELETE.{stream}" for stream in ("KV_workers", "OBJ_payloads")),
+        *(f"$JS.API.STREAM.INFO.{stream}" for stream in ("TASKS", "RESULTS")),
+        *(f"$JS.API.DIRECT.GET.{stream}" for stream in ("TASKS", "RESULTS", "KV_workers")),
+        *(f"$JS.API.CONSUMER.{verb}.TASKS" for verb in ("NAMES", "LIST")),
+        *(f"$JS.API.CONSUMER.{verb}.TASKS.j1-g1-e" for verb in ("INFO", "LEADER.STEPDOWN", "UNPIN")),
+        *(f"$JS.API.STREAM.{verb}.TASKS" for verb in ("LEADER.STEPDOWN", "PEER.REMOVE", "RESTORE")),
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.META.LEADER.STEPDOWN",
+        "$JS.API.SERVER.REMOVE",
+        "$JS.API.ACCOUNT.PURGE.x",
+        "$JS.ACK.KV_jobs.x.1.1.1.1.1",
+        "$KV.payloads.x",
+        "$O.jobs.M.x",
+        "$SYS.REQ.ACCOUNT.PING.CONNZ",
+        "$SYS.REQ.USER.INFO",
+        "$SRV.PING",
+        "$NRG.V.x",
         "$JS.API.CONSUMER.DURABLE.CREATE.TASKS.mine",
         "$JS.API.CONSUMER.DURABLE.CREATE.RESULTS.mine",
         "$JS.API.CONSUMER.DELETE.TASKS.j1-g1-e",
@@ -209,11 +228,36 @@ async def test_a_worker_may_not_publish(sides: Sides, subject: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "subject", [">", "*", "_INBOX.>", "_INBOX_worker2.>", "results.>", "tasks.>", "$KV.>", "$JS.>", "$O.>", "$SYS.>"]
+    "subject",
+    [
+        ">",
+        "*",
+        "_INBOX.>",
+        "_INBOX_worker2.>",
+        "_INBOX_worker",
+        "results.>",
+        "results.1.1.7",
+        "tasks.>",
+        "tasks.null.1.1.7",
+        "$KV.>",
+        "$KV.jobs.>",
+        "$JS.>",
+        "$JS.API.>",
+        "$JS.EVENT.ADVISORY.>",
+        "$O.>",
+        "$SYS.>",
+        "$SRV.>",
+        "$NRG.>",
+    ],
 )
 async def test_a_worker_may_not_subscribe(sides: Sides, subject: str) -> None:
     await sides.worker.subscribe(subject)
     await sides.refused(subject)
+
+
+async def test_a_worker_may_not_join_a_queue_group(sides: Sides) -> None:
+    await sides.worker.subscribe("results.>", queue="collectors")
+    await sides.refused("results.>")
 
 
 async def test_the_server_keeps_what_a_worker_tried_to_destroy(sides: Sides) -> None:
@@ -235,3 +279,31 @@ async def test_a_stranger_is_refused(running: Stores) -> None:
     for url in (wrong, nobody):
         with pytest.raises(errors.Unavailable, match="cannot be reached"):
             await connection.connect(url, name="stranger", wait=0.5)
+
+
+async def test_what_a_worker_writes_by_a_reply_subject_is_taken_for_nothing(sides: Sides) -> None:
+    """The server sends its confirmation wherever the reply subject says, with rights of its own: no role forbids that.
+
+    So a worker can put the server's words where a task or an announcement would be. Nobody reads them as one, and the
+    job's guardian announces it again.
+    """
+    board = JobBoard(sides.orchestrator)
+    await sides.worker.publish("results.1.1.9", b"x", reply="tasks.null.1.1.99")
+    await sides.worker.publish("results.1.1.10", b"x", reply="$KV.jobs.1.1")
+    js = sides.orchestrator.jetstream()
+
+    async def arrived() -> bool:
+        counts = [(await js.stream_info(stream)).state.messages for stream in ("TASKS", "KV_jobs")]
+        return counts == [2, 1]
+
+    await eventually(arrived, description="the confirmations are stored")
+    assert await board.read() == {}
+    assert not await board.has(JobId(1), Generation(1), Epoch("e"))
+    async with Leaser(sides.worker, ack_wait=30.0) as leaser:
+        leases = await leaser.lease(JobId(1), Generation(1), Epoch("e"), 10)
+    assert leases == []
+
+    async def dropped() -> bool:
+        return (await js.stream_info("TASKS")).state.messages == 0
+
+    await eventually(dropped, description="what is no task is dropped")

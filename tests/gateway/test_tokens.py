@@ -84,7 +84,7 @@ async def test_what_every_answer_carries(stack: Services, gateway: RunningGatewa
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Cache-Control"] == "no-store"
     assert "server" not in answer.headers
-    assert "request my-request-1" in gateway.log.read_text()
+    wait_until(lambda: "request my-request-1" in gateway.log.read_text(), description="the request in the log")
     assert requests.get(f"{gateway.url}/docs", timeout=9).status_code == 200
     assert requests.get(f"{gateway.url}/readyz", timeout=9).json() == {
         "status": True, "queue": True, "catalog": True, "redis": True,

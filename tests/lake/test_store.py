@@ -4,6 +4,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,6 +41,19 @@ def test_a_table_comes_back_in_order(lake: Lake, root: str) -> None:
     assert images_of(lake.read_table("failed_images", JOB)) == [0, 1, 2, 3, 4]
     assert lake.value_counts("failed_images", JOB, "reason") == {"404": 3, "no image": 2}
     assert files(root) == ["failed_images/job_id=7/part-g1-00000.parquet"]
+
+
+def test_a_folder_that_people_read_never_holds_a_draft(tmp_path: Path) -> None:
+    folder = tmp_path / "merged/detections"
+    seen: list[Path] = []
+
+    def fill(sink: Any) -> None:
+        sink.write(b"half")
+        seen.extend(folder.iterdir())
+
+    Lake(str(tmp_path)).write_file("merged/detections/one.parquet", fill)
+    assert seen == []
+    assert [path.name for path in folder.iterdir()] == ["one.parquet"]
 
 
 def test_an_empty_table_has_a_file(lake: Lake) -> None:
@@ -217,6 +231,7 @@ CALLS: dict[str, Callable[[Lake], object]] = {
     "write_part": lambda lake: lake.write_part(JOB, "p1", {"failed_images": failed(range(3))}),
     "read_part": lambda lake: lake.read_part(JOB, "p1", "failed_images"),
     "has_part": lambda lake: lake.has_part(JOB, "p1", ["failed_images"]),
+    "jobs_with_parts": lambda lake: lake.jobs_with_parts(),
     "has_table": lambda lake: lake.has_table("failed_images", JOB),
     "write_table": lambda lake: lake.write_table("failed_images", JOB, FIRST, [failed(range(3))]),
     "drop_tables_beyond": lambda lake: lake.drop_tables_beyond("failed_images", JOB, FIRST),
@@ -227,6 +242,9 @@ CALLS: dict[str, Callable[[Lake], object]] = {
     "value_counts": lambda lake: lake.value_counts("failed_images", JOB, "reason"),
     "count_rows": lambda lake: lake.count_rows("failed_images", JOB),
     "write_bytes": lambda lake: lake.write_bytes("a", b"b"),
+    "write_file": lambda lake: lake.write_file("a", lambda sink: sink.write(b"b")),
+    "batches_of_file": lambda lake: list(lake.batches_of_file("a")),
+    "metadata_of_file": lambda lake: lake.metadata_of_file("a"),
 }
 
 

@@ -128,6 +128,20 @@ def test_a_pipeline_says_what_the_plain_networks_say(world: World, slug: str) ->
         np.testing.assert_allclose(np.frombuffer(said.scores or b"", "<f2"), row.numpy(), atol=1e-3)
 
 
+def test_photographs_of_several_sizes_in_one_batch_give_what_each_gives_alone(world: World) -> None:
+    pipeline = interface.build(registry.get("moth_binary", ()), {"min_score": 0.1})
+    pipeline.load("cpu")
+    # The second one is higher once both are stretched to the detector's width.
+    images = [checkpoints.to_tensor(data) for data in (world.data, checkpoints.photograph(960, 128))]
+    with torch.inference_mode():
+        together = pipeline._detect(images)
+        alone = [pipeline._detect([image])[0] for image in images]
+    assert min(len(found.boxes) for found in alone) > 0
+    for some, same in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(some.boxes.astype(int), same.boxes.astype(int))
+        np.testing.assert_allclose(some.scores, same.scores, atol=1e-5)
+
+
 CROPS_YAML = """
 slug: own-classifier
 takes: crops

@@ -16,12 +16,18 @@ ALGORITHM = messages.AlgorithmRef("null_detector", "1")
 
 
 async def make_job(
-    stack: Services, project: str, images: int, *, urls: Sequence[str] | None = None, **changes: object
+    stack: Services,
+    project: str,
+    images: int,
+    *,
+    urls: Sequence[str] | None = None,
+    **changes: object,
 ) -> Job:
     """A queued job, nothing published yet: of the null pipeline if no other is named, and of these URLs or as many that
     lead nowhere.
     """
     slug = str(changes.get("pipeline", "null"))
+    # One that is registered stays as it is.
     if await Access(stack.catalog).find_pipeline(slug) is None:
         await stack.catalog.register_pipeline(
             PipelineRow(slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[])

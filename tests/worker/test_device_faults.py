@@ -125,6 +125,33 @@ async def test_out_of_memory_halves_the_batch_and_fails_what_does_not_fit_alone(
         assert "images do not fit into memory" in worker.log
 
 
+async def test_an_image_for_which_there_was_no_memory_beside_others_is_prepared_again_alone(
+    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+) -> None:
+    once = str(tmp_path / "short")
+    passing = await bench.submit(pictures[:12], **faulty(fault="memory", stage="prepare", once_file=once))
+    lasting = await bench.submit(pictures[12:24], **faulty(fault="memory", stage="prepare"))
+    with running(config, BATCHES):
+        assert {result.outcome for result in once_each(await bench.results(passing)).values()} == {"done"}
+        guilty = check_only_the_guilty_failed(once_each(await bench.results(lasting)), 12)
+    assert Path(once).exists()
+    assert guilty.reason == "does not fit into the device's memory"
+
+
+async def test_a_pipeline_for_which_there_is_no_memory_is_loaded_once_the_others_have_left(
+    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+) -> None:
+    first = await bench.submit(pictures[:4])
+    once = str(tmp_path / "short")
+    with running(config, BATCHES) as worker:
+        once_each(await bench.results(first))
+        second = await bench.submit(pictures[4:8], **faulty(fault="memory", stage="load", once_file=once))
+        once_each(await bench.results(second))
+        assert Path(once).exists()
+        assert "pipeline null leaves the device to make room" in worker.log
+        assert "cannot be loaded" not in worker.log
+
+
 async def test_a_pipeline_that_cannot_be_loaded_fails_no_image(
     bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from antenna_orchestration import settings
+from antenna_orchestration.domain import messages
 from antenna_orchestration.pipelines import published
 from antenna_orchestration.worker.options import WorkerOptions
 from tests.pipelines import checkpoints
@@ -21,13 +22,21 @@ async def test_weights_that_cannot_be_had_fail_no_image(
     """It is this worker's fault: one line says which file, and the tasks are left to others."""
     job = await bench.submit(pictures[:3], pipeline="moth_binary")
     without = config.model_copy(update={"weights_mirror": str(tmp_path / "nowhere")})
-    with running(without, WorkerOptions(pipelines=("moth_binary",))) as worker:
+    with running(without, WorkerOptions(pipelines=("moth_binary", "null"))) as worker:
 
         async def said() -> bool:
             return "pipeline moth_binary cannot be loaded here" in worker.log
 
         await eventually(said, description="a line that says so", timeout=60)
         line = next(line for line in worker.log.splitlines() if "cannot be loaded here" in line)
+
+        async def told() -> messages.Heartbeat | None:
+            return next((beat for beat in await bench.presence.workers() if beat.failing), None)
+
+        beat = await eventually(told, description="a heartbeat that says so")
+        assert beat is not None
+        assert beat.pipelines == ("null",)
+        assert line.endswith(beat.failing["moth_binary"])
     missing = tmp_path / "nowhere" / str(published.DETECTOR.uri).rpartition("/")[2]
     assert line.endswith(f"weights {missing}: there is no such file on this machine")
     counts = await bench.counts(job)

@@ -52,5 +52,10 @@ def test_an_unfinished_or_foreign_file_is_left_alone(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     (tmp_path / "cut.part").write_bytes(b"\x93")
     (tmp_path / "foreign.results").write_bytes(b"\xc1 no msgpack")
-    with spool.waiting() as [foreign], pytest.raises(errors.InvalidInput, match="holds no results"):
-        spool.read(foreign)
+    # What cannot be read is no reason to leave the others undelivered.
+    (tmp_path / "folder.results").mkdir()
+    with spool.waiting() as paths:
+        for path in paths:
+            with pytest.raises(errors.InvalidInput, match="holds no results"):
+                spool.read(path)
+    assert [path.name for path in paths] == ["folder.results", "foreign.results"]

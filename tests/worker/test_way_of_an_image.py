@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+
 from antenna_orchestration import settings
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.worker.options import WorkerOptions
 from tests.worker.bench import Bench, once_each
 from tests.worker.worker_process import ROOT
@@ -27,6 +31,19 @@ async def test_every_image_comes_back_once(
     assert (summary.done, summary.failed, summary.handed_back, summary.reason) == (40, 0, 0, "idle")
     counts = await bench.counts(job)
     assert (counts.queued, counts.leased, counts.redelivered, counts.delivered) == (0, 0, 0, 40)
+
+
+async def test_a_job_that_is_pushed_to_a_service_is_left_alone(
+    bench: Bench, config: settings.Settings, pictures: list[str]
+) -> None:
+    pushed = await bench.submit(pictures, announce=False)
+    changes = {"v": messages.PUSHED, "dispatch_mode": DispatchMode.SYNC}
+    await bench.board.announce(msgspec.structs.replace(pushed.announcement, **changes))
+    leased = await bench.submit(pictures[:5])
+    with running(config, WorkerOptions(exit_when_idle=0.5, name="one")) as worker:
+        await bench.results(leased)
+        await worker.leaves()
+    assert (await bench.counts(pushed)).delivered == 0
 
 
 async def test_a_large_result_travels_through_the_object_store(

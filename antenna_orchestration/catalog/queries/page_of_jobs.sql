@@ -8,6 +8,7 @@ WHERE (%(projects)s::bigint[] IS NULL OR j.project_id = ANY (%(projects)s))
   AND (%(project)s::text IS NULL OR p.slug = %(project)s OR p.project_id::text = %(project)s)
   AND (%(statuses)s::text[] IS NULL OR j.status = ANY (%(statuses)s))
   AND (%(pipelines)s::text[] IS NULL OR j.pipeline = ANY (%(pipelines)s))
+  AND (%(dispatch_mode)s::text IS NULL OR j.dispatch_mode = %(dispatch_mode)s)
   AND (%(search)s::text IS NULL OR position(lower(%(search)s) IN lower(j.name)) > 0)
   AND NOT (j.status = 'FAILURE' AND j.finished_at < now() - make_interval(hours => %(cutoff_hours)s))
 ORDER BY CASE WHEN %(oldest_first)s THEN j.job_id ELSE -j.job_id END

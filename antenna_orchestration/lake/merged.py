@@ -1,0 +1,141 @@
+"""The tables of finished jobs once more, a thousand jobs a file, for those who query across many small jobs.
+
+    <lake>/merged/<table>/jobs-000042000.parquet    the jobs 42000 to 42999, with `job_id` as a column
+    <lake>/merged/<table>/job-000042017.parquet     a large one of them, by itself
+
+Which file a job belongs to depends on its id and size alone, so it never moves. Each file says in its own metadata
+which generations of which jobs it holds, and is replaced as a whole: a merge that was killed, or repeated, changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.lake import schemas
+from antenna_orchestration.lake.store import Lake
+
+logger = logging.getLogger(__name__)
+
+FOLDER: Final = "merged"
+
+TABLES: Final = ("classifications", "detections", "failed_images", "captures")
+"""In the order in which they are written: an image that is in `captures` has its rows in the others."""
+
+SPAN: Final = 1_000
+"""Jobs of consecutive ids that share a file."""
+
+ALONE: Final = 10_000
+"""Images above which a job has a file of its own, so that no merge of small jobs copies it again."""
+
+_HELD: Final = b"antenna.jobs"
+_ROW_GROUP: Final = 128 * 1024
+_GROUP_BYTES: Final = 64 * 2**20
+_CODEC: Final = "zstd"
+
+
+@dataclass(slots=True)
+class MergedFile:
+    """The jobs that belong into one file, with the generation that is final."""
+
+    name: str
+    jobs: dict[JobId, Generation] = field(default_factory=dict)
+
+
+def file_of(job: JobId, images: int) -> str:
+    """The file that a job of so many images belongs into."""
+    return f"job-{job:09d}.parquet" if images > ALONE else f"jobs-{job // SPAN * SPAN:09d}.parquet"
+
+
+class MergedTables:
+    """Writes the merged tables of a lake. Methods block: call them from a thread. They raise `Unavailable`."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+
+    def bring_up_to_date(self, name: str, file: MergedFile) -> int:
+        """Make a table's file hold these jobs; how many were added or replaced, 0 if the file was right already.
+
+        What is in it already of a job that was not retried since is copied from the file itself, and so is a job that
+        is not final now, because a retry of it runs: readers keep its rows until the retry has others.
+        """
+        path = f"{FOLDER}/{name}/{file.name}"
+        held = self._held(path)
+        fresh = {job for job, generation in file.jobs.items() if held.get(job) != generation}
+        if not fresh:
+            return 0
+        kept = {job: generation for job, generation in held.items() if job not in fresh}
+        holds = {**kept, **{job: file.jobs[job] for job in fresh}}
+        schema = _schema(name).with_metadata({_HELD: json.dumps(holds, sort_keys=True).encode()})
+
+        def fill(sink: Any) -> None:
+            with pq.ParquetWriter(sink, schema, compression=_CODEC) as writer:
+                for table in _row_groups(self._rows(name, path, kept, sorted(fresh)), schema):
+                    writer.write_table(table, row_group_size=_ROW_GROUP)
+
+        self._lake.write_file(path, fill)
+        return len(fresh)
+
+    def _rows(
+        self, name: str, path: str, kept: Mapping[JobId, Generation], fresh: Iterable[JobId]
+    ) -> Iterator[pa.RecordBatch]:
+        if kept:
+            wanted = pa.array(kept, pa.int64())
+            for batch in self._lake.batches_of_file(path):
+                yield batch.filter(pc.is_in(batch["job_id"], value_set=wanted))
+        for job in fresh:
+            try:
+                for batch in self._lake.batches(name, job):
+                    of_job = pa.repeat(pa.scalar(int(job), pa.int64()), batch.num_rows)
+                    yield pa.record_batch([of_job, *batch.columns], names=["job_id", *batch.schema.names])
+            except pa.ArrowException as error:
+                raise errors.Unavailable(f"{self._lake.table(name, job)} is damaged: {error}") from error
+
+    def _held(self, path: str) -> dict[JobId, Generation]:
+        """Which generation of which jobs a file holds; nothing if there is no file, or none that can be read."""
+        try:
+            metadata = self._lake.metadata_of_file(path)
+            said: dict[str, int] = json.loads(metadata[_HELD]) if metadata else {}
+        except (pa.ArrowException, KeyError, ValueError) as error:
+            logger.warning("%s is damaged and made anew: %s", path, error)
+            return {}
+        return {JobId(int(job)): Generation(generation) for job, generation in said.items()}
+
+
+def _schema(name: str) -> pa.Schema:
+    return pa.schema([pa.field("job_id", pa.int64(), nullable=False), *schemas.TABLES[name]])
+
+
+def _fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with the columns of today: a job of an earlier version has nulls where one was added since."""
+    there = set(batch.schema.names)
+    columns = [
+        batch[field.name].cast(field.type) if field.name in there else pa.nulls(batch.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Gather the small batches of small jobs into groups that are worth reading; memory stays at one of them."""
+    gathered: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        gathered.append(_fitted(batch, schema))
+        rows += batch.num_rows
+        size += batch.nbytes
+        if rows >= _ROW_GROUP or size >= _GROUP_BYTES:
+            yield pa.Table.from_batches(gathered, schema)
+            gathered, rows, size = [], 0, 0
+    if gathered:
+        yield pa.Table.from_batches(gathered, schema)

@@ -1,0 +1,62 @@
+"""Merge: copy the tables of finished jobs into files that many jobs share, for queries across thousands of them.
+
+The jobs' own folders stay what they are, and stay the record; what is merged may be deleted and made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.catalog import FinalJob
+from antenna_orchestration.lake.merged import TABLES, MergedFile, MergedTables, file_of
+from antenna_orchestration.processing.services import Services
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Merged:
+    """What one round found and did."""
+
+    jobs: int = 0
+    files: int = 0
+    files_written: int = 0
+    jobs_written: int = 0
+
+
+async def merge(services: Services) -> Merged:
+    """Bring the merged tables up to date with the jobs that are over.
+
+    May be killed and repeated at any time; of two at once the second raises `Conflict`. A file that cannot be made does
+    not keep the others from it; then `Unavailable` is raised at the end.
+    """
+    tables = MergedTables(services.lake)
+    faults: list[errors.Unavailable] = []
+    async with services.catalog.merge_lock():
+        files = planned(await services.catalog.final_jobs())
+        merged = Merged(jobs=sum(len(file.jobs) for file in files), files=len(files))
+        for file in files:
+            try:
+                written = [await asyncio.to_thread(tables.bring_up_to_date, name, file) for name in TABLES]
+            except errors.Unavailable as error:
+                logger.warning("merging %s: %s", file.name, error)
+                faults.append(error)
+                continue
+            merged.files_written += any(written)
+            merged.jobs_written += max(written)
+    if faults:
+        raise errors.Unavailable(f"{len(faults)} of {merged.files} files could not be merged; the first: {faults[0]}")
+    return merged
+
+
+def planned(jobs: Iterable[FinalJob]) -> list[MergedFile]:
+    """Which jobs belong into which file, in the order of their ids."""
+    files: dict[str, MergedFile] = {}
+    for job in jobs:
+        name = file_of(job.job_id, job.images)
+        files.setdefault(name, MergedFile(name)).jobs[job.job_id] = job.generation
+    return list(files.values())

@@ -1,0 +1,296 @@
+"""The push worker's work: wait for the service, lease, post, settle; and leave in order.
+
+Leases are those of the gateway's workers, and so is what becomes of results and of failed attempts: this module only
+stands between them and a processing service. While the service is not there nothing is leased, and what was leased is
+given back: no image fails for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from antenna_orchestration import errors
+from antenna_orchestration.contract.pushing import Sent
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.access import Token
+from antenna_orchestration.domain.job import DispatchMode, Job
+from antenna_orchestration.processing import http_workers, image_urls, keep_leases, looping, register
+from antenna_orchestration.processing.http_services import HttpServices
+from antenna_orchestration.processing.lease import lease
+from antenna_orchestration.processing.offers import Offers
+from antenna_orchestration.push import identity
+from antenna_orchestration.push.options import PushOptions, PushSummary
+from antenna_orchestration.push.posting import Batch, Poster
+from antenna_orchestration.push.service import ProcessingService
+
+logger = logging.getLogger(__name__)
+
+IDLE: Final = 0.5
+"""Seconds between looks for work when there was none."""
+
+LOOK_AGAIN: Final = 1.0
+LOOK_AGAIN_LONGEST: Final = 15.0
+"""Seconds between looks whether the service is there, growing."""
+
+CHECK_TOKEN: Final = 30.0
+"""Seconds after which a worker notices that its token was revoked, which ends it."""
+
+BATCH_KEY: Final = "request_source_image_batch_size"
+"""A job's own batch size. Settings that begin with `request_` are for us and not for the service."""
+
+MOST_AT_ONCE: Final = 1_000
+
+
+class Pusher:
+    """One push worker."""
+
+    def __init__(
+        self,
+        *,
+        http: HttpServices,
+        worker: Token,
+        service: ProcessingService,
+        options: PushOptions,
+        timeout: float,
+        host: str,
+    ) -> None:
+        self._http = http
+        self._worker = worker
+        self._service = service
+        self._options = options
+        self._timeout = timeout
+        self._host = host
+        self._offers = Offers(http)
+        self._pipelines: frozenset[str] = frozenset()
+        self._ready = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._hurried = asyncio.Event()
+        self._busy_at = time.monotonic()
+        self._posting = 0
+        self._poster = Poster(
+            http=http,
+            worker=worker,
+            service=service,
+            stopping=self._stopping,
+            is_ready=self._ready.is_set,
+            on_gone=self._lose,
+        )
+
+    def ask_to_stop(self) -> None:
+        """Finish what is posted and leave; asked twice, leave at once."""
+        if self._stopping.is_set():
+            self._hurried.set()
+        logger.info("leaving%s", " at once" if self._hurried.is_set() else "")
+        self._stopping.set()
+
+    async def run(self) -> PushSummary:
+        """Push until asked to stop, or idle for as long as the options say.
+
+        Raises what a registration raises, and `Forbidden` when the worker's token was revoked.
+        """
+        if not await self._is_the_only_one():
+            return self._summary()
+        try:
+            await self._poster.give_back_all()
+            async with looping.running(
+                looping.Loop(
+                    name="board", every=LOOK_AGAIN, act=lambda: self._http.services.board.follow(self._offers.on_board)
+                ),
+                looping.Loop(name="alive", every=http_workers.messages_every(self._http), act=self._say_alive),
+                looping.Loop(
+                    name="leases",
+                    every=self._http.settings.task_ack_wait / 3,
+                    act=lambda: keep_leases.keep_quietly(self._http),
+                ),
+                looping.Loop(name="token", every=CHECK_TOKEN, act=self._check_token),
+                looping.Loop(name="service", every=LOOK_AGAIN, act=self._keep_service),
+            ):
+                lanes = [
+                    asyncio.create_task(self._lane(), name=f"lane {number}") for number in range(self._options.parallel)
+                ]
+                await self._until_over(lanes)
+        finally:
+            await self._sign_off()
+        return self._summary()
+
+    def _summary(self) -> PushSummary:
+        return PushSummary(
+            worker=self._worker.name,
+            reason="asked" if self._stopping.is_set() else "idle",
+            done=self._poster.done,
+            failed=self._poster.failed,
+            handed_back=self._poster.handed_back,
+        )
+
+    async def _until_over(self, lanes: Sequence[asyncio.Task[None]]) -> None:
+        hurried: asyncio.Task[Any] = asyncio.create_task(self._hurried.wait(), name="hurried")
+        running: set[asyncio.Task[Any]] = set(lanes)
+        try:
+            while running and not hurried.done():
+                done, _ = await asyncio.wait({*running, hurried}, return_when=asyncio.FIRST_COMPLETED)
+                for lane in done & running:
+                    lane.result()
+                running -= done
+        finally:
+            for task in (hurried, *lanes):
+                task.cancel()
+            await asyncio.gather(hurried, *lanes, return_exceptions=True)
+
+    # Being the only one, being seen, and the service.
+
+    async def _is_the_only_one(self) -> bool:
+        """Wait while another process is this same worker, to go on for it; False when asked to leave before that.
+
+        Until then everything that the worker holds is the other's.
+        """
+        said = False
+        while not self._stopping.is_set():
+            heard = (await self._http.workers.get(self._worker.token_id)).heard
+            if await self._http.leases.now() - heard > 3 * http_workers.messages_every(self._http):
+                return True
+            if not said:
+                said = True
+                logger.warning("a push worker for %s runs already; this one waits for its end", self._service.name)
+            await looping.rest(IDLE, unless=self._stopping)
+        return False
+
+    async def _say_alive(self) -> None:
+        await http_workers.hear(
+            self._http,
+            self._worker,
+            host=self._host,
+            pipelines=self._pipelines,
+            service=self._service.name,
+            waiting=not self._ready.is_set(),
+        )
+
+    async def _check_token(self) -> None:
+        """Raise `Forbidden` once the worker's token was revoked."""
+        await identity.of(self._http, project=self._options.project, service=self._service.name)
+
+    async def _keep_service(self) -> None:
+        """Find the service ready, register what it serves, and wait until a post finds it gone."""
+        pause, said = LOOK_AGAIN, ""
+        while (why_not := await self._take_up_service()) is not None:
+            if why_not != said:
+                said = why_not
+                logger.warning("waiting for the processing service: %s", why_not)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LOOK_AGAIN_LONGEST)
+        logger.info("%s is ready and serves %s", self._service.name, ", ".join(sorted(self._pipelines)) or "nothing")
+        self._lost.clear()
+        self._ready.set()
+        await self._say_alive()
+        await self._lost.wait()
+
+    async def _take_up_service(self) -> str | None:
+        """Why the service cannot be used now; None when it can, and its pipelines are registered."""
+        if (why_not := await self._service.why_not_ready()) is not None:
+            return why_not
+        try:
+            info = await self._service.info()
+        except errors.Unavailable as error:
+            return str(error)
+        (project,) = self._worker.projects
+        registered = await register.register(
+            self._http,
+            project,
+            self._worker,
+            [register.pipeline_row_of(one) for one in info.pipelines],
+            service=info.name,
+            host=self._host,
+            client_info={"url": self._service.name},
+            kind="push",
+        )
+        self._pipelines = frozenset(registered.pipelines)
+        return None if self._pipelines else f"{self._service.name} serves no pipeline"
+
+    def _lose(self, reason: str) -> None:
+        if self._ready.is_set():
+            logger.warning("the processing service is gone: %s", reason)
+            self._ready.clear()
+            self._lost.set()
+
+    # Leasing.
+
+    async def _lane(self) -> None:
+        """Lease, post and settle, one batch after the other."""
+        while not self._stopping.is_set() and not self._is_idle():
+            if not self._ready.is_set():
+                self._busy_at = time.monotonic()
+                await looping.rest(IDLE, unless=self._stopping)
+                continue
+            try:
+                batch = await self._lease()
+            except errors.Unavailable as error:
+                logger.warning("leasing waits: %s", error)
+                await looping.rest(looping.PAUSE, unless=self._stopping)
+                continue
+            if batch is None:
+                await looping.rest(IDLE, unless=self._stopping)
+                continue
+            if self._stopping.is_set() or not self._ready.is_set():
+                await self._poster.give_back_batch(batch)
+                continue
+            self._posting += 1
+            try:
+                await self._poster.push(batch)
+            finally:
+                self._posting -= 1
+                self._busy_at = time.monotonic()
+            await looping.rest(self._poster.pause(), unless=self._stopping)
+
+    def _is_idle(self) -> bool:
+        longest = self._options.exit_when_idle
+        return longest is not None and not self._posting and time.monotonic() - self._busy_at >= longest
+
+    async def _lease(self) -> Batch | None:
+        found = await self._offers.of(self._worker, wanted=self._is_for_us, limit=1)
+        job = await self._http.services.catalog.find_job(found[0].job) if found else None
+        if job is None:
+            return None
+        leased = await lease(self._http, job, self._worker, self._batch_size(job))
+        if not leased:
+            return None
+        self._offers.given(job.job_id, job.generation, len(leased))
+        try:
+            urls = await image_urls.of(self._http, leased, base=self._image_base())
+        except BaseException:
+            await self._poster.give_back(job, [one.image for one in leased])
+            raise
+        return Batch(
+            job=job,
+            images=tuple(leased),
+            sent=tuple(
+                Sent(image_id=str(one.image), url=url, reply_subject=one.token)
+                for one, url in zip(leased, urls, strict=True)
+            ),
+            begin_until=time.monotonic() + self._http.settings.http_lease - self._timeout,
+        )
+
+    def _is_for_us(self, job: messages.Announcement) -> bool:
+        return job.dispatch_mode is DispatchMode.SYNC and job.pipeline in self._pipelines
+
+    def _batch_size(self, job: Job) -> int:
+        own: Any = job.config.get(BATCH_KEY)
+        is_size = isinstance(own, int) and not isinstance(own, bool) and 1 <= own <= MOST_AT_ONCE
+        # A service that failed is tried with as little as possible.
+        return 1 if self._poster.service_is_ill else int(own) if is_size else self._options.batch_size
+
+    def _image_base(self) -> str:
+        """The gateway as the service reaches it; it serves local files."""
+        config = self._http.settings
+        base = config.gateway_public_url or config.gateway_url or f"http://{config.gateway_host}:{config.gateway_port}"
+        return base.rstrip("/")
+
+    async def _sign_off(self) -> None:
+        try:
+            await self._poster.give_back_all()
+            await http_workers.leave(self._http, self._worker)
+        except errors.Unavailable as error:
+            logger.warning("not signed off, leases end by themselves: %s", error)

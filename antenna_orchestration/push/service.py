@@ -1,0 +1,225 @@
+"""A processing service as its client sees it: is it ready, what does it serve, and what came of a post.
+
+The only module that speaks to it. Whose fault a failed post is decides what becomes of its images, so a post gives back
+one of four outcomes and raises nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import pydantic
+import tenacity
+
+from antenna_orchestration import __version__, errors, settings
+from antenna_orchestration.contract import models
+
+LOOK_TIMEOUT: Final = 10.0
+"""Seconds for `/readyz`, `/livez` and `/info`; a service may load its models while it is asked."""
+
+CONNECT_TIMEOUT: Final = 10.0
+
+TRIES: Final = 3
+"""Posts of a batch in a row while the service answers with an error of its own."""
+
+FIRST_WAIT: Final = 1.0
+LONGEST_WAIT: Final = 10.0
+"""Seconds between those, growing, with jitter."""
+
+SHOWN: Final = 300
+"""Characters of an error's body that people get to read."""
+
+_PASSING: Final = frozenset({408, 425, 429})
+_MISPLACED: Final = frozenset({401, 402, 403, 404, 405, 407, 410})
+"""Statuses that say something of the service and nothing of the images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The service did its work; the body says how."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The service does not want what is in the batch: the fault of one of its images."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The service failed on the batch again and again, or took too long, and is well otherwise."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The service is not there: nobody's fault."""
+
+    reason: str
+    # Whether it went with the batch in hand, which may have been what stopped it.
+    had_batch: bool = False
+
+
+Outcome = Answer | Refused | Failed | Gone
+
+
+class _Passing(Exception):
+    """An answer that may be another one a moment later."""
+
+
+class _TooLarge(Exception):
+    """An answer that is not read to its end."""
+
+
+class ProcessingService:
+    """Speaks to one service. Use it as an async context manager."""
+
+    def __init__(self, url: str, *, timeout: float, connections: int, largest: int) -> None:
+        """`url` is where `/process` and the others lie, with or without a path; `timeout` is seconds for a post."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise errors.InvalidInput(f"{settings.without_password(url)!r} is no address of a processing service")
+        self._url = url.rstrip("/")
+        self.name = settings.without_password(self._url)
+        self._timeout = timeout
+        self._connections = connections
+        self._largest = largest
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> ProcessingService:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections),
+            timeout=aiohttp.ClientTimeout(total=LOOK_TIMEOUT, sock_connect=CONNECT_TIMEOUT),
+            headers={"User-Agent": f"antenna-orchestration/{__version__}"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def why_not_ready(self) -> str | None:
+        """Why nothing can be posted now; None when it can.
+
+        A service without `/readyz` is asked for `/livez`.
+        """
+        try:
+            status, _ = await self._ask("GET", "readyz")
+            if status in (404, 405):
+                status, _ = await self._ask("GET", "livez")
+        except errors.Unavailable as error:
+            return str(error)
+        return None if status == 200 else f"{self.name} is not ready: HTTP {status}"
+
+    async def info(self) -> models.ServiceInfo:
+        """What it serves. Raises `Unavailable`, also when the answer cannot be read or nothing can be posted."""
+        status, body = await self._ask("GET", "info")
+        if status != 200:
+            raise errors.Unavailable(f"{self.name}/info answers HTTP {status}")
+        try:
+            info = models.ServiceInfo.model_validate_json(body)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise errors.Unavailable(f"{self.name}/info cannot be read: {where}: {first['msg']}") from None
+        # A post of nothing is refused where posts are taken, so an address that is wrong is noticed before a lease.
+        status, _ = await self._ask("POST", "process", b"{}")
+        if status in _MISPLACED:
+            raise errors.Unavailable(f"{self.name}/process answers HTTP {status}; is this the service's address?")
+        return info
+
+    async def process(self, body: bytes, *, stopping: asyncio.Event, begin_within: float) -> Outcome:
+        """Post a batch.
+
+        Again after an error of the service's own, a few times, but not later than `begin_within` seconds from now, nor
+        once `stopping` is set.
+        """
+
+        async def wait(seconds: float) -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await stopping.wait()
+                    raise _Passing("asked to leave")
+
+        try:
+            async for attempt in tenacity.AsyncRetrying(
+                retry=tenacity.retry_if_exception_type(_Passing),
+                stop=tenacity.stop_any(
+                    tenacity.stop_after_attempt(TRIES), tenacity.stop_after_delay(max(begin_within, 0.0))
+                ),
+                sleep=wait,
+                wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
+                reraise=True,
+            ):
+                with attempt:
+                    return await self._post(body)
+        except (_Passing, TimeoutError) as error:
+            reason = str(error) or f"no answer within {self._timeout:.0f} s"
+            why_not = await self.why_not_ready()
+            return Failed(reason) if why_not is None else Gone(f"{reason}; {why_not}", had_batch=True)
+        except _TooLarge as error:
+            return Refused(str(error))
+        except aiohttp.ClientConnectorError as error:
+            return Gone(f"{self.name}: {_plain(error)}")
+        except (aiohttp.ClientError, OSError) as error:
+            return Gone(f"{self.name} broke off: {_plain(error)}", had_batch=True)
+        raise AssertionError("unreachable")
+
+    async def _post(self, body: bytes) -> Outcome:
+        status, said = await self._send("POST", "process", body, self._timeout)
+        if status == 200:
+            return Answer(said)
+        reason = _reason(status, said)
+        if status >= 500 or status in _PASSING:
+            raise _Passing(reason)
+        if status in _MISPLACED:
+            return Gone(reason)
+        return Refused(reason)
+
+    async def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        try:
+            return await self._send(method, path, body, LOOK_TIMEOUT)
+        except TimeoutError:
+            raise errors.Unavailable(f"{self.name}/{path} does not answer within {LOOK_TIMEOUT:.0f} s") from None
+        except (aiohttp.ClientError, OSError, _TooLarge) as error:
+            raise errors.Unavailable(f"{self.name}: {_plain(error)}") from None
+
+    async def _send(self, method: str, path: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
+        assert self._session is not None
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT)
+        # Joined to the whole address, not to its host: services live behind prefixes.
+        async with self._session.request(
+            method, f"{self._url}/{path}", data=body, timeout=limits,
+            headers={"Content-Type": "application/json"} if body is not None else None,
+        ) as response:  # fmt: skip
+            chunks: list[bytes] = []
+            size = 0
+            async for chunk in response.content.iter_chunked(256 * 1024):
+                size += len(chunk)
+                if size > self._largest:
+                    raise _TooLarge(f"the processing service answered with more than {self._largest} bytes")
+                chunks.append(chunk)
+            return response.status, b"".join(chunks)
+
+
+def _reason(status: int, said: bytes) -> str:
+    text = " ".join(said[: 4 * SHOWN].decode(errors="replace").split())[:SHOWN]
+    return f"the processing service answered HTTP {status}" + (f": {text}" if text else "")
+
+
+def _plain(error: Any) -> str:
+    """The system's words where there are some: aiohttp's own repeat the URL, which may hold a password."""
+    inner = getattr(error, "os_error", None) or error.__cause__
+    if isinstance(inner, OSError) and inner.strerror:
+        return str(inner.strerror)
+    return str(error).partition("url=")[0].strip(" ,") or type(error).__name__

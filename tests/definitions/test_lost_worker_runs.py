@@ -1,0 +1,44 @@
+"""Which runs of workers are taken for lost; the sensor at work is in tests/scale/test_remote_workers.py."""
+
+from pathlib import Path
+
+import pytest
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.sensors.lost_worker_runs import GRACE, SILENT_FOR, silent_since
+
+NOW = 1_000_000.0
+LONG_AGO = NOW - 10 * GRACE
+
+
+def test_a_run_is_silent_from_when_it_was_first_seen_so() -> None:
+    begun = {"loud": LONG_AGO, "silent": LONG_AGO, "young": NOW - GRACE / 2}
+    first = silent_since(begun, {"loud", None}, {}, NOW)
+    assert first == {"silent": NOW}
+    later = NOW + SILENT_FOR
+    assert silent_since({"silent": LONG_AGO}, set(), first, later) == {"silent": NOW}
+
+
+def test_who_is_heard_again_begins_anew() -> None:
+    begun = {"run": LONG_AGO}
+    assert silent_since(begun, {"run"}, {"run": NOW - 40}, NOW) == {}
+    assert silent_since(begun, set(), {}, NOW + 15) == {"run": NOW + 15}
+
+
+def test_a_run_that_is_over_is_forgotten() -> None:
+    assert silent_since({}, set(), {"run": NOW - 40}, NOW) == {}
+
+
+@pytest.mark.parametrize(
+    "locations",
+    ["gpu-1", "gpu-1=10.0.0.12", "gpu-1=10.0.0.12:grpc", "antenna=10.0.0.12:4100", "a=h:1,a=h:2", "Gpu 1=h:1"],
+)
+def test_locations_that_cannot_be_meant(locations: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ANTENNA_WORKER_LOCATIONS", locations)
+    with pytest.raises(errors.InvalidSetting, match="WORKER_LOCATIONS"):
+        settings.load(home=tmp_path)
+
+
+def test_locations_are_a_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ANTENNA_WORKER_LOCATIONS", "gpu-1=10.0.0.12:4100, gpu-2=gpu2.example.org:4100")
+    assert settings.load(home=tmp_path).worker_locations == ("gpu-1=10.0.0.12:4100", "gpu-2=gpu2.example.org:4100")

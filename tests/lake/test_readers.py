@@ -1,0 +1,216 @@
+"""The lake as people read it: DuckDB, pandas and Polars on the folders as they are, across jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pytest
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.embedded.stores import Stores, embedded_stores
+from antenna_orchestration.lake import merged, schemas
+from antenna_orchestration.processing import collect, finish, merge, publish, retry, services
+from antenna_orchestration.processing.services import Services
+from tests.conftest import short_leases
+from tests.homes import temporary_folder
+from tests.processing.jobs import Hands, claimed, hands, make_job
+
+Rows = list[tuple[int, int]]
+"""Job and image of each row, sorted."""
+
+FIRST, SECOND = 5, 3
+
+
+def by_duckdb(folder: Path) -> Rows:
+    found = duckdb.sql(f"SELECT job_id, image_id FROM read_parquet('{folder}/*/*.parquet', hive_partitioning = true)")
+    return sorted(found.fetchall())
+
+
+def by_pandas(folder: Path) -> Rows:
+    table = pd.read_parquet(folder)
+    return sorted((int(job), int(image)) for job, image in zip(table["job_id"], table["image_id"], strict=True))
+
+
+def by_polars(folder: Path) -> Rows:
+    return sorted(pl.scan_parquet(folder, hive_partitioning=True).select("job_id", "image_id").collect().rows())
+
+
+READERS = [by_duckdb, by_pandas, by_polars]
+
+
+@pytest.fixture(scope="module")
+def own(template: Path) -> Iterator[Stores]:
+    """Stores of these tests alone: they look at the whole lake."""
+    with temporary_folder() as folder, embedded_stores(folder / ".antenna", template=template) as stores:
+        yield stores
+
+
+@pytest.fixture(scope="module")
+def jobs(own: Stores) -> list[Job]:
+    """Two finished jobs; two images of the first failed and were done by a retry."""
+
+    async def made() -> list[Job]:
+        wanted = short_leases(own)
+        await services.prepare(wanted)
+        async with services.opened(wanted) as stack, hands(stack) as worker:
+            return [await retried(stack, worker), await finished(stack, worker, SECOND)]
+
+    return asyncio.run(made())
+
+
+async def finished(stack: Services, worker: Hands, images: int, *, failing: int = 0) -> Job:
+    """A job from submission to its end."""
+    return await done(stack, worker, await make_job(stack, "readers", images), failing=failing)
+
+
+async def done(stack: Services, worker: Hands, job: Job, *, failing: int = 0) -> Job:
+    job = await claimed(stack, job)
+    await finish.write_manifest(stack, job)
+    await publish.publish(stack, job.job_id)
+    job = await stack.catalog.get_job(job.job_id)
+    left = (await stack.catalog.count_images(job.job_id)).pending
+    leases = await worker.lease(job, left)
+    assert len(leases) == left
+    await worker.report(leases[failing:])
+    if failing:
+        await worker.report(leases[:failing], outcome="failed", reason="404", detections=[])
+    await collect.collect(stack, job, run_id="run", observer=collect.Observer())
+    await finish.write_final_tables(stack, job)
+    assert (await finish.settle_job(stack, job)) is JobStatus.SUCCESS
+    return await stack.catalog.get_job(job.job_id)
+
+
+async def retried(stack: Services, worker: Hands) -> Job:
+    job = await finished(stack, worker, FIRST, failing=2)
+    await retry.retry(stack, job.job_id)
+    return await done(stack, worker, await stack.catalog.get_job(job.job_id))
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("table", ["manifest", "captures", "detections"])
+def test_a_table_folder_is_read_as_it_is(
+    jobs: list[Job], own: Stores, read: Callable[[Path], Rows], table: str
+) -> None:
+    found = [row for row in read(Path(own.settings.lake) / table) if row[0] in {int(job.job_id) for job in jobs}]
+    assert len(found) == len(set(found)) == FIRST + SECOND
+    assert sum(job == jobs[0].job_id for job, _ in found) == FIRST
+
+
+@pytest.mark.parametrize("table", sorted(schemas.TABLES))
+def test_the_columns_are_those_of_the_documentation(jobs: list[Job], own: Stores, table: str) -> None:
+    folder = Path(own.settings.lake) / table
+    wanted = {*schemas.TABLES[table].names, "job_id"}
+    assert set(pd.read_parquet(folder).columns) == wanted
+    assert set(pl.read_parquet(folder, hive_partitioning=True).columns) == wanted
+    query = duckdb.sql(f"SELECT * FROM read_parquet('{folder}/*/*.parquet', hive_partitioning = true)")
+    assert set(query.columns) == wanted
+
+
+# Merged tables
+
+
+def merged_rows(lake: str, table: str = "detections") -> Rows:
+    """By all three readers, which must agree."""
+    folder = Path(lake) / "merged" / table
+    query = f"SELECT job_id, image_id FROM '{folder}/*.parquet'"
+    found: Any = sorted(duckdb.sql(query).fetchall())
+    table_ = pd.read_parquet(folder)
+    assert sorted(zip(table_["job_id"], table_["image_id"], strict=True)) == found
+    assert sorted(pl.read_parquet(folder).select("job_id", "image_id").rows()) == found
+    return list(found)
+
+
+def own_rows(lake: str, table: str = "detections") -> Rows:
+    return by_duckdb(Path(lake) / table)
+
+
+def merged_files(lake: str) -> dict[str, int]:
+    """The merged files, and when each was written."""
+    return {str(path): path.stat().st_mtime_ns for path in sorted((Path(lake) / "merged").glob("*/*.parquet"))}
+
+
+@pytest.fixture
+async def stack(own: Stores, jobs: list[Job]) -> Any:
+    async with services.opened(short_leases(own)) as opened:
+        yield opened
+
+
+async def test_merged_tables_hold_what_the_folders_hold(stack: Services) -> None:
+    lake = stack.settings.lake
+    async with hands(stack) as worker:
+        await merge.merge(stack)
+        for table in merged.TABLES:
+            assert merged_rows(lake, table) == own_rows(lake, table)
+        files = merged_files(lake)
+        again = await merge.merge(stack)
+        assert (again.files_written, again.jobs_written) == (0, 0)
+        assert merged_files(lake) == files
+
+        new = await finished(stack, worker, 2, failing=1)
+        assert (await merge.merge(stack)).jobs_written == 1
+        assert set(merged_files(lake)) == set(files), "the new job went into the file of its neighbours"
+        for table in merged.TABLES:
+            assert merged_rows(lake, table) == own_rows(lake, table)
+        assert [row for row in merged_rows(lake, "failed_images") if row[0] == new.job_id]
+
+        # While a retry runs, its job's rows stay as they were, also when the file is written for another's sake.
+        before = [row for row in merged_rows(lake) if row[0] == new.job_id]
+        await retry.retry(stack, new.job_id)
+        await finished(stack, worker, 1)
+        assert (await merge.merge(stack)).jobs_written == 1
+        assert [row for row in merged_rows(lake) if row[0] == new.job_id] == before
+        await done(stack, worker, await stack.catalog.get_job(new.job_id))
+        assert (await merge.merge(stack)).jobs_written == 1
+        for table in merged.TABLES:
+            assert merged_rows(lake, table) == own_rows(lake, table)
+        assert not [row for row in merged_rows(lake, "failed_images") if row[0] == new.job_id]
+
+
+async def test_a_merge_that_broke_off_is_made_up_for(stack: Services) -> None:
+    lake = stack.settings.lake
+    await merge.merge(stack)
+    # As a kill leaves it: one table's file is there, another's is not, of a third a draft; and a fourth is damaged.
+    paths = {Path(path).parent.name: Path(path) for path in merged_files(lake)}
+    paths["captures"].unlink()
+    (Path(lake) / ".drafts" / f"{paths['detections'].name}.0123abcd").write_bytes(b"PAR1 half")
+    paths["classifications"].write_bytes(b"PAR1 half")
+    await merge.merge(stack)
+    for table in merged.TABLES:
+        assert merged_rows(lake, table) == own_rows(lake, table)
+
+
+async def test_of_two_merges_at_once_the_second_is_refused(stack: Services) -> None:
+    async with stack.catalog.merge_lock():
+        with pytest.raises(errors.Conflict, match="merged already"):
+            await merge.merge(stack)
+    await merge.merge(stack)
+
+
+async def test_a_damaged_table_of_one_job_is_named_and_leaves_the_rest(stack: Services) -> None:
+    lake = stack.settings.lake
+    await merge.merge(stack)
+    async with hands(stack) as worker:
+        job = await finished(stack, worker, 1)
+    [path] = (Path(lake) / f"detections/job_id={job.job_id}").glob("*.parquet")
+    content = path.read_bytes()
+    path.write_bytes(b"not Parquet")
+    before = merged_rows(lake)
+    with pytest.raises(errors.Unavailable, match=rf"1 of 1 files .*detections/job_id={job.job_id} is damaged"):
+        await merge.merge(stack)
+    assert merged_rows(lake) == before
+    path.write_bytes(content)
+    await merge.merge(stack)
+    assert merged_rows(lake) == own_rows(lake)
+
+
+def test_where_a_job_belongs_depends_on_its_id_and_size_alone() -> None:
+    assert merged.file_of(42_017, 20) == merged.file_of(42_999, 10_000) == "jobs-000042000.parquet"
+    assert merged.file_of(43_000, 20) == "jobs-000043000.parquet"
+    assert merged.file_of(42_017, 10_001) == "job-000042017.parquet"

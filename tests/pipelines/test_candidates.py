@@ -1,0 +1,84 @@
+"""Two detectors' proposals become one list: agreement counts, crowds are taken apart, doubles go."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antenna_orchestration.pipelines import light_trap
+from antenna_orchestration.pipelines.candidates import Candidates, agree, as_detections, without_doubles
+
+Row = tuple[float, float, float, float, float, float]
+
+
+def candidates(*rows: Row) -> Candidates:
+    """Each row: box, score, moth."""
+    numbers = np.array(rows, float).reshape(-1, 6)
+    return Candidates(boxes=numbers[:, :4], scores=numbers[:, 4], moths=numbers[:, 5])
+
+
+def rows(found: Candidates) -> list[Row]:
+    together = np.column_stack([found.boxes, found.scores, found.moths])
+    return sorted((tuple(row) for row in together.round(6).tolist()), key=lambda row: -row[4])
+
+
+def test_what_both_see_is_one_insect_between_them() -> None:
+    both = agree(candidates((0, 0, 10, 10, 0.6, 0.9)), candidates((0, 0, 12, 14, 0.8, 0.7)))
+    assert rows(both) == [(0, 0, 11, 12, 0.7, 0.8)]
+
+
+def test_what_one_sees_counts_half() -> None:
+    both = agree(candidates((0, 0, 10, 10, 0.6, 0.9)), candidates((50, 50, 60, 60, 0.8, 0.1)))
+    assert rows(both) == [(50, 50, 60, 60, 0.4, 0.1), (0, 0, 10, 10, 0.3, 0.9)]
+
+
+def test_a_blob_of_several_insects_vouches_for_each_and_goes() -> None:
+    touching = candidates((0, 0, 10, 10, 0.6, 1), (9, 0, 20, 11, 0.5, 0), (70, 70, 80, 80, 0.5, 0))
+    both = agree(touching, candidates((0, 0, 20, 30, 0.9, 1)))
+    assert rows(both) == [(0, 0, 10, 10, 0.75, 1), (9, 0, 20, 11, 0.7, 0), (70, 70, 80, 80, 0.25, 0)]
+
+
+def test_parts_of_an_insect_that_both_see_get_nothing_from_it() -> None:
+    both = agree(candidates((0, 0, 40, 40, 0.6, 1), (2, 2, 9, 9, 0.5, 1), (20, 20, 30, 30, 0.5, 1)),
+                 candidates((0, 0, 40, 40, 0.9, 1)))  # fmt: skip
+    assert rows(both)[0][4] == 0.75
+    assert [row[4] for row in rows(both)[1:]] == [0.25, 0.25]
+    assert len(without_doubles(both)) == 1
+
+
+def test_doubles_and_parts_give_way_to_what_is_more_certain() -> None:
+    found = candidates((0, 0, 10, 10, 0.5, 1), (0, 0, 10, 11, 0.6, 0), (2, 2, 5, 5, 0.4, 0), (30, 30, 40, 40, 0.1, 0))
+    assert rows(without_doubles(found)) == [(0, 0, 10, 11, 0.6, 0), (30, 30, 40, 40, 0.1, 0)]
+
+
+def test_a_small_insect_that_is_more_certain_than_the_large_one_around_it_stays() -> None:
+    found = candidates((0, 0, 50, 50, 0.5, 1), (10, 10, 20, 20, 0.9, 0))
+    assert len(without_doubles(found)) == 2
+
+
+def test_nothing_is_no_trouble() -> None:
+    nothing, something = candidates(), candidates((0, 0, 10, 10, 0.6, 0.9))
+    assert len(agree(nothing, nothing)) == len(without_doubles(nothing)) == 0
+    assert rows(agree(something, nothing)) == rows(agree(nothing, something)) == [(0, 0, 10, 10, 0.3, 0.9)]
+
+
+numbers = st.floats(0, 100, width=32)
+proposals = st.lists(
+    st.tuples(numbers, numbers, st.floats(1, 50), st.floats(1, 50), st.floats(0, 1), st.floats(0, 1)), max_size=8
+).map(lambda found: candidates(*((x, y, x + w, y + h, score, moth) for x, y, w, h, score, moth in found)))
+
+
+@given(proposals, proposals)
+def test_whatever_is_proposed_boxes_and_scores_stay_what_they_are(network: Candidates, blobs: Candidates) -> None:
+    both = agree(network, blobs)
+    assert max(len(network), len(both) - len(blobs)) == len(network)
+    assert ((both.scores >= 0) & (both.scores <= 1)).all()
+    assert (both.boxes[:, 2:] > both.boxes[:, :2]).all()
+    kept = without_doubles(both)
+    assert set(rows(kept)) <= set(rows(both))
+    assert len(kept) > 0 or len(both) == 0
+    detections = as_detections(kept, light_trap.DETECTOR, light_trap.MOTHS, min_score=0.3, min_size=5)
+    scores = [detection.score for detection in detections]
+    assert scores == sorted(scores, reverse=True)
+    assert all(score >= 0.3 for score in scores)

@@ -1,0 +1,99 @@
+"""The trained network is the one that was measured, and says the same whoever asks."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from antenna_orchestration import errors
+from antenna_orchestration.pipelines import (
+    drawing,
+    drawn_insects,
+    insect_network,
+    interface,
+    light_trap,
+    light_trap_network,
+    registry,
+)
+from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
+
+MOST_BYTES = 15_000_000
+
+
+def loaded() -> Pipeline:
+    pipeline = interface.build(registry.get(light_trap.LIGHT_TRAP_NETWORK.slug, ()), {})
+    pipeline.load("cpu")
+    return pipeline
+
+
+def run(pipeline: Pipeline, data: bytes) -> ImageResult:
+    prepared = pipeline.prepare(RawImage(image=1, uri="file:///x.jpg", data=data))
+    return pipeline.finish(prepared, pipeline.infer([prepared])[0])
+
+
+def test_the_weights_are_those_that_were_released() -> None:
+    data = resources.files(light_trap_network.__package__).joinpath(light_trap_network.WEIGHTS).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == light_trap_network.WEIGHTS_SHA256
+    assert len(data) < MOST_BYTES
+
+
+def test_other_weights_are_refused() -> None:
+    stream = io.BytesIO()
+    torch.save(insect_network.InsectNetwork().state_dict(), stream)
+    with pytest.raises(errors.EngineError, match="reinstall"):
+        light_trap_network.from_weights(stream.getvalue())
+
+
+def test_the_same_photograph_gives_the_same_numbers_in_another_instance() -> None:
+    data, _ = drawing.draw_capture(9_500, 1600, 1200, insects=10)
+    first, second = run(loaded(), data), run(loaded(), data)
+    assert first == second
+    assert first.detections
+
+
+def test_threads_change_nothing_that_matters() -> None:
+    data, _ = drawing.draw_capture(9_501, 1600, 1200, insects=10)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            results.append(run(loaded(), data).detections)
+    finally:
+        torch.set_num_threads(before)
+    one, two = results
+    assert len(one) == len(two)
+    assert np.allclose([d.score for d in one], [d.score for d in two], atol=1e-4)
+    assert np.allclose([d.box for d in one], [d.box for d in two], atol=0.5)
+
+
+def test_an_insect_between_the_two_looks_is_found_once() -> None:
+    """Insects about as long as the sizes at which the fine look hands over to the coarse one."""
+    for length in (70, 85, 100, 115, 130):
+        pixels = np.full((800, 1280, 3), 210, np.uint8)
+        insect = drawn_insects.draw_insect(np.random.default_rng(5), length, (210, 210, 210))
+        picture = Image.fromarray(pixels)
+        picture.paste(insect.picture, (500, 300), insect.picture)
+        stream = io.BytesIO()
+        picture.save(stream, "PNG")
+        assert len(run(loaded(), stream.getvalue()).detections) == 1, length
+
+
+def test_pictures_are_padded_to_what_the_network_takes() -> None:
+    for height, width in ((1, 1), (31, 33), (64, 96)):
+        tensor = insect_network.as_input(np.full((height, width, 3), 7, np.uint8))
+        assert tensor.shape[1] % insect_network.MULTIPLE == tensor.shape[2] % insect_network.MULTIPLE == 0
+        assert (tensor == 7).all()
+
+
+def test_the_package_brings_the_weights() -> None:
+    """They are named in the package's data, so that a wheel has them."""
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert '"**/*.pt"' in text

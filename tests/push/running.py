@@ -1,0 +1,99 @@
+"""A push worker in a process of its own, and jobs for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from antenna_orchestration.catalog.catalog import NewJob, SubmittedImage
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.ids import PipelineSlug
+from antenna_orchestration.domain.job import DispatchMode, Job
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.processing import publish
+from antenna_orchestration.processing.services import Services
+from tests.gateway.running import ACK_WAIT, ROOT
+from tests.processing.jobs import claimed
+from tests.waiting import eventually
+
+HTTP_LEASE = 20.0
+"""Seconds; posts may wait for a third of it, and a worker of a killed process is taken over after 6 s."""
+
+
+class Pushing:
+    """`antenna push`, and again."""
+
+    def __init__(self, stores: Stores, url: str, project: str, *, name: str = "push") -> None:
+        self.variables = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("ANTENNA_")},
+            **stores.variables,
+            "ANTENNA_TASK_ACK_WAIT": str(ACK_WAIT),
+            "ANTENNA_HTTP_LEASE": str(HTTP_LEASE),
+        }
+        self.log = Path(stores.settings.home) / f"{name}-{project}.log"
+        self._url, self._project = url, project
+        self._process: subprocess.Popen[str] | None = None
+
+    def antenna(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another command in the same environment."""
+        return subprocess.run(
+            _argv(*arguments), check=False, env=self.variables, cwd=ROOT, capture_output=True, text=True
+        )
+
+    def start(self, *options: str, **variables: str) -> None:
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen(
+                _argv("push", self._url, "--project", self._project, *options),
+                env={**self.variables, **variables}, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
+
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def leaves(self) -> str:
+        """Wait until it has left by itself; its last line."""
+        assert self._process is not None
+        said, _ = self._process.communicate(timeout=30)
+        assert self._process.returncode == 0, self.log.read_text()
+        return said
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+
+def _argv(*arguments: str) -> Sequence[str]:
+    return [sys.executable, "-m", "antenna_orchestration.cli.main", *arguments]
+
+
+async def shown(stack: Services, project: str, *, state: str | None = None) -> messages.Heartbeat:
+    """The project's push worker, as soon as it is shown, in that state."""
+
+    async def find() -> messages.Heartbeat | None:
+        found = [one for one in await stack.presence.workers() if one.kind == "push" and project in one.projects]
+        return next((one for one in found if one.pipelines and state in (None, one.state)), None)
+
+    found = await eventually(find, description=f"a push worker, {state or 'in any state'}")
+    assert found is not None
+    return found
+
+
+async def job_to_push(
+    stack: Services, project: str, slug: str, images: int, *, mode: DispatchMode = DispatchMode.SYNC
+) -> Job:
+    """A published job of a registered pipeline, in its collecting run's hands; images are `<project>/<n>.jpg`."""
+    new = NewJob(
+        project=project, name="push", pipeline=PipelineSlug(slug), config={}, config_hash="0", priority=1,
+        interactive=False, reprocess=False, duplicates=0, source_kinds=["http"], dispatch_mode=mode,
+    )  # fmt: skip
+    urls = [f"http://192.0.2.1/{project}/{number}.jpg" for number in range(images)]
+    made = await stack.catalog.create_job(new, [SubmittedImage(url, None, None) for url in urls])
+    job = await claimed(stack, await stack.catalog.get_job(made))
+    await publish.publish(stack, job.job_id)
+    return await stack.catalog.get_job(job.job_id)

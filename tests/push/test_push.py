@@ -1,0 +1,206 @@
+"""The push worker before a real service: the whole way, every fault, and leaving. Each image is counted once."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import requests
+
+from antenna_orchestration.domain import reach
+from antenna_orchestration.domain.access import Role
+from antenna_orchestration.domain.job import DispatchMode, JobStatus
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.processing import submit, tokens
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.queue.settling import Settler
+from antenna_orchestration.sensors.worker_autoscaler import is_for_workers_here
+from tests.gateway.client import session
+from tests.gateway.running import RunningGateway, collected, rows, token
+from tests.processing.jobs import claimed
+from tests.push.running import Pushing, job_to_push, shown
+from tests.push.service import LABELS, Service
+from tests.waiting import eventually
+
+
+async def all_done(stack: Services, job_id: int, images: int) -> None:
+    async def done() -> bool:
+        counts = await stack.catalog.count_images(job_id)  # type: ignore[arg-type]
+        return counts.done + counts.failed == images
+
+    await eventually(done, description=f"{images} images accounted for", timeout=60)
+
+
+async def posts(service: Service, number: int) -> None:
+    async def posted() -> bool:
+        return len(service.batches) >= number
+
+    await eventually(posted, description=f"{number} posts in the service's hands")
+
+
+async def holds_a_post(service: Service) -> None:
+    async def holds() -> bool:
+        return service.held > 0
+
+    await eventually(holds, description="a post in the service's hands")
+
+
+async def test_from_submission_to_tables(
+    stack: Services, gateway: RunningGateway, service: Service, pushing: Pushing, project: str, tmp_path: Path
+) -> None:
+    service.fetches = True
+    pushing.start("--batch-size", "4", "--parallel", "2", ANTENNA_GATEWAY_PUBLIC_URL=gateway.url)
+    worker = await shown(stack, project, state="idle")
+    assert worker.service == service.url and worker.pipelines == (service.slug,) and worker.host
+    for number in range(10):
+        (tmp_path / f"{number}.jpg").write_bytes(b"picture %d" % number)
+    changed = await asyncio.to_thread(pushing.antenna, "projects", "set", project, "--dispatch-mode", "sync_api")
+    assert changed.returncode == 0, changed.stderr
+    wanted = {"reject": "moths", "request_source_image_batch_size": 2}
+    submitted = await submit.submit(
+        stack,
+        submit.Submission(sources=[str(tmp_path)], pipeline=service.slug, project=project, exif="never", config=wanted),
+    )
+    job = await claimed(stack, await stack.catalog.get_job(submitted.job_id))
+    assert job.dispatch_mode is DispatchMode.SYNC
+    async with collected(stack, job) as ends:
+        await all_done(stack, job.job_id, 10)
+    assert ends[job.job_id] is JobStatus.SUCCESS
+    # The job's settings go along, apart from ours; its batch size is the one that counts.
+    assert service.configs and all(config == {"reject": "moths"} for config in service.configs)
+    assert max(len(batch) for batch in service.batches) == 2 and set(service.posts.values()) == {1}
+    assert sorted(service.pictures.values()) == sorted(b"picture %d" % number for number in range(10))
+    [*detections] = rows(stack, "detections", job)
+    assert len(detections) == 10 and {row["worker"] for row in detections} == {worker.worker}
+    [*species] = rows(stack, "classifications", job)
+    assert {(row["label"], row["score"], row["algorithm_version"]) for row in species} == {(LABELS[0], 0.75, "1")}
+    assert species[0]["top_labels"] == LABELS
+    listed = json.loads((await asyncio.to_thread(pushing.antenna, "workers", "--json")).stdout)
+    assert [one["done"] for one in listed if one["worker"] == worker.worker] == [10]
+
+
+async def test_others_leave_pushed_jobs_alone(
+    stack: Services, gateway: RunningGateway, service: Service, pushing: Pushing, project: str
+) -> None:
+    pushing.start()
+    worker = await shown(stack, project, state="idle")
+    pushing.signal()
+    await asyncio.to_thread(pushing.leaves)
+    job = await job_to_push(stack, project, service.slug, 2)
+    leased = await job_to_push(stack, project, service.slug, 2, mode=DispatchMode.ASYNC)
+    assert reach.can_serve(worker, job) and not reach.can_serve(worker, leased)
+    # No worker of ours is started for a job that is pushed.
+    assert is_for_workers_here(leased, {service.slug}) and not is_for_workers_here(job, {service.slug})
+    with session(await token(stack, project)) as http:
+        found = http.get(f"{gateway.base}/jobs", params={"limit": 10}, timeout=10).json()["results"]
+        assert [one["id"] for one in found] == [leased.job_id]
+        refused = http.post(f"{gateway.base}/jobs/{job.job_id}/tasks/", json={"batch_size": 1}, timeout=10)
+        assert (refused.status_code, refused.json()["detail"]) == (400, "Only async_api jobs have fetchable tasks")
+    with session(await token(stack, project, role=Role.SUBMITTER)) as http:
+        answer = http.get(f"{gateway.base}/jobs", params={"dispatch_mode": "sync_api"}, timeout=10)
+        assert [(one["id"], one["dispatch_mode"]) for one in answer.json()["results"]] == [(job.job_id, "sync_api")]
+        new = {"project": project, "pipeline": service.slug, "dispatch_mode": "sync_api",
+               "images": [{"url": "http://93.184.216.34/a.jpg"}]}  # fmt: skip
+        made: requests.Response = http.post(f"{gateway.base}/jobs/", json=new, timeout=10)
+        assert made.status_code == 201 and made.json()["dispatch_mode"] == "sync_api", made.text
+    await tokens.revoke(stack, worker.worker.rpartition("-")[2])
+    ended = await asyncio.to_thread(pushing.antenna, "push", service.url, "--project", project)
+    assert ended.returncode == 1 and "was revoked" in ended.stderr
+
+
+async def test_what_a_service_gets_wrong_costs_only_the_images_it_is_about(
+    stack: Services, service: Service, pushing: Pushing, project: str
+) -> None:
+    service.faults = {
+        "1.jpg": "refuse", "2.jpg": "leave-out", "3.jpg": "error", "4.jpg": "bad-box", "5.jpg": "stranger",
+        "6.jpg": "hang-once", "7.jpg": "empty",
+    }  # fmt: skip
+    pushing.start("--batch-size", "4", "--timeout", "1", ANTENNA_MAX_ATTEMPTS="2")
+    await shown(stack, project)
+    job = await job_to_push(stack, project, service.slug, 16)
+    async with collected(stack, job) as ends:
+        await all_done(stack, job.job_id, 16)
+    assert ends[job.job_id] is JobStatus.SUCCESS
+    failed = {row["url"].rpartition("/")[2]: row for row in rows(stack, "failed_images", job)}
+    words = {"1.jpg": "cannot identify", "2.jpg": "left it out", "3.jpg": "no such species", "4.jpg": "cannot be used"}
+    assert failed.keys() == words.keys()
+    for image, row in failed.items():
+        assert words[image] in row["reason"] and row["attempts"] == 2
+    empty = [row["detections"] for row in rows(stack, "captures", job) if row["url"].endswith("/7.jpg")]
+    assert empty == [0]
+    assert "not sent: 999999999" in pushing.log.read_text()
+
+
+async def test_a_service_that_breaks_and_goes_away_fails_no_image(
+    stack: Services, service: Service, pushing: Pushing, project: str
+) -> None:
+    service.broken, service.delay = 2, 0.1
+    pushing.start("--parallel", "2")
+    await shown(stack, project)
+    job = await job_to_push(stack, project, service.slug, 30)
+    async with collected(stack, job) as ends:
+        await posts(service, 8)
+        service.gate.clear()
+        await holds_a_post(service)
+        await service.stop()
+        worker = await shown(stack, project, state="waiting")
+        # A service that is away serves nobody, which the job's story says.
+        assert not reach.can_serve(worker, job)
+        service.gate.set()
+        await service.start()
+        await all_done(stack, job.job_id, 30)
+    assert ends[job.job_id] is JobStatus.SUCCESS
+    assert (await stack.catalog.count_images(job.job_id)).failed == 0
+
+
+async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
+    stack: Services, shared_stores: Stores, service: Service, pushing: Pushing, project: str
+) -> None:
+    service.gate.clear()
+    pushing.start("--batch-size", "2")
+    await shown(stack, project)
+    job = await job_to_push(stack, project, service.slug, 8)
+    async with collected(stack, job) as ends:
+        await holds_a_post(service)
+        # A second process of the same worker waits, and leaves the first one's leases alone.
+        second = Pushing(shared_stores, service.url, project, name="second")
+        second.start()
+        await eventually(lambda: said(second, "runs already"), description="a second one that waits", timeout=60)
+        second.signal()
+        assert "0 handed back" in await asyncio.to_thread(second.leaves)
+        pushing.signal()
+        service.gate.set()
+        assert "(asked): 2 done, 0 failed, 0 handed back" in await asyncio.to_thread(pushing.leaves)
+        assert project not in {name for one in await stack.presence.workers() for name in one.projects}
+        service.gate.clear()
+        pushing.start("--batch-size", "2")
+        await holds_a_post(service)
+        pushing.signal()
+        await eventually(lambda: said(pushing, "leaving"), description="the first signal heard")
+        pushing.signal(signal.SIGINT)
+        assert "2 handed back" in await asyncio.to_thread(pushing.leaves)
+        assert job.epoch is not None
+        assert await Settler(stack.connection).is_deliverable(job.job_id, job.generation, job.epoch)
+        pushing.start("--batch-size", "2")
+        await holds_a_post(service)
+        pushing.kill()
+        # The next one takes over at once what this one held.
+        service.gate.set()
+        pushing.start("--batch-size", "2")
+        await all_done(stack, job.job_id, 8)
+    assert ends[job.job_id] is JobStatus.SUCCESS
+    assert (await stack.catalog.count_images(job.job_id)).failed == 0
+
+
+async def said(pushing: Pushing, words: str) -> bool:
+    return words in pushing.log.read_text()
+
+
+async def test_bad_input_is_one_line(stack: Services, pushing: Pushing, service: Service) -> None:
+    for arguments, words in {
+        ("push", "ftp://example.org"): "no address of a processing service",
+        ("push", service.url, "--timeout", "60"): "ANTENNA_HTTP_LEASE",
+        ("projects", "set", "nobody-s", "--dispatch-mode", "sync_api"): "there is no project nobody-s",
+    }.items():
+        ended = await asyncio.to_thread(pushing.antenna, *arguments)
+        assert ended.returncode in (2, 3) and words in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr

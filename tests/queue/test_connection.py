@@ -1,0 +1,55 @@
+"""Several URLs in one setting."""
+
+import pytest
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.queue import connection
+
+NOBODY = "nats://orchestrator:{password}@127.0.0.1:1"
+
+
+async def test_any_member_of_a_list_will_do(shared_stores: Stores) -> None:
+    url = shared_stores.settings.nats_url
+    password = url.split(":")[2].split("@")[0]
+    for urls in (f"{NOBODY.format(password=password)},{url}", f"{url}, 127.0.0.1:1", f"127.0.0.1:1,{url},"):
+        async with connection.connected(urls, name="test") as client:
+            assert client.is_connected
+            assert (await client.jetstream().account_info()).streams >= 0
+
+
+async def test_without_any_the_error_names_all_and_no_password() -> None:
+    urls = "nats://worker:secret@127.0.0.1:1,nats://worker:secret@127.0.0.1:2"
+    with pytest.raises(errors.Unavailable, match=r"127\.0\.0\.1:1,.*127\.0\.0\.1:2 cannot be reached") as raised:
+        await connection.connect(urls, name="test", wait=0.5)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("urls", "why"),
+    [
+        ("nats://a:secret@127.0.0.1:1,nats://b:secret@127.0.0.1:2", "different credentials"),
+        ("nats://a:secret@127.0.0.1:1,nats://token@127.0.0.1:2", "different credentials"),
+        ("nats://a:secret@127.0.0.1:99999", "Port out of range"),
+        (" , ", "empty"),
+    ],
+)
+async def test_urls_that_cannot_be_meant(urls: str, why: str) -> None:
+    with pytest.raises(errors.InvalidSetting, match=why) as raised:
+        await connection.connect(urls, name="test")
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nats://u:p@h:1", "nats://u:***@h:1"),
+        ("nats://u:p@h1:1,nats://u:p@h2:2", "nats://u:***@h1:1,nats://u:***@h2:2"),
+        ("postgresql://u:p,q@h1:5432,h2:5432/db?password=x,y", "postgresql://u:***@h1:5432,h2:5432/db"),
+        ("postgresql+psycopg2://d:p:@x@h:5/d?a=b", "postgresql+psycopg2://d:***@h:5/d"),
+        ("redis://:pw@h:6379/0", "redis://:***@h:6379/0"),
+        ("nats://h1:1,nats://h2:2", "nats://h1:1,nats://h2:2"),
+    ],
+)
+def test_what_is_shown_of_a_url(url: str, shown: str) -> None:
+    assert settings.without_password(url) == shown

@@ -1,0 +1,1 @@
+"""Beyond one machine: a NATS cluster, code locations elsewhere."""

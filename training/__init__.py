@@ -1,0 +1,1 @@
+"""How the weights that the package ships are made: drawn scenes, examples, the training itself. See README.md here."""

@@ -1,0 +1,178 @@
+"""Train the default pipeline's network on drawn scenes, and write the weights that the package ships.
+
+    python -m training.train_detector [--steps 1800] [--folder .antenna/training] [--device cpu|cuda]
+
+About an hour on two cores, one of which draws; minutes on a GPU once the scenes are drawn. It goes on from its last
+checkpoint when it is started again with the same arguments. No photograph is used; `benchmarks/detector_accuracy.py`
+measures on those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from torchvision.ops import generalized_box_iou_loss
+
+from antenna_orchestration.pipelines.insect_network import STRIDE, InsectNetwork, Maps
+from training.examples import Example, Scenes, fields, stack
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+OUTPUT = REPOSITORY / "antenna_orchestration" / "pipelines" / "insect_network.pt"
+
+
+def main() -> None:
+    """Draw, train, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--batch", type=int, default=6)
+    parser.add_argument("--scenes", type=int, default=2400, help="how many different scenes are drawn")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=2.5e-3, help="the highest learning rate")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; scenes are drawn in processes beside it")
+    parser.add_argument("--drawers", type=int, default=1, help="processes that draw scenes")
+    parser.add_argument("--side", type=int, default=512, help="of a scene, in pixels")
+    parser.add_argument("--keep-every", type=int, default=100, help="steps from one checkpoint to the next")
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / ".antenna" / "training")
+    parser.add_argument("--start", type=Path, help="weights to begin with instead of random ones")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    arguments = parser.parse_args()
+    network = train(arguments)
+    print(f"{write_weights(network, arguments.output)}  {arguments.output}")
+
+
+def train(arguments: argparse.Namespace, stop_after: int | None = None) -> InsectNetwork:
+    """Give the network with the average of its late weights; `stop_after` ends it at that step, as a person might."""
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    device = torch.device(arguments.device)
+    network = InsectNetwork()
+    if arguments.start:
+        network.load_state_dict(torch.load(arguments.start, weights_only=True))
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(network).eval()
+    optimizer = torch.optim.AdamW(network.parameters(), arguments.rate, weight_decay=0.01)
+    state: dict[str, Any] = {"step": 0}
+    checkpoint = arguments.folder / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        print(f"goes on from step {state['step']}")
+    done = state["step"]
+    loader = DataLoader(
+        Scenes(
+            arguments.folder / "scenes",
+            seed=arguments.seed,
+            distinct=arguments.scenes,
+            count=arguments.steps * arguments.batch,
+            side=arguments.side,
+        ),
+        batch_size=arguments.batch,
+        sampler=range(done * arguments.batch, arguments.steps * arguments.batch),
+        num_workers=arguments.drawers,
+        collate_fn=stack,
+        prefetch_factor=8 if arguments.drawers else None,
+    )
+    network.train()
+    sums, began = torch.zeros(3), time.monotonic()
+    for step, batch in enumerate(loader, start=done + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = arguments.rate * schedule(step, arguments.steps)
+        on_device = Example(*(tensor.to(device) for tensor in fields(batch)))
+        pictures = (on_device.picture.float() / 255).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            maps = network(pictures)
+        parts = losses(maps, on_device)
+        optimizer.zero_grad()
+        (parts * torch.tensor([1.0, 2.0, 0.5], device=device)).sum().backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+        optimizer.step()
+        follow(average, network, min(0.998, step / (step + 20)))
+        sums += parts.detach().cpu()
+        if step % 25 == 0:
+            middle, box, kind = (sums / 25).tolist()
+            sums.zero_()
+            spent = (time.monotonic() - began) / (step - done)
+            print(f"step {step}: middle {middle:.3f}, box {box:.3f}, kind {kind:.3f}; {spent:.2f} s a step", flush=True)
+        if step % arguments.keep_every == 0 or step == arguments.steps:
+            save(
+                {
+                    "step": step,
+                    "network": network.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                },
+                checkpoint,
+            )
+            write_weights(average, arguments.folder / "average.pt")
+        if step == stop_after:
+            break
+    return average
+
+
+def schedule(step: int, steps: int) -> float:
+    """Share of the highest learning rate: up for the first steps, level, and down to nothing in the last third.
+
+    Until then it does not depend on `steps`: a run that is stopped goes on with more or fewer of them as if it had been
+    started with these.
+    """
+    return min(1.0, step / 100, max(0.0, (steps - step) / (steps / 3)) + 1e-3)
+
+
+def losses(maps: Maps, truth: Example) -> Tensor:
+    """Three numbers: of the middles (focal, after CenterNet), of the boxes (GIoU), of the kinds (cross-entropy)."""
+    probability = maps.middle.sigmoid().clamp(1e-4, 1 - 1e-4)
+    peak = (truth.middle > 0.999).float()
+    hit = -torch.log(probability) * (1 - probability) ** 2 * peak
+    miss = -torch.log(1 - probability) * probability**2 * (1 - truth.middle) ** 4 * (1 - peak)
+    middle = ((hit + miss) * truth.asked).sum() / peak.sum().clamp(min=1)
+
+    where = truth.positive > 0
+    count = where.sum().clamp(min=1)
+    _, rows, columns = where.nonzero(as_tuple=True)
+    x, y = (columns + 0.5) * STRIDE, (rows + 0.5) * STRIDE
+    left, top, right, bottom = maps.reach.permute(1, 0, 2, 3)[:, where]
+    predicted = torch.stack([x - left, y - top, x + right, y + bottom], 1)
+    box = generalized_box_iou_loss(predicted, truth.boxes.permute(0, 2, 3, 1)[where], reduction="sum") / count
+    kind = functional.binary_cross_entropy_with_logits(maps.moth[where], truth.moth[where], reduction="sum") / count
+    return torch.stack([middle, box, kind])
+
+
+@torch.no_grad()
+def follow(average: InsectNetwork, network: InsectNetwork, keep: float) -> None:
+    """Move the average a little towards the network; counts of batches are taken over."""
+    for mine, theirs in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(theirs, 1 - keep)
+        else:
+            mine.copy_(theirs)
+
+
+def write_weights(network: InsectNetwork, path: Path) -> str:
+    """Write the weights in a form that `torch.load(weights_only=True)` reads; gives the file's sha256."""
+    state = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
+    save(state, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def save(what: dict[str, Any], path: Path) -> None:
+    """Write to a file beside it and rename: a stop in between leaves the former one whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(what, part)
+    part.rename(path)
+
+
+if __name__ == "__main__":
+    main()
