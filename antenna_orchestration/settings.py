@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     image_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description="Folders that local sources may lie in, separated by `:`; symlinks are resolved first."
     )
+    bucket_roots: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="`s3://bucket/prefix` locations, separated by `,`: whoever submits over HTTP may name images in "
+        "the folder there that is named like the project. Not needed with `S3_ANONYMOUS`.",
+    )
     allow_private_hosts: bool = Field(
         default=False, description="Accept http(s) images on loopback, link-local and private addresses."
     )
@@ -196,6 +201,15 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @pydantic.field_validator("bucket_roots", mode="before")
+    @classmethod
+    def _split_buckets(cls, value: Any) -> Any:
+        roots = value.split(",") if isinstance(value, str) else value
+        roots = tuple(part.strip().rstrip("/") for part in roots if part.strip())
+        if wrong := [root for root in roots if not root.startswith("s3://") or root == "s3:/"]:
+            raise ValueError(f"{wrong[0]} is no s3://bucket/prefix")
+        return roots
 
     @pydantic.field_validator("worker_locations")
     @classmethod

@@ -143,10 +143,12 @@ def _item(raw: msgspec.Raw, reduction: Reduction) -> Item:
         reply_subject = pair.reply_subject
         result = msgspec.json.decode(pair.result, type=_Result)
         image_id = _image_id(result)
-        if result.error is not msgspec.UNSET:
+        if result.error is not msgspec.UNSET and (result.error is not None or result.detections is None):
             reason = plain(str(result.error or "no reason given"))
             return Item(kind="failed", reply_subject=reply_subject, image_id=image_id, reason=reason)
-        detections = _detections(result.detections or [], image_id, reduction)
+        if result.detections is None:
+            raise errors.InvalidInput("neither detections nor an error")
+        detections = _detections(result.detections, image_id, reduction)
         messages.check_detections(detections)
         seconds = result.total_time if result.total_time and 0 < result.total_time < 1e9 else 0.0
         return Item(kind="done", reply_subject=reply_subject, image_id=image_id, detections=detections, seconds=seconds)

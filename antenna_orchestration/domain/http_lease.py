@@ -50,6 +50,8 @@ class LeaseClaim(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     epoch: Epoch
     sequence: int
     """The task's place in the stream TASKS."""
+    place: int
+    """The delivery's place among all of the consumer."""
     worker: int
     """The token that the worker authenticates with."""
     expires: int
@@ -138,8 +140,8 @@ class Pace:
             return http_lease
         return min(max(SILENT_FOR, 3 * self.batch), self.lease(http_lease))
 
-    def may_hold(self, wanted: int, http_lease: float) -> int:
+    def may_hold(self, http_lease: float) -> int:
         """Tasks that the worker may hold at once: what it finishes within half a lease."""
         if self.per_image is None:
-            return min(wanted, COLD)
+            return COLD
         return max(1, min(int(http_lease / 2 / self.per_image), MOST))

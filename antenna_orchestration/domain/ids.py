@@ -21,9 +21,14 @@ _SLUG = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 _PARTITION = re.compile(r"^job-([1-9][0-9]{0,18})$")
 
 
+def is_slug(text: str) -> bool:
+    """Whether a text is a slug."""
+    return bool(_SLUG.fullmatch(text))
+
+
 def slug(text: str, what: str = "slug") -> str:
     """Check a slug. It becomes a token of NATS subjects, so nothing else may pass. Raises `InvalidInput`."""
-    if not _SLUG.fullmatch(text):
+    if not is_slug(text):
         raise errors.InvalidInput(f"{what} {text!r} is not a slug: lower-case letters, digits, _ and -, at most 64")
     return text
 

@@ -10,15 +10,15 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from antenna_orchestration import __version__, errors, settings
 from antenna_orchestration.contract.models import ErrorAnswer
-from antenna_orchestration.gateway import job_routes, other_routes, registry_routes, state, worker_routes
-from antenna_orchestration.gateway.middleware import Edge
+from antenna_orchestration.gateway import job_routes, other_routes, pages, registry_routes, state, worker_routes
+from antenna_orchestration.gateway.middleware import Edge, shown
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ def create_app(config: settings.Settings) -> FastAPI:
         description="Existing workers lease tasks and post results here; scripts submit and watch jobs.",
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
         responses=_ERRORS,
-        swagger_ui_parameters={"persistAuthorization": False},
     )
     # The longest paths first: `jobs/next/` is no job's number.
     for module in (worker_routes, job_routes, registry_routes, other_routes):
@@ -69,6 +69,11 @@ def create_app(config: settings.Settings) -> FastAPI:
     app.add_exception_handler(Exception, _on_bug)
     app.add_middleware(Edge)
     _describe_security(app)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(pages.describe(app.openapi()), headers={"Content-Security-Policy": pages.POLICY})
+
     return app
 
 
@@ -82,9 +87,9 @@ def _answer(
 async def _on_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.AntennaError)
     if isinstance(error, errors.EngineError):
-        logger.error("%s %s: %s", request.method, request.url.path, error)
+        logger.error("%s %s: %s", request.method, shown(request.scope["path"]), error)
     if isinstance(error, errors.Unavailable):
-        logger.warning("%s %s: %s", request.method, request.url.path, error)
+        logger.warning("%s %s: %s", request.method, shown(request.scope["path"]), error)
         # Both words: which one a client reads depends on its route. What is behind is for the log.
         said = "Task queue temporarily unavailable"
         return _answer(error.http_status, said, {"Retry-After": "5"}, {"error": said, "status": "error"})
@@ -114,7 +119,7 @@ async def _on_gone(_request: Request, _error: Exception) -> Response:
 
 
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:
-    logger.error("%s %s", request.method, request.url.path, exc_info=error)
+    logger.error("%s %s", request.method, shown(request.scope["path"]), exc_info=error)
     return _answer(500, "internal error; the gateway's log has it under the request's id")
 
 

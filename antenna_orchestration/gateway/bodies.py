@@ -53,11 +53,14 @@ class _Sink:
             return
         # Unpacked in blocks: a few kilobytes may hold gigabytes.
         while piece:
+            if self._unpacker.eof:
+                # zlib would keep it in memory, without end.
+                raise errors.InvalidInput("data follows the end of the gzip body")
             try:
                 self._put(self._unpacker.decompress(piece, BLOCK))
             except zlib.error as error:
                 raise errors.InvalidInput(f"the body is not gzip: {error}") from None
-            piece = self._unpacker.unconsumed_tail
+            piece = self._unpacker.unconsumed_tail or self._unpacker.unused_data
 
     def finish(self) -> Body:
         if self._unpacker is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
+from weakref import WeakValueDictionary
 
 from fastapi import Request
 
@@ -25,6 +27,10 @@ MOST: Final = 10_000
 
 BURST: Final = 10
 """Seconds of a caller's rate that it may use at once."""
+
+POSTS_AT_ONCE: Final = 8
+"""Posts of one token that are read at the same time, which bounds what they take of memory and disk; existing workers
+post two at a time."""
 
 SCHEMES: Final = ("token", "api-key", "bearer")
 
@@ -53,9 +59,15 @@ class Callers:
         self._http = http
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._posting: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
 
     async def authenticate(self, request: Request) -> Token:
-        """The token that the request came with. Raises `Unauthorized`, `TooMany`, `Unavailable`."""
+        """The token that the request came with, looked up once. Raises `Unauthorized`, `TooMany`, `Unavailable`."""
+        if (caller := getattr(request.state, "caller", None)) is None:
+            caller = request.state.caller = await self._authenticate(request)
+        return cast(Token, caller)
+
+    async def _authenticate(self, request: Request) -> Token:
         address = request.client.host if request.client else "unknown"
         secret = _secret(request.headers.get("authorization", ""))
         if not secret:
@@ -79,6 +91,13 @@ class Callers:
         if not request.url.path.rstrip("/").endswith("/result"):
             self._spend(f"token {known.token.token_id}", self._http.settings.gateway_rate)
         return known.token
+
+    def posting(self, caller: Token) -> asyncio.Semaphore:
+        """To be held while a post of results is read; a caller that sends many slowly keeps only itself waiting."""
+        held = self._posting.get(caller.token_id)
+        if held is None:
+            held = self._posting[caller.token_id] = asyncio.Semaphore(POSTS_AT_ONCE)
+        return held
 
     def _spend(self, caller: str, rate: float) -> None:
         """Take one request from the caller's bucket. Raises `TooMany` when it is empty."""

@@ -11,16 +11,17 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog.access import Project
 from antenna_orchestration.catalog.catalog import SubmittedImage
 from antenna_orchestration.contract import models
-from antenna_orchestration.domain.access import Act, Role, Token
+from antenna_orchestration.domain.access import Act, Token
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.gateway import job_views, state
+from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
 from antenna_orchestration.gateway.worker_routes import Number, job_of
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import cancel, retry, submit
 
-router = APIRouter(prefix="/api/v2", tags=["jobs"])
+router = APIRouter(prefix="/api/v2", route_class=Route, tags=["jobs"])
 
 
 @router.get("/jobs/{job_id}/", summary="Show a job")
@@ -38,7 +39,8 @@ async def show_job(
 async def create_job(request: Request, new: models.NewJob) -> models.JobDetail:
     """Queue images for processing; the job begins at once.
 
-    Local sources are taken only from the project's folder: `<root>/<project>` in one of the image roots.
+    Local sources are taken only from the project's folder: `<root>/<project>` in one of the image roots; those in
+    buckets from `<root>/<project>` in one of the bucket roots.
     """
     gateway = state.of(request)
     caller = await gateway.callers.authenticate(request)
@@ -61,7 +63,12 @@ async def create_job(request: Request, new: models.NewJob) -> models.JobDetail:
         # Reading the files' headers is for those who see the files.
         exif="never",
     )
-    submitted = await submit.submit(gateway.http.services, submission, allowed_roots=_roots(gateway, caller, project))
+    submitted = await submit.submit(
+        gateway.http.services,
+        submission,
+        allowed_roots=_roots(gateway, caller, project),
+        allowed_buckets=_bucket_roots(gateway, caller, project),
+    )
     shown = await job_views.of(gateway, await job_of(gateway, caller, submitted.job_id))
     return shown.model_copy(update={"warnings": list(submitted.warnings)})
 
@@ -102,11 +109,18 @@ async def cancel_job(request: Request, job_id: Number) -> models.JobDetail:
 
 
 def _roots(gateway: Gateway, caller: Token, project: Project) -> list[Path]:
-    """The folders that local sources may lie in: an admin's are all image roots, others' the project's own folder."""
+    """The folders that local sources may lie in: the project's own, and all for an admin of all projects."""
     roots = gateway.settings.image_roots
-    if caller.role is Role.ADMIN:
+    if caller.scope is None:
         return list(roots)
     return [project.image_root] if project.image_root else [root / project.slug for root in roots]
+
+
+def _bucket_roots(gateway: Gateway, caller: Token, project: Project) -> list[str] | None:
+    """The same for buckets: what the gateway signs there is signed with the deployment's keys."""
+    if caller.scope is None or gateway.settings.s3_anonymous:
+        return None
+    return [f"{root}/{project.slug}" for root in gateway.settings.bucket_roots]
 
 
 async def _project(gateway: Gateway, caller: Token, named: str | int) -> Project:

@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from typing import Final
+from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -17,7 +18,7 @@ access_log = logging.getLogger("antenna_orchestration.gateway.access")
 MAX_JSON: Final = 32 * 2**20
 """Bytes of a request body other than results, which stream."""
 
-REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -26,12 +27,12 @@ _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-# The page loads its viewer from where FastAPI has it.
-_DOCS_POLICY: Final = (
-    "default-src 'none'; connect-src 'self'; img-src 'self' data: https://fastapi.tiangolo.com; "
-    "script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; style-src 'self' 'unsafe-inline' "
-    "https://cdn.jsdelivr.net; frame-ancestors 'none'"
-)
+
+
+def shown(path: str) -> str:
+    """A path as logs show it: one line, and of a signed image link, which is a right to read, only the beginning."""
+    before, images, link = path.partition("/images/")
+    return quote(before + images + link[:8] + ("…" if len(link) > 8 else ""), safe="/!$&'()*+,;=:@~…", errors="replace")
 
 
 class Edge:
@@ -49,8 +50,10 @@ class Edge:
         if path.startswith("/api/") and not path.endswith("/"):
             # A redirected POST would arrive as a GET.
             scope = {**scope, "path": f"{path}/", "raw_path": f"{path}/".encode()}
+        elif not path.startswith("/api/") and len(path) > 1 and path.endswith("/"):
+            scope = {**scope, "path": path.rstrip("/") or "/", "raw_path": (path.rstrip("/") or "/").encode()}
         given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
-        request_id = given if REQUEST_ID.match(given) else secrets.token_hex(8)
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["fingerprint"] = "-"
         began = time.monotonic()
         status = 0
@@ -76,8 +79,6 @@ class Edge:
                 headers["X-Request-Id"] = request_id
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                if path == "/docs":
-                    headers["Content-Security-Policy"] = _DOCS_POLICY
             else:
                 sent += len(message.get("body", b""))
             await send(message)
@@ -86,12 +87,10 @@ class Edge:
             await self._app(scope, counted_receive, send_with_headers)
         finally:
             client = scope.get("client")
-            # A signed image URL is a right to read: only its beginning is written down.
-            shown = path if "/images/" not in path else path[: path.index("/images/") + len("/images/") + 8] + "…"
             access_log.info(
                 "%s %s %d %.0f ms, %d in, %d out, from %s, token %s, request %s",
                 scope["method"],
-                shown,
+                shown(path),
                 status,
                 (time.monotonic() - began) * 1000,
                 received,

@@ -54,21 +54,28 @@ class Parsing:
             yield _kept_items(kept)
 
     async def _read(self, source: Path, target: Path, reduction: Reduction) -> None:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                max_workers=1,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=reading.confine,
-                max_tasks_per_child=RENEW_AFTER,
-            )
-        try:
-            await asyncio.get_running_loop().run_in_executor(
-                self._pool, reading.read_file, str(source), str(target), msgspec.msgpack.encode(reduction)
-            )
-        except BrokenProcessPool as error:
-            # Killed for its memory, or by a person. Nothing was taken yet.
-            self._pool = None
-            raise errors.Unavailable("the process that reads large posts was ended") from error
+        for is_last in (False, True):
+            pool = self._pool = self._pool or self._new_pool()
+            try:
+                await asyncio.get_running_loop().run_in_executor(
+                    pool, reading.read_file, str(source), str(target), msgspec.msgpack.encode(reduction)
+                )
+            except BrokenProcessPool as error:
+                # Ended for another post's sake, or by a person. Clients never post again, so we do.
+                if self._pool is pool:
+                    self._pool = None
+                if is_last:
+                    raise errors.Unavailable("the process that reads large posts was ended, twice") from error
+            else:
+                return
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=1,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=reading.confine,
+            max_tasks_per_child=RENEW_AFTER,
+        )
 
 
 def _kept_items(file: IO[bytes]) -> Iterator[Item]:

@@ -9,10 +9,11 @@ from antenna_orchestration.contract import models
 from antenna_orchestration.domain.access import Act, Token
 from antenna_orchestration.domain.ids import ProjectId
 from antenna_orchestration.gateway import state
+from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.worker_routes import Number
 from antenna_orchestration.processing import http_workers, register
 
-router = APIRouter(prefix="/api/v2", tags=["projects"])
+router = APIRouter(prefix="/api/v2", route_class=Route, tags=["projects"])
 
 
 @router.get("/projects/", summary="List projects")

@@ -11,7 +11,7 @@ from typing import cast
 
 from fastapi import Request
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import settings
 from antenna_orchestration.gateway.callers import Callers
 from antenna_orchestration.gateway.parsing import Parsing
 from antenna_orchestration.processing import http_services, keep_leases
@@ -44,15 +44,12 @@ async def opened(config: settings.Settings) -> AsyncIterator[Gateway]:
         offers = Offers(http)
         parsing = Parsing(config.home / "gateway")
         stack.callback(parsing.close)
-        loops = [
-            asyncio.create_task(http.services.board.follow(offers.on_board), name="board"),
-            asyncio.create_task(
-                _every(config.task_ack_wait / 3, lambda: keep_leases.keep_quietly(http)), name="leases"
-            ),
-        ]
-        for loop in loops:
-            loop.add_done_callback(_say_why)
-            stack.callback(loop.cancel)
+        loops = {
+            "board": _for_ever("board", lambda: http.services.board.follow(offers.on_board), rest=1.0),
+            "leases": _for_ever("leases", lambda: keep_leases.keep_quietly(http), rest=config.task_ack_wait / 3),
+        }
+        for name, loop in loops.items():
+            stack.callback(asyncio.create_task(loop, name=name).cancel)
         yield Gateway(http=http, offers=offers, callers=Callers(http), parsing=parsing)
 
 
@@ -61,16 +58,11 @@ def of(request: Request) -> Gateway:
     return cast(Gateway, request.app.state.gateway)
 
 
-async def _every(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+async def _for_ever(name: str, act: Callable[[], Awaitable[None]], *, rest: float) -> None:
+    """Again and again, whatever it raises: a gateway that still answers while nobody keeps its leases loses work."""
     while True:
         try:
             await act()
-        except errors.EngineError:
-            logger.exception("keeping leases")
-        await asyncio.sleep(seconds)
-
-
-def _say_why(loop: asyncio.Task[None]) -> None:
-    """A loop runs for ever; one that ends takes leases or offers with it, which its log has to say."""
-    if not loop.cancelled() and (error := loop.exception()) is not None:
-        logger.error("the loop %s ended: %s", loop.get_name(), error, exc_info=error)
+        except Exception:
+            logger.exception("the loop %s failed; it goes on", name)
+        await asyncio.sleep(rest)

@@ -16,10 +16,11 @@ from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.gateway import bodies, job_views, state
 from antenna_orchestration.gateway.parameters import Filters
+from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
 from antenna_orchestration.processing import accept, http_workers, image_urls, lease, looping
 
-router = APIRouter(prefix="/api/v2", tags=["workers"])
+router = APIRouter(prefix="/api/v2", route_class=Route, tags=["workers"])
 
 RESULT_PATIENCE: Final = 45.0
 """Seconds that a post waits for the queue; existing clients give up after 60 and never post again."""
@@ -83,9 +84,14 @@ async def _lease(request: Request, job_id: JobId, wanted: int) -> models.TasksAn
     await http_workers.hear(gateway.http, caller, host=_host(request))
     lease.raise_if_away(gateway.http)
     leased = await lease.lease(gateway.http, job, caller, wanted)
-    gateway.offers.given(job.job_id, job.generation, len(leased))
     base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
-    urls = await image_urls.of(gateway.http, leased, base=base)
+    try:
+        urls = await image_urls.of(gateway.http, leased, base=base)
+    except BaseException:
+        # The worker never hears of them.
+        await lease.hand_back(gateway.http, job, caller, leased)
+        raise
+    gateway.offers.given(job.job_id, job.generation, len(leased))
     return models.TasksAnswer(
         tasks=[
             models.WireTask(
@@ -120,9 +126,14 @@ async def post_results(request: Request, job_id: Number) -> models.ResultsAnswer
     job = await looping.until(deadline, lambda: job_of(gateway, caller, JobId(job_id)))
     await http_workers.hear(gateway.http, caller, host=_host(request))
     folder, limit = gateway.parsing.folder, gateway.settings.gateway_max_body
-    async with bodies.received(request, folder=folder, limit=limit) as body:
+    async with (
+        gateway.callers.posting(caller),
+        bodies.received(request, folder=folder, limit=limit) as body,
+    ):
         # A slow sender has its time for sending; the client counts from its last byte.
         deadline = time.monotonic() + RESULT_PATIENCE
+        # The job may have been canceled or retried meanwhile.
+        job = await looping.until(deadline, lambda: job_of(gateway, caller, JobId(job_id)))
         reduction = await looping.until(deadline, lambda: accept.reduction(gateway.http, job))
         async with gateway.parsing.items(body, reduction) as items:
             taken = await accept.accept(gateway.http, job, caller, items, size=body.size, deadline=deadline)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -23,8 +23,8 @@ from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, ImageStatus, Job
 from antenna_orchestration.processing import looping
 from antenna_orchestration.processing.http_services import HttpServices
+from antenna_orchestration.processing.lease import ack_of
 from antenna_orchestration.progress.lease_book import KeptLease
-from antenna_orchestration.queue import names
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,9 @@ CHUNK: Final = 64
 
 CHUNK_BYTES: Final = 8 * 2**20
 """Bytes of score vectors published together at most, beyond one result."""
+
+LONGEST_ID: Final = 18
+"""Digits of an image's number; Python refuses to read thousands of them."""
 
 Status = Literal["queued", "retry", "late", "rejected"]
 
@@ -67,6 +70,8 @@ class _Verdict:
 @dataclass(kw_only=True, slots=True)
 class _Tally:
     settled: int = 0
+    # Results that the queue had already, of leases that were over.
+    repeated: int = 0
     failed: int = 0
     late: int = 0
     rejected: int = 0
@@ -92,10 +97,13 @@ async def accept(
     """
     taken: list[Taken] = []
     tally = _Tally()
+    settled: set[ImageId] = set()
     for chunk in _chunks(items):
         verdicts = [_Verdict(item=item) for item in chunk]
-        await looping.until(deadline, lambda: _judge(http, job, worker, verdicts))  # noqa: B023  # awaited here
-        await looping.until(deadline, lambda: _publish(http, verdicts))  # noqa: B023
+        await looping.until(deadline, lambda: _judge(http, job, worker, verdicts, settled))  # noqa: B023  # awaited here
+        settled |= {one.claim.image for one in verdicts if one.claim and one.status in ("queued", "retry")}
+        repeated = await looping.until(deadline, lambda: _publish(http, verdicts))  # noqa: B023
+        tally.repeated += min(repeated, sum(one.result is not None and one.kept is None for one in verdicts))
         await _strike_out(http, job, worker, verdicts)
         for verdict in verdicts:
             tally.add(verdict)
@@ -131,10 +139,12 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield chunk
 
 
-async def _judge(http: HttpServices, job: Job, worker: Token, verdicts: Sequence[_Verdict]) -> None:
-    """Say of each result what is to become of it. Changes nothing outside."""
+async def _judge(
+    http: HttpServices, job: Job, worker: Token, verdicts: Sequence[_Verdict], settled: Set[ImageId]
+) -> None:
+    """Say of each result what is to become of it; `settled` had theirs in this post. Changes nothing outside."""
     kept = await _kept(http, job, worker, verdicts)
-    seen: set[ImageId] = set()
+    seen = set(settled)
     for verdict in verdicts:
         verdict.status, verdict.detail, verdict.result = "rejected", "", None
         try:
@@ -178,8 +188,8 @@ async def _kept(
             except errors.InvalidInput:
                 continue
             images.add(claim.image)
-        elif (verdict.item.image_id or "").isdecimal():
-            images.add(ImageId(int(verdict.item.image_id or 0)))
+        elif (image := _number(verdict.item.image_id)) is not None:
+            images.add(image)
     try:
         found = await http.leases.find(job.job_id, job.generation, images)
     except errors.Unavailable as error:
@@ -197,7 +207,7 @@ def _claim(http: HttpServices, job: Job, worker: Token, item: Item, kept: Mappin
         if claim.worker != worker.token_id:
             raise errors.InvalidInput("the lease is another worker's")
         return claim
-    image = ImageId(int(item.image_id)) if (item.image_id or "").isdecimal() and item.image_id else None
+    image = _number(item.image_id)
     lease = kept.get(image) if image is not None else None
     if image is None or lease is None:
         raise errors.InvalidInput("no reply_subject, and no lease of this worker for that image")
@@ -208,9 +218,15 @@ def _claim(http: HttpServices, job: Job, worker: Token, item: Item, kept: Mappin
         delivery=lease.delivery,
         epoch=lease.epoch,
         sequence=lease.sequence,
+        place=lease.place,
         worker=worker.token_id,
         expires=0,
     )
+
+
+def _number(text: str | None) -> ImageId | None:
+    """The image that a worker names; None when it is no number that an image has."""
+    return ImageId(int(text)) if text and len(text) <= LONGEST_ID and text.isascii() and text.isdecimal() else None
 
 
 def _unusable(item: Item, reason: str) -> Item:
@@ -244,17 +260,14 @@ def _decide(http: HttpServices, worker: Token, verdict: _Verdict) -> None:
     )
 
 
-async def _publish(http: HttpServices, verdicts: Sequence[_Verdict]) -> None:
-    """Make what is queued durable, and acknowledge its tasks. Again is harmless."""
-    results = [(one.result, _ack(one.claim)) for one in verdicts if one.result is not None and one.claim is not None]
-    if results:
-        await http.sender.deliver(results)
-
-
-def _ack(claim: LeaseClaim) -> names.AckSubject:
-    return names.AckSubject.of_task(
-        claim.job, claim.generation, claim.epoch, delivery=claim.delivery, sequence=claim.sequence
-    )
+async def _publish(http: HttpServices, verdicts: Sequence[_Verdict]) -> int:
+    """Make what is queued durable, and acknowledge its tasks; how many the queue had already. Again is harmless."""
+    results = [
+        (one.result, ack_of(one.claim.job, one.claim.generation, one.claim))
+        for one in verdicts
+        if one.result is not None and one.claim is not None
+    ]
+    return await http.sender.deliver(results) if results else 0
 
 
 async def _strike_out(http: HttpServices, job: Job, worker: Token, verdicts: Sequence[_Verdict]) -> None:
@@ -275,7 +288,7 @@ async def _strike_out(http: HttpServices, job: Job, worker: Token, verdicts: Seq
             # Past its time it may be somebody else's: then it is not ours to hand back.
             if lease is not None and now - lease.confirmed < http.settings.task_ack_wait:
                 delay = attempts.retry_delay(lease.delivery) * random.uniform(0.8, 1.2)  # noqa: S311
-                await http.settler.hand_back([_ack(verdict.claim)], delay)
+                await http.settler.hand_back([ack_of(job.job_id, job.generation, lease)], delay)
     except errors.Unavailable as error:
         logger.warning("leases of worker %s end by themselves: %s", worker.name, error)
 
@@ -284,7 +297,7 @@ async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) ->
     try:
         await http.workers.count(
             worker.token_id,
-            settled=tally.settled,
+            settled=tally.settled - tally.repeated,
             failed=tally.failed,
             late=tally.late,
             rejected=tally.rejected,

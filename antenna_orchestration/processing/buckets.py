@@ -42,14 +42,15 @@ def presign(uris: Iterable[str], settings: Settings, *, valid_for: int) -> list[
 
     Raises `Unavailable` when there are no credentials to sign with.
     """
-    store = _store(settings)
+    store = _store(settings, lasting=True)
     try:
         return [str(store.url(uri.removeprefix("s3://"), expires=valid_for)) for uri in uris]
     except Exception as error:
         raise errors.Unavailable(f"URLs of images in a bucket cannot be signed: {error}") from error
 
 
-def _store(settings: Settings) -> Any:
+def _store(settings: Settings, *, lasting: bool = False) -> Any:
+    """The store as it is configured; a lasting one is made once a thread, which takes a fifth of a second."""
     import fsspec
 
     return fsspec.filesystem(
@@ -58,5 +59,5 @@ def _store(settings: Settings) -> Any:
         endpoint_url=settings.s3_endpoint_url or None,
         # A listing of another submission may be old.
         use_listings_cache=False,
-        skip_instance_cache=True,
+        skip_instance_cache=not lasting,
     )

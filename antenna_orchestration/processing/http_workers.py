@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import messages
+from antenna_orchestration.domain import ids, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import LONGEST
 from antenna_orchestration.processing.http_services import HttpServices
@@ -18,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 SHOWN_FOR: Final = 30.0
 """Seconds without a word that an idle worker is shown; existing ones ask for work every 5."""
+
+MOST_PIPELINES: Final = 200
+"""Pipelines that one worker is noted for."""
 
 
 async def hear(
@@ -44,7 +48,8 @@ async def _hear(
 ) -> None:
     now = await http.leases.now()
     before = await http.workers.get(worker.token_id)
-    served = set(pipelines) or set(before.pipelines)
+    named = {slug for slug in itertools.islice(pipelines, MOST_PIPELINES) if ids.is_slug(slug)}
+    served = named or set(before.pipelines)
     await http.workers.hear(
         worker.token_id,
         name=worker.name,

@@ -14,9 +14,9 @@ from antenna_orchestration.domain.ids import Generation, ImageId, JobId
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.processing import http_workers
 from antenna_orchestration.processing.http_services import HttpServices
+from antenna_orchestration.processing.lease import ack_of
 from antenna_orchestration.progress.lease_book import NOBODY, KeptLease
 from antenna_orchestration.progress.worker_book import WorkerRecord
-from antenna_orchestration.queue import names
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ async def keep_leases(http: HttpServices) -> None:
             for image, lease in kept.items()
             if image not in over and now - lease.confirmed < http.settings.task_ack_wait
         }
-        await http.settler.extend(_ack(job, generation, lease) for lease in ours.values())
+        await http.settler.extend(ack_of(job, generation, lease) for lease in ours.values())
         await http.leases.confirm(job, generation, ours, now=now)
 
 
@@ -106,12 +106,8 @@ async def give_back(
         now = await http.leases.now()
         # Past its time a lease may be somebody else's: then it is not ours to hand back.
         ours = [lease for lease in taken.values() if now - lease.confirmed < http.settings.task_ack_wait]
-        await http.settler.hand_back((_ack(job, generation, lease) for lease in ours), delay)
+        await http.settler.hand_back((ack_of(job, generation, lease) for lease in ours), delay)
     return len(taken)
-
-
-def _ack(job: JobId, generation: Generation, lease: KeptLease) -> names.AckSubject:
-    return names.AckSubject.of_task(job, generation, lease.epoch, delivery=lease.delivery, sequence=lease.sequence)
 
 
 async def keep_quietly(http: HttpServices) -> None:

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
+
 from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import ACCEPTED_FOR, LeaseClaim
-from antenna_orchestration.domain.ids import ImageId
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId
 from antenna_orchestration.domain.job import ACTIVE, Job
 from antenna_orchestration.processing.http_services import HttpServices
 from antenna_orchestration.progress.lease_book import NOBODY, KeptLease
@@ -49,18 +51,25 @@ class Leased:
 async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> list[Leased]:
     """Lease up to `wanted` tasks of the job; fewer when the worker is slow, and one alone from its third delivery on.
 
-    Empty only when nothing of the job can be delivered: a worker that holds all it may waits for up to 20 s and then
-    gets one task more. Raises `Unavailable` when a store does not answer; nothing is leased then.
+    Empty only when nothing of the job can be delivered, which is said at once: a worker that holds all it may otherwise
+    waits for up to 20 s and then gets one task more. Raises `Unavailable` when a store does not answer; nothing is
+    leased then.
     """
     if job.status not in ACTIVE or job.epoch is None:
         return []
-    room = await _room(http, worker, wanted)
-    while True:
+    room = await _room(http, job, job.epoch, worker, wanted)
+    while room:
         parked = await http.leases.take_parked(job.job_id, job.generation)
-        if parked is not None:
+        # One that nobody could extend for too long may be somebody else's by now.
+        if parked is not None and await http.leases.now() - parked[1].confirmed < http.settings.task_ack_wait:
             return [await _give_parked(http, job, worker, *parked)]
+        if parked is not None:
+            continue
         async with http.pulling(job.job_id):
             found = await http.leaser.lease(job.job_id, job.generation, job.epoch, min(room, MOST_AT_ONCE))
+        if found is None:
+            # Gone, or only without a leader: then this raises.
+            await http.services.queue.counts(job.job_id, job.generation, job.epoch)
         if not found:
             return []
         # What a pull that failed left behind may be long over.
@@ -75,16 +84,28 @@ async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> lis
         if given:
             await http.workers.count(worker.token_id, leased=len(given))
             return given
+    return []
 
 
-async def _room(http: HttpServices, worker: Token, wanted: int) -> int:
-    """How many tasks the worker may take now; waits while it may take none."""
+async def hand_back(http: HttpServices, job: Job, worker: Token, leased: Sequence[Leased]) -> None:
+    """Offer tasks again that were leased and could not be given; should a store be away now, they end by themselves."""
+    try:
+        taken = await http.leases.take(job.job_id, job.generation, worker.token_id, [one.image for one in leased])
+        await http.settler.hand_back(ack_of(job.job_id, job.generation, kept) for kept in taken.values())
+    except errors.Unavailable as error:
+        logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
+
+
+async def _room(http: HttpServices, job: Job, epoch: Epoch, worker: Token, wanted: int) -> int:
+    """How many tasks the worker may take now; waits while it may take none. 0 when there is nothing to wait for."""
     deadline = time.monotonic() + WAIT_AT_BOUND
     while True:
         pace = (await http.workers.get(worker.token_id)).pace
-        room = pace.may_hold(wanted, http.settings.http_lease) - await http.leases.held_by(worker.token_id)
+        room = pace.may_hold(http.settings.http_lease) - await http.leases.held_by(worker.token_id)
         if room > 0:
             return min(room, wanted)
+        if not await has_tasks(http, job.job_id, job.generation, epoch):
+            return 0
         if time.monotonic() >= deadline:
             return 1
         await asyncio.sleep(LOOK_EVERY)
@@ -106,6 +127,7 @@ async def _without_known(http: HttpServices, job: Job, found: Sequence[Lease]) -
                 holder=before.holder,
                 epoch=before.epoch,
                 sequence=one.ack.sequence,
+                place=one.ack.place,
                 delivery=one.delivery,
                 since=before.since,
             )
@@ -157,6 +179,7 @@ def _kept(leases: Sequence[Lease], holder: int, now: float) -> dict[ImageId, Kep
             holder=holder,
             epoch=names.epoch_of_consumer(one.ack.consumer),
             sequence=one.ack.sequence,
+            place=one.ack.place,
             delivery=one.delivery,
             since=now,
             uri=one.task.uri if holder == NOBODY else "",
@@ -176,9 +199,7 @@ async def _give_parked(http: HttpServices, job: Job, worker: Token, image: Image
     )
     await _note_openings(http, [task])
     now = await http.leases.now()
-    given = KeptLease(
-        holder=worker.token_id, epoch=kept.epoch, sequence=kept.sequence, delivery=kept.delivery, since=now
-    )
+    given = msgspec.structs.replace(kept, holder=worker.token_id, since=now, uri="")
     await http.leases.hold(job.job_id, job.generation, worker.token_id, {image: given}, now=now)
     await http.workers.count(worker.token_id, leased=1)
     return Leased(image=image, uri=kept.uri, token=_token(http, job, image, given))
@@ -193,6 +214,7 @@ def _token(http: HttpServices, job: Job, image: ImageId, kept: KeptLease) -> str
             delivery=kept.delivery,
             epoch=kept.epoch,
             sequence=kept.sequence,
+            place=kept.place,
             worker=kept.holder,
             expires=int(time.time()) + ACCEPTED_FOR,
         )
@@ -216,6 +238,18 @@ async def _fail_unopened(http: HttpServices, worker: Token, leases: Sequence[Lea
     ]
     logger.warning("job %s: %d images failed unopened: %s", leases[0].task.job, len(leases), attempts.STOPPED_WORKER)
     await http.sender.deliver([(result, one.ack) for result, one in zip(results, leases, strict=True)])
+
+
+async def has_tasks(http: HttpServices, job: JobId, generation: Generation, epoch: Epoch) -> bool:
+    """Whether a task of the job can be leased now. Raises `Unavailable`."""
+    return await http.settler.is_deliverable(job, generation, epoch) or await http.leases.has_parked(job, generation)
+
+
+def ack_of(job: JobId, generation: Generation, lease: KeptLease | LeaseClaim) -> names.AckSubject:
+    """Where to say something of a lease that is written down."""
+    return names.AckSubject.of_task(
+        job, generation, lease.epoch, delivery=lease.delivery, sequence=lease.sequence, place=lease.place
+    )
 
 
 def raise_if_away(http: HttpServices) -> None:

@@ -45,9 +45,15 @@ class Located(NamedTuple):
 class Locator:
     """Locates images and checks that they may be read. Remembers folders and hosts, so 100,000 images are no burden."""
 
-    def __init__(self, *, roots: Sequence[Path] | None, allow_private_hosts: bool) -> None:
-        """`roots` are the folders that local images may lie in; None allows all, an empty sequence none."""
+    def __init__(
+        self, *, roots: Sequence[Path] | None, allow_private_hosts: bool, bucket_roots: Sequence[str] | None = None
+    ) -> None:
+        """`roots` are the folders, `bucket_roots` the `s3://bucket/prefix` locations that images may lie in.
+
+        None allows all, an empty sequence none.
+        """
         self._roots = None if roots is None else tuple(Path(os.path.realpath(root)) for root in roots)
+        self._bucket_roots = None if bucket_roots is None else tuple(f"{root.rstrip('/')}/" for root in bucket_roots)
         self._allow_private_hosts = allow_private_hosts
         self._folders: dict[str, tuple[str, str]] = {}
         self._servers: set[str] = set()
@@ -69,6 +75,7 @@ class Locator:
             bucket, key = split_s3(text)
             if not bucket or not key or key.endswith("/"):
                 raise errors.InvalidSource(f"{text} names no object; s3://bucket/key does")
+            self.check_bucket_bounds(text)
         elif scheme in ("http", "https"):
             self._check_host(text)
         else:
@@ -98,18 +105,40 @@ class Locator:
             raise errors.InvalidSource(f"{path} is a folder, not an image")
         return Located(_checked(prefix + _quoted(name)), stat.S_ISREG(mode))
 
+    def check_bounds(self, path: str, named: str) -> None:
+        """Raise `InvalidSource` for a path beyond the roots, links resolved; `named` is how the message calls it."""
+        if self._roots is None:
+            return
+        try:
+            real = Path(os.path.realpath(path or "."))
+        except ValueError:
+            raise errors.InvalidSource(f"{named!r} is no path") from None
+        if not any(real.is_relative_to(root) for root in self._roots):
+            where = ":".join(map(str, self._roots))
+            raise errors.InvalidSource(
+                f"{named} lies outside ANTENNA_IMAGE_ROOTS ({where})"
+                if where
+                else f"{named}: local files are not accepted here; use s3:// or http(s):// locations"
+            )
+
+    def check_bucket_bounds(self, uri: str) -> None:
+        """Raise `InvalidSource` for a location in a bucket beyond the roots: whoever lists it lends its own keys."""
+        if self._bucket_roots is None:
+            return
+        # Stores that are folders underneath may follow these.
+        leaves = {".", ".."} & set(uri.split("/"))
+        if leaves or not any(uri.startswith(root) for root in self._bucket_roots):
+            where = " ".join(self._bucket_roots)
+            raise errors.InvalidSource(
+                f"{uri} lies outside {where}" if where else f"{uri}: images in buckets are not accepted here"
+            )
+
     def _folder(self, folder: str) -> tuple[str, str]:
         """The folder without symlinks, and the beginning of its files' URIs."""
         known = self._folders.get(folder)
         if known is None:
             real = Path(os.path.realpath(folder or "."))
-            if self._roots is not None and not any(real.is_relative_to(root) for root in self._roots):
-                where = ":".join(map(str, self._roots))
-                raise errors.InvalidSource(
-                    f"{real} lies outside ANTENNA_IMAGE_ROOTS ({where})"
-                    if where
-                    else f"{real}: local files are not accepted here; use s3:// or http(s):// locations"
-                )
+            self.check_bounds(folder, str(real))
             slash = "" if real == Path("/") else "/"
             known = self._folders[folder] = (str(real).rstrip("/"), f"file://{_quoted(str(real))}{slash}")
         return known

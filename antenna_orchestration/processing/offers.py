@@ -15,7 +15,7 @@ from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.ids import Generation, JobId, ProjectId
 from antenna_orchestration.processing.http_services import HttpServices
-from antenna_orchestration.processing.lease import raise_if_away
+from antenna_orchestration.processing.lease import has_tasks, raise_if_away
 
 AT_A_TIME: Final = 16
 """Jobs that the queue is asked about at once."""
@@ -94,7 +94,9 @@ class Offers:
         ordered = self._order.sort(candidates)
         for start in range(0, len(ordered), AT_A_TIME):
             some = ordered[start : start + AT_A_TIME]
-            deliverable = await asyncio.gather(*(self._has_tasks(job) for job in some))
+            deliverable = await asyncio.gather(
+                *(has_tasks(self._http, job.job, job.generation, job.epoch) for job in some)
+            )
             found += [job for job, has in zip(some, deliverable, strict=True) if has]
             if len(found) >= limit:
                 break
@@ -111,11 +113,6 @@ class Offers:
         """A worker leased so many tasks of the job."""
         if self._board and (announced := self._board.get((job, generation))):
             self._order.given(announced, images)
-
-    async def _has_tasks(self, job: messages.Announcement) -> bool:
-        if await self._http.settler.is_deliverable(job.job, job.generation, job.epoch):
-            return True
-        return await self._http.leases.has_parked(job.job, job.generation)
 
     async def _learn_projects(self, board: dict[Key, messages.Announcement]) -> None:
         announced = {job for job, _ in board}

@@ -6,6 +6,7 @@ refused, never merged.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +28,9 @@ SETTINGS: Final[Mapping[str, Any]] = {
     "full_scores": False,
 }
 """What a job can set for a pipeline that a worker registered; the gateway sees to it."""
+
+MOST_DETAILS: Final = 16_000
+"""Characters that a worker may tell of itself."""
 
 TASKS: Final[Mapping[str, str]] = {
     "localization": "localization",
@@ -64,20 +68,20 @@ async def register(
     Raises `InvalidInput` for a slug or text that cannot be used, and `Conflict` when a pipeline or an algorithm of the
     same version is known otherwise, or when it would be changed for projects beyond the token's.
     """
+    rows: list[PipelineRow] = []
     for pipeline in pipelines:
         _check(pipeline)
-        await _check_change(http, worker, pipeline)
+        rows.append(await _allowed(http, worker, pipeline))
     keys = {(one.key, one.version) for pipeline in pipelines for one in pipeline.algorithms}
     known = await http.access.known_algorithms(key for key, _ in keys)
     details = {"service": service, **({"client_info": dict(client_info)} if client_info else {})}
+    if len(json.dumps(details)) > MOST_DETAILS:
+        raise errors.InvalidInput(f"client_info is longer than {MOST_DETAILS} characters")
     worker_id = await http.access.note_worker(worker.name, token=worker.token_id, host=host, details=details, kind=kind)
     created: list[str] = []
     updated: list[str] = []
-    for pipeline in pipelines:
-        if pipeline.slug not in registry.all_pipelines():
-            await http.services.catalog.register_pipeline(pipeline)
-        else:
-            await http.services.catalog.register_pipeline(pipeline_row(registry.get(pipeline.slug)))
+    for pipeline in rows:
+        await http.services.catalog.register_pipeline(pipeline)
         fresh = await http.access.enable_pipeline(project, pipeline.slug, worker=worker_id)
         (created if fresh else updated).append(pipeline.slug)
     return Registered(
@@ -102,15 +106,21 @@ def _check(pipeline: PipelineRow) -> None:
         raise errors.InvalidInput(f"pipeline {pipeline.slug} names an algorithm twice")
 
 
-async def _check_change(http: HttpServices, worker: Token, pipeline: PipelineRow) -> None:
-    """Whether the worker may say this of a pipeline that is known already."""
+async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> PipelineRow:
+    """What to register: of a pipeline that serves projects beyond the token's, what is known already.
+
+    Raises `Conflict` for what the worker may not say of it.
+    """
     if pipeline.slug in registry.all_pipelines():
         if _algorithms(pipeline_row(registry.get(pipeline.slug))) != _algorithms(pipeline):
             raise errors.Conflict(f"pipeline {pipeline.slug} belongs to this installation; choose another slug")
-        return
+        return pipeline_row(registry.get(pipeline.slug))
     before = await http.access.find_pipeline(pipeline.slug)
-    if before is None or (before.version, _algorithms(before)) == (pipeline.version, _algorithms(pipeline)):
-        return
+    if before is None:
+        return pipeline
+    is_ours = all(worker.reaches(project) for project in await http.access.projects_of_pipeline(pipeline.slug))
+    if (before.version, _algorithms(before)) == (pipeline.version, _algorithms(pipeline)):
+        return pipeline if is_ours else before
     if before.version == pipeline.version:
         old, new = (", ".join(sorted({f"{key} {version}" for key, version, _ in _algorithms(one)}) or ["none"])
                     for one in (before, pipeline))  # fmt: skip
@@ -118,8 +128,9 @@ async def _check_change(http: HttpServices, worker: Token, pipeline: PipelineRow
             f"pipeline {pipeline.slug} version {pipeline.version} is registered with the algorithms {old}, "
             f"not {new}, or with other labels; give the change a new version"
         )
-    if not all(worker.reaches(project) for project in await http.access.projects_of_pipeline(pipeline.slug)):
+    if not is_ours:
         raise errors.Conflict(f"pipeline {pipeline.slug} serves other projects, too: choose another slug")
+    return pipeline
 
 
 def _algorithms(pipeline: PipelineRow) -> list[tuple[str, str, tuple[str, ...]]]:

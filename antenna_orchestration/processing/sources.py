@@ -44,16 +44,20 @@ def gather(
     *,
     settings: Settings,
     allowed_roots: Sequence[Path] | None = None,
+    allowed_buckets: Sequence[str] | None = None,
     deployment: str | None = None,
 ) -> Gathered:
     """Collect what sources and images name.
 
     `allowed_roots` are the folders that local images may lie in; None stands for the setting `IMAGE_ROOTS`, or for any
-    folder when that is not set. `deployment` is for images that come without one. Raises `InvalidSource` when a source
-    cannot be read or is not allowed, and when there are no images at all; `Unavailable` for a store out of reach.
+    folder when that is not set. `allowed_buckets` are the `s3://bucket/prefix` locations for images in buckets; None
+    allows what this process has credentials for. `deployment` is for images that come without one.
+
+    Raises `InvalidSource` when a source cannot be read or is not allowed, and when there are no images at all;
+    `Unavailable` for a store out of reach.
     """
     roots = (settings.image_roots or None) if allowed_roots is None else allowed_roots
-    locator = Locator(roots=roots, allow_private_hosts=settings.allow_private_hosts)
+    locator = Locator(roots=roots, allow_private_hosts=settings.allow_private_hosts, bucket_roots=allowed_buckets)
     reader = _Reader(locator=locator, settings=settings)
     found: dict[str, SubmittedImage] = {}
     count = 0
@@ -81,11 +85,16 @@ def own_folders(sources: Sequence[str]) -> list[Path]:
         scheme = scheme_of(source)
         if scheme not in (None, "file"):
             continue
-        path = path_of(source) if scheme else os.path.expanduser(source)
-        while _MAGIC.search(path) and not os.path.exists(path):
-            path = os.path.dirname(path)
+        path = _fixed_part(path_of(source) if scheme else os.path.expanduser(source))
         folders.append(Path(path if os.path.isdir(path) or not path else os.path.dirname(path) or "."))
     return folders
+
+
+def _fixed_part(path: str) -> str:
+    """The path, or of a pattern the folder that everything it matches lies in."""
+    while _MAGIC.search(path) and not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
@@ -112,6 +121,10 @@ class _Reader:
             yield self.image(source)
         elif scheme in (None, "file"):
             path = path_of(source) if scheme else os.path.expanduser(source)
+            # Before anything is looked at: what a list says, or whether a file is there, is nobody else's business.
+            self.locator.check_bounds(fixed := _fixed_part(path), source)
+            if ".." in path[len(fixed) :].split("/"):
+                raise errors.InvalidSource(f"{source}: no .. after a pattern")
             if os.path.exists(path):
                 yield from self._path(path)
             elif _MAGIC.search(path):
@@ -165,6 +178,8 @@ class _Reader:
             self.warnings.append(f"no images match {pattern} (looked for {_plain(IMAGE_SUFFIXES)})")
 
     def _bucket(self, uri: str) -> Iterator[SubmittedImage]:
+        magic = _MAGIC.search(uri)
+        self.locator.check_bucket_bounds(uri[: magic.start()] if magic else f"{uri.rstrip('/')}/")
         keys = buckets.list_objects(uri, self.settings)
         if keys == [uri]:
             yield self.image(uri)
@@ -178,6 +193,8 @@ class _Reader:
             )
 
     def _list(self, path: Path) -> Iterator[SubmittedImage]:
+        # A link to it may lie within bounds.
+        self.locator.check_bounds(str(path), str(path))
         entries = source_lists.read(path)
         if not entries:
             self.warnings.append(f"{path} names no images")

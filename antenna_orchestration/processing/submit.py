@@ -89,12 +89,17 @@ class Submitted:
 
 
 async def submit(
-    services: Services, submission: Submission, *, allowed_roots: Sequence[Path] | None = None
+    services: Services,
+    submission: Submission,
+    *,
+    allowed_roots: Sequence[Path] | None = None,
+    allowed_buckets: Sequence[str] | None = None,
 ) -> Submitted:
     """Write a job and publish its first tasks.
 
     `allowed_roots` are the folders that local images may lie in: None stands for the setting `IMAGE_ROOTS` (any folder
-    when that is not set), an empty sequence for no local images at all.
+    when that is not set), an empty sequence for no local images at all. `allowed_buckets` are the `s3://bucket/prefix`
+    locations that images in buckets may lie in; None for all that the credentials of this process reach.
 
     Raises `InvalidInput` and its kinds, or `Unavailable` for the catalog or a bucket, with nothing written. A queue
     that cannot be reached is only a warning: the sensor publishes later.
@@ -107,6 +112,7 @@ async def submit(
         submission.images,
         settings=services.settings,
         allowed_roots=allowed_roots,
+        allowed_buckets=allowed_buckets,
         deployment=submission.deployment,
     )
     chosen = _choose(gathered.images, submission)

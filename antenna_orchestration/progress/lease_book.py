@@ -73,6 +73,7 @@ class KeptLease(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Token of the worker; `NOBODY` for a parked task."""
     epoch: Epoch
     sequence: int
+    place: int
     delivery: int
     since: float
     """When the worker got it; seconds by Redis' clock, like all times here."""

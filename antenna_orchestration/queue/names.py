@@ -101,23 +101,30 @@ class AckSubject:
     stream: str
     consumer: str
     delivery: int
+    # The message's place in the stream, and the delivery's among all of the consumer.
     sequence: int
+    place: int
 
     @classmethod
     def parse(cls, reply: str) -> AckSubject:
         """Read `$JS.ACK.…` in the form without and with domain and account (ADR-15)."""
         tokens = reply.split(".")
         first = 2 if len(tokens) == 9 else 4
-        return cls(reply, tokens[first], tokens[first + 1], int(tokens[first + 2]), int(tokens[first + 3]))
+        delivery, sequence, place = (int(token) for token in tokens[first + 2 : first + 5])
+        return cls(reply, tokens[first], tokens[first + 1], delivery, sequence, place)
 
     @classmethod
-    def of_task(cls, job: JobId, generation: Generation, epoch: Epoch, *, delivery: int, sequence: int) -> AckSubject:
+    def of_task(
+        cls, job: JobId, generation: Generation, epoch: Epoch, *, delivery: int, sequence: int, place: int
+    ) -> AckSubject:
         """The reply subject of a task's delivery, from what a lease remembers of it.
 
-        The server finds the task by its stream sequence; what else it puts into the subject is for the receiver.
+        The server finds the task by its stream sequence, and ignores a hand-back whose place it never gave out; the
+        rest of the subject is for the receiver.
         """
         consumer = task_consumer(job, generation, epoch)
-        return cls(f"$JS.ACK.{TASKS}.{consumer}.{delivery}.{sequence}.0.0.0", TASKS, consumer, delivery, sequence)
+        subject = f"$JS.ACK.{TASKS}.{consumer}.{delivery}.{sequence}.{place}.0.0"
+        return cls(subject, TASKS, consumer, delivery, sequence, place)
 
 
 _TASK_CONSUMER = re.compile(r"^j\d+-g\d+-([0-9a-f]+)$")

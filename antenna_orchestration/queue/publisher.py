@@ -51,11 +51,13 @@ class _Chunk:
     done: asyncio.Event = field(default_factory=asyncio.Event)
     stored: int = 0
     refused: int = 0
+    repeated: int = 0
     fault: str | None = None
 
     def count(self, confirmation: _Confirmation) -> None:
         if confirmation.error is None:
             self.stored += 1
+            self.repeated += confirmation.duplicate
         elif confirmation.error.description == ALREADY_THERE:
             self.refused += 1
         else:
@@ -70,6 +72,8 @@ class Confirmed:
 
     stored: int
     refused: int
+    # Of the stored ones: those that it knew already, by their message ids.
+    repeated: int = 0
 
 
 class Publisher:
@@ -114,7 +118,7 @@ class Publisher:
         if chunk.fault:
             full = "maximum bytes" in chunk.fault or "resource limits" in chunk.fault
             raise (errors.QueueFull if full else errors.Unavailable)(f"publishing: {chunk.fault}")
-        return Confirmed(chunk.stored, chunk.refused)
+        return Confirmed(chunk.stored, chunk.refused, chunk.repeated)
 
     async def _settled(self, chunk: _Chunk, timeout: float) -> None:
         """Wait while confirmations keep coming; a long chunk is not late as long as it moves."""

@@ -22,7 +22,7 @@ from antenna_orchestration.queue import names
 from antenna_orchestration.queue.connection import translated
 from antenna_orchestration.queue.leasing import Lease
 from antenna_orchestration.queue.payloads import Payloads
-from antenna_orchestration.queue.publisher import Message, Publisher
+from antenna_orchestration.queue.publisher import Confirmed, Message, Publisher
 from antenna_orchestration.queue.puller import Delivery, Puller
 from antenna_orchestration.queue.tasks import consumers
 
@@ -59,22 +59,25 @@ class ResultSender:
         """
         await self._publish([(result, lease.ack) for result, lease in results])
 
-    async def deliver(self, results: Sequence[tuple[messages.Result, names.AckSubject]]) -> None:
-        """Make results durable whose leases are not in this process, and settle their tasks. Raises like `send`.
+    async def deliver(self, results: Sequence[tuple[messages.Result, names.AckSubject]]) -> int:
+        """Make results durable whose leases are not in this process, and settle their tasks; how many are repetitions.
+
+        Raises like `send`.
 
         They are another process's, or long over, which makes no difference to a result: whoever else processed the
         image meanwhile said the same, and the acknowledgement finds nobody when the task is gone.
         """
-        await self._publish(results)
+        confirmed = await self._publish(results)
         with translated("settling delivered results"):
             for _, ack in results:
                 await self._client.publish(ack.subject, b"+ACK")
+        return confirmed.repeated
 
-    async def _publish(self, results: Sequence[tuple[messages.Result, names.AckSubject]]) -> None:
+    async def _publish(self, results: Sequence[tuple[messages.Result, names.AckSubject]]) -> Confirmed:
         if not self._client.is_connected:
             # nats-py would take the messages and send them some time; whoever retries would pile them up.
             raise errors.Unavailable("publishing results: not connected")
-        await self._publisher.publish([await self._message(result, ack) for result, ack in results])
+        return await self._publisher.publish([await self._message(result, ack) for result, ack in results])
 
     async def _message(self, result: messages.Result, ack: names.AckSubject) -> Message:
         payload = messages.encode(result)

@@ -39,6 +39,7 @@ _PORTS = {
     "store": 7070,
     "code-location": 4000,
     "webserver": 3000,
+    "gateway": 8000,
 }
 
 

@@ -63,9 +63,9 @@ def test_it_takes_no_setting_of_an_embedded_stack() -> None:
     assert not {name for name in taken if f"{name}=" not in described}
 
 
-def test_only_the_ui_is_published_and_on_loopback(services: dict[str, Service]) -> None:
+def test_the_gateway_is_published_and_the_ui_on_loopback_alone(services: dict[str, Service]) -> None:
     published = {name: service.raw["ports"] for name, service in services.items() if "ports" in service.raw}
-    assert published == {"webserver": ["127.0.0.1:3000:3000"]}
+    assert published == {"webserver": ["127.0.0.1:3000:3000"], "gateway": ["8000:8000"]}
     assert not [name for name, service in services.items() if "network_mode" in service.raw]
 
 
@@ -84,7 +84,7 @@ def test_workers_reach_nats_and_no_other_part(services: dict[str, Service], vari
     workers = {name for name in services if name.startswith("worker")}
     assert len(workers) == 5
     assert neighbours["workers"] == workers | {"nats"}
-    assert neighbours["outward"] == {"code-location", "webserver"}
+    assert neighbours["outward"] == {"code-location", "webserver", "gateway"}
     assert not neighbours["inside"] & workers
     networks = Composition(variables).raw["networks"]
     assert [name for name, network in networks.items() if network.get("internal")] == ["inside"]
@@ -97,6 +97,20 @@ def test_workers_reach_nats_and_no_other_part(services: dict[str, Service], vari
 def test_webserver_and_daemon_know_dagsters_database_and_nothing_else(services: dict[str, Service]) -> None:
     for name in ("webserver", "daemon"):
         assert set(services[name].environment) == {"ANTENNA_DAGSTER_PG_URL"}
+
+
+def test_the_gateway_has_keys_for_images_and_none_for_the_lake(
+    services: dict[str, Service], variables: dict[str, str]
+) -> None:
+    gateway = services["gateway"]
+    told = str(gateway.environment)
+    assert {key for key, value in variables.items() if value in told} == {
+        "STACK_CATALOG_PASSWORD", "STACK_NATS_PASSWORD", "STACK_REDIS_PASSWORD", "STACK_SECRET_KEY",
+    }  # fmt: skip
+    assert "AWS_ENDPOINT_URL_S3" not in gateway.environment
+    assert all(volume.endswith(":ro") for volume in gateway.raw["volumes"])
+    # Images get links of the gateway only where it finds them itself.
+    assert gateway.environment["ANTENNA_HOST_ID"] == services["code-location"].environment["ANTENNA_HOST_ID"]
 
 
 def test_no_password_is_in_a_command_line(services: dict[str, Service], variables: dict[str, str]) -> None:
@@ -128,7 +142,7 @@ def test_each_waits_for_what_it_needs(services: dict[str, Service]) -> None:
             ends = services[other].raw["restart"] == "no"
             assert condition == ("service_completed_successfully" if ends else "service_healthy"), service.name
     assert set(services["prepare"].after) == {"postgres", "redis", "nats", "store"}
-    for name in ("code-location", "worker-cpu", "worker-gpu"):
+    for name in ("code-location", "gateway", "worker-cpu", "worker-gpu"):
         assert "prepare" in services[name].after
     for name in ("webserver", "daemon"):
         assert "code-location" in services[name].after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import runpy
@@ -12,8 +13,11 @@ from typing import Any
 
 import fsspec
 import pytest
+import requests
 from PIL import Image
 
+from antenna_orchestration.domain.access import Role
+from antenna_orchestration.processing import services, tokens
 from tests.docker.composition import DOCKER
 from tests.docker.running import Deployment, Running
 
@@ -51,11 +55,11 @@ def working(deployment: Deployment) -> Iterator[Deployment]:
     _said(prepare, *prepare.service.command)
     dagster = ("code-location", "webserver", "daemon")
     try:
-        deployment.stores.start("code-location", "worker-cpu")
+        deployment.stores.start("code-location", "gateway", "worker-cpu")
         deployment.stores.start("webserver", "daemon")
         yield deployment
     finally:
-        deployment.stores.stop("worker-cpu")
+        deployment.stores.stop("worker-cpu", "gateway")
         # Nothing of theirs is at stake, and they take seconds to leave.
         for name in dagster:
             with contextlib.suppress(KeyError):
@@ -79,3 +83,24 @@ def test_a_job_goes_through_the_whole_composition(working: Deployment, monkeypat
     assert fsspec.filesystem("s3").glob(f"lake/captures/job_id={job['job_id']}/*.parquet")
     # Every `up` prepares anew, so the bucket may be there.
     runpy.run_path(str(DOCKER / "prepare.py"))["make_bucket"](job["lake"])
+    working.stores.stop("worker-cpu")
+    _lease_and_read_an_image(working)
+
+
+def _lease_and_read_an_image(working: Deployment) -> None:
+    """As a script and a worker elsewhere do it, over the gateway."""
+    _draw_images(working.here.path("/images/vermont"), 1)
+    base = f"http://127.0.0.1:{working.here.ports['gateway']}/api/v2"
+
+    async def make() -> list[str]:
+        async with services.opened(working.settings("code-location")) as opened:
+            roles = (Role.SUBMITTER, Role.WORKER)
+            return [(await tokens.create(opened, role=role, projects=["vermont"])).secret for role in roles]
+
+    submitter, worker = ({"Authorization": f"Token {secret}"} for secret in asyncio.run(make()))
+    new = {"project": "vermont", "pipeline": "null", "sources": [str(working.here.path("/images/vermont"))]}
+    submitted = requests.post(f"{base}/jobs/", json=new, headers=submitter, timeout=30)
+    assert submitted.status_code == 201, submitted.text
+    tasks = f"{base}/jobs/{submitted.json()['id']}/tasks/"
+    (task,) = requests.post(tasks, json={"batch_size": 1}, headers=worker, timeout=30).json()["tasks"]
+    assert requests.get(task["image_url"], timeout=30).content.startswith(b"\xff\xd8")

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import requests
 
-from antenna_orchestration.domain.access import Role
+from antenna_orchestration.domain.access import Role, fingerprint
 from antenna_orchestration.domain.http_lease import ImageClaim, LeaseClaim, Signer
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId
 from antenna_orchestration.embedded.stores import Stores
@@ -77,6 +77,14 @@ async def test_settle_a_task_twice_with_effect(stack: Services, gateway: Running
         int(task.image_id) for task in tasks
     )
     assert post(worker, job.job_id, once).json()["tasks"][0]["status"] == "late"
+    # Nor is it counted twice, in one large post or in several before anybody collected the first.
+    job = await job_for_http(stack, project, 1)
+    (task,) = leased(worker, job.job_id, 1)
+    again = [result_of(task)] * 70
+    assert [one["status"] for one in post(worker, job.job_id, *again).json()["tasks"]] == ["queued"] + ["late"] * 69
+    post(worker, job.job_id, result_of(task))
+    (record,) = [one for one in await stack.workers.heard_since(0) if one.name.endswith(fingerprint(worker.token))]
+    assert record.counters["settled"] == 3
 
 
 async def test_publish_to_a_subject_of_its_choice(stack: Services, gateway: RunningGateway, project: str) -> None:
@@ -93,7 +101,7 @@ async def test_publish_to_a_subject_of_its_choice(stack: Services, gateway: Runn
     stranger = Signer("not this deployment's key").sign(
         LeaseClaim(
             job=JobId(job.job_id), generation=Generation(1), image=ImageId(int(task.image_id)), delivery=1,
-            epoch=Epoch("x.y>"), sequence=1, worker=1, expires=int(time.time()) + 1000,
+            epoch=Epoch("x.y>"), sequence=1, place=1, worker=1, expires=int(time.time()) + 1000,
         )
     )  # fmt: skip
     swapped = task.reply_subject[:-4] + ("AAAA" if task.reply_subject[-4:] != "AAAA" else "BBBB")

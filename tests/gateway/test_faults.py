@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import Stores
 from antenna_orchestration.processing.services import Services
-from tests.gateway.client import working
+from tests.gateway.client import session, success, working
 from tests.gateway.running import ROOT, RunningGateway, client, collected, job_for_http, rows, running, token
 from tests.waiting import eventually, wait_until
 
@@ -108,8 +109,6 @@ async def test_leases_outlive_a_gateway(own_stores: Stores, own_stack: Services,
     with running(own_stores, ANTENNA_HTTP_LEASE="60") as gateway:
         job = await job_for_http(stack, project, 4)
         slow, other = await client(stack, gateway, project), await client(stack, gateway, project)
-        from tests.gateway.client import session, success
-
         with session(slow.token) as http, session(other.token) as others:
             tasks = await asyncio.to_thread(slow.lease, http, job.job_id)
             assert len(tasks) == 4
@@ -161,8 +160,6 @@ async def test_nats_is_stopped_for_a_while(own_stores: Stores, own_stack: Servic
 async def test_a_result_waits_for_the_queue_and_a_lease_does_not(
     own_stores: Stores, own_stack: Services, project: str
 ) -> None:
-    from tests.gateway.client import session, success
-
     with running(own_stores) as gateway:
         job = await job_for_http(own_stack, project, 2)
         worker = await client(own_stack, gateway, project, batch_size=1)
@@ -181,6 +178,37 @@ async def test_a_result_waits_for_the_queue_and_a_lease_does_not(
             await asyncio.to_thread(own_stores.start, "nats")
             assert await posting
             assert worker.statuses == ["queued"]
+
+
+@pytest.mark.parametrize("how", ["gone", "silent"])
+async def test_results_are_taken_without_redis(own_stores: Stores, own_stack: Services, project: str, how: str) -> None:
+    """Leasing needs it. A result does not, within the minute that existing clients wait, and it is counted once."""
+    stack = own_stack
+    with running(own_stores) as gateway:
+        job = await job_for_http(stack, project, 130)
+        worker = await client(stack, gateway, project, batch_size=130)
+        with session(worker.token) as http:
+            tasks = await asyncio.to_thread(worker.lease, http, job.job_id)
+            results = [{"reply_subject": task.reply_subject, "result": success(task.image_id)} for task in tasks]
+            if how == "gone":
+                own_stores.kill("redis")
+            else:
+                os.kill(own_stores.pid("redis"), signal.SIGSTOP)
+            try:
+                address = f"{gateway.base}/jobs/{job.job_id}/tasks/"
+                answer = await asyncio.to_thread(http.post, address, json={"batch_size": 1}, timeout=30)
+                assert answer.status_code == 503
+                assert await asyncio.to_thread(worker.post, job.job_id, results)
+            finally:
+                if how == "silent":
+                    os.kill(own_stores.pid("redis"), signal.SIGCONT)
+            assert worker.statuses == ["queued"] * len(tasks)
+            if how == "gone":
+                await asyncio.to_thread(own_stores.start, "redis")
+        async with collected(stack, job) as ends:
+            with working(worker):
+                await all_done(stack, job)
+        nothing_failed(stack, ends, job)
 
 
 async def test_the_gateway_works_on_after_redis_was_emptied(

@@ -46,3 +46,32 @@ async def test_an_image_in_a_bucket_is_presigned_when_it_is_leased(
                 (task,) = await asyncio.to_thread(worker.lease, http, job.job_id)
             assert "Signature" in task.image_url
             assert (await asyncio.to_thread(requests.get, task.image_url, timeout=10)).content == b"in a bucket"
+
+
+async def test_a_task_whose_link_cannot_be_made_is_offered_again_at_once(
+    shared_stores: Stores, stack: Services, project: str
+) -> None:
+    """The worker never hears of it, so it holds nothing."""
+    await job_for_http(stack, project, 0)
+    new = NewJob(
+        project=project, name="bucket", pipeline=PipelineSlug(SLUG), config={}, config_hash="0", priority=1,
+        interactive=False, reprocess=False, duplicates=0, source_kinds=["s3:pictures"],
+    )  # fmt: skip
+    made = await stack.catalog.create_job(new, [SubmittedImage(f"s3://pictures/{KEY}", None, None)])
+    job = await claimed(stack, await stack.catalog.get_job(made))
+    await publish.publish(stack, job.job_id)
+    job = await stack.catalog.get_job(made)
+    assert job.epoch is not None
+    with running(shared_stores, AWS_EC2_METADATA_DISABLED="true", AWS_SHARED_CREDENTIALS_FILE="/nowhere") as gateway:
+        worker = await client(stack, gateway, project)
+        with session(worker.token) as http:
+            address = f"{gateway.base}/jobs/{job.job_id}/tasks/"
+            answer = await asyncio.to_thread(http.post, address, json={"batch_size": 1}, timeout=30)
+            assert answer.status_code == 503, answer.text
+            counts = await stack.queue.counts(job.job_id, job.generation, job.epoch)
+            assert counts is not None and counts.delivered == 1
+            # Leased or not: what a hand-back gives out again is waiting either way.
+            again = await asyncio.to_thread(http.post, address, json={"batch_size": 1}, timeout=30)
+            assert again.status_code == 503, again.text
+            counts = await stack.queue.counts(job.job_id, job.generation, job.epoch)
+            assert counts is not None and counts.delivered == 2

@@ -2,14 +2,16 @@
 
 import asyncio
 
+from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.embedded.stores import Stores
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.progress import keys
 from antenna_orchestration.queue.openings import Openings
 from antenna_orchestration.queue.publisher import Publisher
-from tests.gateway.client import Client, Task, session, success
+from tests.gateway.client import SLUG, Client, Task, session, success
 from tests.gateway.running import RunningGateway, client, collected, job_for_http, rows, running
-from tests.waiting import eventually
+from tests.waiting import eventually, wait_until
 
 
 def leased(worker: Client, job: int, wanted: int) -> list[Task]:
@@ -33,7 +35,19 @@ async def test_a_worker_that_told_nothing_yet_holds_little(
 ) -> None:
     job = await job_for_http(stack, project, 100)
     worker = await client(stack, gateway, project)
+    assert len(leased(worker, job.job_id, 24)) == 24
+    # Existing workers ask for the next batch while they are at the first.
+    assert len(leased(worker, job.job_id, 24)) == 8
+
+
+async def test_at_the_bound_the_call_says_at_once_that_the_job_is_drained(
+    stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    job = await job_for_http(stack, project, 32)
+    worker = await client(stack, gateway, project)
     assert len(leased(worker, job.job_id, 100)) == 32
+    # The leases are over in six seconds, and then it would be given one.
+    assert leased(worker, job.job_id, 8) == []
 
 
 async def test_at_the_bound_the_call_waits_for_room_and_is_not_told_that_the_job_is_drained(
@@ -199,3 +213,34 @@ async def test_a_worker_is_shown_by_its_own_token_and_no_other(
     (mine,) = [one for name, one in alive.items() if name.endswith(_fingerprint(loud))]
     assert not any(name.endswith(_fingerprint(quiet)) for name in alive)
     assert mine.pipelines == loud.slugs and mine.state == "idle"
+
+
+async def test_a_worker_of_another_project_is_nobody_for_a_job(
+    stack: Services, gateway: RunningGateway, project: str
+) -> None:
+    """Whatever it says it serves: the job's warning stays, and a worker is started for it."""
+    mine, theirs = await job_for_http(stack, project, 1), await job_for_http(stack, f"{project[:50]}-other", 1)
+    worker = await client(stack, gateway, project, slugs=(SLUG, "\x1b[31m", "No slug"))
+    worker.jobs()
+    (shown,) = [one for one in await stack.presence.workers() if one.worker.endswith(_fingerprint(worker))]
+    assert shown.pipelines == (SLUG,)
+    assert reach.can_serve(shown, mine) and not reach.can_serve(shown, theirs)
+
+
+async def test_leases_are_kept_after_a_round_that_failed(shared_stores: Stores, stack: Services, project: str) -> None:
+    """Of whatever: here of something in Redis that nobody of us wrote."""
+    with running(shared_stores) as gateway:
+        await stack.progress.client.sadd(keys.LEASED_JOBS, "garbage")
+        try:
+            wait_until(lambda: "the loop leases failed" in gateway.log.read_text(), description="a failed round")
+        finally:
+            await stack.progress.client.srem(keys.LEASED_JOBS, "garbage")
+        job = await job_for_http(stack, project, 1)
+        slow, other = await client(stack, gateway, project), await client(stack, gateway, project)
+        tasks = leased(slow, job.job_id, 1)
+        for _ in range(6):
+            await asyncio.sleep(0.5)
+            slow.jobs()
+            assert leased(other, job.job_id, 1) == []
+        assert slow.post(job.job_id, successes(tasks))
+        assert slow.statuses == ["queued"]

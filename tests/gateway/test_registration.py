@@ -4,6 +4,7 @@ from typing import Any
 
 import requests
 
+from antenna_orchestration.catalog.access import Access
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.processing.services import Services
 from tests.gateway.client import Client, pipeline_description, session
@@ -53,10 +54,20 @@ async def test_a_contradiction_is_an_error(stack: Services, gateway: RunningGate
     stranger = await token(stack, f"{project[:50]}-other")
     theirs = {**pipeline_description(slug), "version": 3, "algorithms": []}
     assert register(gateway, stranger, theirs).status_code == 409
+    # Nor is it called otherwise, by one that serves just the same.
+    renamed = {**pipeline_description(slug), "name": "Mine now"}
+    assert register(gateway, stranger, renamed).status_code == 201
+    known = await Access(stack.catalog).find_pipeline(slug)
+    assert known is not None and known.name == pipeline_description(slug)["name"]
 
 
 async def test_what_cannot_be_registered(stack: Services, gateway: RunningGateway, project: str) -> None:
     secret = await token(stack, project)
+    with session(secret) as http:
+        mine = http.get(f"{gateway.base}/projects/", timeout=9).json()["results"][0]["id"]
+        book = {"pipelines": [], "client_info": {"hostname": "x" * 20_000}}
+        answer = http.post(f"{gateway.base}/projects/{mine}/pipelines/", json=book, timeout=9)
+        assert answer.status_code == 400 and "client_info" in answer.json()["detail"]
     for slug in ("Moths 2024", "a.b", "", ">", "x" * 65):
         answer = register(gateway, secret, pipeline_description(slug))
         assert answer.status_code == 400 and "slug" in answer.json()["detail"], slug

@@ -18,7 +18,7 @@ from tests.gateway.client import SPECIES_LABELS, success
 
 CLAIM = LeaseClaim(
     job=JobId(7), generation=Generation(1), image=ImageId(5), delivery=2, epoch=Epoch("0a1b2c3d"), sequence=9,
-    worker=3, expires=1_000,
+    place=11, worker=3, expires=1_000,
 )  # fmt: skip
 
 
@@ -58,10 +58,10 @@ def test_no_character_of_a_claim_can_be_changed(place: int, change: int) -> None
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(0, 600), st.floats(0.001, 3_000)), max_size=30))
 def test_bounds_stay_bounds(posts: list[tuple[int, float, float]]) -> None:
     pace = Pace()
-    assert pace.may_hold(1_000, 300) == http_lease.COLD
+    assert pace.may_hold(300) == http_lease.COLD
     for images, seconds, batch in posts:
         pace = pace.after(images, seconds=seconds, batch=batch)
-        assert 1 <= pace.may_hold(100, 300) <= http_lease.MOST
+        assert 1 <= pace.may_hold(300) <= http_lease.MOST
         assert 300 <= pace.lease(300) <= http_lease.LONGEST
         assert pace.silence(300) <= pace.lease(300)
 
@@ -70,7 +70,7 @@ def test_a_worker_holds_what_it_finishes_in_half_a_lease() -> None:
     pace = Pace()
     for _ in range(50):
         pace = pace.after(10, seconds=10 / 1.4, batch=60)
-    assert 200 <= pace.may_hold(24, 300) <= 210
+    assert 200 <= pace.may_hold(300) <= 210
     assert pace.lease(300) == 300
     slow = Pace().after(1, seconds=200, batch=200)
     assert slow.lease(300) == 600

@@ -227,6 +227,44 @@ def test_image_roots(tmp_path: Path) -> None:
         gather(inside, settings=bounded, allowed_roots=[])
 
 
+def test_nothing_beyond_the_roots_is_looked_at(tmp_path: Path) -> None:
+    """Neither what a list there says, nor whether a file is there."""
+    inside, outside = empty(tmp_path / "in", "a.jpg"), empty(tmp_path / "out", "b.jpg")
+    (outside / "secrets.txt").write_text("the password is swordfish\n")
+    (inside / "link.txt").symlink_to(outside / "secrets.txt")
+    for source in ("secrets.txt", "missing.txt", "*.txt", "missing", "", "../in/../out/secrets.txt", "s[e]crets.txt"):
+        named = f"{outside}/{source}"
+        with pytest.raises(errors.InvalidSource, match="outside ANTENNA_IMAGE_ROOTS") as caught:
+            gather(named, allowed_roots=[inside])
+        assert str(caught.value) == f"{named} lies outside ANTENNA_IMAGE_ROOTS ({inside})"
+    with pytest.raises(errors.InvalidSource, match=r"link\.txt lies outside ANTENNA_IMAGE_ROOTS"):
+        gather(inside / "link.txt", allowed_roots=[inside])
+    with pytest.raises(errors.InvalidSource, match=r"no \.\. after a pattern"):
+        gather(f"{inside}/*/../../out/*.txt", allowed_roots=[inside])
+    for odd in (f"{inside}/\0", f"{inside}/\ud800", "~nobody-of-that-name/x"):
+        with pytest.raises(errors.InvalidSource):
+            gather(odd, allowed_roots=[inside])
+
+
+def test_bucket_roots(tmp_path: Path) -> None:
+    """Whoever submits over HTTP is not lent the deployment's keys for all buckets that they open."""
+    mine = ["s3://traps/mine"]
+    inside = [SubmittedImage("s3://traps/mine/a.jpg", None, None)]
+    assert len(gather(images=inside, allowed_buckets=mine).images) == 1
+    (tmp_path / "l.txt").write_text("s3://lake/part.jpg\n")
+    for source in (
+        "s3://lake", "s3://traps", "s3://traps/mine2", "s3://traps/m*", "s3://traps/*/a.jpg", "s3://traps/mine/../b",
+        "s3://traps/mine*", "S3://traps/mine/", tmp_path / "l.txt",
+    ):  # fmt: skip
+        with pytest.raises(errors.InvalidSource, match="lies outside s3://traps/mine/"):
+            gather(source, allowed_buckets=mine)
+    for url in ("s3://traps/theirs/a.jpg", "s3://traps/mine/../theirs/a.jpg", "s3://traps/mine2/a.jpg"):
+        with pytest.raises(errors.InvalidSource, match="lies outside"):
+            gather(images=[SubmittedImage(url, None, None)], allowed_buckets=mine)
+    with pytest.raises(errors.InvalidSource, match="not accepted here"):
+        gather(images=inside, allowed_buckets=[])
+
+
 def test_images_named_one_by_one(tmp_path: Path) -> None:
     empty(tmp_path, "a.jpg")
     naive = datetime(2024, 6, 1)

@@ -1,0 +1,32 @@
+"""What the gateway says of leases by what it remembers of them is heard by the queue at once."""
+
+from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.processing import publish, services
+from antenna_orchestration.queue.leasing import Leaser
+from antenna_orchestration.queue.names import AckSubject
+from antenna_orchestration.queue.settling import Settler
+from tests.processing.jobs import claimed, make_job
+
+
+async def test_a_task_handed_back_is_offered_at_once(shared_stores: Stores, project: str) -> None:
+    """Long before the queue's own lease is over, which would offer it, too."""
+    settings = shared_stores.settings.model_copy(update={"task_ack_wait": 600.0})
+    await services.prepare(settings)
+    async with services.opened(settings) as stack:
+        job = await claimed(stack, await make_job(stack, project, 1))
+        await publish.publish(stack, job.job_id)
+        job = await stack.catalog.get_job(job.job_id)
+        assert job.epoch is not None
+        async with Leaser(stack.connection, ack_wait=600.0) as leaser:
+            (lease,) = await leaser.lease(job.job_id, job.generation, job.epoch, 1, wait=5) or []
+            ack = AckSubject.of_task(
+                job.job_id,
+                job.generation,
+                job.epoch,
+                delivery=lease.delivery,
+                sequence=lease.ack.sequence,
+                place=lease.ack.place,
+            )
+            await Settler(stack.connection).hand_back([ack])
+            (again,) = await leaser.lease(job.job_id, job.generation, job.epoch, 1, wait=9) or []
+            assert again.delivery == 2
