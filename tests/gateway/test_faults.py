@@ -180,7 +180,7 @@ async def test_a_result_waits_for_the_queue_and_a_lease_does_not(
             assert worker.statuses == ["queued"]
 
 
-@pytest.mark.parametrize("how", ["gone", "silent"])
+@pytest.mark.parametrize("how", ["gone", pytest.param("silent", marks=pytest.mark.slow)])
 async def test_results_are_taken_without_redis(own_stores: Stores, own_stack: Services, project: str, how: str) -> None:
     """Leasing needs it. A result does not, within the minute that existing clients wait, and it is counted once."""
     stack = own_stack
