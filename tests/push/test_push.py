@@ -122,10 +122,16 @@ async def test_what_a_service_gets_wrong_costs_only_the_images_it_is_about(
         await all_done(stack, job.job_id, 16)
     assert ends[job.job_id] is JobStatus.SUCCESS
     failed = {row["url"].rpartition("/")[2]: row for row in rows(stack, "failed_images", job)}
-    words = {"1.jpg": "cannot identify", "2.jpg": "left it out", "3.jpg": "no such species", "4.jpg": "cannot be used"}
+    # An image that is left out of an answer with an error has that for its reason: the second time it may share a batch.
+    words = {
+        "1.jpg": ["cannot identify"],
+        "2.jpg": ["left it out", "no such species"],
+        "3.jpg": ["no such species"],
+        "4.jpg": ["cannot be used"],
+    }
     assert failed.keys() == words.keys()
     for image, row in failed.items():
-        assert words[image] in row["reason"] and row["attempts"] == 2
+        assert any(part in row["reason"] for part in words[image]) and row["attempts"] == 2
     empty = [row["detections"] for row in rows(stack, "captures", job) if row["url"].endswith("/7.jpg")]
     assert empty == [0]
     assert "not sent: 999999999" in pushing.log.read_text()
