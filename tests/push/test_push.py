@@ -122,7 +122,7 @@ async def test_what_a_service_gets_wrong_costs_only_the_images_it_is_about(
         await all_done(stack, job.job_id, 16)
     assert ends[job.job_id] is JobStatus.SUCCESS
     failed = {row["url"].rpartition("/")[2]: row for row in rows(stack, "failed_images", job)}
-    # An image that is left out of an answer with an error has that for its reason: the second time it may share a batch.
+    # Left out of an answer with an error, an image has that for its reason; the second time they may share an answer.
     words = {
         "1.jpg": ["cannot identify"],
         "2.jpg": ["left it out", "no such species"],
