@@ -177,7 +177,11 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         pushing.signal()
         service.gate.set()
         assert "(asked): 2 done, 0 failed, 0 handed back" in await asyncio.to_thread(pushing.leaves)
-        assert project not in {name for one in await stack.presence.workers() for name in one.projects}
+
+        async def is_gone() -> bool:
+            return project not in {name for one in await stack.presence.workers() for name in one.projects}
+
+        await eventually(is_gone, description="the worker is no longer shown", timeout=60)
         service.gate.clear()
         pushing.start("--batch-size", "2")
         await holds_a_post(service)
