@@ -69,9 +69,9 @@ def main_job() -> list[Figure]:
         stack.wait_for(warm)
         stack.run_over(warm)
         job = stack.submit(images, *options)
-        before = cpu_seconds([*stack_processes(str(stack.home)), worker])
+        before = _cpu(stack, worker)
         _wait_for(stack, [job])
-        cpu = cpu_seconds([*stack_processes(str(stack.home)), worker]) - before
+        cpu = _cpu(stack, worker) - before
         shown = stack.wait_for(job)
     if (shown["done"], shown["detections"]) != (IMAGES, IMAGES * DETECTIONS):
         raise AssertionError(f"the job ended as {shown}")
@@ -94,13 +94,13 @@ def small_jobs() -> list[Figure]:
         images = blank_images(stack.home.parent / "trap", SMALL)
         options = ("--pipeline", "null", "--reprocess")
         stack.wait_for(stack.submit(images, *options))
-        before = cpu_seconds([*stack_processes(str(stack.home)), worker])
+        before = _cpu(stack, worker)
         began = time.perf_counter()
         jobs = [stack.submit(images, *options) for _ in range(SMALL_JOBS)]
         submitting = time.perf_counter() - began
         _wait_for(stack, jobs)
         seconds = time.perf_counter() - began
-        cpu = cpu_seconds([*stack_processes(str(stack.home)), worker]) - before
+        cpu = _cpu(stack, worker) - before
         shown = [stack.wait_for(job) for job in jobs]
     if sum(job["done"] for job in shown) != SMALL_JOBS * SMALL:
         raise AssertionError("an image is missing")
@@ -127,6 +127,11 @@ def idle() -> list[Figure]:
         Figure("idle stack, CPU", 100 * cpu, "% of a core"),
         Figure("start of a new stack, initdb included", ready, "s"),
     ]
+
+
+def _cpu(stack: RunningStack, worker: int) -> float:
+    """CPU seconds of the stack and of the worker beside it so far."""
+    return cpu_seconds([*stack_processes(str(stack.home)), worker])
 
 
 def _wait_for(stack: RunningStack, jobs: Sequence[int]) -> None:
