@@ -5,6 +5,7 @@ none imports torch, retries by policy, or writes an event per image.
 """
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -175,6 +176,8 @@ async def _collect(services: Services, job: Job, run_id: str, reports: Reports) 
     """Collect and write the final tables, anew when a part was lost meanwhile."""
     told = _Storyteller(reports)
     observer = collect.Observer(on_progress=told.on_progress, on_milestone=reports.log)
+    # Dagster's modules are half a million objects, and stay: Python's cycle collector need not walk them again.
+    gc.freeze()
     while not job.status.is_terminal:
         await collect.collect(services, job, run_id=run_id, observer=observer)
         written = await insistent("writing the tables", lambda: finish.write_final_tables(services, job))

@@ -16,7 +16,7 @@ PICTURES = 3
 
 def preview(table: pa.Table) -> dg.MetadataValue[Any]:
     """The first rows as a table."""
-    head = table.slice(0, PREVIEW_ROWS).to_pylist()
+    head = _times_as_text(table.slice(0, PREVIEW_ROWS)).to_pylist()
     if not head:
         return dg.MetadataValue.text("no rows")
     return dg.MetadataValue.table(
@@ -38,6 +38,12 @@ def pictures(images: Sequence[tuple[str, bytes]]) -> dg.MetadataValue[Any]:
         for caption, jpeg in images
     )
     return dg.MetadataValue.md("\n\n".join(blocks) or "no image could be shown")
+
+
+def _times_as_text(table: pa.Table) -> pa.Table:
+    """For people; and Arrow imports pandas to give a moment to Python (see `lake.arrow`)."""
+    wanted = [pa.field(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in table.schema]
+    return table.cast(pa.schema(wanted))
 
 
 def _plain(value: Any) -> str | int | float | bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import msgspec
 import psycopg
 import psycopg_pool
 from psycopg.rows import dict_row
@@ -102,7 +103,7 @@ class FinalJob(NamedTuple):
     images: int
 
 
-class Settled(NamedTuple):
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """What became of one image, as the collector commits it."""
 
     image: ImageId
@@ -340,12 +341,10 @@ class Catalog:
         self, job: JobId, generation: Generation, settled: Sequence[Settled]
     ) -> dict[ImageId, ImageStatus]:
         """Commit what became of images; those that this call moved, with what they were. The others are repetitions."""
-        columns = list(zip(*settled, strict=True)) if settled else [()] * len(Settled._fields)
-        fields = ("images", "statuses", "parts", "attempts", "reasons", "retryable", "widths", "heights", "detections",
-                  "classifications", "workers")  # fmt: skip
-        arrays = {name: list(column) for name, column in zip(fields, columns, strict=True)}
-        rows = await self._rows("settle_images", job=job, generation=generation, **arrays)
-        return {ImageId(row["image_id"]): ImageStatus(row["was"]) for row in rows}
+        # One JSON text: psycopg takes three times as long to write the same as arrays.
+        written = msgspec.json.encode(settled).decode()
+        rows = await self._rows("settle_images", job=job, generation=generation, settled=written)
+        return {image: ImageStatus(row["was"]) for row in rows for image in row["images"]}
 
     async def count_images(self, job: JobId) -> Counts:
         """The job's images by state, counted."""

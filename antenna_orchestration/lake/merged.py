@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
-from antenna_orchestration.lake import schemas
+from antenna_orchestration.lake import arrow, schemas
 from antenna_orchestration.lake.store import Lake
 
 logger = logging.getLogger(__name__)
@@ -116,22 +116,12 @@ def _schema(name: str) -> pa.Schema:
     return pa.schema([pa.field("job_id", pa.int64(), nullable=False), *schemas.TABLES[name]])
 
 
-def _fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch with the columns of today: a job of an earlier version has nulls where one was added since."""
-    there = set(batch.schema.names)
-    columns = [
-        batch[field.name].cast(field.type) if field.name in there else pa.nulls(batch.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
 def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """Gather the small batches of small jobs into groups that are worth reading; memory stays at one of them."""
     gathered: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
-        gathered.append(_fitted(batch, schema))
+        gathered.append(arrow.fitted(batch, schema))
         rows += batch.num_rows
         size += batch.nbytes
         if rows >= _ROW_GROUP or size >= _GROUP_BYTES:

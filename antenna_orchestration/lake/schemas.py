@@ -6,7 +6,7 @@ from typing import Final
 
 import pyarrow as pa
 
-_TIME: Final = pa.timestamp("us", tz="UTC")
+TIME: Final = pa.timestamp("us", tz="UTC")
 
 MANIFEST: Final = pa.schema(
     [
@@ -14,7 +14,7 @@ MANIFEST: Final = pa.schema(
         ("ordinal", pa.int64()),
         ("url", pa.string()),
         ("deployment", pa.string()),
-        ("captured_at", _TIME),
+        ("captured_at", TIME),
     ]
 )
 
@@ -23,7 +23,7 @@ CAPTURES: Final = pa.schema(
         pa.field("image_id", pa.int64(), nullable=False),
         ("url", pa.string()),
         ("deployment", pa.string()),
-        ("captured_at", _TIME),
+        ("captured_at", TIME),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("status", pa.string()),
@@ -43,7 +43,7 @@ DETECTIONS: Final = pa.schema(
         ("algorithm", pa.string()),
         ("algorithm_version", pa.string()),
         ("worker", pa.string()),
-        ("created_at", _TIME),
+        ("created_at", TIME),
     ]
 )
 
@@ -58,7 +58,7 @@ CLASSIFICATIONS: Final = pa.schema(
         ("top_labels", pa.list_(pa.string())),
         ("top_scores", pa.list_(pa.float32())),
         ("terminal", pa.bool_()),
-        ("created_at", _TIME),
+        ("created_at", TIME),
         # The whole softmax vector, little-endian float16 in the category map's order; null unless the job asked for it.
         ("scores", pa.binary()),
     ]
@@ -70,7 +70,7 @@ FAILED_IMAGES: Final = pa.schema(
         ("url", pa.string()),
         ("reason", pa.string()),
         ("attempts", pa.int32()),
-        ("failed_at", _TIME),
+        ("failed_at", TIME),
     ]
 )
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
-from antenna_orchestration.lake import schemas
+from antenna_orchestration.lake import arrow, schemas
 
 if TYPE_CHECKING:
     from antenna_orchestration.settings import Settings
@@ -108,7 +108,8 @@ class Lake:
         if content is None:
             return None
         try:
-            return pq.read_table(pa.BufferReader(content), schema=schemas.TABLES[name], page_checksum_verification=True)
+            file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+            return arrow.fitted(file.read(), schemas.TABLES[name])
         except _DAMAGED as error:
             logger.warning("part %s of job %s is damaged: %s", part, job, error)
             return None
@@ -206,7 +207,7 @@ class Lake:
     def read_table(self, name: str, job: JobId, columns: list[str] | None = None) -> pa.Table:
         """A job's whole final table; empty when there is none. For jobs known to be small."""
         found = list(self.batches(name, job, columns))
-        empty = schemas.TABLES[name].empty_table()
+        empty = arrow.table_of_rows(schemas.TABLES[name], [])
         return pa.Table.from_batches(found) if found else empty.select(columns) if columns else empty
 
     def head(self, name: str, job: JobId, rows: int, columns: list[str] | None = None) -> pa.Table:
@@ -223,7 +224,7 @@ class Lake:
             missing -= found[-1].num_rows
             if missing <= 0:
                 break
-        return pa.Table.from_batches(found) if found else schema.empty_table().select(chosen)
+        return pa.Table.from_batches(found) if found else arrow.table_of_rows(schema, []).select(chosen)
 
     def value_counts(self, name: str, job: JobId, column: str, *, where: str | None = None) -> Counter[Any]:
         """How often each value of a column occurs, among the rows whose boolean column `where` is true if given."""

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
+import pyarrow as pa
 import ulid
 
 from antenna_orchestration import errors
@@ -78,10 +80,13 @@ class Observer:
 class _Batch:
     """Results of one pull, sorted into what is to be committed."""
 
+    received: Sequence[Received]
     done: list[messages.Result] = field(default_factory=list)
     failed: list[messages.Result] = field(default_factory=list)
     # Images whose payload no reader understands.
     unreadable: list[ImageId] = field(default_factory=list)
+    # The rows of a part; none when nothing was found.
+    tables: dict[str, pa.Table] = field(default_factory=dict)
 
 
 async def collect(services: Services, job: Job, *, run_id: str, observer: Observer) -> Counts:
@@ -111,6 +116,8 @@ class Collector:
         self._run_id = run_id
         self._observer = observer
         self._counts = Counts()
+        # Results pulled and not committed yet.
+        self._in_hand = 0
         self._recent: deque[tuple[float, int]] = deque()
         # How often an image's results were unreadable; such an image cannot go round for ever.
         self._unreadable: Counter[ImageId] = Counter()
@@ -139,35 +146,49 @@ class Collector:
         return self._counts
 
     async def _drain(self, feed: ResultFeed) -> None:
-        """Pull and commit until nothing is pending; the next batch is pulled while one is committed."""
-        pulling = asyncio.create_task(feed.pull(self._wanted(0), wait=FLUSH), name="pull results")
+        """Pull and commit until nothing is pending: while a batch is committed, the next ones are read."""
+        batches: asyncio.Queue[_Batch | Exception] = asyncio.Queue(maxsize=1)
+        self._in_hand = 0
+        reading = asyncio.create_task(self._read(feed, batches), name="read results")
         try:
             while self._counts.pending:
                 self._raise_if_left()
-                received = await pulling
-                wanted = self._wanted(len(received))
-                pulling = asyncio.create_task(feed.pull(max(wanted, 1), wait=FLUSH), name="pull results")
-                if received:
-                    await looping.insistent("committing results", partial(self.commit, received))
-                    await feed.settle(received)
+                batch = await batches.get()
+                if isinstance(batch, Exception):
+                    raise batch
+                if batch.received:
+                    await looping.insistent("committing results", partial(self._commit, batch))
+                    await feed.settle(batch.received)
+                    self._in_hand -= len(batch.received)
         finally:
-            pulling.cancel()
+            reading.cancel()
 
-    def _wanted(self, in_hand: int) -> int:
-        """No more than is still missing, so that the last result ends the wait at once."""
-        return max(min(BATCH, self._counts.pending - in_hand), 1)
+    async def _read(self, feed: ResultFeed, batches: asyncio.Queue[_Batch | Exception]) -> None:
+        """Read batches, perhaps empty ones, until a fault, which is handed on like a batch."""
+        try:
+            while True:
+                # No more than is still missing, so that the last result ends the wait at once.
+                wanted = max(min(BATCH, self._counts.pending - self._in_hand), 1)
+                received = await feed.pull(wanted, wait=FLUSH)
+                self._in_hand += len(received)
+                with _no_cycles():
+                    batch = self._sort(received)
+                await batches.put(batch)
+        except Exception as error:
+            await batches.put(error)
 
     def _raise_if_left(self) -> None:
         if self._left:
             raise JobLeft(self._left)
 
     async def commit(self, received: Sequence[Received]) -> None:
-        """Make a batch part of the record. Repeated after a fault, it writes another part and moves each image once."""
-        batch = await asyncio.to_thread(self._sort, received)
+        """Make results part of the record. Repeated after a fault, it writes another part and moves each image once."""
+        await self._commit(self._sort(received))
+
+    async def _commit(self, batch: _Batch) -> None:
         part = str(ulid.ULID())
-        with_rows = [result for result in batch.done if result.detections]
-        if with_rows:
-            await asyncio.to_thread(self._write_part, part, with_rows)
+        if batch.tables:
+            await asyncio.to_thread(self._services.lake.write_part, self._job.job_id, part, batch.tables)
         settled = [_settled(result, part if result.detections else None) for result in (*batch.done, *batch.failed)]
         settled += self._given_up(batch.unreadable)
         moved = await self._services.catalog.settle_images(self._job.job_id, self._job.generation, settled)
@@ -176,8 +197,11 @@ class Collector:
         self._story.posted.update(item.worker for item in settled if item.image in moved and item.worker)
 
     def _sort(self, received: Sequence[Received]) -> _Batch:
-        """Decode, and keep one result an image: a success before any failure, else the first."""
-        batch = _Batch()
+        """Decode, and keep one result an image: a success before any failure, else the first.
+
+        Not on a thread of its own: the two would fight over the interpreter's lock, which costs more than it gains.
+        """
+        batch = _Batch(received)
         chosen: dict[ImageId, messages.Result] = {}
         for item in received:
             try:
@@ -198,10 +222,10 @@ class Collector:
         for result in chosen.values():
             (batch.done if result.outcome == "done" else batch.failed).append(result)
         batch.unreadable = [image for image in batch.unreadable if image not in chosen]
+        with_rows = [result for result in batch.done if result.detections]
+        if with_rows:
+            batch.tables = rows.tables_of(with_rows)
         return batch
-
-    def _write_part(self, part: str, results: Sequence[messages.Result]) -> None:
-        self._services.lake.write_part(self._job.job_id, part, rows.tables_of(results))
 
     def _given_up(self, images: Sequence[ImageId]) -> list[Settled]:
         """Images whose results nobody can read stay pending and are published again, but not for ever."""
@@ -288,6 +312,16 @@ class Collector:
             return True
         beyond_cursor = max(job.total - job.published_upto, 0)
         return tasks.queued + tasks.leased + unread < self._counts.pending - beyond_cursor
+
+
+@contextlib.contextmanager
+def _no_cycles() -> Iterator[None]:
+    """Spare Python's cycle collector a block that makes a hundred thousand objects and no cycle."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _settled(result: messages.Result, part: str | None) -> Settled:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from antenna_orchestration.domain.job import ImageStatus, Job, JobStatus, verdict
-from antenna_orchestration.lake import schemas
+from antenna_orchestration.lake import arrow, schemas
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.collect import JobLeft
 from antenna_orchestration.processing.reconcile import reconcile
@@ -35,8 +33,6 @@ TABLES: Final = (*OF_PARTS, "captures", "failed_images")
 COLLECTED: Final = frozenset({JobStatus.CLAIMED, JobStatus.RUNNING})
 """Statuses of a job whose tables may be written."""
 
-Images = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinalTables:
@@ -48,10 +44,7 @@ class FinalTables:
 
 async def write_manifest(services: Services, job: Job) -> int:
     """Write the job's images to the table `manifest`; how many."""
-    tables = [
-        pa.Table.from_pylist([{name: row[name] for name in schemas.MANIFEST.names} for row in rows], schemas.MANIFEST)
-        async for rows in services.catalog.manifest(job.job_id)
-    ]
+    tables = [arrow.table_of_rows(schemas.MANIFEST, rows) async for rows in services.catalog.manifest(job.job_id)]
     return await asyncio.to_thread(_replace, services, "manifest", job, tables)
 
 
@@ -70,7 +63,7 @@ async def write_final_tables(services: Services, job: Job) -> FinalTables:
         return FinalTables(rows={name: await _count(services, name, job) for name in TABLES})
     if current.status not in COLLECTED or current.generation != job.generation:
         raise JobLeft(f"job {job.job_id} is {current.status} in generation {current.generation}")
-    parts = {part: np.sort(np.asarray(images, dtype=np.int64)) for part, images in named.items()}
+    parts = {part: arrow.column(images, pa.int64()) for part, images in named.items()}
     lost = await asyncio.to_thread(_unreadable, services, job, parts)
     if not lost:
         try:
@@ -101,7 +94,7 @@ def _unreadable(services: Services, job: Job, parts: Iterable[str]) -> list[str]
 
 
 async def _write_rows(
-    services: Services, name: str, job: Job, parts: dict[str, Images], earlier: Collection[int]
+    services: Services, name: str, job: Job, parts: Mapping[str, pa.Array], earlier: Collection[int]
 ) -> int:
     """Write this generation's files of a table from the parts; the rows of all generations together.
 
@@ -114,7 +107,7 @@ async def _write_rows(
             table = services.lake.read_part(job.job_id, part, name)
             if table is None:
                 raise PartLost(part)
-            yield table.filter(pa.array(np.isin(table.column("image_id").to_numpy(), images)))
+            yield table.filter(pc.is_in(table["image_id"], value_set=images))
 
     await asyncio.to_thread(services.lake.drop_generations, name, job.job_id, earlier)
     # A later generation adds files of its own; there is at least an empty one, so that the table exists.
@@ -178,11 +171,9 @@ async def _write_images(services: Services, job: Job) -> tuple[int, int]:
     captures: list[pa.Table] = []
     failed: list[pa.Table] = []
     async for rows in services.catalog.manifest(job.job_id):
-        table = pa.Table.from_pylist(rows)
-        captures.append(table.select(schemas.CAPTURES.names).cast(schemas.CAPTURES))
-        failures = table.filter(pc.equal(table["status"], ImageStatus.FAILED.value))
-        renamed = failures.select(["image_id", "url", "reason", "attempts", "finished_at"])
-        failed.append(renamed.rename_columns(schemas.FAILED_IMAGES.names).cast(schemas.FAILED_IMAGES))
+        captures.append(arrow.table_of_rows(schemas.CAPTURES, rows))
+        failures = [{**row, "failed_at": row["finished_at"]} for row in rows if row["status"] == ImageStatus.FAILED]
+        failed.append(arrow.table_of_rows(schemas.FAILED_IMAGES, failures))
     return (
         await asyncio.to_thread(_replace, services, "captures", job, captures),
         await asyncio.to_thread(_replace, services, "failed_images", job, failed),

@@ -10,6 +10,7 @@ from typing import Final
 
 from antenna_orchestration.domain.job import Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import duration
+from antenna_orchestration.lake import arrow
 from antenna_orchestration.processing.samples import sample_pictures
 from antenna_orchestration.processing.services import Services
 
@@ -86,8 +87,9 @@ def _nights(services: Services, job: Job) -> tuple[list[tuple[str, int]], int]:
     found: Counter[str] = Counter()
     without = 0
     for batch in services.lake.batches("captures", job.job_id, ["deployment", "captured_at", "status", "detections"]):
-        for row in batch.to_pylist():
-            night = str((row["captured_at"] - NIGHT_STARTS).date()) if row["captured_at"] else "time unknown"
+        moments = arrow.moments(batch["captured_at"])
+        for row, captured_at in zip(batch.drop_columns("captured_at").to_pylist(), moments, strict=True):
+            night = str((captured_at - NIGHT_STARTS).date()) if captured_at else "time unknown"
             found[f"{row['deployment'] or 'no deployment'}, {night}"] += row["detections"]
             without += row["status"] == ImageStatus.DONE and not row["detections"]
     return sorted(found.items())[:MOST], without

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -13,6 +15,7 @@ import pyarrow.compute as pc
 from antenna_orchestration import errors
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
+from antenna_orchestration.lake import arrow
 from antenna_orchestration.pipelines import pictures
 from antenna_orchestration.processing.services import Services
 
@@ -20,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 PREVIEW_ROWS = 20_000
 """Detections looked at to choose the samples; the first of a large job stand for the rest."""
+
+_KEYS = ["image_id", "detection_id", "algorithm", "algorithm_version", "score"]
+_OF_DETECTIONS = [*_KEYS, "x1", "y1", "x2", "y2"]
+_OF_CLASSIFICATIONS = [*_KEYS, "label", "terminal"]
 
 PATIENCE = 20.0
 """Seconds for loading all samples together: the job's end waits for them."""
@@ -30,14 +37,14 @@ async def sample_pictures(services: Services, job: Job, *, count: int, width: in
 
     An image that this host cannot read (no mount, no rights, gone, slow) is left out: the picture is an extra.
     """
-    detections = await asyncio.to_thread(services.lake.head, "detections", job.job_id, PREVIEW_ROWS)
-    labels = await asyncio.to_thread(services.lake.head, "classifications", job.job_id, 2 * PREVIEW_ROWS)
+    head = services.lake.head
+    detections = await asyncio.to_thread(head, "detections", job.job_id, PREVIEW_ROWS, _OF_DETECTIONS)
+    labels = await asyncio.to_thread(head, "classifications", job.job_id, 2 * PREVIEW_ROWS, _OF_CLASSIFICATIONS)
     if not detections.num_rows:
         return []
-    ranked = detections.group_by("image_id").aggregate([("detection_id", "count")])
-    ranked = ranked.sort_by([("detection_id_count", "descending"), ("image_id", "ascending")])
+    found_in = Counter(detections["image_id"].to_pylist())
     # A few more than wanted: some may be out of reach.
-    best = ranked["image_id"].to_pylist()[: 2 * count]
+    best = sorted(found_in, key=lambda image: (-found_in[image], image))[: 2 * count]
     urls = await asyncio.to_thread(_urls, services, job, set(best))
     found: list[tuple[str, bytes]] = []
     # aiohttp is no small import, and most processes with definitions draw nothing.
@@ -69,8 +76,9 @@ def _name(url: str) -> str:
 
 def _urls(services: Services, job: Job, images: set[int]) -> dict[int, str]:
     found: dict[int, str] = {}
+    wanted = arrow.column(sorted(images), pa.int64())
     for batch in services.lake.batches("captures", job.job_id, ["image_id", "url"]):
-        chosen = batch.filter(pc.is_in(batch["image_id"], pa.array(sorted(images), pa.int64())))
+        chosen = batch.filter(pc.is_in(batch["image_id"], value_set=wanted))
         found.update(zip(chosen["image_id"].to_pylist(), chosen["url"].to_pylist(), strict=True))
     return found
 
@@ -78,7 +86,7 @@ def _urls(services: Services, job: Job, images: set[int]) -> dict[int, str]:
 def _detections(detections: pa.Table, labels: pa.Table, image: int) -> list[Detection]:
     """An image's detections as the pipeline gave them, as far as a picture needs them."""
     names: dict[str, Classification] = {}
-    for row in labels.filter(pc.equal(labels["image_id"], image)).to_pylist():
+    for row in _of_image(labels, image):
         if row["terminal"] or row["detection_id"] not in names:
             algorithm = AlgorithmRef(row["algorithm"], row["algorithm_version"])
             names[row["detection_id"]] = Classification(algorithm=algorithm, label=row["label"], score=row["score"])
@@ -89,5 +97,12 @@ def _detections(detections: pa.Table, labels: pa.Table, image: int) -> list[Dete
             algorithm=AlgorithmRef(row["algorithm"], row["algorithm_version"]),
             classifications=[names[row["detection_id"]]] if row["detection_id"] in names else [],
         )
-        for row in detections.filter(pc.equal(detections["image_id"], image)).to_pylist()
+        for row in _of_image(detections, image)
     ]
+
+
+def _of_image(table: pa.Table, image: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.filter(
+        pc.is_in(table["image_id"], value_set=arrow.column([image], pa.int64()))
+    ).to_pylist()
+    return rows

@@ -6,8 +6,7 @@ import contextlib
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
@@ -93,8 +92,7 @@ def payload_name(job: JobId, generation: Generation, image: ImageId, sha256: str
     return f"{job}/{generation}/{image}/{sha256}"
 
 
-@dataclass(frozen=True, slots=True)
-class AckSubject:
+class AckSubject(NamedTuple):
     """What JetStream's reply subject says about a delivery."""
 
     subject: str
@@ -110,8 +108,8 @@ class AckSubject:
         """Read `$JS.ACK.…` in the form without and with domain and account (ADR-15)."""
         tokens = reply.split(".")
         first = 2 if len(tokens) == 9 else 4
-        delivery, sequence, place = (int(token) for token in tokens[first + 2 : first + 5])
-        return cls(reply, tokens[first], tokens[first + 1], delivery, sequence, place)
+        stream, consumer, delivery, sequence, place = tokens[first : first + 5]
+        return cls(reply, stream, consumer, int(delivery), int(sequence), int(place))
 
     @classmethod
     def of_task(

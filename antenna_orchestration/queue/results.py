@@ -90,8 +90,8 @@ class ResultSender:
         return Message(subject, b"", {**headers, names.OBJECT_HEADER: sha256})
 
 
-BATCH_BYTES: Final = 64 * 2**20
-"""Bytes of results in hand at once: two thousand with whole score vectors would be gigabytes."""
+BATCH_BYTES: Final = 16 * 2**20
+"""Bytes of results in a batch: two thousand with whole score vectors would be gigabytes, and long to decode."""
 
 NO_IMAGE: Final = ImageId(0)
 """Stands for the image of a result that names none; no capture has it."""

@@ -52,15 +52,17 @@ class Reports:
         except queue.Full:
             logger.debug("a report to Dagster was dropped")
 
+    def wake(self) -> None:
+        """Let whoever waits in `deliver` look around."""
+        self._put(lambda _: None)
+
     def deliver(self, context: Any, *, within: float) -> None:
-        """Hand over what comes within so many seconds. Dagster's database being away loses reports, nothing else."""
-        deadline = time.monotonic() + within
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                report = self._queue.get(timeout=left)
-            except queue.Empty:
-                return
-            self._hand_over(report, context)
+        """Hand over the next report of these seconds. Dagster's database being away loses reports, nothing else."""
+        try:
+            report = self._queue.get(timeout=within)
+        except queue.Empty:
+            return
+        self._hand_over(report, context)
 
     def flush(self, context: Any) -> None:
         """Hand over what is there."""
@@ -98,48 +100,45 @@ def run_watched(context: Any, work: Callable[[Reports], Awaitable[T]]) -> T:
     """
     reports = Reports()
     loop = asyncio.new_event_loop()
-    outcome: queue.Queue[tuple[bool, Any]] = queue.Queue()
     main: list[asyncio.Task[T]] = []
 
     async def wrapped() -> T:
         main.append(asyncio.current_task())  # type: ignore[arg-type]
         return await work(reports)
 
-    def body() -> None:
+    def body() -> T:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            try:
-                outcome.put((True, runner.run(wrapped())))
-            except BaseException as error:
-                outcome.put((False, error))
+            return runner.run(wrapped())
 
     def cancel() -> None:
         if main:
             loop.call_soon_threadsafe(main[0].cancel)
 
-    thread = threading.Thread(target=body, name="work of the run", daemon=True)
-    thread.start()
-    _watch(context, reports, thread, cancel)
-    reports.flush(context)
-    worked, value = outcome.get_nowait()
-    if worked:
-        return value  # type: ignore[no-any-return]
-    raise value
+    return _run(context, reports, body, cancel)
 
 
 def run_watched_blocking(context: Any, work: Callable[[threading.Event], T]) -> T:
     """The same for a function that blocks and leaves soon after its event is set."""
     stop = threading.Event()
+    return _run(context, Reports(), lambda: work(stop), stop.set)
+
+
+def _run(context: Any, reports: Reports, work: Callable[[], T], stop: Callable[[], object]) -> T:
+    """Work on a thread, and what came of it."""
     outcome: queue.Queue[tuple[bool, Any]] = queue.Queue()
 
     def body() -> None:
         try:
-            outcome.put((True, work(stop)))
+            outcome.put((True, work()))
         except BaseException as error:
             outcome.put((False, error))
+        finally:
+            reports.wake()
 
     thread = threading.Thread(target=body, name="work of the run", daemon=True)
     thread.start()
-    _watch(context, Reports(), thread, stop.set)
+    _watch(context, reports, thread, stop)
+    reports.flush(context)
     worked, value = outcome.get_nowait()
     if worked:
         return value  # type: ignore[no-any-return]
@@ -152,7 +151,6 @@ def _watch(context: Any, reports: Reports, thread: threading.Thread, stop: Calla
     try:
         while thread.is_alive():
             reports.deliver(context, within=0.1)
-            thread.join(0.05)
             if time.monotonic() - looked < STATUS_EVERY:
                 continue
             looked = time.monotonic()
