@@ -14,11 +14,6 @@ from antenna_orchestration.embedded.stores import Stores
 
 IMAGES_A_JOB = 2_000
 BIG_TABLES = {"job_images", "captures", "processed", "job_log"}
-NAMES = (
-    "images", "statuses", "parts", "attempts", "reasons", "retryable", "widths", "heights", "detections",
-    "classifications", "workers",
-)  # fmt: skip
-
 HOT: dict[str, dict[str, Any]] = {
     "images_to_publish": {"after": 500, "limit": 1_000},
     "images_by_id": {"images": [1_001, 1_002]},
@@ -27,13 +22,7 @@ HOT: dict[str, dict[str, Any]] = {
     "part_of_images": {},
     "advance_cursor": {"upto": 1_000},
     "reset_images_of_part": {"part": "x"},
-    "settle_images": dict(
-        zip(
-            NAMES,
-            ([1_001], ["done"], ["x"], [1], [None], [False], [10], [10], [1], [1], ["w"]),
-            strict=True,
-        )
-    ),
+    "settle_images": {"settled": '[{"image": 1001, "status": "done", "part": "x", "attempts": 1}]'},
     "read_log": {"after": 0, "limit": 100},
 }
 

@@ -91,9 +91,11 @@ class RunningStack:
         """Run an `antenna` command."""
         return self.shell(*ANTENNA, *arguments, check=check, timeout=timeout)
 
-    def execute(self, job: str, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """`dagster job execute`."""
-        return self.shell(*DAGSTER, "job", "execute", "-m", DEFINITIONS, "-j", job, *options, check=check)
+    def execute(
+        self, job: str, *options: str, check: bool = True, prefix: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """`dagster job execute`, perhaps run by another command."""
+        return self.shell(*prefix, *DAGSTER, "job", "execute", "-m", DEFINITIONS, "-j", job, *options, check=check)
 
     def submit(self, source: Path | str, *options: str) -> int:
         """Submit, without waiting; the job's id."""

@@ -1,6 +1,7 @@
 """The main job as a user sees it: the command line, the Dagster instance, `dagster job execute`."""
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow.dataset
@@ -76,8 +77,12 @@ def test_every_dagster_job_runs_from_the_command_line(running: RunningStack, ima
     config.write_text(json.dumps({"ops": {"submit": {"config": wanted}}}))
     running.execute("submit_job", "-c", str(config))
     job = json.loads(running.antenna("jobs", "list", "--json").stdout)[0]["job_id"]
-    running.execute("process_job", "--tags", json.dumps({"dagster/partition": f"job-{job}"}))
+    imported = ("env", "PYTHONPROFILEIMPORTTIME=1")
+    ran = running.execute("process_job", "--tags", json.dumps({"dagster/partition": f"job-{job}"}), prefix=imported)
     assert running.wait_for(job)["done"] == 40
+    # A second of CPU and 40 MB, which no run may cost (see `lake.arrow`).
+    assert re.search(r"\| +pyarrow$", ran.stderr, re.MULTILINE)
+    assert not re.search(r"\| +pandas$", ran.stderr, re.MULTILINE)
 
     config.write_text(json.dumps({"ops": {"work": {"config": {"exit_when_idle": 1.0, "pipelines": ["null"]}}}}))
     running.execute("inference_worker", "-c", str(config))
@@ -92,5 +97,9 @@ def test_every_dagster_job_runs_from_the_command_line(running: RunningStack, ima
 
 def test_right_after_submit_the_partition_is_there(running: RunningStack, images: Path) -> None:
     job = running.submit(images, "--pipeline", "null", "--reprocess")
-    running.execute("process_job", "--tags", json.dumps({"dagster/partition": f"job-{job}"}))
+    imported = ("env", "PYTHONPROFILEIMPORTTIME=1")
+    ran = running.execute("process_job", "--tags", json.dumps({"dagster/partition": f"job-{job}"}), prefix=imported)
     assert running.wait_for(job)["done"] == 40
+    # A second of CPU and 40 MB, which no run may cost (see `lake.arrow`).
+    assert re.search(r"\| +pyarrow$", ran.stderr, re.MULTILINE)
+    assert not re.search(r"\| +pandas$", ran.stderr, re.MULTILINE)
