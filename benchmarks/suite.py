@@ -27,6 +27,7 @@ PARTS: Final = {
     "bare-limit": "benchmarks.bare_limit:run",
     "main-job": "benchmarks.whole_stack:main_job",
     "small-jobs": "benchmarks.whole_stack:small_jobs",
+    "interactive": "benchmarks.whole_stack:interactive",
     "idle": "benchmarks.whole_stack:idle",
     "publish": "benchmarks.publishing:run",
     "collect": "benchmarks.collecting:run",

@@ -1,4 +1,4 @@
-"""The whole embedded stack as a user runs it: the main job against the bare limit, many small jobs, and idling."""
+"""The whole embedded stack as a user runs it: the main job against the bare limit, small and urgent jobs, idling."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ IMAGES = 20_000
 DETECTIONS = 10
 SMALL_JOBS = 100
 SMALL = 20
+LONG_JOBS = 12
 SETTLING = 20.0
 """Seconds after which a stack that just started counts as idle."""
 
@@ -109,6 +110,29 @@ def small_jobs() -> list[Figure]:
     ]
 
 
+def interactive() -> list[Figure]:
+    """One image that somebody waits for, submitted when twelve long jobs have started."""
+    with _stack(ANTENNA_AUTOSCALE="0") as stack, _worker(stack):
+        images = blank_images(stack.home.parent / "trap", 1_000)
+        options = ("--pipeline", "null", "--reprocess")
+        long = [stack.submit(images, *options, "--config", '{"delay_ms": 100}') for _ in range(LONG_JOBS)]
+        with _catalog(stack) as connection:
+
+            def have_started() -> bool:
+                row = connection.execute(
+                    "SELECT count(DISTINCT job_id) FROM job_images WHERE job_id = ANY(%s) AND status = 'done'", [long]
+                ).fetchone()
+                return row == (LONG_JOBS,)
+
+            wait_until(have_started, description="all jobs have started", timeout=300, poll=0.5)
+        urgent = stack.submit(next(images.iterdir()), *options, "--interactive")
+        _wait_for(stack, [urgent])
+        shown = stack.wait_for(urgent)
+    return [
+        Figure("interactive job beside 12 long ones", _seconds(shown, "created_at", "finished_at"), "s", at_most=15)
+    ]
+
+
 def idle() -> list[Figure]:
     """Memory and CPU of a stack that waits for its first job."""
     began = time.perf_counter()
@@ -134,7 +158,7 @@ def _cpu(stack: RunningStack, worker: int) -> float:
 
 def _wait_for(stack: RunningStack, jobs: Sequence[int]) -> None:
     """Wait until these jobs are over. Asks PostgreSQL: an `antenna` command a look would take a core for itself."""
-    with psycopg.connect(stack.joined()["ANTENNA_DATABASE_URL"], autocommit=True) as connection:
+    with _catalog(stack) as connection:
 
         def are_over() -> bool:
             row = connection.execute(
@@ -143,6 +167,10 @@ def _wait_for(stack: RunningStack, jobs: Sequence[int]) -> None:
             return row == (len(jobs),)
 
         wait_until(are_over, description="the jobs' end", timeout=900, poll=0.2)
+
+
+def _catalog(stack: RunningStack) -> psycopg.Connection[Any]:
+    return psycopg.connect(stack.joined()["ANTENNA_DATABASE_URL"], autocommit=True)
 
 
 def _seconds(shown: dict[str, Any], begin: str, end: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -73,7 +74,8 @@ class Shell:
     def start(self, *arguments: object, **options: Any) -> subprocess.Popen[str]:
         """Start a command in a process of its own."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-        return subprocess.Popen([*ANTENNA, *map(str, arguments)], **pipes)
+        environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+        return subprocess.Popen([*ANTENNA, *map(str, arguments)], env=environment, **pipes)
 
     def process(self, *arguments: object) -> Ended:
         """Run a command in a process of its own."""
@@ -81,6 +83,11 @@ class Shell:
 
 
 def ended(process: subprocess.Popen[str]) -> Ended:
-    """Wait for a started command."""
-    out, err = process.communicate(timeout=120)
+    """Wait for a started command. One that does not end is made to say where it is."""
+    try:
+        out, err = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        out, err = process.communicate()
+        raise AssertionError(f"after a minute it has not ended\n{out}\n{err}") from None
     return Ended(code=process.returncode, out=out or "", err=err or "")

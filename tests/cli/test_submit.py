@@ -165,11 +165,11 @@ def test_interrupted_waiting_leaves_the_job_alone(antenna: Shell, project: str, 
     while (line := waiting.stderr.readline()) and "QUEUED" not in line:
         pass
     waiting.send_signal(signal.SIGINT)
-    _, err = waiting.communicate(timeout=60)
+    answer = ended(waiting)
     job = only_job(project)
     assert job is not None
-    assert waiting.returncode == 130
-    assert err.splitlines() == [
+    assert answer.code == 130
+    assert answer.err.splitlines() == [
         f"job {job.job_id} goes on; `antenna jobs watch {job.job_id}` shows it, "
         f"`antenna jobs cancel {job.job_id}` ends it"
     ]

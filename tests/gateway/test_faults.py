@@ -87,7 +87,7 @@ async def test_result_posts_that_are_lost_or_time_out(stack: Services, gateway: 
     assert sum("result: " in error for error in worker.errors) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 async def test_the_gateway_is_restarted_in_the_middle_of_a_job(
     shared_stores: Stores, stack: Services, project: str, number: signal.Signals
 ) -> None:

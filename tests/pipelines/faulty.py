@@ -39,6 +39,8 @@ FAULTY = PipelineSpec(
         "seconds": 1.0,
         # A fault happens only while no file of this name exists, and makes it first: so it happens once; "": always.
         "once_file": "",
+        # How long each batch takes, so that the images of the next ones gather.
+        "delay_ms": 0,
     },
     batch_size=4,
 )
@@ -59,6 +61,7 @@ class FaultyPipeline(Pipeline[int, int]):
         return image.image
 
     def infer(self, batch: Sequence[int]) -> Sequence[int]:
+        time.sleep(self.config["delay_ms"] / 1000)
         for image in batch:
             self._maybe("infer", image)
         return batch

@@ -23,7 +23,11 @@ SEEDS = range(9_000, 9_010)
 Run = Callable[..., ImageResult]
 
 
-@pytest.fixture(scope="module", params=[pipeline.slug for pipeline in light_trap.PIPELINES])
+# The two halves of the first one by themselves; it runs both.
+HALVES = [pytest.param(pipeline.slug, marks=pytest.mark.slow) for pipeline in light_trap.PIPELINES[1:]]
+
+
+@pytest.fixture(scope="module", params=[light_trap.PIPELINES[0].slug, *HALVES])
 def slug(request: pytest.FixtureRequest) -> str:
     """Each of the pipelines in turn."""
     return str(request.param)

@@ -66,6 +66,7 @@ def test_the_collecting_run_is_killed(running: RunningStack, tmp_path: Path) -> 
     assert running.run_of(job)["runId"] != killed["runId"]
 
 
+@pytest.mark.slow
 def test_the_worker_is_killed(running: RunningStack, tmp_path: Path) -> None:
     job = running.submit(blank_images(tmp_path / "trap", 200), "--pipeline", "null", "--config", SLOWLY)
     under_way(running, job)

@@ -95,6 +95,7 @@ def test_every_dagster_job_runs_from_the_command_line(running: RunningStack, ima
     assert unknown.returncode == 1
 
 
+@pytest.mark.slow
 def test_right_after_submit_the_partition_is_there(running: RunningStack, images: Path) -> None:
     job = running.submit(images, "--pipeline", "null", "--reprocess")
     imported = ("env", "PYTHONPROFILEIMPORTTIME=1")

@@ -118,7 +118,7 @@ async def test_a_pipeline_that_holds_the_gil_for_two_leases_costs_no_redelivery(
 async def test_out_of_memory_halves_the_batch_and_fails_what_does_not_fit_alone(
     bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
 ) -> None:
-    job = await bench.submit(pictures[:20], **faulty(fault="memory"))
+    job = await bench.submit(pictures[:20], **faulty(fault="memory", delay_ms=100))
     with running(config, BATCHES) as worker:
         guilty = check_only_the_guilty_failed(once_each(await bench.results(job)), 20)
         assert guilty.reason == "does not fit into the device's memory"

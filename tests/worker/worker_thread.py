@@ -39,8 +39,12 @@ class WorkerThread:
         """Its device process, as soon as there is one."""
 
         def device() -> int | None:
-            children = psutil.Process(os.getpid()).children()
-            return next((one.pid for one in children if any("device_process" in word for word in one.cmdline())), None)
+            for child in psutil.Process(os.getpid()).children():
+                # One that has just ended has no command line.
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if any("device_process" in word for word in child.cmdline()):
+                        return child.pid
+            return None
 
         found = waiting.wait_until(device, description="a device process")
         assert found is not None
