@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := env -u ANTENNA_HOME PYTHONUNBUFFERED=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos lint format bench lock docs clean
+.PHONY: help install demo test slow chaos lint format bench lock docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,8 +28,11 @@ demo: install ## from nothing to a finished job: servers, drawn photographs, one
 test: install ## the test suite, on real servers
 	$(RUN) $(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
+slow: install ## the tests that `make test` leaves out for their length
+	$(RUN) $(BIN)/python -m pytest -m "slow and not chaos"
+
 chaos: install ## the fault tests, with how long the system took to recover from each
-	$(RUN) $(BIN)/python -m pytest -m "slow or chaos"
+	$(RUN) $(BIN)/python -m pytest tests/chaos -n 3 --dist worksteal --no-loadscope-reorder
 
 lint: install ## style, types and import contracts
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 
-LONGEST_FIRST = ("stack", "docker", "gateway", "push", "embedded", "cli")
+LONGEST_FIRST = ("soak", "stack", "docker", "gateway", "push", "embedded", "cli")
 """Folders of tests whose files take longest. Processes share the files in order: one of these at the end runs alone."""
 
 
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Bring the longest files to the front."""
 
     def place(item: pytest.Item) -> int:
-        folder = item.path.parent.name
+        folder = "soak" if item.path.stem == "test_soak" else item.path.parent.name
         return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
 
     items.sort(key=place)

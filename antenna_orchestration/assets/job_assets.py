@@ -8,6 +8,7 @@ import asyncio
 import gc
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
 import dagster as dg
@@ -176,14 +177,20 @@ async def _collect(services: Services, job: Job, run_id: str, reports: Reports) 
     """Collect and write the final tables, anew when a part was lost meanwhile."""
     told = _Storyteller(reports)
     observer = collect.Observer(on_progress=told.on_progress, on_milestone=reports.log)
-    # Dagster's modules are half a million objects, and stay: Python's cycle collector need not walk them again.
-    gc.freeze()
+    _keep_what_is_imported()
     while not job.status.is_terminal:
         await collect.collect(services, job, run_id=run_id, observer=observer)
         written = await insistent("writing the tables", lambda: finish.write_final_tables(services, job))
         if not written.lost_parts:
             break
     return await services.catalog.count_images(job.job_id)
+
+
+@cache
+def _keep_what_is_imported() -> None:
+    """Dagster's modules are half a million objects, and stay: Python's cycle collector need not walk them again."""
+    gc.collect()
+    gc.freeze()
 
 
 class _Storyteller:

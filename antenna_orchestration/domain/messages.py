@@ -186,7 +186,7 @@ def decode(kind: type[M], payload: bytes) -> M:
     """Read a message. Raises `InvalidInput` for bytes of another shape or version, and for impossible values."""
     try:
         message: M = _decoders[kind].decode(payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise errors.InvalidInput(f"not a {kind.__name__.lower()} message: {error}") from None
     if message.v not in _READ[kind]:
         raise errors.InvalidInput(f"{kind.__name__.lower()} message of version {message.v}, this reads {VERSION}")

@@ -26,7 +26,7 @@ def tables_of(results: Sequence[Result]) -> dict[str, pa.Table]:
     owners = _owners([result.detections for result in results])
     c_owners = _owners([detection.classifications for detection in detections])
     images = arrow.column([result.image for result in results], pa.int64()).take(owners)
-    times = arrow.column([result.created_at or now for result in results], schemas.TIME).take(owners)
+    times = arrow.column([_aware(result.created_at or now) for result in results], schemas.TIME).take(owners)
     names = [f"{result.image}-{number}" for result in results for number in range(len(result.detections))]
     ids = arrow.column(names, pa.string())
     corners = np.fromiter(chain.from_iterable(one.box for one in detections), np.float32, 4 * len(detections))
@@ -60,6 +60,11 @@ def tables_of(results: Sequence[Result]) -> dict[str, pa.Table]:
             nulls=["scores"],
         ),
     }
+
+
+def _aware(moment: datetime) -> datetime:
+    """A worker's clock without a zone is in UTC."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _owners(owned: Sequence[Sized]) -> pa.Array:

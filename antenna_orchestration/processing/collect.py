@@ -31,18 +31,13 @@ from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.lake import rows
 from antenna_orchestration.processing import looping, publish
+from antenna_orchestration.processing.read_ahead import FLUSH, ReadAhead
 from antenna_orchestration.processing.reconcile import reconcile
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.story import Story
 from antenna_orchestration.queue.results import Received, ResultFeed
 
 logger = logging.getLogger(__name__)
-
-BATCH: Final = 2_000
-"""Results committed together at most."""
-
-FLUSH: Final = 1.0
-"""Seconds that results wait at most for others to be committed with them."""
 
 BEAT_EVERY: Final = 5.0
 """Seconds between heartbeats; a collector silent for 15 s is taken for dead."""
@@ -80,13 +75,22 @@ class Observer:
 class _Batch:
     """Results of one pull, sorted into what is to be committed."""
 
-    received: Sequence[Received]
     done: list[messages.Result] = field(default_factory=list)
     failed: list[messages.Result] = field(default_factory=list)
     # Images whose payload no reader understands.
     unreadable: list[ImageId] = field(default_factory=list)
     # The rows of a part; none when nothing was found.
     tables: dict[str, pa.Table] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def _without_cycles() -> Iterator[None]:
+    """Spare Python's cycle collector what makes a hundred thousand objects and no cycle."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 async def collect(services: Services, job: Job, *, run_id: str, observer: Observer) -> Counts:
@@ -116,8 +120,8 @@ class Collector:
         self._run_id = run_id
         self._observer = observer
         self._counts = Counts()
-        # Results pulled and not committed yet.
-        self._in_hand = 0
+        # Counting anew and adding what was committed: one after the other, or a batch would count twice.
+        self._counting = asyncio.Lock()
         self._recent: deque[tuple[float, int]] = deque()
         # How often an image's results were unreadable; such an image cannot go round for ever.
         self._unreadable: Counter[ImageId] = Counter()
@@ -146,62 +150,44 @@ class Collector:
         return self._counts
 
     async def _drain(self, feed: ResultFeed) -> None:
-        """Pull and commit until nothing is pending: while a batch is committed, the next ones are read."""
-        batches: asyncio.Queue[_Batch | Exception] = asyncio.Queue(maxsize=1)
-        self._in_hand = 0
-        reading = asyncio.create_task(self._read(feed, batches), name="read results")
-        try:
-            while self._counts.pending:
+        """Read and commit until nothing is pending."""
+        async with ReadAhead(feed, missing=lambda: self._counts.pending, decode=self._sort) as ahead:
+            while self._counts.pending > 0:
                 self._raise_if_left()
-                batch = await batches.get()
-                if isinstance(batch, Exception):
-                    raise batch
-                if batch.received:
+                received, batch = await ahead.next()
+                if received:
                     await looping.insistent("committing results", partial(self._commit, batch))
-                    await feed.settle(batch.received)
-                    self._in_hand -= len(batch.received)
-        finally:
-            reading.cancel()
-
-    async def _read(self, feed: ResultFeed, batches: asyncio.Queue[_Batch | Exception]) -> None:
-        """Read batches, perhaps empty ones, until a fault, which is handed on like a batch."""
-        try:
-            while True:
-                # No more than is still missing, so that the last result ends the wait at once.
-                wanted = max(min(BATCH, self._counts.pending - self._in_hand), 1)
-                received = await feed.pull(wanted, wait=FLUSH)
-                self._in_hand += len(received)
-                with _no_cycles():
-                    batch = self._sort(received)
-                await batches.put(batch)
-        except Exception as error:
-            await batches.put(error)
+                    await feed.settle(received)
+                    ahead.committed(received)
 
     def _raise_if_left(self) -> None:
         if self._left:
             raise JobLeft(self._left)
 
     async def commit(self, received: Sequence[Received]) -> None:
-        """Make results part of the record. Repeated after a fault, it writes another part and moves each image once."""
+        """Make results part of the record that somebody else pulled; they are then to be acknowledged."""
         await self._commit(self._sort(received))
 
     async def _commit(self, batch: _Batch) -> None:
+        """Make a batch part of the record. Repeated after a fault, it writes another part and moves each image once."""
         part = str(ulid.ULID())
         if batch.tables:
             await asyncio.to_thread(self._services.lake.write_part, self._job.job_id, part, batch.tables)
         settled = [_settled(result, part if result.detections else None) for result in (*batch.done, *batch.failed)]
         settled += self._given_up(batch.unreadable)
-        moved = await self._services.catalog.settle_images(self._job.job_id, self._job.generation, settled)
-        self._add(settled, moved)
+        async with self._counting:
+            moved = await self._services.catalog.settle_images(self._job.job_id, self._job.generation, settled)
+            self._add(settled, moved)
         self._recent.append((time.monotonic(), len(moved)))
         self._story.posted.update(item.worker for item in settled if item.image in moved and item.worker)
 
+    @_without_cycles()
     def _sort(self, received: Sequence[Received]) -> _Batch:
         """Decode, and keep one result an image: a success before any failure, else the first.
 
         Not on a thread of its own: the two would fight over the interpreter's lock, which costs more than it gains.
         """
-        batch = _Batch(received)
+        batch = _Batch()
         chosen: dict[ImageId, messages.Result] = {}
         for item in received:
             try:
@@ -222,6 +208,7 @@ class Collector:
         for result in chosen.values():
             (batch.done if result.outcome == "done" else batch.failed).append(result)
         batch.unreadable = [image for image in batch.unreadable if image not in chosen]
+        self._unreadable.update(batch.unreadable)
         with_rows = [result for result in batch.done if result.detections]
         if with_rows:
             batch.tables = rows.tables_of(with_rows)
@@ -229,7 +216,6 @@ class Collector:
 
     def _given_up(self, images: Sequence[ImageId]) -> list[Settled]:
         """Images whose results nobody can read stay pending and are published again, but not for ever."""
-        self._unreadable.update(images)
         limit = self._services.settings.max_attempts
         return [
             Settled(image, ImageStatus.FAILED, None, self._unreadable[image], UNREADABLE, True, None, None, 0, 0, "")
@@ -294,7 +280,8 @@ class Collector:
         await self._story.tell_progress(self._progress())
         if await self._something_is_missing():
             # Another collector, with the lock's connection broken, may have counted what this one waits for.
-            self._counts = await self._services.catalog.count_images(self._job.job_id)
+            async with self._counting:
+                self._counts = await self._services.catalog.count_images(self._job.job_id)
             found = await reconcile(self._services, self._job.job_id)
             if found.lost or found.reopened:
                 self._observer.on_milestone(f"the queue lost {found.lost} images; published again")
@@ -312,16 +299,6 @@ class Collector:
             return True
         beyond_cursor = max(job.total - job.published_upto, 0)
         return tasks.queued + tasks.leased + unread < self._counts.pending - beyond_cursor
-
-
-@contextlib.contextmanager
-def _no_cycles() -> Iterator[None]:
-    """Spare Python's cycle collector a block that makes a hundred thousand objects and no cycle."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _settled(result: messages.Result, part: str | None) -> Settled:

@@ -1,6 +1,6 @@
 """Publish: put a job's pending images on the queue, from the cursor, a chunk at a time.
 
-Submission calls it for the first 200 images of every job, the sensor for the first 10,000 of what it claims, the asset
+Submission calls it for the first 200 images of every job, the sensor for 10,000 of what it claims in a tick, the asset
 `image_tasks` for the rest, and the guardian for what the queue lost. Each starts at the cursor and raises it after the
 queue's confirmations; where two overlap, the server refuses the second copy.
 """
@@ -26,8 +26,8 @@ AT_SUBMIT: Final = 200
 """Images published by submission itself, so that a worker can lease within 0.3 s whatever the job's size."""
 
 AT_CLAIM: Final = 10_000
-"""Images published by the sensor's tick, so that workers are busy while the run starts up; a fifth of a second's work,
-for the tick shares its threads with other sensors."""
+"""Images published by one tick of the sensor, so that workers are busy while runs start up; a fraction of a second's
+work, for the tick shares its threads with other sensors."""
 
 CHUNK: Final = 1_000
 """Tasks in flight without confirmation; the most that is published twice after a crash."""

@@ -44,10 +44,14 @@ def openings_subject(job: JobId, generation: Generation, image: ImageId | None =
     return f"$KV.{OPENINGS_BUCKET}.{job}.{generation}.{'*' if image is None else image}"
 
 
+MAX_IMAGE: Final = 2**63 - 1
+"""Largest id that the catalog can hold."""
+
+
 def image_of_subject(subject: str) -> ImageId:
     """The image that a task or result subject names last. Raises `InvalidInput` for a subject that is not ours."""
     image = subject.rpartition(".")[2]
-    if not (image.isascii() and image.isdecimal()):
+    if not (image.isascii() and image.isdecimal() and int(image) <= MAX_IMAGE):
         raise errors.InvalidInput(f"subject {subject} names no image")
     return ImageId(int(image))
 

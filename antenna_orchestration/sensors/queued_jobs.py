@@ -94,10 +94,12 @@ async def _claim(services: Services, jobs: list[Job]) -> None:
     """Add what this tick claims to `jobs`, its first tasks published."""
     claimed = await services.catalog.claim_jobs(CLAIMS_A_TICK)
     jobs += claimed
+    # The tick is to take a fraction of a second, however many large jobs it claims.
+    share = max(publish.AT_CLAIM // max(len(claimed), 1), publish.AT_SUBMIT)
     for job in claimed:
         await services.catalog.log(job.job_id, "claimed", f"Claimed, launch {job.launch}: {job.total} images")
         try:
-            await publish.publish(services, job.job_id, limit=publish.AT_CLAIM)
+            await publish.publish(services, job.job_id, limit=share)
         except errors.Unavailable as error:
             logger.warning("job %s: its run publishes all of it: %s", job.job_id, error)
 

@@ -14,36 +14,41 @@ from tests.stack.conftest import running
 
 __all__ = ["running"]
 
-_recoveries: list[Recovery] = []
-
 
 @pytest.fixture(scope="module")
 def module_rig(template: Path) -> Iterator[Rig]:
-    with temporary_folder() as folder, embedded_stores(folder / ".antenna", template=template) as stores:
-        with rig(stores, folder) as made:
-            yield made
-        _recoveries.extend(made.recoveries)
+    with (
+        temporary_folder() as folder,
+        embedded_stores(folder / ".antenna", template=template) as stores,
+        rig(stores, folder) as made,
+    ):
+        yield made
+
+
+@pytest.fixture
+def recoveries(request: pytest.FixtureRequest) -> Iterator[list[Recovery]]:
+    """How long the test's faults took, for the table. With the test's report it comes from whatever process ran it."""
+    found: list[Recovery] = []
+    yield found
+    request.node.user_properties += [("recovery", (one.fault, one.seconds, one.work)) for one in found]
 
 
 @pytest.fixture(name="rig")
-def repaired_rig(module_rig: Rig) -> Iterator[Rig]:
+def repaired_rig(module_rig: Rig, recoveries: list[Recovery]) -> Iterator[Rig]:
     """The module's rig, whole before and after."""
     module_rig.prepare()
+    module_rig.recoveries = recoveries
     yield module_rig
     module_rig.repair()
 
 
-@pytest.fixture
-def recoveries() -> list[Recovery]:
-    """The table, for what is measured without a rig."""
-    return _recoveries
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How long each fault took."""
-    if _recoveries:
+    ended = [report for report in terminalreporter.stats.get("", []) if report.when == "teardown"]
+    found = sorted(value for report in ended for name, value in report.user_properties if name == "recovery")
+    if found:
         terminalreporter.section(
             f"seconds from the fault's end to the job's, and what of it is work (bound: {BOUND:.0f} s)"
         )
-        for one in _recoveries:
-            terminalreporter.write_line(f"{one.seconds:7.1f} {one.work:7.1f}  {one.fault}")
+        for fault, seconds, work in found:
+            terminalreporter.write_line(f"{seconds:7.1f} {work:7.1f}  {fault}")

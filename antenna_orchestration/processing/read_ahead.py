@@ -1,0 +1,78 @@
+"""A job's results read ahead of their commit: while one batch is committed, the next is decoded, one more pulled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Final, Generic, TypeVar
+
+from antenna_orchestration.queue.results import Received, ResultFeed
+
+BATCH: Final = 2_000
+"""Results committed together at most."""
+
+FLUSH: Final = 1.0
+"""Seconds that results wait at most for others to be committed with them."""
+
+B = TypeVar("B")
+
+
+class ReadAhead(Generic[B]):
+    """Batches of a feed, each as `decode` makes it. Use it as an async context manager.
+
+    At most three are in hand: one with the caller, one waiting for it, one being read.
+    """
+
+    def __init__(
+        self, feed: ResultFeed, *, missing: Callable[[], int], decode: Callable[[Sequence[Received]], B]
+    ) -> None:
+        self._feed = feed
+        self._missing = missing
+        self._decode = decode
+        self._batches: asyncio.Queue[tuple[Sequence[Received], B]] = asyncio.Queue(maxsize=1)
+        # Results pulled and not committed yet.
+        self._in_hand = 0
+        self._over = False
+        self._reading: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> ReadAhead[B]:
+        self._reading = asyncio.create_task(self._read(), name="read results")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # The flag, because up to Python 3.11 `asyncio.wait_for` somewhere below may swallow the cancellation.
+        self._over = True
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+            with contextlib.suppress(asyncio.CancelledError):
+                # Asked for, or else asyncio would complain of it; what matters of it came out of `next`.
+                self._reading.exception()
+
+    async def next(self) -> tuple[Sequence[Received], B]:
+        """The next batch, after a second perhaps an empty one. Raises what reading raised, after the last good one."""
+        assert self._reading is not None
+        getting = asyncio.create_task(self._batches.get(), name="await results")
+        try:
+            await asyncio.wait({getting, self._reading}, return_when=asyncio.FIRST_COMPLETED)
+            if not getting.done():
+                self._reading.result()
+            return await getting
+        finally:
+            getting.cancel()
+
+    def committed(self, received: Sequence[Received]) -> None:
+        """Say that a batch is no longer in hand."""
+        self._in_hand -= len(received)
+
+    async def _read(self) -> None:
+        while not self._over:
+            # No more than is still missing, so that the last result ends the wait at once.
+            wanted = max(min(BATCH, self._missing() - self._in_hand), 1)
+            received = await self._feed.pull(wanted, wait=FLUSH)
+            self._in_hand += len(received)
+            await self._batches.put((received, self._decode(received)))

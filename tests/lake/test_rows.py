@@ -1,0 +1,60 @@
+"""What becomes of results that are right, and odd."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.ids import Generation, ImageId, JobId
+from antenna_orchestration.lake import arrow, rows
+from antenna_orchestration.queue import names
+
+REF = messages.AlgorithmRef("a", "1")
+
+
+def result(image: int, created_at: datetime | None, detections: int = 1) -> messages.Result:
+    label = messages.Classification(algorithm=REF, label="moth", score=0.5)
+    found = messages.Detection(box=(1.0, 2.0, 3.0, 4.0), score=0.5, algorithm=REF, classifications=[label, label])
+    return messages.Result(
+        job=JobId(1),
+        generation=Generation(1),
+        image=ImageId(image),
+        worker=f"w{image}",
+        delivery=1,
+        outcome="done",
+        detections=[found] * detections,
+        created_at=created_at,
+    )
+
+
+def test_each_row_names_its_own_image_worker_and_detection() -> None:
+    tables = rows.tables_of([result(1, None, 2), result(2, None, 0), result(3, None, 1)])
+    detections, classifications = tables["detections"], tables["classifications"]
+    assert detections["detection_id"].to_pylist() == ["1-0", "1-1", "3-0"]
+    assert detections["image_id"].to_pylist() == [1, 1, 3]
+    assert detections["worker"].to_pylist() == ["w1", "w1", "w3"]
+    assert [detections[corner].to_pylist() for corner in ("x1", "y1", "x2", "y2")] == [
+        [1.0] * 3, [2.0] * 3, [3.0] * 3, [4.0] * 3
+    ]  # fmt: skip
+    assert classifications["detection_id"].to_pylist() == ["1-0", "1-0", "1-1", "1-1", "3-0", "3-0"]
+
+
+def test_a_worker_s_clock_may_name_any_zone_or_none() -> None:
+    moment = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    given = [moment, moment.astimezone(timezone(timedelta(hours=5))), moment.replace(tzinfo=None)]
+    tables = rows.tables_of([result(number, at) for number, at in enumerate(given)])
+    for table in tables.values():
+        assert set(arrow.moments(table["created_at"])) == {moment}
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    payload = messages.encode(result(1, None)).replace(b"moth", b"mo\xff\xfe")
+    with pytest.raises(errors.InvalidInput):
+        messages.decode(messages.Result, payload)
+
+
+def test_an_image_beyond_what_the_catalog_can_hold_is_refused() -> None:
+    assert names.image_of_subject(f"results.1.1.{2**63 - 1}") == 2**63 - 1
+    with pytest.raises(errors.InvalidInput):
+        names.image_of_subject(f"results.1.1.{2**63}")
