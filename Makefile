@@ -25,8 +25,9 @@ install: .venv/installed ## make .venv with the pinned versions
 demo: install ## from nothing to a finished job: servers, drawn photographs, one job, one worker
 	$(RUN) $(BIN)/antenna demo
 
+# One thread a process for torch: three processes of two would wait for each other, spinning.
 test: install ## the test suite, on real servers
-	$(RUN) $(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
+	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
 slow: install ## the tests that `make test` leaves out for their length
 	$(RUN) $(BIN)/python -m pytest -m "slow and not chaos"

@@ -176,7 +176,10 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         assert "0 handed back" in await asyncio.to_thread(second.leaves)
         pushing.signal()
         service.gate.set()
-        assert "(asked): 2 done, 0 failed, 0 handed back" in await asyncio.to_thread(pushing.leaves)
+        # The first post may hold one image of the two, when the other was still being fetched.
+        posted = len(service.batches[-1])
+        expected = f"(asked): {posted} done, 0 failed, {2 - posted} handed back"
+        assert expected in await asyncio.to_thread(pushing.leaves)
 
         async def is_gone() -> bool:
             return project not in {name for one in await stack.presence.workers() for name in one.projects}

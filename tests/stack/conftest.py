@@ -9,9 +9,9 @@ from tests.homes import temporary_folder
 from tests.stack.running import RunningStack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running(template: Path) -> Iterator[RunningStack]:
-    """One stack for all tests that leave it as it is; leases of two seconds."""
+    """One stack for the tests of a file, which leave it as it is; leases of two seconds."""
     with temporary_folder() as folder:
         stack = RunningStack(folder / ".antenna", template=template)
         stack.up()
