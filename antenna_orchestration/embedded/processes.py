@@ -6,7 +6,6 @@ What a particular server needs is not decided here.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,16 +16,12 @@ from pathlib import Path
 
 import psutil
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 
 STACK_VARIABLE = "ANTENNA_STACK_ID"
 """Carried by every process of one `up`, inherited by what they start; random."""
 HOME_VARIABLE = "ANTENNA_STACK_HOME"
 """The home of that `up`. Neither is ever in the env file: a user's own shell must not look like part of the stack."""
-
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-_libc = ctypes.CDLL(None, use_errno=True)
 
 _ROTATE_AT = 8 * 2**20
 """A log larger than this is moved to `<name>.log.1` when its process starts."""
@@ -94,18 +89,6 @@ def run(command: Command, *, mark: Mapping[str, str], timeout: float) -> None:
         raise errors.EngineError(f"{command.name} did not end within {timeout:.0f} s (log: {command.log})") from None
     if status:
         raise errors.EngineError(f"{command.name} failed: {last_line(command.log)} (log: {command.log})")
-
-
-def become_subreaper() -> None:
-    """Orphans among our descendants become our children instead of init's."""
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def die_with_parent(parent: int, death_signal: signal.Signals) -> None:
-    """Be signalled when the parent is gone; leave at once when it already is."""
-    _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def marked(name: str, value: str) -> list[psutil.Process]:
@@ -218,6 +201,6 @@ def _in_child(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
             if signal.getsignal(number) is not None:
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        die_with_parent(parent, death_signal)
+        kernel.die_with_parent(parent, death_signal)
 
     return prepare

@@ -21,7 +21,7 @@ from types import FrameType
 
 import psutil
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors, kernel, settings
 from antenna_orchestration.embedded import dagster_processes, prepare, processes, supervisor
 from antenna_orchestration.embedded.events import Event, from_line
 from antenna_orchestration.embedded.home import Home
@@ -120,7 +120,7 @@ class Front:
         self.home.create()
         with ExitStack() as building:
             lock = building.enter_context(self.home.lock())
-            processes.become_subreaper()
+            kernel.become_subreaper()
             self._supervisor = self._start(lock)
             self._held = building.pop_all()
         self._write(json.dumps(dataclasses.asdict(order)).encode() + b"\n")

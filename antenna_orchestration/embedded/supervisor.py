@@ -18,7 +18,7 @@ import time
 import traceback
 from typing import Any
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors, kernel, settings
 from antenna_orchestration.embedded import (
     dagster_processes,
     environment,
@@ -258,7 +258,7 @@ def _first(error: Exception) -> Exception:
 
 def main() -> int:
     """Entry of the process. Its standard error is the supervisor's log."""
-    processes.become_subreaper()
+    kernel.become_subreaper()
     # Unbuffered: what follows the first line is for the event loop to read.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as pipe:
         order = Order(**json.loads(pipe.readline()))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import mmap
+import os
 import resource
 import signal
 import struct
@@ -13,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.contract import results
 from antenna_orchestration.contract.results import Reduction
 
@@ -23,13 +22,10 @@ MEMORY: Final = 1024 * 2**20
 LENGTH: Final = struct.Struct("<I")
 """Stands before each result in the file of what is kept."""
 
-_PR_SET_PDEATHSIG: Final = 1
-
 
 def confine() -> None:
     """Die with the gateway, and take no more memory than allowed."""
-    with contextlib.suppress(OSError):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.die_with_parent(os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
 

@@ -28,7 +28,7 @@ from typing import Any, Final
 
 import msgspec
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors, kernel, settings
 from antenna_orchestration.domain import messages
 from antenna_orchestration.pipelines.interface import RawImage
 from antenna_orchestration.worker import device_protocol as protocol
@@ -40,8 +40,6 @@ logger = logging.getLogger(protocol.LOGGER)
 
 MOVED_EVERY: Final = 0.5
 """Seconds between two words of progress while a batch is prepared."""
-
-_PR_SET_PDEATHSIG: Final = 1
 
 
 @dataclass(slots=True)
@@ -410,10 +408,8 @@ def _has_card() -> bool:
 
 def _die_with(parent: int) -> None:
     """Ask the kernel to end us with the parent: while a thread holds the GIL, nobody sees the socket's end."""
+    kernel.die_with_parent(parent)
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
         with contextlib.suppress(OSError):
             # When memory is short on the host, this process goes first: the parent has the leases.
             Path("/proc/self/oom_score_adj").write_text("500")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 
 _COUNT: Final = "import torch; print(torch.cuda.device_count())"
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def gpus(text: str) -> list[str]:
@@ -53,8 +52,9 @@ async def run(commands: Sequence[Sequence[str]]) -> int:
     outlives this process.
     """
     # A session of their own: Ctrl-C would otherwise reach them twice, from the terminal and from here.
+    with_us = partial(kernel.die_with_parent, os.getpid(), signal.SIGTERM)
     workers = [
-        await asyncio.create_subprocess_exec(*command, start_new_session=True, preexec_fn=_dying_with(os.getpid()))
+        await asyncio.create_subprocess_exec(*command, start_new_session=True, preexec_fn=with_us)
         for command in commands
     ]
     loop = asyncio.get_running_loop()
@@ -76,15 +76,3 @@ def _pass_on(workers: Iterable[Process], number: signal.Signals) -> None:
     for worker in workers:
         if worker.returncode is None:
             worker.send_signal(number)
-
-
-def _dying_with(parent: int) -> Callable[[], None]:
-    """What a worker does first: ask the kernel for SIGTERM when its parent dies."""
-    kernel = ctypes.CDLL(None, use_errno=True)
-
-    def act() -> None:
-        kernel.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return act

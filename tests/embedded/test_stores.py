@@ -129,8 +129,9 @@ def test_a_crashed_store_comes_back_with_its_data_in_spite_of_its_pid_file(own_s
 def test_servers_that_outlived_their_parent_are_ended_at_the_next_start(home: Path, template: Path) -> None:
     program = (
         "import pathlib, signal, sys\n"
+        "from antenna_orchestration import kernel\n"
         "from antenna_orchestration.embedded import processes, stores\n"
-        "processes.die_with_parent = lambda *_: None\n"  # servers that the kernel does not end
+        "kernel.die_with_parent = lambda *_: None\n"  # servers that the kernel does not end
         f"with stores.embedded_stores(pathlib.Path({str(home)!r}), template=pathlib.Path({str(template)!r})):\n"
         "    print('up', flush=True)\n"
         "    signal.pause()\n"
