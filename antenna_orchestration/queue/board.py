@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import nats.js.errors
 from nats.aio.client import Client
@@ -16,6 +17,7 @@ from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import Epoch, Generation, JobId
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.connection import translated
+from antenna_orchestration.queue.watching import watching
 
 logger = logging.getLogger(__name__)
 
@@ -83,38 +85,33 @@ class JobBoard:
 
     async def _follow_once(self, on_change: Callable[[Snapshot], None]) -> None:
         """One watcher's life of `REREAD_EVERY` seconds; its first messages are the whole board."""
-        with translated("watching the board"):
-            bucket = await self._js.key_value(names.JOBS_BUCKET)
-            watcher = await bucket.watchall()
         board: Snapshot = {}
         complete = False
-        try:
-            async with asyncio.timeout(REREAD_EVERY):
-                while True:
-                    with contextlib.suppress(nats.errors.TimeoutError):
-                        entry = await watcher.updates(timeout=REREAD_EVERY + 1)
-                        if entry is None:
-                            complete = True
-                        else:
-                            _apply(board, entry)
-                        if complete:
-                            on_change(dict(board))
-        except TimeoutError:
-            if not complete:
-                logger.warning("the board did not answer within %s s", REREAD_EVERY)
-        finally:
-            with contextlib.suppress(nats.errors.Error, nats.js.errors.Error):
-                await watcher.stop()
+        async with AsyncExitStack() as stack:
+            with translated("watching the board"):
+                bucket = await self._js.key_value(names.JOBS_BUCKET)
+                watch = await stack.enter_async_context(watching(bucket))
+            try:
+                async with asyncio.timeout(REREAD_EVERY):
+                    while True:
+                        with translated("watching the board"), contextlib.suppress(nats.errors.TimeoutError):
+                            entry = await watch.next(timeout=REREAD_EVERY + 1)
+                            if entry is None:
+                                complete = True
+                            else:
+                                _apply(board, entry)
+                            if complete:
+                                on_change(dict(board))
+            except TimeoutError:
+                if not complete:
+                    logger.warning("the board did not answer within %s s", REREAD_EVERY)
 
 
 async def _read(bucket: KeyValue) -> Snapshot:
     board: Snapshot = {}
-    watcher = await bucket.watchall()
-    try:
-        while (entry := await watcher.updates(timeout=5)) is not None:
+    async with watching(bucket) as watch:
+        while (entry := await watch.next(timeout=5)) is not None:
             _apply(board, entry)
-    finally:
-        await watcher.stop()
     return board
 
 

@@ -13,6 +13,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.connection import translated
+from antenna_orchestration.queue.watching import watching
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +46,11 @@ class Presence:
                 bucket = await self._js.key_value(names.WORKERS_BUCKET)
             except nats.js.errors.NotFoundError:
                 return []
-            watcher = await bucket.watchall(ignore_deletes=True)
-            try:
-                while (entry := await watcher.updates(timeout=5)) is not None:
+            async with watching(bucket) as watch:
+                while (entry := await watch.next(timeout=5)) is not None:
+                    # A worker that signed off has an empty entry.
                     with contextlib.suppress(errors.InvalidInput):
                         found.append(messages.decode(messages.Heartbeat, entry.value or b""))
-            finally:
-                await watcher.stop()
         return sorted(found, key=lambda heartbeat: heartbeat.worker)
 
 

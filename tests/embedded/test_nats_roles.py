@@ -25,6 +25,7 @@ from antenna_orchestration.queue.board import JobBoard
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.openings import Openings
 from antenna_orchestration.queue.publisher import Publisher
+from antenna_orchestration.queue.watching import watching
 from tests.homes import temporary_folder
 from tests.waiting import eventually
 
@@ -113,20 +114,18 @@ async def test_a_worker_reads_and_follows_the_board(sides: Sides) -> None:
     await board.put("1.1", b"first")
     bucket = await sides.worker.jetstream().key_value("jobs")
     assert (await bucket.get("1.1")).value == b"first"
-    assert await bucket.keys() == ["1.1"]
-    watcher = await bucket.watchall()
-    seen = await watcher.updates()
-    assert seen is not None and seen.value == b"first"
-    assert await watcher.updates() is None
-    await board.put("2.1", b"second")
-    seen = await watcher.updates()
-    assert seen is not None and seen.value == b"second"
-    # More than a flow control window, so that the worker has to answer it.
-    for number in range(300):
-        await board.put(f"3.{number}", b"x" * 100_000)
-    for _ in range(300):
-        assert await watcher.updates(timeout=10) is not None
-    await watcher.stop()
+    async with watching(bucket) as watch:
+        seen = await watch.next(timeout=10)
+        assert seen is not None and seen.value == b"first"
+        assert await watch.next(timeout=10) is None
+        await board.put("2.1", b"second")
+        seen = await watch.next(timeout=10)
+        assert seen is not None and seen.value == b"second"
+        # More than a flow control window, so that the worker has to answer it.
+        for number in range(300):
+            await board.put(f"3.{number}", b"x" * 100_000)
+        for _ in range(300):
+            assert await watch.next(timeout=10) is not None
     await sides.worker.flush()
     assert not sides.refusals
 

@@ -1,0 +1,62 @@
+"""Following a KV bucket: what it holds now, then each change."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import nats.errors
+import nats.js.errors
+from nats.js.kv import KeyValue
+
+
+class Watch:
+    """The entries of a bucket as they are, then as they change. Made by `watching`."""
+
+    def __init__(self, bucket: KeyValue, watcher: KeyValue.KeyWatcher) -> None:
+        self._bucket = bucket
+        self._watcher = watcher
+        self._begun = False
+        # nats-py said that there was no entry, although the bucket holds some.
+        self._early = False
+        # All that were there have come, and nobody was told.
+        self._due = False
+
+    async def next(self, *, timeout: float) -> KeyValue.Entry | None:
+        """The next entry, deletions included; None once, when all that were there have come.
+
+        nats-py says so too early when the first entries are delivered while it asks how many there will be. Raises its
+        `TimeoutError` when nothing comes.
+        """
+        if self._due:
+            self._due = False
+            return None
+        while True:
+            try:
+                entry = await self._watcher.updates(timeout=timeout)
+            except nats.errors.TimeoutError:
+                if not self._early:
+                    raise
+                # What the bucket held has expired before it came.
+                self._early = False
+                return None
+            if entry is not None:
+                self._begun = True
+                if self._early and not entry.delta:
+                    self._early, self._due = False, True
+                return entry
+            if self._begun or not (await self._bucket.status()).values:
+                return None
+            self._early = True
+
+
+@asynccontextmanager
+async def watching(bucket: KeyValue) -> AsyncIterator[Watch]:
+    """Watch a bucket for the length of a block."""
+    watcher = await bucket.watchall()
+    try:
+        yield Watch(bucket, watcher)
+    finally:
+        with contextlib.suppress(nats.errors.Error, nats.js.errors.Error):
+            await watcher.stop()
