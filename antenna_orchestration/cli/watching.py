@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from antenna_orchestration import errors
 from antenna_orchestration.cli import job_view, output
 from antenna_orchestration.cli.job_view import JobView
+from antenna_orchestration.processing import looping
 
 if TYPE_CHECKING:
     from antenna_orchestration.domain.ids import JobId
@@ -70,6 +71,8 @@ async def follow(services: Services, job_id: JobId, shown: Display) -> JobView:
             shown.show(view)
             if view.job.status.is_terminal:
                 return view
+        if looping.is_cancelled():
+            raise asyncio.CancelledError
         await asyncio.sleep(_EVERY)
 
 

@@ -19,6 +19,7 @@ from antenna_orchestration.embedded import processes, servers
 from antenna_orchestration.embedded.home import Home
 
 DEFINITIONS = "antenna_orchestration.definitions"
+CODE_SERVER = "antenna_orchestration.embedded.code_server"
 INSTANCE = Path(__file__).with_name("dagster.yaml")
 ANSWER_TIMEOUT = 3.0
 """Seconds for the webserver to answer a health check; it is busy while it loads."""
@@ -113,7 +114,7 @@ class Webserver(_DagsterProcess):
 
 @dataclass(frozen=True, kw_only=True)
 class CodeServer(_DagsterProcess):
-    """`dagster api grpc`: holds the definitions, evaluates sensors, and is the parent of the runs."""
+    """`dagster api grpc`: holds the definitions, evaluates sensors, and has the runs forked."""
 
     port: int
     webserver: Webserver
@@ -125,7 +126,7 @@ class CodeServer(_DagsterProcess):
         """Without `--heartbeat`: starved by inference it would shut itself down."""
         where = ("-h", "127.0.0.1", "-p", str(self.port), "--location-name", LOCATION)
         what = ("-m", self.definitions_module, "--empty-working-directory", "--use-python-environment-entry-point")
-        return self._python(self.name, "dagster", "api", "grpc", *where, *what, "--log-level", "warning")
+        return self._python(self.name, CODE_SERVER, *where, *what, "--log-level", "warning")
 
     def check(self) -> None:
         """It listens once the definitions are loaded; the webserver asks it the rest."""

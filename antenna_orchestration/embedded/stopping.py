@@ -79,19 +79,30 @@ async def _end_runs(
 
 
 def _runs(keepers: dict[str, Keeper], children: Children) -> list[psutil.Process]:
-    """Processes of Dagster runs: the code server's children, and orphans of one that crashed."""
-    candidates = children.strangers()
+    """Processes of Dagster runs: copies of the code server's fork server, and orphans of either that crashed."""
     keeper = keepers.get("code-server")
+    fork_servers: list[psutil.Process] = []
     if keeper is not None and keeper.child is not None and not keeper.child.ended.is_set():
         with contextlib.suppress(psutil.NoSuchProcess):
-            candidates += psutil.Process(keeper.child.pid).children()
-    return [process for process in candidates if _is_run(process)]
+            fork_servers = psutil.Process(keeper.child.pid).children()
+    runs = [run for fork_server in fork_servers for run in _copies(fork_server)]
+    for orphan in children.strangers():
+        if _is_forked(orphan):
+            runs += _copies(orphan) or [orphan]
+    return runs
 
 
-def _is_run(process: psutil.Process) -> bool:
+def _copies(process: psutil.Process) -> list[psutil.Process]:
     try:
-        # Dagster's launcher starts a run with multiprocessing's spawn; its helpers (resource tracker, tail) are others.
-        return "spawn_main" in " ".join(process.cmdline())
+        return [child for child in process.children() if _is_forked(child)] if _is_forked(process) else []
+    except psutil.Error:
+        return []
+
+
+def _is_forked(process: psutil.Process) -> bool:
+    try:
+        # A run keeps the command line of the process that forked it (see `code_server`); its helpers have others.
+        return "multiprocessing.forkserver" in " ".join(process.cmdline())
     except psutil.Error:
         return False
 

@@ -36,14 +36,12 @@ class Loop:
 @asynccontextmanager
 async def running(*loops: Loop) -> AsyncIterator[None]:
     """Run the loops for the length of a block; one that dies of a bug ends the block with its error."""
-    over = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_repeat(loop, over), name=loop.name) for loop in loops]
+            tasks = [group.create_task(_repeat(loop), name=loop.name) for loop in loops]
             try:
                 yield
             finally:
-                over.set()
                 for task in tasks:
                     task.cancel()
     except BaseExceptionGroup as several:
@@ -79,12 +77,21 @@ async def rest(seconds: float, *, unless: asyncio.Event) -> None:
             await unless.wait()
 
 
-async def _repeat(loop: Loop, over: asyncio.Event) -> None:
-    # The event, because up to Python 3.11 `asyncio.wait_for` somewhere below may swallow the cancellation.
-    while not over.is_set():
+def is_cancelled() -> bool:
+    """Whether the calling task was told to end; to be asked once a round by whatever goes round until then.
+
+    Up to Python 3.11 `asyncio.wait_for`, which all clients use, swallows a cancellation that comes together with what
+    it waits for.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _repeat(loop: Loop) -> None:
+    while not is_cancelled():
         try:
             await loop.act()
         except errors.Unavailable as error:
             logger.warning("%s: %s", loop.name, error)
-        if not over.is_set():
+        if not is_cancelled():
             await asyncio.sleep(loop.every)

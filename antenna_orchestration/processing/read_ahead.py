@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Generic, TypeVar
 
+from antenna_orchestration.processing import looping
 from antenna_orchestration.queue.results import Received, ResultFeed
 
 BATCH: Final = 2_000
@@ -34,7 +35,6 @@ class ReadAhead(Generic[B]):
         self._batches: asyncio.Queue[tuple[Sequence[Received], B]] = asyncio.Queue(maxsize=1)
         # Results pulled and not committed yet.
         self._in_hand = 0
-        self._over = False
         self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> ReadAhead[B]:
@@ -44,8 +44,6 @@ class ReadAhead(Generic[B]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The flag, because up to Python 3.11 `asyncio.wait_for` somewhere below may swallow the cancellation.
-        self._over = True
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait({self._reading})
@@ -70,7 +68,7 @@ class ReadAhead(Generic[B]):
         self._in_hand -= len(received)
 
     async def _read(self) -> None:
-        while not self._over:
+        while not looping.is_cancelled():
             # No more than is still missing, so that the last result ends the wait at once.
             wanted = max(min(BATCH, self._missing() - self._in_hand), 1)
             received = await self._feed.pull(wanted, wait=FLUSH)

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from antenna_orchestration.embedded import dagster_processes
 from tests.chaos.rig import Recovery
 from tests.stack.running import RunningStack, blank_images
 from tests.stack.test_kills import each_image_once, kill_unfinished, processes, under_way
@@ -23,15 +24,16 @@ def victim(running: RunningStack, job: int, which: str) -> psutil.Process:
     """The process to be killed."""
     if which == "run":
         return psutil.Process(running.run_of(job)["pid"])
-    words = {"daemon": ("dagster", "daemon"), "code server": ("dagster", "grpc")}[which]
+    if which == "fork server":
+        return psutil.Process(running.run_of(job)["pid"]).parent()
+    word = {"daemon": "dagster._daemon", "code server": dagster_processes.CODE_SERVER}[which]
     for process in processes(running):
-        line = " ".join(process.info["cmdline"] or [])
-        if all(word in line for word in words) and "execute_run" not in line:
+        if word in (process.info["cmdline"] or []):
             return process
     raise AssertionError(f"no {which} of this stack runs")
 
 
-@pytest.mark.parametrize("which", ["run", "daemon", "code server"])
+@pytest.mark.parametrize("which", ["run", "daemon", "code server", "fork server"])
 def test_j_a_process_of_dagster_is_killed(
     running: RunningStack, recoveries: list[Recovery], tmp_path: Path, which: str
 ) -> None:

@@ -119,6 +119,14 @@ class Up:
         return str(launched["run"]["runId"])
 
 
+def forked(code_server: int) -> list[psutil.Process]:
+    """The runs: copies of the process that a code server keeps for that."""
+    (fork_server,) = (
+        child for child in psutil.Process(code_server).children() if "multiprocessing.forkserver" in child.cmdline()[-1]
+    )
+    return [run for run in fork_server.children() if run.cmdline() == fork_server.cmdline()]
+
+
 def left(home: Path) -> list[psutil.Process]:
     """Processes of the home's stack: by their mark, or because they work in its folders (PostgreSQL's backends)."""
     found = {each.pid: each for each in processes.marked(processes.HOME_VARIABLE, str(home))}
@@ -177,6 +185,7 @@ def test_up_is_joined_refuses_a_second_and_stops_in_order(used_home: Path, tmp_p
 
         marker = tmp_path / "op"
         run = running.launch(marker)
+        assert len(forked(status.pids["code-server"])) == 1
         running.process.send_signal(signal.SIGINT)
         running.until("stopped")
         assert running.process.wait() == 0

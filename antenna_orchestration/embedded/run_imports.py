@@ -1,0 +1,23 @@
+"""What a run imports beyond its definitions, imported before it is forked; see `code_server`.
+
+None of these may start a thread of Python's: a forked process has only the one that forked it.
+"""
+
+# ruff: noqa: F401
+import gc
+
+import dagster._core.instance.factory
+import dagster._core.storage.local_compute_log_manager
+import dagster._core.storage.root
+import PIL.Image
+import psycopg2.extras  # type: ignore[import-untyped]
+import upath.core
+
+import antenna_orchestration.embedded.code_server
+import antenna_orchestration.embedded.pooled_storage
+
+PIL.Image.init()
+
+# The objects of all these modules stay: Python's cycle collector need not walk them again, nor copy their pages.
+gc.collect()
+gc.freeze()
