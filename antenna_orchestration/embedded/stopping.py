@@ -14,6 +14,7 @@ import psutil
 from antenna_orchestration import errors
 from antenna_orchestration.embedded import processes
 from antenna_orchestration.embedded.children import Children
+from antenna_orchestration.embedded.dagster_processes import CODE_SERVER
 from antenna_orchestration.embedded.home import Home
 from antenna_orchestration.embedded.keeper import Keeper
 
@@ -101,9 +102,11 @@ def _copies(process: psutil.Process) -> list[psutil.Process]:
 
 def _is_forked(process: psutil.Process) -> bool:
     try:
-        # A run keeps the command line of the process that forked it (see `code_server`); its helpers have others.
-        return "multiprocessing.forkserver" in " ".join(process.cmdline())
-    except psutil.Error:
+        # A run keeps the command line of the process that it was forked from: the code server's, or that of the fork
+        # server that multiprocessing started when the first had died. Its helpers have others.
+        line = process.cmdline()
+        return CODE_SERVER in line or "multiprocessing.forkserver" in line[-1]
+    except (psutil.Error, IndexError):
         return False
 
 

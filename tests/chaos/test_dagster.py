@@ -8,10 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from antenna_orchestration.embedded import dagster_processes
+from antenna_orchestration.embedded import stack
 from tests.chaos.rig import Recovery
 from tests.stack.running import RunningStack, blank_images
-from tests.stack.test_kills import each_image_once, kill_unfinished, processes, under_way
+from tests.stack.test_kills import each_image_once, kill_unfinished, under_way
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
@@ -26,11 +26,9 @@ def victim(running: RunningStack, job: int, which: str) -> psutil.Process:
         return psutil.Process(running.run_of(job)["pid"])
     if which == "fork server":
         return psutil.Process(running.run_of(job)["pid"]).parent()
-    word = {"daemon": "dagster._daemon", "code server": dagster_processes.CODE_SERVER}[which]
-    for process in processes(running):
-        if word in (process.info["cmdline"] or []):
-            return process
-    raise AssertionError(f"no {which} of this stack runs")
+    status = stack.status(running.home)
+    assert status is not None
+    return psutil.Process(status.pids[which.replace(" ", "-")])
 
 
 @pytest.mark.parametrize("which", ["run", "daemon", "code server", "fork server"])

@@ -121,10 +121,9 @@ class Up:
 
 def forked(code_server: int) -> list[psutil.Process]:
     """The runs: copies of the process that a code server keeps for that."""
-    (fork_server,) = (
-        child for child in psutil.Process(code_server).children() if "multiprocessing.forkserver" in child.cmdline()[-1]
-    )
-    return [run for run in fork_server.children() if run.cmdline() == fork_server.cmdline()]
+    server = psutil.Process(code_server)
+    (fork_server,) = (child for child in server.children() if child.cmdline() == server.cmdline())
+    return [run for run in fork_server.children() if run.cmdline() == server.cmdline()]
 
 
 def left(home: Path) -> list[psutil.Process]:

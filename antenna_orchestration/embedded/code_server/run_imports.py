@@ -1,4 +1,4 @@
-"""What a run imports beyond its definitions, imported before it is forked; see `code_server`.
+"""What a run imports beyond its definitions, imported before it is forked; see `__main__`.
 
 None of these may start a thread of Python's: a forked process has only the one that forked it.
 """
@@ -9,11 +9,11 @@ import gc
 import dagster._core.instance.factory
 import dagster._core.storage.local_compute_log_manager
 import dagster._core.storage.root
+import dagster._grpc.impl
 import PIL.Image
 import psycopg2.extras  # type: ignore[import-untyped]
 import upath.core
 
-import antenna_orchestration.embedded.code_server
 import antenna_orchestration.embedded.pooled_storage
 
 PIL.Image.init()
