@@ -193,6 +193,7 @@ def logs(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Print a job's story."""
+    from antenna_orchestration.processing import looping
 
     async def run(services: Services) -> None:
         seen = 0
@@ -205,6 +206,7 @@ def logs(
                     _print_log(entry, as_json=json_)
             if not follow or current.status.is_terminal:
                 return
+            looping.raise_if_cancelled()
             await asyncio.sleep(_FOLLOW_EVERY)
 
     with_services(run)

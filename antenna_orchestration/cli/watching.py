@@ -71,8 +71,7 @@ async def follow(services: Services, job_id: JobId, shown: Display) -> JobView:
             shown.show(view)
             if view.job.status.is_terminal:
                 return view
-        if looping.is_cancelled():
-            raise asyncio.CancelledError
+        looping.raise_if_cancelled()
         await asyncio.sleep(_EVERY)
 
 

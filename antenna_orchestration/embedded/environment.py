@@ -70,7 +70,7 @@ def _text(value: object) -> str:
 def with_compiled_modules(variables: Mapping[str, str]) -> dict[str, str]:
     """Let Python keep compiled modules in a cache of ours, where it is told not to write them and none are installed.
 
-    Each Dagster run is a new process that imports two thousand modules: compiling them costs it a second of CPU.
+    Dagster's processes import two thousand modules each: compiling them costs a second of CPU.
     """
     spec = importlib.util.find_spec("dagster")
     installed = spec and spec.origin and Path(importlib.util.cache_from_source(spec.origin)).exists()

@@ -80,34 +80,42 @@ async def _end_runs(
 
 
 def _runs(keepers: dict[str, Keeper], children: Children) -> list[psutil.Process]:
-    """Processes of Dagster runs: copies of the code server's fork server, and orphans of either that crashed."""
+    """Processes of Dagster runs, below the code server and as orphans of one that crashed."""
     keeper = keepers.get("code-server")
-    fork_servers: list[psutil.Process] = []
+    runs: list[psutil.Process] = []
     if keeper is not None and keeper.child is not None and not keeper.child.ended.is_set():
         with contextlib.suppress(psutil.NoSuchProcess):
-            fork_servers = psutil.Process(keeper.child.pid).children()
-    runs = [run for fork_server in fork_servers for run in _copies(fork_server)]
+            for child in psutil.Process(keeper.child.pid).children():
+                runs += _copies(child) if _is_copy(child) else _spawned(child)
     for orphan in children.strangers():
-        if _is_forked(orphan):
-            runs += _copies(orphan) or [orphan]
+        runs += (_copies(orphan) or [orphan]) if _is_copy(orphan) else _spawned(orphan)
     return runs
 
 
-def _copies(process: psutil.Process) -> list[psutil.Process]:
+def _copies(fork_server: psutil.Process) -> list[psutil.Process]:
     try:
-        return [child for child in process.children() if _is_forked(child)] if _is_forked(process) else []
+        return [child for child in fork_server.children() if _is_copy(child)]
     except psutil.Error:
         return []
 
 
-def _is_forked(process: psutil.Process) -> bool:
+def _is_copy(process: psutil.Process) -> bool:
+    """Whether it is a fork server or was forked from one: it keeps the command line; a run's helpers have others."""
+    line = _command_line(process)
+    # The code server's, or that of the fork server that multiprocessing started when the first had died.
+    return CODE_SERVER in line or "multiprocessing.forkserver" in line
+
+
+def _spawned(process: psutil.Process) -> list[psutil.Process]:
+    """The process, if it is a run that the code server could not have forked."""
+    return [process] if "multiprocessing.spawn" in _command_line(process) else []
+
+
+def _command_line(process: psutil.Process) -> str:
     try:
-        # A run keeps the command line of the process that it was forked from: the code server's, or that of the fork
-        # server that multiprocessing started when the first had died. Its helpers have others.
-        line = process.cmdline()
-        return CODE_SERVER in line or "multiprocessing.forkserver" in line[-1]
-    except (psutil.Error, IndexError):
-        return False
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def _descendants_of_dagster(keepers: dict[str, Keeper], stack: str) -> list[psutil.Process]:

@@ -154,8 +154,7 @@ class Collector:
         async with ReadAhead(feed, missing=lambda: self._counts.pending, decode=self._sort) as ahead:
             while self._counts.pending > 0:
                 self._raise_if_left()
-                if looping.is_cancelled():
-                    raise asyncio.CancelledError
+                looping.raise_if_cancelled()
                 received, batch = await ahead.next()
                 if received:
                     await looping.insistent("committing results", partial(self._commit, batch))

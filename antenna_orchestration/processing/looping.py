@@ -87,6 +87,12 @@ def is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
+def raise_if_cancelled() -> None:
+    """Raise the cancellation that was swallowed."""
+    if is_cancelled():
+        raise asyncio.CancelledError
+
+
 async def _repeat(loop: Loop) -> None:
     while not is_cancelled():
         try:

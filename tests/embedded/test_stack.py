@@ -216,6 +216,28 @@ def test_a_crashed_process_is_started_again_and_a_killed_front_leaves_nothing(us
     assert stack.status(used_home) is None
 
 
+def test_runs_outlive_a_signal_to_the_fork_server_and_start_without_its_socket(used_home: Path, tmp_path: Path) -> None:
+    with up(used_home) as running:
+        running.until("ready")
+        running.launch(tmp_path / "first")
+        (run,) = forked(running.status.pids["code-server"])
+        fork_server = run.parent()
+        assert fork_server is not None
+        fork_server.send_signal(signal.SIGTERM)
+        (socket,) = {Path(each.laddr) for each in fork_server.net_connections("unix") if "listener" in str(each.laddr)}
+        # As a cleaner of temporary files does.
+        socket.unlink()
+        running.launch(tmp_path / "second")
+        assert fork_server.is_running()
+        assert forked(running.status.pids["code-server"]) == [run]
+        assert "start slowly" in (used_home / "logs" / "code-server.log").read_text()
+        running.process.send_signal(signal.SIGINT)
+        running.until("stopped")
+        gone(used_home)
+    for marker in ("first", "second"):
+        assert (tmp_path / marker).read_text() == "interrupted, stopping=True"
+
+
 def test_a_killed_supervisor_leaves_nothing(used_home: Path, tmp_path: Path) -> None:
     with up(used_home) as running:
         running.until("ready")

@@ -15,8 +15,11 @@ import psycopg2.extras  # type: ignore[import-untyped]
 import upath.core
 
 import antenna_orchestration.embedded.pooled_storage
+from antenna_orchestration import settings
 
 PIL.Image.init()
+# Definitions have read them; a run reads them anew.
+settings.get.cache_clear()
 
 # The objects of all these modules stay: Python's cycle collector need not walk them again, nor copy their pages.
 gc.collect()
