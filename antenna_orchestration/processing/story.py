@@ -54,22 +54,23 @@ class Story:
         self._nobody_listens = nobody
 
     async def tell_progress(self, progress: JobProgress) -> None:
-        """How far, how fast, and what the queue counts; ever less often, so that a week of waiting is no book."""
+        """How far, how fast, what the queue counts and who holds leases; ever less often: a week's wait is no book."""
         elapsed = time.monotonic() - self._started
         if elapsed < self._next_line:
             return
         while self._next_line <= elapsed:
             self._next_line += min(self._next_line, LINE_AT_MOST_EVERY)
+        workers = [one for one in await self._services.presence.workers() if reach.can_serve(one, self._job)]
+        leases = Counter({one.worker: one.leased for one in workers if one.leased})
         line = "; ".join([progress.line, *_of_queue(await self._waiting())])
+        if leases:
+            line += f"; workers hold, of all jobs, {_named(leases)}"
         await self._services.catalog.log(self._job.job_id, "progress", line)
 
     async def tell_end(self, progress: JobProgress) -> None:
         """The last line of collecting: what was found, who posted, and the consumer's final counters."""
-        named = [f"{worker} {images}" for worker, images in self.posted.most_common(MOST_WORKERS)]
-        if more := len(self.posted) - len(named):
-            named.append(f"{more} more")
         found = f"{progress.done} done, {progress.failed} failed, {progress.detections} detections"
-        posted = f"posted by {', '.join(named)}" if named else "nobody posted"
+        posted = f"posted by {_named(self.posted)}" if self.posted else "nobody posted"
         await self._milestone("collected", "; ".join([found, posted, *_of_queue(await self._waiting())]))
 
     async def _waiting(self) -> Waiting | None:
@@ -81,6 +82,14 @@ class Story:
     async def _milestone(self, action: str, message: str, *, level: str = "INFO") -> None:
         self._tell(message)
         await self._services.catalog.log(self._job.job_id, action, message, level=level)
+
+
+def _named(images: Counter[str]) -> str:
+    """Workers with their images, the first ones."""
+    named = [f"{worker} {number}" for worker, number in images.most_common(MOST_WORKERS)]
+    if more := len(images) - len(named):
+        named.append(f"{more} more")
+    return ", ".join(named)
 
 
 def _of_queue(waiting: Waiting | None) -> list[str]:

@@ -1,25 +1,28 @@
-"""What a waiting job's log says of the workers that there are."""
+"""What a job's log says of the workers that there are."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
+
+import pytest
 
 from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.progress import JobProgress
+from antenna_orchestration.processing import story
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.story import Story
 from tests.processing.jobs import make_job
 from tests.waiting import eventually
 
 
-async def test_the_warning_that_nobody_serves_a_job_names_who_cannot_load_its_pipeline(
-    stack: Services, project: str
-) -> None:
-    job = await make_job(stack, project, 1)
+@asynccontextmanager
+async def beating(stack: Services, **fields: Any) -> AsyncIterator[None]:
+    """A worker that is heard."""
     now = datetime.now(UTC)
-    beat = messages.Heartbeat(
-        worker="gpu-1", host="gpu-1", pid=1, device="cpu", pipelines=("moth_binary",), reaches=("http",),
-        started_at=now, at=now, failing={"null": "weights model.pth: there is no such file"},
-    )  # fmt: skip
+    beat = messages.Heartbeat(worker="gpu-1", host="gpu-1", pid=1, device="cpu", started_at=now, at=now, **fields)
     await stack.presence.beat(beat)
 
     async def seen() -> bool:
@@ -27,13 +30,36 @@ async def test_the_warning_that_nobody_serves_a_job_names_who_cannot_load_its_pi
 
     try:
         await eventually(seen, description="the heartbeat")
-        told: list[str] = []
-        await Story(services=stack, job=job, tell=told.append).look_for_workers()
+        yield
     finally:
         await stack.presence.leave("gpu-1")
+
+
+async def test_the_warning_that_nobody_serves_a_job_names_who_cannot_load_its_pipeline(
+    stack: Services, project: str
+) -> None:
+    job = await make_job(stack, project, 1)
+    failing = {"null": "weights model.pth: there is no such file"}
+    told: list[str] = []
+    async with beating(stack, pipelines=("moth_binary",), reaches=("http",), failing=failing):
+        await Story(services=stack, job=job, tell=told.append).look_for_workers()
     said = "No worker for pipeline null reaches the images; the job waits; gpu-1 cannot load it: weights model.pth"
     assert len(told) == 1
     assert told[0].startswith(said)
     assert any(
         line.level == "WARNING" and line.message == told[0] for _, line in await stack.catalog.read_log(job.job_id)
     )
+
+
+async def test_a_line_of_progress_names_who_holds_leases(
+    stack: Services, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await make_job(stack, project, 3)
+    monkeypatch.setattr(story, "FIRST_LINE", 1e-6)
+    progress = JobProgress(
+        total=3, published=3, done=1, failed=0, detections=4, classifications=4, rate=0.5, at=datetime.now(UTC)
+    )
+    async with beating(stack, pipelines=("null",), reaches=job.source_kinds, leased=7):
+        await Story(services=stack, job=job, tell=lambda _: None).tell_progress(progress)
+    (line,) = [line.message for _, line in await stack.catalog.read_log(job.job_id) if line.action == "progress"]
+    assert line.endswith("; workers hold, of all jobs, gpu-1 7")
