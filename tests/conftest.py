@@ -1,6 +1,7 @@
 """Real servers for the tests: one set a session for tests that only use them, one a test for tests that break them."""
 
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST_FIRST = ("soak", "stack", "docker", "gateway", "push", "embedded", "cli")
 """Folders of tests whose files take longest. Processes share the files in order: one of these at the end runs alone."""
