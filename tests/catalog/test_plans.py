@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,6 +110,30 @@ def test_a_job_that_no_statistics_know_is_read_in_chunks(filled: psycopg.Connect
         row = filled.execute("EXPLAIN (FORMAT JSON) " + queries.load("images_to_publish"), wanted).fetchone()
     assert row is not None
     assert "Sort" not in nodes(row[0][0]["Plan"]), row[0]
+
+
+def rejected(plan: dict[str, Any]) -> int:
+    """Rows that a plan read, or pairs of rows that it compared, in vain."""
+    own = sum(int(plan.get(f"Rows Removed by {what}", 0)) for what in ("Filter", "Join Filter")) * plan["Actual Loops"]
+    return own + sum(rejected(child) for child in plan.get("Plans", []))
+
+
+@pytest.mark.parametrize("filled", [200_000], indirect=True)
+def test_images_of_a_job_that_no_statistics_know_are_settled_by_their_key(filled: psycopg.Connection[Any]) -> None:
+    fields = {"status": "done", "attempts": 1, "retryable": False, "detections": 0, "classifications": 0, "worker": "w"}
+    settled = [{"image": image, **fields} for image in range(1, 2_001)]
+    with filled.transaction(force_rollback=True):
+        filled.execute(
+            "INSERT INTO jobs (job_id, project_id, name, pipeline, config_hash, status, total) "
+            "OVERRIDING SYSTEM VALUE VALUES (1000000, 1, 'j', 'null', '0', 'RUNNING', 20000)"
+        )
+        filled.execute(
+            "INSERT INTO job_images (job_id, image_id, ordinal) SELECT 1000000, n, n FROM generate_series(1, 20000) n"
+        )
+        parameters = {"job": 1_000_000, "generation": 1, "settled": json.dumps(settled)}
+        row = filled.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + queries.load("settle_images"), parameters).fetchone()
+    assert row is not None
+    assert rejected(row[0][0]["Plan"]) < len(settled), row[0]
 
 
 @pytest.mark.parametrize("filled", [200_000], indirect=True)
