@@ -118,11 +118,30 @@ def rejected(plan: dict[str, Any]) -> int:
     return own + sum(rejected(child) for child in plan.get("Plans", []))
 
 
-@pytest.mark.parametrize("filled", [200_000], indirect=True)
-def test_images_of_a_job_that_no_statistics_know_are_settled_by_their_key(filled: psycopg.Connection[Any]) -> None:
+HISTORIES = {
+    "jobs that run": [],
+    "jobs that are over": [
+        "UPDATE job_images SET status = 'done' WHERE job_id <= 20",
+        "DELETE FROM job_images WHERE job_id > 20",
+    ],
+    "jobs of one image": ["UPDATE job_images SET job_id = 2000000 + image_id"],
+    "one small job": ["DELETE FROM job_images WHERE image_id > 1000", "UPDATE job_images SET status = 'done'"],
+    "nothing": ["DELETE FROM job_images"],
+}
+"""What the catalog's statistics were made of."""
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("filled", [2_000, 200_000], indirect=True)
+def test_images_of_a_job_that_no_statistics_know_are_settled_by_their_key(
+    filled: psycopg.Connection[Any], history: str
+) -> None:
     fields = {"status": "done", "attempts": 1, "retryable": False, "detections": 0, "classifications": 0, "worker": "w"}
     settled = [{"image": image, **fields} for image in range(1, 2_001)]
     with filled.transaction(force_rollback=True):
+        for change in HISTORIES[history]:
+            filled.execute(change)
+        filled.execute("ANALYZE job_images")
         filled.execute(
             "INSERT INTO jobs (job_id, project_id, name, pipeline, config_hash, status, total) "
             "OVERRIDING SYSTEM VALUE VALUES (1000000, 1, 'j', 'null', '0', 'RUNNING', 20000)"
