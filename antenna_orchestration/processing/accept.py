@@ -21,10 +21,10 @@ from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import LeaseClaim
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, ImageStatus, Job
+from antenna_orchestration.live.leases import KeptLease
 from antenna_orchestration.processing import looping
 from antenna_orchestration.processing.http_services import HttpServices
 from antenna_orchestration.processing.lease import ack_of
-from antenna_orchestration.progress.lease_book import KeptLease
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.access import Access
 from antenna_orchestration.domain.http_lease import Signer
 from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.live.leases import HttpLeases
+from antenna_orchestration.live.workers import HttpWorkers
 from antenna_orchestration.processing import services as services_module
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.progress.lease_book import LeaseBook
-from antenna_orchestration.progress.worker_book import WorkerBook
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.openings import Openings
 from antenna_orchestration.queue.publisher import Publisher
@@ -29,8 +29,8 @@ class HttpServices:
 
     services: Services
     access: Access
-    leases: LeaseBook
-    workers: WorkerBook
+    leases: HttpLeases
+    workers: HttpWorkers
     leaser: Leaser
     sender: ResultSender
     settler: Settler
@@ -61,7 +61,7 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 8
         yield HttpServices(
             services=services,
             access=Access(services.catalog),
-            leases=LeaseBook(services.progress.client),
+            leases=HttpLeases(services.progress.client),
             workers=services.workers,
             leaser=await stack.enter_async_context(Leaser(services.connection, ack_wait=settings.task_ack_wait)),
             sender=await stack.enter_async_context(ResultSender(services.connection)),

@@ -12,8 +12,8 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import ids, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import LONGEST
+from antenna_orchestration.live.workers import WorkerRecord
 from antenna_orchestration.processing.http_services import HttpServices
-from antenna_orchestration.progress.worker_book import WorkerRecord
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Final
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, ImageId, JobId
 from antenna_orchestration.domain.job import ACTIVE
+from antenna_orchestration.live.leases import NOBODY, KeptLease
+from antenna_orchestration.live.workers import WorkerRecord
 from antenna_orchestration.processing import http_workers
 from antenna_orchestration.processing.http_services import HttpServices
 from antenna_orchestration.processing.lease import ack_of
-from antenna_orchestration.progress.lease_book import NOBODY, KeptLease
-from antenna_orchestration.progress.worker_book import WorkerRecord
 
 logger = logging.getLogger(__name__)
 

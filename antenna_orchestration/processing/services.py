@@ -14,8 +14,8 @@ from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.catalog import Catalog
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake.store import Lake, storage_options
-from antenna_orchestration.progress.counters import Progress
-from antenna_orchestration.progress.worker_book import WorkerBook
+from antenna_orchestration.live.counters import Progress
+from antenna_orchestration.live.workers import HttpWorkers
 from antenna_orchestration.queue import connection, streams
 from antenna_orchestration.queue.board import JobBoard
 from antenna_orchestration.queue.presence import Presence
@@ -34,7 +34,7 @@ class Services:
     presence: Presence
     progress: Progress
     # What gateways noted of HTTP workers.
-    workers: WorkerBook
+    workers: HttpWorkers
     lake: Lake
     # The queue's connection; only modules of `queue` look inside.
     connection: Any
@@ -85,7 +85,7 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 4
             board=JobBoard(client),
             presence=Presence(client),
             progress=progress,
-            workers=WorkerBook(progress.client),
+            workers=HttpWorkers(progress.client),
             lake=Lake(settings.lake, storage_options=storage_options(settings)),
             connection=client,
         )

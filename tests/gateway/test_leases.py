@@ -5,8 +5,8 @@ import asyncio
 from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.live import keys
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.progress import keys
 from antenna_orchestration.queue.openings import Openings
 from antenna_orchestration.queue.publisher import Publisher
 from tests.gateway.client import SLUG, Client, Task, session, success

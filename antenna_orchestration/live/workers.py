@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from antenna_orchestration.domain.http_lease import Pace
-from antenna_orchestration.progress import keys
-from antenna_orchestration.progress.connection import translated
+from antenna_orchestration.live import keys
+from antenna_orchestration.live.connection import translated
 
 KEEP: Final = 7 * 24 * 3600
 """Seconds after which a worker that was not heard from is forgotten."""
@@ -45,7 +45,7 @@ class WorkerRecord:
     counters: Mapping[str, int] = field(default_factory=dict)
 
 
-class WorkerBook:
+class HttpWorkers:
     """Keeps them. Every method raises `Unavailable` when Redis does not answer."""
 
     def __init__(self, client: Any) -> None:

@@ -12,8 +12,8 @@ import msgspec
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId
-from antenna_orchestration.progress import keys
-from antenna_orchestration.progress.connection import translated
+from antenna_orchestration.live import keys
+from antenna_orchestration.live.connection import translated
 
 NOBODY: Final = 0
 """Holder of a parked task; no token has this id."""
@@ -83,7 +83,7 @@ class KeptLease(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """When the queue was last told that the task is in progress; kept beside the rest."""
 
 
-class LeaseBook:
+class HttpLeases:
     """Keeps leases. Every method raises `Unavailable` when Redis does not answer."""
 
     def __init__(self, client: Any) -> None:

@@ -10,8 +10,8 @@ import redis.exceptions
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.progress import JobProgress
-from antenna_orchestration.progress import keys
-from antenna_orchestration.progress.connection import connect
+from antenna_orchestration.live import keys
+from antenna_orchestration.live.connection import connect
 
 logger = logging.getLogger(__name__)
 
