@@ -104,8 +104,8 @@ def submit(
 
 async def _submit(services: Services, submission: Submission, *, wait: bool, as_json: bool) -> int:
     from antenna_orchestration.cli import dagster_ui, job_view, jobs
-    from antenna_orchestration.processing import sources
     from antenna_orchestration.processing import submit as verb
+    from antenna_orchestration.submission import sources
 
     roots = services.settings.image_roots
     # What the setting allows, and what the user names here: they may read it anyway.

@@ -13,9 +13,9 @@ from weakref import WeakValueDictionary
 from fastapi import Request
 
 from antenna_orchestration import errors
+from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import access
 from antenna_orchestration.domain.access import Token
-from antenna_orchestration.processing.http_services import HttpServices
 
 logger = logging.getLogger(__name__)
 

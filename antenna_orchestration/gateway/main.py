@@ -9,8 +9,8 @@ from typing import Final
 import uvicorn
 
 from antenna_orchestration import settings
+from antenna_orchestration.dispatch import services
 from antenna_orchestration.gateway.app import create_app
-from antenna_orchestration.processing import http_services
 
 KEEP_ALIVE: Final = 75
 """Seconds that an idle connection is kept: a client that posts on one just closed would lose the post."""
@@ -43,5 +43,5 @@ def run(config: settings.Settings, *, host: str, port: int) -> None:
 
 
 async def _try(config: settings.Settings) -> None:
-    async with http_services.opened(config, max_connections=1) as http:
+    async with services.opened(config, max_connections=1) as http:
         await http.services.progress.check()

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import FileResponse, JSONResponse
 
 from antenna_orchestration import __version__, errors
+from antenna_orchestration.dispatch import image_urls
 from antenna_orchestration.gateway import state
-from antenna_orchestration.processing import image_urls
 
 router = APIRouter()
 

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Request
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract import models
+from antenna_orchestration.dispatch import register, worker_status
 from antenna_orchestration.domain.access import Act, Token
 from antenna_orchestration.domain.ids import ProjectId
 from antenna_orchestration.gateway import state
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.worker_routes import Number
-from antenna_orchestration.processing import http_workers, register
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["projects"])
 
@@ -74,7 +74,7 @@ async def register_pipelines(
         host=host,
         client_info=wanted.client_info,
     )
-    await http_workers.hear(gateway.http, caller, host=host, pipelines=done.pipelines)
+    await worker_status.hear(gateway.http, caller, host=host, pipelines=done.pipelines)
     return models.RegistrationAnswer(
         pipelines=list(done.pipelines),
         pipelines_created=list(done.created),

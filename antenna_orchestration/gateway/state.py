@@ -12,11 +12,11 @@ from typing import cast
 from fastapi import Request
 
 from antenna_orchestration import settings
+from antenna_orchestration.dispatch import keep_leases, services
+from antenna_orchestration.dispatch.offers import Offers
+from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.gateway.callers import Callers
 from antenna_orchestration.gateway.parsing import Parsing
-from antenna_orchestration.processing import http_services, keep_leases
-from antenna_orchestration.processing.http_services import HttpServices
-from antenna_orchestration.processing.offers import Offers
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Gateway:
 async def opened(config: settings.Settings) -> AsyncIterator[Gateway]:
     """Connect, and keep the leases of HTTP workers for as long as the process lives."""
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(http_services.opened(config))
+        http = await stack.enter_async_context(services.opened(config))
         offers = Offers(http)
         parsing = Parsing(config.home / "gateway")
         stack.callback(parsing.close)

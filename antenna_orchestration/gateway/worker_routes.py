@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract import models, statuses
+from antenna_orchestration.dispatch import accept_results, image_urls, lease, worker_status
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Act, Token
 from antenna_orchestration.domain.ids import JobId
@@ -18,7 +19,7 @@ from antenna_orchestration.gateway import bodies, job_views, state
 from antenna_orchestration.gateway.parameters import Filters
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
-from antenna_orchestration.processing import accept, http_workers, image_urls, lease, looping
+from antenna_orchestration.processing import looping
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["workers"])
 
@@ -81,7 +82,7 @@ async def _lease(request: Request, job_id: JobId, wanted: int) -> models.TasksAn
     job = await job_of(gateway, caller, job_id)
     if job.dispatch_mode is not DispatchMode.ASYNC:
         raise errors.InvalidInput("Only async_api jobs have fetchable tasks")
-    await http_workers.hear(gateway.http, caller, host=_host(request))
+    await worker_status.hear(gateway.http, caller, host=_host(request))
     lease.raise_if_away(gateway.http)
     leased = await lease.lease(gateway.http, job, caller, wanted)
     base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
@@ -124,7 +125,7 @@ async def post_results(request: Request, job_id: Number) -> models.ResultsAnswer
     caller = await looping.until(deadline, lambda: gateway.callers.authenticate(request))
     caller.check(Act.LEASE)
     job = await looping.until(deadline, lambda: job_of(gateway, caller, JobId(job_id)))
-    await http_workers.hear(gateway.http, caller, host=_host(request))
+    await worker_status.hear(gateway.http, caller, host=_host(request))
     folder, limit = gateway.parsing.folder, gateway.settings.gateway_max_body
     async with (
         gateway.callers.posting(caller),
@@ -134,9 +135,9 @@ async def post_results(request: Request, job_id: Number) -> models.ResultsAnswer
         deadline = time.monotonic() + RESULT_PATIENCE
         # The job may have been canceled or retried meanwhile.
         job = await looping.until(deadline, lambda: job_of(gateway, caller, JobId(job_id)))
-        reduction = await looping.until(deadline, lambda: accept.reduction(gateway.http, job))
+        reduction = await looping.until(deadline, lambda: accept_results.reduction(gateway.http, job))
         async with gateway.parsing.items(body, reduction) as items:
-            taken = await accept.accept(gateway.http, job, caller, items, size=body.size, deadline=deadline)
+            taken = await accept_results.accept(gateway.http, job, caller, items, size=body.size, deadline=deadline)
     return models.ResultsAnswer(
         job_id=job_id,
         results_queued=sum(one.status == "queued" for one in taken),
@@ -173,7 +174,7 @@ async def _offers(
     request: Request, gateway: Gateway, caller: Token, filters: Filters, *, limit: int
 ) -> list[messages.Announcement]:
     if caller.may(Act.LEASE):
-        await http_workers.hear(gateway.http, caller, host=_host(request), pipelines=filters.pipelines or ())
+        await worker_status.hear(gateway.http, caller, host=_host(request), pipelines=filters.pipelines or ())
     if filters.dispatch_mode not in (None, DispatchMode.ASYNC):
         return []
     return await gateway.offers.of(caller, wanted=_matching(gateway, filters), limit=limit)

@@ -1,1 +1,1 @@
-"""The verbs: submit, publish, collect, finish, cancel, retry, reconcile, health. One module each."""
+"""A job's life, one verb a module: submit, publish, collect, finish, cancel, retry, reconcile, health."""

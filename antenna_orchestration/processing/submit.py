@@ -25,10 +25,11 @@ from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
-from antenna_orchestration.processing import capture_times, locations, publish, services
-from antenna_orchestration.processing import sources as sources_module
-from antenna_orchestration.processing.capture_times import ExifMode
+from antenna_orchestration.processing import publish, services
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.submission import capture_times, locations
+from antenna_orchestration.submission import sources as sources_module
+from antenna_orchestration.submission.capture_times import ExifMode
 
 MAX_INTERACTIVE: Final = 20
 """Images of an interactive job. Such jobs go ahead of everything, so they are kept to what a person waits for."""

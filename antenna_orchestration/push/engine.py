@@ -15,13 +15,14 @@ from typing import Any, Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract.pushing import Sent
+from antenna_orchestration.dispatch import image_urls, keep_leases, register, worker_status
+from antenna_orchestration.dispatch.lease import lease
+from antenna_orchestration.dispatch.offers import Offers
+from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.job import DispatchMode, Job
-from antenna_orchestration.processing import http_workers, image_urls, keep_leases, looping, register
-from antenna_orchestration.processing.http_services import HttpServices
-from antenna_orchestration.processing.lease import lease
-from antenna_orchestration.processing.offers import Offers
+from antenna_orchestration.processing import looping
 from antenna_orchestration.push import identity
 from antenna_orchestration.push.options import PushOptions, PushSummary
 from antenna_orchestration.push.posting import Batch, Poster
@@ -101,7 +102,7 @@ class Pusher:
                 looping.Loop(
                     name="board", every=LOOK_AGAIN, act=lambda: self._http.services.board.follow(self._offers.on_board)
                 ),
-                looping.Loop(name="alive", every=http_workers.messages_every(self._http), act=self._say_alive),
+                looping.Loop(name="alive", every=worker_status.messages_every(self._http), act=self._say_alive),
                 looping.Loop(
                     name="leases",
                     every=self._http.settings.task_ack_wait / 3,
@@ -151,7 +152,7 @@ class Pusher:
         said = False
         while not self._stopping.is_set():
             heard = (await self._http.workers.get(self._worker.token_id)).heard
-            if await self._http.leases.now() - heard > 3 * http_workers.messages_every(self._http):
+            if await self._http.leases.now() - heard > 3 * worker_status.messages_every(self._http):
                 return True
             if not said:
                 said = True
@@ -160,7 +161,7 @@ class Pusher:
         return False
 
     async def _say_alive(self) -> None:
-        await http_workers.hear(
+        await worker_status.hear(
             self._http,
             self._worker,
             host=self._host,
@@ -291,6 +292,6 @@ class Pusher:
     async def _sign_off(self) -> None:
         try:
             await self._poster.give_back_all()
-            await http_workers.leave(self._http, self._worker)
+            await worker_status.leave(self._http, self._worker)
         except errors.Unavailable as error:
             logger.warning("not signed off, leases end by themselves: %s", error)

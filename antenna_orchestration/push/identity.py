@@ -11,9 +11,9 @@ import hmac
 from typing import Final
 
 from antenna_orchestration import errors
+from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import access
 from antenna_orchestration.domain.access import Role, Token
-from antenna_orchestration.processing.http_services import HttpServices
 from antenna_orchestration.processing.tokens import MAX_LABEL
 
 _PURPOSE: Final = b"antenna push "

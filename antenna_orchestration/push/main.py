@@ -7,8 +7,8 @@ import signal
 import socket
 
 from antenna_orchestration import errors, settings
+from antenna_orchestration.dispatch import services
 from antenna_orchestration.domain import ids
-from antenna_orchestration.processing import http_services
 from antenna_orchestration.push import identity
 from antenna_orchestration.push.engine import Pusher
 from antenna_orchestration.push.options import PushOptions, PushSummary
@@ -38,7 +38,7 @@ async def _run(config: settings.Settings, options: PushOptions) -> PushSummary:
     client = ProcessingService(
         options.service, timeout=timeout, connections=options.parallel + 2, largest=config.gateway_max_body
     )
-    async with http_services.opened(config) as http, client as service:
+    async with services.opened(config) as http, client as service:
         worker = await identity.of(http, project=options.project, service=service.name)
         pusher = Pusher(
             http=http,

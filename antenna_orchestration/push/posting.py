@@ -1,7 +1,7 @@
 """Posting: a batch to the processing service, what comes of each of its images, and giving back what was not done.
 
-Results go the way of every post to the gateway (`processing/accept.py`): this module only says whose fault a failure
-is.
+Results go the way of every post to the gateway (`dispatch/accept_results.py`): this module only says whose fault a
+failure is.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from antenna_orchestration import errors
 from antenna_orchestration.contract import pushing
 from antenna_orchestration.contract.pushing import Sent
 from antenna_orchestration.contract.results import Item
+from antenna_orchestration.dispatch import accept_results, keep_leases, register
+from antenna_orchestration.dispatch.lease import Leased
+from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import attempts
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import Job
-from antenna_orchestration.processing import accept, keep_leases, looping, register
-from antenna_orchestration.processing.http_services import HttpServices
-from antenna_orchestration.processing.lease import Leased
+from antenna_orchestration.processing import looping
 from antenna_orchestration.push.service import Answer, Failed, Gone, ProcessingService, Refused
 
 logger = logging.getLogger(__name__)
@@ -136,7 +137,9 @@ class Poster:
 
     async def _read(self, batch: Batch, body: bytes) -> list[Item]:
         """What the answer says of each image. Raises `InvalidInput`."""
-        reduction = await looping.insistent("reading an answer", lambda: accept.reduction(self._http, batch.job))
+        reduction = await looping.insistent(
+            "reading an answer", lambda: accept_results.reduction(self._http, batch.job)
+        )
         answered = await asyncio.to_thread(pushing.read, body, list(batch.sent), reduction)
         if answered.unknown:
             some = ", ".join(answered.unknown[:5])
@@ -150,7 +153,7 @@ class Poster:
             return
         taken = await looping.insistent(
             "settling",
-            lambda: accept.accept(
+            lambda: accept_results.accept(
                 self._http, current, self._worker, items, size=size, deadline=time.monotonic() + looping.PAUSE
             ),
         )

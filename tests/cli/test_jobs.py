@@ -10,7 +10,7 @@ from antenna_orchestration.queue import connection
 from antenna_orchestration.queue.presence import Presence
 from tests.cli.shells import Shell
 from tests.cli.test_submit import SHAPE
-from tests.submit.pictures import empty
+from tests.submission.pictures import empty
 
 
 def queued(antenna: Shell, project: str, folder: Path) -> int:

@@ -15,7 +15,7 @@ from antenna_orchestration.catalog.catalog import Catalog, Settled
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job, JobStatus
 from tests.cli.shells import Shell, ended
-from tests.submit.pictures import empty
+from tests.submission.pictures import empty
 from tests.waiting import wait_until
 
 SHAPE = {"job_id", "status", "total", "done", "failed", "skipped", "detections", "classifications", "lake", "elapsed_s"}

@@ -9,7 +9,7 @@ import pytest
 from antenna_orchestration.embedded.stores import Stores
 from antenna_orchestration.processing import services
 from tests.cli.shells import Shell
-from tests.submit.pictures import empty
+from tests.submission.pictures import empty
 
 
 def test_a_worker_does_what_waits_and_leaves(

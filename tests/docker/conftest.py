@@ -9,7 +9,7 @@ import pytest
 from tests.docker import composition
 from tests.docker.running import Deployment, deployed, make_env
 from tests.homes import temporary_folder
-from tests.submit.s3_store import s3_store
+from tests.submission.s3_store import s3_store
 
 
 @pytest.fixture

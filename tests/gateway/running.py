@@ -17,12 +17,12 @@ from typing import Any
 import requests
 
 from antenna_orchestration.catalog.catalog import PipelineRow, SubmittedImage
+from antenna_orchestration.dispatch.register import SETTINGS
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import Stores
 from antenna_orchestration.processing import collect, finish, publish, tokens
-from antenna_orchestration.processing.register import SETTINGS
 from antenna_orchestration.processing.services import Services
 from tests.gateway.client import SLUG, Client
 from tests.processing.jobs import claimed, make_job

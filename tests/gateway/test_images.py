@@ -13,7 +13,7 @@ from antenna_orchestration.processing.services import Services
 from tests.gateway.client import SLUG, session
 from tests.gateway.running import client, job_for_http, running
 from tests.processing.jobs import claimed
-from tests.submit.s3_store import CREDENTIALS, s3_store
+from tests.submission.s3_store import CREDENTIALS, s3_store
 
 KEY = "traps/night 1/été+ä.jpg"
 

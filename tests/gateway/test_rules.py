@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract import results
+from antenna_orchestration.dispatch.offers import FairOrder
 from antenna_orchestration.domain import http_lease, messages
 from antenna_orchestration.domain.http_lease import ImageClaim, LeaseClaim, Pace, Signer
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
-from antenna_orchestration.processing.offers import FairOrder
 from tests.gateway.client import SPECIES_LABELS, success
 
 CLAIM = LeaseClaim(

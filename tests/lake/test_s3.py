@@ -11,7 +11,7 @@ from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake.folder import Folder
 from antenna_orchestration.lake.store import Lake, storage_options
 from tests.lake.test_store import failed
-from tests.submit.s3_store import CREDENTIALS, s3_store
+from tests.submission.s3_store import CREDENTIALS, s3_store
 
 JOB = JobId(7)
 

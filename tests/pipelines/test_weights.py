@@ -18,7 +18,7 @@ import pytest
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.pipelines import weights
-from tests.submit.s3_store import CREDENTIALS, s3_store
+from tests.submission.s3_store import CREDENTIALS, s3_store
 
 CONTENT = bytes(range(256)) * 20_000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from antenna_orchestration import errors
+from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import ids, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import LONGEST
 from antenna_orchestration.live.workers import WorkerRecord
-from antenna_orchestration.processing.http_services import HttpServices
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from antenna_orchestration.catalog.catalog import SubmittedImage
-from antenna_orchestration.processing import capture_times
-from tests.submit.pictures import taken_at
+from antenna_orchestration.submission import capture_times
+from tests.submission.pictures import taken_at
 
 
 def fill(*images: SubmittedImage, exif: capture_times.ExifMode = "auto") -> list[datetime | None]:

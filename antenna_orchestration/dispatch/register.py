@@ -14,11 +14,11 @@ from typing import Any, Final
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.catalog import AlgorithmRow, PipelineRow
 from antenna_orchestration.contract import models
+from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.ids import ProjectId
 from antenna_orchestration.pipelines import registry
-from antenna_orchestration.processing.http_services import HttpServices
 from antenna_orchestration.processing.submit import pipeline_row
 
 SETTINGS: Final[Mapping[str, Any]] = {

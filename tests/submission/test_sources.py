@@ -9,10 +9,10 @@ import pytest
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.catalog.catalog import SubmittedImage
-from antenna_orchestration.processing import sources
-from antenna_orchestration.processing.locations import path_of
-from antenna_orchestration.processing.sources import Gathered
-from tests.submit.pictures import empty
+from antenna_orchestration.submission import sources
+from antenna_orchestration.submission.locations import path_of
+from antenna_orchestration.submission.sources import Gathered
+from tests.submission.pictures import empty
 
 
 def gather(*named: str | Path, **options: Any) -> Gathered:

@@ -7,9 +7,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.processing import locations
-from antenna_orchestration.processing.locations import Locator
-from tests.submit.pictures import empty
+from antenna_orchestration.submission import locations
+from antenna_orchestration.submission.locations import Locator
+from tests.submission.pictures import empty
 
 
 def locator(*, roots: list[Path] | None = None, private: bool = False) -> Locator:

@@ -14,10 +14,10 @@ from antenna_orchestration.embedded.stores import Stores
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing import submit as verb
-from antenna_orchestration.processing.locations import path_of
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.submit import Submission, Submitted, submit
-from tests.submit.pictures import empty, taken_at
+from antenna_orchestration.submission.locations import path_of
+from tests.submission.pictures import empty, taken_at
 
 
 def url(number: int) -> str:

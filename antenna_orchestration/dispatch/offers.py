@@ -11,11 +11,11 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from antenna_orchestration.dispatch.lease import has_tasks, raise_if_away
+from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.ids import Generation, JobId, ProjectId
-from antenna_orchestration.processing.http_services import HttpServices
-from antenna_orchestration.processing.lease import has_tasks, raise_if_away
 
 AT_A_TIME: Final = 16
 """Jobs that the queue is asked about at once."""

@@ -8,9 +8,9 @@ import fsspec
 import pytest
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.processing import sources
 from antenna_orchestration.settings import Settings
-from tests.submit.s3_store import CREDENTIALS, s3_store
+from antenna_orchestration.submission import sources
+from tests.submission.s3_store import CREDENTIALS, s3_store
 
 KEYS = [
     "night-1/a10.jpg", "night-1/a9.JPG", "night-1/notes.txt", "night-1/.cache/x.jpg", "night-1/deep er/Käfer #1?.jpg",

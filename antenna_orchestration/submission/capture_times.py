@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from antenna_orchestration.catalog.catalog import SubmittedImage
 from antenna_orchestration.domain import capture_time
-from antenna_orchestration.processing import locations
+from antenna_orchestration.submission import locations
 
 ExifMode = Literal["auto", "always", "never"]
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from antenna_orchestration import errors
+from antenna_orchestration.dispatch import worker_status
+from antenna_orchestration.dispatch.lease import ack_of
+from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain.ids import Generation, ImageId, JobId
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.live.leases import NOBODY, KeptLease
 from antenna_orchestration.live.workers import WorkerRecord
-from antenna_orchestration.processing import http_workers
-from antenna_orchestration.processing.http_services import HttpServices
-from antenna_orchestration.processing.lease import ack_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ async def keep_leases(http: HttpServices) -> None:
     if not http.settler.is_connected:
         return
     now = await http.leases.now()
-    await http_workers.show(http, now=now)
+    await worker_status.show(http, now=now)
     records: dict[int, WorkerRecord] = {}
     for job, generation in await http.leases.jobs():
         kept = await http.leases.of_job(job, generation)

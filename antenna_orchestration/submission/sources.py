@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.catalog import SubmittedImage
-from antenna_orchestration.processing import buckets, source_lists
-from antenna_orchestration.processing.locations import IMAGE_SUFFIXES, Locator, path_of, scheme_of
 from antenna_orchestration.settings import Settings
+from antenna_orchestration.submission import buckets, source_lists
+from antenna_orchestration.submission.locations import IMAGE_SUFFIXES, Locator, path_of, scheme_of
 
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 _MAGIC = re.compile(r"[*?\[]")

@@ -16,6 +16,8 @@ from typing import Final, Literal
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract.results import Item, Reduction, reduction_of
+from antenna_orchestration.dispatch.lease import ack_of
+from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import attempts, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import LeaseClaim
@@ -23,8 +25,6 @@ from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, ImageStatus, Job
 from antenna_orchestration.live.leases import KeptLease
 from antenna_orchestration.processing import looping
-from antenna_orchestration.processing.http_services import HttpServices
-from antenna_orchestration.processing.lease import ack_of
 
 logger = logging.getLogger(__name__)
 

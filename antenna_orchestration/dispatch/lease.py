@@ -17,13 +17,13 @@ from typing import Final
 import msgspec
 
 from antenna_orchestration import errors
+from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import attempts, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import ACCEPTED_FOR, LeaseClaim
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId
 from antenna_orchestration.domain.job import ACTIVE, Job
 from antenna_orchestration.live.leases import NOBODY, KeptLease
-from antenna_orchestration.processing.http_services import HttpServices
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.leasing import Lease
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from antenna_orchestration import errors
+from antenna_orchestration.dispatch.lease import Leased
+from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import uris
 from antenna_orchestration.domain.http_lease import ImageClaim
 from antenna_orchestration.domain.ids import ImageId
-from antenna_orchestration.processing import buckets
-from antenna_orchestration.processing.http_services import HttpServices
-from antenna_orchestration.processing.lease import Leased
+from antenna_orchestration.submission import buckets
 
 SHORTEST: Final = 3600
 """Seconds that a URL is valid at least; signed when the task is leased, so a worker has all of them."""
