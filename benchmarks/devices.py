@@ -14,7 +14,7 @@ from typing import Final
 import torch
 
 from antenna_orchestration.pipelines import drawing
-from antenna_orchestration.pipelines.published_pipeline import placed_detector
+from antenna_orchestration.pipelines.published.pipeline import placed_detector
 from antenna_orchestration.pipelines.torch_device import TorchDevice
 from antenna_orchestration.worker.machine import usable_cpus
 from benchmarks.figures import Figure

@@ -1,4 +1,4 @@
-"""Fit the default pipeline's two judges on drawn photographs, and write `pipelines/insect_shape.json`.
+"""Fit the default pipeline's two judges on drawn photographs, and write `pipelines/light_trap/insect_shape.json`.
 
     python benchmarks/fit_insect_shape.py [--photographs 240] [--seed 1]
 
@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from antenna_orchestration.pipelines import blobs, drawing, images, insect_shape, light_trap_blobs, sheets
+from antenna_orchestration.pipelines import drawing, images
+from antenna_orchestration.pipelines.light_trap import blob_detector, blobs, insect_shape, sheets
 
 OUTPUT = Path(insect_shape.__file__).with_name(insect_shape.FILE)
 
@@ -54,9 +55,9 @@ def examples(seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray
     cv2.setNumThreads(1)
     width, height = SIZES[seed % len(SIZES)]
     data, insects = drawing.draw_capture(seed, width, height)
-    pixels = images.shrink(np.asarray(Image.open(io.BytesIO(data))), light_trap_blobs.WORKING_SIDE)
+    pixels = images.shrink(np.asarray(Image.open(io.BytesIO(data))), blob_detector.WORKING_SIDE)
     scale = width / pixels.shape[1]
-    found = blobs.find_blobs(sheets.compare_with_sheet(pixels), light_trap_blobs.LEAST_SIZE)
+    found = blobs.find_blobs(sheets.compare_with_sheet(pixels), blob_detector.LEAST_SIZE)
     overlaps = [[overlap([value * scale for value in blob.box], insect.box) for insect in insects] for blob in found]
     best = [max(range(len(insects)), key=row.__getitem__, default=-1) for row in overlaps]
     is_insect = [index >= 0 and row[index] >= 0.4 for index, row in zip(best, overlaps, strict=True)]

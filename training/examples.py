@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from antenna_orchestration.pipelines.insect_network import STRIDE
+from antenna_orchestration.pipelines.light_trap.insect_network import STRIDE
 from training import scenes
 
 TOO_SMALL: Final = 7.0

@@ -22,11 +22,11 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torchvision.ops import generalized_box_iou_loss
 
-from antenna_orchestration.pipelines.insect_network import STRIDE, InsectNetwork, Maps
+from antenna_orchestration.pipelines.light_trap.insect_network import STRIDE, InsectNetwork, Maps
 from training.examples import Example, Scenes, fields, stack
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-OUTPUT = REPOSITORY / "antenna_orchestration" / "pipelines" / "insect_network.pt"
+OUTPUT = REPOSITORY / "antenna_orchestration" / "pipelines" / "light_trap" / "insect_network.pt"
 
 
 def main() -> None:

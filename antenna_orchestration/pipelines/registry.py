@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain import ids
-from antenna_orchestration.pipelines import exported
+from antenna_orchestration.pipelines.exported import description
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
 DEFAULT_PIPELINE: Final = "light_trap_insects"
@@ -27,7 +27,11 @@ DEFAULT_PIPELINE: Final = "light_trap_insects"
 
 ENTRY_POINTS: Final = "antenna.pipelines"
 
-_BUILT_IN: Final = tuple(f"antenna_orchestration.pipelines.{name}" for name in ("light_trap", "published", "null"))
+_BUILT_IN: Final = (
+    "antenna_orchestration.pipelines.light_trap.specs",
+    "antenna_orchestration.pipelines.published.specs",
+    "antenna_orchestration.pipelines.null",
+)
 
 
 def all_pipelines(paths: Iterable[Path] | None = None) -> Mapping[str, PipelineSpec]:
@@ -73,15 +77,15 @@ def _sources(paths: Iterable[Path]) -> Iterator[tuple[type[errors.AntennaError],
         yield errors.EngineError, origin, value
     for path in paths:
         for file in _files(path):
-            is_yaml = file.suffix in exported.SUFFIXES
-            yield errors.InvalidSetting, str(file), exported.from_yaml(file) if is_yaml else _import_file(file)
+            is_yaml = file.suffix in description.SUFFIXES
+            yield errors.InvalidSetting, str(file), description.from_yaml(file) if is_yaml else _import_file(file)
 
 
 def _files(path: Path) -> list[Path]:
     """The pipeline files at a path: itself, or a folder's without helpers, whose names start with _."""
     path = path.resolve()
     if path.is_dir():
-        suffixes = (".py", *exported.SUFFIXES)
+        suffixes = (".py", *description.SUFFIXES)
         return sorted(file for file in path.iterdir() if file.suffix in suffixes and not file.name.startswith("_"))
     if path.is_file():
         return [path]

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antenna_orchestration.pipelines import light_trap
-from antenna_orchestration.pipelines.candidates import Candidates, agree, as_detections, without_doubles
+from antenna_orchestration.pipelines.light_trap import specs
+from antenna_orchestration.pipelines.light_trap.candidates import Candidates, agree, as_detections, without_doubles
 
 Row = tuple[float, float, float, float, float, float]
 
@@ -78,7 +78,7 @@ def test_whatever_is_proposed_boxes_and_scores_stay_what_they_are(network: Candi
     kept = without_doubles(both)
     assert set(rows(kept)) <= set(rows(both))
     assert len(kept) > 0 or len(both) == 0
-    detections = as_detections(kept, light_trap.DETECTOR, light_trap.MOTHS, min_score=0.3, min_size=5)
+    detections = as_detections(kept, specs.DETECTOR, specs.MOTHS, min_score=0.3, min_size=5)
     scores = [detection.score for detection in detections]
     assert scores == sorted(scores, reverse=True)
     assert all(score >= 0.3 for score in scores)

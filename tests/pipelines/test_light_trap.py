@@ -14,8 +14,9 @@ from PIL import Image
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.messages import Detection
-from antenna_orchestration.pipelines import drawing, drawn_insects, interface, light_trap, registry
+from antenna_orchestration.pipelines import drawing, drawn_insects, interface, registry
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
+from antenna_orchestration.pipelines.light_trap import specs
 
 # Judges were fitted to photographs of other seeds, and the network to scenes that are drawn in another way.
 SEEDS = range(9_000, 9_010)
@@ -24,10 +25,10 @@ Run = Callable[..., ImageResult]
 
 
 # The two halves of the first one by themselves; it runs both.
-HALVES = [pytest.param(pipeline.slug, marks=pytest.mark.slow) for pipeline in light_trap.PIPELINES[1:]]
+HALVES = [pytest.param(pipeline.slug, marks=pytest.mark.slow) for pipeline in specs.PIPELINES[1:]]
 
 
-@pytest.fixture(scope="module", params=[light_trap.PIPELINES[0].slug, *HALVES])
+@pytest.fixture(scope="module", params=[specs.PIPELINES[0].slug, *HALVES])
 def slug(request: pytest.FixtureRequest) -> str:
     """Each of the pipelines in turn."""
     return str(request.param)

@@ -13,22 +13,15 @@ import torch
 from PIL import Image
 
 from antenna_orchestration import errors
-from antenna_orchestration.pipelines import (
-    drawing,
-    drawn_insects,
-    insect_network,
-    interface,
-    light_trap,
-    light_trap_network,
-    registry,
-)
+from antenna_orchestration.pipelines import drawing, drawn_insects, interface, registry
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
+from antenna_orchestration.pipelines.light_trap import insect_network, network_detector, specs
 
 MOST_BYTES = 15_000_000
 
 
 def loaded() -> Pipeline:
-    pipeline = interface.build(registry.get(light_trap.LIGHT_TRAP_NETWORK.slug, ()), {})
+    pipeline = interface.build(registry.get(specs.LIGHT_TRAP_NETWORK.slug, ()), {})
     pipeline.load("cpu")
     return pipeline
 
@@ -39,8 +32,8 @@ def run(pipeline: Pipeline, data: bytes) -> ImageResult:
 
 
 def test_the_weights_are_those_that_were_released() -> None:
-    data = resources.files(light_trap_network.__package__).joinpath(light_trap_network.WEIGHTS).read_bytes()
-    assert hashlib.sha256(data).hexdigest() == light_trap_network.WEIGHTS_SHA256
+    data = resources.files(network_detector.__package__).joinpath(network_detector.WEIGHTS).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == network_detector.WEIGHTS_SHA256
     assert len(data) < MOST_BYTES
 
 
@@ -48,7 +41,7 @@ def test_other_weights_are_refused() -> None:
     stream = io.BytesIO()
     torch.save(insect_network.InsectNetwork().state_dict(), stream)
     with pytest.raises(errors.EngineError, match="reinstall"):
-        light_trap_network.from_weights(stream.getvalue())
+        network_detector.from_weights(stream.getvalue())
 
 
 def test_the_same_photograph_gives_the_same_numbers_in_another_instance() -> None:

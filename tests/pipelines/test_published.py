@@ -14,8 +14,9 @@ from torch import nn
 from torchvision import transforms
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.pipelines import architectures, interface, labels, published, registry
+from antenna_orchestration.pipelines import interface, labels, registry
 from antenna_orchestration.pipelines.interface import RawImage
+from antenna_orchestration.pipelines.published import architectures, specs
 from tests.pipelines import checkpoints
 from tests.pipelines.checkpoints import plain_crops, plain_logits
 
@@ -55,8 +56,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     moth_filter, transform = checkpoints.plain_classifier("filter", 2)
     assert len(crops) >= 20
     checkpoints.split_evenly(moth_filter, transform, list(crops.values()))
-    checkpoints.save(mirror, published.DETECTOR.uri, detector, wrapped=True)
-    filtering = published.MOTH_FILTER.algorithm
+    checkpoints.save(mirror, specs.DETECTOR.uri, detector, wrapped=True)
+    filtering = specs.MOTH_FILTER.algorithm
     checkpoints.save(mirror, filtering.uri, moth_filter, wrapped=False)
     checkpoints.save_labels(mirror, filtering.labels_uri, ["nonmoth", "moth"])
     with pytest.MonkeyPatch.context() as patch:
@@ -188,7 +189,7 @@ def test_a_program_that_does_not_fit_is_refused_when_it_is_loaded(world: World, 
     [("timm", "resnet50"), ("filter", "resnet50"), ("turing", "headless_resnet50"), ("convnext", "convnext_tiny")],
 )
 def test_each_architecture_takes_its_checkpoints_and_gives_their_logits(
-    tmp_path: Path, kind: str, architecture: published.Architecture
+    tmp_path: Path, kind: str, architecture: specs.Architecture
 ) -> None:
     model, transform = checkpoints.plain_classifier(kind, 7)
     checkpoints.save(tmp_path, "x/model.pth", model, wrapped=kind == "turing")
@@ -201,9 +202,9 @@ def test_each_architecture_takes_its_checkpoints_and_gives_their_logits(
 
 def test_the_transform_is_the_definitions() -> None:
     """Stretched as floats, with antialiasing, whatever the crop's shape; then normalized."""
-    from antenna_orchestration.pipelines.published_pipeline import _Judge
+    from antenna_orchestration.pipelines.published.pipeline import _Judge
 
-    for step in {spec.recipe.classifier.transform for spec in published.PIPELINES}:
+    for step in {spec.recipe.classifier.transform for spec in specs.PIPELINES}:
         judge = _Judge.__new__(_Judge)
         judge._side = step.side
         judge._mean, judge._std = torch.tensor(step.mean)[:, None, None], torch.tensor(step.std)[:, None, None]
@@ -214,8 +215,8 @@ def test_the_transform_is_the_definitions() -> None:
 
 
 def test_all_ten_are_there_under_their_names() -> None:
-    assert [spec.slug for spec in published.PIPELINES] == SLUGS
-    for spec in published.PIPELINES:
+    assert [spec.slug for spec in specs.PIPELINES] == SLUGS
+    for spec in specs.PIPELINES:
         assert spec.name == spec.algorithms[-1].name
         assert spec.version == "1"
         assert spec.algorithms[0].key == "fasterrcnn_for_ami_moth_traps_2023"
@@ -224,9 +225,9 @@ def test_all_ten_are_there_under_their_names() -> None:
             assert algorithm.key == kept
             assert algorithm.uri is not None
             assert (algorithm.labels_uri is None) == (algorithm.task == "localization")
-    filtered = [spec.slug for spec in published.PIPELINES if spec.recipe.moth_filter]
+    filtered = [spec.slug for spec in specs.PIPELINES if spec.recipe.moth_filter]
     assert filtered == SLUGS[:8]
-    sides = {spec.slug: spec.recipe.classifier.transform.side for spec in published.PIPELINES}
+    sides = {spec.slug: spec.recipe.classifier.transform.side for spec in specs.PIPELINES}
     assert {slug for slug, side in sides.items() if side == 300} == set(SLUGS[4:7])
     assert set(sides.values()) == {128, 300}
 
@@ -234,7 +235,7 @@ def test_all_ten_are_there_under_their_names() -> None:
 def test_building_a_detector_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    architectures.detector(world.mirror / str(published.DETECTOR.uri).rpartition("/")[2])
+    architectures.detector(world.mirror / str(specs.DETECTOR.uri).rpartition("/")[2])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -283,7 +284,7 @@ def test_wrong_labels_are_refused(tmp_path: Path, text: str, complaint: str) -> 
 
 
 def test_boxes_without_pixels_are_kept_unclassified() -> None:
-    from antenna_orchestration.pipelines.published_pipeline import Found, _crops
+    from antenna_orchestration.pipelines.published.pipeline import Found, _crops
 
     boxes = np.array([[1.2, 1.2, 1.9, 5.0], [0.0, 0.0, 3.7, 4.2]], np.float32)
     [crop] = _crops([torch.rand(3, 10, 10)], [Found(boxes, np.ones(2, np.float32), [[], []])])

@@ -7,7 +7,8 @@ from functools import cache
 
 import pytest
 
-from antenna_orchestration.pipelines import light_trap, registry
+from antenna_orchestration.pipelines import registry
+from antenna_orchestration.pipelines.light_trap import specs
 from benchmarks import detector_accuracy
 
 FOLDER = detector_accuracy.photographs_folder()
@@ -28,7 +29,7 @@ def measured(slug: str) -> dict[str, Counter[str]]:
     return detector_accuracy.measure(FOLDER, slug)
 
 
-@pytest.mark.parametrize("slug", [pipeline.slug for pipeline in light_trap.PIPELINES])
+@pytest.mark.parametrize("slug", [pipeline.slug for pipeline in specs.PIPELINES])
 def test_every_site_is_above_the_floor(slug: str) -> None:
     counts = measured(slug)
     for site in ("cyprus", "denmark", "panama"):
@@ -42,6 +43,6 @@ def test_the_default_misses_least() -> None:
         pipeline.slug: min(
             detector_accuracy.rates(measured(pipeline.slug)[site])["recall"] for site in ("cyprus", "denmark", "panama")
         )
-        for pipeline in light_trap.PIPELINES
+        for pipeline in specs.PIPELINES
     }
     assert max(recall, key=recall.__getitem__) == registry.DEFAULT_PIPELINE

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from antenna_orchestration.pipelines import insect_network
-from antenna_orchestration.pipelines.insect_network import STRIDE, InsectNetwork, Maps
+from antenna_orchestration.pipelines.light_trap import insect_network
+from antenna_orchestration.pipelines.light_trap.insect_network import STRIDE, InsectNetwork, Maps
 from training import examples, scenes, train_detector
 
 

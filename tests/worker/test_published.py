@@ -8,7 +8,7 @@ import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.domain import messages
-from antenna_orchestration.pipelines import published
+from antenna_orchestration.pipelines.published import specs
 from antenna_orchestration.worker.options import WorkerOptions
 from tests.pipelines import checkpoints
 from tests.waiting import eventually
@@ -37,7 +37,7 @@ async def test_weights_that_cannot_be_had_fail_no_image(
         assert beat is not None
         assert beat.pipelines == ("null",)
         assert line.endswith(beat.failing["moth_binary"])
-    missing = tmp_path / "nowhere" / str(published.DETECTOR.uri).rpartition("/")[2]
+    missing = tmp_path / "nowhere" / str(specs.DETECTOR.uri).rpartition("/")[2]
     assert line.endswith(f"weights {missing}: there is no such file on this machine")
     counts = await bench.counts(job)
     assert (counts.queued, counts.delivered) == (3, 0)
@@ -50,9 +50,9 @@ async def test_a_published_pipeline_serves_a_job(bench: Bench, config: settings.
     image = checkpoints.to_tensor(checkpoints.photograph())
     boxes, _ = checkpoints.plain_detections(detector, image)
     moth_filter, _ = checkpoints.plain_classifier("filter", 2)
-    checkpoints.save(tmp_path, published.DETECTOR.uri, detector, wrapped=True)
-    checkpoints.save(tmp_path, published.MOTH_FILTER.algorithm.uri, moth_filter, wrapped=False)
-    checkpoints.save_labels(tmp_path, published.MOTH_FILTER.algorithm.labels_uri, ["moth", "nonmoth"])
+    checkpoints.save(tmp_path, specs.DETECTOR.uri, detector, wrapped=True)
+    checkpoints.save(tmp_path, specs.MOTH_FILTER.algorithm.uri, moth_filter, wrapped=False)
+    checkpoints.save_labels(tmp_path, specs.MOTH_FILTER.algorithm.labels_uri, ["moth", "nonmoth"])
     paths = [tmp_path / f"{number}.jpg" for number in range(3)]
     for path in paths:
         path.write_bytes(checkpoints.photograph())

@@ -18,8 +18,9 @@ from torch import nn
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import Detection
-from antenna_orchestration.pipelines import architectures, labels, published, scoring, weights
+from antenna_orchestration.pipelines import labels, scoring, weights
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
+from antenna_orchestration.pipelines.published import architectures, specs
 from antenna_orchestration.pipelines.torch_device import Photograph, TorchDevice
 
 CROPS_ON_CPU: Final = 64
@@ -51,7 +52,7 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
 
     def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
         super().__init__(spec, config, top_k=top_k)
-        if not isinstance(spec.recipe, published.Recipe):
+        if not isinstance(spec.recipe, specs.Recipe):
             raise errors.EngineError(f"pipeline {spec.slug} has no recipe")
         self._recipe = spec.recipe
 
@@ -63,8 +64,8 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
         self._detector = placed_detector(architectures.detector(checkpoint), self._device)
         steps = (recipe.moth_filter, recipe.classifier) if recipe.moth_filter else (recipe.classifier,)
         self._judges = [_Judge(step, self._device) for step in steps]
-        if recipe.moth_filter and published.MOTH not in self._judges[0].labels:
-            raise errors.EngineError(f"{recipe.moth_filter.algorithm.key} has no label {published.MOTH!r}")
+        if recipe.moth_filter and specs.MOTH not in self._judges[0].labels:
+            raise errors.EngineError(f"{recipe.moth_filter.algorithm.key} has no label {specs.MOTH!r}")
 
     def prepare(self, image: RawImage) -> Photograph:
         """Raises `ImageUnusable` as `images.decode` does."""
@@ -82,7 +83,7 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
                     found[crop.photograph].logits[crop.detection].append(row)
                 if judge is not self._judges[-1]:
                     # Only the moths go on.
-                    moth = judge.labels.index(published.MOTH)
+                    moth = judge.labels.index(specs.MOTH)
                     best = logits.argmax(dim=1).tolist()
                     crops = [crop for crop, label in zip(crops, best, strict=True) if label == moth]
         return found
@@ -146,7 +147,7 @@ def placed_detector(network: nn.Module, device: TorchDevice) -> nn.Module:
 class _Judge:
     """A loaded classifier with its labels and its transform."""
 
-    def __init__(self, step: published.Classifier, device: TorchDevice) -> None:
+    def __init__(self, step: specs.Classifier, device: TorchDevice) -> None:
         self.algorithm = step.algorithm.ref
         self.labels = labels.labels_of(step.algorithm)
         path = weights.fetch_named(step.algorithm.uri, step.algorithm.key)

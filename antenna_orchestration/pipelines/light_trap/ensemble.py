@@ -9,26 +9,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from antenna_orchestration.pipelines import images, light_trap, light_trap_blobs, light_trap_network, sheets
-from antenna_orchestration.pipelines.candidates import agree, as_detections, without_doubles
+from antenna_orchestration.pipelines import images
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
+from antenna_orchestration.pipelines.light_trap import blob_detector, network_detector, sheets, specs
+from antenna_orchestration.pipelines.light_trap.candidates import agree, as_detections, without_doubles
 
-_SIDE: Final = max(light_trap_blobs.WORKING_SIDE, light_trap_network.WORKING_SIDE)
+_SIDE: Final = max(blob_detector.WORKING_SIDE, network_detector.WORKING_SIDE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
     """A photograph ready for both."""
 
-    network: light_trap_network.Prepared
-    blobs: light_trap_blobs.Prepared
+    network: network_detector.Prepared
+    blobs: blob_detector.Prepared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Raw:
     """What both say of it."""
 
-    network: light_trap_network.Looks
+    network: network_detector.Looks
     blobs: sheets.Departure
 
 
@@ -37,8 +38,8 @@ class LightTrapInsects(Pipeline[Prepared, Raw]):
 
     def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
         super().__init__(spec, config, top_k=top_k)
-        self._network = light_trap_network.LightTrapNetwork(light_trap.LIGHT_TRAP_NETWORK, self.config)
-        self._blobs = light_trap_blobs.LightTrapBlobs(light_trap.LIGHT_TRAP_BLOBS, self.config)
+        self._network = network_detector.LightTrapNetwork(specs.LIGHT_TRAP_NETWORK, self.config)
+        self._blobs = blob_detector.LightTrapBlobs(specs.LIGHT_TRAP_BLOBS, self.config)
 
     def load(self, device: str) -> None:
         """Raises `EngineError` when the network's weights are not the ones it was released with."""
@@ -63,10 +64,10 @@ class LightTrapInsects(Pipeline[Prepared, Raw]):
         width, height = prepared.blobs.width, prepared.blobs.height
         detections = as_detections(
             without_doubles(found),
-            light_trap.DETECTOR,
-            light_trap.MOTHS,
+            specs.DETECTOR,
+            specs.MOTHS,
             min_score=self.config["min_score"],
-            min_size=light_trap.least_size(self.config, width, height),
+            min_size=specs.least_size(self.config, width, height),
         )
         return ImageResult(width=width, height=height, detections=detections)
 

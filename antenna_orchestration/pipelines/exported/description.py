@@ -14,9 +14,9 @@ import msgspec
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import ids
-from antenna_orchestration.pipelines import published
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
-from antenna_orchestration.pipelines.published import Triple
+from antenna_orchestration.pipelines.published import specs
+from antenna_orchestration.pipelines.published.specs import Triple
 
 SUFFIXES: Final = (".yaml", ".yml")
 
@@ -37,8 +37,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     name: str = ""
     version: str | int = "1"
     description: str = ""
-    mean: Triple = published.IMAGENET_MEAN
-    std: Triple = published.IMAGENET_STD
+    mean: Triple = specs.IMAGENET_MEAN
+    std: Triple = specs.IMAGENET_STD
     """Of values in [0, 1]."""
     min_score: float | None = None
     """Detections with this score or less are left out, unless a job says otherwise; 0.8 before crops, else 0.5."""
@@ -50,7 +50,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
-    """What runs on photographs; the recipe of `exported_pipeline`."""
+    """What runs on photographs; the recipe of `exported/pipeline.py`."""
 
     uri: str
     width: int
@@ -82,14 +82,14 @@ def from_yaml(path: Path) -> PipelineSpec:
 
 
 def _of_crops(given: Description, path: Path, side: int) -> PipelineSpec:
-    return published.pipeline(
+    return specs.pipeline(
         given.slug,
-        published.Classifier(
+        specs.Classifier(
             algorithm=_algorithm(given, path, "classification"),
             architecture="exported",
-            transform=published.Transform(side=side, mean=given.mean, std=given.std),
+            transform=specs.Transform(side=side, mean=given.mean, std=given.std),
         ),
-        moth_filter=published.MOTH_FILTER if given.moth_filter else None,
+        moth_filter=specs.MOTH_FILTER if given.moth_filter else None,
         version=str(given.version),
         min_score=0.8 if given.min_score is None else given.min_score,
     )
@@ -104,7 +104,7 @@ def _of_photographs(given: Description, path: Path, width: int, height: int) -> 
         version=str(given.version),
         description=given.description,
         algorithms=(detector, classifier) if given.labels else (detector,),
-        factory="antenna_orchestration.pipelines.exported_pipeline:ExportedPipeline",
+        factory="antenna_orchestration.pipelines.exported.pipeline:ExportedPipeline",
         recipe=Program(
             uri=_address(given.program, path),
             width=width,

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from antenna_orchestration.pipelines import blobs
+from antenna_orchestration.pipelines.light_trap import blobs
 
 FILE: Final = "insect_shape.json"
 

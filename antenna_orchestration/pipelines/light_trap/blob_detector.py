@@ -13,9 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from antenna_orchestration.pipelines import blobs, images, insect_shape, light_trap, sheets
-from antenna_orchestration.pipelines.candidates import Candidates, as_detections
+from antenna_orchestration.pipelines import images
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
+from antenna_orchestration.pipelines.light_trap import blobs, insect_shape, sheets, specs
+from antenna_orchestration.pipelines.light_trap.candidates import Candidates, as_detections
 
 WORKING_SIDE: Final = 1600
 """Photographs are shrunk to this longer side in pixels: an insect of 40 pixels at 4096 then still has 16."""
@@ -54,7 +55,7 @@ class LightTrapBlobs(Pipeline[Prepared, sheets.Departure]):
         """All blobs that are large enough, however unlikely."""
         height, width = prepared.pixels.shape[:2]
         scale = np.array([prepared.width / width, prepared.height / height] * 2)
-        least = light_trap.least_size(self.config, prepared.width, prepared.height)
+        least = specs.least_size(self.config, prepared.width, prepared.height)
         found = blobs.find_blobs(raw, max(LEAST_SIZE, least / float(scale.max())))
         return Candidates(
             boxes=np.array([blob.box for blob in found], float).reshape(-1, 4) * scale,
@@ -66,10 +67,10 @@ class LightTrapBlobs(Pipeline[Prepared, sheets.Departure]):
         """Detections, most certain first."""
         detections = as_detections(
             self.candidates(prepared, raw),
-            light_trap.BLOBS,
-            light_trap.SHAPE,
+            specs.BLOBS,
+            specs.SHAPE,
             min_score=self.config["min_score"],
-            min_size=light_trap.least_size(self.config, prepared.width, prepared.height),
+            min_size=specs.least_size(self.config, prepared.width, prepared.height),
         )
         return ImageResult(width=prepared.width, height=prepared.height, detections=detections)
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from antenna_orchestration.pipelines.sheets import Departure
+from antenna_orchestration.pipelines.light_trap.sheets import Departure
 
 Mask = NDArray[np.uint8]
 

@@ -1,7 +1,7 @@
 """The ten pipelines that people already use, under the same slugs, names and algorithm keys, with the same weights.
 
 Only their descriptions: a recipe says which checkpoints, in which architecture, behind which transform, and
-`published_pipeline` runs it. A recipe of one's own makes a pipeline of one's own weights in the same architectures, see
+`published/pipeline.py` runs it. A recipe of one's own makes a pipeline of one's own weights in the same architectures, see
 docs/howto/bring-your-own-model.md. docs/reference/pipelines.md has them as a table.
 """
 
@@ -23,7 +23,7 @@ IMAGENET_MEAN: Final[Triple] = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final[Triple] = (0.229, 0.224, 0.225)
 HALVES: Final[Triple] = (0.5, 0.5, 0.5)
 
-FACTORY: Final = "antenna_orchestration.pipelines.published_pipeline:PublishedPipeline"
+FACTORY: Final = "antenna_orchestration.pipelines.published.pipeline:PublishedPipeline"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 A small residual trunk with a feature pyramid (torchvision's blocks) whose head says at every fourth pixel how likely an
 insect has its middle there, how far it reaches to each side, and how likely it is a moth. It is trained by
-`training/train_detector.py` on drawn scenes alone. No thresholds here: `light_trap_network` decides what counts.
+`training/train_detector.py` on drawn scenes alone. No thresholds here: `network_detector` decides what counts.
 """
 
 from __future__ import annotations

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from antenna_orchestration import errors
-from antenna_orchestration.pipelines import images, insect_network, light_trap
-from antenna_orchestration.pipelines.candidates import Candidates, as_detections, without_doubles
+from antenna_orchestration.pipelines import images
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
+from antenna_orchestration.pipelines.light_trap import insect_network, specs
+from antenna_orchestration.pipelines.light_trap.candidates import Candidates, as_detections, without_doubles
 
 WEIGHTS: Final = "insect_network.pt"
 WEIGHTS_SHA256: Final = "7ea88e663cb325133096704f01f139709ae208a329e7caf07c2a7e4779d07b1c"
@@ -103,7 +104,7 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
     def candidates(self, prepared: Prepared, raw: Looks) -> Candidates:
         """All that the network finds more likely than LEAST_SCORE and nearly large enough, doubles among it."""
         # Boxes of two detectors differ by some pixels: what counts is decided when they have become one.
-        least = 0.75 * light_trap.least_size(self.config, prepared.width, prepared.height)
+        least = 0.75 * specs.least_size(self.config, prepared.width, prepared.height)
         per_working_pixel = max(prepared.fine_scale)
         boxes, scores, moths = (
             np.concatenate(parts)
@@ -123,10 +124,10 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
         """Detections, most certain first."""
         detections = as_detections(
             without_doubles(self.candidates(prepared, raw)),
-            light_trap.NETWORK,
-            light_trap.NETWORK_MOTHS,
+            specs.NETWORK,
+            specs.NETWORK_MOTHS,
             min_score=self.config["min_score"],
-            min_size=light_trap.least_size(self.config, prepared.width, prepared.height),
+            min_size=specs.least_size(self.config, prepared.width, prepared.height),
         )
         return ImageResult(width=prepared.width, height=prepared.height, detections=detections)
 

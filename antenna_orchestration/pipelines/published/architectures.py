@@ -21,7 +21,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
 from antenna_orchestration import errors
-from antenna_orchestration.pipelines.published import Architecture
+from antenna_orchestration.pipelines.published.specs import Architecture
 
 DETECTIONS: Final = 500
 """Boxes that the detector gives an image at most."""

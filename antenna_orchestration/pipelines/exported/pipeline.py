@@ -11,9 +11,10 @@ from torch import nn
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import Detection
-from antenna_orchestration.pipelines import architectures, labels, scoring, weights
-from antenna_orchestration.pipelines.exported import Program
+from antenna_orchestration.pipelines import labels, scoring, weights
+from antenna_orchestration.pipelines.exported.description import Program
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
+from antenna_orchestration.pipelines.published import architectures
 from antenna_orchestration.pipelines.torch_device import Photograph, TorchDevice
 
 

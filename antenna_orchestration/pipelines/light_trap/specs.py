@@ -89,7 +89,7 @@ LIGHT_TRAP_INSECTS = PipelineSpec(
     version="2",
     description="Finds insects on a lit sheet and tells moths from others, on CPU, without any download.",
     algorithms=(DETECTOR, MOTHS),
-    factory="antenna_orchestration.pipelines.light_trap_both:LightTrapInsects",
+    factory="antenna_orchestration.pipelines.light_trap.ensemble:LightTrapInsects",
     # What one half is nearly certain of counts too. Chosen on drawn photographs.
     default_config={**SETTINGS, "min_score": 0.3},
     batch_size=4,
@@ -101,7 +101,7 @@ LIGHT_TRAP_NETWORK = PipelineSpec(
     version="1",
     description="The trained half of light_trap_insects: for sheets that are uneven or do not fill the picture.",
     algorithms=(NETWORK, NETWORK_MOTHS),
-    factory="antenna_orchestration.pipelines.light_trap_network:LightTrapNetwork",
+    factory="antenna_orchestration.pipelines.light_trap.network_detector:LightTrapNetwork",
     default_config=SETTINGS,
     batch_size=4,
 )
@@ -112,7 +112,7 @@ LIGHT_TRAP_BLOBS = PipelineSpec(
     version="1",
     description="The classical half of light_trap_insects: background subtraction and connected components.",
     algorithms=(BLOBS, SHAPE),
-    factory="antenna_orchestration.pipelines.light_trap_blobs:LightTrapBlobs",
+    factory="antenna_orchestration.pipelines.light_trap.blob_detector:LightTrapBlobs",
     default_config=SETTINGS,
     batch_size=4,
 )

@@ -1,0 +1,1 @@
+"""A person's own model: a program of `torch.export`, or weights in a published architecture, with a YAML beside it."""

@@ -1,0 +1,1 @@
+"""The published pipelines: their descriptions, architectures and the class that runs them."""
