@@ -14,8 +14,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from antenna_orchestration.pipelines import drawing, interface, registry
+from antenna_orchestration.pipelines import interface, registry
 from antenna_orchestration.pipelines.interface import Pipeline, RawImage
+from antenna_orchestration.synthetic import captures
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     parser.add_argument("--pipeline", default=registry.DEFAULT_PIPELINE)
     parser.add_argument("--images", type=int, default=40)
     arguments = parser.parse_args()
-    drawn = [drawing.draw_capture(seed, 4096, 2160, insects=40)[0] for seed in range(4)]
+    drawn = [captures.draw_capture(seed, 4096, 2160, insects=40)[0] for seed in range(4)]
     images = [RawImage(image=n, uri="", data=drawn[n % len(drawn)]) for n in range(arguments.images)]
     pipeline = interface.build(registry.get(arguments.pipeline), {})
     pipeline.load("cpu")

@@ -13,9 +13,9 @@ from typing import Final
 
 import torch
 
-from antenna_orchestration.pipelines import drawing
 from antenna_orchestration.pipelines.published.pipeline import placed_detector
 from antenna_orchestration.pipelines.torch_device import TorchDevice
+from antenna_orchestration.synthetic import captures
 from antenna_orchestration.worker.machine import usable_cpus
 from benchmarks.figures import Figure
 from tests.pipelines import checkpoints
@@ -44,7 +44,7 @@ def run() -> list[Figure]:
 
 
 def _rates(devices: Sequence[str]) -> Iterator[Figure]:
-    jpeg = drawing.draw_capture(1, *SIZE, trap=0)[0]
+    jpeg = captures.draw_capture(1, *SIZE, trap=0)[0]
     for device in devices:
         yield from _decoding(device, jpeg)
         for precision in ("float32", "float16", "bfloat16") if device != "cpu" else ("float32",):

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from antenna_orchestration.pipelines import drawing, images
+from antenna_orchestration.pipelines import images
 from antenna_orchestration.pipelines.light_trap import blob_detector, blobs, insect_shape, sheets
+from antenna_orchestration.synthetic import captures
 
 OUTPUT = Path(insect_shape.__file__).with_name(insect_shape.FILE)
 
@@ -54,7 +55,7 @@ def examples(seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray
     """The blobs of one drawn photograph: features, whether each is an insect, whether it is a moth."""
     cv2.setNumThreads(1)
     width, height = SIZES[seed % len(SIZES)]
-    data, insects = drawing.draw_capture(seed, width, height)
+    data, insects = captures.draw_capture(seed, width, height)
     pixels = images.shrink(np.asarray(Image.open(io.BytesIO(data))), blob_detector.WORKING_SIDE)
     scale = width / pixels.shape[1]
     found = blobs.find_blobs(sheets.compare_with_sheet(pixels), blob_detector.LEAST_SIZE)

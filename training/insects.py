@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from antenna_orchestration.pipelines.drawn_insects import (
+from antenna_orchestration.synthetic.insects import (
     SPECIES,
     Canvas,
     Colour,

@@ -12,8 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from antenna_orchestration.domain.messages import Detection
-from antenna_orchestration.pipelines import drawing, interface, pictures, registry
+from antenna_orchestration.pipelines import interface, pictures, registry
 from antenna_orchestration.pipelines.interface import RawImage
+from antenna_orchestration.synthetic import captures
 from training import scenes
 from training.train_detector import REPOSITORY
 
@@ -38,7 +39,7 @@ def main() -> None:
 
     drawn = [_as_jpeg(Image.fromarray(scenes.draw_scene(seed).pixels)) for seed in SCENES]
     (folder / "drawn-scenes.jpg").write_bytes(_side_by_side(drawn, 3))
-    data, _ = drawing.draw_capture(EASY[0], 2400, 1350, insects=EASY[1])
+    data, _ = captures.draw_capture(EASY[0], 2400, 1350, insects=EASY[1])
     (folder / "found.jpg").write_bytes(pictures.draw_boxes(data, found(data), 1200))
     hard = [_as_jpeg(Image.fromarray(scenes.draw_scene(seed, 640).pixels)) for seed in HARD]
     (folder / "found-hard.jpg").write_bytes(

@@ -1,6 +1,6 @@
 """Drawn scenes to train on: a part of a photograph, as the network sees it, with its insects.
 
-A scene is made like the package's own drawings (`pipelines.drawing`), of more species, sizes, sheets and clutter, and
+A scene is made like the package's own drawings (`synthetic.captures`), of more species, sizes, sheets and clutter, and
 at the resolution at which the network works. Everything follows from the seed.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from antenna_orchestration.pipelines import drawing
+from antenna_orchestration.synthetic import captures
 from training import clutter, insects
 
 LENGTHS = (13.0, 130.0)
@@ -27,7 +27,7 @@ class Scene:
 
     # RGB, uint8, side x side x 3.
     pixels: NDArray[np.uint8]
-    insects: list[drawing.TrueInsect]
+    insects: list[captures.TrueInsect]
 
 
 def draw_scene(seed: int, side: int = 512) -> Scene:
@@ -36,16 +36,16 @@ def draw_scene(seed: int, side: int = 512) -> Scene:
     # Photographs are shrunk for the network, so many scenes are drawn larger and shrunk too.
     zoom = float(rng.choice([1.0, 1.0, 1.5, 2.0]))
     drawn = round(side * zoom)
-    picture, sheet = drawing.draw_trap(rng, drawn, drawn)
+    picture, sheet = captures.draw_trap(rng, drawn, drawn)
     if rng.random() < 0.5:
-        drawing.add_debris(picture, rng)
+        captures.add_debris(picture, rng)
     middling = zoom * float(np.exp(rng.uniform(*np.log(LENGTHS))))
     picture = Image.fromarray(clutter.lay_out(np.array(picture), rng))
-    true = drawing.add_insects(
+    true = captures.add_insects(
         picture, rng, sheet, _how_many(rng, drawn / middling), middling=middling, draw=insects.draw_varied
     )
     if rng.random() < 0.15:
-        drawing.add_stamp(picture, rng)
+        captures.add_stamp(picture, rng)
     pixels = np.asarray(picture)
     if rng.random() < 0.2:
         pixels = clutter.coloured_light(pixels, rng)
@@ -55,7 +55,7 @@ def draw_scene(seed: int, side: int = 512) -> Scene:
     return Scene(
         pixels=_as_file(pixels, rng),
         insects=[
-            drawing.TrueInsect(box=tuple(value / zoom for value in insect.box), kind=insect.kind)  # type: ignore[arg-type]
+            captures.TrueInsect(box=tuple(value / zoom for value in insect.box), kind=insect.kind)  # type: ignore[arg-type]
             for insect in true
         ],
     )

@@ -57,13 +57,13 @@ def demo(
     code is 0 only if every image is accounted for.
     """
     from antenna_orchestration import settings
-    from antenna_orchestration.pipelines import drawing
+    from antenna_orchestration.synthetic import captures
 
     wanted = settings.load()
     folder = wanted.home / "demo" / f"{images}-images"
     # Servers start and photographs are drawn at the same time.
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="draw") as pool:
-        drawing_done = pool.submit(drawing.write_samples, folder, images)
+        drawing_done = pool.submit(captures.write_samples, folder, images)
         with _stack(wanted) as ui:
             output.note(f"drawing {images} photographs in {folder}")
             drawing_done.result()

@@ -19,8 +19,9 @@ from antenna_orchestration.cli.main import app
 from antenna_orchestration.domain.job import IMAGE_TRANSITIONS, JOB_TRANSITIONS
 from antenna_orchestration.domain.messages import Announcement, Heartbeat, Result, Task
 from antenna_orchestration.lake import schemas
-from antenna_orchestration.pipelines import drawing, interface, registry
+from antenna_orchestration.pipelines import interface, registry
 from antenna_orchestration.pipelines.interface import RawImage
+from antenna_orchestration.synthetic import captures
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -174,7 +175,7 @@ def test_ones_own_model_runs_as_written(tmp_path: Path, monkeypatch: pytest.Monk
     spec = registry.get("dark-spots", (file,))
     pipeline = interface.build(spec, {"darker_by": 30})
     pipeline.load("cpu")
-    photograph, insects = drawing.draw_capture(1, 1600, 1200, trap=0)
+    photograph, insects = captures.draw_capture(1, 1600, 1200, trap=0)
     prepared = pipeline.prepare(RawImage(image=1, uri="photo.jpg", data=photograph))
     result = pipeline.finish(prepared, pipeline.infer([prepared])[0])
     assert (result.width, result.height) == (1600, 1200)
@@ -208,7 +209,7 @@ def test_ones_own_exported_program_runs_as_written(tmp_path: Path, monkeypatch: 
     spec = registry.get("dark-cells", (tmp_path / "dark_cells.yaml",))
     pipeline = interface.build(spec, {"scores": "full"}, top_k=1)
     pipeline.load("cpu")
-    photographs = [drawing.draw_capture(seed, 1600, 1200, trap=0)[0] for seed in (1, 2, 3)]
+    photographs = [captures.draw_capture(seed, 1600, 1200, trap=0)[0] for seed in (1, 2, 3)]
     prepared = [pipeline.prepare(RawImage(image=1, uri="photo.jpg", data=data)) for data in photographs]
     for one, raw in zip(prepared, pipeline.infer(prepared), strict=True):
         result = pipeline.finish(one, raw)

@@ -18,8 +18,8 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-from antenna_orchestration.pipelines import drawing
 from antenna_orchestration.pipelines.interface import PipelineSpec
+from antenna_orchestration.synthetic import captures
 
 IMAGENET = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALVES = transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -29,7 +29,7 @@ Crops = Sequence[torch.Tensor]
 
 def photograph(width: int = 1280, height: int = 96) -> bytes:
     """A wide strip of a sheet, which costs the detector the least."""
-    return drawing.draw_capture(1, width, height, trap=0)[0]
+    return captures.draw_capture(1, width, height, trap=0)[0]
 
 
 def to_tensor(data: bytes) -> torch.Tensor:

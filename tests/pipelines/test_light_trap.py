@@ -14,9 +14,10 @@ from PIL import Image
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.messages import Detection
-from antenna_orchestration.pipelines import drawing, drawn_insects, interface, registry
+from antenna_orchestration.pipelines import interface, registry
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
 from antenna_orchestration.pipelines.light_trap import specs
+from antenna_orchestration.synthetic import captures, insects
 
 # Judges were fitted to photographs of other seeds, and the network to scenes that are drawn in another way.
 SEEDS = range(9_000, 9_010)
@@ -76,8 +77,8 @@ def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 
 
 def found(
-    truth: Iterable[drawing.TrueInsect], detections: list[Detection]
-) -> list[tuple[drawing.TrueInsect, Detection]]:
+    truth: Iterable[captures.TrueInsect], detections: list[Detection]
+) -> list[tuple[captures.TrueInsect, Detection]]:
     """Pairs of an insect and its best detection, each detection once."""
     pairs, left = [], list(detections)
     for insect in truth:
@@ -89,35 +90,35 @@ def found(
 
 
 @pytest.fixture(scope="module")
-def judged(run: Run) -> list[tuple[list[drawing.TrueInsect], list[Detection]]]:
+def judged(run: Run) -> list[tuple[list[captures.TrueInsect], list[Detection]]]:
     """What is true of some drawn photographs, and what the pipeline says."""
-    captures = [drawing.draw_capture(seed, 1600, 1200) for seed in SEEDS]
-    return [(truth, run(data).detections) for data, truth in captures]
+    drawn = [captures.draw_capture(seed, 1600, 1200) for seed in SEEDS]
+    return [(truth, run(data).detections) for data, truth in drawn]
 
 
 def test_drawn_insects_are_found_and_little_else(
-    judged: list[tuple[list[drawing.TrueInsect], list[Detection]]],
+    judged: list[tuple[list[captures.TrueInsect], list[Detection]]],
 ) -> None:
-    insects = hits = boxes = right = 0
+    drawn = hits = boxes = right = 0
     for truth, detections in judged:
         large = [insect for insect in truth if max(np.subtract(insect.box[2:], insect.box[:2])) >= 20]
-        insects += len(large)
+        drawn += len(large)
         hits += len(found(large, detections))
         boxes += len(detections)
         right += len(found(truth, detections))
-    assert insects > 80
-    assert hits / insects >= 0.8
+    assert drawn > 80
+    assert hits / drawn >= 0.8
     assert right / boxes >= 0.85
 
 
-def test_moths_are_told_from_others(judged: list[tuple[list[drawing.TrueInsect], list[Detection]]], slug: str) -> None:
+def test_moths_are_told_from_others(judged: list[tuple[list[captures.TrueInsect], list[Detection]]], slug: str) -> None:
     pairs = [pair for truth, detections in judged for pair in found(truth, detections)]
     right = [(pair[1].classifications[0].label == "moth") == (pair[0].kind == "moth") for pair in pairs]
     assert sum(right) / len(right) >= (0.65 if slug == "light_trap_network" else 0.8)
 
 
 def test_results_pass_the_checks_of_the_wire_and_come_most_certain_first(run: Run) -> None:
-    data, _ = drawing.draw_capture(9_100, 1600, 1200, insects=12)
+    data, _ = captures.draw_capture(9_100, 1600, 1200, insects=12)
     result = run(data)
     message = messages.Result(
         job=1, generation=1, image=1, worker="w", delivery=1, outcome="done", detections=result.detections
@@ -136,7 +137,7 @@ def test_results_pass_the_checks_of_the_wire_and_come_most_certain_first(run: Ru
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_boxes_are_in_the_pixels_of_the_photograph_however_large(run: Run, factor: int) -> None:
     picture = Image.new("RGB", (900, 600), (215, 215, 215))
-    moth = drawn_insects.draw_insect(np.random.default_rng(1), 120, (215, 215, 215), drawn_insects.SPECIES[:1])
+    moth = insects.draw_insect(np.random.default_rng(1), 120, (215, 215, 215), insects.SPECIES[:1])
     picture.paste(moth.picture, (300, 200), moth.picture)
     result = run(as_jpeg(np.asarray(picture.resize((900 * factor, 600 * factor)))))
     assert (result.width, result.height) == (900 * factor, 600 * factor)
@@ -149,7 +150,7 @@ def test_boxes_are_in_the_pixels_of_the_photograph_however_large(run: Run, facto
 
 def test_an_empty_sheet_has_next_to_nothing_on_it(run: Run, slug: str) -> None:
     """Heaps of crumbs are taken for insects now and then."""
-    sheets = [drawing.draw_capture(seed, 1600, 1200, insects=0)[0] for seed in range(9_200, 9_206)]
+    sheets = [captures.draw_capture(seed, 1600, 1200, insects=0)[0] for seed in range(9_200, 9_206)]
     # The network alone takes each heap for one; blobs and print the others know better.
     most = 18 if slug == "light_trap_network" else 6
     assert sum(len(run(data, min_score=0.4).detections) for data in sheets) <= most
@@ -168,7 +169,7 @@ def test_tiny_and_thin_pictures_are_no_trouble(run: Run, width: int, height: int
 
 
 def test_what_a_job_sets_counts(run: Run) -> None:
-    data, _ = drawing.draw_capture(9_300, 1600, 1200, insects=20)
+    data, _ = captures.draw_capture(9_300, 1600, 1200, insects=20)
     everything, certain = run(data, min_score=0.05), run(data, min_score=0.95)
     assert len(certain.detections) < len(everything.detections)
     assert all(detection.score >= 0.95 for detection in certain.detections)
@@ -179,10 +180,12 @@ def test_what_a_job_sets_counts(run: Run) -> None:
 
 def test_a_batch_of_different_sizes_gives_each_its_own_result(run: Run, built: Callable[..., Pipeline]) -> None:
     pipeline = built()
-    captures = [drawing.draw_capture(9_400 + index, *size)[0] for index, size in enumerate([(800, 600), (1200, 700)])]
-    prepared = [pipeline.prepare(RawImage(image=n, uri="", data=data)) for n, data in enumerate(captures)]
+    photographs = [
+        captures.draw_capture(9_400 + index, *size)[0] for index, size in enumerate([(800, 600), (1200, 700)])
+    ]
+    prepared = [pipeline.prepare(RawImage(image=n, uri="", data=data)) for n, data in enumerate(photographs)]
     together = [pipeline.finish(*pair) for pair in zip(prepared, pipeline.infer(prepared), strict=True)]
-    assert together == [run(data) for data in captures]
+    assert together == [run(data) for data in photographs]
 
 
 def test_what_is_no_image_says_so(run: Run) -> None:

@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 
 from antenna_orchestration import errors
-from antenna_orchestration.pipelines import drawing, drawn_insects, interface, registry
+from antenna_orchestration.pipelines import interface, registry
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
 from antenna_orchestration.pipelines.light_trap import insect_network, network_detector, specs
+from antenna_orchestration.synthetic import captures, insects
 
 MOST_BYTES = 15_000_000
 
@@ -45,14 +46,14 @@ def test_other_weights_are_refused() -> None:
 
 
 def test_the_same_photograph_gives_the_same_numbers_in_another_instance() -> None:
-    data, _ = drawing.draw_capture(9_500, 1600, 1200, insects=10)
+    data, _ = captures.draw_capture(9_500, 1600, 1200, insects=10)
     first, second = run(loaded(), data), run(loaded(), data)
     assert first == second
     assert first.detections
 
 
 def test_threads_change_nothing_that_matters() -> None:
-    data, _ = drawing.draw_capture(9_501, 1600, 1200, insects=10)
+    data, _ = captures.draw_capture(9_501, 1600, 1200, insects=10)
     before = torch.get_num_threads()
     try:
         results = []
@@ -71,7 +72,7 @@ def test_an_insect_between_the_two_looks_is_found_once() -> None:
     """Insects about as long as the sizes at which the fine look hands over to the coarse one."""
     for length in (70, 85, 100, 115, 130):
         pixels = np.full((800, 1280, 3), 210, np.uint8)
-        insect = drawn_insects.draw_insect(np.random.default_rng(5), length, (210, 210, 210))
+        insect = insects.draw_insect(np.random.default_rng(5), length, (210, 210, 210))
         picture = Image.fromarray(pixels)
         picture.paste(insect.picture, (500, 300), insect.picture)
         stream = io.BytesIO()

@@ -10,7 +10,8 @@ from PIL import Image
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
-from antenna_orchestration.pipelines import drawing, pictures
+from antenna_orchestration.pipelines import pictures
+from antenna_orchestration.synthetic import captures
 
 ALGORITHM = AlgorithmRef("a", "1")
 
@@ -52,7 +53,7 @@ def test_the_picture_stays_within_the_limit_even_when_everything_is_noise() -> N
 
 
 def test_a_usual_capture_keeps_its_width() -> None:
-    data, insects = drawing.draw_capture(7, 1600, 1200)
+    data, insects = captures.draw_capture(7, 1600, 1200)
     boxes = [detection(insect.box, None if index % 3 else "Noctua pronuba") for index, insect in enumerate(insects)]
     picture = opened(pictures.draw_boxes(data, boxes))
     assert picture.size == (1024, 768)

@@ -12,8 +12,9 @@ from PIL import Image
 from torch import nn
 
 from antenna_orchestration import errors
-from antenna_orchestration.pipelines import drawing, images
+from antenna_orchestration.pipelines import images
 from antenna_orchestration.pipelines.torch_device import MOST_REFUSALS, Photograph, TorchDevice
+from antenna_orchestration.synthetic import captures
 from tests.pipelines import checkpoints
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU that torch can use")
@@ -22,7 +23,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=GPU)]
 
 
 def encoded(kind: str, mode: str = "RGB", **options: object) -> bytes:
-    photograph = Image.open(io.BytesIO(drawing.draw_capture(3, 320, 240, trap=0)[0])).convert(mode)
+    photograph = Image.open(io.BytesIO(captures.draw_capture(3, 320, 240, trap=0)[0])).convert(mode)
     stream = io.BytesIO()
     photograph.save(stream, kind, **options)
     return stream.getvalue()

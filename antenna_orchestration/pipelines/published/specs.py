@@ -1,8 +1,8 @@
 """The ten pipelines that people already use, under the same slugs, names and algorithm keys, with the same weights.
 
 Only their descriptions: a recipe says which checkpoints, in which architecture, behind which transform, and
-`published/pipeline.py` runs it. A recipe of one's own makes a pipeline of one's own weights in the same architectures, see
-docs/howto/bring-your-own-model.md. docs/reference/pipelines.md has them as a table.
+`published/pipeline.py` runs it. A recipe of one's own makes a pipeline of one's own weights in the same architectures,
+see docs/howto/bring-your-own-model.md. docs/reference/pipelines.md has them as a table.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from antenna_orchestration.domain import capture_time
-from antenna_orchestration.pipelines import drawing
+from antenna_orchestration.synthetic import captures
 
 
 def grey(data: bytes) -> np.ndarray:
@@ -19,14 +19,14 @@ def grey(data: bytes) -> np.ndarray:
 
 
 def test_a_seed_gives_the_same_photograph_and_another_seed_another() -> None:
-    assert drawing.draw_capture(3, 640, 480) == drawing.draw_capture(3, 640, 480)
-    assert drawing.draw_capture(3, 640, 480)[0] != drawing.draw_capture(4, 640, 480)[0]
+    assert captures.draw_capture(3, 640, 480) == captures.draw_capture(3, 640, 480)
+    assert captures.draw_capture(3, 640, 480)[0] != captures.draw_capture(4, 640, 480)[0]
 
 
 def test_boxes_lie_in_the_picture_and_hold_something_unlike_what_surrounds_them() -> None:
     unlike = total = 0
     for seed in range(6):
-        data, insects = drawing.draw_capture(seed, 1200, 900, insects=8)
+        data, insects = captures.draw_capture(seed, 1200, 900, insects=8)
         pixels = grey(data)
         for insect in insects:
             x1, y1, x2, y2 = (int(value) for value in insect.box)
@@ -40,7 +40,7 @@ def test_boxes_lie_in_the_picture_and_hold_something_unlike_what_surrounds_them(
 
 
 def test_both_kinds_and_many_sizes_are_drawn() -> None:
-    insects = [insect for seed in range(6) for insect in drawing.draw_capture(seed, 1200, 900, insects=12)[1]]
+    insects = [insect for seed in range(6) for insect in captures.draw_capture(seed, 1200, 900, insects=12)[1]]
     moths = sum(insect.kind == "moth" for insect in insects)
     assert 0.4 < moths / len(insects) < 0.85
     sizes = [max(insect.box[2] - insect.box[0], insect.box[3] - insect.box[1]) for insect in insects]
@@ -49,11 +49,11 @@ def test_both_kinds_and_many_sizes_are_drawn() -> None:
 
 
 def test_an_empty_sheet_has_no_insects() -> None:
-    assert drawing.draw_capture(1, 640, 480, insects=0)[1] == []
+    assert captures.draw_capture(1, 640, 480, insects=0)[1] == []
 
 
 def test_samples_look_like_one_night_of_one_trap(tmp_path: Path) -> None:
-    files = drawing.write_samples(tmp_path / "night", 3, seed=5, width=800, height=600)
+    files = captures.write_samples(tmp_path / "night", 3, seed=5, width=800, height=600)
     assert [file.name for file in files] == [
         "20260612220500-00-01.jpg", "20260612221200-00-02.jpg", "20260612221900-00-03.jpg"
     ]  # fmt: skip

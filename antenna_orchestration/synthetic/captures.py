@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from antenna_orchestration.pipelines.drawn_insects import Colour, DrawnInsect, Kind, draw_insect
+from antenna_orchestration.synthetic.insects import Colour, DrawnInsect, Kind, draw_insect
 
 NIGHT: Final = datetime(2026, 6, 12, 22, 5)  # noqa: DTZ001  a camera's local time, as its file names carry it
 """When the first of a night's samples is taken."""

@@ -1,4 +1,4 @@
-"""Single insects drawn from polygons, with colour, texture and legs: what `drawing` puts on its sheets.
+"""Single insects drawn from polygons, with colour, texture and legs: what `captures` puts on its sheets.
 
 A species is a recipe in unit coordinates: x to the right, y downward, head up, symmetric about x = 0. Add one by
 writing a function that fills a `Canvas` and listing it in `SPECIES`. No sheet, light or shadow is made here.

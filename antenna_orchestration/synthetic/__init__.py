@@ -1,0 +1,1 @@
+"""Drawn captures and the insects on them, for the demo, the tests and the training."""
