@@ -12,9 +12,8 @@ from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.jobs.operations import jobs_health_check, merge_tables, prune_history
 from antenna_orchestration.jobs.processing import process_job
 from antenna_orchestration.jobs.submission import submit_job
-from antenna_orchestration.resources.stack import Stack
-from antenna_orchestration.schedules.health import health_check_schedule
-from antenna_orchestration.schedules.merge import merge_schedule
+from antenna_orchestration.resources.stores import Stores
+from antenna_orchestration.schedules.operations import health_check_schedule, merge_schedule
 from antenna_orchestration.sensors.job_run_status import job_run_status
 from antenna_orchestration.sensors.lost_worker_runs import lost_worker_runs
 from antenna_orchestration.sensors.queued_jobs import queued_jobs
@@ -28,7 +27,7 @@ def build_definitions(**resources: Any) -> dg.Definitions:
         jobs=[process_job, inference_worker, jobs_health_check, merge_tables, submit_job, prune_history],
         sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_worker_runs],
         schedules=[health_check_schedule, merge_schedule],
-        resources={"stack": Stack(), **resources},
+        resources={"stores": Stores(), **resources},
         # One process a run: a killed parent of a multiprocess run leaves its child behind for ever.
         executor=dg.in_process_executor,
     )

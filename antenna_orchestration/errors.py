@@ -17,7 +17,7 @@
     │   ├── ImageUnusable        the image's own fault: 404, not an image, truncated, too many pixels
     │   ├── ImageUnreachable     passing: time-out, 5xx, throttling; the image is handed back with a delay
     │   └── ImageForbidden       this worker's fault: no rights, no mount, no route; the job rests on this worker
-    └── EngineError              a bug or a broken installation: a bundled server did not start
+    └── InternalError              a bug or a broken installation: a bundled server did not start
 
 Each class knows its HTTP status and the exit status of the `antenna` command, so the edges need one handler.
 The message is one line: what is wrong, and what to do about it.
@@ -117,5 +117,5 @@ class ImageForbidden(ImageError):
     """The worker is at fault (rights, DNS, TLS, a missing mount): the task is handed back and the job rests here."""
 
 
-class EngineError(AntennaError):
+class InternalError(AntennaError):
     """A bundled server or a child process of ours did not do its part."""

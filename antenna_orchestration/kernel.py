@@ -1,11 +1,18 @@
-"""What only the kernel can promise between a process and its parent. Linux does; elsewhere nothing happens."""
+"""What only the kernel knows or can promise, and the interpreter below us; no other module speaks to either.
+
+What Linux alone offers does nothing elsewhere.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import os
 import signal
 import sys
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -27,3 +34,34 @@ def become_subreaper() -> None:
     """Orphans among our descendants become our children instead of init's."""
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def be_the_first_to_die() -> None:
+    """When memory runs out, the kernel is to end this process before those around it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def sync_folder(path: Path | str) -> None:
+    """Make a folder's entries durable: a file's own fsync does not cover its name. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@cache
+def keep_what_is_imported() -> None:
+    """Leave the objects of all modules imported so far out of Python's cycle collector; once per process and its forks.
+
+    There are half a million of Dagster's, and they stay: they need not be walked again, nor copied by forks.
+    """
+    gc.collect()
+    gc.freeze()

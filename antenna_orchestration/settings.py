@@ -232,6 +232,11 @@ class Settings(BaseSettings):
         """The NATS URL that a worker connects with."""
         return self.worker_nats_url or self.nats_url
 
+    @property
+    def loadable_sources(self) -> tuple[str, ...]:
+        """Source kinds that a worker with these settings can load from; a `*` at the end stands for any ending."""
+        return tuple(dict.fromkeys(("http", "s3:*", f"file:{self.host_id}", *self.worker_reaches)))
+
     def require(self, *names: str) -> None:
         """Raise `InvalidSetting` naming the first of the given settings that is empty."""
         for name in names:

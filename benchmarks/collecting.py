@@ -31,7 +31,7 @@ def run() -> list[Figure]:
         return asyncio.run(_measure(running))
 
 
-async def _measure(running: rig.Stores) -> list[Figure]:
+async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
     async with rig.on(running) as opened:
         two, cpu, _ = await _collect(opened, images=IMAGES, classes=2)
         thousand, _, _ = await _collect(opened, images=IMAGES, classes=1_000)

@@ -13,10 +13,10 @@ from typing import Final
 
 import torch
 
+from antenna_orchestration.kernel import usable_cpus
 from antenna_orchestration.pipelines.published.pipeline import placed_detector
 from antenna_orchestration.pipelines.torch_device import TorchDevice
 from antenna_orchestration.synthetic import captures
-from antenna_orchestration.worker.machine import usable_cpus
 from benchmarks.figures import Figure
 from tests.pipelines import checkpoints
 

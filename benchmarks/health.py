@@ -22,7 +22,7 @@ def run() -> list[Figure]:
         return asyncio.run(_measure(running))
 
 
-async def _measure(running: rig.Stores) -> list[Figure]:
+async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
     async with rig.on(running) as opened:
         urls = rig.urls(IMAGES)
         pattern = await rig.started_job(opened, urls)

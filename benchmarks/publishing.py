@@ -20,7 +20,7 @@ def run() -> list[Figure]:
         return asyncio.run(_measure(running))
 
 
-async def _measure(running: rig.Stores) -> list[Figure]:
+async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
     async with rig.on(running) as opened:
         job = await rig.started_job(opened, rig.urls(IMAGES))
         # A first chunk, so that imports and connections are not counted as the publisher's memory.

@@ -10,7 +10,7 @@ from pathlib import Path
 from antenna_orchestration.catalog.catalog import NewJob, PipelineRow, SubmittedImage
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Job
-from antenna_orchestration.embedded.stores import Stores, embedded_stores
+from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
 from antenna_orchestration.processing import services
 from antenna_orchestration.processing.services import Services
 from tests.worker.bench import queue_server
@@ -20,7 +20,7 @@ queue_only = queue_server
 
 
 @contextlib.contextmanager
-def stores() -> Iterator[Stores]:
+def stores() -> Iterator[EmbeddedStores]:
     """NATS, Redis and PostgreSQL, writing durably as in earnest, in a folder that goes afterwards."""
     with (
         tempfile.TemporaryDirectory(prefix="antenna bench ") as folder,
@@ -30,7 +30,7 @@ def stores() -> Iterator[Stores]:
 
 
 @contextlib.asynccontextmanager
-async def on(running: Stores, *, max_connections: int = 4) -> AsyncIterator[Services]:
+async def on(running: EmbeddedStores, *, max_connections: int = 4) -> AsyncIterator[Services]:
     """The services on these stores, migrated."""
     await services.prepare(running.settings)
     async with services.opened(running.settings, max_connections=max_connections) as opened:

@@ -39,7 +39,7 @@ def run() -> list[Figure]:
         return asyncio.run(_measure(running))
 
 
-async def _measure(running: rig.Stores) -> list[Figure]:
+async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
     async with rig.on(running) as opened:
         before = _cpu(running)
         wal = _wal_position(running)
@@ -55,7 +55,7 @@ async def _measure(running: rig.Stores) -> list[Figure]:
         figures.append(await _message_bytes(opened, names.RESULTS))
         await collect.collect(opened, job, run_id="bench", observer=collect.Observer())
         await finish.write_final_tables(opened, job)
-        if await finish.settle_job(opened, job) is not JobStatus.SUCCESS:
+        if await finish.finish_job(opened, job) is not JobStatus.SUCCESS:
             raise AssertionError("the job did not succeed")
         after = _cpu(running)
         figures += [Figure(f"PostgreSQL, {name} and indexes", _size(running, name) / IMAGES, "B") for name in RELATIONS]
@@ -116,7 +116,7 @@ async def _message_bytes(opened: Services, stream: str) -> Figure:
     return Figure(f"NATS, a message of {stream}", state.bytes / state.messages, "B")
 
 
-def _cpu(running: rig.Stores) -> Mapping[str, float]:
+def _cpu(running: rig.EmbeddedStores) -> Mapping[str, float]:
     return {
         "NATS": cpu_seconds([running.pid("nats")]),
         "PostgreSQL": cpu_seconds([running.pid("postgres")]),
@@ -124,19 +124,19 @@ def _cpu(running: rig.Stores) -> Mapping[str, float]:
     }
 
 
-def _ask(running: rig.Stores, query: str, *values: object) -> int:
+def _ask(running: rig.EmbeddedStores, query: str, *values: object) -> int:
     with psycopg.connect(running.settings.database_url) as connection:
         row = connection.execute(query, values).fetchone()  # type: ignore[arg-type]
     return int(row[0]) if row else 0
 
 
-def _size(running: rig.Stores, relation: str) -> int:
+def _size(running: rig.EmbeddedStores, relation: str) -> int:
     return _ask(running, "SELECT pg_total_relation_size(%s::regclass)", relation)
 
 
-def _wal_position(running: rig.Stores) -> int:
+def _wal_position(running: rig.EmbeddedStores) -> int:
     return _ask(running, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
 
 
-def _lake_bytes(running: rig.Stores, table: str) -> int:
+def _lake_bytes(running: rig.EmbeddedStores, table: str) -> int:
     return sum(path.stat().st_size for path in (Path(running.settings.lake) / table).rglob("*.parquet"))

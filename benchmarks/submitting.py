@@ -21,7 +21,7 @@ def run() -> list[Figure]:
         return asyncio.run(_measure(running))
 
 
-async def _measure(running: rig.Stores) -> list[Figure]:
+async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
     async with rig.on(running) as opened:
         # What is loaded once stays out of both figures.
         await submit.submit(opened, submit.Submission(sources=("http://images.invalid/a.jpg",), pipeline="null"))

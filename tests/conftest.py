@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from antenna_orchestration import settings
-from antenna_orchestration.embedded.stores import Stores, embedded_stores, make_template
+from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores, make_template
 from antenna_orchestration.processing import services
 from tests.homes import temporary_folder
 
@@ -45,26 +45,26 @@ def template() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def shared_stores(template: Path) -> Iterator[Stores]:
+def shared_stores(template: Path) -> Iterator[EmbeddedStores]:
     """Stores for tests that leave them running."""
     with temporary_folder() as folder, embedded_stores(folder / ".antenna", template=template) as stores:
         yield stores
 
 
 @pytest.fixture
-def own_stores(template: Path) -> Iterator[Stores]:
+def own_stores(template: Path) -> Iterator[EmbeddedStores]:
     """Stores of one test's own, to be stopped, killed or wiped."""
     with temporary_folder() as folder, embedded_stores(folder / ".antenna", template=template) as stores:
         yield stores
 
 
-def short_leases(stores: Stores) -> settings.Settings:
+def short_leases(stores: EmbeddedStores) -> settings.Settings:
     """The stores' settings with leases of two seconds."""
     return stores.settings.model_copy(update={"task_ack_wait": 2.0, "task_timeout": 20.0})
 
 
 @pytest.fixture
-async def stack(shared_stores: Stores) -> AsyncIterator[services.Services]:
+async def stack(shared_stores: EmbeddedStores) -> AsyncIterator[services.Services]:
     """Services on the shared stores."""
     wanted = short_leases(shared_stores)
     await services.prepare(wanted)
@@ -73,7 +73,7 @@ async def stack(shared_stores: Stores) -> AsyncIterator[services.Services]:
 
 
 @pytest.fixture
-async def own_stack(own_stores: Stores) -> AsyncIterator[services.Services]:
+async def own_stack(own_stores: EmbeddedStores) -> AsyncIterator[services.Services]:
     """Services on stores of the test's own."""
     wanted = short_leases(own_stores)
     await services.prepare(wanted)

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from antenna_orchestration.processing import health
-from antenna_orchestration.resources.stack import Stack
+from antenna_orchestration.resources.stores import Stores
 
 CHECKS = ("lost_images", "stale_jobs", "running_jobs", "leftovers", "workers")
 
@@ -22,9 +22,9 @@ class HealthConfig(dg.Config):
     check_specs=[dg.AssetCheckSpec(name, asset="jobs_health") for name in CHECKS],
     description="Lost images, stale jobs, running jobs, leftovers and workers: checked, fixed, unfixable.",
 )
-def jobs_health(context: dg.AssetExecutionContext, config: HealthConfig, stack: Stack) -> Iterator[Any]:
+def jobs_health(context: dg.AssetExecutionContext, config: HealthConfig, stores: Stores) -> Iterator[Any]:
     """One round of the health check."""
-    report = stack.call(lambda services: health.check(services, dry_run=config.dry_run))
+    report = stores.call(lambda services: health.check(services, dry_run=config.dry_run))
     numbers: dict[str, Any] = {}
     for result in report.results:
         numbers |= {f"{result.name}/checked": result.checked, f"{result.name}/fixed": result.fixed}

@@ -5,24 +5,23 @@ none imports torch, retries by policy, or writes an event per image.
 """
 
 import asyncio
-import gc
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, Final
 
 import dagster as dg
 
+from antenna_orchestration import kernel
 from antenna_orchestration.assets import metadata
 from antenna_orchestration.assets.partitions import processing_jobs
-from antenna_orchestration.assets.taking import run_for_job
+from antenna_orchestration.assets.run_session import run_for_job
 from antenna_orchestration.domain.job import Counts, Job, JobStatus
 from antenna_orchestration.domain.progress import JobProgress, duration
 from antenna_orchestration.processing import collect, finish, publish, samples
-from antenna_orchestration.processing.looping import insistent
+from antenna_orchestration.processing.retrying import retry_forever
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.resources.stack import Stack
-from antenna_orchestration.resources.watched import Reports
+from antenna_orchestration.resources.interruptible import Reports
+from antenna_orchestration.resources.stores import Stores
 
 PROGRESS_TAG: Final = "antenna/progress"
 
@@ -36,12 +35,12 @@ _GROUP: Final = "processing"
 
 
 @dg.asset(partitions_def=processing_jobs, group_name=_GROUP, kinds={"parquet"})
-def captures(context: dg.AssetExecutionContext, stack: Stack) -> dg.MaterializeResult[Any]:
+def captures(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult[Any]:
     """The images of the job, in the order in which they are published."""
 
     async def work(services: Services, job: Job, reports: Reports) -> dg.MaterializeResult[Any]:
         if not job.status.is_terminal:
-            await insistent("writing the manifest", lambda: finish.write_manifest(services, job))
+            await retry_forever("writing the manifest", lambda: finish.write_manifest(services, job))
         rows = await asyncio.to_thread(services.lake.count_rows, "manifest", job.job_id)
         table = await asyncio.to_thread(services.lake.head, "manifest", job.job_id, metadata.PREVIEW_ROWS)
         return dg.MaterializeResult(
@@ -58,11 +57,11 @@ def captures(context: dg.AssetExecutionContext, stack: Stack) -> dg.MaterializeR
             }
         )
 
-    return run_for_job(context, stack, work)
+    return run_for_job(context, stores, work)
 
 
 @dg.asset(partitions_def=processing_jobs, group_name=_GROUP, deps=[captures], kinds={"nats"})
-def image_tasks(context: dg.AssetExecutionContext, stack: Stack) -> dg.MaterializeResult[Any]:
+def image_tasks(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult[Any]:
     """One task per image on the queue, from where submission and sensor left off."""
 
     async def work(services: Services, job: Job, reports: Reports) -> dg.MaterializeResult[Any]:
@@ -76,7 +75,7 @@ def image_tasks(context: dg.AssetExecutionContext, stack: Stack) -> dg.Materiali
                 tagged = datetime.now(UTC)
                 reports.tag(PROGRESS_TAG, f"publishing {cursor}/{job.total}")
 
-        published = await insistent("publishing", lambda: publish.publish(services, job.job_id, on_chunk=on_chunk))
+        published = await retry_forever("publishing", lambda: publish.publish(services, job.job_id, on_chunk=on_chunk))
         if published.stored:
             await services.catalog.log(job.job_id, "published", f"Published {published.stored} tasks")
         seconds = (datetime.now(UTC) - started).total_seconds()
@@ -89,7 +88,7 @@ def image_tasks(context: dg.AssetExecutionContext, stack: Stack) -> dg.Materiali
             }
         )
 
-    return run_for_job(context, stack, work)
+    return run_for_job(context, stores, work)
 
 
 @dg.multi_asset(
@@ -124,15 +123,15 @@ def image_tasks(context: dg.AssetExecutionContext, stack: Stack) -> dg.Materiali
         ),
     ],
 )
-def results(context: dg.AssetExecutionContext, stack: Stack) -> Iterator[Any]:
+def results(context: dg.AssetExecutionContext, stores: Stores) -> Iterator[Any]:
     """Collect the job's results until every image is accounted for, then write its final tables and settle it."""
 
     async def work(services: Services, job: Job, reports: Reports) -> tuple[Job, Counts, dict[str, Any]]:
         counts = await _collect(services, job, context.run.run_id, reports)
         reports.tag(PROGRESS_TAG, f"{counts.accounted}/{counts.total}, done")
-        return job, counts, await insistent("describing the tables", lambda: _describe(services, job, counts))
+        return job, counts, await retry_forever("describing the tables", lambda: _describe(services, job, counts))
 
-    job, counts, described = run_for_job(context, stack, work)
+    job, counts, described = run_for_job(context, stores, work)
     for name in ("detections", "classifications", "failed_images"):
         yield dg.MaterializeResult(asset_key=name, metadata=described[name])
     # The tables speak for themselves: a row lost or doubled between part and table shows here.
@@ -154,7 +153,7 @@ def results(context: dg.AssetExecutionContext, stack: Stack) -> Iterator[Any]:
             **{f"rows_in_{name}": rows for name, rows in in_tables.items()},
         },
     )
-    threshold = stack.settings.failure_threshold
+    threshold = stores.settings.failure_threshold
     rate = counts.failed / counts.total if counts.total else 0.0
     yield dg.AssetCheckResult(
         check_name="failure_rate",
@@ -165,32 +164,25 @@ def results(context: dg.AssetExecutionContext, stack: Stack) -> Iterator[Any]:
     )
     if accounted and not job.status.is_terminal:
         # The materializations are recorded; now the job may be over.
-        status = run_for_job(context, stack, _settle)
+        status = run_for_job(context, stores, _settle)
         context.log.info(f"job {job.job_id} is {status}")
 
 
 async def _settle(services: Services, job: Job, reports: Reports) -> JobStatus:
-    return await insistent("settling the job", lambda: finish.settle_job(services, job))
+    return await retry_forever("settling the job", lambda: finish.finish_job(services, job))
 
 
 async def _collect(services: Services, job: Job, run_id: str, reports: Reports) -> Counts:
     """Collect and write the final tables, anew when a part was lost meanwhile."""
     told = _Storyteller(reports)
     observer = collect.Observer(on_progress=told.on_progress, on_milestone=reports.log)
-    _keep_what_is_imported()
+    kernel.keep_what_is_imported()
     while not job.status.is_terminal:
         await collect.collect(services, job, run_id=run_id, observer=observer)
-        written = await insistent("writing the tables", lambda: finish.write_final_tables(services, job))
+        written = await retry_forever("writing the tables", lambda: finish.write_final_tables(services, job))
         if not written.lost_parts:
             break
     return await services.catalog.count_images(job.job_id)
-
-
-@cache
-def _keep_what_is_imported() -> None:
-    """Dagster's modules are half a million objects, and stay: Python's cycle collector need not walk them again."""
-    gc.collect()
-    gc.freeze()
 
 
 class _Storyteller:

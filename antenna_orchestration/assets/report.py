@@ -5,13 +5,13 @@ from typing import Any
 import dagster as dg
 
 from antenna_orchestration.assets.partitions import processing_jobs
-from antenna_orchestration.assets.taking import run_for_job
+from antenna_orchestration.assets.run_session import run_for_job
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.processing import report
-from antenna_orchestration.processing.looping import insistent
+from antenna_orchestration.processing.retrying import retry_forever
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.resources.stack import Stack
-from antenna_orchestration.resources.watched import Reports
+from antenna_orchestration.resources.interruptible import Reports
+from antenna_orchestration.resources.stores import Stores
 
 
 @dg.asset(
@@ -20,11 +20,11 @@ from antenna_orchestration.resources.watched import Reports
     deps=["captures", "detections", "classifications", "failed_images"],
     kinds={"markdown"},
 )
-def job_report(context: dg.AssetExecutionContext, stack: Stack) -> dg.MaterializeResult[Any]:
+def job_report(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult[Any]:
     """What the job found, where and when, what failed, and where the tables lie."""
 
     async def work(services: Services, job: Job, reports: Reports) -> report.Report:
-        return await insistent("writing the report", lambda: report.write_report(services, job))
+        return await retry_forever("writing the report", lambda: report.write_report(services, job))
 
-    written = run_for_job(context, stack, work)
+    written = run_for_job(context, stores, work)
     return dg.MaterializeResult(metadata={"report": dg.MetadataValue.md(written.markdown), "dagster/uri": written.uri})

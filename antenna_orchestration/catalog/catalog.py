@@ -337,13 +337,13 @@ class Catalog:
 
     # Collecting
 
-    async def settle_images(
+    async def commit_images(
         self, job: JobId, generation: Generation, settled: Sequence[Settled]
     ) -> dict[ImageId, ImageStatus]:
         """Commit what became of images; those that this call moved, with what they were. The others are repetitions."""
         # One JSON text: psycopg takes three times as long to write the same as arrays.
         written = msgspec.json.encode(settled).decode()
-        rows = await self._rows("settle_images", job=job, generation=generation, settled=written)
+        rows = await self._rows("commit_images", job=job, generation=generation, settled=written)
         return {image: ImageStatus(row["was"]) for row in rows for image in row["images"]}
 
     async def count_images(self, job: JobId) -> Counts:
@@ -437,14 +437,14 @@ class Catalog:
         """Enter the done images of a job into the ledger of what was processed by what."""
         await self._rows("add_processed", job=job)
 
-    # The story of a job
+    # The log of a job
 
     async def log(self, job: JobId, action: str, message: str, *, level: str = "INFO", **details: Any) -> None:
-        """Add a line to the job's story."""
+        """Add a line to the job's log."""
         await self._rows("add_log", job=job, level=level, action=action, message=message, details=Jsonb(details))
 
     async def read_log(self, job: JobId, *, after: int = 0, limit: int = 5_000) -> list[tuple[int, LogLine]]:
-        """Lines of the job's story with their ids, after one already seen."""
+        """Lines of the job's log with their ids, after one already seen."""
         rows = await self._rows("read_log", job=job, after=after, limit=limit)
         return [(row.pop("log_id"), LogLine(**row)) for row in rows]
 
@@ -504,7 +504,7 @@ async def _value(connection: psycopg.AsyncConnection[Row], query: str, **paramet
     """The first column of a statement that returns one row."""
     row = await (await connection.execute(queries.load(query), parameters)).fetchone()
     if row is None:
-        raise errors.EngineError(f"{query} returned no row")
+        raise errors.InternalError(f"{query} returned no row")
     return next(iter(row.values()))
 
 

@@ -192,8 +192,8 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is over.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
-    """Print a job's story."""
-    from antenna_orchestration.processing import looping
+    """Print a job's log."""
+    from antenna_orchestration.processing import retrying
 
     async def run(services: Services) -> None:
         seen = 0
@@ -206,7 +206,7 @@ def logs(
                     _print_log(entry, as_json=json_)
             if not follow or current.status.is_terminal:
                 return
-            looping.raise_if_cancelled()
+            retrying.raise_if_cancelled()
             await asyncio.sleep(_FOLLOW_EVERY)
 
     with_services(run)

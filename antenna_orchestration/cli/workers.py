@@ -22,7 +22,7 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     """List the workers that are alive."""
 
     async def read(services: Services) -> tuple[list[Heartbeat], dict[str, int]]:
-        return await services.presence.workers(), await services.rejected_callers()
+        return await services.heartbeats.workers(), await services.rejected_callers()
 
     found, rejected = with_services(read)
     for address, calls in list(rejected.items())[:5]:

@@ -114,7 +114,7 @@ class Progress(BaseModel):
 
 
 class LogEntry(BaseModel):
-    """A line of a job's story."""
+    """A line of a job's log."""
 
     at: datetime
     level: str

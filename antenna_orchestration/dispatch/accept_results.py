@@ -24,7 +24,7 @@ from antenna_orchestration.domain.http_lease import LeaseClaim
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, ImageStatus, Job
 from antenna_orchestration.live.leases import KeptLease
-from antenna_orchestration.processing import looping
+from antenna_orchestration.processing import retrying
 
 logger = logging.getLogger(__name__)
 
@@ -100,9 +100,9 @@ async def accept(
     settled: set[ImageId] = set()
     for chunk in _chunks(items):
         verdicts = [_Verdict(item=item) for item in chunk]
-        await looping.until(deadline, lambda: _judge(http, job, worker, verdicts, settled))  # noqa: B023  # awaited here
+        await retrying.retry_until(deadline, lambda: _judge(http, job, worker, verdicts, settled))  # noqa: B023  # awaited here
         settled |= {one.claim.image for one in verdicts if one.claim and one.status in ("queued", "retry")}
-        repeated = await looping.until(deadline, lambda: _publish(http, verdicts))  # noqa: B023
+        repeated = await retrying.retry_until(deadline, lambda: _publish(http, verdicts))  # noqa: B023
         tally.repeated += min(repeated, sum(one.result is not None and one.kept is None for one in verdicts))
         await _strike_out(http, job, worker, verdicts)
         for verdict in verdicts:
@@ -288,7 +288,7 @@ async def _strike_out(http: HttpServices, job: Job, worker: Token, verdicts: Seq
             # Past its time it may be somebody else's: then it is not ours to hand back.
             if lease is not None and now - lease.confirmed < http.settings.task_ack_wait:
                 delay = attempts.retry_delay(lease.delivery) * random.uniform(0.8, 1.2)  # noqa: S311
-                await http.settler.hand_back([ack_of(job.job_id, job.generation, lease)], delay)
+                await http.remote_leases.hand_back([ack_of(job.job_id, job.generation, lease)], delay)
     except errors.Unavailable as error:
         logger.warning("leases of worker %s end by themselves: %s", worker.name, error)
 
@@ -308,8 +308,8 @@ async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) ->
             known = await http.workers.get(worker.token_id)
             began = max(known.posted, min(tally.since))
             batch = now - sum(tally.since) / len(tally.since)
-            pace = known.pace.after(len(tally.since), seconds=now - began, batch=max(batch, 0.001))
-            await http.workers.measured(worker.token_id, pace, now=now)
+            speed = known.speed.after(len(tally.since), seconds=now - began, batch=max(batch, 0.001))
+            await http.workers.measured(worker.token_id, speed, now=now)
     except errors.Unavailable as error:
         # The results are durable; only the counters lack them.
         logger.warning("worker %s is not counted: %s", worker.name, error)

@@ -13,7 +13,7 @@ from typing import Final
 from antenna_orchestration import errors
 from antenna_orchestration.dispatch.lease import Leased
 from antenna_orchestration.dispatch.services import HttpServices
-from antenna_orchestration.domain import uris
+from antenna_orchestration.domain import addresses
 from antenna_orchestration.domain.http_lease import ImageClaim
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.submission import buckets
@@ -55,7 +55,7 @@ async def _path(http: HttpServices, image: ImageId) -> Path | None:
     uri = await http.access.capture_url(image)
     if not uri.startswith("file:///"):
         return None
-    return await asyncio.to_thread(_checked, uris.path_of(uri), http.settings.image_roots)
+    return await asyncio.to_thread(_checked, addresses.path_of(uri), http.settings.image_roots)
 
 
 def _checked(path: str, roots: Sequence[Path]) -> Path | None:

@@ -29,7 +29,7 @@ async def keep_leases(http: HttpServices) -> None:
 
     Raises `Unavailable` when a store is away: nothing is handed back then, since nobody can be heard.
     """
-    if not http.settler.is_connected:
+    if not http.remote_leases.is_connected:
         return
     now = await http.leases.now()
     await worker_status.show(http, now=now)
@@ -39,10 +39,10 @@ async def keep_leases(http: HttpServices) -> None:
         for holder in {lease.holder for lease in kept.values()} - {NOBODY} - records.keys():
             records[holder] = await http.workers.get(holder)
         if kept and not await _is_open(http, job, generation):
-            await _end(http, job, generation, kept, hand_back=False)
+            await _end(http, job, generation, kept, offer_again=False)
             continue
         over = {image: lease for image, lease in kept.items() if _is_over(http, lease, records, now)}
-        await _end(http, job, generation, over, hand_back=True)
+        await _end(http, job, generation, over, offer_again=True)
         # One that nobody could extend for too long may be somebody else's by now; should the queue offer it to us, it
         # is known (`lease`).
         ours = {
@@ -50,7 +50,7 @@ async def keep_leases(http: HttpServices) -> None:
             for image, lease in kept.items()
             if image not in over and now - lease.confirmed < http.settings.task_ack_wait
         }
-        await http.settler.extend(ack_of(job, generation, lease) for lease in ours.values())
+        await http.remote_leases.extend(ack_of(job, generation, lease) for lease in ours.values())
         await http.leases.confirm(job, generation, ours, now=now)
 
 
@@ -58,7 +58,7 @@ def _is_over(http: HttpServices, lease: KeptLease, records: Mapping[int, WorkerR
     if lease.holder == NOBODY:
         return now - lease.since > PARKED_FOR
     record, longest = records[lease.holder], http.settings.http_lease
-    return now - lease.since > record.pace.lease(longest) or now - record.heard > record.pace.silence(longest)
+    return now - lease.since > record.speed.lease(longest) or now - record.heard > record.speed.silence(longest)
 
 
 async def _is_open(http: HttpServices, job: JobId, generation: Generation) -> bool:
@@ -72,23 +72,23 @@ async def _end(
     generation: Generation,
     leases: Mapping[ImageId, KeptLease],
     *,
-    hand_back: bool,
+    offer_again: bool,
 ) -> None:
-    """Strike leases out and offer their tasks to everybody again."""
+    """Strike leases out and, with `offer_again`, offer their tasks to everybody again."""
     by_holder: dict[int, list[ImageId]] = {}
     for image, lease in leases.items():
         by_holder.setdefault(lease.holder, []).append(image)
     for holder, images in by_holder.items():
-        if not hand_back:
+        if not offer_again:
             await http.leases.take(job, generation, holder, images)
             continue
-        taken = await give_back(http, job, generation, holder, images)
+        taken = await hand_back(http, job, generation, holder, images)
         if taken and holder != NOBODY:
             logger.warning("job %s: %d leases of an HTTP worker ended without a result", job, taken)
             await http.workers.count(holder, expired=taken)
 
 
-async def give_back(
+async def hand_back(
     http: HttpServices,
     job: JobId,
     generation: Generation,
@@ -106,7 +106,7 @@ async def give_back(
         now = await http.leases.now()
         # Past its time a lease may be somebody else's: then it is not ours to hand back.
         ours = [lease for lease in taken.values() if now - lease.confirmed < http.settings.task_ack_wait]
-        await http.settler.hand_back((ack_of(job, generation, lease) for lease in ours), delay)
+        await http.remote_leases.hand_back((ack_of(job, generation, lease) for lease in ours), delay)
     return len(taken)
 
 

@@ -79,7 +79,7 @@ async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> lis
             given = await _sort(http, job, worker, fresh)
         except BaseException:
             # Not written down, so nobody would extend them.
-            await http.settler.hand_back(one.ack for one in found)
+            await http.remote_leases.hand_back(one.ack for one in found)
             raise
         if given:
             await http.workers.count(worker.token_id, leased=len(given))
@@ -91,7 +91,7 @@ async def hand_back(http: HttpServices, job: Job, worker: Token, leased: Sequenc
     """Offer tasks again that were leased and could not be given; should a store be away now, they end by themselves."""
     try:
         taken = await http.leases.take(job.job_id, job.generation, worker.token_id, [one.image for one in leased])
-        await http.settler.hand_back(ack_of(job.job_id, job.generation, kept) for kept in taken.values())
+        await http.remote_leases.hand_back(ack_of(job.job_id, job.generation, kept) for kept in taken.values())
     except errors.Unavailable as error:
         logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
 
@@ -100,8 +100,8 @@ async def _room(http: HttpServices, job: Job, epoch: Epoch, worker: Token, wante
     """How many tasks the worker may take now; waits while it may take none. 0 when there is nothing to wait for."""
     deadline = time.monotonic() + WAIT_AT_BOUND
     while True:
-        pace = (await http.workers.get(worker.token_id)).pace
-        room = pace.may_hold(http.settings.http_lease) - await http.leases.held_by(worker.token_id)
+        speed = (await http.workers.get(worker.token_id)).speed
+        room = speed.may_hold(http.settings.http_lease) - await http.leases.held_by(worker.token_id)
         if room > 0:
             return min(room, wanted)
         if not await has_tasks(http, job.job_id, job.generation, epoch):
@@ -159,7 +159,7 @@ async def _sort(http: HttpServices, job: Job, worker: Token, found: Sequence[Lea
 async def _plan(http: HttpServices, lease: Lease) -> attempts.Plan:
     """How to give it; one that was only handed back so often is given alone, not failed."""
     plan = attempts.plan(lease.delivery)
-    if plan is attempts.Plan.FAIL_UNOPENED and await http.openings.count(lease.task) < attempts.OPENED_AT_LEAST:
+    if plan is attempts.Plan.FAIL_UNOPENED and await http.open_attempts.count(lease.task) < attempts.OPENED_AT_LEAST:
         return attempts.Plan.ALONE
     return plan
 
@@ -168,7 +168,7 @@ async def _note_openings(http: HttpServices, tasks: Sequence[messages.Task]) -> 
     """Say that tasks are about to be opened, alone; if that stops the worker, the note remains."""
     for task in tasks:
         try:
-            await http.openings.note(task)
+            await http.open_attempts.note(task)
         except errors.Unavailable as error:
             logger.warning("that image %d is opened cannot be noted: %s", task.image, error)
 
@@ -242,7 +242,9 @@ async def _fail_unopened(http: HttpServices, worker: Token, leases: Sequence[Lea
 
 async def has_tasks(http: HttpServices, job: JobId, generation: Generation, epoch: Epoch) -> bool:
     """Whether a task of the job can be leased now. Raises `Unavailable`."""
-    return await http.settler.is_deliverable(job, generation, epoch) or await http.leases.has_parked(job, generation)
+    return await http.remote_leases.is_deliverable(job, generation, epoch) or await http.leases.has_parked(
+        job, generation
+    )
 
 
 def ack_of(job: JobId, generation: Generation, lease: KeptLease | LeaseClaim) -> names.AckSubject:
@@ -254,5 +256,5 @@ def ack_of(job: JobId, generation: Generation, lease: KeptLease | LeaseClaim) ->
 
 def raise_if_away(http: HttpServices) -> None:
     """Raise `Unavailable` while the queue cannot be reached, so that it is not taken for an empty one."""
-    if not http.settler.is_connected:
+    if not http.remote_leases.is_connected:
         raise errors.Unavailable("Task queue temporarily unavailable")

@@ -64,15 +64,15 @@ class Offers:
 
     def __init__(self, http: HttpServices) -> None:
         self._http = http
-        self._board: dict[Key, messages.Announcement] | None = None
+        self._announced: dict[Key, messages.Announcement] | None = None
         self._order = FairOrder()
         # A job's project never changes.
         self._projects: dict[JobId, ProjectId] = {}
         self._slugs: dict[ProjectId, str] = {}
 
-    def on_board(self, board: dict[Key, messages.Announcement]) -> None:
+    def on_announcements(self, announced: dict[Key, messages.Announcement]) -> None:
         """What is announced now."""
-        self._board = board
+        self._announced = announced
 
     async def of(
         self, worker: Token, *, wanted: Callable[[messages.Announcement], bool], limit: int
@@ -82,15 +82,15 @@ class Offers:
         Raises `Unavailable` when it cannot be known: a failed look is not an empty list.
         """
         raise_if_away(self._http)
-        board = self._board if self._board is not None else await self._http.services.board.read()
-        await self._learn_projects(board)
+        announced = self._announced if self._announced is not None else await self._http.services.announcements.read()
+        await self._learn_projects(announced)
         candidates = [
             job
-            for job in board.values()
+            for job in announced.values()
             if job.job in self._projects and worker.reaches(self._projects[job.job]) and wanted(job)
         ]
         found: list[messages.Announcement] = []
-        self._order.update(board.values())
+        self._order.update(announced.values())
         ordered = self._order.sort(candidates)
         for start in range(0, len(ordered), AT_A_TIME):
             some = ordered[start : start + AT_A_TIME]
@@ -111,14 +111,14 @@ class Offers:
 
     def given(self, job: JobId, generation: Generation, images: int) -> None:
         """A worker leased so many tasks of the job."""
-        if self._board and (announced := self._board.get((job, generation))):
+        if self._announced and (announced := self._announced.get((job, generation))):
             self._order.given(announced, images)
 
-    async def _learn_projects(self, board: dict[Key, messages.Announcement]) -> None:
-        announced = {job for job, _ in board}
-        if unknown := announced - self._projects.keys():
+    async def _learn_projects(self, announced: dict[Key, messages.Announcement]) -> None:
+        jobs = {job for job, _ in announced}
+        if unknown := jobs - self._projects.keys():
             self._projects |= await self._http.access.projects_of_jobs(unknown)
         if new := set(self._projects.values()) - self._slugs.keys():
             self._slugs |= {one.project_id: one.slug for one in await self._http.access.projects(new)}
-        for gone in self._projects.keys() - announced:
+        for gone in self._projects.keys() - jobs:
             del self._projects[gone]

@@ -17,10 +17,10 @@ from antenna_orchestration.live.workers import HttpWorkers
 from antenna_orchestration.processing import services as services_module
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.leasing import Leaser
-from antenna_orchestration.queue.openings import Openings
+from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.queue.publisher import Publisher
+from antenna_orchestration.queue.remote_leases import RemoteLeases
 from antenna_orchestration.queue.results import ResultSender
-from antenna_orchestration.queue.settling import Settler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,8 @@ class HttpServices:
     workers: HttpWorkers
     leaser: Leaser
     sender: ResultSender
-    settler: Settler
-    openings: Openings
+    remote_leases: RemoteLeases
+    open_attempts: OpenAttempts
     signer: Signer
     _pulls: WeakValueDictionary[JobId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
@@ -65,7 +65,9 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 8
             workers=services.workers,
             leaser=await stack.enter_async_context(Leaser(services.connection, ack_wait=settings.task_ack_wait)),
             sender=await stack.enter_async_context(ResultSender(services.connection)),
-            settler=Settler(services.connection),
-            openings=Openings(services.connection, await stack.enter_async_context(Publisher(services.connection))),
+            remote_leases=RemoteLeases(services.connection),
+            open_attempts=OpenAttempts(
+                services.connection, await stack.enter_async_context(Publisher(services.connection))
+            ),
             signer=signer,
         )

@@ -68,7 +68,7 @@ async def _hear(
 async def leave(http: HttpServices, worker: Token) -> None:
     """A push worker ends: it is shown no more. Raises `Unavailable`."""
     await http.workers.leave(worker.token_id)
-    await http.services.presence.leave(worker.name)
+    await http.services.heartbeats.leave(worker.name)
 
 
 def messages_every(http: HttpServices) -> float:
@@ -80,16 +80,16 @@ async def show(http: HttpServices, *, now: float) -> None:
     """Show all workers that are alive: those heard from of late, and those that are still at a batch."""
     for record in await http.workers.heard_since(now - LONGEST):
         held = await http.leases.held_by(record.worker)
-        allowed = record.pace.silence(http.settings.http_lease) if held else SHOWN_FOR
+        allowed = record.speed.silence(http.settings.http_lease) if held else SHOWN_FOR
         if now - record.heard <= allowed:
             await _show(http, record, now)
 
 
 async def _show(http: HttpServices, record: WorkerRecord, now: float) -> None:
     held = await http.leases.held_by(record.worker)
-    per_image = record.pace.per_image
+    per_image = record.speed.per_image
     counters = dict(record.counters)
-    await http.services.presence.beat(
+    await http.services.heartbeats.beat(
         messages.Heartbeat(
             worker=record.name,
             host=record.host,

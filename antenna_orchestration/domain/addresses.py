@@ -1,12 +1,19 @@
-"""Which network addresses are on the public internet, and which hosts are surely not."""
+"""What an address says by itself: the path that a `file://` URI names, and whether a host is on the public internet."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from typing import Final
+from urllib.parse import unquote_to_bytes, urlsplit
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+
+def path_of(uri: str) -> str:
+    """The path that a `file://` URI names, bytes that are not UTF-8 included."""
+    return os.fsdecode(unquote_to_bytes(urlsplit(uri).path))
 
 
 def is_public(address: str) -> bool:

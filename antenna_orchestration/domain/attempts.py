@@ -16,7 +16,7 @@ UNOPENED_AFTER: Final = 10
 """A task received at a higher delivery is failed unopened."""
 
 OPENED_AT_LEAST: Final = 3
-"""Times that such a task must have been opened, by the notes of those who did (`queue.openings`): else it was only
+"""Times that such a task must have been opened, by the notes of those who did (`queue.open_attempts`): else it was only
 handed back, which is not its fault, and is opened alone."""
 
 STOPPED_WORKER: Final = "stopped its worker repeatedly"

@@ -108,7 +108,7 @@ def _bytes(text: str) -> bytes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pace:
+class HttpWorkerSpeed:
     """How fast a worker is, as its results told."""
 
     # Seconds and images of late, each measurement weighing 0.8 of the next.
@@ -122,9 +122,9 @@ class Pace:
         """Seconds an image; None before the first result."""
         return max(self.seconds / self.images, QUICKEST) if self.images else None
 
-    def after(self, images: int, *, seconds: float, batch: float) -> Pace:
+    def after(self, images: int, *, seconds: float, batch: float) -> HttpWorkerSpeed:
         """With so many more images that took so long, each `batch` seconds after it was leased."""
-        return Pace(
+        return HttpWorkerSpeed(
             seconds=self.seconds * _DECAY + max(seconds, 0.0),
             images=self.images * _DECAY + images,
             batch=batch if not self.batch else self.batch * _DECAY + batch * (1 - _DECAY),

@@ -151,7 +151,7 @@ class ImageToPublish(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogLine:
-    """One line of a job's story."""
+    """One line of a job's log."""
 
     at: datetime
     level: str

@@ -72,22 +72,24 @@ class Children:
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
 
     def spawn(self, command: processes.Command) -> Child:
-        """Start a process. Raises `EngineError`."""
+        """Start a process. Raises `InternalError`."""
         child = Child(command, processes.spawn(command, mark=self._mark))
         self._running[child.pid] = child
         return child
 
     async def run(self, command: processes.Command, *, timeout: float) -> None:
-        """Start a process that ends by itself, and wait. Raises `EngineError` with its last line when it fails."""
+        """Start a process that ends by itself, and wait. Raises `InternalError` with its last line when it fails."""
         child = self.spawn(command)
         try:
             await asyncio.wait_for(child.ended.wait(), timeout)
         except TimeoutError:
-            raise errors.EngineError(f"{command.name} is not done after {timeout:.0f} s (log: {command.log})") from None
+            raise errors.InternalError(
+                f"{command.name} is not done after {timeout:.0f} s (log: {command.log})"
+            ) from None
         finally:
             child.signal(signal.SIGKILL)
         if child.status:
-            raise errors.EngineError(f"{processes.last_line(command.log)} (log: {command.log})")
+            raise errors.InternalError(f"{processes.last_line(command.log)} (log: {command.log})")
 
     def strangers(self) -> list[psutil.Process]:
         """Children that we did not start: orphans that landed here."""

@@ -81,22 +81,22 @@ class Home:
         return self.path / "dagster"
 
     def create(self) -> None:
-        """Make the folder: only its owner lists it. Raises `EngineError` for a path that cannot hold a stack."""
+        """Make the folder: only its owner lists it. Raises `InternalError` for a path that cannot hold a stack."""
         if any(character in str(self.path) for character in _AWKWARD):
-            raise errors.EngineError(f"the folder {self.path} has quotes, $ or \\ in its name: set ANTENNA_HOME")
+            raise errors.InternalError(f"the folder {self.path} has quotes, $ or \\ in its name: set ANTENNA_HOME")
         try:
             # As root, PostgreSQL runs as another user and has to pass through.
             self.path.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
             for folder in (self.logs, self.nats, self.redis, self.dagster):
                 folder.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
-            raise errors.EngineError(f"cannot write to the stack's home {self.path}: {error.strerror}") from error
+            raise errors.InternalError(f"cannot write to the stack's home {self.path}: {error.strerror}") from error
 
     @contextmanager
     def lock(self, *, patience: float = 1.0) -> Iterator[int]:
         """Hold the home; yields the descriptor, which a child that inherits it keeps locked.
 
-        A stack that is stopping is waited for up to thirty seconds. Raises `EngineError` when another one runs.
+        A stack that is stopping is waited for up to thirty seconds. Raises `InternalError` when another one runs.
         """
         descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -104,7 +104,7 @@ class Home:
             while not _try_lock(descriptor):
                 patient_until = deadline + (30 if self.stopping_file.exists() else 0)
                 if time.monotonic() > patient_until:
-                    raise errors.EngineError(f"a stack already runs in {self.path}: stop that one first (Ctrl-C)")
+                    raise errors.InternalError(f"a stack already runs in {self.path}: stop that one first (Ctrl-C)")
                 time.sleep(0.1)
             yield descriptor
         finally:

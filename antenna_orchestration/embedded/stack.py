@@ -41,7 +41,7 @@ def run_foreground(
     """Run the stack until SIGINT, SIGTERM or SIGHUP, or until it fails; returns the exit status.
 
     Call in the main thread: it handles those signals meanwhile. A second one stops without waiting for active runs.
-    Raises `EngineError` when another stack runs in this home.
+    Raises `InternalError` when another stack runs in this home.
     """
     with Front(wanted, dagster=dagster, definitions_module=definitions_module, prepare_hook=prepare_hook) as front:
 
@@ -67,7 +67,7 @@ def start_background(
 ) -> Front:
     """Start the stack and return when it is ready; it ends with `stop()`, or with this process.
 
-    `on_event` is called in a thread of its own. Raises `EngineError` when the stack does not become ready.
+    `on_event` is called in a thread of its own. Raises `InternalError` when the stack does not become ready.
     """
     ready = threading.Event()
 
@@ -85,7 +85,7 @@ def start_background(
         raise
     if front.last.kind == "failed":
         front.stop()
-        raise errors.EngineError(front.last.text)
+        raise errors.InternalError(front.last.text)
     return front
 
 

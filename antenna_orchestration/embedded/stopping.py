@@ -16,7 +16,7 @@ from antenna_orchestration.embedded import processes
 from antenna_orchestration.embedded.children import Children
 from antenna_orchestration.embedded.dagster_processes import CODE_SERVER
 from antenna_orchestration.embedded.home import Home
-from antenna_orchestration.embedded.keeper import Keeper
+from antenna_orchestration.embedded.restarting import Keeper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ def _belongs_to(process: psutil.Process, kept: set[int]) -> bool:
 def _sweep(find: Callable[[], list[psutil.Process]], report: Callable[[str], None]) -> None:
     try:
         processes.kill_until_gone(find)
-    except errors.EngineError as error:
+    except errors.InternalError as error:
         report(str(error))
 
 

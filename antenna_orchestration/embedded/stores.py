@@ -103,7 +103,7 @@ def plan(wanted: settings.Settings, *, dagster: bool = True, durable: bool = Tru
     )
 
 
-class Stores:
+class EmbeddedStores:
     """The bundled stores of a home as children of this process. Made by `embedded_stores`."""
 
     def __init__(self, planned: Plan) -> None:
@@ -139,7 +139,7 @@ class Stores:
         return name in self._processes and self._processes[name].poll() is None
 
     def start(self, *names: str) -> None:
-        """Start the named servers, or all, and wait until each answers as ours. Raises `EngineError`."""
+        """Start the named servers, or all, and wait until each answers as ours. Raises `InternalError`."""
         chosen = [self._servers[name] for name in names or self._servers]
         for server in chosen:
             server.prepare()
@@ -176,16 +176,16 @@ class Stores:
             except errors.Unavailable as error:
                 log, limit = server.command().log, START_TIMEOUT
                 if self._processes[server.name].poll() is not None:
-                    raise errors.EngineError(
+                    raise errors.InternalError(
                         f"{server.name} did not start: {processes.last_line(log)} (log: {log})"
                     ) from error
                 if time.monotonic() > deadline:
-                    raise errors.EngineError(f"{server.name} does not answer after {limit:.0f} s: {error}") from error
+                    raise errors.InternalError(f"{server.name} does not answer after {limit:.0f} s: {error}") from error
                 time.sleep(_POLL)
 
 
 @contextmanager
-def embedded_stores(home: Path, *, template: Path | None = None, durable: bool = False) -> Iterator[Stores]:
+def embedded_stores(home: Path, *, template: Path | None = None, durable: bool = False) -> Iterator[EmbeddedStores]:
     """Run the bundled stores of a home for tests and tools, without Dagster and without a supervisor.
 
     `template` is a home made by `make_template`: its cluster and passwords are copied in place of an initdb.
@@ -199,7 +199,7 @@ def embedded_stores(home: Path, *, template: Path | None = None, durable: bool =
     Home(home).create()
     with Home(home).lock():
         processes.kill_until_gone(lambda: processes.marked(processes.HOME_VARIABLE, str(home)))
-        stores = Stores(plan(wanted, dagster=False, durable=durable))
+        stores = EmbeddedStores(plan(wanted, dagster=False, durable=durable))
         environment.write(Home(home), stores.variables)
         try:
             stores.start()

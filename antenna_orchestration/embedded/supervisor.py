@@ -31,7 +31,7 @@ from antenna_orchestration.embedded import (
 from antenna_orchestration.embedded.children import Children
 from antenna_orchestration.embedded.events import Event, Kind, to_line
 from antenna_orchestration.embedded.home import Home, write_private
-from antenna_orchestration.embedded.keeper import Keeper
+from antenna_orchestration.embedded.restarting import Keeper
 from antenna_orchestration.embedded.servers import Server
 
 PREPARE_TIMEOUT = 300.0

@@ -86,7 +86,7 @@ def _answer(
 
 async def _on_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.AntennaError)
-    if isinstance(error, errors.EngineError):
+    if isinstance(error, errors.InternalError):
         logger.error("%s %s: %s", request.method, shown(request.scope["path"]), error)
     if isinstance(error, errors.Unavailable):
         logger.warning("%s %s: %s", request.method, shown(request.scope["path"]), error)

@@ -28,7 +28,7 @@ router = APIRouter(prefix="/api/v2", route_class=Route, tags=["jobs"])
 async def show_job(
     request: Request, job_id: Number, logs_limit: Annotated[int, Query(ge=0, le=5000)] = 1000
 ) -> models.JobDetail:
-    """The job with its progress by stages, its counters and the newest lines of its story."""
+    """The job with its progress by stages, its counters and the newest lines of its log."""
     gateway = state.of(request)
     caller = await gateway.callers.authenticate(request)
     caller.check(Act.LOOK)

@@ -8,11 +8,11 @@ from antenna_orchestration.gateway.state import Gateway
 
 
 async def of(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
-    """The job with its counters of the moment and, if wanted, the newest lines of its story."""
+    """The job with its counters of the moment and, if wanted, the newest lines of its log."""
     services = gateway.http.services
     live = None if job.status.is_terminal else await services.progress.read(job.job_id, job.generation)
     counts = live or await services.catalog.count_images(job.job_id)
-    story = [line for _, line in await services.catalog.read_log(job.job_id)] if logs else []
+    lines = [line for _, line in await services.catalog.read_log(job.job_id)] if logs else []
     return models.JobDetail(
         id=job.job_id,
         name=job.name,
@@ -40,7 +40,7 @@ async def of(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
         progress=_progress(job, counts.done, counts.failed, counts.detections, counts.classifications),
         logs=[
             models.LogEntry(at=line.at, level=line.level, action=line.action, message=line.message)
-            for line in story[-logs:]
+            for line in lines[-logs:]
         ]
         if logs
         else [],

@@ -45,7 +45,9 @@ async def opened(config: settings.Settings) -> AsyncIterator[Gateway]:
         parsing = Parsing(config.home / "gateway")
         stack.callback(parsing.close)
         loops = {
-            "board": _for_ever("board", lambda: http.services.board.follow(offers.on_board), rest=1.0),
+            "announcements": _for_ever(
+                "announcements", lambda: http.services.announcements.follow(offers.on_announcements), rest=1.0
+            ),
             "leases": _for_ever("leases", lambda: keep_leases.keep_quietly(http), rest=config.task_ack_wait / 3),
         }
         for name, loop in loops.items():

@@ -19,7 +19,7 @@ from antenna_orchestration.gateway import bodies, job_views, state
 from antenna_orchestration.gateway.parameters import Filters
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
-from antenna_orchestration.processing import looping
+from antenna_orchestration.processing import retrying
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["workers"])
 
@@ -122,9 +122,9 @@ async def post_results(request: Request, job_id: Number) -> models.ResultsAnswer
     """
     gateway = state.of(request)
     deadline = time.monotonic() + RESULT_PATIENCE
-    caller = await looping.until(deadline, lambda: gateway.callers.authenticate(request))
+    caller = await retrying.retry_until(deadline, lambda: gateway.callers.authenticate(request))
     caller.check(Act.LEASE)
-    job = await looping.until(deadline, lambda: job_of(gateway, caller, JobId(job_id)))
+    job = await retrying.retry_until(deadline, lambda: job_of(gateway, caller, JobId(job_id)))
     await worker_status.hear(gateway.http, caller, host=_host(request))
     folder, limit = gateway.parsing.folder, gateway.settings.gateway_max_body
     async with (
@@ -134,8 +134,8 @@ async def post_results(request: Request, job_id: Number) -> models.ResultsAnswer
         # A slow sender has its time for sending; the client counts from its last byte.
         deadline = time.monotonic() + RESULT_PATIENCE
         # The job may have been canceled or retried meanwhile.
-        job = await looping.until(deadline, lambda: job_of(gateway, caller, JobId(job_id)))
-        reduction = await looping.until(deadline, lambda: accept_results.reduction(gateway.http, job))
+        job = await retrying.retry_until(deadline, lambda: job_of(gateway, caller, JobId(job_id)))
+        reduction = await retrying.retry_until(deadline, lambda: accept_results.reduction(gateway.http, job))
         async with gateway.parsing.items(body, reduction) as items:
             taken = await accept_results.accept(gateway.http, job, caller, items, size=body.size, deadline=deadline)
     return models.ResultsAnswer(

@@ -1,4 +1,4 @@
-"""The Dagster job that is a worker: for the local stack, a GPU host behind gRPC, a cluster's `dagster job execute`."""
+"""The Dagster job that is a worker: for the local stores, a GPU host behind gRPC, a cluster's `dagster job execute`."""
 
 import threading
 
@@ -6,7 +6,7 @@ import dagster as dg
 
 from antenna_orchestration import settings
 from antenna_orchestration.domain import run_tags as tags
-from antenna_orchestration.resources.watched import run_watched_blocking
+from antenna_orchestration.resources.interruptible import run_interruptible_blocking
 from antenna_orchestration.worker import main as engine
 
 
@@ -35,7 +35,7 @@ def work(context: dg.OpExecutionContext, config: WorkerConfig) -> None:
     def body(stop: threading.Event) -> engine.WorkerSummary:
         return engine.run(wanted, options, should_stop=stop.is_set, run_id=context.run.run_id)
 
-    summary = run_watched_blocking(context, body)
+    summary = run_interruptible_blocking(context, body)
     context.log.info(f"done {summary.done}, failed {summary.failed}, handed back {summary.handed_back}")
 
 

@@ -10,7 +10,7 @@ from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.resources.stack import Stack
+from antenna_orchestration.resources.stores import Stores
 
 jobs_health_check = dg.define_asset_job(
     "jobs_health_check",
@@ -36,7 +36,7 @@ class PruneConfig(dg.Config):
 
 
 @dg.op
-def prune(context: dg.OpExecutionContext, config: PruneConfig, stack: Stack) -> None:
+def prune(context: dg.OpExecutionContext, config: PruneConfig, stores: Stores) -> None:
     """Delete old runs that are over and old job-log lines; never a result, nor the run that a job names as its own."""
     before = datetime.now(UTC) - timedelta(days=config.keep_days)
     runs = _runs_over(context.instance, before)
@@ -46,7 +46,7 @@ def prune(context: dg.OpExecutionContext, config: PruneConfig, stack: Stack) -> 
         found = [await services.catalog.find_job(job) for job in jobs]
         return {job.run_id for job in found if job and job.run_id}, await services.catalog.prune_log(before)
 
-    kept, lines = stack.call(prune_log)
+    kept, lines = stores.call(prune_log)
     deleted = [run.run_id for run in runs if run.run_id not in kept]
     for run_id in deleted:
         context.instance.delete_run(run_id)

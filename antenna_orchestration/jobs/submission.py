@@ -11,7 +11,7 @@ from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.pipelines.registry import DEFAULT_PIPELINE
 from antenna_orchestration.processing import submit as verb
-from antenna_orchestration.resources.stack import Stack
+from antenna_orchestration.resources.stores import Stores
 
 
 class SubmitConfig(dg.Config):
@@ -32,7 +32,7 @@ class SubmitConfig(dg.Config):
 
 
 @dg.op
-def submit(context: dg.OpExecutionContext, config: SubmitConfig, stack: Stack) -> None:
+def submit(context: dg.OpExecutionContext, config: SubmitConfig, stores: Stores) -> None:
     """Queue a job; refuses with one clear line and writes nothing when the input cannot be used."""
     modes = [str(mode) for mode in DispatchMode]
     if config.dispatch_mode not in (None, *modes):
@@ -53,8 +53,8 @@ def submit(context: dg.OpExecutionContext, config: SubmitConfig, stack: Stack) -
     )
     try:
         # Whoever reaches the launchpad has no rights of a user of this host: only what the setting allows is read.
-        roots = stack.settings.image_roots
-        submitted = stack.call(lambda services: verb.submit(services, submission, allowed_roots=roots))
+        roots = stores.settings.image_roots
+        submitted = stores.call(lambda services: verb.submit(services, submission, allowed_roots=roots))
     except errors.AntennaError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from None
     key = ids.partition_key(submitted.job_id)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake import arrow, schemas
 
@@ -354,7 +354,7 @@ class Lake:
         """Make a local folder's entries durable; the file's own fsync does not."""
         if self._is_local:
             with self._reaching():
-                _sync_folder(folder)
+                kernel.sync_folder(folder)
 
 
 def _slices(tables: Iterable[pa.Table], max_bytes: int) -> Iterator[pa.Table]:
@@ -383,11 +383,3 @@ def _write_local(final: Path, fill: Callable[[Any], object], *, drafts: Path) ->
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

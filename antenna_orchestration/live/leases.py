@@ -209,5 +209,5 @@ def _lease(value: str, confirmed: float = 0.0) -> KeptLease:
     try:
         lease = msgspec.json.decode(value, type=KeptLease)
     except msgspec.DecodeError as error:
-        raise errors.EngineError(f"a lease in Redis cannot be read: {error}") from error
+        raise errors.InternalError(f"a lease in Redis cannot be read: {error}") from error
     return msgspec.structs.replace(lease, confirmed=confirmed)

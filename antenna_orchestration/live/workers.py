@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from antenna_orchestration.domain.http_lease import Pace
+from antenna_orchestration.domain.http_lease import HttpWorkerSpeed
 from antenna_orchestration.live import keys
 from antenna_orchestration.live.connection import translated
 
@@ -34,7 +34,7 @@ class WorkerRecord:
     heard: float
     first_heard: float
     posted: float
-    pace: Pace
+    speed: HttpWorkerSpeed
     pipelines: tuple[str, ...]
     host: str
     # Slugs; empty for all.
@@ -101,10 +101,10 @@ class HttpWorkers:
                         pipe.hincrby(keys.worker(worker), name, number)
                 await pipe.execute()
 
-    async def measured(self, worker: int, pace: Pace, *, now: float) -> None:
+    async def measured(self, worker: int, speed: HttpWorkerSpeed, *, now: float) -> None:
         """Results came in, and this is how fast the worker is therefore."""
-        values = {"seconds": pace.seconds, "images": pace.images, "batch": pace.batch, "posted": now}
-        with translated("noting a worker's pace"):
+        values = {"seconds": speed.seconds, "images": speed.images, "batch": speed.batch, "posted": now}
+        with translated("noting a worker's speed"):
             await self._redis.hset(keys.worker(worker), mapping={name: str(value) for name, value in values.items()})
 
     async def get(self, worker: int) -> WorkerRecord:
@@ -148,7 +148,7 @@ def _record(worker: int, values: Mapping[str, str]) -> WorkerRecord:
         heard=float(values.get("heard", 0)),
         first_heard=float(values.get("first_heard", 0)),
         posted=float(values.get("posted", 0)),
-        pace=Pace(
+        speed=HttpWorkerSpeed(
             seconds=float(values.get("seconds", 0)),
             images=float(values.get("images", 0)),
             batch=float(values.get("batch", 0)),

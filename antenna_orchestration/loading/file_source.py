@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import uris
+from antenna_orchestration.domain import addresses
 from antenna_orchestration.loading.sources import Outgrown, Room, check_size
 from antenna_orchestration.loading.threads import DaemonThreads
 
@@ -84,7 +84,7 @@ def path_of(uri: str) -> str:
     if uri.startswith("file:///") and not _SPECIAL.search(uri):
         return uri[7:]
     parts = urlsplit(uri)
-    path = uris.path_of(uri)
+    path = addresses.path_of(uri)
     if parts.netloc not in ("", "localhost") or not path.startswith("/") or "\0" in path:
         raise errors.ImageUnusable("not a file URI of this host")
     return path

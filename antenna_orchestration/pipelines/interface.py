@@ -143,10 +143,10 @@ class Pipeline(ABC, Generic[P, R]):
 
 
 def build(spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> Pipeline[Any, Any]:
-    """Make an instance of the pipeline's class, not loaded yet. Raises `EngineError` if it cannot be imported."""
+    """Make an instance of the pipeline's class, not loaded yet. Raises `InternalError` if it cannot be imported."""
     module, _, name = spec.factory.partition(":")
     try:
         factory: type[Pipeline[Any, Any]] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise errors.EngineError(f"pipeline {spec.slug}: cannot import {spec.factory}: {error}") from error
+        raise errors.InternalError(f"pipeline {spec.slug}: cannot import {spec.factory}: {error}") from error
     return factory(spec, config, top_k=top_k)

@@ -23,9 +23,9 @@ def read_labels(path: Path) -> tuple[str, ...]:
         indices = json.loads(path.read_text(encoding="utf-8"))
         by_index = {int(index): str(label) for label, index in indices.items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise errors.EngineError(f"{path} is not a JSON object of labels and their indices: {error}") from error
+        raise errors.InternalError(f"{path} is not a JSON object of labels and their indices: {error}") from error
     if not by_index:
-        raise errors.EngineError(f"{path} holds no labels")
+        raise errors.InternalError(f"{path} holds no labels")
     if sorted(by_index) != list(range(len(indices))):
-        raise errors.EngineError(f"{path}: the indices of its {len(indices)} labels do not count from 0, each once")
+        raise errors.InternalError(f"{path}: the indices of its {len(indices)} labels do not count from 0, each once")
     return tuple(by_index[index] for index in range(len(by_index)))

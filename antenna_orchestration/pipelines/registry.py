@@ -37,7 +37,7 @@ _BUILT_IN: Final = (
 def all_pipelines(paths: Iterable[Path] | None = None) -> Mapping[str, PipelineSpec]:
     """Every pipeline by slug, built-in ones first. `paths` overrides the setting `pipeline_paths`.
 
-    Read once a process. Raises `InvalidSetting` when a file on the paths cannot be loaded, `EngineError` when an
+    Read once a process. Raises `InvalidSetting` when a file on the paths cannot be loaded, `InternalError` when an
     installed package's entry point cannot, and either when two pipelines claim one slug.
     """
     return _load(tuple(settings.get().pipeline_paths if paths is None else paths))
@@ -67,14 +67,14 @@ def _load(paths: tuple[Path, ...]) -> Mapping[str, PipelineSpec]:
 def _sources(paths: Iterable[Path]) -> Iterator[tuple[type[errors.AntennaError], str, Any]]:
     """Where specs come from: the error that a fault there is, its name for people, and what it defines."""
     for name in _BUILT_IN:
-        yield errors.EngineError, name, importlib.import_module(name).PIPELINES
+        yield errors.InternalError, name, importlib.import_module(name).PIPELINES
     for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
         origin = f"entry point {entry.name} = {entry.value}"
         try:
             value = entry.load()
         except Exception as error:
-            raise errors.EngineError(f"{origin}: {type(error).__name__}: {error}") from error
-        yield errors.EngineError, origin, value
+            raise errors.InternalError(f"{origin}: {type(error).__name__}: {error}") from error
+        yield errors.InternalError, origin, value
     for path in paths:
         for file in _files(path):
             is_yaml = file.suffix in description.SUFFIXES

@@ -22,7 +22,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urldefrag, urlsplit
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.domain import uris
+from antenna_orchestration.domain import addresses
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +59,9 @@ def fetch(uri: str) -> Path:
 
 
 def fetch_named(uri: str | None, what: str) -> Path:
-    """`fetch` for an address that a description may lack. Raises `EngineError` if it does, and what `fetch` raises."""
+    """`fetch` for an address that a description may lack: then raises `InternalError`. Raises what `fetch` raises."""
     if uri is None:
-        raise errors.EngineError(f"no address is given for {what}")
+        raise errors.InternalError(f"no address is given for {what}")
     return fetch(uri)
 
 
@@ -94,7 +94,7 @@ def _address(uri: str) -> tuple[str, str | None]:
 
 def _local_path(address: str) -> Path | None:
     if address.startswith("file:"):
-        return Path(uris.path_of(address))
+        return Path(addresses.path_of(address))
     return None if "://" in address else Path(address).expanduser()
 
 

@@ -131,11 +131,11 @@ async def restore(services: Services, source: str) -> Contents:
 
 async def _clear_queue(services: Services) -> None:
     """The catalog is empty, so whatever is there is of jobs that nobody knows, whose numbers may come again."""
-    found = await services.queue.jobs_on_queue() | set(await services.board.read())
+    found = await services.queue.jobs_on_queue() | set(await services.announcements.read())
     with suppress(errors.Unavailable):
         found |= await services.progress.jobs()
     for job, generation in sorted(found):
-        await services.board.withdraw(job, generation)
+        await services.announcements.withdraw(job, generation)
         await services.queue.close(None, job, generation)
         await services.progress.forget(job, generation)
 

@@ -20,11 +20,11 @@ async def cancel(services: Services, job_id: JobId, *, reason: str) -> bool:
         await services.catalog.log(job_id, "canceling", f"Canceling: {reason}")
     elif job.status is not JobStatus.CANCELING:
         return False
-    await settle_cancellation(services, job_id)
+    await complete_cancellation(services, job_id)
     return True
 
 
-async def settle_cancellation(services: Services, job_id: JobId) -> None:
+async def complete_cancellation(services: Services, job_id: JobId) -> None:
     """Complete the cancellation of a job that is CANCELING; anything else is left alone."""
     job = await services.catalog.get_job(job_id)
     if job.status is not JobStatus.CANCELING:

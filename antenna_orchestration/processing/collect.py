@@ -30,11 +30,11 @@ from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.lake import rows
-from antenna_orchestration.processing import looping, publish
+from antenna_orchestration.processing import publish, retrying
+from antenna_orchestration.processing.job_log import JobLog
 from antenna_orchestration.processing.read_ahead import FLUSH, ReadAhead
 from antenna_orchestration.processing.reconcile import reconcile
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.processing.story import Story
 from antenna_orchestration.queue.results import Received, ResultFeed
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Observer:
 
     # The counters, about once a second.
     on_progress: Callable[[JobProgress], None] = lambda _: None
-    # A milestone of the job's story, as it goes to the job's log.
+    # A milestone of the job's log, as it goes to the job's log.
     on_milestone: Callable[[str], None] = lambda _: None
 
 
@@ -125,14 +125,14 @@ class Collector:
         self._recent: deque[tuple[float, int]] = deque()
         # How often an image's results were unreadable; such an image cannot go round for ever.
         self._unreadable: Counter[ImageId] = Counter()
-        self._story = Story(services=services, job=job, tell=observer.on_milestone)
+        self._job_log = JobLog(services=services, job=job, tell=observer.on_milestone)
         self._feed: ResultFeed | None = None
         self._left: str | None = None
 
     async def run(self) -> Counts:
         """Collect to the end, with the guard beside."""
         catalog, job_id = self._services.catalog, self._job.job_id
-        self._counts = await looping.insistent("counting", lambda: catalog.count_images(job_id))
+        self._counts = await retrying.retry_forever("counting", lambda: catalog.count_images(job_id))
         if not self._counts.pending:
             return self._counts
         async with self._guarded():
@@ -146,7 +146,7 @@ class Collector:
                     logger.warning("job %s: collecting pauses: %s", self._job.job_id, error)
                     await asyncio.sleep(1.0)
         await self._show()
-        await looping.insistent("telling the end", lambda: self._story.tell_end(self._progress()))
+        await retrying.retry_forever("telling the end", lambda: self._job_log.tell_end(self._progress()))
         return self._counts
 
     async def _drain(self, feed: ResultFeed) -> None:
@@ -154,10 +154,10 @@ class Collector:
         async with ReadAhead(feed, missing=lambda: self._counts.pending, decode=self._sort) as ahead:
             while self._counts.pending > 0:
                 self._raise_if_left()
-                looping.raise_if_cancelled()
+                retrying.raise_if_cancelled()
                 received, batch = await ahead.next()
                 if received:
-                    await looping.insistent("committing results", partial(self._commit, batch))
+                    await retrying.retry_forever("committing results", partial(self._commit, batch))
                     await feed.settle(received)
                     ahead.committed(received)
 
@@ -177,10 +177,10 @@ class Collector:
         settled = [_settled(result, part if result.detections else None) for result in (*batch.done, *batch.failed)]
         settled += self._given_up(batch.unreadable)
         async with self._counting:
-            moved = await self._services.catalog.settle_images(self._job.job_id, self._job.generation, settled)
+            moved = await self._services.catalog.commit_images(self._job.job_id, self._job.generation, settled)
             self._add(settled, moved)
         self._recent.append((time.monotonic(), len(moved)))
-        self._story.posted.update(item.worker for item in settled if item.image in moved and item.worker)
+        self._job_log.posted.update(item.worker for item in settled if item.image in moved and item.worker)
 
     @_without_cycles()
     def _sort(self, received: Sequence[Received]) -> _Batch:
@@ -242,10 +242,10 @@ class Collector:
     # The guardian
 
     def _guarded(self) -> AbstractAsyncContextManager[None]:
-        return looping.running(
-            looping.Loop(name=f"guard job {self._job.job_id}", every=GUARD_EVERY, act=self._guard),
-            looping.Loop(name=f"show job {self._job.job_id}", every=SHOW_EVERY, act=self._show),
-            looping.Loop(name=f"look after job {self._job.job_id}", every=LOOK_EVERY, act=self._look),
+        return retrying.running(
+            retrying.Loop(name=f"guard job {self._job.job_id}", every=GUARD_EVERY, act=self._guard),
+            retrying.Loop(name=f"show job {self._job.job_id}", every=SHOW_EVERY, act=self._show),
+            retrying.Loop(name=f"look after job {self._job.job_id}", every=LOOK_EVERY, act=self._look),
         )
 
     async def _look(self) -> None:
@@ -277,8 +277,8 @@ class Collector:
         )
 
     async def _guard(self) -> None:
-        await self._story.look_for_workers()
-        await self._story.tell_progress(self._progress())
+        await self._job_log.look_for_workers()
+        await self._job_log.tell_progress(self._progress())
         if await self._something_is_missing():
             # Another collector, with the lock's connection broken, may have counted what this one waits for.
             async with self._counting:
@@ -293,7 +293,7 @@ class Collector:
         if job.epoch is None:
             return False
         tasks = await self._services.queue.counts(job.job_id, job.generation, job.epoch)
-        if tasks is None or not await self._services.board.has(job.job_id, job.generation, job.epoch):
+        if tasks is None or not await self._services.announcements.has(job.job_id, job.generation, job.epoch):
             return True
         unread = await self._feed.unread() if self._feed else None
         if unread is None:
@@ -324,4 +324,4 @@ def heartbeat(services: Services, job: Job, *, run_id: str) -> AbstractAsyncCont
     async def beat() -> None:
         await services.catalog.beat_collector(job.job_id, job.generation, run_id=run_id, host=services.settings.host_id)
 
-    return looping.running(looping.Loop(name=f"heartbeat of job {job.job_id}", every=BEAT_EVERY, act=beat))
+    return retrying.running(retrying.Loop(name=f"heartbeat of job {job.job_id}", every=BEAT_EVERY, act=beat))

@@ -125,7 +125,7 @@ async def _redo(services: Services, job: Job, lost: list[str]) -> None:
     await reconcile(services, job.job_id)
 
 
-async def settle_job(services: Services, job: Job) -> JobStatus:
+async def finish_job(services: Services, job: Job) -> JobStatus:
     """Give the collected job its terminal status and free what it holds; the status it has.
 
     Does nothing to a job with pending images, or of another generation.

@@ -131,7 +131,7 @@ async def _stale_jobs(services: Services, result: CheckResult, dry_run: bool) ->
 
     async def complete(job: Job) -> None:
         if not dry_run:
-            await cancel.settle_cancellation(services, job.job_id)
+            await cancel.complete_cancellation(services, job.job_id)
         result.fixed += 1
         result.details.append(f"job {job.job_id}: cancellation completed")
 
@@ -151,7 +151,7 @@ async def _stale_jobs(services: Services, result: CheckResult, dry_run: bool) ->
 
 
 async def _running_jobs(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """A line in each running job's story with the queue's counters."""
+    """A line in each running job's log with the queue's counters."""
 
     async def look(job: Job) -> None:
         waiting = None
@@ -182,13 +182,13 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
                 # Whoever finished the job may have died before its clean-up: then its parts are still there, too.
                 await finish.clean_up(services, job)
             else:
-                await services.board.withdraw(job_id, generation)
+                await services.announcements.withdraw(job_id, generation)
                 await services.queue.close(job.pipeline if job else None, job_id, generation)
                 await services.progress.forget(job_id, generation)
         result.fixed += 1
         result.details.append(f"job {job_id}, generation {generation}: cleared from queue and Redis")
 
-    found = await services.queue.jobs_on_queue() | set(await services.board.read())
+    found = await services.queue.jobs_on_queue() | set(await services.announcements.read())
     with contextlib.suppress(errors.Unavailable):
         # Without Redis there are no counters to forget.
         found |= await services.progress.jobs()
@@ -209,7 +209,7 @@ async def _left_parts(services: Services, result: CheckResult, dry_run: bool) ->
 
 async def _workers(services: Services, result: CheckResult, dry_run: bool) -> None:
     """Which workers are alive, and which active jobs have nobody."""
-    workers = await services.presence.workers()
+    workers = await services.heartbeats.workers()
     result.checked = len(workers)
     result.details += [
         f"{worker.worker}: {worker.state}, {worker.rate:.1f} images/s, {worker.leased} leased" for worker in workers

@@ -83,7 +83,7 @@ async def publish(
             if status not in ACTIVE:
                 break
             if not announced:
-                await services.board.announce(announcement(job, epoch))
+                await services.announcements.announce(announcement(job, epoch))
                 announced = True
             if on_chunk:
                 on_chunk(cursor)
@@ -97,7 +97,7 @@ async def publish(
     if status not in ACTIVE:
         await withdraw(services, job)
     elif not announced:
-        await services.board.announce(announcement(job, epoch))
+        await services.announcements.announce(announcement(job, epoch))
     return Published(stored=stored, refused=refused, upto=cursor, complete=cursor >= job.total)
 
 
@@ -124,7 +124,7 @@ async def withdraw(services: Services, job: Job) -> None:
 
     The canceller and the publisher both call it after they saw the job canceling; the last one wins.
     """
-    await services.board.withdraw(job.job_id, job.generation)
+    await services.announcements.withdraw(job.job_id, job.generation)
     await services.queue.close(job.pipeline, job.job_id, job.generation)
     await services.progress.forget(job.job_id, job.generation)
 

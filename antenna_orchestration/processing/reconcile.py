@@ -42,8 +42,8 @@ async def reconcile(services: Services, job_id: JobId, *, dry_run: bool = False)
     reopened = await services.queue.counts(job.job_id, job.generation, job.epoch) is None
     if not dry_run:
         epoch = await _next_epoch(services, job, job.epoch) if reopened else job.epoch
-        if not await services.board.has(job.job_id, job.generation, epoch):
-            await services.board.announce(publish.announcement(job, epoch))
+        if not await services.announcements.has(job.job_id, job.generation, epoch):
+            await services.announcements.announce(publish.announcement(job, epoch))
     lost = await _lost(services, job)
     count = len(lost)
     if lost and not dry_run:

@@ -17,8 +17,8 @@ from antenna_orchestration.lake.store import Lake, storage_options
 from antenna_orchestration.live.counters import Progress
 from antenna_orchestration.live.workers import HttpWorkers
 from antenna_orchestration.queue import connection, streams
-from antenna_orchestration.queue.board import JobBoard
-from antenna_orchestration.queue.presence import Presence
+from antenna_orchestration.queue.announcements import Announcements
+from antenna_orchestration.queue.heartbeats import Heartbeats
 from antenna_orchestration.queue.results import ResultFeed
 from antenna_orchestration.queue.tasks import TaskQueue
 
@@ -30,8 +30,8 @@ class Services:
     settings: settings_module.Settings
     catalog: Catalog
     queue: TaskQueue
-    board: JobBoard
-    presence: Presence
+    announcements: Announcements
+    heartbeats: Heartbeats
     progress: Progress
     # What gateways noted of HTTP workers.
     workers: HttpWorkers
@@ -82,8 +82,8 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 4
             settings=settings,
             catalog=catalog,
             queue=queue,
-            board=JobBoard(client),
-            presence=Presence(client),
+            announcements=Announcements(client),
+            heartbeats=Heartbeats(client),
             progress=progress,
             workers=HttpWorkers(progress.client),
             lake=Lake(settings.lake, storage_options=storage_options(settings)),

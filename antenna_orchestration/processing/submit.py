@@ -148,7 +148,7 @@ async def submit(
         )
     if queue_warning := await publish.publish_first(services, job_id):
         warnings.append(queue_warning)
-    await _tell_story(services, job_id, f"Submitted {_images(job.total)} to {spec.slug} {spec.version}", warnings)
+    await _begin_log(services, job_id, f"Submitted {_images(job.total)} to {spec.slug} {spec.version}", warnings)
     return Submitted(
         job_id=job_id,
         name=job.name,
@@ -303,7 +303,7 @@ def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     return f"{name} and {others} more" if others else name
 
 
-async def _tell_story(services: Services, job_id: JobId, message: str, warnings: Sequence[str]) -> None:
+async def _begin_log(services: Services, job_id: JobId, message: str, warnings: Sequence[str]) -> None:
     """Begin the job's log."""
     await services.catalog.log(job_id, "submitted", message)
     for warning in warnings:

@@ -22,7 +22,7 @@ from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.job import DispatchMode, Job
-from antenna_orchestration.processing import looping
+from antenna_orchestration.processing import retrying
 from antenna_orchestration.push import identity
 from antenna_orchestration.push.options import PushOptions, PushSummary
 from antenna_orchestration.push.posting import Batch, Poster
@@ -97,19 +97,21 @@ class Pusher:
         if not await self._is_the_only_one():
             return self._summary()
         try:
-            await self._poster.give_back_all()
-            async with looping.running(
-                looping.Loop(
-                    name="board", every=LOOK_AGAIN, act=lambda: self._http.services.board.follow(self._offers.on_board)
+            await self._poster.hand_back_all()
+            async with retrying.running(
+                retrying.Loop(
+                    name="announcements",
+                    every=LOOK_AGAIN,
+                    act=lambda: self._http.services.announcements.follow(self._offers.on_announcements),
                 ),
-                looping.Loop(name="alive", every=worker_status.messages_every(self._http), act=self._say_alive),
-                looping.Loop(
+                retrying.Loop(name="alive", every=worker_status.messages_every(self._http), act=self._say_alive),
+                retrying.Loop(
                     name="leases",
                     every=self._http.settings.task_ack_wait / 3,
                     act=lambda: keep_leases.keep_quietly(self._http),
                 ),
-                looping.Loop(name="token", every=CHECK_TOKEN, act=self._check_token),
-                looping.Loop(name="service", every=LOOK_AGAIN, act=self._keep_service),
+                retrying.Loop(name="token", every=CHECK_TOKEN, act=self._check_token),
+                retrying.Loop(name="service", every=LOOK_AGAIN, act=self._keep_service),
             ):
                 lanes = [
                     asyncio.create_task(self._lane(), name=f"lane {number}") for number in range(self._options.parallel)
@@ -157,7 +159,7 @@ class Pusher:
             if not said:
                 said = True
                 logger.warning("a push worker for %s runs already; this one waits for its end", self._service.name)
-            await looping.rest(IDLE, unless=self._stopping)
+            await retrying.rest(IDLE, unless=self._stopping)
         return False
 
     async def _say_alive(self) -> None:
@@ -224,19 +226,19 @@ class Pusher:
         while not self._stopping.is_set() and not self._is_idle():
             if not self._ready.is_set():
                 self._busy_at = time.monotonic()
-                await looping.rest(IDLE, unless=self._stopping)
+                await retrying.rest(IDLE, unless=self._stopping)
                 continue
             try:
                 batch = await self._lease()
             except errors.Unavailable as error:
                 logger.warning("leasing waits: %s", error)
-                await looping.rest(looping.PAUSE, unless=self._stopping)
+                await retrying.rest(retrying.PAUSE, unless=self._stopping)
                 continue
             if batch is None:
-                await looping.rest(IDLE, unless=self._stopping)
+                await retrying.rest(IDLE, unless=self._stopping)
                 continue
             if self._stopping.is_set() or not self._ready.is_set():
-                await self._poster.give_back_batch(batch)
+                await self._poster.hand_back_batch(batch)
                 continue
             self._posting += 1
             try:
@@ -244,7 +246,7 @@ class Pusher:
             finally:
                 self._posting -= 1
                 self._busy_at = time.monotonic()
-            await looping.rest(self._poster.pause(), unless=self._stopping)
+            await retrying.rest(self._poster.pause(), unless=self._stopping)
 
     def _is_idle(self) -> bool:
         longest = self._options.exit_when_idle
@@ -262,7 +264,7 @@ class Pusher:
         try:
             urls = await image_urls.of(self._http, leased, base=self._image_base())
         except BaseException:
-            await self._poster.give_back(job, [one.image for one in leased])
+            await self._poster.hand_back(job, [one.image for one in leased])
             raise
         return Batch(
             job=job,
@@ -291,7 +293,7 @@ class Pusher:
 
     async def _sign_off(self) -> None:
         try:
-            await self._poster.give_back_all()
+            await self._poster.hand_back_all()
             await worker_status.leave(self._http, self._worker)
         except errors.Unavailable as error:
             logger.warning("not signed off, leases end by themselves: %s", error)

@@ -24,7 +24,7 @@ from antenna_orchestration.domain import attempts
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import Job
-from antenna_orchestration.processing import looping
+from antenna_orchestration.processing import retrying
 from antenna_orchestration.push.service import Answer, Failed, Gone, ProcessingService, Refused
 
 logger = logging.getLogger(__name__)
@@ -115,9 +115,9 @@ class Poster:
         if isinstance(outcome, Gone):
             self._on_gone(outcome.reason)
             # What it had in hand may be what stopped it: let others go first.
-            await self.give_back_batch(batch, later=outcome.had_batch)
+            await self.hand_back_batch(batch, later=outcome.had_batch)
         elif isinstance(outcome, Failed) and self._stopping.is_set():
-            await self.give_back_batch(batch)
+            await self.hand_back_batch(batch)
         elif len(batch.images) > 1:
             logger.warning("job %s: a batch of %d is split: %s", batch.job.job_id, len(batch.images), outcome.reason)
             await self._push_one_by_one(batch)
@@ -130,14 +130,14 @@ class Poster:
             single = batch.single(index)
             too_late = time.monotonic() > batch.begin_until
             if too_late or self._stopping.is_set() or not self._is_ready():
-                await self.give_back_batch(single)
+                await self.hand_back_batch(single)
             else:
                 await self.push(single)
-                await looping.rest(self.pause(), unless=self._stopping)
+                await retrying.rest(self.pause(), unless=self._stopping)
 
     async def _read(self, batch: Batch, body: bytes) -> list[Item]:
         """What the answer says of each image. Raises `InvalidInput`."""
-        reduction = await looping.insistent(
+        reduction = await retrying.retry_forever(
             "reading an answer", lambda: accept_results.reduction(self._http, batch.job)
         )
         answered = await asyncio.to_thread(pushing.read, body, list(batch.sent), reduction)
@@ -148,13 +148,13 @@ class Poster:
 
     async def _settle(self, job: Job, items: list[Item], *, size: int) -> None:
         """Hand the results in, however long the stores are away: they are work already done."""
-        current = await looping.insistent("settling", lambda: self._http.services.catalog.find_job(job.job_id))
+        current = await retrying.retry_forever("settling", lambda: self._http.services.catalog.find_job(job.job_id))
         if current is None:
             return
-        taken = await looping.insistent(
+        taken = await retrying.retry_forever(
             "settling",
             lambda: accept_results.accept(
-                self._http, current, self._worker, items, size=size, deadline=time.monotonic() + looping.PAUSE
+                self._http, current, self._worker, items, size=size, deadline=time.monotonic() + retrying.PAUSE
             ),
         )
         for item, one in zip(items, taken, strict=True):
@@ -163,14 +163,14 @@ class Poster:
             if one.detail:
                 logger.warning("job %s, image %s: %s: %s", job.job_id, one.image, one.status, one.detail)
 
-    async def give_back_batch(self, batch: Batch, *, later: bool = False) -> None:
+    async def hand_back_batch(self, batch: Batch, *, later: bool = False) -> None:
         """Offer its tasks to everybody again; `later`, so that others go first."""
-        await self.give_back(batch.job, [one.image for one in batch.images], later=later)
+        await self.hand_back(batch.job, [one.image for one in batch.images], later=later)
 
-    async def give_back(self, job: Job, images: Sequence[ImageId], *, later: bool = False) -> None:
+    async def hand_back(self, job: Job, images: Sequence[ImageId], *, later: bool = False) -> None:
         """Offer tasks to everybody again. Where a store is away their leases end by themselves."""
         try:
-            self.handed_back += await keep_leases.give_back(
+            self.handed_back += await keep_leases.hand_back(
                 self._http,
                 job.job_id,
                 job.generation,
@@ -181,8 +181,8 @@ class Poster:
         except errors.Unavailable as error:
             logger.warning("leases end by themselves: %s", error)
 
-    async def give_back_all(self) -> None:
+    async def hand_back_all(self) -> None:
         """Everything that this worker holds, from an earlier life too."""
         held = await self._http.leases.of_worker(self._worker.token_id)
         for (job, generation), images in held.items():
-            self.handed_back += await keep_leases.give_back(self._http, job, generation, self._worker.token_id, images)
+            self.handed_back += await keep_leases.hand_back(self._http, job, generation, self._worker.token_id, images)

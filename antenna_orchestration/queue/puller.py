@@ -92,7 +92,7 @@ class Puller:
         number = str(next(self._numbers))
         request = _Request(consumer, wanted)
         if consumer in self._by_consumer:
-            raise errors.EngineError(f"two pulls of {consumer} at the same time")
+            raise errors.InternalError(f"two pulls of {consumer} at the same time")
         self._by_number[number] = self._by_consumer[consumer] = request
         body: dict[str, int | bool] = {"batch": wanted}
         body |= {"no_wait": True} if wait <= 0 else {"expires": int(wait * 1e9)}

@@ -6,7 +6,7 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 
-from antenna_orchestration.queue import names, openings
+from antenna_orchestration.queue import names, open_attempts
 from antenna_orchestration.queue.connection import translated
 
 MAX_MESSAGE_BYTES = 8 * 2**20
@@ -67,7 +67,7 @@ async def ensure(
         await _ensure_bucket(
             js,
             api.KeyValueConfig(
-                bucket=names.OPENINGS_BUCKET, history=1, ttl=openings.KEEP, direct=True, replicas=replicas
+                bucket=names.OPENINGS_BUCKET, history=1, ttl=open_attempts.KEEP, direct=True, replicas=replicas
             ),
         )
         try:

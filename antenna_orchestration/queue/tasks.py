@@ -14,7 +14,7 @@ from nats.js import api
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
-from antenna_orchestration.queue import names, openings, payloads
+from antenna_orchestration.queue import names, open_attempts, payloads
 from antenna_orchestration.queue.connection import translated
 from antenna_orchestration.queue.payloads import Payloads
 from antenna_orchestration.queue.publisher import Confirmed, Message, Publisher
@@ -140,7 +140,7 @@ class TaskQueue:
         subjects = await self._subjects(names.RESULTS, "results.>")
         if await self._has_unaccounted_tasks():
             subjects |= await self._subjects(names.TASKS, "tasks.>")
-        subjects |= await self._subjects(openings.STREAM, f"$KV.{names.OPENINGS_BUCKET}.>")
+        subjects |= await self._subjects(open_attempts.STREAM, f"$KV.{names.OPENINGS_BUCKET}.>")
         jobs |= {job for subject in subjects if (job := _job_of_subject(subject)) is not None}
         chunks = await self._subjects(payloads.STREAM, payloads.CHUNKS)
         jobs |= {job for subject in chunks if (job := payloads.job_of_chunks(subject)) is not None}
@@ -178,7 +178,7 @@ class TaskQueue:
             await self._purge(names.TASKS, names.task_subject(pipeline or PipelineSlug("*"), job, generation))
             await self._delete_consumers(names.RESULTS, names.result_consumer_prefix(job, generation))
             await self._purge(names.RESULTS, names.result_subject(job, generation))
-            await self._purge(openings.STREAM, names.openings_subject(job, generation))
+            await self._purge(open_attempts.STREAM, names.openings_subject(job, generation))
         for name in await self._payload_names():
             if _job_of_payload(name) == (job, generation):
                 await self._payloads.drop(name)

@@ -7,7 +7,7 @@ from antenna_orchestration.domain import ids
 from antenna_orchestration.jobs.processing import process_job
 from antenna_orchestration.processing import cancel
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.resources.stack import Stack
+from antenna_orchestration.resources.stores import Stores
 from antenna_orchestration.sensors.queued_jobs import is_in_charge
 
 
@@ -18,7 +18,7 @@ from antenna_orchestration.sensors.queued_jobs import is_in_charge
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
-def job_run_status(context: dg.RunStatusSensorContext, stack: Stack) -> dg.SkipReason | None:
+def job_run_status(context: dg.RunStatusSensorContext, stores: Stores) -> dg.SkipReason | None:
     """Cancel the job of a canceled `process_job` run, if that run was the one in charge. Safe to repeat."""
     run = context.dagster_run
     partition = run.tags.get("dagster/partition")
@@ -35,7 +35,7 @@ def job_run_status(context: dg.RunStatusSensorContext, stack: Stack) -> dg.SkipR
         return await cancel.cancel(services, job_id, reason="the run was terminated")
 
     try:
-        return None if stack.call(settle) else dg.SkipReason(f"{partition} needs nothing")
+        return None if stores.call(settle) else dg.SkipReason(f"{partition} needs nothing")
     except errors.Unavailable as error:
         # Dagster does not offer the run again; the sensor queued_jobs finds it when it looks at the silent job.
         return dg.SkipReason(f"{partition} is not canceled yet: {error}")

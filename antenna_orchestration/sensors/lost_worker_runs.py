@@ -15,7 +15,7 @@ import dagster as dg
 from antenna_orchestration import errors
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.jobs.inference import inference_worker
-from antenna_orchestration.resources.stack import Stack
+from antenna_orchestration.resources.stores import Stores
 
 GRACE: Final = 120.0
 """Seconds after its start that a run may take to its worker's first heartbeat."""
@@ -25,7 +25,7 @@ SILENT_FOR: Final = 45.0
 
 
 @dg.sensor(minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)
-def lost_worker_runs(context: dg.SensorEvaluationContext, stack: Stack) -> dg.SensorResult | dg.SkipReason:
+def lost_worker_runs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
     """End runs of `inference_worker` of other code locations whose worker has fallen silent.
 
     One that lives after all, without a connection to NATS, notices that its run is over, and leaves.
@@ -39,7 +39,7 @@ def lost_worker_runs(context: dg.SensorEvaluationContext, stack: Stack) -> dg.Se
     if not begun:
         return dg.SensorResult(cursor="{}", skip_reason="no run of a worker in another code location")
     try:
-        heard = {worker.run_id for worker in stack.call(lambda services: services.presence.workers())}
+        heard = {worker.run_id for worker in stores.call(lambda services: services.heartbeats.workers())}
     except errors.Unavailable as error:
         return dg.SkipReason(f"the workers cannot be listed: {error}")
     silent = silent_since(begun, heard, json.loads(context.cursor or "{}"), now)

@@ -20,7 +20,7 @@ from antenna_orchestration.jobs.processing import process_job
 from antenna_orchestration.processing import cancel, publish
 from antenna_orchestration.processing.health import SILENT_AFTER
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.resources.stack import Stack
+from antenna_orchestration.resources.stores import Stores
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _ENDED_BY_A_PERSON = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELE
 
 
 @dg.sensor(job=process_job, minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
-def queued_jobs(context: dg.SensorEvaluationContext, stack: Stack) -> dg.SensorResult | dg.SkipReason:
+def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
     """Claim queued jobs, publish their first tasks, and request one run for each; take back jobs whose run is gone."""
     # Filled step by step: what was claimed or taken back before a fault gets its run all the same.
     jobs: list[Job] = []
@@ -47,16 +47,16 @@ def queued_jobs(context: dg.SensorEvaluationContext, stack: Stack) -> dg.SensorR
     async def tick(services: Services) -> None:
         await _claim(services, jobs)
         for job in await services.catalog.suspect_jobs(claimed_for=CLAIMED_TOO_LONG, silent_for=SILENT_AFTER):
-            standing = _standing(context.instance, job)
-            if standing is Standing.TERMINATED:
+            state = _run_state(context.instance, job)
+            if state is RunState.TERMINATED:
                 await cancel.cancel(services, job.job_id, reason="the run was terminated")
-            elif standing is Standing.GONE and await _take_back(services, job):
+            elif state is RunState.GONE and await _take_back(services, job):
                 jobs.append(await services.catalog.get_job(job.job_id))
         for job in await services.catalog.list_jobs(statuses=[JobStatus.CANCELING]):
-            await cancel.settle_cancellation(services, job.job_id)
+            await cancel.complete_cancellation(services, job.job_id)
 
     try:
-        stack.call(tick)
+        stores.call(tick)
     except errors.Unavailable as error:
         if not jobs:
             return dg.SkipReason(f"a server is away: {error}")
@@ -104,30 +104,30 @@ async def _claim(services: Services, jobs: list[Job]) -> None:
             logger.warning("job %s: its run publishes all of it: %s", job.job_id, error)
 
 
-class Standing(Enum):
-    """How a job that nobody seems to work on stands with Dagster."""
+class RunState(Enum):
+    """What Dagster knows of the runs of a job that nobody seems to work on."""
 
     ALIVE = "a run of it waits or lives"
     TERMINATED = "a person ended its run"
     GONE = "its run is gone"
 
 
-def _standing(instance: dg.DagsterInstance, job: Job) -> Standing:
+def _run_state(instance: dg.DagsterInstance, job: Job) -> RunState:
     """Judge by the job's runs. A started one whose collector is silent is reported as failed here."""
-    standing = Standing.GONE
+    state = RunState.GONE
     for record in instance.get_run_records(
         dg.RunsFilter(job_name=process_job.name, tags={"dagster/partition": ids.partition_key(job.job_id)}), limit=10
     ):
         run = record.dagster_run
         if run.status in _ENDED_BY_A_PERSON and is_in_charge(run, job):
             # The sensor job_run_status, or the run itself, would have canceled the job; both may have met an outage.
-            return Standing.TERMINATED
+            return RunState.TERMINATED
         age = (datetime.now(UTC) - _aware(record.start_time or record.create_timestamp)).total_seconds()
         if run.status in _WAITING or (run.status == dg.DagsterRunStatus.STARTED and age < STARTING_UP):
-            standing = Standing.ALIVE
+            state = RunState.ALIVE
         elif run.status == dg.DagsterRunStatus.STARTED:
             instance.report_run_failed(run, f"no heartbeat for {SILENT_AFTER:.0f} s: the run's process is gone")
-    return standing
+    return state
 
 
 def is_in_charge(run: dg.DagsterRun, job: Job) -> bool:

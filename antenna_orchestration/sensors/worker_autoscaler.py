@@ -17,7 +17,7 @@ from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing.health import MANY
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.resources.stack import Stack
+from antenna_orchestration.resources.stores import Stores
 from antenna_orchestration.sensors.lost_worker_runs import is_elsewhere
 
 _THERE = [
@@ -29,13 +29,13 @@ _THERE = [
 
 
 @dg.sensor(job=inference_worker, minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
-def worker_autoscaler(context: dg.SensorEvaluationContext, stack: Stack) -> dg.RunRequest | dg.SkipReason:
+def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> dg.RunRequest | dg.SkipReason:
     """Request a worker run while jobs wait for a pipeline that no worker serves."""
-    wanted = stack.settings
+    wanted = stores.settings
     if not wanted.autoscale or wanted.autoscale_max_workers < 1:
         return dg.SkipReason("ANTENNA_AUTOSCALE is off")
     try:
-        unserved = stack.call(_unserved_pipelines)
+        unserved = stores.call(_unserved_pipelines)
     except errors.Unavailable as error:
         return dg.SkipReason(f"a server is away: {error}")
     if not unserved:
@@ -64,7 +64,7 @@ async def _unserved_pipelines(services: Services) -> set[str]:
     jobs = [job for job in active if is_for_workers_here(job, ours)]
     if not jobs:
         return set()
-    workers = await services.presence.workers()
+    workers = await services.heartbeats.workers()
     # Another worker on this machine would fail to load what one fails to load that is here.
     failing = {slug for worker in workers if worker.host == socket.gethostname() for slug in worker.failing}
     unserved = [job for job in jobs if not any(reach.can_serve(worker, job) for worker in workers)]

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote_from_bytes, urlsplit
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import uris
+from antenna_orchestration.domain import addresses
 from antenna_orchestration.domain.addresses import is_private
 from antenna_orchestration.settings import Settings
 
@@ -175,7 +175,7 @@ def path_of(uri: str) -> str:
     host, slash, path = uri[len("file://") :].partition("/")
     if host not in ("", "localhost"):
         raise errors.InvalidSource(f"{uri} is a file of another host; file:///path is a local one")
-    return uris.path_of(f"file://{slash}{path}")
+    return addresses.path_of(f"file://{slash}{path}")
 
 
 def split_s3(uri: str) -> tuple[str, str]:

@@ -23,34 +23,33 @@ from typing import Any, Final
 
 from nats.aio.client import Client
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors, kernel, settings
 from antenna_orchestration.domain import attempts, messages
 from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.loading.memory import MemoryBudget
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import PipelineSpec
 from antenna_orchestration.queue import connection, names
-from antenna_orchestration.queue.board import JobBoard, Snapshot
+from antenna_orchestration.queue.announcements import Announcements, Snapshot
+from antenna_orchestration.queue.heartbeats import Heartbeats
 from antenna_orchestration.queue.leasing import Leaser
-from antenna_orchestration.queue.openings import Openings
-from antenna_orchestration.queue.presence import Presence
+from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.queue.publisher import Publisher
 from antenna_orchestration.queue.results import ResultSender
-from antenna_orchestration.worker import device_protocol as protocol
-from antenna_orchestration.worker import heartbeat, metrics, reach
-from antenna_orchestration.worker.device import Device
-from antenna_orchestration.worker.feeding import Feeding
-from antenna_orchestration.worker.fetching import Fetching
-from antenna_orchestration.worker.holdings import Held, Holdings, Stage
-from antenna_orchestration.worker.intake import Intake
-from antenna_orchestration.worker.lanes import Lanes
-from antenna_orchestration.worker.machine import usable_cpus
+from antenna_orchestration.worker import heartbeat, metrics
+from antenna_orchestration.worker.device import protocol
+from antenna_orchestration.worker.device.client import Device
+from antenna_orchestration.worker.device.model_loading import ModelLoader
 from antenna_orchestration.worker.options import WorkerOptions, WorkerSummary
-from antenna_orchestration.worker.pace import Pace
-from antenna_orchestration.worker.preloading import Preloading
-from antenna_orchestration.worker.reporting import Reporting, deliver_spooled
-from antenna_orchestration.worker.spool import Spool
-from antenna_orchestration.worker.standing import Fail, Standing
+from antenna_orchestration.worker.policy.batch_groups import BatchGroups
+from antenna_orchestration.worker.policy.source_health import Fail, SourceHealth
+from antenna_orchestration.worker.policy.speed import DeviceSpeed
+from antenna_orchestration.worker.stages.batcher import Batcher
+from antenna_orchestration.worker.stages.image_fetcher import ImageFetcher
+from antenna_orchestration.worker.stages.reporter import Reporter, deliver_spooled
+from antenna_orchestration.worker.stages.scheduler import Scheduler
+from antenna_orchestration.worker.stages.spool import Spool
+from antenna_orchestration.worker.stages.tasks_in_hand import Stage, TaskInHand, TasksInHand
 from antenna_orchestration.worker.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -85,7 +84,7 @@ async def serve(
         )
         leaser = await stack.enter_async_context(Leaser(client, ack_wait=config.task_ack_wait))
         sender = await stack.enter_async_context(ResultSender(client))
-        openings = Openings(client, await stack.enter_async_context(Publisher(client)))
+        open_attempts = OpenAttempts(client, await stack.enter_async_context(Publisher(client)))
         memory = MemoryBudget(config.worker_memory_mb * 2**20)
         loader = await stack.enter_async_context(Loader(settings=config, memory=memory))
         device = await stack.enter_async_context(Device(settings=config, device=options.device or config.device))
@@ -98,7 +97,7 @@ async def serve(
             client=client,
             leaser=leaser,
             sender=sender,
-            openings=openings,
+            open_attempts=open_attempts,
             loader=loader,
             device=device,
         )
@@ -129,7 +128,7 @@ class Engine:
         client: Client,
         leaser: Leaser,
         sender: ResultSender,
-        openings: Openings,
+        open_attempts: OpenAttempts,
         loader: Loader,
         device: Device,
         clock: Callable[[], float] = time.monotonic,
@@ -145,19 +144,19 @@ class Engine:
         self._sender = sender
         self._loader = loader
         self._device = device
-        self._board = JobBoard(client)
-        self._presence = Presence(client)
+        self._board = Announcements(client)
+        self._heartbeats = Heartbeats(client)
         self._spool = Spool(config.home / "spool")
         self._started = clock()
         self._started_at = datetime.now(UTC)
         self._draining = False
         self._withdrawn: asyncio.Queue[set[tuple[int, int]]] = asyncio.Queue()
-        self._reaches = reach.reaches(config)
+        self._reaches = config.loadable_sources
 
-        pace = Pace(ack_wait=config.task_ack_wait, prepare_threads=config.worker_threads or usable_cpus())
-        self._standing = Standing(max_attempts=config.max_attempts, dice=dice)
-        self._holdings = Holdings(memory=loader.memory, task_timeout=config.task_timeout, clock=clock)
-        self._reporting = Reporting(
+        pace = DeviceSpeed(ack_wait=config.task_ack_wait, prepare_threads=config.worker_threads or kernel.usable_cpus())
+        self._standing = SourceHealth(max_attempts=config.max_attempts, dice=dice)
+        self._holdings = TasksInHand(memory=loader.memory, task_timeout=config.task_timeout, clock=clock)
+        self._reporting = Reporter(
             sender=sender,
             holdings=self._holdings,
             spool=self._spool,
@@ -166,11 +165,11 @@ class Engine:
             dice=dice,
             clock=clock,
         )
-        self._preloading = Preloading(device=device, clock=clock, on_loaded=self._nudge)
-        self._intake = Intake(
+        self._preloading = ModelLoader(device=device, clock=clock, on_loaded=self._nudge)
+        self._intake = Scheduler(
             leaser=leaser,
-            openings=openings,
-            lanes=Lanes(pipelines),
+            open_attempts=open_attempts,
+            lanes=BatchGroups(pipelines),
             pace=pace,
             holdings=self._holdings,
             standing=self._standing,
@@ -185,9 +184,9 @@ class Engine:
             fail_unopened=lambda held: self._fail(held, Fail(attempts.STOPPED_WORKER, retryable=True)),
             backlog=lambda: self._reporting.backlog,
         )
-        self._feeding = Feeding(
+        self._feeding = Batcher(
             device=device,
-            openings=openings,
+            open_attempts=open_attempts,
             holdings=self._holdings,
             pace=pace,
             max_attempts=config.max_attempts,
@@ -199,7 +198,7 @@ class Engine:
             load_again=self._load_again,
             pipeline_unavailable=self._preloading.unavailable,
         )
-        self._fetching = Fetching(
+        self._fetching = ImageFetcher(
             loader=loader,
             holdings=self._holdings,
             standing=self._standing,
@@ -212,7 +211,7 @@ class Engine:
         self._holdings.on_change = self._nudge
 
     async def run(self, stop: StopRequest) -> WorkerSummary:
-        """Work until idle, too old, or asked to leave; then leave in order. Raises `EngineError` when a stage died."""
+        """Work until idle, too old, or asked to leave; then leave in order. Raises `InternalError` if a stage died."""
         logger.info("worker %s serves %s on %s", self._name, ", ".join(self._pipelines), self._device.name)
         await self._deliver_spooled()
         stages, helpers = self._start()
@@ -258,17 +257,17 @@ class Engine:
                 self._holdings.keep_alive(self._config.task_ack_wait / 3, device_changes=lambda: self._device.changes),
             ),
             _task("device-watch", self._device.watch()),
-            _task("heartbeat", heartbeat.beat(self._presence, self._describe)),
+            _task("heartbeat", heartbeat.beat(self._heartbeats, self._describe)),
         ]
         return stages, helpers
 
     async def _until_time_to_leave(self, tasks: list[asyncio.Task[None]], stop: StopRequest) -> str:
-        """Returns why to leave. Raises `EngineError` when a task that runs for ever ended."""
+        """Returns why to leave. Raises `InternalError` when a task that runs for ever ended."""
         idle_since = self._clock()
         while True:
             ended, _ = await asyncio.wait(tasks, timeout=LOOK_AROUND, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
-                raise errors.EngineError(f"the worker's {task.get_name()} stopped") from task.exception()
+                raise errors.InternalError(f"the worker's {task.get_name()} stopped") from task.exception()
             now = self._clock()
             if stop.asked:
                 return "asked"
@@ -307,7 +306,7 @@ class Engine:
             await self._holdings.hand_back(held)
 
         await _end(by_name["leases"], by_name["heartbeat"])
-        await heartbeat.leave(self._presence, self._name)
+        await heartbeat.leave(self._heartbeats, self._name)
 
     # What happens to tasks.
 
@@ -316,7 +315,7 @@ class Engine:
         self._feeding.nudge()
 
     def _on_board(self, board: Snapshot) -> None:
-        if withdrawn := self._intake.on_board(board):
+        if withdrawn := self._intake.on_announcements(board):
             self._withdrawn.put_nowait(set(withdrawn))
 
     async def _release_withdrawn(self) -> None:
@@ -325,7 +324,7 @@ class Engine:
             jobs = await self._withdrawn.get()
             await self._release(lambda held, jobs=jobs: held.job in jobs)  # type: ignore[misc]
 
-    async def _release(self, which: Callable[[Held], bool]) -> None:
+    async def _release(self, which: Callable[[TaskInHand], bool]) -> None:
         """Hand back what the device has not begun with; what lies in its process comes back from there first."""
         shipped: list[int] = []
         for held in self._holdings:
@@ -336,19 +335,19 @@ class Engine:
                     await self._holdings.hand_back(held)
         await self._device.forget(shipped)
 
-    def _done(self, held: Held, outcome: protocol.Done) -> None:
+    def _done(self, held: TaskInHand, outcome: protocol.Done) -> None:
         held.timings.update(outcome.timings)
         # Encoded and checked in the device process; put into the result's message as it is.
         detections: Any = outcome.detections
         self._reporting.report_done(held, width=outcome.width, height=outcome.height, detections=detections)
 
-    def _fail(self, held: Held, fail: Fail) -> None:
+    def _fail(self, held: TaskInHand, fail: Fail) -> None:
         self._reporting.report_failed(held, fail.reason, retryable=fail.retryable)
 
-    def _load(self, held: Held) -> None:
+    def _load(self, held: TaskInHand) -> None:
         self._fetching.add(held)
 
-    async def _load_again(self, held: Held) -> None:
+    async def _load_again(self, held: TaskInHand) -> None:
         if self._draining:
             await self._holdings.hand_back(held)
         else:

@@ -40,7 +40,7 @@ def _count() -> int:
     done = subprocess.run([sys.executable, "-c", _COUNT], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise errors.EngineError(f"torch does not say which GPUs there are: {reason}")
+        raise errors.InternalError(f"torch does not say which GPUs there are: {reason}")
     return int(done.stdout)
 
 

@@ -9,27 +9,27 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.queue.presence import HEARTBEAT_EVERY, Presence
+from antenna_orchestration.queue.heartbeats import HEARTBEAT_EVERY, Heartbeats
 
 logger = logging.getLogger(__name__)
 
 LEAVE_TIMEOUT: Final = 2.0
 
 
-async def beat(presence: Presence, describe: Callable[[], messages.Heartbeat]) -> None:
+async def beat(heartbeats: Heartbeats, describe: Callable[[], messages.Heartbeat]) -> None:
     """Show the worker every five seconds, for ever."""
     while True:
         try:
-            await presence.beat(describe())
+            await heartbeats.beat(describe())
         except errors.Unavailable as error:
             logger.debug("%s", error)
         await asyncio.sleep(HEARTBEAT_EVERY)
 
 
-async def leave(presence: Presence, worker: str) -> None:
+async def leave(heartbeats: Heartbeats, worker: str) -> None:
     """Take the worker's entry away; if that does not work it ends by itself."""
     try:
         async with asyncio.timeout(LEAVE_TIMEOUT):
-            await presence.leave(worker)
+            await heartbeats.leave(worker)
     except (errors.Unavailable, TimeoutError) as error:
         logger.debug("not signed off: %s", error)

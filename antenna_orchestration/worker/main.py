@@ -43,7 +43,7 @@ def run(
     logged and means no. Without it, SIGTERM and SIGINT ask the worker to leave, if this is the main thread. Whatever is
     raised into the waiting caller is raised again after the worker has left; a second one makes it leave at once.
 
-    Raises `Unavailable` when NATS cannot be reached, `UnknownPipeline`, and `EngineError` when the worker broke.
+    Raises `Unavailable` when NATS cannot be reached, `UnknownPipeline`, and `InternalError` when the worker broke.
     """
     stop = StopRequest()
     outcome = _Outcome()
@@ -107,7 +107,7 @@ class _Outcome:
         if self._error is not None:
             raise self._error
         if self._summary is None:
-            raise errors.EngineError("the worker's thread did not start")
+            raise errors.InternalError("the worker's thread did not start")
         return self._summary
 
 

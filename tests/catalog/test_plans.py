@@ -11,7 +11,7 @@ import pytest
 
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.migrate import migrate
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 
 IMAGES_A_JOB = 2_000
 BIG_TABLES = {"job_images", "captures", "processed", "job_log"}
@@ -23,13 +23,13 @@ HOT: dict[str, dict[str, Any]] = {
     "part_of_images": {},
     "advance_cursor": {"upto": 1_000},
     "reset_images_of_part": {"part": "x"},
-    "settle_images": {"settled": '[{"image": 1001, "status": "done", "part": "x", "attempts": 1}]'},
+    "commit_images": {"settled": '[{"image": 1001, "status": "done", "part": "x", "attempts": 1}]'},
     "read_log": {"after": 0, "limit": 100},
 }
 
 
 @pytest.fixture(scope="module")
-def filled(shared_stores: Stores, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
+def filled(shared_stores: EmbeddedStores, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
     """A database of the test's own with so many images, as jobs of two thousand."""
     name = f"plans_{request.param}"
     with psycopg.connect(shared_stores.admin_database_url, autocommit=True) as admin:
@@ -150,7 +150,7 @@ def test_images_of_a_job_that_no_statistics_know_are_settled_by_their_key(
             "INSERT INTO job_images (job_id, image_id, ordinal) SELECT 1000000, n, n FROM generate_series(1, 20000) n"
         )
         parameters = {"job": 1_000_000, "generation": 1, "settled": json.dumps(settled)}
-        row = filled.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + queries.load("settle_images"), parameters).fetchone()
+        row = filled.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + queries.load("commit_images"), parameters).fetchone()
     assert row is not None
     assert rejected(row[0][0]["Plan"]) < len(settled), row[0]
 

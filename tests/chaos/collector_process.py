@@ -18,7 +18,7 @@ from antenna_orchestration import errors, settings
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.processing import collect, finish, publish, services
-from antenna_orchestration.processing.looping import insistent
+from antenna_orchestration.processing.retrying import retry_forever
 from antenna_orchestration.processing.services import Services
 
 ROOT = Path(__file__).parents[2]
@@ -110,14 +110,14 @@ async def _collect(config: settings.Settings, job_id: JobId) -> None:
 
 
 async def _to_the_end(stack: Services, job: Job, run_id: str) -> None:
-    await insistent("writing the manifest", lambda: finish.write_manifest(stack, job))
-    await insistent("publishing", lambda: publish.publish(stack, job.job_id))
+    await retry_forever("writing the manifest", lambda: finish.write_manifest(stack, job))
+    await retry_forever("publishing", lambda: publish.publish(stack, job.job_id))
     while True:
         await collect.collect(stack, job, run_id=run_id, observer=collect.Observer())
-        written = await insistent("writing the tables", lambda: finish.write_final_tables(stack, job))
+        written = await retry_forever("writing the tables", lambda: finish.write_final_tables(stack, job))
         if not written.lost_parts:
             break
-    await insistent("settling the job", lambda: finish.settle_job(stack, job))
+    await retry_forever("settling the job", lambda: finish.finish_job(stack, job))
 
 
 def _run() -> int:

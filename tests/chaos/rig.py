@@ -20,7 +20,7 @@ import redis
 from antenna_orchestration import settings
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Counts, Job, JobStatus
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import health, publish, services
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names
@@ -73,7 +73,7 @@ class Line:
 class Rig:
     """Stores, proxies, and what runs on them. Made by `rig`."""
 
-    stores: Stores
+    stores: EmbeddedStores
     folder: Path
     # What collectors, and what workers go through.
     collectors: Line
@@ -249,9 +249,9 @@ class Rig:
         """Streams, consumers, announcements, objects, keys and parts of the job are gone, or go within seconds."""
 
         async def litter() -> list[str]:
-            queued, announced = await stack.queue.jobs_on_queue(), await stack.board.read()
+            queued, announced = await stack.queue.jobs_on_queue(), await stack.announcements.read()
             found = [f"on the queue: generation {number}" for one, number in queued if one == job.job_id]
-            found += [f"on the board: generation {number}" for one, number in announced if one == job.job_id]
+            found += [f"announced: generation {number}" for one, number in announced if one == job.job_id]
             with redis.Redis.from_url(self.settings.redis_url, decode_responses=True) as client:
                 found += [str(key) for key in client.scan_iter(f"antenna:job:{job.job_id}:*")]
             parts = Path(stack.settings.lake) / "_parts" / f"job_id={job.job_id}"
@@ -313,7 +313,7 @@ def _port(url: str) -> int:
 
 
 @contextmanager
-def rig(stores: Stores, folder: Path) -> Iterator[Rig]:
+def rig(stores: EmbeddedStores, folder: Path) -> Iterator[Rig]:
     """A rig on stores of its own."""
     with ExitStack() as stack:
         wanted = stores.settings

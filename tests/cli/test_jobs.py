@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from antenna_orchestration.domain import messages
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.queue import connection
-from antenna_orchestration.queue.presence import Presence
+from antenna_orchestration.queue.heartbeats import Heartbeats
 from tests.cli.shells import Shell
 from tests.cli.test_submit import SHAPE
 from tests.submission.pictures import empty
@@ -90,7 +90,7 @@ def test_workers_and_health(antenna: Shell, project: str, tmp_path: Path) -> Non
 
 
 def test_a_worker_that_cannot_load_a_pipeline_says_why_wherever_one_looks(
-    antenna: Shell, prepared: Stores, project: str, tmp_path: Path
+    antenna: Shell, prepared: EmbeddedStores, project: str, tmp_path: Path
 ) -> None:
     number = queued(antenna, project, tmp_path)
     now = datetime.now(UTC)
@@ -101,8 +101,8 @@ def test_a_worker_that_cannot_load_a_pipeline_says_why_wherever_one_looks(
 
     async def show(*, leave: bool) -> None:
         async with connection.connected(prepared.settings.nats_url, name="test") as client:
-            presence = Presence(client)
-            await (presence.leave("gpu-1") if leave else presence.beat(beat))
+            heartbeats = Heartbeats(client)
+            await (heartbeats.leave("gpu-1") if leave else heartbeats.beat(beat))
             await client.flush()
 
     asyncio.run(show(leave=False))

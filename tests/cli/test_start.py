@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from antenna_orchestration import __version__
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from tests.cli.shells import Shell
 
 HEAVY = ["dagster", "torch", "pandas", "numpy", "pyarrow", "nats", "redis", "psycopg", "pydantic", "rich", "PIL"]
@@ -72,7 +72,7 @@ def test_without_a_stack(lonely: Shell) -> None:
 
 
 @pytest.mark.parametrize(("setting", "server"), [("ANTENNA_DATABASE_URL", "PostgreSQL"), ("ANTENNA_NATS_URL", "NATS")])
-def test_a_server_out_of_reach(antenna: Shell, prepared: Stores, setting: str, server: str) -> None:
+def test_a_server_out_of_reach(antenna: Shell, prepared: EmbeddedStores, setting: str, server: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         free = taken.getsockname()[1]
     scheme = prepared.variables[setting].partition("://")[0]

@@ -46,7 +46,7 @@ def conclude(job: JobId, status: JobStatus) -> None:
         await catalog.start_job(job, current.generation, "run")
         images = [row["image_id"] async for rows in catalog.manifest(job) for row in rows]
         settled = [Settled(image, "done", None, 1, None, False, 8, 8, 1, 2, "w") for image in images]
-        await catalog.settle_images(job, current.generation, settled)
+        await catalog.commit_images(job, current.generation, settled)
         await catalog.log(job, "no_worker", "No worker listens; the job waits", level="WARNING")
         await catalog.finish_job(job, current.generation, status, None)
 

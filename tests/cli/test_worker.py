@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import services
 from tests.cli.shells import Shell
 from tests.submission.pictures import empty
 
 
 def test_a_worker_does_what_waits_and_leaves(
-    own_stores: Stores,
+    own_stores: EmbeddedStores,
     project: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import pytest
 
 from antenna_orchestration import settings
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import services
 
 
 @pytest.fixture
-def wanted(shared_stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Iterator[settings.Settings]:
+def wanted(shared_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch) -> Iterator[settings.Settings]:
     """The settings that the resource finds, as a run's process would: in the environment."""
     for name, value in shared_stores.variables.items():
         monkeypatch.setenv(name, value)

@@ -11,7 +11,7 @@ from antenna_orchestration.assets.report import job_report
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing import publish, services
-from antenna_orchestration.resources.stack import Stack
+from antenna_orchestration.resources.stores import Stores
 from tests.processing.jobs import hands, make_job
 
 ASSETS = [captures, image_tasks, results, job_report]
@@ -23,7 +23,7 @@ def run_of(job: Job, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
         ASSETS,
         instance=instance,
         partition_key=ids.partition_key(job.job_id),
-        resources={"stack": Stack()},
+        resources={"stores": Stores()},
         raise_on_error=False,
     )
 

@@ -11,7 +11,7 @@ from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.jobs.operations import prune_history
 from antenna_orchestration.processing import cancel, services
-from antenna_orchestration.resources.stack import Stack
+from antenna_orchestration.resources.stores import Stores
 from tests.processing.jobs import claimed, make_job
 
 
@@ -23,7 +23,9 @@ def a_run(instance: dg.DagsterInstance, job: Job, status: dg.DagsterRunStatus) -
 
 def pruned(instance: dg.DagsterInstance, keep_days: int) -> None:
     config = {"ops": {"prune": {"config": {"keep_days": keep_days}}}}
-    assert prune_history.execute_in_process(instance=instance, resources={"stack": Stack()}, run_config=config).success
+    assert prune_history.execute_in_process(
+        instance=instance, resources={"stores": Stores()}, run_config=config
+    ).success
 
 
 def test_old_history_goes_and_the_record_stays(wanted: settings.Settings, project: str) -> None:

@@ -14,7 +14,7 @@ from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing import services
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.resources.stack import Stack
+from antenna_orchestration.resources.stores import Stores
 from antenna_orchestration.sensors.queued_jobs import MAX_STALLED, queued_jobs
 from tests.processing.jobs import make_job
 
@@ -41,7 +41,7 @@ def job_of(wanted: settings.Settings, job: Job) -> Job:
 def requests(instance: dg.DagsterInstance, job: Job) -> list[dg.RunRequest]:
     """One tick; the run requests for this test's job among those of jobs that other tests left."""
     with dg.build_sensor_context(
-        instance=instance, resources={"stack": Stack()}, definitions=build_definitions()
+        instance=instance, resources={"stores": Stores()}, definitions=build_definitions()
     ) as context:
         result = queued_jobs(context)
     if isinstance(result, dg.SkipReason):

@@ -26,7 +26,7 @@ from antenna_orchestration.embedded import ports, processes, servers
 from antenna_orchestration.embedded.credentials import Credentials
 from antenna_orchestration.embedded.home import Home
 from antenna_orchestration.embedded.postgres_server import PostgresServer
-from antenna_orchestration.embedded.stores import Plan, Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores, Plan
 from tests.docker import composition
 from tests.docker.composition import Composition, Service
 
@@ -75,7 +75,7 @@ class Here:
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A service as a server that `Stores` starts, waits for and stops."""
+    """A service as a server that `EmbeddedStores` starts, waits for and stops."""
 
     service: Service
     here: Here
@@ -195,7 +195,7 @@ class RunningPostgres(PostgresServer):
             text=True,
         )
         if done.returncode:
-            raise errors.EngineError(f"postgres-init.sql: {done.stderr}")
+            raise errors.InternalError(f"postgres-init.sql: {done.stderr}")
 
 
 def _listens(port: int) -> bool:
@@ -221,7 +221,7 @@ def _binary(name: str) -> Path | str:
 class Deployment:
     """A composition on this machine."""
 
-    stores: Stores
+    stores: EmbeddedStores
     """Starts and stops its services by name."""
     services: Mapping[str, Running]
     here: Here
@@ -265,7 +265,7 @@ def deployed(folder: Path, *files: Path, **taken: int) -> Iterator[Deployment]:
         ports=dict(here.ports),
         admin_database_url=postgres.admin_url,
     )
-    stores = Stores(plan)
+    stores = EmbeddedStores(plan)
     try:
         yield Deployment(stores, services, here, variables)
     finally:

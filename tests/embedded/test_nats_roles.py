@@ -19,11 +19,11 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
 from antenna_orchestration.embedded.nats_server import WORKER_INBOX
-from antenna_orchestration.embedded.stores import Stores, embedded_stores
+from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
 from antenna_orchestration.queue import connection, names, streams
-from antenna_orchestration.queue.board import JobBoard
+from antenna_orchestration.queue.announcements import Announcements
 from antenna_orchestration.queue.leasing import Leaser
-from antenna_orchestration.queue.openings import Openings
+from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.queue.publisher import Publisher
 from antenna_orchestration.queue.watching import watching
 from tests.homes import temporary_folder
@@ -46,14 +46,14 @@ class Sides:
 
 
 @pytest.fixture(scope="module")
-def running(template: Path) -> Iterator[Stores]:
+def running(template: Path) -> Iterator[EmbeddedStores]:
     """Stores of these tests alone: they leave all kinds of messages."""
     with temporary_folder() as folder, embedded_stores(folder / ".antenna", template=template) as stores:
         yield stores
 
 
 @pytest.fixture
-async def sides(running: Stores) -> AsyncIterator[Sides]:
+async def sides(running: EmbeddedStores) -> AsyncIterator[Sides]:
     refusals: list[str] = []
 
     async def on_error(error: Exception) -> None:
@@ -136,10 +136,10 @@ async def test_a_worker_notes_openings(sides: Sides) -> None:
         config_hash="",
     )  # fmt: skip
     async with Publisher(sides.worker) as publisher:
-        openings = Openings(sides.worker, publisher)
+        open_attempts = OpenAttempts(sides.worker, publisher)
         for number in range(3):
-            assert await openings.count(task) == number
-            await openings.note(task)
+            assert await open_attempts.count(task) == number
+            await open_attempts.note(task)
     assert not sides.refusals
     for subject in ("$JS.API.STREAM.PURGE.KV_openings", "$JS.API.CONSUMER.CREATE.KV_openings"):
         await sides.worker.publish(subject, b"{}")
@@ -272,7 +272,7 @@ async def test_the_server_keeps_what_a_worker_tried_to_destroy(sides: Sides) -> 
     assert (await js.consumer_info("TASKS", "j1-g1-e")).name == "j1-g1-e"
 
 
-async def test_a_stranger_is_refused(running: Stores) -> None:
+async def test_a_stranger_is_refused(running: EmbeddedStores) -> None:
     wrong = running.settings.nats_url.replace("://orchestrator:", "://orchestrator:x")
     nobody = "nats://" + running.settings.nats_url.split("@")[1]
     for url in (wrong, nobody):
@@ -286,7 +286,7 @@ async def test_what_a_worker_writes_by_a_reply_subject_is_taken_for_nothing(side
     So a worker can put the server's words where a task or an announcement would be. Nobody reads them as one, and the
     job's guardian announces it again.
     """
-    board = JobBoard(sides.orchestrator)
+    board = Announcements(sides.orchestrator)
     await sides.worker.publish("results.1.1.9", b"x", reply="tasks.null.1.1.99")
     await sides.worker.publish("results.1.1.10", b"x", reply="$KV.jobs.1.1")
     js = sides.orchestrator.jetstream()

@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 
 @pytest.fixture
-def instance(own_stores: stores.Stores, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+def instance(own_stores: stores.EmbeddedStores, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     for name, value in own_stores.variables.items():
         monkeypatch.setenv(name, value)
     dagster_processes.write_home(Home(own_stores.settings.home), grpc_port=1)
@@ -37,7 +37,7 @@ def work(instance: dg.DagsterInstance) -> None:
     assert instance.all_instigator_state() == []
 
 
-def connections(running: stores.Stores) -> int:
+def connections(running: stores.EmbeddedStores) -> int:
     with psycopg.connect(running.admin_database_url) as connection:
         row = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = 'dagster'").fetchone()
     assert row is not None
@@ -45,7 +45,7 @@ def connections(running: stores.Stores) -> int:
 
 
 def test_a_few_connections_serve_all_and_close_with_the_instance(
-    own_stores: stores.Stores, instance: dg.DagsterInstance
+    own_stores: stores.EmbeddedStores, instance: dg.DagsterInstance
 ) -> None:
     for _ in range(3):
         work(instance)
@@ -61,7 +61,7 @@ def test_a_few_connections_serve_all_and_close_with_the_instance(
     assert own_stores.settings.dagster_pg_url.split("@")[0].rpartition(":")[2] not in reference
 
 
-def test_a_restarted_postgres_goes_unnoticed(own_stores: stores.Stores, instance: dg.DagsterInstance) -> None:
+def test_a_restarted_postgres_goes_unnoticed(own_stores: stores.EmbeddedStores, instance: dg.DagsterInstance) -> None:
     work(instance)
     own_stores.kill("postgres")
     own_stores.start("postgres")

@@ -290,7 +290,7 @@ def test_in_the_background_it_is_ready_and_then_stops(used_home: Path) -> None:
 
 def test_what_does_not_become_ready_says_why_and_leaves_nothing(used_home: Path) -> None:
     known = settings.load(home=used_home, ui_port=0, gateway_port=0)
-    with pytest.raises(errors.EngineError, match=r"No module named 'tests.embedded.missing'.*log: .*prepare\.log"):
+    with pytest.raises(errors.InternalError, match=r"No module named 'tests.embedded.missing'.*log: .*prepare\.log"):
         stack.start_background(known, prepare_hook="tests.embedded.missing:prepare")
     gone(used_home)
     (used_home / "nats/jetstream").chmod(0o700)

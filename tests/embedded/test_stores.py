@@ -37,7 +37,9 @@ def test_data_and_passwords_survive_a_restart(home: Path) -> None:
     assert not processes.marked(processes.HOME_VARIABLE, str(home))
 
 
-def test_each_role_connects_only_to_its_own_database_and_only_with_its_password(shared_stores: stores.Stores) -> None:
+def test_each_role_connects_only_to_its_own_database_and_only_with_its_password(
+    shared_stores: stores.EmbeddedStores,
+) -> None:
     catalog, dagster = shared_stores.settings.database_url, _plain(shared_stores.settings.dagster_pg_url)
     for url in (catalog, dagster):
         with psycopg.connect(url) as connection:
@@ -52,7 +54,7 @@ def test_each_role_connects_only_to_its_own_database_and_only_with_its_password(
         psycopg.connect(catalog.replace("://antenna:", "://antenna:x"))
 
 
-def test_redis_refuses_strangers_and_never_evicts(shared_stores: stores.Stores) -> None:
+def test_redis_refuses_strangers_and_never_evicts(shared_stores: stores.EmbeddedStores) -> None:
     with redis.Redis.from_url(shared_stores.settings.redis_url) as client:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     wrong = redis.Redis.from_url(shared_stores.settings.redis_url.replace("redis://:", "redis://:x"))
@@ -60,7 +62,9 @@ def test_redis_refuses_strangers_and_never_evicts(shared_stores: stores.Stores) 
         client.ping()
 
 
-def test_everything_listens_on_loopback_only_and_no_password_is_in_a_command_line(shared_stores: stores.Stores) -> None:
+def test_everything_listens_on_loopback_only_and_no_password_is_in_a_command_line(
+    shared_stores: stores.EmbeddedStores,
+) -> None:
     known = (shared_stores.settings.home / "credentials.json").read_text()
     passwords = [word for word in known.split('"') if len(word) > 20]
     assert len(passwords) == 7
@@ -71,13 +75,13 @@ def test_everything_listens_on_loopback_only_and_no_password_is_in_a_command_lin
         assert listening == ["127.0.0.1"]
 
 
-def test_files_with_secrets_are_private(shared_stores: stores.Stores) -> None:
+def test_files_with_secrets_are_private(shared_stores: stores.EmbeddedStores) -> None:
     home = shared_stores.settings.home
     for name in ("env", "credentials.json", "nats/nats.conf", "redis/redis.conf"):
         assert stat.S_IMODE((home / name).stat().st_mode) == 0o600, name
 
 
-def test_the_env_file_joins_python_and_shell(shared_stores: stores.Stores) -> None:
+def test_the_env_file_joins_python_and_shell(shared_stores: stores.EmbeddedStores) -> None:
     home = shared_stores.settings.home
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("ANTENNA_", "DAGSTER_"))}
     expected = shared_stores.settings.database_url
@@ -93,7 +97,7 @@ def _output(argv: list[str], environment: dict[str, str]) -> str:
 
 
 def test_a_given_url_is_used_and_its_server_not_started(
-    home: Path, template: Path, shared_stores: stores.Stores
+    home: Path, template: Path, shared_stores: stores.EmbeddedStores
 ) -> None:
     theirs = shared_stores.settings.redis_url
     dagster = "postgresql://someone:secret@db.example/dagster"
@@ -107,7 +111,7 @@ def test_a_given_url_is_used_and_its_server_not_started(
     assert "redis" in [server.name for server in again.servers], "a URL of an earlier start was for that start"
 
 
-def test_a_crashed_store_comes_back_with_its_data_in_spite_of_its_pid_file(own_stores: stores.Stores) -> None:
+def test_a_crashed_store_comes_back_with_its_data_in_spite_of_its_pid_file(own_stores: stores.EmbeddedStores) -> None:
     with psycopg.connect(own_stores.settings.database_url) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     own_stores.kill("postgres")
@@ -172,12 +176,14 @@ def _alive(home: Path) -> list[psutil.Process]:
     return [each for each in processes.marked(processes.HOME_VARIABLE, str(home)) if not processes.is_zombie(each)]
 
 
-def test_one_home_is_held_once(shared_stores: stores.Stores) -> None:
-    with pytest.raises(errors.EngineError, match="already runs"), Home(shared_stores.settings.home).lock(patience=0):
+def test_one_home_is_held_once(shared_stores: stores.EmbeddedStores) -> None:
+    with pytest.raises(errors.InternalError, match="already runs"), Home(shared_stores.settings.home).lock(patience=0):
         pass
 
 
-def test_a_stranger_on_our_port_is_not_trusted(home: Path, template: Path, shared_stores: stores.Stores) -> None:
+def test_a_stranger_on_our_port_is_not_trusted(
+    home: Path, template: Path, shared_stores: stores.EmbeddedStores
+) -> None:
     """Another stack's servers answer, with other passwords and other names."""
     other = home.with_name("other")
     planned = stores.plan(settings.load(home=other), dagster=False)
@@ -205,7 +211,7 @@ def test_a_server_that_cannot_start_is_named_with_its_last_words(home: Path, tem
         pass
     (home / "postgres/data/global/pg_control").unlink()
     words = r"postgres did not start: .*pg_control.*log: .*postgres\.log"
-    with pytest.raises(errors.EngineError, match=words), stores.embedded_stores(home):
+    with pytest.raises(errors.InternalError, match=words), stores.embedded_stores(home):
         pass
     assert not _alive(home)
 
@@ -242,7 +248,7 @@ def _private_copy(folder: Path):  # type: ignore[no-untyped-def]
     return copied
 
 
-def test_the_cluster_is_not_root_s(shared_stores: stores.Stores) -> None:
+def test_the_cluster_is_not_root_s(shared_stores: stores.EmbeddedStores) -> None:
     assert psutil.Process(shared_stores.pid("postgres")).uids().real != 0
     server = PostgresServer(
         home=Home(shared_stores.settings.home),

@@ -21,7 +21,7 @@ from antenna_orchestration.dispatch.register import SETTINGS
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Job, JobStatus
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect, finish, publish, tokens
 from antenna_orchestration.processing.services import Services
 from tests.gateway.client import SLUG, Client
@@ -41,7 +41,7 @@ def free_port() -> int:
 class RunningGateway:
     """One gateway process, and another one after it on the same port."""
 
-    def __init__(self, stores: Stores, **overrides: str) -> None:
+    def __init__(self, stores: EmbeddedStores, **overrides: str) -> None:
         outside = {name: value for name, value in os.environ.items() if not name.startswith("ANTENNA_")}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -88,7 +88,7 @@ class RunningGateway:
 
 
 @contextmanager
-def running(stores: Stores, **overrides: str) -> Iterator[RunningGateway]:
+def running(stores: EmbeddedStores, **overrides: str) -> Iterator[RunningGateway]:
     gateway = RunningGateway(stores, **overrides)
     gateway.start()
     try:
@@ -147,7 +147,7 @@ async def collected(stack: Services, *jobs: Job, timeout: float = 120) -> AsyncI
                 counts = await run
                 assert counts.done + counts.failed == counts.total == job.total
                 await finish.write_final_tables(stack, job)
-                ends[job.job_id] = await finish.settle_job(stack, job)
+                ends[job.job_id] = await finish.finish_job(stack, job)
                 images = stack.lake.read_table("captures", job.job_id).column("image_id").to_pylist()
                 assert len(images) == len(set(images)) == job.total
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
 from tests.gateway.client import Task, session, success
 from tests.gateway.running import RunningGateway, client, job_for_http, running
@@ -66,7 +66,9 @@ def anonymous_memory(process: int) -> int:
 
 
 @pytest.mark.slow
-async def test_300_mb_in_flat_memory(shared_stores: Stores, stack: Services, project: str, tmp_path: Path) -> None:
+async def test_300_mb_in_flat_memory(
+    shared_stores: EmbeddedStores, stack: Services, project: str, tmp_path: Path
+) -> None:
     """What an existing worker posts for 20 images with 25 moths each: watched all the time, the reading process too."""
     job = await job_for_http(stack, project, 20)
     with running(shared_stores, ANTENNA_GATEWAY_MAX_BODY=str(768 * 2**20)) as gateway:

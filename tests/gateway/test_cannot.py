@@ -12,7 +12,7 @@ import requests
 from antenna_orchestration.domain.access import Role, fingerprint
 from antenna_orchestration.domain.http_lease import ImageClaim, LeaseClaim, Signer
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
 from tests.gateway.client import Client, Task, session, success
 from tests.gateway.running import RunningGateway, client, collected, file_job, job_for_http, rows, token
@@ -182,7 +182,7 @@ def bomb() -> Iterator[bytes]:
 
 @pytest.mark.parametrize("kind", ["bomb", "many-items", "deep", "long-vector"])
 async def test_exhaust_memory_with_one_request(
-    shared_stores: Stores, stack: Services, gateway: RunningGateway, project: str, kind: str
+    shared_stores: EmbeddedStores, stack: Services, gateway: RunningGateway, project: str, kind: str
 ) -> None:
     job = await job_for_http(stack, project, 1)
     worker = await client(stack, gateway, project)

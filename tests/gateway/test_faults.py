@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from antenna_orchestration.domain.job import Job, JobStatus
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
 from tests.gateway.client import session, success, working
 from tests.gateway.running import ROOT, RunningGateway, client, collected, job_for_http, rows, running, token
@@ -89,7 +89,7 @@ async def test_result_posts_that_are_lost_or_time_out(stack: Services, gateway: 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 async def test_the_gateway_is_restarted_in_the_middle_of_a_job(
-    shared_stores: Stores, stack: Services, project: str, number: signal.Signals
+    shared_stores: EmbeddedStores, stack: Services, project: str, number: signal.Signals
 ) -> None:
     with running(shared_stores) as gateway:
         job = await job_for_http(stack, project, 60)
@@ -103,7 +103,7 @@ async def test_the_gateway_is_restarted_in_the_middle_of_a_job(
         nothing_failed(stack, ends, job)
 
 
-async def test_leases_outlive_a_gateway(own_stores: Stores, own_stack: Services, project: str) -> None:
+async def test_leases_outlive_a_gateway(own_stores: EmbeddedStores, own_stack: Services, project: str) -> None:
     """Longer away than the queue's own lease, and yet the worker's task is nobody else's."""
     stack = own_stack
     with running(own_stores, ANTENNA_HTTP_LEASE="60") as gateway:
@@ -128,14 +128,14 @@ async def test_leases_outlive_a_gateway(own_stores: Stores, own_stack: Services,
 
 
 async def probe(stack: Services, job: Job) -> bool:
-    from antenna_orchestration.queue.settling import Settler
+    from antenna_orchestration.queue.remote_leases import RemoteLeases
 
     assert job.epoch is not None
-    return await Settler(stack.connection).is_deliverable(job.job_id, job.generation, job.epoch)
+    return await RemoteLeases(stack.connection).is_deliverable(job.job_id, job.generation, job.epoch)
 
 
 @pytest.mark.slow
-async def test_nats_is_stopped_for_a_while(own_stores: Stores, own_stack: Services, project: str) -> None:
+async def test_nats_is_stopped_for_a_while(own_stores: EmbeddedStores, own_stack: Services, project: str) -> None:
     with running(own_stores) as gateway:
         job = await job_for_http(own_stack, project, 60)
         workers = [await client(own_stack, gateway, project, seconds_per_image=0.05) for _ in range(2)]
@@ -158,7 +158,7 @@ async def test_nats_is_stopped_for_a_while(own_stores: Stores, own_stack: Servic
 
 
 async def test_a_result_waits_for_the_queue_and_a_lease_does_not(
-    own_stores: Stores, own_stack: Services, project: str
+    own_stores: EmbeddedStores, own_stack: Services, project: str
 ) -> None:
     with running(own_stores) as gateway:
         job = await job_for_http(own_stack, project, 2)
@@ -181,7 +181,9 @@ async def test_a_result_waits_for_the_queue_and_a_lease_does_not(
 
 
 @pytest.mark.parametrize("how", ["gone", pytest.param("silent", marks=pytest.mark.slow)])
-async def test_results_are_taken_without_redis(own_stores: Stores, own_stack: Services, project: str, how: str) -> None:
+async def test_results_are_taken_without_redis(
+    own_stores: EmbeddedStores, own_stack: Services, project: str, how: str
+) -> None:
     """Leasing needs it. A result does not, within the minute that existing clients wait, and it is counted once."""
     stack = own_stack
     with running(own_stores) as gateway:
@@ -212,7 +214,7 @@ async def test_results_are_taken_without_redis(own_stores: Stores, own_stack: Se
 
 
 async def test_the_gateway_works_on_after_redis_was_emptied(
-    own_stores: Stores, own_stack: Services, project: str
+    own_stores: EmbeddedStores, own_stack: Services, project: str
 ) -> None:
     with running(own_stores) as gateway:
         job = await job_for_http(own_stack, project, 40)

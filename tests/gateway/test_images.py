@@ -7,7 +7,7 @@ import requests
 
 from antenna_orchestration.catalog.catalog import NewJob, SubmittedImage
 from antenna_orchestration.domain.ids import PipelineSlug
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
 from tests.gateway.client import SLUG, session
@@ -19,7 +19,7 @@ KEY = "traps/night 1/été+ä.jpg"
 
 
 async def test_an_image_in_a_bucket_is_presigned_when_it_is_leased(
-    shared_stores: Stores, stack: Services, project: str
+    shared_stores: EmbeddedStores, stack: Services, project: str
 ) -> None:
     with s3_store() as endpoint:
 
@@ -49,7 +49,7 @@ async def test_an_image_in_a_bucket_is_presigned_when_it_is_leased(
 
 
 async def test_a_task_whose_link_cannot_be_made_is_offered_again_at_once(
-    shared_stores: Stores, stack: Services, project: str
+    shared_stores: EmbeddedStores, stack: Services, project: str
 ) -> None:
     """The worker never hears of it, so it holds nothing."""
     await job_for_http(stack, project, 0)

@@ -4,10 +4,10 @@ import asyncio
 
 from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.job import JobStatus
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.live import keys
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.queue.openings import Openings
+from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.queue.publisher import Publisher
 from tests.gateway.client import SLUG, Client, Task, session, success
 from tests.gateway.running import RunningGateway, client, collected, job_for_http, rows, running
@@ -107,7 +107,7 @@ async def test_a_slow_worker_keeps_what_it_holds_while_it_is_heard_from(
 
 
 async def test_a_reported_error_is_tried_again_and_fails_only_in_the_end(
-    shared_stores: Stores, stack: Services, project: str
+    shared_stores: EmbeddedStores, stack: Services, project: str
 ) -> None:
     with running(shared_stores, ANTENNA_MAX_ATTEMPTS="2") as gateway:
         job = await job_for_http(stack, project, 3)
@@ -157,11 +157,11 @@ async def test_a_task_that_stopped_many_workers_is_failed_unopened(
 
     job = await job_for_http(stack, project, 1)
     async with hands(stack) as native, Publisher(stack.connection) as publisher:
-        openings = Openings(stack.connection, publisher)
+        open_attempts = OpenAttempts(stack.connection, publisher)
         for _ in range(10):
             for lease in await native.lease(job, 1):
                 if lease.delivery > 7:
-                    await openings.note(lease.task)
+                    await open_attempts.note(lease.task)
                 await lease.hand_back()
     worker = await client(stack, gateway, project)
     async with collected(stack, job):
@@ -209,7 +209,7 @@ async def test_a_worker_is_shown_by_its_own_token_and_no_other(
 ) -> None:
     loud, quiet = await client(stack, gateway, project), await client(stack, gateway, project)
     loud.jobs()
-    alive = {one.worker: one for one in await stack.presence.workers() if one.kind == "http"}
+    alive = {one.worker: one for one in await stack.heartbeats.workers() if one.kind == "http"}
     (mine,) = [one for name, one in alive.items() if name.endswith(_fingerprint(loud))]
     assert not any(name.endswith(_fingerprint(quiet)) for name in alive)
     assert mine.pipelines == loud.slugs and mine.state == "idle"
@@ -222,12 +222,14 @@ async def test_a_worker_of_another_project_is_nobody_for_a_job(
     mine, theirs = await job_for_http(stack, project, 1), await job_for_http(stack, f"{project[:50]}-other", 1)
     worker = await client(stack, gateway, project, slugs=(SLUG, "\x1b[31m", "No slug"))
     worker.jobs()
-    (shown,) = [one for one in await stack.presence.workers() if one.worker.endswith(_fingerprint(worker))]
+    (shown,) = [one for one in await stack.heartbeats.workers() if one.worker.endswith(_fingerprint(worker))]
     assert shown.pipelines == (SLUG,)
     assert reach.can_serve(shown, mine) and not reach.can_serve(shown, theirs)
 
 
-async def test_leases_are_kept_after_a_round_that_failed(shared_stores: Stores, stack: Services, project: str) -> None:
+async def test_leases_are_kept_after_a_round_that_failed(
+    shared_stores: EmbeddedStores, stack: Services, project: str
+) -> None:
     """Of whatever: here of something in Redis that nobody of us wrote."""
     with running(shared_stores) as gateway:
         await stack.progress.client.sadd(keys.LEASED_JOBS, "garbage")

@@ -1,4 +1,4 @@
-"""The pure rules: signatures, pace and bounds, fair order, reduction of scores."""
+"""The pure rules: signatures, speed and bounds, fair order, reduction of scores."""
 
 import struct
 from typing import Any
@@ -12,7 +12,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.contract import results
 from antenna_orchestration.dispatch.offers import FairOrder
 from antenna_orchestration.domain import http_lease, messages
-from antenna_orchestration.domain.http_lease import ImageClaim, LeaseClaim, Pace, Signer
+from antenna_orchestration.domain.http_lease import HttpWorkerSpeed, ImageClaim, LeaseClaim, Signer
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
 from tests.gateway.client import SPECIES_LABELS, success
 
@@ -57,22 +57,22 @@ def test_no_character_of_a_claim_can_be_changed(place: int, change: int) -> None
 
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(0, 600), st.floats(0.001, 3_000)), max_size=30))
 def test_bounds_stay_bounds(posts: list[tuple[int, float, float]]) -> None:
-    pace = Pace()
-    assert pace.may_hold(300) == http_lease.COLD
+    speed = HttpWorkerSpeed()
+    assert speed.may_hold(300) == http_lease.COLD
     for images, seconds, batch in posts:
-        pace = pace.after(images, seconds=seconds, batch=batch)
-        assert 1 <= pace.may_hold(300) <= http_lease.MOST
-        assert 300 <= pace.lease(300) <= http_lease.LONGEST
-        assert pace.silence(300) <= pace.lease(300)
+        speed = speed.after(images, seconds=seconds, batch=batch)
+        assert 1 <= speed.may_hold(300) <= http_lease.MOST
+        assert 300 <= speed.lease(300) <= http_lease.LONGEST
+        assert speed.silence(300) <= speed.lease(300)
 
 
 def test_a_worker_holds_what_it_finishes_in_half_a_lease() -> None:
-    pace = Pace()
+    speed = HttpWorkerSpeed()
     for _ in range(50):
-        pace = pace.after(10, seconds=10 / 1.4, batch=60)
-    assert 200 <= pace.may_hold(300) <= 210
-    assert pace.lease(300) == 300
-    slow = Pace().after(1, seconds=200, batch=200)
+        speed = speed.after(10, seconds=10 / 1.4, batch=60)
+    assert 200 <= speed.may_hold(300) <= 210
+    assert speed.lease(300) == 300
+    slow = HttpWorkerSpeed().after(1, seconds=200, batch=200)
     assert slow.lease(300) == 600
 
 

@@ -8,14 +8,14 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from antenna_orchestration.domain.access import Role
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import services
 from tests.gateway.running import RunningGateway, token
 
 CHECKS = [not_a_server_error, response_schema_conformance, status_code_conformance]
 
 
-def test_the_gateway_keeps_to_its_document(shared_stores: Stores, gateway: RunningGateway) -> None:
+def test_the_gateway_keeps_to_its_document(shared_stores: EmbeddedStores, gateway: RunningGateway) -> None:
     async def make() -> str:
         async with services.opened(shared_stores.settings) as stack:
             return await token(stack, "schema", role=Role.ADMIN)

@@ -1,14 +1,14 @@
 """What the gateway says of leases by what it remembers of them is heard by the queue at once."""
 
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import publish, services
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.names import AckSubject
-from antenna_orchestration.queue.settling import Settler
+from antenna_orchestration.queue.remote_leases import RemoteLeases
 from tests.processing.jobs import claimed, make_job
 
 
-async def test_a_task_handed_back_is_offered_at_once(shared_stores: Stores, project: str) -> None:
+async def test_a_task_handed_back_is_offered_at_once(shared_stores: EmbeddedStores, project: str) -> None:
     """Long before the queue's own lease is over, which would offer it, too."""
     settings = shared_stores.settings.model_copy(update={"task_ack_wait": 600.0})
     await services.prepare(settings)
@@ -27,6 +27,6 @@ async def test_a_task_handed_back_is_offered_at_once(shared_stores: Stores, proj
                 sequence=lease.ack.sequence,
                 place=lease.ack.place,
             )
-            await Settler(stack.connection).hand_back([ack])
+            await RemoteLeases(stack.connection).hand_back([ack])
             (again,) = await leaser.lease(job.job_id, job.generation, job.epoch, 1, wait=9) or []
             assert again.delivery == 2

@@ -8,14 +8,14 @@ import sys
 import requests
 
 from antenna_orchestration.domain import access
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
 from tests.gateway.running import RunningGateway, token
 from tests.stack.running import ANTENNA
 from tests.waiting import wait_until
 
 
-def antenna(stores: Stores, *arguments: str) -> subprocess.CompletedProcess[str]:
+def antenna(stores: EmbeddedStores, *arguments: str) -> subprocess.CompletedProcess[str]:
     outside = {name: value for name, value in os.environ.items() if not name.startswith("ANTENNA_")}
     done = subprocess.run(
         [*ANTENNA, *arguments], env=outside | stores.variables, capture_output=True, text=True, check=False
@@ -25,7 +25,7 @@ def antenna(stores: Stores, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 async def test_a_token_is_shown_once_works_and_is_revoked(
-    shared_stores: Stores, stack: Services, gateway: RunningGateway, project: str
+    shared_stores: EmbeddedStores, stack: Services, gateway: RunningGateway, project: str
 ) -> None:
     made = json.loads(
         antenna(shared_stores, "token", "create", "--project", project, "--label", "gpu", "--json").stdout
@@ -44,7 +44,7 @@ async def test_a_token_is_shown_once_works_and_is_revoked(
 
 
 async def test_a_stranger_is_told_so_and_counted(
-    shared_stores: Stores, stack: Services, gateway: RunningGateway, project: str
+    shared_stores: EmbeddedStores, stack: Services, gateway: RunningGateway, project: str
 ) -> None:
     before = (await stack.workers.rejected()).get("127.0.0.1", 0)
     for header in ("Token wrong", "Bearer wrong", "Basic d3Jvbmc6d3Jvbmc="):

@@ -14,7 +14,7 @@ import pytest
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.job import Job, JobStatus
-from antenna_orchestration.embedded.stores import Stores, embedded_stores
+from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
 from antenna_orchestration.lake import merged, schemas
 from antenna_orchestration.processing import collect, finish, merge, publish, retry, services
 from antenna_orchestration.processing.services import Services
@@ -46,14 +46,14 @@ READERS = [by_duckdb, by_pandas, by_polars]
 
 
 @pytest.fixture(scope="module")
-def own(template: Path) -> Iterator[Stores]:
+def own(template: Path) -> Iterator[EmbeddedStores]:
     """Stores of these tests alone: they look at the whole lake."""
     with temporary_folder() as folder, embedded_stores(folder / ".antenna", template=template) as stores:
         yield stores
 
 
 @pytest.fixture(scope="module")
-def jobs(own: Stores) -> list[Job]:
+def jobs(own: EmbeddedStores) -> list[Job]:
     """Two finished jobs; two images of the first failed and were done by a retry."""
 
     async def made() -> list[Job]:
@@ -83,7 +83,7 @@ async def done(stack: Services, worker: Hands, job: Job, *, failing: int = 0) ->
         await worker.report(leases[:failing], outcome="failed", reason="404", detections=[])
     await collect.collect(stack, job, run_id="run", observer=collect.Observer())
     await finish.write_final_tables(stack, job)
-    assert (await finish.settle_job(stack, job)) is JobStatus.SUCCESS
+    assert (await finish.finish_job(stack, job)) is JobStatus.SUCCESS
     return await stack.catalog.get_job(job.job_id)
 
 
@@ -96,7 +96,7 @@ async def retried(stack: Services, worker: Hands) -> Job:
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("table", ["manifest", "captures", "detections"])
 def test_a_table_folder_is_read_as_it_is(
-    jobs: list[Job], own: Stores, read: Callable[[Path], Rows], table: str
+    jobs: list[Job], own: EmbeddedStores, read: Callable[[Path], Rows], table: str
 ) -> None:
     found = [row for row in read(Path(own.settings.lake) / table) if row[0] in {int(job.job_id) for job in jobs}]
     assert len(found) == len(set(found)) == FIRST + SECOND
@@ -104,7 +104,7 @@ def test_a_table_folder_is_read_as_it_is(
 
 
 @pytest.mark.parametrize("table", sorted(schemas.TABLES))
-def test_the_columns_are_those_of_the_documentation(jobs: list[Job], own: Stores, table: str) -> None:
+def test_the_columns_are_those_of_the_documentation(jobs: list[Job], own: EmbeddedStores, table: str) -> None:
     folder = Path(own.settings.lake) / table
     wanted = {*schemas.TABLES[table].names, "job_id"}
     assert set(pd.read_parquet(folder).columns) == wanted
@@ -137,7 +137,7 @@ def merged_files(lake: str) -> dict[str, int]:
 
 
 @pytest.fixture
-async def stack(own: Stores, jobs: list[Job]) -> Any:
+async def stack(own: EmbeddedStores, jobs: list[Job]) -> Any:
     async with services.opened(short_leases(own)) as opened:
         yield opened
 

@@ -225,7 +225,7 @@ def test_a_part_that_cannot_be_read_is_not_lost(tmp_path: Path) -> None:
         lake.has_part(JOB, "p1", ["failed_images"])
 
 
-# Stores that fail
+# EmbeddedStores that fail
 
 CALLS: dict[str, Callable[[Lake], object]] = {
     "write_part": lambda lake: lake.write_part(JOB, "p1", {"failed_images": failed(range(3))}),

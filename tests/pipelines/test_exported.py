@@ -92,13 +92,15 @@ def test_a_program_that_gives_something_else_is_said_so(tmp_path: Path) -> None:
     export(Corners(), tmp_path / "program.pt2", torch.zeros(2, 3, 32, 64))
     pipeline = built(tmp_path, f"{PHOTOGRAPHS}labels: [a, b]\n")
     prepared = pipeline.prepare(RawImage(image=1, uri="", data=picture(255, 0)))
-    with pytest.raises(errors.EngineError, match=r"gives \[\(1, 2, 4\), \(1, 2\)\] for 1 .* boxes and scores and prob"):
+    with pytest.raises(
+        errors.InternalError, match=r"gives \[\(1, 2, 4\), \(1, 2\)\] for 1 .* boxes and scores and prob"
+    ):
         pipeline.infer([prepared])
 
 
 def test_a_file_that_is_no_program_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "program.pt2").write_bytes(b"not a program")
-    with pytest.raises(errors.EngineError, match=r"program.pt2 cannot be read as a program") as caught:
+    with pytest.raises(errors.InternalError, match=r"program.pt2 cannot be read as a program") as caught:
         built(tmp_path, PHOTOGRAPHS)
     assert "\n" not in str(caught.value)
     (tmp_path / "program.pt2").unlink()

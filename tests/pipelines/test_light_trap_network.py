@@ -41,7 +41,7 @@ def test_the_weights_are_those_that_were_released() -> None:
 def test_other_weights_are_refused() -> None:
     stream = io.BytesIO()
     torch.save(insect_network.InsectNetwork().state_dict(), stream)
-    with pytest.raises(errors.EngineError, match="reinstall"):
+    with pytest.raises(errors.InternalError, match="reinstall"):
         network_detector.from_weights(stream.getvalue())
 
 

@@ -176,11 +176,11 @@ def test_a_program_that_does_not_fit_is_refused_when_it_is_loaded(world: World, 
     pipeline = interface.build(registry.get("own-classifier", (tmp_path / "own.yaml",)), {})
     own = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 4)).eval()
     torch.export.save(torch.export.export(own, (torch.zeros(1, 3, 16, 16),)), tmp_path / "own.pt2")
-    with pytest.raises(errors.EngineError, match="own_classifier does not take two crops at once") as caught:
+    with pytest.raises(errors.InternalError, match="own_classifier does not take two crops at once") as caught:
         pipeline.load("cpu")
     assert "\n" not in str(caught.value)
     torch.export.save(torch.export.export(own, (torch.zeros(2, 3, 16, 16),)), tmp_path / "own.pt2")
-    with pytest.raises(errors.EngineError, match=r"own_classifier gives \(2, 4\) for two crops and 3 labels"):
+    with pytest.raises(errors.InternalError, match=r"own_classifier gives \(2, 4\) for two crops and 3 labels"):
         pipeline.load("cpu")
 
 
@@ -250,14 +250,14 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     model, _ = checkpoints.plain_classifier("filter", 3)
     checkpoints.save(tmp_path, "x/model.pth", model, wrapped=False)
     with pytest.raises(
-        errors.EngineError, match=r"model.pth do not fit ResNet .*size mismatch for fc.weight"
+        errors.InternalError, match=r"model.pth do not fit ResNet .*size mismatch for fc.weight"
     ) as caught:
         architectures.classifier("resnet50", tmp_path / "model.pth", 4)
     assert "\n" not in str(caught.value)
-    with pytest.raises(errors.EngineError, match=r"do not fit HeadlessResNet50"):
+    with pytest.raises(errors.InternalError, match=r"do not fit HeadlessResNet50"):
         architectures.classifier("headless_resnet50", tmp_path / "model.pth", 3)
     (tmp_path / "page.pth").write_text("<html>please log in</html>")
-    with pytest.raises(errors.EngineError, match=r"page.pth do not fit"):
+    with pytest.raises(errors.InternalError, match=r"page.pth do not fit"):
         architectures.classifier("resnet50", tmp_path / "page.pth", 3)
 
 
@@ -268,7 +268,7 @@ class _Evil:
 
 def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
     torch.save({"model_state_dict": _Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(errors.EngineError, match="do not fit"):
+    with pytest.raises(errors.InternalError, match="do not fit"):
         architectures.classifier("resnet50", tmp_path / "evil.pth", 2)
 
 
@@ -279,7 +279,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_wrong_labels_are_refused(tmp_path: Path, text: str, complaint: str) -> None:
     (tmp_path / "labels.json").write_text(text)
-    with pytest.raises(errors.EngineError, match=complaint):
+    with pytest.raises(errors.InternalError, match=complaint):
         labels.read_labels(tmp_path / "labels.json")
 
 

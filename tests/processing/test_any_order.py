@@ -36,7 +36,7 @@ from hypothesis.stateful import (
 
 from antenna_orchestration.catalog.catalog import Settled
 from antenna_orchestration.domain.job import Job, JobStatus
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import cancel, collect, finish, publish, reconcile, retry, services
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.leasing import Lease
@@ -51,7 +51,7 @@ _numbers = itertools.count()
 class EveryImageOnce(RuleBasedStateMachine):
     """One job between a publisher, workers that come and go, and collectors that die."""
 
-    stores: Stores
+    stores: EmbeddedStores
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class EveryImageOnce(RuleBasedStateMachine):
             assert not await cancel.cancel(self.stack, job.job_id, reason="late")
             before = await self.stack.catalog.count_images(job.job_id)
             late = [Settled(image, "done", None, 1, None, False, None, None, 0, 0, "late") for image in self._images]
-            assert not await self.stack.catalog.settle_images(job.job_id, job.generation, late)
+            assert not await self.stack.catalog.commit_images(job.job_id, job.generation, late)
             assert await self.stack.catalog.count_images(job.job_id) == before
             assert (await self._job()).status is status
             await publish.withdraw(self.stack, job)
@@ -250,7 +250,7 @@ class EveryImageOnce(RuleBasedStateMachine):
             if job.epoch is not None:
                 # A living job can be leased from.
                 assert await self.stack.queue.counts(job.job_id, job.generation, job.epoch) is not None
-                assert await self.stack.board.has(job.job_id, job.generation, job.epoch)
+                assert await self.stack.announcements.has(job.job_id, job.generation, job.epoch)
 
         if self.contexts:
             self.runner.run(look())
@@ -302,7 +302,7 @@ class EveryImageOnce(RuleBasedStateMachine):
         counts = collecting.result()
         assert counts.done + counts.failed == IMAGES
         tables = await finish.write_final_tables(self.stack, job)
-        await finish.settle_job(self.stack, job)
+        await finish.finish_job(self.stack, job)
         assert tables.rows["detections"] == counts.done
         images = self.stack.lake.read_table("detections", job.job_id).column("image_id").to_pylist()
         done = {row["image_id"] for row in await self._rows() if row["status"] == "done"}
@@ -312,7 +312,7 @@ class EveryImageOnce(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(170)
-def test_every_image_is_counted_once_in_any_order(shared_stores: Stores) -> None:
+def test_every_image_is_counted_once_in_any_order(shared_stores: EmbeddedStores) -> None:
     wanted = shared_stores.settings.model_copy(update={"task_ack_wait": ACK_WAIT})
     asyncio.run(services.prepare(wanted))
     EveryImageOnce.stores = shared_stores

@@ -14,7 +14,7 @@ import pytest
 from antenna_orchestration import errors, settings
 from antenna_orchestration.catalog import backup as catalog_backup
 from antenna_orchestration.domain.job import Job, JobStatus
-from antenna_orchestration.embedded.stores import Stores, embedded_stores
+from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
 from antenna_orchestration.processing import backup, cancel, collect, finish, publish, rebuild, retry, services
 from antenna_orchestration.processing.services import Services
 from tests.conftest import short_leases
@@ -23,14 +23,14 @@ from tests.processing.jobs import claimed, hands, make_job
 
 
 @pytest.fixture
-def other_stores(template: Path) -> Iterator[Stores]:
+def other_stores(template: Path) -> Iterator[EmbeddedStores]:
     """A second, empty deployment."""
     with temporary_folder() as folder, embedded_stores(folder / ".antenna", template=template) as stores:
         yield stores
 
 
 @pytest.fixture
-async def empty(other_stores: Stores) -> AsyncIterator[Services]:
+async def empty(other_stores: EmbeddedStores) -> AsyncIterator[Services]:
     wanted = short_leases(other_stores)
     await services.prepare(wanted)
     async with services.opened(wanted) as opened:
@@ -52,7 +52,7 @@ async def finished(stack: Services, job: Job) -> Job:
         async with hands(stack) as worker:
             await worker.report(await worker.lease(job, job.total))
         await collect.collect(stack, job, run_id="run", observer=collect.Observer())
-    assert await finish.settle_job(stack, job) is JobStatus.SUCCESS
+    assert await finish.finish_job(stack, job) is JobStatus.SUCCESS
     return await stack.catalog.get_job(job.job_id)
 
 
@@ -167,7 +167,7 @@ async def test_a_restore_that_is_refused_changes_nothing(
     assert (await backup.restore(empty, str(copy))).jobs == 1
 
 
-def test_every_table_is_in_the_backup(shared_stores: Stores) -> None:
+def test_every_table_is_in_the_backup(shared_stores: EmbeddedStores) -> None:
     wanted: settings.Settings = short_leases(shared_stores)
     asyncio.run(services.prepare(wanted))
     with psycopg.connect(wanted.database_url) as connection:

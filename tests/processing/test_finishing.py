@@ -38,7 +38,7 @@ async def retried_to_the_end(stack: Services, worker: Hands, job: Job) -> None:
         await worker.report(await worker.lease(job, left))
     await collected(stack, job)
     await finish.write_final_tables(stack, job)
-    assert await finish.settle_job(stack, job) is JobStatus.SUCCESS
+    assert await finish.finish_job(stack, job) is JobStatus.SUCCESS
     rows(stack, job, DONE + REST)
 
 
@@ -76,7 +76,7 @@ async def test_a_job_canceled_after_its_tables_were_written_does_not_double_them
 async def test_a_job_with_a_pending_image_cannot_succeed(stack: Services, project: str) -> None:
     async with hands(stack) as worker:
         job = await partly_done(stack, worker, project)
-        assert await finish.settle_job(stack, job) is JobStatus.RUNNING
+        assert await finish.finish_job(stack, job) is JobStatus.RUNNING
         await cancel.cancel(stack, job.job_id, reason="done")
 
 
@@ -93,7 +93,7 @@ async def test_the_images_of_a_lost_part_are_done_again(stack: Services, project
         await worker.report(await worker.lease(job, DONE + REST))
         await collected(stack, job)
         assert not (await finish.write_final_tables(stack, job)).lost_parts
-        assert await finish.settle_job(stack, job) is JobStatus.SUCCESS
+        assert await finish.finish_job(stack, job) is JobStatus.SUCCESS
         rows(stack, job, DONE + REST)
 
 
@@ -125,4 +125,4 @@ async def test_publishing_makes_streams_that_are_gone(own_stack: Services, proje
     for stream in ("TASKS", "RESULTS", "KV_jobs"):
         await js.delete_stream(stream)
     await publish.publish(own_stack, job.job_id)
-    assert (job.job_id, 1) in await own_stack.board.read()
+    assert (job.job_id, 1) in await own_stack.announcements.read()

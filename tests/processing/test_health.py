@@ -76,7 +76,7 @@ async def test_a_live_job_is_left_alone(stack: Services, project: str) -> None:
     assert not await leftovers(stack, job)
     assert await stack.queue.waiting(job.pipeline, job.job_id, job.generation) == waiting
     assert await stack.queue.unread_results(job.job_id, job.generation) == unread
-    assert job.epoch is not None and await stack.board.has(job.job_id, job.generation, job.epoch)
+    assert job.epoch is not None and await stack.announcements.has(job.job_id, job.generation, job.epoch)
     assert (await stack.catalog.get_job(job.job_id)).status is JobStatus.RUNNING
     await cancel.cancel(stack, job.job_id, reason="done")
 
@@ -116,7 +116,7 @@ async def test_parts_of_a_job_whose_finisher_died_go_with_the_rest(stack: Servic
     assert stack.lake.has_part(job.job_id, "part", ["detections"])
     assert await leftovers(stack, job)
     assert not stack.lake.has_part(job.job_id, "part", ["detections"])
-    assert job.epoch is not None and not await stack.board.has(job.job_id, job.generation, job.epoch)
+    assert job.epoch is not None and not await stack.announcements.has(job.job_id, job.generation, job.epoch)
 
 
 async def test_parts_go_although_nothing_is_left_on_the_queue(stack: Services, project: str) -> None:
@@ -127,7 +127,7 @@ async def test_parts_go_although_nothing_is_left_on_the_queue(stack: Services, p
         await worker.report(leases)
     await collect.collect(stack, over, run_id="run", observer=collect.Observer())
     await finish.write_final_tables(stack, over)
-    assert await finish.settle_job(stack, over) is JobStatus.SUCCESS
+    assert await finish.finish_job(stack, over) is JobStatus.SUCCESS
     await cancel.cancel(stack, canceled.job_id, reason="test")
     for job in (over, canceled):
         stack.lake.write_part(job.job_id, "late", rows.tables_of([result_of(leases[0])]))

@@ -43,7 +43,7 @@ async def process(stack: Services, project: str, folder: Path, config: dict[str,
         counts = await collect.collect(stack, job, run_id="run", observer=collect.Observer())
     assert (counts.done, counts.failed) == (job.total, 0)
     assert not (await finish.write_final_tables(stack, job)).lost_parts
-    assert await finish.settle_job(stack, job) is JobStatus.SUCCESS
+    assert await finish.finish_job(stack, job) is JobStatus.SUCCESS
     return job.job_id
 
 

@@ -61,7 +61,7 @@ async def test_a_wiped_store_in_the_middle_of_a_job(own_stack: Services, project
     counts = await collect.collect(stack, job, run_id="run", observer=collect.Observer())
     assert (counts.done, counts.failed) == (30, 0)
     await finish.write_final_tables(stack, job)
-    assert await finish.settle_job(stack, job) is JobStatus.SUCCESS
+    assert await finish.finish_job(stack, job) is JobStatus.SUCCESS
     images = stack.lake.read_table("detections", job.job_id).column("image_id").to_pylist()
     assert len(images) == len(set(images)) == 30
 

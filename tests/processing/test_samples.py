@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from antenna_orchestration import settings
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect, finish, publish, samples, services
 from antenna_orchestration.processing.services import Services
 from tests.conftest import short_leases
@@ -33,7 +33,7 @@ async def finished_job(stack: Services, project: str, server: ImageServer) -> li
 
 
 @pytest.fixture
-def wanted(shared_stores: Stores) -> settings.Settings:
+def wanted(shared_stores: EmbeddedStores) -> settings.Settings:
     return short_leases(shared_stores)
 
 

@@ -77,7 +77,7 @@ async def test_every_move_of_an_image(stack: Services, project: str, before: Ima
 
     async def move(to: ImageStatus) -> None:
         if to is not ImageStatus.PENDING:
-            await stack.catalog.settle_images(job.job_id, job.generation, [settled(image, to)])
+            await stack.catalog.commit_images(job.job_id, job.generation, [settled(image, to)])
         elif await status() is ImageStatus.DONE:
             await stack.catalog.reset_images_of_part(job.job_id, job.generation, "a-part")
         else:

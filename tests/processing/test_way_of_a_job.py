@@ -13,7 +13,7 @@ async def collect_all(stack: Services, job_id: int) -> JobStatus:
     assert counts.done + counts.failed == counts.total == job.total
     final = await finish.write_final_tables(stack, job)
     assert not final.lost_parts
-    return await finish.settle_job(stack, job)
+    return await finish.finish_job(stack, job)
 
 
 async def test_every_image_is_done_once(stack: Services, project: str) -> None:
@@ -83,7 +83,7 @@ async def test_cancel_frees_everything_and_retry_goes_on(stack: Services, projec
     job = await stack.catalog.get_job(job.job_id)
     assert (job.status, job.status_reason) == (JobStatus.CANCELED, "a test")
     assert not await stack.queue.waiting(job.pipeline, job.job_id, job.generation)
-    assert (job.job_id, job.generation) not in await stack.board.read()
+    assert (job.job_id, job.generation) not in await stack.announcements.read()
     names = await tasks.consumers(stack.connection.jetstream(), "TASKS")
     assert not [name for name in names if name.startswith(f"j{job.job_id}-")]
     assert (await retry.retry(stack, job.job_id)).images == 10

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import services
 from tests.gateway.running import RunningGateway, running
 from tests.push.running import HTTP_LEASE, Pushing
@@ -11,7 +11,7 @@ from tests.push.service import Service, serving
 
 
 @pytest.fixture(scope="package")
-def gateway(shared_stores: Stores) -> Iterator[RunningGateway]:
+def gateway(shared_stores: EmbeddedStores) -> Iterator[RunningGateway]:
     """A gateway that keeps the same leases as the push workers."""
     asyncio.run(services.prepare(shared_stores.settings))
     with running(shared_stores, ANTENNA_HTTP_LEASE=str(HTTP_LEASE)) as started:
@@ -26,7 +26,7 @@ async def service() -> AsyncIterator[Service]:
 
 
 @pytest.fixture
-def pushing(shared_stores: Stores, service: Service, project: str) -> Iterator[Pushing]:
+def pushing(shared_stores: EmbeddedStores, service: Service, project: str) -> Iterator[Pushing]:
     """A push worker for the project and the service, not started yet."""
     worker = Pushing(shared_stores, service.url, project)
     yield worker

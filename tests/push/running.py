@@ -13,7 +13,7 @@ from antenna_orchestration.catalog.catalog import NewJob, SubmittedImage
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode, Job
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
 from tests.gateway.running import ACK_WAIT, ROOT
@@ -27,7 +27,7 @@ HTTP_LEASE = 20.0
 class Pushing:
     """`antenna push`, and again."""
 
-    def __init__(self, stores: Stores, url: str, project: str, *, name: str = "push") -> None:
+    def __init__(self, stores: EmbeddedStores, url: str, project: str, *, name: str = "push") -> None:
         self.variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ANTENNA_")},
             **stores.variables,
@@ -76,7 +76,7 @@ async def shown(stack: Services, project: str, *, state: str | None = None) -> m
     """The project's push worker, as soon as it is shown, in that state."""
 
     async def find() -> messages.Heartbeat | None:
-        found = [one for one in await stack.presence.workers() if one.kind == "push" and project in one.projects]
+        found = [one for one in await stack.heartbeats.workers() if one.kind == "push" and project in one.projects]
         return next((one for one in found if one.pipelines and state in (None, one.state)), None)
 
     found = await eventually(find, description=f"a push worker, {state or 'in any state'}")

@@ -10,10 +10,10 @@ import requests
 from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.domain.job import DispatchMode, JobStatus
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import submit, tokens
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.queue.settling import Settler
+from antenna_orchestration.queue.remote_leases import RemoteLeases
 from antenna_orchestration.sensors.worker_autoscaler import is_for_workers_here
 from tests.gateway.client import session
 from tests.gateway.running import RunningGateway, collected, rows, token
@@ -150,7 +150,7 @@ async def test_a_service_that_breaks_and_goes_away_fails_no_image(
         await holds_a_post(service)
         await service.stop()
         worker = await shown(stack, project, state="waiting")
-        # A service that is away serves nobody, which the job's story says.
+        # A service that is away serves nobody, which the job's log says.
         assert not reach.can_serve(worker, job)
         service.gate.set()
         await service.start()
@@ -160,7 +160,7 @@ async def test_a_service_that_breaks_and_goes_away_fails_no_image(
 
 
 async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
-    stack: Services, shared_stores: Stores, service: Service, pushing: Pushing, project: str
+    stack: Services, shared_stores: EmbeddedStores, service: Service, pushing: Pushing, project: str
 ) -> None:
     service.gate.clear()
     pushing.start("--batch-size", "2")
@@ -182,7 +182,7 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         assert expected in await asyncio.to_thread(pushing.leaves)
 
         async def is_gone() -> bool:
-            return project not in {name for one in await stack.presence.workers() for name in one.projects}
+            return project not in {name for one in await stack.heartbeats.workers() for name in one.projects}
 
         await eventually(is_gone, description="the worker is no longer shown", timeout=60)
         service.gate.clear()
@@ -193,7 +193,7 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         pushing.signal(signal.SIGINT)
         assert "2 handed back" in await asyncio.to_thread(pushing.leaves)
         assert job.epoch is not None
-        assert await Settler(stack.connection).is_deliverable(job.job_id, job.generation, job.epoch)
+        assert await RemoteLeases(stack.connection).is_deliverable(job.job_id, job.generation, job.epoch)
         pushing.start("--batch-size", "2")
         await holds_a_post(service)
         pushing.kill()

@@ -3,13 +3,13 @@
 import pytest
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.queue import connection
 
 NOBODY = "nats://orchestrator:{password}@127.0.0.1:1"
 
 
-async def test_any_member_of_a_list_will_do(shared_stores: Stores) -> None:
+async def test_any_member_of_a_list_will_do(shared_stores: EmbeddedStores) -> None:
     url = shared_stores.settings.nats_url
     password = url.split(":")[2].split("@")[0]
     for urls in (f"{NOBODY.format(password=password)},{url}", f"{url}, 127.0.0.1:1", f"127.0.0.1:1,{url},"):

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.job import Counts, Job, JobStatus
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect, finish, publish, services
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import connection, names
@@ -59,7 +59,7 @@ async def lose(cluster: NatsCluster, stack: Services, job: Job, watcher: Client,
 
 
 @pytest.mark.slow
-async def test_a_job_survives_the_loss_of_each_leader(own_stores: Stores, project: str, tmp_path: Path) -> None:
+async def test_a_job_survives_the_loss_of_each_leader(own_stores: EmbeddedStores, project: str, tmp_path: Path) -> None:
     with nats_cluster() as cluster:
         wanted = short_leases(own_stores).model_copy(
             update={
@@ -94,7 +94,7 @@ async def test_a_job_survives_the_loss_of_each_leader(own_stores: Stores, projec
                 counts = await through_losses(cluster, stack, job, watcher)
             assert (counts.done, counts.failed, counts.total) == (IMAGES, 0, IMAGES)
             await finish.write_final_tables(stack, job)
-            assert await finish.settle_job(stack, job) is JobStatus.SUCCESS
+            assert await finish.finish_job(stack, job) is JobStatus.SUCCESS
             rows = stack.lake.read_table("detections", job.job_id).column("image_id").to_pylist()
             assert len(rows) == len(set(rows)) == IMAGES
 

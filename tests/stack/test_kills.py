@@ -37,7 +37,7 @@ def processes(running: RunningStack) -> list[psutil.Process]:
 def worker_process(running: RunningStack) -> psutil.Process:
     """The process that holds the leases: the parent of the stack's device process."""
     for process in processes(running):
-        if "antenna_orchestration.worker.device_process" in (process.info["cmdline"] or []):
+        if "antenna_orchestration.worker.device.process" in (process.info["cmdline"] or []):
             parent = process.parent()
             assert parent is not None
             return parent

@@ -10,7 +10,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog.catalog import Settled, SubmittedImage
 from antenna_orchestration.domain.ids import ImageId, JobId
 from antenna_orchestration.domain.job import JobStatus
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing import submit as verb
@@ -54,7 +54,7 @@ async def finish(stack: Services, job: JobId, *, failed: set[str] = frozenset())
         )
         for row in await images_of(stack, job)
     ]  # fmt: skip
-    await stack.catalog.settle_images(job, current.generation, settled)
+    await stack.catalog.commit_images(job, current.generation, settled)
     await stack.catalog.add_processed(job)
     await stack.catalog.finish_job(job, current.generation, JobStatus.SUCCESS, None)
 
@@ -85,15 +85,15 @@ async def test_a_folder_becomes_a_job(stack: Services, project: str, tmp_path: P
         "2024-06-01T23:15:00+00:00", "2024-06-02T00:00:00+00:00", None,
     ]  # fmt: skip
     assert {row["deployment"] for row in rows} == {"Hilltop"}
-    story = [line.message for _, line in await stack.catalog.read_log(job.job_id)]
-    assert story == ["Submitted 3 images to null 1"]
+    lines = [line.message for _, line in await stack.catalog.read_log(job.job_id)]
+    assert lines == ["Submitted 3 images to null 1"]
 
 
 async def test_the_first_tasks_are_leasable_at_once(stack: Services, project: str, tmp_path: Path) -> None:
     submitted = await send(stack, listed(tmp_path, 450), project=project)
     job = await stack.catalog.get_job(submitted.job_id)
     assert job.published_upto == publish.AT_SUBMIT
-    assert (job.job_id, job.generation) in await stack.board.read()
+    assert (job.job_id, job.generation) in await stack.announcements.read()
 
 
 async def test_processed_images_are_skipped_until_asked_for(stack: Services, project: str, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ async def test_a_hundred_thousand_images(stack: Services, project: str, tmp_path
 
 
 async def test_without_a_queue_the_job_is_written_all_the_same(
-    own_stores: Stores, own_stack: Services, project: str, tmp_path: Path
+    own_stores: EmbeddedStores, own_stack: Services, project: str, tmp_path: Path
 ) -> None:
     own_stores.kill("nats")
     submitted = await send(own_stack, listed(tmp_path, 3), project=project)
@@ -222,7 +222,7 @@ def test_the_configuration_has_one_name() -> None:
     assert len(verb.config_hash(spec, config)) == 64
 
 
-def test_the_function_for_python(shared_stores: Stores, project: str, tmp_path: Path) -> None:
+def test_the_function_for_python(shared_stores: EmbeddedStores, project: str, tmp_path: Path) -> None:
     submitted = verb.submit_images(
         listed(tmp_path, 3), settings=shared_stores.settings, pipeline="null", project=project, limit=2
     )

@@ -15,10 +15,10 @@ from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
 from antenna_orchestration.embedded import stores
 from antenna_orchestration.queue import connection, names, streams
-from antenna_orchestration.queue.board import JobBoard
+from antenna_orchestration.queue.announcements import Announcements
+from antenna_orchestration.queue.heartbeats import Heartbeats
 from antenna_orchestration.queue.leasing import Lease, Leaser
-from antenna_orchestration.queue.openings import Openings
-from antenna_orchestration.queue.presence import Presence
+from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.queue.publisher import Publisher
 from antenna_orchestration.queue.results import ResultFeed
 from antenna_orchestration.queue.tasks import TaskQueue, Waiting
@@ -45,8 +45,8 @@ class Bench:
     def __init__(self, client: Client, tasks: TaskQueue, config: settings.Settings) -> None:
         self.client = client
         self.settings = config
-        self.board = JobBoard(client)
-        self.presence = Presence(client)
+        self.announcements = Announcements(client)
+        self.heartbeats = Heartbeats(client)
         self._tasks = tasks
         self._numbers = iter(range(1, 1 << 30))
 
@@ -89,8 +89,8 @@ class Bench:
         return queued
 
     async def announce(self, job: QueuedJob) -> None:
-        """Put the job on the board."""
-        await self.board.announce(job.announcement)
+        """Announce the job."""
+        await self.announcements.announce(job.announcement)
 
     async def counts(self, job: QueuedJob) -> Waiting:
         """The task consumer's counters."""
@@ -113,11 +113,11 @@ class Bench:
         task = messages.Task(job=job.job, generation=FIRST, image=image, uri="", pipeline=job.pipeline, config_hash="")
         async with Publisher(self.client) as publisher:
             for _ in range(times):
-                await Openings(self.client, publisher).note(task)
+                await OpenAttempts(self.client, publisher).note(task)
 
     async def withdraw(self, job: QueuedJob) -> None:
-        """Take the job off the board, as a cancel does first."""
-        await self.board.withdraw(job.job, FIRST)
+        """Withdraw the job, as a cancel does first."""
+        await self.announcements.withdraw(job.job, FIRST)
 
     async def unread(self, job: QueuedJob) -> int:
         """How many of the job's images have a result in the queue."""
@@ -157,7 +157,7 @@ class Bench:
 
         async def answers() -> bool:
             try:
-                await self.board.read()
+                await self.announcements.read()
             except errors.Unavailable:
                 return False
             return self.client.is_connected
@@ -190,11 +190,11 @@ class Bench:
 
 
 @contextlib.contextmanager
-def queue_server(**overrides: Any) -> Iterator[stores.Stores]:
+def queue_server(**overrides: Any) -> Iterator[stores.EmbeddedStores]:
     """A NATS server of one's own, with the accounts of the embedded stack; the other stores are not started."""
     with temporary_folder() as folder:
         blank = dict.fromkeys(("nats_url", "worker_nats_url", "redis_url", "database_url", "dagster_pg_url"), "")
-        running = stores.Stores(
+        running = stores.EmbeddedStores(
             stores.plan(settings.load(home=folder / ".antenna", **{**blank, **overrides}), dagster=False)
         )
         running.start("nats")

@@ -13,14 +13,14 @@ PIPELINES = (Path(__file__).parents[1] / "pipelines" / "faulty.py", Path(__file_
 
 
 @pytest.fixture(name="queue_server")
-def own_queue_server() -> Iterator[stores.Stores]:
+def own_queue_server() -> Iterator[stores.EmbeddedStores]:
     """A NATS server of the test's own, to be stopped and killed."""
     with queue_server() as running:
         yield running
 
 
 @pytest.fixture
-def config(queue_server: stores.Stores) -> settings.Settings:
+def config(queue_server: stores.EmbeddedStores) -> settings.Settings:
     """Settings of a worker and its orchestrator: leases of two seconds."""
     return queue_server.settings.model_copy(
         update={

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.embedded.stores import Stores
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.worker.options import WorkerOptions
 from tests import waiting
 from tests.worker.bench import Bench, once_each, open_bench
@@ -58,7 +58,7 @@ async def test_a_worker_that_stood_still_neither_extends_nor_hands_back_what_is_
 
 
 async def test_a_restart_of_nats_in_the_middle_costs_no_image(
-    config: settings.Settings, queue_server: Stores, pictures: list[str], tmp_path: Path
+    config: settings.Settings, queue_server: EmbeddedStores, pictures: list[str], tmp_path: Path
 ) -> None:
     async with open_bench(config) as bench:
         job = await bench.submit(pictures, config=SLOW)
@@ -74,7 +74,7 @@ async def test_a_restart_of_nats_in_the_middle_costs_no_image(
 
 
 async def test_results_that_cannot_be_delivered_wait_on_disk_for_the_next_start(
-    config: settings.Settings, queue_server: Stores, pictures: list[str], tmp_path: Path
+    config: settings.Settings, queue_server: EmbeddedStores, pictures: list[str], tmp_path: Path
 ) -> None:
     spool = config.home / "spool"
     async with open_bench(config) as bench:
@@ -125,7 +125,7 @@ async def test_a_wiped_queue_leaves_a_worker_that_serves_the_next_job(
         assert set(once_each(await bench.results(after))) == set(after.images)
 
 
-async def test_without_a_server_a_worker_says_so(config: settings.Settings, queue_server: Stores) -> None:
+async def test_without_a_server_a_worker_says_so(config: settings.Settings, queue_server: EmbeddedStores) -> None:
     queue_server.stop("nats")
     from antenna_orchestration.worker import main
 

@@ -9,7 +9,7 @@ import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.worker.options import WorkerOptions
-from antenna_orchestration.worker.standing import HOST_PATIENCE
+from antenna_orchestration.worker.policy.source_health import HOST_PATIENCE
 from tests import waiting
 from tests.loading.image_server import ImageServer, serving
 from tests.worker.bench import Bench, once_each

@@ -126,7 +126,7 @@ async def test_a_worker_shows_itself_and_signs_off(
         once_each(await bench.results(job))
 
         async def shown() -> list[messages.Heartbeat]:
-            return [beat for beat in await bench.presence.workers() if beat.done == 4]
+            return [beat for beat in await bench.heartbeats.workers() if beat.done == 4]
 
         [beat] = await waiting.eventually(shown, description="a heartbeat after the job")
         worker.stop.ask()
@@ -136,7 +136,7 @@ async def test_a_worker_shows_itself_and_signs_off(
     assert beat.rate > 0
     assert beat.last_result_at is not None
     assert f"file:{config.host_id}" in beat.reaches
-    assert await bench.presence.workers() == []
+    assert await bench.heartbeats.workers() == []
 
 
 async def test_metrics_are_served_on_request(

@@ -31,7 +31,7 @@ async def test_weights_that_cannot_be_had_fail_no_image(
         line = next(line for line in worker.log.splitlines() if "cannot be loaded here" in line)
 
         async def told() -> messages.Heartbeat | None:
-            return next((beat for beat in await bench.presence.workers() if beat.failing), None)
+            return next((beat for beat in await bench.heartbeats.workers() if beat.failing), None)
 
         beat = await eventually(told, description="a heartbeat that says so")
         assert beat is not None

@@ -10,7 +10,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import Generation, ImageId, JobId
 from antenna_orchestration.queue.names import AckSubject
-from antenna_orchestration.worker.spool import Spool
+from antenna_orchestration.worker.stages.spool import Spool
 
 RESULTS = [
     (

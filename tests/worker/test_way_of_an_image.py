@@ -38,7 +38,7 @@ async def test_a_job_that_is_pushed_to_a_service_is_left_alone(
 ) -> None:
     pushed = await bench.submit(pictures, announce=False)
     changes = {"v": messages.PUSHED, "dispatch_mode": DispatchMode.SYNC}
-    await bench.board.announce(msgspec.structs.replace(pushed.announcement, **changes))
+    await bench.announcements.announce(msgspec.structs.replace(pushed.announcement, **changes))
     leased = await bench.submit(pictures[:5])
     with running(config, WorkerOptions(exit_when_idle=0.5, name="one")) as worker:
         await bench.results(leased)

@@ -4,7 +4,6 @@ None of these may start a thread of Python's: a forked process has only the one 
 """
 
 # ruff: noqa: F401
-import gc
 
 import dagster._core.instance.factory
 import dagster._core.storage.local_compute_log_manager
@@ -15,12 +14,11 @@ import psycopg2.extras  # type: ignore[import-untyped]
 import upath.core
 
 import antenna_orchestration.embedded.pooled_storage
-from antenna_orchestration import settings
+from antenna_orchestration import kernel, settings
 
 PIL.Image.init()
 # Definitions have read them; a run reads them anew.
 settings.get.cache_clear()
 
-# The objects of all these modules stay: Python's cycle collector need not walk them again, nor copy their pages.
-gc.collect()
-gc.freeze()
+# Copied with each fork.
+kernel.keep_what_is_imported()

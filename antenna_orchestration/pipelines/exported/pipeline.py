@@ -35,13 +35,13 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
     def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
         super().__init__(spec, config, top_k=top_k)
         if not isinstance(spec.recipe, Program):
-            raise errors.EngineError(f"pipeline {spec.slug} names no program")
+            raise errors.InternalError(f"pipeline {spec.slug} names no program")
         self._program = spec.recipe
         self._detector, *rest = spec.algorithms
         self._classifier = rest[0] if rest else None
 
     def load(self, device: str) -> None:
-        """Read program and labels. Raises `Unavailable` when one cannot be had, `EngineError` when it is broken."""
+        """Read program and labels. Raises `Unavailable` when one cannot be had, `InternalError` when it is broken."""
         self._device = TorchDevice(device)
         program = self._program
         self._model = architectures.exported_program(weights.fetch(program.uri), self._device.device)
@@ -106,7 +106,7 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
         count, each = len(inputs), shapes[1][1] if len(shapes) > 1 and len(shapes[1]) == 2 else 0
         right = [(count, each, 4), (count, each), (count, each, len(self._labels))][: len(wanted)]
         if shapes != right:
-            raise errors.EngineError(
+            raise errors.InternalError(
                 f"{self.spec.slug}: the program gives {shapes} for {count} photographs and {len(self._labels)} labels; "
                 f"it should give {' and '.join(wanted)}, as {right}"
             )

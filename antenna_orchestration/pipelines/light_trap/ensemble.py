@@ -42,7 +42,7 @@ class LightTrapInsects(Pipeline[Prepared, Raw]):
         self._blobs = blob_detector.LightTrapBlobs(specs.LIGHT_TRAP_BLOBS, self.config)
 
     def load(self, device: str) -> None:
-        """Raises `EngineError` when the network's weights are not the ones it was released with."""
+        """Raises `InternalError` when the network's weights are not the ones it was released with."""
         self._network.load(device)
 
     def prepare(self, image: RawImage) -> Prepared:

@@ -71,7 +71,7 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
     """Results do not depend on what else is in the batch: each photograph passes the network by itself."""
 
     def load(self, device: str) -> None:
-        """Raises `EngineError` when the weights beside this module are not the ones it was released with."""
+        """Raises `InternalError` when the weights beside this module are not the ones it was released with."""
         network = from_weights(resources.files(__package__).joinpath(WEIGHTS).read_bytes())
         self._device = torch.device(device)
         self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -143,9 +143,9 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
 
 
 def from_weights(data: bytes) -> insect_network.InsectNetwork:
-    """The network, ready to look. Raises `EngineError` when the bytes are not those of the released weights."""
+    """The network, ready to look. Raises `InternalError` when the bytes are not those of the released weights."""
     if (digest := hashlib.sha256(data).hexdigest()) != WEIGHTS_SHA256:
-        raise errors.EngineError(f"{WEIGHTS} has sha256 {digest}, expected {WEIGHTS_SHA256}: reinstall the package")
+        raise errors.InternalError(f"{WEIGHTS} has sha256 {digest}, expected {WEIGHTS_SHA256}: reinstall the package")
     network = insect_network.InsectNetwork()
     network.load_state_dict(torch.load(io.BytesIO(data), weights_only=True))
     return network.eval()

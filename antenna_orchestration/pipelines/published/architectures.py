@@ -55,7 +55,7 @@ def exported_program(path: Path, device: torch.device) -> nn.Module:
             program = move_to_device_pass(program, device)
         module: nn.Module = program.module()
     except Exception as error:
-        raise errors.EngineError(f"{path} cannot be read as a program of torch.export: {_line(error)}") from error
+        raise errors.InternalError(f"{path} cannot be read as a program of torch.export: {_line(error)}") from error
     return module
 
 
@@ -83,7 +83,9 @@ def _empty_classifier(architecture: Architecture, classes: int) -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise errors.EngineError("this pipeline needs timm: pip install 'antenna-orchestration[pipelines]'") from error
+        raise errors.InternalError(
+            "this pipeline needs timm: pip install 'antenna-orchestration[pipelines]'"
+        ) from error
     convnext: nn.Module = timm.create_model("convnext_tiny", pretrained=False, num_classes=classes)
     return convnext
 
@@ -95,7 +97,7 @@ def _filled(model: nn.Module, path: Path) -> nn.Module:
         state = checkpoint.get("model_state_dict") or checkpoint
         model.load_state_dict(state)
     except (*_BROKEN, AttributeError, TypeError) as error:
-        raise errors.EngineError(f"weights {path} do not fit {_named(model)}: {_line(error)}") from error
+        raise errors.InternalError(f"weights {path} do not fit {_named(model)}: {_line(error)}") from error
     return model.eval().requires_grad_(requires_grad=False)
 
 

@@ -53,11 +53,11 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
     def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
         super().__init__(spec, config, top_k=top_k)
         if not isinstance(spec.recipe, specs.Recipe):
-            raise errors.EngineError(f"pipeline {spec.slug} has no recipe")
+            raise errors.InternalError(f"pipeline {spec.slug} has no recipe")
         self._recipe = spec.recipe
 
     def load(self, device: str) -> None:
-        """Fetch and read the weights. Raises `Unavailable` when one cannot be had, `EngineError` when it is broken."""
+        """Fetch and read the weights. Raises `Unavailable` when they cannot be had, `InternalError` when broken."""
         self._device = TorchDevice(device)
         recipe = self._recipe
         checkpoint = weights.fetch_named(recipe.detector.uri, recipe.detector.key)
@@ -65,7 +65,7 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
         steps = (recipe.moth_filter, recipe.classifier) if recipe.moth_filter else (recipe.classifier,)
         self._judges = [_Judge(step, self._device) for step in steps]
         if recipe.moth_filter and specs.MOTH not in self._judges[0].labels:
-            raise errors.EngineError(f"{recipe.moth_filter.algorithm.key} has no label {specs.MOTH!r}")
+            raise errors.InternalError(f"{recipe.moth_filter.algorithm.key} has no label {specs.MOTH!r}")
 
     def prepare(self, image: RawImage) -> Photograph:
         """Raises `ImageUnusable` as `images.decode` does."""
@@ -188,9 +188,11 @@ class _Judge:
                 shape = tuple(self.logits([blank, blank]).shape)
             except (RuntimeError, AssertionError) as error:
                 reason = str(error).partition("\n")[0]
-                raise errors.EngineError(f"{self.algorithm.key} does not take two crops at once: {reason}") from error
+                raise errors.InternalError(f"{self.algorithm.key} does not take two crops at once: {reason}") from error
         if shape != (2, len(self.labels)):
-            raise errors.EngineError(f"{self.algorithm.key} gives {shape} for two crops and {len(self.labels)} labels")
+            raise errors.InternalError(
+                f"{self.algorithm.key} gives {shape} for two crops and {len(self.labels)} labels"
+            )
 
 
 def _crops(photographs: Sequence[torch.Tensor], found: Sequence[Found]) -> list[_Crop]:

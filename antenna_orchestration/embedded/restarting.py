@@ -1,0 +1,99 @@
+"""Keeping one process running: start it, see that it is healthy, start it again when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+
+from antenna_orchestration import errors
+from antenna_orchestration.embedded import processes
+from antenna_orchestration.embedded.children import Child, Children
+from antenna_orchestration.embedded.events import Event, Kind
+from antenna_orchestration.embedded.servers import Server
+
+START_TIMEOUT = 180.0
+"""Seconds until a process has to be healthy; long because PostgreSQL may have to replay its log, on a busy machine."""
+BACK_OFF = (0.2, 1.0, 5.0, 15.0, 30.0)
+"""Seconds before each new start; after the last one it is given up."""
+FORGIVEN_AFTER = 120.0
+"""A process that ran for so long has its earlier ends forgotten."""
+_POLL = 0.05
+
+
+class Keeper:
+    """One server or Dagster process."""
+
+    def __init__(self, *, server: Server, children: Children, report: Callable[[Event], None]) -> None:
+        self.server = server
+        self._children = children
+        self._report = report
+        self.child: Child | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it is healthy. Raises `InternalError`."""
+        self.server.prepare()
+        self.child = self._children.spawn(self.server.command())
+        await self._until_healthy(self.child)
+        self.server.settle()
+        where = f" on 127.0.0.1:{self.server.port}" if self.server.port else ""
+        self._say("started", f"{self.server.name} runs{where} (pid {self.child.pid})")
+
+    async def keep(self) -> None:
+        """Start it again whenever it ends. Returns only by raising `InternalError`, when that is of no use."""
+        ends = 0
+        while self.child is not None:
+            started = time.monotonic()
+            await self.child.ended.wait()
+            if time.monotonic() - started > FORGIVEN_AFTER:
+                ends = 0
+            while True:
+                if ends == len(BACK_OFF):
+                    log = self.child.command.log
+                    raise errors.InternalError(
+                        f"{self.server.name} ended {ends + 1} times, {self.child.epitaph} (log: {log})"
+                    )
+                self._say("problem", f"{self.server.name} ended ({self.child.epitaph}), starting it again")
+                await asyncio.sleep(BACK_OFF[ends])
+                ends += 1
+                try:
+                    await self.start()
+                except errors.InternalError as error:
+                    self._say("problem", str(error))
+                else:
+                    break
+
+    async def stop(self, *, patience: float) -> None:
+        """Ask it to stop, wait, and insist. Cancel `keep` first."""
+        if self.child is not None and not await self.child.leave(patience=patience):
+            self._say("problem", f"{self.server.name} did not stop within {patience:g} s and was killed")
+
+    async def _until_healthy(self, child: Child) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            complaint = self._complaint(child)
+            if complaint is None:
+                return
+            if child.ended.is_set():
+                raise errors.InternalError(
+                    f"{self.server.name} did not start, {child.epitaph} (log: {child.command.log})"
+                )
+            if time.monotonic() > deadline:
+                child.signal(signal.SIGKILL)
+                raise errors.InternalError(
+                    f"{self.server.name} is not healthy after {START_TIMEOUT:.0f} s: {complaint}"
+                )
+            await asyncio.sleep(_POLL)
+
+    def _complaint(self, child: Child) -> str | None:
+        try:
+            self.server.check()
+        except errors.Unavailable as error:
+            return str(error)
+        if self.server.port and not processes.listens(child.pid, self.server.port):
+            return f"another process listens on port {self.server.port}"
+        return None
+
+    def _say(self, kind: Kind, text: str) -> None:
+        self._report(Event(kind=kind, text=text, process=self.server.name))

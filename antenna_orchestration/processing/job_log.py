@@ -1,0 +1,101 @@
+"""The log of a job while it is collected: what it says of workers, progress and the end, and how often."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from antenna_orchestration.domain import reach
+from antenna_orchestration.domain.job import DispatchMode, Job
+from antenna_orchestration.domain.progress import JobProgress
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.queue.tasks import Waiting
+
+FIRST_LINE: Final = 10.0
+LINE_AT_MOST_EVERY: Final = 300.0
+"""Seconds until the first line about progress, doubled until there is one so often."""
+
+MOST_WORKERS: Final = 10
+"""Workers named in one line."""
+
+
+class JobLog:
+    """Writes one job's log, a few lines an hour; `tell` gets the milestones as well. Methods raise `Unavailable`."""
+
+    def __init__(self, *, services: Services, job: Job, tell: Callable[[str], None]) -> None:
+        self._services = services
+        self._job = job
+        self._tell = tell
+        self._started = time.monotonic()
+        self._next_line = FIRST_LINE
+        self._nobody_listens: bool | None = None
+        # Images by the worker whose result counted.
+        self.posted: Counter[str] = Counter()
+
+    async def look_for_workers(self) -> None:
+        """Say once when nobody listens for the pipeline, and once when somebody does. Waiting never fails a job."""
+        workers = await self._services.heartbeats.workers()
+        listening = [worker for worker in workers if reach.can_serve(worker, self._job)]
+        nobody = not listening
+        if nobody and self._nobody_listens is not True:
+            message = (
+                f"No worker for pipeline {self._job.pipeline} reaches the images; the job waits"
+                f"{reach.why_not(workers, self._job.pipeline)}"
+                if self._job.dispatch_mode is DispatchMode.ASYNC
+                else f"No processing service serves pipeline {self._job.pipeline}; the job waits for "
+                f"`antenna push URL --project {self._job.project}`"
+            )
+            await self._milestone("no_worker", message, level="WARNING")
+        elif not nobody and self._nobody_listens is not False:
+            names = ", ".join(worker.worker for worker in listening[:5])
+            await self._milestone("workers", f"{len(listening)} workers listen for {self._job.pipeline}: {names}")
+        self._nobody_listens = nobody
+
+    async def tell_progress(self, progress: JobProgress) -> None:
+        """How far, how fast, what the queue counts and who holds leases; ever less often: a week's wait is no book."""
+        elapsed = time.monotonic() - self._started
+        if elapsed < self._next_line:
+            return
+        while self._next_line <= elapsed:
+            self._next_line += min(self._next_line, LINE_AT_MOST_EVERY)
+        workers = [one for one in await self._services.heartbeats.workers() if reach.can_serve(one, self._job)]
+        leases = Counter({one.worker: one.leased for one in workers if one.leased})
+        line = "; ".join([progress.line, *_of_queue(await self._waiting())])
+        if leases:
+            line += f"; workers hold, of all jobs, {_named(leases)}"
+        await self._services.catalog.log(self._job.job_id, "progress", line)
+
+    async def tell_end(self, progress: JobProgress) -> None:
+        """The last line of collecting: what was found, who posted, and the consumer's final counters."""
+        found = f"{progress.done} done, {progress.failed} failed, {progress.detections} detections"
+        posted = f"posted by {_named(self.posted)}" if self.posted else "nobody posted"
+        await self._milestone("collected", "; ".join([found, posted, *_of_queue(await self._waiting())]))
+
+    async def _waiting(self) -> Waiting | None:
+        job = await self._services.catalog.get_job(self._job.job_id)
+        if job.epoch is None:
+            return None
+        return await self._services.queue.counts(job.job_id, job.generation, job.epoch)
+
+    async def _milestone(self, action: str, message: str, *, level: str = "INFO") -> None:
+        self._tell(message)
+        await self._services.catalog.log(self._job.job_id, action, message, level=level)
+
+
+def _named(images: Counter[str]) -> str:
+    """Workers with their images, the first ones."""
+    named = [f"{worker} {number}" for worker, number in images.most_common(MOST_WORKERS)]
+    if more := len(images) - len(named):
+        named.append(f"{more} more")
+    return ", ".join(named)
+
+
+def _of_queue(waiting: Waiting | None) -> list[str]:
+    if waiting is None:
+        return []
+    return [
+        f"{waiting.queued} tasks wait, {waiting.leased} leased, "
+        f"{waiting.delivered} deliveries, {waiting.redelivered} redelivered"
+    ]

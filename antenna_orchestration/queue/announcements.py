@@ -1,0 +1,130 @@
+"""Announcements: the KV bucket `jobs`, in which a job is announced as soon as there is a task to lease."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js.kv import KeyValue
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.ids import Epoch, Generation, JobId
+from antenna_orchestration.queue import names
+from antenna_orchestration.queue.connection import translated
+from antenna_orchestration.queue.watching import watching
+
+logger = logging.getLogger(__name__)
+
+REREAD_EVERY = 10.0
+"""Seconds between full readings: a watcher goes deaf, without an error, when its bucket is made again."""
+
+Snapshot = dict[tuple[JobId, Generation], messages.Announcement]
+
+
+class Announcements:
+    """Announces jobs, and follows the announcements."""
+
+    def __init__(self, client: Client) -> None:
+        self._js = client.jetstream()
+        self._client = client
+
+    async def announce(self, announcement: messages.Announcement) -> None:
+        """Announce the job, or bring its announcement up to date. Raises `Unavailable`."""
+        with translated(f"announcing job {announcement.job}"):
+            try:
+                bucket = await self._js.key_value(names.JOBS_BUCKET)
+            except nats.js.errors.NotFoundError as error:
+                raise errors.Unavailable("the bucket of announcements is gone") from error
+            await bucket.put(names.job_key(announcement.job, announcement.generation), messages.encode(announcement))
+
+    async def withdraw(self, job: JobId, generation: Generation) -> None:
+        """Withdraw the announcement of this generation; idempotent."""
+        with translated(f"withdrawing job {job}"), contextlib.suppress(nats.js.errors.NotFoundError):
+            bucket = await self._js.key_value(names.JOBS_BUCKET)
+            await bucket.purge(names.job_key(job, generation))
+
+    async def has(self, job: JobId, generation: Generation, epoch: Epoch) -> bool:
+        """Whether the job is announced in this epoch; False also when the bucket is gone. Raises `Unavailable`."""
+        with translated(f"looking for the announcement of job {job}"):
+            try:
+                bucket = await self._js.key_value(names.JOBS_BUCKET)
+                entry = await bucket.get(names.job_key(job, generation))
+            except nats.js.errors.NotFoundError:
+                return False
+        try:
+            return messages.decode(messages.Announcement, entry.value or b"").epoch == epoch
+        except errors.InvalidInput:
+            return False
+
+    async def read(self) -> Snapshot:
+        """All announcements now; empty when the bucket is gone."""
+        with translated("reading the announcements"):
+            try:
+                bucket = await self._js.key_value(names.JOBS_BUCKET)
+            except nats.js.errors.NotFoundError:
+                return {}
+            return await _read(bucket)
+
+    async def follow(self, on_change: Callable[[Snapshot], None]) -> None:
+        """Call `on_change` with all announcements at each change, for ever; returns only by being cancelled.
+
+        Watches, and reads everything anew every 10 s and after a lost connection.
+        """
+        while True:
+            try:
+                await self._follow_once(on_change)
+            except (nats.js.errors.NotFoundError, errors.Unavailable) as error:
+                logger.debug("the announcements cannot be read: %s", error)
+                await asyncio.sleep(1.0)
+
+    async def _follow_once(self, on_change: Callable[[Snapshot], None]) -> None:
+        """One watcher's life of `REREAD_EVERY` seconds; its first messages are all announcements."""
+        announced: Snapshot = {}
+        complete = False
+        async with AsyncExitStack() as stack:
+            with translated("watching the announcements"):
+                bucket = await self._js.key_value(names.JOBS_BUCKET)
+                watch = await stack.enter_async_context(watching(bucket))
+            try:
+                async with asyncio.timeout(REREAD_EVERY):
+                    while True:
+                        with translated("watching the announcements"), contextlib.suppress(nats.errors.TimeoutError):
+                            entry = await watch.next(timeout=REREAD_EVERY + 1)
+                            if entry is None:
+                                complete = True
+                            else:
+                                _apply(announced, entry)
+                            if complete:
+                                on_change(dict(announced))
+            except TimeoutError:
+                if not complete:
+                    logger.warning("the announcements were not answered within %s s", REREAD_EVERY)
+
+
+async def _read(bucket: KeyValue) -> Snapshot:
+    announced: Snapshot = {}
+    async with watching(bucket) as watch:
+        while (entry := await watch.next(timeout=5)) is not None:
+            _apply(announced, entry)
+    return announced
+
+
+def _apply(announced: Snapshot, entry: KeyValue.Entry) -> None:
+    job, _, generation = entry.key.partition(".")
+    if not (job.isdecimal() and generation.isdecimal()):
+        logger.error("the bucket of announcements holds an entry of nobody's: %s", entry.key)
+        return
+    key = (JobId(int(job)), Generation(int(generation)))
+    if entry.operation in ("DEL", "PURGE") or not entry.value:
+        announced.pop(key, None)
+        return
+    try:
+        announced[key] = messages.decode(messages.Announcement, entry.value)
+    except errors.InvalidInput as error:
+        logger.error("job %s is announced in a way this version does not read: %s", job, error)

@@ -1,0 +1,165 @@
+"""Long work inside a run: on a thread of its own, while the main thread watches the run and speaks to Dagster.
+
+Dagster interrupts a run by raising in the main thread. Were an event loop running there, the exception would surface
+inside whatever callback happens to run, and be swallowed by some. And a write to Dagster's database can block for
+seconds: on the main thread it delays nobody.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import dagster as dg
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+STATUS_EVERY: Final = 2.0
+"""Seconds between looks at the run's own status: CANCELED in the UI does not by itself stop a process."""
+
+JOIN_TIMEOUT: Final = 45.0
+"""Seconds that interrupted work has to clean up, below Dagster's `cancel_timeout_seconds`."""
+
+AGAIN_AFTER: Final = 5.0
+"""Seconds after which interrupted work that goes on is told again."""
+
+_BACKLOG: Final = 200
+
+
+class Reports:
+    """Messages from the work to Dagster. Never blocks and never raises: when Dagster is slow, messages are dropped."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[Callable[[dg.AssetExecutionContext | dg.OpExecutionContext], object]]
+        self._queue = queue.Queue(maxsize=_BACKLOG)
+
+    def log(self, message: str) -> None:
+        """A line in the run's log; for milestones."""
+        self._put(lambda context: context.log.info(message))
+
+    def tag(self, name: str, value: str) -> None:
+        """A tag on the run, replacing its earlier value."""
+        self._put(lambda context: context.instance.add_run_tags(context.run.run_id, {name: value}))
+
+    def _put(self, report: Callable[[Any], object]) -> None:
+        try:
+            self._queue.put_nowait(report)
+        except queue.Full:
+            logger.debug("a report to Dagster was dropped")
+
+    def wake(self) -> None:
+        """Let whoever waits in `deliver` look around."""
+        self._put(lambda _: None)
+
+    def deliver(self, context: Any, *, within: float) -> None:
+        """Hand over the next report of these seconds. Dagster's database being away loses reports, nothing else."""
+        try:
+            report = self._queue.get(timeout=within)
+        except queue.Empty:
+            return
+        self._hand_over(report, context)
+
+    def flush(self, context: Any) -> None:
+        """Hand over what is there."""
+        while not self._queue.empty():
+            self._hand_over(self._queue.get_nowait(), context)
+
+    @staticmethod
+    def _hand_over(report: Callable[[Any], object], context: Any) -> None:
+        try:
+            report(context)
+        except Exception as error:
+            logger.warning("Dagster did not take a report: %s", error)
+
+
+def was_terminated(context: Any) -> bool:
+    """Whether somebody asked this run to end: then its status is CANCELING or CANCELED. False while that is unknown."""
+    return _status(context) in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
+
+
+def _status(context: Any) -> dg.DagsterRunStatus | None:
+    """The run's status, or None when Dagster's database does not answer."""
+    try:
+        run = context.instance.get_run_by_id(context.run.run_id)
+    except Exception as error:
+        logger.warning("the run's status cannot be read: %s", error)
+        return None
+    # A run deleted by somebody is nobody's any more.
+    return run.status if run else dg.DagsterRunStatus.CANCELED
+
+
+def run_interruptible(context: Any, work: Callable[[Reports], Awaitable[T]]) -> T:
+    """Run a coroutine to its end, unless the run is interrupted or its status says that it is no longer wanted.
+
+    Then the coroutine is cancelled, given time to clean up, and `DagsterExecutionInterruptedError` is raised.
+    """
+    reports = Reports()
+    loop = asyncio.new_event_loop()
+    main: list[asyncio.Task[T]] = []
+
+    async def wrapped() -> T:
+        main.append(asyncio.current_task())  # type: ignore[arg-type]
+        return await work(reports)
+
+    def body() -> T:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            return runner.run(wrapped())
+
+    def cancel() -> None:
+        if main:
+            loop.call_soon_threadsafe(main[0].cancel)
+
+    return _run(context, reports, body, cancel)
+
+
+def run_interruptible_blocking(context: Any, work: Callable[[threading.Event], T]) -> T:
+    """The same for a function that blocks and leaves soon after its event is set."""
+    stop = threading.Event()
+    return _run(context, Reports(), lambda: work(stop), stop.set)
+
+
+def _run(context: Any, reports: Reports, work: Callable[[], T], stop: Callable[[], object]) -> T:
+    """Work on a thread, and what came of it."""
+    outcome: queue.Queue[tuple[bool, Any]] = queue.Queue()
+
+    def body() -> None:
+        try:
+            outcome.put((True, work()))
+        except BaseException as error:
+            outcome.put((False, error))
+        finally:
+            reports.wake()
+
+    thread = threading.Thread(target=body, name="work of the run", daemon=True)
+    thread.start()
+    _watch(context, reports, thread, stop)
+    reports.flush(context)
+    worked, value = outcome.get_nowait()
+    if worked:
+        return value  # type: ignore[no-any-return]
+    raise value
+
+
+def _watch(context: Any, reports: Reports, thread: threading.Thread, stop: Callable[[], object]) -> None:
+    """Wait for the thread; on an interrupt, or when the run is no longer STARTED, stop it and raise."""
+    looked = time.monotonic()
+    try:
+        while thread.is_alive():
+            reports.deliver(context, within=0.1)
+            if time.monotonic() - looked < STATUS_EVERY:
+                continue
+            looked = time.monotonic()
+            if _status(context) not in (None, dg.DagsterRunStatus.STARTED):
+                raise dg.DagsterExecutionInterruptedError
+    except dg.DagsterExecutionInterruptedError:
+        deadline = time.monotonic() + JOIN_TIMEOUT
+        while thread.is_alive() and time.monotonic() < deadline:
+            # Again and again: a cancellation can be swallowed on its way (see processing.looping).
+            stop()
+            thread.join(AGAIN_AFTER)
+        raise

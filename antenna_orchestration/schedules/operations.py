@@ -1,0 +1,23 @@
+"""What runs by the clock: the health check, and the merging of tables for who switches it on."""
+
+import dagster as dg
+
+from antenna_orchestration import settings
+from antenna_orchestration.jobs.operations import jobs_health_check, merge_tables
+
+health_check_schedule = dg.ScheduleDefinition(
+    name="jobs_health_check",
+    job=jobs_health_check,
+    cron_schedule=settings.get().health_check_cron,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    execution_timezone="UTC",
+)
+
+merge_schedule = dg.ScheduleDefinition(
+    name="merge_tables",
+    job=merge_tables,
+    cron_schedule="30 2 * * *",
+    # Optional: it writes every row a second time.
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    execution_timezone="UTC",
+)

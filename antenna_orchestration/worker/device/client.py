@@ -1,0 +1,397 @@
+"""The parent's side of the device process: starts it, hands it batches, notices when it hangs or dies.
+
+Leases live here and not there, so losing the process costs a batch of work and no lease. A lost process is started
+again by the next call that needs it; who was in it is for the caller to sort out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from antenna_orchestration import errors, kernel
+from antenna_orchestration.settings import Settings
+from antenna_orchestration.worker.device import protocol
+from antenna_orchestration.worker.policy.batch_groups import BatchGroup
+
+logger = logging.getLogger(__name__)
+
+START_TIMEOUT: Final = 120.0
+"""Seconds until a fresh process answers; importing torch from a network file system takes a while."""
+
+LOAD_TIMEOUT: Final = 1800.0
+"""Seconds for loading a pipeline, the download of its weights included."""
+
+END_TIMEOUT: Final = 2.0
+"""Seconds that a process has to end by itself before it is killed."""
+
+_SOCKET_BUFFER: Final = 4 * 2**20
+_MOST_PARTS: Final = 512
+"""Below the kernel's limit for one `sendmsg`."""
+
+
+class DeviceLost(errors.InternalError):
+    """The device process died or was killed while it had work; the message says of what.
+
+    `may_be_ours`: what killed it may be this machine's shortage rather than an image.
+    """
+
+    def __init__(self, reason: str, *, may_be_ours: bool) -> None:
+        super().__init__(reason)
+        self.may_be_ours = may_be_ours
+
+
+class PipelineUnavailable(errors.InternalError):
+    """The device process cannot load a pipeline. No image's fault."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shipment:
+    """One image on its way to the device process."""
+
+    item: protocol.Item
+    data: bytes
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A batch that is in the process."""
+
+    future: asyncio.Future[protocol.Report]
+    on_begin: Callable[[], None]
+    moved_at: float
+    began: bool = False
+
+
+@dataclass(slots=True)
+class _Loading:
+    future: asyncio.Future[protocol.Loaded]
+    since: float
+
+
+@dataclass(slots=True, eq=False)
+class _Child:
+    """One life of the device process."""
+
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+    ready: asyncio.Future[protocol.Ready]
+    sending: asyncio.Lock = field(default_factory=asyncio.Lock)
+    flights: dict[int, _Flight] = field(default_factory=dict)
+    loadings: dict[int, _Loading] = field(default_factory=dict)
+    loaded: set[int] = field(default_factory=set)
+    # Why we killed it, or what it complained of before it ended itself.
+    reason: str | None = None
+    killed: bool = False
+    reader: asyncio.Task[None] | None = None
+
+
+class Device:
+    """The device process and what is in it. Use it as an async context manager; entering starts the process."""
+
+    def __init__(self, *, settings: Settings, device: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._wanted = device
+        self._clock = clock
+        self._numbers = itertools.count()
+        self._child: _Child | None = None
+        self._starting = asyncio.Lock()
+        # Processes that died or had to be killed.
+        self.losses = 0
+        # What `auto` came to; empty before the first start.
+        self.name = ""
+
+    async def __aenter__(self) -> Device:
+        await self._started()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._child is not None:
+            await self._end(self._child)
+
+    @property
+    def changes(self) -> bool:
+        """Whether the process is being started or is loading a pipeline; both end by themselves."""
+        return self._starting.locked() or (self._child is not None and bool(self._child.loadings))
+
+    def has_loaded(self, lane: BatchGroup) -> bool:
+        """Whether the lane's pipeline is loaded in the present life."""
+        return self._child is not None and lane.number in self._child.loaded
+
+    async def load(self, lane: BatchGroup) -> float:
+        """Load the lane's pipeline; returns the seconds it took, 0 when it was there.
+
+        Raises `PipelineUnavailable` when it cannot be loaded, `DeviceLost` when the process dies over it.
+        """
+        child = await self._started()
+        if lane.number in child.loaded:
+            return 0.0
+        loading = child.loadings.get(lane.number)
+        if loading is None:
+            loading = child.loadings[lane.number] = _Loading(asyncio.get_running_loop().create_future(), self._clock())
+            await self._send(child, protocol.Load(lane.number, lane.slug, lane.config))
+        return (await asyncio.shield(loading.future)).seconds
+
+    async def run(
+        self, lane: BatchGroup, shipments: Sequence[Shipment], on_begin: Callable[[], None]
+    ) -> protocol.Report:
+        """Process a batch; `on_begin` is called when the device begins with it. Its lane must have been loaded.
+
+        Raises `DeviceLost` when the process dies with it: any of the images in the process may be the reason.
+        """
+        child = await self._started()
+        number = next(self._numbers)
+        flight = _Flight(asyncio.get_running_loop().create_future(), on_begin, self._clock())
+        child.flights[number] = flight
+        message = protocol.Run(number, lane.number, [shipment.item for shipment in shipments])
+        await self._send(child, message, [shipment.data for shipment in shipments])
+        return await flight.future
+
+    async def forget(self, numbers: Sequence[int]) -> None:
+        """Do not begin with these images; they come back as `Dropped` unless it is too late."""
+        if self._child is not None and numbers:
+            await self._send(self._child, protocol.Forget(list(numbers)))
+
+    async def watch(self) -> None:
+        """Kill the process when the work in it did not move for `task_timeout`; runs for ever."""
+        pause = min(1.0, self._settings.task_timeout / 8)
+        seen_at = self._clock()
+        while True:
+            await asyncio.sleep(pause)
+            now = self._clock()
+            if self._child is not None:
+                if now - seen_at > 2 * pause + 1.0:
+                    # It was this process that stood still; what the child said meanwhile waits to be read.
+                    self._forgive(self._child, now - seen_at)
+                self._end_if_stuck(self._child, now)
+            seen_at = now
+
+    # A child's life.
+
+    async def _started(self) -> _Child:
+        async with self._starting:
+            if self._child is None:
+                self._child = await self._start()
+            return self._child
+
+    async def _start(self) -> _Child:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        for end in (ours, theirs):
+            # Room for a whole batch of ordinary images, if the kernel allows that much.
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
+        with theirs:
+            process = subprocess.Popen(  # noqa: ASYNC220  it returns within milliseconds
+                [sys.executable, "-P", "-m", "antenna_orchestration.worker.device.process",
+                 str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # What a pipeline prints is for people, and our own output may be JSON for a program.
+                stdout=2,
+                env=self._environment(),
+            )  # fmt: skip
+        child = _Child(process, ours, asyncio.get_running_loop().create_future())
+        child.reader = asyncio.create_task(self._read(child), name="device-reader")
+        try:
+            await self._send(child, protocol.Start(pickle.dumps(self._settings), self._wanted))
+            async with asyncio.timeout(START_TIMEOUT):
+                ready = await child.ready
+        except TimeoutError:
+            await self._end(child)
+            raise errors.InternalError(f"the device process did not answer within {START_TIMEOUT:.0f} s") from None
+        self.name = ready.device
+        logger.info("device process %d on %s (%s)", process.pid, ready.device, ready.description)
+        return child
+
+    def _environment(self) -> dict[str, str]:
+        """Ours, with the import path as it is now, whoever changed it, and a limit to torch's threads."""
+        threads = str(self._settings.worker_threads or kernel.usable_cpus())
+        path = os.pathsep.join(str(Path(entry or ".").absolute()) for entry in sys.path)
+        return {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path}
+
+    async def _end(self, child: _Child) -> None:
+        """Let the process go: its socket closes, and it has a moment to leave before it is killed."""
+        if self._child is child:
+            self._child = None
+        if child.reader is not None:
+            child.reader.cancel()
+            await asyncio.gather(child.reader, return_exceptions=True)
+        child.channel.close()
+        await _ended(child.process, END_TIMEOUT)
+
+    # Talking.
+
+    async def _send(self, child: _Child, message: protocol.ToChild, attachments: Sequence[bytes] = ()) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with child.sending:
+                for left in _send_at_once(child.channel, [protocol.frame(message), *attachments]):
+                    await loop.sock_sendall(child.channel, left)
+        except OSError as error:
+            # The reader sees the end of the process too, and says who was in it.
+            logger.debug("writing to the device process: %s", error)
+
+    async def _read(self, child: _Child) -> None:
+        loop = asyncio.get_running_loop()
+        buffer = bytearray()
+        try:
+            while data := await loop.sock_recv(child.channel, 2**18):
+                buffer += data
+                while (body := _take_frame(buffer)) is not None:
+                    self._on_message(child, protocol.from_child.decode(body))
+        except OSError as error:
+            logger.debug("reading from the device process: %s", error)
+        except Exception as error:
+            # Whatever it says from here on cannot be understood; without this nobody would wait for its end.
+            logger.exception("reading from the device process")
+            self._kill(child, f"it is not understood: {error}")
+        await self._lost(child)
+
+    def _on_message(self, child: _Child, message: protocol.FromChild) -> None:
+        match message:
+            case protocol.Moved(batch=batch, inferring=inferring):
+                if flight := child.flights.get(batch):
+                    flight.moved_at = self._clock()
+                    if inferring and not flight.began:
+                        flight.began = True
+                        flight.on_begin()
+            case protocol.Report(batch=batch):
+                self._next_may_begin(child)
+                if (flight := child.flights.pop(batch, None)) and not flight.future.done():
+                    flight.future.set_result(message)
+            case protocol.Loaded(lane=lane, evicted=evicted):
+                child.loaded.add(lane)
+                child.loaded.difference_update(evicted)
+                self._next_may_begin(child)
+                self._loading_over(child, lane, message)
+            case protocol.LoadFailed(lane=lane, reason=reason):
+                self._loading_over(child, lane, PipelineUnavailable(reason))
+            case protocol.Said(level=level, logger=name, message=text):
+                logging.getLogger(name).log(level, "%s", text)
+                if level >= logging.ERROR and name == protocol.LOGGER:
+                    child.reason = text.splitlines()[0]
+            case protocol.Ready():
+                child.ready.set_result(message)
+
+    def _next_may_begin(self, child: _Child) -> None:
+        """The device is free for what waited for it, however long that was."""
+        for flight in child.flights.values():
+            flight.moved_at = self._clock()
+
+    def _loading_over(self, child: _Child, lane: int, outcome: protocol.Loaded | PipelineUnavailable) -> None:
+        loading = child.loadings.pop(lane, None)
+        if loading is None or loading.future.done():
+            return
+        if isinstance(outcome, protocol.Loaded):
+            loading.future.set_result(outcome)
+        else:
+            loading.future.set_exception(outcome)
+
+    # Losing it.
+
+    async def _lost(self, child: _Child) -> None:
+        """The socket ended: fail everything that waits, and say what the process died of."""
+        if self._child is child:
+            self._child = None
+        await _ended(child.process, END_TIMEOUT)
+        child.channel.close()
+        status = child.process.poll()
+        reason = child.reason or _cause_of_death(status)
+        may_be_ours = status == protocol.LOST_DEVICE or (status == -signal.SIGKILL and not child.killed)
+        self.losses += 1
+        logger.warning("the device process %d is lost: %s", child.process.pid, reason)
+        waiting: list[asyncio.Future[Any]] = [
+            child.ready,
+            *(flight.future for flight in child.flights.values()),
+            *(loading.future for loading in child.loadings.values()),
+        ]
+        child.flights.clear()
+        child.loadings.clear()
+        for future in waiting:
+            if not future.done():
+                future.set_exception(DeviceLost(reason, may_be_ours=may_be_ours))
+                # Whoever waited may have left; its exception is told above.
+                future.exception()
+
+    def _end_if_stuck(self, child: _Child, now: float) -> None:
+        begun = [flight for flight in child.flights.values() if flight.began]
+        # Batches that were not begun wait for those that were, or for a pipeline that is being loaded.
+        moving = begun if begun or child.loadings else list(child.flights.values())
+        if any(now - flight.moved_at > self._settings.task_timeout for flight in moving):
+            self._kill(child, f"no progress for {self._settings.task_timeout:g} s")
+        elif any(now - loading.since > LOAD_TIMEOUT for loading in child.loadings.values()):
+            self._kill(child, f"loading a pipeline took more than {LOAD_TIMEOUT:.0f} s")
+
+    def _kill(self, child: _Child, reason: str) -> None:
+        child.reason, child.killed = reason, True
+        child.process.kill()
+
+    def _forgive(self, child: _Child, seconds: float) -> None:
+        for flight in child.flights.values():
+            flight.moved_at += seconds
+        for loading in child.loadings.values():
+            loading.since += seconds
+
+
+async def _ended(process: subprocess.Popen[bytes], patience: float) -> None:
+    """Wait until the process is gone, killing it after so many seconds, and no longer than twice that."""
+    try:
+        async with asyncio.timeout(patience * 2):
+            while process.poll() is None:
+                await asyncio.sleep(0.01)
+                patience -= 0.01
+                if patience < 0:
+                    process.kill()
+    except TimeoutError:
+        logger.error("the device process %d cannot be killed; its driver hangs", process.pid)
+
+
+def _send_at_once(channel: socket.socket, parts: list[bytes]) -> list[memoryview]:
+    """Send in one go what the socket's buffer takes, mostly all of it; returns what is left."""
+    views = [memoryview(part) for part in parts if part]
+    try:
+        sent = channel.sendmsg(views[:_MOST_PARTS])
+    except BlockingIOError:
+        return views
+    while views and sent >= len(views[0]):
+        sent -= len(views.pop(0))
+    if views and sent:
+        views[0] = views[0][sent:]
+    return views
+
+
+def _take_frame(buffer: bytearray) -> bytes | None:
+    """Cut one whole frame off the front of the buffer; None when it is not complete."""
+    size = protocol.LENGTH.size
+    if len(buffer) < size:
+        return None
+    end = size + protocol.LENGTH.unpack_from(buffer)[0]
+    if len(buffer) < end:
+        return None
+    body = bytes(memoryview(buffer)[size:end])
+    del buffer[:end]
+    return body
+
+
+def _cause_of_death(status: int | None) -> str:
+    """What a process's exit status says, for people."""
+    if status is None:
+        return "it cannot be killed"
+    if status == protocol.LOST_DEVICE:
+        return "the device was lost"
+    if status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        return f"killed by {name}" + (", out of memory perhaps" if name == "SIGKILL" else "")
+    return f"it ended with status {status}"

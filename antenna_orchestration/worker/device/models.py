@@ -1,0 +1,148 @@
+"""Loaded pipelines in the device process, the least recently used one leaving when memory is short."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from antenna_orchestration import errors
+from antenna_orchestration.pipelines import interface, registry
+from antenna_orchestration.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Model:
+    """A loaded pipeline."""
+
+    lane: int
+    pipeline: interface.Pipeline[Any, Any]
+    # Bytes that loading it took, on the device or, without one, of the process.
+    memory: int
+    # Images that the device held at once when it last ran out of memory; None before it did.
+    limit: int | None = None
+
+
+class Models:
+    """The pipelines of the lanes, loaded when first asked for.
+
+    Loading goes on beside inference; `device_lock` is held by whoever infers, which a warm-up does, too.
+    """
+
+    def __init__(self, *, settings: Settings, device: str, device_lock: threading.Lock) -> None:
+        self._settings = settings
+        self._device = device
+        self._device_lock = device_lock
+        self._loading = threading.Lock()
+        self._known: dict[int, tuple[str, Mapping[str, Any]]] = {}
+        self._loaded: OrderedDict[int, Model] = OrderedDict()
+        self._evicted: list[int] = []
+
+    def know(self, lane: int, slug: str, config: Mapping[str, Any]) -> None:
+        """Remember what to load for a lane."""
+        self._known[lane] = (slug, config)
+
+    def get(self, lane: int) -> Model:
+        """The lane's pipeline, loaded now if it is not yet. Raises whatever its loading raises."""
+        with self._loading:
+            if lane not in self._loaded:
+                self._loaded[lane] = self._load_in_any_case(lane)
+                self._make_room(keep=lane)
+            self.touch(lane)
+            return self._loaded[lane]
+
+    def _load_in_any_case(self, lane: int) -> Model:
+        """Load it; if there is no memory for it, once more without the others, whatever the budget says."""
+        try:
+            return self._load(lane)
+        except Exception as error:
+            if not self._loaded or not is_out_of_memory(error):
+                raise
+        # Outside of the handler, whose traceback keeps what was loaded of it alive.
+        while self._loaded:
+            self._evict_oldest()
+        return self._load(lane)
+
+    def _load(self, lane: int) -> Model:
+        slug, config = self._known[lane]
+        before = self._memory_used()
+        pipeline = interface.build(
+            registry.get(slug, self._settings.pipeline_paths), config, top_k=self._settings.top_k
+        )
+        pipeline.load(self._device)
+        self._warm_up(pipeline)
+        return Model(lane, pipeline, max(0, self._memory_used() - before))
+
+    def peek(self, lane: int) -> Model | None:
+        """The lane's pipeline if it is loaded; any thread may ask."""
+        return self._loaded.get(lane)
+
+    def touch(self, lane: int) -> None:
+        """The lane is in use: others leave before it."""
+        if lane in self._loaded:
+            self._loaded.move_to_end(lane)
+
+    def take_evicted(self) -> list[int]:
+        """BatchGroups that had to leave since the last call."""
+        evicted, self._evicted = self._evicted, []
+        return evicted
+
+    def _warm_up(self, pipeline: interface.Pipeline[Any, Any]) -> None:
+        """Run the pipeline's example through it: slow first calls are over, and that it works here is shown."""
+        example = pipeline.example()
+        if example is None:
+            return
+        prepared = pipeline.prepare(example)
+        with self._device_lock:
+            results = pipeline.infer([prepared])
+        if len(results) != 1:
+            raise errors.InternalError(f"pipeline {pipeline.spec.slug} gave {len(results)} results for one image")
+        pipeline.finish(prepared, results[0])
+
+    def _make_room(self, *, keep: int) -> None:
+        while len(self._loaded) > 1 and sum(model.memory for model in self._loaded.values()) > self._budget():
+            if next(iter(self._loaded)) == keep:
+                break
+            self._evict_oldest()
+
+    def _evict_oldest(self) -> None:
+        lane, model = self._loaded.popitem(last=False)
+        self._evicted.append(lane)
+        logger.info("pipeline %s leaves the device to make room", model.pipeline.spec.slug)
+        del model
+        free_cached_memory()
+
+    def _budget(self) -> int:
+        if self._settings.worker_models_mb:
+            return self._settings.worker_models_mb * 2**20
+        torch = sys.modules.get("torch")
+        if self._device.startswith("cuda") and torch is not None:
+            return int(torch.cuda.get_device_properties(self._device).total_memory) // 2
+        return psutil.virtual_memory().total // 2
+
+    def _memory_used(self) -> int:
+        torch = sys.modules.get("torch")
+        if self._device.startswith("cuda"):
+            return int(torch.cuda.memory_allocated(self._device)) if torch is not None else 0
+        return int(psutil.Process().memory_info().rss)
+
+
+def free_cached_memory() -> None:
+    """Give memory that torch keeps for later back to the device."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the host's or the device's memory did not suffice."""
+    # By name, because torch may not be imported here; its class moved between versions.
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error)

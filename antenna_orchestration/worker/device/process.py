@@ -1,0 +1,432 @@
+"""The device process: prepares on threads, infers on one thread, finishes on threads.
+
+A crash, a hang or a plug-in that holds the GIL in here costs this process and nothing else: leases, loading and results
+live in the parent. It ends with its parent, by the end of the socket and by the kernel's parent-death signal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import logging
+import os
+import pickle
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from antenna_orchestration import errors, kernel, settings
+from antenna_orchestration.domain import messages
+from antenna_orchestration.pipelines.interface import RawImage
+from antenna_orchestration.worker.device import protocol
+from antenna_orchestration.worker.device.models import Model, Models, free_cached_memory, is_out_of_memory
+
+# By its full name: run with `-m`, this module is `__main__`.
+logger = logging.getLogger(protocol.LOGGER)
+
+MOVED_EVERY: Final = 0.5
+"""Seconds between two words of progress while a batch is prepared."""
+
+
+@dataclass(slots=True)
+class _Image:
+    item: protocol.Item
+    data: bytes | None
+    prepared: Any = None
+    raw: Any = None
+    outcome: protocol.Done | protocol.Failed | protocol.Dropped | None = None
+    # There was no memory to prepare it beside others.
+    short: bool = False
+    decode: float = 0.0
+    infer: float = 0.0
+
+
+@dataclass(slots=True)
+class _Batch:
+    number: int
+    lane: int
+    images: list[_Image]
+    preparing: list[Future[None]] = field(default_factory=list)
+    # Seconds that the device waited for its images.
+    starved: float = 0.0
+
+
+class DeviceProcess:
+    """The child's side of the socket, and its threads."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._sending = threading.Lock()
+        self._batches: queue.SimpleQueue[_Batch] = queue.SimpleQueue()
+        self._to_load: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._device_lock = threading.Lock()
+        self._forgotten: set[int] = set()
+
+    def run(self) -> None:
+        """Serve until the parent closes the socket."""
+        start = self._receive()
+        if not isinstance(start, protocol.Start):
+            raise errors.InternalError("the parent did not begin with Start")
+        given: settings.Settings = pickle.loads(start.settings)  # noqa: S301  our own parent wrote it
+        settings.give(given)
+        self._log_to_parent()
+        device, description = resolve_device(start.device)
+        threads = given.worker_threads or kernel.usable_cpus()
+        self._models = Models(settings=given, device=device, device_lock=self._device_lock)
+        self._prepare_threads = max(2, threads)
+        self._preparers = ThreadPoolExecutor(self._prepare_threads, thread_name_prefix="prepare")
+        self._finishers = ThreadPoolExecutor(2, thread_name_prefix="finish")
+        self._send(protocol.Ready(device, description))
+        threading.Thread(target=self._infer_forever, name="infer", daemon=True).start()
+        threading.Thread(target=self._load_forever, name="load", daemon=True).start()
+        while (message := self._receive()) is not None:
+            match message:
+                case protocol.Load(lane=lane, slug=slug, config=config):
+                    self._models.know(lane, slug, config)
+                    self._to_load.put(lane)
+                case protocol.Run():
+                    self._accept(message)
+                case protocol.Forget(numbers=numbers):
+                    self._forgotten.update(numbers)
+                case protocol.Start():
+                    raise errors.InternalError("the parent said Start twice")
+
+    # The socket.
+
+    def complain(self, reason: str) -> None:
+        """Tell the parent why this process ends."""
+        self._send(protocol.Said(logging.ERROR, logger.name, reason))
+
+    def _receive(self) -> protocol.ToChild | None:
+        head = self._channel.recv(protocol.LENGTH.size, socket.MSG_WAITALL)
+        if len(head) < protocol.LENGTH.size:
+            return None
+        message: protocol.ToChild = protocol.to_child.decode(self._receive_bytes(protocol.LENGTH.unpack(head)[0]))
+        return message
+
+    def _receive_bytes(self, size: int) -> bytes:
+        data = self._channel.recv(size, socket.MSG_WAITALL) if size else b""
+        while len(data) < size:
+            # A signal may cut MSG_WAITALL short.
+            more = self._channel.recv(size - len(data), socket.MSG_WAITALL)
+            if not more:
+                raise EOFError
+            data += more
+        return data
+
+    def _send(self, message: protocol.FromChild) -> None:
+        frame = protocol.frame(message)
+        with self._sending:
+            self._channel.sendall(frame)
+
+    def _log_to_parent(self) -> None:
+        logging.captureWarnings(True)
+        root = logging.getLogger()
+        root.handlers = [_ToParent(self._send)]
+        root.setLevel(logging.WARNING)
+        logging.getLogger("antenna_orchestration").setLevel(logging.INFO)
+
+    # Preparing.
+
+    def _accept(self, run: protocol.Run) -> None:
+        """Read the images of a batch, begin to prepare them, and put the batch in the line for the device."""
+        images = [_Image(item, self._receive_bytes(item.size)) for item in run.items]
+        batch = _Batch(run.batch, run.lane, images)
+        self._begin_to_prepare(batch)
+        self._batches.put(batch)
+
+    def _begin_to_prepare(self, batch: _Batch) -> None:
+        """Prepare while other batches are inferred; without a loaded pipeline the inferring thread loads it first."""
+        model = self._models.peek(batch.lane)
+        if model is None or batch.preparing:
+            return
+        waiting = deque(batch.images)
+        progress = _Progress(self._send, batch.number)
+        batch.preparing = [
+            self._preparers.submit(self._prepare, model, waiting, progress)
+            for _ in range(min(len(batch.images), self._prepare_threads))
+        ]
+
+    def _prepare(self, model: Model, waiting: deque[_Image], progress: _Progress) -> None:
+        """Prepare images of one batch until none is left; several threads share the same line."""
+        while True:
+            try:
+                image = waiting.popleft()
+            except IndexError:
+                return
+            if image.item.number in self._forgotten:
+                image.outcome = protocol.Dropped(image.item.number)
+                continue
+            try:
+                _prepare_one(model, image)
+            except Exception as error:
+                if is_out_of_memory(error):
+                    # Other batches may have it; its turn comes when nothing else is at work.
+                    image.short = True
+                else:
+                    image.outcome = _failed(image, error)
+            progress.tick()
+
+    # The device.
+
+    def _load_forever(self) -> None:
+        while True:
+            self._load(self._to_load.get())
+
+    def _infer_forever(self) -> None:
+        while True:
+            batch = self._batches.get()
+            try:
+                self._infer_batch(batch)
+            except Exception:
+                # Neither a pipeline's nor an image's doing: what this process says can no longer be relied on.
+                logger.exception("the device process stops")
+                os._exit(protocol.LOST_DEVICE)
+
+    def _load(self, lane: int) -> Model | None:
+        started = time.monotonic()
+        try:
+            model = self._models.get(lane)
+        except Exception as error:
+            logger.debug("loading failed", exc_info=error)
+            self._send(protocol.LoadFailed(lane, _describe(error)))
+            return None
+        self._send(protocol.Loaded(lane, time.monotonic() - started, self._models.take_evicted()))
+        return model
+
+    def _infer_batch(self, batch: _Batch) -> None:
+        model = self._models.peek(batch.lane) or self._load(batch.lane)
+        if model is None:
+            self._send(protocol.Report(batch.number, [protocol.Dropped(image.item.number) for image in batch.images]))
+            return
+        self._models.touch(batch.lane)
+        self._begin_to_prepare(batch)
+        waiting_since = time.monotonic()
+        for future in batch.preparing:
+            future.result()
+        batch.starved = time.monotonic() - waiting_since
+        for image in batch.images:
+            if image.outcome is None and image.item.number in self._forgotten:
+                image.outcome = protocol.Dropped(image.item.number)
+        self._send(protocol.Moved(batch.number, inferring=True))
+        with self._device_lock:
+            self._infer(model, batch, [image for image in batch.images if image.outcome is None and not image.short])
+            for image in batch.images:
+                if image.outcome is None and image.short:
+                    self._infer_short(model, batch, image)
+        self._finishers.submit(self._finish, model, batch)
+
+    def _infer_short(self, model: Model, batch: _Batch, image: _Image) -> None:
+        """Prepare and infer an image for which there was no memory while others were at work."""
+        free_cached_memory()
+        try:
+            _prepare_one(model, image)
+        except Exception as error:
+            image.outcome = _failed(image, error)
+        else:
+            self._infer(model, batch, [image])
+        self._send(protocol.Moved(batch.number))
+
+    def _infer(self, model: Model, batch: _Batch, images: list[_Image]) -> None:
+        """Infer, as many at once as the device holds; each image has its raw result or its outcome afterwards."""
+        groups = deque([images] if images else [])
+        while groups:
+            group = groups.popleft()
+            if model.limit is not None and len(group) > model.limit:
+                groups.appendleft(group[model.limit :])
+                group = group[: model.limit]
+            started = time.monotonic()
+            try:
+                results = model.pipeline.infer([image.prepared for image in group])
+                if len(results) != len(group):
+                    raise errors.InternalError(f"the pipeline gave {len(results)} results for {len(group)} images")
+            except Exception as error:
+                groups.extendleft(reversed(self._again(model, group, error)))
+            else:
+                for image, raw in zip(group, results, strict=True):
+                    image.raw = raw
+                    image.infer = (time.monotonic() - started) / len(group)
+            if groups:
+                self._send(protocol.Moved(batch.number))
+
+    def _again(self, model: Model, group: list[_Image], error: Exception) -> list[list[_Image]]:
+        """How to infer a failed group again. Out of memory: by halves from now on; otherwise each image alone."""
+        if _is_lost(error):
+            logger.error("the device is lost: %s", _describe(error))
+            os._exit(protocol.LOST_DEVICE)
+        out_of_memory = is_out_of_memory(error)
+        if out_of_memory:
+            # The traceback keeps the tensors of the failed call alive.
+            traceback.clear_frames(error.__traceback__)
+            free_cached_memory()
+        if len(group) == 1:
+            [image] = group
+            image.outcome = _failed(image, error)
+            return []
+        if not out_of_memory:
+            return [[image] for image in group]
+        half = model.limit = len(group) // 2
+        slug = model.pipeline.spec.slug
+        logger.warning("pipeline %s: %d images do not fit into memory, %d at once from now on", slug, len(group), half)
+        return [group[:half], group[half:]]
+
+    # Finishing.
+
+    def _finish(self, model: Model, batch: _Batch) -> None:
+        for image in batch.images:
+            if image.outcome is None:
+                image.outcome = _finished(model, image)
+            image.data = image.prepared = image.raw = None
+        self._forgotten.difference_update(image.item.number for image in batch.images)
+        outcomes = [image.outcome for image in batch.images if image.outcome is not None]
+        self._send(protocol.Report(batch.number, outcomes, model.limit, batch.starved))
+
+
+def _prepare_one(model: Model, image: _Image) -> None:
+    """Prepare an image; its compressed bytes are let go of once it is prepared. Raises what the pipeline raises."""
+    item, started = image.item, time.monotonic()
+    raw = RawImage(
+        image=item.image,
+        uri=item.uri,
+        data=image.data or b"",
+        captured_at=item.captured_at,
+        deployment=item.deployment,
+    )
+    try:
+        image.prepared = model.pipeline.prepare(raw)
+    finally:
+        image.decode = time.monotonic() - started
+    image.data = None
+
+
+def _finished(model: Model, image: _Image) -> protocol.Done | protocol.Failed:
+    started = time.monotonic()
+    try:
+        result = model.pipeline.finish(image.prepared, image.raw)
+        messages.check_detections(result.detections)
+        detections = msgspec.Raw(protocol.encoder.encode(result.detections))
+    except Exception as error:
+        return _failed(image, error)
+    timings = {"decode": image.decode, "infer": image.infer, "finish": time.monotonic() - started}
+    return protocol.Done(image.item.number, result.width, result.height, detections, timings)
+
+
+def _failed(image: _Image, error: Exception) -> protocol.Failed:
+    """What to say of an image that failed alone. Only its own fault is beyond another worker's help."""
+    if isinstance(error, errors.ImageUnusable):
+        return protocol.Failed(image.item.number, str(error), retryable=False)
+    if is_out_of_memory(error):
+        return protocol.Failed(image.item.number, "does not fit into the device's memory", retryable=True)
+    logger.warning("image %d failed: %s", image.item.image, _describe(error), exc_info=error)
+    return protocol.Failed(image.item.number, f"the pipeline failed on it: {_describe(error)}", retryable=True)
+
+
+def _describe(error: BaseException) -> str:
+    """One line for people."""
+    text = (str(error).strip().splitlines() or [""])[0][:300]
+    if isinstance(error, errors.AntennaError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether the device's context is unusable from here on, as after an illegal memory access."""
+    text = str(error)
+    return ("CUDA error" in text or type(error).__name__ == "AcceleratorError") and not is_out_of_memory(error)
+
+
+class _Progress:
+    """Says `Moved` for a batch that is being prepared, not more often than needed."""
+
+    def __init__(self, send: Callable[[protocol.FromChild], None], batch: int) -> None:
+        self._send = send
+        self._batch = batch
+        self._said_at = time.monotonic()
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if now - self._said_at >= MOVED_EVERY:
+            self._said_at = now
+            self._send(protocol.Moved(self._batch))
+
+
+class _ToParent(logging.Handler):
+    """Hands log records to the parent, which knows where logs go."""
+
+    def __init__(self, send: Callable[[protocol.FromChild], None]) -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            self._send(protocol.Said(record.levelno, record.name, self.format(record)))
+
+
+def resolve_device(wanted: str) -> tuple[str, str]:
+    """The device's full name, and a description for people. Torch is imported only where there is a card.
+
+    `auto` takes the first card that torch can use, else the CPU. Raises `InternalError` for a card that is not there.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not _has_card()):
+        return "cpu", f"{kernel.usable_cpus()} CPUs"
+    import torch
+
+    if not torch.cuda.is_available():
+        if wanted == "auto":
+            logger.warning("there is a GPU, but this installation of torch cannot use it: working on the CPU")
+            return "cpu", f"{kernel.usable_cpus()} CPUs"
+        raise errors.InternalError(f"device {wanted}: torch {torch.__version__} sees no GPU here")
+    index = int(wanted.partition(":")[2] or 0)
+    if index >= torch.cuda.device_count():
+        raise errors.InternalError(f"device {wanted}: there are {torch.cuda.device_count()} GPUs here")
+    return f"cuda:{index}", torch.cuda.get_device_name(index)
+
+
+def _has_card() -> bool:
+    """Ask the driver itself, which takes milliseconds; importing torch takes seconds."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return bool(driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0)
+
+
+def main() -> None:
+    """Start, on the socket and for the parent that the command line names."""
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    # While a thread holds the GIL nobody sees the socket's end: the kernel ends us with the parent.
+    kernel.die_with_parent(int(sys.argv[2]))
+    # The parent has the leases, so this process goes first.
+    kernel.be_the_first_to_die()
+    # Ctrl-C and a batch queue's SIGTERM reach the whole process group; the parent decides what becomes of us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    faulthandler.enable()
+    process = DeviceProcess(channel)
+    try:
+        process.run()
+    except errors.AntennaError as error:
+        process.complain(str(error))
+        os._exit(1)
+    except (EOFError, ConnectionError):
+        # The parent is gone, and nobody is left to tell.
+        os._exit(0)
+    # Without waiting for threads, which may hang.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

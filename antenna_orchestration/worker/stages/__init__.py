@@ -1,0 +1,1 @@
+"""The stages that a task passes, in order: scheduler, image fetcher, batcher, (device process), reporter."""
