@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from antenna_orchestration import errors
 
@@ -16,6 +16,14 @@ Generation = NewType("Generation", int)
 Epoch = NewType("Epoch", str)
 """Random name of one consumer's life. An acknowledgement is sent only to the epoch that leased the task."""
 PipelineSlug = NewType("PipelineSlug", str)
+
+
+class JobRun(NamedTuple):
+    """A job in one of its generations. Whatever the queue, Redis and the collector hold of a job belongs to one."""
+
+    job: JobId
+    generation: Generation
+
 
 _SLUG = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 _PARTITION = re.compile(r"^job-([1-9][0-9]{0,18})$")

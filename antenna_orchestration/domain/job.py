@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug, ProjectId
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun, PipelineSlug, ProjectId
 
 
 class JobStatus(StrEnum):
@@ -120,6 +120,11 @@ class Job:
     claimed_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+
+    @property
+    def job_run(self) -> JobRun:
+        """The job in its present generation."""
+        return JobRun(self.job_id, self.generation)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

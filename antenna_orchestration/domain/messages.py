@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode
 
 VERSION: Final = 1
@@ -49,6 +49,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Names the job's configuration, which the announcement carries once for all its tasks."""
     captured_at: datetime | None = None
     deployment: str | None = None
+
+    @property
+    def job_run(self) -> JobRun:
+        """The job in the generation that the task belongs to."""
+        return JobRun(self.job, self.generation)
 
 
 class AlgorithmRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -106,6 +111,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Seconds by stage: load, wait (in the worker's hands until its batch began), decode, infer, finish."""
     created_at: datetime | None = None
 
+    @property
+    def job_run(self) -> JobRun:
+        """The job in the generation that the result belongs to."""
+        return JobRun(self.job, self.generation)
+
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     """A job as workers see it in the KV bucket `jobs`: enough to lease and process its tasks."""
@@ -124,6 +134,11 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     dispatch_mode: DispatchMode = DispatchMode.ASYNC
     """Whose tasks these are. Anything but `async_api` comes with the version `PUSHED`."""
+
+    @property
+    def job_run(self) -> JobRun:
+        """The job in the generation that the announcement belongs to."""
+        return JobRun(self.job, self.generation)
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
