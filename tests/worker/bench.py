@@ -10,7 +10,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
 from antenna_orchestration.embedded import stores
@@ -22,6 +22,7 @@ from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.queue.publisher import Publisher
 from antenna_orchestration.queue.results import ResultFeed
 from antenna_orchestration.queue.tasks import TaskQueue, Waiting
+from antenna_orchestration.settings import Settings, load
 from tests import waiting
 from tests.homes import temporary_folder
 
@@ -42,9 +43,9 @@ class QueuedJob:
 class Bench:
     """The orchestrator's side of the queue, by hand. Made by `open_bench`."""
 
-    def __init__(self, client: Client, tasks: TaskQueue, config: settings.Settings) -> None:
+    def __init__(self, client: Client, tasks: TaskQueue, settings: Settings) -> None:
         self.client = client
-        self.settings = config
+        self.settings = settings
         self.announcements = Announcements(client)
         self.heartbeats = Heartbeats(client)
         self._tasks = tasks
@@ -108,7 +109,7 @@ class Bench:
                 for lease in held:
                     await lease.hand_back()
 
-    async def note_openings(self, job: QueuedJob, image: ImageId, *, times: int) -> None:
+    async def note_open_attempts(self, job: QueuedJob, image: ImageId, *, times: int) -> None:
         """Say so often that the image's task is about to be opened, as workers did that it killed."""
         task = messages.Task(job=job.job, generation=FIRST, image=image, uri="", pipeline=job.pipeline, config_hash="")
         async with Publisher(self.client) as publisher:
@@ -195,7 +196,7 @@ def queue_server(**overrides: Any) -> Iterator[stores.EmbeddedStores]:
     with temporary_folder() as folder:
         blank = dict.fromkeys(("nats_url", "worker_nats_url", "redis_url", "database_url", "dagster_pg_url"), "")
         running = stores.EmbeddedStores(
-            stores.plan(settings.load(home=folder / ".antenna", **{**blank, **overrides}), dagster=False)
+            stores.plan(load(home=folder / ".antenna", **{**blank, **overrides}), dagster=False)
         )
         running.start("nats")
         try:
@@ -205,12 +206,12 @@ def queue_server(**overrides: Any) -> Iterator[stores.EmbeddedStores]:
 
 
 @contextlib.asynccontextmanager
-async def open_bench(config: settings.Settings) -> AsyncIterator[Bench]:
+async def open_bench(settings: Settings) -> AsyncIterator[Bench]:
     """Connect as the orchestrator and make the streams."""
-    async with connection.connected(config.nats_url, name="bench") as client:
+    async with connection.connected(settings.nats_url, name="bench") as client:
         await streams.ensure(client, tasks_max_bytes=2**30, results_max_bytes=2**30)
-        async with TaskQueue(client, ack_wait=config.task_ack_wait) as tasks:
-            yield Bench(client, tasks, config)
+        async with TaskQueue(client, ack_wait=settings.task_ack_wait) as tasks:
+            yield Bench(client, tasks, settings)
 
 
 def once_each(results: Iterable[messages.Result]) -> dict[int, messages.Result]:
