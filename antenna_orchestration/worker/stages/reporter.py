@@ -160,7 +160,7 @@ class Reporter:
                 await asyncio.sleep(min(pause * self._dice.uniform(0.7, 1.3), left))
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
-                chunk = [outcome for outcome in chunk if not outcome.held.lease.settled]
+                chunk = [outcome for outcome in chunk if not outcome.held.lease.ended]
 
     async def _publish(self, chunk: list[_Outcome]) -> None:
         await self._sender.send([(outcome.result, outcome.held.lease) for outcome in chunk])
@@ -176,7 +176,7 @@ class Reporter:
                 self.failed += 1
             self._holdings.drop(outcome.held)
             try:
-                await outcome.held.lease.settle()
+                await outcome.held.lease.acknowledge()
             except errors.Unavailable as error:
                 logger.debug("not acknowledged, it will be redelivered: %s", error)
 

@@ -265,9 +265,8 @@ class Scheduler:
     async def _take(self, turn: Turn) -> None:
         key: JobKey = turn.key  # type: ignore[assignment]
         entry = self._entries[key]
-        job, generation = key
         try:
-            leases = await self._leaser.lease(job, generation, entry.announcement.epoch, turn.wanted)
+            leases = await self._leaser.lease(key, entry.announcement.epoch, turn.wanted)
         except errors.Unavailable:
             self._fair.took(turn, 0, self._clock())
             raise

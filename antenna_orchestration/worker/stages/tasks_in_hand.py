@@ -13,14 +13,14 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts, messages
-from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.loading.memory import MemoryBudget
 from antenna_orchestration.queue.leasing import Lease
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
 
 logger = logging.getLogger(__name__)
 
-JobKey = tuple[JobId, Generation]
+JobKey = JobRun
 
 LONGEST_WAIT: Final = 3
 """Times `task_timeout` that a task may wait while others move; whatever waits longer was lost sight of."""
@@ -96,7 +96,7 @@ class TasksInHand:
         held = TaskInHand(
             number=next(self._numbers),
             lease=lease,
-            job=(announcement.job, announcement.generation),
+            job=announcement.job_run,
             lane=lane,
             interactive=announcement.interactive,
             leased_at=self._clock(),
@@ -160,7 +160,7 @@ class TasksInHand:
         except errors.Unavailable as error:
             logger.debug("not handed back, its lease will end: %s", error)
         else:
-            self.handed_back += held.lease.settled
+            self.handed_back += held.lease.ended
 
     async def keep_alive(self, every: float, *, device_changes: Callable[[], bool]) -> None:
         """Say in-progress for everything that moves, and let go of what is no longer ours; runs for ever."""
