@@ -22,7 +22,7 @@ SHORTEST: Final = 3600
 """Seconds for which a URL is valid at least, counted from when its task is leased."""
 
 
-async def of(http: HttpServices, leased: Sequence[Leased], *, base: str) -> list[str]:
+async def urls_of(http: HttpServices, leased: Sequence[Leased], *, base: str) -> list[str]:
     """A URL per leased task, in order; `base` is the gateway's address as the worker knows it. Raises `Unavailable`."""
     valid_for = int(max(SHORTEST, 2 * http.settings.http_lease))
     in_buckets = [one.uri for one in leased if one.uri.startswith("s3://")]

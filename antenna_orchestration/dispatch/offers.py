@@ -70,7 +70,7 @@ class Offers:
         """Take note of what is announced now."""
         self._announced = announced
 
-    async def of(
+    async def for_worker(
         self, worker: Token, *, wanted: Callable[[messages.Announcement], bool], limit: int
     ) -> list[messages.Announcement]:
         """Up to `limit` jobs of the worker's projects that are `wanted` and have a leasable task now, in fair order.

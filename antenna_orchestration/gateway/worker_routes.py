@@ -91,7 +91,7 @@ async def _lease(request: Request, job_id: JobId, wanted: int) -> models.TasksAn
     leased = await lease.lease(gateway.http, job, caller, wanted)
     base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
     try:
-        urls = await image_urls.of(gateway.http, leased, base=base)
+        urls = await image_urls.urls_of(gateway.http, leased, base=base)
     except BaseException:
         # The worker never hears of them.
         try:
@@ -184,7 +184,7 @@ async def _offers(
         await worker_status.hear(gateway.http, caller, host=_host(request), pipelines=filters.pipelines or ())
     if filters.dispatch_mode not in (None, DispatchMode.ASYNC):
         return []
-    return await gateway.offers.of(caller, wanted=_matching(gateway, filters), limit=limit)
+    return await gateway.offers.for_worker(caller, wanted=_matching(gateway, filters), limit=limit)
 
 
 def _matching(gateway: Gateway, filters: Filters) -> Callable[[messages.Announcement], bool]:

@@ -175,7 +175,7 @@ class Pusher:
 
     async def _check_token(self) -> None:
         """Raise `Forbidden` once the worker's token was revoked."""
-        await identity.of(self._http, project=self._options.project, service=self._service.name)
+        await identity.worker_token(self._http, project=self._options.project, service=self._service.name)
 
     async def _keep_service(self) -> None:
         """Wait until the service is ready, register what it serves, then wait until a post finds it gone."""
@@ -254,7 +254,7 @@ class Pusher:
         return longest is not None and not self._posting and time.monotonic() - self._busy_at >= longest
 
     async def _lease(self) -> Batch | None:
-        found = await self._offers.of(self._worker, wanted=self._is_for_us, limit=1)
+        found = await self._offers.for_worker(self._worker, wanted=self._is_for_us, limit=1)
         job = await self._http.services.catalog.find_job(found[0].job) if found else None
         if job is None:
             return None
@@ -263,7 +263,7 @@ class Pusher:
             return None
         self._offers.given(job.job_run, len(leased))
         try:
-            urls = await image_urls.of(self._http, leased, base=self._image_base())
+            urls = await image_urls.urls_of(self._http, leased, base=self._image_base())
         except BaseException:
             await self._poster.hand_back(job.job_run, [one.image for one in leased])
             raise

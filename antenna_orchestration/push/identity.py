@@ -19,7 +19,7 @@ from antenna_orchestration.processing.tokens import MAX_LABEL
 _PURPOSE: Final = b"antenna push "
 
 
-async def of(http: HttpServices, *, project: str, service: str) -> Token:
+async def worker_token(http: HttpServices, *, project: str, service: str) -> Token:
     """The token of the worker that pushes this project's jobs to this service; created when there is none.
 
     Its secret is derived from the deployment's key and is not stored. Raises `Forbidden` when the token was revoked.

@@ -39,7 +39,7 @@ async def _run(settings: settings_module.Settings, options: PushOptions) -> Push
         options.service, timeout=timeout, connections=options.parallel + 2, largest=settings.gateway_max_body
     )
     async with services.opened(settings) as http, client as service:
-        worker = await identity.of(http, project=options.project, service=service.name)
+        worker = await identity.worker_token(http, project=options.project, service=service.name)
         pusher = Pusher(
             http=http,
             worker=worker,
