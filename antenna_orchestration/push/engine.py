@@ -47,7 +47,7 @@ MOST_AT_ONCE: Final = 1_000
 
 
 class Pusher:
-    """One push worker. Made once per process."""
+    """One push worker."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class Pusher:
     async def _is_the_only_one(self) -> bool:
         """Wait while another process runs as this same worker; False when asked to stop meanwhile.
 
-        Until the other one ends, everything that the worker holds is its.
+        Until the other one ends, everything that the worker holds belongs to it.
         """
         said = False
         while not self._stopping.is_set():
