@@ -49,7 +49,7 @@ async def _collect(opened: Services, *, images: int, classes: int) -> tuple[floa
     job = await rig.started_job(opened, rig.urls(images, site=f"{classes}-{images}"))
     await opened.ensure_streams()
     epoch = await opened.catalog.open_generation(job.job_id, job.generation, names.new_epoch())
-    await opened.queue.open(job.pipeline, job.job_id, job.generation, epoch)
+    await opened.queue.open(job.pipeline, job.job_run, epoch)
     await _results(opened, job, classes)
     memory: list[tuple[int, float]] = []
 
@@ -87,7 +87,7 @@ def _message(job: Job, image: ImageId, detections: Sequence[messages.Detection])
         height=2160,
         detections=list(detections),
     )
-    return Message(names.result_subject(job.job_id, job.generation, image), messages.encode(result))
+    return Message(names.result_subject(job.job_run, image), messages.encode(result))
 
 
 def _detections(classes: int) -> list[messages.Detection]:

@@ -88,7 +88,7 @@ async def _answer(worker: Hands, job: Job) -> None:
             ]
         )
         for lease in leases:
-            await lease.settle()
+            await lease.acknowledge()
 
 
 def _detection(dice: random.Random, labels: list[str]) -> messages.Detection:

@@ -116,7 +116,7 @@ class Callers:
     async def _refuse(self, address: str, why: str, fingerprint: str) -> NoReturn:
         logger.warning("rejected a caller at %s, token %s: %s", address, fingerprint, why)
         try:
-            await self._http.workers.reject(address, now=await self._http.leases.now())
+            await self._http.live.workers.reject(address, now=await self._http.live.leases.now())
         except errors.Unavailable as error:
             logger.debug("the rejected caller is not counted: %s", error)
         raise errors.Unauthorized(why)

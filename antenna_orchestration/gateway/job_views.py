@@ -10,7 +10,7 @@ from antenna_orchestration.gateway.state import Gateway
 async def of(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
     """The job with its counters of the moment and, if wanted, the newest lines of its log."""
     services = gateway.http.services
-    live = None if job.status.is_terminal else await services.progress.read(job.job_id, job.generation)
+    live = None if job.status.is_terminal else await services.live.counters.read(job.job_run)
     counts = live or await services.catalog.count_images(job.job_id)
     lines = [line for _, line in await services.catalog.read_log(job.job_id)] if logs else []
     return models.JobDetail(

@@ -45,7 +45,7 @@ async def readyz(request: Request) -> JSONResponse:
     checks = {
         "queue": http.services.queue_answers(),
         "catalog": http.access.projects([]),
-        "redis": http.services.progress.check(),
+        "redis": http.services.live.check(),
     }
     found: dict[str, bool] = {}
     for name, check in checks.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Annotated, Any, Final
@@ -11,6 +12,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from antenna_orchestration import errors
 from antenna_orchestration.contract import models, statuses
 from antenna_orchestration.dispatch import accept_results, image_urls, lease, worker_status
+from antenna_orchestration.dispatch.hand_back import hand_back
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Act, Token
 from antenna_orchestration.domain.ids import JobId
@@ -20,6 +22,8 @@ from antenna_orchestration.gateway.parameters import Filters
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
 from antenna_orchestration.processing import retrying
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["workers"])
 
@@ -87,12 +91,15 @@ async def _lease(request: Request, job_id: JobId, wanted: int) -> models.TasksAn
     leased = await lease.lease(gateway.http, job, caller, wanted)
     base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
     try:
-        urls = await image_urls.of(gateway.http, leased, base=base)
+        urls = await image_urls.urls_of(gateway.http, leased, base=base)
     except BaseException:
         # The worker never hears of them.
-        await lease.hand_back(gateway.http, job, caller, leased)
+        try:
+            await hand_back(gateway.http, job.job_run, caller.token_id, [one.image for one in leased])
+        except errors.Unavailable as error:
+            logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
         raise
-    gateway.offers.given(job.job_id, job.generation, len(leased))
+    gateway.offers.given(job.job_run, len(leased))
     return models.TasksAnswer(
         tasks=[
             models.WireTask(
@@ -177,7 +184,7 @@ async def _offers(
         await worker_status.hear(gateway.http, caller, host=_host(request), pipelines=filters.pipelines or ())
     if filters.dispatch_mode not in (None, DispatchMode.ASYNC):
         return []
-    return await gateway.offers.of(caller, wanted=_matching(gateway, filters), limit=limit)
+    return await gateway.offers.for_worker(caller, wanted=_matching(gateway, filters), limit=limit)
 
 
 def _matching(gateway: Gateway, filters: Filters) -> Callable[[messages.Announcement], bool]:

@@ -22,6 +22,7 @@ from antenna_orchestration.catalog import backup as catalog_backup
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.lake.folder import BLOCK, Folder
 from antenna_orchestration.lake.store import storage_options
+from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
 
 FORMAT: Final = 1
@@ -133,11 +134,9 @@ async def _clear_queue(services: Services) -> None:
     """The catalog is empty, so whatever is there is of jobs that nobody knows, whose numbers may come again."""
     found = await services.queue.jobs_on_queue() | set(await services.announcements.read())
     with suppress(errors.Unavailable):
-        found |= await services.progress.jobs()
-    for job, generation in sorted(found):
-        await services.announcements.withdraw(job, generation)
-        await services.queue.close(None, job, generation)
-        await services.progress.forget(job, generation)
+        found |= await services.live.counters.jobs()
+    for job_run in sorted(found):
+        await publish.clear(services, job_run, None)
 
 
 def _lake(services: Services) -> Folder:

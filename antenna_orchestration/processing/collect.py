@@ -138,7 +138,7 @@ class Collector:
         async with self._guarded():
             while True:
                 try:
-                    async with self._services.results(self._job.job_id, self._job.generation) as feed:
+                    async with self._services.results(self._job.job_run) as feed:
                         self._feed = feed
                         await self._drain(feed)
                     break
@@ -158,7 +158,7 @@ class Collector:
                 received, batch = await ahead.next()
                 if received:
                     await retrying.retry_forever("committing results", partial(self._commit, batch))
-                    await feed.settle(received)
+                    await feed.acknowledge(received)
                     ahead.committed(received)
 
     def _raise_if_left(self) -> None:
@@ -257,7 +257,7 @@ class Collector:
     async def _show(self) -> None:
         progress = self._progress()
         self._observer.on_progress(progress)
-        await self._services.progress.write(self._job.job_id, self._job.generation, progress)
+        await self._services.live.counters.write(self._job.job_run, progress)
 
     def _progress(self) -> JobProgress:
         now = time.monotonic()
@@ -292,8 +292,8 @@ class Collector:
         job = await self._services.catalog.get_job(self._job.job_id)
         if job.epoch is None:
             return False
-        tasks = await self._services.queue.counts(job.job_id, job.generation, job.epoch)
-        if tasks is None or not await self._services.announcements.has(job.job_id, job.generation, job.epoch):
+        tasks = await self._services.queue.counts(job.job_run, job.epoch)
+        if tasks is None or not await self._services.announcements.has(job.job_run, job.epoch):
             return True
         unread = await self._feed.unread() if self._feed else None
         if unread is None:

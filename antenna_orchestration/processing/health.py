@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.reach import can_serve, why_not
-from antenna_orchestration.processing import cancel, finish
+from antenna_orchestration.processing import cancel, finish, publish
 from antenna_orchestration.processing.rebuild import rebuild
 from antenna_orchestration.processing.services import Services
 
-T = TypeVar("T", Job, tuple[JobId, Generation])
+T = TypeVar("T", Job, JobRun)
 
 logger = logging.getLogger(__name__)
 
@@ -156,8 +156,8 @@ async def _running_jobs(services: Services, result: CheckResult, dry_run: bool) 
     async def look(job: Job) -> None:
         waiting = None
         if job.epoch is not None:
-            waiting = await services.queue.counts(job.job_id, job.generation, job.epoch)
-        progress = await services.progress.read(job.job_id, job.generation)
+            waiting = await services.queue.counts(job.job_run, job.epoch)
+        progress = await services.live.counters.read(job.job_run)
         line = progress.line if progress else "no live counters"
         if waiting:
             line += f"; {waiting.queued} waiting, {waiting.leased} leased, {waiting.redelivered} redelivered"
@@ -171,7 +171,7 @@ async def _running_jobs(services: Services, result: CheckResult, dry_run: bool) 
 async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> None:
     """What jobs that are over, or earlier generations, still hold on the queue, in Redis and in the lake."""
 
-    async def look(found: tuple[JobId, Generation]) -> None:
+    async def look(found: JobRun) -> None:
         job_id, generation = found
         job = await services.catalog.find_job(job_id)
         is_current = job is not None and job.generation == generation
@@ -182,16 +182,14 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
                 # Whoever finished the job may have died before its clean-up: then its parts are still there, too.
                 await finish.clean_up(services, job)
             else:
-                await services.announcements.withdraw(job_id, generation)
-                await services.queue.close(job.pipeline if job else None, job_id, generation)
-                await services.progress.forget(job_id, generation)
+                await publish.clear(services, found, job.pipeline if job else None)
         result.fixed += 1
         result.details.append(f"job {job_id}, generation {generation}: cleared from queue and Redis")
 
     found = await services.queue.jobs_on_queue() | set(await services.announcements.read())
     with contextlib.suppress(errors.Unavailable):
         # Without Redis there are no counters to forget.
-        found |= await services.progress.jobs()
+        found |= await services.live.counters.jobs()
     await _each(result, sorted(found), look)
     await _left_parts(services, result, dry_run)
 

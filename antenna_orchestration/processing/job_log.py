@@ -77,7 +77,7 @@ class JobLog:
         job = await self._services.catalog.get_job(self._job.job_id)
         if job.epoch is None:
             return None
-        return await self._services.queue.counts(job.job_id, job.generation, job.epoch)
+        return await self._services.queue.counts(job.job_run, job.epoch)
 
     async def _milestone(self, action: str, message: str, *, level: str = "INFO") -> None:
         self._tell(message)

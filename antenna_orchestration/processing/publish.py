@@ -15,7 +15,7 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.ids import Epoch, JobId
+from antenna_orchestration.domain.ids import Epoch, JobId, JobRun, PipelineSlug
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, ImageToPublish, Job
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.names import new_epoch
@@ -63,7 +63,7 @@ async def publish(
         return Published(upto=job.published_upto, complete=True)
     await services.ensure_streams()
     epoch = await services.catalog.open_generation(job.job_id, job.generation, job.epoch or new_epoch())
-    await services.queue.open(job.pipeline, job.job_id, job.generation, epoch)
+    await services.queue.open(job.pipeline, job.job_run, epoch)
     left = job.total if limit is None else limit
     stored = refused = 0
     cursor = job.published_upto
@@ -120,13 +120,21 @@ async def republish(services: Services, job: Job, images: Sequence[ImageToPublis
 
 
 async def withdraw(services: Services, job: Job) -> None:
-    """Take a job's generation off the queue: announcement, consumers, tasks, results, live counters.
+    """Take a job's generation off the queue.
 
     The canceller and the publisher both call it after they saw the job canceling; the last one wins.
     """
-    await services.announcements.withdraw(job.job_id, job.generation)
-    await services.queue.close(job.pipeline, job.job_id, job.generation)
-    await services.progress.forget(job.job_id, job.generation)
+    await clear(services, job.job_run, job.pipeline)
+
+
+async def clear(services: Services, job_run: JobRun, pipeline: PipelineSlug | None) -> None:
+    """Delete the announcement, then consumers, tasks and results, then the live counters; idempotent.
+
+    `pipeline` is None for a job that the catalog does not know. Raises `Unavailable`.
+    """
+    await services.announcements.withdraw(job_run)
+    await services.queue.close(pipeline, job_run)
+    await services.live.counters.forget(job_run)
 
 
 def announcement(job: Job, epoch: Epoch) -> messages.Announcement:

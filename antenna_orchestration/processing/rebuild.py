@@ -43,11 +43,11 @@ async def rebuild(services: Services, job_id: JobId, *, dry_run: bool = False) -
     if job.epoch is None and not dry_run:
         published = (await publish.publish(services, job_id, limit=publish.AT_SUBMIT)).stored
     found = await reconcile.reconcile(services, job_id, dry_run=dry_run)
-    counters = await services.progress.read(job.job_id, job.generation) is None
+    counters = await services.live.counters.read(job.job_run) is None
     if counters and not dry_run:
         await _restore_counters(services, job)
         # Not while Redis is away: then a collector, or the next round, writes them.
-        counters = await services.progress.read(job.job_id, job.generation) is not None
+        counters = await services.live.counters.read(job.job_run) is not None
     return Rebuilt(lost=found.lost + published, reopened=found.reopened, counters=counters)
 
 
@@ -64,4 +64,4 @@ async def _restore_counters(services: Services, job: Job) -> None:
         rate=0.0,
         at=datetime.now(UTC),
     )
-    await services.progress.write(job.job_id, job.generation, progress)
+    await services.live.counters.write(job.job_run, progress)

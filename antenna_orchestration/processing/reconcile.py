@@ -39,10 +39,10 @@ async def reconcile(services: Services, job_id: JobId, *, dry_run: bool = False)
         return Reconciled()
     if not dry_run:
         await services.ensure_streams()
-    reopened = await services.queue.counts(job.job_id, job.generation, job.epoch) is None
+    reopened = await services.queue.counts(job.job_run, job.epoch) is None
     if not dry_run:
         epoch = await _next_epoch(services, job, job.epoch) if reopened else job.epoch
-        if not await services.announcements.has(job.job_id, job.generation, epoch):
+        if not await services.announcements.has(job.job_run, epoch):
             await services.announcements.announce(publish.announcement(job, epoch))
     lost = await _lost(services, job)
     count = len(lost)
@@ -68,13 +68,13 @@ async def _next_epoch(services: Services, job: Job, lost: Epoch) -> Epoch:
     """Begin a new life of the job's consumer. An acknowledgement from the old one cannot settle anything in the new."""
     await services.catalog.replace_epoch(job.job_id, job.generation, lost, new_epoch())
     epoch = await services.catalog.open_generation(job.job_id, job.generation, lost)
-    await services.queue.open(job.pipeline, job.job_id, job.generation, epoch)
+    await services.queue.open(job.pipeline, job.job_run, epoch)
     return epoch
 
 
 async def _lost(services: Services, job: Job) -> set[ImageId]:
     upto = job.published_upto
-    waiting = await services.queue.waiting(job.pipeline, job.job_id, job.generation)
-    unread = await services.queue.unread_results(job.job_id, job.generation)
+    waiting = await services.queue.waiting(job.pipeline, job.job_run)
+    unread = await services.queue.unread_results(job.job_run)
     pending = await services.catalog.pending_images(job.job_id, job.generation, upto=upto)
     return set(pending - waiting - unread)

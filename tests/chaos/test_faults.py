@@ -50,7 +50,7 @@ async def test_c_redis_is_flushed(rig: Rig) -> None:
             since = time.monotonic()
 
             async def shown() -> bool:
-                progress = await stack.progress.read(job.job_id, job.generation)
+                progress = await stack.live.counters.read(job.job_run)
                 return progress is not None and progress.total == 120
 
             await eventually(shown, description="the counters are written again", timeout=10)

@@ -51,7 +51,7 @@ async def test_a_large_post_in_flat_memory(
     assert answer.status_code == 200, answer.text
     assert answer.json()["results_queued"] == len(tasks)
     assert process.memory_full_info().uss - before < 60 * 2**20
-    sizes = await stack.workers.heard_since(0)
+    sizes = await stack.live.workers.heard_since(0)
     assert max(one.counters["bytes"] for one in sizes) > 30 * 2**20
     assert not list(Path(stack.settings.home, "gateway").glob("*"))
 

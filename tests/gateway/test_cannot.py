@@ -43,7 +43,7 @@ async def test_post_for_another_projects_job(stack: Services, gateway: RunningGa
             http.post(f"{gateway.base}/jobs/{theirs.job_id}/tasks/", json={"batch_size": 1}, timeout=9).status_code
             == 404
         )
-    assert await stack.queue.unread_results(theirs.job_id, theirs.generation) == set()
+    assert await stack.queue.unread_results(theirs.job_run) == set()
 
 
 async def test_replay_a_token_from_another_job(stack: Services, gateway: RunningGateway, project: str) -> None:
@@ -52,14 +52,14 @@ async def test_replay_a_token_from_another_job(stack: Services, gateway: Running
     (task,) = leased(worker, first.job_id, 1)
     (said,) = post(worker, second.job_id, result_of(task)).json()["tasks"]
     assert (said["status"], said["detail"]) == ("rejected", "the lease is of another job")
-    assert await stack.queue.unread_results(second.job_id, second.generation) == set()
+    assert await stack.queue.unread_results(second.job_run) == set()
     # Nor one that another worker was given, even in the same project.
     thief = await client(stack, gateway, project)
     (said,) = post(thief, first.job_id, result_of(task)).json()["tasks"]
     assert (said["status"], said["detail"]) == ("rejected", "the lease is another worker's")
     (said,) = post(thief, first.job_id, result_of(task, reply_subject=None)).json()["tasks"]
     assert said["status"] == "rejected"
-    assert await stack.queue.unread_results(first.job_id, first.generation) == set()
+    assert await stack.queue.unread_results(first.job_run) == set()
 
 
 async def test_settle_a_task_twice_with_effect(stack: Services, gateway: RunningGateway, project: str) -> None:
@@ -83,7 +83,7 @@ async def test_settle_a_task_twice_with_effect(stack: Services, gateway: Running
     again = [result_of(task)] * 70
     assert [one["status"] for one in post(worker, job.job_id, *again).json()["tasks"]] == ["queued"] + ["late"] * 69
     post(worker, job.job_id, result_of(task))
-    (record,) = [one for one in await stack.workers.heard_since(0) if one.name.endswith(fingerprint(worker.token))]
+    (record,) = [one for one in await stack.live.workers.heard_since(0) if one.name.endswith(fingerprint(worker.token))]
     assert record.counters["settled"] == 3
 
 

@@ -61,7 +61,7 @@ async def test_a_worker_killed_in_the_middle_of_a_batch(stack: Services, gateway
     try:
 
         async def has_leased() -> bool:
-            counts = await stack.queue.counts(job.job_id, job.generation, job.epoch)  # type: ignore[arg-type]
+            counts = await stack.queue.counts(job.job_run, job.epoch)  # type: ignore[arg-type]
             return counts is not None and counts.leased == 10
 
         await eventually(has_leased, description="a batch in the worker's hands")
@@ -131,7 +131,7 @@ async def probe(stack: Services, job: Job) -> bool:
     from antenna_orchestration.queue.remote_leases import RemoteLeases
 
     assert job.epoch is not None
-    return await RemoteLeases(stack.connection).is_deliverable(job.job_id, job.generation, job.epoch)
+    return await RemoteLeases(stack.connection).is_deliverable(job.job_run, job.epoch)
 
 
 @pytest.mark.slow

@@ -68,10 +68,10 @@ async def test_a_task_whose_link_cannot_be_made_is_offered_again_at_once(
             address = f"{gateway.base}/jobs/{job.job_id}/tasks/"
             answer = await asyncio.to_thread(http.post, address, json={"batch_size": 1}, timeout=30)
             assert answer.status_code == 503, answer.text
-            counts = await stack.queue.counts(job.job_id, job.generation, job.epoch)
+            counts = await stack.queue.counts(job.job_run, job.epoch)
             assert counts is not None and counts.delivered == 1
             # Leased or not: what a hand-back gives out again is waiting either way.
             again = await asyncio.to_thread(http.post, address, json={"batch_size": 1}, timeout=30)
             assert again.status_code == 503, again.text
-            counts = await stack.queue.counts(job.job_id, job.generation, job.epoch)
+            counts = await stack.queue.counts(job.job_run, job.epoch)
             assert counts is not None and counts.delivered == 2

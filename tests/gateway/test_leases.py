@@ -1,11 +1,12 @@
 """Leases over HTTP: bounded, kept alive, handed back; attempts counted as for every worker."""
 
 import asyncio
+from contextlib import aclosing
 
 from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.live import keys
+from antenna_orchestration.live import connection, keys
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.queue.publisher import Publisher
@@ -81,7 +82,7 @@ async def test_what_a_silent_worker_held_is_done_by_another(
         assert await asyncio.to_thread(other.post, job.job_id, successes(again))
     assert ends[job.job_id] is JobStatus.SUCCESS
     assert len(rows(stack, "detections", job)) == 4
-    record = next(one for one in await stack.workers.heard_since(0) if one.name.endswith(_fingerprint(silent)))
+    record = next(one for one in await stack.live.workers.heard_since(0) if one.name.endswith(_fingerprint(silent)))
     assert record.counters["expired"] == 4 and record.counters["leased"] == 4
 
 
@@ -230,19 +231,20 @@ async def test_a_worker_of_another_project_is_nobody_for_a_job(
 async def test_leases_are_kept_after_a_round_that_failed(
     shared_stores: EmbeddedStores, stack: Services, project: str
 ) -> None:
-    """Of whatever: here of something in Redis that nobody of us wrote."""
-    with running(shared_stores) as gateway:
-        await stack.progress.client.sadd(keys.LEASED_JOBS, "garbage")
-        try:
-            wait_until(lambda: "the loop leases failed" in gateway.log.read_text(), description="a failed round")
-        finally:
-            await stack.progress.client.srem(keys.LEASED_JOBS, "garbage")
-        job = await job_for_http(stack, project, 1)
-        slow, other = await client(stack, gateway, project), await client(stack, gateway, project)
-        tasks = leased(slow, job.job_id, 1)
-        for _ in range(6):
-            await asyncio.sleep(0.5)
-            slow.jobs()
-            assert leased(other, job.job_id, 1) == []
-        assert slow.post(job.job_id, successes(tasks))
-        assert slow.statuses == ["queued"]
+    """Here because of something in Redis that no program of ours wrote."""
+    async with aclosing(connection.connect(shared_stores.settings.redis_url)) as redis:
+        with running(shared_stores) as gateway:
+            await redis.sadd(keys.LEASED_JOBS, "garbage")
+            try:
+                wait_until(lambda: "the loop leases failed" in gateway.log.read_text(), description="a failed round")
+            finally:
+                await redis.srem(keys.LEASED_JOBS, "garbage")
+            job = await job_for_http(stack, project, 1)
+            slow, other = await client(stack, gateway, project), await client(stack, gateway, project)
+            tasks = leased(slow, job.job_id, 1)
+            for _ in range(6):
+                await asyncio.sleep(0.5)
+                slow.jobs()
+                assert leased(other, job.job_id, 1) == []
+            assert slow.post(job.job_id, successes(tasks))
+            assert slow.statuses == ["queued"]

@@ -46,12 +46,12 @@ async def test_a_token_is_shown_once_works_and_is_revoked(
 async def test_a_stranger_is_told_so_and_counted(
     shared_stores: EmbeddedStores, stack: Services, gateway: RunningGateway, project: str
 ) -> None:
-    before = (await stack.workers.rejected()).get("127.0.0.1", 0)
+    before = (await stack.live.workers.rejected()).get("127.0.0.1", 0)
     for header in ("Token wrong", "Bearer wrong", "Basic d3Jvbmc6d3Jvbmc="):
         answer = requests.get(f"{gateway.base}/jobs", headers={"Authorization": header}, timeout=9)
         assert answer.status_code == 401 and answer.json()["detail"]
     assert requests.get(f"{gateway.base}/jobs", timeout=9).json()["detail"]
-    assert (await stack.workers.rejected())["127.0.0.1"] == before + 4
+    assert (await stack.live.workers.rejected())["127.0.0.1"] == before + 4
     assert "rejected" in antenna(shared_stores, "workers").stderr
     log = gateway.log.read_text()
     assert "rejected a caller at 127.0.0.1" in log and "Token wrong" not in log

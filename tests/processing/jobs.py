@@ -73,14 +73,14 @@ class Hands:
     async def lease(self, job: Job, wanted: int, *, wait: float = 2.0) -> list[Lease]:
         """Up to so many leases of a job."""
         assert job.epoch is not None
-        return await self.leaser.lease(job.job_id, job.generation, job.epoch, wanted, wait=wait) or []
+        return await self.leaser.lease(job.job_run, job.epoch, wanted, wait=wait) or []
 
     async def report(self, leases: list[Lease], *, settle: bool = True, **changes: object) -> None:
         """Publish a result for each lease and settle it."""
         await self.sender.send([(result_of(lease, **changes), lease) for lease in leases])
         if settle:
             for lease in leases:
-                await lease.settle()
+                await lease.acknowledge()
 
 
 @asynccontextmanager

@@ -129,7 +129,7 @@ class EveryImageOnce(RuleBasedStateMachine):
 
         async def act() -> None:
             job = await self._job()
-            async with self.stack.results(job.job_id, job.generation) as feed:
+            async with self.stack.results(job.job_run) as feed:
                 received = await feed.pull(IMAGES * 4, wait=0)
                 for _ in range(2 if twice else 1):
                     collector = collect.Collector(
@@ -137,7 +137,7 @@ class EveryImageOnce(RuleBasedStateMachine):
                     )
                     await collector.commit(received)
                 if settle:
-                    await feed.settle(received)
+                    await feed.acknowledge(received)
 
         self.runner.run(act())
 
@@ -148,8 +148,8 @@ class EveryImageOnce(RuleBasedStateMachine):
         async def act() -> None:
             job = await self._job()
             waiting = await self.stack.catalog.pending_images(job.job_id, job.generation, upto=job.published_upto)
-            on_queue = await self.stack.queue.waiting(job.pipeline, job.job_id, job.generation)
-            on_queue |= await self.stack.queue.unread_results(job.job_id, job.generation)
+            on_queue = await self.stack.queue.waiting(job.pipeline, job.job_run)
+            on_queue |= await self.stack.queue.unread_results(job.job_run)
             found = await reconcile.reconcile(self.stack, self.job_id)
             assert found.lost == len(waiting - on_queue) <= len(self.lost)
             self.lost.clear()
@@ -164,11 +164,11 @@ class EveryImageOnce(RuleBasedStateMachine):
             job = await self._job()
             queue = self.stack.queue
             if stream == names.TASKS:
-                subject = names.task_subject(job.pipeline, job.job_id, job.generation)
-                self.lost |= await queue.waiting(job.pipeline, job.job_id, job.generation)
+                subject = names.task_subject(job.pipeline, job.job_run)
+                self.lost |= await queue.waiting(job.pipeline, job.job_run)
             else:
-                subject = names.result_subject(job.job_id, job.generation)
-                gone = await queue.unread_results(job.job_id, job.generation)
+                subject = names.result_subject(job.job_run)
+                gone = await queue.unread_results(job.job_run)
                 self.lost |= gone
                 rows = {row["image_id"]: row["status"] for row in await self._rows()}
                 # What was only there is nobody's knowledge any more.
@@ -213,8 +213,8 @@ class EveryImageOnce(RuleBasedStateMachine):
             assert await cancel.cancel(self.stack, self.job_id, reason="drawn")
             job = await self._job()
             assert job.status is JobStatus.CANCELED
-            assert not await self.stack.queue.waiting(job.pipeline, job.job_id, job.generation)
-            assert not await self.stack.queue.unread_results(job.job_id, job.generation)
+            assert not await self.stack.queue.waiting(job.pipeline, job.job_run)
+            assert not await self.stack.queue.unread_results(job.job_run)
             await self._retry()
 
         self.runner.run(act())
@@ -243,14 +243,14 @@ class EveryImageOnce(RuleBasedStateMachine):
     def nothing_published_is_lost(self) -> None:
         async def look() -> None:
             job = await self._job()
-            waiting = await self.stack.queue.waiting(job.pipeline, job.job_id, job.generation)
-            unread = await self.stack.queue.unread_results(job.job_id, job.generation)
+            waiting = await self.stack.queue.waiting(job.pipeline, job.job_run)
+            unread = await self.stack.queue.unread_results(job.job_run)
             pending = await self.stack.catalog.pending_images(job.job_id, job.generation, upto=job.published_upto)
             assert pending <= waiting | unread | self.lost
             if job.epoch is not None:
                 # A living job can be leased from.
-                assert await self.stack.queue.counts(job.job_id, job.generation, job.epoch) is not None
-                assert await self.stack.announcements.has(job.job_id, job.generation, job.epoch)
+                assert await self.stack.queue.counts(job.job_run, job.epoch) is not None
+                assert await self.stack.announcements.has(job.job_run, job.epoch)
 
         if self.contexts:
             self.runner.run(look())
@@ -278,9 +278,9 @@ class EveryImageOnce(RuleBasedStateMachine):
         assert job.epoch is not None
         counts = await self.stack.catalog.count_images(job.job_id)
         return (
-            f"{counts}; {job}; consumer {await self.stack.queue.counts(job.job_id, job.generation, job.epoch)}; "
-            f"tasks {await self.stack.queue.waiting(job.pipeline, job.job_id, job.generation)}; "
-            f"results {await self.stack.queue.unread_results(job.job_id, job.generation)}"
+            f"{counts}; {job}; consumer {await self.stack.queue.counts(job.job_run, job.epoch)}; "
+            f"tasks {await self.stack.queue.waiting(job.pipeline, job.job_run)}; "
+            f"results {await self.stack.queue.unread_results(job.job_run)}"
         )
 
     async def _end(self) -> None:

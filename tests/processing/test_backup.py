@@ -64,10 +64,10 @@ async def half_done(stack: Services, project: str) -> Job:
     async with hands(stack) as worker:
         await worker.report(await worker.lease(job, 4))
         await worker.lease(job, 3)
-    async with stack.results(job.job_id, job.generation) as feed:
+    async with stack.results(job.job_run) as feed:
         received = await feed.pull(4, wait=5.0)
         await collect.Collector(services=stack, job=job, run_id="run", observer=collect.Observer()).commit(received)
-        await feed.settle(received)
+        await feed.acknowledge(received)
     return job
 
 
@@ -85,7 +85,7 @@ async def test_finished_jobs_show_as_before_and_unfinished_ones_go_on(
 
     # Something of a job that the backup does not know, under a number that will come again.
     stranger = await make_job(own_stack, project + "-e", 3)
-    await empty.queue.open(stranger.pipeline, stranger.job_id, stranger.generation, "epoch")  # type: ignore[arg-type]
+    await empty.queue.open(stranger.pipeline, stranger.job_run, "epoch")  # type: ignore[arg-type]
 
     assert await backup.restore(empty, str(tmp_path / "copy")) == made
     for job in (over, queued):

@@ -21,10 +21,10 @@ async def partly_done(stack: Services, worker: Hands, project: str) -> Job:
     await publish.publish(stack, job.job_id)
     job = await stack.catalog.get_job(job.job_id)
     await worker.report(await worker.lease(job, DONE))
-    async with stack.results(job.job_id, job.generation) as feed:
+    async with stack.results(job.job_run) as feed:
         received = await feed.pull(DONE, wait=5.0)
         await collect.Collector(services=stack, job=job, run_id="run", observer=collect.Observer()).commit(received)
-        await feed.settle(received)
+        await feed.acknowledge(received)
     assert (await stack.catalog.count_images(job.job_id)).done == DONE
     return job
 
@@ -104,7 +104,7 @@ async def test_a_success_after_a_failure_is_counted_once(stack: Services, projec
         job = await stack.catalog.get_job(job.job_id)
         collector = collect.Collector(services=stack, job=job, run_id="run", observer=collect.Observer())
         leases = await worker.lease(job, 3)
-        async with stack.results(job.job_id, job.generation) as feed:
+        async with stack.results(job.job_run) as feed:
             await worker.report(leases[:1], settle=False, outcome="failed", reason="at first", detections=[])
             await collector.commit(await feed.pull(1, wait=5.0))
             # The task was never acknowledged: somebody else does it, and well.

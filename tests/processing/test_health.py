@@ -41,9 +41,9 @@ async def test_a_late_result_of_a_finished_job_is_cleared_unless_the_round_is_dr
     late = {lease.task.image for lease in leases}
     for _ in range(2):
         assert await leftovers(stack, job, dry_run=True)
-        assert await stack.queue.unread_results(job.job_id, job.generation) == late
+        assert await stack.queue.unread_results(job.job_run) == late
     assert await leftovers(stack, job)
-    assert not await stack.queue.unread_results(job.job_id, job.generation)
+    assert not await stack.queue.unread_results(job.job_run)
     assert not await leftovers(stack, job)
 
 
@@ -52,31 +52,31 @@ async def test_a_late_task_of_a_finished_job_is_cleared(stack: Services, project
     images = await stack.catalog.images_by_id(
         job.job_id,
         job.generation,
-        sorted(await stack.queue.waiting(job.pipeline, job.job_id, job.generation)),
+        sorted(await stack.queue.waiting(job.pipeline, job.job_run)),
     )
     await cancel.cancel(stack, job.job_id, reason="test")
     await publish.republish(stack, job, images)
-    assert len(await stack.queue.waiting(job.pipeline, job.job_id, job.generation)) == 3
+    assert len(await stack.queue.waiting(job.pipeline, job.job_run)) == 3
     assert await leftovers(stack, job)
-    assert not await stack.queue.waiting(job.pipeline, job.job_id, job.generation)
+    assert not await stack.queue.waiting(job.pipeline, job.job_run)
 
 
 async def test_a_live_job_is_left_alone(stack: Services, project: str) -> None:
     job = await running_job(stack, project, 5)
     async with hands(stack) as worker:
         await worker.report(await worker.lease(job, 2))
-    unread = await stack.queue.unread_results(job.job_id, job.generation)
+    unread = await stack.queue.unread_results(job.job_run)
 
     async def settled() -> set[ImageId]:
-        found = await stack.queue.waiting(job.pipeline, job.job_id, job.generation)
+        found = await stack.queue.waiting(job.pipeline, job.job_run)
         return found if len(found) == 3 else set()
 
     waiting = await eventually(settled, description="two of five tasks are settled")
     assert len(unread) == 2 and not unread & waiting
     assert not await leftovers(stack, job)
-    assert await stack.queue.waiting(job.pipeline, job.job_id, job.generation) == waiting
-    assert await stack.queue.unread_results(job.job_id, job.generation) == unread
-    assert job.epoch is not None and await stack.announcements.has(job.job_id, job.generation, job.epoch)
+    assert await stack.queue.waiting(job.pipeline, job.job_run) == waiting
+    assert await stack.queue.unread_results(job.job_run) == unread
+    assert job.epoch is not None and await stack.announcements.has(job.job_run, job.epoch)
     assert (await stack.catalog.get_job(job.job_id)).status is JobStatus.RUNNING
     await cancel.cancel(stack, job.job_id, reason="done")
 
@@ -85,7 +85,7 @@ async def test_an_orphaned_payload_goes_and_that_of_a_live_job_stays(stack: Serv
     over = await running_job(stack, project, 1)
     live = await running_job(stack, project, 1)
     await cancel.cancel(stack, over.job_id, reason="test")
-    orphan, wanted = (names.payload_name(job.job_id, job.generation, ImageId(1), "0" * 64) for job in (over, live))
+    orphan, wanted = (names.payload_name(job.job_run, ImageId(1), "0" * 64) for job in (over, live))
     async with Publisher(stack.connection) as publisher:
         store = Payloads(stack.connection, publisher)
         for name in (orphan, wanted):
@@ -107,7 +107,7 @@ async def test_parts_of_a_job_whose_finisher_died_go_with_the_rest(stack: Servic
     async with hands(stack) as worker:
         leases = await worker.lease(job, 1)
         await worker.report(leases)
-    async with stack.results(job.job_id, job.generation) as feed:
+    async with stack.results(job.job_run) as feed:
         collector = collect.Collector(services=stack, job=job, run_id="run", observer=collect.Observer())
         await collector.commit(await feed.pull(1, wait=5.0))
     stack.lake.write_part(job.job_id, "part", rows.tables_of([result_of(leases[0])]))
@@ -116,7 +116,7 @@ async def test_parts_of_a_job_whose_finisher_died_go_with_the_rest(stack: Servic
     assert stack.lake.has_part(job.job_id, "part", ["detections"])
     assert await leftovers(stack, job)
     assert not stack.lake.has_part(job.job_id, "part", ["detections"])
-    assert job.epoch is not None and not await stack.announcements.has(job.job_id, job.generation, job.epoch)
+    assert job.epoch is not None and not await stack.announcements.has(job.job_run, job.epoch)
 
 
 async def test_parts_go_although_nothing_is_left_on_the_queue(stack: Services, project: str) -> None:
@@ -141,12 +141,12 @@ async def test_parts_go_although_nothing_is_left_on_the_queue(stack: Services, p
 async def test_counters_of_a_finished_job_go(stack: Services, project: str) -> None:
     job = await running_job(stack, project, 1)
     await rebuild.rebuild(stack, job.job_id)
-    counters = await stack.progress.read(job.job_id, job.generation)
+    counters = await stack.live.counters.read(job.job_run)
     assert counters is not None
     await cancel.cancel(stack, job.job_id, reason="test")
-    await stack.progress.write(job.job_id, job.generation, counters)
+    await stack.live.counters.write(job.job_run, counters)
     assert await leftovers(stack, job)
-    assert await stack.progress.read(job.job_id, job.generation) is None
+    assert await stack.live.counters.read(job.job_run) is None
 
 
 async def test_chunks_of_an_upload_that_never_ended_go_with_their_job(stack: Services, project: str) -> None:

@@ -31,10 +31,10 @@ async def test_a_wiped_store_in_the_middle_of_a_job(own_stack: Services, project
     job = await stack.catalog.get_job(job.job_id)
     async with hands(stack) as worker:
         await worker.report(await worker.lease(job, 10))
-        async with stack.results(job.job_id, job.generation) as feed:
+        async with stack.results(job.job_run) as feed:
             received = await feed.pull(10, wait=5.0)
             await collect.Collector(services=stack, job=job, run_id="run", observer=collect.Observer()).commit(received)
-            await feed.settle(received)
+            await feed.acknowledge(received)
         # Three results that no collector has seen, and three leases.
         await worker.report(await worker.lease(job, 3))
         held = await worker.lease(job, 3)
@@ -50,13 +50,13 @@ async def test_a_wiped_store_in_the_middle_of_a_job(own_stack: Services, project
             found = await rebuild.rebuild(stack, job.job_id, dry_run=dry_run)
             assert (found.lost, found.reopened, found.counters) == (lost, wiped != "redis", wiped != "nats")
         assert not (await rebuild.rebuild(stack, job.job_id)).is_needed
-        counters = await stack.progress.read(job.job_id, job.generation)
+        counters = await stack.live.counters.read(job.job_run)
         assert counters is not None and (counters.done, counters.total) == (10, 30)
 
         # Who held a lease before reports all the same, and settles nobody else's.
         await worker.report(held)
         job = await stack.catalog.get_job(job.job_id)
-        left = len(await stack.queue.waiting(job.pipeline, job.job_id, job.generation))
+        left = len(await stack.queue.waiting(job.pipeline, job.job_run))
         await worker.report(await worker.lease(job, left))
     counts = await collect.collect(stack, job, run_id="run", observer=collect.Observer())
     assert (counts.done, counts.failed) == (30, 0)
@@ -69,7 +69,7 @@ async def test_a_wiped_store_in_the_middle_of_a_job(own_stack: Services, project
 async def test_a_job_of_which_nothing_was_published_gets_its_first_tasks(stack: Services, project: str) -> None:
     job = await make_job(stack, project, 3)
     assert (await rebuild.rebuild(stack, job.job_id)).lost == 3
-    assert len(await stack.queue.waiting(job.pipeline, job.job_id, job.generation)) == 3
+    assert len(await stack.queue.waiting(job.pipeline, job.job_run)) == 3
     await cancel.cancel(stack, job.job_id, reason="done")
 
 

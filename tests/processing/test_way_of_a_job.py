@@ -44,7 +44,7 @@ async def test_publishing_twice_stores_once(stack: Services, project: str) -> No
     assert (rest.stored, rest.complete) == (10, True)
     again = await publish.publish(stack, job.job_id)
     assert again.stored == again.refused == 0
-    assert len(await stack.queue.waiting(job.pipeline, job.job_id, job.generation)) == 30
+    assert len(await stack.queue.waiting(job.pipeline, job.job_run)) == 30
     await cancel.cancel(stack, job.job_id, reason="test")
 
 
@@ -82,7 +82,7 @@ async def test_cancel_frees_everything_and_retry_goes_on(stack: Services, projec
     assert not await cancel.cancel(stack, job.job_id, reason="again")
     job = await stack.catalog.get_job(job.job_id)
     assert (job.status, job.status_reason) == (JobStatus.CANCELED, "a test")
-    assert not await stack.queue.waiting(job.pipeline, job.job_id, job.generation)
+    assert not await stack.queue.waiting(job.pipeline, job.job_run)
     assert (job.job_id, job.generation) not in await stack.announcements.read()
     names = await tasks.consumers(stack.connection.jetstream(), "TASKS")
     assert not [name for name in names if name.startswith(f"j{job.job_id}-")]

@@ -193,7 +193,7 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         pushing.signal(signal.SIGINT)
         assert "2 handed back" in await asyncio.to_thread(pushing.leaves)
         assert job.epoch is not None
-        assert await RemoteLeases(stack.connection).is_deliverable(job.job_id, job.generation, job.epoch)
+        assert await RemoteLeases(stack.connection).is_deliverable(job.job_run, job.epoch)
         pushing.start("--batch-size", "2")
         await holds_a_post(service)
         pushing.kill()

@@ -30,13 +30,13 @@ async def test_a_worker_sends_five_megabytes_and_the_collector_counts_them(stack
         Leaser(client, ack_wait=2.0) as leaser,
         ResultSender(client) as sender,
     ):
-        (lease,) = await leaser.lease(job.job_id, job.generation, job.epoch, 1, wait=2.0) or []
+        (lease,) = await leaser.lease(job.job_run, job.epoch, 1, wait=2.0) or []
         result = result_of(lease, detections=[detection] * 90)
         assert len(messages.encode(result)) > 5_000_000
         await sender.send([(result, lease)])
         # A repetition, after a confirmation that was lost, is harmless.
         await sender.send([(result, lease)])
-        await lease.settle()
+        await lease.acknowledge()
     counts = await collect.collect(stack, job, run_id="run", observer=collect.Observer())
     assert (counts.done, counts.detections, counts.classifications) == (1, 90, 90)
     kept = await stack.connection.jetstream().stream_info(f"OBJ_{names.PAYLOADS_BUCKET}")
@@ -60,12 +60,12 @@ async def test_what_is_pulled_at_once_is_bounded_by_bytes(stack: Services, proje
         for lease in await worker.lease(job, images):
             await worker.report([lease], detections=[detection])
     batches = []
-    async with stack.results(job.job_id, job.generation) as feed:
+    async with stack.results(job.job_run) as feed:
         while sum(map(len, batches)) < images:
             received = await feed.pull(2_000, wait=0.5)
             batches.append([item.image for item in received])
             assert sum(len(item.payload) for item in received) < results.BATCH_BYTES + size + 10_000
-            await feed.settle(received)
+            await feed.acknowledge(received)
     assert len(batches) > 1
     assert len({image for batch in batches for image in batch}) == images
     await cancel.cancel(stack, job.job_id, reason="done")

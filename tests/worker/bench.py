@@ -12,7 +12,7 @@ from nats.aio.client import Client
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun, PipelineSlug
 from antenna_orchestration.embedded import stores
 from antenna_orchestration.queue import connection, names, streams
 from antenna_orchestration.queue.announcements import Announcements
@@ -38,6 +38,11 @@ class QueuedJob:
     epoch: Epoch
     images: tuple[ImageId, ...]
     announcement: messages.Announcement
+
+    @property
+    def job_run(self) -> JobRun:
+        """The job in its only generation."""
+        return JobRun(self.job, FIRST)
 
 
 class Bench:
@@ -65,7 +70,7 @@ class Bench:
         """Open a job, publish its tasks, announce it; or leave that to `announce`."""
         job, epoch, slug = JobId(next(self._numbers)), names.new_epoch(), PipelineSlug(pipeline)
         ids = tuple(ImageId(image) for image in range(1, len(uris) + 1))
-        await self._tasks.open(slug, job, FIRST, epoch)
+        await self._tasks.open(slug, JobRun(job, FIRST), epoch)
         await self._tasks.publish(
             [
                 messages.Task(job=job, generation=FIRST, image=image, uri=uri, pipeline=slug, config_hash=str(config))
@@ -95,7 +100,7 @@ class Bench:
 
     async def counts(self, job: QueuedJob) -> Waiting:
         """The task consumer's counters."""
-        counts = await self._tasks.counts(job.job, FIRST, job.epoch)
+        counts = await self._tasks.counts(job.job_run, job.epoch)
         assert counts is not None
         return counts
 
@@ -105,7 +110,7 @@ class Bench:
             for _ in range(times):
                 held: list[Lease] = []
                 while len(held) < len(job.images):
-                    held += await leaser.lease(job.job, FIRST, job.epoch, len(job.images), wait=1.0) or []
+                    held += await leaser.lease(job.job_run, job.epoch, len(job.images), wait=1.0) or []
                 for lease in held:
                     await lease.hand_back()
 
@@ -118,11 +123,11 @@ class Bench:
 
     async def withdraw(self, job: QueuedJob) -> None:
         """Withdraw the job, as a cancel does first."""
-        await self.announcements.withdraw(job.job, FIRST)
+        await self.announcements.withdraw(job.job_run)
 
     async def unread(self, job: QueuedJob) -> int:
         """How many of the job's images have a result in the queue."""
-        return len(await self._tasks.unread_results(job.job, FIRST))
+        return len(await self._tasks.unread_results(job.job_run))
 
     async def unread_count(self) -> int:
         """How many results lie in the queue, of all jobs; cheaper than asking for one job's."""
@@ -178,12 +183,12 @@ class Bench:
         """Wait until every image of the job (or so many) has a result, and return all results, acknowledged."""
         wanted = len(job.images) if count is None else count
         found: list[messages.Result] = []
-        async with ResultFeed(self.client, job.job, FIRST) as feed:
+        async with ResultFeed(self.client, job.job_run) as feed:
 
             async def enough() -> bool:
                 received = await feed.pull(500, wait=0.1)
                 found.extend(messages.decode(messages.Result, one.payload) for one in received)
-                await feed.settle(received)
+                await feed.acknowledge(received)
                 return len({result.image for result in found}) >= wanted
 
             await waiting.eventually(enough, description=f"{wanted} results of job {job.job}", timeout=timeout)

@@ -179,7 +179,7 @@ class Reporter:
                     chunk.append(chunk.pop(0))
                 await asyncio.sleep(min(BACKOFF.pause(failures, self._dice), left))
             else:
-                chunk = [outcome for outcome in chunk if not outcome.held.lease.settled]
+                chunk = [outcome for outcome in chunk if not outcome.held.lease.ended]
 
     async def _publish(self, chunk: list[_Outcome]) -> None:
         await self._sender.send([(outcome.result, outcome.held.lease) for outcome in chunk])
@@ -195,7 +195,7 @@ class Reporter:
                 self.failed += 1
             self._tasks_in_hand.drop(outcome.held)
             try:
-                await outcome.held.lease.settle()
+                await outcome.held.lease.acknowledge()
             except errors.Unavailable as error:
                 logger.debug("not acknowledged, it will be redelivered: %s", error)
 

@@ -264,9 +264,7 @@ class Scheduler:
         entry = self._entries[turn.key]
         announcement = entry.announcement
         try:
-            leases = await self._leaser.lease(
-                announcement.job, announcement.generation, announcement.epoch, turn.wanted
-            )
+            leases = await self._leaser.lease(announcement.job_run, announcement.epoch, turn.wanted)
         except errors.Unavailable:
             self._fair.took(turn, 0, self._clock())
             raise

@@ -160,4 +160,4 @@ class TasksInHand:
         except errors.Unavailable as error:
             logger.debug("not handed back, its lease will end: %s", error)
         else:
-            self.handed_back += held.lease.settled
+            self.handed_back += held.lease.ended

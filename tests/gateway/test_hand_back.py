@@ -1,4 +1,4 @@
-"""What the gateway says of leases by what it remembers of them is heard by the queue at once."""
+"""Tasks that the gateway hands back, from what it noted of their leases, are offered at once."""
 
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import publish, services
@@ -9,7 +9,7 @@ from tests.processing.jobs import claimed, make_job
 
 
 async def test_a_task_handed_back_is_offered_at_once(shared_stores: EmbeddedStores, project: str) -> None:
-    """Long before the queue's own lease is over, which would offer it, too."""
+    """Long before the queue's own lease is over, after which the task would be offered anyway."""
     settings = shared_stores.settings.model_copy(update={"task_ack_wait": 600.0})
     await services.prepare(settings)
     async with services.opened(settings) as stack:
@@ -18,15 +18,14 @@ async def test_a_task_handed_back_is_offered_at_once(shared_stores: EmbeddedStor
         job = await stack.catalog.get_job(job.job_id)
         assert job.epoch is not None
         async with Leaser(stack.connection, ack_wait=600.0) as leaser:
-            (lease,) = await leaser.lease(job.job_id, job.generation, job.epoch, 1, wait=5) or []
+            (lease,) = await leaser.lease(job.job_run, job.epoch, 1, wait=5) or []
             ack = AckSubject.of_task(
-                job.job_id,
-                job.generation,
+                job.job_run,
                 job.epoch,
                 delivery=lease.delivery,
                 sequence=lease.ack.sequence,
                 place=lease.ack.place,
             )
             await RemoteLeases(stack.connection).hand_back([ack])
-            (again,) = await leaser.lease(job.job_id, job.generation, job.epoch, 1, wait=9) or []
+            (again,) = await leaser.lease(job.job_run, job.epoch, 1, wait=9) or []
             assert again.delivery == 2
