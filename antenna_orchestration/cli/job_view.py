@@ -82,7 +82,7 @@ async def of(services: Services, job: Job) -> JobView:
     """The job with its counters: from Redis while it runs, else, or when Redis has none, counted in the catalog."""
     progress = None if job.status.is_terminal else await services.progress.read(job.job_id, job.generation)
     if progress is None:
-        counts = await services.catalog.count_images(job.job_id)
+        counts = await services.catalog.images.count(job.job_id)
         progress = JobProgress(
             total=counts.total,
             published=job.published_upto,

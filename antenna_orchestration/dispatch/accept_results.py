@@ -121,7 +121,7 @@ async def accept(
 
 async def reduction(http: HttpServices, job: Job) -> Reduction:
     """How the job's scores are kept, and what its pipeline's classes are called. Raises `Unavailable`."""
-    pipeline = await http.access.find_pipeline(job.pipeline)
+    pipeline = await http.services.catalog.pipelines.find(job.pipeline)
     algorithms = {one.key: (one.version, list(one.labels)) for one in pipeline.algorithms} if pipeline else {}
     return reduction_of(job.config, top_k=http.settings.top_k, algorithms=algorithms)
 
@@ -164,8 +164,8 @@ async def _judge(
             verdict.status = "queued"
             seen.add(image)
     unkept = [one for one in verdicts if one.status == "queued" and one.kept is None and one.claim]
-    states = await http.access.image_states(
-        job.job_id, job.generation, [one.claim.image for one in unkept if one.claim]
+    states = await http.services.catalog.images.states(
+        job.job_run, [one.claim.image for one in unkept if one.claim]
     ) if unkept else {}  # fmt: skip
     for verdict in unkept:
         state = states.get(verdict.claim.image) if verdict.claim else None

@@ -62,7 +62,7 @@ def _is_over(http: HttpServices, lease: KeptLease, records: Mapping[int, WorkerR
 
 
 async def _is_open(http: HttpServices, job: JobId, generation: Generation) -> bool:
-    found = await http.services.catalog.find_job(job)
+    found = await http.services.catalog.jobs.find(job)
     return found is not None and found.generation == generation and found.status in ACTIVE
 
 

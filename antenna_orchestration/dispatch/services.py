@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from antenna_orchestration import settings as settings_module
-from antenna_orchestration.catalog.access import Access
 from antenna_orchestration.domain.http_lease import Signer
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.live.leases import HttpLeases
@@ -28,7 +27,6 @@ class HttpServices:
     """The stores of one deployment as a gateway uses them, connected."""
 
     services: Services
-    access: Access
     leases: HttpLeases
     workers: HttpWorkers
     leaser: Leaser
@@ -60,7 +58,6 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 8
         services = await stack.enter_async_context(services_module.opened(settings, max_connections=max_connections))
         yield HttpServices(
             services=services,
-            access=Access(services.catalog),
             leases=HttpLeases(services.progress.client),
             workers=services.workers,
             leaser=await stack.enter_async_context(Leaser(services.connection, ack_wait=settings.task_ack_wait)),

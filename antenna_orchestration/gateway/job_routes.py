@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.access import Project
-from antenna_orchestration.catalog.catalog import SubmittedImage
+from antenna_orchestration.catalog.jobs import SubmittedImage
+from antenna_orchestration.catalog.projects import Project
 from antenna_orchestration.contract import models
 from antenna_orchestration.domain.access import Act, Token
 from antenna_orchestration.domain.ids import JobId
@@ -125,7 +125,7 @@ def _bucket_roots(gateway: Gateway, caller: Token, project: Project) -> list[str
 
 async def _project(gateway: Gateway, caller: Token, named: str | int) -> Project:
     """A project of the caller's, by number or slug. Raises `NotFound`."""
-    for project in await gateway.http.access.projects(caller.scope):
+    for project in await gateway.http.services.catalog.projects.list(caller.scope):
         if str(named) in (str(project.project_id), project.slug):
             return project
     raise errors.NotFound(f"there is no project {str(named)[:64]!r}")

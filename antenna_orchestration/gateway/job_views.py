@@ -11,8 +11,8 @@ async def of(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
     """The job with its counters of the moment and, if wanted, the newest lines of its log."""
     services = gateway.http.services
     live = None if job.status.is_terminal else await services.progress.read(job.job_id, job.generation)
-    counts = live or await services.catalog.count_images(job.job_id)
-    lines = [line for _, line in await services.catalog.read_log(job.job_id)] if logs else []
+    counts = live or await services.catalog.images.count(job.job_id)
+    lines = [line for _, line in await services.catalog.job_log.read(job.job_id)] if logs else []
     return models.JobDetail(
         id=job.job_id,
         name=job.name,

@@ -44,7 +44,7 @@ async def readyz(request: Request) -> JSONResponse:
     http = state.of(request).http
     checks = {
         "queue": http.services.queue_answers(),
-        "catalog": http.access.projects([]),
+        "catalog": http.services.catalog.projects.list([]),
         "redis": http.services.progress.check(),
     }
     found: dict[str, bool] = {}

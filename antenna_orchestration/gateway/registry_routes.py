@@ -22,7 +22,7 @@ async def list_projects(request: Request) -> models.ProjectList:
     gateway = state.of(request)
     caller = await gateway.callers.authenticate(request)
     caller.check(Act.LIST)
-    projects = await gateway.http.access.projects(caller.scope)
+    projects = await gateway.http.services.catalog.projects.list(caller.scope)
     return models.ProjectList(
         count=len(projects),
         results=[models.ProjectItem(id=one.project_id, name=one.name, slug=one.slug) for one in projects],
@@ -37,8 +37,8 @@ async def list_pipelines(request: Request, project_id: Number) -> models.Pipelin
     caller.check(Act.LIST)
     project = await _check_scope(request, caller, project_id)
     found = [
-        await gateway.http.access.find_pipeline(slug)
-        for slug in await gateway.http.access.pipelines_of_project(project)
+        await gateway.http.services.catalog.pipelines.find(slug)
+        for slug in await gateway.http.services.catalog.pipelines.of_project(project)
     ]
     items = [
         models.PipelineItem(
@@ -87,7 +87,7 @@ async def register_pipelines(
 async def _check_scope(request: Request, caller: Token, project: int) -> ProjectId:
     """The project, if it is there and the caller's. Raises `NotFound`."""
     if caller.reaches(ProjectId(project)):
-        found = await state.of(request).http.access.projects([ProjectId(project)])
+        found = await state.of(request).http.services.catalog.projects.list([ProjectId(project)])
         if found:
             return found[0].project_id
     raise errors.NotFound(f"there is no project {project}")

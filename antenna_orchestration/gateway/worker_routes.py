@@ -155,7 +155,7 @@ async def post_results(request: Request, job_id: Number) -> models.ResultsAnswer
 
 async def job_of(gateway: Gateway, caller: Token, job_id: JobId) -> Job:
     """The job, if it is of the caller's projects. Raises `NotFound`, also for another project's."""
-    job = await gateway.http.services.catalog.find_job(job_id)
+    job = await gateway.http.services.catalog.jobs.find(job_id)
     if job is None or not caller.reaches(job.project_id):
         raise errors.NotFound(f"there is no job {job_id}")
     return job
@@ -201,7 +201,7 @@ async def _page_for_people(gateway: Gateway, caller: Token, filters: Filters) ->
     if filters.incomplete_only:
         incomplete = frozenset(status for status in JobStatus if not status.is_terminal)
         chosen = incomplete if chosen is None else chosen & incomplete
-    page = await gateway.http.access.page_of_jobs(
+    page = await gateway.http.services.catalog.jobs.page(
         projects=caller.scope,
         project=filters.project_wanted,
         statuses=chosen,

@@ -36,7 +36,7 @@ async def rebuild(services: Services, job_id: JobId, *, dry_run: bool = False) -
     A job nothing was published of yet gets its first tasks. With `dry_run` nothing is written, and what would be is
     returned. Raises `NotFound`, `Conflict` for a job that is over or canceling, and `Unavailable`.
     """
-    job = await services.catalog.get_job(job_id)
+    job = await services.catalog.jobs.get(job_id)
     if job.status not in ACTIVE:
         raise errors.Conflict(f"job {job_id} is {job.status}: there is nothing of it to put back")
     published = 0
@@ -53,7 +53,7 @@ async def rebuild(services: Services, job_id: JobId, *, dry_run: bool = False) -
 
 async def _restore_counters(services: Services, job: Job) -> None:
     """Count in the catalog; a collector at work writes over it within a second."""
-    counts: Counts = await services.catalog.count_images(job.job_id)
+    counts: Counts = await services.catalog.images.count(job.job_id)
     progress = JobProgress(
         total=counts.total,
         published=counts.total,

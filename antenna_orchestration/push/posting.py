@@ -148,7 +148,7 @@ class Poster:
 
     async def _settle(self, job: Job, items: list[Item], *, size: int) -> None:
         """Hand the results in, however long the stores are away: they are work already done."""
-        current = await retrying.retry_forever("settling", lambda: self._http.services.catalog.find_job(job.job_id))
+        current = await retrying.retry_forever("settling", lambda: self._http.services.catalog.jobs.find(job.job_id))
         if current is None:
             return
         taken = await retrying.retry_forever(
