@@ -7,7 +7,7 @@ from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.gateway.state import Gateway
 
 
-async def of(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
+async def job_view(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
     """The job with its counters of the moment and, if wanted, the newest lines of its log."""
     services = gateway.http.services
     live = None if job.status.is_terminal else await services.progress.read(job.job_id, job.generation)
