@@ -16,7 +16,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -266,17 +265,8 @@ class Collector:
         while self._recent and self._recent[0][0] < now - RATE_WINDOW:
             self._recent.popleft()
         span = now - self._recent[0][0] if self._recent else 0.0
-        counts = self._counts
-        return JobProgress(
-            total=counts.total,
-            published=counts.total,
-            done=counts.done,
-            failed=counts.failed,
-            detections=counts.detections,
-            classifications=counts.classifications,
-            rate=sum(number for _, number in self._recent) / max(span, FLUSH) if self._recent else 0.0,
-            at=datetime.now(UTC),
-        )
+        rate = sum(number for _, number in self._recent) / max(span, FLUSH) if self._recent else 0.0
+        return JobProgress.of(self._counts, rate=rate)
 
     async def _guard(self) -> None:
         await self._job_log.look_for_workers()
