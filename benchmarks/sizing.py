@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 
-from antenna_orchestration.catalog.catalog import AlgorithmRow, PipelineRow
+from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing import collect, finish, publish
@@ -45,10 +45,10 @@ async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
         wal = _wal_position(running)
         job = await rig.started_job(opened, rig.urls(IMAGES))
         # The ledger has a row for each algorithm of the pipeline.
-        await opened.catalog.register_pipeline(_pipeline())
+        await opened.catalog.pipelines.register(_pipeline())
         await finish.write_manifest(opened, job)
         await publish.publish(opened, job.job_id)
-        job = await opened.catalog.get_job(job.job_id)
+        job = await opened.catalog.jobs.get(job.job_id)
         figures = [await _message_bytes(opened, names.TASKS)]
         async with hands(opened) as worker:
             await _answer(worker, job)

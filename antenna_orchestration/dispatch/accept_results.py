@@ -106,7 +106,7 @@ async def accept(
 
 async def reduction(http: HttpServices, job: Job) -> Reduction:
     """How the job's scores are kept, and what its pipeline's classes are called. Raises `Unavailable`."""
-    pipeline = await http.access.find_pipeline(job.pipeline)
+    pipeline = await http.services.catalog.pipelines.find(job.pipeline)
     algorithms = {one.key: (one.version, list(one.labels)) for one in pipeline.algorithms} if pipeline else {}
     return reduction_of(job.config, top_k=http.settings.top_k, algorithms=algorithms)
 
@@ -155,7 +155,7 @@ async def _read(
     }
     if not over or job.status not in ACTIVE:
         return posted
-    states = await http.access.image_states(job.job_id, job.generation, over)
+    states = await http.services.catalog.images.states(job.job_run, over)
     return [replace(one, state=states.get(one.claim.image)) if one.claim else one for one in posted]
 
 

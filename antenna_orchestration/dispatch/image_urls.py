@@ -52,7 +52,7 @@ async def local_file(http: HttpServices, signed: str) -> Path:
 
 
 async def _path(http: HttpServices, image: ImageId) -> Path | None:
-    uri = await http.access.capture_url(image)
+    uri = await http.services.catalog.images.get_url(image)
     if not uri.startswith("file:///"):
         return None
     return await asyncio.to_thread(_checked, addresses.path_of(uri), http.settings.image_roots)

@@ -63,7 +63,7 @@ def _is_over(http: HttpServices, lease: KeptLease, records: Mapping[int, WorkerR
 
 
 async def _is_open(http: HttpServices, job_run: JobRun) -> bool:
-    found = await http.services.catalog.find_job(job_run.job)
+    found = await http.services.catalog.jobs.find(job_run.job)
     return found is not None and found.job_run == job_run and found.status in ACTIVE
 
 

@@ -111,8 +111,8 @@ class Offers:
     async def _learn_projects(self, announced: Snapshot) -> None:
         jobs = {job for job, _ in announced}
         if unknown := jobs - self._projects.keys():
-            self._projects |= await self._http.access.projects_of_jobs(unknown)
+            self._projects |= await self._http.services.catalog.jobs.projects_of(unknown)
         if new := set(self._projects.values()) - self._slugs.keys():
-            self._slugs |= {one.project_id: one.slug for one in await self._http.access.projects(new)}
+            self._slugs |= {one.project_id: one.slug for one in await self._http.services.catalog.projects.list(new)}
         for gone in self._projects.keys() - jobs:
             del self._projects[gone]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.catalog import AlgorithmRow, PipelineRow
+from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.contract import models
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import ids
@@ -73,16 +73,18 @@ async def register(
         _check(pipeline)
         rows.append(await _allowed(http, worker, pipeline))
     keys = {(one.key, one.version) for pipeline in pipelines for one in pipeline.algorithms}
-    known = await http.access.known_algorithms(key for key, _ in keys)
+    known = await http.services.catalog.pipelines.known_algorithms(key for key, _ in keys)
     details = {"service": service, **({"client_info": dict(client_info)} if client_info else {})}
     if len(json.dumps(details)) > MOST_DETAILS:
         raise errors.InvalidInput(f"client_info is longer than {MOST_DETAILS} characters")
-    worker_id = await http.access.note_worker(worker.name, token=worker.token_id, host=host, details=details, kind=kind)
+    worker_id = await http.services.catalog.pipelines.note_worker(
+        worker.name, token=worker.token_id, host=host, details=details, kind=kind
+    )
     created: list[str] = []
     updated: list[str] = []
     for pipeline in rows:
-        await http.services.catalog.register_pipeline(pipeline)
-        fresh = await http.access.enable_pipeline(project, pipeline.slug, worker=worker_id)
+        await http.services.catalog.pipelines.register(pipeline)
+        fresh = await http.services.catalog.pipelines.enable(project, pipeline.slug, worker=worker_id)
         (created if fresh else updated).append(pipeline.slug)
     return Registered(
         worker_id=worker_id,
@@ -115,10 +117,12 @@ async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> 
         if _algorithms(pipeline_row(registry.get(pipeline.slug))) != _algorithms(pipeline):
             raise errors.Conflict(f"pipeline {pipeline.slug} belongs to this installation; choose another slug")
         return pipeline_row(registry.get(pipeline.slug))
-    before = await http.access.find_pipeline(pipeline.slug)
+    before = await http.services.catalog.pipelines.find(pipeline.slug)
     if before is None:
         return pipeline
-    is_ours = all(worker.reaches(project) for project in await http.access.projects_of_pipeline(pipeline.slug))
+    is_ours = all(
+        worker.reaches(project) for project in await http.services.catalog.pipelines.projects_of(pipeline.slug)
+    )
     if (before.version, _algorithms(before)) == (pipeline.version, _algorithms(pipeline)):
         return pipeline if is_ours else before
     if before.version == pipeline.version:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from antenna_orchestration import settings as settings_module
-from antenna_orchestration.catalog.access import Access
 from antenna_orchestration.domain.http_lease import Signer
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.live.store import LiveStore
@@ -27,7 +26,6 @@ class HttpServices:
     """The stores of one deployment as a gateway uses them, connected."""
 
     services: Services
-    access: Access
     leaser: Leaser
     sender: ResultSender
     remote_leases: RemoteLeases
@@ -62,7 +60,6 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 8
         services = await stack.enter_async_context(services_module.opened(settings, max_connections=max_connections))
         yield HttpServices(
             services=services,
-            access=Access(services.catalog),
             leaser=await stack.enter_async_context(Leaser(services.connection, ack_wait=settings.task_ack_wait)),
             sender=await stack.enter_async_context(ResultSender(services.connection)),
             remote_leases=RemoteLeases(services.connection),

@@ -78,12 +78,12 @@ class Callers:
         digest = access.digest(secret)
         known = self._known.get(digest)
         if known is None or time.monotonic() - known.since > REMEMBERED:
-            found = await self._http.access.find_token(digest)
+            found = await self._http.services.catalog.tokens.find(digest)
             if found is None:
                 self._known.pop(digest, None)
                 self._spend(f"address {address}", 1)
                 await self._refuse(address, WRONG, request.state.fingerprint)
-            await self._http.access.use_token(found.token_id)
+            await self._http.services.catalog.tokens.note_use(found.token_id)
             known = self._known[digest] = _Known(found, time.monotonic())
             while len(self._known) > MOST:
                 self._known.popitem(last=False)

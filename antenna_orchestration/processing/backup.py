@@ -124,9 +124,11 @@ async def restore(services: Services, source: str) -> Contents:
         with suppress(errors.Unavailable):
             await asyncio.to_thread(lake.remove, list(files))
         raise
-    for job in await services.catalog.list_jobs(statuses=ACTIVE, limit=100_000):
+    for job in await services.catalog.jobs.list(statuses=ACTIVE, limit=100_000):
         when = f"{contents.created_at:%Y-%m-%d %H:%M} UTC"
-        await services.catalog.log(job.job_id, "restored", f"Restored from a backup of {when}; it goes on from there")
+        await services.catalog.job_log.add(
+            job.job_id, "restored", f"Restored from a backup of {when}; it goes on from there"
+        )
     return contents
 
 

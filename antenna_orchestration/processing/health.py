@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -101,14 +101,14 @@ async def _each(result: CheckResult, items: Iterable[T], act: Callable[[T], Awai
             logger.exception("health check %s, %s", result.name, what)
 
 
-async def _active(services: Services) -> list[Job]:
-    return await services.catalog.list_jobs(statuses=ACTIVE, limit=MANY)
+async def _active(services: Services) -> Sequence[Job]:
+    return await services.catalog.jobs.list(statuses=ACTIVE, limit=MANY)
 
 
 async def _lost_images(services: Services, result: CheckResult, dry_run: bool) -> None:
     """Jobs without a living collector; the others look after themselves."""
     silent = {
-        job.job_id for job in await services.catalog.suspect_jobs(claimed_for=0, silent_for=SILENT_AFTER, limit=MANY)
+        job.job_id for job in await services.catalog.jobs.suspects(claimed_for=0, silent_for=SILENT_AFTER, limit=MANY)
     }
 
     async def look(job: Job) -> None:
@@ -135,9 +135,9 @@ async def _stale_jobs(services: Services, result: CheckResult, dry_run: bool) ->
         result.fixed += 1
         result.details.append(f"job {job.job_id}: cancellation completed")
 
-    await _each(result, await services.catalog.list_jobs(statuses=[JobStatus.CANCELING], limit=MANY), complete)
+    await _each(result, await services.catalog.jobs.list(statuses=[JobStatus.CANCELING], limit=MANY), complete)
     minutes = f"{STALE_AFTER / 60:.0f} minutes"
-    for job in await services.catalog.suspect_jobs(claimed_for=STALE_AFTER, silent_for=STALE_AFTER, limit=MANY):
+    for job in await services.catalog.jobs.suspects(claimed_for=STALE_AFTER, silent_for=STALE_AFTER, limit=MANY):
         result.checked += 1
         if job.status is JobStatus.CLAIMED:
             # Its run may wait in Dagster's queue behind others, which is nobody's fault.
@@ -163,9 +163,9 @@ async def _running_jobs(services: Services, result: CheckResult, dry_run: bool) 
             line += f"; {waiting.queued} waiting, {waiting.leased} leased, {waiting.redelivered} redelivered"
         result.details.append(f"job {job.job_id}: {line}")
         if not dry_run:
-            await services.catalog.log(job.job_id, "snapshot", line)
+            await services.catalog.job_log.add(job.job_id, "snapshot", line)
 
-    await _each(result, await services.catalog.list_jobs(statuses=[JobStatus.RUNNING], limit=MANY), look)
+    await _each(result, await services.catalog.jobs.list(statuses=[JobStatus.RUNNING], limit=MANY), look)
 
 
 async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> None:
@@ -173,7 +173,7 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
 
     async def look(found: JobRun) -> None:
         job_id, generation = found
-        job = await services.catalog.find_job(job_id)
+        job = await services.catalog.jobs.find(job_id)
         is_current = job is not None and job.generation == generation
         if job is not None and is_current and not job.status.is_terminal:
             return
@@ -197,7 +197,7 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
 async def _left_parts(services: Services, result: CheckResult, dry_run: bool) -> None:
     """Parts of jobs whose final tables hold every row: their finisher died, or a collector wrote on after it."""
     with_parts = await asyncio.to_thread(services.lake.jobs_with_parts)
-    for job_id in sorted(await services.catalog.compacted_jobs(with_parts)):
+    for job_id in sorted(await services.catalog.jobs.compacted(with_parts)):
         result.checked += 1
         if not dry_run:
             await asyncio.to_thread(services.lake.drop_parts, job_id)

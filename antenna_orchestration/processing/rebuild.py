@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
-from antenna_orchestration.domain.job import ACTIVE, Counts, Job
+from antenna_orchestration.domain.job import ACTIVE, Job
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.processing import publish, reconcile
 from antenna_orchestration.processing.services import Services
@@ -36,7 +35,7 @@ async def rebuild(services: Services, job_id: JobId, *, dry_run: bool = False) -
     A job nothing was published of yet gets its first tasks. With `dry_run` nothing is written, and what would be is
     returned. Raises `NotFound`, `Conflict` for a job that is over or canceling, and `Unavailable`.
     """
-    job = await services.catalog.get_job(job_id)
+    job = await services.catalog.jobs.get(job_id)
     if job.status not in ACTIVE:
         raise errors.Conflict(f"job {job_id} is {job.status}: there is nothing of it to put back")
     published = 0
@@ -53,15 +52,5 @@ async def rebuild(services: Services, job_id: JobId, *, dry_run: bool = False) -
 
 async def _restore_counters(services: Services, job: Job) -> None:
     """Count in the catalog; a collector at work writes over it within a second."""
-    counts: Counts = await services.catalog.count_images(job.job_id)
-    progress = JobProgress(
-        total=counts.total,
-        published=counts.total,
-        done=counts.done,
-        failed=counts.failed,
-        detections=counts.detections,
-        classifications=counts.classifications,
-        rate=0.0,
-        at=datetime.now(UTC),
-    )
-    await services.live.counters.write(job.job_run, progress)
+    counts = await services.catalog.images.count(job.job_id)
+    await services.live.counters.write(job.job_run, JobProgress.of(counts))

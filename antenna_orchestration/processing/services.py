@@ -11,6 +11,7 @@ from typing import Any
 
 from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.catalog import catalog as catalog_module
 from antenna_orchestration.catalog.catalog import Catalog
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.lake.store import Lake, storage_options
@@ -70,7 +71,9 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 4
     """
     settings.require("nats_url", "redis_url", "database_url")
     async with AsyncExitStack() as stack:
-        catalog = await stack.enter_async_context(Catalog(settings.database_url, max_connections=max_connections))
+        catalog = await stack.enter_async_context(
+            catalog_module.opened(settings.database_url, max_connections=max_connections)
+        )
         name = f"antenna-{socket.gethostname()}-{os.getpid()}"
         client = await stack.enter_async_context(connection.connected(settings.nats_url, name=name))
         queue = await stack.enter_async_context(TaskQueue(client, ack_wait=settings.task_ack_wait))

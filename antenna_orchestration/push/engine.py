@@ -255,7 +255,7 @@ class Pusher:
 
     async def _lease(self) -> Batch | None:
         found = await self._offers.for_worker(self._worker, wanted=self._is_for_us, limit=1)
-        job = await self._http.services.catalog.find_job(found[0].job) if found else None
+        job = await self._http.services.catalog.jobs.find(found[0].job) if found else None
         if job is None:
             return None
         leased = await lease(self._http, job, self._worker, self._batch_size(job))

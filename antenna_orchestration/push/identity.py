@@ -26,12 +26,12 @@ async def worker_token(http: HttpServices, *, project: str, service: str) -> Tok
     """
     key = hmac.digest(http.settings.secret_key.encode(), _PURPOSE, "sha256")
     secret = hmac.digest(key, f"{project} {service}".encode(), "sha256").hex()
-    found = await http.access.find_token(access.digest(secret))
+    found = await http.services.catalog.tokens.find(access.digest(secret))
     if found is None:
         fingerprint = access.fingerprint(secret)
         # There is one already when two workers start at once, or when it was revoked.
         with contextlib.suppress(errors.Conflict):
-            await http.access.add_token(
+            await http.services.catalog.tokens.add(
                 sha256=access.digest(secret),
                 fingerprint=fingerprint,
                 role=Role.WORKER,
@@ -39,7 +39,7 @@ async def worker_token(http: HttpServices, *, project: str, service: str) -> Tok
                 projects=[project],
                 expires_at=None,
             )
-        found = await http.access.find_token(access.digest(secret))
+        found = await http.services.catalog.tokens.find(access.digest(secret))
     if found is None:
         raise errors.Forbidden(f"token {access.fingerprint(secret)}, by which this worker is known, was revoked")
     return found

@@ -155,7 +155,7 @@ class Poster:
     async def _hand_in(self, job: Job, items: list[Item], *, size: int) -> None:
         """Hand results in, however long the stores do not answer, since the work is done already."""
         current = await retrying.retry_forever(
-            "handing results in", lambda: self._http.services.catalog.find_job(job.job_id)
+            "handing results in", lambda: self._http.services.catalog.jobs.find(job.job_id)
         )
         if current is None:
             return

@@ -101,9 +101,9 @@ def collecting(
 async def _collect(config: settings.Settings, job_id: JobId) -> None:
     run_id = f"process-{os.getpid()}"
     async with services.opened(config) as stack:
-        await stack.catalog.claim_jobs(1, job=job_id)
-        job = await stack.catalog.get_job(job_id)
-        if not await stack.catalog.start_job(job_id, job.generation, run_id):
+        await stack.catalog.jobs.claim(1, job_id=job_id)
+        job = await stack.catalog.jobs.get(job_id)
+        if not await stack.catalog.jobs.start(job.job_run, run_id):
             raise collect.JobLeft(f"job {job_id} is {job.status}")
         async with collect.heartbeat(stack, job, run_id=run_id):
             await _to_the_end(stack, job, run_id)

@@ -177,13 +177,13 @@ class Rig:
         )  # fmt: skip
         if published:
             await publish.publish(stack, job.job_id, limit=published)
-        return await stack.catalog.get_job(job.job_id)
+        return await stack.catalog.jobs.get(job.job_id)
 
     async def under_way(self, stack: Services, job: Job, done: int = 8) -> None:
         """Wait until some images are done, and see that most are not."""
 
         async def some() -> Counts | None:
-            counts = await stack.catalog.count_images(job.job_id)
+            counts = await stack.catalog.images.count(job.job_id)
             return counts if counts.accounted >= done else None
 
         async with self.explained(stack, job):
@@ -209,10 +209,10 @@ class Rig:
         """
 
         async def over() -> Job | None:
-            found = await stack.catalog.get_job(job.job_id)
+            found = await stack.catalog.jobs.get(job.job_id)
             return found if found.status.is_terminal else None
 
-        left = (await stack.catalog.count_images(job.job_id)).pending
+        left = (await stack.catalog.images.count(job.job_id)).pending
         async with self.explained(stack, job):
             final = await eventually(over, description=f"job {job.job_id} is over", timeout=patience)
         if since is not None:
@@ -220,7 +220,7 @@ class Rig:
             work = left * each
             self.recoveries.append(Recovery(fault, time.monotonic() - since, work))
         assert final.status is status, f"{final}\n{await self.story(stack, job)}"
-        counts = await stack.catalog.count_images(job.job_id)
+        counts = await stack.catalog.images.count(job.job_id)
         if status is not JobStatus.CANCELED:
             assert (counts.done, counts.failed, counts.pending) == (job.total - failed, failed, 0)
             _each_image_once(stack, final, counts)
@@ -233,7 +233,7 @@ class Rig:
 
     async def story(self, stack: Services, job: Job) -> str:
         """The job's log."""
-        lines = await stack.catalog.read_log(job.job_id)
+        lines = await stack.catalog.job_log.read(job.job_id)
         return "\n".join(f"{line.at} {line.action}: {line.message}" for _, line in lines)
 
     @asynccontextmanager

@@ -210,7 +210,7 @@ async def test_k_a_poisonous_image_kills_each_worker(rig: Rig) -> None:
         job = await rig.submitted(stack, 8, pipeline="faulty", config=config)
         killed = 0
         with rig.collector(job):
-            while not (await stack.catalog.get_job(job.job_id)).status.is_terminal:
+            while not (await stack.catalog.jobs.get(job.job_id)).status.is_terminal:
                 worker = rig.worker()
                 since = time.monotonic()
                 if await _dies(worker.pid, stack, job):
@@ -226,7 +226,7 @@ async def _dies(pid: int, stack: Services, job: Job) -> bool:
     """Wait for the worker's death, or the job's end."""
 
     async def either() -> bool:
-        return not _lives(pid) or (await stack.catalog.get_job(job.job_id)).status.is_terminal
+        return not _lives(pid) or (await stack.catalog.jobs.get(job.job_id)).status.is_terminal
 
     await eventually(either, description="the worker dies, or the job ends", timeout=60)
     return not _lives(pid)
@@ -253,7 +253,7 @@ async def test_m_two_sensors_and_two_collectors(rig: Rig) -> None:
     rig.worker()
     async with rig.eyes() as stack, rig.eyes() as other:
         job = await rig.submitted(stack)
-        claims = await asyncio.gather(*(each.catalog.claim_jobs(25) for each in (stack, other)))
+        claims = await asyncio.gather(*(each.catalog.jobs.claim(25) for each in (stack, other)))
         assert [one.job_id for claim in claims for one in claim].count(job.job_id) == 1
         await asyncio.gather(*(publish.publish(each, job.job_id) for each in (stack, other)))
         with rig.collector(job) as first, rig.collector(job) as second:
@@ -276,9 +276,9 @@ async def test_n_the_lake_has_no_room(rig: Rig) -> None:
                 return "committing results waits" in collector.log
 
             await eventually(waits, description="the collector says that it cannot write")
-            done = (await stack.catalog.count_images(job.job_id)).done
+            done = (await stack.catalog.images.count(job.job_id)).done
             await asyncio.sleep(3)
-            assert (await stack.catalog.count_images(job.job_id)).done == done
+            assert (await stack.catalog.images.count(job.job_id)).done == done
             process.rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             await rig.ends(stack, job, fault="N no room in the lake", since=time.monotonic())
             collector.leaves()
@@ -296,7 +296,7 @@ async def test_o_the_clock_jumps(rig: Rig, seconds: int) -> None:
                 since = time.monotonic()
                 await rig.ends(stack, job, fault=f"O the clock jumps by {seconds / 3600:+.0f} h", since=since)
                 collector.leaves()
-            counts = await stack.catalog.read_log(job.job_id)
+            counts = await stack.catalog.job_log.read(job.job_id)
             assert not [line for _, line in counts if line.action == "lost_images"]
 
 
@@ -307,7 +307,7 @@ async def test_p_cancel_during_publish(rig: Rig) -> None:
         with rig.collector(job) as collector:
 
             async def publishing() -> bool:
-                return (await stack.catalog.get_job(job.job_id)).published_upto >= 2_000
+                return (await stack.catalog.jobs.get(job.job_id)).published_upto >= 2_000
 
             await eventually(publishing, description="a tenth is published", poll=0.01)
             since = time.monotonic()
@@ -340,13 +340,13 @@ async def test_p_cancel_against_completion(rig: Rig, left: int) -> None:
         with rig.collector(job) as collector:
 
             async def nearly() -> bool:
-                return (await stack.catalog.count_images(job.job_id)).pending < left
+                return (await stack.catalog.images.count(job.job_id)).pending < left
 
             await eventually(nearly, description="all but a few are done", poll=0.005)
             since = time.monotonic()
             canceled = await cancel.cancel(stack, job.job_id, reason="at the last moment")
             has_ended(collector)
-            status = (await stack.catalog.get_job(job.job_id)).status
+            status = (await stack.catalog.jobs.get(job.job_id)).status
             # Who was first is nobody's to say; but both never are.
             assert status in (JobStatus.CANCELED, JobStatus.SUCCESS)
             assert canceled is (status is JobStatus.CANCELED)

@@ -46,7 +46,7 @@ async def test_d_the_collector_is_killed_between_commit_and_acknowledgement(rig:
 async def _committed_and_not_acknowledged(stack: Services, job: Job) -> None:
     async def both() -> bool:
         unread = await stack.queue.unread_results(job.job_run)
-        pending = await stack.catalog.pending_images(job.job_id, job.generation, upto=job.total)
+        pending = await stack.catalog.images.pending(job.job_run, upto=job.total)
         return bool(unread - pending)
 
     await eventually(both, description="a result is committed and still on the queue")

@@ -36,7 +36,7 @@ async def submitted(wanted: settings.Settings, project: str, images: int) -> Job
 async def work_off(wanted: settings.Settings, job: Job) -> None:
     async with services.opened(wanted) as stack, hands(stack) as worker:
         await publish.publish(stack, job.job_id)
-        current = await stack.catalog.get_job(job.job_id)
+        current = await stack.catalog.jobs.get(job.job_id)
         left = job.total
         while left:
             leases = await worker.lease(current, left)
@@ -46,7 +46,7 @@ async def work_off(wanted: settings.Settings, job: Job) -> None:
 
 async def state(wanted: settings.Settings, job: Job) -> Job:
     async with services.opened(wanted) as stack:
-        return await stack.catalog.get_job(job.job_id)
+        return await stack.catalog.jobs.get(job.job_id)
 
 
 def test_a_run_materializes_its_job_and_again_from_the_lake(wanted: settings.Settings, project: str) -> None:

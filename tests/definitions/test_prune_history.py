@@ -34,14 +34,14 @@ def test_old_history_goes_and_the_record_stays(wanted: settings.Settings, projec
             over = await make_job(stack, project, 4)
             active = await claimed(stack, await make_job(stack, project + "-b", 1))
             for job in (over, active):
-                await stack.catalog.log(job.job_id, "told", "a line of long ago")
+                await stack.catalog.job_log.add(job.job_id, "told", "a line of long ago")
             await cancel.cancel(stack, over.job_id, reason="a test")
             return over, active
 
     async def record(job: Job) -> tuple[Job, object, list[str]]:
         async with services.opened(wanted) as stack:
-            lines = [line.action for _, line in await stack.catalog.read_log(job.job_id)]
-            return await stack.catalog.get_job(job.job_id), await stack.catalog.count_images(job.job_id), lines
+            lines = [line.action for _, line in await stack.catalog.job_log.read(job.job_id)]
+            return await stack.catalog.jobs.get(job.job_id), await stack.catalog.images.count(job.job_id), lines
 
     over, active = asyncio.run(jobs())
     with psycopg.connect(wanted.database_url) as connection:

@@ -35,7 +35,7 @@ def urgent_job(wanted: settings.Settings, project: str) -> Job:
 
 
 def job_of(wanted: settings.Settings, job: Job) -> Job:
-    return do(wanted, lambda stack: stack.catalog.get_job(job.job_id))
+    return do(wanted, lambda stack: stack.catalog.jobs.get(job.job_id))
 
 
 def requests(instance: dg.DagsterInstance, job: Job) -> list[dg.RunRequest]:
@@ -68,16 +68,16 @@ def start(wanted: settings.Settings, job: Job, run_id: str) -> None:
     """What a run does first."""
 
     async def act(stack: Services) -> None:
-        current = await stack.catalog.get_job(job.job_id)
-        assert await stack.catalog.start_job(job.job_id, current.generation, run_id)
-        await stack.catalog.beat_collector(job.job_id, current.generation, run_id=run_id, host="test")
+        current = await stack.catalog.jobs.get(job.job_id)
+        assert await stack.catalog.jobs.start(current.job_run, run_id)
+        await stack.catalog.collectors.beat(current.job_run, run_id=run_id, host="test")
 
     do(wanted, act)
 
 
 def leave(wanted: settings.Settings, job: Job, run_id: str) -> None:
     """What an interrupted run does last."""
-    do(wanted, lambda stack: stack.catalog.leave_collector(job.job_id, job.generation, run_id=run_id))
+    do(wanted, lambda stack: stack.catalog.collectors.leave(job.job_run, run_id=run_id))
 
 
 def test_a_queued_job_is_claimed_once(wanted: settings.Settings, project: str) -> None:
@@ -107,7 +107,7 @@ def test_interactive_small_and_long_jobs_have_limits_of_their_own(
 def test_two_claimers_never_share_a_job(wanted: settings.Settings, project: str) -> None:
     async def race(stack: Services) -> list[int]:
         jobs = [await make_job(stack, f"{project}-{n}"[-60:], 1, priority=10) for n in range(12)]
-        claims = await asyncio.gather(*(stack.catalog.claim_jobs(5) for _ in range(6)))
+        claims = await asyncio.gather(*(stack.catalog.jobs.claim(5) for _ in range(6)))
         claimed = [job.job_id for claim in claims for job in claim]
         assert {job.job_id for job in jobs} <= set(claimed)
         return claimed
@@ -163,9 +163,7 @@ def test_waiting_for_a_worker_is_not_dying(wanted: settings.Settings, project: s
             start(wanted, job, f"run-{number}")
             do(
                 wanted,
-                lambda stack, run=f"run-{number}": stack.catalog.leave_collector(
-                    job.job_id, job.generation, run_id=run
-                ),
+                lambda stack, run=f"run-{number}": stack.catalog.collectors.leave(job.job_run, run_id=run),
             )
             assert len(requests(instance, job)) == 1
     assert job_of(wanted, job).status is JobStatus.RUNNING

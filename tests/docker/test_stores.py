@@ -73,7 +73,7 @@ async def test_a_worker_leases_and_reports_and_cannot_administrate(deployment: D
     async with services.opened(orchestrator) as stack:
         job = await claimed(stack, await make_job(stack, project, 3))
         await publish.publish(stack, job.job_id)
-        job = await stack.catalog.get_job(job.job_id)
+        job = await stack.catalog.jobs.get(job.job_id)
 
         url = deployment.settings("worker-cpu").worker_queue_url
         refused: list[str] = []

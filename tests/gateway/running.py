@@ -16,7 +16,8 @@ from typing import Any
 
 import requests
 
-from antenna_orchestration.catalog.catalog import PipelineRow, SubmittedImage
+from antenna_orchestration.catalog.jobs import SubmittedImage
+from antenna_orchestration.catalog.pipelines import PipelineRow
 from antenna_orchestration.dispatch.register import SETTINGS
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.domain.ids import PipelineSlug
@@ -113,26 +114,26 @@ async def job_for_http(
 ) -> Job:
     """A published job of a pipeline that only HTTP workers serve, in its collecting run's hands."""
     if register:
-        await stack.catalog.register_pipeline(
+        await stack.catalog.pipelines.register(
             PipelineRow(slug=slug, name=slug, version="1", description="", default_config=SETTINGS, algorithms=[])
         )
     job = await claimed(stack, await make_job(stack, project, images, pipeline=PipelineSlug(slug), **changes))
     await publish.publish(stack, job.job_id)
-    return await stack.catalog.get_job(job.job_id)
+    return await stack.catalog.jobs.get(job.job_id)
 
 
 async def file_job(stack: Services, project: str, files: list[Path], *, slug: str = SLUG) -> Job:
     """The same for local files."""
-    from antenna_orchestration.catalog.catalog import NewJob
+    from antenna_orchestration.catalog.jobs import NewJob
 
     new = NewJob(
         project=project, name="files", pipeline=PipelineSlug(slug), config={}, config_hash="0", priority=1,
         interactive=False, reprocess=False, duplicates=0, source_kinds=[f"file:{stack.settings.host_id}"],
     )  # fmt: skip
-    made = await stack.catalog.create_job(new, [SubmittedImage(file.as_uri(), None, None) for file in files])
-    job = await claimed(stack, await stack.catalog.get_job(made))
+    made = await stack.catalog.jobs.create(new, [SubmittedImage(file.as_uri(), None, None) for file in files])
+    job = await claimed(stack, await stack.catalog.jobs.get(made))
     await publish.publish(stack, job.job_id)
-    return await stack.catalog.get_job(job.job_id)
+    return await stack.catalog.jobs.get(job.job_id)
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ MIX = (5, 5, 20, 20, 60, 60)
 
 async def all_done(stack: Services, *jobs: Job, timeout: float = 60) -> None:
     async def over() -> bool:
-        counts = [await stack.catalog.count_images(job.job_id) for job in jobs]
+        counts = [await stack.catalog.images.count(job.job_id) for job in jobs]
         return all(not count.pending for count in counts)
 
     await eventually(over, description=f"{len(jobs)} jobs accounted for", timeout=timeout, poll=0.2)
@@ -29,7 +29,7 @@ async def all_done(stack: Services, *jobs: Job, timeout: float = 60) -> None:
 
 async def some_done(stack: Services, job: Job, images: int) -> None:
     async def enough() -> bool:
-        return (await stack.catalog.count_images(job.job_id)).done >= images
+        return (await stack.catalog.images.count(job.job_id)).done >= images
 
     await eventually(enough, description=f"{images} images done")
 

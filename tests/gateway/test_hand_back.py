@@ -15,7 +15,7 @@ async def test_a_task_handed_back_is_offered_at_once(shared_stores: EmbeddedStor
     async with services.opened(settings) as stack:
         job = await claimed(stack, await make_job(stack, project, 1))
         await publish.publish(stack, job.job_id)
-        job = await stack.catalog.get_job(job.job_id)
+        job = await stack.catalog.jobs.get(job.job_id)
         assert job.epoch is not None
         async with Leaser(stack.connection, ack_wait=600.0) as leaser:
             (lease,) = await leaser.lease(job.job_run, job.epoch, 1, wait=5) or []

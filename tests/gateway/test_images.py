@@ -5,7 +5,7 @@ import asyncio
 import fsspec
 import requests
 
-from antenna_orchestration.catalog.catalog import NewJob, SubmittedImage
+from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import publish
@@ -37,8 +37,8 @@ async def test_an_image_in_a_bucket_is_presigned_when_it_is_leased(
             project=project, name="bucket", pipeline=PipelineSlug(SLUG), config={}, config_hash="0", priority=1,
             interactive=False, reprocess=False, duplicates=0, source_kinds=["s3:pictures"],
         )  # fmt: skip
-        made = await stack.catalog.create_job(new, [SubmittedImage(f"s3://pictures/{KEY}", None, None)])
-        job = await claimed(stack, await stack.catalog.get_job(made))
+        made = await stack.catalog.jobs.create(new, [SubmittedImage(f"s3://pictures/{KEY}", None, None)])
+        job = await claimed(stack, await stack.catalog.jobs.get(made))
         await publish.publish(stack, job.job_id)
         with running(shared_stores, ANTENNA_S3_ENDPOINT_URL=endpoint, **CREDENTIALS) as gateway:
             worker = await client(stack, gateway, project)
@@ -57,10 +57,10 @@ async def test_a_task_whose_link_cannot_be_made_is_offered_again_at_once(
         project=project, name="bucket", pipeline=PipelineSlug(SLUG), config={}, config_hash="0", priority=1,
         interactive=False, reprocess=False, duplicates=0, source_kinds=["s3:pictures"],
     )  # fmt: skip
-    made = await stack.catalog.create_job(new, [SubmittedImage(f"s3://pictures/{KEY}", None, None)])
-    job = await claimed(stack, await stack.catalog.get_job(made))
+    made = await stack.catalog.jobs.create(new, [SubmittedImage(f"s3://pictures/{KEY}", None, None)])
+    job = await claimed(stack, await stack.catalog.jobs.get(made))
     await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(made)
+    job = await stack.catalog.jobs.get(made)
     assert job.epoch is not None
     with running(shared_stores, AWS_EC2_METADATA_DISABLED="true", AWS_SHARED_CREDENTIALS_FILE="/nowhere") as gateway:
         worker = await client(stack, gateway, project)

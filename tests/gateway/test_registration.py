@@ -4,7 +4,6 @@ from typing import Any
 
 import requests
 
-from antenna_orchestration.catalog.access import Access
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.processing.services import Services
 from tests.gateway.client import Client, pipeline_description, session
@@ -57,7 +56,7 @@ async def test_a_contradiction_is_an_error(stack: Services, gateway: RunningGate
     # Nor is it called otherwise, by one that serves just the same.
     renamed = {**pipeline_description(slug), "name": "Mine now"}
     assert register(gateway, stranger, renamed).status_code == 201
-    known = await Access(stack.catalog).find_pipeline(slug)
+    known = await stack.catalog.pipelines.find(slug)
     assert known is not None and known.name == pipeline_description(slug)["name"]
 
 

@@ -7,6 +7,7 @@ import sys
 
 import requests
 
+from antenna_orchestration.catalog.database import Database
 from antenna_orchestration.domain import access
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
@@ -60,10 +61,8 @@ async def test_a_stranger_is_told_so_and_counted(
 async def test_an_expired_token_is_none(stack: Services, gateway: RunningGateway, project: str) -> None:
     from datetime import UTC, datetime, timedelta
 
-    from antenna_orchestration.catalog.access import Access
-
     secret = access.new_secret()
-    await Access(stack.catalog).add_token(
+    await stack.catalog.tokens.add(
         sha256=access.digest(secret), fingerprint=access.fingerprint(secret), role=access.Role.WORKER, label="",
         projects=[project], expires_at=datetime.now(UTC) - timedelta(seconds=1),
     )  # fmt: skip
@@ -73,7 +72,8 @@ async def test_an_expired_token_is_none(stack: Services, gateway: RunningGateway
 
 async def test_the_digest_alone_is_stored(stack: Services, project: str) -> None:
     secret = await token(stack, project)
-    rows = await stack.catalog._rows("list_tokens")
+    async with Database(stack.settings.database_url, max_connections=1) as database:
+        rows = await database.rows("list_tokens")
     assert secret not in json.dumps(rows, default=str)
 
 

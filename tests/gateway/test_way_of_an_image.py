@@ -28,7 +28,7 @@ async def test_an_existing_worker_registers_polls_leases_and_posts(
         with working(worker):
 
             async def done() -> bool:
-                return (await stack.catalog.count_images(job.job_id)).done == 12
+                return (await stack.catalog.images.count(job.job_id)).done == 12
 
             await eventually(done, description="all images done")
     assert ends[job.job_id] is JobStatus.SUCCESS

@@ -74,8 +74,8 @@ async def done(stack: Services, worker: Hands, job: Job, *, failing: int = 0) ->
     job = await claimed(stack, job)
     await finish.write_manifest(stack, job)
     await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
-    left = (await stack.catalog.count_images(job.job_id)).pending
+    job = await stack.catalog.jobs.get(job.job_id)
+    left = (await stack.catalog.images.count(job.job_id)).pending
     leases = await worker.lease(job, left)
     assert len(leases) == left
     await worker.report(leases[failing:])
@@ -84,13 +84,13 @@ async def done(stack: Services, worker: Hands, job: Job, *, failing: int = 0) ->
     await collect.collect(stack, job, run_id="run", observer=collect.Observer())
     await finish.write_final_tables(stack, job)
     assert (await finish.finish_job(stack, job)) is JobStatus.SUCCESS
-    return await stack.catalog.get_job(job.job_id)
+    return await stack.catalog.jobs.get(job.job_id)
 
 
 async def retried(stack: Services, worker: Hands) -> Job:
     job = await finished(stack, worker, FIRST, failing=2)
     await retry.retry(stack, job.job_id)
-    return await done(stack, worker, await stack.catalog.get_job(job.job_id))
+    return await done(stack, worker, await stack.catalog.jobs.get(job.job_id))
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -166,7 +166,7 @@ async def test_merged_tables_hold_what_the_folders_hold(stack: Services) -> None
         await finished(stack, worker, 1)
         assert (await merge.merge(stack)).jobs_written == 1
         assert [row for row in merged_rows(lake) if row[0] == new.job_id] == before
-        await done(stack, worker, await stack.catalog.get_job(new.job_id))
+        await done(stack, worker, await stack.catalog.jobs.get(new.job_id))
         assert (await merge.merge(stack)).jobs_written == 1
         for table in merged.TABLES:
             assert merged_rows(lake, table) == own_rows(lake, table)
@@ -187,7 +187,7 @@ async def test_a_merge_that_broke_off_is_made_up_for(stack: Services) -> None:
 
 
 async def test_of_two_merges_at_once_the_second_is_refused(stack: Services) -> None:
-    async with stack.catalog.merge_lock():
+    async with stack.catalog.jobs.merge_lock():
         with pytest.raises(errors.Conflict, match="merged already"):
             await merge.merge(stack)
     await merge.merge(stack)

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from antenna_orchestration.catalog.access import Access
-from antenna_orchestration.catalog.catalog import NewJob, PipelineRow, SubmittedImage
+from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
+from antenna_orchestration.catalog.pipelines import PipelineRow
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Job
@@ -28,29 +28,29 @@ async def make_job(
     """
     slug = str(changes.get("pipeline", "null"))
     # One that is registered stays as it is.
-    if await Access(stack.catalog).find_pipeline(slug) is None:
-        await stack.catalog.register_pipeline(
+    if await stack.catalog.pipelines.find(slug) is None:
+        await stack.catalog.pipelines.register(
             PipelineRow(slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[])
         )
     values = {
         "project": project, "name": "test", "pipeline": PipelineSlug("null"), "config": {}, "config_hash": "0",
         "priority": 1, "interactive": False, "reprocess": False, "duplicates": 0, "source_kinds": ["http"],
     }  # fmt: skip
-    job = await stack.catalog.create_job(
+    job = await stack.catalog.jobs.create(
         NewJob(**{**values, **changes}),  # type: ignore[arg-type]
         [
             SubmittedImage(url, None, None)
             for url in urls or [f"http://192.0.2.1/{project}/{n}.jpg" for n in range(images)]
         ],
     )
-    return await stack.catalog.get_job(job)
+    return await stack.catalog.jobs.get(job)
 
 
 async def claimed(stack: Services, job: Job) -> Job:
     """The job as a run finds it: claimed and started."""
-    await stack.catalog.claim_jobs(1, job=job.job_id)
-    assert await stack.catalog.start_job(job.job_id, job.generation, "run")
-    return await stack.catalog.get_job(job.job_id)
+    await stack.catalog.jobs.claim(1, job_id=job.job_id)
+    assert await stack.catalog.jobs.start(job.job_run, "run")
+    return await stack.catalog.jobs.get(job.job_id)
 
 
 def result_of(lease: Lease, **changes: object) -> messages.Result:

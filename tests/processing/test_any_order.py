@@ -34,7 +34,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from antenna_orchestration.catalog.catalog import Settled
+from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import cancel, collect, finish, publish, reconcile, retry, services
@@ -77,16 +77,16 @@ class EveryImageOnce(RuleBasedStateMachine):
         self.contexts = [worker, stack]
         job = await make_job(self.stack, f"any-order-{next(_numbers)}", IMAGES)
         self.job_id = job.job_id
-        self._images = await self.stack.catalog.pending_images(job.job_id, job.generation, upto=IMAGES)
+        self._images = await self.stack.catalog.images.pending(job.job_run, upto=IMAGES)
         await self._start()
 
     async def _start(self) -> None:
         job = await self._job()
-        await self.stack.catalog.claim_jobs(1, job=job.job_id)
-        assert await self.stack.catalog.start_job(job.job_id, job.generation, "run")
+        await self.stack.catalog.jobs.claim(1, job_id=job.job_id)
+        assert await self.stack.catalog.jobs.start(job.job_run, "run")
 
     async def _job(self) -> Job:
-        return await self.stack.catalog.get_job(self.job_id)
+        return await self.stack.catalog.jobs.get(self.job_id)
 
     @rule(limit=st.one_of(st.none(), st.integers(1, IMAGES)))
     def publish(self, limit: int | None) -> None:
@@ -147,7 +147,7 @@ class EveryImageOnce(RuleBasedStateMachine):
 
         async def act() -> None:
             job = await self._job()
-            waiting = await self.stack.catalog.pending_images(job.job_id, job.generation, upto=job.published_upto)
+            waiting = await self.stack.catalog.images.pending(job.job_run, upto=job.published_upto)
             on_queue = await self.stack.queue.waiting(job.pipeline, job.job_run)
             on_queue |= await self.stack.queue.unread_results(job.job_run)
             found = await reconcile.reconcile(self.stack, self.job_id)
@@ -184,15 +184,17 @@ class EveryImageOnce(RuleBasedStateMachine):
 
         async def act() -> None:
             job = await self._job()
-            assert await self.stack.catalog.finish_job(job.job_id, job.generation, status, "given up")
+            assert await self.stack.catalog.jobs.finish(job.job_run, status, "given up")
             for other in (JobStatus.SUCCESS, JobStatus.FAILURE, JobStatus.CANCELED):
-                assert not await self.stack.catalog.finish_job(job.job_id, job.generation, other, "again")
-            assert not await self.stack.catalog.start_job(job.job_id, job.generation, "late")
+                assert not await self.stack.catalog.jobs.finish(job.job_run, other, "again")
+            assert not await self.stack.catalog.jobs.start(job.job_run, "late")
             assert not await cancel.cancel(self.stack, job.job_id, reason="late")
-            before = await self.stack.catalog.count_images(job.job_id)
-            late = [Settled(image, "done", None, 1, None, False, None, None, 0, 0, "late") for image in self._images]
-            assert not await self.stack.catalog.commit_images(job.job_id, job.generation, late)
-            assert await self.stack.catalog.count_images(job.job_id) == before
+            before = await self.stack.catalog.images.count(job.job_id)
+            late = [
+                ImageOutcome(image, "done", None, 1, None, False, None, None, 0, 0, "late") for image in self._images
+            ]
+            assert not await self.stack.catalog.images.commit(job.job_run, late)
+            assert await self.stack.catalog.images.count(job.job_id) == before
             assert (await self._job()).status is status
             await publish.withdraw(self.stack, job)
             await self._retry()
@@ -220,7 +222,7 @@ class EveryImageOnce(RuleBasedStateMachine):
         self.runner.run(act())
 
     async def _rows(self) -> list[dict[str, object]]:
-        return [row async for rows in self.stack.catalog.manifest(self.job_id) for row in rows]
+        return [row async for rows in self.stack.catalog.images.manifest(self.job_id) for row in rows]
 
     @invariant()
     def every_image_has_one_state(self) -> None:
@@ -236,7 +238,7 @@ class EveryImageOnce(RuleBasedStateMachine):
     @invariant()
     def counts_add_up(self) -> None:
         if self.contexts:
-            counts = self.runner.run(self.stack.catalog.count_images(self.job_id))
+            counts = self.runner.run(self.stack.catalog.images.count(self.job_id))
             assert counts.done + counts.failed + counts.pending == counts.total == IMAGES
 
     @invariant()
@@ -245,7 +247,7 @@ class EveryImageOnce(RuleBasedStateMachine):
             job = await self._job()
             waiting = await self.stack.queue.waiting(job.pipeline, job.job_run)
             unread = await self.stack.queue.unread_results(job.job_run)
-            pending = await self.stack.catalog.pending_images(job.job_id, job.generation, upto=job.published_upto)
+            pending = await self.stack.catalog.images.pending(job.job_run, upto=job.published_upto)
             assert pending <= waiting | unread | self.lost
             if job.epoch is not None:
                 # A living job can be leased from.
@@ -259,7 +261,7 @@ class EveryImageOnce(RuleBasedStateMachine):
     def a_done_image_has_its_rows(self) -> None:
         if not self.contexts:
             return
-        for part, images in self.runner.run(self.stack.catalog.part_of_images(self.job_id)).items():
+        for part, images in self.runner.run(self.stack.catalog.images.by_part(self.job_id)).items():
             table = self.stack.lake.read_part(self.job_id, part, "detections")
             assert table is not None and set(images) <= set(table.column("image_id").to_pylist())
 
@@ -276,7 +278,7 @@ class EveryImageOnce(RuleBasedStateMachine):
     async def _standing(self) -> str:
         job = await self._job()
         assert job.epoch is not None
-        counts = await self.stack.catalog.count_images(job.job_id)
+        counts = await self.stack.catalog.images.count(job.job_id)
         return (
             f"{counts}; {job}; consumer {await self.stack.queue.counts(job.job_run, job.epoch)}; "
             f"tasks {await self.stack.queue.waiting(job.pipeline, job.job_run)}; "

@@ -40,8 +40,8 @@ async def empty(other_stores: EmbeddedStores) -> AsyncIterator[Services]:
 async def finished(stack: Services, job: Job) -> Job:
     """Processed from where it stands to its end."""
     await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
-    left = (await stack.catalog.count_images(job.job_id)).pending
+    job = await stack.catalog.jobs.get(job.job_id)
+    left = (await stack.catalog.images.count(job.job_id)).pending
     async with hands(stack) as worker:
         while left:
             leases = await worker.lease(job, left)
@@ -53,14 +53,14 @@ async def finished(stack: Services, job: Job) -> Job:
             await worker.report(await worker.lease(job, job.total))
         await collect.collect(stack, job, run_id="run", observer=collect.Observer())
     assert await finish.finish_job(stack, job) is JobStatus.SUCCESS
-    return await stack.catalog.get_job(job.job_id)
+    return await stack.catalog.jobs.get(job.job_id)
 
 
 async def half_done(stack: Services, project: str) -> Job:
     """A running job of ten: four are done and lie in a part, three are leased, three wait."""
     job = await claimed(stack, await make_job(stack, project, 10))
     await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
+    job = await stack.catalog.jobs.get(job.job_id)
     async with hands(stack) as worker:
         await worker.report(await worker.lease(job, 4))
         await worker.lease(job, 3)
@@ -89,22 +89,22 @@ async def test_finished_jobs_show_as_before_and_unfinished_ones_go_on(
 
     assert await backup.restore(empty, str(tmp_path / "copy")) == made
     for job in (over, queued):
-        assert _same(await empty.catalog.get_job(job.job_id), job)
+        assert _same(await empty.catalog.jobs.get(job.job_id), job)
     for table in ("detections", "classifications", "captures", "failed_images"):
         assert empty.lake.read_table(table, over.job_id) == own_stack.lake.read_table(table, over.job_id)
-    assert await empty.catalog.read_log(over.job_id) == await own_stack.catalog.read_log(over.job_id)
+    assert await empty.catalog.job_log.read(over.job_id) == await own_stack.catalog.job_log.read(over.job_id)
     assert not await empty.queue.jobs_on_queue()
 
     for job in (running, queued):
-        restored = await empty.catalog.get_job(job.job_id)
+        restored = await empty.catalog.jobs.get(job.job_id)
         assert (await rebuild.rebuild(empty, job.job_id)).is_needed
         if restored.status is JobStatus.QUEUED:
             await claimed(empty, restored)
-        final = await finished(empty, await empty.catalog.get_job(job.job_id))
+        final = await finished(empty, await empty.catalog.jobs.get(job.job_id))
         images = empty.lake.read_table("detections", job.job_id).column("image_id").to_pylist()
         assert len(images) == len(set(images)) == final.total
     assert (await retry.retry(empty, canceled.job_id)).images == 6
-    final = await finished(empty, await claimed(empty, await empty.catalog.get_job(canceled.job_id)))
+    final = await finished(empty, await claimed(empty, await empty.catalog.jobs.get(canceled.job_id)))
     assert empty.lake.read_table("detections", canceled.job_id).num_rows == final.total
 
     fresh = await make_job(empty, project, 1)

@@ -19,22 +19,22 @@ async def partly_done(stack: Services, worker: Hands, project: str) -> Job:
     """A running job of which some images are done, and committed, and the others wait."""
     job = await claimed(stack, await make_job(stack, project, DONE + REST))
     await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
+    job = await stack.catalog.jobs.get(job.job_id)
     await worker.report(await worker.lease(job, DONE))
     async with stack.results(job.job_run) as feed:
         received = await feed.pull(DONE, wait=5.0)
         await collect.Collector(services=stack, job=job, run_id="run", observer=collect.Observer()).commit(received)
         await feed.acknowledge(received)
-    assert (await stack.catalog.count_images(job.job_id)).done == DONE
+    assert (await stack.catalog.images.count(job.job_id)).done == DONE
     return job
 
 
 async def retried_to_the_end(stack: Services, worker: Hands, job: Job) -> None:
     """Retry, process what is left, finish; every image has its one row."""
     await retry.retry(stack, job.job_id)
-    job = await claimed(stack, await stack.catalog.get_job(job.job_id))
+    job = await claimed(stack, await stack.catalog.jobs.get(job.job_id))
     await publish.publish(stack, job.job_id)
-    if left := job.total - (await stack.catalog.count_images(job.job_id)).done:
+    if left := job.total - (await stack.catalog.images.count(job.job_id)).done:
         await worker.report(await worker.lease(job, left))
     await collected(stack, job)
     await finish.write_final_tables(stack, job)
@@ -50,7 +50,7 @@ def rows(stack: Services, job: Job, expected: int) -> None:
 async def test_a_job_given_up_keeps_its_rows_for_a_retry(stack: Services, project: str) -> None:
     async with hands(stack) as worker:
         job = await partly_done(stack, worker, project)
-        assert await stack.catalog.finish_job(job.job_id, job.generation, JobStatus.FAILURE, "given up")
+        assert await stack.catalog.jobs.finish(job.job_run, JobStatus.FAILURE, "given up")
         await publish.withdraw(stack, job)
         await retried_to_the_end(stack, worker, job)
 
@@ -101,7 +101,7 @@ async def test_a_success_after_a_failure_is_counted_once(stack: Services, projec
     async with hands(stack) as worker:
         job = await claimed(stack, await make_job(stack, project, 3))
         await publish.publish(stack, job.job_id)
-        job = await stack.catalog.get_job(job.job_id)
+        job = await stack.catalog.jobs.get(job.job_id)
         collector = collect.Collector(services=stack, job=job, run_id="run", observer=collect.Observer())
         leases = await worker.lease(job, 3)
         async with stack.results(job.job_run) as feed:
@@ -110,7 +110,7 @@ async def test_a_success_after_a_failure_is_counted_once(stack: Services, projec
             # The task was never acknowledged: somebody else does it, and well.
             await worker.report(leases[:1])
             await collector.commit(await feed.pull(1, wait=5.0))
-        counts = await stack.catalog.count_images(job.job_id)
+        counts = await stack.catalog.images.count(job.job_id)
         assert (counts.done, counts.failed, counts.pending) == (1, 0, 2)
         await worker.report(leases[1:])
         final = await collected(stack, job)

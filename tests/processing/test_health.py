@@ -20,7 +20,7 @@ from tests.waiting import eventually
 async def running_job(stack: Services, project: str, images: int) -> Job:
     job = await claimed(stack, await make_job(stack, project, images))
     await publish.publish(stack, job.job_id)
-    return await stack.catalog.get_job(job.job_id)
+    return await stack.catalog.jobs.get(job.job_id)
 
 
 async def leftovers(stack: Services, job: Job, *, dry_run: bool = False) -> list[str]:
@@ -49,9 +49,8 @@ async def test_a_late_result_of_a_finished_job_is_cleared_unless_the_round_is_dr
 
 async def test_a_late_task_of_a_finished_job_is_cleared(stack: Services, project: str) -> None:
     job = await running_job(stack, project, 3)
-    images = await stack.catalog.images_by_id(
-        job.job_id,
-        job.generation,
+    images = await stack.catalog.images.to_publish_again(
+        job.job_run,
         sorted(await stack.queue.waiting(job.pipeline, job.job_run)),
     )
     await cancel.cancel(stack, job.job_id, reason="test")
@@ -77,7 +76,7 @@ async def test_a_live_job_is_left_alone(stack: Services, project: str) -> None:
     assert await stack.queue.waiting(job.pipeline, job.job_run) == waiting
     assert await stack.queue.unread_results(job.job_run) == unread
     assert job.epoch is not None and await stack.announcements.has(job.job_run, job.epoch)
-    assert (await stack.catalog.get_job(job.job_id)).status is JobStatus.RUNNING
+    assert (await stack.catalog.jobs.get(job.job_id)).status is JobStatus.RUNNING
     await cancel.cancel(stack, job.job_id, reason="done")
 
 
@@ -111,7 +110,7 @@ async def test_parts_of_a_job_whose_finisher_died_go_with_the_rest(stack: Servic
         collector = collect.Collector(services=stack, job=job, run_id="run", observer=collect.Observer())
         await collector.commit(await feed.pull(1, wait=5.0))
     stack.lake.write_part(job.job_id, "part", rows.tables_of([result_of(leases[0])]))
-    assert await stack.catalog.finish_job(job.job_id, job.generation, JobStatus.SUCCESS, None, collected=True)
+    assert await stack.catalog.jobs.finish(job.job_run, JobStatus.SUCCESS, None, collected=True)
     assert await leftovers(stack, job, dry_run=True)
     assert stack.lake.has_part(job.job_id, "part", ["detections"])
     assert await leftovers(stack, job)

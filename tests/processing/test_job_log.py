@@ -47,7 +47,7 @@ async def test_the_warning_that_nobody_serves_a_job_names_who_cannot_load_its_pi
     assert len(told) == 1
     assert told[0].startswith(said)
     assert any(
-        line.level == "WARNING" and line.message == told[0] for _, line in await stack.catalog.read_log(job.job_id)
+        line.level == "WARNING" and line.message == told[0] for _, line in await stack.catalog.job_log.read(job.job_id)
     )
 
 
@@ -61,5 +61,5 @@ async def test_a_line_of_progress_names_who_holds_leases(
     )
     async with beating(stack, pipelines=("null",), reaches=job.source_kinds, leased=7):
         await JobLog(services=stack, job=job, tell=lambda _: None).tell_progress(progress)
-    (line,) = [line.message for _, line in await stack.catalog.read_log(job.job_id) if line.action == "progress"]
+    (line,) = [line.message for _, line in await stack.catalog.job_log.read(job.job_id) if line.action == "progress"]
     assert line.endswith("; workers hold, of all jobs, gpu-1 7")

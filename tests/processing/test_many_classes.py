@@ -35,9 +35,9 @@ async def process(stack: Services, project: str, folder: Path, config: dict[str,
         sources=[str(folder)], pipeline="null", project=project, config=config, reprocess=True, exif="never", **changes
     )
     submitted = await submit.submit(stack, submission, allowed_roots=[folder])
-    job = await claimed(stack, await stack.catalog.get_job(submitted.job_id))
+    job = await claimed(stack, await stack.catalog.jobs.get(submitted.job_id))
     await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
+    job = await stack.catalog.jobs.get(job.job_id)
     settings = stack.settings.model_copy(update={"device": "cpu", "worker_threads": 1})
     with running(settings, WorkerOptions(pipelines=("null",))):
         counts = await collect.collect(stack, job, run_id="run", observer=collect.Observer())

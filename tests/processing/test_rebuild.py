@@ -28,7 +28,7 @@ async def test_a_wiped_store_in_the_middle_of_a_job(own_stack: Services, project
     stack = own_stack
     job = await claimed(stack, await make_job(stack, project, 30))
     await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
+    job = await stack.catalog.jobs.get(job.job_id)
     async with hands(stack) as worker:
         await worker.report(await worker.lease(job, 10))
         async with stack.results(job.job_run) as feed:
@@ -55,7 +55,7 @@ async def test_a_wiped_store_in_the_middle_of_a_job(own_stack: Services, project
 
         # Who held a lease before reports all the same, and settles nobody else's.
         await worker.report(held)
-        job = await stack.catalog.get_job(job.job_id)
+        job = await stack.catalog.jobs.get(job.job_id)
         left = len(await stack.queue.waiting(job.pipeline, job.job_run))
         await worker.report(await worker.lease(job, left))
     counts = await collect.collect(stack, job, run_id="run", observer=collect.Observer())

@@ -24,7 +24,7 @@ async def finished_job(stack: Services, project: str, server: ImageServer) -> li
     urls = [server.uri("good/1.jpg?signature=secret"), server.uri("status/404")]
     job = await claimed(stack, await make_job(stack, project, 2, urls=urls))
     await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
+    job = await stack.catalog.jobs.get(job.job_id)
     async with hands(stack) as worker:
         await worker.report(await worker.lease(job, 2))
     await collect.collect(stack, job, run_id="run", observer=collect.Observer())

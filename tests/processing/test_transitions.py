@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from antenna_orchestration.catalog.catalog import Settled
+from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import IMAGE_TRANSITIONS, JOB_TRANSITIONS, ImageStatus, Job, JobStatus
 from antenna_orchestration.processing.services import Services
@@ -16,14 +16,14 @@ Act = Callable[[Services, Job], Awaitable[object]]
 
 
 def finish(status: JobStatus) -> Act:
-    return lambda stack, job: stack.catalog.finish_job(job.job_id, job.generation, status, None)
+    return lambda stack, job: stack.catalog.jobs.finish(job.job_run, status, None)
 
 
 ACTS: dict[JobStatus, Act] = {
-    JobStatus.QUEUED: lambda stack, job: stack.catalog.retry_job(job.job_id),
-    JobStatus.CLAIMED: lambda stack, job: stack.catalog.claim_jobs(1, job=job.job_id),
-    JobStatus.RUNNING: lambda stack, job: stack.catalog.start_job(job.job_id, job.generation, "run"),
-    JobStatus.CANCELING: lambda stack, job: stack.catalog.cancel_job(job.job_id, "a test"),
+    JobStatus.QUEUED: lambda stack, job: stack.catalog.jobs.retry(job.job_id),
+    JobStatus.CLAIMED: lambda stack, job: stack.catalog.jobs.claim(1, job_id=job.job_id),
+    JobStatus.RUNNING: lambda stack, job: stack.catalog.jobs.start(job.job_run, "run"),
+    JobStatus.CANCELING: lambda stack, job: stack.catalog.jobs.cancel(job.job_id, "a test"),
     **{status: finish(status) for status in (JobStatus.SUCCESS, JobStatus.FAILURE, JobStatus.CANCELED)},
 }
 """What brings a job into each state, were it allowed."""
@@ -46,9 +46,9 @@ async def test_every_act_on_a_job_in_every_state(stack: Services, project: str, 
         job = await make_job(stack, f"{project[:40]}-{after.lower()}", 1)
         for step in WAYS[before]:
             assert await ACTS[step](stack, job)
-        assert (await stack.catalog.get_job(job.job_id)).status is before
+        assert (await stack.catalog.jobs.get(job.job_id)).status is before
         allowed = bool(await act(stack, job))
-        now = await stack.catalog.get_job(job.job_id)
+        now = await stack.catalog.jobs.get(job.job_id)
         if before is after is JobStatus.RUNNING:
             # A run that takes over from a dead one: no transition.
             assert allowed
@@ -58,9 +58,9 @@ async def test_every_act_on_a_job_in_every_state(stack: Services, project: str, 
         assert now.generation == job.generation + (after is JobStatus.QUEUED and allowed)
 
 
-def settled(image: ImageId, status: ImageStatus) -> Settled:
+def settled(image: ImageId, status: ImageStatus) -> ImageOutcome:
     part = "a-part" if status is ImageStatus.DONE else None
-    return Settled(image, status, part, 1, None, False, None, None, 0, 0, "test")
+    return ImageOutcome(image, status, part, 1, None, False, None, None, 0, 0, "test")
 
 
 @pytest.mark.parametrize("before", ImageStatus)
@@ -69,20 +69,20 @@ async def test_every_move_of_an_image(stack: Services, project: str, before: Ima
     job = await make_job(stack, project, 1)
     for step in WAYS[JobStatus.RUNNING]:
         await ACTS[step](stack, job)
-    (image,) = await stack.catalog.pending_images(job.job_id, job.generation, upto=1)
+    (image,) = await stack.catalog.images.pending(job.job_run, upto=1)
 
     async def status() -> ImageStatus:
-        (row,) = [row async for rows in stack.catalog.manifest(job.job_id) for row in rows]
+        (row,) = [row async for rows in stack.catalog.images.manifest(job.job_id) for row in rows]
         return ImageStatus(row["status"])
 
     async def move(to: ImageStatus) -> None:
         if to is not ImageStatus.PENDING:
-            await stack.catalog.commit_images(job.job_id, job.generation, [settled(image, to)])
+            await stack.catalog.images.commit(job.job_run, [settled(image, to)])
         elif await status() is ImageStatus.DONE:
-            await stack.catalog.reset_images_of_part(job.job_id, job.generation, "a-part")
+            await stack.catalog.images.reset_part(job.job_run, "a-part")
         else:
             await finish(JobStatus.FAILURE)(stack, job)
-            await stack.catalog.retry_job(job.job_id)
+            await stack.catalog.jobs.retry(job.job_id)
 
     if before is not ImageStatus.PENDING:
         await move(before)

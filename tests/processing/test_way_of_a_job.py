@@ -8,7 +8,7 @@ from tests.processing.jobs import claimed, hands, make_job
 
 
 async def collect_all(stack: Services, job_id: int) -> JobStatus:
-    job = await stack.catalog.get_job(job_id)
+    job = await stack.catalog.jobs.get(job_id)
     counts = await collect.collect(stack, job, run_id="run", observer=collect.Observer())
     assert counts.done + counts.failed == counts.total == job.total
     final = await finish.write_final_tables(stack, job)
@@ -20,12 +20,12 @@ async def test_every_image_is_done_once(stack: Services, project: str) -> None:
     job = await claimed(stack, await make_job(stack, project, 50))
     published = await publish.publish(stack, job.job_id)
     assert published.stored == 50 and published.complete
-    job = await stack.catalog.get_job(job.job_id)
+    job = await stack.catalog.jobs.get(job.job_id)
     async with hands(stack) as worker:
         await worker.report(await worker.lease(job, 50))
     assert await collect_all(stack, job.job_id) is JobStatus.SUCCESS
 
-    (told,) = [line.message for _, line in await stack.catalog.read_log(job.job_id) if line.action == "collected"]
+    (told,) = [line.message for _, line in await stack.catalog.job_log.read(job.job_id) if line.action == "collected"]
     assert told == (
         "50 done, 0 failed, 50 detections; posted by test 50; 0 tasks wait, 0 leased, 50 deliveries, 0 redelivered"
     )
@@ -53,7 +53,7 @@ async def test_a_job_fails_when_more_than_half_of_its_images_fail_and_retry_does
 ) -> None:
     job = await claimed(stack, await make_job(stack, project, 10))
     await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
+    job = await stack.catalog.jobs.get(job.job_id)
     async with hands(stack) as worker:
         leases = await worker.lease(job, 10)
         await worker.report(leases[:4])
@@ -63,7 +63,7 @@ async def test_a_job_fails_when_more_than_half_of_its_images_fail_and_retry_does
 
     retried = await retry.retry(stack, job.job_id)
     assert (retried.generation, retried.images) == (2, 6)
-    job = await claimed(stack, await stack.catalog.get_job(job.job_id))
+    job = await claimed(stack, await stack.catalog.jobs.get(job.job_id))
     async with hands(stack) as worker:
         await worker.report(await worker.lease(job, 10, wait=0.5))
     assert await collect_all(stack, job.job_id) is JobStatus.SUCCESS
@@ -77,10 +77,10 @@ async def test_a_job_fails_when_more_than_half_of_its_images_fail_and_retry_does
 async def test_cancel_frees_everything_and_retry_goes_on(stack: Services, project: str) -> None:
     job = await claimed(stack, await make_job(stack, project, 10))
     await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
+    job = await stack.catalog.jobs.get(job.job_id)
     assert await cancel.cancel(stack, job.job_id, reason="a test")
     assert not await cancel.cancel(stack, job.job_id, reason="again")
-    job = await stack.catalog.get_job(job.job_id)
+    job = await stack.catalog.jobs.get(job.job_id)
     assert (job.status, job.status_reason) == (JobStatus.CANCELED, "a test")
     assert not await stack.queue.waiting(job.pipeline, job.job_run)
     assert (job.job_id, job.generation) not in await stack.announcements.read()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from antenna_orchestration.catalog.catalog import NewJob, SubmittedImage
+from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode, Job
@@ -93,7 +93,7 @@ async def job_to_push(
         interactive=False, reprocess=False, duplicates=0, source_kinds=["http"], dispatch_mode=mode,
     )  # fmt: skip
     urls = [f"http://192.0.2.1/{project}/{number}.jpg" for number in range(images)]
-    made = await stack.catalog.create_job(new, [SubmittedImage(url, None, None) for url in urls])
-    job = await claimed(stack, await stack.catalog.get_job(made))
+    made = await stack.catalog.jobs.create(new, [SubmittedImage(url, None, None) for url in urls])
+    job = await claimed(stack, await stack.catalog.jobs.get(made))
     await publish.publish(stack, job.job_id)
-    return await stack.catalog.get_job(job.job_id)
+    return await stack.catalog.jobs.get(job.job_id)

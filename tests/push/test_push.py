@@ -25,7 +25,7 @@ from tests.waiting import eventually
 
 async def all_done(stack: Services, job_id: int, images: int) -> None:
     async def done() -> bool:
-        counts = await stack.catalog.count_images(job_id)  # type: ignore[arg-type]
+        counts = await stack.catalog.images.count(job_id)  # type: ignore[arg-type]
         return counts.done + counts.failed == images
 
     await eventually(done, description=f"{images} images accounted for", timeout=60)
@@ -61,7 +61,7 @@ async def test_from_submission_to_tables(
         stack,
         submit.Submission(sources=[str(tmp_path)], pipeline=service.slug, project=project, exif="never", config=wanted),
     )
-    job = await claimed(stack, await stack.catalog.get_job(submitted.job_id))
+    job = await claimed(stack, await stack.catalog.jobs.get(submitted.job_id))
     assert job.dispatch_mode is DispatchMode.SYNC
     async with collected(stack, job) as ends:
         await all_done(stack, job.job_id, 10)
@@ -156,7 +156,7 @@ async def test_a_service_that_breaks_and_goes_away_fails_no_image(
         await service.start()
         await all_done(stack, job.job_id, 30)
     assert ends[job.job_id] is JobStatus.SUCCESS
-    assert (await stack.catalog.count_images(job.job_id)).failed == 0
+    assert (await stack.catalog.images.count(job.job_id)).failed == 0
 
 
 async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
@@ -202,7 +202,7 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         pushing.start("--batch-size", "2")
         await all_done(stack, job.job_id, 8)
     assert ends[job.job_id] is JobStatus.SUCCESS
-    assert (await stack.catalog.count_images(job.job_id)).failed == 0
+    assert (await stack.catalog.images.count(job.job_id)).failed == 0
 
 
 async def said(pushing: Pushing, words: str) -> bool:

@@ -16,7 +16,7 @@ CLASSES = 29_176
 async def test_a_worker_sends_five_megabytes_and_the_collector_counts_them(stack: Services, project: str) -> None:
     job = await claimed(stack, await make_job(stack, project, 1))
     await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
+    job = await stack.catalog.jobs.get(job.job_id)
     assert job.epoch is not None
     vector = bytes(2 * CLASSES)
     classified = messages.Classification(algorithm=ALGORITHM, label="moth", score=0.5, scores=vector)
@@ -51,7 +51,7 @@ async def test_what_is_pulled_at_once_is_bounded_by_bytes(stack: Services, proje
     assert (size > results.INLINE_BYTES) == (vectors == 200)
     job = await claimed(stack, await make_job(stack, project, images))
     await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
+    job = await stack.catalog.jobs.get(job.job_id)
     classified = messages.Classification(algorithm=ALGORITHM, label="moth", score=0.5, scores=bytes(2 * CLASSES))
     detection = messages.Detection(
         box=(0.0, 0.0, 1.0, 1.0), score=0.5, algorithm=ALGORITHM, classifications=[classified] * vectors

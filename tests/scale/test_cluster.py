@@ -41,7 +41,7 @@ async def leader(client: Client, stream: str) -> str:
 
 
 async def done(stack: Services, job: Job) -> int:
-    return (await stack.catalog.count_images(job.job_id)).done
+    return (await stack.catalog.images.count(job.job_id)).done
 
 
 async def lose(cluster: NatsCluster, stack: Services, job: Job, watcher: Client, stream: str) -> str:
@@ -89,7 +89,7 @@ async def test_a_job_survives_the_loss_of_each_leader(own_stores: EmbeddedStores
             job = await make_job(stack, project, IMAGES, urls=urls, source_kinds=kinds, config={"delay_ms": 50})
             job = await claimed(stack, job)
             await publish.publish(stack, job.job_id)
-            job = await stack.catalog.get_job(job.job_id)
+            job = await stack.catalog.jobs.get(job.job_id)
             with started(wanted, tmp_path):
                 counts = await through_losses(cluster, stack, job, watcher)
             assert (counts.done, counts.failed, counts.total) == (IMAGES, 0, IMAGES)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.catalog import Settled, SubmittedImage
+from antenna_orchestration.catalog.images import ImageOutcome
+from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain.ids import ImageId, JobId
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
@@ -36,7 +37,7 @@ async def send(stack: Services, *sources: str | Path, **changes: Any) -> Submitt
 
 
 async def images_of(stack: Services, job: JobId) -> list[dict[str, Any]]:
-    return [row async for rows in stack.catalog.manifest(job) for row in rows]
+    return [row async for rows in stack.catalog.images.manifest(job) for row in rows]
 
 
 async def urls_of(stack: Services, job: JobId) -> list[str]:
@@ -45,18 +46,18 @@ async def urls_of(stack: Services, job: JobId) -> list[str]:
 
 async def finish(stack: Services, job: JobId, *, failed: set[str] = frozenset()) -> None:  # type: ignore[assignment]
     """Process all images of a job but the given ones."""
-    current = await stack.catalog.get_job(job)
-    await stack.catalog.claim_jobs(1, job=job)
-    await stack.catalog.start_job(job, current.generation, "run")
+    current = await stack.catalog.jobs.get(job)
+    await stack.catalog.jobs.claim(1, job_id=job)
+    await stack.catalog.jobs.start(current.job_run, "run")
     settled = [
-        Settled(
+        ImageOutcome(
             ImageId(row["image_id"]), "failed" if row["url"] in failed else "done", None, 1, "x", False, 1, 1, 0, 0, "w"
         )
         for row in await images_of(stack, job)
     ]  # fmt: skip
-    await stack.catalog.commit_images(job, current.generation, settled)
-    await stack.catalog.add_processed(job)
-    await stack.catalog.finish_job(job, current.generation, JobStatus.SUCCESS, None)
+    await stack.catalog.images.commit(current.job_run, settled)
+    await stack.catalog.images.add_processed(job)
+    await stack.catalog.jobs.finish(current.job_run, JobStatus.SUCCESS, None)
 
 
 async def test_a_folder_becomes_a_job(stack: Services, project: str, tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ async def test_a_folder_becomes_a_job(stack: Services, project: str, tmp_path: P
         stack, folder, project=project, priority=7, deployment="Hilltop", config={"detections": 3}, exif="auto"
     )
     assert (submitted.total, submitted.skipped, submitted.duplicates, submitted.warnings) == (3, 0, 0, ())
-    job = await stack.catalog.get_job(submitted.job_id)
+    job = await stack.catalog.jobs.get(submitted.job_id)
     assert (job.name, job.project, job.pipeline, job.priority, job.interactive) == (
         "night 1",
         project,
@@ -85,13 +86,13 @@ async def test_a_folder_becomes_a_job(stack: Services, project: str, tmp_path: P
         "2024-06-01T23:15:00+00:00", "2024-06-02T00:00:00+00:00", None,
     ]  # fmt: skip
     assert {row["deployment"] for row in rows} == {"Hilltop"}
-    lines = [line.message for _, line in await stack.catalog.read_log(job.job_id)]
+    lines = [line.message for _, line in await stack.catalog.job_log.read(job.job_id)]
     assert lines == ["Submitted 3 images to null 1"]
 
 
 async def test_the_first_tasks_are_leasable_at_once(stack: Services, project: str, tmp_path: Path) -> None:
     submitted = await send(stack, listed(tmp_path, 450), project=project)
-    job = await stack.catalog.get_job(submitted.job_id)
+    job = await stack.catalog.jobs.get(submitted.job_id)
     assert job.published_upto == publish.AT_SUBMIT
     assert (job.job_id, job.generation) in await stack.announcements.read()
 
@@ -115,7 +116,7 @@ async def test_a_job_of_which_all_is_skipped_is_accepted(stack: Services, projec
     again = await send(stack, listed(tmp_path, 2), project=project)
     assert (again.total, again.skipped) == (0, 2)
     assert "all 2 images skipped" in again.warnings[0]
-    levels = [line.level for _, line in await stack.catalog.read_log(again.job_id)]
+    levels = [line.level for _, line in await stack.catalog.job_log.read(again.job_id)]
     assert levels == ["INFO", "WARNING"]
 
 
@@ -141,14 +142,14 @@ async def test_interactive_jobs_are_small(stack: Services, project: str, tmp_pat
     with pytest.raises(errors.InvalidInput, match="at most 20 images, these are 21: use --limit 20"):
         await send(stack, source, project=project, interactive=True)
     submitted = await send(stack, source, project=project, interactive=True, limit=20)
-    assert (await stack.catalog.get_job(submitted.job_id)).interactive
+    assert (await stack.catalog.jobs.get(submitted.job_id)).interactive
 
 
 async def test_duplicates_are_merged_and_told(stack: Services, project: str, tmp_path: Path) -> None:
     submitted = await send(stack, listed(tmp_path, 3), url(1), project=project, name="two")
     assert (submitted.total, submitted.duplicates, submitted.name) == (3, 1, "two")
     assert submitted.warnings == ("1 image named more than once: merged",)
-    assert (await stack.catalog.get_job(submitted.job_id)).duplicates == 1
+    assert (await stack.catalog.jobs.get(submitted.job_id)).duplicates == 1
 
 
 async def test_names_that_jobs_give_themselves(stack: Services, project: str, tmp_path: Path) -> None:
@@ -182,11 +183,11 @@ async def test_names_that_jobs_give_themselves(stack: Services, project: str, tm
 async def test_a_refused_submission_writes_nothing(
     stack: Services, project: str, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    before = {job.job_id for job in await stack.catalog.list_jobs(limit=1)}
+    before = {job.job_id for job in await stack.catalog.jobs.list(limit=1)}
     values = {"sources": [listed(tmp_path, 3)], "pipeline": "null", "project": project, **changes}
     with pytest.raises(error, match=message):
         await submit(stack, Submission(**values))
-    assert {job.job_id for job in await stack.catalog.list_jobs(limit=1)} == before
+    assert {job.job_id for job in await stack.catalog.jobs.list(limit=1)} == before
 
 
 async def test_a_bad_deployment_in_a_list_is_refused(stack: Services, project: str, tmp_path: Path) -> None:
@@ -198,9 +199,9 @@ async def test_a_bad_deployment_in_a_list_is_refused(stack: Services, project: s
 async def test_a_hundred_thousand_images(stack: Services, project: str, tmp_path: Path) -> None:
     submitted = await send(stack, listed(tmp_path, 100_000), project=project)
     assert submitted.total == 100_000
-    counts = await stack.catalog.count_images(submitted.job_id)
+    counts = await stack.catalog.images.count(submitted.job_id)
     assert (counts.total, counts.pending) == (100_000, 100_000)
-    assert (await stack.catalog.get_job(submitted.job_id)).published_upto == publish.AT_SUBMIT
+    assert (await stack.catalog.jobs.get(submitted.job_id)).published_upto == publish.AT_SUBMIT
 
 
 async def test_without_a_queue_the_job_is_written_all_the_same(
