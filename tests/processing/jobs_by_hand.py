@@ -16,7 +16,7 @@ ALGORITHM = messages.AlgorithmRef("null_detector", "1")
 
 
 async def make_job(
-    stack: Services,
+    services: Services,
     project: str,
     images: int,
     *,
@@ -28,29 +28,29 @@ async def make_job(
     """
     slug = str(changes.get("pipeline", "null"))
     # One that is registered stays as it is.
-    if await stack.catalog.pipelines.find(slug) is None:
-        await stack.catalog.pipelines.register(
+    if await services.catalog.pipelines.find(slug) is None:
+        await services.catalog.pipelines.register(
             PipelineRow(slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[])
         )
     values = {
         "project": project, "name": "test", "pipeline": PipelineSlug("null"), "config": {}, "config_hash": "0",
         "priority": 1, "interactive": False, "reprocess": False, "duplicates": 0, "source_kinds": ["http"],
     }  # fmt: skip
-    job = await stack.catalog.jobs.create(
+    job = await services.catalog.jobs.create(
         NewJob(**{**values, **changes}),  # type: ignore[arg-type]
         [
             SubmittedImage(url, None, None)
             for url in urls or [f"http://192.0.2.1/{project}/{n}.jpg" for n in range(images)]
         ],
     )
-    return await stack.catalog.jobs.get(job)
+    return await services.catalog.jobs.get(job)
 
 
-async def claimed(stack: Services, job: Job) -> Job:
+async def claimed(services: Services, job: Job) -> Job:
     """The job as a run finds it: claimed and started."""
-    await stack.catalog.jobs.claim(1, job_id=job.job_id)
-    assert await stack.catalog.jobs.start(job.job_run, "run")
-    return await stack.catalog.jobs.get(job.job_id)
+    await services.catalog.jobs.claim(1, job_id=job.job_id)
+    assert await services.catalog.jobs.start(job.job_run, "run")
+    return await services.catalog.jobs.get(job.job_id)
 
 
 def result_of(lease: Lease, **changes: object) -> messages.Result:
@@ -84,10 +84,10 @@ class Hands:
 
 
 @asynccontextmanager
-async def hands(stack: Services) -> AsyncIterator[Hands]:
+async def hands(services: Services) -> AsyncIterator[Hands]:
     """A worker's hands on the queue."""
     async with (
-        Leaser(stack.connection, ack_wait=stack.settings.task_ack_wait) as leaser,
-        ResultSender(stack.connection) as sender,
+        Leaser(services.connection, ack_wait=services.settings.task_ack_wait) as leaser,
+        ResultSender(services.connection) as sender,
     ):
         yield Hands(leaser, sender)
