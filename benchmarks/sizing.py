@@ -22,7 +22,7 @@ from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names
 from benchmarks import rig
 from benchmarks.figures import Figure, cpu_seconds
-from tests.processing.jobs import Hands, hands, result_of
+from tests.processing.jobs_by_hand import Hands, hands, result_of
 
 IMAGES = 20_000
 DETECTIONS = 10

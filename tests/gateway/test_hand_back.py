@@ -1,23 +1,24 @@
 """What the gateway says of leases by what it remembers of them is heard by the queue at once."""
 
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import publish, services
+from antenna_orchestration.processing import publish
+from antenna_orchestration.processing.services import opened, prepare
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.names import AckSubject
 from antenna_orchestration.queue.remote_leases import RemoteLeases
-from tests.processing.jobs import claimed, make_job
+from tests.processing.jobs_by_hand import claimed, make_job
 
 
 async def test_a_task_handed_back_is_offered_at_once(shared_stores: EmbeddedStores, project: str) -> None:
     """Long before the queue's own lease is over, which would offer it, too."""
     settings = shared_stores.settings.model_copy(update={"task_ack_wait": 600.0})
-    await services.prepare(settings)
-    async with services.opened(settings) as stack:
-        job = await claimed(stack, await make_job(stack, project, 1))
-        await publish.publish(stack, job.job_id)
-        job = await stack.catalog.get_job(job.job_id)
+    await prepare(settings)
+    async with opened(settings) as services:
+        job = await claimed(services, await make_job(services, project, 1))
+        await publish.publish(services, job.job_id)
+        job = await services.catalog.get_job(job.job_id)
         assert job.epoch is not None
-        async with Leaser(stack.connection, ack_wait=600.0) as leaser:
+        async with Leaser(services.connection, ack_wait=600.0) as leaser:
             (lease,) = await leaser.lease(job.job_id, job.generation, job.epoch, 1, wait=5) or []
             ack = AckSubject.of_task(
                 job.job_id,
@@ -27,6 +28,6 @@ async def test_a_task_handed_back_is_offered_at_once(shared_stores: EmbeddedStor
                 sequence=lease.ack.sequence,
                 place=lease.ack.place,
             )
-            await RemoteLeases(stack.connection).hand_back([ack])
+            await RemoteLeases(services.connection).hand_back([ack])
             (again,) = await leaser.lease(job.job_id, job.generation, job.epoch, 1, wait=9) or []
             assert again.delivery == 2
