@@ -14,7 +14,7 @@ from nats.aio.client import Client
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.ids import Generation, ImageId, JobId, PipelineSlug
+from antenna_orchestration.domain.ids import Generation, ImageId, JobId, JobRun, PipelineSlug
 from antenna_orchestration.queue import connection, names, streams
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.tasks import TaskQueue
@@ -43,7 +43,7 @@ async def _measure(name: str, url: str, pids: list[int], *, copies: int) -> list
     async with _queue(url, copies) as (client, queue):
         big = JobId(1)
         epoch = names.new_epoch()
-        await queue.open(NULL, big, FIRST, epoch)
+        await queue.open(NULL, JobRun(big, FIRST), epoch)
         began, cpu = time.perf_counter(), cpu_seconds(pids)
         for start in range(0, IMAGES, CHUNK):
             await queue.publish([_task(big, image) for image in range(start, start + CHUNK)])
@@ -52,9 +52,9 @@ async def _measure(name: str, url: str, pids: list[int], *, copies: int) -> list
         left = IMAGES
         async with Leaser(client, ack_wait=30.0) as leaser:
             while left:
-                leases = await leaser.lease(big, FIRST, epoch, BATCH, wait=5.0) or []
+                leases = await leaser.lease(JobRun(big, FIRST), epoch, BATCH, wait=5.0) or []
                 for lease in leases:
-                    await lease.settle()
+                    await lease.acknowledge()
                 left -= len(leases)
             await client.flush()
         leasing = time.perf_counter() - began
@@ -62,7 +62,7 @@ async def _measure(name: str, url: str, pids: list[int], *, copies: int) -> list
         memory = pss_mb(pids)
         began = time.perf_counter()
         for job in range(2, JOBS + 2):
-            await queue.open(NULL, JobId(job), FIRST, names.new_epoch())
+            await queue.open(NULL, JobRun(JobId(job), FIRST), names.new_epoch())
         opening = time.perf_counter() - began
         return [
             Figure(f"{name}, publish", IMAGES / publishing, "tasks/s"),

@@ -48,8 +48,8 @@ async def _collect(opened: Services, *, images: int, classes: int) -> tuple[floa
     """Images a second, this process' CPU milliseconds an image, and megabytes from a tenth of the job to the most."""
     job = await rig.started_job(opened, rig.urls(images, site=f"{classes}-{images}"))
     await opened.ensure_streams()
-    epoch = await opened.catalog.open_generation(job.job_id, job.generation, names.new_epoch())
-    await opened.queue.open(job.pipeline, job.job_id, job.generation, epoch)
+    epoch = await opened.catalog.generations.agree_on_epoch(job.job_run, names.new_epoch())
+    await opened.queue.open(job.pipeline, job.job_run, epoch)
     await _results(opened, job, classes)
     memory: list[tuple[int, float]] = []
 
@@ -68,7 +68,7 @@ async def _collect(opened: Services, *, images: int, classes: int) -> tuple[floa
 
 async def _results(opened: Services, job: Job, classes: int) -> None:
     """Put one result an image on the queue, as workers would."""
-    images = sorted(await opened.catalog.pending_images(job.job_id, job.generation, upto=job.total))
+    images = sorted(await opened.catalog.images.pending(job.job_run, upto=job.total))
     detections = _detections(classes)
     async with Publisher(opened.connection) as publisher:
         for start in range(0, len(images), CHUNK):
@@ -87,7 +87,7 @@ def _message(job: Job, image: ImageId, detections: Sequence[messages.Detection])
         height=2160,
         detections=list(detections),
     )
-    return Message(names.result_subject(job.job_id, job.generation, image), messages.encode(result))
+    return Message(names.result_subject(job.job_run, image), messages.encode(result))
 
 
 def _detections(classes: int) -> list[messages.Detection]:

@@ -28,8 +28,8 @@ from antenna_orchestration.domain.job import Job
 from antenna_orchestration.processing.services import Services
 from benchmarks import rig
 from benchmarks.figures import Figure
-from tests.gateway.client import session, success
-from tests.gateway.running import job_for_http, running, token
+from tests.gateway.gateway_process import job_for_http, running_gateway, token
+from tests.gateway.http_worker import session, success
 
 WORKERS = 10
 POSTS = 20
@@ -92,12 +92,12 @@ class Poster:
         self.queued += answer.json()["results_queued"] if answer.ok else 0
 
 
-async def measure(stack: Services, base: str, *, classes: int) -> dict[str, Any]:
+async def measure(services: Services, base: str, *, classes: int) -> dict[str, Any]:
     """One row."""
-    job: Job = await job_for_http(stack, "bench", WORKERS * (POSTS * RESULTS + 8))
+    job: Job = await job_for_http(services, "bench", WORKERS * (POSTS * RESULTS + 8))
     together = threading.Barrier(WORKERS)
     posters = [
-        Poster(base, await token(stack, "bench"), job.job_id, classes=classes, together=together)
+        Poster(base, await token(services, "bench"), job.job_id, classes=classes, together=together)
         for _ in range(WORKERS)
     ]
     loop = asyncio.get_running_loop()
@@ -123,9 +123,9 @@ async def measure(stack: Services, base: str, *, classes: int) -> dict[str, Any]
 
 async def _rows() -> list[dict[str, Any]]:
     with rig.stores() as stores:
-        async with rig.on(stores) as stack:
-            with running(stores, ANTENNA_TASK_ACK_WAIT="30", ANTENNA_HTTP_LEASE="300") as gateway:
-                return [await measure(stack, gateway.base, classes=classes) for classes in (2, 1_000)]
+        async with rig.on(stores) as services:
+            with running_gateway(stores, ANTENNA_TASK_ACK_WAIT="30", ANTENNA_HTTP_LEASE="300") as gateway:
+                return [await measure(services, gateway.base, classes=classes) for classes in (2, 1_000)]
 
 
 def run() -> list[Figure]:

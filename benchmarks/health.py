@@ -39,7 +39,7 @@ async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
         for number in range(RUNNING):
             job = await rig.started_job(opened, urls, project=f"p{number}")
             await publish.publish(opened, job.job_id)
-            await opened.catalog.beat_collector(job.job_id, job.generation, run_id="bench", host="bench")
+            await opened.catalog.collectors.beat(job.job_run, run_id="bench", host="bench")
         began = time.perf_counter()
         await health.check(opened)
         seconds = time.perf_counter() - began

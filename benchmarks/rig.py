@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
-from antenna_orchestration.catalog.catalog import NewJob, PipelineRow, SubmittedImage
+from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
+from antenna_orchestration.catalog.pipelines import PipelineRow
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
@@ -39,10 +40,10 @@ async def on(running: EmbeddedStores, *, max_connections: int = 4) -> AsyncItera
 
 async def queued_job(opened: Services, urls: Sequence[str], *, project: str = "bench") -> Job:
     """A queued job of the null pipeline, nothing published."""
-    await opened.catalog.register_pipeline(
+    await opened.catalog.pipelines.register(
         PipelineRow(slug="null", name="Null", version="1", description="", default_config={}, algorithms=[])
     )
-    job = await opened.catalog.create_job(
+    job = await opened.catalog.jobs.create(
         NewJob(
             project=project,
             name="bench",
@@ -57,15 +58,15 @@ async def queued_job(opened: Services, urls: Sequence[str], *, project: str = "b
         ),
         (SubmittedImage(url, None, None) for url in urls),
     )
-    return await opened.catalog.get_job(job)
+    return await opened.catalog.jobs.get(job)
 
 
 async def started_job(opened: Services, urls: Sequence[str], *, project: str = "bench") -> Job:
     """The same, as a run finds it."""
     job = await queued_job(opened, urls, project=project)
-    await opened.catalog.claim_jobs(1, job=job.job_id)
-    await opened.catalog.start_job(job.job_id, job.generation, "bench")
-    return await opened.catalog.get_job(job.job_id)
+    await opened.catalog.jobs.claim(1, job_id=job.job_id)
+    await opened.catalog.jobs.start(job.job_run, "bench")
+    return await opened.catalog.jobs.get(job.job_id)
 
 
 def urls(count: int, *, site: str = "site") -> list[str]:

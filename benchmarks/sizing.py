@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 
-from antenna_orchestration.catalog.catalog import AlgorithmRow, PipelineRow
+from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing import collect, finish, publish
@@ -22,7 +22,7 @@ from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names
 from benchmarks import rig
 from benchmarks.figures import Figure, cpu_seconds
-from tests.processing.jobs import Hands, hands, result_of
+from tests.processing.jobs_by_hand import Hands, hands, result_of
 
 IMAGES = 20_000
 DETECTIONS = 10
@@ -45,10 +45,10 @@ async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
         wal = _wal_position(running)
         job = await rig.started_job(opened, rig.urls(IMAGES))
         # The ledger has a row for each algorithm of the pipeline.
-        await opened.catalog.register_pipeline(_pipeline())
+        await opened.catalog.pipelines.register(_pipeline())
         await finish.write_manifest(opened, job)
         await publish.publish(opened, job.job_id)
-        job = await opened.catalog.get_job(job.job_id)
+        job = await opened.catalog.jobs.get(job.job_id)
         figures = [await _message_bytes(opened, names.TASKS)]
         async with hands(opened) as worker:
             await _answer(worker, job)
@@ -88,7 +88,7 @@ async def _answer(worker: Hands, job: Job) -> None:
             ]
         )
         for lease in leases:
-            await lease.settle()
+            await lease.acknowledge()
 
 
 def _detection(dice: random.Random, labels: list[str]) -> messages.Detection:

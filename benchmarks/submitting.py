@@ -38,9 +38,9 @@ async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
         job = await rig.queued_job(opened, rig.urls(IMAGES, site="other"), project="other")
         began = time.perf_counter()
         await publish.publish_first(opened, job.job_id)
-        job = await opened.catalog.get_job(job.job_id)
+        job = await opened.catalog.jobs.get(job.job_id)
         async with Leaser(opened.connection, ack_wait=30.0) as leaser:
-            if job.epoch is None or not await leaser.lease(job.job_id, job.generation, job.epoch, 1, wait=5.0):
+            if job.epoch is None or not await leaser.lease(job.job_run, job.epoch, 1, wait=5.0):
                 raise AssertionError("nothing to lease")
         leasable = time.perf_counter() - began
     return [

@@ -21,7 +21,7 @@ from antenna_orchestration.processing.services import opened
 from antenna_orchestration.processing.submit import Submission, submit
 from benchmarks import bare_limit
 from benchmarks.figures import Figure, cpu_seconds, pss_mb, stack_processes
-from tests.stack.running import RunningStack, blank_images
+from tests.stack.antenna_up import RunningStack, blank_images
 from tests.waiting import wait_until
 
 IMAGES = 20_000

@@ -10,7 +10,7 @@ import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores, make_template
-from antenna_orchestration.processing import services
+from antenna_orchestration.processing.services import Services, opened, prepare
 from tests.homes import temporary_folder
 
 # Child processes import definitions and pipelines from `tests`, which no installation brings.
@@ -64,21 +64,21 @@ def short_leases(stores: EmbeddedStores) -> settings.Settings:
 
 
 @pytest.fixture
-async def stack(shared_stores: EmbeddedStores) -> AsyncIterator[services.Services]:
+async def services(shared_stores: EmbeddedStores) -> AsyncIterator[Services]:
     """Services on the shared stores."""
     wanted = short_leases(shared_stores)
-    await services.prepare(wanted)
-    async with services.opened(wanted) as opened:
-        yield opened
+    await prepare(wanted)
+    async with opened(wanted) as services:
+        yield services
 
 
 @pytest.fixture
-async def own_stack(own_stores: EmbeddedStores) -> AsyncIterator[services.Services]:
+async def own_services(own_stores: EmbeddedStores) -> AsyncIterator[Services]:
     """Services on stores of the test's own."""
     wanted = short_leases(own_stores)
-    await services.prepare(wanted)
-    async with services.opened(wanted) as opened:
-        yield opened
+    await prepare(wanted)
+    async with opened(wanted) as services:
+        yield services
 
 
 @pytest.fixture

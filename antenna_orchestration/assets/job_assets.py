@@ -77,7 +77,7 @@ def image_tasks(context: dg.AssetExecutionContext, stores: Stores) -> dg.Materia
 
         published = await retry_forever("publishing", lambda: publish.publish(services, job.job_id, on_chunk=on_chunk))
         if published.stored:
-            await services.catalog.log(job.job_id, "published", f"Published {published.stored} tasks")
+            await services.catalog.job_log.add(job.job_id, "published", f"Published {published.stored} tasks")
         seconds = (datetime.now(UTC) - started).total_seconds()
         return dg.MaterializeResult(
             metadata={
@@ -182,7 +182,7 @@ async def _collect(services: Services, job: Job, run_id: str, reports: Reports) 
         written = await retry_forever("writing the tables", lambda: finish.write_final_tables(services, job))
         if not written.lost_parts:
             break
-    return await services.catalog.count_images(job.job_id)
+    return await services.catalog.images.count(job.job_id)
 
 
 class _Storyteller:
@@ -219,7 +219,7 @@ class _Storyteller:
 
 async def _describe(services: Services, job: Job, counts: Counts) -> dict[str, Any]:
     """The metadata of the three tables."""
-    job = await services.catalog.get_job(job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
     began = job.started_at or job.created_at
     seconds = max(((job.finished_at or datetime.now(UTC)) - began).total_seconds(), 0.001)
     described: dict[str, Any] = {

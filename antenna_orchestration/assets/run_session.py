@@ -70,25 +70,25 @@ async def _taken(services: Services, context: dg.AssetExecutionContext, job_id: 
     """
     run = context.run
     bound = _generations.get(run.run_id)
-    job = await services.catalog.get_job(job_id)
+    job = await services.catalog.jobs.get(job_id)
     if bound is None:
         by_a_person = run.parent_run_id is not None or tags.LAUNCH not in run.tags
         if job.status is JobStatus.CANCELED and by_a_person:
             await retry.retry(services, job_id)
-            job = await services.catalog.get_job(job_id)
+            job = await services.catalog.jobs.get(job_id)
         bound = job.generation if by_a_person else ids.Generation(int(run.tags[tags.GENERATION]))
         _generations[run.run_id] = bound
     if job.generation != bound:
         raise collect.JobLeft(f"job {job_id} is in generation {job.generation}, this run was for {bound}")
     if job.status is JobStatus.QUEUED:
-        await services.catalog.claim_jobs(1, job=job_id)
-        job = await services.catalog.get_job(job_id)
+        await services.catalog.jobs.claim(1, job_id=job_id)
+        job = await services.catalog.jobs.get(job_id)
     if job.status in (JobStatus.SUCCESS, JobStatus.FAILURE):
         yield job
         return
-    if not await services.catalog.start_job(job_id, bound, run.run_id):
+    if not await services.catalog.jobs.start(ids.JobRun(job_id, bound), run.run_id):
         raise collect.JobLeft(f"job {job_id} is {job.status}")
-    job = await services.catalog.get_job(job_id)
+    job = await services.catalog.jobs.get(job_id)
     async with collect.heartbeat(services, job, run_id=run.run_id):
         yield job
 
@@ -97,11 +97,11 @@ def _let_go(context: dg.AssetExecutionContext, stores: Stores, job_id: ids.JobId
     """After an interruption: cancel the job if a person terminated the run, else only say that the collector left."""
 
     async def act(services: Services) -> None:
-        job = await services.catalog.get_job(job_id)
+        job = await services.catalog.jobs.get(job_id)
         if by_a_person and job.generation == _generations.get(context.run.run_id):
             await cancel.cancel(services, job_id, reason="the run was terminated")
         else:
-            await services.catalog.leave_collector(job_id, job.generation, run_id=context.run.run_id)
+            await services.catalog.collectors.leave(job.job_run, run_id=context.run.run_id)
 
     def body() -> None:
         try:

@@ -1,1 +1,1 @@
-"""PostgreSQL: the record of what was asked for and what became of it. The only place that speaks SQL."""
+"""PostgreSQL: the record of the jobs that were asked for and of every image's outcome. Only this package runs SQL."""

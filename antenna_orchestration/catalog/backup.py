@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.catalog.catalog import CONNECT_TIMEOUT
+from antenna_orchestration.catalog.database import CONNECT_TIMEOUT, first_line
 
 TABLES: Final = (
     "projects",
@@ -102,9 +102,7 @@ async def load(database_url: str, tables: Mapping[str, Callable[[], Iterable[byt
             await connection.execute(sql.SQL("UPDATE jobs SET launch = launch + {}").format(GAP))
             await _continue_numbers(connection)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
-            raise errors.InvalidInput(
-                f"the backup's rows do not fit the catalog: {str(error).splitlines()[0]}"
-            ) from error
+            raise errors.InvalidInput(f"the backup's rows do not fit the catalog: {first_line(error)}") from error
 
 
 @asynccontextmanager
@@ -115,7 +113,7 @@ async def _connected(database_url: str) -> AsyncIterator[psycopg.AsyncConnection
             yield connection
     except psycopg.OperationalError as error:
         where = settings.without_password(database_url)
-        raise errors.Unavailable(f"PostgreSQL at {where}: {str(error).strip().splitlines()[0]}") from error
+        raise errors.Unavailable(f"PostgreSQL at {where}: {first_line(error)}") from error
 
 
 async def _version(connection: psycopg.AsyncConnection[Any]) -> str:

@@ -11,6 +11,7 @@ import sqlalchemy
 import sqlalchemy.exc
 
 from antenna_orchestration import errors, settings
+from antenna_orchestration.catalog.database import first_line
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -32,12 +33,7 @@ def migrate(database_url: str) -> None:
             alembic.command.upgrade(config, "head")
             connection.commit()
     except sqlalchemy.exc.OperationalError as error:
-        raise errors.Unavailable(
-            f"PostgreSQL at {settings.without_password(database_url)} cannot be reached: {_first_line(error)}"
-        ) from error
+        where, why = settings.without_password(database_url), first_line(error.orig or error)
+        raise errors.Unavailable(f"PostgreSQL at {where} cannot be reached: {why}") from error
     finally:
         engine.dispose()
-
-
-def _first_line(error: sqlalchemy.exc.OperationalError) -> str:
-    return str(error.orig).strip().splitlines()[0]

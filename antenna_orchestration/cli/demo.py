@@ -125,7 +125,7 @@ async def _rate(services: Services, view: JobView) -> float:
     """Images a second while images were processed, without the start of run and worker."""
     times = [
         row["finished_at"]
-        async for rows in services.catalog.manifest(view.job.job_id)
+        async for rows in services.catalog.images.manifest(view.job.job_id)
         for row in rows
         if row["finished_at"] is not None
     ]

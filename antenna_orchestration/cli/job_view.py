@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from antenna_orchestration.domain.progress import JobProgress, duration
@@ -80,17 +79,8 @@ class JobView:
 
 async def of(services: Services, job: Job) -> JobView:
     """The job with its counters: from Redis while it runs, else, or when Redis has none, counted in the catalog."""
-    progress = None if job.status.is_terminal else await services.progress.read(job.job_id, job.generation)
+    progress = None if job.status.is_terminal else await services.live.counters.read(job.job_run)
     if progress is None:
-        counts = await services.catalog.count_images(job.job_id)
-        progress = JobProgress(
-            total=counts.total,
-            published=job.published_upto,
-            done=counts.done,
-            failed=counts.failed,
-            detections=counts.detections,
-            classifications=counts.classifications,
-            rate=0.0,
-            at=datetime.now(UTC),
-        )
+        counts = await services.catalog.images.count(job.job_id)
+        progress = JobProgress.of(counts, published=job.published_upto)
     return JobView(job=job, progress=progress, lake=services.lake.uri)

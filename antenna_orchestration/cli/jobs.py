@@ -56,7 +56,7 @@ def list_(
 
     async def read(services: Services) -> list[job_view.JobView]:
         statuses = [JobStatus(one.value) for one in status] if status else None
-        jobs = await services.catalog.list_jobs(statuses=statuses, project=project, limit=limit)
+        jobs = await services.catalog.jobs.list(statuses=statuses, project=project, limit=limit)
         return [await job_view.of(services, job) for job in jobs]
 
     views = with_services(read)
@@ -88,7 +88,7 @@ def show(job: JobArgument, json_: JsonOption = False) -> None:
     from antenna_orchestration.cli import job_view
 
     async def read(services: Services) -> tuple[job_view.JobView, list[str]]:
-        view = await job_view.of(services, await services.catalog.get_job(_id(job)))
+        view = await job_view.of(services, await services.catalog.jobs.get(_id(job)))
         tables = [services.lake.table(name, _id(job)) for name in ("detections", "classifications", "failed_images")]
         return view, tables
 
@@ -149,7 +149,7 @@ def cancel(
             if await verb.cancel(services, _id(job), reason=reason):
                 output.line(f"job {job} canceled")
             else:
-                current = await services.catalog.get_job(_id(job))
+                current = await services.catalog.jobs.get(_id(job))
                 over.append(f"job {job} is over already: {current.status}")
         if over:
             raise errors.Conflict("; ".join(over))
@@ -177,7 +177,7 @@ def retry(
         if wait:
             return await wait_for(services, _id(job), as_json=json_)
         if json_:
-            view = await job_view.of(services, await services.catalog.get_job(_id(job)))
+            view = await job_view.of(services, await services.catalog.jobs.get(_id(job)))
             output.as_json(view.as_dict())
         else:
             output.line(f"job {job} queued again: {retried.images} images (generation {retried.generation})")
@@ -199,8 +199,8 @@ def logs(
         seen = 0
         while True:
             # Asked before the lines are read, so that the last ones are not missed.
-            current = await services.catalog.get_job(_id(job))
-            while lines := await services.catalog.read_log(_id(job), after=seen):
+            current = await services.catalog.jobs.get(_id(job))
+            while lines := await services.catalog.job_log.read(_id(job), after=seen):
                 for log_id, entry in lines:
                     seen = log_id
                     _print_log(entry, as_json=json_)

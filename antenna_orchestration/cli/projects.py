@@ -18,9 +18,7 @@ app = typer.Typer(help="List projects, and set their defaults.", no_args_is_help
 @app.command("list")
 def list_(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List projects. A project is made by the first job or token that names it."""
-    from antenna_orchestration.catalog.access import Access
-
-    found = with_services(lambda services: Access(services.catalog).projects())
+    found = with_services(lambda services: services.catalog.projects.list())
     if json_:
         output.as_json(
             [
@@ -57,14 +55,12 @@ def set_(
     no_image_root: Annotated[bool, typer.Option("--no-image-root", help="Allow such jobs no local images.")] = False,
 ) -> None:
     """Set a project's defaults. They hold for jobs submitted from now on."""
-    from antenna_orchestration.catalog.access import Access
-
     if dispatch_mode is None and image_root is None and not no_image_root:
         raise errors.InvalidInput("nothing to set: name --dispatch-mode, --image-root or --no-image-root")
     if image_root is not None and (no_image_root or not image_root.is_dir()):
         raise errors.InvalidInput(f"--image-root {image_root} is no folder here, or comes with --no-image-root")
     with_services(
-        lambda services: Access(services.catalog).set_project(
+        lambda services: services.catalog.projects.update(
             project,
             dispatch_mode=dispatch_mode,
             image_root=None if image_root is None else image_root.resolve(),

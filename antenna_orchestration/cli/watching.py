@@ -57,8 +57,8 @@ async def follow(services: Services, job_id: JobId, shown: Display) -> JobView:
     reached = time.monotonic()
     while True:
         try:
-            view = await job_view.of(services, await services.catalog.get_job(job_id))
-            for log_id, entry in await services.catalog.read_log(job_id, after=seen):
+            view = await job_view.of(services, await services.catalog.jobs.get(job_id))
+            for log_id, entry in await services.catalog.job_log.read(job_id, after=seen):
                 seen = log_id
                 if entry.level != "INFO" and entry.action not in ("submitted", "finished"):
                     shown.say(f"{output.clock(entry.at)} {entry.level} {entry.message}")

@@ -1,1 +1,1 @@
-"""Verbs for workers that are not on the queue: lease for them, keep their leases, take their results, register them."""
+"""Verbs for workers that are not on the queue: lease tasks, keep leases, accept results, register."""

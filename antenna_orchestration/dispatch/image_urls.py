@@ -1,4 +1,4 @@
-"""Image URLs for workers behind the gateway: presigned for buckets, signed by us for local files, else as they are."""
+"""Image URLs for workers behind the gateway: presigned for buckets, signed by us for local files, else unchanged."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.submission import buckets
 
 SHORTEST: Final = 3600
-"""Seconds that a URL is valid at least; signed when the task is leased, so a worker has all of them."""
+"""Seconds for which a URL is valid at least, counted from when its task is leased."""
 
 
-async def of(http: HttpServices, leased: Sequence[Leased], *, base: str) -> list[str]:
-    """A URL for each leased task; `base` is the gateway's address as the worker knows it. Raises `Unavailable`."""
+async def urls_of(http: HttpServices, leased: Sequence[Leased], *, base: str) -> list[str]:
+    """A URL per leased task, in order; `base` is the gateway's address as the worker knows it. Raises `Unavailable`."""
     valid_for = int(max(SHORTEST, 2 * http.settings.http_lease))
     in_buckets = [one.uri for one in leased if one.uri.startswith("s3://")]
     signed = (
@@ -40,7 +40,7 @@ async def of(http: HttpServices, leased: Sequence[Leased], *, base: str) -> list
 
 
 async def local_file(http: HttpServices, signed: str) -> Path:
-    """The file that a signed URL is for. Raises `NotFound` for everything else, without saying why."""
+    """The file that a signed URL is for. Raises `NotFound` for any other text, without the reason."""
     try:
         claim = http.signer.read(ImageClaim, signed, now=time.time())
     except errors.InvalidInput:
@@ -52,14 +52,14 @@ async def local_file(http: HttpServices, signed: str) -> Path:
 
 
 async def _path(http: HttpServices, image: ImageId) -> Path | None:
-    uri = await http.access.capture_url(image)
+    uri = await http.services.catalog.images.get_url(image)
     if not uri.startswith("file:///"):
         return None
     return await asyncio.to_thread(_checked, addresses.path_of(uri), http.settings.image_roots)
 
 
 def _checked(path: str, roots: Sequence[Path]) -> Path | None:
-    """The path, if it still is the file that was submitted: a link put there since leads nowhere."""
+    """The path, if it is still the file that was submitted; None when a link has taken its place."""
     try:
         real, mode = Path(os.path.realpath(path)), os.lstat(path).st_mode
     except OSError:

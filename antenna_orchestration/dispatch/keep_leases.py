@@ -1,19 +1,21 @@
-"""Keep leases: for as long as HTTP workers are heard from, say for them that their tasks are in progress.
+"""Keep leases: for as long as HTTP workers are heard from, tell the queue that their tasks are in progress.
 
-Every gateway does it for all, which does no harm; what is handed back is handed back by the one that struck it out.
+Every gateway and push worker does it for all HTTP workers, which does no harm. A lease that ends is handed back once,
+by the process that struck it out.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.dispatch import worker_status
+from antenna_orchestration.dispatch.hand_back import hand_back
 from antenna_orchestration.dispatch.lease import ack_of
 from antenna_orchestration.dispatch.services import HttpServices
-from antenna_orchestration.domain.ids import Generation, ImageId, JobId
+from antenna_orchestration.domain.ids import ImageId, JobRun
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.live.leases import NOBODY, KeptLease
 from antenna_orchestration.live.workers import WorkerRecord
@@ -21,37 +23,36 @@ from antenna_orchestration.live.workers import WorkerRecord
 logger = logging.getLogger(__name__)
 
 PARKED_FOR: Final = 30.0
-"""Seconds that a task waits in the gateway for an HTTP worker to take it alone, before everybody may have it again."""
+"""Seconds that a parked task waits for an HTTP worker to lease it singly; then it is offered to everybody again."""
 
 
 async def keep_leases(http: HttpServices) -> None:
-    """One round, to be made every third of `task_ack_wait`; also shows the workers that are alive.
+    """Extend or end all leases once, and show the workers that are alive; call it every third of `task_ack_wait`.
 
-    Raises `Unavailable` when a store is away: nothing is handed back then, since nobody can be heard.
+    Raises `Unavailable` when a store does not answer. Nothing is handed back then, since no worker could be heard.
     """
     if not http.remote_leases.is_connected:
         return
-    now = await http.leases.now()
+    now = await http.live.leases.now()
     await worker_status.show(http, now=now)
     records: dict[int, WorkerRecord] = {}
-    for job, generation in await http.leases.jobs():
-        kept = await http.leases.of_job(job, generation)
+    for job_run in await http.live.leases.jobs():
+        kept = await http.live.leases.of_job(job_run)
         for holder in {lease.holder for lease in kept.values()} - {NOBODY} - records.keys():
-            records[holder] = await http.workers.get(holder)
-        if kept and not await _is_open(http, job, generation):
-            await _end(http, job, generation, kept, offer_again=False)
+            records[holder] = await http.live.workers.get(holder)
+        if kept and not await _is_open(http, job_run):
+            await _end(http, job_run, kept, offer_again=False)
             continue
         over = {image: lease for image, lease in kept.items() if _is_over(http, lease, records, now)}
-        await _end(http, job, generation, over, offer_again=True)
-        # One that nobody could extend for too long may be somebody else's by now; should the queue offer it to us, it
-        # is known (`lease`).
+        await _end(http, job_run, over, offer_again=True)
+        # Should the queue offer one of the others to us, `lease` recognizes it.
         ours = {
             image: lease
             for image, lease in kept.items()
-            if image not in over and now - lease.confirmed < http.settings.task_ack_wait
+            if image not in over and lease.is_ours(now=now, ack_wait=http.settings.task_ack_wait)
         }
-        await http.remote_leases.extend(ack_of(job, generation, lease) for lease in ours.values())
-        await http.leases.confirm(job, generation, ours, now=now)
+        await http.remote_leases.extend(ack_of(job_run, lease) for lease in ours.values())
+        await http.live.leases.confirm(job_run, ours, now=now)
 
 
 def _is_over(http: HttpServices, lease: KeptLease, records: Mapping[int, WorkerRecord], now: float) -> bool:
@@ -61,57 +62,28 @@ def _is_over(http: HttpServices, lease: KeptLease, records: Mapping[int, WorkerR
     return now - lease.since > record.speed.lease(longest) or now - record.heard > record.speed.silence(longest)
 
 
-async def _is_open(http: HttpServices, job: JobId, generation: Generation) -> bool:
-    found = await http.services.catalog.find_job(job)
-    return found is not None and found.generation == generation and found.status in ACTIVE
+async def _is_open(http: HttpServices, job_run: JobRun) -> bool:
+    found = await http.services.catalog.jobs.find(job_run.job)
+    return found is not None and found.job_run == job_run and found.status in ACTIVE
 
 
-async def _end(
-    http: HttpServices,
-    job: JobId,
-    generation: Generation,
-    leases: Mapping[ImageId, KeptLease],
-    *,
-    offer_again: bool,
-) -> None:
-    """Strike leases out and, with `offer_again`, offer their tasks to everybody again."""
+async def _end(http: HttpServices, job_run: JobRun, leases: Mapping[ImageId, KeptLease], *, offer_again: bool) -> None:
+    """Strike leases out and, with `offer_again`, offer their tasks to everybody."""
     by_holder: dict[int, list[ImageId]] = {}
     for image, lease in leases.items():
         by_holder.setdefault(lease.holder, []).append(image)
     for holder, images in by_holder.items():
         if not offer_again:
-            await http.leases.take(job, generation, holder, images)
+            await http.live.leases.take(job_run, holder, images)
             continue
-        taken = await hand_back(http, job, generation, holder, images)
-        if taken and holder != NOBODY:
-            logger.warning("job %s: %d leases of an HTTP worker ended without a result", job, taken)
-            await http.workers.count(holder, expired=taken)
-
-
-async def hand_back(
-    http: HttpServices,
-    job: JobId,
-    generation: Generation,
-    holder: int,
-    images: Iterable[ImageId],
-    *,
-    delay: float = 0.0,
-) -> int:
-    """Strike out this holder's leases among the images and offer them to everybody again; how many there were.
-
-    `delay` is seconds until they are offered. Raises `Unavailable`.
-    """
-    taken = await http.leases.take(job, generation, holder, images)
-    if taken:
-        now = await http.leases.now()
-        # Past its time a lease may be somebody else's: then it is not ours to hand back.
-        ours = [lease for lease in taken.values() if now - lease.confirmed < http.settings.task_ack_wait]
-        await http.remote_leases.hand_back((ack_of(job, generation, lease) for lease in ours), delay)
-    return len(taken)
+        ended = await hand_back(http, job_run, holder, images)
+        if ended and holder != NOBODY:
+            logger.warning("job %s: %d leases of an HTTP worker ended without a result", job_run.job, ended)
+            await http.live.workers.count(holder, expired=ended)
 
 
 async def keep_quietly(http: HttpServices) -> None:
-    """The same for a loop: a store that is away makes it late."""
+    """`keep_leases` for a loop: when a store does not answer, this only logs a warning."""
     try:
         await keep_leases(http)
     except errors.Unavailable as error:

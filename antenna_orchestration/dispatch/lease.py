@@ -1,7 +1,7 @@
 """Lease: give tasks of a job to a worker behind the gateway.
 
-The queue's own lease is short and somebody has to extend it; that is the gateway (`keep_leases`), for as long as it
-hears from the worker. Which delivery is given how is decided in `domain.attempts`, as for every worker.
+The queue's own lease is short, and the gateway extends it (`keep_leases`) for as long as it hears from the worker. As
+for every worker, `domain.attempts` decides from the delivery count whether a task goes into a batch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import attempts, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import ACCEPTED_FOR, LeaseClaim
-from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId
+from antenna_orchestration.domain.ids import Epoch, ImageId, JobRun
 from antenna_orchestration.domain.job import ACTIVE, Job
 from antenna_orchestration.live.leases import NOBODY, KeptLease
 from antenna_orchestration.queue import names
@@ -30,12 +30,13 @@ from antenna_orchestration.queue.leasing import Lease
 logger = logging.getLogger(__name__)
 
 MOST_AT_ONCE: Final = 1_000
-"""Tasks given in one answer."""
+"""Tasks leased to a worker by one call."""
 
 WAIT_AT_BOUND: Final = 20.0
-"""Seconds that a worker with its hands full waits for room; existing clients give up after 30."""
+"""Seconds that a call waits while the worker holds all that it may; existing clients give up after 30."""
 
 LOOK_EVERY: Final = 0.25
+"""Seconds between looks during that wait."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,67 +45,58 @@ class Leased:
 
     image: ImageId
     uri: str
-    # The signed text that settles it.
+    # The signed text that its result is posted with, as `reply_subject`.
     token: str
 
 
 async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> list[Leased]:
-    """Lease up to `wanted` tasks of the job; fewer when the worker is slow, and one alone from its third delivery on.
+    """Lease up to `wanted` tasks of the job; fewer to a slow worker, and a single one from its third delivery on.
 
-    Empty only when nothing of the job can be delivered, which is said at once: a worker that holds all it may otherwise
-    waits for up to 20 s and then gets one task more. Raises `Unavailable` when a store does not answer; nothing is
+    Returns an empty list, at once, only when no task of the job can be delivered. Else a worker that holds all that it
+    may waits for up to 20 s, and then gets one more task. Raises `Unavailable` when a store does not answer; nothing is
     leased then.
     """
     if job.status not in ACTIVE or job.epoch is None:
         return []
     room = await _room(http, job, job.epoch, worker, wanted)
     while room:
-        parked = await http.leases.take_parked(job.job_id, job.generation)
-        # One that nobody could extend for too long may be somebody else's by now.
-        if parked is not None and await http.leases.now() - parked[1].confirmed < http.settings.task_ack_wait:
-            return [await _give_parked(http, job, worker, *parked)]
+        parked = await http.live.leases.take_parked(job.job_run)
         if parked is not None:
+            now = await http.live.leases.now()
+            if parked[1].is_ours(now=now, ack_wait=http.settings.task_ack_wait):
+                return [await _give_parked(http, job, worker, *parked)]
             continue
         async with http.pulling(job.job_id):
-            found = await http.leaser.lease(job.job_id, job.generation, job.epoch, min(room, MOST_AT_ONCE))
+            found = await http.leaser.lease(job.job_run, job.epoch, min(room, MOST_AT_ONCE))
         if found is None:
-            # Gone, or only without a leader: then this raises.
-            await http.services.queue.counts(job.job_id, job.generation, job.epoch)
+            # The consumer is gone; or it has no leader just now, and then this raises.
+            await http.services.queue.counts(job.job_run, job.epoch)
         if not found:
             return []
-        # What a pull that failed left behind may be long over.
+        # Some may be left from a pull that failed long ago.
         found = [one for one in found if one.is_ours]
         try:
             fresh = await _without_known(http, job, found)
             given = await _sort(http, job, worker, fresh)
         except BaseException:
-            # Not written down, so nobody would extend them.
+            # They are not written down, so nobody would extend them.
             await http.remote_leases.hand_back(one.ack for one in found)
             raise
         if given:
-            await http.workers.count(worker.token_id, leased=len(given))
+            await http.live.workers.count(worker.token_id, leased=len(given))
             return given
     return []
 
 
-async def hand_back(http: HttpServices, job: Job, worker: Token, leased: Sequence[Leased]) -> None:
-    """Offer tasks again that were leased and could not be given; should a store be away now, they end by themselves."""
-    try:
-        taken = await http.leases.take(job.job_id, job.generation, worker.token_id, [one.image for one in leased])
-        await http.remote_leases.hand_back(ack_of(job.job_id, job.generation, kept) for kept in taken.values())
-    except errors.Unavailable as error:
-        logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
-
-
 async def _room(http: HttpServices, job: Job, epoch: Epoch, worker: Token, wanted: int) -> int:
-    """How many tasks the worker may take now; waits while it may take none. 0 when there is nothing to wait for."""
+    """How many tasks the worker may lease now; waits while it may lease none. 0 when the job has no leasable task."""
     deadline = time.monotonic() + WAIT_AT_BOUND
     while True:
-        speed = (await http.workers.get(worker.token_id)).speed
-        room = speed.may_hold(http.settings.http_lease) - await http.leases.held_by(worker.token_id)
+        speed = (await http.live.workers.get(worker.token_id)).speed
+        room = speed.may_hold(http.settings.http_lease) - await http.live.leases.held_by(worker.token_id)
         if room > 0:
             return min(room, wanted)
-        if not await has_tasks(http, job.job_id, job.generation, epoch):
+        if not await has_tasks(http, job.job_run, epoch):
             return 0
         if time.monotonic() >= deadline:
             return 1
@@ -112,15 +104,16 @@ async def _room(http: HttpServices, job: Job, epoch: Epoch, worker: Token, wante
 
 
 async def _without_known(http: HttpServices, job: Job, found: Sequence[Lease]) -> list[Lease]:
-    """Leave out what a living worker holds already, and note its new delivery.
+    """Leave out the tasks that a worker holds already, and note their new delivery.
 
-    The queue offers such a task again after nobody could extend it for a while: the gateway or NATS was restarted.
+    The queue delivers such a task again when nobody could extend its lease for a while, because the gateway or NATS was
+    restarted.
     """
     repeated = [one for one in found if one.delivery > 1]
-    held = await http.leases.find(job.job_id, job.generation, [one.task.image for one in repeated])
+    held = await http.live.leases.find(job.job_run, [one.task.image for one in repeated])
     if not held:
         return list(found)
-    now = await http.leases.now()
+    now = await http.live.leases.now()
     for one in repeated:
         if before := held.get(one.task.image):
             kept = KeptLease(
@@ -131,12 +124,12 @@ async def _without_known(http: HttpServices, job: Job, found: Sequence[Lease]) -
                 delivery=one.delivery,
                 since=before.since,
             )
-            await http.leases.hold(job.job_id, job.generation, before.holder, {one.task.image: kept}, now=now)
+            await http.live.leases.hold(job.job_run, before.holder, {one.task.image: kept}, now=now)
     return [one for one in found if one.task.image not in held]
 
 
 async def _sort(http: HttpServices, job: Job, worker: Token, found: Sequence[Lease]) -> list[Leased]:
-    """Give a batch or a single one, park the others that are for single turns, and fail what nobody should open."""
+    """Lease a batch or a single task, park other tasks that must be leased singly, and fail what nobody should open."""
     by_plan: dict[attempts.Plan, list[Lease]] = {plan: [] for plan in attempts.Plan}
     for one in found:
         by_plan[await _plan(http, one)].append(one)
@@ -144,12 +137,12 @@ async def _sort(http: HttpServices, job: Job, worker: Token, found: Sequence[Lea
         await _fail_unopened(http, worker, unopened)
     batch, alone = by_plan[attempts.Plan.BATCH], by_plan[attempts.Plan.ALONE]
     chosen, parked = (batch, alone) if batch else (alone[:1], alone[1:])
-    now = await http.leases.now()
-    await http.leases.hold(job.job_id, job.generation, NOBODY, _kept(parked, NOBODY, now), now=now)
+    now = await http.live.leases.now()
+    await http.live.leases.hold(job.job_run, NOBODY, _kept(parked, NOBODY, now), now=now)
     if not batch:
-        await _note_openings(http, [one.task for one in chosen])
+        await _note_open_attempts(http, [one.task for one in chosen])
     kept = _kept(chosen, worker.token_id, now)
-    await http.leases.hold(job.job_id, job.generation, worker.token_id, kept, now=now)
+    await http.live.leases.hold(job.job_run, worker.token_id, kept, now=now)
     return [
         Leased(image=one.task.image, uri=one.task.uri, token=_token(http, job, one.task.image, kept[one.task.image]))
         for one in chosen
@@ -157,27 +150,27 @@ async def _sort(http: HttpServices, job: Job, worker: Token, found: Sequence[Lea
 
 
 async def _plan(http: HttpServices, lease: Lease) -> attempts.Plan:
-    """How to give it; one that was only handed back so often is given alone, not failed."""
+    """How to lease the task; one that was often handed back but seldom opened is leased singly, not failed."""
     plan = attempts.plan(lease.delivery)
     if plan is attempts.Plan.FAIL_UNOPENED and await http.open_attempts.count(lease.task) < attempts.OPENED_AT_LEAST:
         return attempts.Plan.ALONE
     return plan
 
 
-async def _note_openings(http: HttpServices, tasks: Sequence[messages.Task]) -> None:
-    """Say that tasks are about to be opened, alone; if that stops the worker, the note remains."""
+async def _note_open_attempts(http: HttpServices, tasks: Sequence[messages.Task]) -> None:
+    """Count an open attempt of each task; if opening it kills the worker, the count remains."""
     for task in tasks:
         try:
             await http.open_attempts.note(task)
         except errors.Unavailable as error:
-            logger.warning("that image %d is opened cannot be noted: %s", task.image, error)
+            logger.warning("an open attempt of image %d is not counted: %s", task.image, error)
 
 
 def _kept(leases: Sequence[Lease], holder: int, now: float) -> dict[ImageId, KeptLease]:
     return {
         one.task.image: KeptLease(
             holder=holder,
-            epoch=names.epoch_of_consumer(one.ack.consumer),
+            epoch=one.epoch,
             sequence=one.ack.sequence,
             place=one.ack.place,
             delivery=one.delivery,
@@ -197,11 +190,11 @@ async def _give_parked(http: HttpServices, job: Job, worker: Token, image: Image
         pipeline=job.pipeline,
         config_hash=job.config_hash,
     )
-    await _note_openings(http, [task])
-    now = await http.leases.now()
+    await _note_open_attempts(http, [task])
+    now = await http.live.leases.now()
     given = msgspec.structs.replace(kept, holder=worker.token_id, since=now, uri="")
-    await http.leases.hold(job.job_id, job.generation, worker.token_id, {image: given}, now=now)
-    await http.workers.count(worker.token_id, leased=1)
+    await http.live.leases.hold(job.job_run, worker.token_id, {image: given}, now=now)
+    await http.live.workers.count(worker.token_id, leased=1)
     return Leased(image=image, uri=kept.uri, token=_token(http, job, image, given))
 
 
@@ -240,21 +233,19 @@ async def _fail_unopened(http: HttpServices, worker: Token, leases: Sequence[Lea
     await http.sender.deliver([(result, one.ack) for result, one in zip(results, leases, strict=True)])
 
 
-async def has_tasks(http: HttpServices, job: JobId, generation: Generation, epoch: Epoch) -> bool:
+async def has_tasks(http: HttpServices, job_run: JobRun, epoch: Epoch) -> bool:
     """Whether a task of the job can be leased now. Raises `Unavailable`."""
-    return await http.remote_leases.is_deliverable(job, generation, epoch) or await http.leases.has_parked(
-        job, generation
-    )
+    return await http.remote_leases.is_deliverable(job_run, epoch) or await http.live.leases.has_parked(job_run)
 
 
-def ack_of(job: JobId, generation: Generation, lease: KeptLease | LeaseClaim) -> names.AckSubject:
-    """Where to say something of a lease that is written down."""
+def ack_of(job_run: JobRun, lease: KeptLease | LeaseClaim) -> names.AckSubject:
+    """Where to acknowledge, extend or hand back a task, from what was noted of its lease."""
     return names.AckSubject.of_task(
-        job, generation, lease.epoch, delivery=lease.delivery, sequence=lease.sequence, place=lease.place
+        job_run, lease.epoch, delivery=lease.delivery, sequence=lease.sequence, place=lease.place
     )
 
 
 def raise_if_away(http: HttpServices) -> None:
-    """Raise `Unavailable` while the queue cannot be reached, so that it is not taken for an empty one."""
+    """Raise `Unavailable` while the queue cannot be reached, so that no worker takes it for empty."""
     if not http.remote_leases.is_connected:
         raise errors.Unavailable("Task queue temporarily unavailable")

@@ -1,7 +1,7 @@
-"""Register: a worker behind the gateway says which pipelines it serves, with their algorithms and labels.
+"""Register: a worker behind the gateway declares the pipelines that it serves, with their algorithms and labels.
 
-Algorithms are known by key and version, and their labels belong to that; what contradicts an earlier registration is
-refused, never merged.
+An algorithm is identified by key and version, and its labels belong to that identity. A registration that contradicts
+an earlier one is refused, never merged.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.catalog import AlgorithmRow, PipelineRow
+from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.contract import models
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import ids
@@ -27,26 +27,26 @@ SETTINGS: Final[Mapping[str, Any]] = {
     # Keep the whole score vector too, as float16.
     "full_scores": False,
 }
-"""What a job can set for a pipeline that a worker registered; the gateway sees to it."""
+"""What a job can configure for a pipeline that a worker registered; the gateway applies it to the results."""
 
 MOST_DETAILS: Final = 16_000
-"""Characters that a worker may tell of itself."""
+"""Longest description that a worker may give of itself, in characters of JSON."""
 
 TASKS: Final[Mapping[str, str]] = {
     "localization": "localization",
     "detection": "localization",
     "classification": "classification",
 }
-"""The contract's kinds of task, and ours."""
+"""The contract's task types, and ours."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registered:
-    """What is new by a registration."""
+    """What a registration changed."""
 
     worker_id: int
     pipelines: tuple[str, ...]
-    # New for the project; known to it before.
+    # Pipelines that are new for the project, and those that it had before.
     created: tuple[str, ...]
     updated: tuple[str, ...]
     algorithms_created: tuple[str, ...]
@@ -63,26 +63,28 @@ async def register(
     client_info: Mapping[str, Any] | None,
     kind: str = "http",
 ) -> Registered:
-    """Register pipelines for a project; again is fine.
+    """Register pipelines for a project; idempotent.
 
-    Raises `InvalidInput` for a slug or text that cannot be used, and `Conflict` when a pipeline or an algorithm of the
-    same version is known otherwise, or when it would be changed for projects beyond the token's.
+    Raises `InvalidInput` for a slug or text that cannot be used, and `Conflict` when a pipeline or an algorithm was
+    registered differently under the same version, or when it would be changed for projects beyond the token's.
     """
     rows: list[PipelineRow] = []
     for pipeline in pipelines:
         _check(pipeline)
         rows.append(await _allowed(http, worker, pipeline))
     keys = {(one.key, one.version) for pipeline in pipelines for one in pipeline.algorithms}
-    known = await http.access.known_algorithms(key for key, _ in keys)
+    known = await http.services.catalog.pipelines.known_algorithms(key for key, _ in keys)
     details = {"service": service, **({"client_info": dict(client_info)} if client_info else {})}
     if len(json.dumps(details)) > MOST_DETAILS:
         raise errors.InvalidInput(f"client_info is longer than {MOST_DETAILS} characters")
-    worker_id = await http.access.note_worker(worker.name, token=worker.token_id, host=host, details=details, kind=kind)
+    worker_id = await http.services.catalog.pipelines.note_worker(
+        worker.name, token=worker.token_id, host=host, details=details, kind=kind
+    )
     created: list[str] = []
     updated: list[str] = []
     for pipeline in rows:
-        await http.services.catalog.register_pipeline(pipeline)
-        fresh = await http.access.enable_pipeline(project, pipeline.slug, worker=worker_id)
+        await http.services.catalog.pipelines.register(pipeline)
+        fresh = await http.services.catalog.pipelines.enable(project, pipeline.slug, worker=worker_id)
         (created if fresh else updated).append(pipeline.slug)
     return Registered(
         worker_id=worker_id,
@@ -107,18 +109,20 @@ def _check(pipeline: PipelineRow) -> None:
 
 
 async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> PipelineRow:
-    """What to register: of a pipeline that serves projects beyond the token's, what is known already.
+    """What to register; for a pipeline that serves projects beyond the token's, this is what was registered before.
 
-    Raises `Conflict` for what the worker may not say of it.
+    Raises `Conflict` for a change that the worker may not make.
     """
     if pipeline.slug in registry.all_pipelines():
         if _algorithms(pipeline_row(registry.get(pipeline.slug))) != _algorithms(pipeline):
             raise errors.Conflict(f"pipeline {pipeline.slug} belongs to this installation; choose another slug")
         return pipeline_row(registry.get(pipeline.slug))
-    before = await http.access.find_pipeline(pipeline.slug)
+    before = await http.services.catalog.pipelines.find(pipeline.slug)
     if before is None:
         return pipeline
-    is_ours = all(worker.reaches(project) for project in await http.access.projects_of_pipeline(pipeline.slug))
+    is_ours = all(
+        worker.reaches(project) for project in await http.services.catalog.pipelines.projects_of(pipeline.slug)
+    )
     if (before.version, _algorithms(before)) == (pipeline.version, _algorithms(pipeline)):
         return pipeline if is_ours else before
     if before.version == pipeline.version:
@@ -138,9 +142,9 @@ def _algorithms(pipeline: PipelineRow) -> list[tuple[str, str, tuple[str, ...]]]
 
 
 def labels_of(data: object, labels: Sequence[str] | None) -> tuple[str, ...]:
-    """The labels of a category map, from its list or from its rows, in the order of the outputs.
+    """The labels of a category map, from its list or from its rows, in the order of the model's outputs.
 
-    Raises `InvalidInput` when the rows' indices leave gaps.
+    Raises `InvalidInput` when the rows' indices have gaps.
     """
     if labels:
         return tuple(labels)
@@ -155,7 +159,7 @@ def labels_of(data: object, labels: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def pipeline_row_of(said: models.WirePipeline) -> PipelineRow:
-    """A pipeline, as a worker or a service describes it, for the catalog. Raises `InvalidInput`."""
+    """A catalog row from a worker's or a service's description of a pipeline. Raises `InvalidInput`."""
     return PipelineRow(
         slug=said.slug,
         name=said.name,
@@ -181,7 +185,7 @@ def algorithm_row(
     *, key: str, version: int, name: str, task_type: str | None, description: str, uri: str | None,
     labels: Sequence[str]
 ) -> AlgorithmRow:  # fmt: skip
-    """An algorithm as the catalog registers it. Raises `InvalidInput` for a kind of task that we do not know."""
+    """A catalog row for an algorithm. Raises `InvalidInput` for an unknown task type."""
     task = TASKS.get(task_type) if task_type else ("classification" if labels else "localization")
     if task is None:
         raise errors.InvalidInput(f"algorithm {key}: task_type {task_type!r} is none of {', '.join(TASKS)}")

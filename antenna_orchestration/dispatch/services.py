@@ -1,4 +1,4 @@
-"""What the gateway's verbs work with, beyond the services that all verbs have."""
+"""What the verbs of `dispatch` work with, beyond the services that all verbs have."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from antenna_orchestration import settings as settings_module
-from antenna_orchestration.catalog.access import Access
 from antenna_orchestration.domain.http_lease import Signer
 from antenna_orchestration.domain.ids import JobId
-from antenna_orchestration.live.leases import HttpLeases
-from antenna_orchestration.live.workers import HttpWorkers
+from antenna_orchestration.live.store import LiveStore
 from antenna_orchestration.processing import services as services_module
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.leasing import Leaser
@@ -28,9 +26,6 @@ class HttpServices:
     """The stores of one deployment as a gateway uses them, connected."""
 
     services: Services
-    access: Access
-    leases: HttpLeases
-    workers: HttpWorkers
     leaser: Leaser
     sender: ResultSender
     remote_leases: RemoteLeases
@@ -39,7 +34,7 @@ class HttpServices:
     _pulls: WeakValueDictionary[JobId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def pulling(self, job: JobId) -> asyncio.Lock:
-        """Held while tasks of the job are pulled: there is one pull of a consumer at a time."""
+        """A lock to hold while pulling tasks of the job: there may be one pull per consumer at a time."""
         lock = self._pulls.get(job)
         if lock is None:
             lock = self._pulls[job] = asyncio.Lock()
@@ -50,19 +45,21 @@ class HttpServices:
         """The deployment's settings."""
         return self.services.settings
 
+    @property
+    def live(self) -> LiveStore:
+        """The leases and the records of HTTP workers, in Redis."""
+        return self.services.live
+
 
 @asynccontextmanager
 async def opened(settings: settings_module.Settings, *, max_connections: int = 8) -> AsyncIterator[HttpServices]:
-    """Connect. Raises `InvalidSetting` when a URL or the secret key is missing, `Unavailable` for a silent server."""
+    """Connect. Raises `InvalidSetting` when a URL or the secret key is missing, `Unavailable` when a server is."""
     settings.require("nats_url", "redis_url", "database_url")
     signer = Signer(settings.secret_key)
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(services_module.opened(settings, max_connections=max_connections))
         yield HttpServices(
             services=services,
-            access=Access(services.catalog),
-            leases=HttpLeases(services.progress.client),
-            workers=services.workers,
             leaser=await stack.enter_async_context(Leaser(services.connection, ack_wait=settings.task_ack_wait)),
             sender=await stack.enter_async_context(ResultSender(services.connection)),
             remote_leases=RemoteLeases(services.connection),

@@ -1,4 +1,4 @@
-"""HTTP and push workers: note that one was heard from, and show it beside the workers on the queue."""
+"""Status of HTTP and push workers: note their calls, and send heartbeats for them as workers on the queue do."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from antenna_orchestration.live.workers import WorkerRecord
 logger = logging.getLogger(__name__)
 
 SHOWN_FOR: Final = 30.0
-"""Seconds without a word that an idle worker is shown; existing ones ask for work every 5."""
+"""Seconds after its last call that an idle worker is shown; existing workers ask for work every 5."""
 
 MOST_PIPELINES: Final = 200
-"""Pipelines that one worker is noted for."""
+"""Pipelines that are noted per worker."""
 
 
 async def hear(
@@ -33,9 +33,9 @@ async def hear(
     service: str = "",
     waiting: bool = False,
 ) -> None:
-    """A worker called: it is alive, and no other is by that. Without Redis or the queue it is not noted.
+    """Note a call of this worker, and show it as alive. Without Redis or the queue only a warning is logged.
 
-    `service` is the URL that a push worker posts to; it is `waiting` while nothing answers there.
+    `service` is the URL that a push worker posts to; the worker is `waiting` while that does not answer.
     """
     try:
         await _hear(http, worker, host, pipelines, service, waiting=waiting)
@@ -46,11 +46,11 @@ async def hear(
 async def _hear(
     http: HttpServices, worker: Token, host: str, pipelines: Iterable[str], service: str, *, waiting: bool
 ) -> None:
-    now = await http.leases.now()
-    before = await http.workers.get(worker.token_id)
+    now = await http.live.leases.now()
+    before = await http.live.workers.get(worker.token_id)
     named = {slug for slug in itertools.islice(pipelines, MOST_PIPELINES) if ids.is_slug(slug)}
     served = named or set(before.pipelines)
-    await http.workers.hear(
+    await http.live.workers.hear(
         worker.token_id,
         name=worker.name,
         host=host,
@@ -62,31 +62,31 @@ async def _hear(
     )
     is_news = served != set(before.pipelines) or waiting != before.waiting
     if is_news or now - before.heard > messages_every(http):
-        await _show(http, await http.workers.get(worker.token_id), now)
+        await _show(http, await http.live.workers.get(worker.token_id), now)
 
 
 async def leave(http: HttpServices, worker: Token) -> None:
-    """A push worker ends: it is shown no more. Raises `Unavailable`."""
-    await http.workers.leave(worker.token_id)
+    """Note that a push worker ends, and show it no longer. Raises `Unavailable`."""
+    await http.live.workers.leave(worker.token_id)
     await http.services.heartbeats.leave(worker.name)
 
 
 def messages_every(http: HttpServices) -> float:
-    """Seconds between heartbeats that calls cause; the loop that keeps leases shows the others."""
+    """Seconds between the heartbeats that calls cause; between calls, `keep_leases` sends them."""
     return min(5.0, http.settings.http_lease / 10)
 
 
 async def show(http: HttpServices, *, now: float) -> None:
-    """Show all workers that are alive: those heard from of late, and those that are still at a batch."""
-    for record in await http.workers.heard_since(now - LONGEST):
-        held = await http.leases.held_by(record.worker)
+    """Send heartbeats for the workers that are alive: they called a moment ago, or still process a batch."""
+    for record in await http.live.workers.heard_since(now - LONGEST):
+        held = await http.live.leases.held_by(record.worker)
         allowed = record.speed.silence(http.settings.http_lease) if held else SHOWN_FOR
         if now - record.heard <= allowed:
             await _show(http, record, now)
 
 
 async def _show(http: HttpServices, record: WorkerRecord, now: float) -> None:
-    held = await http.leases.held_by(record.worker)
+    held = await http.live.leases.held_by(record.worker)
     per_image = record.speed.per_image
     counters = dict(record.counters)
     await http.services.heartbeats.beat(
@@ -96,7 +96,7 @@ async def _show(http: HttpServices, record: WorkerRecord, now: float) -> None:
             pid=0,
             device="",
             pipelines=record.pipelines,
-            # The gateway signs URLs for what it reaches itself.
+            # The gateway signs URLs for all sources that it reaches itself.
             reaches=("http", "s3:*", f"file:{http.settings.host_id}"),
             started_at=datetime.fromtimestamp(record.first_heard or now, UTC),
             at=datetime.now(UTC),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+
+from antenna_orchestration.domain.job import Counts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,9 +18,23 @@ class JobProgress:
     failed: int
     detections: int
     classifications: int
-    # Images settled a second, over the last half minute.
+    # Images accounted for per second, over the last half minute.
     rate: float
     at: datetime
+
+    @classmethod
+    def of(cls, counts: Counts, *, published: int | None = None, rate: float = 0.0) -> JobProgress:
+        """The progress at this moment, from the catalog's counts; without `published`, all tasks are published."""
+        return cls(
+            total=counts.total,
+            published=counts.total if published is None else published,
+            done=counts.done,
+            failed=counts.failed,
+            detections=counts.detections,
+            classifications=counts.classifications,
+            rate=rate,
+            at=datetime.now(UTC),
+        )
 
     @property
     def accounted(self) -> int:

@@ -78,12 +78,12 @@ class Callers:
         digest = access.digest(secret)
         known = self._known.get(digest)
         if known is None or time.monotonic() - known.since > REMEMBERED:
-            found = await self._http.access.find_token(digest)
+            found = await self._http.services.catalog.tokens.find(digest)
             if found is None:
                 self._known.pop(digest, None)
                 self._spend(f"address {address}", 1)
                 await self._refuse(address, WRONG, request.state.fingerprint)
-            await self._http.access.use_token(found.token_id)
+            await self._http.services.catalog.tokens.note_use(found.token_id)
             known = self._known[digest] = _Known(found, time.monotonic())
             while len(self._known) > MOST:
                 self._known.popitem(last=False)
@@ -116,7 +116,7 @@ class Callers:
     async def _refuse(self, address: str, why: str, fingerprint: str) -> NoReturn:
         logger.warning("rejected a caller at %s, token %s: %s", address, fingerprint, why)
         try:
-            await self._http.workers.reject(address, now=await self._http.leases.now())
+            await self._http.live.workers.reject(address, now=await self._http.live.leases.now())
         except errors.Unavailable as error:
             logger.debug("the rejected caller is not counted: %s", error)
         raise errors.Unauthorized(why)

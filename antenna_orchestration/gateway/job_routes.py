@@ -5,19 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.access import Project
-from antenna_orchestration.catalog.catalog import SubmittedImage
+from antenna_orchestration.catalog.jobs import SubmittedImage
+from antenna_orchestration.catalog.projects import Project
 from antenna_orchestration.contract import models
-from antenna_orchestration.domain.access import Act, Token
-from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.job import ACTIVE
-from antenna_orchestration.gateway import job_views, state
+from antenna_orchestration.gateway.dependencies import (
+    JobForSubmitter,
+    JobForViewer,
+    SubmitterCaller,
+    ThisGateway,
+    job_of,
+)
+from antenna_orchestration.gateway.job_views import job_view
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
-from antenna_orchestration.gateway.worker_routes import Number, job_of
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import cancel, retry, submit
 
@@ -26,25 +31,19 @@ router = APIRouter(prefix="/api/v2", route_class=Route, tags=["jobs"])
 
 @router.get("/jobs/{job_id}/", summary="Show a job")
 async def show_job(
-    request: Request, job_id: Number, logs_limit: Annotated[int, Query(ge=0, le=5000)] = 1000
+    gateway: ThisGateway, job: JobForViewer, logs_limit: Annotated[int, Query(ge=0, le=5000)] = 1000
 ) -> models.JobDetail:
     """The job with its progress by stages, its counters and the newest lines of its log."""
-    gateway = state.of(request)
-    caller = await gateway.callers.authenticate(request)
-    caller.check(Act.LOOK)
-    return await job_views.of(gateway, await job_of(gateway, caller, JobId(job_id)), logs=logs_limit)
+    return await job_view(gateway, job, logs=logs_limit)
 
 
 @router.post("/jobs/", status_code=201, summary="Submit a job")
-async def create_job(request: Request, new: models.NewJob) -> models.JobDetail:
+async def create_job(gateway: ThisGateway, caller: SubmitterCaller, new: models.NewJob) -> models.JobDetail:
     """Queue images for processing; the job begins at once.
 
     Local sources are taken only from the project's folder: `<root>/<project>` in one of the image roots; those in
     buckets from `<root>/<project>` in one of the bucket roots.
     """
-    gateway = state.of(request)
-    caller = await gateway.callers.authenticate(request)
-    caller.check(Act.SUBMIT)
     project = await _project(gateway, caller, new.project)
     submission = submit.Submission(
         sources=new.sources,
@@ -69,43 +68,31 @@ async def create_job(request: Request, new: models.NewJob) -> models.JobDetail:
         allowed_roots=_roots(gateway, caller, project),
         allowed_buckets=_bucket_roots(gateway, caller, project),
     )
-    shown = await job_views.of(gateway, await job_of(gateway, caller, submitted.job_id))
+    shown = await job_view(gateway, await job_of(gateway, caller, submitted.job_id))
     return shown.model_copy(update={"warnings": list(submitted.warnings)})
 
 
 @router.post("/jobs/{job_id}/run/", summary="Run a job")
-async def run_job(request: Request, job_id: Number) -> models.JobDetail:
+async def run_job(gateway: ThisGateway, job: JobForSubmitter) -> models.JobDetail:
     """Jobs run by themselves as soon as they are submitted, so there is nothing to do for one that is not over."""
-    gateway = state.of(request)
-    caller = await gateway.callers.authenticate(request)
-    caller.check(Act.SUBMIT)
-    job = await job_of(gateway, caller, JobId(job_id))
     if job.status not in ACTIVE:
-        raise errors.Conflict(f"job {job_id} is {job.status}; a job that is over can be retried")
-    return await job_views.of(gateway, job)
+        raise errors.Conflict(f"job {job.job_id} is {job.status}; a job that is over can be retried")
+    return await job_view(gateway, job)
 
 
 @router.post("/jobs/{job_id}/retry/", summary="Retry a job")
-async def retry_job(request: Request, job_id: Number) -> models.JobDetail:
+async def retry_job(gateway: ThisGateway, caller: SubmitterCaller, job: JobForSubmitter) -> models.JobDetail:
     """Queue the failed and missing images of a job that is over once more."""
-    gateway = state.of(request)
-    caller = await gateway.callers.authenticate(request)
-    caller.check(Act.SUBMIT)
-    job = await job_of(gateway, caller, JobId(job_id))
     retried = await retry.retry(gateway.http.services, job.job_id)
-    shown = await job_views.of(gateway, await job_of(gateway, caller, job.job_id))
+    shown = await job_view(gateway, await job_of(gateway, caller, job.job_id))
     return shown.model_copy(update={"warnings": list(retried.warnings)})
 
 
 @router.post("/jobs/{job_id}/cancel/", summary="Cancel a job")
-async def cancel_job(request: Request, job_id: Number) -> models.JobDetail:
+async def cancel_job(gateway: ThisGateway, caller: SubmitterCaller, job: JobForSubmitter) -> models.JobDetail:
     """Cancel a job; one that is over stays as it is."""
-    gateway = state.of(request)
-    caller = await gateway.callers.authenticate(request)
-    caller.check(Act.SUBMIT)
-    job = await job_of(gateway, caller, JobId(job_id))
     await cancel.cancel(gateway.http.services, job.job_id, reason=f"asked for by {caller.name}")
-    return await job_views.of(gateway, await job_of(gateway, caller, job.job_id))
+    return await job_view(gateway, await job_of(gateway, caller, job.job_id))
 
 
 def _roots(gateway: Gateway, caller: Token, project: Project) -> list[Path]:
@@ -125,7 +112,7 @@ def _bucket_roots(gateway: Gateway, caller: Token, project: Project) -> list[str
 
 async def _project(gateway: Gateway, caller: Token, named: str | int) -> Project:
     """A project of the caller's, by number or slug. Raises `NotFound`."""
-    for project in await gateway.http.access.projects(caller.scope):
+    for project in await gateway.http.services.catalog.projects.list(caller.scope):
         if str(named) in (str(project.project_id), project.slug):
             return project
     raise errors.NotFound(f"there is no project {str(named)[:64]!r}")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from antenna_orchestration.contract import models, statuses
 from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.gateway.state import Gateway
 
 
-async def of(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
+async def job_view(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
     """The job with its counters of the moment and, if wanted, the newest lines of its log."""
     services = gateway.http.services
-    live = None if job.status.is_terminal else await services.progress.read(job.job_id, job.generation)
-    counts = live or await services.catalog.count_images(job.job_id)
-    lines = [line for _, line in await services.catalog.read_log(job.job_id)] if logs else []
+    live = None if job.status.is_terminal else await services.live.counters.read(job.job_run)
+    progress = live or JobProgress.of(await services.catalog.images.count(job.job_id))
+    lines = [line for _, line in await services.catalog.job_log.read(job.job_id)] if logs else []
     return models.JobDetail(
         id=job.job_id,
         name=job.name,
@@ -27,17 +28,17 @@ async def of(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
         priority=job.priority,
         interactive=job.interactive,
         total=job.total,
-        done=counts.done,
-        failed=counts.failed,
-        waiting=max(job.total - counts.done - counts.failed, 0),
+        done=progress.done,
+        failed=progress.failed,
+        waiting=max(job.total - progress.accounted, 0),
         skipped=job.skipped,
         duplicates=job.duplicates,
-        detections=counts.detections,
-        classifications=counts.classifications,
+        detections=progress.detections,
+        classifications=progress.classifications,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
-        progress=_progress(job, counts.done, counts.failed, counts.detections, counts.classifications),
+        progress=_stages(job, progress),
         logs=[
             models.LogEntry(at=line.at, level=line.level, action=line.action, message=line.message)
             for line in lines[-logs:]
@@ -47,9 +48,9 @@ async def of(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
     )
 
 
-def _progress(job: Job, done: int, failed: int, detections: int, classifications: int) -> models.Progress:
+def _stages(job: Job, progress: JobProgress) -> models.Progress:
     published = min(job.published_upto, job.total)
-    accounted = done + failed
+    accounted = progress.accounted
     stages = [
         _stage(job, "collect", "Collect", published / job.total if job.total else 1.0, total_images=job.total),
         _stage(
@@ -59,16 +60,16 @@ def _progress(job: Job, done: int, failed: int, detections: int, classifications
             accounted / job.total if job.total else 1.0,
             processed=accounted,
             remaining=max(job.total - accounted, 0),
-            failed=failed,
+            failed=progress.failed,
         ),
         _stage(
             job,
             "results",
             "Results",
             accounted / job.total if job.total else 1.0,
-            captures=done,
-            detections=detections,
-            classifications=classifications,
+            captures=progress.done,
+            detections=progress.detections,
+            classifications=progress.classifications,
         ),
     ]
     summary = models.ProgressSummary(

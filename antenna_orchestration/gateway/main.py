@@ -44,4 +44,4 @@ def run(config: settings.Settings, *, host: str, port: int) -> None:
 
 async def _try(config: settings.Settings) -> None:
     async with services.opened(config, max_connections=1) as http:
-        await http.services.progress.check()
+        await http.services.live.check()

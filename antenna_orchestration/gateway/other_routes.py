@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path
 from fastapi.responses import FileResponse, JSONResponse
 
 from antenna_orchestration import __version__, errors
 from antenna_orchestration.dispatch import image_urls
-from antenna_orchestration.gateway import state
+from antenna_orchestration.gateway.dependencies import ThisGateway
 
 router = APIRouter()
 
@@ -18,9 +18,9 @@ READY_TIMEOUT = 5.0
 
 
 @router.get("/api/v2/images/{signed}/", tags=["images"], summary="Read an image", response_class=FileResponse)
-async def read_image(request: Request, signed: Annotated[str, Path(max_length=500)]) -> FileResponse:
+async def read_image(gateway: ThisGateway, signed: Annotated[str, Path(max_length=500)]) -> FileResponse:
     """A local image, behind the link that came with its task. The link is all that is needed, until it expires."""
-    path = await image_urls.local_file(state.of(request).http, signed)
+    path = await image_urls.local_file(gateway.http, signed)
     return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
 
 
@@ -39,13 +39,13 @@ async def livez() -> dict[str, bool]:
 @router.get(
     "/readyz", tags=["health"], summary="Can it work?", responses={503: {"description": "A store cannot be reached."}}
 )
-async def readyz(request: Request) -> JSONResponse:
+async def readyz(gateway: ThisGateway) -> JSONResponse:
     """Whether queue, catalog and Redis answer."""
-    http = state.of(request).http
+    http = gateway.http
     checks = {
         "queue": http.services.queue_answers(),
-        "catalog": http.access.projects([]),
-        "redis": http.services.progress.check(),
+        "catalog": http.services.catalog.projects.list([]),
+        "redis": http.services.live.check(),
     }
     found: dict[str, bool] = {}
     for name, check in checks.items():

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
+from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, Field
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract import statuses
+
+Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
+"""The number of a job or project in a path."""
 
 LARGEST_PAGE: Final = 1_000
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from antenna_orchestration import errors
 from antenna_orchestration.contract import models
 from antenna_orchestration.dispatch import register, worker_status
-from antenna_orchestration.domain.access import Act, Token
-from antenna_orchestration.domain.ids import ProjectId
-from antenna_orchestration.gateway import state
+from antenna_orchestration.gateway.dependencies import (
+    AnyCaller,
+    ProjectForAnyCaller,
+    ProjectForRegistration,
+    RegisteringCaller,
+    ThisGateway,
+    host_of,
+)
 from antenna_orchestration.gateway.routing import Route
-from antenna_orchestration.gateway.worker_routes import Number
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["projects"])
 
 
 @router.get("/projects/", summary="List projects")
-async def list_projects(request: Request) -> models.ProjectList:
+async def list_projects(gateway: ThisGateway, caller: AnyCaller) -> models.ProjectList:
     """All projects of the token, in one page."""
-    gateway = state.of(request)
-    caller = await gateway.callers.authenticate(request)
-    caller.check(Act.LIST)
-    projects = await gateway.http.access.projects(caller.scope)
+    projects = await gateway.http.services.catalog.projects.list(caller.scope)
     return models.ProjectList(
         count=len(projects),
         results=[models.ProjectItem(id=one.project_id, name=one.name, slug=one.slug) for one in projects],
@@ -30,15 +30,11 @@ async def list_projects(request: Request) -> models.ProjectList:
 
 
 @router.get("/projects/{project_id}/pipelines/", summary="List a project's pipelines")
-async def list_pipelines(request: Request, project_id: Number) -> models.PipelineList:
+async def list_pipelines(gateway: ThisGateway, project: ProjectForAnyCaller) -> models.PipelineList:
     """The pipelines that workers registered for the project."""
-    gateway = state.of(request)
-    caller = await gateway.callers.authenticate(request)
-    caller.check(Act.LIST)
-    project = await _check_scope(request, caller, project_id)
     found = [
-        await gateway.http.access.find_pipeline(slug)
-        for slug in await gateway.http.access.pipelines_of_project(project)
+        await gateway.http.services.catalog.pipelines.find(slug)
+        for slug in await gateway.http.services.catalog.pipelines.of_project(project)
     ]
     items = [
         models.PipelineItem(
@@ -56,14 +52,13 @@ async def list_pipelines(request: Request, project_id: Number) -> models.Pipelin
 
 @router.post("/projects/{project_id}/pipelines/", status_code=201, summary="Register pipelines")
 async def register_pipelines(
-    request: Request, project_id: Number, wanted: models.RegistrationRequest
+    request: Request,
+    gateway: ThisGateway,
+    caller: RegisteringCaller,
+    project: ProjectForRegistration,
+    wanted: models.RegistrationRequest,
 ) -> models.RegistrationAnswer:
     """A worker says which pipelines it serves. The same again is fine; a contradiction is a 409."""
-    gateway = state.of(request)
-    caller = await gateway.callers.authenticate(request)
-    caller.check(Act.REGISTER)
-    project = await _check_scope(request, caller, project_id)
-    host = request.client.host if request.client else "unknown"
     pipelines = [register.pipeline_row_of(one) for one in wanted.pipelines]
     done = await register.register(
         gateway.http,
@@ -71,10 +66,10 @@ async def register_pipelines(
         caller,
         pipelines,
         service=wanted.processing_service_name,
-        host=host,
+        host=host_of(request),
         client_info=wanted.client_info,
     )
-    await worker_status.hear(gateway.http, caller, host=host, pipelines=done.pipelines)
+    await worker_status.hear(gateway.http, caller, host=host_of(request), pipelines=done.pipelines)
     return models.RegistrationAnswer(
         pipelines=list(done.pipelines),
         pipelines_created=list(done.created),
@@ -82,12 +77,3 @@ async def register_pipelines(
         algorithms_created=list(done.algorithms_created),
         processing_service_id=done.worker_id,
     )
-
-
-async def _check_scope(request: Request, caller: Token, project: int) -> ProjectId:
-    """The project, if it is there and the caller's. Raises `NotFound`."""
-    if caller.reaches(ProjectId(project)):
-        found = await state.of(request).http.access.projects([ProjectId(project)])
-        if found:
-            return found[0].project_id
-    raise errors.NotFound(f"there is no project {project}")

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from antenna_orchestration import errors
-from antenna_orchestration.gateway import state
+from antenna_orchestration.gateway.state import gateway_of
 
 MOST_CONTAINERS: Final = 500_000
 """Objects and arrays in one body. Each takes up to 200 bytes of memory, and three bytes on the wire; a submission of
@@ -39,7 +39,7 @@ class Route(APIRoute):
             return handle
 
         async def handle_known(request: Request) -> Response:
-            await state.of(request).callers.authenticate(request)
+            await gateway_of(request).callers.authenticate(request)
             return await handle(_Bounded(request.scope, request.receive))
 
         return handle_known

@@ -55,7 +55,7 @@ async def opened(config: settings.Settings) -> AsyncIterator[Gateway]:
         yield Gateway(http=http, offers=offers, callers=Callers(http), parsing=parsing)
 
 
-def of(request: Request) -> Gateway:
+def gateway_of(request: Request) -> Gateway:
     """The gateway that serves this request."""
     return cast(Gateway, request.app.state.gateway)
 

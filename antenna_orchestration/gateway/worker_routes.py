@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract import models, statuses
 from antenna_orchestration.dispatch import accept_results, image_urls, lease, worker_status
+from antenna_orchestration.dispatch.hand_back import hand_back
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Act, Token
-from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
-from antenna_orchestration.gateway import bodies, job_views, state
+from antenna_orchestration.gateway import bodies
+from antenna_orchestration.gateway.dependencies import (
+    RESULT_PATIENCE,
+    AnyCaller,
+    JobForPost,
+    JobForWorker,
+    PostingCaller,
+    ThisGateway,
+    WorkerCaller,
+    host_of,
+    job_of,
+)
+from antenna_orchestration.gateway.job_views import job_view
 from antenna_orchestration.gateway.parameters import Filters
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
 from antenna_orchestration.processing import retrying
 
-router = APIRouter(prefix="/api/v2", route_class=Route, tags=["workers"])
+logger = logging.getLogger(__name__)
 
-RESULT_PATIENCE: Final = 45.0
-"""Seconds that a post waits for the queue; existing clients give up after 60 and never post again."""
+router = APIRouter(prefix="/api/v2", route_class=Route, tags=["workers"])
 
 PAGE: Final = 100
 """Jobs on a page unless asked otherwise."""
 
-Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
+JobFilters = Annotated[Filters, Query()]
 
 
 @router.get("/jobs/", summary="List jobs")
-async def list_jobs(request: Request, filters: Annotated[Filters, Query()]) -> models.JobList:
+async def list_jobs(request: Request, gateway: ThisGateway, caller: AnyCaller, filters: JobFilters) -> models.JobList:
     """For a worker: jobs that have a task to lease now, in fair order; one with `ids_only` and no `limit`.
 
     For submitters and admins: the jobs of their projects, newest first.
     """
-    gateway = state.of(request)
-    caller = await gateway.callers.authenticate(request)
-    caller.check(Act.LIST)
     filters.check()
     looks_for_work = caller.may(Act.LEASE) and (filters.ids_only or filters.incomplete_only)
     if caller.may(Act.LOOK) and not looks_for_work:
@@ -49,11 +58,8 @@ async def list_jobs(request: Request, filters: Annotated[Filters, Query()]) -> m
 
 
 @router.get("/jobs/next/", summary="The next job to work on", responses={204: {"description": "Nothing to do."}})
-async def next_job(request: Request, filters: Annotated[Filters, Query()]) -> models.JobItem:
+async def next_job(request: Request, gateway: ThisGateway, caller: WorkerCaller, filters: JobFilters) -> models.JobItem:
     """The job that this worker should ask for tasks now, by the filters of the list."""
-    gateway = state.of(request)
-    caller = await gateway.callers.authenticate(request)
-    caller.check(Act.LEASE)
     filters.check()
     found = await _offers(request, gateway, caller, filters, limit=1)
     if not found:
@@ -62,37 +68,46 @@ async def next_job(request: Request, filters: Annotated[Filters, Query()]) -> mo
 
 
 @router.post("/jobs/{job_id}/tasks/", summary="Lease tasks")
-async def lease_tasks(request: Request, job_id: Number, wanted: models.TasksRequest) -> models.TasksAnswer:
+async def lease_tasks(
+    request: Request,
+    gateway: ThisGateway,
+    caller: WorkerCaller,
+    job: JobForWorker,
+    wanted: models.TasksRequest,
+) -> models.TasksAnswer:
     """Up to `batch_size` tasks of the job. An empty list means that nothing of it can be leased now."""
-    return await _lease(request, JobId(job_id), wanted.batch_size)
+    return await _lease(request, gateway, caller, job, wanted.batch_size)
 
 
 @router.get("/jobs/{job_id}/tasks/", summary="Lease tasks (before April 2026)", deprecated=True)
 async def lease_tasks_of_old(
-    request: Request, job_id: Number, batch: Annotated[int, Query(ge=1, le=2**31)] = 1
+    request: Request,
+    gateway: ThisGateway,
+    caller: WorkerCaller,
+    job: JobForWorker,
+    batch: Annotated[int, Query(ge=1, le=2**31)] = 1,
 ) -> models.TasksAnswer:
     """The same, as workers asked for it before."""
-    return await _lease(request, JobId(job_id), batch)
+    return await _lease(request, gateway, caller, job, batch)
 
 
-async def _lease(request: Request, job_id: JobId, wanted: int) -> models.TasksAnswer:
-    gateway = state.of(request)
-    caller = await gateway.callers.authenticate(request)
-    caller.check(Act.LEASE)
-    job = await job_of(gateway, caller, job_id)
+async def _lease(request: Request, gateway: Gateway, caller: Token, job: Job, wanted: int) -> models.TasksAnswer:
     if job.dispatch_mode is not DispatchMode.ASYNC:
         raise errors.InvalidInput("Only async_api jobs have fetchable tasks")
-    await worker_status.hear(gateway.http, caller, host=_host(request))
+    await worker_status.hear(gateway.http, caller, host=host_of(request))
     lease.raise_if_away(gateway.http)
     leased = await lease.lease(gateway.http, job, caller, wanted)
     base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
     try:
-        urls = await image_urls.of(gateway.http, leased, base=base)
+        urls = await image_urls.urls_of(gateway.http, leased, base=base)
     except BaseException:
         # The worker never hears of them.
-        await lease.hand_back(gateway.http, job, caller, leased)
+        try:
+            await hand_back(gateway.http, job.job_run, caller.token_id, [one.image for one in leased])
+        except errors.Unavailable as error:
+            logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
         raise
-    gateway.offers.given(job.job_id, job.generation, len(leased))
+    gateway.offers.given(job.job_run, len(leased))
     return models.TasksAnswer(
         tasks=[
             models.WireTask(
@@ -115,17 +130,14 @@ async def _lease(request: Request, job_id: JobId, wanted: int) -> models.TasksAn
         }
     },
 )  # fmt: skip
-async def post_results(request: Request, job_id: Number) -> models.ResultsAnswer:
+async def post_results(
+    request: Request, gateway: ThisGateway, caller: PostingCaller, job: JobForPost
+) -> models.ResultsAnswer:
     """Results of leased tasks. 200 with a status for each; what is `queued` is durable. Bodies may be gzip.
 
     Waits for the queue for up to 45 s.
     """
-    gateway = state.of(request)
-    deadline = time.monotonic() + RESULT_PATIENCE
-    caller = await retrying.retry_until(deadline, lambda: gateway.callers.authenticate(request))
-    caller.check(Act.LEASE)
-    job = await retrying.retry_until(deadline, lambda: job_of(gateway, caller, JobId(job_id)))
-    await worker_status.hear(gateway.http, caller, host=_host(request))
+    await worker_status.hear(gateway.http, caller, host=host_of(request))
     folder, limit = gateway.parsing.folder, gateway.settings.gateway_max_body
     async with (
         gateway.callers.posting(caller),
@@ -134,31 +146,23 @@ async def post_results(request: Request, job_id: Number) -> models.ResultsAnswer
         # A slow sender has its time for sending; the client counts from its last byte.
         deadline = time.monotonic() + RESULT_PATIENCE
         # The job may have been canceled or retried meanwhile.
-        job = await retrying.retry_until(deadline, lambda: job_of(gateway, caller, JobId(job_id)))
-        reduction = await retrying.retry_until(deadline, lambda: accept_results.reduction(gateway.http, job))
+        current = await retrying.retry_until(deadline, lambda: job_of(gateway, caller, job.job_id))
+        reduction = await retrying.retry_until(deadline, lambda: accept_results.reduction(gateway.http, current))
         async with gateway.parsing.items(body, reduction) as items:
-            taken = await accept_results.accept(gateway.http, job, caller, items, size=body.size, deadline=deadline)
+            taken = await accept_results.accept(gateway.http, current, caller, items, size=body.size, deadline=deadline)
     return models.ResultsAnswer(
-        job_id=job_id,
+        job_id=job.job_id,
         results_queued=sum(one.status == "queued" for one in taken),
         tasks=[
             models.ItemStatus(
                 reply_subject=one.reply_subject,
                 status=one.status,
-                task_id=f"{job_id}-{one.image}" if one.image is not None else "",
+                task_id=f"{job.job_id}-{one.image}" if one.image is not None else "",
                 detail=one.detail,
             )
             for one in taken
         ],
     )
-
-
-async def job_of(gateway: Gateway, caller: Token, job_id: JobId) -> Job:
-    """The job, if it is of the caller's projects. Raises `NotFound`, also for another project's."""
-    job = await gateway.http.services.catalog.find_job(job_id)
-    if job is None or not caller.reaches(job.project_id):
-        raise errors.NotFound(f"there is no job {job_id}")
-    return job
 
 
 async def _page_for_workers(request: Request, gateway: Gateway, caller: Token, filters: Filters) -> models.JobList:
@@ -174,10 +178,10 @@ async def _offers(
     request: Request, gateway: Gateway, caller: Token, filters: Filters, *, limit: int
 ) -> list[messages.Announcement]:
     if caller.may(Act.LEASE):
-        await worker_status.hear(gateway.http, caller, host=_host(request), pipelines=filters.pipelines or ())
+        await worker_status.hear(gateway.http, caller, host=host_of(request), pipelines=filters.pipelines or ())
     if filters.dispatch_mode not in (None, DispatchMode.ASYNC):
         return []
-    return await gateway.offers.of(caller, wanted=_matching(gateway, filters), limit=limit)
+    return await gateway.offers.for_worker(caller, wanted=_matching(gateway, filters), limit=limit)
 
 
 def _matching(gateway: Gateway, filters: Filters) -> Callable[[messages.Announcement], bool]:
@@ -201,7 +205,7 @@ async def _page_for_people(gateway: Gateway, caller: Token, filters: Filters) ->
     if filters.incomplete_only:
         incomplete = frozenset(status for status in JobStatus if not status.is_terminal)
         chosen = incomplete if chosen is None else chosen & incomplete
-    page = await gateway.http.access.page_of_jobs(
+    page = await gateway.http.services.catalog.jobs.page(
         projects=caller.scope,
         project=filters.project_wanted,
         statuses=chosen,
@@ -216,9 +220,5 @@ async def _page_for_people(gateway: Gateway, caller: Token, filters: Filters) ->
     if filters.ids_only:
         results: list[Any] = [models.JobItem(id=job.job_id, pipeline_slug=job.pipeline) for job in page.jobs]
     else:
-        results = [await job_views.of(gateway, job) for job in page.jobs]
+        results = [await job_view(gateway, job) for job in page.jobs]
     return models.JobList(count=page.matching, results=results)
-
-
-def _host(request: Request) -> str:
-    return request.client.host if request.client else "unknown"

@@ -43,8 +43,8 @@ def prune(context: dg.OpExecutionContext, config: PruneConfig, stores: Stores) -
     jobs = {job for run in runs if (job := _job_of(run)) is not None}
 
     async def prune_log(services: Services) -> tuple[set[str], int]:
-        found = [await services.catalog.find_job(job) for job in jobs]
-        return {job.run_id for job in found if job and job.run_id}, await services.catalog.prune_log(before)
+        found = [await services.catalog.jobs.find(job) for job in jobs]
+        return {job.run_id for job in found if job and job.run_id}, await services.catalog.job_log.prune(before)
 
     kept, lines = stores.call(prune_log)
     deleted = [run.run_id for run in runs if run.run_id not in kept]

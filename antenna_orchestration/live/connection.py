@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import redis.asyncio
 import redis.exceptions
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, settings
+
+_ERRORS: Final = (redis.exceptions.RedisError, OSError)
 
 
 def connect(redis_url: str) -> Any:
-    """A pool of connections; each is made at its first use. The library's own types allow for answers in bytes, too."""
+    """A pool of connections; each is made at its first use.
+
+    `Any`, because the library's own types also allow for answers in bytes.
+    """
     return redis.asyncio.Redis.from_url(
         redis_url, decode_responses=True, socket_timeout=2, socket_connect_timeout=2, health_check_interval=15
     )
+
+
+async def check(client: Any, redis_url: str) -> None:
+    """Raise `Unavailable` when the server does not answer now."""
+    try:
+        await client.ping()
+    except _ERRORS as error:
+        shown = settings.without_password(redis_url)
+        raise errors.Unavailable(f"Redis at {shown} cannot be reached: {error}") from error
 
 
 @contextmanager
@@ -24,5 +38,5 @@ def translated(what: str) -> Iterator[None]:
     """Turn what redis-py raises into `Unavailable`, with what was being done in front."""
     try:
         yield
-    except (redis.exceptions.RedisError, OSError) as error:
+    except _ERRORS as error:
         raise errors.Unavailable(f"{what}: Redis: {str(error) or type(error).__name__}") from error

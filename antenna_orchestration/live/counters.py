@@ -4,51 +4,33 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from typing import Any, Final
 
-import redis.exceptions
-
-from antenna_orchestration import errors, settings
-from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.live import keys
-from antenna_orchestration.live.connection import connect
+from antenna_orchestration.live.connection import translated
 
 logger = logging.getLogger(__name__)
 
-KEEP = 7 * 24 * 3600
-"""Seconds after its last write that a job's counters are forgotten, should nobody delete them."""
+KEEP: Final = 7 * 24 * 3600
+"""Seconds after the last write until a job's counters expire, should nobody delete them."""
 
 
-class Progress:
-    """Writes and reads counters. Use it as an async context manager.
+class Counters:
+    """Writes and reads counters.
 
     Writing never raises: a collector goes on without Redis, and writes whole counters again a moment later.
     """
 
-    def __init__(self, redis_url: str) -> None:
-        self._url = redis_url
-        self.client = self._redis = connect(redis_url)
-        """Redis itself, for the other modules of this folder."""
+    def __init__(self, client: Any) -> None:
+        self._redis = client
         self._down = False
 
-    async def __aenter__(self) -> Progress:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._redis.aclose()
-
-    async def check(self) -> None:
-        """Raise `Unavailable` when Redis does not answer."""
-        try:
-            await self._redis.ping()
-        except (redis.exceptions.RedisError, OSError) as error:
-            raise errors.Unavailable(
-                f"Redis at {settings.without_password(self._url)} cannot be reached: {error}"
-            ) from error
-
-    async def write(self, job: JobId, generation: Generation, progress: JobProgress) -> None:
+    async def write(self, job_run: JobRun, progress: JobProgress) -> None:
         """Store the counters as absolute numbers, so that a lost or repeated write does no harm."""
-        key = keys.counters(job, generation)
+        key = keys.counters(job_run)
         values = {
             "total": progress.total,
             "published": progress.published,
@@ -60,24 +42,26 @@ class Progress:
             "at": progress.at.timestamp(),
         }
         try:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hset(key, mapping={name: str(value) for name, value in values.items()})
-                pipe.expire(key, KEEP)
-                await pipe.execute()
-        except (redis.exceptions.RedisError, OSError) as error:
+            with translated("live counters are not written"):
+                async with self._redis.pipeline(transaction=True) as pipe:
+                    pipe.hset(key, mapping={name: str(value) for name, value in values.items()})
+                    pipe.expire(key, KEEP)
+                    await pipe.execute()
+        except errors.Unavailable as error:
             if not self._down:
-                logger.warning("live counters are not written: Redis: %s", error)
+                logger.warning("%s", error)
             self._down = True
         else:
             if self._down:
                 logger.info("live counters are written again")
             self._down = False
 
-    async def read(self, job: JobId, generation: Generation) -> JobProgress | None:
-        """The counters as last written; None when there are none or Redis is silent: count in the catalog then."""
+    async def read(self, job_run: JobRun) -> JobProgress | None:
+        """The counters as last written; None when there are none or Redis does not answer: count in the catalog."""
         try:
-            values = await self._redis.hgetall(keys.counters(job, generation))
-        except (redis.exceptions.RedisError, OSError):
+            with translated("reading live counters"):
+                values = await self._redis.hgetall(keys.counters(job_run))
+        except errors.Unavailable:
             return None
         if not values:
             return None
@@ -85,16 +69,17 @@ class Progress:
                   "classifications")}  # fmt: skip
         return JobProgress(**counts, rate=float(values["rate"]), at=datetime.fromtimestamp(float(values["at"]), UTC))
 
-    async def jobs(self) -> set[tuple[JobId, Generation]]:
-        """Every job and generation that has counters. Raises `Unavailable`."""
-        try:
-            return {keys.job_of_counters(key) async for key in self._redis.scan_iter(keys.ALL_COUNTERS, count=1_000)}
-        except (redis.exceptions.RedisError, OSError) as error:
-            raise errors.Unavailable(f"Redis: {error}") from error
+    async def jobs(self) -> set[JobRun]:
+        """Every job run that has counters. Raises `Unavailable`."""
+        with translated("listing live counters"):
+            return {
+                keys.job_run_of_counters(key) async for key in self._redis.scan_iter(keys.ALL_COUNTERS, count=1_000)
+            }
 
-    async def forget(self, job: JobId, generation: Generation) -> None:
-        """Delete the counters of a job that is over."""
+    async def forget(self, job_run: JobRun) -> None:
+        """Delete the counters of a job that is over; without Redis they stay until they expire."""
         try:
-            await self._redis.delete(keys.counters(job, generation))
-        except (redis.exceptions.RedisError, OSError) as error:
-            logger.warning("counters of job %s stay until they expire: Redis: %s", job, error)
+            with translated(f"counters of job {job_run.job} stay until they expire"):
+                await self._redis.delete(keys.counters(job_run))
+        except errors.Unavailable as error:
+            logger.warning("%s", error)

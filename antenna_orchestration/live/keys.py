@@ -1,49 +1,64 @@
-"""Every Redis key."""
+"""Every Redis key, and the members of sets that name a job run or an image of one."""
 
-from antenna_orchestration.domain.ids import Generation, JobId
+from __future__ import annotations
 
-ALL_COUNTERS = "antenna:job:*:counters"
+from typing import Final
+
+from antenna_orchestration.domain.ids import Generation, ImageId, JobId, JobRun
+
+# Live counters.
+
+ALL_COUNTERS: Final = "antenna:job:*:counters"
 """Matches the keys of all jobs' counters."""
 
 
-def counters(job: JobId, generation: Generation) -> str:
+def counters(job_run: JobRun) -> str:
     """Hash with a job's live counters."""
-    return f"antenna:job:{job}:{generation}:counters"
+    return f"antenna:job:{job_run.job}:{job_run.generation}:counters"
+
+
+def job_run_of_counters(key: str) -> JobRun:
+    """The job run whose counters a key of `ALL_COUNTERS` holds."""
+    _, _, job, generation, _ = key.split(":")
+    return JobRun(JobId(int(job)), Generation(int(generation)))
 
 
 # Leases and workers of the HTTP gateway.
 
-LEASED_JOBS = "antenna:http:jobs"
-"""Set of `<job>:<generation>` with leases or parked tasks."""
+LEASED_JOBS: Final = "antenna:http:jobs"
+"""Set of the job runs that have leases or parked tasks."""
 
-WORKERS = "antenna:http:workers"
+WORKERS: Final = "antenna:http:workers"
 """Sorted set of token ids by when each was last heard from."""
 
-REJECTED = "antenna:http:rejected"
+REJECTED: Final = "antenna:http:rejected"
 """Hash of rejected calls by address."""
 
-REJECTED_AT = "antenna:http:rejected:at"
+REJECTED_AT: Final = "antenna:http:rejected:at"
 """Hash of the last rejected call's time by address."""
 
+HOLDING: Final = "antenna:http:worker:%d:holding"
+"""Format of the keys that `holding` makes. Lua's `string.format` reads it as Python's `%` does."""
 
-def leases(job: JobId, generation: Generation) -> str:
+
+def leases(job_run: JobRun) -> str:
     """Hash of a job's leases by image."""
-    return f"antenna:http:job:{job}:{generation}:leases"
+    return f"antenna:http:job:{job_run.job}:{job_run.generation}:leases"
 
 
-def parked(job: JobId, generation: Generation) -> str:
-    """Hash of tasks that wait in the gateway to be given out alone, by image."""
-    return f"antenna:http:job:{job}:{generation}:parked"
+def parked(job_run: JobRun) -> str:
+    """Hash of the tasks that wait in the gateway to be leased singly, by image."""
+    return f"antenna:http:job:{job_run.job}:{job_run.generation}:parked"
 
 
-def confirmed(job: JobId, generation: Generation) -> str:
-    """Sorted set of the images of both by when NATS was last told that they are in progress."""
-    return f"antenna:http:job:{job}:{generation}:confirmed"
+def confirmed(job_run: JobRun) -> str:
+    """Sorted set of the images of both by when NATS was last told that their tasks are in progress."""
+    return f"antenna:http:job:{job_run.job}:{job_run.generation}:confirmed"
 
 
 def holding(worker: int) -> str:
-    """Set of `<job>:<generation>:<image>` in a worker's hands."""
-    return f"antenna:http:worker:{worker}:holding"
+    """Set of the images that a worker holds, each with its job run."""
+    return HOLDING % worker
 
 
 def worker(worker: int) -> str:
@@ -51,7 +66,21 @@ def worker(worker: int) -> str:
     return f"antenna:http:worker:{worker}"
 
 
-def job_of_counters(key: str) -> tuple[JobId, Generation]:
-    """The job and generation whose counters a key of `ALL_COUNTERS` holds."""
-    _, _, job, generation, _ = key.split(":")
-    return JobId(int(job)), Generation(int(generation))
+# Members of `LEASED_JOBS` and of `holding`.
+
+
+def job_run_member(job_run: JobRun) -> str:
+    """`<job>:<generation>`."""
+    return f"{job_run.job}:{job_run.generation}"
+
+
+def job_run_of_member(member: str) -> JobRun:
+    """The job run that a member of `LEASED_JOBS` names."""
+    job, generation = member.split(":")
+    return JobRun(JobId(int(job)), Generation(int(generation)))
+
+
+def image_of_member(member: str) -> tuple[JobRun, ImageId]:
+    """The job run and the image that a member of `holding` names: `<job>:<generation>:<image>`."""
+    job_run, _, image = member.rpartition(":")
+    return job_run_of_member(job_run), ImageId(int(image))

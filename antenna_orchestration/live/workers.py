@@ -1,4 +1,4 @@
-"""HTTP workers as the gateway knows them: when heard from, how fast, their counters; and callers that were refused."""
+"""HTTP workers as the gateway knows them: last call, speed and counters of each; and the callers that were refused."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from antenna_orchestration.live import keys
 from antenna_orchestration.live.connection import translated
 
 KEEP: Final = 7 * 24 * 3600
-"""Seconds after which a worker that was not heard from is forgotten."""
+"""Seconds without a call after which a worker is forgotten."""
 
 KEEP_REJECTED: Final = 24 * 3600
+"""Seconds after the last refused call until all of them are forgotten."""
 
 MOST_REJECTED: Final = 1_000
-"""Addresses that are told apart; callers are free to make up more."""
+"""Addresses that are counted separately; callers can make up any number of them."""
 
 COUNTERS: Final = ("leased", "settled", "failed", "expired", "late", "rejected", "bytes")
-"""Tasks handed out; images settled, failed ones among them; leases that ended without a result; results that came when
-the image was no longer open; results refused; bytes of result posts."""
+"""Tasks leased; images with a result, and those of them that failed; leases that ended without a result; results that
+came after the image was decided; results refused; bytes of result posts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +47,7 @@ class WorkerRecord:
 
 
 class HttpWorkers:
-    """Keeps them. Every method raises `Unavailable` when Redis does not answer."""
+    """Keeps records of workers. Every method raises `Unavailable` when Redis does not answer."""
 
     def __init__(self, client: Any) -> None:
         self._redis = client
@@ -63,7 +64,7 @@ class HttpWorkers:
         service: str = "",
         waiting: bool = False,
     ) -> None:
-        """A call of this worker, and of no other, came in; `pipelines` are those that it said it serves."""
+        """Note a call of this worker; `pipelines` are those that it says it serves, empty when it names none."""
         key = keys.worker(worker)
         values: dict[str, Any] = {
             "name": name,
@@ -85,7 +86,7 @@ class HttpWorkers:
                 await pipe.execute()
 
     async def leave(self, worker: int) -> None:
-        """The worker said that it ends; what it did stays known."""
+        """Note that the worker ended; its counters stay."""
         with translated("noting a worker"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.zrem(keys.WORKERS, str(worker))
@@ -93,7 +94,7 @@ class HttpWorkers:
                 await pipe.execute()
 
     async def count(self, worker: int, **more: int) -> None:
-        """Add to counters."""
+        """Add to the worker's counters."""
         with translated("counting"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name, number in more.items():
@@ -102,18 +103,18 @@ class HttpWorkers:
                 await pipe.execute()
 
     async def measured(self, worker: int, speed: HttpWorkerSpeed, *, now: float) -> None:
-        """Results came in, and this is how fast the worker is therefore."""
+        """Note the worker's speed after results that came now."""
         values = {"seconds": speed.seconds, "images": speed.images, "batch": speed.batch, "posted": now}
         with translated("noting a worker's speed"):
             await self._redis.hset(keys.worker(worker), mapping={name: str(value) for name, value in values.items()})
 
     async def get(self, worker: int) -> WorkerRecord:
-        """What is known of a worker; nothing of one that was never heard from."""
+        """The worker's record; an empty one when it never called."""
         with translated("reading a worker"):
             return _record(worker, await self._redis.hgetall(keys.worker(worker)))
 
     async def heard_since(self, moment: float) -> list[WorkerRecord]:
-        """The workers that were heard from since then."""
+        """The workers that called at or after `moment`."""
         with translated("listing workers"):
             ids = [int(worker) for worker in await self._redis.zrangebyscore(keys.WORKERS, moment, "+inf")]
             async with self._redis.pipeline(transaction=False) as pipe:
@@ -123,7 +124,7 @@ class HttpWorkers:
         return [_record(worker, values) for worker, values in zip(ids, found, strict=True)]
 
     async def reject(self, address: str, *, now: float) -> None:
-        """A caller at this address was refused: no token, or a bad one."""
+        """Count a call from this address that was refused for lack of a valid token."""
         with translated("counting a rejected caller"):
             if await self._redis.hlen(keys.REJECTED) >= MOST_REJECTED:
                 address = "elsewhere"
@@ -135,7 +136,7 @@ class HttpWorkers:
                 await pipe.execute()
 
     async def rejected(self) -> dict[str, int]:
-        """Refused calls of the last day by address, most of them first."""
+        """Refused calls of the last day by address, the most frequent first."""
         with translated("reading rejected callers"):
             found = await self._redis.hgetall(keys.REJECTED)
         return dict(sorted(((address, int(count)) for address, count in found.items()), key=lambda item: -item[1]))

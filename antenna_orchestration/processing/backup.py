@@ -22,6 +22,7 @@ from antenna_orchestration.catalog import backup as catalog_backup
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.lake.folder import BLOCK, Folder
 from antenna_orchestration.lake.store import storage_options
+from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
 
 FORMAT: Final = 1
@@ -123,9 +124,11 @@ async def restore(services: Services, source: str) -> Contents:
         with suppress(errors.Unavailable):
             await asyncio.to_thread(lake.remove, list(files))
         raise
-    for job in await services.catalog.list_jobs(statuses=ACTIVE, limit=100_000):
+    for job in await services.catalog.jobs.list(statuses=ACTIVE, limit=100_000):
         when = f"{contents.created_at:%Y-%m-%d %H:%M} UTC"
-        await services.catalog.log(job.job_id, "restored", f"Restored from a backup of {when}; it goes on from there")
+        await services.catalog.job_log.add(
+            job.job_id, "restored", f"Restored from a backup of {when}; it goes on from there"
+        )
     return contents
 
 
@@ -133,11 +136,9 @@ async def _clear_queue(services: Services) -> None:
     """The catalog is empty, so whatever is there is of jobs that nobody knows, whose numbers may come again."""
     found = await services.queue.jobs_on_queue() | set(await services.announcements.read())
     with suppress(errors.Unavailable):
-        found |= await services.progress.jobs()
-    for job, generation in sorted(found):
-        await services.announcements.withdraw(job, generation)
-        await services.queue.close(None, job, generation)
-        await services.progress.forget(job, generation)
+        found |= await services.live.counters.jobs()
+    for job_run in sorted(found):
+        await publish.clear(services, job_run, None)
 
 
 def _lake(services: Services) -> Folder:

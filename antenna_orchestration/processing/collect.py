@@ -16,7 +16,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -24,7 +23,7 @@ import pyarrow as pa
 import ulid
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.catalog import Settled
+from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
@@ -101,7 +100,7 @@ async def collect(services: Services, job: Job, *, run_id: str, observer: Observ
     longer this generation's to collect.
     """
     collector = Collector(services=services, job=job, run_id=run_id, observer=observer)
-    async with services.catalog.collector_lock(job.job_id):
+    async with services.catalog.collectors.lock(job.job_id):
         try:
             return await collector.run()
         except JobLeft:
@@ -132,13 +131,13 @@ class Collector:
     async def run(self) -> Counts:
         """Collect to the end, with the guard beside."""
         catalog, job_id = self._services.catalog, self._job.job_id
-        self._counts = await retrying.retry_forever("counting", lambda: catalog.count_images(job_id))
+        self._counts = await retrying.retry_forever("counting", lambda: catalog.images.count(job_id))
         if not self._counts.pending:
             return self._counts
         async with self._guarded():
             while True:
                 try:
-                    async with self._services.results(self._job.job_id, self._job.generation) as feed:
+                    async with self._services.results(self._job.job_run) as feed:
                         self._feed = feed
                         await self._drain(feed)
                     break
@@ -158,7 +157,7 @@ class Collector:
                 received, batch = await ahead.next()
                 if received:
                     await retrying.retry_forever("committing results", partial(self._commit, batch))
-                    await feed.settle(received)
+                    await feed.acknowledge(received)
                     ahead.committed(received)
 
     def _raise_if_left(self) -> None:
@@ -177,7 +176,7 @@ class Collector:
         settled = [_settled(result, part if result.detections else None) for result in (*batch.done, *batch.failed)]
         settled += self._given_up(batch.unreadable)
         async with self._counting:
-            moved = await self._services.catalog.commit_images(self._job.job_id, self._job.generation, settled)
+            moved = await self._services.catalog.images.commit(self._job.job_run, settled)
             self._add(settled, moved)
         self._recent.append((time.monotonic(), len(moved)))
         self._job_log.posted.update(item.worker for item in settled if item.image in moved and item.worker)
@@ -215,16 +214,18 @@ class Collector:
             batch.tables = rows.tables_of(with_rows)
         return batch
 
-    def _given_up(self, images: Sequence[ImageId]) -> list[Settled]:
+    def _given_up(self, images: Sequence[ImageId]) -> list[ImageOutcome]:
         """Images whose results nobody can read stay pending and are published again, but not for ever."""
         limit = self._services.settings.max_attempts
         return [
-            Settled(image, ImageStatus.FAILED, None, self._unreadable[image], UNREADABLE, True, None, None, 0, 0, "")
+            ImageOutcome(
+                image, ImageStatus.FAILED, None, self._unreadable[image], UNREADABLE, True, None, None, 0, 0, ""
+            )
             for image in set(images)
             if self._unreadable[image] >= limit
         ]
 
-    def _add(self, settled: Sequence[Settled], moved: Mapping[ImageId, ImageStatus]) -> None:
+    def _add(self, settled: Sequence[ImageOutcome], moved: Mapping[ImageId, ImageStatus]) -> None:
         """Count what moved: a failure that became a success was accounted for before."""
         fresh = [item for item in settled if item.image in moved]
         first = sum(moved[item.image] is ImageStatus.PENDING for item in fresh)
@@ -250,31 +251,22 @@ class Collector:
 
     async def _look(self) -> None:
         """See whether the job is still this generation's to collect."""
-        job = await self._services.catalog.get_job(self._job.job_id)
+        job = await self._services.catalog.jobs.get(self._job.job_id)
         if job.status not in ACTIVE or job.generation != self._job.generation:
             self._left = f"job {job.job_id} is {job.status} in generation {job.generation}"
 
     async def _show(self) -> None:
         progress = self._progress()
         self._observer.on_progress(progress)
-        await self._services.progress.write(self._job.job_id, self._job.generation, progress)
+        await self._services.live.counters.write(self._job.job_run, progress)
 
     def _progress(self) -> JobProgress:
         now = time.monotonic()
         while self._recent and self._recent[0][0] < now - RATE_WINDOW:
             self._recent.popleft()
         span = now - self._recent[0][0] if self._recent else 0.0
-        counts = self._counts
-        return JobProgress(
-            total=counts.total,
-            published=counts.total,
-            done=counts.done,
-            failed=counts.failed,
-            detections=counts.detections,
-            classifications=counts.classifications,
-            rate=sum(number for _, number in self._recent) / max(span, FLUSH) if self._recent else 0.0,
-            at=datetime.now(UTC),
-        )
+        rate = sum(number for _, number in self._recent) / max(span, FLUSH) if self._recent else 0.0
+        return JobProgress.of(self._counts, rate=rate)
 
     async def _guard(self) -> None:
         await self._job_log.look_for_workers()
@@ -282,18 +274,18 @@ class Collector:
         if await self._something_is_missing():
             # Another collector, with the lock's connection broken, may have counted what this one waits for.
             async with self._counting:
-                self._counts = await self._services.catalog.count_images(self._job.job_id)
+                self._counts = await self._services.catalog.images.count(self._job.job_id)
             found = await reconcile(self._services, self._job.job_id)
             if found.lost or found.reopened:
                 self._observer.on_milestone(f"the queue lost {found.lost} images; published again")
 
     async def _something_is_missing(self) -> bool:
         """Whether tasks, unread results and settled images do not add up; counted in the order in which images move."""
-        job = await self._services.catalog.get_job(self._job.job_id)
+        job = await self._services.catalog.jobs.get(self._job.job_id)
         if job.epoch is None:
             return False
-        tasks = await self._services.queue.counts(job.job_id, job.generation, job.epoch)
-        if tasks is None or not await self._services.announcements.has(job.job_id, job.generation, job.epoch):
+        tasks = await self._services.queue.counts(job.job_run, job.epoch)
+        if tasks is None or not await self._services.announcements.has(job.job_run, job.epoch):
             return True
         unread = await self._feed.unread() if self._feed else None
         if unread is None:
@@ -302,8 +294,8 @@ class Collector:
         return tasks.queued + tasks.leased + unread < self._counts.pending - beyond_cursor
 
 
-def _settled(result: messages.Result, part: str | None) -> Settled:
-    return Settled(
+def _settled(result: messages.Result, part: str | None) -> ImageOutcome:
+    return ImageOutcome(
         image=result.image,
         status=ImageStatus.DONE if result.outcome == "done" else ImageStatus.FAILED,
         part=part,
@@ -322,6 +314,6 @@ def heartbeat(services: Services, job: Job, *, run_id: str) -> AbstractAsyncCont
     """Say for the length of a block that the job is in living hands; a run has it from its first asset to its last."""
 
     async def beat() -> None:
-        await services.catalog.beat_collector(job.job_id, job.generation, run_id=run_id, host=services.settings.host_id)
+        await services.catalog.collectors.beat(job.job_run, run_id=run_id, host=services.settings.host_id)
 
     return retrying.running(retrying.Loop(name=f"heartbeat of job {job.job_id}", every=BEAT_EVERY, act=beat))

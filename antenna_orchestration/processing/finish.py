@@ -44,7 +44,9 @@ class FinalTables:
 
 async def write_manifest(services: Services, job: Job) -> int:
     """Write the job's images to the table `manifest`; how many."""
-    tables = [arrow.table_of_rows(schemas.MANIFEST, rows) async for rows in services.catalog.manifest(job.job_id)]
+    tables = [
+        arrow.table_of_rows(schemas.MANIFEST, rows) async for rows in services.catalog.images.manifest(job.job_id)
+    ]
     return await asyncio.to_thread(_replace, services, "manifest", job, tables)
 
 
@@ -55,10 +57,10 @@ async def write_final_tables(services: Services, job: Job) -> FinalTables:
     cannot be read makes its images pending again: collect them, then call this anew. For a generation whose tables are
     final nothing is written. Raises `JobLeft` when the job is no longer this generation's to finish.
     """
-    named = await services.catalog.part_of_images(job.job_id)
-    earlier = await services.catalog.uncompacted_generations(job.job_id, job.generation)
+    named = await services.catalog.images.by_part(job.job_id)
+    earlier = await services.catalog.generations.uncompacted_before(job.job_run)
     # Looked at after the parts: while the job is active they are all there is, and none is dropped on purpose.
-    current = await services.catalog.get_job(job.job_id)
+    current = await services.catalog.jobs.get(job.job_id)
     if current.compacted and current.generation == job.generation:
         return FinalTables(rows={name: await _count(services, name, job) for name in TABLES})
     if current.status not in COLLECTED or current.generation != job.generation:
@@ -119,9 +121,9 @@ async def _write_rows(
 async def _redo(services: Services, job: Job, lost: list[str]) -> None:
     """Make the images of lost parts pending and publish them again."""
     for part in lost:
-        images = await services.catalog.reset_images_of_part(job.job_id, job.generation, part)
+        images = await services.catalog.images.reset_part(job.job_run, part)
         message = f"Part {part} cannot be read; its {len(images)} images are done again"
-        await services.catalog.log(job.job_id, "lost_part", message, level="WARNING")
+        await services.catalog.job_log.add(job.job_id, "lost_part", message, level="WARNING")
     await reconcile(services, job.job_id)
 
 
@@ -132,7 +134,7 @@ async def finish_job(services: Services, job: Job) -> JobStatus:
 
     Enters what was done into the ledger first, so that a finished job is always known to it.
     """
-    counts = await services.catalog.count_images(job.job_id)
+    counts = await services.catalog.images.count(job.job_id)
     status = verdict(total=counts.total, failed=counts.failed, threshold=services.settings.failure_threshold)
     reason = None
     if status is JobStatus.FAILURE:
@@ -141,10 +143,10 @@ async def finish_job(services: Services, job: Job) -> JobStatus:
         reason = f"all {job.skipped} images were processed before" if job.skipped else "the job has no images"
     elif counts.failed:
         reason = f"{counts.failed} of {counts.total} images failed; see the table failed_images"
-    await services.catalog.add_processed(job.job_id)
-    if await services.catalog.finish_job(job.job_id, job.generation, status, reason, collected=True):
+    await services.catalog.images.add_processed(job.job_id)
+    if await services.catalog.jobs.finish(job.job_run, status, reason, collected=True):
         level = "INFO" if status is JobStatus.SUCCESS and counts.total else "WARNING"
-        await services.catalog.log(
+        await services.catalog.job_log.add(
             job.job_id,
             "finished",
             f"{status}: {counts.done} done, {counts.failed} failed, {counts.detections} detections"
@@ -152,7 +154,7 @@ async def finish_job(services: Services, job: Job) -> JobStatus:
             level=level,
         )
     await clean_up(services, job)
-    return (await services.catalog.get_job(job.job_id)).status
+    return (await services.catalog.jobs.get(job.job_id)).status
 
 
 async def clean_up(services: Services, job: Job) -> None:
@@ -160,7 +162,7 @@ async def clean_up(services: Services, job: Job) -> None:
 
     The queue comes last: what is left of an interrupted clean-up is found by what the job still holds there.
     """
-    current = await services.catalog.get_job(job.job_id)
+    current = await services.catalog.jobs.get(job.job_id)
     # A job that was canceled, or given up, keeps its parts: a retry goes on from them.
     if current.compacted and current.generation == job.generation:
         await asyncio.to_thread(services.lake.drop_parts, job.job_id)
@@ -170,7 +172,7 @@ async def clean_up(services: Services, job: Job) -> None:
 async def _write_images(services: Services, job: Job) -> tuple[int, int]:
     captures: list[pa.Table] = []
     failed: list[pa.Table] = []
-    async for rows in services.catalog.manifest(job.job_id):
+    async for rows in services.catalog.images.manifest(job.job_id):
         captures.append(arrow.table_of_rows(schemas.CAPTURES, rows))
         failures = [{**row, "failed_at": row["finished_at"]} for row in rows if row["status"] == ImageStatus.FAILED]
         failed.append(arrow.table_of_rows(schemas.FAILED_IMAGES, failures))

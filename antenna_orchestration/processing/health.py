@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.reach import can_serve, why_not
-from antenna_orchestration.processing import cancel, finish
+from antenna_orchestration.processing import cancel, finish, publish
 from antenna_orchestration.processing.rebuild import rebuild
 from antenna_orchestration.processing.services import Services
 
-T = TypeVar("T", Job, tuple[JobId, Generation])
+T = TypeVar("T", Job, JobRun)
 
 logger = logging.getLogger(__name__)
 
@@ -101,14 +101,14 @@ async def _each(result: CheckResult, items: Iterable[T], act: Callable[[T], Awai
             logger.exception("health check %s, %s", result.name, what)
 
 
-async def _active(services: Services) -> list[Job]:
-    return await services.catalog.list_jobs(statuses=ACTIVE, limit=MANY)
+async def _active(services: Services) -> Sequence[Job]:
+    return await services.catalog.jobs.list(statuses=ACTIVE, limit=MANY)
 
 
 async def _lost_images(services: Services, result: CheckResult, dry_run: bool) -> None:
     """Jobs without a living collector; the others look after themselves."""
     silent = {
-        job.job_id for job in await services.catalog.suspect_jobs(claimed_for=0, silent_for=SILENT_AFTER, limit=MANY)
+        job.job_id for job in await services.catalog.jobs.suspects(claimed_for=0, silent_for=SILENT_AFTER, limit=MANY)
     }
 
     async def look(job: Job) -> None:
@@ -135,9 +135,9 @@ async def _stale_jobs(services: Services, result: CheckResult, dry_run: bool) ->
         result.fixed += 1
         result.details.append(f"job {job.job_id}: cancellation completed")
 
-    await _each(result, await services.catalog.list_jobs(statuses=[JobStatus.CANCELING], limit=MANY), complete)
+    await _each(result, await services.catalog.jobs.list(statuses=[JobStatus.CANCELING], limit=MANY), complete)
     minutes = f"{STALE_AFTER / 60:.0f} minutes"
-    for job in await services.catalog.suspect_jobs(claimed_for=STALE_AFTER, silent_for=STALE_AFTER, limit=MANY):
+    for job in await services.catalog.jobs.suspects(claimed_for=STALE_AFTER, silent_for=STALE_AFTER, limit=MANY):
         result.checked += 1
         if job.status is JobStatus.CLAIMED:
             # Its run may wait in Dagster's queue behind others, which is nobody's fault.
@@ -156,24 +156,24 @@ async def _running_jobs(services: Services, result: CheckResult, dry_run: bool) 
     async def look(job: Job) -> None:
         waiting = None
         if job.epoch is not None:
-            waiting = await services.queue.counts(job.job_id, job.generation, job.epoch)
-        progress = await services.progress.read(job.job_id, job.generation)
+            waiting = await services.queue.counts(job.job_run, job.epoch)
+        progress = await services.live.counters.read(job.job_run)
         line = progress.line if progress else "no live counters"
         if waiting:
             line += f"; {waiting.queued} waiting, {waiting.leased} leased, {waiting.redelivered} redelivered"
         result.details.append(f"job {job.job_id}: {line}")
         if not dry_run:
-            await services.catalog.log(job.job_id, "snapshot", line)
+            await services.catalog.job_log.add(job.job_id, "snapshot", line)
 
-    await _each(result, await services.catalog.list_jobs(statuses=[JobStatus.RUNNING], limit=MANY), look)
+    await _each(result, await services.catalog.jobs.list(statuses=[JobStatus.RUNNING], limit=MANY), look)
 
 
 async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> None:
     """What jobs that are over, or earlier generations, still hold on the queue, in Redis and in the lake."""
 
-    async def look(found: tuple[JobId, Generation]) -> None:
+    async def look(found: JobRun) -> None:
         job_id, generation = found
-        job = await services.catalog.find_job(job_id)
+        job = await services.catalog.jobs.find(job_id)
         is_current = job is not None and job.generation == generation
         if job is not None and is_current and not job.status.is_terminal:
             return
@@ -182,16 +182,14 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
                 # Whoever finished the job may have died before its clean-up: then its parts are still there, too.
                 await finish.clean_up(services, job)
             else:
-                await services.announcements.withdraw(job_id, generation)
-                await services.queue.close(job.pipeline if job else None, job_id, generation)
-                await services.progress.forget(job_id, generation)
+                await publish.clear(services, found, job.pipeline if job else None)
         result.fixed += 1
         result.details.append(f"job {job_id}, generation {generation}: cleared from queue and Redis")
 
     found = await services.queue.jobs_on_queue() | set(await services.announcements.read())
     with contextlib.suppress(errors.Unavailable):
         # Without Redis there are no counters to forget.
-        found |= await services.progress.jobs()
+        found |= await services.live.counters.jobs()
     await _each(result, sorted(found), look)
     await _left_parts(services, result, dry_run)
 
@@ -199,7 +197,7 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
 async def _left_parts(services: Services, result: CheckResult, dry_run: bool) -> None:
     """Parts of jobs whose final tables hold every row: their finisher died, or a collector wrote on after it."""
     with_parts = await asyncio.to_thread(services.lake.jobs_with_parts)
-    for job_id in sorted(await services.catalog.compacted_jobs(with_parts)):
+    for job_id in sorted(await services.catalog.jobs.compacted(with_parts)):
         result.checked += 1
         if not dry_run:
             await asyncio.to_thread(services.lake.drop_parts, job_id)

@@ -65,7 +65,7 @@ class JobLog:
         line = "; ".join([progress.line, *_of_queue(await self._waiting())])
         if leases:
             line += f"; workers hold, of all jobs, {_named(leases)}"
-        await self._services.catalog.log(self._job.job_id, "progress", line)
+        await self._services.catalog.job_log.add(self._job.job_id, "progress", line)
 
     async def tell_end(self, progress: JobProgress) -> None:
         """The last line of collecting: what was found, who posted, and the consumer's final counters."""
@@ -74,14 +74,14 @@ class JobLog:
         await self._milestone("collected", "; ".join([found, posted, *_of_queue(await self._waiting())]))
 
     async def _waiting(self) -> Waiting | None:
-        job = await self._services.catalog.get_job(self._job.job_id)
+        job = await self._services.catalog.jobs.get(self._job.job_id)
         if job.epoch is None:
             return None
-        return await self._services.queue.counts(job.job_id, job.generation, job.epoch)
+        return await self._services.queue.counts(job.job_run, job.epoch)
 
     async def _milestone(self, action: str, message: str, *, level: str = "INFO") -> None:
         self._tell(message)
-        await self._services.catalog.log(self._job.job_id, action, message, level=level)
+        await self._services.catalog.job_log.add(self._job.job_id, action, message, level=level)
 
 
 def _named(images: Counter[str]) -> str:

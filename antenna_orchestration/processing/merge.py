@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.catalog import FinalJob
+from antenna_orchestration.catalog.jobs import FinalJob
 from antenna_orchestration.lake.merged import TABLES, MergedFile, MergedTables, file_of
 from antenna_orchestration.processing.services import Services
 
@@ -36,8 +36,8 @@ async def merge(services: Services) -> Merged:
     """
     tables = MergedTables(services.lake)
     faults: list[errors.Unavailable] = []
-    async with services.catalog.merge_lock():
-        files = planned(await services.catalog.final_jobs())
+    async with services.catalog.jobs.merge_lock():
+        files = planned(await services.catalog.jobs.final())
         merged = Merged(jobs=sum(len(file.jobs) for file in files), files=len(files))
         for file in files:
             try:

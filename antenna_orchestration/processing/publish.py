@@ -15,7 +15,7 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.ids import Epoch, JobId
+from antenna_orchestration.domain.ids import Epoch, JobId, JobRun, PipelineSlug
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, ImageToPublish, Job
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.names import new_epoch
@@ -58,12 +58,12 @@ async def publish(
     and takes back what it published when the job was canceled meanwhile. With `limit` a full stream raises `QueueFull`;
     without, publishing waits for room. Raises `Unavailable`.
     """
-    job = await services.catalog.get_job(job_id)
+    job = await services.catalog.jobs.get(job_id)
     if job.status not in ACTIVE or job.total == 0:
         return Published(upto=job.published_upto, complete=True)
     await services.ensure_streams()
-    epoch = await services.catalog.open_generation(job.job_id, job.generation, job.epoch or new_epoch())
-    await services.queue.open(job.pipeline, job.job_id, job.generation, epoch)
+    epoch = await services.catalog.generations.agree_on_epoch(job.job_run, job.epoch or new_epoch())
+    await services.queue.open(job.pipeline, job.job_run, epoch)
     left = job.total if limit is None else limit
     stored = refused = 0
     cursor = job.published_upto
@@ -79,7 +79,7 @@ async def publish(
             stored += confirmed[0]
             refused += confirmed[1]
             cursor = images[-1].ordinal
-            status = await services.catalog.advance_cursor(job.job_id, job.generation, cursor)
+            status = await services.catalog.generations.advance_cursor(job.job_run, cursor)
             if status not in ACTIVE:
                 break
             if not announced:
@@ -93,7 +93,7 @@ async def publish(
         if left:
             # There was less than was asked for: nothing pending lies beyond.
             cursor = job.total
-        status = await services.catalog.advance_cursor(job.job_id, job.generation, cursor)
+        status = await services.catalog.generations.advance_cursor(job.job_run, cursor)
     if status not in ACTIVE:
         await withdraw(services, job)
     elif not announced:
@@ -120,13 +120,21 @@ async def republish(services: Services, job: Job, images: Sequence[ImageToPublis
 
 
 async def withdraw(services: Services, job: Job) -> None:
-    """Take a job's generation off the queue: announcement, consumers, tasks, results, live counters.
+    """Take a job's generation off the queue.
 
     The canceller and the publisher both call it after they saw the job canceling; the last one wins.
     """
-    await services.announcements.withdraw(job.job_id, job.generation)
-    await services.queue.close(job.pipeline, job.job_id, job.generation)
-    await services.progress.forget(job.job_id, job.generation)
+    await clear(services, job.job_run, job.pipeline)
+
+
+async def clear(services: Services, job_run: JobRun, pipeline: PipelineSlug | None) -> None:
+    """Delete the announcement, then consumers, tasks and results, then the live counters; idempotent.
+
+    `pipeline` is None for a job that the catalog does not know. Raises `Unavailable`.
+    """
+    await services.announcements.withdraw(job_run)
+    await services.queue.close(pipeline, job_run)
+    await services.live.counters.forget(job_run)
 
 
 def announcement(job: Job, epoch: Epoch) -> messages.Announcement:
@@ -150,7 +158,7 @@ def announcement(job: Job, epoch: Epoch) -> messages.Announcement:
 
 async def _next(services: Services, job: Job, after: int, left: int) -> list[ImageToPublish]:
     limit = min(CHUNK, left)
-    return await services.catalog.images_to_publish(job.job_id, job.generation, after=after, limit=limit)
+    return await services.catalog.images.to_publish(job.job_run, after=after, limit=limit)
 
 
 async def _publish_chunk(
@@ -175,7 +183,7 @@ async def _publish_chunk(
         except errors.QueueFull:
             if not wait_for_room:
                 raise
-            current = await services.catalog.get_job(job.job_id)
+            current = await services.catalog.jobs.get(job.job_id)
             if current.status not in ACTIVE or current.generation != job.generation:
                 return 0, 0
             logger.info("job %s: the queue is full, waiting for room", job.job_id)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
-from antenna_orchestration.domain.job import ACTIVE, Counts, Job
+from antenna_orchestration.domain.job import ACTIVE, Job
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.processing import publish, reconcile
 from antenna_orchestration.processing.services import Services
@@ -36,32 +35,22 @@ async def rebuild(services: Services, job_id: JobId, *, dry_run: bool = False) -
     A job nothing was published of yet gets its first tasks. With `dry_run` nothing is written, and what would be is
     returned. Raises `NotFound`, `Conflict` for a job that is over or canceling, and `Unavailable`.
     """
-    job = await services.catalog.get_job(job_id)
+    job = await services.catalog.jobs.get(job_id)
     if job.status not in ACTIVE:
         raise errors.Conflict(f"job {job_id} is {job.status}: there is nothing of it to put back")
     published = 0
     if job.epoch is None and not dry_run:
         published = (await publish.publish(services, job_id, limit=publish.AT_SUBMIT)).stored
     found = await reconcile.reconcile(services, job_id, dry_run=dry_run)
-    counters = await services.progress.read(job.job_id, job.generation) is None
+    counters = await services.live.counters.read(job.job_run) is None
     if counters and not dry_run:
         await _restore_counters(services, job)
         # Not while Redis is away: then a collector, or the next round, writes them.
-        counters = await services.progress.read(job.job_id, job.generation) is not None
+        counters = await services.live.counters.read(job.job_run) is not None
     return Rebuilt(lost=found.lost + published, reopened=found.reopened, counters=counters)
 
 
 async def _restore_counters(services: Services, job: Job) -> None:
     """Count in the catalog; a collector at work writes over it within a second."""
-    counts: Counts = await services.catalog.count_images(job.job_id)
-    progress = JobProgress(
-        total=counts.total,
-        published=counts.total,
-        done=counts.done,
-        failed=counts.failed,
-        detections=counts.detections,
-        classifications=counts.classifications,
-        rate=0.0,
-        at=datetime.now(UTC),
-    )
-    await services.progress.write(job.job_id, job.generation, progress)
+    counts = await services.catalog.images.count(job.job_id)
+    await services.live.counters.write(job.job_run, JobProgress.of(counts))

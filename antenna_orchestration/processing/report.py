@@ -32,7 +32,7 @@ class Report:
 
 async def write_report(services: Services, job: Job) -> Report:
     """Write `reports/job_id=<id>/report.md` with its pictures beside it; again is fine."""
-    counts = await services.catalog.count_images(job.job_id)
+    counts = await services.catalog.images.count(job.job_id)
     folder = f"reports/job_id={job.job_id}"
     names: list[tuple[str, str]] = []
     for number, (caption, jpeg) in enumerate(await sample_pictures(services, job, count=4, width=1200), start=1):

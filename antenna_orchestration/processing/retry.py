@@ -26,11 +26,11 @@ async def retry(services: Services, job_id: JobId) -> Retried:
     Leases and results of earlier generations name theirs and are never mixed in. Raises `Conflict` when the job is not
     over, `NotFound`, `Unavailable`.
     """
-    job = await services.catalog.get_job(job_id)
-    opened = await services.catalog.retry_job(job_id)
+    job = await services.catalog.jobs.get(job_id)
+    opened = await services.catalog.jobs.retry(job_id)
     if opened is None:
         raise errors.Conflict(f"job {job_id} is {job.status}; only a job that is over can be retried")
     generation, images = opened
-    await services.catalog.log(job_id, "retried", f"Retrying {images} images as generation {generation}")
+    await services.catalog.job_log.add(job_id, "retried", f"Retrying {images} images as generation {generation}")
     warning = await publish.publish_first(services, job_id)
     return Retried(generation=generation, images=images, warnings=(warning,) if warning else ())

@@ -11,11 +11,11 @@ from typing import Any
 
 from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.catalog import catalog as catalog_module
 from antenna_orchestration.catalog.catalog import Catalog
-from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.lake.store import Lake, storage_options
-from antenna_orchestration.live.counters import Progress
-from antenna_orchestration.live.workers import HttpWorkers
+from antenna_orchestration.live.store import LiveStore
 from antenna_orchestration.queue import connection, streams
 from antenna_orchestration.queue.announcements import Announcements
 from antenna_orchestration.queue.heartbeats import Heartbeats
@@ -32,9 +32,7 @@ class Services:
     queue: TaskQueue
     announcements: Announcements
     heartbeats: Heartbeats
-    progress: Progress
-    # What gateways noted of HTTP workers.
-    workers: HttpWorkers
+    live: LiveStore
     lake: Lake
     # The queue's connection; only modules of `queue` look inside.
     connection: Any
@@ -56,13 +54,13 @@ class Services:
     async def rejected_callers(self) -> dict[str, int]:
         """Calls that gateways refused in the last day, by address; none when Redis does not answer."""
         try:
-            return await self.workers.rejected()
+            return await self.live.workers.rejected()
         except errors.Unavailable:
             return {}
 
-    def results(self, job: JobId, generation: Generation) -> ResultFeed:
+    def results(self, job_run: JobRun) -> ResultFeed:
         """A reader of the job's results; entering it takes over from a reader before."""
-        return ResultFeed(self.connection, job, generation)
+        return ResultFeed(self.connection, job_run)
 
 
 @asynccontextmanager
@@ -73,19 +71,20 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 4
     """
     settings.require("nats_url", "redis_url", "database_url")
     async with AsyncExitStack() as stack:
-        catalog = await stack.enter_async_context(Catalog(settings.database_url, max_connections=max_connections))
+        catalog = await stack.enter_async_context(
+            catalog_module.opened(settings.database_url, max_connections=max_connections)
+        )
         name = f"antenna-{socket.gethostname()}-{os.getpid()}"
         client = await stack.enter_async_context(connection.connected(settings.nats_url, name=name))
         queue = await stack.enter_async_context(TaskQueue(client, ack_wait=settings.task_ack_wait))
-        progress = await stack.enter_async_context(Progress(settings.redis_url))
+        live = await stack.enter_async_context(LiveStore(settings.redis_url))
         yield Services(
             settings=settings,
             catalog=catalog,
             queue=queue,
             announcements=Announcements(client),
             heartbeats=Heartbeats(client),
-            progress=progress,
-            workers=HttpWorkers(progress.client),
+            live=live,
             lake=Lake(settings.lake, storage_options=storage_options(settings)),
             connection=client,
         )
@@ -100,4 +99,4 @@ async def prepare(settings: settings_module.Settings) -> None:
     migrate(settings.database_url)
     async with opened(settings) as services:
         await services.ensure_streams(update=True)
-        await services.progress.check()
+        await services.live.check()

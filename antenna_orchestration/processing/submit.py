@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
-from antenna_orchestration.catalog.access import Access
-from antenna_orchestration.catalog.catalog import AlgorithmRow, NewJob, PipelineRow, SubmittedImage
+from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
+from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode
@@ -119,8 +119,8 @@ async def submit(
     chosen = _choose(gathered.images, submission)
     chosen, exif_warnings = await asyncio.to_thread(capture_times.fill, chosen, exif=submission.exif)
     _check_deployments(chosen)
-    await services.catalog.register_pipeline(pipeline_row(spec))
-    job_id = await services.catalog.create_job(
+    await services.catalog.pipelines.register(pipeline_row(spec))
+    job_id = await services.catalog.jobs.create(
         NewJob(
             project=submission.project,
             name=submission.name.strip() or _name_of(submission, chosen),
@@ -136,7 +136,7 @@ async def submit(
         ),
         chosen,
     )
-    job = await services.catalog.get_job(job_id)
+    job = await services.catalog.jobs.get(job_id)
     warnings = [*gathered.warnings, *exif_warnings]
     if job.duplicates:
         warnings.append(f"{_images(job.duplicates)} named more than once: merged")
@@ -222,7 +222,7 @@ async def _spec(services: Services, slug: str) -> PipelineSpec:
     ids.slug(slug, "pipeline")
     if slug in registry.all_pipelines():
         return registry.get(slug)
-    row = await Access(services.catalog).find_pipeline(slug)
+    row = await services.catalog.pipelines.find(slug)
     if row is None:
         return registry.get(slug)
     return PipelineSpec(
@@ -305,9 +305,9 @@ def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
 
 async def _begin_log(services: Services, job_id: JobId, message: str, warnings: Sequence[str]) -> None:
     """Begin the job's log."""
-    await services.catalog.log(job_id, "submitted", message)
+    await services.catalog.job_log.add(job_id, "submitted", message)
     for warning in warnings:
-        await services.catalog.log(job_id, "submitted", warning, level="WARNING")
+        await services.catalog.job_log.add(job_id, "submitted", warning, level="WARNING")
 
 
 def _images(count: int) -> str:

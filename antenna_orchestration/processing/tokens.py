@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.access import Access
 from antenna_orchestration.domain import access, ids
 from antenna_orchestration.domain.access import Role, Token
 from antenna_orchestration.processing.services import Services
@@ -41,7 +40,7 @@ async def create(
         raise errors.InvalidInput(f"a label is printable text of at most {MAX_LABEL} characters")
     expires_at = datetime.now(UTC) + timedelta(days=valid_days) if valid_days else None
     secret = access.new_secret()
-    await Access(services.catalog).add_token(
+    await services.catalog.tokens.add(
         sha256=access.digest(secret),
         fingerprint=access.fingerprint(secret),
         role=role,
@@ -55,11 +54,11 @@ async def create(
     )
 
 
-async def list_all(services: Services) -> list[Token]:
+async def list_all(services: Services) -> Sequence[Token]:
     """All tokens there ever were. Raises `Unavailable`."""
-    return await Access(services.catalog).list_tokens()
+    return await services.catalog.tokens.list()
 
 
 async def revoke(services: Services, fingerprint: str) -> None:
     """End a token; gateways notice within seconds. Again is fine. Raises `NotFound`, `Unavailable`."""
-    await Access(services.catalog).revoke_token(fingerprint)
+    await services.catalog.tokens.revoke(fingerprint)

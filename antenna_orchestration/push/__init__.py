@@ -1,1 +1,1 @@
-"""The push worker: it leases tasks like any worker behind the gateway, and has a processing service infer them."""
+"""The push worker: it leases tasks like any worker behind the gateway, and posts them to a processing service."""

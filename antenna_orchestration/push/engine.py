@@ -1,8 +1,7 @@
-"""The push worker's work: wait for the service, lease, post, settle; and leave in order.
+"""The push worker's engine: wait for the service, lease tasks, post them, hand the results in; and shut down in order.
 
-Leases are those of the gateway's workers, and so is what becomes of results and of failed attempts: this module only
-stands between them and a processing service. While the service is not there nothing is leased, and what was leased is
-given back: no image fails for that.
+It leases and hands results in through the verbs of `dispatch`, as the gateway does for its workers. While the service
+is not ready, nothing is leased and leased tasks are handed back, so no image fails for that.
 """
 
 from __future__ import annotations
@@ -31,19 +30,20 @@ from antenna_orchestration.push.service import ProcessingService
 logger = logging.getLogger(__name__)
 
 IDLE: Final = 0.5
-"""Seconds between looks for work when there was none."""
+"""Seconds between looks for work while there is none."""
 
 LOOK_AGAIN: Final = 1.0
 LOOK_AGAIN_LONGEST: Final = 15.0
-"""Seconds between looks whether the service is there, growing."""
+"""Seconds between looks whether the service is ready; the pause grows."""
 
 CHECK_TOKEN: Final = 30.0
-"""Seconds after which a worker notices that its token was revoked, which ends it."""
+"""Seconds between checks of the worker's token; a worker whose token was revoked ends."""
 
 BATCH_KEY: Final = "request_source_image_batch_size"
-"""A job's own batch size. Settings that begin with `request_` are for us and not for the service."""
+"""Key of a job's own batch size. Keys that begin with `request_` are for us, and are not sent to the service."""
 
 MOST_AT_ONCE: Final = 1_000
+"""Largest batch size that a job may ask for."""
 
 
 class Pusher:
@@ -83,16 +83,16 @@ class Pusher:
         )
 
     def ask_to_stop(self) -> None:
-        """Finish what is posted and leave; asked twice, leave at once."""
+        """Finish the current posts and end; when called again, end at once."""
         if self._stopping.is_set():
             self._hurried.set()
         logger.info("leaving%s", " at once" if self._hurried.is_set() else "")
         self._stopping.set()
 
     async def run(self) -> PushSummary:
-        """Push until asked to stop, or idle for as long as the options say.
+        """Push until asked to stop, or until idle for as long as the options say.
 
-        Raises what a registration raises, and `Forbidden` when the worker's token was revoked.
+        Raises what `register` raises, and `Forbidden` when the worker's token was revoked.
         """
         if not await self._is_the_only_one():
             return self._summary()
@@ -113,10 +113,11 @@ class Pusher:
                 retrying.Loop(name="token", every=CHECK_TOKEN, act=self._check_token),
                 retrying.Loop(name="service", every=LOOK_AGAIN, act=self._keep_service),
             ):
-                lanes = [
-                    asyncio.create_task(self._lane(), name=f"lane {number}") for number in range(self._options.parallel)
+                pushing = [
+                    asyncio.create_task(self._push_batches(), name=f"push {number}")
+                    for number in range(self._options.parallel)
                 ]
-                await self._until_over(lanes)
+                await self._until_over(pushing)
         finally:
             await self._sign_off()
         return self._summary()
@@ -130,31 +131,31 @@ class Pusher:
             handed_back=self._poster.handed_back,
         )
 
-    async def _until_over(self, lanes: Sequence[asyncio.Task[None]]) -> None:
+    async def _until_over(self, pushing: Sequence[asyncio.Task[None]]) -> None:
         hurried: asyncio.Task[Any] = asyncio.create_task(self._hurried.wait(), name="hurried")
-        running: set[asyncio.Task[Any]] = set(lanes)
+        running: set[asyncio.Task[Any]] = set(pushing)
         try:
             while running and not hurried.done():
                 done, _ = await asyncio.wait({*running, hurried}, return_when=asyncio.FIRST_COMPLETED)
-                for lane in done & running:
-                    lane.result()
+                for ended in done & running:
+                    ended.result()
                 running -= done
         finally:
-            for task in (hurried, *lanes):
+            for task in (hurried, *pushing):
                 task.cancel()
-            await asyncio.gather(hurried, *lanes, return_exceptions=True)
+            await asyncio.gather(hurried, *pushing, return_exceptions=True)
 
-    # Being the only one, being seen, and the service.
+    # The worker's identity, its heartbeats, and the service.
 
     async def _is_the_only_one(self) -> bool:
-        """Wait while another process is this same worker, to go on for it; False when asked to leave before that.
+        """Wait while another process runs as this same worker; False when asked to stop meanwhile.
 
-        Until then everything that the worker holds is the other's.
+        Until the other one ends, everything that the worker holds belongs to it.
         """
         said = False
         while not self._stopping.is_set():
-            heard = (await self._http.workers.get(self._worker.token_id)).heard
-            if await self._http.leases.now() - heard > 3 * worker_status.messages_every(self._http):
+            heard = (await self._http.live.workers.get(self._worker.token_id)).heard
+            if await self._http.live.leases.now() - heard > 3 * worker_status.messages_every(self._http):
                 return True
             if not said:
                 said = True
@@ -174,10 +175,10 @@ class Pusher:
 
     async def _check_token(self) -> None:
         """Raise `Forbidden` once the worker's token was revoked."""
-        await identity.of(self._http, project=self._options.project, service=self._service.name)
+        await identity.worker_token(self._http, project=self._options.project, service=self._service.name)
 
     async def _keep_service(self) -> None:
-        """Find the service ready, register what it serves, and wait until a post finds it gone."""
+        """Wait until the service is ready, register what it serves, then wait until a post finds it gone."""
         pause, said = LOOK_AGAIN, ""
         while (why_not := await self._take_up_service()) is not None:
             if why_not != said:
@@ -192,7 +193,7 @@ class Pusher:
         await self._lost.wait()
 
     async def _take_up_service(self) -> str | None:
-        """Why the service cannot be used now; None when it can, and its pipelines are registered."""
+        """Register the service's pipelines. Returns why it cannot be used now, or None."""
         if (why_not := await self._service.why_not_ready()) is not None:
             return why_not
         try:
@@ -221,8 +222,8 @@ class Pusher:
 
     # Leasing.
 
-    async def _lane(self) -> None:
-        """Lease, post and settle, one batch after the other."""
+    async def _push_batches(self) -> None:
+        """Lease a batch, post it and hand its results in, one batch after the other."""
         while not self._stopping.is_set() and not self._is_idle():
             if not self._ready.is_set():
                 self._busy_at = time.monotonic()
@@ -238,7 +239,7 @@ class Pusher:
                 await retrying.rest(IDLE, unless=self._stopping)
                 continue
             if self._stopping.is_set() or not self._ready.is_set():
-                await self._poster.hand_back_batch(batch)
+                await self._poster.hand_back(batch.job.job_run, batch.image_ids)
                 continue
             self._posting += 1
             try:
@@ -253,18 +254,18 @@ class Pusher:
         return longest is not None and not self._posting and time.monotonic() - self._busy_at >= longest
 
     async def _lease(self) -> Batch | None:
-        found = await self._offers.of(self._worker, wanted=self._is_for_us, limit=1)
-        job = await self._http.services.catalog.find_job(found[0].job) if found else None
+        found = await self._offers.for_worker(self._worker, wanted=self._is_for_us, limit=1)
+        job = await self._http.services.catalog.jobs.find(found[0].job) if found else None
         if job is None:
             return None
         leased = await lease(self._http, job, self._worker, self._batch_size(job))
         if not leased:
             return None
-        self._offers.given(job.job_id, job.generation, len(leased))
+        self._offers.given(job.job_run, len(leased))
         try:
-            urls = await image_urls.of(self._http, leased, base=self._image_base())
+            urls = await image_urls.urls_of(self._http, leased, base=self._image_base())
         except BaseException:
-            await self._poster.hand_back(job, [one.image for one in leased])
+            await self._poster.hand_back(job.job_run, [one.image for one in leased])
             raise
         return Batch(
             job=job,
@@ -282,13 +283,14 @@ class Pusher:
     def _batch_size(self, job: Job) -> int:
         own: Any = job.config.get(BATCH_KEY)
         is_size = isinstance(own, int) and not isinstance(own, bool) and 1 <= own <= MOST_AT_ONCE
-        # A service that failed is tried with as little as possible.
+        # A service that keeps failing is tried with single images.
         return 1 if self._poster.service_is_ill else int(own) if is_size else self._options.batch_size
 
     def _image_base(self) -> str:
-        """The gateway as the service reaches it; it serves local files."""
-        config = self._http.settings
-        base = config.gateway_public_url or config.gateway_url or f"http://{config.gateway_host}:{config.gateway_port}"
+        """URL of the gateway, as the service reaches it; the gateway serves local files."""
+        settings = self._http.settings
+        own = f"http://{settings.gateway_host}:{settings.gateway_port}"
+        base = settings.gateway_public_url or settings.gateway_url or own
         return base.rstrip("/")
 
     async def _sign_off(self) -> None:

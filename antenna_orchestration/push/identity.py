@@ -1,7 +1,7 @@
-"""Who a push worker is to the gateway's verbs: a token of its own, that nobody else can have.
+"""A push worker's identity for the verbs of `dispatch`: a token that nobody else can have.
 
-One for each project and service, so that a worker that is started again is the one that it was, and gives back what its
-earlier life held.
+There is one per project and service. So a worker that is restarted has the same identity, and hands back what its
+earlier process held.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from antenna_orchestration.processing.tokens import MAX_LABEL
 _PURPOSE: Final = b"antenna push "
 
 
-async def of(http: HttpServices, *, project: str, service: str) -> Token:
-    """The token of the worker that pushes this project's jobs to this service; made when there is none.
+async def worker_token(http: HttpServices, *, project: str, service: str) -> Token:
+    """The token of the worker that pushes this project's jobs to this service; created when there is none.
 
-    Its secret comes from the deployment's key and is stored nowhere. Raises `Forbidden` when somebody revoked it.
+    Its secret is derived from the deployment's key and is not stored. Raises `Forbidden` when the token was revoked.
     """
     key = hmac.digest(http.settings.secret_key.encode(), _PURPOSE, "sha256")
     secret = hmac.digest(key, f"{project} {service}".encode(), "sha256").hex()
-    found = await http.access.find_token(access.digest(secret))
+    found = await http.services.catalog.tokens.find(access.digest(secret))
     if found is None:
         fingerprint = access.fingerprint(secret)
-        # It is there when two were started at once, or when it was revoked.
+        # There is one already when two workers start at once, or when it was revoked.
         with contextlib.suppress(errors.Conflict):
-            await http.access.add_token(
+            await http.services.catalog.tokens.add(
                 sha256=access.digest(secret),
                 fingerprint=fingerprint,
                 role=Role.WORKER,
@@ -39,7 +39,7 @@ async def of(http: HttpServices, *, project: str, service: str) -> Token:
                 projects=[project],
                 expires_at=None,
             )
-        found = await http.access.find_token(access.digest(secret))
+        found = await http.services.catalog.tokens.find(access.digest(secret))
     if found is None:
         raise errors.Forbidden(f"token {access.fingerprint(secret)}, by which this worker is known, was revoked")
     return found

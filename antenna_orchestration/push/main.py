@@ -1,4 +1,4 @@
-"""The way into the push worker: check, connect, run, with SIGTERM and SIGINT asking it to leave."""
+"""Entry point of the push worker: checks, connects and runs it; SIGTERM and SIGINT ask it to stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import signal
 import socket
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
+from antenna_orchestration import settings as settings_module
 from antenna_orchestration.dispatch import services
 from antenna_orchestration.domain import ids
 from antenna_orchestration.push import identity
@@ -17,29 +18,28 @@ from antenna_orchestration.push.service import ProcessingService
 __all__ = ["PushOptions", "PushSummary", "run"]
 
 
-def run(config: settings.Settings, options: PushOptions) -> PushSummary:
-    """Run a push worker until it is idle or asked to leave.
+def run(settings: settings_module.Settings, options: PushOptions) -> PushSummary:
+    """Run a push worker until it is idle or asked to stop. Waits for a service that is not ready.
 
-    Raises `InvalidInput` for options that cannot be, `Unavailable` when a store does not answer at the start, and
-    `Conflict` when the service describes a pipeline otherwise than it was registered before. A service that is not
-    there is waited for.
+    Raises `InvalidInput` for invalid options, `Unavailable` when a store does not answer at the start, and `Conflict`
+    when the service describes a pipeline differently than it is registered.
     """
-    return asyncio.run(_run(config, options))
+    return asyncio.run(_run(settings, options))
 
 
-async def _run(config: settings.Settings, options: PushOptions) -> PushSummary:
+async def _run(settings: settings_module.Settings, options: PushOptions) -> PushSummary:
     ids.slug(options.project, "project")
-    timeout = options.timeout or config.http_lease / 3
-    if timeout > config.http_lease / 2:
+    timeout = options.timeout or settings.http_lease / 3
+    if timeout > settings.http_lease / 2:
         raise errors.InvalidInput(
             f"a time-out of {timeout:.0f} s is more than half of a lease: set ANTENNA_HTTP_LEASE to {2 * timeout:.0f}, "
             "here and for the gateways"
         )
     client = ProcessingService(
-        options.service, timeout=timeout, connections=options.parallel + 2, largest=config.gateway_max_body
+        options.service, timeout=timeout, connections=options.parallel + 2, largest=settings.gateway_max_body
     )
-    async with services.opened(config) as http, client as service:
-        worker = await identity.of(http, project=options.project, service=service.name)
+    async with services.opened(settings) as http, client as service:
+        worker = await identity.worker_token(http, project=options.project, service=service.name)
         pusher = Pusher(
             http=http,
             worker=worker,

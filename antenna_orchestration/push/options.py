@@ -1,4 +1,4 @@
-"""What one push worker is told when it is started, and what it says when it ends."""
+"""A push worker's options, and the summary that it returns when it ends."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PushOptions:
-    """Which service, for which project, and how. Times are seconds."""
+    """Which service a push worker posts to, for which project, and how. Times are seconds."""
 
     service: str
     project: str
-    # Images of a post, unless the job says otherwise.
+    # Images per post, unless the job says otherwise.
     batch_size: int = 1
     # Posts at the same time.
     parallel: int = 1
-    # For the answer to a post; None takes a third of the lease.
+    # Time-out of a post; None means a third of the lease.
     timeout: float | None = None
-    # Leave after so long without work while the service is there; None stays.
+    # End after so long without work while the service is ready; None means never.
     exit_when_idle: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PushSummary:
-    """What a push worker did in its life."""
+    """What a push worker did."""
 
     worker: str
-    # Why it left: `idle` or `asked`.
+    # Why it ended: `idle` or `asked`.
     reason: str
     # Images whose results are durable in the queue, by outcome.
     done: int

@@ -1,7 +1,7 @@
-"""Posting: a batch to the processing service, what comes of each of its images, and giving back what was not done.
+"""Posting: send a batch to the processing service, hand in a result per image, and hand back what was not processed.
 
-Results go the way of every post to the gateway (`dispatch/accept_results.py`): this module only says whose fault a
-failure is.
+Results are handed in by the same verb as those that are posted to the gateway (`dispatch/accept_results.py`); this
+module decides only what a failed post means for its images.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from antenna_orchestration import errors
 from antenna_orchestration.contract import pushing
 from antenna_orchestration.contract.pushing import Sent
 from antenna_orchestration.contract.results import Item
-from antenna_orchestration.dispatch import accept_results, keep_leases, register
+from antenna_orchestration.dispatch import accept_results, register
+from antenna_orchestration.dispatch.hand_back import hand_back
 from antenna_orchestration.dispatch.lease import Leased
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import attempts
 from antenna_orchestration.domain.access import Token
-from antenna_orchestration.domain.ids import ImageId
+from antenna_orchestration.domain.ids import ImageId, JobRun
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.processing import retrying
 from antenna_orchestration.push.service import Answer, Failed, Gone, ProcessingService, Refused
@@ -30,11 +31,11 @@ from antenna_orchestration.push.service import Answer, Failed, Gone, ProcessingS
 logger = logging.getLogger(__name__)
 
 ILL_AFTER: Final = 3
-"""Posts in a row that failed by the service's own errors before the worker slows down."""
+"""Posts in a row that failed by the service's own errors until the worker slows down."""
 
 ILL_FIRST: Final = 5.0
 ILL_LONGEST: Final = 60.0
-"""Seconds between posts to a service that answers with errors only, growing: it should not cost all images."""
+"""Seconds between posts to a service that answers with errors only, so that it does not cost all images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +45,13 @@ class Batch:
     job: Job
     images: tuple[Leased, ...]
     sent: tuple[Sent, ...]
-    # By the monotonic clock: a post that begins later may outlive its leases.
+    # Monotonic seconds: a post that begins later may outlive its leases.
     begin_until: float
+
+    @property
+    def image_ids(self) -> list[ImageId]:
+        """The images, in order."""
+        return [one.image for one in self.images]
 
     def single(self, index: int) -> Batch:
         """One of the images as a batch of its own."""
@@ -58,7 +64,7 @@ class Batch:
 
 
 class Poster:
-    """Posts batches, several at a time if wanted, and counts."""
+    """Posts batches, several at a time if wanted, and counts the outcomes."""
 
     def __init__(
         self,
@@ -83,17 +89,17 @@ class Poster:
 
     @property
     def service_is_ill(self) -> bool:
-        """Whether the service has answered with nothing but errors of its own of late."""
+        """Whether the service's last posts all failed by its own errors."""
         return self._failed_in_a_row >= ILL_AFTER
 
     def pause(self) -> float:
-        """Seconds to leave the service alone before the next post."""
+        """Seconds to wait before the next post."""
         if not self.service_is_ill:
             return 0.0
         return min(ILL_FIRST * 2.0 ** min(self._failed_in_a_row - ILL_AFTER, 10), ILL_LONGEST)
 
     async def push(self, batch: Batch) -> None:
-        """Post a batch and settle each of its images; image by image when the batch as a whole does not get through."""
+        """Post a batch and hand in a result per image; post image by image when the batch as a whole fails."""
         config = {
             key: value
             for key, value in batch.job.config.items()
@@ -110,33 +116,33 @@ class Poster:
                 outcome = Refused(str(error))
             else:
                 self._failed_in_a_row = 0
-                await self._settle(batch.job, items, size=len(outcome.body))
+                await self._hand_in(batch.job, items, size=len(outcome.body))
                 return
         if isinstance(outcome, Gone):
             self._on_gone(outcome.reason)
-            # What it had in hand may be what stopped it: let others go first.
-            await self.hand_back_batch(batch, later=outcome.had_batch)
+            # If the batch may have stopped the service, let other tasks go first.
+            await self.hand_back(batch.job.job_run, batch.image_ids, later=outcome.had_batch)
         elif isinstance(outcome, Failed) and self._stopping.is_set():
-            await self.hand_back_batch(batch)
+            await self.hand_back(batch.job.job_run, batch.image_ids)
         elif len(batch.images) > 1:
             logger.warning("job %s: a batch of %d is split: %s", batch.job.job_id, len(batch.images), outcome.reason)
             await self._push_one_by_one(batch)
         else:
             self._failed_in_a_row = self._failed_in_a_row + 1 if isinstance(outcome, Failed) else 0
-            await self._settle(batch.job, [pushing.failed(batch.sent[0], outcome.reason)], size=0)
+            await self._hand_in(batch.job, [pushing.failed(batch.sent[0], outcome.reason)], size=0)
 
     async def _push_one_by_one(self, batch: Batch) -> None:
         for index in range(len(batch.images)):
             single = batch.single(index)
             too_late = time.monotonic() > batch.begin_until
             if too_late or self._stopping.is_set() or not self._is_ready():
-                await self.hand_back_batch(single)
+                await self.hand_back(single.job.job_run, single.image_ids)
             else:
                 await self.push(single)
                 await retrying.rest(self.pause(), unless=self._stopping)
 
     async def _read(self, batch: Batch, body: bytes) -> list[Item]:
-        """What the answer says of each image. Raises `InvalidInput`."""
+        """What the answer says about each image. Raises `InvalidInput`."""
         reduction = await retrying.retry_forever(
             "reading an answer", lambda: accept_results.reduction(self._http, batch.job)
         )
@@ -146,13 +152,15 @@ class Poster:
             logger.warning("job %s: the answer names images that were not sent: %s", batch.job.job_id, some)
         return answered.items
 
-    async def _settle(self, job: Job, items: list[Item], *, size: int) -> None:
-        """Hand the results in, however long the stores are away: they are work already done."""
-        current = await retrying.retry_forever("settling", lambda: self._http.services.catalog.find_job(job.job_id))
+    async def _hand_in(self, job: Job, items: list[Item], *, size: int) -> None:
+        """Hand results in, however long the stores do not answer, since the work is done already."""
+        current = await retrying.retry_forever(
+            "handing results in", lambda: self._http.services.catalog.jobs.find(job.job_id)
+        )
         if current is None:
             return
         taken = await retrying.retry_forever(
-            "settling",
+            "handing results in",
             lambda: accept_results.accept(
                 self._http, current, self._worker, items, size=size, deadline=time.monotonic() + retrying.PAUSE
             ),
@@ -163,26 +171,19 @@ class Poster:
             if one.detail:
                 logger.warning("job %s, image %s: %s: %s", job.job_id, one.image, one.status, one.detail)
 
-    async def hand_back_batch(self, batch: Batch, *, later: bool = False) -> None:
-        """Offer its tasks to everybody again; `later`, so that others go first."""
-        await self.hand_back(batch.job, [one.image for one in batch.images], later=later)
+    async def hand_back(self, job_run: JobRun, images: Sequence[ImageId], *, later: bool = False) -> None:
+        """Offer tasks to everybody again, with `later` after a delay, so that other tasks go first.
 
-    async def hand_back(self, job: Job, images: Sequence[ImageId], *, later: bool = False) -> None:
-        """Offer tasks to everybody again. Where a store is away their leases end by themselves."""
+        When a store does not answer, the leases end by themselves.
+        """
+        delay = attempts.RETRY_DELAYS[0] if later else 0.0
         try:
-            self.handed_back += await keep_leases.hand_back(
-                self._http,
-                job.job_id,
-                job.generation,
-                self._worker.token_id,
-                images,
-                delay=attempts.RETRY_DELAYS[0] if later else 0.0,
-            )
+            self.handed_back += await hand_back(self._http, job_run, self._worker.token_id, images, delay=delay)
         except errors.Unavailable as error:
             logger.warning("leases end by themselves: %s", error)
 
     async def hand_back_all(self) -> None:
-        """Everything that this worker holds, from an earlier life too."""
-        held = await self._http.leases.of_worker(self._worker.token_id)
-        for (job, generation), images in held.items():
-            self.handed_back += await keep_leases.hand_back(self._http, job, generation, self._worker.token_id, images)
+        """Hand back everything that this worker holds, from an earlier process too. Raises `Unavailable`."""
+        held = await self._http.live.leases.of_worker(self._worker.token_id)
+        for job_run, images in held.items():
+            self.handed_back += await hand_back(self._http, job_run, self._worker.token_id, images)

@@ -1,7 +1,7 @@
-"""A processing service as its client sees it: is it ready, what does it serve, and what came of a post.
+"""Client of a processing service: whether it is ready, what it serves, and the outcome of a post.
 
-The only module that speaks to it. Whose fault a failed post is decides what becomes of its images, so a post gives back
-one of four outcomes and raises nothing.
+What happens to the images of a failed post depends on the cause, so a post returns one of four outcomes and raises
+nothing.
 """
 
 from __future__ import annotations
@@ -20,52 +20,52 @@ from antenna_orchestration import __version__, errors, settings
 from antenna_orchestration.contract import models
 
 LOOK_TIMEOUT: Final = 10.0
-"""Seconds for `/readyz`, `/livez` and `/info`; a service may load its models while it is asked."""
+"""Time-out in seconds of `/readyz`, `/livez` and `/info`; a service may be loading its models meanwhile."""
 
 CONNECT_TIMEOUT: Final = 10.0
 
 TRIES: Final = 3
-"""Posts of a batch in a row while the service answers with an error of its own."""
+"""Times that a batch is posted while the service answers with an error of its own."""
 
 FIRST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 10.0
-"""Seconds between those, growing, with jitter."""
+"""Seconds between those posts, growing, with jitter."""
 
 SHOWN: Final = 300
-"""Characters of an error's body that people get to read."""
+"""Characters of an error's body that are shown to people."""
 
 _PASSING: Final = frozenset({408, 425, 429})
 _MISPLACED: Final = frozenset({401, 402, 403, 404, 405, 407, 410})
-"""Statuses that say something of the service and nothing of the images."""
+"""Statuses that are about the service, and not about the images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The service did its work; the body says how."""
+    """The service processed the batch; `body` is its answer."""
 
     body: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The service does not want what is in the batch: the fault of one of its images."""
+    """The service does not accept the batch, because of one of its images."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The service failed on the batch again and again, or took too long, and is well otherwise."""
+    """The service failed on the batch repeatedly or took too long, although it is ready."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The service is not there: nobody's fault."""
+    """The service is not ready or cannot be reached."""
 
     reason: str
-    # Whether it went with the batch in hand, which may have been what stopped it.
+    # Whether it stopped while it had the batch, which may have been the cause.
     had_batch: bool = False
 
 
@@ -73,18 +73,18 @@ Outcome = Answer | Refused | Failed | Gone
 
 
 class _Passing(Exception):
-    """An answer that may be another one a moment later."""
+    """An answer that may be a different one if the batch is posted again."""
 
 
 class _TooLarge(Exception):
-    """An answer that is not read to its end."""
+    """An answer that is too large to be read."""
 
 
 class ProcessingService:
-    """Speaks to one service. Use it as an async context manager."""
+    """Client of one service. Use it as an async context manager."""
 
     def __init__(self, url: str, *, timeout: float, connections: int, largest: int) -> None:
-        """`url` is where `/process` and the others lie, with or without a path; `timeout` is seconds for a post."""
+        """`url` is the address of the service, with or without a path; `timeout` is that of a post, in seconds."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise errors.InvalidInput(f"{settings.without_password(url)!r} is no address of a processing service")
@@ -132,7 +132,7 @@ class ProcessingService:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise errors.Unavailable(f"{self.name}/info cannot be read: {where}: {first['msg']}") from None
-        # A post of nothing is refused where posts are taken, so an address that is wrong is noticed before a lease.
+        # A service refuses an empty post, so another answer shows a wrong address before anything is leased.
         status, _ = await self._ask("POST", "process", b"{}")
         if status in _MISPLACED:
             raise errors.Unavailable(f"{self.name}/process answers HTTP {status}; is this the service's address?")
@@ -141,8 +141,8 @@ class ProcessingService:
     async def process(self, body: bytes, *, stopping: asyncio.Event, begin_within: float) -> Outcome:
         """Post a batch.
 
-        Again after an error of the service's own, a few times, but not later than `begin_within` seconds from now, nor
-        once `stopping` is set.
+        After an error of the service's own it is posted again, up to `TRIES` times, but not later than `begin_within`
+        seconds from now, nor once `stopping` is set.
         """
 
         async def wait(seconds: float) -> None:
@@ -197,7 +197,7 @@ class ProcessingService:
     async def _send(self, method: str, path: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
         assert self._session is not None
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT)
-        # Joined to the whole address, not to its host: services live behind prefixes.
+        # Appended to the whole address, since a service may have a path prefix.
         async with self._session.request(
             method, f"{self._url}/{path}", data=body, timeout=limits,
             headers={"Content-Type": "application/json"} if body is not None else None,
@@ -218,7 +218,7 @@ def _reason(status: int, said: bytes) -> str:
 
 
 def _plain(error: Any) -> str:
-    """The system's words where there are some: aiohttp's own repeat the URL, which may hold a password."""
+    """The operating system's message if there is one: aiohttp's own repeats the URL, which may hold a password."""
     inner = getattr(error, "os_error", None) or error.__cause__
     if isinstance(inner, OSError) and inner.strerror:
         return str(inner.strerror)

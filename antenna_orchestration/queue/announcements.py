@@ -1,4 +1,4 @@
-"""Announcements: the KV bucket `jobs`, in which a job is announced as soon as there is a task to lease."""
+"""Announcements: the KV bucket `jobs`. A job is announced there as soon as it has a task to lease."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nats.js.kv import KeyValue
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.ids import Epoch, Generation, JobId
+from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.connection import translated
 from antenna_orchestration.queue.watching import watching
@@ -22,9 +22,9 @@ from antenna_orchestration.queue.watching import watching
 logger = logging.getLogger(__name__)
 
 REREAD_EVERY = 10.0
-"""Seconds between full readings: a watcher goes deaf, without an error, when its bucket is made again."""
+"""Seconds between full readings: a watcher gets nothing more, and no error, after its bucket was recreated."""
 
-Snapshot = dict[tuple[JobId, Generation], messages.Announcement]
+Snapshot = dict[JobRun, messages.Announcement]
 
 
 class Announcements:
@@ -35,26 +35,26 @@ class Announcements:
         self._client = client
 
     async def announce(self, announcement: messages.Announcement) -> None:
-        """Announce the job, or bring its announcement up to date. Raises `Unavailable`."""
+        """Announce the job, or update its announcement. Raises `Unavailable`."""
         with translated(f"announcing job {announcement.job}"):
             try:
                 bucket = await self._js.key_value(names.JOBS_BUCKET)
             except nats.js.errors.NotFoundError as error:
                 raise errors.Unavailable("the bucket of announcements is gone") from error
-            await bucket.put(names.job_key(announcement.job, announcement.generation), messages.encode(announcement))
+            await bucket.put(names.job_key(announcement.job_run), messages.encode(announcement))
 
-    async def withdraw(self, job: JobId, generation: Generation) -> None:
-        """Withdraw the announcement of this generation; idempotent."""
-        with translated(f"withdrawing job {job}"), contextlib.suppress(nats.js.errors.NotFoundError):
+    async def withdraw(self, job_run: JobRun) -> None:
+        """Delete the announcement of this job run; idempotent. Raises `Unavailable`."""
+        with translated(f"withdrawing job {job_run.job}"), contextlib.suppress(nats.js.errors.NotFoundError):
             bucket = await self._js.key_value(names.JOBS_BUCKET)
-            await bucket.purge(names.job_key(job, generation))
+            await bucket.purge(names.job_key(job_run))
 
-    async def has(self, job: JobId, generation: Generation, epoch: Epoch) -> bool:
-        """Whether the job is announced in this epoch; False also when the bucket is gone. Raises `Unavailable`."""
-        with translated(f"looking for the announcement of job {job}"):
+    async def has(self, job_run: JobRun, epoch: Epoch) -> bool:
+        """Whether the job is announced with this epoch; False also when the bucket is gone. Raises `Unavailable`."""
+        with translated(f"looking for the announcement of job {job_run.job}"):
             try:
                 bucket = await self._js.key_value(names.JOBS_BUCKET)
-                entry = await bucket.get(names.job_key(job, generation))
+                entry = await bucket.get(names.job_key(job_run))
             except nats.js.errors.NotFoundError:
                 return False
         try:
@@ -63,7 +63,7 @@ class Announcements:
             return False
 
     async def read(self) -> Snapshot:
-        """All announcements now; empty when the bucket is gone."""
+        """All announcements now; empty when the bucket is gone. Raises `Unavailable`."""
         with translated("reading the announcements"):
             try:
                 bucket = await self._js.key_value(names.JOBS_BUCKET)
@@ -72,9 +72,9 @@ class Announcements:
             return await _read(bucket)
 
     async def follow(self, on_change: Callable[[Snapshot], None]) -> None:
-        """Call `on_change` with all announcements at each change, for ever; returns only by being cancelled.
+        """Call `on_change` with all announcements at each change, until cancelled.
 
-        Watches, and reads everything anew every 10 s and after a lost connection.
+        Watches the bucket, and reads all of it again every 10 s and after a lost connection.
         """
         while True:
             try:
@@ -84,7 +84,7 @@ class Announcements:
                 await asyncio.sleep(1.0)
 
     async def _follow_once(self, on_change: Callable[[Snapshot], None]) -> None:
-        """One watcher's life of `REREAD_EVERY` seconds; its first messages are all announcements."""
+        """Watch for `REREAD_EVERY` seconds. A watcher first gets all announcements, then each change."""
         announced: Snapshot = {}
         complete = False
         async with AsyncExitStack() as stack:
@@ -118,13 +118,13 @@ async def _read(bucket: KeyValue) -> Snapshot:
 def _apply(announced: Snapshot, entry: KeyValue.Entry) -> None:
     job, _, generation = entry.key.partition(".")
     if not (job.isdecimal() and generation.isdecimal()):
-        logger.error("the bucket of announcements holds an entry of nobody's: %s", entry.key)
+        logger.error("the bucket of announcements holds a foreign entry: %s", entry.key)
         return
-    key = (JobId(int(job)), Generation(int(generation)))
+    job_run = JobRun(JobId(int(job)), Generation(int(generation)))
     if entry.operation in ("DEL", "PURGE") or not entry.value:
-        announced.pop(key, None)
+        announced.pop(job_run, None)
         return
     try:
-        announced[key] = messages.decode(messages.Announcement, entry.value)
+        announced[job_run] = messages.decode(messages.Announcement, entry.value)
     except errors.InvalidInput as error:
         logger.error("job %s is announced in a way this version does not read: %s", job, error)

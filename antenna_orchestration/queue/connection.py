@@ -18,27 +18,27 @@ from antenna_orchestration import errors, settings
 logger = logging.getLogger(__name__)
 
 PENDING_BYTES = 64 * 2**20
-"""Bytes a client holds back while it reconnects; beyond that, publishing fails instead of growing."""
+"""Bytes that a client buffers while it reconnects; beyond that, publishing fails."""
 
 
 async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: float = 5.0) -> Client:
-    """Connect, trying for `wait` seconds; afterwards the client reconnects by itself for ever.
+    """Connect, trying for `wait` seconds; from then on the client reconnects by itself for ever.
 
-    `url` may name several members of a cluster, separated by commas; those that it does not name are learned from
-    whichever answers. Raises `Unavailable` when none answers in time, or when it refuses the credentials, and
-    `InvalidSetting` for URLs with different credentials.
+    `url` may name several members of a cluster, separated by commas; the client learns the others from the member that
+    answers. Raises `Unavailable` when none answers in time or when the credentials are refused, and `InvalidSetting`
+    for URLs with different credentials.
     """
     members, login = _members(url)
     shown = settings.without_password(url)
     faults: list[str] = []
 
     async def on_error(error: Exception) -> None:
-        # nats-py reports each failed attempt here, with an empty message for some of them.
+        # nats-py reports each failed attempt here, some with an empty message.
         faults.append(str(error) or type(error).__name__)
         logger.debug("nats %s: %s", shown, faults[-1])
 
     async def on_disconnect() -> None:
-        # Called for our own closing, too.
+        # nats-py calls this when we close the connection, too.
         if not client.is_closed:
             logger.warning("connection to %s lost, reconnecting", shown)
 
@@ -50,8 +50,7 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
         async with asyncio.timeout(wait):
             await client.connect(
                 members,
-                # For all members: a learned address comes without credentials, and a server that refuses us once closes
-                # the client for good.
+                # For all members: a learned address has no credentials, and one refusal closes the client for good.
                 **login,
                 name=name,
                 inbox_prefix=inbox_prefix.encode(),
@@ -96,7 +95,7 @@ def _members(url: str) -> tuple[list[str], dict[str, str]]:
 
 @asynccontextmanager
 async def connected(url: str, *, name: str, inbox_prefix: str = "_INBOX") -> AsyncIterator[Client]:
-    """A connection for the length of a block; what was published is flushed before it closes."""
+    """A connection for the duration of a block; what was published is flushed before it closes."""
     client = await connect(url, name=name, inbox_prefix=inbox_prefix)
     try:
         yield client
@@ -117,7 +116,7 @@ async def check(client: Client) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Closing a connection that is already broken is not news."""
+    """Suppress the errors of closing a connection that is broken already."""
     try:
         yield
     except (TimeoutError, OSError, nats.errors.Error) as error:
@@ -126,9 +125,9 @@ def _quietly() -> Iterator[None]:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn what nats-py raises into `Unavailable` (or `QueueFull`), with `what` was being done in front.
+    """Turn what nats-py raises into `Unavailable` or `QueueFull`, with `what` was being done in front.
 
-    `NotFoundError` passes: where a missing stream, consumer or key is an answer, the caller says so.
+    `NotFoundError` passes, because for some callers a missing stream, consumer or key is an answer.
     """
     try:
         yield

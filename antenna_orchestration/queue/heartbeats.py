@@ -1,4 +1,4 @@
-"""Which workers are alive: KV bucket `workers`, whose entries end 30 s after the last heartbeat."""
+"""Heartbeats: the KV bucket `workers`. A worker's entry expires 30 s after its last heartbeat."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from antenna_orchestration.queue.watching import watching
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_EVERY = 5.0
-"""Seconds between heartbeats, a sixth of an entry's life."""
+"""Seconds between heartbeats, a sixth of the time after which an entry expires."""
 
 
 class Heartbeats:
-    """Says that a worker is here, and lists those that are."""
+    """Sends heartbeats, and lists the workers that are alive."""
 
     def __init__(self, client: Client) -> None:
         self._js = client.jetstream()
         self._client = client
 
     async def beat(self, heartbeat: messages.Heartbeat) -> None:
-        """Show the worker for another 30 s. Unconfirmed: the next one comes in seconds."""
+        """Show the worker for another 30 s. Not confirmed by the server: the next heartbeat follows in seconds."""
         with translated("heartbeat"):
             await self._client.publish(_subject(heartbeat.worker), messages.encode(heartbeat))
 
     async def leave(self, worker: str) -> None:
-        """Take the worker's entry away at once."""
+        """Delete the worker's entry. Not confirmed by the server."""
         with translated("signing off"):
             await self._client.publish(_subject(worker), b"", headers={"KV-Operation": "DEL"})
 

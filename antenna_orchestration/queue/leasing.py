@@ -1,4 +1,4 @@
-"""Leases as a worker holds them."""
+"""Leases of tasks, as the process that leased them holds them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nats.aio.client import Client
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.ids import Epoch, Generation, JobId
+from antenna_orchestration.domain.ids import Epoch, JobRun
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.connection import translated
 from antenna_orchestration.queue.puller import Delivery, Puller
@@ -19,13 +19,14 @@ logger = logging.getLogger(__name__)
 
 
 class Lease:
-    """A task in this worker's hands.
+    """A task that this process holds.
 
-    Acknowledging is a plain publish: a lost one costs a redelivery, whose result the collector does not count twice.
-    The subject names the consumer with its epoch, so after a stream was recreated an old acknowledgement finds nobody.
+    Acknowledging is a plain publish. When it is lost, the task is redelivered, and the collector does not count the
+    second result. The subject names the consumer with its epoch, so an acknowledgement from before a stream was
+    recreated has no effect.
     """
 
-    __slots__ = ("_ack_wait", "_client", "_clock", "_confirmed_at", "ack", "settled", "task")
+    __slots__ = ("_ack_wait", "_client", "_clock", "_confirmed_at", "ack", "ended", "epoch", "task")
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Lease:
         ack: names.AckSubject,
         task: messages.Task,
         *,
+        epoch: Epoch,
         arrived: float,
         ack_wait: float,
         clock: Callable[[], float],
@@ -43,7 +45,9 @@ class Lease:
         self._confirmed_at = arrived
         self.ack = ack
         self.task = task
-        self.settled = False
+        self.epoch = epoch
+        # Acknowledged or handed back.
+        self.ended = False
 
     @property
     def delivery(self) -> int:
@@ -54,41 +58,42 @@ class Lease:
     def is_ours(self) -> bool:
         """Whether the server still counts the task as ours, by the monotonic clock.
 
-        False when this process stood still, or had no connection, for longer than `ack_wait`: then somebody else may
-        hold the task, so it may be settled by a result but neither extended nor handed back.
+        False when this process was suspended, or had no connection, for longer than `ack_wait`. Then somebody else may
+        hold the task: its result may be published and acknowledged, but it must be neither extended nor handed back.
         """
         return self._clock() - self._confirmed_at < self._ack_wait
 
     async def extend(self) -> None:
-        """Say in-progress. Does nothing once the lease is not ours, or while there is no connection."""
-        if self.settled or not self.is_ours or not self._client.is_connected:
+        """Renew the lease. Does nothing when the lease is not ours any more, or without a connection."""
+        if self.ended or not self.is_ours or not self._client.is_connected:
             return
         await self._say(b"+WPI")
         self._confirmed_at = self._clock()
 
-    async def settle(self) -> None:
-        """Acknowledge: the result is durable in RESULTS. To be called after JetStream confirmed it, never before."""
-        self.settled = True
+    async def acknowledge(self) -> None:
+        """Remove the task from the queue. Call it only after JetStream has confirmed the result."""
+        self.ended = True
         await self._say(b"+ACK")
 
     async def hand_back(self, delay: float = 0.0) -> None:
         """Offer the task to everybody again, after `delay` seconds.
 
-        Does nothing once the lease is not ours, nor while there is no connection: sent late it might be.
+        Does nothing when the lease is not ours any more, or without a connection, since a message that is sent after a
+        reconnection could come too late.
         """
-        if self.settled or not self.is_ours or not self._client.is_connected:
+        if self.ended or not self.is_ours or not self._client.is_connected:
             return
-        self.settled = True
+        self.ended = True
         body = b"-NAK" if delay <= 0 else b'-NAK {"delay": %d}' % int(delay * 1e9)
         await self._say(body)
 
     async def _say(self, body: bytes) -> None:
-        with translated("settling a task"):
+        with translated("answering a delivery"):
             await self._client.publish(self.ack.subject, body)
 
 
 class Leaser:
-    """Takes leases from the consumers of announced jobs. Use it as an async context manager."""
+    """Leases tasks of announced jobs. Use it as an async context manager; leaving it hands back late deliveries."""
 
     def __init__(self, client: Client, *, ack_wait: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -105,23 +110,19 @@ class Leaser:
             await self._client.publish(delivery.ack.subject, b"-NAK")
         await self._puller.__aexit__(*error)
 
-    async def lease(
-        self, job: JobId, generation: Generation, epoch: Epoch, wanted: int, *, wait: float = 0.0
-    ) -> list[Lease] | None:
-        """Take up to `wanted` tasks of a job. None when its consumer is gone: skip the job until it is announced anew.
+    async def lease(self, job_run: JobRun, epoch: Epoch, wanted: int, *, wait: float = 0.0) -> list[Lease] | None:
+        """Lease up to `wanted` tasks of a job, waiting up to `wait` seconds for the first.
 
-        A message that is no task is dropped from the queue with an error in the log; nothing of ours writes one.
-        Raises `Unavailable`.
+        None when its consumer is gone: skip the job until it is announced anew. A message that is not a task is removed
+        from the queue with an error in the log; none of our programs writes one. Raises `Unavailable`.
         """
-        deliveries = await self._puller.pull(
-            names.TASKS, names.task_consumer(job, generation, epoch), wanted, wait=wait
-        )
+        deliveries = await self._puller.pull(names.TASKS, names.task_consumer(job_run, epoch), wanted, wait=wait)
         if deliveries is None:
             return None
-        leases = [await self._lease(delivery) for delivery in deliveries]
+        leases = [await self._lease(delivery, epoch) for delivery in deliveries]
         return [lease for lease in leases if lease is not None]
 
-    async def _lease(self, delivery: Delivery) -> Lease | None:
+    async def _lease(self, delivery: Delivery, epoch: Epoch) -> Lease | None:
         try:
             task = messages.decode(messages.Task, delivery.payload)
         except errors.InvalidInput as error:
@@ -132,6 +133,7 @@ class Leaser:
             self._client,
             delivery.ack,
             task,
+            epoch=epoch,
             arrived=delivery.arrived,
             ack_wait=self._ack_wait,
             clock=self._clock,

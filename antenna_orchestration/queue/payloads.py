@@ -15,21 +15,21 @@ from typing import Final
 import nats.js.errors
 from nats.aio.client import Client
 
-from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.domain.ids import Generation, JobId, JobRun
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.connection import translated
 from antenna_orchestration.queue.publisher import Message, Publisher
 
 CHUNK_BYTES: Final = 512 * 1024
-"""Bytes of one chunk's message."""
+"""Bytes per chunk; each chunk is one message."""
 
 STREAM: Final = f"OBJ_{names.PAYLOADS_BUCKET}"
 
 ALL: Final = f"$O.{names.PAYLOADS_BUCKET}.M.*"
-"""The subjects in `STREAM` that each stand for one payload; `name_of` reads them."""
+"""The subjects of entries in `STREAM`, one per payload; `name_of` reads them."""
 
 CHUNKS: Final = f"$O.{names.PAYLOADS_BUCKET}.C.*"
-"""The subjects of chunks; one whose payload has no entry belongs to an upload that is under way, or never ended."""
+"""The subjects of chunks. Chunks without an entry belong to an upload that has not ended, or never will."""
 
 _CHUNK: Final = re.compile(r"\.C\.(\d+)-(\d+)-[0-9a-f]+$")
 
@@ -37,8 +37,8 @@ _CHUNK: Final = re.compile(r"\.C\.(\d+)-(\d+)-[0-9a-f]+$")
 class Payloads:
     """Stores, reads and deletes payloads by name.
 
-    Storing is done by hand, in the object store's own format (ADR-20): nats-py's `put` first reads whole entries and
-    purges, which would need rights that let one worker read, and delete, the results of another.
+    `put` writes the object store's format (ADR-20) itself: nats-py's `put` reads whole entries and purges, which needs
+    rights that would let a worker read and delete the results of another.
     """
 
     def __init__(self, client: Client, publisher: Publisher) -> None:
@@ -46,12 +46,12 @@ class Payloads:
         self._publisher = publisher
 
     async def put(self, name: str, payload: bytes) -> None:
-        """Store a payload durably; a name that is there already is left, since names hold the payload's digest."""
+        """Store a payload durably; idempotent, since the name holds the payload's digest. Raises `Unavailable`."""
         meta_subject = _meta_subject(name)
         with translated("storing a large result"):
             if await self._is_there(meta_subject):
                 return
-            # Named for the job, so that the chunks of an upload that never ended are cleared away with it.
+            # Named for the job, so that its clean-up finds the chunks of an upload that never ended.
             nuid = f"{_prefix(name)}{secrets.token_hex(8)}"
             chunks = [payload[start : start + CHUNK_BYTES] for start in range(0, len(payload), CHUNK_BYTES)]
             digest = base64.urlsafe_b64encode(hashlib.sha256(payload).digest()).decode()
@@ -86,12 +86,12 @@ class Payloads:
                 return None
 
     async def drop(self, name: str) -> None:
-        """Delete the payload without a trace; fine when it is gone already. Needs the orchestrator's rights."""
+        """Delete the payload and its entry; idempotent. Needs the orchestrator's rights."""
         with translated("deleting a large result"), contextlib.suppress(nats.js.errors.NotFoundError):
             store = await self._js.object_store(names.PAYLOADS_BUCKET)
-            # Shown deleted or not: a marker that some other client left is a trace as well.
+            # With `show_deleted`, to purge also the marker that another client's delete has left.
             info = await store.get_info(name, show_deleted=True)
-            # nats-py's `delete` would leave a marker for ever, one for each large result there ever was.
+            # nats-py's `delete` would leave a marker for ever, one per large result.
             for subject in (_meta_subject(name), f"$O.{names.PAYLOADS_BUCKET}.C.{info.nuid}"):
                 await self._js.purge_stream(STREAM, subject=subject)
 
@@ -101,19 +101,19 @@ def _meta_subject(name: str) -> str:
 
 
 def _prefix(name: str) -> str:
-    """How the chunks' names of a payload begin: `<job>-<generation>-`."""
+    """How the names of a payload's chunks begin: `<job>-<generation>-`."""
     job, generation, _ = name.split("/", 2)
     return f"{job}-{generation}-"
 
 
-def job_of_chunks(subject: str) -> tuple[JobId, Generation] | None:
-    """The job and generation that one of the subjects of `CHUNKS` belongs to; None when it is not ours."""
+def job_run_of_chunks(subject: str) -> JobRun | None:
+    """The job run that one of the subjects of `CHUNKS` belongs to; None for a foreign subject."""
     match = _CHUNK.search(subject)
-    return (JobId(int(match[1])), Generation(int(match[2]))) if match else None
+    return JobRun(JobId(int(match[1])), Generation(int(match[2]))) if match else None
 
 
 def name_of(subject: str) -> str | None:
-    """The payload that one of the subjects of `ALL` stands for; None when it is not ours."""
+    """The name of the payload that one of the subjects of `ALL` stands for; None for a foreign subject."""
     try:
         return base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode()
     except (binascii.Error, UnicodeDecodeError):

@@ -1,8 +1,8 @@
 """Publishing many messages with JetStream's confirmation of each, at wire speed.
 
-nats-py's own `publish` waits for one confirmation at a time and its `publish_async` makes a random token and three
-callbacks a message; both are several times slower than the server. Here a whole chunk goes out with numbered reply
-subjects under one subscription, and the confirmations are counted as they come.
+nats-py's `publish` waits for each confirmation in turn, and its `publish_async` makes a random token and three
+callbacks per message; both are several times slower than the server. This publisher sends a whole chunk with a numbered
+reply subject below one subscription, and counts the confirmations as they come.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from antenna_orchestration import errors
 from antenna_orchestration.queue.connection import translated
 
 ALREADY_THERE = "maximum messages per subject exceeded"
-"""How the server says that this subject is taken. The code (10077) is shared with other refusals, the text is not."""
+"""The server's text when a subject has a message already. Its code (10077) stands for other refusals, too."""
 
 
 class Message(NamedTuple):
-    """What to publish."""
+    """A message to publish."""
 
     subject: str
     payload: bytes
@@ -72,12 +72,12 @@ class Confirmed:
 
     stored: int
     refused: int
-    # Of the stored ones: those that it knew already, by their message ids.
+    # Of the stored ones: those that the server had already, by their message ids.
     repeated: int = 0
 
 
 class Publisher:
-    """Publishes chunks of messages; several asyncio tasks may share one. Use it as an async context manager."""
+    """Publishes chunks of messages; several asyncio tasks can share it. Use it as an async context manager."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -97,10 +97,10 @@ class Publisher:
             await self._subscription.unsubscribe()
 
     async def publish(self, messages: Sequence[Message], *, timeout: float = 10.0) -> Confirmed:
-        """Publish all and wait until each is confirmed or refused as already there.
+        """Publish all, and wait until each is confirmed or refused because its subject has a message already.
 
-        Raises `QueueFull` when the stream is at its limit and `Unavailable` when a confirmation is missing after
-        `timeout` seconds without any; part of the messages may be stored then, and publishing them again is harmless.
+        Raises `QueueFull` when the stream is at its limit, and `Unavailable` when no confirmation comes for `timeout`
+        seconds and some are missing. Some messages may be stored then; publishing all again is idempotent.
         """
         if not messages:
             return Confirmed(0, 0)
@@ -112,7 +112,7 @@ class Publisher:
                 for message in messages:
                     headers = dict(message.headers) if message.headers else None
                     await self._client.publish(message.subject, message.payload, reply=reply, headers=headers)
-                await self._settled(chunk, timeout)
+                await self._all_confirmed(chunk, timeout)
         finally:
             del self._chunks[number]
         if chunk.fault:
@@ -120,8 +120,8 @@ class Publisher:
             raise (errors.QueueFull if full else errors.Unavailable)(f"publishing: {chunk.fault}")
         return Confirmed(chunk.stored, chunk.refused, chunk.repeated)
 
-    async def _settled(self, chunk: _Chunk, timeout: float) -> None:
-        """Wait while confirmations keep coming; a long chunk is not late as long as it moves."""
+    async def _all_confirmed(self, chunk: _Chunk, timeout: float) -> None:
+        """Wait until nothing is missing. Raises `TimeoutError` after `timeout` seconds without a confirmation."""
         while not chunk.done.is_set():
             before = chunk.stored + chunk.refused
             try:
@@ -135,7 +135,7 @@ class Publisher:
         if chunk is None:
             return
         if not message.data:
-            # 503: no stream listens on the subject.
+            # Status 503: no stream has this subject.
             chunk.fault = "no stream takes this subject"
             chunk.done.set()
             return

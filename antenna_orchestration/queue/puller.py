@@ -1,8 +1,8 @@
-"""Pull requests to JetStream consumers, without waiting where nothing is there.
+"""Pull requests to JetStream consumers that do not wait when a consumer is empty.
 
-nats-py's `fetch` always lingers when a consumer is empty, and needs a subscription a consumer; a worker that turns over
-hundreds of jobs must learn "nothing here" in one round trip. Requests of all consumers share one inbox: a delivered
-message names its consumer in its reply subject, a status names the request in its own.
+nats-py's `fetch` waits when a consumer is empty, and needs a subscription per consumer; a worker that turns over
+hundreds of jobs has to learn in one round trip that a job has no task. Here all requests share one inbox: a delivered
+message names its consumer in its reply subject, and a status names the request in its subject.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from antenna_orchestration.queue.connection import translated
 from antenna_orchestration.queue.names import AckSubject
 
 GRACE: Final = 5.0
-"""Seconds beyond the request's own expiry to wait for the server's last word."""
+"""Seconds to wait for the server's last message after the request has expired."""
 
 _NO_RESPONDERS: Final = "503"
 
 
 @dataclass(slots=True)
 class Delivery:
-    """One message as it was handed out."""
+    """One delivered message."""
 
     ack: AckSubject
     subject: str
     payload: bytes
     headers: dict[str, str]
-    # Monotonic; a lease counts from here, however long the delivery lay before somebody took it.
+    # Monotonic seconds. The lease begins here, however late the delivery is taken from the puller.
     arrived: float
 
 
@@ -51,7 +51,7 @@ class _Request:
 
 
 class Puller:
-    """Pulls from any number of consumers, one request a consumer at a time. Use it as an async context manager."""
+    """Pulls from any number of consumers, with one request per consumer at a time. An async context manager."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -59,13 +59,13 @@ class Puller:
         self._numbers = itertools.count()
         self._by_number: dict[str, _Request] = {}
         self._by_consumer: dict[str, _Request] = {}
-        # What arrived after its request had been given up; the next pull of that consumer takes it.
+        # What arrived after its request was cancelled or timed out; the next pull of that consumer returns it.
         self._late: defaultdict[str, list[Delivery]] = defaultdict(list)
         self._subscription: Subscription | None = None
 
     async def __aenter__(self) -> Puller:
         with translated("subscribing to deliveries"):
-            # Requests bound what can be outstanding; nats-py would drop messages beyond its default limits.
+            # The requests bound what can be outstanding; beyond its default limits nats-py would drop messages.
             self._subscription = await self._client.subscribe(
                 f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=-1, pending_bytes_limit=-1
             )
@@ -78,12 +78,12 @@ class Puller:
     async def pull(
         self, stream: str, consumer: str, wanted: int, *, wait: float = 0.0, max_bytes: int = 0
     ) -> list[Delivery] | None:
-        """Take up to `wanted` messages: what is there now, or with `wait` what comes until so many seconds are over.
+        """Take up to `wanted` messages: those that are there, or with `wait` those that come within so many seconds.
 
         With `max_bytes` the answer ends before the message that would exceed it; each message has to be smaller.
 
-        None means that the consumer does not exist. Raises `Unavailable` when the server does not answer.
-        A call that is cancelled leaves what still arrives to `take_late`.
+        None means that the consumer does not exist. Raises `Unavailable` when the server does not answer. What arrives
+        after the call was cancelled is returned by the consumer's next pull, or by `take_late`.
         """
         if late := self._late.pop(consumer, None):
             return late
@@ -107,7 +107,7 @@ class Puller:
                 )
                 await asyncio.wait_for(request.ended.wait(), wait + GRACE)
         except BaseException:
-            # Leased to us all the same: keep them for the next pull, or for the hand-back at the end.
+            # They are leased to us all the same: keep them for the next pull, or for `take_late`.
             self._late[consumer].extend(request.deliveries)
             raise
         finally:
@@ -116,7 +116,7 @@ class Puller:
         return None if request.missing else request.deliveries
 
     def take_late(self) -> list[Delivery]:
-        """Everything that arrived after its request was given up, to be handed back."""
+        """Everything that arrived after its request was cancelled or timed out, for the caller to hand back."""
         late = [delivery for deliveries in self._late.values() for delivery in deliveries]
         self._late.clear()
         return late

@@ -1,4 +1,4 @@
-"""The streams and buckets, created or brought up to date by `ensure`; safe to call again and by several processes."""
+"""The streams and buckets. `ensure` creates or updates them; it is idempotent, and several processes may call it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,19 @@ from antenna_orchestration.queue import names, open_attempts
 from antenna_orchestration.queue.connection import translated
 
 MAX_MESSAGE_BYTES = 8 * 2**20
-"""Largest message, tied to the server's `max_payload`."""
+"""Largest message; the server's `max_payload` has to allow it."""
 
 HEARTBEAT_TTL = 30.0
-"""Seconds after its last heartbeat that a worker disappears from the `workers` bucket."""
+"""Seconds after its last heartbeat until a worker's entry in the bucket `workers` expires."""
 
 
 async def ensure(
     client: Client, *, tasks_max_bytes: int, results_max_bytes: int, replicas: int = 1, update: bool = False
 ) -> None:
-    """Create what is missing, and with `update` bring the limits of what exists up to date.
+    """Create what is missing, and with `update` also change the limits of what exists.
 
-    Needs the orchestrator's rights.
-
-    TASKS keeps one message a subject and refuses a second one while the first waits or is leased: that is what makes
-    publishing an image twice harmless (docs/decisions/queue.md). Raises `Unavailable`.
+    TASKS keeps one message per subject, and refuses a second one while the first waits or is leased: this makes
+    publishing idempotent (docs/decisions/queue.md). Needs the orchestrator's rights. Raises `Unavailable`.
     """
     js = client.jetstream()
     with translated("creating the streams"):
@@ -63,7 +61,7 @@ async def ensure(
             js,
             api.KeyValueConfig(bucket=names.WORKERS_BUCKET, history=1, ttl=HEARTBEAT_TTL, replicas=replicas),
         )
-        # `direct`: a worker reads one image's note by its subject, and nothing else.
+        # `direct`, so that a worker's rights can be limited to reading one image's count by its subject.
         await _ensure_bucket(
             js,
             api.KeyValueConfig(

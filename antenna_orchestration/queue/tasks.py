@@ -1,4 +1,4 @@
-"""The task queue as the orchestrator sees it: open a job, publish, look what waits, close."""
+"""The task queue as the orchestrator uses it: open a job, publish its tasks, count them, close it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nats.js import api
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun, PipelineSlug
 from antenna_orchestration.queue import names, open_attempts, payloads
 from antenna_orchestration.queue.connection import translated
 from antenna_orchestration.queue.payloads import Payloads
@@ -22,23 +22,23 @@ from antenna_orchestration.queue.publisher import Confirmed, Message, Publisher
 logger = logging.getLogger(__name__)
 
 MAX_ACK_PENDING = 20_000
-"""Tasks of one job that may be leased at once by all workers together; workers bound themselves far below."""
+"""Tasks of one job that all workers together may lease at once; each worker leases far fewer."""
 
 LISTING_TIMEOUT = 20.0
-"""Seconds; a page of 100,000 subjects takes half a second on an idle server."""
+"""Seconds per page; one of 100,000 subjects takes half a second on an idle server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """What the server counts for a job's task consumer."""
 
-    # Tasks nobody holds.
+    # Tasks that nobody has leased.
     queued: int
-    # Tasks in someone's hands.
+    # Tasks that somebody has leased.
     leased: int
-    # Leases that ended without an acknowledgement and were handed out again.
+    # Leased tasks that were delivered more than once.
     redelivered: int
-    # Tasks handed out at least once, counted again at each redelivery.
+    # Deliveries, redeliveries among them.
     delivered: int
 
 
@@ -58,40 +58,40 @@ class TaskQueue:
     async def __aexit__(self, *error: object) -> None:
         await self._publisher.__aexit__(*error)
 
-    async def open(self, pipeline: PipelineSlug, job: JobId, generation: Generation, epoch: Epoch) -> None:
-        """Create the job's consumer, or find that it is there already.
+    async def open(self, pipeline: PipelineSlug, job_run: JobRun, epoch: Epoch) -> None:
+        """Create the job's consumer; idempotent. Raises `Unavailable`.
 
-        It never expires by itself: a job may wait for a GPU over the holidays. Deliveries are unlimited, because
-        whoever leases decides about attempts (`domain.attempts`).
+        It never expires by itself, since a job may wait for a GPU for weeks. Deliveries are unlimited, because whoever
+        leases a task decides about attempts (`domain.attempts`).
         """
         config = api.ConsumerConfig(
-            durable_name=names.task_consumer(job, generation, epoch),
-            filter_subject=names.task_subject(pipeline, job, generation),
+            durable_name=names.task_consumer(job_run, epoch),
+            filter_subject=names.task_subject(pipeline, job_run),
             ack_policy=api.AckPolicy.EXPLICIT,
             ack_wait=self._ack_wait,
             max_deliver=-1,
             max_ack_pending=MAX_ACK_PENDING,
         )
-        with translated(f"opening job {job}"):
+        with translated(f"opening job {job_run.job}"):
             try:
                 await self._js.add_consumer(names.TASKS, config)
             except nats.js.errors.NotFoundError as error:
                 raise errors.Unavailable("the stream TASKS is gone") from error
 
     async def publish(self, tasks: Sequence[messages.Task]) -> Confirmed:
-        """Publish tasks; one that waits or is leased already is refused by the server and counts as published."""
+        """Publish tasks; idempotent, since the server refuses a task that waits or is leased already."""
         return await self._publisher.publish(
             [
-                Message(names.task_subject(task.pipeline, task.job, task.generation, task.image), messages.encode(task))
+                Message(names.task_subject(task.pipeline, task.job_run, task.image), messages.encode(task))
                 for task in tasks
             ]
         )
 
-    async def counts(self, job: JobId, generation: Generation, epoch: Epoch) -> Waiting | None:
-        """The server's counters of the job's consumer; None when the consumer is gone."""
-        with translated(f"looking at job {job}"):
+    async def counts(self, job_run: JobRun, epoch: Epoch) -> Waiting | None:
+        """The server's counters of the job's consumer; None when the consumer is gone. Raises `Unavailable`."""
+        with translated(f"looking at job {job_run.job}"):
             try:
-                info = await self._js.consumer_info(names.TASKS, names.task_consumer(job, generation, epoch))
+                info = await self._js.consumer_info(names.TASKS, names.task_consumer(job_run, epoch))
             except nats.js.errors.NotFoundError:
                 return None
         return Waiting(
@@ -101,21 +101,22 @@ class TaskQueue:
             delivered=info.delivered.consumer_seq if info.delivered else 0,
         )
 
-    async def waiting(self, pipeline: PipelineSlug, job: JobId, generation: Generation) -> set[ImageId]:
-        """The images of the job that wait or are leased. A listing: 100,000 images take the server half a second."""
-        return await self._listing(names.TASKS, names.task_subject(pipeline, job, generation))
+    async def waiting(self, pipeline: PipelineSlug, job_run: JobRun) -> set[ImageId]:
+        """The images of the job that wait or are leased. 100,000 images take the server half a second."""
+        return await self._listing(names.TASKS, names.task_subject(pipeline, job_run))
 
-    async def unread_results(self, job: JobId, generation: Generation) -> set[ImageId]:
+    async def unread_results(self, job_run: JobRun) -> set[ImageId]:
         """The images of the job whose results wait to be collected or acknowledged."""
-        return await self._listing(names.RESULTS, names.result_subject(job, generation))
+        return await self._listing(names.RESULTS, names.result_subject(job_run))
 
     async def _listing(self, stream: str, subjects: str) -> set[ImageId]:
         return names.images_of_subjects(await self._subjects(stream, subjects))
 
     async def _subjects(self, stream: str, subjects: str) -> set[str]:
-        """The server lists at most 100,000 subjects a page, and between two pages the stream moves on.
+        """The subjects in the stream that match, in pages of at most 100,000.
 
-        What is missed for that looks lost and is published again, which the server refuses or the collector ignores.
+        The stream may change between two pages. An image that is missed for that looks lost and is published again,
+        which the server refuses or the collector ignores.
         """
         found: set[str] = set()
         offset = 0
@@ -132,25 +133,27 @@ class TaskQueue:
             if not listed or offset >= page.get("total", 0):
                 return found
 
-    async def jobs_on_queue(self) -> set[tuple[JobId, Generation]]:
-        """Every job and generation that has a consumer, a task, a result or a large payload on the queue."""
+    async def jobs_on_queue(self) -> set[JobRun]:
+        """Every job run that has a consumer, a task, a result or a large payload on the queue."""
         with translated("listing the jobs on the queue"):
             found = [*await consumers(self._js, names.TASKS), *await consumers(self._js, names.RESULTS)]
-        jobs = {job for name in found if (job := names.job_of_consumer(name)) is not None}
+        jobs = {job_run for name in found if (job_run := names.job_run_of_consumer(name)) is not None}
         subjects = await self._subjects(names.RESULTS, "results.>")
         if await self._has_unaccounted_tasks():
             subjects |= await self._subjects(names.TASKS, "tasks.>")
         subjects |= await self._subjects(open_attempts.STREAM, f"$KV.{names.OPENINGS_BUCKET}.>")
-        jobs |= {job for subject in subjects if (job := _job_of_subject(subject)) is not None}
+        jobs |= {job_run for subject in subjects if (job_run := _job_run_of_subject(subject)) is not None}
         chunks = await self._subjects(payloads.STREAM, payloads.CHUNKS)
-        jobs |= {job for subject in chunks if (job := payloads.job_of_chunks(subject)) is not None}
-        return jobs | {job for name in await self._payload_names() if (job := _job_of_payload(name)) is not None}
+        jobs |= {job_run for subject in chunks if (job_run := payloads.job_run_of_chunks(subject)) is not None}
+        return jobs | {
+            job_run for name in await self._payload_names() if (job_run := _job_run_of_payload(name)) is not None
+        }
 
     async def _has_unaccounted_tasks(self) -> bool:
-        """Whether there are tasks that no consumer counts: a million tasks of live jobs need not be listed for that.
+        """Whether there are tasks that no consumer counts; this spares listing a million tasks of live jobs.
 
-        The tasks are counted first. What is acknowledged meanwhile costs a listing, and a task that hides behind one
-        published meanwhile is found in the next round.
+        The tasks are counted first. When one is acknowledged meanwhile, they are listed for nothing; when one is
+        published meanwhile, a task that no consumer counts may be missed until the next call.
         """
         with translated("counting the tasks on the queue"):
             try:
@@ -160,7 +163,7 @@ class TaskQueue:
                     info = await self._js.consumer_info(names.TASKS, name)
                     counted += (info.num_pending or 0) + (info.num_ack_pending or 0)
             except nats.js.errors.NotFoundError:
-                # The stream, or a consumer whose job ended just now.
+                # The stream is gone, or a consumer whose job ended just now.
                 return True
         return bool(state.messages > counted)
 
@@ -168,23 +171,23 @@ class TaskQueue:
         subjects = await self._subjects(payloads.STREAM, payloads.ALL)
         return [name for subject in subjects if (name := payloads.name_of(subject)) is not None]
 
-    async def close(self, pipeline: PipelineSlug | None, job: JobId, generation: Generation) -> None:
-        """Delete the job's consumers of this generation, then its tasks, results and payloads. All may be gone already.
+    async def close(self, pipeline: PipelineSlug | None, job_run: JobRun) -> None:
+        """Delete the job run's consumers, tasks, results and payloads; idempotent. Raises `Unavailable`.
 
-        Without a pipeline the tasks of all pipelines are meant, for a job that the catalog does not know.
+        Without `pipeline`, for a job that the catalog does not know, tasks of all pipelines are deleted.
         """
-        with translated(f"closing job {job}"):
-            await self._delete_consumers(names.TASKS, f"j{job}-g{generation}-")
-            await self._purge(names.TASKS, names.task_subject(pipeline or PipelineSlug("*"), job, generation))
-            await self._delete_consumers(names.RESULTS, names.result_consumer_prefix(job, generation))
-            await self._purge(names.RESULTS, names.result_subject(job, generation))
-            await self._purge(open_attempts.STREAM, names.openings_subject(job, generation))
+        with translated(f"closing job {job_run.job}"):
+            await self._delete_consumers(names.TASKS, names.task_consumer_prefix(job_run))
+            await self._purge(names.TASKS, names.task_subject(pipeline or PipelineSlug("*"), job_run))
+            await self._delete_consumers(names.RESULTS, names.result_consumer_prefix(job_run))
+            await self._purge(names.RESULTS, names.result_subject(job_run))
+            await self._purge(open_attempts.STREAM, names.openings_subject(job_run))
         for name in await self._payload_names():
-            if _job_of_payload(name) == (job, generation):
+            if _job_run_of_payload(name) == job_run:
                 await self._payloads.drop(name)
         for subject in await self._subjects(payloads.STREAM, payloads.CHUNKS):
-            if payloads.job_of_chunks(subject) == (job, generation):
-                with translated(f"closing job {job}"):
+            if payloads.job_run_of_chunks(subject) == job_run:
+                with translated(f"closing job {job_run.job}"):
                     await self._purge(payloads.STREAM, subject)
 
     async def _purge(self, stream: str, subject: str) -> None:
@@ -202,19 +205,19 @@ class TaskQueue:
                     logger.debug("consumer %s is gone already", name)
 
 
-def _job_of_subject(subject: str) -> tuple[JobId, Generation] | None:
-    """The job and generation of a task's or result's subject; None for one that is not ours."""
+def _job_run_of_subject(subject: str) -> JobRun | None:
+    """The job run of a task's or result's subject; None for a foreign subject."""
     job, generation, image = (*subject.split(".")[-3:], "", "", "")[:3]
     if not (job.isdecimal() and generation.isdecimal() and image.isdecimal()):
         return None
-    return JobId(int(job)), Generation(int(generation))
+    return JobRun(JobId(int(job)), Generation(int(generation)))
 
 
-def _job_of_payload(name: str) -> tuple[JobId, Generation] | None:
+def _job_run_of_payload(name: str) -> JobRun | None:
     job, generation, *rest = (*name.split("/"), "")
-    return (
-        (JobId(int(job)), Generation(int(generation))) if rest and job.isdecimal() and generation.isdecimal() else None
-    )
+    if not (rest and job.isdecimal() and generation.isdecimal()):
+        return None
+    return JobRun(JobId(int(job)), Generation(int(generation)))
 
 
 async def consumers(js: object, stream: str) -> list[str]:

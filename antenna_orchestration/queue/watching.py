@@ -1,4 +1,4 @@
-"""Following a KV bucket: what it holds now, then each change."""
+"""Watching a KV bucket: first what it holds, then each change."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from nats.js.kv import KeyValue
 
 
 class Watch:
-    """The entries of a bucket as they are, then as they change. Made by `watching`."""
+    """The entries of a bucket, then its changes. Made by `watching`."""
 
     def __init__(self, bucket: KeyValue, watcher: KeyValue.KeyWatcher) -> None:
         self._bucket = bucket
         self._watcher = watcher
         self._begun = False
-        # nats-py said that there was no entry, although the bucket holds some.
+        # nats-py said that there is no entry, although the bucket has some.
         self._early = False
-        # All that were there have come, and nobody was told.
+        # The existing entries have all come; the next call has to say so.
         self._due = False
 
     async def next(self, *, timeout: float) -> KeyValue.Entry | None:
-        """The next entry, deletions included; None once, when all that were there have come.
+        """The next entry, deletions included; None once, after all existing entries.
 
-        nats-py says so too early when the first entries are delivered while it asks how many there will be. Raises its
-        `TimeoutError` when nothing comes.
+        nats-py returns its own None too early when the first entries arrive while it asks how many there are; this
+        corrects it. Raises nats-py's `TimeoutError` when nothing comes for `timeout` seconds.
         """
         if self._due:
             self._due = False
@@ -38,7 +38,7 @@ class Watch:
             except nats.errors.TimeoutError:
                 if not self._early:
                     raise
-                # What the bucket held has expired before it came.
+                # What the bucket held expired before it was delivered.
                 self._early = False
                 return None
             if entry is not None:

@@ -27,7 +27,7 @@ def job_run_status(context: dg.RunStatusSensorContext, stores: Stores) -> dg.Ski
     job_id = ids.job_of_partition(partition)
 
     async def settle(services: Services) -> bool:
-        job = await services.catalog.find_job(job_id)
+        job = await services.catalog.jobs.find(job_id)
         if job is None or job.status.is_terminal:
             return False
         if not is_in_charge(run, job):

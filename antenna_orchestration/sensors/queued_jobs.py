@@ -46,13 +46,13 @@ def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Senso
 
     async def tick(services: Services) -> None:
         await _claim(services, jobs)
-        for job in await services.catalog.suspect_jobs(claimed_for=CLAIMED_TOO_LONG, silent_for=SILENT_AFTER):
+        for job in await services.catalog.jobs.suspects(claimed_for=CLAIMED_TOO_LONG, silent_for=SILENT_AFTER):
             state = _run_state(context.instance, job)
             if state is RunState.TERMINATED:
                 await cancel.cancel(services, job.job_id, reason="the run was terminated")
             elif state is RunState.GONE and await _take_back(services, job):
-                jobs.append(await services.catalog.get_job(job.job_id))
-        for job in await services.catalog.list_jobs(statuses=[JobStatus.CANCELING]):
+                jobs.append(await services.catalog.jobs.get(job.job_id))
+        for job in await services.catalog.jobs.list(statuses=[JobStatus.CANCELING]):
             await cancel.complete_cancellation(services, job.job_id)
 
     try:
@@ -92,12 +92,12 @@ def run_request(job: Job) -> dg.RunRequest:
 
 async def _claim(services: Services, jobs: list[Job]) -> None:
     """Add what this tick claims to `jobs`, its first tasks published."""
-    claimed = await services.catalog.claim_jobs(CLAIMS_A_TICK)
+    claimed = await services.catalog.jobs.claim(CLAIMS_A_TICK)
     jobs += claimed
     # The tick is to take a fraction of a second, however many large jobs it claims.
     share = max(publish.AT_CLAIM // max(len(claimed), 1), publish.AT_SUBMIT)
     for job in claimed:
-        await services.catalog.log(job.job_id, "claimed", f"Claimed, launch {job.launch}: {job.total} images")
+        await services.catalog.job_log.add(job.job_id, "claimed", f"Claimed, launch {job.launch}: {job.total} images")
         try:
             await publish.publish(services, job.job_id, limit=share)
         except errors.Unavailable as error:
@@ -149,16 +149,16 @@ def _aware(moment: datetime | float) -> datetime:
 
 async def _take_back(services: Services, job: Job) -> bool:
     """Launch the job anew; False when another did, or when it is given up."""
-    stalled = await services.catalog.take_back_job(job)
+    stalled = await services.catalog.jobs.take_back(job)
     if stalled is None:
         return False
     if stalled < MAX_STALLED:
-        await services.catalog.log(
+        await services.catalog.job_log.add(
             job.job_id, "relaunched", f"Its run is gone; launch {job.launch + 1}", level="WARNING", stalled=stalled
         )
         return True
     reason = f"{stalled} launches in a row died without accounting for an image"
-    if await services.catalog.finish_job(job.job_id, job.generation, JobStatus.FAILURE, reason):
-        await services.catalog.log(job.job_id, "finished", f"FAILURE: {reason}", level="ERROR")
+    if await services.catalog.jobs.finish(job.job_run, JobStatus.FAILURE, reason):
+        await services.catalog.job_log.add(job.job_id, "finished", f"FAILURE: {reason}", level="ERROR")
         await publish.withdraw(services, job)
     return False

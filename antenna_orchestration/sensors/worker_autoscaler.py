@@ -60,7 +60,7 @@ def is_for_workers_here(job: Job, ours: Container[str]) -> bool:
 async def _unserved_pipelines(services: Services) -> set[str]:
     """Pipelines of active jobs whose images no living worker both serves and reaches."""
     ours = registry.all_pipelines(services.settings.pipeline_paths)
-    active = await services.catalog.list_jobs(statuses=ACTIVE, limit=MANY)
+    active = await services.catalog.jobs.list(statuses=ACTIVE, limit=MANY)
     jobs = [job for job in active if is_for_workers_here(job, ours)]
     if not jobs:
         return set()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import unquote
 
-from antenna_orchestration.catalog.catalog import SubmittedImage
+from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain import capture_time
 from antenna_orchestration.submission import locations
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.catalog import SubmittedImage
+from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.submission import buckets, source_lists
 from antenna_orchestration.submission.locations import IMAGE_SUFFIXES, Locator, path_of, scheme_of

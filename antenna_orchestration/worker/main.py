@@ -49,7 +49,7 @@ def run(
     outcome = _Outcome()
     loop = threading.Thread(
         target=outcome.hold,
-        args=(lambda: asyncio.run(engine.serve(config=settings, options=options, stop=stop, run_id=run_id)),),
+        args=(lambda: asyncio.run(engine.serve(settings=settings, options=options, stop=stop, run_id=run_id)),),
         name="worker",
     )
     with _signals_ask(stop, wanted=should_stop is None):

@@ -17,13 +17,13 @@ IMAGES_A_JOB = 2_000
 BIG_TABLES = {"job_images", "captures", "processed", "job_log"}
 HOT: dict[str, dict[str, Any]] = {
     "images_to_publish": {"after": 500, "limit": 1_000},
-    "images_by_id": {"images": [1_001, 1_002]},
+    "images_to_publish_again": {"images": [1_001, 1_002]},
     "pending_images": {"upto": 1_000},
     "count_images": {},
     "part_of_images": {},
     "advance_cursor": {"upto": 1_000},
     "reset_images_of_part": {"part": "x"},
-    "commit_images": {"settled": '[{"image": 1001, "status": "done", "part": "x", "attempts": 1}]'},
+    "commit_images": {"outcomes": '[{"image": 1001, "status": "done", "part": "x", "attempts": 1}]'},
     "read_log": {"after": 0, "limit": 100},
 }
 
@@ -133,11 +133,11 @@ HISTORIES = {
 
 @pytest.mark.parametrize("history", HISTORIES)
 @pytest.mark.parametrize("filled", [20_000], indirect=True)
-def test_images_of_a_job_that_no_statistics_know_are_settled_by_their_key(
+def test_images_of_a_job_that_no_statistics_know_are_committed_by_their_key(
     filled: psycopg.Connection[Any], history: str
 ) -> None:
     fields = {"status": "done", "attempts": 1, "retryable": False, "detections": 0, "classifications": 0, "worker": "w"}
-    settled = [{"image": image, **fields} for image in range(1, 2_001)]
+    outcomes = [{"image": image, **fields} for image in range(1, 2_001)]
     with filled.transaction(force_rollback=True):
         for change in HISTORIES[history]:
             filled.execute(change)
@@ -149,10 +149,10 @@ def test_images_of_a_job_that_no_statistics_know_are_settled_by_their_key(
         filled.execute(
             "INSERT INTO job_images (job_id, image_id, ordinal) SELECT 1000000, n, n FROM generate_series(1, 20000) n"
         )
-        parameters = {"job": 1_000_000, "generation": 1, "settled": json.dumps(settled)}
+        parameters = {"job": 1_000_000, "generation": 1, "outcomes": json.dumps(outcomes)}
         row = filled.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + queries.load("commit_images"), parameters).fetchone()
     assert row is not None
-    assert rejected(row[0][0]["Plan"]) < len(settled), row[0]
+    assert rejected(row[0][0]["Plan"]) < len(outcomes), row[0]
 
 
 @pytest.mark.parametrize("filled", [200_000], indirect=True)

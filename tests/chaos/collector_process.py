@@ -17,9 +17,9 @@ from pathlib import Path
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job
-from antenna_orchestration.processing import collect, finish, publish, services
+from antenna_orchestration.processing import collect, finish, publish
 from antenna_orchestration.processing.retrying import retry_forever
-from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing.services import Services, opened
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,24 +100,24 @@ def collecting(
 
 async def _collect(config: settings.Settings, job_id: JobId) -> None:
     run_id = f"process-{os.getpid()}"
-    async with services.opened(config) as stack:
-        await stack.catalog.claim_jobs(1, job=job_id)
-        job = await stack.catalog.get_job(job_id)
-        if not await stack.catalog.start_job(job_id, job.generation, run_id):
+    async with opened(config) as services:
+        await services.catalog.jobs.claim(1, job_id=job_id)
+        job = await services.catalog.jobs.get(job_id)
+        if not await services.catalog.jobs.start(job.job_run, run_id):
             raise collect.JobLeft(f"job {job_id} is {job.status}")
-        async with collect.heartbeat(stack, job, run_id=run_id):
-            await _to_the_end(stack, job, run_id)
+        async with collect.heartbeat(services, job, run_id=run_id):
+            await _to_the_end(services, job, run_id)
 
 
-async def _to_the_end(stack: Services, job: Job, run_id: str) -> None:
-    await retry_forever("writing the manifest", lambda: finish.write_manifest(stack, job))
-    await retry_forever("publishing", lambda: publish.publish(stack, job.job_id))
+async def _to_the_end(services: Services, job: Job, run_id: str) -> None:
+    await retry_forever("writing the manifest", lambda: finish.write_manifest(services, job))
+    await retry_forever("publishing", lambda: publish.publish(services, job.job_id))
     while True:
-        await collect.collect(stack, job, run_id=run_id, observer=collect.Observer())
-        written = await retry_forever("writing the tables", lambda: finish.write_final_tables(stack, job))
+        await collect.collect(services, job, run_id=run_id, observer=collect.Observer())
+        written = await retry_forever("writing the tables", lambda: finish.write_final_tables(services, job))
         if not written.lost_parts:
             break
-    await retry_forever("settling the job", lambda: finish.finish_job(stack, job))
+    await retry_forever("settling the job", lambda: finish.finish_job(services, job))
 
 
 def _run() -> int:

@@ -21,13 +21,13 @@ from antenna_orchestration import settings
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Counts, Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import health, publish, services
-from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing import health, publish
+from antenna_orchestration.processing.services import Services, opened, prepare
 from antenna_orchestration.queue import names
 from antenna_orchestration.worker.options import WorkerOptions
-from tests.chaos import proxy
+from tests.chaos import tcp_proxy
 from tests.chaos.collector_process import CollectorProcess, collecting
-from tests.processing.jobs import make_job
+from tests.processing.jobs_by_hand import make_job
 from tests.waiting import eventually, wait_until
 from tests.worker import worker_process
 from tests.worker.worker_process import WorkerProcess
@@ -60,12 +60,12 @@ class Recovery:
 class Line:
     """The network between one kind of process and the servers."""
 
-    nats: proxy.Proxy
-    redis: proxy.Proxy
-    postgres: proxy.Proxy
+    nats: tcp_proxy.Proxy
+    redis: tcp_proxy.Proxy
+    postgres: tcp_proxy.Proxy
 
     @property
-    def all(self) -> tuple[proxy.Proxy, ...]:
+    def all(self) -> tuple[tcp_proxy.Proxy, ...]:
         return (self.nats, self.redis, self.postgres)
 
 
@@ -148,14 +148,14 @@ class Rig:
     @asynccontextmanager
     async def eyes(self) -> AsyncIterator[Services]:
         """The stores as the test itself sees them."""
-        async with services.opened(self.settings) as stack:
-            yield stack
+        async with opened(self.settings) as services:
+            yield services
 
     # What there is to do.
 
     async def submitted(
         self,
-        stack: Services,
+        services: Services,
         images: int = IMAGES,
         *,
         pipeline: str = "null",
@@ -171,28 +171,28 @@ class Rig:
             path.write_bytes(b"not opened")
         config = SLOWLY if config is None else config
         job = await make_job(
-            stack, f"chaos-{number}", images, urls=[path.as_uri() for path in paths], config=dict(config),
+            services, f"chaos-{number}", images, urls=[path.as_uri() for path in paths], config=dict(config),
             config_hash=f"{pipeline}{config}",
             pipeline=PipelineSlug(pipeline), source_kinds=[f"file:{self.settings.host_id}"],
         )  # fmt: skip
         if published:
-            await publish.publish(stack, job.job_id, limit=published)
-        return await stack.catalog.get_job(job.job_id)
+            await publish.publish(services, job.job_id, limit=published)
+        return await services.catalog.jobs.get(job.job_id)
 
-    async def under_way(self, stack: Services, job: Job, done: int = 8) -> None:
+    async def under_way(self, services: Services, job: Job, done: int = 8) -> None:
         """Wait until some images are done, and see that most are not."""
 
         async def some() -> Counts | None:
-            counts = await stack.catalog.count_images(job.job_id)
+            counts = await services.catalog.images.count(job.job_id)
             return counts if counts.accounted >= done else None
 
-        async with self.explained(stack, job):
+        async with self.explained(services, job):
             counts = await eventually(some, description=f"{done} images of job {job.job_id} are done", timeout=60)
         assert counts.pending, "the job was over before anything could break"
 
     async def ends(
         self,
-        stack: Services,
+        services: Services,
         job: Job,
         *,
         fault: str = "",
@@ -209,62 +209,62 @@ class Rig:
         """
 
         async def over() -> Job | None:
-            found = await stack.catalog.get_job(job.job_id)
+            found = await services.catalog.jobs.get(job.job_id)
             return found if found.status.is_terminal else None
 
-        left = (await stack.catalog.count_images(job.job_id)).pending
-        async with self.explained(stack, job):
+        left = (await services.catalog.images.count(job.job_id)).pending
+        async with self.explained(services, job):
             final = await eventually(over, description=f"job {job.job_id} is over", timeout=patience)
         if since is not None:
             each = 0.0 if status is JobStatus.CANCELED else float(str(job.config.get("delay_ms", 0))) / 1000
             work = left * each
             self.recoveries.append(Recovery(fault, time.monotonic() - since, work))
-        assert final.status is status, f"{final}\n{await self.story(stack, job)}"
-        counts = await stack.catalog.count_images(job.job_id)
+        assert final.status is status, f"{final}\n{await self.story(services, job)}"
+        counts = await services.catalog.images.count(job.job_id)
         if status is not JobStatus.CANCELED:
             assert (counts.done, counts.failed, counts.pending) == (job.total - failed, failed, 0)
-            _each_image_once(stack, final, counts)
-        await self.nothing_is_left(stack, final, with_net=with_net or status is JobStatus.CANCELED)
+            _each_image_once(services, final, counts)
+        await self.nothing_is_left(services, final, with_net=with_net or status is JobStatus.CANCELED)
         return final
 
     def record(self, fault: str, seconds: float) -> None:
         """Enter what was measured otherwise into the table."""
         self.recoveries.append(Recovery(fault, seconds))
 
-    async def story(self, stack: Services, job: Job) -> str:
+    async def story(self, services: Services, job: Job) -> str:
         """The job's log."""
-        lines = await stack.catalog.read_log(job.job_id)
+        lines = await services.catalog.job_log.read(job.job_id)
         return "\n".join(f"{line.at} {line.action}: {line.message}" for _, line in lines)
 
     @asynccontextmanager
-    async def explained(self, stack: Services, job: Job) -> AsyncIterator[None]:
+    async def explained(self, services: Services, job: Job) -> AsyncIterator[None]:
         """Let what fails in a block say what everybody has logged."""
         try:
             yield
         except AssertionError as error:
             said = "\n".join(log() for log in self.logs[-4:])
-            raise AssertionError(f"{error}\n--- job {job.job_id}\n{await self.story(stack, job)}\n{said}") from None
+            raise AssertionError(f"{error}\n--- job {job.job_id}\n{await self.story(services, job)}\n{said}") from None
 
-    async def nothing_is_left(self, stack: Services, job: Job, *, with_net: bool) -> None:
+    async def nothing_is_left(self, services: Services, job: Job, *, with_net: bool) -> None:
         """Streams, consumers, announcements, objects, keys and parts of the job are gone, or go within seconds."""
 
         async def litter() -> list[str]:
-            queued, announced = await stack.queue.jobs_on_queue(), await stack.announcements.read()
+            queued, announced = await services.queue.jobs_on_queue(), await services.announcements.read()
             found = [f"on the queue: generation {number}" for one, number in queued if one == job.job_id]
             found += [f"announced: generation {number}" for one, number in announced if one == job.job_id]
             with redis.Redis.from_url(self.settings.redis_url, decode_responses=True) as client:
                 found += [str(key) for key in client.scan_iter(f"antenna:job:{job.job_id}:*")]
-            parts = Path(stack.settings.lake) / "_parts" / f"job_id={job.job_id}"
+            parts = Path(services.settings.lake) / "_parts" / f"job_id={job.job_id}"
             if job.status is not JobStatus.CANCELED and parts.exists():
                 found.append(str(parts))
             return found
 
         async def tidy() -> bool:
             if with_net:
-                await health.check(stack)
+                await health.check(services)
             return not await litter()
 
-        async with self.explained(stack, job):
+        async with self.explained(services, job):
             try:
                 await eventually(tidy, description="everything of the job is gone", timeout=15)
             except AssertionError:
@@ -273,7 +273,7 @@ class Rig:
     def prepare(self) -> None:
         """Make the stores ready for this version."""
         self.repair()
-        asyncio.run(services.prepare(self.settings))
+        asyncio.run(prepare(self.settings))
 
     def repair(self) -> None:
         """Bring back what a test took away, for the next."""
@@ -285,18 +285,18 @@ class Rig:
                 self.stores.start(name)
 
 
-def _each_image_once(stack: Services, job: Job, counts: Counts) -> None:
-    captures = stack.lake.read_table("captures", job.job_id)
+def _each_image_once(services: Services, job: Job, counts: Counts) -> None:
+    captures = services.lake.read_table("captures", job.job_id)
     assert len(set(captures.column("image_id").to_pylist())) == captures.num_rows == job.total
-    detections = stack.lake.read_table("detections", job.job_id)
+    detections = services.lake.read_table("detections", job.job_id)
     images = detections.column("image_id").to_pylist()
     assert len(images) == counts.detections
     ids = detections.column("detection_id").to_pylist()
     assert len(set(ids)) == len(ids)
     done = {row["image_id"] for row in captures.to_pylist() if row["status"] == "done"}
     assert set(images) == done and len(done) == counts.done
-    assert stack.lake.read_table("classifications", job.job_id).num_rows == counts.classifications
-    assert stack.lake.read_table("failed_images", job.job_id).num_rows == counts.failed
+    assert services.lake.read_table("classifications", job.job_id).num_rows == counts.classifications
+    assert services.lake.read_table("failed_images", job.job_id).num_rows == counts.failed
 
 
 def _at(url: str, port: int) -> str:
@@ -318,7 +318,7 @@ def rig(stores: EmbeddedStores, folder: Path) -> Iterator[Rig]:
     with ExitStack() as stack:
         wanted = stores.settings
         ports = [_port(url) for url in (wanted.nats_url, wanted.redis_url, wanted.database_url)]
-        lines = [Line(*(stack.enter_context(proxy.before(port)) for port in ports)) for _ in range(2)]
+        lines = [Line(*(stack.enter_context(tcp_proxy.before(port)) for port in ports)) for _ in range(2)]
         made = Rig(stores=stores, folder=folder, collectors=lines[0], workers=lines[1])
         stack.callback(made.forget_worker)
         yield made

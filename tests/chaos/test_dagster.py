@@ -10,7 +10,7 @@ import pytest
 
 from antenna_orchestration.embedded import stack
 from tests.chaos.rig import Recovery
-from tests.stack.running import RunningStack, blank_images
+from tests.stack.antenna_up import RunningStack, blank_images
 from tests.stack.test_kills import each_image_once, kill_unfinished, under_way
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]

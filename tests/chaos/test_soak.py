@@ -31,13 +31,13 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS", "90"))
 Fault = Callable[[Rig, Services, Job], Awaitable[None]]
 
 
-async def reset_connections(rig: Rig, stack: Services, job: Job) -> None:
+async def reset_connections(rig: Rig, services: Services, job: Job) -> None:
     for line in (rig.collectors, rig.workers):
         for each in line.all:
             each.reset()
 
 
-async def stall_nats(rig: Rig, stack: Services, job: Job) -> None:
+async def stall_nats(rig: Rig, services: Services, job: Job) -> None:
     for line in (rig.collectors, rig.workers):
         line.nats.stall()
     await asyncio.sleep(4)
@@ -45,63 +45,63 @@ async def stall_nats(rig: Rig, stack: Services, job: Job) -> None:
         line.nats.restore()
 
 
-async def refuse_nats(rig: Rig, stack: Services, job: Job) -> None:
+async def refuse_nats(rig: Rig, services: Services, job: Job) -> None:
     rig.workers.nats.refuse()
     await asyncio.sleep(3)
     rig.workers.nats.restore()
 
 
-async def stall_postgres(rig: Rig, stack: Services, job: Job) -> None:
+async def stall_postgres(rig: Rig, services: Services, job: Job) -> None:
     rig.collectors.postgres.stall()
     await asyncio.sleep(4)
     rig.collectors.postgres.restore()
 
 
-async def restart_postgres(rig: Rig, stack: Services, job: Job) -> None:
+async def restart_postgres(rig: Rig, services: Services, job: Job) -> None:
     rig.stores.stop("postgres")
     rig.stores.start("postgres")
 
 
-async def kill_nats(rig: Rig, stack: Services, job: Job) -> None:
+async def kill_nats(rig: Rig, services: Services, job: Job) -> None:
     rig.stores.kill("nats")
     rig.stores.start("nats")
 
 
-async def delete_streams(rig: Rig, stack: Services, job: Job) -> None:
-    js = stack.connection.jetstream()
+async def delete_streams(rig: Rig, services: Services, job: Job) -> None:
+    js = services.connection.jetstream()
     for name in stream_names():
         # Not there when it was deleted a moment ago.
         with contextlib.suppress(nats.js.errors.NotFoundError):
             await js.delete_stream(name)
 
 
-async def flush_redis(rig: Rig, stack: Services, job: Job) -> None:
+async def flush_redis(rig: Rig, services: Services, job: Job) -> None:
     with redis_of(rig) as client:
         client.flushall()
 
 
-async def kill_redis(rig: Rig, stack: Services, job: Job) -> None:
+async def kill_redis(rig: Rig, services: Services, job: Job) -> None:
     rig.stores.kill("redis")
     rig.stores.start("redis")
 
 
-async def kill_worker(rig: Rig, stack: Services, job: Job) -> None:
+async def kill_worker(rig: Rig, services: Services, job: Job) -> None:
     rig.kill_worker()
     rig.worker()
 
 
-async def stop_worker(rig: Rig, stack: Services, job: Job) -> None:
+async def stop_worker(rig: Rig, services: Services, job: Job) -> None:
     rig.worker().signal(signal.SIGSTOP)
     await asyncio.sleep(3)
     rig.worker().signal(signal.SIGCONT)
 
 
-async def cancel_and_retry(rig: Rig, stack: Services, job: Job) -> None:
-    if await cancel.cancel(stack, job.job_id, reason="the soak"):
-        await retry.retry(stack, job.job_id)
+async def cancel_and_retry(rig: Rig, services: Services, job: Job) -> None:
+    if await cancel.cancel(services, job.job_id, reason="the soak"):
+        await retry.retry(services, job.job_id)
 
 
-async def kill_collector(rig: Rig, stack: Services, job: Job) -> None:
+async def kill_collector(rig: Rig, services: Services, job: Job) -> None:
     """Done by the caller, which starts another."""
 
 
@@ -141,17 +141,17 @@ async def test_faults_by_chance(rig: Rig) -> None:
 
 
 async def _one_job(rig: Rig, images: int, plan: list[tuple[float, Fault]]) -> None:
-    async with rig.eyes() as stack:
-        job = await rig.submitted(stack, images)
-        keeper = asyncio.create_task(_keep_collecting(rig, stack, job), name="keep collecting")
+    async with rig.eyes() as services:
+        job = await rig.submitted(services, images)
+        keeper = asyncio.create_task(_keep_collecting(rig, services, job), name="keep collecting")
         try:
             for wait, fault in plan:
                 await asyncio.sleep(wait)
                 if fault is kill_collector:
                     for collector in list(_living):
                         collector.kill()
-                await fault(rig, stack, job)
-            await rig.ends(stack, job, patience=180, with_net=True)
+                await fault(rig, services, job)
+            await rig.ends(services, job, patience=180, with_net=True)
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
@@ -160,7 +160,7 @@ async def _one_job(rig: Rig, images: int, plan: list[tuple[float, Fault]]) -> No
 _living: list[CollectorProcess] = []
 
 
-async def _keep_collecting(rig: Rig, stack: Services, job: Job) -> None:
+async def _keep_collecting(rig: Rig, services: Services, job: Job) -> None:
     """What the sensor does: another collector when one is gone and the job is not over."""
     while True:
         with rig.collector(job) as collector:

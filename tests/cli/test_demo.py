@@ -13,7 +13,7 @@ from antenna_orchestration.embedded import stack
 from antenna_orchestration.pipelines import registry
 from tests.cli.shells import ANTENNA
 from tests.homes import temporary_folder
-from tests.stack.running import RunningStack
+from tests.stack.antenna_up import RunningStack
 
 
 def run_demo(home: Path, *, images: int) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from antenna_orchestration import settings
-from antenna_orchestration.catalog.catalog import Catalog, Settled
+from antenna_orchestration.catalog.catalog import Catalog, opened
+from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job, JobStatus
 from tests.cli.shells import Shell, ended
@@ -25,7 +26,7 @@ def with_catalog(work: Callable[[Catalog], Any]) -> Any:
     """Look at, or change, what the command works on."""
 
     async def run() -> Any:
-        async with Catalog(settings.load().database_url) as catalog:
+        async with opened(settings.load().database_url) as catalog:
             return await work(catalog)
 
     return asyncio.run(run())
@@ -33,7 +34,7 @@ def with_catalog(work: Callable[[Catalog], Any]) -> Any:
 
 def only_job(project: str) -> Job | None:
     """The project's one job, once it is there."""
-    jobs = with_catalog(lambda catalog: catalog.list_jobs(project=project))
+    jobs = with_catalog(lambda catalog: catalog.jobs.list(project=project))
     return jobs[0] if jobs else None
 
 
@@ -41,14 +42,14 @@ def conclude(job: JobId, status: JobStatus) -> None:
     """Do a run's work on a job: all images done, one detection each, and the given end."""
 
     async def work(catalog: Catalog) -> None:
-        await catalog.claim_jobs(1, job=job)
-        current = await catalog.get_job(job)
-        await catalog.start_job(job, current.generation, "run")
-        images = [row["image_id"] async for rows in catalog.manifest(job) for row in rows]
-        settled = [Settled(image, "done", None, 1, None, False, 8, 8, 1, 2, "w") for image in images]
-        await catalog.commit_images(job, current.generation, settled)
-        await catalog.log(job, "no_worker", "No worker listens; the job waits", level="WARNING")
-        await catalog.finish_job(job, current.generation, status, None)
+        await catalog.jobs.claim(1, job_id=job)
+        current = await catalog.jobs.get(job)
+        await catalog.jobs.start(current.job_run, "run")
+        images = [row["image_id"] async for rows in catalog.images.manifest(job) for row in rows]
+        settled = [ImageOutcome(image, "done", None, 1, None, False, 8, 8, 1, 2, "w") for image in images]
+        await catalog.images.commit(current.job_run, settled)
+        await catalog.job_log.add(job, "no_worker", "No worker listens; the job waits", level="WARNING")
+        await catalog.jobs.finish(current.job_run, status, None)
 
     with_catalog(work)
 

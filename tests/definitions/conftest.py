@@ -7,7 +7,7 @@ import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import services
+from antenna_orchestration.processing.services import prepare
 
 
 @pytest.fixture
@@ -17,6 +17,6 @@ def wanted(shared_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch) -> It
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("ANTENNA_TASK_ACK_WAIT", "2")
     settings.get.cache_clear()
-    asyncio.run(services.prepare(settings.get()))
+    asyncio.run(prepare(settings.get()))
     yield settings.get()
     settings.get.cache_clear()

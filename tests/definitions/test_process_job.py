@@ -10,9 +10,10 @@ from antenna_orchestration.assets.job_assets import captures, image_tasks, resul
 from antenna_orchestration.assets.report import job_report
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.job import Job, JobStatus
-from antenna_orchestration.processing import publish, services
+from antenna_orchestration.processing import publish
+from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
-from tests.processing.jobs import hands, make_job
+from tests.processing.jobs_by_hand import hands, make_job
 
 ASSETS = [captures, image_tasks, results, job_report]
 
@@ -29,14 +30,14 @@ def run_of(job: Job, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
 
 
 async def submitted(wanted: settings.Settings, project: str, images: int) -> Job:
-    async with services.opened(wanted) as stack:
-        return await make_job(stack, project, images)
+    async with opened(wanted) as services:
+        return await make_job(services, project, images)
 
 
 async def work_off(wanted: settings.Settings, job: Job) -> None:
-    async with services.opened(wanted) as stack, hands(stack) as worker:
-        await publish.publish(stack, job.job_id)
-        current = await stack.catalog.get_job(job.job_id)
+    async with opened(wanted) as services, hands(services) as worker:
+        await publish.publish(services, job.job_id)
+        current = await services.catalog.jobs.get(job.job_id)
         left = job.total
         while left:
             leases = await worker.lease(current, left)
@@ -45,8 +46,8 @@ async def work_off(wanted: settings.Settings, job: Job) -> None:
 
 
 async def state(wanted: settings.Settings, job: Job) -> Job:
-    async with services.opened(wanted) as stack:
-        return await stack.catalog.get_job(job.job_id)
+    async with opened(wanted) as services:
+        return await services.catalog.jobs.get(job.job_id)
 
 
 def test_a_run_materializes_its_job_and_again_from_the_lake(wanted: settings.Settings, project: str) -> None:

@@ -10,9 +10,10 @@ from antenna_orchestration.definitions import build_definitions
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.jobs.operations import prune_history
-from antenna_orchestration.processing import cancel, services
+from antenna_orchestration.processing import cancel
+from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
-from tests.processing.jobs import claimed, make_job
+from tests.processing.jobs_by_hand import claimed, make_job
 
 
 def a_run(instance: dg.DagsterInstance, job: Job, status: dg.DagsterRunStatus) -> str:
@@ -30,18 +31,18 @@ def pruned(instance: dg.DagsterInstance, keep_days: int) -> None:
 
 def test_old_history_goes_and_the_record_stays(wanted: settings.Settings, project: str) -> None:
     async def jobs() -> tuple[Job, Job]:
-        async with services.opened(wanted) as stack:
-            over = await make_job(stack, project, 4)
-            active = await claimed(stack, await make_job(stack, project + "-b", 1))
+        async with opened(wanted) as services:
+            over = await make_job(services, project, 4)
+            active = await claimed(services, await make_job(services, project + "-b", 1))
             for job in (over, active):
-                await stack.catalog.log(job.job_id, "told", "a line of long ago")
-            await cancel.cancel(stack, over.job_id, reason="a test")
+                await services.catalog.job_log.add(job.job_id, "told", "a line of long ago")
+            await cancel.cancel(services, over.job_id, reason="a test")
             return over, active
 
     async def record(job: Job) -> tuple[Job, object, list[str]]:
-        async with services.opened(wanted) as stack:
-            lines = [line.action for _, line in await stack.catalog.read_log(job.job_id)]
-            return await stack.catalog.get_job(job.job_id), await stack.catalog.count_images(job.job_id), lines
+        async with opened(wanted) as services:
+            lines = [line.action for _, line in await services.catalog.job_log.read(job.job_id)]
+            return await services.catalog.jobs.get(job.job_id), await services.catalog.images.count(job.job_id), lines
 
     over, active = asyncio.run(jobs())
     with psycopg.connect(wanted.database_url) as connection:
@@ -70,7 +71,7 @@ def test_old_history_goes_and_the_record_stays(wanted: settings.Settings, projec
         assert asyncio.run(record(over))[:2] == (before, images)
 
     async def end() -> None:
-        async with services.opened(wanted) as stack:
-            await cancel.cancel(stack, active.job_id, reason="done")
+        async with opened(wanted) as services:
+            await cancel.cancel(services, active.job_id, reason="done")
 
     asyncio.run(end())

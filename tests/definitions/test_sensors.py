@@ -12,30 +12,29 @@ from antenna_orchestration import settings
 from antenna_orchestration.definitions import build_definitions
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.job import Job, JobStatus
-from antenna_orchestration.processing import services
-from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing.services import Services, opened
 from antenna_orchestration.resources.stores import Stores
 from antenna_orchestration.sensors.queued_jobs import MAX_STALLED, queued_jobs
-from tests.processing.jobs import make_job
+from tests.processing.jobs_by_hand import make_job
 
 T = TypeVar("T")
 
 
 def do(wanted: settings.Settings, act: Callable[[Services], Awaitable[T]]) -> T:
     async def main() -> T:
-        async with services.opened(wanted) as stack:
-            return await act(stack)
+        async with opened(wanted) as services:
+            return await act(services)
 
     return asyncio.run(main())
 
 
 def urgent_job(wanted: settings.Settings, project: str) -> Job:
     """A job that the next tick claims, however many others were left queued in the shared stores."""
-    return do(wanted, lambda stack: make_job(stack, project, 5, priority=10))
+    return do(wanted, lambda services: make_job(services, project, 5, priority=10))
 
 
 def job_of(wanted: settings.Settings, job: Job) -> Job:
-    return do(wanted, lambda stack: stack.catalog.get_job(job.job_id))
+    return do(wanted, lambda services: services.catalog.jobs.get(job.job_id))
 
 
 def requests(instance: dg.DagsterInstance, job: Job) -> list[dg.RunRequest]:
@@ -67,17 +66,17 @@ def long_ago(wanted: settings.Settings, job: Job, *, lived: str = "0 s") -> None
 def start(wanted: settings.Settings, job: Job, run_id: str) -> None:
     """What a run does first."""
 
-    async def act(stack: Services) -> None:
-        current = await stack.catalog.get_job(job.job_id)
-        assert await stack.catalog.start_job(job.job_id, current.generation, run_id)
-        await stack.catalog.beat_collector(job.job_id, current.generation, run_id=run_id, host="test")
+    async def act(services: Services) -> None:
+        current = await services.catalog.jobs.get(job.job_id)
+        assert await services.catalog.jobs.start(current.job_run, run_id)
+        await services.catalog.collectors.beat(current.job_run, run_id=run_id, host="test")
 
     do(wanted, act)
 
 
 def leave(wanted: settings.Settings, job: Job, run_id: str) -> None:
     """What an interrupted run does last."""
-    do(wanted, lambda stack: stack.catalog.leave_collector(job.job_id, job.generation, run_id=run_id))
+    do(wanted, lambda services: services.catalog.collectors.leave(job.job_run, run_id=run_id))
 
 
 def test_a_queued_job_is_claimed_once(wanted: settings.Settings, project: str) -> None:
@@ -98,16 +97,16 @@ def test_a_queued_job_is_claimed_once(wanted: settings.Settings, project: str) -
 def test_interactive_small_and_long_jobs_have_limits_of_their_own(
     wanted: settings.Settings, project: str, images: int, interactive: bool, role: str
 ) -> None:
-    job = do(wanted, lambda stack: make_job(stack, project, images, interactive=interactive, priority=10))
+    job = do(wanted, lambda services: make_job(services, project, images, interactive=interactive, priority=10))
     with dg.DagsterInstance.ephemeral() as instance:
         (request,) = requests(instance, job)
     assert request.tags["antenna/role"] == role
 
 
 def test_two_claimers_never_share_a_job(wanted: settings.Settings, project: str) -> None:
-    async def race(stack: Services) -> list[int]:
-        jobs = [await make_job(stack, f"{project}-{n}"[-60:], 1, priority=10) for n in range(12)]
-        claims = await asyncio.gather(*(stack.catalog.claim_jobs(5) for _ in range(6)))
+    async def race(services: Services) -> list[int]:
+        jobs = [await make_job(services, f"{project}-{n}"[-60:], 1, priority=10) for n in range(12)]
+        claims = await asyncio.gather(*(services.catalog.jobs.claim(5) for _ in range(6)))
         claimed = [job.job_id for claim in claims for job in claim]
         assert {job.job_id for job in jobs} <= set(claimed)
         return claimed
@@ -163,9 +162,7 @@ def test_waiting_for_a_worker_is_not_dying(wanted: settings.Settings, project: s
             start(wanted, job, f"run-{number}")
             do(
                 wanted,
-                lambda stack, run=f"run-{number}": stack.catalog.leave_collector(
-                    job.job_id, job.generation, run_id=run
-                ),
+                lambda services, run=f"run-{number}": services.catalog.collectors.leave(job.job_run, run_id=run),
             )
             assert len(requests(instance, job)) == 1
     assert job_of(wanted, job).status is JobStatus.RUNNING

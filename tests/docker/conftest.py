@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.docker import composition
-from tests.docker.running import Deployment, deployed, make_env
+from tests.docker.composition_processes import Deployment, deployed, make_env
 from tests.homes import temporary_folder
 from tests.submission.s3_store import s3_store
 

@@ -17,9 +17,10 @@ import requests
 from PIL import Image
 
 from antenna_orchestration.domain.access import Role
-from antenna_orchestration.processing import services, tokens
+from antenna_orchestration.processing import tokens
+from antenna_orchestration.processing.services import opened
 from tests.docker.composition import DOCKER
-from tests.docker.running import Deployment, Running
+from tests.docker.composition_processes import Deployment, Running
 
 _STATUSES = """{ locationStatusesOrError { ... on WorkspaceLocationStatusEntries {
     entries { name loadStatus } } } }"""
@@ -93,9 +94,9 @@ def _lease_and_read_an_image(working: Deployment) -> None:
     base = f"http://127.0.0.1:{working.here.ports['gateway']}/api/v2"
 
     async def make() -> list[str]:
-        async with services.opened(working.settings("code-location")) as opened:
+        async with opened(working.settings("code-location")) as services:
             roles = (Role.SUBMITTER, Role.WORKER)
-            return [(await tokens.create(opened, role=role, projects=["vermont"])).secret for role in roles]
+            return [(await tokens.create(services, role=role, projects=["vermont"])).secret for role in roles]
 
     submitter, worker = ({"Authorization": f"Token {secret}"} for secret in asyncio.run(make()))
     new = {"project": "vermont", "pipeline": "null", "sources": [str(working.here.path("/images/vermont"))]}

@@ -13,15 +13,16 @@ import pytest
 import redis
 
 from antenna_orchestration import errors
-from antenna_orchestration.processing import publish, services
+from antenna_orchestration.processing import publish
+from antenna_orchestration.processing.services import opened, prepare
 from antenna_orchestration.queue import connection, names
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.results import ResultSender
 from tests.docker.certificates import write_certificate
 from tests.docker.composition import MAIN, OUTSIDE
-from tests.docker.running import Deployment, deployed
+from tests.docker.composition_processes import Deployment, deployed
 from tests.homes import temporary_folder
-from tests.processing.jobs import Hands, claimed, make_job
+from tests.processing.jobs_by_hand import Hands, claimed, make_job
 
 
 def test_each_role_enters_its_own_database_only(deployment: Deployment) -> None:
@@ -69,11 +70,11 @@ def test_nats_writes_often_and_takes_large_results(deployment: Deployment) -> No
 
 async def test_a_worker_leases_and_reports_and_cannot_administrate(deployment: Deployment, project: str) -> None:
     orchestrator = deployment.settings("code-location").model_copy(update={"task_ack_wait": 2.0})
-    await services.prepare(orchestrator)
-    async with services.opened(orchestrator) as stack:
-        job = await claimed(stack, await make_job(stack, project, 3))
-        await publish.publish(stack, job.job_id)
-        job = await stack.catalog.get_job(job.job_id)
+    await prepare(orchestrator)
+    async with opened(orchestrator) as services:
+        job = await claimed(services, await make_job(services, project, 3))
+        await publish.publish(services, job.job_id)
+        job = await services.catalog.jobs.get(job.job_id)
 
         url = deployment.settings("worker-cpu").worker_queue_url
         refused: list[str] = []
@@ -101,7 +102,7 @@ async def test_a_worker_leases_and_reports_and_cannot_administrate(deployment: D
                 await stranger.flush()
         await stranger.close()
         assert all("permissions violation" in refusal.lower() for refusal in refused)
-        info = await stack.connection.jetstream().stream_info("RESULTS")
+        info = await services.connection.jetstream().stream_info("RESULTS")
         assert info.state.messages == 3
 
 

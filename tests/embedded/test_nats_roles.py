@@ -17,7 +17,7 @@ from nats.js import api
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun, PipelineSlug
 from antenna_orchestration.embedded.nats_server import WORKER_INBOX
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
 from antenna_orchestration.queue import connection, names, streams
@@ -81,7 +81,7 @@ def test_both_sides_name_the_same_inbox() -> None:
     assert names.WORKER_INBOX == WORKER_INBOX
 
 
-async def test_a_worker_leases_publishes_and_settles(sides: Sides) -> None:
+async def test_a_worker_leases_publishes_and_acknowledges(sides: Sides) -> None:
     js = sides.worker.jetstream()
     subscription = await js.pull_subscribe_bind(consumer="j1-g1-e", stream="TASKS")
     [message] = await subscription.fetch(1, timeout=5)
@@ -93,11 +93,11 @@ async def test_a_worker_leases_publishes_and_settles(sides: Sides) -> None:
     await message.ack()
     await sides.worker.flush()
 
-    async def is_settled() -> bool:
+    async def is_acknowledged() -> bool:
         info = await sides.orchestrator.jetstream().consumer_info("TASKS", "j1-g1-e")
         return (info.num_ack_pending, info.num_pending) == (0, 0)
 
-    await eventually(is_settled, description="settled: the server applies acknowledgements in its own time")
+    await eventually(is_acknowledged, description="acknowledged: the server applies acknowledgements in its own time")
     assert not sides.refusals
 
 
@@ -110,27 +110,27 @@ async def test_a_worker_beats(sides: Sides) -> None:
 
 
 async def test_a_worker_reads_and_follows_the_board(sides: Sides) -> None:
-    board = await sides.orchestrator.jetstream().key_value("jobs")
-    await board.put("1.1", b"first")
+    announcements = await sides.orchestrator.jetstream().key_value("jobs")
+    await announcements.put("1.1", b"first")
     bucket = await sides.worker.jetstream().key_value("jobs")
     assert (await bucket.get("1.1")).value == b"first"
     async with watching(bucket) as watch:
         seen = await watch.next(timeout=10)
         assert seen is not None and seen.value == b"first"
         assert await watch.next(timeout=10) is None
-        await board.put("2.1", b"second")
+        await announcements.put("2.1", b"second")
         seen = await watch.next(timeout=10)
         assert seen is not None and seen.value == b"second"
         # More than a flow control window, so that the worker has to answer it.
         for number in range(300):
-            await board.put(f"3.{number}", b"x" * 100_000)
+            await announcements.put(f"3.{number}", b"x" * 100_000)
         for _ in range(300):
             assert await watch.next(timeout=10) is not None
     await sides.worker.flush()
     assert not sides.refusals
 
 
-async def test_a_worker_notes_openings(sides: Sides) -> None:
+async def test_a_worker_counts_open_attempts(sides: Sides) -> None:
     task = messages.Task(
         job=JobId(1), generation=Generation(1), image=ImageId(7), uri="file:///7", pipeline=PipelineSlug("null"),
         config_hash="",
@@ -284,9 +284,9 @@ async def test_what_a_worker_writes_by_a_reply_subject_is_taken_for_nothing(side
     """The server sends its confirmation wherever the reply subject says, with rights of its own: no role forbids that.
 
     So a worker can put the server's words where a task or an announcement would be. Nobody reads them as one, and the
-    job's guardian announces it again.
+    job's collector announces it again.
     """
-    board = Announcements(sides.orchestrator)
+    announcements = Announcements(sides.orchestrator)
     await sides.worker.publish("results.1.1.9", b"x", reply="tasks.null.1.1.99")
     await sides.worker.publish("results.1.1.10", b"x", reply="$KV.jobs.1.1")
     js = sides.orchestrator.jetstream()
@@ -296,10 +296,10 @@ async def test_what_a_worker_writes_by_a_reply_subject_is_taken_for_nothing(side
         return counts == [2, 1]
 
     await eventually(arrived, description="the confirmations are stored")
-    assert await board.read() == {}
-    assert not await board.has(JobId(1), Generation(1), Epoch("e"))
+    assert await announcements.read() == {}
+    assert not await announcements.has(JobRun(JobId(1), Generation(1)), Epoch("e"))
     async with Leaser(sides.worker, ack_wait=30.0) as leaser:
-        leases = await leaser.lease(JobId(1), Generation(1), Epoch("e"), 10)
+        leases = await leaser.lease(JobRun(JobId(1), Generation(1)), Epoch("e"), 10)
     assert leases == []
 
     async def dropped() -> bool:

@@ -24,7 +24,7 @@ from antenna_orchestration import errors, settings
 from antenna_orchestration.embedded import dagster_processes, environment, processes, stack, stores
 from antenna_orchestration.embedded.events import Event, from_line
 from antenna_orchestration.embedded.home import Home
-from tests.embedded.front import DEFINITIONS
+from tests.embedded.tiny_antenna_up import DEFINITIONS
 from tests.homes import temporary_folder
 from tests.waiting import wait_until
 
@@ -44,7 +44,7 @@ def used_home(template: Path) -> Iterator[Path]:
 @contextmanager
 def up(home: Path, *arguments: str) -> Iterator[Up]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.embedded.front", str(home), *arguments],
+        [sys.executable, "-m", "tests.embedded.tiny_antenna_up", str(home), *arguments],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

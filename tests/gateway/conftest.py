@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import pytest
 
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import services
-from tests.gateway.running import RunningGateway, running
+from antenna_orchestration.processing.services import prepare
+from tests.gateway.gateway_process import RunningGateway, running_gateway
 
 
 @pytest.fixture(scope="package")
@@ -12,6 +12,6 @@ def gateway(shared_stores: EmbeddedStores) -> Iterator[RunningGateway]:
     """A gateway for tests that leave it running."""
     import asyncio
 
-    asyncio.run(services.prepare(shared_stores.settings))
-    with running(shared_stores) as started:
+    asyncio.run(prepare(shared_stores.settings))
+    with running_gateway(shared_stores) as started:
         yield started

@@ -12,14 +12,14 @@ import requests
 
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.processing.services import Services
-from tests.gateway.client import session, success
-from tests.gateway.running import RunningGateway, client, job_for_http, token
+from tests.gateway.gateway_process import RunningGateway, http_worker, job_for_http, token
+from tests.gateway.http_worker import session, success
 
 
-async def test_odd_results_are_items_of_their_own(stack: Services, gateway: RunningGateway, project: str) -> None:
+async def test_odd_results_are_items_of_their_own(services: Services, gateway: RunningGateway, project: str) -> None:
     """And none of them is taken for an image with nothing on it."""
-    job = await job_for_http(stack, project, 2)
-    worker = await client(stack, gateway, project)
+    job = await job_for_http(services, project, 2)
+    worker = await http_worker(services, gateway, project)
     with session(worker.token) as http:
         tasks = worker.lease(http, job.job_id)
         odd = [
@@ -36,11 +36,11 @@ async def test_odd_results_are_items_of_their_own(stack: Services, gateway: Runn
 
 
 @pytest.mark.parametrize("who", ["stranger", "submitter"])
-async def test_many_values_in_one_body(stack: Services, gateway: RunningGateway, project: str, who: str) -> None:
+async def test_many_values_in_one_body(services: Services, gateway: RunningGateway, project: str, who: str) -> None:
     """A stranger's body is not read, and nobody's is unfolded into gigabytes."""
     headers = {"Content-Type": "application/json"}
     if who == "submitter":
-        headers["Authorization"] = f"Token {await token(stack, project, role=Role.SUBMITTER)}"
+        headers["Authorization"] = f"Token {await token(services, project, role=Role.SUBMITTER)}"
     process = psutil.Process(gateway.pid)
     peak = before = process.memory_full_info().uss
     for body in (b'{"project":"x","config":{"a":[' + b"[]," * 10_000_000 + b"[]]}}", b"[" * 1_000_000):
@@ -51,9 +51,9 @@ async def test_many_values_in_one_body(stack: Services, gateway: RunningGateway,
     assert peak - before < 150 * 2**20
 
 
-async def test_what_follows_a_gzip_body_is_not_kept(stack: Services, gateway: RunningGateway, project: str) -> None:
-    job = await job_for_http(stack, project, 1)
-    worker = await client(stack, gateway, project)
+async def test_what_follows_a_gzip_body_is_not_kept(services: Services, gateway: RunningGateway, project: str) -> None:
+    job = await job_for_http(services, project, 1)
+    worker = await http_worker(services, gateway, project)
 
     def body() -> Iterator[bytes]:
         yield gzip.compress(b'{"results":[]}')
@@ -69,10 +69,10 @@ async def test_what_follows_a_gzip_body_is_not_kept(stack: Services, gateway: Ru
     assert process.memory_full_info().uss - before < 40 * 2**20
 
 
-async def test_text_that_nothing_can_write(stack: Services, gateway: RunningGateway, project: str) -> None:
+async def test_text_that_nothing_can_write(services: Services, gateway: RunningGateway, project: str) -> None:
     """Half a surrogate pair and a zero byte, wherever text is taken."""
-    submitter, worker = await token(stack, project, role=Role.SUBMITTER), await token(stack, project)
-    job = await job_for_http(stack, project, 1)
+    submitter, worker = await token(services, project, role=Role.SUBMITTER), await token(services, project)
+    job = await job_for_http(services, project, 1)
     for bad in ("\ud800", "\0", "x\ny"):
         image = {"url": "http://192.0.2.1/a.jpg"}
         new: dict[str, Any] = {"project": project, "pipeline": "null", "images": [image]}
@@ -104,9 +104,9 @@ async def test_text_that_nothing_can_write(stack: Services, gateway: RunningGate
 
 
 async def test_the_log_is_one_line_a_request_and_holds_no_right(
-    stack: Services, gateway: RunningGateway, project: str
+    services: Services, gateway: RunningGateway, project: str
 ) -> None:
-    secret = await token(stack, project)
+    secret = await token(services, project)
     link = "A" * 40 + "." + "B" * 40
     with session(secret) as http:
         for path in (
@@ -122,12 +122,12 @@ async def test_the_log_is_one_line_a_request_and_holds_no_right(
 
 
 async def test_a_submitter_reads_no_file_beyond_its_folder(
-    stack: Services, gateway: RunningGateway, project: str, tmp_path: Path
+    services: Services, gateway: RunningGateway, project: str, tmp_path: Path
 ) -> None:
     (tmp_path / "list.txt").write_text("the password is swordfish\n")
     (tmp_path / "a.jpg").write_bytes(b"")
     for role in (Role.SUBMITTER, Role.ADMIN):
-        secret = await token(stack, project, role=role)
+        secret = await token(services, project, role=role)
         with session(secret) as http:
             for source in ("list.txt", "*.txt", "a.jpg", "b.jpg", "", "../**/*.jpg"):
                 new = {"project": project, "pipeline": "null", "sources": [f"{tmp_path}/{source}"]}

@@ -14,8 +14,8 @@ import pytest
 
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
-from tests.gateway.client import Task, session, success
-from tests.gateway.running import RunningGateway, client, job_for_http, running
+from tests.gateway.gateway_process import RunningGateway, http_worker, job_for_http, running_gateway
+from tests.gateway.http_worker import Task, session, success
 
 CLASSES = 29_176
 
@@ -31,10 +31,10 @@ def body(tasks: list[Task], detections: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("packed", [False, True])
 async def test_a_large_post_in_flat_memory(
-    stack: Services, gateway: RunningGateway, project: str, packed: bool
+    services: Services, gateway: RunningGateway, project: str, packed: bool
 ) -> None:
-    job = await job_for_http(stack, project, 8)
-    worker = await client(stack, gateway, project)
+    job = await job_for_http(services, project, 8)
+    worker = await http_worker(services, gateway, project)
     with session(worker.token) as http:
         tasks = worker.lease(http, job.job_id)
         process = psutil.Process(gateway.pid)
@@ -51,9 +51,9 @@ async def test_a_large_post_in_flat_memory(
     assert answer.status_code == 200, answer.text
     assert answer.json()["results_queued"] == len(tasks)
     assert process.memory_full_info().uss - before < 60 * 2**20
-    sizes = await stack.workers.heard_since(0)
+    sizes = await services.live.workers.heard_since(0)
     assert max(one.counters["bytes"] for one in sizes) > 30 * 2**20
-    assert not list(Path(stack.settings.home, "gateway").glob("*"))
+    assert not list(Path(services.settings.home, "gateway").glob("*"))
 
 
 def anonymous_memory(process: int) -> int:
@@ -67,12 +67,12 @@ def anonymous_memory(process: int) -> int:
 
 @pytest.mark.slow
 async def test_300_mb_in_flat_memory(
-    shared_stores: EmbeddedStores, stack: Services, project: str, tmp_path: Path
+    shared_stores: EmbeddedStores, services: Services, project: str, tmp_path: Path
 ) -> None:
     """What an existing worker posts for 20 images with 25 moths each: watched all the time, the reading process too."""
-    job = await job_for_http(stack, project, 20)
-    with running(shared_stores, ANTENNA_GATEWAY_MAX_BODY=str(768 * 2**20)) as gateway:
-        worker = await client(stack, gateway, project, batch_size=20)
+    job = await job_for_http(services, project, 20)
+    with running_gateway(shared_stores, ANTENNA_GATEWAY_MAX_BODY=str(768 * 2**20)) as gateway:
+        worker = await http_worker(services, gateway, project, batch_size=20)
         with session(worker.token) as http:
             tasks = worker.lease(http, job.job_id)
             written = tmp_path / "post.json"
@@ -98,9 +98,9 @@ async def test_300_mb_in_flat_memory(
     assert 0 < peak_of_reader < 200 * 2**20
 
 
-async def test_what_is_no_post_is_refused(stack: Services, gateway: RunningGateway, project: str) -> None:
-    job = await job_for_http(stack, project, 1)
-    worker = await client(stack, gateway, project)
+async def test_what_is_no_post_is_refused(services: Services, gateway: RunningGateway, project: str) -> None:
+    job = await job_for_http(services, project, 1)
+    worker = await http_worker(services, gateway, project)
     with session(worker.token) as http:
         for data, headers in (
             (b"", {}), (b"{", {}), (b'{"results": 1}', {}), (b"\xff\xfe", {}), (b'"results"', {}),

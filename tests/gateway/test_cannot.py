@@ -14,28 +14,28 @@ from antenna_orchestration.domain.http_lease import ImageClaim, LeaseClaim, Sign
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
-from tests.gateway.client import Client, Task, session, success
-from tests.gateway.running import RunningGateway, client, collected, file_job, job_for_http, rows, token
+from tests.gateway.gateway_process import RunningGateway, collected, file_job, http_worker, job_for_http, rows, token
+from tests.gateway.http_worker import HttpWorker, Task, session, success
 
 
 def result_of(task: Task, **changes: object) -> dict[str, object]:
     return {"reply_subject": task.reply_subject, "result": success(task.image_id), **changes}
 
 
-def leased(worker: Client, job: int, wanted: int) -> list[Task]:
+def leased(worker: HttpWorker, job: int, wanted: int) -> list[Task]:
     worker.batch_size = wanted
     with session(worker.token) as http:
         return worker.lease(http, job)
 
 
-def post(worker: Client, job: int, *results: object) -> requests.Response:
+def post(worker: HttpWorker, job: int, *results: object) -> requests.Response:
     with session(worker.token) as http:
         return http.post(f"{worker.base}/jobs/{job}/result/", json={"results": list(results)}, timeout=60)
 
 
-async def test_post_for_another_projects_job(stack: Services, gateway: RunningGateway, project: str) -> None:
-    mine, theirs = await job_for_http(stack, project, 1), await job_for_http(stack, f"{project[:50]}-other", 1)
-    worker = await client(stack, gateway, project)
+async def test_post_for_another_projects_job(services: Services, gateway: RunningGateway, project: str) -> None:
+    mine, theirs = await job_for_http(services, project, 1), await job_for_http(services, f"{project[:50]}-other", 1)
+    worker = await http_worker(services, gateway, project)
     (task,) = leased(worker, mine.job_id, 1)
     assert post(worker, theirs.job_id, result_of(task)).status_code == 404
     with session(worker.token) as http:
@@ -43,53 +43,55 @@ async def test_post_for_another_projects_job(stack: Services, gateway: RunningGa
             http.post(f"{gateway.base}/jobs/{theirs.job_id}/tasks/", json={"batch_size": 1}, timeout=9).status_code
             == 404
         )
-    assert await stack.queue.unread_results(theirs.job_id, theirs.generation) == set()
+    assert await services.queue.unread_results(theirs.job_run) == set()
 
 
-async def test_replay_a_token_from_another_job(stack: Services, gateway: RunningGateway, project: str) -> None:
-    first, second = await job_for_http(stack, project, 1), await job_for_http(stack, project, 1)
-    worker = await client(stack, gateway, project)
+async def test_replay_a_token_from_another_job(services: Services, gateway: RunningGateway, project: str) -> None:
+    first, second = await job_for_http(services, project, 1), await job_for_http(services, project, 1)
+    worker = await http_worker(services, gateway, project)
     (task,) = leased(worker, first.job_id, 1)
     (said,) = post(worker, second.job_id, result_of(task)).json()["tasks"]
     assert (said["status"], said["detail"]) == ("rejected", "the lease is of another job")
-    assert await stack.queue.unread_results(second.job_id, second.generation) == set()
+    assert await services.queue.unread_results(second.job_run) == set()
     # Nor one that another worker was given, even in the same project.
-    thief = await client(stack, gateway, project)
+    thief = await http_worker(services, gateway, project)
     (said,) = post(thief, first.job_id, result_of(task)).json()["tasks"]
     assert (said["status"], said["detail"]) == ("rejected", "the lease is another worker's")
     (said,) = post(thief, first.job_id, result_of(task, reply_subject=None)).json()["tasks"]
     assert said["status"] == "rejected"
-    assert await stack.queue.unread_results(first.job_id, first.generation) == set()
+    assert await services.queue.unread_results(first.job_run) == set()
 
 
-async def test_settle_a_task_twice_with_effect(stack: Services, gateway: RunningGateway, project: str) -> None:
-    job = await job_for_http(stack, project, 2)
-    worker = await client(stack, gateway, project)
+async def test_settle_a_task_twice_with_effect(services: Services, gateway: RunningGateway, project: str) -> None:
+    job = await job_for_http(services, project, 2)
+    worker = await http_worker(services, gateway, project)
     tasks = leased(worker, job.job_id, 2)
     once = result_of(tasks[0])
     failure = {"reply_subject": tasks[0].reply_subject, "result": {"error": "changed my mind", "image_id": None}}
-    async with collected(stack, job):
+    async with collected(services, job):
         assert post(worker, job.job_id, once, once).json()["results_queued"] == 1
         assert post(worker, job.job_id, failure).json()["tasks"][0]["status"] == "late"
         post(worker, job.job_id, once)
         assert post(worker, job.job_id, result_of(tasks[1])).json()["results_queued"] == 1
-    assert sorted(row["image_id"] for row in rows(stack, "detections", job)) == sorted(
+    assert sorted(row["image_id"] for row in rows(services, "detections", job)) == sorted(
         int(task.image_id) for task in tasks
     )
     assert post(worker, job.job_id, once).json()["tasks"][0]["status"] == "late"
     # Nor is it counted twice, in one large post or in several before anybody collected the first.
-    job = await job_for_http(stack, project, 1)
+    job = await job_for_http(services, project, 1)
     (task,) = leased(worker, job.job_id, 1)
     again = [result_of(task)] * 70
     assert [one["status"] for one in post(worker, job.job_id, *again).json()["tasks"]] == ["queued"] + ["late"] * 69
     post(worker, job.job_id, result_of(task))
-    (record,) = [one for one in await stack.workers.heard_since(0) if one.name.endswith(fingerprint(worker.token))]
+    (record,) = [
+        one for one in await services.live.workers.heard_since(0) if one.name.endswith(fingerprint(worker.token))
+    ]
     assert record.counters["settled"] == 3
 
 
-async def test_publish_to_a_subject_of_its_choice(stack: Services, gateway: RunningGateway, project: str) -> None:
-    job = await job_for_http(stack, project, 1)
-    worker = await client(stack, gateway, project)
+async def test_publish_to_a_subject_of_its_choice(services: Services, gateway: RunningGateway, project: str) -> None:
+    job = await job_for_http(services, project, 1)
+    worker = await http_worker(services, gateway, project)
     (task,) = leased(worker, job.job_id, 1)
     assert task.reply_subject is not None
     heard: list[str] = []
@@ -97,7 +99,7 @@ async def test_publish_to_a_subject_of_its_choice(stack: Services, gateway: Runn
     async def hear(message: object) -> None:
         heard.append(message.subject)  # type: ignore[attr-defined]
 
-    watching = [await stack.connection.subscribe(subject, cb=hear) for subject in ("evil.>", "results.>", "tasks.>")]
+    watching = [await services.connection.subscribe(subject, cb=hear) for subject in ("evil.>", "results.>", "tasks.>")]
     stranger = Signer("not this deployment's key").sign(
         LeaseClaim(
             job=JobId(job.job_id), generation=Generation(1), image=ImageId(int(task.image_id)), delivery=1,
@@ -108,20 +110,20 @@ async def test_publish_to_a_subject_of_its_choice(stack: Services, gateway: Runn
     for forged in ("evil.subject", f"$JS.ACK.TASKS.j{job.job_id}.1.1.1.1.0", stranger, swapped, "\0", "a" * 100_000):
         (said,) = post(worker, job.job_id, result_of(task, reply_subject=forged)).json()["tasks"]
         assert (said["status"], said["detail"]) == ("rejected", "not signed by this deployment")
-    await stack.connection.flush()
+    await services.connection.flush()
     for subscription in watching:
         await subscription.unsubscribe()
     assert heard == []
 
 
 async def test_read_another_projects_images_or_jobs(
-    stack: Services, gateway: RunningGateway, project: str, tmp_path: Path
+    services: Services, gateway: RunningGateway, project: str, tmp_path: Path
 ) -> None:
     picture = tmp_path / "picture.jpg"
     picture.write_bytes(b"a picture")
-    await job_for_http(stack, project, 1)
-    job = await file_job(stack, f"{project[:50]}-other", [picture])
-    stranger = await token(stack, project, role=Role.SUBMITTER)
+    await job_for_http(services, project, 1)
+    job = await file_job(services, f"{project[:50]}-other", [picture])
+    stranger = await token(services, project, role=Role.SUBMITTER)
     with session(stranger) as http:
         assert http.get(f"{gateway.base}/jobs/{job.job_id}/", timeout=9).status_code == 404
         assert http.post(f"{gateway.base}/jobs/{job.job_id}/cancel/", timeout=9).status_code == 404
@@ -129,11 +131,11 @@ async def test_read_another_projects_images_or_jobs(
         assert {one["project"] for one in listed} == {project}
         assert [one["slug"] for one in http.get(f"{gateway.base}/projects/", timeout=9).json()["results"]] == [project]
         assert http.get(f"{gateway.base}/projects/{job.project_id}/pipelines/", timeout=9).status_code == 404
-    theirs = await client(stack, gateway, f"{project[:50]}-other")
+    theirs = await http_worker(services, gateway, f"{project[:50]}-other")
     (task,) = leased(theirs, job.job_id, 1)
     assert requests.get(task.image_url, timeout=9).content == b"a picture"
     # The link is for this one capture, for a time; another's number in it is noticed.
-    signer = Signer(stack.settings.secret_key)
+    signer = Signer(services.settings.secret_key)
     image = ImageId(int(task.image_id))
     for link in (
         signer.sign(ImageClaim(image=image, expires=int(time.time()) - 1)),
@@ -149,10 +151,10 @@ async def test_read_another_projects_images_or_jobs(
     assert requests.get(task.image_url, timeout=9).status_code == 404
 
 
-async def test_do_what_its_role_is_not_for(stack: Services, gateway: RunningGateway, project: str) -> None:
-    job = await job_for_http(stack, project, 1)
-    worker = await token(stack, project)
-    submitter = await token(stack, project, role=Role.SUBMITTER)
+async def test_do_what_its_role_is_not_for(services: Services, gateway: RunningGateway, project: str) -> None:
+    job = await job_for_http(services, project, 1)
+    worker = await token(services, project)
+    submitter = await token(services, project, role=Role.SUBMITTER)
     new = {"project": project, "images": [{"url": "http://192.0.2.1/a.jpg"}]}
     with session(worker) as http:
         for path in (f"jobs/{job.job_id}/cancel/", f"jobs/{job.job_id}/retry/", f"jobs/{job.job_id}/run/"):
@@ -182,10 +184,10 @@ def bomb() -> Iterator[bytes]:
 
 @pytest.mark.parametrize("kind", ["bomb", "many-items", "deep", "long-vector"])
 async def test_exhaust_memory_with_one_request(
-    shared_stores: EmbeddedStores, stack: Services, gateway: RunningGateway, project: str, kind: str
+    shared_stores: EmbeddedStores, services: Services, gateway: RunningGateway, project: str, kind: str
 ) -> None:
-    job = await job_for_http(stack, project, 1)
-    worker = await client(stack, gateway, project)
+    job = await job_for_http(services, project, 1)
+    worker = await http_worker(services, gateway, project)
     (task,) = leased(worker, job.job_id, 1)
     headers = {"Content-Type": "application/json"}
     body: object

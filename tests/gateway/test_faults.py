@@ -12,136 +12,149 @@ import pytest
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
-from tests.gateway.client import session, success, working
-from tests.gateway.running import ROOT, RunningGateway, client, collected, job_for_http, rows, running, token
+from tests.gateway.gateway_process import (
+    ROOT,
+    RunningGateway,
+    collected,
+    http_worker,
+    job_for_http,
+    rows,
+    running_gateway,
+    token,
+)
+from tests.gateway.http_worker import session, success, working
 from tests.waiting import eventually, wait_until
 
 MIX = (5, 5, 20, 20, 60, 60)
 
 
-async def all_done(stack: Services, *jobs: Job, timeout: float = 60) -> None:
+async def all_done(services: Services, *jobs: Job, timeout: float = 60) -> None:
     async def over() -> bool:
-        counts = [await stack.catalog.count_images(job.job_id) for job in jobs]
+        counts = [await services.catalog.images.count(job.job_id) for job in jobs]
         return all(not count.pending for count in counts)
 
     await eventually(over, description=f"{len(jobs)} jobs accounted for", timeout=timeout, poll=0.2)
 
 
-async def some_done(stack: Services, job: Job, images: int) -> None:
+async def some_done(services: Services, job: Job, images: int) -> None:
     async def enough() -> bool:
-        return (await stack.catalog.count_images(job.job_id)).done >= images
+        return (await services.catalog.images.count(job.job_id)).done >= images
 
     await eventually(enough, description=f"{images} images done")
 
 
-def nothing_failed(stack: Services, ends: dict[int, JobStatus], *jobs: Job) -> None:
+def nothing_failed(services: Services, ends: dict[int, JobStatus], *jobs: Job) -> None:
     for job in jobs:
         assert ends[job.job_id] is JobStatus.SUCCESS
-        assert rows(stack, "failed_images", job) == []
-        assert len(rows(stack, "detections", job)) == job.total
+        assert rows(services, "failed_images", job) == []
+        assert len(rows(services, "detections", job)) == job.total
 
 
-async def test_four_workers_share_six_jobs(stack: Services, gateway: RunningGateway, project: str) -> None:
-    jobs = [await job_for_http(stack, project, size, name=f"mix {size}") for size in MIX]
-    workers = [await client(stack, gateway, project, seconds_per_image=0.01) for _ in range(4)]
-    async with collected(stack, *jobs) as ends:
+async def test_four_workers_share_six_jobs(services: Services, gateway: RunningGateway, project: str) -> None:
+    jobs = [await job_for_http(services, project, size, name=f"mix {size}") for size in MIX]
+    workers = [await http_worker(services, gateway, project, seconds_per_image=0.01) for _ in range(4)]
+    async with collected(services, *jobs) as ends:
         with working(*workers):
-            await all_done(stack, *jobs)
-    nothing_failed(stack, ends, *jobs)
+            await all_done(services, *jobs)
+    nothing_failed(services, ends, *jobs)
     assert [worker.errors for worker in workers] == [[]] * 4
     assert all(worker.images for worker in workers)
     # Nobody died, so nobody did an image that another had done.
     assert sum(len(worker.images) for worker in workers) == sum(MIX)
 
 
-async def test_a_worker_killed_in_the_middle_of_a_batch(stack: Services, gateway: RunningGateway, project: str) -> None:
-    job = await job_for_http(stack, project, 30)
-    options = {"base": gateway.base, "token": await token(stack, project), "batch_size": 10, "seconds_per_image": 30}
-    doomed = subprocess.Popen([sys.executable, "-m", "tests.gateway.client", json.dumps(options)], cwd=ROOT)
+async def test_a_worker_killed_in_the_middle_of_a_batch(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    job = await job_for_http(services, project, 30)
+    options = {"base": gateway.base, "token": await token(services, project), "batch_size": 10, "seconds_per_image": 30}
+    doomed = subprocess.Popen([sys.executable, "-m", "tests.gateway.http_worker", json.dumps(options)], cwd=ROOT)
     try:
 
         async def has_leased() -> bool:
-            counts = await stack.queue.counts(job.job_id, job.generation, job.epoch)  # type: ignore[arg-type]
+            counts = await services.queue.counts(job.job_run, job.epoch)  # type: ignore[arg-type]
             return counts is not None and counts.leased == 10
 
         await eventually(has_leased, description="a batch in the worker's hands")
     finally:
         doomed.kill()
         doomed.wait()
-    other = await client(stack, gateway, project)
-    async with collected(stack, job) as ends:
+    other = await http_worker(services, gateway, project)
+    async with collected(services, job) as ends:
         with working(other):
-            await all_done(stack, job)
-    nothing_failed(stack, ends, job)
+            await all_done(services, job)
+    nothing_failed(services, ends, job)
     assert len(other.images) == 30
 
 
-async def test_result_posts_that_are_lost_or_time_out(stack: Services, gateway: RunningGateway, project: str) -> None:
-    job = await job_for_http(stack, project, 24)
-    worker = await client(stack, gateway, project, lost_posts=frozenset({0}), timed_out_posts=frozenset({1}))
-    async with collected(stack, job) as ends:
+async def test_result_posts_that_are_lost_or_time_out(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    job = await job_for_http(services, project, 24)
+    worker = await http_worker(services, gateway, project, lost_posts=frozenset({0}), timed_out_posts=frozenset({1}))
+    async with collected(services, job) as ends:
         with working(worker):
-            await all_done(stack, job)
-    nothing_failed(stack, ends, job)
+            await all_done(services, job)
+    nothing_failed(services, ends, job)
     assert worker.lost >= 8
     assert sum("result: " in error for error in worker.errors) == 1
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 async def test_the_gateway_is_restarted_in_the_middle_of_a_job(
-    shared_stores: EmbeddedStores, stack: Services, project: str, number: signal.Signals
+    shared_stores: EmbeddedStores, services: Services, project: str, number: signal.Signals
 ) -> None:
-    with running(shared_stores) as gateway:
-        job = await job_for_http(stack, project, 60)
-        workers = [await client(stack, gateway, project, seconds_per_image=0.05) for _ in range(2)]
-        async with collected(stack, job) as ends:
+    with running_gateway(shared_stores) as gateway:
+        job = await job_for_http(services, project, 60)
+        workers = [await http_worker(services, gateway, project, seconds_per_image=0.05) for _ in range(2)]
+        async with collected(services, job) as ends:
             with working(*workers):
-                await some_done(stack, job, 10)
+                await some_done(services, job, 10)
                 await asyncio.to_thread(gateway.stop, number)
                 await asyncio.to_thread(gateway.start)
-                await all_done(stack, job)
-        nothing_failed(stack, ends, job)
+                await all_done(services, job)
+        nothing_failed(services, ends, job)
 
 
-async def test_leases_outlive_a_gateway(own_stores: EmbeddedStores, own_stack: Services, project: str) -> None:
+async def test_leases_outlive_a_gateway(own_stores: EmbeddedStores, own_services: Services, project: str) -> None:
     """Longer away than the queue's own lease, and yet the worker's task is nobody else's."""
-    stack = own_stack
-    with running(own_stores, ANTENNA_HTTP_LEASE="60") as gateway:
-        job = await job_for_http(stack, project, 4)
-        slow, other = await client(stack, gateway, project), await client(stack, gateway, project)
+    services = own_services
+    with running_gateway(own_stores, ANTENNA_HTTP_LEASE="60") as gateway:
+        job = await job_for_http(services, project, 4)
+        slow, other = await http_worker(services, gateway, project), await http_worker(services, gateway, project)
         with session(slow.token) as http, session(other.token) as others:
             tasks = await asyncio.to_thread(slow.lease, http, job.job_id)
             assert len(tasks) == 4
             gateway.stop(signal.SIGKILL)
 
             async def is_offered_again() -> bool:
-                return bool(await probe(stack, job))
+                return bool(await probe(services, job))
 
             await eventually(is_offered_again, description="the queue gives the leases up")
             await asyncio.to_thread(gateway.start)
             assert await asyncio.to_thread(other.lease, others, job.job_id) == []
             results = [{"reply_subject": task.reply_subject, "result": success(task.image_id)} for task in tasks]
-            async with collected(stack, job) as ends:
+            async with collected(services, job) as ends:
                 assert await asyncio.to_thread(slow.post, job.job_id, results)
-        nothing_failed(stack, ends, job)
+        nothing_failed(services, ends, job)
         assert slow.statuses == ["queued"] * 4
 
 
-async def probe(stack: Services, job: Job) -> bool:
+async def probe(services: Services, job: Job) -> bool:
     from antenna_orchestration.queue.remote_leases import RemoteLeases
 
     assert job.epoch is not None
-    return await RemoteLeases(stack.connection).is_deliverable(job.job_id, job.generation, job.epoch)
+    return await RemoteLeases(services.connection).is_deliverable(job.job_run, job.epoch)
 
 
 @pytest.mark.slow
-async def test_nats_is_stopped_for_a_while(own_stores: EmbeddedStores, own_stack: Services, project: str) -> None:
-    with running(own_stores) as gateway:
-        job = await job_for_http(own_stack, project, 60)
-        workers = [await client(own_stack, gateway, project, seconds_per_image=0.05) for _ in range(2)]
-        async with collected(own_stack, job, timeout=180) as ends:
+async def test_nats_is_stopped_for_a_while(own_stores: EmbeddedStores, own_services: Services, project: str) -> None:
+    with running_gateway(own_stores) as gateway:
+        job = await job_for_http(own_services, project, 60)
+        workers = [await http_worker(own_services, gateway, project, seconds_per_image=0.05) for _ in range(2)]
+        async with collected(own_services, job, timeout=180) as ends:
             with working(*workers):
-                await some_done(own_stack, job, 10)
+                await some_done(own_services, job, 10)
                 await asyncio.to_thread(own_stores.stop, "nats")
                 listed = workers[0].errors
 
@@ -151,18 +164,18 @@ async def test_nats_is_stopped_for_a_while(own_stores: EmbeddedStores, own_stack
                 await asyncio.to_thread(wait_until, noticed, description="a 503 for tasks")
                 await asyncio.sleep(15)  # the outage itself
                 await asyncio.to_thread(own_stores.start, "nats")
-                await all_done(own_stack, job, timeout=120)
-        nothing_failed(own_stack, ends, job)
+                await all_done(own_services, job, timeout=120)
+        nothing_failed(own_services, ends, job)
         # A post waits for the queue: clients never repeat one.
         assert not any("result" in error for worker in workers for error in worker.errors)
 
 
 async def test_a_result_waits_for_the_queue_and_a_lease_does_not(
-    own_stores: EmbeddedStores, own_stack: Services, project: str
+    own_stores: EmbeddedStores, own_services: Services, project: str
 ) -> None:
-    with running(own_stores) as gateway:
-        job = await job_for_http(own_stack, project, 2)
-        worker = await client(own_stack, gateway, project, batch_size=1)
+    with running_gateway(own_stores) as gateway:
+        job = await job_for_http(own_services, project, 2)
+        worker = await http_worker(own_services, gateway, project, batch_size=1)
         with session(worker.token) as http:
             (task,) = await asyncio.to_thread(worker.lease, http, job.job_id)
             own_stores.stop("nats")
@@ -182,13 +195,13 @@ async def test_a_result_waits_for_the_queue_and_a_lease_does_not(
 
 @pytest.mark.parametrize("how", ["gone", pytest.param("silent", marks=pytest.mark.slow)])
 async def test_results_are_taken_without_redis(
-    own_stores: EmbeddedStores, own_stack: Services, project: str, how: str
+    own_stores: EmbeddedStores, own_services: Services, project: str, how: str
 ) -> None:
     """Leasing needs it. A result does not, within the minute that existing clients wait, and it is counted once."""
-    stack = own_stack
-    with running(own_stores) as gateway:
-        job = await job_for_http(stack, project, 130)
-        worker = await client(stack, gateway, project, batch_size=130)
+    services = own_services
+    with running_gateway(own_stores) as gateway:
+        job = await job_for_http(services, project, 130)
+        worker = await http_worker(services, gateway, project, batch_size=130)
         with session(worker.token) as http:
             tasks = await asyncio.to_thread(worker.lease, http, job.job_id)
             results = [{"reply_subject": task.reply_subject, "result": success(task.image_id)} for task in tasks]
@@ -207,22 +220,22 @@ async def test_results_are_taken_without_redis(
             assert worker.statuses == ["queued"] * len(tasks)
             if how == "gone":
                 await asyncio.to_thread(own_stores.start, "redis")
-        async with collected(stack, job) as ends:
+        async with collected(services, job) as ends:
             with working(worker):
-                await all_done(stack, job)
-        nothing_failed(stack, ends, job)
+                await all_done(services, job)
+        nothing_failed(services, ends, job)
 
 
 async def test_the_gateway_works_on_after_redis_was_emptied(
-    own_stores: EmbeddedStores, own_stack: Services, project: str
+    own_stores: EmbeddedStores, own_services: Services, project: str
 ) -> None:
-    with running(own_stores) as gateway:
-        job = await job_for_http(own_stack, project, 40)
-        worker = await client(own_stack, gateway, project, seconds_per_image=0.03)
-        async with collected(own_stack, job) as ends:
+    with running_gateway(own_stores) as gateway:
+        job = await job_for_http(own_services, project, 40)
+        worker = await http_worker(own_services, gateway, project, seconds_per_image=0.03)
+        async with collected(own_services, job) as ends:
             with working(worker):
-                await some_done(own_stack, job, 8)
+                await some_done(own_services, job, 8)
                 own_stores.kill("redis")
                 await asyncio.to_thread(own_stores.start, "redis")
-                await all_done(own_stack, job)
-        nothing_failed(own_stack, ends, job)
+                await all_done(own_services, job)
+        nothing_failed(own_services, ends, job)

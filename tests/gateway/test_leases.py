@@ -1,20 +1,21 @@
 """Leases over HTTP: bounded, kept alive, handed back; attempts counted as for every worker."""
 
 import asyncio
+from contextlib import aclosing
 
 from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.live import keys
+from antenna_orchestration.live import connection, keys
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.queue.publisher import Publisher
-from tests.gateway.client import SLUG, Client, Task, session, success
-from tests.gateway.running import RunningGateway, client, collected, job_for_http, rows, running
+from tests.gateway.gateway_process import RunningGateway, collected, http_worker, job_for_http, rows, running_gateway
+from tests.gateway.http_worker import SLUG, HttpWorker, Task, session, success
 from tests.waiting import eventually, wait_until
 
 
-def leased(worker: Client, job: int, wanted: int) -> list[Task]:
+def leased(worker: HttpWorker, job: int, wanted: int) -> list[Task]:
     worker.batch_size = wanted
     with session(worker.token) as http:
         return worker.lease(http, job)
@@ -31,44 +32,44 @@ def successes(tasks: list[Task]) -> list[dict[str, object]]:
 
 
 async def test_a_worker_that_told_nothing_yet_holds_little(
-    stack: Services, gateway: RunningGateway, project: str
+    services: Services, gateway: RunningGateway, project: str
 ) -> None:
-    job = await job_for_http(stack, project, 100)
-    worker = await client(stack, gateway, project)
+    job = await job_for_http(services, project, 100)
+    worker = await http_worker(services, gateway, project)
     assert len(leased(worker, job.job_id, 24)) == 24
     # Existing workers ask for the next batch while they are at the first.
     assert len(leased(worker, job.job_id, 24)) == 8
 
 
 async def test_at_the_bound_the_call_says_at_once_that_the_job_is_drained(
-    stack: Services, gateway: RunningGateway, project: str
+    services: Services, gateway: RunningGateway, project: str
 ) -> None:
-    job = await job_for_http(stack, project, 32)
-    worker = await client(stack, gateway, project)
+    job = await job_for_http(services, project, 32)
+    worker = await http_worker(services, gateway, project)
     assert len(leased(worker, job.job_id, 100)) == 32
     # The leases are over in six seconds, and then it would be given one.
     assert leased(worker, job.job_id, 8) == []
 
 
 async def test_at_the_bound_the_call_waits_for_room_and_is_not_told_that_the_job_is_drained(
-    stack: Services, gateway: RunningGateway, project: str
+    services: Services, gateway: RunningGateway, project: str
 ) -> None:
-    job = await job_for_http(stack, project, 60)
-    worker = await client(stack, gateway, project)
+    job = await job_for_http(services, project, 60)
+    worker = await http_worker(services, gateway, project)
     held = leased(worker, job.job_id, 32)
-    another = Client(base=worker.base, token=worker.token)
+    another = HttpWorker(base=worker.base, token=worker.token)
     waiting = asyncio.create_task(asyncio.to_thread(leased, another, job.job_id, 8))
     assert await asyncio.to_thread(worker.post, job.job_id, successes(held[:16]))
     assert 1 <= len(await waiting) <= 8
 
 
 async def test_what_a_silent_worker_held_is_done_by_another(
-    stack: Services, gateway: RunningGateway, project: str
+    services: Services, gateway: RunningGateway, project: str
 ) -> None:
-    job = await job_for_http(stack, project, 4)
-    silent, other = await client(stack, gateway, project), await client(stack, gateway, project)
+    job = await job_for_http(services, project, 4)
+    silent, other = await http_worker(services, gateway, project), await http_worker(services, gateway, project)
     late = leased(silent, job.job_id, 4)
-    async with collected(stack, job) as ends:
+    async with collected(services, job) as ends:
 
         async def gets_them() -> list[Task]:
             return await asyncio.to_thread(leased, other, job.job_id, 4)
@@ -80,23 +81,23 @@ async def test_what_a_silent_worker_held_is_done_by_another(
         assert silent.statuses == ["queued"]
         assert await asyncio.to_thread(other.post, job.job_id, successes(again))
     assert ends[job.job_id] is JobStatus.SUCCESS
-    assert len(rows(stack, "detections", job)) == 4
-    record = next(one for one in await stack.workers.heard_since(0) if one.name.endswith(_fingerprint(silent)))
+    assert len(rows(services, "detections", job)) == 4
+    record = next(one for one in await services.live.workers.heard_since(0) if one.name.endswith(_fingerprint(silent)))
     assert record.counters["expired"] == 4 and record.counters["leased"] == 4
 
 
-def _fingerprint(worker: Client) -> str:
+def _fingerprint(worker: HttpWorker) -> str:
     from antenna_orchestration.domain.access import fingerprint
 
     return fingerprint(worker.token)
 
 
 async def test_a_slow_worker_keeps_what_it_holds_while_it_is_heard_from(
-    stack: Services, gateway: RunningGateway, project: str
+    services: Services, gateway: RunningGateway, project: str
 ) -> None:
     """Twice as long as the queue's own lease."""
-    job = await job_for_http(stack, project, 2)
-    slow, other = await client(stack, gateway, project), await client(stack, gateway, project)
+    job = await job_for_http(services, project, 2)
+    slow, other = await http_worker(services, gateway, project), await http_worker(services, gateway, project)
     tasks = leased(slow, job.job_id, 2)
     for _ in range(8):
         await asyncio.sleep(0.5)
@@ -107,13 +108,13 @@ async def test_a_slow_worker_keeps_what_it_holds_while_it_is_heard_from(
 
 
 async def test_a_reported_error_is_tried_again_and_fails_only_in_the_end(
-    shared_stores: EmbeddedStores, stack: Services, project: str
+    shared_stores: EmbeddedStores, services: Services, project: str
 ) -> None:
-    with running(shared_stores, ANTENNA_MAX_ATTEMPTS="2") as gateway:
-        job = await job_for_http(stack, project, 3)
-        worker = await client(stack, gateway, project)
+    with running_gateway(shared_stores, ANTENNA_MAX_ATTEMPTS="2") as gateway:
+        job = await job_for_http(services, project, 3)
+        worker = await http_worker(services, gateway, project)
         tasks = leased(worker, job.job_id, 3)
-        async with collected(stack, job, timeout=60):
+        async with collected(services, job, timeout=60):
             assert await asyncio.to_thread(worker.post, job.job_id, failures(tasks, "Batch processing error: oom"))
             assert worker.statuses == ["retry"] * 3
 
@@ -126,21 +127,21 @@ async def test_a_reported_error_is_tried_again_and_fails_only_in_the_end(
                 found += await eventually(again, description="the images are offered again", poll=0.5)
             assert await asyncio.to_thread(worker.post, job.job_id, successes(found[1:]))
             assert await asyncio.to_thread(worker.post, job.job_id, failures(found[:1], "it is a teapot"))
-        (failed,) = rows(stack, "failed_images", job)
+        (failed,) = rows(services, "failed_images", job)
         assert (failed["reason"], failed["attempts"]) == ("it is a teapot", 2)
 
 
 async def test_from_the_third_delivery_on_an_image_comes_alone(
-    stack: Services, gateway: RunningGateway, project: str
+    services: Services, gateway: RunningGateway, project: str
 ) -> None:
-    from tests.processing.jobs import hands
+    from tests.processing.jobs_by_hand import hands
 
-    job = await job_for_http(stack, project, 4)
-    async with hands(stack) as native:
+    job = await job_for_http(services, project, 4)
+    async with hands(services) as native:
         for _ in range(2):
             for lease in await native.lease(job, 4):
                 await lease.hand_back()
-    worker = await client(stack, gateway, project)
+    worker = await http_worker(services, gateway, project)
     seen: list[str] = []
     for _ in range(4):
         # Parked ones are listed, too: they are to be had now.
@@ -151,45 +152,47 @@ async def test_from_the_third_delivery_on_an_image_comes_alone(
 
 
 async def test_a_task_that_stopped_many_workers_is_failed_unopened(
-    stack: Services, gateway: RunningGateway, project: str
+    services: Services, gateway: RunningGateway, project: str
 ) -> None:
-    from tests.processing.jobs import hands
+    from tests.processing.jobs_by_hand import hands
 
-    job = await job_for_http(stack, project, 1)
-    async with hands(stack) as native, Publisher(stack.connection) as publisher:
-        open_attempts = OpenAttempts(stack.connection, publisher)
+    job = await job_for_http(services, project, 1)
+    async with hands(services) as native, Publisher(services.connection) as publisher:
+        open_attempts = OpenAttempts(services.connection, publisher)
         for _ in range(10):
             for lease in await native.lease(job, 1):
                 if lease.delivery > 7:
                     await open_attempts.note(lease.task)
                 await lease.hand_back()
-    worker = await client(stack, gateway, project)
-    async with collected(stack, job):
+    worker = await http_worker(services, gateway, project)
+    async with collected(services, job):
         assert await asyncio.to_thread(leased, worker, job.job_id, 1) == []
-    (failed,) = rows(stack, "failed_images", job)
+    (failed,) = rows(services, "failed_images", job)
     assert failed["reason"] == "stopped its worker repeatedly"
 
 
 async def test_a_task_that_was_only_handed_back_is_opened(
-    stack: Services, gateway: RunningGateway, project: str
+    services: Services, gateway: RunningGateway, project: str
 ) -> None:
-    from tests.processing.jobs import hands
+    from tests.processing.jobs_by_hand import hands
 
-    job = await job_for_http(stack, project, 1)
-    async with hands(stack) as native:
+    job = await job_for_http(services, project, 1)
+    async with hands(services) as native:
         for _ in range(10):
             for lease in await native.lease(job, 1):
                 await lease.hand_back()
-    worker = await client(stack, gateway, project)
-    async with collected(stack, job) as ends:
+    worker = await http_worker(services, gateway, project)
+    async with collected(services, job) as ends:
         tasks = await asyncio.to_thread(leased, worker, job.job_id, 1)
         assert await asyncio.to_thread(worker.post, job.job_id, successes(tasks))
     assert ends[job.job_id] is JobStatus.SUCCESS
 
 
-async def test_one_bad_result_does_not_spoil_the_others(stack: Services, gateway: RunningGateway, project: str) -> None:
-    job = await job_for_http(stack, project, 5)
-    worker = await client(stack, gateway, project)
+async def test_one_bad_result_does_not_spoil_the_others(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    job = await job_for_http(services, project, 5)
+    worker = await http_worker(services, gateway, project)
     tasks = leased(worker, job.job_id, 5)
     results = successes(tasks)
     results[1]["result"]["detections"][0]["bbox"] = {"x1": 5, "y1": 5, "x2": 1, "y2": 1}  # type: ignore[index]
@@ -205,44 +208,45 @@ async def test_one_bad_result_does_not_spoil_the_others(stack: Services, gateway
 
 
 async def test_a_worker_is_shown_by_its_own_token_and_no_other(
-    stack: Services, gateway: RunningGateway, project: str
+    services: Services, gateway: RunningGateway, project: str
 ) -> None:
-    loud, quiet = await client(stack, gateway, project), await client(stack, gateway, project)
+    loud, quiet = await http_worker(services, gateway, project), await http_worker(services, gateway, project)
     loud.jobs()
-    alive = {one.worker: one for one in await stack.heartbeats.workers() if one.kind == "http"}
+    alive = {one.worker: one for one in await services.heartbeats.workers() if one.kind == "http"}
     (mine,) = [one for name, one in alive.items() if name.endswith(_fingerprint(loud))]
     assert not any(name.endswith(_fingerprint(quiet)) for name in alive)
     assert mine.pipelines == loud.slugs and mine.state == "idle"
 
 
 async def test_a_worker_of_another_project_is_nobody_for_a_job(
-    stack: Services, gateway: RunningGateway, project: str
+    services: Services, gateway: RunningGateway, project: str
 ) -> None:
     """Whatever it says it serves: the job's warning stays, and a worker is started for it."""
-    mine, theirs = await job_for_http(stack, project, 1), await job_for_http(stack, f"{project[:50]}-other", 1)
-    worker = await client(stack, gateway, project, slugs=(SLUG, "\x1b[31m", "No slug"))
+    mine, theirs = await job_for_http(services, project, 1), await job_for_http(services, f"{project[:50]}-other", 1)
+    worker = await http_worker(services, gateway, project, slugs=(SLUG, "\x1b[31m", "No slug"))
     worker.jobs()
-    (shown,) = [one for one in await stack.heartbeats.workers() if one.worker.endswith(_fingerprint(worker))]
+    (shown,) = [one for one in await services.heartbeats.workers() if one.worker.endswith(_fingerprint(worker))]
     assert shown.pipelines == (SLUG,)
     assert reach.can_serve(shown, mine) and not reach.can_serve(shown, theirs)
 
 
 async def test_leases_are_kept_after_a_round_that_failed(
-    shared_stores: EmbeddedStores, stack: Services, project: str
+    shared_stores: EmbeddedStores, services: Services, project: str
 ) -> None:
-    """Of whatever: here of something in Redis that nobody of us wrote."""
-    with running(shared_stores) as gateway:
-        await stack.progress.client.sadd(keys.LEASED_JOBS, "garbage")
-        try:
-            wait_until(lambda: "the loop leases failed" in gateway.log.read_text(), description="a failed round")
-        finally:
-            await stack.progress.client.srem(keys.LEASED_JOBS, "garbage")
-        job = await job_for_http(stack, project, 1)
-        slow, other = await client(stack, gateway, project), await client(stack, gateway, project)
-        tasks = leased(slow, job.job_id, 1)
-        for _ in range(6):
-            await asyncio.sleep(0.5)
-            slow.jobs()
-            assert leased(other, job.job_id, 1) == []
-        assert slow.post(job.job_id, successes(tasks))
-        assert slow.statuses == ["queued"]
+    """Here because of something in Redis that no program of ours wrote."""
+    async with aclosing(connection.connect(shared_stores.settings.redis_url)) as redis:
+        with running_gateway(shared_stores) as gateway:
+            await redis.sadd(keys.LEASED_JOBS, "garbage")
+            try:
+                wait_until(lambda: "the loop leases failed" in gateway.log.read_text(), description="a failed round")
+            finally:
+                await redis.srem(keys.LEASED_JOBS, "garbage")
+            job = await job_for_http(services, project, 1)
+            slow, other = await http_worker(services, gateway, project), await http_worker(services, gateway, project)
+            tasks = leased(slow, job.job_id, 1)
+            for _ in range(6):
+                await asyncio.sleep(0.5)
+                slow.jobs()
+                assert leased(other, job.job_id, 1) == []
+            assert slow.post(job.job_id, successes(tasks))
+            assert slow.statuses == ["queued"]

@@ -4,11 +4,10 @@ from typing import Any
 
 import requests
 
-from antenna_orchestration.catalog.access import Access
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.processing.services import Services
-from tests.gateway.client import Client, pipeline_description, session
-from tests.gateway.running import RunningGateway, token
+from tests.gateway.gateway_process import RunningGateway, token
+from tests.gateway.http_worker import HttpWorker, pipeline_description, session
 
 
 def register(
@@ -21,8 +20,8 @@ def register(
         return http.post(f"{gateway.base}/projects/{project}/pipelines/", json=body, timeout=9)
 
 
-async def test_what_both_sides_of_the_contract_read(stack: Services, gateway: RunningGateway, project: str) -> None:
-    secret = await token(stack, project)
+async def test_what_both_sides_of_the_contract_read(services: Services, gateway: RunningGateway, project: str) -> None:
+    secret = await token(services, project)
     slug = f"r-{project}"[:60]
     first = register(gateway, secret, pipeline_description(slug))
     assert first.status_code == 201
@@ -35,8 +34,8 @@ async def test_what_both_sides_of_the_contract_read(stack: Services, gateway: Ru
     assert again["algorithms_created"] == []
 
 
-async def test_a_contradiction_is_an_error(stack: Services, gateway: RunningGateway, project: str) -> None:
-    secret = await token(stack, project)
+async def test_a_contradiction_is_an_error(services: Services, gateway: RunningGateway, project: str) -> None:
+    secret = await token(services, project)
     slug = f"c-{project}"[:60]
     changed = pipeline_description(slug)
     assert register(gateway, secret, changed).status_code == 201
@@ -51,18 +50,18 @@ async def test_a_contradiction_is_an_error(stack: Services, gateway: RunningGate
     taken = {**pipeline_description("null")}
     assert register(gateway, secret, taken).status_code == 409
     # A pipeline that another project uses is not changed from here.
-    stranger = await token(stack, f"{project[:50]}-other")
+    stranger = await token(services, f"{project[:50]}-other")
     theirs = {**pipeline_description(slug), "version": 3, "algorithms": []}
     assert register(gateway, stranger, theirs).status_code == 409
     # Nor is it called otherwise, by one that serves just the same.
     renamed = {**pipeline_description(slug), "name": "Mine now"}
     assert register(gateway, stranger, renamed).status_code == 201
-    known = await Access(stack.catalog).find_pipeline(slug)
+    known = await services.catalog.pipelines.find(slug)
     assert known is not None and known.name == pipeline_description(slug)["name"]
 
 
-async def test_what_cannot_be_registered(stack: Services, gateway: RunningGateway, project: str) -> None:
-    secret = await token(stack, project)
+async def test_what_cannot_be_registered(services: Services, gateway: RunningGateway, project: str) -> None:
+    secret = await token(services, project)
     with session(secret) as http:
         mine = http.get(f"{gateway.base}/projects/", timeout=9).json()["results"][0]["id"]
         book = {"pipelines": [], "client_info": {"hostname": "x" * 20_000}}
@@ -74,13 +73,13 @@ async def test_what_cannot_be_registered(stack: Services, gateway: RunningGatewa
     assert register(gateway, secret, pipeline_description(), project=10**9).status_code == 404
 
 
-async def test_a_job_can_name_a_registered_pipeline(stack: Services, gateway: RunningGateway, project: str) -> None:
+async def test_a_job_can_name_a_registered_pipeline(services: Services, gateway: RunningGateway, project: str) -> None:
     slug = f"j-{project}"[:60]
-    worker = Client(base=gateway.base, token=await token(stack, project), slugs=(slug,))
+    worker = HttpWorker(base=gateway.base, token=await token(services, project), slugs=(slug,))
     worker.register()
     new = {"project": project, "pipeline": slug, "name": "by http", "config": {"top_k": 3},
            "images": [{"url": f"https://example.org/{number}.jpg"} for number in range(3)]}  # fmt: skip
-    with session(await token(stack, project, role=Role.SUBMITTER)) as http:
+    with session(await token(services, project, role=Role.SUBMITTER)) as http:
         made = http.post(f"{gateway.base}/jobs/", json=new, timeout=30)
         assert made.status_code == 201, made.text
         job = made.json()

@@ -14,7 +14,7 @@ from antenna_orchestration.dispatch.offers import FairOrder
 from antenna_orchestration.domain import http_lease, messages
 from antenna_orchestration.domain.http_lease import HttpWorkerSpeed, ImageClaim, LeaseClaim, Signer
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
-from tests.gateway.client import SPECIES_LABELS, success
+from tests.gateway.http_worker import SPECIES_LABELS, success
 
 CLAIM = LeaseClaim(
     job=JobId(7), generation=Generation(1), image=ImageId(5), delivery=2, epoch=Epoch("0a1b2c3d"), sequence=9,

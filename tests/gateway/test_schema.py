@@ -9,16 +9,16 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import services
-from tests.gateway.running import RunningGateway, token
+from antenna_orchestration.processing.services import opened
+from tests.gateway.gateway_process import RunningGateway, token
 
 CHECKS = [not_a_server_error, response_schema_conformance, status_code_conformance]
 
 
 def test_the_gateway_keeps_to_its_document(shared_stores: EmbeddedStores, gateway: RunningGateway) -> None:
     async def make() -> str:
-        async with services.opened(shared_stores.settings) as stack:
-            return await token(stack, "schema", role=Role.ADMIN)
+        async with opened(shared_stores.settings) as services:
+            return await token(services, "schema", role=Role.ADMIN)
 
     headers = {"Authorization": f"Token {asyncio.run(make())}"}
     tried = []

@@ -7,11 +7,12 @@ import sys
 
 import requests
 
+from antenna_orchestration.catalog.database import Database
 from antenna_orchestration.domain import access
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
-from tests.gateway.running import RunningGateway, token
-from tests.stack.running import ANTENNA
+from tests.gateway.gateway_process import RunningGateway, token
+from tests.stack.antenna_up import ANTENNA
 from tests.waiting import wait_until
 
 
@@ -25,7 +26,7 @@ def antenna(stores: EmbeddedStores, *arguments: str) -> subprocess.CompletedProc
 
 
 async def test_a_token_is_shown_once_works_and_is_revoked(
-    shared_stores: EmbeddedStores, stack: Services, gateway: RunningGateway, project: str
+    shared_stores: EmbeddedStores, services: Services, gateway: RunningGateway, project: str
 ) -> None:
     made = json.loads(
         antenna(shared_stores, "token", "create", "--project", project, "--label", "gpu", "--json").stdout
@@ -44,26 +45,24 @@ async def test_a_token_is_shown_once_works_and_is_revoked(
 
 
 async def test_a_stranger_is_told_so_and_counted(
-    shared_stores: EmbeddedStores, stack: Services, gateway: RunningGateway, project: str
+    shared_stores: EmbeddedStores, services: Services, gateway: RunningGateway, project: str
 ) -> None:
-    before = (await stack.workers.rejected()).get("127.0.0.1", 0)
+    before = (await services.live.workers.rejected()).get("127.0.0.1", 0)
     for header in ("Token wrong", "Bearer wrong", "Basic d3Jvbmc6d3Jvbmc="):
         answer = requests.get(f"{gateway.base}/jobs", headers={"Authorization": header}, timeout=9)
         assert answer.status_code == 401 and answer.json()["detail"]
     assert requests.get(f"{gateway.base}/jobs", timeout=9).json()["detail"]
-    assert (await stack.workers.rejected())["127.0.0.1"] == before + 4
+    assert (await services.live.workers.rejected())["127.0.0.1"] == before + 4
     assert "rejected" in antenna(shared_stores, "workers").stderr
     log = gateway.log.read_text()
     assert "rejected a caller at 127.0.0.1" in log and "Token wrong" not in log
 
 
-async def test_an_expired_token_is_none(stack: Services, gateway: RunningGateway, project: str) -> None:
+async def test_an_expired_token_is_none(services: Services, gateway: RunningGateway, project: str) -> None:
     from datetime import UTC, datetime, timedelta
 
-    from antenna_orchestration.catalog.access import Access
-
     secret = access.new_secret()
-    await Access(stack.catalog).add_token(
+    await services.catalog.tokens.add(
         sha256=access.digest(secret), fingerprint=access.fingerprint(secret), role=access.Role.WORKER, label="",
         projects=[project], expires_at=datetime.now(UTC) - timedelta(seconds=1),
     )  # fmt: skip
@@ -71,14 +70,15 @@ async def test_an_expired_token_is_none(stack: Services, gateway: RunningGateway
     assert (answer.status_code, answer.json()) == (401, {"detail": "Invalid token."})
 
 
-async def test_the_digest_alone_is_stored(stack: Services, project: str) -> None:
-    secret = await token(stack, project)
-    rows = await stack.catalog._rows("list_tokens")
+async def test_the_digest_alone_is_stored(services: Services, project: str) -> None:
+    secret = await token(services, project)
+    async with Database(services.settings.database_url, max_connections=1) as database:
+        rows = await database.rows("list_tokens")
     assert secret not in json.dumps(rows, default=str)
 
 
-async def test_what_every_answer_carries(stack: Services, gateway: RunningGateway, project: str) -> None:
-    headers = {"Authorization": f"Token {await token(stack, project)}", "X-Request-Id": "my-request-1"}
+async def test_what_every_answer_carries(services: Services, gateway: RunningGateway, project: str) -> None:
+    headers = {"Authorization": f"Token {await token(services, project)}", "X-Request-Id": "my-request-1"}
     answer = requests.get(f"{gateway.base}/jobs", headers=headers, timeout=9)
     assert answer.headers["X-Request-Id"] == "my-request-1"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -7,46 +7,46 @@ import requests
 
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.processing.services import Services
-from tests.gateway.client import SPECIES_LABELS, Client, JobItem, session, success, working
-from tests.gateway.running import RunningGateway, client, collected, file_job, job_for_http, rows, token
+from tests.gateway.gateway_process import RunningGateway, collected, file_job, http_worker, job_for_http, rows, token
+from tests.gateway.http_worker import SPECIES_LABELS, HttpWorker, JobItem, session, success, working
 from tests.waiting import eventually
 
 
 async def test_an_existing_worker_registers_polls_leases_and_posts(
-    stack: Services, gateway: RunningGateway, project: str, tmp_path: Path
+    services: Services, gateway: RunningGateway, project: str, tmp_path: Path
 ) -> None:
     slug = f"w-{project}"[:60]
-    secret = await token(stack, project, label="gpu-1")
-    worker = Client(base=gateway.base, token=secret, slugs=(slug,), fetch=True)
+    secret = await token(services, project, label="gpu-1")
+    worker = HttpWorker(base=gateway.base, token=secret, slugs=(slug,), fetch=True)
     registered = await asyncio.to_thread(worker.register)
     assert registered is not None and registered.processing_service_id
     files = [tmp_path / f"{number}.jpg" for number in range(12)]
     for number, file in enumerate(files):
         file.write_bytes(b"picture %d" % number)
-    job = await file_job(stack, project, files, slug=slug)
-    async with collected(stack, job) as ends:
+    job = await file_job(services, project, files, slug=slug)
+    async with collected(services, job) as ends:
         with working(worker):
 
             async def done() -> bool:
-                return (await stack.catalog.count_images(job.job_id)).done == 12
+                return (await services.catalog.images.count(job.job_id)).done == 12
 
             await eventually(done, description="all images done")
     assert ends[job.job_id] is JobStatus.SUCCESS
     assert worker.errors == [] and set(worker.statuses) == {"queued"}
-    detections = rows(stack, "detections", job)
+    detections = rows(services, "detections", job)
     assert len(detections) == 12
     assert {row["algorithm"] for row in detections} == {"moth_detector"}
     assert {row["algorithm_version"] for row in detections} == {"1"}
     assert all(row["worker"].startswith("gpu-1-") for row in detections)
-    species = [row for row in rows(stack, "classifications", job) if row["terminal"]]
+    species = [row for row in rows(services, "classifications", job) if row["terminal"]]
     assert {row["label"] for row in species} == {SPECIES_LABELS[0]}
     assert species[0]["top_labels"] == SPECIES_LABELS and species[0]["top_scores"][0] == 0.75
     assert species[0]["scores"] is None
 
 
-async def test_nothing_is_redirected(stack: Services, gateway: RunningGateway, project: str) -> None:
-    job = await job_for_http(stack, project, 2)
-    with session(await token(stack, project)) as http:
+async def test_nothing_is_redirected(services: Services, gateway: RunningGateway, project: str) -> None:
+    job = await job_for_http(services, project, 2)
+    with session(await token(services, project)) as http:
         for path in ("jobs", "jobs/", "jobs/next", "jobs/next/", "projects", "projects/"):
             answer = http.get(f"{gateway.base}/{path}", allow_redirects=False, timeout=10)
             assert answer.status_code == 200, path
@@ -56,11 +56,11 @@ async def test_nothing_is_redirected(stack: Services, gateway: RunningGateway, p
 
 
 async def test_the_list_has_only_jobs_with_a_task_to_lease_now(
-    stack: Services, gateway: RunningGateway, project: str
+    services: Services, gateway: RunningGateway, project: str
 ) -> None:
-    worker = await client(stack, gateway, project)
+    worker = await http_worker(services, gateway, project)
     assert worker.jobs() == []
-    job = await job_for_http(stack, project, 3)
+    job = await job_for_http(services, project, 3)
     assert [one.id for one in worker.jobs()] == [job.job_id]
     with session(worker.token) as http:
         tasks = worker.lease(http, job.job_id)
@@ -74,10 +74,10 @@ async def test_the_list_has_only_jobs_with_a_task_to_lease_now(
 
 
 async def test_one_job_for_ids_only_and_the_others_in_fair_order(
-    stack: Services, gateway: RunningGateway, project: str
+    services: Services, gateway: RunningGateway, project: str
 ) -> None:
-    jobs = [await job_for_http(stack, project, 40, name=f"fair {number}") for number in range(3)]
-    worker = await client(stack, gateway, project)
+    jobs = [await job_for_http(services, project, 40, name=f"fair {number}") for number in range(3)]
+    worker = await http_worker(services, gateway, project)
     # Workers that ask at the same moment are sent to different jobs.
     first = [worker.jobs() for _ in range(3)]
     assert all(len(one) == 1 for one in first)
@@ -92,14 +92,14 @@ async def test_one_job_for_ids_only_and_the_others_in_fair_order(
         assert (
             http.get(f"{gateway.base}/jobs", params={"dispatch_mode": "sync_api"}, timeout=10).json()["results"] == []
         )
-        urgent = await job_for_http(stack, project, 2, interactive=True)
+        urgent = await job_for_http(services, project, 2, interactive=True)
         following = [http.get(f"{gateway.base}/jobs/next", timeout=10).json()["id"] for _ in range(2)]
         assert urgent.job_id in following and following != [urgent.job_id] * 2
 
 
-async def test_the_older_forms_are_understood(stack: Services, gateway: RunningGateway, project: str) -> None:
-    job = await job_for_http(stack, project, 2)
-    secret = await token(stack, project)
+async def test_the_older_forms_are_understood(services: Services, gateway: RunningGateway, project: str) -> None:
+    job = await job_for_http(services, project, 2)
+    secret = await token(services, project)
     for scheme in ("Token", "Api-Key", "Bearer"):
         headers = {"Authorization": f"{scheme} {secret}"}
         assert requests.get(f"{gateway.base}/jobs", headers=headers, timeout=10).status_code == 200
@@ -113,14 +113,14 @@ async def test_the_older_forms_are_understood(stack: Services, gateway: RunningG
         assert [one["status"] for one in answer.json()["tasks"]] == ["queued", "queued"]
 
 
-async def test_scores_are_kept_as_the_job_asks(stack: Services, gateway: RunningGateway, project: str) -> None:
+async def test_scores_are_kept_as_the_job_asks(services: Services, gateway: RunningGateway, project: str) -> None:
     slug = f"s-{project}"[:60]
-    worker = await client(stack, gateway, project, slugs=(slug,))
+    worker = await http_worker(services, gateway, project, slugs=(slug,))
     worker.register()
     config = {"top_k": 2, "full_scores": True}
-    job = await job_for_http(stack, project, 1, slug=slug, register=False, config=config)
-    async with collected(stack, job):
+    job = await job_for_http(services, project, 1, slug=slug, register=False, config=config)
+    async with collected(services, job):
         assert await asyncio.to_thread(worker.process, JobItem(id=job.job_id, pipeline_slug=slug))
-    species = next(row for row in rows(stack, "classifications", job) if row["terminal"])
+    species = next(row for row in rows(services, "classifications", job) if row["terminal"])
     assert species["top_labels"] == SPECIES_LABELS[:2]
     assert len(species["scores"]) == 2 * len(SPECIES_LABELS)

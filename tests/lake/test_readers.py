@@ -16,11 +16,11 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
 from antenna_orchestration.lake import merged, schemas
-from antenna_orchestration.processing import collect, finish, merge, publish, retry, services
-from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing import collect, finish, merge, publish, retry
+from antenna_orchestration.processing.services import Services, opened, prepare
 from tests.conftest import short_leases
 from tests.homes import temporary_folder
-from tests.processing.jobs import Hands, claimed, hands, make_job
+from tests.processing.jobs_by_hand import Hands, claimed, hands, make_job
 
 Rows = list[tuple[int, int]]
 """Job and image of each row, sorted."""
@@ -58,39 +58,39 @@ def jobs(own: EmbeddedStores) -> list[Job]:
 
     async def made() -> list[Job]:
         wanted = short_leases(own)
-        await services.prepare(wanted)
-        async with services.opened(wanted) as stack, hands(stack) as worker:
-            return [await retried(stack, worker), await finished(stack, worker, SECOND)]
+        await prepare(wanted)
+        async with opened(wanted) as services, hands(services) as worker:
+            return [await retried(services, worker), await finished(services, worker, SECOND)]
 
     return asyncio.run(made())
 
 
-async def finished(stack: Services, worker: Hands, images: int, *, failing: int = 0) -> Job:
+async def finished(services: Services, worker: Hands, images: int, *, failing: int = 0) -> Job:
     """A job from submission to its end."""
-    return await done(stack, worker, await make_job(stack, "readers", images), failing=failing)
+    return await done(services, worker, await make_job(services, "readers", images), failing=failing)
 
 
-async def done(stack: Services, worker: Hands, job: Job, *, failing: int = 0) -> Job:
-    job = await claimed(stack, job)
-    await finish.write_manifest(stack, job)
-    await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
-    left = (await stack.catalog.count_images(job.job_id)).pending
+async def done(services: Services, worker: Hands, job: Job, *, failing: int = 0) -> Job:
+    job = await claimed(services, job)
+    await finish.write_manifest(services, job)
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
+    left = (await services.catalog.images.count(job.job_id)).pending
     leases = await worker.lease(job, left)
     assert len(leases) == left
     await worker.report(leases[failing:])
     if failing:
         await worker.report(leases[:failing], outcome="failed", reason="404", detections=[])
-    await collect.collect(stack, job, run_id="run", observer=collect.Observer())
-    await finish.write_final_tables(stack, job)
-    assert (await finish.finish_job(stack, job)) is JobStatus.SUCCESS
-    return await stack.catalog.get_job(job.job_id)
+    await collect.collect(services, job, run_id="run", observer=collect.Observer())
+    await finish.write_final_tables(services, job)
+    assert (await finish.finish_job(services, job)) is JobStatus.SUCCESS
+    return await services.catalog.jobs.get(job.job_id)
 
 
-async def retried(stack: Services, worker: Hands) -> Job:
-    job = await finished(stack, worker, FIRST, failing=2)
-    await retry.retry(stack, job.job_id)
-    return await done(stack, worker, await stack.catalog.get_job(job.job_id))
+async def retried(services: Services, worker: Hands) -> Job:
+    job = await finished(services, worker, FIRST, failing=2)
+    await retry.retry(services, job.job_id)
+    return await done(services, worker, await services.catalog.jobs.get(job.job_id))
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -137,24 +137,24 @@ def merged_files(lake: str) -> dict[str, int]:
 
 
 @pytest.fixture
-async def stack(own: EmbeddedStores, jobs: list[Job]) -> Any:
-    async with services.opened(short_leases(own)) as opened:
-        yield opened
+async def services(own: EmbeddedStores, jobs: list[Job]) -> Any:
+    async with opened(short_leases(own)) as services:
+        yield services
 
 
-async def test_merged_tables_hold_what_the_folders_hold(stack: Services) -> None:
-    lake = stack.settings.lake
-    async with hands(stack) as worker:
-        await merge.merge(stack)
+async def test_merged_tables_hold_what_the_folders_hold(services: Services) -> None:
+    lake = services.settings.lake
+    async with hands(services) as worker:
+        await merge.merge(services)
         for table in merged.TABLES:
             assert merged_rows(lake, table) == own_rows(lake, table)
         files = merged_files(lake)
-        again = await merge.merge(stack)
+        again = await merge.merge(services)
         assert (again.files_written, again.jobs_written) == (0, 0)
         assert merged_files(lake) == files
 
-        new = await finished(stack, worker, 2, failing=1)
-        assert (await merge.merge(stack)).jobs_written == 1
+        new = await finished(services, worker, 2, failing=1)
+        assert (await merge.merge(services)).jobs_written == 1
         assert set(merged_files(lake)) == set(files), "the new job went into the file of its neighbours"
         for table in merged.TABLES:
             assert merged_rows(lake, table) == own_rows(lake, table)
@@ -162,51 +162,51 @@ async def test_merged_tables_hold_what_the_folders_hold(stack: Services) -> None
 
         # While a retry runs, its job's rows stay as they were, also when the file is written for another's sake.
         before = [row for row in merged_rows(lake) if row[0] == new.job_id]
-        await retry.retry(stack, new.job_id)
-        await finished(stack, worker, 1)
-        assert (await merge.merge(stack)).jobs_written == 1
+        await retry.retry(services, new.job_id)
+        await finished(services, worker, 1)
+        assert (await merge.merge(services)).jobs_written == 1
         assert [row for row in merged_rows(lake) if row[0] == new.job_id] == before
-        await done(stack, worker, await stack.catalog.get_job(new.job_id))
-        assert (await merge.merge(stack)).jobs_written == 1
+        await done(services, worker, await services.catalog.jobs.get(new.job_id))
+        assert (await merge.merge(services)).jobs_written == 1
         for table in merged.TABLES:
             assert merged_rows(lake, table) == own_rows(lake, table)
         assert not [row for row in merged_rows(lake, "failed_images") if row[0] == new.job_id]
 
 
-async def test_a_merge_that_broke_off_is_made_up_for(stack: Services) -> None:
-    lake = stack.settings.lake
-    await merge.merge(stack)
+async def test_a_merge_that_broke_off_is_made_up_for(services: Services) -> None:
+    lake = services.settings.lake
+    await merge.merge(services)
     # As a kill leaves it: one table's file is there, another's is not, of a third a draft; and a fourth is damaged.
     paths = {Path(path).parent.name: Path(path) for path in merged_files(lake)}
     paths["captures"].unlink()
     (Path(lake) / ".drafts" / f"{paths['detections'].name}.0123abcd").write_bytes(b"PAR1 half")
     paths["classifications"].write_bytes(b"PAR1 half")
-    await merge.merge(stack)
+    await merge.merge(services)
     for table in merged.TABLES:
         assert merged_rows(lake, table) == own_rows(lake, table)
 
 
-async def test_of_two_merges_at_once_the_second_is_refused(stack: Services) -> None:
-    async with stack.catalog.merge_lock():
+async def test_of_two_merges_at_once_the_second_is_refused(services: Services) -> None:
+    async with services.catalog.jobs.merge_lock():
         with pytest.raises(errors.Conflict, match="merged already"):
-            await merge.merge(stack)
-    await merge.merge(stack)
+            await merge.merge(services)
+    await merge.merge(services)
 
 
-async def test_a_damaged_table_of_one_job_is_named_and_leaves_the_rest(stack: Services) -> None:
-    lake = stack.settings.lake
-    await merge.merge(stack)
-    async with hands(stack) as worker:
-        job = await finished(stack, worker, 1)
+async def test_a_damaged_table_of_one_job_is_named_and_leaves_the_rest(services: Services) -> None:
+    lake = services.settings.lake
+    await merge.merge(services)
+    async with hands(services) as worker:
+        job = await finished(services, worker, 1)
     [path] = (Path(lake) / f"detections/job_id={job.job_id}").glob("*.parquet")
     content = path.read_bytes()
     path.write_bytes(b"not Parquet")
     before = merged_rows(lake)
     with pytest.raises(errors.Unavailable, match=rf"1 of 1 files .*detections/job_id={job.job_id} is damaged"):
-        await merge.merge(stack)
+        await merge.merge(services)
     assert merged_rows(lake) == before
     path.write_bytes(content)
-    await merge.merge(stack)
+    await merge.merge(services)
     assert merged_rows(lake) == own_rows(lake)
 
 

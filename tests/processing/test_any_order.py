@@ -34,13 +34,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from antenna_orchestration.catalog.catalog import Settled
+from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import cancel, collect, finish, publish, reconcile, retry, services
+from antenna_orchestration.processing import cancel, collect, finish, publish, reconcile, retry
+from antenna_orchestration.processing.services import opened, prepare
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.leasing import Lease
-from tests.processing.jobs import Hands, hands, make_job
+from tests.processing.jobs_by_hand import Hands, hands, make_job
 
 IMAGES = 8
 ACK_WAIT = 0.7
@@ -70,27 +71,27 @@ class EveryImageOnce(RuleBasedStateMachine):
 
     async def _begin(self) -> None:
         wanted = self.stores.settings.model_copy(update={"task_ack_wait": ACK_WAIT})
-        stack = services.opened(wanted)
-        self.stack = await stack.__aenter__()
-        worker = hands(self.stack)
+        services = opened(wanted)
+        self.services = await services.__aenter__()
+        worker = hands(self.services)
         self.worker: Hands = await worker.__aenter__()
-        self.contexts = [worker, stack]
-        job = await make_job(self.stack, f"any-order-{next(_numbers)}", IMAGES)
+        self.contexts = [worker, services]
+        job = await make_job(self.services, f"any-order-{next(_numbers)}", IMAGES)
         self.job_id = job.job_id
-        self._images = await self.stack.catalog.pending_images(job.job_id, job.generation, upto=IMAGES)
+        self._images = await self.services.catalog.images.pending(job.job_run, upto=IMAGES)
         await self._start()
 
     async def _start(self) -> None:
         job = await self._job()
-        await self.stack.catalog.claim_jobs(1, job=job.job_id)
-        assert await self.stack.catalog.start_job(job.job_id, job.generation, "run")
+        await self.services.catalog.jobs.claim(1, job_id=job.job_id)
+        assert await self.services.catalog.jobs.start(job.job_run, "run")
 
     async def _job(self) -> Job:
-        return await self.stack.catalog.get_job(self.job_id)
+        return await self.services.catalog.jobs.get(self.job_id)
 
     @rule(limit=st.one_of(st.none(), st.integers(1, IMAGES)))
     def publish(self, limit: int | None) -> None:
-        self.runner.run(publish.publish(self.stack, self.job_id, limit=limit))
+        self.runner.run(publish.publish(self.services, self.job_id, limit=limit))
 
     @rule(wanted=st.integers(1, IMAGES))
     def lease(self, wanted: int) -> None:
@@ -129,15 +130,15 @@ class EveryImageOnce(RuleBasedStateMachine):
 
         async def act() -> None:
             job = await self._job()
-            async with self.stack.results(job.job_id, job.generation) as feed:
+            async with self.services.results(job.job_run) as feed:
                 received = await feed.pull(IMAGES * 4, wait=0)
                 for _ in range(2 if twice else 1):
                     collector = collect.Collector(
-                        services=self.stack, job=job, run_id="run", observer=collect.Observer()
+                        services=self.services, job=job, run_id="run", observer=collect.Observer()
                     )
                     await collector.commit(received)
                 if settle:
-                    await feed.settle(received)
+                    await feed.acknowledge(received)
 
         self.runner.run(act())
 
@@ -147,10 +148,10 @@ class EveryImageOnce(RuleBasedStateMachine):
 
         async def act() -> None:
             job = await self._job()
-            waiting = await self.stack.catalog.pending_images(job.job_id, job.generation, upto=job.published_upto)
-            on_queue = await self.stack.queue.waiting(job.pipeline, job.job_id, job.generation)
-            on_queue |= await self.stack.queue.unread_results(job.job_id, job.generation)
-            found = await reconcile.reconcile(self.stack, self.job_id)
+            waiting = await self.services.catalog.images.pending(job.job_run, upto=job.published_upto)
+            on_queue = await self.services.queue.waiting(job.pipeline, job.job_run)
+            on_queue |= await self.services.queue.unread_results(job.job_run)
+            found = await reconcile.reconcile(self.services, self.job_id)
             assert found.lost == len(waiting - on_queue) <= len(self.lost)
             self.lost.clear()
 
@@ -162,19 +163,19 @@ class EveryImageOnce(RuleBasedStateMachine):
 
         async def act() -> None:
             job = await self._job()
-            queue = self.stack.queue
+            queue = self.services.queue
             if stream == names.TASKS:
-                subject = names.task_subject(job.pipeline, job.job_id, job.generation)
-                self.lost |= await queue.waiting(job.pipeline, job.job_id, job.generation)
+                subject = names.task_subject(job.pipeline, job.job_run)
+                self.lost |= await queue.waiting(job.pipeline, job.job_run)
             else:
-                subject = names.result_subject(job.job_id, job.generation)
-                gone = await queue.unread_results(job.job_id, job.generation)
+                subject = names.result_subject(job.job_run)
+                gone = await queue.unread_results(job.job_run)
                 self.lost |= gone
                 rows = {row["image_id"]: row["status"] for row in await self._rows()}
                 # What was only there is nobody's knowledge any more.
                 self.succeeded -= {image for image in gone if rows[image] != "done"}
                 self.failed -= {image for image in gone if rows[image] == "pending"}
-            await self.stack.connection.jetstream().purge_stream(stream, subject=subject)
+            await self.services.connection.jetstream().purge_stream(stream, subject=subject)
 
         self.runner.run(act())
 
@@ -184,17 +185,19 @@ class EveryImageOnce(RuleBasedStateMachine):
 
         async def act() -> None:
             job = await self._job()
-            assert await self.stack.catalog.finish_job(job.job_id, job.generation, status, "given up")
+            assert await self.services.catalog.jobs.finish(job.job_run, status, "given up")
             for other in (JobStatus.SUCCESS, JobStatus.FAILURE, JobStatus.CANCELED):
-                assert not await self.stack.catalog.finish_job(job.job_id, job.generation, other, "again")
-            assert not await self.stack.catalog.start_job(job.job_id, job.generation, "late")
-            assert not await cancel.cancel(self.stack, job.job_id, reason="late")
-            before = await self.stack.catalog.count_images(job.job_id)
-            late = [Settled(image, "done", None, 1, None, False, None, None, 0, 0, "late") for image in self._images]
-            assert not await self.stack.catalog.commit_images(job.job_id, job.generation, late)
-            assert await self.stack.catalog.count_images(job.job_id) == before
+                assert not await self.services.catalog.jobs.finish(job.job_run, other, "again")
+            assert not await self.services.catalog.jobs.start(job.job_run, "late")
+            assert not await cancel.cancel(self.services, job.job_id, reason="late")
+            before = await self.services.catalog.images.count(job.job_id)
+            late = [
+                ImageOutcome(image, "done", None, 1, None, False, None, None, 0, 0, "late") for image in self._images
+            ]
+            assert not await self.services.catalog.images.commit(job.job_run, late)
+            assert await self.services.catalog.images.count(job.job_id) == before
             assert (await self._job()).status is status
-            await publish.withdraw(self.stack, job)
+            await publish.withdraw(self.services, job)
             await self._retry()
 
         self.runner.run(act())
@@ -202,7 +205,7 @@ class EveryImageOnce(RuleBasedStateMachine):
     async def _retry(self) -> None:
         rows = await self._rows()
         done = {row["image_id"] for row in rows if row["status"] == "done"}
-        retried = await retry.retry(self.stack, self.job_id)
+        retried = await retry.retry(self.services, self.job_id)
         assert retried.images == IMAGES - len(done)
         self.succeeded, self.failed, self.lost = done, set(), set()
         await self._start()
@@ -210,17 +213,17 @@ class EveryImageOnce(RuleBasedStateMachine):
     @rule()
     def cancel_and_retry(self) -> None:
         async def act() -> None:
-            assert await cancel.cancel(self.stack, self.job_id, reason="drawn")
+            assert await cancel.cancel(self.services, self.job_id, reason="drawn")
             job = await self._job()
             assert job.status is JobStatus.CANCELED
-            assert not await self.stack.queue.waiting(job.pipeline, job.job_id, job.generation)
-            assert not await self.stack.queue.unread_results(job.job_id, job.generation)
+            assert not await self.services.queue.waiting(job.pipeline, job.job_run)
+            assert not await self.services.queue.unread_results(job.job_run)
             await self._retry()
 
         self.runner.run(act())
 
     async def _rows(self) -> list[dict[str, object]]:
-        return [row async for rows in self.stack.catalog.manifest(self.job_id) for row in rows]
+        return [row async for rows in self.services.catalog.images.manifest(self.job_id) for row in rows]
 
     @invariant()
     def every_image_has_one_state(self) -> None:
@@ -236,21 +239,21 @@ class EveryImageOnce(RuleBasedStateMachine):
     @invariant()
     def counts_add_up(self) -> None:
         if self.contexts:
-            counts = self.runner.run(self.stack.catalog.count_images(self.job_id))
+            counts = self.runner.run(self.services.catalog.images.count(self.job_id))
             assert counts.done + counts.failed + counts.pending == counts.total == IMAGES
 
     @invariant()
     def nothing_published_is_lost(self) -> None:
         async def look() -> None:
             job = await self._job()
-            waiting = await self.stack.queue.waiting(job.pipeline, job.job_id, job.generation)
-            unread = await self.stack.queue.unread_results(job.job_id, job.generation)
-            pending = await self.stack.catalog.pending_images(job.job_id, job.generation, upto=job.published_upto)
+            waiting = await self.services.queue.waiting(job.pipeline, job.job_run)
+            unread = await self.services.queue.unread_results(job.job_run)
+            pending = await self.services.catalog.images.pending(job.job_run, upto=job.published_upto)
             assert pending <= waiting | unread | self.lost
             if job.epoch is not None:
                 # A living job can be leased from.
-                assert await self.stack.queue.counts(job.job_id, job.generation, job.epoch) is not None
-                assert await self.stack.announcements.has(job.job_id, job.generation, job.epoch)
+                assert await self.services.queue.counts(job.job_run, job.epoch) is not None
+                assert await self.services.announcements.has(job.job_run, job.epoch)
 
         if self.contexts:
             self.runner.run(look())
@@ -259,8 +262,8 @@ class EveryImageOnce(RuleBasedStateMachine):
     def a_done_image_has_its_rows(self) -> None:
         if not self.contexts:
             return
-        for part, images in self.runner.run(self.stack.catalog.part_of_images(self.job_id)).items():
-            table = self.stack.lake.read_part(self.job_id, part, "detections")
+        for part, images in self.runner.run(self.services.catalog.images.by_part(self.job_id)).items():
+            table = self.services.lake.read_part(self.job_id, part, "detections")
             assert table is not None and set(images) <= set(table.column("image_id").to_pylist())
 
     def teardown(self) -> None:
@@ -276,22 +279,22 @@ class EveryImageOnce(RuleBasedStateMachine):
     async def _standing(self) -> str:
         job = await self._job()
         assert job.epoch is not None
-        counts = await self.stack.catalog.count_images(job.job_id)
+        counts = await self.services.catalog.images.count(job.job_id)
         return (
-            f"{counts}; {job}; consumer {await self.stack.queue.counts(job.job_id, job.generation, job.epoch)}; "
-            f"tasks {await self.stack.queue.waiting(job.pipeline, job.job_id, job.generation)}; "
-            f"results {await self.stack.queue.unread_results(job.job_id, job.generation)}"
+            f"{counts}; {job}; consumer {await self.services.queue.counts(job.job_run, job.epoch)}; "
+            f"tasks {await self.services.queue.waiting(job.pipeline, job.job_run)}; "
+            f"results {await self.services.queue.unread_results(job.job_run)}"
         )
 
     async def _end(self) -> None:
         """However it stands, the job can be brought to its end, and the tables hold each done image once."""
-        await publish.publish(self.stack, self.job_id)
-        await reconcile.reconcile(self.stack, self.job_id)
+        await publish.publish(self.services, self.job_id)
+        await reconcile.reconcile(self.services, self.job_id)
         job = await self._job()
         for lease in self.held:
             await lease.hand_back()
         collecting = asyncio.create_task(
-            collect.collect(self.stack, job, run_id="run", observer=collect.Observer()), name="collect"
+            collect.collect(self.services, job, run_id="run", observer=collect.Observer()), name="collect"
         )
         try:
             async with asyncio.timeout(60):
@@ -301,10 +304,10 @@ class EveryImageOnce(RuleBasedStateMachine):
             pytest.fail(f"the job does not end: {await self._standing()}")
         counts = collecting.result()
         assert counts.done + counts.failed == IMAGES
-        tables = await finish.write_final_tables(self.stack, job)
-        await finish.finish_job(self.stack, job)
+        tables = await finish.write_final_tables(self.services, job)
+        await finish.finish_job(self.services, job)
         assert tables.rows["detections"] == counts.done
-        images = self.stack.lake.read_table("detections", job.job_id).column("image_id").to_pylist()
+        images = self.services.lake.read_table("detections", job.job_id).column("image_id").to_pylist()
         done = {row["image_id"] for row in await self._rows() if row["status"] == "done"}
         assert sorted(images) == sorted(done)
         # A success that was durable in this generation is never lost to a failure.
@@ -314,7 +317,7 @@ class EveryImageOnce(RuleBasedStateMachine):
 @pytest.mark.timeout(170)
 def test_every_image_is_counted_once_in_any_order(shared_stores: EmbeddedStores) -> None:
     wanted = shared_stores.settings.model_copy(update={"task_ack_wait": ACK_WAIT})
-    asyncio.run(services.prepare(wanted))
+    asyncio.run(prepare(wanted))
     EveryImageOnce.stores = shared_stores
     run_state_machine_as_test(
         EveryImageOnce,

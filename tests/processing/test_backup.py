@@ -15,11 +15,11 @@ from antenna_orchestration import errors, settings
 from antenna_orchestration.catalog import backup as catalog_backup
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
-from antenna_orchestration.processing import backup, cancel, collect, finish, publish, rebuild, retry, services
-from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing import backup, cancel, collect, finish, publish, rebuild, retry
+from antenna_orchestration.processing.services import Services, opened, prepare
 from tests.conftest import short_leases
 from tests.homes import temporary_folder
-from tests.processing.jobs import claimed, hands, make_job
+from tests.processing.jobs_by_hand import claimed, hands, make_job
 
 
 @pytest.fixture
@@ -32,79 +32,79 @@ def other_stores(template: Path) -> Iterator[EmbeddedStores]:
 @pytest.fixture
 async def empty(other_stores: EmbeddedStores) -> AsyncIterator[Services]:
     wanted = short_leases(other_stores)
-    await services.prepare(wanted)
-    async with services.opened(wanted) as opened:
-        yield opened
+    await prepare(wanted)
+    async with opened(wanted) as services:
+        yield services
 
 
-async def finished(stack: Services, job: Job) -> Job:
+async def finished(services: Services, job: Job) -> Job:
     """Processed from where it stands to its end."""
-    await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
-    left = (await stack.catalog.count_images(job.job_id)).pending
-    async with hands(stack) as worker:
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
+    left = (await services.catalog.images.count(job.job_id)).pending
+    async with hands(services) as worker:
         while left:
             leases = await worker.lease(job, left)
             await worker.report(leases)
             left -= len(leases)
-    await collect.collect(stack, job, run_id="run", observer=collect.Observer())
-    while (await finish.write_final_tables(stack, job)).lost_parts:
-        async with hands(stack) as worker:
+    await collect.collect(services, job, run_id="run", observer=collect.Observer())
+    while (await finish.write_final_tables(services, job)).lost_parts:
+        async with hands(services) as worker:
             await worker.report(await worker.lease(job, job.total))
-        await collect.collect(stack, job, run_id="run", observer=collect.Observer())
-    assert await finish.finish_job(stack, job) is JobStatus.SUCCESS
-    return await stack.catalog.get_job(job.job_id)
+        await collect.collect(services, job, run_id="run", observer=collect.Observer())
+    assert await finish.finish_job(services, job) is JobStatus.SUCCESS
+    return await services.catalog.jobs.get(job.job_id)
 
 
-async def half_done(stack: Services, project: str) -> Job:
+async def half_done(services: Services, project: str) -> Job:
     """A running job of ten: four are done and lie in a part, three are leased, three wait."""
-    job = await claimed(stack, await make_job(stack, project, 10))
-    await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
-    async with hands(stack) as worker:
+    job = await claimed(services, await make_job(services, project, 10))
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
+    async with hands(services) as worker:
         await worker.report(await worker.lease(job, 4))
         await worker.lease(job, 3)
-    async with stack.results(job.job_id, job.generation) as feed:
+    async with services.results(job.job_run) as feed:
         received = await feed.pull(4, wait=5.0)
-        await collect.Collector(services=stack, job=job, run_id="run", observer=collect.Observer()).commit(received)
-        await feed.settle(received)
+        await collect.Collector(services=services, job=job, run_id="run", observer=collect.Observer()).commit(received)
+        await feed.acknowledge(received)
     return job
 
 
 async def test_finished_jobs_show_as_before_and_unfinished_ones_go_on(
-    own_stack: Services, empty: Services, project: str, tmp_path: Path
+    own_services: Services, empty: Services, project: str, tmp_path: Path
 ) -> None:
-    over = await finished(own_stack, await claimed(own_stack, await make_job(own_stack, project, 20)))
-    running = await half_done(own_stack, project + "-b")
-    queued = await make_job(own_stack, project + "-c", 5)
-    canceled = await half_done(own_stack, project + "-d")
-    await cancel.cancel(own_stack, canceled.job_id, reason="a test")
-    made = await backup.backup(own_stack, str(tmp_path / "copy"))
+    over = await finished(own_services, await claimed(own_services, await make_job(own_services, project, 20)))
+    running = await half_done(own_services, project + "-b")
+    queued = await make_job(own_services, project + "-c", 5)
+    canceled = await half_done(own_services, project + "-d")
+    await cancel.cancel(own_services, canceled.job_id, reason="a test")
+    made = await backup.backup(own_services, str(tmp_path / "copy"))
     assert made.jobs == 4
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o700
 
     # Something of a job that the backup does not know, under a number that will come again.
-    stranger = await make_job(own_stack, project + "-e", 3)
-    await empty.queue.open(stranger.pipeline, stranger.job_id, stranger.generation, "epoch")  # type: ignore[arg-type]
+    stranger = await make_job(own_services, project + "-e", 3)
+    await empty.queue.open(stranger.pipeline, stranger.job_run, "epoch")  # type: ignore[arg-type]
 
     assert await backup.restore(empty, str(tmp_path / "copy")) == made
     for job in (over, queued):
-        assert _same(await empty.catalog.get_job(job.job_id), job)
+        assert _same(await empty.catalog.jobs.get(job.job_id), job)
     for table in ("detections", "classifications", "captures", "failed_images"):
-        assert empty.lake.read_table(table, over.job_id) == own_stack.lake.read_table(table, over.job_id)
-    assert await empty.catalog.read_log(over.job_id) == await own_stack.catalog.read_log(over.job_id)
+        assert empty.lake.read_table(table, over.job_id) == own_services.lake.read_table(table, over.job_id)
+    assert await empty.catalog.job_log.read(over.job_id) == await own_services.catalog.job_log.read(over.job_id)
     assert not await empty.queue.jobs_on_queue()
 
     for job in (running, queued):
-        restored = await empty.catalog.get_job(job.job_id)
+        restored = await empty.catalog.jobs.get(job.job_id)
         assert (await rebuild.rebuild(empty, job.job_id)).is_needed
         if restored.status is JobStatus.QUEUED:
             await claimed(empty, restored)
-        final = await finished(empty, await empty.catalog.get_job(job.job_id))
+        final = await finished(empty, await empty.catalog.jobs.get(job.job_id))
         images = empty.lake.read_table("detections", job.job_id).column("image_id").to_pylist()
         assert len(images) == len(set(images)) == final.total
     assert (await retry.retry(empty, canceled.job_id)).images == 6
-    final = await finished(empty, await claimed(empty, await empty.catalog.get_job(canceled.job_id)))
+    final = await finished(empty, await claimed(empty, await empty.catalog.jobs.get(canceled.job_id)))
     assert empty.lake.read_table("detections", canceled.job_id).num_rows == final.total
 
     fresh = await make_job(empty, project, 1)
@@ -116,26 +116,26 @@ def _same(one: Job, other: Job) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in fields)
 
 
-async def test_what_is_refused(own_stack: Services, project: str, tmp_path: Path) -> None:
+async def test_what_is_refused(own_services: Services, project: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     with pytest.raises(errors.InvalidInput, match="holds no backup"):
-        await backup.restore(own_stack, str(tmp_path / "nowhere"))
+        await backup.restore(own_services, str(tmp_path / "nowhere"))
     with pytest.raises(errors.InvalidInput, match="lies in the lake"):
-        await backup.backup(own_stack, f"{own_stack.settings.lake}/copy")
-    await finished(own_stack, await claimed(own_stack, await make_job(own_stack, project, 2)))
-    await backup.backup(own_stack, str(copy))
+        await backup.backup(own_services, f"{own_services.settings.lake}/copy")
+    await finished(own_services, await claimed(own_services, await make_job(own_services, project, 2)))
+    await backup.backup(own_services, str(copy))
     with pytest.raises(errors.Conflict, match="is not empty"):
-        await backup.backup(own_stack, str(copy))
+        await backup.backup(own_services, str(copy))
     with pytest.raises(errors.Conflict, match=r"the catalog is not empty .* 1 jobs"):
-        await backup.restore(own_stack, str(copy))
+        await backup.restore(own_services, str(copy))
 
 
 async def test_a_restore_that_is_refused_changes_nothing(
-    own_stack: Services, empty: Services, project: str, tmp_path: Path
+    own_services: Services, empty: Services, project: str, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
-    await finished(own_stack, await claimed(own_stack, await make_job(own_stack, project, 2)))
-    await backup.backup(own_stack, str(copy))
+    await finished(own_services, await claimed(own_services, await make_job(own_services, project, 2)))
+    await backup.backup(own_services, str(copy))
     mark = json.loads((copy / "backup.json").read_text())
 
     for changes, message in (
@@ -169,7 +169,7 @@ async def test_a_restore_that_is_refused_changes_nothing(
 
 def test_every_table_is_in_the_backup(shared_stores: EmbeddedStores) -> None:
     wanted: settings.Settings = short_leases(shared_stores)
-    asyncio.run(services.prepare(wanted))
+    asyncio.run(prepare(wanted))
     with psycopg.connect(wanted.database_url) as connection:
         query = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
         found = {row[0] for row in connection.execute(query)}

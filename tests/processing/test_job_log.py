@@ -14,52 +14,53 @@ from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.processing import job_log
 from antenna_orchestration.processing.job_log import JobLog
 from antenna_orchestration.processing.services import Services
-from tests.processing.jobs import make_job
+from tests.processing.jobs_by_hand import make_job
 from tests.waiting import eventually
 
 
 @asynccontextmanager
-async def beating(stack: Services, **fields: Any) -> AsyncIterator[None]:
+async def beating(services: Services, **fields: Any) -> AsyncIterator[None]:
     """A worker that is heard."""
     now = datetime.now(UTC)
     beat = messages.Heartbeat(worker="gpu-1", host="gpu-1", pid=1, device="cpu", started_at=now, at=now, **fields)
-    await stack.heartbeats.beat(beat)
+    await services.heartbeats.beat(beat)
 
     async def seen() -> bool:
-        return beat in await stack.heartbeats.workers()
+        return beat in await services.heartbeats.workers()
 
     try:
         await eventually(seen, description="the heartbeat")
         yield
     finally:
-        await stack.heartbeats.leave("gpu-1")
+        await services.heartbeats.leave("gpu-1")
 
 
 async def test_the_warning_that_nobody_serves_a_job_names_who_cannot_load_its_pipeline(
-    stack: Services, project: str
+    services: Services, project: str
 ) -> None:
-    job = await make_job(stack, project, 1)
+    job = await make_job(services, project, 1)
     failing = {"null": "weights model.pth: there is no such file"}
     told: list[str] = []
-    async with beating(stack, pipelines=("moth_binary",), reaches=("http",), failing=failing):
-        await JobLog(services=stack, job=job, tell=told.append).look_for_workers()
+    async with beating(services, pipelines=("moth_binary",), reaches=("http",), failing=failing):
+        await JobLog(services=services, job=job, tell=told.append).look_for_workers()
     said = "No worker for pipeline null reaches the images; the job waits; gpu-1 cannot load it: weights model.pth"
     assert len(told) == 1
     assert told[0].startswith(said)
     assert any(
-        line.level == "WARNING" and line.message == told[0] for _, line in await stack.catalog.read_log(job.job_id)
+        line.level == "WARNING" and line.message == told[0]
+        for _, line in await services.catalog.job_log.read(job.job_id)
     )
 
 
 async def test_a_line_of_progress_names_who_holds_leases(
-    stack: Services, project: str, monkeypatch: pytest.MonkeyPatch
+    services: Services, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = await make_job(stack, project, 3)
+    job = await make_job(services, project, 3)
     monkeypatch.setattr(job_log, "FIRST_LINE", 1e-6)
     progress = JobProgress(
         total=3, published=3, done=1, failed=0, detections=4, classifications=4, rate=0.5, at=datetime.now(UTC)
     )
-    async with beating(stack, pipelines=("null",), reaches=job.source_kinds, leased=7):
-        await JobLog(services=stack, job=job, tell=lambda _: None).tell_progress(progress)
-    (line,) = [line.message for _, line in await stack.catalog.read_log(job.job_id) if line.action == "progress"]
+    async with beating(services, pipelines=("null",), reaches=job.source_kinds, leased=7):
+        await JobLog(services=services, job=job, tell=lambda _: None).tell_progress(progress)
+    (line,) = [line.message for _, line in await services.catalog.job_log.read(job.job_id) if line.action == "progress"]
     assert line.endswith("; workers hold, of all jobs, gpu-1 7")

@@ -9,73 +9,75 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.processing import cancel, collect, finish, publish, rebuild
 from antenna_orchestration.processing.services import Services
-from tests.processing.jobs import claimed, hands, make_job
+from tests.processing.jobs_by_hand import claimed, hands, make_job
 
 
-async def wipe_nats(stack: Services) -> None:
-    js = stack.connection.jetstream()
+async def wipe_nats(services: Services) -> None:
+    js = services.connection.jetstream()
     for stream in await js.streams_info():
         await js.delete_stream(str(stream.config.name))
 
 
-async def wipe_redis(stack: Services) -> None:
-    with redis.Redis.from_url(stack.settings.redis_url) as client:
+async def wipe_redis(services: Services) -> None:
+    with redis.Redis.from_url(services.settings.redis_url) as client:
         client.flushall()
 
 
 @pytest.mark.parametrize("wiped", ["nats", "redis", "both"])
-async def test_a_wiped_store_in_the_middle_of_a_job(own_stack: Services, project: str, wiped: str) -> None:
-    stack = own_stack
-    job = await claimed(stack, await make_job(stack, project, 30))
-    await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
-    async with hands(stack) as worker:
+async def test_a_wiped_store_in_the_middle_of_a_job(own_services: Services, project: str, wiped: str) -> None:
+    services = own_services
+    job = await claimed(services, await make_job(services, project, 30))
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
+    async with hands(services) as worker:
         await worker.report(await worker.lease(job, 10))
-        async with stack.results(job.job_id, job.generation) as feed:
+        async with services.results(job.job_run) as feed:
             received = await feed.pull(10, wait=5.0)
-            await collect.Collector(services=stack, job=job, run_id="run", observer=collect.Observer()).commit(received)
-            await feed.settle(received)
+            await collect.Collector(services=services, job=job, run_id="run", observer=collect.Observer()).commit(
+                received
+            )
+            await feed.acknowledge(received)
         # Three results that no collector has seen, and three leases.
         await worker.report(await worker.lease(job, 3))
         held = await worker.lease(job, 3)
-        await rebuild.rebuild(stack, job.job_id)
-        assert not (await rebuild.rebuild(stack, job.job_id)).is_needed
+        await rebuild.rebuild(services, job.job_id)
+        assert not (await rebuild.rebuild(services, job.job_id)).is_needed
 
         if wiped != "redis":
-            await wipe_nats(stack)
+            await wipe_nats(services)
         if wiped != "nats":
-            await wipe_redis(stack)
+            await wipe_redis(services)
         lost = 20 if wiped != "redis" else 0
         for dry_run in (True, False):
-            found = await rebuild.rebuild(stack, job.job_id, dry_run=dry_run)
+            found = await rebuild.rebuild(services, job.job_id, dry_run=dry_run)
             assert (found.lost, found.reopened, found.counters) == (lost, wiped != "redis", wiped != "nats")
-        assert not (await rebuild.rebuild(stack, job.job_id)).is_needed
-        counters = await stack.progress.read(job.job_id, job.generation)
+        assert not (await rebuild.rebuild(services, job.job_id)).is_needed
+        counters = await services.live.counters.read(job.job_run)
         assert counters is not None and (counters.done, counters.total) == (10, 30)
 
         # Who held a lease before reports all the same, and settles nobody else's.
         await worker.report(held)
-        job = await stack.catalog.get_job(job.job_id)
-        left = len(await stack.queue.waiting(job.pipeline, job.job_id, job.generation))
+        job = await services.catalog.jobs.get(job.job_id)
+        left = len(await services.queue.waiting(job.pipeline, job.job_run))
         await worker.report(await worker.lease(job, left))
-    counts = await collect.collect(stack, job, run_id="run", observer=collect.Observer())
+    counts = await collect.collect(services, job, run_id="run", observer=collect.Observer())
     assert (counts.done, counts.failed) == (30, 0)
-    await finish.write_final_tables(stack, job)
-    assert await finish.finish_job(stack, job) is JobStatus.SUCCESS
-    images = stack.lake.read_table("detections", job.job_id).column("image_id").to_pylist()
+    await finish.write_final_tables(services, job)
+    assert await finish.finish_job(services, job) is JobStatus.SUCCESS
+    images = services.lake.read_table("detections", job.job_id).column("image_id").to_pylist()
     assert len(images) == len(set(images)) == 30
 
 
-async def test_a_job_of_which_nothing_was_published_gets_its_first_tasks(stack: Services, project: str) -> None:
-    job = await make_job(stack, project, 3)
-    assert (await rebuild.rebuild(stack, job.job_id)).lost == 3
-    assert len(await stack.queue.waiting(job.pipeline, job.job_id, job.generation)) == 3
-    await cancel.cancel(stack, job.job_id, reason="done")
+async def test_a_job_of_which_nothing_was_published_gets_its_first_tasks(services: Services, project: str) -> None:
+    job = await make_job(services, project, 3)
+    assert (await rebuild.rebuild(services, job.job_id)).lost == 3
+    assert len(await services.queue.waiting(job.pipeline, job.job_run)) == 3
+    await cancel.cancel(services, job.job_id, reason="done")
 
 
-async def test_of_a_job_that_is_over_nothing_is_put_back(stack: Services, project: str) -> None:
-    job = await make_job(stack, project, 3)
-    await cancel.cancel(stack, job.job_id, reason="done")
+async def test_of_a_job_that_is_over_nothing_is_put_back(services: Services, project: str) -> None:
+    job = await make_job(services, project, 3)
+    await cancel.cancel(services, job.job_id, reason="done")
     with pytest.raises(errors.Conflict, match="CANCELED"):
-        await rebuild.rebuild(stack, job.job_id)
-    assert (job.job_id, job.generation) not in await stack.queue.jobs_on_queue()
+        await rebuild.rebuild(services, job.job_id)
+    assert (job.job_id, job.generation) not in await services.queue.jobs_on_queue()

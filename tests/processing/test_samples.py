@@ -6,11 +6,11 @@ import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import collect, finish, publish, samples, services
-from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing import collect, finish, publish, samples
+from antenna_orchestration.processing.services import Services, opened, prepare
 from tests.conftest import short_leases
 from tests.loading.image_server import ImageServer, serving
-from tests.processing.jobs import claimed, hands, make_job
+from tests.processing.jobs_by_hand import claimed, hands, make_job
 
 
 @pytest.fixture
@@ -19,17 +19,17 @@ async def server() -> AsyncIterator[ImageServer]:
         yield running
 
 
-async def finished_job(stack: Services, project: str, server: ImageServer) -> list[tuple[str, bytes]]:
+async def finished_job(services: Services, project: str, server: ImageServer) -> list[tuple[str, bytes]]:
     """Pictures of a job with one detection in each of two images behind a web server."""
     urls = [server.uri("good/1.jpg?signature=secret"), server.uri("status/404")]
-    job = await claimed(stack, await make_job(stack, project, 2, urls=urls))
-    await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
-    async with hands(stack) as worker:
+    job = await claimed(services, await make_job(services, project, 2, urls=urls))
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
+    async with hands(services) as worker:
         await worker.report(await worker.lease(job, 2))
-    await collect.collect(stack, job, run_id="run", observer=collect.Observer())
-    await finish.write_final_tables(stack, job)
-    return await samples.sample_pictures(stack, job, count=2, width=32)
+    await collect.collect(services, job, run_id="run", observer=collect.Observer())
+    await finish.write_final_tables(services, job)
+    return await samples.sample_pictures(services, job, count=2, width=32)
 
 
 @pytest.fixture
@@ -38,15 +38,15 @@ def wanted(shared_stores: EmbeddedStores) -> settings.Settings:
 
 
 async def test_an_image_behind_http_is_drawn(wanted: settings.Settings, project: str, server: ImageServer) -> None:
-    await services.prepare(wanted)
-    async with services.opened(wanted.model_copy(update={"allow_private_hosts": True})) as stack:
-        [(caption, picture)] = await finished_job(stack, project, server)
+    await prepare(wanted)
+    async with opened(wanted.model_copy(update={"allow_private_hosts": True})) as services:
+        [(caption, picture)] = await finished_job(services, project, server)
     assert caption == "1.jpg: 1 detections"
     assert picture.startswith(b"\xff\xd8")
 
 
 async def test_a_private_address_is_not_followed(wanted: settings.Settings, project: str, server: ImageServer) -> None:
-    await services.prepare(wanted)
-    async with services.opened(wanted) as stack:
-        assert await finished_job(stack, project, server) == []
+    await prepare(wanted)
+    async with opened(wanted) as services:
+        assert await finished_job(services, project, server) == []
     assert not server.requests

@@ -4,87 +4,89 @@ from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.processing import cancel, collect, finish, publish, retry
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import tasks
-from tests.processing.jobs import claimed, hands, make_job
+from tests.processing.jobs_by_hand import claimed, hands, make_job
 
 
-async def collect_all(stack: Services, job_id: int) -> JobStatus:
-    job = await stack.catalog.get_job(job_id)
-    counts = await collect.collect(stack, job, run_id="run", observer=collect.Observer())
+async def collect_all(services: Services, job_id: int) -> JobStatus:
+    job = await services.catalog.jobs.get(job_id)
+    counts = await collect.collect(services, job, run_id="run", observer=collect.Observer())
     assert counts.done + counts.failed == counts.total == job.total
-    final = await finish.write_final_tables(stack, job)
+    final = await finish.write_final_tables(services, job)
     assert not final.lost_parts
-    return await finish.finish_job(stack, job)
+    return await finish.finish_job(services, job)
 
 
-async def test_every_image_is_done_once(stack: Services, project: str) -> None:
-    job = await claimed(stack, await make_job(stack, project, 50))
-    published = await publish.publish(stack, job.job_id)
+async def test_every_image_is_done_once(services: Services, project: str) -> None:
+    job = await claimed(services, await make_job(services, project, 50))
+    published = await publish.publish(services, job.job_id)
     assert published.stored == 50 and published.complete
-    job = await stack.catalog.get_job(job.job_id)
-    async with hands(stack) as worker:
+    job = await services.catalog.jobs.get(job.job_id)
+    async with hands(services) as worker:
         await worker.report(await worker.lease(job, 50))
-    assert await collect_all(stack, job.job_id) is JobStatus.SUCCESS
+    assert await collect_all(services, job.job_id) is JobStatus.SUCCESS
 
-    (told,) = [line.message for _, line in await stack.catalog.read_log(job.job_id) if line.action == "collected"]
+    (told,) = [
+        line.message for _, line in await services.catalog.job_log.read(job.job_id) if line.action == "collected"
+    ]
     assert told == (
         "50 done, 0 failed, 50 detections; posted by test 50; 0 tasks wait, 0 leased, 50 deliveries, 0 redelivered"
     )
 
-    detections = stack.lake.read_table("detections", job.job_id)
+    detections = services.lake.read_table("detections", job.job_id)
     assert detections.num_rows == 50
     assert len(set(detections.column("image_id").to_pylist())) == 50
-    assert stack.lake.read_table("captures", job.job_id).column("status").to_pylist() == ["done"] * 50
+    assert services.lake.read_table("captures", job.job_id).column("status").to_pylist() == ["done"] * 50
 
 
-async def test_publishing_twice_stores_once(stack: Services, project: str) -> None:
-    job = await make_job(stack, project, 30)
-    first = await publish.publish(stack, job.job_id, limit=20)
+async def test_publishing_twice_stores_once(services: Services, project: str) -> None:
+    job = await make_job(services, project, 30)
+    first = await publish.publish(services, job.job_id, limit=20)
     assert (first.stored, first.upto, first.complete) == (20, 20, False)
-    rest = await publish.publish(stack, job.job_id)
+    rest = await publish.publish(services, job.job_id)
     assert (rest.stored, rest.complete) == (10, True)
-    again = await publish.publish(stack, job.job_id)
+    again = await publish.publish(services, job.job_id)
     assert again.stored == again.refused == 0
-    assert len(await stack.queue.waiting(job.pipeline, job.job_id, job.generation)) == 30
-    await cancel.cancel(stack, job.job_id, reason="test")
+    assert len(await services.queue.waiting(job.pipeline, job.job_run)) == 30
+    await cancel.cancel(services, job.job_id, reason="test")
 
 
 async def test_a_job_fails_when_more_than_half_of_its_images_fail_and_retry_does_only_those(
-    stack: Services, project: str
+    services: Services, project: str
 ) -> None:
-    job = await claimed(stack, await make_job(stack, project, 10))
-    await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
-    async with hands(stack) as worker:
+    job = await claimed(services, await make_job(services, project, 10))
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
+    async with hands(services) as worker:
         leases = await worker.lease(job, 10)
         await worker.report(leases[:4])
         await worker.report(leases[4:], outcome="failed", reason="404", detections=[])
-    assert await collect_all(stack, job.job_id) is JobStatus.FAILURE
-    assert stack.lake.read_table("failed_images", job.job_id).column("reason").to_pylist() == ["404"] * 6
+    assert await collect_all(services, job.job_id) is JobStatus.FAILURE
+    assert services.lake.read_table("failed_images", job.job_id).column("reason").to_pylist() == ["404"] * 6
 
-    retried = await retry.retry(stack, job.job_id)
+    retried = await retry.retry(services, job.job_id)
     assert (retried.generation, retried.images) == (2, 6)
-    job = await claimed(stack, await stack.catalog.get_job(job.job_id))
-    async with hands(stack) as worker:
+    job = await claimed(services, await services.catalog.jobs.get(job.job_id))
+    async with hands(services) as worker:
         await worker.report(await worker.lease(job, 10, wait=0.5))
-    assert await collect_all(stack, job.job_id) is JobStatus.SUCCESS
-    detections = stack.lake.read_table("detections", job.job_id)
+    assert await collect_all(services, job.job_id) is JobStatus.SUCCESS
+    detections = services.lake.read_table("detections", job.job_id)
     assert sorted(detections.column("image_id").to_pylist()) == sorted(
-        stack.lake.read_table("captures", job.job_id).column("image_id").to_pylist()
+        services.lake.read_table("captures", job.job_id).column("image_id").to_pylist()
     )
-    assert stack.lake.read_table("failed_images", job.job_id).num_rows == 0
+    assert services.lake.read_table("failed_images", job.job_id).num_rows == 0
 
 
-async def test_cancel_frees_everything_and_retry_goes_on(stack: Services, project: str) -> None:
-    job = await claimed(stack, await make_job(stack, project, 10))
-    await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
-    assert await cancel.cancel(stack, job.job_id, reason="a test")
-    assert not await cancel.cancel(stack, job.job_id, reason="again")
-    job = await stack.catalog.get_job(job.job_id)
+async def test_cancel_frees_everything_and_retry_goes_on(services: Services, project: str) -> None:
+    job = await claimed(services, await make_job(services, project, 10))
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
+    assert await cancel.cancel(services, job.job_id, reason="a test")
+    assert not await cancel.cancel(services, job.job_id, reason="again")
+    job = await services.catalog.jobs.get(job.job_id)
     assert (job.status, job.status_reason) == (JobStatus.CANCELED, "a test")
-    assert not await stack.queue.waiting(job.pipeline, job.job_id, job.generation)
-    assert (job.job_id, job.generation) not in await stack.announcements.read()
-    names = await tasks.consumers(stack.connection.jetstream(), "TASKS")
+    assert not await services.queue.waiting(job.pipeline, job.job_run)
+    assert (job.job_id, job.generation) not in await services.announcements.read()
+    names = await tasks.consumers(services.connection.jetstream(), "TASKS")
     assert not [name for name in names if name.startswith(f"j{job.job_id}-")]
-    assert (await retry.retry(stack, job.job_id)).images == 10
-    await cancel.cancel(stack, job.job_id, reason="done")
+    assert (await retry.retry(services, job.job_id)).images == 10
+    await cancel.cancel(services, job.job_id, reason="done")

@@ -15,30 +15,30 @@ from antenna_orchestration.processing import submit, tokens
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.remote_leases import RemoteLeases
 from antenna_orchestration.sensors.worker_autoscaler import is_for_workers_here
-from tests.gateway.client import session
-from tests.gateway.running import RunningGateway, collected, rows, token
-from tests.processing.jobs import claimed
-from tests.push.running import Pushing, job_to_push, shown
-from tests.push.service import LABELS, Service
+from tests.gateway.gateway_process import RunningGateway, collected, rows, token
+from tests.gateway.http_worker import session
+from tests.processing.jobs_by_hand import claimed
+from tests.push.processing_service import LABELS, ProcessingService
+from tests.push.push_worker import PushWorker, job_to_push, shown
 from tests.waiting import eventually
 
 
-async def all_done(stack: Services, job_id: int, images: int) -> None:
+async def all_done(services: Services, job_id: int, images: int) -> None:
     async def done() -> bool:
-        counts = await stack.catalog.count_images(job_id)  # type: ignore[arg-type]
+        counts = await services.catalog.images.count(job_id)  # type: ignore[arg-type]
         return counts.done + counts.failed == images
 
     await eventually(done, description=f"{images} images accounted for", timeout=60)
 
 
-async def posts(service: Service, number: int) -> None:
+async def posts(service: ProcessingService, number: int) -> None:
     async def posted() -> bool:
         return len(service.batches) >= number
 
     await eventually(posted, description=f"{number} posts in the service's hands")
 
 
-async def holds_a_post(service: Service) -> None:
+async def holds_a_post(service: ProcessingService) -> None:
     async def holds() -> bool:
         return service.held > 0
 
@@ -46,11 +46,16 @@ async def holds_a_post(service: Service) -> None:
 
 
 async def test_from_submission_to_tables(
-    stack: Services, gateway: RunningGateway, service: Service, pushing: Pushing, project: str, tmp_path: Path
+    services: Services,
+    gateway: RunningGateway,
+    service: ProcessingService,
+    pushing: PushWorker,
+    project: str,
+    tmp_path: Path,
 ) -> None:
     service.fetches = True
     pushing.start("--batch-size", "4", "--parallel", "2", ANTENNA_GATEWAY_PUBLIC_URL=gateway.url)
-    worker = await shown(stack, project, state="idle")
+    worker = await shown(services, project, state="idle")
     assert worker.service == service.url and worker.pipelines == (service.slug,) and worker.host
     for number in range(10):
         (tmp_path / f"{number}.jpg").write_bytes(b"picture %d" % number)
@@ -58,21 +63,21 @@ async def test_from_submission_to_tables(
     assert changed.returncode == 0, changed.stderr
     wanted = {"reject": "moths", "request_source_image_batch_size": 2}
     submitted = await submit.submit(
-        stack,
+        services,
         submit.Submission(sources=[str(tmp_path)], pipeline=service.slug, project=project, exif="never", config=wanted),
     )
-    job = await claimed(stack, await stack.catalog.get_job(submitted.job_id))
+    job = await claimed(services, await services.catalog.jobs.get(submitted.job_id))
     assert job.dispatch_mode is DispatchMode.SYNC
-    async with collected(stack, job) as ends:
-        await all_done(stack, job.job_id, 10)
+    async with collected(services, job) as ends:
+        await all_done(services, job.job_id, 10)
     assert ends[job.job_id] is JobStatus.SUCCESS
     # The job's settings go along, apart from ours; its batch size is the one that counts.
     assert service.configs and all(config == {"reject": "moths"} for config in service.configs)
     assert max(len(batch) for batch in service.batches) == 2 and set(service.posts.values()) == {1}
     assert sorted(service.pictures.values()) == sorted(b"picture %d" % number for number in range(10))
-    [*detections] = rows(stack, "detections", job)
+    [*detections] = rows(services, "detections", job)
     assert len(detections) == 10 and {row["worker"] for row in detections} == {worker.worker}
-    [*species] = rows(stack, "classifications", job)
+    [*species] = rows(services, "classifications", job)
     assert {(row["label"], row["score"], row["algorithm_version"]) for row in species} == {(LABELS[0], 0.75, "1")}
     assert species[0]["top_labels"] == LABELS
     listed = json.loads((await asyncio.to_thread(pushing.antenna, "workers", "--json")).stdout)
@@ -80,48 +85,48 @@ async def test_from_submission_to_tables(
 
 
 async def test_others_leave_pushed_jobs_alone(
-    stack: Services, gateway: RunningGateway, service: Service, pushing: Pushing, project: str
+    services: Services, gateway: RunningGateway, service: ProcessingService, pushing: PushWorker, project: str
 ) -> None:
     pushing.start()
-    worker = await shown(stack, project, state="idle")
+    worker = await shown(services, project, state="idle")
     pushing.signal()
     await asyncio.to_thread(pushing.leaves)
-    job = await job_to_push(stack, project, service.slug, 2)
-    leased = await job_to_push(stack, project, service.slug, 2, mode=DispatchMode.ASYNC)
+    job = await job_to_push(services, project, service.slug, 2)
+    leased = await job_to_push(services, project, service.slug, 2, mode=DispatchMode.ASYNC)
     assert reach.can_serve(worker, job) and not reach.can_serve(worker, leased)
     # No worker of ours is started for a job that is pushed.
     assert is_for_workers_here(leased, {service.slug}) and not is_for_workers_here(job, {service.slug})
-    with session(await token(stack, project)) as http:
+    with session(await token(services, project)) as http:
         found = http.get(f"{gateway.base}/jobs", params={"limit": 10}, timeout=10).json()["results"]
         assert [one["id"] for one in found] == [leased.job_id]
         refused = http.post(f"{gateway.base}/jobs/{job.job_id}/tasks/", json={"batch_size": 1}, timeout=10)
         assert (refused.status_code, refused.json()["detail"]) == (400, "Only async_api jobs have fetchable tasks")
-    with session(await token(stack, project, role=Role.SUBMITTER)) as http:
+    with session(await token(services, project, role=Role.SUBMITTER)) as http:
         answer = http.get(f"{gateway.base}/jobs", params={"dispatch_mode": "sync_api"}, timeout=10)
         assert [(one["id"], one["dispatch_mode"]) for one in answer.json()["results"]] == [(job.job_id, "sync_api")]
         new = {"project": project, "pipeline": service.slug, "dispatch_mode": "sync_api",
                "images": [{"url": "http://93.184.216.34/a.jpg"}]}  # fmt: skip
         made: requests.Response = http.post(f"{gateway.base}/jobs/", json=new, timeout=10)
         assert made.status_code == 201 and made.json()["dispatch_mode"] == "sync_api", made.text
-    await tokens.revoke(stack, worker.worker.rpartition("-")[2])
+    await tokens.revoke(services, worker.worker.rpartition("-")[2])
     ended = await asyncio.to_thread(pushing.antenna, "push", service.url, "--project", project)
     assert ended.returncode == 1 and "was revoked" in ended.stderr
 
 
 async def test_what_a_service_gets_wrong_costs_only_the_images_it_is_about(
-    stack: Services, service: Service, pushing: Pushing, project: str
+    services: Services, service: ProcessingService, pushing: PushWorker, project: str
 ) -> None:
     service.faults = {
         "1.jpg": "refuse", "2.jpg": "leave-out", "3.jpg": "error", "4.jpg": "bad-box", "5.jpg": "stranger",
         "6.jpg": "hang-once", "7.jpg": "empty",
     }  # fmt: skip
     pushing.start("--batch-size", "4", "--timeout", "1", ANTENNA_MAX_ATTEMPTS="2")
-    await shown(stack, project)
-    job = await job_to_push(stack, project, service.slug, 16)
-    async with collected(stack, job) as ends:
-        await all_done(stack, job.job_id, 16)
+    await shown(services, project)
+    job = await job_to_push(services, project, service.slug, 16)
+    async with collected(services, job) as ends:
+        await all_done(services, job.job_id, 16)
     assert ends[job.job_id] is JobStatus.SUCCESS
-    failed = {row["url"].rpartition("/")[2]: row for row in rows(stack, "failed_images", job)}
+    failed = {row["url"].rpartition("/")[2]: row for row in rows(services, "failed_images", job)}
     # Left out of an answer with an error, an image has that for its reason; the second time they may share an answer.
     words = {
         "1.jpg": ["cannot identify"],
@@ -132,44 +137,44 @@ async def test_what_a_service_gets_wrong_costs_only_the_images_it_is_about(
     assert failed.keys() == words.keys()
     for image, row in failed.items():
         assert any(part in row["reason"] for part in words[image]) and row["attempts"] == 2
-    empty = [row["detections"] for row in rows(stack, "captures", job) if row["url"].endswith("/7.jpg")]
+    empty = [row["detections"] for row in rows(services, "captures", job) if row["url"].endswith("/7.jpg")]
     assert empty == [0]
     assert "not sent: 999999999" in pushing.log.read_text()
 
 
 async def test_a_service_that_breaks_and_goes_away_fails_no_image(
-    stack: Services, service: Service, pushing: Pushing, project: str
+    services: Services, service: ProcessingService, pushing: PushWorker, project: str
 ) -> None:
     service.broken, service.delay = 2, 0.1
     pushing.start("--parallel", "2")
-    await shown(stack, project)
-    job = await job_to_push(stack, project, service.slug, 30)
-    async with collected(stack, job) as ends:
+    await shown(services, project)
+    job = await job_to_push(services, project, service.slug, 30)
+    async with collected(services, job) as ends:
         await posts(service, 8)
         service.gate.clear()
         await holds_a_post(service)
         await service.stop()
-        worker = await shown(stack, project, state="waiting")
+        worker = await shown(services, project, state="waiting")
         # A service that is away serves nobody, which the job's log says.
         assert not reach.can_serve(worker, job)
         service.gate.set()
         await service.start()
-        await all_done(stack, job.job_id, 30)
+        await all_done(services, job.job_id, 30)
     assert ends[job.job_id] is JobStatus.SUCCESS
-    assert (await stack.catalog.count_images(job.job_id)).failed == 0
+    assert (await services.catalog.images.count(job.job_id)).failed == 0
 
 
 async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
-    stack: Services, shared_stores: EmbeddedStores, service: Service, pushing: Pushing, project: str
+    services: Services, shared_stores: EmbeddedStores, service: ProcessingService, pushing: PushWorker, project: str
 ) -> None:
     service.gate.clear()
     pushing.start("--batch-size", "2")
-    await shown(stack, project)
-    job = await job_to_push(stack, project, service.slug, 8)
-    async with collected(stack, job) as ends:
+    await shown(services, project)
+    job = await job_to_push(services, project, service.slug, 8)
+    async with collected(services, job) as ends:
         await holds_a_post(service)
         # A second process of the same worker waits, and leaves the first one's leases alone.
-        second = Pushing(shared_stores, service.url, project, name="second")
+        second = PushWorker(shared_stores, service.url, project, name="second")
         second.start()
         await eventually(lambda: said(second, "runs already"), description="a second one that waits", timeout=60)
         second.signal()
@@ -182,7 +187,7 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         assert expected in await asyncio.to_thread(pushing.leaves)
 
         async def is_gone() -> bool:
-            return project not in {name for one in await stack.heartbeats.workers() for name in one.projects}
+            return project not in {name for one in await services.heartbeats.workers() for name in one.projects}
 
         await eventually(is_gone, description="the worker is no longer shown", timeout=60)
         service.gate.clear()
@@ -193,23 +198,23 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         pushing.signal(signal.SIGINT)
         assert "2 handed back" in await asyncio.to_thread(pushing.leaves)
         assert job.epoch is not None
-        assert await RemoteLeases(stack.connection).is_deliverable(job.job_id, job.generation, job.epoch)
+        assert await RemoteLeases(services.connection).is_deliverable(job.job_run, job.epoch)
         pushing.start("--batch-size", "2")
         await holds_a_post(service)
         pushing.kill()
         # The next one takes over at once what this one held.
         service.gate.set()
         pushing.start("--batch-size", "2")
-        await all_done(stack, job.job_id, 8)
+        await all_done(services, job.job_id, 8)
     assert ends[job.job_id] is JobStatus.SUCCESS
-    assert (await stack.catalog.count_images(job.job_id)).failed == 0
+    assert (await services.catalog.images.count(job.job_id)).failed == 0
 
 
-async def said(pushing: Pushing, words: str) -> bool:
+async def said(pushing: PushWorker, words: str) -> bool:
     return words in pushing.log.read_text()
 
 
-async def test_bad_input_is_one_line(stack: Services, pushing: Pushing, service: Service) -> None:
+async def test_bad_input_is_one_line(services: Services, pushing: PushWorker, service: ProcessingService) -> None:
     for arguments, words in {
         ("push", "ftp://example.org"): "no address of a processing service",
         ("push", service.url, "--timeout", "60"): "ANTENNA_HTTP_LEASE",

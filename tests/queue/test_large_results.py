@@ -8,15 +8,15 @@ from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import connection, names, results
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.results import ResultSender
-from tests.processing.jobs import ALGORITHM, claimed, hands, make_job, result_of
+from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job, result_of
 
 CLASSES = 29_176
 
 
-async def test_a_worker_sends_five_megabytes_and_the_collector_counts_them(stack: Services, project: str) -> None:
-    job = await claimed(stack, await make_job(stack, project, 1))
-    await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
+async def test_a_worker_sends_five_megabytes_and_the_collector_counts_them(services: Services, project: str) -> None:
+    job = await claimed(services, await make_job(services, project, 1))
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
     assert job.epoch is not None
     vector = bytes(2 * CLASSES)
     classified = messages.Classification(algorithm=ALGORITHM, label="moth", score=0.5, scores=vector)
@@ -25,47 +25,47 @@ async def test_a_worker_sends_five_megabytes_and_the_collector_counts_them(stack
     )
     async with (
         connection.connected(
-            stack.settings.worker_nats_url, name="test worker", inbox_prefix=names.WORKER_INBOX
+            services.settings.worker_nats_url, name="test worker", inbox_prefix=names.WORKER_INBOX
         ) as client,
         Leaser(client, ack_wait=2.0) as leaser,
         ResultSender(client) as sender,
     ):
-        (lease,) = await leaser.lease(job.job_id, job.generation, job.epoch, 1, wait=2.0) or []
+        (lease,) = await leaser.lease(job.job_run, job.epoch, 1, wait=2.0) or []
         result = result_of(lease, detections=[detection] * 90)
         assert len(messages.encode(result)) > 5_000_000
         await sender.send([(result, lease)])
         # A repetition, after a confirmation that was lost, is harmless.
         await sender.send([(result, lease)])
-        await lease.settle()
-    counts = await collect.collect(stack, job, run_id="run", observer=collect.Observer())
+        await lease.acknowledge()
+    counts = await collect.collect(services, job, run_id="run", observer=collect.Observer())
     assert (counts.done, counts.detections, counts.classifications) == (1, 90, 90)
-    kept = await stack.connection.jetstream().stream_info(f"OBJ_{names.PAYLOADS_BUCKET}")
+    kept = await services.connection.jetstream().stream_info(f"OBJ_{names.PAYLOADS_BUCKET}")
     assert kept.state.messages == 0
-    await cancel.cancel(stack, job.job_id, reason="done")
+    await cancel.cancel(services, job.job_id, reason="done")
 
 
 @pytest.mark.parametrize("vectors", [60, pytest.param(200, marks=pytest.mark.slow)])
-async def test_what_is_pulled_at_once_is_bounded_by_bytes(stack: Services, project: str, vectors: int) -> None:
+async def test_what_is_pulled_at_once_is_bounded_by_bytes(services: Services, project: str, vectors: int) -> None:
     """Sixty vectors travel in the message, two hundred through the object store."""
     images, size = 30 if vectors == 60 else 9, vectors * 2 * CLASSES
     assert (size > results.INLINE_BYTES) == (vectors == 200)
-    job = await claimed(stack, await make_job(stack, project, images))
-    await publish.publish(stack, job.job_id)
-    job = await stack.catalog.get_job(job.job_id)
+    job = await claimed(services, await make_job(services, project, images))
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
     classified = messages.Classification(algorithm=ALGORITHM, label="moth", score=0.5, scores=bytes(2 * CLASSES))
     detection = messages.Detection(
         box=(0.0, 0.0, 1.0, 1.0), score=0.5, algorithm=ALGORITHM, classifications=[classified] * vectors
     )
-    async with hands(stack) as worker:
+    async with hands(services) as worker:
         for lease in await worker.lease(job, images):
             await worker.report([lease], detections=[detection])
     batches = []
-    async with stack.results(job.job_id, job.generation) as feed:
+    async with services.results(job.job_run) as feed:
         while sum(map(len, batches)) < images:
             received = await feed.pull(2_000, wait=0.5)
             batches.append([item.image for item in received])
             assert sum(len(item.payload) for item in received) < results.BATCH_BYTES + size + 10_000
-            await feed.settle(received)
+            await feed.acknowledge(received)
     assert len(batches) > 1
     assert len({image for batch in batches for image in batch}) == images
-    await cancel.cancel(stack, job.job_id, reason="done")
+    await cancel.cancel(services, job.job_id, reason="done")

@@ -11,8 +11,8 @@ from antenna_orchestration.queue.watching import Watch, watching
 
 
 @pytest.fixture
-async def bucket(stack: Services, project: str) -> AsyncIterator[KeyValue]:
-    js = stack.connection.jetstream()
+async def bucket(services: Services, project: str) -> AsyncIterator[KeyValue]:
+    js = services.connection.jetstream()
     name = project.replace("-", "_")
     yield await js.create_key_value(api.KeyValueConfig(bucket=name, history=1))
     await js.delete_key_value(name)
@@ -36,11 +36,11 @@ async def test_an_empty_bucket_has_no_entry(bucket: KeyValue) -> None:
         assert await watch.next(timeout=10) is None
 
 
-async def test_entries_that_come_after_their_end_was_announced(bucket: KeyValue, stack: Services) -> None:
+async def test_entries_that_come_after_their_end_was_announced(bucket: KeyValue, services: Services) -> None:
     """The server may say that nothing is pending before what it has sent arrives: nats-py then takes it for nothing."""
     await bucket.put("one", b"1")
     await bucket.put("two", b"2")
-    late = KeyValue.KeyWatcher(stack.connection.jetstream())
+    late = KeyValue.KeyWatcher(services.connection.jetstream())
     await late._updates.put(None)
     async with watching(bucket) as watch:
         for _ in range(2):
@@ -50,8 +50,8 @@ async def test_entries_that_come_after_their_end_was_announced(bucket: KeyValue,
     assert [entry and entry.key for entry in seen] == ["one", "two", None]
 
 
-async def test_entries_that_expired_before_they_came(bucket: KeyValue, stack: Services) -> None:
+async def test_entries_that_expired_before_they_came(bucket: KeyValue, services: Services) -> None:
     await bucket.put("short", b"1")
-    late = KeyValue.KeyWatcher(stack.connection.jetstream())
+    late = KeyValue.KeyWatcher(services.connection.jetstream())
     await late._updates.put(None)
     assert await Watch(bucket, late).next(timeout=0.1) is None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.stack.running import RunningStack
+from tests.stack.antenna_up import RunningStack
 from tests.waiting import wait_until
 
 PASSED_ON = ("PATH", "HOME", "PYTHONPATH", "TMPDIR", "LANG", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")

@@ -12,7 +12,7 @@ import pytest
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun, PipelineSlug
 from antenna_orchestration.embedded import servers
 from antenna_orchestration.embedded.nats_server import ROLES
 from antenna_orchestration.queue import connection, names, streams
@@ -75,7 +75,7 @@ async def a_task_in(port: int, account: str) -> None:
             async with connection.connected(url(port, account), name="test") as client:
                 await streams.ensure(client, tasks_max_bytes=2**27, results_max_bytes=2**27)
                 async with TaskQueue(client, ack_wait=30.0) as queue:
-                    await queue.open(NULL, JOB, FIRST, EPOCH)
+                    await queue.open(NULL, JobRun(JOB, FIRST), EPOCH)
                     await queue.publish([task(account)])
                 return True
         return False
@@ -102,5 +102,5 @@ async def test_accounts_keep_deployments_apart(port: int) -> None:
             connection.connected(url(port, f"{account}-lab"), name="test", inbox_prefix=names.WORKER_INBOX) as client,
             Leaser(client, ack_wait=30.0) as leaser,
         ):
-            leases = await leaser.lease(JOB, FIRST, EPOCH, 10, wait=2.0) or []
+            leases = await leaser.lease(JobRun(JOB, FIRST), EPOCH, 10, wait=2.0) or []
             assert [lease.task.uri for lease in leases] == [task(account).uri]

@@ -14,7 +14,7 @@ from antenna_orchestration.sensors import lost_worker_runs
 from tests.homes import temporary_folder
 from tests.scale.nats_cluster import free_ports
 from tests.scale.remote_location import RemoteLocation, remote_location
-from tests.stack.running import RunningStack, blank_images
+from tests.stack.antenna_up import RunningStack, blank_images
 from tests.waiting import wait_until
 
 SLOWLY = '{"delay_ms": 100}'

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.homes import temporary_folder
-from tests.stack.running import RunningStack
+from tests.stack.antenna_up import RunningStack
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.dataset
 import pytest
 
-from tests.stack.running import RunningStack, blank_images
+from tests.stack.antenna_up import RunningStack, blank_images
 from tests.waiting import wait_until
 
 ASSETS = ("captures", "image_tasks", "detections", "classifications", "failed_images", "job_report")

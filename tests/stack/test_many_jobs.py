@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.running import RunningStack, blank_images
+from tests.stack.antenna_up import RunningStack, blank_images
 from tests.waiting import wait_until
 
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.running import RunningStack, blank_images
+from tests.stack.antenna_up import RunningStack, blank_images
 from tests.stack.test_kills import each_image_once, under_way
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from antenna_orchestration.catalog.catalog import SubmittedImage
+from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.submission import capture_times
 from tests.submission.pictures import taken_at
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.catalog.catalog import SubmittedImage
+from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.submission import sources
 from antenna_orchestration.submission.locations import path_of
 from antenna_orchestration.submission.sources import Gathered

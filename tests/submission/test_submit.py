@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.catalog import Settled, SubmittedImage
+from antenna_orchestration.catalog.images import ImageOutcome
+from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain.ids import ImageId, JobId
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
@@ -30,43 +31,43 @@ def listed(folder: Path, count: int) -> str:
     return str(folder / "list.txt")
 
 
-async def send(stack: Services, *sources: str | Path, **changes: Any) -> Submitted:
+async def send(services: Services, *sources: str | Path, **changes: Any) -> Submitted:
     values = {"pipeline": "null", "exif": "never", **changes}
-    return await submit(stack, Submission(sources=[str(source) for source in sources], **values))
+    return await submit(services, Submission(sources=[str(source) for source in sources], **values))
 
 
-async def images_of(stack: Services, job: JobId) -> list[dict[str, Any]]:
-    return [row async for rows in stack.catalog.manifest(job) for row in rows]
+async def images_of(services: Services, job: JobId) -> list[dict[str, Any]]:
+    return [row async for rows in services.catalog.images.manifest(job) for row in rows]
 
 
-async def urls_of(stack: Services, job: JobId) -> list[str]:
-    return [row["url"] for row in await images_of(stack, job)]
+async def urls_of(services: Services, job: JobId) -> list[str]:
+    return [row["url"] for row in await images_of(services, job)]
 
 
-async def finish(stack: Services, job: JobId, *, failed: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+async def finish(services: Services, job: JobId, *, failed: set[str] = frozenset()) -> None:  # type: ignore[assignment]
     """Process all images of a job but the given ones."""
-    current = await stack.catalog.get_job(job)
-    await stack.catalog.claim_jobs(1, job=job)
-    await stack.catalog.start_job(job, current.generation, "run")
+    current = await services.catalog.jobs.get(job)
+    await services.catalog.jobs.claim(1, job_id=job)
+    await services.catalog.jobs.start(current.job_run, "run")
     settled = [
-        Settled(
+        ImageOutcome(
             ImageId(row["image_id"]), "failed" if row["url"] in failed else "done", None, 1, "x", False, 1, 1, 0, 0, "w"
         )
-        for row in await images_of(stack, job)
+        for row in await images_of(services, job)
     ]  # fmt: skip
-    await stack.catalog.commit_images(job, current.generation, settled)
-    await stack.catalog.add_processed(job)
-    await stack.catalog.finish_job(job, current.generation, JobStatus.SUCCESS, None)
+    await services.catalog.images.commit(current.job_run, settled)
+    await services.catalog.images.add_processed(job)
+    await services.catalog.jobs.finish(current.job_run, JobStatus.SUCCESS, None)
 
 
-async def test_a_folder_becomes_a_job(stack: Services, project: str, tmp_path: Path) -> None:
+async def test_a_folder_becomes_a_job(services: Services, project: str, tmp_path: Path) -> None:
     folder = empty(tmp_path / "night 1", "20240601231500.jpg", "deep/b.jpg")
     taken_at(folder / "a.jpg", "2024:06:02 01:00:00", offset="+01:00")
     submitted = await send(
-        stack, folder, project=project, priority=7, deployment="Hilltop", config={"detections": 3}, exif="auto"
+        services, folder, project=project, priority=7, deployment="Hilltop", config={"detections": 3}, exif="auto"
     )
     assert (submitted.total, submitted.skipped, submitted.duplicates, submitted.warnings) == (3, 0, 0, ())
-    job = await stack.catalog.get_job(submitted.job_id)
+    job = await services.catalog.jobs.get(submitted.job_id)
     assert (job.name, job.project, job.pipeline, job.priority, job.interactive) == (
         "night 1",
         project,
@@ -76,8 +77,8 @@ async def test_a_folder_becomes_a_job(stack: Services, project: str, tmp_path: P
     )
     assert job.status is JobStatus.QUEUED
     assert job.config == {**registry.get("null").default_config, "detections": 3}
-    assert job.source_kinds == (f"file:{stack.settings.host_id}",)
-    rows = await images_of(stack, job.job_id)
+    assert job.source_kinds == (f"file:{services.settings.host_id}",)
+    rows = await images_of(services, job.job_id)
     assert [path_of(row["url"]) for row in rows] == [
         str(folder.resolve() / name) for name in ("20240601231500.jpg", "a.jpg", "deep/b.jpg")
     ]
@@ -85,46 +86,46 @@ async def test_a_folder_becomes_a_job(stack: Services, project: str, tmp_path: P
         "2024-06-01T23:15:00+00:00", "2024-06-02T00:00:00+00:00", None,
     ]  # fmt: skip
     assert {row["deployment"] for row in rows} == {"Hilltop"}
-    lines = [line.message for _, line in await stack.catalog.read_log(job.job_id)]
+    lines = [line.message for _, line in await services.catalog.job_log.read(job.job_id)]
     assert lines == ["Submitted 3 images to null 1"]
 
 
-async def test_the_first_tasks_are_leasable_at_once(stack: Services, project: str, tmp_path: Path) -> None:
-    submitted = await send(stack, listed(tmp_path, 450), project=project)
-    job = await stack.catalog.get_job(submitted.job_id)
+async def test_the_first_tasks_are_leasable_at_once(services: Services, project: str, tmp_path: Path) -> None:
+    submitted = await send(services, listed(tmp_path, 450), project=project)
+    job = await services.catalog.jobs.get(submitted.job_id)
     assert job.published_upto == publish.AT_SUBMIT
-    assert (job.job_id, job.generation) in await stack.announcements.read()
+    assert (job.job_id, job.generation) in await services.announcements.read()
 
 
-async def test_processed_images_are_skipped_until_asked_for(stack: Services, project: str, tmp_path: Path) -> None:
-    first = await send(stack, listed(tmp_path, 5), project=project)
-    await finish(stack, first.job_id, failed={url(3)})
-    again = await send(stack, listed(tmp_path, 6), project=project)
-    assert await urls_of(stack, again.job_id) == [url(3), url(5)]
+async def test_processed_images_are_skipped_until_asked_for(services: Services, project: str, tmp_path: Path) -> None:
+    first = await send(services, listed(tmp_path, 5), project=project)
+    await finish(services, first.job_id, failed={url(3)})
+    again = await send(services, listed(tmp_path, 6), project=project)
+    assert await urls_of(services, again.job_id) == [url(3), url(5)]
     assert (again.total, again.skipped) == (2, 4)
     assert again.warnings == ("4 images skipped, processed by null 1 before (--reprocess takes them too)",)
-    elsewhere = await send(stack, listed(tmp_path, 5), project=f"{project}-2")
+    elsewhere = await send(services, listed(tmp_path, 5), project=f"{project}-2")
     assert elsewhere.total == 5
-    everything = await send(stack, listed(tmp_path, 5), project=project, reprocess=True)
+    everything = await send(services, listed(tmp_path, 5), project=project, reprocess=True)
     assert (everything.total, everything.skipped, everything.warnings) == (5, 0, ())
 
 
-async def test_a_job_of_which_all_is_skipped_is_accepted(stack: Services, project: str, tmp_path: Path) -> None:
-    first = await send(stack, listed(tmp_path, 2), project=project)
-    await finish(stack, first.job_id)
-    again = await send(stack, listed(tmp_path, 2), project=project)
+async def test_a_job_of_which_all_is_skipped_is_accepted(services: Services, project: str, tmp_path: Path) -> None:
+    first = await send(services, listed(tmp_path, 2), project=project)
+    await finish(services, first.job_id)
+    again = await send(services, listed(tmp_path, 2), project=project)
     assert (again.total, again.skipped) == (0, 2)
     assert "all 2 images skipped" in again.warnings[0]
-    levels = [line.level for _, line in await stack.catalog.read_log(again.job_id)]
+    levels = [line.level for _, line in await services.catalog.job_log.read(again.job_id)]
     assert levels == ["INFO", "WARNING"]
 
 
-async def test_limit_and_shuffle(stack: Services, project: str, tmp_path: Path) -> None:
+async def test_limit_and_shuffle(services: Services, project: str, tmp_path: Path) -> None:
     source = listed(tmp_path, 50)
 
     async def chosen(**options: Any) -> list[str]:
-        submitted = await send(stack, source, project=project, **options)
-        return await urls_of(stack, submitted.job_id)
+        submitted = await send(services, source, project=project, **options)
+        return await urls_of(services, submitted.job_id)
 
     everything = [url(number) for number in range(50)]
     assert await chosen(limit=3) == everything[:3]
@@ -136,27 +137,27 @@ async def test_limit_and_shuffle(stack: Services, project: str, tmp_path: Path) 
     assert await chosen(shuffle=True, seed=2) != mixed
 
 
-async def test_interactive_jobs_are_small(stack: Services, project: str, tmp_path: Path) -> None:
+async def test_interactive_jobs_are_small(services: Services, project: str, tmp_path: Path) -> None:
     source = listed(tmp_path, 21)
     with pytest.raises(errors.InvalidInput, match="at most 20 images, these are 21: use --limit 20"):
-        await send(stack, source, project=project, interactive=True)
-    submitted = await send(stack, source, project=project, interactive=True, limit=20)
-    assert (await stack.catalog.get_job(submitted.job_id)).interactive
+        await send(services, source, project=project, interactive=True)
+    submitted = await send(services, source, project=project, interactive=True, limit=20)
+    assert (await services.catalog.jobs.get(submitted.job_id)).interactive
 
 
-async def test_duplicates_are_merged_and_told(stack: Services, project: str, tmp_path: Path) -> None:
-    submitted = await send(stack, listed(tmp_path, 3), url(1), project=project, name="two")
+async def test_duplicates_are_merged_and_told(services: Services, project: str, tmp_path: Path) -> None:
+    submitted = await send(services, listed(tmp_path, 3), url(1), project=project, name="two")
     assert (submitted.total, submitted.duplicates, submitted.name) == (3, 1, "two")
     assert submitted.warnings == ("1 image named more than once: merged",)
-    assert (await stack.catalog.get_job(submitted.job_id)).duplicates == 1
+    assert (await services.catalog.jobs.get(submitted.job_id)).duplicates == 1
 
 
-async def test_names_that_jobs_give_themselves(stack: Services, project: str, tmp_path: Path) -> None:
+async def test_names_that_jobs_give_themselves(services: Services, project: str, tmp_path: Path) -> None:
     folder = empty(tmp_path / "Käfer 蛾", "a.jpg")
-    assert (await send(stack, folder, f"{folder}/*.jpg", project=project)).name == "Käfer 蛾 and 1 more"
-    assert (await send(stack, url(1), project=project)).name == "1.jpg"
+    assert (await send(services, folder, f"{folder}/*.jpg", project=project)).name == "Käfer 蛾 and 1 more"
+    assert (await send(services, url(1), project=project)).name == "1.jpg"
     named = await submit(
-        stack, Submission(images=[SubmittedImage(f"{folder}/a.jpg", None, None)], pipeline="null", project=project)
+        services, Submission(images=[SubmittedImage(f"{folder}/a.jpg", None, None)], pipeline="null", project=project)
     )
     assert named.name == "a.jpg"
 
@@ -180,34 +181,34 @@ async def test_names_that_jobs_give_themselves(stack: Services, project: str, tm
     ],
 )
 async def test_a_refused_submission_writes_nothing(
-    stack: Services, project: str, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
+    services: Services, project: str, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    before = {job.job_id for job in await stack.catalog.list_jobs(limit=1)}
+    before = {job.job_id for job in await services.catalog.jobs.list(limit=1)}
     values = {"sources": [listed(tmp_path, 3)], "pipeline": "null", "project": project, **changes}
     with pytest.raises(error, match=message):
-        await submit(stack, Submission(**values))
-    assert {job.job_id for job in await stack.catalog.list_jobs(limit=1)} == before
+        await submit(services, Submission(**values))
+    assert {job.job_id for job in await services.catalog.jobs.list(limit=1)} == before
 
 
-async def test_a_bad_deployment_in_a_list_is_refused(stack: Services, project: str, tmp_path: Path) -> None:
+async def test_a_bad_deployment_in_a_list_is_refused(services: Services, project: str, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text(f"url,deployment\n{url(1)},no\x01rth\n")
     with pytest.raises(errors.InvalidInput, match="deployment"):
-        await send(stack, tmp_path / "l.csv", project=project)
+        await send(services, tmp_path / "l.csv", project=project)
 
 
-async def test_a_hundred_thousand_images(stack: Services, project: str, tmp_path: Path) -> None:
-    submitted = await send(stack, listed(tmp_path, 100_000), project=project)
+async def test_a_hundred_thousand_images(services: Services, project: str, tmp_path: Path) -> None:
+    submitted = await send(services, listed(tmp_path, 100_000), project=project)
     assert submitted.total == 100_000
-    counts = await stack.catalog.count_images(submitted.job_id)
+    counts = await services.catalog.images.count(submitted.job_id)
     assert (counts.total, counts.pending) == (100_000, 100_000)
-    assert (await stack.catalog.get_job(submitted.job_id)).published_upto == publish.AT_SUBMIT
+    assert (await services.catalog.jobs.get(submitted.job_id)).published_upto == publish.AT_SUBMIT
 
 
 async def test_without_a_queue_the_job_is_written_all_the_same(
-    own_stores: EmbeddedStores, own_stack: Services, project: str, tmp_path: Path
+    own_stores: EmbeddedStores, own_services: Services, project: str, tmp_path: Path
 ) -> None:
     own_stores.kill("nats")
-    submitted = await send(own_stack, listed(tmp_path, 3), project=project)
+    submitted = await send(own_services, listed(tmp_path, 3), project=project)
     assert submitted.total == 3
     assert "the queue cannot be reached, the tasks are published later" in submitted.warnings[0]
     own_stores.start("nats")

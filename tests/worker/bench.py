@@ -10,9 +10,9 @@ from typing import Any
 
 from nats.aio.client import Client
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun, PipelineSlug
 from antenna_orchestration.embedded import stores
 from antenna_orchestration.queue import connection, names, streams
 from antenna_orchestration.queue.announcements import Announcements
@@ -22,6 +22,7 @@ from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.queue.publisher import Publisher
 from antenna_orchestration.queue.results import ResultFeed
 from antenna_orchestration.queue.tasks import TaskQueue, Waiting
+from antenna_orchestration.settings import Settings, load
 from tests import waiting
 from tests.homes import temporary_folder
 
@@ -38,13 +39,18 @@ class QueuedJob:
     images: tuple[ImageId, ...]
     announcement: messages.Announcement
 
+    @property
+    def job_run(self) -> JobRun:
+        """The job in its only generation."""
+        return JobRun(self.job, FIRST)
+
 
 class Bench:
     """The orchestrator's side of the queue, by hand. Made by `open_bench`."""
 
-    def __init__(self, client: Client, tasks: TaskQueue, config: settings.Settings) -> None:
+    def __init__(self, client: Client, tasks: TaskQueue, settings: Settings) -> None:
         self.client = client
-        self.settings = config
+        self.settings = settings
         self.announcements = Announcements(client)
         self.heartbeats = Heartbeats(client)
         self._tasks = tasks
@@ -64,7 +70,7 @@ class Bench:
         """Open a job, publish its tasks, announce it; or leave that to `announce`."""
         job, epoch, slug = JobId(next(self._numbers)), names.new_epoch(), PipelineSlug(pipeline)
         ids = tuple(ImageId(image) for image in range(1, len(uris) + 1))
-        await self._tasks.open(slug, job, FIRST, epoch)
+        await self._tasks.open(slug, JobRun(job, FIRST), epoch)
         await self._tasks.publish(
             [
                 messages.Task(job=job, generation=FIRST, image=image, uri=uri, pipeline=slug, config_hash=str(config))
@@ -94,7 +100,7 @@ class Bench:
 
     async def counts(self, job: QueuedJob) -> Waiting:
         """The task consumer's counters."""
-        counts = await self._tasks.counts(job.job, FIRST, job.epoch)
+        counts = await self._tasks.counts(job.job_run, job.epoch)
         assert counts is not None
         return counts
 
@@ -104,11 +110,11 @@ class Bench:
             for _ in range(times):
                 held: list[Lease] = []
                 while len(held) < len(job.images):
-                    held += await leaser.lease(job.job, FIRST, job.epoch, len(job.images), wait=1.0) or []
+                    held += await leaser.lease(job.job_run, job.epoch, len(job.images), wait=1.0) or []
                 for lease in held:
                     await lease.hand_back()
 
-    async def note_openings(self, job: QueuedJob, image: ImageId, *, times: int) -> None:
+    async def note_open_attempts(self, job: QueuedJob, image: ImageId, *, times: int) -> None:
         """Say so often that the image's task is about to be opened, as workers did that it killed."""
         task = messages.Task(job=job.job, generation=FIRST, image=image, uri="", pipeline=job.pipeline, config_hash="")
         async with Publisher(self.client) as publisher:
@@ -117,11 +123,11 @@ class Bench:
 
     async def withdraw(self, job: QueuedJob) -> None:
         """Withdraw the job, as a cancel does first."""
-        await self.announcements.withdraw(job.job, FIRST)
+        await self.announcements.withdraw(job.job_run)
 
     async def unread(self, job: QueuedJob) -> int:
         """How many of the job's images have a result in the queue."""
-        return len(await self._tasks.unread_results(job.job, FIRST))
+        return len(await self._tasks.unread_results(job.job_run))
 
     async def unread_count(self) -> int:
         """How many results lie in the queue, of all jobs; cheaper than asking for one job's."""
@@ -177,12 +183,12 @@ class Bench:
         """Wait until every image of the job (or so many) has a result, and return all results, acknowledged."""
         wanted = len(job.images) if count is None else count
         found: list[messages.Result] = []
-        async with ResultFeed(self.client, job.job, FIRST) as feed:
+        async with ResultFeed(self.client, job.job_run) as feed:
 
             async def enough() -> bool:
                 received = await feed.pull(500, wait=0.1)
                 found.extend(messages.decode(messages.Result, one.payload) for one in received)
-                await feed.settle(received)
+                await feed.acknowledge(received)
                 return len({result.image for result in found}) >= wanted
 
             await waiting.eventually(enough, description=f"{wanted} results of job {job.job}", timeout=timeout)
@@ -195,7 +201,7 @@ def queue_server(**overrides: Any) -> Iterator[stores.EmbeddedStores]:
     with temporary_folder() as folder:
         blank = dict.fromkeys(("nats_url", "worker_nats_url", "redis_url", "database_url", "dagster_pg_url"), "")
         running = stores.EmbeddedStores(
-            stores.plan(settings.load(home=folder / ".antenna", **{**blank, **overrides}), dagster=False)
+            stores.plan(load(home=folder / ".antenna", **{**blank, **overrides}), dagster=False)
         )
         running.start("nats")
         try:
@@ -205,12 +211,12 @@ def queue_server(**overrides: Any) -> Iterator[stores.EmbeddedStores]:
 
 
 @contextlib.asynccontextmanager
-async def open_bench(config: settings.Settings) -> AsyncIterator[Bench]:
+async def open_bench(settings: Settings) -> AsyncIterator[Bench]:
     """Connect as the orchestrator and make the streams."""
-    async with connection.connected(config.nats_url, name="bench") as client:
+    async with connection.connected(settings.nats_url, name="bench") as client:
         await streams.ensure(client, tasks_max_bytes=2**30, results_max_bytes=2**30)
-        async with TaskQueue(client, ack_wait=config.task_ack_wait) as tasks:
-            yield Bench(client, tasks, config)
+        async with TaskQueue(client, ack_wait=settings.task_ack_wait) as tasks:
+            yield Bench(client, tasks, settings)
 
 
 def once_each(results: Iterable[messages.Result]) -> dict[int, messages.Result]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from antenna_orchestration import settings
 from antenna_orchestration.embedded import stores
+from antenna_orchestration.settings import Settings
 from tests.worker.bench import Bench, open_bench, queue_server
 
 PIPELINES = (Path(__file__).parents[1] / "pipelines" / "faulty.py", Path(__file__).parent / "recording.py")
@@ -20,7 +20,7 @@ def own_queue_server() -> Iterator[stores.EmbeddedStores]:
 
 
 @pytest.fixture
-def config(queue_server: stores.EmbeddedStores) -> settings.Settings:
+def settings(queue_server: stores.EmbeddedStores) -> Settings:
     """Settings of a worker and its orchestrator: leases of two seconds."""
     return queue_server.settings.model_copy(
         update={
@@ -35,8 +35,8 @@ def config(queue_server: stores.EmbeddedStores) -> settings.Settings:
 
 
 @pytest.fixture
-async def bench(config: settings.Settings) -> AsyncIterator[Bench]:
-    async with open_bench(config) as opened:
+async def bench(settings: Settings) -> AsyncIterator[Bench]:
+    async with open_bench(settings) as opened:
         yield opened
 
 

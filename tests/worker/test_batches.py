@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from antenna_orchestration import settings
 from antenna_orchestration.domain import attempts
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
 from tests import waiting
 from tests.worker.bench import Bench, once_each, open_bench
@@ -27,13 +27,13 @@ def recording(record: Path, **config: Any) -> dict[str, Any]:
     return {"pipeline": "recording", "config": {"record": str(record), **config}}
 
 
-async def test_jobs_of_one_pipeline_share_batches(config: settings.Settings, pictures: list[str], record: Path) -> None:
+async def test_jobs_of_one_pipeline_share_batches(settings: Settings, pictures: list[str], record: Path) -> None:
     # Leases so long that a busy machine is no reason for smaller batches.
-    config = config.model_copy(update={"task_ack_wait": 60.0})
-    async with open_bench(config) as bench:
+    settings = settings.model_copy(update={"task_ack_wait": 60.0})
+    async with open_bench(settings) as bench:
         one = await bench.submit(pictures[:20], **recording(record, delay_ms=20))
         other = await bench.submit(pictures[20:], **recording(record, delay_ms=20))
-        with running(config, FOURS):
+        with running(settings, FOURS):
             once_each(await bench.results(one))
             once_each(await bench.results(other))
     firsts = set(pictures[:20])
@@ -43,11 +43,11 @@ async def test_jobs_of_one_pipeline_share_batches(config: settings.Settings, pic
 
 
 async def test_another_configuration_is_another_batch(
-    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], record: Path, tmp_path: Path
 ) -> None:
     one = await bench.submit(pictures[:20], **recording(record, variant=1, delay_ms=20))
     other = await bench.submit(pictures[20:], **recording(record, variant=2, delay_ms=20))
-    with running(config, FOURS):
+    with running(settings, FOURS):
         once_each(await bench.results(one))
         once_each(await bench.results(other))
     firsts = set(pictures[:20])
@@ -55,12 +55,12 @@ async def test_another_configuration_is_another_batch(
 
 
 async def test_a_single_interactive_image_goes_ahead_of_a_long_job(
-    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], record: Path, tmp_path: Path
 ) -> None:
     long = await bench.submit(pictures, **recording(record, delay_ms=40))
     urgent_uri = (tmp_path / "urgent.jpg").as_uri()
     (tmp_path / "urgent.jpg").write_bytes(b"x")
-    with running(config, FOURS):
+    with running(settings, FOURS):
         await bench.is_under_way(long)
         urgent = await bench.submit([urgent_uri], interactive=True, **recording(record, delay_ms=40))
         before = len(batches(record))
@@ -72,13 +72,13 @@ async def test_a_single_interactive_image_goes_ahead_of_a_long_job(
 
 
 async def test_images_delivered_for_the_third_time_run_alone(
-    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], record: Path, tmp_path: Path
 ) -> None:
     delicate = await bench.submit(pictures[:6], announce=False, **recording(record))
     await bench.lease_and_hand_back(delicate, times=attempts.ALONE_FROM - 1)
     plain = await bench.submit(pictures[20:], **recording(record))
     await bench.announce(delicate)
-    with running(config, FOURS):
+    with running(settings, FOURS):
         results = once_each(await bench.results(delicate))
         once_each(await bench.results(plain))
     assert all(result.delivery >= attempts.ALONE_FROM for result in results.values())
@@ -89,13 +89,13 @@ async def test_images_delivered_for_the_third_time_run_alone(
 
 @pytest.mark.parametrize("opened", [attempts.OPENED_AT_LEAST - 1, attempts.OPENED_AT_LEAST])
 async def test_an_image_that_stopped_its_worker_repeatedly_is_failed_unopened_and_one_handed_back_is_not(
-    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path, opened: int
+    bench: Bench, settings: Settings, pictures: list[str], record: Path, tmp_path: Path, opened: int
 ) -> None:
     job = await bench.submit(pictures[:2], announce=False, **recording(record))
     await bench.lease_and_hand_back(job, times=attempts.UNOPENED_AFTER)
-    await bench.note_openings(job, job.images[0], times=opened)
+    await bench.note_open_attempts(job, job.images[0], times=opened)
     await bench.announce(job)
-    with running(config):
+    with running(settings):
         results = once_each(await bench.results(job))
     first, second = (results[image] for image in job.images)
     fails = opened >= attempts.OPENED_AT_LEAST
@@ -106,10 +106,10 @@ async def test_an_image_that_stopped_its_worker_repeatedly_is_failed_unopened_an
 
 
 async def test_pipelines_that_do_not_fit_together_take_turns(
-    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], record: Path, tmp_path: Path
 ) -> None:
-    config = config.model_copy(update={"worker_models_mb": 100})
-    with running(config, FOURS) as worker:
+    settings = settings.model_copy(update={"worker_models_mb": 100})
+    with running(settings, FOURS) as worker:
         for variant in range(3):
             job = await bench.submit(pictures[:8], **recording(record, megabytes=80, variant=variant))
             once_each(await bench.results(job))
@@ -118,12 +118,12 @@ async def test_pipelines_that_do_not_fit_together_take_turns(
 
 
 async def test_a_slow_pipeline_is_not_given_more_than_half_a_lease_of_work(
-    bench: Bench, config: settings.Settings, pictures: list[str], record: Path, tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], record: Path, tmp_path: Path
 ) -> None:
     # 200 ms an image and leases of two seconds: five images at most, whatever the batch size asks for.
     job = await bench.submit(pictures[:20], **recording(record, delay_ms=200))
     most = 0
-    with running(config, WorkerOptions(batch_size=16)):
+    with running(settings, WorkerOptions(batch_size=16)):
 
         async def finished() -> bool:
             nonlocal most

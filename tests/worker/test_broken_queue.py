@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
 from antenna_orchestration.embedded.stores import EmbeddedStores
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
 from tests import waiting
 from tests.worker.bench import Bench, once_each, open_bench
@@ -20,13 +21,13 @@ BATCHES = WorkerOptions(batch_size=4)
 
 
 async def test_another_worker_finishes_what_a_killed_one_held(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     job = await bench.submit(pictures, config=SLOW)
-    with started(config, tmp_path, BATCHES) as first:
+    with started(settings, tmp_path, BATCHES) as first:
         await bench.is_under_way(job)
         first.kill()
-    with running(config, BATCHES):
+    with running(settings, BATCHES):
         results = await bench.results(job)
     assert {int(result.image) for result in results} == set(job.images)
     assert len({result.worker for result in results}) == 2
@@ -35,14 +36,14 @@ async def test_another_worker_finishes_what_a_killed_one_held(
 
 
 async def test_a_worker_that_stood_still_neither_extends_nor_hands_back_what_is_no_longer_its(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     job = await bench.submit(pictures, config=SLOW)
-    with started(config, tmp_path, BATCHES) as sleeper:
+    with started(settings, tmp_path, BATCHES) as sleeper:
         await bench.is_under_way(job)
         sleeper.signal(signal.SIGSTOP)
         held = (await bench.counts(job)).leased
-        with running(config, BATCHES):
+        with running(settings, BATCHES):
             await bench.redelivers(job, held)
             sleeper.signal(signal.SIGCONT)
             results = await bench.results(job)
@@ -58,11 +59,11 @@ async def test_a_worker_that_stood_still_neither_extends_nor_hands_back_what_is_
 
 
 async def test_a_restart_of_nats_in_the_middle_costs_no_image(
-    config: settings.Settings, queue_server: EmbeddedStores, pictures: list[str], tmp_path: Path
+    settings: Settings, queue_server: EmbeddedStores, pictures: list[str], tmp_path: Path
 ) -> None:
-    async with open_bench(config) as bench:
+    async with open_bench(settings) as bench:
         job = await bench.submit(pictures, config=SLOW)
-        with running(config, BATCHES) as worker:
+        with running(settings, BATCHES) as worker:
             await bench.is_under_way(job)
             queue_server.kill("nats")
             waiting.wait_until(lambda: "lost, reconnecting" in worker.log, description="the worker to notice")
@@ -74,12 +75,12 @@ async def test_a_restart_of_nats_in_the_middle_costs_no_image(
 
 
 async def test_results_that_cannot_be_delivered_wait_on_disk_for_the_next_start(
-    config: settings.Settings, queue_server: EmbeddedStores, pictures: list[str], tmp_path: Path
+    settings: Settings, queue_server: EmbeddedStores, pictures: list[str], tmp_path: Path
 ) -> None:
-    spool = config.home / "spool"
-    async with open_bench(config) as bench:
+    spool = settings.home / "spool"
+    async with open_bench(settings) as bench:
         job = await bench.submit(pictures[:8], config={"delay_ms": 400})
-        with running(config, BATCHES) as worker:
+        with running(settings, BATCHES) as worker:
             await bench.is_leased(job)
             queue_server.stop("nats")
             worker.stop.ask()
@@ -89,7 +90,7 @@ async def test_results_that_cannot_be_delivered_wait_on_disk_for_the_next_start(
         assert len(list(spool.iterdir())) == 1
         queue_server.start("nats")
         await bench.is_back()
-        with running(config) as worker:
+        with running(settings) as worker:
             results = await bench.results(job)
             assert f"job {job.job}: {summary.spooled} results of an earlier worker were delivered late" in worker.log
     assert not list(spool.iterdir())
@@ -97,11 +98,11 @@ async def test_results_that_cannot_be_delivered_wait_on_disk_for_the_next_start(
 
 
 async def test_a_job_that_leaves_the_board_is_handed_back_and_the_others_go_on(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     canceled = await bench.submit(pictures, config=SLOW)
     other = await bench.submit(pictures[:8], config=SLOW)
-    with running(config, WorkerOptions(batch_size=4, exit_when_idle=0.5)) as worker:
+    with running(settings, WorkerOptions(batch_size=4, exit_when_idle=0.5)) as worker:
         await bench.is_under_way(canceled)
         await bench.withdraw(canceled)
         once_each(await bench.results(other))
@@ -114,20 +115,20 @@ async def test_a_job_that_leaves_the_board_is_handed_back_and_the_others_go_on(
 
 @pytest.mark.slow
 async def test_a_wiped_queue_leaves_a_worker_that_serves_the_next_job(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     # Ten seconds, for the watcher of the board goes deaf.
     job = await bench.submit(pictures, config=SLOW)
-    with running(config, BATCHES):
+    with running(settings, BATCHES):
         await bench.is_under_way(job)
         await bench.wipe()
         after = await bench.submit(pictures[:8])
         assert set(once_each(await bench.results(after))) == set(after.images)
 
 
-async def test_without_a_server_a_worker_says_so(config: settings.Settings, queue_server: EmbeddedStores) -> None:
+async def test_without_a_server_a_worker_says_so(settings: Settings, queue_server: EmbeddedStores) -> None:
     queue_server.stop("nats")
     from antenna_orchestration.worker import main
 
     with pytest.raises(errors.Unavailable, match="cannot be reached"):
-        main.run(config, WorkerOptions(), should_stop=lambda: False)
+        main.run(settings, WorkerOptions(), should_stop=lambda: False)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from antenna_orchestration import settings
 from antenna_orchestration.domain import messages
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
 from tests import waiting
 from tests.worker.bench import Bench, once_each
@@ -34,10 +34,10 @@ def check_only_the_guilty_failed(results: dict[int, messages.Result], images: in
 
 @pytest.mark.parametrize("stage", ["prepare", "infer", "finish"])
 async def test_an_exception_fails_the_image_that_raises_it(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path, stage: str
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path, stage: str
 ) -> None:
     job = await bench.submit(pictures[:20], **faulty(fault="raise", stage=stage))
-    with running(config, BATCHES):
+    with running(settings, BATCHES):
         guilty = check_only_the_guilty_failed(once_each(await bench.results(job)), 20)
     assert guilty.reason is not None
     assert "the faulty pipeline raises" in guilty.reason
@@ -51,16 +51,16 @@ async def test_an_exception_fails_the_image_that_raises_it(
 )
 async def test_a_crash_or_a_hang_costs_the_device_process_and_names_the_image(
     bench: Bench,
-    config: settings.Settings,
+    settings: Settings,
     pictures: list[str],
     tmp_path: Path,
     stage: str,
     fault: str,
     reason: str,
 ) -> None:
-    config = config.model_copy(update={"task_timeout": 1.5})
+    settings = settings.model_copy(update={"task_timeout": 1.5})
     job = await bench.submit(pictures[:20], **faulty(fault=fault, stage=stage))
-    with running(config, BATCHES) as worker:
+    with running(settings, BATCHES) as worker:
         guilty = check_only_the_guilty_failed(once_each(await bench.results(job)), 20)
         assert guilty.reason is not None
         assert reason in guilty.reason
@@ -70,11 +70,11 @@ async def test_a_crash_or_a_hang_costs_the_device_process_and_names_the_image(
 
 
 async def test_a_crash_that_does_not_come_again_costs_nothing(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     once = str(tmp_path / "crashed")
     job = await bench.submit(pictures, **faulty(fault="segfault", once_file=once))
-    with running(config, BATCHES):
+    with running(settings, BATCHES):
         results = once_each(await bench.results(job))
     assert Path(once).exists()
     assert {result.outcome for result in results.values()} == {"done"}
@@ -82,10 +82,10 @@ async def test_a_crash_that_does_not_come_again_costs_nothing(
 
 
 async def test_a_killed_device_process_costs_no_image(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     job = await bench.submit(pictures, config={"delay_ms": 30})
-    with running(config, BATCHES) as worker:
+    with running(settings, BATCHES) as worker:
         await bench.is_under_way(job)
         os.kill(worker.device_pid(), signal.SIGKILL)
         results = once_each(await bench.results(job))
@@ -93,21 +93,21 @@ async def test_a_killed_device_process_costs_no_image(
 
 
 async def test_an_image_whose_process_is_killed_each_time_is_handed_to_other_workers_first(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     # SIGKILL is what the kernel does when memory is short, which may be this machine's fault: others may try.
     job = await bench.submit(pictures[:10], **faulty(fault="kill"))
-    with running(config, BATCHES):
+    with running(settings, BATCHES):
         results = once_each(await bench.results(job, count=9))
     assert GUILTY not in results
     assert (await bench.counts(job)).queued + (await bench.counts(job)).leased == 1
 
 
 async def test_a_pipeline_that_holds_the_gil_for_two_leases_costs_no_redelivery(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
-    job = await bench.submit(pictures[:12], **faulty(fault="hold_gil", seconds=2.5 * config.task_ack_wait))
-    with running(config, BATCHES):
+    job = await bench.submit(pictures[:12], **faulty(fault="hold_gil", seconds=2.5 * settings.task_ack_wait))
+    with running(settings, BATCHES):
         results = once_each(await bench.results(job))
     assert {result.outcome for result in results.values()} == {"done"}
     assert all(result.delivery == 1 for result in results.values())
@@ -116,22 +116,22 @@ async def test_a_pipeline_that_holds_the_gil_for_two_leases_costs_no_redelivery(
 
 
 async def test_out_of_memory_halves_the_batch_and_fails_what_does_not_fit_alone(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     job = await bench.submit(pictures[:20], **faulty(fault="memory", delay_ms=100))
-    with running(config, BATCHES) as worker:
+    with running(settings, BATCHES) as worker:
         guilty = check_only_the_guilty_failed(once_each(await bench.results(job)), 20)
         assert guilty.reason == "does not fit into the device's memory"
         assert "images do not fit into memory" in worker.log
 
 
 async def test_an_image_for_which_there_was_no_memory_beside_others_is_prepared_again_alone(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     once = str(tmp_path / "short")
     passing = await bench.submit(pictures[:12], **faulty(fault="memory", stage="prepare", once_file=once))
     lasting = await bench.submit(pictures[12:24], **faulty(fault="memory", stage="prepare"))
-    with running(config, BATCHES):
+    with running(settings, BATCHES):
         assert {result.outcome for result in once_each(await bench.results(passing)).values()} == {"done"}
         guilty = check_only_the_guilty_failed(once_each(await bench.results(lasting)), 12)
     assert Path(once).exists()
@@ -139,11 +139,11 @@ async def test_an_image_for_which_there_was_no_memory_beside_others_is_prepared_
 
 
 async def test_a_pipeline_for_which_there_is_no_memory_is_loaded_once_the_others_have_left(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     first = await bench.submit(pictures[:4])
     once = str(tmp_path / "short")
-    with running(config, BATCHES) as worker:
+    with running(settings, BATCHES) as worker:
         once_each(await bench.results(first))
         second = await bench.submit(pictures[4:8], **faulty(fault="memory", stage="load", once_file=once))
         once_each(await bench.results(second))
@@ -153,11 +153,11 @@ async def test_a_pipeline_for_which_there_is_no_memory_is_loaded_once_the_others
 
 
 async def test_a_pipeline_that_cannot_be_loaded_fails_no_image(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     broken = await bench.submit(pictures[:4], **faulty(fault="raise", stage="load"))
     fine = await bench.submit(pictures[:4])
-    with running(config, BATCHES) as worker:
+    with running(settings, BATCHES) as worker:
         once_each(await bench.results(fine))
         waiting.wait_until(lambda: "pipeline faulty cannot be loaded here" in worker.log, description="a warning")
         counts = await bench.counts(broken)
@@ -165,11 +165,11 @@ async def test_a_pipeline_that_cannot_be_loaded_fails_no_image(
 
 
 async def test_the_device_process_ends_with_its_worker(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     # Even while a thread in it holds the GIL, and so nobody in there can notice anything.
     job = await bench.submit(pictures[:4], **faulty(fault="hold_gil", seconds=60.0, on_image=-1))
-    with started(config, tmp_path, BATCHES) as worker:
+    with started(settings, tmp_path, BATCHES) as worker:
         await bench.is_leased(job)
         device = worker.device_pid()
         worker.kill()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antenna_orchestration.worker.policy.fair_share import FIRST_REST, LONGEST_REST, Entrant, FairShare, Turn
+from antenna_orchestration.worker.policy.fair_share import REST, Entrant, FairShare, Turn
 
 
 @st.composite
@@ -18,7 +18,7 @@ def entrants(draw: st.DrawFn, *, interactive: bool = False) -> list[Entrant]:
     return [
         Entrant(
             key=f"job-{number}" + ("-interactive" if interactive else ""),
-            lane=draw(st.sampled_from("ab")),
+            batch_group=draw(st.sampled_from("ab")),
             weight=draw(st.integers(1, 10)),
             cost=draw(st.sampled_from([0.01, 0.05, 0.3, 1.0, 4.0])),
             interactive=interactive,
@@ -113,20 +113,20 @@ def test_interactive_jobs_get_half_while_others_wait(
 
 def test_a_single_free_place_goes_to_the_interactive_job_first_and_then_in_turn() -> None:
     fair = FairShare()
-    fair.update([Entrant(key="long", lane="a"), Entrant(key="urgent", lane="a", interactive=True)])
+    fair.update([Entrant(key="long", batch_group="a"), Entrant(key="urgent", batch_group="a", interactive=True)])
     firsts = [next(iter(serve(fair, [], 1.0))) for _ in range(6)]
     assert firsts == ["urgent", "long", "urgent", "long", "urgent", "long"]
 
 
 def test_an_interactive_job_alone_gets_everything() -> None:
     fair = FairShare()
-    fair.update([Entrant(key="urgent", lane="a", interactive=True)])
+    fair.update([Entrant(key="urgent", batch_group="a", interactive=True)])
     assert fair.plan(8.0, 0.0) == [Turn("urgent", 8)]
 
 
 def test_six_jobs_share_a_batch_evenly() -> None:
     fair = FairShare()
-    fair.update([Entrant(key=number, lane="a") for number in range(6)])
+    fair.update([Entrant(key=number, batch_group="a") for number in range(6)])
     taken: Counter[object] = Counter()
     for _ in range(6):
         taken += serve(fair, [], 4.0)
@@ -135,9 +135,9 @@ def test_six_jobs_share_a_batch_evenly() -> None:
 
 def test_a_wrong_first_guess_of_the_cost_favours_nobody() -> None:
     fair = FairShare()
-    fair.update([Entrant(key=number, lane="a", cost=1.0) for number in range(2)])
+    fair.update([Entrant(key=number, batch_group="a", cost=1.0) for number in range(2)])
     taken = serve(fair, [], 1.0)
-    fair.update([Entrant(key=number, lane="a", cost=0.01) for number in range(2)])
+    fair.update([Entrant(key=number, batch_group="a", cost=0.01) for number in range(2)])
     for _ in range(10):
         taken += serve(fair, [], 0.04)
     assert abs(taken[0] - taken[1]) <= 1
@@ -145,7 +145,7 @@ def test_a_wrong_first_guess_of_the_cost_favours_nobody() -> None:
 
 def test_priority_is_weight() -> None:
     fair = FairShare()
-    fair.update([Entrant(key="plain", lane="a", weight=1), Entrant(key="preferred", lane="a", weight=3)])
+    fair.update([Entrant(key="plain", batch_group="a", weight=1), Entrant(key="preferred", batch_group="a", weight=3)])
     taken: Counter[object] = Counter()
     for _ in range(20):
         taken += serve(fair, [], 4.0)
@@ -154,7 +154,7 @@ def test_priority_is_weight() -> None:
 
 def test_an_empty_job_rests_longer_each_time_until_it_is_announced_anew() -> None:
     fair = FairShare()
-    job = Entrant(key="empty", lane="a", stamp=1)
+    job = Entrant(key="empty", batch_group="a", stamp=1)
     fair.update([job])
     now, rests = 0.0, []
     for _ in range(6):
@@ -165,17 +165,17 @@ def test_an_empty_job_rests_longer_each_time_until_it_is_announced_anew() -> Non
         assert fair.plan(1.0, now + rest * 0.99) == []
         rests.append(rest)
         now += rest
-    assert rests[0] == FIRST_REST
-    assert rests[-1] == LONGEST_REST
+    assert rests[0] == REST.first
+    assert rests[-1] == REST.longest
     [turn] = fair.plan(1.0, now)
     fair.took(turn, 0, now)
-    fair.update([Entrant(key="empty", lane="a", stamp=2)])
+    fair.update([Entrant(key="empty", batch_group="a", stamp=2)])
     assert fair.plan(1.0, now) == [Turn("empty", 1)]
 
 
 def test_what_an_empty_job_did_not_take_goes_to_the_others_and_is_not_saved_up() -> None:
     fair = FairShare()
-    fair.update([Entrant(key="empty", lane="a"), Entrant(key="full", lane="a")])
+    fair.update([Entrant(key="empty", batch_group="a"), Entrant(key="full", batch_group="a")])
     for turn in fair.plan(8.0, 0.0):
         fair.took(turn, 0 if turn.key == "empty" else turn.wanted, 0.0)
     assert fair.plan(4.0, 0.0) == [Turn("full", 4)]
@@ -185,14 +185,14 @@ def test_what_an_empty_job_did_not_take_goes_to_the_others_and_is_not_saved_up()
     assert taken == {"empty": 4, "full": 4}
 
 
-def test_limits_hold_by_lane_and_by_job() -> None:
+def test_limits_hold_per_batch_group_and_per_job() -> None:
     fair = FairShare()
     fair.update(
         [
-            Entrant(key="cold", lane="a"),
-            Entrant(key="cold too", lane="a"),
-            Entrant(key="delicate", lane="b", limit=1),
-            Entrant(key="free", lane="b"),
+            Entrant(key="cold", batch_group="a"),
+            Entrant(key="cold too", batch_group="a"),
+            Entrant(key="delicate", batch_group="b", limit=1),
+            Entrant(key="free", batch_group="b"),
         ]
     )
     turns = {turn.key: turn.wanted for turn in fair.plan(20.0, 0.0, limits={"a": 2})}
@@ -201,8 +201,8 @@ def test_limits_hold_by_lane_and_by_job() -> None:
 
 def test_a_job_that_leaves_and_comes_back_starts_anew() -> None:
     fair = FairShare()
-    fair.update([Entrant(key=1, lane="a"), Entrant(key=2, lane="a")])
-    fair.update([Entrant(key=2, lane="a")])
+    fair.update([Entrant(key=1, batch_group="a"), Entrant(key=2, batch_group="a")])
+    fair.update([Entrant(key=2, batch_group="a")])
     assert fair.plan(3.0, 0.0) == [Turn(2, 3)]
     fair.update([])
     assert fair.plan(3.0, 0.0) == []
@@ -212,7 +212,7 @@ def test_a_job_that_leaves_and_comes_back_starts_anew() -> None:
 @pytest.mark.parametrize("jobs", [500])
 def test_many_jobs_are_served_in_turn(jobs: int) -> None:
     fair = FairShare()
-    fair.update([Entrant(key=number, lane="a") for number in range(jobs)])
+    fair.update([Entrant(key=number, batch_group="a") for number in range(jobs)])
     taken: Counter[object] = Counter()
     for _ in range(jobs):
         taken += serve(fair, [], 16.0)

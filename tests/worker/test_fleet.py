@@ -35,7 +35,7 @@ def stays(path: Path) -> list[str]:
     return [sys.executable, "-c", LEAVES_AT_SIGTERM, str(path)]
 
 
-async def started(*commands: list[str]) -> asyncio.subprocess.Process:
+async def fleet_started(*commands: list[str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, "-c", RUN, pickle.dumps(commands).hex(), cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
@@ -47,7 +47,7 @@ def says(path: Path, word: str) -> None:
 
 async def test_a_stop_reaches_every_worker(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("one", "other")]
-    process = await started(*(stays(path) for path in paths))
+    process = await fleet_started(*(stays(path) for path in paths))
     for path in paths:
         says(path, "up")
     process.send_signal(signal.SIGTERM)
@@ -62,14 +62,14 @@ async def test_a_worker_that_fails_takes_the_others_along(tmp_path: Path) -> Non
         "-c",
         f"import pathlib, sys, time\nwhile not pathlib.Path({str(path)!r}).exists(): time.sleep(0.01)\nsys.exit(4)",
     ]
-    process = await started(fails_later, stays(path))
+    process = await fleet_started(fails_later, stays(path))
     assert await process.wait() == 4
     says(path, "left")
 
 
 async def test_no_worker_outlives_the_command(tmp_path: Path) -> None:
     path = tmp_path / "one"
-    process = await started(stays(path))
+    process = await fleet_started(stays(path))
     says(path, "up")
     [worker] = psutil.Process(process.pid).children()
     process.kill()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from antenna_orchestration import settings
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
 from antenna_orchestration.worker.policy.source_health import HOST_PATIENCE
 from tests import waiting
@@ -25,9 +25,9 @@ async def server() -> AsyncIterator[ImageServer]:
 
 
 async def test_bad_images_fail_alone_and_a_503_costs_a_delay(
-    bench: Bench, config: settings.Settings, server: ImageServer, tmp_path: Path
+    bench: Bench, settings: Settings, server: ImageServer, tmp_path: Path
 ) -> None:
-    config = config.model_copy(update={"load_timeout": 1.0, "max_attempts": 2, "max_image_bytes": 100_000})
+    settings = settings.model_copy(update={"load_timeout": 1.0, "max_attempts": 2, "max_image_bytes": 100_000})
     folder = tmp_path / "trap"
     folder.mkdir()
     (folder / "good.jpg").write_bytes(server.image)
@@ -46,7 +46,7 @@ async def test_bad_images_fail_alone_and_a_503_costs_a_delay(
     good += [server.uri("recovers/a.jpg"), (folder / "good.jpg").as_uri()]
     uris = [uri for pair in zip(good, failing, strict=True) for uri in pair]
     job = await bench.submit(uris, pipeline=DECODES)
-    with running(config):
+    with running(settings):
         results = once_each(await bench.results(job))
     by_uri = {uri: results[image] for image, uri in enumerate(uris, start=1)}
     for uri in good:
@@ -61,22 +61,22 @@ async def test_bad_images_fail_alone_and_a_503_costs_a_delay(
 
 
 async def test_an_outage_of_the_store_fails_no_image(
-    bench: Bench, config: settings.Settings, server: ImageServer, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, server: ImageServer, pictures: list[str], tmp_path: Path
 ) -> None:
     server.outage = 503
     away = await bench.submit([server.uri(f"good/{number}") for number in range(60)])
     near = await bench.submit(pictures)
-    with running(config) as worker:
+    with running(settings) as worker:
         once_each(await bench.results(near))
         waiting.wait_until(lambda: "failures in a row" in worker.log, description="the host to rest")
         # It rests before all images have been tried, and none has failed.
-        assert sum(server.requests.values()) <= HOST_PATIENCE + config.load_concurrency
+        assert sum(server.requests.values()) <= HOST_PATIENCE + settings.load_concurrency
         assert await bench.unread(away) == 0
 
 
 async def test_images_out_of_rights_rest_the_job_until_they_can_be_loaded(
     bench: Bench,
-    config: settings.Settings,
+    settings: Settings,
     server: ImageServer,
     pictures: list[str],
     tmp_path: Path,
@@ -84,20 +84,20 @@ async def test_images_out_of_rights_rest_the_job_until_they_can_be_loaded(
     server.outage = 403
     forbidden = await bench.submit([server.uri(f"good/{number}") for number in range(30)])
     near = await bench.submit(pictures)
-    with running(config) as worker:
+    with running(settings) as worker:
         once_each(await bench.results(near))
         waiting.wait_until(lambda: f"job {forbidden.job}, generation 1 rests" in worker.log, description="a warning")
         assert await bench.unread(forbidden) == 0
-        assert sum(server.requests.values()) <= config.load_concurrency
+        assert sum(server.requests.values()) <= settings.load_concurrency
         assert worker.log.count("rests on this worker") == 1
 
 
 async def test_a_job_whose_images_lie_elsewhere_is_left_to_others(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     elsewhere = await bench.submit(pictures, source_kinds=("file:another-host",))
-    here = await bench.submit(pictures, source_kinds=(f"file:{config.host_id}",))
-    with running(config, WorkerOptions(exit_when_idle=0.5)) as worker:
+    here = await bench.submit(pictures, source_kinds=(f"file:{settings.host_id}",))
+    with running(settings, WorkerOptions(exit_when_idle=0.5)) as worker:
         once_each(await bench.results(here))
         assert (await worker.leaves()).done == len(pictures)
         assert "out of this worker's reach" in worker.log
@@ -105,9 +105,9 @@ async def test_a_job_whose_images_lie_elsewhere_is_left_to_others(
 
 
 async def test_a_shared_mount_can_be_declared(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
-    config = config.model_copy(update={"worker_reaches": ("file:*",)})
+    settings = settings.model_copy(update={"worker_reaches": ("file:*",)})
     job = await bench.submit(pictures, source_kinds=("file:another-host",))
-    with running(config):
+    with running(settings):
         assert len(once_each(await bench.results(job))) == len(pictures)

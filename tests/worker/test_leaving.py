@@ -14,8 +14,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker import main
 from antenna_orchestration.worker.options import WorkerOptions
 from tests import waiting
@@ -27,13 +28,13 @@ SLOW = {"delay_ms": 100}
 
 
 async def test_sigterm_finishes_what_is_inferring_and_hands_back_the_rest(
-    config: settings.Settings, pictures: list[str], tmp_path: Path
+    settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     # Leases of two minutes: what another worker gets sooner was handed back.
-    config = config.model_copy(update={"task_ack_wait": 120.0})
-    async with open_bench(config) as bench:
+    settings = settings.model_copy(update={"task_ack_wait": 120.0})
+    async with open_bench(settings) as bench:
         job = await bench.submit(pictures, config=SLOW)
-        with started(config, tmp_path, WorkerOptions(batch_size=4)) as worker:
+        with started(settings, tmp_path, WorkerOptions(batch_size=4)) as worker:
 
             async def is_midway() -> bool:
                 counts = await bench.counts(job)
@@ -46,16 +47,16 @@ async def test_sigterm_finishes_what_is_inferring_and_hands_back_the_rest(
         assert summary.handed_back > 0
         assert summary.done == await bench.unread(job)
         assert (await bench.counts(job)).delivered == summary.done + summary.handed_back
-        with running(config):
+        with running(settings):
             results = once_each(await bench.results(job))
     assert set(results) == set(job.images)
 
 
 async def test_a_second_sigterm_leaves_at_once(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     job = await bench.submit(pictures[:8], pipeline="faulty", config={"fault": "hang"})
-    with started(config, tmp_path) as worker:
+    with started(settings, tmp_path) as worker:
         await bench.is_leased(job)
         worker.signal(signal.SIGTERM)
         waiting.wait_until(lambda: "leaves (asked)" in worker.log, description="the worker to begin leaving")
@@ -65,17 +66,17 @@ async def test_a_second_sigterm_leaves_at_once(
     assert summary.handed_back == (await bench.counts(job)).delivered
 
 
-async def test_a_worker_leaves_when_its_lifetime_is_over(config: settings.Settings, bench: Bench) -> None:
-    summary = await asyncio.to_thread(main.run, config, WorkerOptions(max_lifetime=0.2))
+async def test_a_worker_leaves_when_its_lifetime_is_over(settings: Settings, bench: Bench) -> None:
+    summary = await asyncio.to_thread(main.run, settings, WorkerOptions(max_lifetime=0.2))
     assert summary.reason == "lifetime"
 
 
 async def test_a_worker_leaves_when_its_caller_wants_it_to(
-    bench: Bench, config: settings.Settings, pictures: list[str]
+    bench: Bench, settings: Settings, pictures: list[str]
 ) -> None:
     job = await bench.submit(pictures, config=SLOW)
     stop = threading.Event()
-    run = asyncio.create_task(asyncio.to_thread(main.run, config, WorkerOptions(), should_stop=stop.is_set))
+    run = asyncio.create_task(asyncio.to_thread(main.run, settings, WorkerOptions(), should_stop=stop.is_set))
     await bench.is_under_way(job)
     stop.set()
     summary = await run
@@ -103,26 +104,24 @@ except Interrupted:
 
 
 async def test_an_interrupt_raised_into_the_caller_comes_back_after_the_leases_were_handed_back(
-    config: settings.Settings, pictures: list[str], tmp_path: Path
+    settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
-    config = config.model_copy(update={"task_ack_wait": 120.0})
-    async with open_bench(config) as bench:
+    settings = settings.model_copy(update={"task_ack_wait": 120.0})
+    async with open_bench(settings) as bench:
         job = await bench.submit(pictures, config=SLOW)
-        arguments = pickle.dumps((config, WorkerOptions(batch_size=4))).hex()
+        arguments = pickle.dumps((settings, WorkerOptions(batch_size=4))).hex()
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", INTERRUPTED, arguments, cwd=ROOT)
         await bench.is_under_way(job)
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 42
-        with running(config):
+        with running(settings):
             results = once_each(await bench.results(job))
     assert set(results) == set(job.images)
 
 
-async def test_a_worker_shows_itself_and_signs_off(
-    bench: Bench, config: settings.Settings, pictures: list[str]
-) -> None:
+async def test_a_worker_shows_itself_and_signs_off(bench: Bench, settings: Settings, pictures: list[str]) -> None:
     job = await bench.submit(pictures[:4])
-    with running(config, WorkerOptions(pipelines=("null",), name="visible one")) as worker:
+    with running(settings, WorkerOptions(pipelines=("null",), name="visible one")) as worker:
         once_each(await bench.results(job))
 
         async def shown() -> list[messages.Heartbeat]:
@@ -135,15 +134,15 @@ async def test_a_worker_shows_itself_and_signs_off(
     assert (beat.leased, beat.failed, beat.state) == (0, 0, "idle")
     assert beat.rate > 0
     assert beat.last_result_at is not None
-    assert f"file:{config.host_id}" in beat.reaches
+    assert f"file:{settings.host_id}" in beat.reaches
     assert await bench.heartbeats.workers() == []
 
 
 async def test_metrics_are_served_on_request(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     job = await bench.submit(pictures[:4])
-    with running(config, WorkerOptions(metrics_port=0)) as worker:
+    with running(settings, WorkerOptions(metrics_port=0)) as worker:
         once_each(await bench.results(job))
         [port] = re.findall(r"metrics on port (\d+)", worker.log)
         async with aiohttp.ClientSession() as session:
@@ -159,6 +158,6 @@ async def test_metrics_are_served_on_request(
     assert "antenna_worker_leased 0\n" in text
 
 
-def test_an_unknown_pipeline_is_refused(config: settings.Settings) -> None:
+def test_an_unknown_pipeline_is_refused(settings: Settings) -> None:
     with pytest.raises(errors.UnknownPipeline, match="no-such"):
-        main.run(config, WorkerOptions(pipelines=("no-such",)), should_stop=lambda: False)
+        main.run(settings, WorkerOptions(pipelines=("no-such",)), should_stop=lambda: False)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from antenna_orchestration import settings
 from antenna_orchestration.domain import messages
 from antenna_orchestration.pipelines.published import specs
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
 from tests.pipelines import checkpoints
 from tests.waiting import eventually
@@ -17,11 +17,11 @@ from tests.worker.worker_thread import running
 
 
 async def test_weights_that_cannot_be_had_fail_no_image(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     """It is this worker's fault: one line says which file, and the tasks are left to others."""
     job = await bench.submit(pictures[:3], pipeline="moth_binary")
-    without = config.model_copy(update={"weights_mirror": str(tmp_path / "nowhere")})
+    without = settings.model_copy(update={"weights_mirror": str(tmp_path / "nowhere")})
     with running(without, WorkerOptions(pipelines=("moth_binary", "null"))) as worker:
 
         async def said() -> bool:
@@ -45,7 +45,7 @@ async def test_weights_that_cannot_be_had_fail_no_image(
 
 
 @pytest.mark.slow
-async def test_a_published_pipeline_serves_a_job(bench: Bench, config: settings.Settings, tmp_path: Path) -> None:
+async def test_a_published_pipeline_serves_a_job(bench: Bench, settings: Settings, tmp_path: Path) -> None:
     detector = checkpoints.plain_detector()
     image = checkpoints.to_tensor(checkpoints.photograph())
     boxes, _ = checkpoints.plain_detections(detector, image)
@@ -57,7 +57,7 @@ async def test_a_published_pipeline_serves_a_job(bench: Bench, config: settings.
     for path in paths:
         path.write_bytes(checkpoints.photograph())
     job = await bench.submit([path.as_uri() for path in paths], pipeline="moth_binary")
-    patient = config.model_copy(update={"weights_mirror": str(tmp_path), "task_timeout": 200.0})
+    patient = settings.model_copy(update={"weights_mirror": str(tmp_path), "task_timeout": 200.0})
     with running(patient, WorkerOptions(pipelines=("moth_binary",))):
         results = once_each(await bench.results(job, timeout=200))
     for result in results.values():

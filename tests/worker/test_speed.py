@@ -16,53 +16,53 @@ FAST = BatchGroup(1, registry.get("null", ()), {})
 SLOW = BatchGroup(2, registry.get("null", ()), {})
 
 
-def pace(ack_wait: float = 30.0, threads: int = 2) -> DeviceSpeed:
-    return DeviceSpeed(ack_wait=ack_wait, prepare_threads=threads)
+def new_speed(ack_wait: float = 30.0, threads: int = 2, batch_size: int = 16) -> DeviceSpeed:
+    return DeviceSpeed(ack_wait=ack_wait, prepare_threads=threads, batch_size=batch_size)
 
 
-def test_a_cold_lane_gets_a_small_batch_and_something_to_begin_with() -> None:
-    cold = pace()
+def test_a_cold_batch_group_gets_a_small_batch_and_something_to_begin_with() -> None:
+    cold = new_speed()
     assert cold.is_cold(FAST)
-    assert cold.batch(FAST, 16) == COLD_LEASE
+    assert cold.batch(FAST) == COLD_LEASE
     assert cold.room(batches={FAST: COLD_LEASE}, unstarted=Counter(), held=Counter()) >= cold.cost(FAST)
 
 
-def test_a_warm_lane_has_one_batch_ready_beside_the_one_at_work() -> None:
-    warm = pace()
+def test_a_warm_batch_group_has_one_batch_ready_beside_the_one_at_work() -> None:
+    warm = new_speed()
     warm.finished(FAST, 4, 0.4)
-    assert warm.batch(FAST, 16) == 16
+    assert warm.batch(FAST) == 16
     inferring = Counter({FAST: 16})
     assert warm.room(batches={FAST: 16}, unstarted=Counter(), held=inferring) == pytest.approx(1.6)
     assert warm.room(batches={FAST: 16}, unstarted=Counter({FAST: 16}), held=Counter({FAST: 32})) == 0.0
 
 
 def test_slow_loading_is_bridged_by_more_than_a_batch() -> None:
-    warm = pace()
+    warm = new_speed()
     warm.finished(FAST, 10, 0.1)
     warm.loaded(2.0)
     assert warm.room(batches={FAST: 4}, unstarted=Counter(), held=Counter({FAST: 4})) == pytest.approx(3.0 + AHEAD)
 
 
-def test_batches_of_a_slow_lane_shrink_until_two_fit_into_half_a_lease() -> None:
-    warm = pace(ack_wait=30.0)
+def test_batches_of_a_slow_batch_group_shrink_until_two_fit_into_half_a_lease() -> None:
+    warm = new_speed(ack_wait=30.0)
     warm.finished(SLOW, 1, 2.5)
-    assert warm.batch(SLOW, 16) == 3
+    assert warm.batch(SLOW) == 3
     warm.finished(SLOW, 1, 1000.0)
-    assert warm.batch(SLOW, 16) == 1
+    assert warm.batch(SLOW) == 1
     # One image is always allowed: it is extended while it moves.
     assert warm.room(batches={SLOW: 1}, unstarted=Counter(), held=Counter()) >= warm.cost(SLOW)
     assert warm.room(batches={SLOW: 1}, unstarted=Counter(), held=Counter({SLOW: 1})) == 0.0
 
 
 def test_what_the_device_holds_at_once_is_remembered() -> None:
-    warm = pace()
+    warm = new_speed()
     warm.finished(FAST, 4, 0.1)
     warm.limit(FAST, 2)
-    assert warm.batch(FAST, 16) == 2
+    assert warm.batch(FAST) == 2
 
 
 def test_a_device_that_waits_for_images_gets_more_batches_prepared_at_a_time() -> None:
-    warm = pace(threads=16)
+    warm = new_speed(threads=16)
     for _ in range(10):
         warm.finished(FAST, 4, 1.0, starved=0.7)
     assert warm.depth(FAST) == 4
@@ -78,13 +78,13 @@ def test_a_device_that_waits_for_images_gets_more_batches_prepared_at_a_time() -
 def test_what_is_in_hand_never_exceeds_half_a_lease(
     ack_wait: float, costs: list[float], held: list[int], latency: float
 ) -> None:
-    warm = pace(ack_wait)
-    lanes = (FAST, SLOW)
-    for lane, cost in zip(lanes, costs, strict=True):
-        warm.finished(lane, 1, cost)
+    warm = new_speed(ack_wait, batch_size=64)
+    groups = (FAST, SLOW)
+    for group, cost in zip(groups, costs, strict=True):
+        warm.finished(group, 1, cost)
     warm.loaded(latency)
-    in_hand = Counter(dict(zip(lanes, held, strict=True)))
-    room = warm.room(batches={lane: warm.batch(lane, 64) for lane in lanes}, unstarted=in_hand, held=in_hand)
-    work = sum(warm.cost(lane) * images for lane, images in in_hand.items())
+    in_hand = Counter(dict(zip(groups, held, strict=True)))
+    room = warm.room(batches={group: warm.batch(group) for group in groups}, unstarted=in_hand, held=in_hand)
+    work = sum(warm.cost(group) * images for group, images in in_hand.items())
     assert room >= 0
     assert work + room <= max(ack_wait / 2, work, *costs) + 1e-6

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from antenna_orchestration import settings
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
 from tests.worker.bench import Bench, once_each
 from tests.worker.worker_process import ROOT
@@ -18,10 +18,10 @@ from tests.worker.worker_thread import running
 
 
 async def test_every_image_comes_back_once(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     job = await bench.submit(pictures)
-    with running(config, WorkerOptions(exit_when_idle=0.5, name="one")) as worker:
+    with running(settings, WorkerOptions(exit_when_idle=0.5, name="one")) as worker:
         results = once_each(await bench.results(job))
         summary = await worker.leaves()
     assert set(results) == set(job.images)
@@ -34,24 +34,24 @@ async def test_every_image_comes_back_once(
 
 
 async def test_a_job_that_is_pushed_to_a_service_is_left_alone(
-    bench: Bench, config: settings.Settings, pictures: list[str]
+    bench: Bench, settings: Settings, pictures: list[str]
 ) -> None:
     pushed = await bench.submit(pictures, announce=False)
     changes = {"v": messages.PUSHED, "dispatch_mode": DispatchMode.SYNC}
     await bench.announcements.announce(msgspec.structs.replace(pushed.announcement, **changes))
     leased = await bench.submit(pictures[:5])
-    with running(config, WorkerOptions(exit_when_idle=0.5, name="one")) as worker:
+    with running(settings, WorkerOptions(exit_when_idle=0.5, name="one")) as worker:
         await bench.results(leased)
         await worker.leaves()
     assert (await bench.counts(pushed)).delivered == 0
 
 
 async def test_a_large_result_travels_through_the_object_store(
-    bench: Bench, config: settings.Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     # 100 vectors of 29,176 classes in float16 are 5.8 MB.
     job = await bench.submit(pictures[:2], config={"detections": 100, "classes": 29_176, "full_scores": True})
-    with running(config):
+    with running(settings):
         results = once_each(await bench.results(job))
     for result in results.values():
         assert len(result.detections) == 100
@@ -63,7 +63,8 @@ def test_no_torch_and_no_dagster_in_a_worker() -> None:
     program = """
 import sys
 from antenna_orchestration.loading import s3_source
-from antenna_orchestration.worker import device_process, main
+from antenna_orchestration.worker import main
+from antenna_orchestration.worker.device import process
 heavy = {"torch", "dagster", "psycopg", "redis", "sqlalchemy"}
 print(",".join({name.partition(".")[0] for name in sys.modules} & heavy))
 """

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from antenna_orchestration import settings
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker import main
 from antenna_orchestration.worker.options import WorkerOptions, WorkerSummary
 from tests import waiting
@@ -64,7 +64,7 @@ class WorkerProcess:
 
 @contextlib.contextmanager
 def started(
-    config: settings.Settings,
+    settings: Settings,
     folder: Path,
     options: WorkerOptions | None = None,
     *,
@@ -73,7 +73,7 @@ def started(
     """Start a worker; at the end of the block it is killed if it is still there."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"worker-{os.urandom(3).hex()}.log"
-    arguments = pickle.dumps((config, options or WorkerOptions())).hex()
+    arguments = pickle.dumps((settings, options or WorkerOptions())).hex()
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.worker.worker_process", arguments],
@@ -99,8 +99,8 @@ def _run() -> None:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
     )
-    config, options = pickle.loads(bytes.fromhex(sys.argv[1]))
-    print(json.dumps(dataclasses.asdict(main.run(config, options))))
+    settings, options = pickle.loads(bytes.fromhex(sys.argv[1]))
+    print(json.dumps(dataclasses.asdict(main.run(settings, options))))
 
 
 if __name__ == "__main__":

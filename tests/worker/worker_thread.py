@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from antenna_orchestration import settings
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker import engine
 from antenna_orchestration.worker.options import WorkerOptions, WorkerSummary
 from antenna_orchestration.worker.stopping import StopRequest
@@ -21,13 +21,13 @@ from tests import waiting
 class WorkerThread:
     """One worker; its device process is a process all the same. Made by `running`."""
 
-    def __init__(self, config: settings.Settings, options: WorkerOptions) -> None:
+    def __init__(self, settings: Settings, options: WorkerOptions) -> None:
         self.stop = StopRequest()
         self._lines: list[str] = []
         self._summary: WorkerSummary | None = None
         self._error: BaseException | None = None
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(config, options), name="worker")
+        self._thread = threading.Thread(target=self._run, args=(settings, options), name="worker")
         self._thread.start()
 
     @property
@@ -42,7 +42,7 @@ class WorkerThread:
             for child in psutil.Process(os.getpid()).children():
                 # One that has just ended has no command line.
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    if any("device_process" in word for word in child.cmdline()):
+                    if any("worker.device.process" in word for word in child.cmdline()):
                         return child.pid
             return None
 
@@ -64,14 +64,14 @@ class WorkerThread:
         self.stop.ask()
         self._thread.join()
 
-    def _run(self, config: settings.Settings, options: WorkerOptions) -> None:
+    def _run(self, settings: Settings, options: WorkerOptions) -> None:
         handler = logging.Handler(logging.INFO)
         handler.emit = lambda record: self._lines.append(record.getMessage())  # type: ignore[method-assign]
         root = logging.getLogger("antenna_orchestration")
         root.setLevel(logging.INFO)
         root.addHandler(handler)
         try:
-            self._summary = asyncio.run(engine.serve(config=config, options=options, stop=self.stop, run_id=None))
+            self._summary = asyncio.run(engine.serve(settings=settings, options=options, stop=self.stop, run_id=None))
         except BaseException as error:
             self._error = error
         finally:
@@ -80,9 +80,9 @@ class WorkerThread:
 
 
 @contextlib.contextmanager
-def running(config: settings.Settings, options: WorkerOptions | None = None) -> Iterator[WorkerThread]:
+def running(settings: Settings, options: WorkerOptions | None = None) -> Iterator[WorkerThread]:
     """Start a worker; at the end of the block it is made to leave if it is still there."""
-    worker = WorkerThread(config, options or WorkerOptions())
+    worker = WorkerThread(settings, options or WorkerOptions())
     try:
         yield worker
     finally:

@@ -1,4 +1,4 @@
-"""SQL statements, one a file, named for the act. `%(name)s` are the parameters."""
+"""SQL statements, one per file, each named for its act. `%(name)s` are the parameters."""
 
 from functools import cache
 from pathlib import Path

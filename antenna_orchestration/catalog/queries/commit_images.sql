@@ -5,7 +5,7 @@
 -- states in one step with the key, it expects to find one image, and compares all of the job's with each of the batch.
 WITH given AS MATERIALIZED (
     SELECT n.*, %(job)s::bigint AS job
-    FROM json_to_recordset(%(settled)s::json) AS n (
+    FROM json_to_recordset(%(outcomes)s::json) AS n (
         image bigint, status text, part text, attempts int, reason text, retryable bool, width int, height int,
         detections int, classifications int, worker text
     )

@@ -1,7 +1,7 @@
-"""The parent's side of the device process: starts it, hands it batches, notices when it hangs or dies.
+"""The parent's side of the device process: starts it, sends it batches, notices when it hangs or dies.
 
-Leases live here and not there, so losing the process costs a batch of work and no lease. A lost process is started
-again by the next call that needs it; who was in it is for the caller to sort out.
+Leases are kept in this process, not in that one, so losing it costs a batch of work and no lease. The next call that
+needs a lost process starts a new one; what to do with the images that were in it is the caller's decision.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from antenna_orchestration.worker.policy.batch_groups import BatchGroup
 logger = logging.getLogger(__name__)
 
 START_TIMEOUT: Final = 120.0
-"""Seconds until a fresh process answers; importing torch from a network file system takes a while."""
+"""Seconds that a new process may take to answer; importing torch from a network file system takes a while."""
 
 LOAD_TIMEOUT: Final = 1800.0
-"""Seconds for loading a pipeline, the download of its weights included."""
+"""Seconds that loading a pipeline may take, the download of its weights included."""
 
 END_TIMEOUT: Final = 2.0
-"""Seconds that a process has to end by itself before it is killed."""
+"""Seconds that a process gets to end by itself before it is killed."""
 
 _SOCKET_BUFFER: Final = 4 * 2**20
 _MOST_PARTS: Final = 512
@@ -43,9 +43,9 @@ _MOST_PARTS: Final = 512
 
 
 class DeviceLost(errors.InternalError):
-    """The device process died or was killed while it had work; the message says of what.
+    """The device process died or was killed while it had work; the message names the cause.
 
-    `may_be_ours`: what killed it may be this machine's shortage rather than an image.
+    `may_be_ours`: the cause may be a shortage on this machine rather than an image.
     """
 
     def __init__(self, reason: str, *, may_be_ours: bool) -> None:
@@ -54,7 +54,7 @@ class DeviceLost(errors.InternalError):
 
 
 class PipelineUnavailable(errors.InternalError):
-    """The device process cannot load a pipeline. No image's fault."""
+    """The device process cannot load a pipeline. No image is the cause."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +62,7 @@ class Shipment:
     """One image on its way to the device process."""
 
     item: protocol.Item
+    # Compressed, as loaded.
     data: bytes
 
 
@@ -99,7 +100,7 @@ class _Child:
 
 
 class Device:
-    """The device process and what is in it. Use it as an async context manager; entering starts the process."""
+    """The device process. Use it as an async context manager: entering starts the process, leaving ends it."""
 
     def __init__(self, *, settings: Settings, device: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
@@ -110,7 +111,7 @@ class Device:
         self._starting = asyncio.Lock()
         # Processes that died or had to be killed.
         self.losses = 0
-        # What `auto` came to; empty before the first start.
+        # The device that `auto` was resolved to, such as `cuda:0`; empty before the first start.
         self.name = ""
 
     async def __aenter__(self) -> Device:
@@ -123,49 +124,51 @@ class Device:
 
     @property
     def changes(self) -> bool:
-        """Whether the process is being started or is loading a pipeline; both end by themselves."""
+        """Whether the process is starting or loading a pipeline; neither lasts for ever."""
         return self._starting.locked() or (self._child is not None and bool(self._child.loadings))
 
-    def has_loaded(self, lane: BatchGroup) -> bool:
-        """Whether the lane's pipeline is loaded in the present life."""
-        return self._child is not None and lane.number in self._child.loaded
+    def has_loaded(self, batch_group: BatchGroup) -> bool:
+        """Whether the group's pipeline is loaded in the current process."""
+        return self._child is not None and batch_group.number in self._child.loaded
 
-    async def load(self, lane: BatchGroup) -> float:
-        """Load the lane's pipeline; returns the seconds it took, 0 when it was there.
+    async def load(self, batch_group: BatchGroup) -> float:
+        """Load the group's pipeline; returns the seconds it took, 0 when it was loaded already.
 
-        Raises `PipelineUnavailable` when it cannot be loaded, `DeviceLost` when the process dies over it.
+        Raises `PipelineUnavailable` when it cannot be loaded, `DeviceLost` when the process dies meanwhile.
         """
         child = await self._started()
-        if lane.number in child.loaded:
+        if batch_group.number in child.loaded:
             return 0.0
-        loading = child.loadings.get(lane.number)
+        loading = child.loadings.get(batch_group.number)
         if loading is None:
-            loading = child.loadings[lane.number] = _Loading(asyncio.get_running_loop().create_future(), self._clock())
-            await self._send(child, protocol.Load(lane.number, lane.slug, lane.config))
+            loading = child.loadings[batch_group.number] = _Loading(
+                asyncio.get_running_loop().create_future(), self._clock()
+            )
+            await self._send(child, protocol.Load(batch_group.number, batch_group.slug, batch_group.config))
         return (await asyncio.shield(loading.future)).seconds
 
     async def run(
-        self, lane: BatchGroup, shipments: Sequence[Shipment], on_begin: Callable[[], None]
+        self, batch_group: BatchGroup, shipments: Sequence[Shipment], on_begin: Callable[[], None]
     ) -> protocol.Report:
-        """Process a batch; `on_begin` is called when the device begins with it. Its lane must have been loaded.
+        """Process a batch of a group that has been loaded; `on_begin` is called when the device begins with it.
 
-        Raises `DeviceLost` when the process dies with it: any of the images in the process may be the reason.
+        Raises `DeviceLost` when the process dies meanwhile: any of the images in the process may be the cause.
         """
         child = await self._started()
         number = next(self._numbers)
         flight = _Flight(asyncio.get_running_loop().create_future(), on_begin, self._clock())
         child.flights[number] = flight
-        message = protocol.Run(number, lane.number, [shipment.item for shipment in shipments])
+        message = protocol.Run(number, batch_group.number, [shipment.item for shipment in shipments])
         await self._send(child, message, [shipment.data for shipment in shipments])
         return await flight.future
 
     async def forget(self, numbers: Sequence[int]) -> None:
-        """Do not begin with these images; they come back as `Dropped` unless it is too late."""
+        """Ask not to begin with these images (`Item.number`); their batches report them as `Dropped` if not begun."""
         if self._child is not None and numbers:
             await self._send(self._child, protocol.Forget(list(numbers)))
 
     async def watch(self) -> None:
-        """Kill the process when the work in it did not move for `task_timeout`; runs for ever."""
+        """Kill the process when the work in it made no progress for `task_timeout` seconds; runs for ever."""
         pause = min(1.0, self._settings.task_timeout / 8)
         seen_at = self._clock()
         while True:
@@ -173,7 +176,7 @@ class Device:
             now = self._clock()
             if self._child is not None:
                 if now - seen_at > 2 * pause + 1.0:
-                    # It was this process that stood still; what the child said meanwhile waits to be read.
+                    # This process stood still; what the child said meanwhile is still to be read.
                     self._forgive(self._child, now - seen_at)
                 self._end_if_stuck(self._child, now)
             seen_at = now
@@ -216,13 +219,13 @@ class Device:
         return child
 
     def _environment(self) -> dict[str, str]:
-        """Ours, with the import path as it is now, whoever changed it, and a limit to torch's threads."""
+        """This process's environment, with its current import path and a limit on torch's threads."""
         threads = str(self._settings.worker_threads or kernel.usable_cpus())
         path = os.pathsep.join(str(Path(entry or ".").absolute()) for entry in sys.path)
         return {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path}
 
     async def _end(self, child: _Child) -> None:
-        """Let the process go: its socket closes, and it has a moment to leave before it is killed."""
+        """End the process: its socket closes, and it gets `END_TIMEOUT` seconds to leave before it is killed."""
         if self._child is child:
             self._child = None
         if child.reader is not None:
@@ -240,7 +243,7 @@ class Device:
                 for left in _send_at_once(child.channel, [protocol.frame(message), *attachments]):
                     await loop.sock_sendall(child.channel, left)
         except OSError as error:
-            # The reader sees the end of the process too, and says who was in it.
+            # The reader sees the end of the process as well, and fails whatever was in it.
             logger.debug("writing to the device process: %s", error)
 
     async def _read(self, child: _Child) -> None:
@@ -254,7 +257,7 @@ class Device:
         except OSError as error:
             logger.debug("reading from the device process: %s", error)
         except Exception as error:
-            # Whatever it says from here on cannot be understood; without this nobody would wait for its end.
+            # What it says from here on cannot be understood, so it must not go on.
             logger.exception("reading from the device process")
             self._kill(child, f"it is not understood: {error}")
         await self._lost(child)
@@ -271,13 +274,13 @@ class Device:
                 self._next_may_begin(child)
                 if (flight := child.flights.pop(batch, None)) and not flight.future.done():
                     flight.future.set_result(message)
-            case protocol.Loaded(lane=lane, evicted=evicted):
-                child.loaded.add(lane)
+            case protocol.Loaded(batch_group=batch_group, evicted=evicted):
+                child.loaded.add(batch_group)
                 child.loaded.difference_update(evicted)
                 self._next_may_begin(child)
-                self._loading_over(child, lane, message)
-            case protocol.LoadFailed(lane=lane, reason=reason):
-                self._loading_over(child, lane, PipelineUnavailable(reason))
+                self._loading_over(child, batch_group, message)
+            case protocol.LoadFailed(batch_group=batch_group, reason=reason):
+                self._loading_over(child, batch_group, PipelineUnavailable(reason))
             case protocol.Said(level=level, logger=name, message=text):
                 logging.getLogger(name).log(level, "%s", text)
                 if level >= logging.ERROR and name == protocol.LOGGER:
@@ -286,12 +289,12 @@ class Device:
                 child.ready.set_result(message)
 
     def _next_may_begin(self, child: _Child) -> None:
-        """The device is free for what waited for it, however long that was."""
+        """The device is free for the next batch: the time that it waited does not count as being stuck."""
         for flight in child.flights.values():
             flight.moved_at = self._clock()
 
-    def _loading_over(self, child: _Child, lane: int, outcome: protocol.Loaded | PipelineUnavailable) -> None:
-        loading = child.loadings.pop(lane, None)
+    def _loading_over(self, child: _Child, batch_group: int, outcome: protocol.Loaded | PipelineUnavailable) -> None:
+        loading = child.loadings.pop(batch_group, None)
         if loading is None or loading.future.done():
             return
         if isinstance(outcome, protocol.Loaded):
@@ -302,7 +305,7 @@ class Device:
     # Losing it.
 
     async def _lost(self, child: _Child) -> None:
-        """The socket ended: fail everything that waits, and say what the process died of."""
+        """The socket ended: fail everything that waits for the process, with the cause of its death."""
         if self._child is child:
             self._child = None
         await _ended(child.process, END_TIMEOUT)
@@ -322,12 +325,12 @@ class Device:
         for future in waiting:
             if not future.done():
                 future.set_exception(DeviceLost(reason, may_be_ours=may_be_ours))
-                # Whoever waited may have left; its exception is told above.
+                # Marks it as retrieved: the caller may have left, and the cause is logged above.
                 future.exception()
 
     def _end_if_stuck(self, child: _Child, now: float) -> None:
         begun = [flight for flight in child.flights.values() if flight.began]
-        # Batches that were not begun wait for those that were, or for a pipeline that is being loaded.
+        # Batches that are not begun wait for those that are, or for a pipeline that is being loaded.
         moving = begun if begun or child.loadings else list(child.flights.values())
         if any(now - flight.moved_at > self._settings.task_timeout for flight in moving):
             self._kill(child, f"no progress for {self._settings.task_timeout:g} s")
@@ -346,7 +349,7 @@ class Device:
 
 
 async def _ended(process: subprocess.Popen[bytes], patience: float) -> None:
-    """Wait until the process is gone, killing it after so many seconds, and no longer than twice that."""
+    """Wait until the process is gone, killing it after `patience` seconds; gives up after twice that."""
     try:
         async with asyncio.timeout(patience * 2):
             while process.poll() is None:
@@ -359,7 +362,7 @@ async def _ended(process: subprocess.Popen[bytes], patience: float) -> None:
 
 
 def _send_at_once(channel: socket.socket, parts: list[bytes]) -> list[memoryview]:
-    """Send in one go what the socket's buffer takes, mostly all of it; returns what is left."""
+    """Send at once what the socket's buffer takes, usually all of it; returns what is left."""
     views = [memoryview(part) for part in parts if part]
     try:
         sent = channel.sendmsg(views[:_MOST_PARTS])
@@ -373,7 +376,7 @@ def _send_at_once(channel: socket.socket, parts: list[bytes]) -> list[memoryview
 
 
 def _take_frame(buffer: bytearray) -> bytes | None:
-    """Cut one whole frame off the front of the buffer; None when it is not complete."""
+    """Remove one whole frame from the front of the buffer; None when it is not complete yet."""
     size = protocol.LENGTH.size
     if len(buffer) < size:
         return None
@@ -386,7 +389,7 @@ def _take_frame(buffer: bytearray) -> bytes | None:
 
 
 def _cause_of_death(status: int | None) -> str:
-    """What a process's exit status says, for people."""
+    """The meaning of a process's exit status (negative: a signal), for people."""
     if status is None:
         return "it cannot be killed"
     if status == protocol.LOST_DEVICE:

@@ -1,4 +1,4 @@
-"""Loaded pipelines in the device process, the least recently used one leaving when memory is short."""
+"""Loaded pipelines in the device process; the least recently used one is evicted when memory is short."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 class Model:
     """A loaded pipeline."""
 
-    lane: int
+    # The batch group's number.
+    batch_group: int
     pipeline: interface.Pipeline[Any, Any]
     # Bytes that loading it took, on the device or, without one, of the process.
     memory: int
@@ -32,9 +33,9 @@ class Model:
 
 
 class Models:
-    """The pipelines of the lanes, loaded when first asked for.
+    """The pipelines of the batch groups, loaded when first asked for.
 
-    Loading goes on beside inference; `device_lock` is held by whoever infers, which a warm-up does, too.
+    Loading runs beside inference. Whoever infers, a warm-up included, holds `device_lock`.
     """
 
     def __init__(self, *, settings: Settings, device: str, device_lock: threading.Lock) -> None:
@@ -46,57 +47,57 @@ class Models:
         self._loaded: OrderedDict[int, Model] = OrderedDict()
         self._evicted: list[int] = []
 
-    def know(self, lane: int, slug: str, config: Mapping[str, Any]) -> None:
-        """Remember what to load for a lane."""
-        self._known[lane] = (slug, config)
+    def know(self, batch_group: int, slug: str, config: Mapping[str, Any]) -> None:
+        """Remember which pipeline and configuration a batch group has."""
+        self._known[batch_group] = (slug, config)
 
-    def get(self, lane: int) -> Model:
-        """The lane's pipeline, loaded now if it is not yet. Raises whatever its loading raises."""
+    def get(self, batch_group: int) -> Model:
+        """The group's pipeline, loaded now if it is not yet. Raises whatever its loading raises."""
         with self._loading:
-            if lane not in self._loaded:
-                self._loaded[lane] = self._load_in_any_case(lane)
-                self._make_room(keep=lane)
-            self.touch(lane)
-            return self._loaded[lane]
+            if batch_group not in self._loaded:
+                self._loaded[batch_group] = self._load_in_any_case(batch_group)
+                self._make_room(keep=batch_group)
+            self.touch(batch_group)
+            return self._loaded[batch_group]
 
-    def _load_in_any_case(self, lane: int) -> Model:
-        """Load it; if there is no memory for it, once more without the others, whatever the budget says."""
+    def _load_in_any_case(self, batch_group: int) -> Model:
+        """Load it; if memory runs out, once more with all others evicted, regardless of the budget."""
         try:
-            return self._load(lane)
+            return self._load(batch_group)
         except Exception as error:
             if not self._loaded or not is_out_of_memory(error):
                 raise
-        # Outside of the handler, whose traceback keeps what was loaded of it alive.
+        # Outside of the handler: its traceback keeps alive what was loaded so far.
         while self._loaded:
             self._evict_oldest()
-        return self._load(lane)
+        return self._load(batch_group)
 
-    def _load(self, lane: int) -> Model:
-        slug, config = self._known[lane]
+    def _load(self, batch_group: int) -> Model:
+        slug, config = self._known[batch_group]
         before = self._memory_used()
         pipeline = interface.build(
             registry.get(slug, self._settings.pipeline_paths), config, top_k=self._settings.top_k
         )
         pipeline.load(self._device)
         self._warm_up(pipeline)
-        return Model(lane, pipeline, max(0, self._memory_used() - before))
+        return Model(batch_group, pipeline, max(0, self._memory_used() - before))
 
-    def peek(self, lane: int) -> Model | None:
-        """The lane's pipeline if it is loaded; any thread may ask."""
-        return self._loaded.get(lane)
+    def peek(self, batch_group: int) -> Model | None:
+        """The group's pipeline if it is loaded; any thread may ask."""
+        return self._loaded.get(batch_group)
 
-    def touch(self, lane: int) -> None:
-        """The lane is in use: others leave before it."""
-        if lane in self._loaded:
-            self._loaded.move_to_end(lane)
+    def touch(self, batch_group: int) -> None:
+        """Mark the group's pipeline as used just now."""
+        if batch_group in self._loaded:
+            self._loaded.move_to_end(batch_group)
 
     def take_evicted(self) -> list[int]:
-        """BatchGroups that had to leave since the last call."""
+        """Batch groups whose pipelines were evicted since the last call."""
         evicted, self._evicted = self._evicted, []
         return evicted
 
     def _warm_up(self, pipeline: interface.Pipeline[Any, Any]) -> None:
-        """Run the pipeline's example through it: slow first calls are over, and that it works here is shown."""
+        """Run the pipeline's example through it: gets slow first calls over with, and shows that it works here."""
         example = pipeline.example()
         if example is None:
             return
@@ -114,13 +115,14 @@ class Models:
             self._evict_oldest()
 
     def _evict_oldest(self) -> None:
-        lane, model = self._loaded.popitem(last=False)
-        self._evicted.append(lane)
+        batch_group, model = self._loaded.popitem(last=False)
+        self._evicted.append(batch_group)
         logger.info("pipeline %s leaves the device to make room", model.pipeline.spec.slug)
         del model
         free_cached_memory()
 
     def _budget(self) -> int:
+        """Bytes that loaded pipelines may take together: as set, else half of the device's or the host's memory."""
         if self._settings.worker_models_mb:
             return self._settings.worker_models_mb * 2**20
         torch = sys.modules.get("torch")
@@ -129,6 +131,7 @@ class Models:
         return psutil.virtual_memory().total // 2
 
     def _memory_used(self) -> int:
+        """Bytes allocated on the GPU, or without one the resident memory of this process."""
         torch = sys.modules.get("torch")
         if self._device.startswith("cuda"):
             return int(torch.cuda.memory_allocated(self._device)) if torch is not None else 0
@@ -136,13 +139,13 @@ class Models:
 
 
 def free_cached_memory() -> None:
-    """Give memory that torch keeps for later back to the device."""
+    """Return the memory that torch caches to the device."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the host's or the device's memory did not suffice."""
-    # By name, because torch may not be imported here; its class moved between versions.
+    """Whether the host or the device ran out of memory."""
+    # By name: torch may not be imported here, and its class moved between versions.
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error)

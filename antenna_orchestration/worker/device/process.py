@@ -1,7 +1,7 @@
 """The device process: prepares on threads, infers on one thread, finishes on threads.
 
-A crash, a hang or a plug-in that holds the GIL in here costs this process and nothing else: leases, loading and results
-live in the parent. It ends with its parent, by the end of the socket and by the kernel's parent-death signal.
+A crash, a hang or a plug-in that holds the GIL costs this process and nothing else: leases, image loading and results
+are the parent's. It ends with its parent, by the end of the socket and by the kernel's parent-death signal.
 """
 
 from __future__ import annotations
@@ -37,18 +37,21 @@ from antenna_orchestration.worker.device.models import Model, Models, free_cache
 logger = logging.getLogger(protocol.LOGGER)
 
 MOVED_EVERY: Final = 0.5
-"""Seconds between two words of progress while a batch is prepared."""
+"""Seconds between two `Moved` messages while a batch is prepared."""
 
 
 @dataclass(slots=True)
 class _Image:
     item: protocol.Item
+    # Compressed; None once prepared.
     data: bytes | None
+    # What the pipeline's `prepare` and `infer` returned for it.
     prepared: Any = None
     raw: Any = None
     outcome: protocol.Done | protocol.Failed | protocol.Dropped | None = None
-    # There was no memory to prepare it beside others.
+    # Memory ran out when it was prepared beside others.
     short: bool = False
+    # Seconds.
     decode: float = 0.0
     infer: float = 0.0
 
@@ -56,7 +59,7 @@ class _Image:
 @dataclass(slots=True)
 class _Batch:
     number: int
-    lane: int
+    batch_group: int
     images: list[_Image]
     preparing: list[Future[None]] = field(default_factory=list)
     # Seconds that the device waited for its images.
@@ -93,9 +96,9 @@ class DeviceProcess:
         threading.Thread(target=self._load_forever, name="load", daemon=True).start()
         while (message := self._receive()) is not None:
             match message:
-                case protocol.Load(lane=lane, slug=slug, config=config):
-                    self._models.know(lane, slug, config)
-                    self._to_load.put(lane)
+                case protocol.Load(batch_group=batch_group, slug=slug, config=config):
+                    self._models.know(batch_group, slug, config)
+                    self._to_load.put(batch_group)
                 case protocol.Run():
                     self._accept(message)
                 case protocol.Forget(numbers=numbers):
@@ -141,15 +144,15 @@ class DeviceProcess:
     # Preparing.
 
     def _accept(self, run: protocol.Run) -> None:
-        """Read the images of a batch, begin to prepare them, and put the batch in the line for the device."""
+        """Read the images of a batch, begin to prepare them, and queue the batch for the device."""
         images = [_Image(item, self._receive_bytes(item.size)) for item in run.items]
-        batch = _Batch(run.batch, run.lane, images)
+        batch = _Batch(run.batch, run.batch_group, images)
         self._begin_to_prepare(batch)
         self._batches.put(batch)
 
     def _begin_to_prepare(self, batch: _Batch) -> None:
-        """Prepare while other batches are inferred; without a loaded pipeline the inferring thread loads it first."""
-        model = self._models.peek(batch.lane)
+        """Prepare while other batches are inferred; if the pipeline is not loaded, the infer thread loads it first."""
+        model = self._models.peek(batch.batch_group)
         if model is None or batch.preparing:
             return
         waiting = deque(batch.images)
@@ -160,7 +163,7 @@ class DeviceProcess:
         ]
 
     def _prepare(self, model: Model, waiting: deque[_Image], progress: _Progress) -> None:
-        """Prepare images of one batch until none is left; several threads share the same line."""
+        """Prepare images of one batch until none is left; several threads share `waiting`."""
         while True:
             try:
                 image = waiting.popleft()
@@ -173,7 +176,7 @@ class DeviceProcess:
                 _prepare_one(model, image)
             except Exception as error:
                 if is_out_of_memory(error):
-                    # Other batches may have it; its turn comes when nothing else is at work.
+                    # Other batches may hold it; the image is prepared again when nothing else is at work.
                     image.short = True
                 else:
                     image.outcome = _failed(image, error)
@@ -191,27 +194,27 @@ class DeviceProcess:
             try:
                 self._infer_batch(batch)
             except Exception:
-                # Neither a pipeline's nor an image's doing: what this process says can no longer be relied on.
+                # Caused neither by a pipeline nor by an image: this process can no longer be relied on.
                 logger.exception("the device process stops")
                 os._exit(protocol.LOST_DEVICE)
 
-    def _load(self, lane: int) -> Model | None:
+    def _load(self, batch_group: int) -> Model | None:
         started = time.monotonic()
         try:
-            model = self._models.get(lane)
+            model = self._models.get(batch_group)
         except Exception as error:
             logger.debug("loading failed", exc_info=error)
-            self._send(protocol.LoadFailed(lane, _describe(error)))
+            self._send(protocol.LoadFailed(batch_group, _describe(error)))
             return None
-        self._send(protocol.Loaded(lane, time.monotonic() - started, self._models.take_evicted()))
+        self._send(protocol.Loaded(batch_group, time.monotonic() - started, self._models.take_evicted()))
         return model
 
     def _infer_batch(self, batch: _Batch) -> None:
-        model = self._models.peek(batch.lane) or self._load(batch.lane)
+        model = self._models.peek(batch.batch_group) or self._load(batch.batch_group)
         if model is None:
             self._send(protocol.Report(batch.number, [protocol.Dropped(image.item.number) for image in batch.images]))
             return
-        self._models.touch(batch.lane)
+        self._models.touch(batch.batch_group)
         self._begin_to_prepare(batch)
         waiting_since = time.monotonic()
         for future in batch.preparing:
@@ -229,7 +232,7 @@ class DeviceProcess:
         self._finishers.submit(self._finish, model, batch)
 
     def _infer_short(self, model: Model, batch: _Batch, image: _Image) -> None:
-        """Prepare and infer an image for which there was no memory while others were at work."""
+        """Prepare and infer an image for which memory ran out while others were at work."""
         free_cached_memory()
         try:
             _prepare_one(model, image)
@@ -240,29 +243,29 @@ class DeviceProcess:
         self._send(protocol.Moved(batch.number))
 
     def _infer(self, model: Model, batch: _Batch, images: list[_Image]) -> None:
-        """Infer, as many at once as the device holds; each image has its raw result or its outcome afterwards."""
-        groups = deque([images] if images else [])
-        while groups:
-            group = groups.popleft()
-            if model.limit is not None and len(group) > model.limit:
-                groups.appendleft(group[model.limit :])
-                group = group[: model.limit]
+        """Infer as many at once as the device holds; afterwards each image has its raw result or its outcome."""
+        parts = deque([images] if images else [])
+        while parts:
+            part = parts.popleft()
+            if model.limit is not None and len(part) > model.limit:
+                parts.appendleft(part[model.limit :])
+                part = part[: model.limit]
             started = time.monotonic()
             try:
-                results = model.pipeline.infer([image.prepared for image in group])
-                if len(results) != len(group):
-                    raise errors.InternalError(f"the pipeline gave {len(results)} results for {len(group)} images")
+                results = model.pipeline.infer([image.prepared for image in part])
+                if len(results) != len(part):
+                    raise errors.InternalError(f"the pipeline gave {len(results)} results for {len(part)} images")
             except Exception as error:
-                groups.extendleft(reversed(self._again(model, group, error)))
+                parts.extendleft(reversed(self._split(model, part, error)))
             else:
-                for image, raw in zip(group, results, strict=True):
+                for image, raw in zip(part, results, strict=True):
                     image.raw = raw
-                    image.infer = (time.monotonic() - started) / len(group)
-            if groups:
+                    image.infer = (time.monotonic() - started) / len(part)
+            if parts:
                 self._send(protocol.Moved(batch.number))
 
-    def _again(self, model: Model, group: list[_Image], error: Exception) -> list[list[_Image]]:
-        """How to infer a failed group again. Out of memory: by halves from now on; otherwise each image alone."""
+    def _split(self, model: Model, part: list[_Image], error: Exception) -> list[list[_Image]]:
+        """Split a failed part of a batch to infer it again: in halves when memory ran out, else into single images."""
         if _is_lost(error):
             logger.error("the device is lost: %s", _describe(error))
             os._exit(protocol.LOST_DEVICE)
@@ -271,16 +274,16 @@ class DeviceProcess:
             # The traceback keeps the tensors of the failed call alive.
             traceback.clear_frames(error.__traceback__)
             free_cached_memory()
-        if len(group) == 1:
-            [image] = group
+        if len(part) == 1:
+            [image] = part
             image.outcome = _failed(image, error)
             return []
         if not out_of_memory:
-            return [[image] for image in group]
-        half = model.limit = len(group) // 2
+            return [[image] for image in part]
+        half = model.limit = len(part) // 2
         slug = model.pipeline.spec.slug
-        logger.warning("pipeline %s: %d images do not fit into memory, %d at once from now on", slug, len(group), half)
-        return [group[:half], group[half:]]
+        logger.warning("pipeline %s: %d images do not fit into memory, %d at once from now on", slug, len(part), half)
+        return [part[:half], part[half:]]
 
     # Finishing.
 
@@ -295,7 +298,7 @@ class DeviceProcess:
 
 
 def _prepare_one(model: Model, image: _Image) -> None:
-    """Prepare an image; its compressed bytes are let go of once it is prepared. Raises what the pipeline raises."""
+    """Prepare an image, and drop its compressed bytes. Raises whatever the pipeline raises."""
     item, started = image.item, time.monotonic()
     raw = RawImage(
         image=item.image,
@@ -324,7 +327,7 @@ def _finished(model: Model, image: _Image) -> protocol.Done | protocol.Failed:
 
 
 def _failed(image: _Image, error: Exception) -> protocol.Failed:
-    """What to say of an image that failed alone. Only its own fault is beyond another worker's help."""
+    """The report on an image that failed alone: retryable unless the image itself is unusable."""
     if isinstance(error, errors.ImageUnusable):
         return protocol.Failed(image.item.number, str(error), retryable=False)
     if is_out_of_memory(error):
@@ -334,7 +337,7 @@ def _failed(image: _Image, error: Exception) -> protocol.Failed:
 
 
 def _describe(error: BaseException) -> str:
-    """One line for people."""
+    """The error in one line, for people."""
     text = (str(error).strip().splitlines() or [""])[0][:300]
     if isinstance(error, errors.AntennaError):
         return text
@@ -348,7 +351,7 @@ def _is_lost(error: BaseException) -> bool:
 
 
 class _Progress:
-    """Says `Moved` for a batch that is being prepared, not more often than needed."""
+    """Sends `Moved` for a batch that is being prepared, at most once in `MOVED_EVERY` seconds."""
 
     def __init__(self, send: Callable[[protocol.FromChild], None], batch: int) -> None:
         self._send = send
@@ -363,7 +366,7 @@ class _Progress:
 
 
 class _ToParent(logging.Handler):
-    """Hands log records to the parent, which knows where logs go."""
+    """Sends log records to the parent, which knows where logs go."""
 
     def __init__(self, send: Callable[[protocol.FromChild], None]) -> None:
         super().__init__()
@@ -375,9 +378,9 @@ class _ToParent(logging.Handler):
 
 
 def resolve_device(wanted: str) -> tuple[str, str]:
-    """The device's full name, and a description for people. Torch is imported only where there is a card.
+    """The device's full name, and a description for people. Torch is imported only where there is a GPU.
 
-    `auto` takes the first card that torch can use, else the CPU. Raises `InternalError` for a card that is not there.
+    `auto` is the first GPU that torch can use, else the CPU. Raises `InternalError` for a GPU that does not exist.
     """
     if wanted == "cpu" or (wanted == "auto" and not _has_card()):
         return "cpu", f"{kernel.usable_cpus()} CPUs"
@@ -405,13 +408,13 @@ def _has_card() -> bool:
 
 
 def main() -> None:
-    """Start, on the socket and for the parent that the command line names."""
+    """Serve the parent. Arguments: the socket's file descriptor, the parent's process id."""
     channel = socket.socket(fileno=int(sys.argv[1]))
-    # While a thread holds the GIL nobody sees the socket's end: the kernel ends us with the parent.
+    # While a thread holds the GIL nobody notices the socket's end, so the kernel kills this process with its parent.
     kernel.die_with_parent(int(sys.argv[2]))
-    # The parent has the leases, so this process goes first.
+    # The parent has the leases, so when memory is short this process is to be killed first.
     kernel.be_the_first_to_die()
-    # Ctrl-C and a batch queue's SIGTERM reach the whole process group; the parent decides what becomes of us.
+    # Ctrl-C and a batch system's SIGTERM reach the whole process group; the parent decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.enable()
@@ -422,7 +425,7 @@ def main() -> None:
         process.complain(str(error))
         os._exit(1)
     except (EOFError, ConnectionError):
-        # The parent is gone, and nobody is left to tell.
+        # The parent is gone.
         os._exit(0)
     # Without waiting for threads, which may hang.
     os._exit(0)

@@ -1,7 +1,10 @@
-"""What parent and device process say to each other over their socket.
+"""The messages between the worker (parent) and its device process (child), over a socket pair.
 
-A frame is four bytes of length and a msgpack message. The images of a `Run` follow it as they are, one after another in
-the order of its items: compressed bytes are the bulk of the traffic and are copied as seldom as possible.
+A frame is four bytes of length (little-endian, unsigned) and one msgpack message. The images of a `Run` follow its
+frame unframed, one after another in the order of its items: compressed bytes are the bulk of the traffic and are copied
+as seldom as possible.
+
+Parent and child are always of one version, so nothing here needs to stay compatible.
 """
 
 from __future__ import annotations
@@ -18,78 +21,83 @@ LOGGER: Final = "antenna_orchestration.worker.device.process"
 """The child's own logger; its errors say why it ends."""
 
 LOST_DEVICE: Final = 70
-"""The child's exit status after an error that leaves the device's context unusable; the parent starts it afresh."""
+"""The child's exit status after an error that leaves the device's context unusable; the parent starts a new child."""
 
 
 class Start(msgspec.Struct, tag=True, frozen=True):
-    """First word of the parent."""
+    """The parent's first message."""
 
     settings: bytes
-    """Pickled `Settings`: the child is ours, and the parent's overrides hold there too."""
+    """Pickled `Settings`: the child is the parent's own, and the parent's overrides apply to it as well."""
     device: str
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):
-    """Build and load the pipeline of a lane, unless it is there."""
+    """Build and load the pipeline of a batch group, unless it is loaded. Answered with `Loaded` or `LoadFailed`."""
 
-    lane: int
+    batch_group: int
     slug: str
     config: dict[str, Any]
+    """The job's configuration, merged with the pipeline's defaults."""
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):
     """One image of a `Run`."""
 
     number: int
-    """The parent's own number for the task in hand."""
+    """The parent's number of the task in hand, unique in its life."""
     size: int
+    """Bytes of the compressed image that follow the frame."""
     image: int
+    """Id of the capture in the catalog."""
     uri: str
     captured_at: datetime | None
     deployment: str | None
 
 
 class Run(msgspec.Struct, tag=True, frozen=True):
-    """Process these images in one batch. Their bytes follow the frame."""
+    """Process these images in one batch. Their bytes follow the frame. Answered with one `Report`."""
 
     batch: int
-    lane: int
+    batch_group: int
     items: list[Item]
 
 
 class Forget(msgspec.Struct, tag=True, frozen=True):
-    """Do not begin with these any more; each is answered with `Dropped` unless it was begun."""
+    """Do not begin with these images; each not yet begun is reported as `Dropped`."""
 
     numbers: list[int]
+    """As in `Item.number`."""
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    """First word of the child."""
+    """The child's first message."""
 
     device: str
-    """What `auto` and `cuda` came to, such as `cuda:0`."""
+    """The device that `auto` or `cuda` was resolved to, such as `cuda:0`."""
     description: str
-    """For people: the name of the card, or the number of CPU threads."""
+    """For people: the name of the GPU, or the number of CPU threads."""
 
 
 class Loaded(msgspec.Struct, tag=True, frozen=True):
-    """The lane is ready; these others had to make room for it."""
+    """The batch group's pipeline is loaded."""
 
-    lane: int
+    batch_group: int
     seconds: float
     evicted: list[int]
+    """Batch groups whose pipelines had to leave the device for it."""
 
 
 class LoadFailed(msgspec.Struct, tag=True, frozen=True):
-    """The lane's pipeline cannot be loaded here. No image's fault."""
+    """The batch group's pipeline cannot be loaded here. No image is the cause."""
 
-    lane: int
+    batch_group: int
     reason: str
 
 
 class Moved(msgspec.Struct, tag=True, frozen=True):
-    """Something happened to a batch; `inferring` when the device began with it."""
+    """A batch made progress; `inferring` when the device began with it."""
 
     batch: int
     inferring: bool = False
@@ -101,41 +109,46 @@ class Done(msgspec.Struct, tag=True, frozen=True):
     number: int
     width: int | None
     height: int | None
+    """Size of the decoded image in pixels; None when the pipeline does not decode it."""
     detections: msgspec.Raw
-    """Encoded `list[Detection]`, checked in the child and copied into the result's message as it is."""
+    """Encoded `list[Detection]`, boxes as (x1, y1, x2, y2) in pixels of that size. Checked in the child and copied into
+    the result's message as it is."""
     timings: dict[str, float]
+    """Seconds: `decode`, `infer` (the image's share of its batch), `finish`."""
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
-    """The image failed alone, and is itself the reason."""
+    """The image failed by itself, not for its batch or the process."""
 
     number: int
     reason: str
     retryable: bool
-    """Whether another worker may do better: true for anything but the image's own fault."""
+    """Whether another worker may succeed: true unless the image itself is unusable."""
 
 
 class Dropped(msgspec.Struct, tag=True, frozen=True):
-    """Not begun: forgotten, or its pipeline could not be loaded."""
+    """Not begun: the image was to be forgotten, or its pipeline could not be loaded."""
 
     number: int
 
 
 class Report(msgspec.Struct, tag=True, frozen=True):
-    """The batch is over: one outcome an image."""
+    """The batch is over."""
 
     batch: int
     outcomes: list[Done | Failed | Dropped]
+    """One per image."""
     limit: int | None = None
-    """Images that fit into the device's memory at once, once it ran out."""
+    """Images that the device's memory holds at once, known since it first ran out."""
     starved: float = 0.0
-    """Seconds that the device had nothing to do but wait for this batch to be prepared."""
+    """Seconds that the device spent idle, waiting for this batch to be prepared."""
 
 
 class Said(msgspec.Struct, tag=True, frozen=True):
     """A log record of the child, to be logged by the parent."""
 
     level: int
+    """As in `logging`: 20 is INFO."""
     logger: str
     message: str
 
@@ -149,6 +162,6 @@ from_child: Final = msgspec.msgpack.Decoder(FromChild)
 
 
 def frame(message: ToChild | FromChild) -> bytes:
-    """A message with its length in front."""
+    """The encoded message with its length in front."""
     body = encoder.encode(message)
     return LENGTH.pack(len(body)) + body

@@ -1,4 +1,4 @@
-"""BatchGroups: what can share a batch. Jobs of one pipeline with the same configuration lie in one lane."""
+"""Which jobs can share batches: those of one pipeline with the same configuration form one batch group."""
 
 from __future__ import annotations
 
@@ -17,33 +17,39 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class BatchGroup:
-    """A pipeline with one configuration, as this worker's device process knows it by number."""
+    """A pipeline with one configuration; its images may go to the device together."""
 
+    # Unique within this worker; the device process knows the group by it.
     number: int
     spec: PipelineSpec
+    # Merged with the pipeline's defaults.
     config: dict[str, Any]
 
     @property
     def slug(self) -> str:
-        """The pipeline's."""
+        """The pipeline's slug."""
         return self.spec.slug
 
 
 class BatchGroups:
-    """Finds the lane of a job, and makes it when it is the first of its kind."""
+    """The batch groups that this worker has met so far, numbered in the order of their first job."""
 
     def __init__(self, pipelines: Mapping[str, PipelineSpec]) -> None:
         self._pipelines = pipelines
-        self._lanes: dict[tuple[str, str], BatchGroup] = {}
+        self._groups: dict[tuple[str, str], BatchGroup] = {}
 
-    def of(self, job: messages.Announcement) -> BatchGroup:
-        """The job's lane. Raises `UnknownPipeline`, or `InvalidInput` for a configuration that it refuses."""
-        spec = self._pipelines.get(job.pipeline)
+    def group_of(self, announcement: messages.Announcement) -> BatchGroup:
+        """The job's batch group, created for the first job of its kind.
+
+        Raises `UnknownPipeline` when this worker does not serve the pipeline, and `InvalidInput` when the pipeline
+        refuses the configuration.
+        """
+        spec = self._pipelines.get(announcement.pipeline)
         if spec is None:
-            raise errors.UnknownPipeline(f"pipeline {job.pipeline!r} is not served here")
-        config = spec.merged_config(job.config)
-        # By value rather than by the announced hash, which may differ for configurations that come to the same.
+            raise errors.UnknownPipeline(f"pipeline {announcement.pipeline!r} is not served here")
+        config = spec.merged_config(announcement.config)
+        # By value rather than by the announced hash: different hashes may stand for the same merged configuration.
         key = (spec.slug, json.dumps(config, sort_keys=True, default=str))
-        if key not in self._lanes:
-            self._lanes[key] = BatchGroup(len(self._lanes), spec, config)
-        return self._lanes[key]
+        if key not in self._groups:
+            self._groups[key] = BatchGroup(len(self._groups), spec, config)
+        return self._groups[key]

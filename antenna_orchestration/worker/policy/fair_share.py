@@ -1,9 +1,9 @@
-"""Whose images come next: deficit round-robin over the active jobs, in device seconds. Pure: the clock is handed in.
+"""Which jobs to lease from next: deficit round-robin over the active jobs, in device seconds. Pure: time is handed in.
 
-Each visit to a job adds to its deficit in proportion to its weight, and its images are paid for from the deficit at
-what they cost the device, so jobs of equal weight get equal time of the device however many images they have and
-however slow their pipeline is. Interactive jobs have a ring of their own, which is served first with at most half of
-what is given out while others wait.
+Each visit adds to a job's deficit in proportion to its weight, and each image leased is paid for from the deficit at
+its cost in device seconds. So jobs of equal weight get equal device time, however many images they have and however
+slow their pipeline is. Interactive jobs have their own ring, which is served first, with at most half of the device
+time while other jobs wait.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-FIRST_REST: Final = 0.25
-LONGEST_REST: Final = 2.0
-"""Seconds that a job rests after an empty pull; doubled from the first to the longest while it stays empty."""
+from antenna_orchestration.domain.backoff import Backoff
+
+REST: Final = Backoff(first=0.25, longest=2.0)
+"""Seconds that a job rests after an empty pull, longer each time while it stays empty."""
 
 _TINY: Final = 1e-9
 _MANY: Final = 1 << 30
@@ -26,28 +27,28 @@ class Entrant:
     """A job that may be leased from."""
 
     key: Hashable
-    # Jobs of one lane share a loaded pipeline; limits in images are given by lane.
-    lane: Hashable
+    # Jobs of one batch group share a loaded pipeline; limits in images are given per group.
+    batch_group: Hashable
     weight: float = 1.0
     interactive: bool = False
-    # Device seconds an image takes.
+    # Device seconds per image.
     cost: float = 1.0
-    # Tasks to ask for at most in one turn; None has no limit.
+    # The most tasks to ask for in one turn; None: no limit.
     limit: int | None = None
-    # Differs when the job was announced anew, which ends its rest.
+    # Differs when the job was announced again, which ends its rest.
     stamp: Hashable = None
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Ask this job for so many tasks."""
+    """Ask this job for up to `wanted` tasks."""
 
     key: Hashable
     wanted: int
 
 
 class FairShare:
-    """Keeps the deficits of the jobs and says from which to lease how much."""
+    """Keeps the deficits of the jobs, and plans how many tasks to lease from each."""
 
     def __init__(self) -> None:
         self._places: dict[Hashable, _Place] = {}
@@ -57,7 +58,7 @@ class FairShare:
         self._credit: float | None = None
 
     def update(self, entrants: Iterable[Entrant]) -> None:
-        """These are the jobs now. Deficits and rests of those that stay are kept; a newly announced one wakes."""
+        """Replace the jobs. Those that stay keep their deficits and rests; one that was announced again wakes."""
         current = {entrant.key: entrant for entrant in entrants}
         for key in [key for key, place in self._places.items() if not place.stays(current.get(key))]:
             place = self._places.pop(key)
@@ -70,10 +71,10 @@ class FairShare:
                 self._ring(entrant).append(place)
 
     def plan(self, budget: float, now: float, *, limits: Mapping[Any, int] | None = None) -> list[Turn]:
-        """Share out `budget` device seconds; at most one turn a job, so all turns may be taken at the same time.
+        """Share out `budget` device seconds, with at most one turn per job, so that all turns may be taken at once.
 
-        `limits` says how many images at most of a lane; a lane it does not name has no limit. Report each turn with
-        `took`, and plan again while there is budget left: what one job did not have is then given to the others.
+        `limits` maps batch groups to the most images they may have; a group that is not in it has no limit. Report
+        each turn with `took`, and plan again while budget is left: other jobs then get what one job did not have.
         """
         shares = _Shares(limits or {})
         part = self._interactive_part(budget, now, shares)
@@ -95,17 +96,17 @@ class FairShare:
         return min(credit + budget / 2, max(budget / 2, *urgent))
 
     def took(self, turn: Turn, got: int, now: float) -> None:
-        """A turn brought `got` tasks. A job with fewer than wanted saves nothing up, and one with none rests."""
+        """Say that a turn brought `got` tasks. With fewer than wanted a job loses its deficit, with none it rests."""
         place = self._places.get(turn.key)
         if place is None:
             return
         if got < turn.wanted:
             place.deficit = 0.0
         if got:
-            place.rest = FIRST_REST
+            place.empty_pulls = 0
         else:
-            place.awake_at = now + place.rest
-            place.rest = min(place.rest * 2, LONGEST_REST)
+            place.empty_pulls += 1
+            place.awake_at = now + REST.pause(place.empty_pulls)
 
     def next_wake(self, now: float) -> float | None:
         """Seconds until the next job's rest ends; 0 when one is awake, None when there are no jobs."""
@@ -118,14 +119,15 @@ class FairShare:
 class _Place:
     """A job's place in its ring."""
 
-    __slots__ = ("awake_at", "deficit", "entrant", "rest", "visited")
+    __slots__ = ("awake_at", "deficit", "empty_pulls", "entrant", "visited")
 
     def __init__(self, entrant: Entrant) -> None:
         self.entrant = entrant
         self.deficit = 0.0
         # Whether this visit's share was added already: a visit that the budget cut short goes on in the next plan.
         self.visited = False
-        self.rest = FIRST_REST
+        # In a row.
+        self.empty_pulls = 0
         self.awake_at = float("-inf")
 
     def stays(self, entrant: Entrant | None) -> bool:
@@ -133,7 +135,7 @@ class _Place:
 
     def renew(self, entrant: Entrant) -> None:
         if entrant.stamp != self.entrant.stamp:
-            self.awake_at, self.rest = float("-inf"), FIRST_REST
+            self.awake_at, self.empty_pulls = float("-inf"), 0
         # What was saved up is worth as many images as before: a first guess of the cost may be far off.
         self.deficit *= entrant.cost / self.entrant.cost
         self.entrant = entrant
@@ -150,7 +152,7 @@ class _Shares:
         return place.awake_at <= now and self._room(place.entrant) > 0
 
     def _room(self, entrant: Entrant) -> int:
-        room = self._left.get(entrant.lane, _MANY)
+        room = self._left.get(entrant.batch_group, _MANY)
         if entrant.limit is not None:
             room = min(room, entrant.limit - self.turns.get(entrant.key, 0))
         return room
@@ -159,8 +161,8 @@ class _Shares:
         """Give up to so many images to a job; returns how many the limits allowed."""
         entrant = place.entrant
         images = min(images, self._room(entrant))
-        if entrant.lane in self._left:
-            self._left[entrant.lane] -= images
+        if entrant.batch_group in self._left:
+            self._left[entrant.batch_group] -= images
         if images:
             self.turns[entrant.key] = self.turns.get(entrant.key, 0) + images
         return images

@@ -1,12 +1,11 @@
-"""Batcher the device: makes batches of loaded images, has them processed, and sorts out what came of each image."""
+"""Makes batches of loaded images, has the device process infer them, and passes the outcomes to the reporter."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,10 +14,14 @@ from antenna_orchestration.domain import attempts
 from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.device.client import Device, DeviceLost, PipelineUnavailable, Shipment
+from antenna_orchestration.worker.device.model_loading import ModelLoader
+from antenna_orchestration.worker.nudge import Nudge
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
-from antenna_orchestration.worker.policy.source_health import Fail
 from antenna_orchestration.worker.policy.speed import DeviceSpeed
+from antenna_orchestration.worker.stages.load_queue import LoadQueue
+from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.tasks_in_hand import Stage, TaskInHand, TasksInHand
+from antenna_orchestration.worker.timing import Timing
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ PIPELINE_REST: Final = 30.0
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """A batch on its way."""
+    """A batch on its way through the device process."""
 
     batch: list[TaskInHand]
     # Nothing else may be in the device process meanwhile.
@@ -38,41 +41,42 @@ class _Flight:
     task: asyncio.Task[None] | None = None
 
     @property
-    def lane(self) -> BatchGroup:
-        return self.batch[0].lane
+    def batch_group(self) -> BatchGroup:
+        return self.batch[0].batch_group
 
 
 class Batcher:
-    """Loaded images on their way through the device process."""
+    """Takes loaded images through the device process.
+
+    Each goes on to the reporter, except: an image that the device process did not begin with is handed back, and one
+    that was in there when the process died goes back to the image fetcher, to be tried alone.
+    """
 
     def __init__(
         self,
         *,
+        reporter: Reporter,
+        load_queue: LoadQueue,
         device: Device,
+        model_loader: ModelLoader,
         open_attempts: OpenAttempts,
-        holdings: TasksInHand,
-        pace: DeviceSpeed,
+        tasks_in_hand: TasksInHand,
+        speed: DeviceSpeed,
         max_attempts: int,
-        dice: random.Random,
-        clock: Callable[[], float],
-        batch_size: Callable[[BatchGroup], int],
-        done: Callable[[TaskInHand, protocol.Done], None],
-        fail: Callable[[TaskInHand, Fail], None],
-        load_again: Callable[[TaskInHand], Awaitable[None]],
-        pipeline_unavailable: Callable[[BatchGroup, str], None],
+        nudge: Nudge,
+        timing: Timing,
     ) -> None:
+        self._reporter = reporter
+        self._load_queue = load_queue
         self._device = device
+        self._model_loader = model_loader
         self._open_attempts = open_attempts
-        self._holdings = holdings
-        self._pace = pace
+        self._tasks_in_hand = tasks_in_hand
+        self._speed = speed
         self._max_attempts = max_attempts
-        self._dice = dice
-        self._clock = clock
-        self._batch_size = batch_size
-        self._done = done
-        self._fail = fail
-        self._load_again = load_again
-        self._pipeline_unavailable = pipeline_unavailable
+        self._timing = timing
+        self._clock = timing.clock
+        # The inbox: loaded images by batch group, and those that must not share a batch.
         self._ready: dict[BatchGroup, deque[TaskInHand]] = {}
         # Images that run with nothing else in the device process, because it died with them.
         self._suspects: deque[TaskInHand] = deque()
@@ -81,22 +85,18 @@ class Batcher:
         self._flights: set[_Flight] = set()
         self._last_end = 0.0
         self._error: Exception | None = None
-        self._nudged = asyncio.Event()
+        self._nudged = nudge.subscribe()
 
     def add(self, held: TaskInHand) -> None:
-        """This one's image is loaded."""
+        """Put a task whose image is loaded into the inbox."""
         if held.suspect:
             self._suspects.append(held)
         elif held.alone:
             self._alone.append(held)
         elif held.interactive:
-            self._ready.setdefault(held.lane, deque()).appendleft(held)
+            self._ready.setdefault(held.batch_group, deque()).appendleft(held)
         else:
-            self._ready.setdefault(held.lane, deque()).append(held)
-        self.nudge()
-
-    def nudge(self) -> None:
-        """Something moved: perhaps there is a batch to send."""
+            self._ready.setdefault(held.batch_group, deque()).append(held)
         self._nudged.set()
 
     @property
@@ -104,15 +104,29 @@ class Batcher:
         """Whether a batch is in the device process."""
         return bool(self._flights)
 
+    async def hand_back_unstarted(self, which: Callable[[TaskInHand], bool]) -> None:
+        """Hand back those tasks in hand that the device has not begun with and for which `which` is true.
+
+        Those that have reached the device process are reported by it as `Dropped` first, and handed back then.
+        """
+        shipped: list[int] = []
+        for held in self._tasks_in_hand:
+            if held.unstarted and which(held):
+                if held.stage is Stage.SHIPPED:
+                    shipped.append(held.number)
+                else:
+                    await self._tasks_in_hand.hand_back(held)
+        await self._device.forget(shipped)
+
     async def abort(self) -> None:
-        """Wait for no batch any longer; what is in them stays in hand."""
+        """Stop waiting for the batches in the device process; their tasks stay in hand."""
         tasks = [flight.task for flight in self._flights if flight.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def run(self) -> None:
-        """Send batches, for ever. Raises what went wrong with one of them beyond what is expected."""
+        """Send batches, for ever. Raises whatever unexpected error processing one of them met."""
         while True:
             self._nudged.clear()
             if self._error is not None:
@@ -131,33 +145,35 @@ class Batcher:
         if self._suspects:
             return [] if self._flights else [self._suspects.popleft()]
         if self._ready:
-            return self._next_of_lanes()
+            return self._next_of_groups()
         if self._alone and not self._flights and not self._others_unstarted(self._alone[0]):
             return [self._alone.popleft()]
         return []
 
-    def _next_of_lanes(self) -> list[TaskInHand]:
-        """The batch of the lane whose turn it is: interactive images first, then what was leased first."""
+    def _next_of_groups(self) -> list[TaskInHand]:
+        """The batch of the group whose turn it is: interactive images first, then what was leased first."""
         not_begun = sum(not flight.begun for flight in self._flights)
         turns = sorted(
-            self._ready, key=lambda lane: (not self._ready[lane][0].interactive, self._ready[lane][0].number)
+            self._ready, key=lambda group: (not self._ready[group][0].interactive, self._ready[group][0].number)
         )
-        for lane in turns:
-            line, size = self._ready[lane], self._batch_size(lane)
-            worth_it = len(line) >= size or not self._more_is_coming(lane)
+        for group in turns:
+            line, size = self._ready[group], self._speed.batch(group)
+            worth_it = len(line) >= size or not self._more_is_coming(group)
             # While the device has something to do, a batch may wait until it is full.
-            if not_begun < self._pace.depth(lane) and (worth_it or not self._flights):
+            if not_begun < self._speed.depth(group) and (worth_it or not self._flights):
                 batch = [line.popleft() for _ in range(min(size, len(line)))]
                 if not line:
-                    del self._ready[lane]
+                    del self._ready[group]
                 return batch
         return []
 
-    def _more_is_coming(self, lane: BatchGroup) -> bool:
-        return any(held.lane is lane and held.stage in (Stage.LEASED, Stage.LOADING) for held in self._holdings)
+    def _more_is_coming(self, group: BatchGroup) -> bool:
+        return any(
+            held.batch_group is group and held.stage in (Stage.LEASED, Stage.LOADING) for held in self._tasks_in_hand
+        )
 
     def _others_unstarted(self, held: TaskInHand) -> bool:
-        return any(other.unstarted and not other.alone for other in self._holdings if other is not held)
+        return any(other.unstarted and not other.alone for other in self._tasks_in_hand if other is not held)
 
     def _forget_gone(self) -> None:
         for line in (self._suspects, self._alone, *self._ready.values()):
@@ -165,7 +181,7 @@ class Batcher:
                 kept = [held for held in line if not held.gone]
                 line.clear()
                 line.extend(kept)
-        self._ready = {lane: line for lane, line in self._ready.items() if line}
+        self._ready = {group: line for group, line in self._ready.items() if line}
 
     # Processing.
 
@@ -173,69 +189,69 @@ class Batcher:
         flight = _Flight(batch, solo=batch[0].suspect or batch[0].alone)
         self._flights.add(flight)
         for held in batch:
-            self._holdings.move(held, Stage.SHIPPED)
+            self._tasks_in_hand.move(held, Stage.SHIPPED)
         flight.task = asyncio.create_task(self._process(flight), name=f"batch-{batch[0].number}")
 
     async def _process(self, flight: _Flight) -> None:
-        """See one batch through. Nobody awaits this task: what goes wrong beyond what is expected, `run` raises."""
+        """See one batch through. Nobody awaits this task, so `run` raises its unexpected errors."""
         try:
             await self._fly(flight)
         except Exception as error:
             self._error = error
         finally:
             self._flights.discard(flight)
-            self.nudge()
+            self._nudged.set()
 
     async def _fly(self, flight: _Flight) -> None:
         first = flight.batch[0]
         if first.alone and not first.suspect:
-            await self._note_opening(first)
+            await self._note_attempt(first)
         try:
             report = await self._run(flight)
         except PipelineUnavailable as error:
-            self._pipeline_unavailable(flight.lane, str(error))
+            self._model_loader.failed(flight.batch_group, str(error))
             for held in flight.batch:
-                await self._holdings.hand_back(held, PIPELINE_REST)
+                await self._tasks_in_hand.hand_back(held, PIPELINE_REST)
         except DeviceLost as lost:
             await self._after_loss(flight, lost)
         else:
             await self._sort_out(flight, report)
 
-    async def _note_opening(self, held: TaskInHand) -> None:
+    async def _note_attempt(self, held: TaskInHand) -> None:
         try:
             await self._open_attempts.note(held.lease.task)
         except errors.Unavailable as error:
-            # Should it kill us now, it is opened once more than it should be.
-            logger.warning("that image %d is opened cannot be noted: %s", held.lease.task.image, error)
+            # Should it kill this worker now, it is opened once more than it should be.
+            logger.warning("the attempt to open image %d cannot be noted: %s", held.lease.task.image, error)
 
     async def _run(self, flight: _Flight) -> protocol.Report:
         try:
             # A fresh process has nothing loaded; otherwise this costs nothing.
-            await self._device.load(flight.lane)
+            await self._device.load(flight.batch_group)
         except DeviceLost as lost:
             # It died before it saw an image.
             raise PipelineUnavailable(str(lost)) from lost
         started = self._clock()
         shipments = [_shipment(held) for held in flight.batch if not held.gone]
-        report = await self._device.run(flight.lane, shipments, lambda: self._begin(flight))
+        report = await self._device.run(flight.batch_group, shipments, lambda: self._begin(flight))
         now = self._clock()
         if worked := sum(not isinstance(outcome, protocol.Dropped) for outcome in report.outcomes):
-            # From when the device had nothing else to do: that is what it takes in a row of batches.
+            # Counted from when the device was free: what the batch takes in a row of batches.
             seconds = now - max(started, self._last_end)
-            self._pace.finished(flight.lane, worked, seconds, starved=report.starved)
+            self._speed.finished(flight.batch_group, worked, seconds, starved=report.starved)
         self._last_end = now
         return report
 
     def _begin(self, flight: _Flight) -> None:
         flight.begun = True
         for held in flight.batch:
-            self._holdings.free(held)
-            self._holdings.move(held, Stage.INFERRING)
-        self.nudge()
+            self._tasks_in_hand.free(held)
+            self._tasks_in_hand.move(held, Stage.INFERRING)
+        self._nudged.set()
 
     async def _sort_out(self, flight: _Flight, report: protocol.Report) -> None:
         if report.limit is not None:
-            self._pace.limit(flight.lane, report.limit)
+            self._speed.limit(flight.batch_group, report.limit)
         in_hand = {held.number: held for held in flight.batch if not held.gone}
         for outcome in report.outcomes:
             held = in_hand.get(outcome.number)
@@ -243,15 +259,15 @@ class Batcher:
                 continue
             match outcome:
                 case protocol.Done():
-                    self._done(held, outcome)
+                    self._reporter.report_done(held, outcome)
                 case protocol.Failed(reason=reason, retryable=retryable):
-                    self._fail(held, Fail(reason, retryable))
+                    self._reporter.report_failed(held, reason, retryable=retryable)
                 case protocol.Dropped():
-                    await self._holdings.hand_back(held)
+                    await self._tasks_in_hand.hand_back(held)
 
     async def _after_loss(self, flight: _Flight, lost: DeviceLost) -> None:
-        """The process died with these in it. One that was alone is the reason; of several, each is tried alone."""
-        self._holdings.all_moved()
+        """The process died with these images in it. A single one is the cause; of several, each is tried alone."""
+        self._tasks_in_hand.all_moved()
         for held in flight.batch:
             if held.gone:
                 continue
@@ -259,20 +275,25 @@ class Batcher:
                 await self._give_up(held, lost)
             else:
                 held.suspect = True
-                self._holdings.free(held)
-                self._holdings.move(held, Stage.LEASED)
+                self._tasks_in_hand.free(held)
+                self._tasks_in_hand.move(held, Stage.LEASED)
                 await self._load_again(held)
+
+    async def _load_again(self, held: TaskInHand) -> None:
+        """Send the task back to the image fetcher; from a worker that is leaving, to other workers."""
+        if self._load_queue.is_closed:
+            await self._tasks_in_hand.hand_back(held)
+        else:
+            self._load_queue.put(held)
 
     async def _give_up(self, held: TaskInHand, lost: DeviceLost) -> None:
         task = held.lease.task
         logger.warning("image %d of job %d stops the device process: %s", task.image, task.job, lost)
-        reason = f"it stops the device process: {lost}"
         if lost.may_be_ours and not attempts.is_final(held.lease.delivery, self._max_attempts):
-            await self._holdings.hand_back(
-                held, attempts.retry_delay(held.lease.delivery) * self._dice.uniform(0.8, 1.2)
-            )
+            delay = self._timing.spread_out(attempts.retry_delay(held.lease.delivery))
+            await self._tasks_in_hand.hand_back(held, delay)
         else:
-            self._fail(held, Fail(reason, retryable=True))
+            self._reporter.report_failed(held, f"it stops the device process: {lost}", retryable=True)
 
 
 def _shipment(held: TaskInHand) -> Shipment:

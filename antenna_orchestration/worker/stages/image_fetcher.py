@@ -1,93 +1,102 @@
-"""The loading stage: loads the images of leased tasks side by side, and settles those that fail."""
+"""The loading stage: loads the images of leased tasks side by side, and passes them to the batcher.
+
+Only compressed images are buffered between stages, within the memory budget.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections import deque
-from collections.abc import Callable
+from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.loading.loader import Loader
+from antenna_orchestration.worker.nudge import Nudge
 from antenna_orchestration.worker.policy.source_health import Fail, HandBack, SourceHealth
 from antenna_orchestration.worker.policy.speed import DeviceSpeed
+from antenna_orchestration.worker.stages.batcher import Batcher
+from antenna_orchestration.worker.stages.load_queue import LoadQueue
+from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.tasks_in_hand import Stage, TaskInHand, TasksInHand
+from antenna_orchestration.worker.timing import Timing
 
 logger = logging.getLogger(__name__)
 
+TRY_RESTING_EVERY: Final = 5.0
+"""Seconds between two looks for resting jobs whose images should be tried again."""
+
 
 class ImageFetcher:
-    """Loads the images of leased tasks, interactive ones first."""
+    """Loads the images of leased tasks, interactive ones first.
+
+    A loaded image goes on to the batcher. What happens after a failed load is decided by `SourceHealth`: the task is
+    handed back, or its failure goes to the reporter.
+    """
 
     def __init__(
         self,
         *,
+        load_queue: LoadQueue,
+        batcher: Batcher,
+        reporter: Reporter,
         loader: Loader,
-        holdings: TasksInHand,
-        standing: SourceHealth,
-        pace: DeviceSpeed,
-        dice: random.Random,
-        clock: Callable[[], float],
-        accept: Callable[[TaskInHand], None],
-        fail: Callable[[TaskInHand, Fail], None],
+        tasks_in_hand: TasksInHand,
+        source_health: SourceHealth,
+        speed: DeviceSpeed,
+        nudge: Nudge,
+        timing: Timing,
     ) -> None:
+        self._load_queue = load_queue
+        self._batcher = batcher
+        self._reporter = reporter
         self._loader = loader
-        self._holdings = holdings
-        self._standing = standing
-        self._pace = pace
-        self._dice = dice
-        self._clock = clock
-        self._accept = accept
-        self._fail = fail
-        self._waiting: deque[TaskInHand] = deque()
-        self._idle: deque[asyncio.Future[None]] = deque()
+        self._tasks_in_hand = tasks_in_hand
+        self._source_health = source_health
+        self._speed = speed
+        self._nudge = nudge
+        self._clock = timing.clock
+        self._dice = timing.dice
 
     def add(self, held: TaskInHand) -> None:
-        """Load this one's image, too."""
-        if held.interactive or held.suspect:
-            self._waiting.appendleft(held)
-        else:
-            self._waiting.append(held)
-        if self._idle:
-            idle = self._idle.popleft()
-            if not idle.done():
-                idle.set_result(None)
+        """Load this task's image, too."""
+        self._load_queue.put(held)
+
+    @property
+    def room(self) -> float | None:
+        """How many more images of average size the memory budget holds; None while no size is known."""
+        return self._loader.memory.free / self._loader.mean_size if self._loader.mean_size else None
 
     async def run(self) -> None:
         """Load one image after the other, for ever; run as many of these as images may be loaded at a time."""
         while True:
-            if not self._waiting:
-                idle = asyncio.get_running_loop().create_future()
-                self._idle.append(idle)
-                await idle
-                continue
-            held = self._waiting.popleft()
+            held = await self._load_queue.get()
             if held.gone:
                 continue
-            uri = held.lease.task.uri
-            host = self._loader.host(uri)
-            if rest := self._standing.host_rests(host, self._clock()):
-                await self._holdings.hand_back(held, rest * self._dice.uniform(1.0, 1.5))
+            host = self._loader.host(held.lease.task.uri)
+            if rest := self._source_health.host_rests(host, self._clock()):
+                await self._tasks_in_hand.hand_back(held, rest * self._dice.uniform(1.0, 1.5))
                 continue
-            self._holdings.move(held, Stage.LOADING)
+            self._tasks_in_hand.move(held, Stage.LOADING)
             try:
                 await self._load(held, host)
             except errors.ImageError as error:
                 await self._after_error(held, host, error)
 
-    async def try_resting(self, every: float) -> None:
-        """Try images of resting jobs again, without a lease, when their rest is over; runs for ever."""
+    async def try_resting_jobs(self) -> None:
+        """Load images of resting jobs once more, without a lease, when their rest is over; runs for ever."""
         while True:
-            await asyncio.sleep(every)
-            for job, uris in self._standing.due(self._clock()):
+            await asyncio.sleep(TRY_RESTING_EVERY)
+            for job_run, uris in self._source_health.due(self._clock()):
                 loadable = any([await self._can_load(uri) for uri in uris])
-                self._standing.tried(job, loadable=loadable, now=self._clock())
+                self._source_health.tried(job_run, loadable=loadable, now=self._clock())
                 if loadable:
-                    logger.info("the images of job %s can be loaded again", job)
-                    self._holdings.on_change()
+                    logger.info(
+                        "the images of job %d, generation %d can be loaded again", job_run.job, job_run.generation
+                    )
+                    self._nudge.give()
 
     async def _load(self, held: TaskInHand, host: str) -> None:
+        """Raises `ImageError`."""
         started = self._clock()
         data = await self._bytes(held.lease.task.uri)
         if held.gone:
@@ -95,18 +104,19 @@ class ImageFetcher:
             return
         now = self._clock()
         held.timings["load"] = now - started
-        self._pace.loaded(now - started)
-        self._standing.loaded(held.job, host, now)
-        self._holdings.loaded(held, data)
-        self._accept(held)
+        self._speed.loaded(now - started)
+        self._source_health.loaded(held.job_run, host, now)
+        self._tasks_in_hand.loaded(held, data)
+        self._batcher.add(held)
 
     async def _bytes(self, uri: str) -> bytes:
+        """The image, compressed; its size is charged to the memory budget. Raises `ImageError`."""
         try:
             return await self._loader.load(uri)
         except errors.ImageError:
             raise
         except Exception as error:
-            # An image that trips the loader is not to stop the worker, which would meet it again and again.
+            # An image that trips the loader must not stop the worker, which would meet it again and again.
             logger.exception("loading from %s", self._loader.host(uri))
             raise errors.ImageUnreachable(f"loading failed: {type(error).__name__}") from error
 
@@ -114,25 +124,25 @@ class ImageFetcher:
         task = held.lease.task
         if held.gone:
             return
-        verdict = self._standing.failed(
-            held.job, host, task.uri, error, delivery=held.lease.delivery, now=self._clock()
+        verdict = self._source_health.failed(
+            held.job_run, host, task.uri, error, delivery=held.lease.delivery, now=self._clock()
         )
         match verdict:
             case HandBack(delay=delay):
                 logger.debug("image %d of job %d handed back for %.1f s: %s", task.image, task.job, delay, error)
-                await self._holdings.hand_back(held, delay)
-            case Fail():
-                self._fail(held, verdict)
-        if self._standing.job_rests(held.job, self._clock()):
-            for other in self._holdings:
-                if other.job == held.job and other.stage is Stage.LEASED:
-                    await self._holdings.hand_back(other, self._dice.uniform(1.0, 5.0))
+                await self._tasks_in_hand.hand_back(held, delay)
+            case Fail(reason=reason, retryable=retryable):
+                self._reporter.report_failed(held, reason, retryable=retryable)
+        if self._source_health.job_rests(held.job_run, self._clock()):
+            for other in self._tasks_in_hand:
+                if other.job_run == held.job_run and other.stage is Stage.LEASED:
+                    await self._tasks_in_hand.hand_back(other, self._dice.uniform(1.0, 5.0))
 
     async def _can_load(self, uri: str) -> bool:
         try:
             data = await self._bytes(uri)
         except errors.ImageUnusable:
-            # It was reached, and that is what rested the job.
+            # The source answered, and only that is in question here.
             return True
         except errors.ImageError:
             return False

@@ -1,36 +1,37 @@
-"""The last stage: publishes results, and settles a task once JetStream has confirmed its result."""
+"""The last stage: publishes results, and acknowledges a task once JetStream has confirmed its result."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.backoff import Backoff
 from antenna_orchestration.queue.results import ResultSender
+from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.stages.spool import Spool
 from antenna_orchestration.worker.stages.tasks_in_hand import Stage, TaskInHand, TasksInHand
+from antenna_orchestration.worker.timing import Timing
 
 logger = logging.getLogger(__name__)
 
 CHUNK: Final = 64
 """Results published together."""
 
-FIRST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 10.0
-"""Seconds between two attempts to publish; doubled from the first to the longest."""
+BACKOFF: Final = Backoff(first=0.2, longest=10.0, spread=0.3)
+"""Seconds between two attempts to publish."""
 
 ONE_BY_ONE_AFTER: Final = 3
 """Failures of a chunk after which its results are published alone, so that one bad result stops itself only."""
 
 RATE_WINDOW: Final = 60
+"""Seconds over which the rate is averaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +41,31 @@ class _Outcome:
 
 
 class Reporter:
-    """Delivers results, and counts them."""
+    """Delivers results, at least once each, and counts them."""
 
     def __init__(
         self,
         *,
         sender: ResultSender,
-        holdings: TasksInHand,
         spool: Spool,
+        tasks_in_hand: TasksInHand,
         worker: str,
         patience: float,
-        dice: random.Random,
-        clock: Callable[[], float],
+        timing: Timing,
     ) -> None:
+        """`worker` is the name in the results; after `patience` seconds of trying they are kept on disk."""
         self._sender = sender
-        self._holdings = holdings
         self._spool = spool
+        self._tasks_in_hand = tasks_in_hand
         self._worker = worker
         self._patience = patience
-        self._dice = dice
-        self._clock = clock
+        self._clock = timing.clock
+        self._dice = timing.dice
         self._waiting: deque[_Outcome] = deque()
         self._arrived = asyncio.Event()
+        # Results published in each second of the clock, for the rate.
         self._seconds: Counter[int] = Counter()
-        self._since = clock()
+        self._since = self._clock()
         self._kept_some = False
         self.done = 0
         self.failed = 0
@@ -76,27 +78,28 @@ class Reporter:
         return len(self._waiting)
 
     def rate(self) -> float:
-        """Images a second over the last minute, or since the start if that is shorter."""
+        """Images per second over the last minute, or since the start if that is shorter."""
         now = self._clock()
         first = int(now) - RATE_WINDOW
         for second in [second for second in self._seconds if second < first]:
             del self._seconds[second]
         return sum(self._seconds.values()) / max(1.0, min(RATE_WINDOW, now - self._since))
 
-    def report_done(
-        self, held: TaskInHand, *, width: int | None, height: int | None, detections: list[messages.Detection]
-    ) -> None:
-        """The image was processed."""
-        self._put(held, outcome="done", width=width, height=height, detections=detections)
+    def report_done(self, held: TaskInHand, outcome: protocol.Done) -> None:
+        """Publish what was found in the image."""
+        held.timings.update(outcome.timings)
+        # Encoded and checked in the device process; put into the result's message as it is.
+        detections: Any = outcome.detections
+        self._add(held, outcome="done", width=outcome.width, height=outcome.height, detections=detections)
 
     def report_failed(self, held: TaskInHand, reason: str, *, retryable: bool) -> None:
-        """The image failed, for good."""
+        """Publish that the image failed, for good; `retryable` if a retry of the job may do better."""
         task = held.lease.task
         logger.info("image %d of job %d failed: %s", task.image, task.job, reason)
-        self._put(held, outcome="failed", reason=reason, retryable=retryable)
+        self._add(held, outcome="failed", reason=reason, retryable=retryable)
 
     async def run(self) -> None:
-        """Publish what comes, for ever."""
+        """Publish what arrives, for ever."""
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -111,17 +114,34 @@ class Reporter:
         while self._waiting:
             await self._deliver(list(islice(self._waiting, CHUNK)), deadline)
 
+    async def deliver_spooled(self) -> None:
+        """Deliver the results that an earlier worker left on disk.
+
+        Raises `Unavailable` or `OSError`; files not yet delivered stay where they are.
+        """
+        with self._spool.waiting() as paths:
+            for path in paths:
+                try:
+                    results = self._spool.read(path)
+                except errors.InvalidInput as error:
+                    logger.error("%s", error)
+                    continue
+                await self._sender.deliver(results)
+                path.unlink()
+                for job, count in sorted(Counter(result.job for result, _ in results).items()):
+                    logger.warning("job %d: %d results of an earlier worker were delivered late", job, count)
+
     async def _deliver_kept(self) -> None:
-        """The queue takes results again: what had to be put on disk goes first."""
+        """The queue takes results again: deliver those that had to be kept on disk."""
         try:
-            await deliver_spooled(self._spool, self._sender)
+            await self.deliver_spooled()
         except (errors.Unavailable, OSError) as error:
             # A disk that fails here costs no other result: those are published all the same.
             logger.debug("results on disk wait on: %s", error)
         else:
             self._kept_some = False
 
-    def _put(self, held: TaskInHand, **outcome: object) -> None:
+    def _add(self, held: TaskInHand, **outcome: object) -> None:
         task = held.lease.task
         result = messages.Result(
             job=task.job,
@@ -133,14 +153,14 @@ class Reporter:
             created_at=datetime.now(UTC),
             **outcome,  # type: ignore[arg-type]
         )
-        self._holdings.free(held)
-        self._holdings.move(held, Stage.REPORTING)
+        self._tasks_in_hand.free(held)
+        self._tasks_in_hand.move(held, Stage.REPORTING)
         self._waiting.append(_Outcome(held, result))
         self._arrived.set()
 
     async def _deliver(self, chunk: list[_Outcome], deadline: float) -> None:
-        """Publish these, again and again until it works; what was not published by the deadline goes to disk."""
-        pause, failures = FIRST_PAUSE, 0
+        """Publish these, retrying with back-off; those not published by the deadline are kept on disk."""
+        failures = 0
         while chunk:
             try:
                 await self._publish(chunk if failures < ONE_BY_ONE_AFTER else chunk[:1])
@@ -153,18 +173,17 @@ class Reporter:
                     self._keep(chunk)
                     return
                 for outcome in chunk:
-                    self._holdings.move(outcome.held, Stage.REPORTING)
+                    self._tasks_in_hand.move(outcome.held, Stage.REPORTING)
                 if failures > ONE_BY_ONE_AFTER:
-                    # Another one may be the one that cannot be published.
+                    # It may be another one that cannot be published.
                     chunk.append(chunk.pop(0))
-                await asyncio.sleep(min(pause * self._dice.uniform(0.7, 1.3), left))
-                pause = min(pause * 2, LONGEST_PAUSE)
+                await asyncio.sleep(min(BACKOFF.pause(failures, self._dice), left))
             else:
-                chunk = [outcome for outcome in chunk if not outcome.held.lease.settled]
+                chunk = [outcome for outcome in chunk if not outcome.held.lease.ended]
 
     async def _publish(self, chunk: list[_Outcome]) -> None:
         await self._sender.send([(outcome.result, outcome.held.lease) for outcome in chunk])
-        # Durable from here on; a lost acknowledgement costs a redelivery that the collector does not count again.
+        # Durable from here on. A lost acknowledgement costs a redelivery, whose result the collector does not count.
         self.last_result_at = datetime.now(UTC)
         self._seconds[int(self._clock())] += len(chunk)
         published = set(map(id, chunk))
@@ -174,9 +193,9 @@ class Reporter:
                 self.done += 1
             else:
                 self.failed += 1
-            self._holdings.drop(outcome.held)
+            self._tasks_in_hand.drop(outcome.held)
             try:
-                await outcome.held.lease.settle()
+                await outcome.held.lease.acknowledge()
             except errors.Unavailable as error:
                 logger.debug("not acknowledged, it will be redelivered: %s", error)
 
@@ -184,7 +203,7 @@ class Reporter:
         try:
             self._spool.keep([(outcome.result, outcome.held.lease.ack) for outcome in outcomes])
         except OSError as error:
-            # Their tasks were not acknowledged: somebody does them again.
+            # Their tasks were not acknowledged, so they are redelivered.
             logger.error("%d results can neither be delivered nor kept on disk: %s", len(outcomes), error)
         else:
             self.spooled += len(outcomes)
@@ -192,20 +211,5 @@ class Reporter:
         kept = set(map(id, outcomes))
         self._waiting = deque(outcome for outcome in self._waiting if id(outcome) not in kept)
         for outcome in outcomes:
-            # Its lease ends by itself; whoever gets the task then may be sooner than we are.
-            self._holdings.drop(outcome.held)
-
-
-async def deliver_spooled(spool: Spool, sender: ResultSender) -> None:
-    """Deliver what an earlier life of a worker had to leave on disk. Raises `Unavailable`; what is left stays."""
-    with spool.waiting() as paths:
-        for path in paths:
-            try:
-                results = spool.read(path)
-            except errors.InvalidInput as error:
-                logger.error("%s", error)
-                continue
-            await sender.deliver(results)
-            path.unlink()
-            for job, count in sorted(Counter(result.job for result, _ in results).items()):
-                logger.warning("job %d: %d results of an earlier worker were delivered late", job, count)
+            # Its lease ends by itself. Another worker may then report sooner than the file is delivered.
+            self._tasks_in_hand.drop(outcome.held)

@@ -1,29 +1,28 @@
-"""The tasks in this worker's hands, each with the stage it is at, and their leases kept alive while they move."""
+"""The tasks in this worker's hands, each with the stage it is at.
+
+Kept with the stages rather than with `policy/`: a task in hand is a lease (NATS) and its share of the memory budget,
+and both are returned at the moment it leaves. What is decided about leases over time is in `lease_extension`.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts, messages
-from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.loading.memory import MemoryBudget
 from antenna_orchestration.queue.leasing import Lease
+from antenna_orchestration.worker.nudge import Nudge
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
+from antenna_orchestration.worker.timing import Timing
 
 logger = logging.getLogger(__name__)
-
-JobKey = tuple[JobId, Generation]
-
-LONGEST_WAIT: Final = 3
-"""Times `task_timeout` that a task may wait while others move; whatever waits longer was lost sight of."""
 
 
 class Stage(IntEnum):
@@ -40,12 +39,13 @@ class Stage(IntEnum):
 
 @dataclass(slots=True, eq=False)
 class TaskInHand:
-    """One task in hand."""
+    """One task in hand, from its lease to its acknowledgement. Times are seconds by the worker's clock."""
 
+    # Unique within this worker; the device process knows the task by it.
     number: int
     lease: Lease
-    job: JobKey
-    lane: BatchGroup
+    job_run: JobRun
+    batch_group: BatchGroup
     interactive: bool
     leased_at: float
     moved_at: float
@@ -56,10 +56,11 @@ class TaskInHand:
     charged: int = 0
     # Delivered so often that nothing else may be at stake while it runs.
     alone: bool = False
-    # The device process died while this was in it: nothing else may be in there while it runs.
+    # The device process died while this task was in it: it runs again with nothing else in there.
     suspect: bool = False
-    # Let go of: whoever still works on it drops it.
+    # No longer in hand: whoever still works on it drops it.
     gone: bool = False
+    # Seconds spent in each phase, published with the result: load, wait, decode, infer, finish.
     timings: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -69,21 +70,20 @@ class TaskInHand:
 
 
 class TasksInHand:
-    """All tasks in hand."""
+    """All tasks in hand. Nudges the scheduler and the batcher when the device begins with one, or one leaves."""
 
-    def __init__(self, *, memory: MemoryBudget, task_timeout: float, clock: Callable[[], float]) -> None:
+    def __init__(self, *, memory: MemoryBudget, nudge: Nudge, timing: Timing) -> None:
         self._memory = memory
-        self._task_timeout = task_timeout
-        self._clock = clock
+        self._nudge = nudge
+        self._clock = timing.clock
         self._numbers = itertools.count()
         self._held: dict[int, TaskInHand] = {}
-        self._moved_at = clock()
+        # When any of them last moved.
+        self.moved_at = self._clock()
         self.handed_back = 0
-        # Tasks in hand by lane: all of them, and those that the device has not begun with.
-        self.per_lane: Counter[BatchGroup] = Counter()
+        # Tasks in hand by batch group: all of them, and those that the device has not begun with.
+        self.per_batch_group: Counter[BatchGroup] = Counter()
         self.unstarted: Counter[BatchGroup] = Counter()
-        # Told whenever there may be room: the device began with something, or something left.
-        self.on_change: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self._held)
@@ -91,40 +91,40 @@ class TasksInHand:
     def __iter__(self) -> Iterator[TaskInHand]:
         return iter(list(self._held.values()))
 
-    def add(self, lease: Lease, announcement: messages.Announcement, lane: BatchGroup) -> TaskInHand:
+    def add(self, lease: Lease, announcement: messages.Announcement, batch_group: BatchGroup) -> TaskInHand:
         """Take a fresh lease in hand."""
         held = TaskInHand(
             number=next(self._numbers),
             lease=lease,
-            job=(announcement.job, announcement.generation),
-            lane=lane,
+            job_run=announcement.job_run,
+            batch_group=batch_group,
             interactive=announcement.interactive,
             leased_at=self._clock(),
             moved_at=self._clock(),
             alone=attempts.plan(lease.delivery) is not attempts.Plan.BATCH,
         )
         self._held[held.number] = held
-        self.per_lane[lane] += 1
-        self.unstarted[lane] += 1
+        self.per_batch_group[batch_group] += 1
+        self.unstarted[batch_group] += 1
         return held
 
     def move(self, held: TaskInHand, stage: Stage) -> None:
-        """The task comes to another stage, or is at work in the same."""
+        """Note that the task has reached a stage, or makes progress in the one it is at."""
         if held.gone:
             return
         if (stage <= Stage.SHIPPED) is not held.unstarted:
-            self.unstarted[held.lane] += 1 if held.stage > Stage.SHIPPED else -1
+            self.unstarted[held.batch_group] += 1 if held.stage > Stage.SHIPPED else -1
         held.stage = stage
-        held.moved_at = self._moved_at = self._clock()
+        held.moved_at = self.moved_at = self._clock()
         if stage is Stage.INFERRING:
             held.timings["wait"] = held.moved_at - held.leased_at - held.timings.get("load", 0.0)
-            self.on_change()
+            self._nudge.give()
 
     def all_moved(self) -> None:
-        """The device process starts, loads, or is lost and replaced: nobody is stuck who waits for it."""
-        self._moved_at = self._clock()
+        """Count all tasks as moving: they wait for a device process that starts, loads, or was lost and is replaced."""
+        self.moved_at = self._clock()
         for held in self._held.values():
-            held.moved_at = self._moved_at
+            held.moved_at = self.moved_at
 
     def loaded(self, held: TaskInHand, data: bytes) -> None:
         """The image's bytes are here; the memory budget was charged for them by the loader."""
@@ -132,26 +132,26 @@ class TasksInHand:
         self.move(held, Stage.LOADED)
 
     def free(self, held: TaskInHand) -> None:
-        """Its compressed bytes are no longer needed."""
+        """Drop the task's compressed bytes and return their share of the memory budget; idempotent."""
         held.data = None
         if held.charged:
             self._memory.give(held.charged)
             held.charged = 0
 
     def drop(self, held: TaskInHand) -> None:
-        """It is out of our hands: settled, handed back, or left to lapse."""
+        """Let the task go: it was acknowledged, handed back, or its lease is left to end. Idempotent."""
         if held.gone:
             return
         held.gone = True
         self.free(held)
         del self._held[held.number]
-        self.per_lane[held.lane] -= 1
-        self.unstarted[held.lane] -= held.unstarted
-        self._moved_at = self._clock()
-        self.on_change()
+        self.per_batch_group[held.batch_group] -= 1
+        self.unstarted[held.batch_group] -= held.unstarted
+        self.moved_at = self._clock()
+        self._nudge.give()
 
     async def hand_back(self, held: TaskInHand, delay: float = 0.0) -> None:
-        """Offer the task to everybody again. A lease that is no longer ours is left to the server."""
+        """Offer the task to all workers again, after `delay` seconds. A lease that is no longer ours ends by itself."""
         if held.gone:
             return
         self.drop(held)
@@ -160,31 +160,4 @@ class TasksInHand:
         except errors.Unavailable as error:
             logger.debug("not handed back, its lease will end: %s", error)
         else:
-            self.handed_back += held.lease.settled
-
-    async def keep_alive(self, every: float, *, device_changes: Callable[[], bool]) -> None:
-        """Say in-progress for everything that moves, and let go of what is no longer ours; runs for ever."""
-        while True:
-            await asyncio.sleep(every)
-            now = self._clock()
-            if device_changes():
-                self.all_moved()
-            for held in self:
-                if held.lease.is_ours:
-                    if self._moves(held, now):
-                        await self._extend(held)
-                elif held.unstarted and held.stage is not Stage.SHIPPED:
-                    # We stood still and somebody else may have it by now; what is inferring is worth finishing.
-                    logger.debug("image %d of job %d is no longer ours", held.lease.task.image, held.lease.task.job)
-                    self.drop(held)
-
-    async def _extend(self, held: TaskInHand) -> None:
-        try:
-            await held.lease.extend()
-        except errors.Unavailable as error:
-            logger.debug("not extended: %s", error)
-
-    def _moves(self, held: TaskInHand, now: float) -> bool:
-        age = now - held.moved_at
-        waits_for_others = now - self._moved_at < self._task_timeout and age < LONGEST_WAIT * self._task_timeout
-        return age < self._task_timeout or waits_for_others
+            self.handed_back += held.lease.ended

@@ -16,7 +16,8 @@ from typing import Any
 
 import requests
 
-from antenna_orchestration.catalog.catalog import PipelineRow, SubmittedImage
+from antenna_orchestration.catalog.jobs import SubmittedImage
+from antenna_orchestration.catalog.pipelines import PipelineRow
 from antenna_orchestration.dispatch.register import SETTINGS
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.domain.ids import PipelineSlug
@@ -24,8 +25,8 @@ from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect, finish, publish, tokens
 from antenna_orchestration.processing.services import Services
-from tests.gateway.client import SLUG, Client
-from tests.processing.jobs import claimed, make_job
+from tests.gateway.http_worker import SLUG, HttpWorker
+from tests.processing.jobs_by_hand import claimed, make_job
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +89,7 @@ class RunningGateway:
 
 
 @contextmanager
-def running(stores: EmbeddedStores, **overrides: str) -> Iterator[RunningGateway]:
+def running_gateway(stores: EmbeddedStores, **overrides: str) -> Iterator[RunningGateway]:
     gateway = RunningGateway(stores, **overrides)
     gateway.start()
     try:
@@ -99,61 +100,63 @@ def running(stores: EmbeddedStores, **overrides: str) -> Iterator[RunningGateway
             gateway.process.wait()
 
 
-async def token(stack: Services, *projects: str, role: Role = Role.WORKER, label: str = "") -> str:
-    return (await tokens.create(stack, role=role, projects=list(projects), label=label)).secret
+async def token(services: Services, *projects: str, role: Role = Role.WORKER, label: str = "") -> str:
+    return (await tokens.create(services, role=role, projects=list(projects), label=label)).secret
 
 
-async def client(stack: Services, gateway: RunningGateway, project: str, **options: Any) -> Client:
+async def http_worker(services: Services, gateway: RunningGateway, project: str, **options: Any) -> HttpWorker:
     """A worker with a token of its own."""
-    return Client(base=gateway.base, token=await token(stack, project), **options)
+    return HttpWorker(base=gateway.base, token=await token(services, project), **options)
 
 
 async def job_for_http(
-    stack: Services, project: str, images: int, *, slug: str = SLUG, register: bool = True, **changes: Any
+    services: Services, project: str, images: int, *, slug: str = SLUG, register: bool = True, **changes: Any
 ) -> Job:
     """A published job of a pipeline that only HTTP workers serve, in its collecting run's hands."""
     if register:
-        await stack.catalog.register_pipeline(
+        await services.catalog.pipelines.register(
             PipelineRow(slug=slug, name=slug, version="1", description="", default_config=SETTINGS, algorithms=[])
         )
-    job = await claimed(stack, await make_job(stack, project, images, pipeline=PipelineSlug(slug), **changes))
-    await publish.publish(stack, job.job_id)
-    return await stack.catalog.get_job(job.job_id)
+    job = await claimed(services, await make_job(services, project, images, pipeline=PipelineSlug(slug), **changes))
+    await publish.publish(services, job.job_id)
+    return await services.catalog.jobs.get(job.job_id)
 
 
-async def file_job(stack: Services, project: str, files: list[Path], *, slug: str = SLUG) -> Job:
+async def file_job(services: Services, project: str, files: list[Path], *, slug: str = SLUG) -> Job:
     """The same for local files."""
-    from antenna_orchestration.catalog.catalog import NewJob
+    from antenna_orchestration.catalog.jobs import NewJob
 
     new = NewJob(
         project=project, name="files", pipeline=PipelineSlug(slug), config={}, config_hash="0", priority=1,
-        interactive=False, reprocess=False, duplicates=0, source_kinds=[f"file:{stack.settings.host_id}"],
+        interactive=False, reprocess=False, duplicates=0, source_kinds=[f"file:{services.settings.host_id}"],
     )  # fmt: skip
-    made = await stack.catalog.create_job(new, [SubmittedImage(file.as_uri(), None, None) for file in files])
-    job = await claimed(stack, await stack.catalog.get_job(made))
-    await publish.publish(stack, job.job_id)
-    return await stack.catalog.get_job(job.job_id)
+    made = await services.catalog.jobs.create(new, [SubmittedImage(file.as_uri(), None, None) for file in files])
+    job = await claimed(services, await services.catalog.jobs.get(made))
+    await publish.publish(services, job.job_id)
+    return await services.catalog.jobs.get(job.job_id)
 
 
 @asynccontextmanager
-async def collected(stack: Services, *jobs: Job, timeout: float = 120) -> AsyncIterator[dict[int, JobStatus]]:
+async def collected(services: Services, *jobs: Job, timeout: float = 120) -> AsyncIterator[dict[int, JobStatus]]:
     """Collect jobs beside the block, and wait for their ends after it; every image is counted once."""
     ends: dict[int, JobStatus] = {}
-    runs = [asyncio.create_task(collect.collect(stack, job, run_id="run", observer=collect.Observer())) for job in jobs]
+    runs = [
+        asyncio.create_task(collect.collect(services, job, run_id="run", observer=collect.Observer())) for job in jobs
+    ]
     try:
         yield ends
         async with asyncio.timeout(timeout):
             for job, run in zip(jobs, runs, strict=True):
                 counts = await run
                 assert counts.done + counts.failed == counts.total == job.total
-                await finish.write_final_tables(stack, job)
-                ends[job.job_id] = await finish.finish_job(stack, job)
-                images = stack.lake.read_table("captures", job.job_id).column("image_id").to_pylist()
+                await finish.write_final_tables(services, job)
+                ends[job.job_id] = await finish.finish_job(services, job)
+                images = services.lake.read_table("captures", job.job_id).column("image_id").to_pylist()
                 assert len(images) == len(set(images)) == job.total
     finally:
         for run in runs:
             run.cancel()
 
 
-def rows(stack: Services, table: str, job: Job) -> list[dict[str, Any]]:
-    return list(stack.lake.read_table(table, job.job_id).to_pylist())
+def rows(services: Services, table: str, job: Job) -> list[dict[str, Any]]:
+    return list(services.lake.read_table(table, job.job_id).to_pylist())

@@ -9,22 +9,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from antenna_orchestration.catalog.catalog import NewJob, SubmittedImage
+from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode, Job
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
-from tests.gateway.running import ACK_WAIT, ROOT
-from tests.processing.jobs import claimed
+from tests.gateway.gateway_process import ACK_WAIT, ROOT
+from tests.processing.jobs_by_hand import claimed
 from tests.waiting import eventually
 
 HTTP_LEASE = 20.0
 """Seconds; posts may wait for a third of it, and a worker of a killed process is taken over after 6 s."""
 
 
-class Pushing:
+class PushWorker:
     """`antenna push`, and again."""
 
     def __init__(self, stores: EmbeddedStores, url: str, project: str, *, name: str = "push") -> None:
@@ -72,11 +72,11 @@ def _argv(*arguments: str) -> Sequence[str]:
     return [sys.executable, "-m", "antenna_orchestration.cli.main", *arguments]
 
 
-async def shown(stack: Services, project: str, *, state: str | None = None) -> messages.Heartbeat:
+async def shown(services: Services, project: str, *, state: str | None = None) -> messages.Heartbeat:
     """The project's push worker, as soon as it is shown, in that state."""
 
     async def find() -> messages.Heartbeat | None:
-        found = [one for one in await stack.heartbeats.workers() if one.kind == "push" and project in one.projects]
+        found = [one for one in await services.heartbeats.workers() if one.kind == "push" and project in one.projects]
         return next((one for one in found if one.pipelines and state in (None, one.state)), None)
 
     found = await eventually(find, description=f"a push worker, {state or 'in any state'}")
@@ -85,7 +85,7 @@ async def shown(stack: Services, project: str, *, state: str | None = None) -> m
 
 
 async def job_to_push(
-    stack: Services, project: str, slug: str, images: int, *, mode: DispatchMode = DispatchMode.SYNC
+    services: Services, project: str, slug: str, images: int, *, mode: DispatchMode = DispatchMode.SYNC
 ) -> Job:
     """A published job of a registered pipeline, in its collecting run's hands; images are `<project>/<n>.jpg`."""
     new = NewJob(
@@ -93,7 +93,7 @@ async def job_to_push(
         interactive=False, reprocess=False, duplicates=0, source_kinds=["http"], dispatch_mode=mode,
     )  # fmt: skip
     urls = [f"http://192.0.2.1/{project}/{number}.jpg" for number in range(images)]
-    made = await stack.catalog.create_job(new, [SubmittedImage(url, None, None) for url in urls])
-    job = await claimed(stack, await stack.catalog.get_job(made))
-    await publish.publish(stack, job.job_id)
-    return await stack.catalog.get_job(job.job_id)
+    made = await services.catalog.jobs.create(new, [SubmittedImage(url, None, None) for url in urls])
+    job = await claimed(services, await services.catalog.jobs.get(made))
+    await publish.publish(services, job.job_id)
+    return await services.catalog.jobs.get(job.job_id)

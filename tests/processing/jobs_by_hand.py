@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from antenna_orchestration.catalog.access import Access
-from antenna_orchestration.catalog.catalog import NewJob, PipelineRow, SubmittedImage
+from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
+from antenna_orchestration.catalog.pipelines import PipelineRow
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Job
@@ -16,7 +16,7 @@ ALGORITHM = messages.AlgorithmRef("null_detector", "1")
 
 
 async def make_job(
-    stack: Services,
+    services: Services,
     project: str,
     images: int,
     *,
@@ -28,29 +28,29 @@ async def make_job(
     """
     slug = str(changes.get("pipeline", "null"))
     # One that is registered stays as it is.
-    if await Access(stack.catalog).find_pipeline(slug) is None:
-        await stack.catalog.register_pipeline(
+    if await services.catalog.pipelines.find(slug) is None:
+        await services.catalog.pipelines.register(
             PipelineRow(slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[])
         )
     values = {
         "project": project, "name": "test", "pipeline": PipelineSlug("null"), "config": {}, "config_hash": "0",
         "priority": 1, "interactive": False, "reprocess": False, "duplicates": 0, "source_kinds": ["http"],
     }  # fmt: skip
-    job = await stack.catalog.create_job(
+    job = await services.catalog.jobs.create(
         NewJob(**{**values, **changes}),  # type: ignore[arg-type]
         [
             SubmittedImage(url, None, None)
             for url in urls or [f"http://192.0.2.1/{project}/{n}.jpg" for n in range(images)]
         ],
     )
-    return await stack.catalog.get_job(job)
+    return await services.catalog.jobs.get(job)
 
 
-async def claimed(stack: Services, job: Job) -> Job:
+async def claimed(services: Services, job: Job) -> Job:
     """The job as a run finds it: claimed and started."""
-    await stack.catalog.claim_jobs(1, job=job.job_id)
-    assert await stack.catalog.start_job(job.job_id, job.generation, "run")
-    return await stack.catalog.get_job(job.job_id)
+    await services.catalog.jobs.claim(1, job_id=job.job_id)
+    assert await services.catalog.jobs.start(job.job_run, "run")
+    return await services.catalog.jobs.get(job.job_id)
 
 
 def result_of(lease: Lease, **changes: object) -> messages.Result:
@@ -73,21 +73,21 @@ class Hands:
     async def lease(self, job: Job, wanted: int, *, wait: float = 2.0) -> list[Lease]:
         """Up to so many leases of a job."""
         assert job.epoch is not None
-        return await self.leaser.lease(job.job_id, job.generation, job.epoch, wanted, wait=wait) or []
+        return await self.leaser.lease(job.job_run, job.epoch, wanted, wait=wait) or []
 
     async def report(self, leases: list[Lease], *, settle: bool = True, **changes: object) -> None:
         """Publish a result for each lease and settle it."""
         await self.sender.send([(result_of(lease, **changes), lease) for lease in leases])
         if settle:
             for lease in leases:
-                await lease.settle()
+                await lease.acknowledge()
 
 
 @asynccontextmanager
-async def hands(stack: Services) -> AsyncIterator[Hands]:
+async def hands(services: Services) -> AsyncIterator[Hands]:
     """A worker's hands on the queue."""
     async with (
-        Leaser(stack.connection, ack_wait=stack.settings.task_ack_wait) as leaser,
-        ResultSender(stack.connection) as sender,
+        Leaser(services.connection, ack_wait=services.settings.task_ack_wait) as leaser,
+        ResultSender(services.connection) as sender,
     ):
         yield Hands(leaser, sender)

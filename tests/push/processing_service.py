@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from tests.gateway.running import free_port
+from tests.gateway.gateway_process import free_port
 
 PREFIX = "/behind/a/proxy"
 DETECTOR = {"name": "Detector", "key": "push_detector"}
@@ -25,7 +25,7 @@ LABELS = ["Noctua pronuba", "Noctua comes"]
 _numbers = itertools.count(1)
 
 
-class Service:
+class ProcessingService:
     """Detects one moth in every image. Made by `serving`."""
 
     def __init__(self) -> None:
@@ -136,8 +136,8 @@ def _moth(image: str, *, upside_down: bool = False) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Service]:
-    service = Service()
+async def serving() -> AsyncIterator[ProcessingService]:
+    service = ProcessingService()
     await service.start()
     try:
         yield service

@@ -137,7 +137,7 @@ def session(token: str) -> requests.Session:
 
 
 @dataclass
-class Client:
+class HttpWorker:
     """One worker."""
 
     base: str
@@ -259,7 +259,7 @@ class Client:
 
 
 @contextlib.contextmanager
-def working(*clients: Client) -> Any:
+def working(*clients: HttpWorker) -> Any:
     """Run clients on threads for the length of a block."""
     threads = [threading.Thread(target=client.run, daemon=True) for client in clients]
     for thread in threads:
@@ -274,4 +274,4 @@ def working(*clients: Client) -> Any:
 
 
 if __name__ == "__main__":
-    Client(**json.loads(sys.argv[1])).run()
+    HttpWorker(**json.loads(sys.argv[1])).run()

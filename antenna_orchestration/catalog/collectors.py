@@ -1,0 +1,51 @@
+"""Collectors: which run collects a job's results, and when it was last heard of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import psycopg
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.database import Database, first_line
+from antenna_orchestration.domain.ids import JobId, JobRun
+
+logger = logging.getLogger(__name__)
+
+LOCK_PATIENCE: Final = 120
+"""Seconds that a second collector waits for the first; safety does not depend on it."""
+
+
+class Collectors:
+    """The collectors of jobs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def beat(self, job_run: JobRun, *, run_id: str, host: str) -> None:
+        """Record that the job's collector is alive."""
+        await self._database.rows("beat_collector", **job_run._asdict(), run_id=run_id, host=host)
+
+    async def leave(self, job_run: JobRun, *, run_id: str) -> None:
+        """Record that the collector stopped in order before its job was finished."""
+        await self._database.rows("leave_collector", **job_run._asdict(), run_id=run_id)
+
+    @asynccontextmanager
+    async def lock(self, job_id: JobId) -> AsyncIterator[None]:
+        """Wait until no other collector of this job is at work, for two minutes at most.
+
+        It saves double work; correctness does not depend on it: parts and guarded statements ensure that.
+        """
+        async with self._database.session() as connection:
+            try:
+                await connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_PATIENCE}s"])
+                await connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"collector:{job_id}"])
+            except psycopg.errors.LockNotAvailable:
+                # Its holder may be a host that lost power: PostgreSQL would keep the lock for hours.
+                logger.warning("job %s: another collector holds the lock for %s s, going on", job_id, LOCK_PATIENCE)
+            except psycopg.OperationalError as error:
+                raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
+            yield

@@ -1,0 +1,126 @@
+"""The pool of connections to PostgreSQL, and the ways to run the statements of `queries/`.
+
+The catalog's subjects (`jobs`, `images`, …) share one `Database`. Here the driver's errors become ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import psycopg
+import psycopg_pool
+from psycopg.rows import dict_row
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.catalog import queries
+
+CONNECT_TIMEOUT: Final = 5
+"""Seconds; without it, an unreachable host would block for minutes."""
+
+Row = dict[str, Any]
+Connection = psycopg.AsyncConnection[Row]
+
+
+class Database:
+    """A pool of connections to PostgreSQL. Use it as an async context manager; asyncio tasks may share it.
+
+    Every method raises `Unavailable` when PostgreSQL cannot be reached. The transaction was then not applied or, if the
+    connection broke during the commit, applied once; every act of the catalog may therefore be repeated.
+    """
+
+    def __init__(self, url: str, *, max_connections: int) -> None:
+        self._url = url
+        self._pool: psycopg_pool.AsyncConnectionPool[Connection] = psycopg_pool.AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=max_connections,
+            open=False,
+            timeout=CONNECT_TIMEOUT,
+            reconnect_timeout=2 * CONNECT_TIMEOUT,
+            check=psycopg_pool.AsyncConnectionPool.check_connection,
+            kwargs={
+                "row_factory": dict_row,
+                "connect_timeout": CONNECT_TIMEOUT,
+                "application_name": "antenna",
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                # Keepalives do not run while sent data waits for its acknowledgement.
+                "tcp_user_timeout": 15_000,
+            },
+        )
+
+    async def __aenter__(self) -> Database:
+        # While it cannot connect, the pool would log one warning per second; our error says it once.
+        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+        try:
+            await self._pool.open(wait=True, timeout=CONNECT_TIMEOUT)
+        except psycopg_pool.PoolTimeout as error:
+            await self._pool.close()
+            raise errors.Unavailable(
+                f"PostgreSQL at {settings.without_password(self._url)} cannot be reached"
+            ) from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection of the pool, and one transaction for the length of the block.
+
+        Raises `Unavailable`, and `InvalidInput` when PostgreSQL cannot store a value.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except (psycopg_pool.PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
+        except (psycopg.DataError, UnicodeEncodeError) as error:
+            # A zero byte, half a surrogate pair or a date before the calendar: it came from outside, and nothing was
+            # written.
+            raise errors.InvalidInput(f"a value cannot be stored: {first_line(error)}") from error
+
+    async def rows(self, query: str, **parameters: Any) -> list[Row]:
+        """Run one statement in a transaction of its own. Returns its rows, none for a statement without any."""
+        async with self.transaction() as connection:
+            cursor = await connection.execute(queries.load(query), parameters)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def row(self, query: str, **parameters: Any) -> Row | None:
+        """Like `rows`, but returns the first row, or None."""
+        rows = await self.rows(query, **parameters)
+        return rows[0] if rows else None
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """A connection outside the pool, in autocommit, for locks that a session holds. Raises `Unavailable`."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT
+            )
+        except psycopg.OperationalError as error:
+            raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
+        try:
+            yield connection
+        finally:
+            with contextlib.suppress(psycopg.Error):
+                await connection.close()
+
+
+async def value(connection: Connection, query: str, **parameters: Any) -> Any:
+    """Run a statement that returns one row, within a transaction. Returns the row's first column."""
+    row = await (await connection.execute(queries.load(query), parameters)).fetchone()
+    if row is None:
+        raise errors.InternalError(f"{query} returned no row")
+    return next(iter(row.values()))
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; PostgreSQL's messages have several."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

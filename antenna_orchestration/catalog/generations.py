@@ -1,0 +1,45 @@
+"""A job's generations: the epoch of each one's task consumer, and how far its tasks were published."""
+
+from __future__ import annotations
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.database import Database
+from antenna_orchestration.domain.ids import Epoch, Generation, JobRun
+from antenna_orchestration.domain.job import JobStatus
+
+
+class Generations:
+    """The generations of jobs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def agree_on_epoch(self, job_run: JobRun, epoch: Epoch) -> Epoch:
+        """The epoch of the job's task consumer: the proposed one, or the one that an earlier caller proposed.
+
+        Raises `NotFound`.
+        """
+        row = await self._database.row("agree_on_epoch", **job_run._asdict(), epoch=epoch)
+        if row is None:
+            raise errors.NotFound(f"job {job_run.job} has no generation {job_run.generation}")
+        return Epoch(row["epoch"])
+
+    async def replace_epoch(self, job_run: JobRun, lost: Epoch, epoch: Epoch) -> bool:
+        """Replace the epoch of a lost task consumer; False when another caller has replaced it already."""
+        row = await self._database.row("replace_epoch", **job_run._asdict(), lost=lost, epoch=epoch)
+        return row is not None
+
+    async def advance_cursor(self, job_run: JobRun, upto: int) -> JobStatus:
+        """Raise the publishing cursor to an ordinal that JetStream has confirmed; a lower one changes nothing.
+
+        Returns the job's present status, CANCELING for an earlier generation. Raises `NotFound`.
+        """
+        row = await self._database.row("advance_cursor", **job_run._asdict(), upto=upto)
+        if row is None:
+            raise errors.NotFound(f"job {job_run.job} has no generation {job_run.generation}")
+        return JobStatus(row["status"])
+
+    async def uncompacted_before(self, job_run: JobRun) -> set[Generation]:
+        """The job's earlier generations whose rows are still in parts."""
+        rows = await self._database.rows("uncompacted_generations", **job_run._asdict())
+        return {Generation(row["generation"]) for row in rows}

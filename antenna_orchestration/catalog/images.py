@@ -1,0 +1,101 @@
+"""The images of jobs: which are to be published, what became of each, and the ledger of images already processed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import msgspec
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog import queries
+from antenna_orchestration.catalog.database import Database, Row
+from antenna_orchestration.domain.ids import ImageId, JobId, JobRun
+from antenna_orchestration.domain.job import Counts, ImageStatus, ImageToPublish
+
+
+class ImageOutcome(msgspec.Struct, frozen=True, gc=False):
+    """What became of one image, as the collector commits it."""
+
+    image: ImageId
+    status: str
+    part: str | None
+    attempts: int
+    reason: str | None
+    retryable: bool
+    width: int | None
+    height: int | None
+    detections: int
+    classifications: int
+    worker: str
+
+
+class Images:
+    """The images of all jobs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def to_publish(self, job_run: JobRun, *, after: int, limit: int) -> list[ImageToPublish]:
+        """The next pending images after an ordinal, in order."""
+        wanted = {**job_run._asdict(), "after": after, "limit": limit}
+        async with self._database.transaction() as connection:
+            await connection.execute(queries.load("in_index_order"))
+            cursor = await connection.execute(queries.load("images_to_publish"), wanted)
+            return [ImageToPublish(*row.values()) for row in await cursor.fetchall()]
+
+    async def to_publish_again(self, job_run: JobRun, images: Sequence[ImageId]) -> list[ImageToPublish]:
+        """Those of the images that are still pending, in order."""
+        rows = await self._database.rows("images_to_publish_again", **job_run._asdict(), images=list(images))
+        return [ImageToPublish(*row.values()) for row in rows]
+
+    async def pending(self, job_run: JobRun, *, upto: int) -> set[ImageId]:
+        """The pending images up to an ordinal."""
+        rows = await self._database.rows("pending_images", **job_run._asdict(), upto=upto)
+        return {ImageId(row["image_id"]) for row in rows}
+
+    async def states(self, job_run: JobRun, images: Iterable[ImageId]) -> dict[ImageId, ImageStatus]:
+        """The status of each of the images that belongs to this generation; empty if a later one is present."""
+        rows = await self._database.rows("image_states", **job_run._asdict(), images=list(images))
+        return {ImageId(row["image_id"]): ImageStatus(row["status"]) for row in rows}
+
+    async def commit(self, job_run: JobRun, outcomes: Sequence[ImageOutcome]) -> dict[ImageId, ImageStatus]:
+        """Commit outcomes; idempotent.
+
+        Returns the images whose status this call changed, with their status before. The others are repetitions.
+        """
+        # One JSON text: psycopg takes three times as long to write the same as arrays.
+        written = msgspec.json.encode(outcomes).decode()
+        rows = await self._database.rows("commit_images", **job_run._asdict(), outcomes=written)
+        return {image: ImageStatus(row["was"]) for row in rows for image in row["images"]}
+
+    async def count(self, job_id: JobId) -> Counts:
+        """Count the job's images by state."""
+        row = await self._database.row("count_images", job=job_id)
+        return Counts(**(row or {}))
+
+    async def manifest(self, job_id: JobId, *, chunk: int = 20_000) -> AsyncIterator[list[Row]]:
+        """All images of the job in order, in chunks of `chunk` rows to bound memory."""
+        async with self._database.transaction() as connection, connection.cursor(name="manifest") as cursor:
+            await cursor.execute(queries.load("job_manifest"), {"job": job_id})
+            while rows := await cursor.fetchmany(chunk):
+                yield rows
+
+    async def by_part(self, job_id: JobId) -> dict[str, list[ImageId]]:
+        """The done images whose rows no final table holds yet, grouped by the part that holds them."""
+        return {row["part"]: row["images"] for row in await self._database.rows("part_of_images", job=job_id)}
+
+    async def reset_part(self, job_run: JobRun, part: str) -> set[ImageId]:
+        """Make the images of an unreadable part pending again. Returns them."""
+        rows = await self._database.rows("reset_images_of_part", **job_run._asdict(), part=part)
+        return {ImageId(row["image_id"]) for row in rows}
+
+    async def add_processed(self, job_id: JobId) -> None:
+        """Add the job's done images to the ledger of which algorithms have processed which images; idempotent."""
+        await self._database.rows("add_processed", job=job_id)
+
+    async def get_url(self, image: ImageId) -> str:
+        """The URL of a capture. Raises `NotFound`."""
+        row = await self._database.row("get_capture", image=image)
+        if row is None:
+            raise errors.NotFound(f"there is no image {image}")
+        return str(row["url"])

@@ -1,0 +1,35 @@
+"""The log of each job: lines for people about what happened to it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from antenna_orchestration.catalog.database import Database
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.job import LogLine
+
+
+class JobLog:
+    """The logs of all jobs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, job_id: JobId, action: str, message: str, *, level: str = "INFO", **details: Any) -> None:
+        """Add a line to the job's log."""
+        await self._database.rows(
+            "add_log", job=job_id, level=level, action=action, message=message, details=Jsonb(details)
+        )
+
+    async def read(self, job_id: JobId, *, after: int = 0, limit: int = 5_000) -> list[tuple[int, LogLine]]:
+        """The lines of the job's log with their ids, in order, after the line whose id is `after`."""
+        rows = await self._database.rows("read_log", job=job_id, after=after, limit=limit)
+        return [(row.pop("log_id"), LogLine(**row)) for row in rows]
+
+    async def prune(self, before: datetime) -> int:
+        """Delete lines written before a moment, of jobs that are over only. Returns how many lines were deleted."""
+        row = await self._database.row("prune_log", before=before)
+        return int(row["lines"]) if row else 0

@@ -1,0 +1,287 @@
+"""Jobs: created with their images, claimed, started, canceled, finished and retried.
+
+Which status may follow which is in `domain/job.py`; the statements take their guards from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog import queries
+from antenna_orchestration.catalog.database import Connection, Database, Row, first_line, value
+from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun, PipelineSlug, ProjectId
+from antenna_orchestration.domain.job import TERMINAL, DispatchMode, Job, JobStatus, sources_of
+
+
+class SubmittedImage(NamedTuple):
+    """One image as it was named in a submission."""
+
+    url: str
+    captured_at: datetime | None
+    deployment: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewJob:
+    """What a submission asks for."""
+
+    project: str
+    name: str
+    pipeline: PipelineSlug
+    config: Mapping[str, Any]
+    config_hash: str
+    priority: int
+    interactive: bool
+    reprocess: bool
+    duplicates: int
+    source_kinds: Sequence[str]
+    # None takes the project's.
+    dispatch_mode: DispatchMode | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobPage:
+    """One page of jobs, and how many jobs match in all."""
+
+    jobs: Sequence[Job]
+    matching: int
+
+
+class FinalJob(NamedTuple):
+    """A job that is over, and which of its generations is final."""
+
+    job_id: JobId
+    generation: Generation
+    images: int
+
+
+class Jobs:
+    """The jobs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, job_id: JobId) -> Job | None:
+        """The job, or None."""
+        row = await self._database.row("get_job", job=job_id)
+        return _job(row) if row else None
+
+    async def get(self, job_id: JobId) -> Job:
+        """The job. Raises `NotFound`."""
+        found = await self.find(job_id)
+        if found is None:
+            raise errors.NotFound(f"there is no job {job_id}; `antenna jobs list` shows all")
+        return found
+
+    async def list(
+        self, *, statuses: Iterable[JobStatus] | None = None, project: str | None = None, limit: int = 100
+    ) -> Sequence[Job]:
+        """Jobs, newest first."""
+        wanted = None if statuses is None else [str(status) for status in statuses]
+        rows = await self._database.rows("list_jobs", statuses=wanted, project=project, limit=limit)
+        return [_job(row) for row in rows]
+
+    async def page(
+        self,
+        *,
+        projects: Iterable[ProjectId] | None,
+        project: str | None,
+        statuses: Iterable[JobStatus] | None,
+        pipelines: Iterable[str] | None,
+        dispatch_mode: str | None,
+        search: str | None,
+        cutoff_hours: int,
+        oldest_first: bool,
+        limit: int,
+        offset: int,
+    ) -> JobPage:
+        """One page of the matching jobs of `projects` (None: of all).
+
+        Failed jobs are left out `cutoff_hours` after they finished.
+        """
+        rows = await self._database.rows(
+            "page_of_jobs",
+            projects=None if projects is None else list(projects),
+            project=project,
+            statuses=None if statuses is None else [str(status) for status in statuses],
+            pipelines=None if pipelines is None else list(pipelines),
+            dispatch_mode=dispatch_mode,
+            search=search,
+            cutoff_hours=cutoff_hours,
+            oldest_first=oldest_first,
+            limit=limit,
+            offset=offset,
+        )
+        return JobPage(jobs=[_job(row) for row in rows], matching=rows[0]["matching"] if rows else 0)
+
+    async def projects_of(self, jobs: Iterable[JobId]) -> dict[JobId, ProjectId]:
+        """The project of each of the jobs."""
+        rows = await self._database.rows("projects_of_jobs", jobs=list(jobs))
+        return {JobId(row["job_id"]): ProjectId(row["project_id"]) for row in rows}
+
+    async def create(self, new: NewJob, images: Iterable[SubmittedImage]) -> JobId:
+        """Create a job with all its images in one transaction: captures, deployments, job, job_images.
+
+        100,000 images take about a second. `images` holds each URL once. Images that every algorithm of the pipeline
+        has already processed are left out and counted as skipped, unless `reprocess` is set.
+        """
+        async with self._database.transaction() as connection:
+            await _copy_submitted(connection, images)
+            await connection.execute(queries.load("ensure_project"), {"slug": new.project})
+            project = await value(connection, "find_project", slug=new.project)
+            await connection.execute(queries.load("ensure_deployments"), {"project": project})
+            await connection.execute(queries.load("ensure_captures"), {"project": project})
+            await connection.execute(
+                queries.load("select_images"),
+                {"project": project, "pipeline": new.pipeline, "reprocess": new.reprocess},
+            )
+            job_id = await value(
+                connection,
+                "insert_job",
+                project=project,
+                name=new.name,
+                pipeline=new.pipeline,
+                config=Jsonb(dict(new.config)),
+                config_hash=new.config_hash,
+                priority=new.priority,
+                interactive=new.interactive,
+                duplicates=new.duplicates,
+                source_kinds=list(new.source_kinds),
+                dispatch_mode=new.dispatch_mode,
+            )
+            await connection.execute(queries.load("insert_job_images"), {"job": job_id})
+        return JobId(job_id)
+
+    async def claim(self, limit: int, *, job_id: JobId | None = None) -> Sequence[Job]:
+        """Claim queued jobs for this caller alone, or only the one named: interactive ones first, then by priority."""
+        return [_job(row) for row in await self._database.rows("claim_jobs", limit=limit, job=job_id)]
+
+    async def suspects(self, *, claimed_for: float, silent_for: float, limit: int = 100) -> Sequence[Job]:
+        """Jobs that nobody seems to work on.
+
+        They were claimed `claimed_for` seconds ago and have not started, or they are running and their collector has
+        been silent for `silent_for` seconds.
+        """
+        rows = await self._database.rows("suspect_jobs", claimed_for=claimed_for, silent_for=silent_for, limit=limit)
+        return [_job(row) for row in rows]
+
+    async def take_back(self, job: Job) -> int | None:
+        """Raise the launch number of a job whose run is gone.
+
+        Returns the number of launches without progress, or None when another caller has taken it back.
+        """
+        row = await self._database.row("take_back_job", job=job.job_id, launch=job.launch)
+        return row["stalled_launches"] if row else None
+
+    async def start(self, job_run: JobRun, run_id: str) -> bool:
+        """Record the run that works on the job; False when the job is canceled, over or in another generation."""
+        return await self._database.row("start_job", **job_run._asdict(), run_id=run_id) is not None
+
+    async def cancel(self, job_id: JobId, reason: str) -> bool:
+        """Ask for cancellation; False when the job is being canceled or over already."""
+        allowed = {"from": sources_of(JobStatus.CANCELING)}
+        return await self._database.row("cancel_job", job=job_id, reason=reason, **allowed) is not None
+
+    async def finish(self, job_run: JobRun, status: JobStatus, reason: str | None, *, collected: bool = False) -> bool:
+        """Move the job into a terminal status with its final counts; False when its status does not allow that.
+
+        `collected` says that the final tables hold all its rows. Then the act is refused while an image is pending, and
+        the job's parts may be deleted afterwards.
+        """
+        row = await self._database.row(
+            "finish_job",
+            **job_run._asdict(),
+            status=status,
+            reason=reason,
+            collected=collected,
+            **{"from": sources_of(status)},
+        )
+        return row is not None
+
+    async def retry(self, job_id: JobId) -> tuple[Generation, int] | None:
+        """Open the next generation with the failed and missing images; None when the job is not over.
+
+        Returns the generation, and how many images it holds.
+        """
+        row = await self._database.row("retry_job", job=job_id)
+        return (Generation(row["generation"]), row["images"]) if row else None
+
+    async def compacted(self, jobs: Iterable[JobId]) -> set[JobId]:
+        """Those of the jobs that are over and whose final tables hold all their rows."""
+        return {JobId(row["job_id"]) for row in await self._database.rows("compacted_jobs", jobs=list(jobs))}
+
+    async def final(self) -> Sequence[FinalJob]:
+        """The jobs that are over and have final tables, oldest first."""
+        rows = await self._database.rows("final_jobs", terminal=[str(status) for status in TERMINAL])
+        return [FinalJob(row["job_id"], row["generation"], row["total"]) for row in rows]
+
+    @asynccontextmanager
+    async def merge_lock(self) -> AsyncIterator[None]:
+        """Be the only one that merges the tables of final jobs. Raises `Conflict` when another process does."""
+        async with self._database.session() as connection:
+            try:
+                taken = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended('merge', 0))")
+                [is_ours] = await taken.fetchone() or [False]
+            except psycopg.OperationalError as error:
+                raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
+            if not is_ours:
+                raise errors.Conflict("tables are being merged already")
+            try:
+                yield
+            finally:
+                # The server notices a closed connection only after a while; the next merge should not wait for that.
+                with contextlib.suppress(psycopg.Error):
+                    await connection.execute("SELECT pg_advisory_unlock_all()")
+
+
+async def _copy_submitted(connection: Connection, images: Iterable[SubmittedImage]) -> None:
+    """Fill the temporary table `submitted` that the statements of a submission read."""
+    await connection.execute(
+        "CREATE TEMPORARY TABLE submitted (ordinal bigint GENERATED ALWAYS AS IDENTITY, url text, "
+        "captured_at timestamptz, deployment text) ON COMMIT DROP"
+    )
+    copy_in = "COPY submitted (url, captured_at, deployment) FROM STDIN"
+    async with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
+        for image in images:
+            await copy.write_row(image)
+    await connection.execute("ANALYZE submitted")
+
+
+def _job(row: Row) -> Job:
+    return Job(
+        job_id=JobId(row["job_id"]),
+        project_id=ProjectId(row["project_id"]),
+        project=row["project"],
+        name=row["name"],
+        pipeline=PipelineSlug(row["pipeline"]),
+        config=row["config"],
+        config_hash=row["config_hash"],
+        status=JobStatus(row["status"]),
+        generation=Generation(row["generation"]),
+        launch=row["launch"],
+        epoch=Epoch(row["epoch"]) if row["epoch"] else None,
+        published_upto=row["published_upto"],
+        compacted=row["compacted"] or False,
+        priority=row["priority"],
+        interactive=row["interactive"],
+        dispatch_mode=DispatchMode(row["dispatch_mode"]),
+        total=row["total"],
+        skipped=row["skipped"],
+        duplicates=row["duplicates"],
+        source_kinds=tuple(row["source_kinds"]),
+        run_id=row["run_id"],
+        status_reason=row["status_reason"],
+        created_at=row["created_at"],
+        claimed_at=row["claimed_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+    )

@@ -1,0 +1,130 @@
+"""Pipelines with their algorithms, the projects they are offered to, and the HTTP workers that offer them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog import queries
+from antenna_orchestration.catalog.database import Connection, Database
+from antenna_orchestration.domain.ids import ProjectId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlgorithmRow:
+    """An algorithm, known by its key and version."""
+
+    key: str
+    version: str
+    name: str
+    task: str
+    description: str
+    uri: str | None
+    labels: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PipelineRow:
+    """A pipeline with its algorithms in order."""
+
+    slug: str
+    name: str
+    version: str
+    description: str
+    default_config: Mapping[str, Any]
+    algorithms: Sequence[AlgorithmRow]
+
+
+class Pipelines:
+    """The registered pipelines."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def register(self, pipeline: PipelineRow) -> None:
+        """Register a pipeline with its algorithms; idempotent.
+
+        Raises `Conflict` when an algorithm with the same key and version is registered with other labels.
+        """
+        async with self._database.transaction() as connection:
+            ids = [await _register_algorithm(connection, algorithm) for algorithm in pipeline.algorithms]
+            await connection.execute(
+                queries.load("register_pipeline"),
+                {
+                    "slug": pipeline.slug,
+                    "name": pipeline.name,
+                    "version": pipeline.version,
+                    "description": pipeline.description,
+                    "default_config": Jsonb(dict(pipeline.default_config)),
+                },
+            )
+            await connection.execute(
+                queries.load("register_pipeline_algorithms"), {"slug": pipeline.slug, "algorithms": ids}
+            )
+
+    async def find(self, slug: str) -> PipelineRow | None:
+        """A registered pipeline with its algorithms, or None."""
+        row = await self._database.row("get_pipeline", slug=slug)
+        if row is None:
+            return None
+        algorithms = tuple(AlgorithmRow(**algorithm) for algorithm in row.pop("algorithms"))
+        return PipelineRow(**row, algorithms=algorithms)
+
+    async def known_algorithms(self, keys: Iterable[str]) -> set[tuple[str, str]]:
+        """The registered algorithms with these keys, as pairs of key and version."""
+        rows = await self._database.rows("known_algorithms", keys=list(keys))
+        return {(row["key"], row["version"]) for row in rows}
+
+    async def note_worker(
+        self, name: str, *, token: int, host: str, details: Mapping[str, Any], kind: str = "http"
+    ) -> int:
+        """Record who a worker is and that it was seen just now. Returns the worker's id."""
+        row = await self._database.row(
+            "note_worker", name=name, kind=kind, token=token, host=host, details=Jsonb(dict(details))
+        )
+        return int(row["worker_id"]) if row else 0
+
+    async def enable(self, project: ProjectId, slug: str, *, worker: int) -> bool:
+        """Offer a registered pipeline to a project. Returns whether the project did not have it before."""
+        row = await self._database.row("enable_pipeline", project=project, slug=slug, worker=worker)
+        return bool(row and row["fresh"])
+
+    async def of_project(self, project: ProjectId) -> list[str]:
+        """The slugs of the pipelines that workers registered for the project."""
+        return [row["slug"] for row in await self._database.rows("pipelines_of_project", project=project)]
+
+    async def projects_of(self, slug: str) -> set[ProjectId]:
+        """The projects that the pipeline was registered for, or that have jobs of it."""
+        rows = await self._database.rows("projects_of_pipeline", slug=slug)
+        return {ProjectId(row["project_id"]) for row in rows}
+
+
+async def _register_algorithm(connection: Connection, algorithm: AlgorithmRow) -> int:
+    labels = list(algorithm.labels)
+    sha256 = hashlib.sha256(json.dumps(labels).encode()).hexdigest()
+    cursor = await connection.execute(
+        queries.load("register_algorithm"),
+        {
+            "key": algorithm.key,
+            "version": algorithm.version,
+            "name": algorithm.name,
+            "task": algorithm.task,
+            "description": algorithm.description,
+            "uri": algorithm.uri,
+            "labels": Jsonb(labels),
+            "labels_sha256": sha256,
+        },
+    )
+    row = await cursor.fetchone()
+    if row is None or row["labels_sha256"] != sha256:
+        raise errors.Conflict(
+            f"algorithm {algorithm.key} version {algorithm.version} is registered with other labels; "
+            "give the new labels a new version"
+        )
+    return int(row["algorithm_id"])

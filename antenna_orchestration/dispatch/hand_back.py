@@ -1,0 +1,38 @@
+"""Hand back: end leases of HTTP workers and offer the tasks to everybody at once.
+
+Without this the queue offers them by itself, after `task_ack_wait`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from antenna_orchestration.dispatch.lease import ack_of
+from antenna_orchestration.dispatch.services import HttpServices
+from antenna_orchestration.domain.ids import ImageId, JobRun
+from antenna_orchestration.live.leases import KeptLease
+
+
+async def hand_back(
+    http: HttpServices, job_run: JobRun, holder: int, images: Iterable[ImageId], *, delay: float = 0.0
+) -> int:
+    """Strike out this holder's leases on the images and offer their tasks again; how many leases there were.
+
+    `delay` is the time in seconds until the tasks are offered. Raises `Unavailable`: what is struck out already is then
+    offered by the queue itself.
+    """
+    struck_out = await http.live.leases.take(job_run, holder, images)
+    await offer_again(http, job_run, struck_out.values(), lambda _: delay)
+    return len(struck_out)
+
+
+async def offer_again(
+    http: HttpServices, job_run: JobRun, struck_out: Collection[KeptLease], delay: Callable[[KeptLease], float]
+) -> None:
+    """Offer the tasks of leases that were struck out, each after its `delay` in seconds. Raises `Unavailable`."""
+    if not struck_out:
+        return
+    now = await http.live.leases.now()
+    for lease in struck_out:
+        if lease.is_ours(now=now, ack_wait=http.settings.task_ack_wait):
+            await http.remote_leases.hand_back([ack_of(job_run, lease)], delay(lease))

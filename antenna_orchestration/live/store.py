@@ -1,0 +1,29 @@
+"""The connection to Redis, and what is kept over it."""
+
+from __future__ import annotations
+
+from antenna_orchestration.live import connection
+from antenna_orchestration.live.counters import Counters
+from antenna_orchestration.live.leases import HttpLeases
+from antenna_orchestration.live.workers import HttpWorkers
+
+
+class LiveStore:
+    """All that a deployment keeps in Redis. Use it as an async context manager; it connects at its first use."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._url = redis_url
+        self._client = connection.connect(redis_url)
+        self.counters = Counters(self._client)
+        self.leases = HttpLeases(self._client)
+        self.workers = HttpWorkers(self._client)
+
+    async def __aenter__(self) -> LiveStore:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def check(self) -> None:
+        """Raise `Unavailable` when Redis does not answer."""
+        await connection.check(self._client, self._url)

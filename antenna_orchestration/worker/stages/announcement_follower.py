@@ -1,0 +1,34 @@
+"""Follows the announcements: tells the scheduler which jobs there are, and hands back tasks of withdrawn jobs."""
+
+from __future__ import annotations
+
+import asyncio
+
+from antenna_orchestration.domain.ids import JobRun
+from antenna_orchestration.queue.announcements import Announcements, Snapshot
+from antenna_orchestration.worker.stages.batcher import Batcher
+from antenna_orchestration.worker.stages.scheduler import Scheduler
+
+
+class AnnouncementFollower:
+    """Keeps the worker's view of the announced jobs up to date. `run` and `hand_back_withdrawn` run side by side."""
+
+    def __init__(self, *, announcements: Announcements, scheduler: Scheduler, batcher: Batcher) -> None:
+        self._announcements = announcements
+        self._scheduler = scheduler
+        self._batcher = batcher
+        self._withdrawn: asyncio.Queue[set[JobRun]] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Follow the announcements, for ever."""
+        await self._announcements.follow(self._on_change)
+
+    async def hand_back_withdrawn(self) -> None:
+        """Hand back the unstarted tasks of jobs that are no longer announced, most likely canceled; runs for ever."""
+        while True:
+            job_runs = await self._withdrawn.get()
+            await self._batcher.hand_back_unstarted(lambda held, job_runs=job_runs: held.job_run in job_runs)  # type: ignore[misc]
+
+    def _on_change(self, announced: Snapshot) -> None:
+        if withdrawn := self._scheduler.on_announcements(announced):
+            self._withdrawn.put_nowait(withdrawn)

@@ -1,0 +1,59 @@
+"""Keeps the leases of the tasks in hand alive while the tasks move, and drops tasks whose leases were lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from antenna_orchestration import errors
+from antenna_orchestration.worker.device.client import Device
+from antenna_orchestration.worker.stages.tasks_in_hand import Stage, TaskInHand, TasksInHand
+from antenna_orchestration.worker.timing import Timing
+
+logger = logging.getLogger(__name__)
+
+LONGEST_WAIT: Final = 3
+"""Times `task_timeout` that a task may wait while others move; one that waits longer was lost sight of."""
+
+
+class LeaseExtender:
+    """Extends leases three times within `ack_wait` seconds, each for as long as its task makes progress."""
+
+    def __init__(
+        self, *, tasks_in_hand: TasksInHand, device: Device, ack_wait: float, task_timeout: float, timing: Timing
+    ) -> None:
+        self._tasks_in_hand = tasks_in_hand
+        self._device = device
+        self._every = ack_wait / 3
+        self._task_timeout = task_timeout
+        self._clock = timing.clock
+
+    async def run(self) -> None:
+        """Extend leases, for ever."""
+        while True:
+            await asyncio.sleep(self._every)
+            now = self._clock()
+            if self._device.changes:
+                self._tasks_in_hand.all_moved()
+            for held in self._tasks_in_hand:
+                if held.lease.is_ours:
+                    if self._moves(held, now):
+                        await self._extend(held)
+                elif held.unstarted and held.stage is not Stage.SHIPPED:
+                    # This process stood still, and another worker may have the task by now. One that is being inferred
+                    # is finished all the same.
+                    logger.debug("image %d of job %d is no longer ours", held.lease.task.image, held.lease.task.job)
+                    self._tasks_in_hand.drop(held)
+
+    async def _extend(self, held: TaskInHand) -> None:
+        try:
+            await held.lease.extend()
+        except errors.Unavailable as error:
+            logger.debug("not extended: %s", error)
+
+    def _moves(self, held: TaskInHand, now: float) -> bool:
+        """Whether the task made progress within `task_timeout`, or waits while others do."""
+        age = now - held.moved_at
+        others_move = now - self._tasks_in_hand.moved_at < self._task_timeout
+        return age < self._task_timeout or (others_move and age < LONGEST_WAIT * self._task_timeout)
