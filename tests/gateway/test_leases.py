@@ -40,7 +40,7 @@ async def test_a_worker_that_told_nothing_yet_holds_little(
     assert len(leased(worker, job.job_id, 24)) == 8
 
 
-async def test_at_the_bound_the_call_says_at_once_that_the_job_is_drained(
+async def test_at_the_bound_the_job_is_drained_for_this_worker(
     services: Services, gateway: RunningGateway, project: str
 ) -> None:
     job = await job_for_http(services, project, 32)
@@ -50,7 +50,7 @@ async def test_at_the_bound_the_call_says_at_once_that_the_job_is_drained(
     assert leased(worker, job.job_id, 8) == []
 
 
-async def test_at_the_bound_the_call_waits_for_room_and_is_not_told_that_the_job_is_drained(
+async def test_at_the_bound_the_call_waits_until_results_make_room(
     services: Services, gateway: RunningGateway, project: str
 ) -> None:
     job = await job_for_http(services, project, 60)

@@ -9,7 +9,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.processing import retrying
 
 
-async def test_a_task_knows_that_it_was_cancelled_even_when_the_cancellation_was_swallowed() -> None:
+async def test_a_task_knows_of_its_cancellation_even_if_it_was_swallowed() -> None:
     event = asyncio.Event()
 
     async def wait() -> bool:
@@ -40,7 +40,7 @@ async def test_a_loop_ends_with_its_block_though_its_act_swallows_the_cancellati
             await acting.wait()
 
 
-async def test_a_store_that_is_away_only_makes_a_loop_late_and_a_bug_ends_the_block() -> None:
+async def test_an_absent_store_delays_a_loop_and_a_bug_ends_it() -> None:
     acts = 0
 
     async def act() -> None:
