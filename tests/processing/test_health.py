@@ -30,9 +30,7 @@ async def leftovers(services: Services, job: Job, *, dry_run: bool = False) -> l
     return [line for line in result.details if line.startswith(f"job {job.job_id},")]
 
 
-async def test_a_late_result_of_a_finished_job_is_cleared_unless_the_round_is_dry(
-    services: Services, project: str
-) -> None:
+async def test_a_late_result_of_a_finished_job_is_cleared_but_not_dry(services: Services, project: str) -> None:
     job = await running_job(services, project, 3)
     async with hands(services) as worker:
         leases = await worker.lease(job, 3)
