@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -158,6 +159,25 @@ def test_the_pictures_of_the_states_are_the_tables_in_the_code() -> None:
     for picture, table in zip(drawn, (JOB_TRANSITIONS, IMAGE_TRANSITIONS), strict=True):
         edges = set(re.findall(r"^\s*(\w+) --> (\w+)$", picture, re.MULTILINE))
         assert edges == {(str(before), str(after)) for before in table for after in table[before]}
+
+
+def test_the_layout_shows_the_layers_of_the_import_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    lines = [set(line[:54].split()) for line in re.findall(r"^    (.*)$", page.split("## Layout")[1], re.MULTILINE)]
+    place = [next(i for i, words in enumerate(lines) if names <= words) for names in map(names_of, layers)]
+    assert place == sorted(set(place))
+
+
+def names_of(layer: str) -> set[str]:
+    return set(re.findall(r"\w+", layer))
+
+
+def test_the_design_names_every_folder_of_the_package() -> None:
+    text = (ROOT / "docs/design.md").read_text()
+    folders = {path.parent.name for path in (ROOT / "antenna_orchestration").glob("*/__init__.py")}
+    assert {name for name in folders if f"`{name}/`" not in text} == set()
 
 
 def test_pages_that_the_code_names_are_there() -> None:
