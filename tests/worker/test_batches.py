@@ -31,8 +31,8 @@ async def test_jobs_of_one_pipeline_share_batches(settings: Settings, pictures: 
     # Leases so long that a busy machine is no reason for smaller batches.
     settings = settings.model_copy(update={"task_ack_wait": 60.0})
     async with open_bench(settings) as bench:
-        one = await bench.submit(pictures[:20], **recording(record, delay_ms=20))
-        other = await bench.submit(pictures[20:], **recording(record, delay_ms=20))
+        one = await bench.submit(pictures[:20], **recording(record, delay_ms=50))
+        other = await bench.submit(pictures[20:], **recording(record, delay_ms=50))
         with running(settings, FOURS):
             once_each(await bench.results(one))
             once_each(await bench.results(other))
