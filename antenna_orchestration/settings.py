@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import Field
@@ -27,10 +29,41 @@ HOME_FOLDER = ".antenna"
 ENV_FILE = "env"
 
 
+@dataclass(frozen=True, slots=True)
+class SeparatedBy:
+    """Marks a setting that holds several values: how they are split when read, and joined when shown."""
+
+    separator: str
+
+    def split(self, text: str) -> tuple[str, ...]:
+        """The values in a text; blanks around them and empty ones are dropped."""
+        return tuple(part.strip() for part in text.split(self.separator) if part.strip())
+
+    def join(self, values: Sequence[object]) -> str:
+        """The text that `split` takes apart again."""
+        return self.separator.join(str(value) for value in values)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAtStart:
+    """Marks a setting whose default depends on where the process runs: how it is found, for the settings page."""
+
+    how: str
+
+
+Paths = Annotated[tuple[Path, ...], NoDecode, SeparatedBy(":")]
+Words = Annotated[tuple[str, ...], NoDecode, SeparatedBy(",")]
+
+
 def find_home(start: Path | None = None) -> Path:
-    """The stack's home: `ANTENNA_HOME`, else the nearest `.antenna` upward, else `./.antenna`, not created."""
+    """The stack's home: `ANTENNA_HOME`, else the nearest `.antenna`. It may not exist yet."""
     if configured := os.environ.get("ANTENNA_HOME"):
         return Path(configured).expanduser().absolute()
+    return nearest_home(start)
+
+
+def nearest_home(start: Path | None = None) -> Path:
+    """The `.antenna` folder in the working directory or the nearest one above it; else `./.antenna`, not created."""
     here = (start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
         if (folder / HOME_FOLDER).is_dir():
@@ -43,7 +76,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ANTENNA_", extra="ignore", frozen=True, env_ignore_empty=True)
 
-    home: Path = Field(default_factory=find_home, description="Folder of the embedded stack: data, logs, env file.")
+    home: Annotated[Path, FoundAtStart("the nearest `.antenna`, in the working directory or above it")] = Field(
+        default_factory=nearest_home, description="Folder of the embedded stack: its data, its logs, its `env` file."
+    )
 
     nats_url: str = Field(
         default="",
@@ -68,29 +103,38 @@ class Settings(BaseSettings):
     )
     secret_key: str = Field(default="", repr=False, description="Signs lease tokens; generated once by `antenna up`.")
 
-    image_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
-        default=(), description="Folders that local sources may lie in, separated by `:`; symlinks are resolved first."
+    image_roots: Paths = Field(
+        default=(),
+        description="Folders that local images may lie in, separated by `:`. Symbolic links are followed first.",
     )
-    bucket_roots: Annotated[tuple[str, ...], NoDecode] = Field(
+    bucket_roots: Words = Field(
         default=(),
         description="`s3://bucket/prefix` locations, separated by `,`: whoever submits over HTTP may name images in "
         "the folder there that is named like the project. Not needed with `S3_ANONYMOUS`.",
     )
     allow_private_hosts: bool = Field(
-        default=False, description="Accept http(s) images on loopback, link-local and private addresses."
+        default=False, description="Whether to accept http(s) images on loopback, link-local and private addresses."
     )
     s3_endpoint_url: str = Field(default="", description="Endpoint of an S3 store that is not AWS.")
-    s3_anonymous: bool = Field(default=False, description="Read public buckets without credentials.")
+    s3_anonymous: bool = Field(default=False, description="Whether to read public buckets without credentials.")
 
-    host_id: str = Field(
+    host_id: Annotated[str, FoundAtStart("the host's name")] = Field(
         default_factory=socket.gethostname, description="Names this host in source kinds (`file:…`) and worker names."
     )
 
-    task_ack_wait: float = Field(default=30.0, gt=0.5, description="A lease that nobody extends ends after this.")
-    task_timeout: float = Field(
-        default=600.0, gt=0, description="A task whose stage did not move for this long is given up."
+    task_ack_wait: float = Field(
+        default=30.0, gt=0.5, description="How long a lease lasts unless its worker extends it."
     )
-    max_attempts: int = Field(default=5, ge=1, description="Own failures of an image at this delivery are final.")
+    task_timeout: float = Field(
+        default=600.0,
+        gt=0,
+        description="How long a task may stay in one stage of a worker before the worker gives it up.",
+    )
+    max_attempts: int = Field(
+        default=5,
+        ge=1,
+        description="From this delivery of a task on, a worker that fails on the image reports the failure as final.",
+    )
     failure_threshold: float = Field(
         default=0.5, ge=0, le=1, description="A job with more than this share of failed images is a FAILURE."
     )
@@ -100,7 +144,7 @@ class Settings(BaseSettings):
     http_lease: float = Field(
         default=300.0,
         gt=0.5,
-        description="The gateway keeps the lease of an HTTP worker alive for so long, while it hears from that worker.",
+        description="How long the gateway keeps an HTTP worker's lease alive while it hears from that worker.",
     )
     gateway: bool = Field(default=True, description="Whether `antenna up` starts the HTTP gateway.")
     gateway_host: str = Field(default="127.0.0.1", description="Address that the HTTP gateway listens on.")
@@ -113,42 +157,52 @@ class Settings(BaseSettings):
     gateway_url: str = Field(default="", description="Address of this stack's gateway; written by `antenna up`.")
     gateway_public_url: str = Field(
         default="",
-        description="Address of the gateway in image URLs, where workers reach it through a proxy. "
-        "Empty: as the worker's own request names it.",
+        description="Address of the gateway in image URLs, for workers that reach it through a proxy. "
+        "Empty: the address that the worker's own request names.",
     )
     gateway_max_body: int = Field(
         default=768 * 2**20, gt=0, description="Largest request body, after unpacking; larger ones get 413."
     )
     gateway_rate: float = Field(
-        default=100.0, gt=0, description="Requests a second from one token, beyond a burst of ten times as many."
+        default=100.0, gt=0, description="Requests per second from one token; a burst may be ten times as many."
     )
 
     nats_replicas: int = Field(default=1, ge=1, le=5, description="Copies of each JetStream stream; 3 on a cluster.")
 
-    max_image_bytes: int = Field(default=256 * 2**20, gt=0, description="Larger image files fail with that reason.")
-    max_pixels: int = Field(default=200_000_000, gt=0, description="Images of more pixels fail with that reason.")
-    allow_truncated: bool = Field(
-        default=False, description="Decode truncated images as far as they go instead of failing."
+    max_image_bytes: int = Field(
+        default=256 * 2**20, gt=0, description="Largest image file; an image in a larger one fails, with that reason."
     )
-    load_timeout: float = Field(default=60.0, gt=0, description="Reading one image may take this long in all.")
+    max_pixels: int = Field(
+        default=200_000_000, gt=0, description="Most pixels of an image; one with more fails, with that reason."
+    )
+    allow_truncated: bool = Field(
+        default=False, description="Whether to decode a truncated image as far as it goes, instead of failing it."
+    )
+    load_timeout: float = Field(default=60.0, gt=0, description="How long reading one image may take.")
     load_concurrency: int = Field(default=16, ge=1, description="Images that a worker reads at the same time.")
-    worker_memory_mb: int = Field(default=512, ge=16, description="Compressed images that a worker holds, in MB.")
+    worker_memory_mb: int = Field(
+        default=512, ge=16, description="Memory for images that a worker has read and not yet decoded, in MB."
+    )
     batch_size: int = Field(default=0, ge=0, description="Images per inference batch; 0: the pipeline's own choice.")
     worker_models_mb: int = Field(
-        default=0, ge=0, description="Loaded models that a worker keeps, in MB; 0: half of the device's memory."
+        default=0,
+        ge=0,
+        description="Memory for the models that a worker keeps loaded, in MB; 0: half of the device's memory.",
     )
     worker_threads: int = Field(
         default=0, ge=0, description="CPU threads of a worker's device process; 0: as many as the process may use."
     )
-    worker_reaches: Annotated[tuple[str, ...], NoDecode] = Field(
+    worker_reaches: Words = Field(
         default=(),
         description="More kinds of store that a worker can load from, separated by `,`: `file:*` for a shared mount.",
     )
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Device of a worker.")
-    top_k: int = Field(default=10, ge=1, le=1000, description="Classes kept per classification, best first.")
-    pipeline_paths: Annotated[tuple[Path, ...], NoDecode] = Field(
-        default=(), description="Files or folders with custom pipelines, separated by `:`."
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="What a worker computes on: `auto`, `cpu`, `cuda` or `cuda:1`.",
     )
+    top_k: int = Field(default=10, ge=1, le=1000, description="Classes kept per classification, best first.")
+    pipeline_paths: Paths = Field(default=(), description="Files or folders with custom pipelines, separated by `:`.")
     weights_dir: Path | None = Field(
         default=None, description="Cache of downloaded weights. Empty: `~/.cache/antenna`."
     )
@@ -162,18 +216,20 @@ class Settings(BaseSettings):
         description="Arithmetic of the published models on a GPU; the halved ones are faster and differ a little.",
     )
     gpu_decode: bool = Field(
-        default=True, description="Decode JPEGs on the GPU (nvJPEG), whose pixels may differ by a shade or two."
+        default=True,
+        description="Whether to decode JPEGs on the GPU (nvJPEG); its pixels may differ by a shade or two.",
     )
 
     health_check_cron: str = Field(default="*/15 * * * *", description="When `jobs_health_check` runs.")
     autoscale: bool = Field(
-        default=True, description="Start a local `inference_worker` run when jobs wait and no worker listens."
+        default=True,
+        description="Whether to start a local `inference_worker` run when jobs wait and no worker listens.",
     )
-    autoscale_max_workers: int = Field(default=1, ge=0, description="Worker runs that the autoscaler keeps at most.")
+    autoscale_max_workers: int = Field(default=1, ge=0, description="Most worker runs that the autoscaler keeps.")
     worker_idle_exit: float = Field(
-        default=60.0, gt=0, description="An autoscaled worker leaves after this long without work."
+        default=60.0, gt=0, description="How long an autoscaled worker waits for work before it leaves."
     )
-    worker_locations: Annotated[tuple[str, ...], NoDecode] = Field(
+    worker_locations: Words = Field(
         default=(),
         description="Code locations of GPU hosts that `antenna up` shows beside its own: `name=host:port`, separated "
         "by `,`.",
@@ -188,27 +244,23 @@ class Settings(BaseSettings):
         default="INFO", description="Level of our own logs."
     )
 
-    @pydantic.field_validator("image_roots", "pipeline_paths", mode="before")
+    @pydantic.field_validator("*", mode="before")
     @classmethod
-    def _split_paths(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(Path(part).expanduser() for part in value.split(":") if part)
-        return value
+    def _split(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        separated = _mark(info.field_name or "", SeparatedBy)
+        return separated.split(value) if separated and isinstance(value, str) else value
 
-    @pydantic.field_validator("worker_reaches", "worker_locations", mode="before")
+    @pydantic.field_validator("image_roots", "pipeline_paths")
     @classmethod
-    def _split_words(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+    def _expand(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(path.expanduser() for path in value)
 
-    @pydantic.field_validator("bucket_roots", mode="before")
+    @pydantic.field_validator("bucket_roots")
     @classmethod
-    def _split_buckets(cls, value: Any) -> Any:
-        roots = value.split(",") if isinstance(value, str) else value
-        roots = tuple(part.strip().rstrip("/") for part in roots if part.strip())
+    def _check_buckets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        roots = tuple(root.rstrip("/") for root in value)
         if wrong := [root for root in roots if not root.startswith("s3://") or root == "s3:/"]:
-            raise ValueError(f"{wrong[0]} is no s3://bucket/prefix")
+            raise ValueError(f"{wrong[0]} is not of the form s3://bucket/prefix")
         return roots
 
     @pydantic.field_validator("worker_locations")
@@ -245,6 +297,41 @@ class Settings(BaseSettings):
                     f"ANTENNA_{name.upper()} is not set and no stack was found in {self.home}: "
                     "run `antenna up`, or point the ANTENNA_*_URL settings at your servers"
                 )
+
+
+_Mark = TypeVar("_Mark", SeparatedBy, FoundAtStart)
+
+
+def _mark(name: str, kind: type[_Mark]) -> _Mark | None:
+    return next((mark for mark in Settings.model_fields[name].metadata if isinstance(mark, kind)), None)
+
+
+def as_text(name: str, value: object) -> str:
+    """A setting's value as its environment variable would say it; empty for None and for no values."""
+    if isinstance(value, tuple):
+        separated = _mark(name, SeparatedBy)
+        assert separated is not None
+        return separated.join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """What a setting is when nobody sets it."""
+
+    # As the environment variable would say it, unless it is found at the start.
+    text: str
+    # How it is found, where it depends on the host or the working directory; else empty.
+    found: str = ""
+
+
+def default_of(name: str) -> Default:
+    """The default of a setting, for people: the one place that renders it."""
+    if found := _mark(name, FoundAtStart):
+        return Default(text="", found=found.how)
+    return Default(text=as_text(name, Settings.model_fields[name].default))
 
 
 def load(**overrides: Any) -> Settings:

@@ -1,14 +1,13 @@
 """Real servers for the tests: one set a session for tests that only use them, one a test for tests that break them."""
 
+import hashlib
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from antenna_orchestration import settings
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores, make_template
 from antenna_orchestration.processing.services import Services, opened, prepare
 from tests.homes import temporary_folder
@@ -58,24 +57,25 @@ def own_stores(template: Path) -> Iterator[EmbeddedStores]:
         yield stores
 
 
-def short_leases(stores: EmbeddedStores) -> settings.Settings:
-    """The stores' settings with leases of two seconds."""
-    return stores.settings.model_copy(update={"task_ack_wait": 2.0, "task_timeout": 20.0})
+@pytest.fixture
+def task_ack_wait() -> float:
+    """Seconds of a lease: none ends by itself, however slow the machine is. Folders that wait for an end have fewer."""
+    return 60.0
 
 
 @pytest.fixture
-async def services(shared_stores: EmbeddedStores) -> AsyncIterator[Services]:
+async def services(shared_stores: EmbeddedStores, task_ack_wait: float) -> AsyncIterator[Services]:
     """Services on the shared stores."""
-    wanted = short_leases(shared_stores)
+    wanted = shared_stores.settings.model_copy(update={"task_ack_wait": task_ack_wait})
     await prepare(wanted)
     async with opened(wanted) as services:
         yield services
 
 
 @pytest.fixture
-async def own_services(own_stores: EmbeddedStores) -> AsyncIterator[Services]:
+async def own_services(own_stores: EmbeddedStores, task_ack_wait: float) -> AsyncIterator[Services]:
     """Services on stores of the test's own."""
-    wanted = short_leases(own_stores)
+    wanted = own_stores.settings.model_copy(update={"task_ack_wait": task_ack_wait})
     await prepare(wanted)
     async with opened(wanted) as services:
         yield services
@@ -83,5 +83,6 @@ async def own_services(own_stores: EmbeddedStores) -> AsyncIterator[Services]:
 
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
-    """A project name of the test's own."""
-    return f"{socket.gethostname()}-{request.node.name}".lower().replace("[", "-").replace("]", "")[:60]
+    """A project name of the test's own, also when it is cut to its first fifty characters."""
+    own = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8]
+    return f"{own}-{request.node.name}".lower().replace("[", "-").replace("]", "")[:60]

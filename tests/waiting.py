@@ -1,4 +1,7 @@
-"""Waiting for a fact, in place of sleeping."""
+"""Waiting for a fact, in place of sleeping.
+
+Patience is generous: a test that passes does not wait it out, and a busy machine is slow.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 60.0
+"""Seconds after which what did not happen does not happen."""
 
-def wait_until(predicate: Callable[[], T], *, description: str, timeout: float = 30.0, poll: float = 0.05) -> T:
+
+def wait_until(predicate: Callable[[], T], *, description: str, timeout: float = PATIENCE, poll: float = 0.05) -> T:
     """The first truthy value of `predicate`. Fails the test, naming what did not happen, after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -23,7 +29,7 @@ def wait_until(predicate: Callable[[], T], *, description: str, timeout: float =
 
 
 async def eventually(
-    predicate: Callable[[], Awaitable[T]], *, description: str, timeout: float = 30.0, poll: float = 0.05
+    predicate: Callable[[], Awaitable[T]], *, description: str, timeout: float = PATIENCE, poll: float = 0.05
 ) -> T:
     """The same for a predicate that has to be awaited."""
     deadline = time.monotonic() + timeout
@@ -34,3 +40,8 @@ async def eventually(
         if time.monotonic() > deadline:
             raise AssertionError(f"after {timeout:.0f} s: not yet {description} (last: {value!r})")
         await asyncio.sleep(poll)
+
+
+async def lasts(seconds: float) -> None:
+    """Let an injected fault last: its length is part of the fault, and there is no fact to wait for."""
+    await asyncio.sleep(seconds)

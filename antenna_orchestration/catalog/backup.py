@@ -1,6 +1,6 @@
-"""The catalog's rows as PostgreSQL's own COPY text, out of one snapshot and back in one transaction.
+"""Exports the catalog's rows from one snapshot, in PostgreSQL's COPY format, and loads them in one transaction.
 
-Not pg_dump: its version has to fit the server's, and it is not there where the servers are not ours.
+It does not use pg_dump, whose version must fit the server's, and which is often missing where others run the servers.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ TABLES: Final = (
     "workers",
     "project_pipelines",
 )
-"""All tables, each after those that it refers to."""
+"""All tables, each one after the tables that it refers to."""
 
 RECORD: Final = ("projects", "captures", "jobs")
-"""Tables that are empty in a catalog nobody has worked with; the others may hold what a start registers."""
+"""Tables that are empty in an unused catalog; the others may hold what starting the system registers."""
 
 GAP: Final = 1_000
-"""By how much job and launch numbers go on after a restore: what was begun after the backup has used the next ones, and
-workers, the queue or Dagster may still know them."""
+"""By how much a restore raises job and launch numbers: work begun after the backup has used the next ones, and workers,
+the queue or Dagster may still know them."""
 
 _BLOCK: Final = 2**20
 
 
 class Snapshot:
-    """The catalog at one moment. Made by `snapshot`."""
+    """A consistent snapshot of the catalog. Made by `snapshot`."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], version: str) -> None:
         self._connection = connection
-        # The migration that its tables are at.
+        # The version of its tables' last migration.
         self.version = version
 
     async def rows(self, table: str) -> AsyncIterator[bytes]:
-        """A table in COPY's text format, in blocks of about a megabyte."""
+        """The rows of a table in COPY's text format, in blocks of about one megabyte."""
         block = bytearray()
         statement = sql.SQL("COPY {} TO STDOUT").format(sql.Identifier(table))
         async with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
@@ -69,25 +69,25 @@ class Snapshot:
 
 @asynccontextmanager
 async def snapshot(database_url: str) -> AsyncIterator[Snapshot]:
-    """Read everything as it is at one moment, while others work on. Raises `Unavailable`."""
+    """Open a consistent snapshot for the length of the block; others may go on writing. Raises `Unavailable`."""
     async with _connected(database_url) as connection:
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         yield Snapshot(connection, await _version(connection))
 
 
 async def version_and_use(database_url: str) -> tuple[str, str | None]:
-    """The migration that the tables are at, and what the catalog holds, in words; None when it is empty."""
+    """The version of the last migration, and what the catalog holds, in words (None when it is empty)."""
     async with _connected(database_url) as connection:
         return await _version(connection), await _use(connection)
 
 
 async def load(database_url: str, tables: Mapping[str, Callable[[], Iterable[bytes]]]) -> None:
-    """Fill an empty catalog of the same version with all tables, or leave it as it was.
+    """Fill an empty catalog of the same version with all tables, or leave it unchanged.
 
-    Raises `Conflict` when it is not empty, `InvalidInput` when the rows do not fit, and `Unavailable`.
+    Raises `Conflict` when it is not empty, `InvalidInput` when the rows do not fit the tables, and `Unavailable`.
     """
     async with _connected(database_url) as connection:
-        # Readers go on; a submission waits, and is refused its numbers by nobody.
+        # Readers are not blocked; a concurrent submission waits, and then gets a number after the restored ones.
         await connection.execute("LOCK TABLE jobs, captures, projects IN SHARE ROW EXCLUSIVE MODE")
         if use := await _use(connection):
             raise errors.Conflict(f"the catalog is not empty ({use}): restore into an empty one")
@@ -107,7 +107,7 @@ async def load(database_url: str, tables: Mapping[str, Callable[[], Iterable[byt
 
 @asynccontextmanager
 async def _connected(database_url: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    """One connection, and one transaction for the length of the block."""
+    """A connection, with one transaction for the length of the block."""
     try:
         async with await psycopg.AsyncConnection.connect(database_url, connect_timeout=CONNECT_TIMEOUT) as connection:
             yield connection
@@ -137,7 +137,7 @@ async def _use(connection: psycopg.AsyncConnection[Any]) -> str | None:
 
 
 async def _continue_numbers(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Let each table's numbers go on after the highest that came in."""
+    """Continue each table's identity numbers after the highest one that was loaded."""
     query = "SELECT table_name, column_name FROM information_schema.columns WHERE is_identity = 'YES'"
     columns = await (await connection.execute(query)).fetchall()
     for table, column in columns:

@@ -1,4 +1,4 @@
-"""Bring the catalog's tables up to date, through Alembic."""
+"""Bring the catalog's tables up to date with Alembic."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from antenna_orchestration.catalog.database import first_line
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 _ONE_AT_A_TIME = 4_201_893_377
-"""Key of the advisory lock that keeps two starting processes from migrating together."""
+"""Key of the advisory lock that keeps two processes from migrating at the same time."""
 
 
 def migrate(database_url: str) -> None:
-    """Apply the migrations that are missing; safe to call at every start. Raises `Unavailable`."""
+    """Apply the missing migrations; idempotent, so that every start may call it. Raises `Unavailable`."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
     engine = sqlalchemy.create_engine(database_url.replace("postgresql://", "postgresql+psycopg://", 1))
     config = alembic.config.Config()

@@ -46,51 +46,50 @@ def settings(
     output.console().print(output.table(("SETTING", "VALUE", "", "MEANING"), shown))
 
 
-def describe(current: Settings) -> list[dict[str, Any]]:
-    """One entry a setting: name, value, default, description. No secret is in it."""
+def describe(settings: Settings) -> list[dict[str, Any]]:
+    """One entry per setting: name, value, default, description. No secret is in it.
+
+    A default that depends on the host or the working directory is the one that this process finds.
+    """
     return [
         {
             "name": f"ANTENNA_{name.upper()}",
-            "value": _masked(getattr(current, name), is_secret=name == "secret_key"),
-            "default": _default(current, name),
+            "value": _masked(name, getattr(settings, name)),
+            "default": _plain(name, field.get_default(call_default_factory=True)),
             "description": field.description or "",
         }
-        for name, field in type(current).model_fields.items()
+        for name, field in type(settings).model_fields.items()
     ]
 
 
 def reference() -> str:
     """The page `docs/reference/settings.md`."""
-    from antenna_orchestration.settings import Settings
+    from antenna_orchestration.settings import Settings, default_of
 
     rows = []
     for name, field in Settings.model_fields.items():
-        default = "the nearest `.antenna`" if field.default_factory else _cell(_plain(field.default))
-        shown = f"`{default}`" if default and not field.default_factory else default
+        default = default_of(name)
+        shown = default.found or (f"`{default.text}`" if default.text else "")
         meaning = (field.description or "").replace("|", "\\|")
         rows.append(f"| `ANTENNA_{name.upper()}` | {shown} | {meaning} |\n")
     return _REFERENCE + "".join(rows)
 
 
-def _default(current: Settings, name: str) -> Any:
-    field = type(current).model_fields[name]
-    return _plain(getattr(current, name) if field.default_factory else field.default)
-
-
-def _masked(value: Any, *, is_secret: bool) -> Any:
+def _masked(name: str, value: Any) -> Any:
     from antenna_orchestration.settings import without_password
 
-    if isinstance(value, str) and is_secret:
+    if name == "secret_key":
         return "***" if value else ""
     if isinstance(value, str) and "://" in value:
         return without_password(value)
-    return _plain(value)
+    return _plain(name, value)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return ":".join(str(part) for part in value)
-    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+def _plain(name: str, value: Any) -> Any:
+    """A value for JSON: numbers, switches and None as they are, anything else as its environment variable says it."""
+    from antenna_orchestration.settings import as_text
+
+    return value if isinstance(value, (int, float, bool)) or value is None else as_text(name, value)
 
 
 def _cell(value: Any) -> str:

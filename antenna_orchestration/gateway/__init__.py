@@ -1,1 +1,1 @@
-"""The HTTP gateway: existing workers and scripts speak to the deployment through it. Routes only; verbs do the work."""
+"""The HTTP gateway, through which existing workers and scripts use the deployment. Routes only; verbs do the work."""

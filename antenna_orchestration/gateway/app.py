@@ -1,4 +1,4 @@
-"""The application: routes, errors as the contract writes them, and what opens with it."""
+"""The FastAPI application: its routes, and errors in the form that the contract prescribes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from antenna_orchestration import __version__, errors, settings
+from antenna_orchestration import __version__, errors
+from antenna_orchestration import settings as settings_module
 from antenna_orchestration.contract.models import ErrorAnswer
 from antenna_orchestration.gateway import job_routes, other_routes, pages, registry_routes, state, worker_routes
 from antenna_orchestration.gateway.middleware import Edge, shown
@@ -23,7 +24,7 @@ from antenna_orchestration.gateway.middleware import Edge, shown
 logger = logging.getLogger(__name__)
 
 CLIENT_GONE: Final = 499
-"""Status in the log for a caller that left before its answer."""
+"""Status that the log shows for a caller that disconnected before it was answered."""
 
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ErrorAnswer, "description": description}
@@ -40,12 +41,12 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def create_app(config: settings.Settings) -> FastAPI:
-    """The gateway of a deployment. It connects when it is started, by its lifespan."""
+def create_app(settings: settings_module.Settings) -> FastAPI:
+    """The gateway of a deployment. Its lifespan connects to the stores when the server starts."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with state.opened(config) as gateway:
+        async with state.opened(settings) as gateway:
             app.state.gateway = gateway
             yield
 
@@ -59,7 +60,7 @@ def create_app(config: settings.Settings) -> FastAPI:
         redoc_url=None,
         responses=_ERRORS,
     )
-    # The longest paths first: `jobs/next/` is no job's number.
+    # In this order because `jobs/next/` would otherwise be read as a job's number.
     for module in (worker_routes, job_routes, registry_routes, other_routes):
         app.include_router(module.router)
     app.add_exception_handler(errors.AntennaError, _on_error)
@@ -90,7 +91,7 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
         logger.error("%s %s: %s", request.method, shown(request.scope["path"]), error)
     if isinstance(error, errors.Unavailable):
         logger.warning("%s %s: %s", request.method, shown(request.scope["path"]), error)
-        # Both words: which one a client reads depends on its route. What is behind is for the log.
+        # Clients of some routes read `error`, others `detail`. The cause is only logged.
         said = "Task queue temporarily unavailable"
         return _answer(error.http_status, said, {"Retry-After": "5"}, {"error": said, "status": "error"})
     headers = {"WWW-Authenticate": "Token"} if isinstance(error, errors.Unauthorized) else None
@@ -124,7 +125,7 @@ async def _on_bug(request: Request, error: Exception) -> JSONResponse:
 
 
 def _describe_security(app: FastAPI) -> None:
-    """Say in the OpenAPI document how callers authenticate."""
+    """Add to the OpenAPI document how callers authenticate."""
     plain = app.openapi
 
     def described() -> dict[str, Any]:
@@ -133,7 +134,7 @@ def _describe_security(app: FastAPI) -> None:
         document.setdefault("components", {}).setdefault("securitySchemes", {})["token"] = scheme
         for path, methods in document["paths"].items():
             for operation in methods.values():
-                # Bodies and parameters that do not fit are 400 here.
+                # This gateway answers invalid bodies and parameters with 400.
                 operation["responses"].pop("422", None)
                 if path.startswith("/api/") and "/images/" not in path:
                     operation["security"] = [{"token": []}]

@@ -1,4 +1,4 @@
-"""Result posts as they come in: unpacked, counted, and beyond a megabyte kept on disk, so that memory stays flat."""
+"""Receiving the bodies of result posts: decompressed, limited in size, and written to disk beyond one megabyte."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from fastapi import Request
 from antenna_orchestration import errors
 
 IN_MEMORY: Final = 2**20
-"""Bytes of a body that are kept in memory; a larger one goes to a file."""
+"""Largest body, in bytes, that is kept in memory; a larger one is written to a file."""
 
 BLOCK: Final = 2**20
-"""Bytes unpacked and written at a time."""
+"""Bytes decompressed and written at a time."""
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Body:
-    """A whole body: in memory, or in a file that goes with it."""
+    """A complete body, either in memory (`data`) or in a temporary file (`path`)."""
 
     size: int
     data: bytes | None
@@ -36,7 +36,7 @@ class Body:
 
 
 class _Sink:
-    """Takes pieces, unpacks them, and puts them where they have room."""
+    """Collects the pieces of a body, decompressed if necessary, in memory or in a file."""
 
     def __init__(self, *, folder: Path, limit: int, gzipped: bool) -> None:
         self._folder = folder
@@ -51,10 +51,10 @@ class _Sink:
         if self._unpacker is None:
             self._put(piece)
             return
-        # Unpacked in blocks: a few kilobytes may hold gigabytes.
+        # In blocks: a few compressed kilobytes may decompress to gigabytes.
         while piece:
             if self._unpacker.eof:
-                # zlib would keep it in memory, without end.
+                # zlib would buffer it in memory without a limit.
                 raise errors.InvalidInput("data follows the end of the gzip body")
             try:
                 self._put(self._unpacker.decompress(piece, BLOCK))
@@ -97,7 +97,7 @@ class _Sink:
 
 
 async def _read_on(stream: AsyncIterator[bytes], limit: int) -> None:
-    """Read and drop the rest of a refused body: a client that is cut off while it sends never sees the answer."""
+    """Read and discard the rest of a refused body: a client that is cut off while it sends never sees the answer."""
     dropped = 0
     async for piece in stream:
         dropped += len(piece)
@@ -107,9 +107,10 @@ async def _read_on(stream: AsyncIterator[bytes], limit: int) -> None:
 
 @asynccontextmanager
 async def received(request: Request, *, folder: Path, limit: int) -> AsyncIterator[Body]:
-    """The request's body, for the length of the block.
+    """Receive the request's body, which is deleted after the block.
 
-    Raises `TooLarge` as soon as it is, unpacked, over the limit, `InvalidInput` for an encoding other than gzip.
+    Raises `TooLarge` as soon as the decompressed body exceeds `limit` bytes, and `InvalidInput` for invalid gzip or
+    another encoding.
     """
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip", ""):

@@ -1,4 +1,4 @@
-"""Who calls: the token in the request's header, looked up in the catalog, and how often it may call."""
+"""Authentication and rate limits: a request's token is looked up in the catalog and remembered for a few seconds."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from antenna_orchestration.domain.access import Token
 logger = logging.getLogger(__name__)
 
 REMEMBERED: Final = 5.0
-"""Seconds that a looked-up token is trusted; a revoked one works for so long at most."""
+"""Seconds for which a looked-up token is trusted; a revoked token works for at most so long."""
 
 MOST: Final = 10_000
-"""Callers remembered at once."""
+"""Largest number of tokens, and of rate limits, that are remembered."""
 
 BURST: Final = 10
-"""Seconds of a caller's rate that it may use at once."""
+"""Size of a caller's token bucket, in seconds of its rate."""
 
 POSTS_AT_ONCE: Final = 8
-"""Posts of one token that are read at the same time, which bounds what they take of memory and disk; existing workers
-post two at a time."""
+"""Posts per token that are received at the same time, which bounds the memory and disk they use; existing workers post
+two at a time."""
 
 SCHEMES: Final = ("token", "api-key", "bearer")
 
@@ -46,14 +46,14 @@ class _Known:
 
 @dataclass(slots=True)
 class _Bucket:
-    """What is left of a caller's requests."""
+    """A caller's token bucket, for its rate limit."""
 
     left: float
     at: float
 
 
 class Callers:
-    """Knows callers. Looks a token up again after a few seconds, so that a revoked one ends soon."""
+    """Authenticates callers. A token is looked up again after a few seconds, so that revoking it takes effect soon."""
 
     def __init__(self, http: HttpServices) -> None:
         self._http = http
@@ -62,7 +62,7 @@ class Callers:
         self._posting: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
 
     async def authenticate(self, request: Request) -> Token:
-        """The token that the request came with, looked up once. Raises `Unauthorized`, `TooMany`, `Unavailable`."""
+        """The request's token, looked up once per request. Raises `Unauthorized`, `TooMany`, `Unavailable`."""
         if (caller := getattr(request.state, "caller", None)) is None:
             caller = request.state.caller = await self._authenticate(request)
         return cast(Token, caller)
@@ -71,7 +71,7 @@ class Callers:
         address = request.client.host if request.client else "unknown"
         secret = _secret(request.headers.get("authorization", ""))
         if not secret:
-            # Who has nothing to say is slowed down by its address, so that nobody floods the counts below.
+            # Strangers are limited by their address, so that they cannot flood the counters and the log.
             self._spend(f"address {address}", 1)
             await self._refuse(address, MISSING, "none")
         request.state.fingerprint = access.fingerprint(secret)
@@ -87,20 +87,20 @@ class Callers:
             known = self._known[digest] = _Known(found, time.monotonic())
             while len(self._known) > MOST:
                 self._known.popitem(last=False)
-        # A post of results is work already done: it is bounded by its size and by what was leased.
+        # Not for posts of results, which are work already done: their size and the number of leases bound them.
         if not request.url.path.rstrip("/").endswith("/result"):
             self._spend(f"token {known.token.token_id}", self._http.settings.gateway_rate)
         return known.token
 
     def posting(self, caller: Token) -> asyncio.Semaphore:
-        """To be held while a post of results is read; a caller that sends many slowly keeps only itself waiting."""
+        """Held while a post of results is received; a caller that sends many slow posts delays only its own."""
         held = self._posting.get(caller.token_id)
         if held is None:
             held = self._posting[caller.token_id] = asyncio.Semaphore(POSTS_AT_ONCE)
         return held
 
     def _spend(self, caller: str, rate: float) -> None:
-        """Take one request from the caller's bucket. Raises `TooMany` when it is empty."""
+        """Take one token from the caller's bucket. Raises `TooMany` when it is empty."""
         rate = max(rate, 10.0) if caller.startswith("address") else rate
         now = time.monotonic()
         bucket = self._buckets.pop(caller, None) or _Bucket(rate * BURST, now)
@@ -123,7 +123,7 @@ class Callers:
 
 
 def _secret(header: str) -> str:
-    """The token in an Authorization header; empty when there is none in a form that we know."""
+    """The token in an Authorization header; empty for none, an unknown scheme or one that is too long."""
     scheme, _, secret = header.partition(" ")
     secret = secret.strip()
     return secret if scheme.lower() in SCHEMES and len(secret) <= access.LARGEST else ""

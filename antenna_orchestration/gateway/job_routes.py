@@ -1,4 +1,4 @@
-"""Routes that submit, show and steer jobs; each calls the verb that the command line calls."""
+"""Routes that submit, show and control jobs. Each calls the same verb as the command line."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def create_job(gateway: ThisGateway, caller: SubmitterCaller, new: models.
         reprocess=new.reprocess,
         dispatch_mode=new.dispatch_mode,
         deployment=new.deployment,
-        # Reading the files' headers is for those who see the files.
+        # The submitter may not see the files, so the gateway does not read their headers for it.
         exif="never",
     )
     submitted = await submit.submit(
@@ -96,7 +96,7 @@ async def cancel_job(gateway: ThisGateway, caller: SubmitterCaller, job: JobForS
 
 
 def _roots(gateway: Gateway, caller: Token, project: Project) -> list[Path]:
-    """The folders that local sources may lie in: the project's own, and all for an admin of all projects."""
+    """The folders that local sources may be in: the project's own, or every image root for an admin of all projects."""
     roots = gateway.settings.image_roots
     if caller.scope is None:
         return list(roots)
@@ -104,14 +104,14 @@ def _roots(gateway: Gateway, caller: Token, project: Project) -> list[Path]:
 
 
 def _bucket_roots(gateway: Gateway, caller: Token, project: Project) -> list[str] | None:
-    """The same for buckets: what the gateway signs there is signed with the deployment's keys."""
+    """The same for buckets, whose URLs the gateway signs with the deployment's keys; None for any bucket."""
     if caller.scope is None or gateway.settings.s3_anonymous:
         return None
     return [f"{root}/{project.slug}" for root in gateway.settings.bucket_roots]
 
 
 async def _project(gateway: Gateway, caller: Token, named: str | int) -> Project:
-    """A project of the caller's, by number or slug. Raises `NotFound`."""
+    """One of the caller's projects, by id or slug. Raises `NotFound`."""
     for project in await gateway.http.services.catalog.projects.list(caller.scope):
         if str(named) in (str(project.project_id), project.slug):
             return project

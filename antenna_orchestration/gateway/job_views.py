@@ -1,4 +1,4 @@
-"""A job as the contract shows it: progress by the stages collect, process and results."""
+"""A job in the form of the contract, with its progress in the stages collect, process and results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from antenna_orchestration.gateway.state import Gateway
 
 
 async def job_view(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
-    """The job with its counters of the moment and, if wanted, the newest lines of its log."""
+    """The job with its current counters and the newest `logs` lines of its log."""
     services = gateway.http.services
     live = None if job.status.is_terminal else await services.live.counters.read(job.job_run)
     progress = live or JobProgress.of(await services.catalog.images.count(job.job_id))

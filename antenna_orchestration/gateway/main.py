@@ -1,4 +1,4 @@
-"""Run a gateway in this process until it is told to stop."""
+"""Run a gateway in this process until it is stopped."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Final
 
 import uvicorn
 
-from antenna_orchestration import settings
+from antenna_orchestration import settings as settings_module
 from antenna_orchestration.dispatch import services
 from antenna_orchestration.gateway.app import create_app
 
 KEEP_ALIVE: Final = 75
-"""Seconds that an idle connection is kept: a client that posts on one just closed would lose the post."""
+"""Seconds for which an idle connection is kept open: a client that posts on a connection just closed loses the post."""
 
 LEAVE_WITHIN: Final = 10
-"""Seconds that requests under way have left when the gateway is told to stop; a post that waits for the queue is lost,
-and its images are done again."""
+"""Seconds that requests under way have left when the gateway is stopped; a post that still waits for the queue is lost,
+and its images are processed again."""
 
 
-def run(config: settings.Settings, *, host: str, port: int) -> None:
-    """Serve. SIGTERM and SIGINT end it in order.
+def run(settings: settings_module.Settings, *, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT.
 
-    Raises `InvalidSetting` when something is not set, `Unavailable` when a store does not answer, and `SystemExit` when
-    it cannot listen.
+    Raises `InvalidSetting` when a required setting is missing, `Unavailable` when a store does not answer, and
+    `SystemExit` when it cannot listen on the port.
     """
-    # Before the server is there: what is wrong is one line then.
-    asyncio.run(_try(config))
+    # Before the server starts, so that what is wrong is reported as one line.
+    asyncio.run(_check_stores(settings))
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     uvicorn.run(
-        create_app(config),
+        create_app(settings),
         host=host,
         port=port,
         log_config=None,
@@ -42,6 +42,6 @@ def run(config: settings.Settings, *, host: str, port: int) -> None:
     )
 
 
-async def _try(config: settings.Settings) -> None:
-    async with services.opened(config, max_connections=1) as http:
+async def _check_stores(settings: settings_module.Settings) -> None:
+    async with services.opened(settings, max_connections=1) as http:
         await http.services.live.check()

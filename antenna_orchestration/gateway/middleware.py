@@ -1,4 +1,4 @@
-"""What every request and answer goes through: one form of each path, a request id, headers, limits, the access log."""
+"""ASGI middleware for every request: normalized paths, request ids, headers, a limit on bodies, the access log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 access_log = logging.getLogger("antenna_orchestration.gateway.access")
 
 MAX_JSON: Final = 32 * 2**20
-"""Bytes of a request body other than results, which stream."""
+"""Largest body, in bytes, of a request other than a post of results; those are streamed."""
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -30,13 +30,13 @@ _HEADERS: Final = {
 
 
 def shown(path: str) -> str:
-    """A path as logs show it: one line, and of a signed image link, which is a right to read, only the beginning."""
+    """A path as logs show it, in one line. A signed image link grants access, so only its beginning is shown."""
     before, images, link = path.partition("/images/")
     return quote(before + images + link[:8] + ("…" if len(link) > 8 else ""), safe="/!$&'()*+,;=:@~…", errors="replace")
 
 
 class Edge:
-    """Outermost: paths with and without trailing slash are the same, and nothing is ever redirected."""
+    """The outermost middleware. Paths with and without a trailing slash are the same; nothing is ever redirected."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -64,7 +64,7 @@ class Edge:
             message = await receive()
             received += len(message.get("body", b""))
             if received > MAX_JSON and not path.rstrip("/").endswith("/result"):
-                # Read on for a while: a client that is cut off while it sends never sees the answer.
+                # Discard the rest, up to a limit: a client that is cut off while it sends never sees the answer.
                 while message.get("more_body") and received < 4 * MAX_JSON:
                     message = await receive()
                     received += len(message.get("body", b""))

@@ -1,4 +1,4 @@
-"""Images behind signed links, and the gateway's own health."""
+"""Routes for images behind signed links, and for the gateway's own health."""
 
 from __future__ import annotations
 

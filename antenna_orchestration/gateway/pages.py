@@ -1,4 +1,4 @@
-"""The page `/docs`: the OpenAPI document for people. A closed network shows it, and no script runs in it."""
+"""The page `/docs`: the OpenAPI document for people. It needs no internet access and runs no script."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import escape
 from typing import Any, Final
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-"""Content security policy of the page: nothing but itself."""
+"""Content security policy of the page: no outside resources, no scripts."""
 
 _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -63,7 +63,7 @@ def _schemas(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _shape(schema: dict[str, Any]) -> str:
-    """A link to a named shape, or the shape itself."""
+    """A link to a named schema, or the schema itself."""
     if name := schema.get("$ref", "").rpartition("/")[2]:
         return f"<a href=#{escape(name, quote=True)}>{escape(name)}</a>"
     return f"<code>{escape(json.dumps(schema, ensure_ascii=False))}</code>" if schema else ""

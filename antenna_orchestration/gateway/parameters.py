@@ -1,4 +1,4 @@
-"""The filters of job lists, as existing clients write them."""
+"""Path parameters, and the filters of job lists as existing clients send them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _FALSE: Final = frozenset({"false", "0"})
 
 
 def _flag(value: Any) -> Any:
-    """As the contract reads it: a parameter without value is true, and only `false` and `0` are not."""
+    """As in the contract: a parameter without a value is true; only `false` and `0` are false."""
     return value.strip().lower() not in _FALSE if isinstance(value, str) else value
 
 
 def _nothing(value: Any) -> Any:
-    """An empty filter filters nothing."""
+    """An empty filter is the same as none."""
     return None if isinstance(value, str) and not value.strip() else value
 
 
@@ -34,7 +34,7 @@ Count = Annotated[Annotated[int, Field(ge=1, le=LARGEST_PAGE)] | None, BeforeVal
 
 
 class Filters(BaseModel):
-    """Everything that a list of jobs can be filtered by; unknown parameters are ignored."""
+    """The filters of a list of jobs; unknown parameters are ignored."""
 
     pipeline__slug__in: Text = None
     pipeline__slug: Text = None
@@ -53,7 +53,7 @@ class Filters(BaseModel):
     ordering: Text = None
 
     def check(self) -> None:
-        """Raise `InvalidInput` for a status that the contract does not have, or text that no database holds."""
+        """Raise `InvalidInput` for a status that is not in the contract, or text that PostgreSQL cannot store."""
         if self.status is not None:
             statuses.from_wire(self.status)
         if any(
@@ -64,7 +64,7 @@ class Filters(BaseModel):
 
     @property
     def pipelines(self) -> list[str] | None:
-        """The pipelines asked for; None for all."""
+        """The slugs of the pipelines asked for, sorted; None for all pipelines."""
         named = [self.pipeline__slug__in, self.pipeline__slug, self.pipeline]
         if all(one is None for one in named):
             return None
@@ -73,10 +73,10 @@ class Filters(BaseModel):
 
     @property
     def project_wanted(self) -> str | None:
-        """A project's number or slug."""
+        """The id or slug of the project asked for; None for all projects."""
         return self.project or self.project_id
 
     @property
     def page_limit(self) -> int | None:
-        """Jobs on the page, if the caller said so."""
+        """The number of jobs per page that the caller asked for, if any."""
         return self.limit or self.page_size

@@ -1,7 +1,7 @@
-"""Reading result posts outside the event loop: small ones on a thread, large ones in a process of bounded memory.
+"""Parsing result posts outside the event loop: small ones in a thread, large ones in a process of bounded memory.
 
-A large post is mapped from its file, and what is kept of it goes to another file, result by result: neither process
-ever holds it. A post that would need more memory than the reading process may have is refused.
+The parsing process maps a large post from its file and writes each result, reduced, to another file, so neither process
+ever holds the whole post. A post that would need more memory than the parsing process may use is refused.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ from antenna_orchestration.gateway import reading
 from antenna_orchestration.gateway.bodies import Body
 
 RENEW_AFTER: Final = 200
-"""Posts after which the reading process is replaced by a fresh one."""
+"""Large posts after which the parsing process is replaced by a new one."""
 
 
 class Parsing:
-    """Reads posts. The reading process is started with the first large one."""
+    """Parses posts. The parsing process is started for the first large one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._pool: ProcessPoolExecutor | None = None
 
     def close(self) -> None:
-        """End the reading process."""
+        """Stop the parsing process."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     @asynccontextmanager
     async def items(self, body: Body, reduction: Reduction) -> AsyncIterator[Iterable[Item]]:
-        """The results in a body, for the length of the block.
+        """The results in a body, valid within the block.
 
-        Raises `InvalidInput` for a body that is no post, `TooLarge` for one that cannot be read in bounded memory.
+        Raises `InvalidInput` for a body that is not a post of results, and `TooLarge` for one that cannot be parsed in
+        bounded memory.
         """
         if body.path is None:
             yield await asyncio.to_thread(lambda: list(results.read(body.data or b"", reduction)))
@@ -61,7 +62,7 @@ class Parsing:
                     pool, reading.read_file, str(source), str(target), msgspec.msgpack.encode(reduction)
                 )
             except BrokenProcessPool as error:
-                # Ended for another post's sake, or by a person. Clients never post again, so we do.
+                # Another post or a person ended the process. Clients never repeat a post, so try it again here.
                 if self._pool is pool:
                     self._pool = None
                 if is_last:

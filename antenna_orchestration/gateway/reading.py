@@ -1,4 +1,4 @@
-"""What the process that reads large posts does. It imports little, so that it starts quickly and stays small."""
+"""The process that parses large posts. Its imports are few, so that it starts quickly and stays small."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from antenna_orchestration.contract import results
 from antenna_orchestration.contract.results import Reduction
 
 MEMORY: Final = 1024 * 2**20
-"""Bytes that the reading process may take for itself; the file it reads does not count."""
+"""Bytes of data that the process may allocate; the mapped file does not count."""
 
 LENGTH: Final = struct.Struct("<I")
-"""Stands before each result in the file of what is kept."""
+"""Length prefix of each result in the output file."""
 
 
 def confine() -> None:
-    """Die with the gateway, and take no more memory than allowed."""
+    """Make this process end with the gateway, and limit its memory."""
     kernel.die_with_parent(os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
 
 
 def read_file(source: str, target: str, reduction: bytes) -> None:
-    """Read a post from one file and write what is kept of it, result by result, to another.
+    """Parse a post from the file `source` and write its results, reduced, to the file `target`, one after another.
 
-    Raises `InvalidInput` for a file that is no post, `TooLarge` for one that takes more memory than allowed.
+    Raises `InvalidInput` for a file that is not a post of results, and `TooLarge` for one that needs more memory than
+    allowed.
     """
     wanted = msgspec.msgpack.decode(reduction, type=Reduction)
     encoder = msgspec.msgpack.Encoder()

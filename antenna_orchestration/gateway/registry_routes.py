@@ -1,4 +1,4 @@
-"""Routes for projects, and for the pipelines that workers register in them."""
+"""Routes that list projects, and list and register their pipelines."""
 
 from __future__ import annotations
 

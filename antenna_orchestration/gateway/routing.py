@@ -1,4 +1,4 @@
-"""Routes with a JSON body: the caller is known before its body is read, and what a body may grow to is bounded."""
+"""Routes with a JSON body: callers are authenticated before their body is read, and the body's size is bounded."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from antenna_orchestration import errors
 from antenna_orchestration.gateway.state import gateway_of
 
 MOST_CONTAINERS: Final = 500_000
-"""Objects and arrays in one body. Each takes up to 200 bytes of memory, and three bytes on the wire; a submission of
-100,000 images has as many."""
+"""Largest number of objects and arrays in one body. Each takes up to 200 bytes of memory, but only three on the wire. A
+submission of 100,000 images stays below it."""
 
 MOST_VALUES: Final = 3_000_000
 
 
 class _Bounded(Request):
-    """A request whose JSON is counted before it is read."""
+    """A request whose JSON values are counted before they are parsed."""
 
     async def json(self) -> Any:
         body = await self.body()
@@ -30,10 +30,10 @@ class _Bounded(Request):
 
 
 class Route(APIRoute):
-    """A route that reads no body of a stranger."""
+    """A route that reads bodies of authenticated callers only."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """As FastAPI asks for it."""
+        """The handler that FastAPI calls for each request."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle

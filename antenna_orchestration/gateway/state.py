@@ -1,4 +1,4 @@
-"""What the gateway's process holds, opened with it and closed with it."""
+"""The objects that live as long as the gateway's process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import cast
 
 from fastapi import Request
 
-from antenna_orchestration import settings
+from antenna_orchestration import settings as settings_module
 from antenna_orchestration.dispatch import keep_leases, services
 from antenna_orchestration.dispatch.offers import Offers
 from antenna_orchestration.dispatch.services import HttpServices
@@ -31,24 +31,24 @@ class Gateway:
     parsing: Parsing
 
     @property
-    def settings(self) -> settings.Settings:
+    def settings(self) -> settings_module.Settings:
         """The deployment's settings."""
         return self.http.settings
 
 
 @asynccontextmanager
-async def opened(config: settings.Settings) -> AsyncIterator[Gateway]:
-    """Connect, and keep the leases of HTTP workers for as long as the process lives."""
+async def opened(settings: settings_module.Settings) -> AsyncIterator[Gateway]:
+    """Connect to the stores, and keep the leases of HTTP workers for the length of the block."""
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(services.opened(config))
+        http = await stack.enter_async_context(services.opened(settings))
         offers = Offers(http)
-        parsing = Parsing(config.home / "gateway")
+        parsing = Parsing(settings.home / "gateway")
         stack.callback(parsing.close)
         loops = {
-            "announcements": _for_ever(
+            "announcements": _run_forever(
                 "announcements", lambda: http.services.announcements.follow(offers.on_announcements), rest=1.0
             ),
-            "leases": _for_ever("leases", lambda: keep_leases.keep_quietly(http), rest=config.task_ack_wait / 3),
+            "leases": _run_forever("leases", lambda: keep_leases.keep_quietly(http), rest=settings.task_ack_wait / 3),
         }
         for name, loop in loops.items():
             stack.callback(asyncio.create_task(loop, name=name).cancel)
@@ -60,8 +60,8 @@ def gateway_of(request: Request) -> Gateway:
     return cast(Gateway, request.app.state.gateway)
 
 
-async def _for_ever(name: str, act: Callable[[], Awaitable[None]], *, rest: float) -> None:
-    """Again and again, whatever it raises: a gateway that still answers while nobody keeps its leases loses work."""
+async def _run_forever(name: str, act: Callable[[], Awaitable[None]], *, rest: float) -> None:
+    """Repeat, whatever it raises: a gateway that answers requests but no longer keeps its leases would lose work."""
     while True:
         try:
             await act()

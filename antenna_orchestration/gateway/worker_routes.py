@@ -1,4 +1,4 @@
-"""Routes of the worker contract: look for a job, lease its tasks, post results."""
+"""Routes for workers: find a job, lease its tasks, post results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["workers"])
 
 PAGE: Final = 100
-"""Jobs on a page unless asked otherwise."""
+"""Jobs per page, unless the caller asks for another number."""
 
 JobFilters = Annotated[Filters, Query()]
 
@@ -101,7 +101,7 @@ async def _lease(request: Request, gateway: Gateway, caller: Token, job: Job, wa
     try:
         urls = await image_urls.urls_of(gateway.http, leased, base=base)
     except BaseException:
-        # The worker never hears of them.
+        # The worker is never told about these tasks.
         try:
             await hand_back(gateway.http, job.job_run, caller.token_id, [one.image for one in leased])
         except errors.Unavailable as error:
@@ -143,7 +143,7 @@ async def post_results(
         gateway.callers.posting(caller),
         bodies.received(request, folder=folder, limit=limit) as body,
     ):
-        # A slow sender has its time for sending; the client counts from its last byte.
+        # Counted from the body's last byte, as clients count: a slow upload does not use up the time.
         deadline = time.monotonic() + RESULT_PATIENCE
         # The job may have been canceled or retried meanwhile.
         current = await retrying.retry_until(deadline, lambda: job_of(gateway, caller, job.job_id))
@@ -191,7 +191,7 @@ def _matching(gateway: Gateway, filters: Filters) -> Callable[[messages.Announce
         return (
             job.dispatch_mode is DispatchMode.ASYNC
             and (filters.pipelines is None or job.pipeline in filters.pipelines)
-            # What is announced is waiting or under way.
+            # Announced jobs are waiting or under way.
             and (wanted is None or bool(wanted & {JobStatus.QUEUED, JobStatus.CLAIMED, JobStatus.RUNNING}))
             and (filters.search is None or filters.search.lower() in job.name.lower())
             and gateway.offers.is_of(job, filters.project_wanted)

@@ -133,7 +133,7 @@ HISTORIES = {
 
 @pytest.mark.parametrize("history", HISTORIES)
 @pytest.mark.parametrize("filled", [20_000], indirect=True)
-def test_images_of_a_job_that_no_statistics_know_are_committed_by_their_key(
+def test_images_that_no_statistics_know_are_committed_by_their_key(
     filled: psycopg.Connection[Any], history: str
 ) -> None:
     fields = {"status": "done", "attempts": 1, "retryable": False, "detections": 0, "classifications": 0, "worker": "w"}

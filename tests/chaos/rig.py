@@ -187,7 +187,7 @@ class Rig:
             return counts if counts.accounted >= done else None
 
         async with self.explained(services, job):
-            counts = await eventually(some, description=f"{done} images of job {job.job_id} are done", timeout=60)
+            counts = await eventually(some, description=f"{done} images of job {job.job_id} are done")
         assert counts.pending, "the job was over before anything could break"
 
     async def ends(
@@ -266,7 +266,7 @@ class Rig:
 
         async with self.explained(services, job):
             try:
-                await eventually(tidy, description="everything of the job is gone", timeout=15)
+                await eventually(tidy, description="everything of the job is gone")
             except AssertionError:
                 raise AssertionError(f"left behind: {await litter()}") from None
 
@@ -337,4 +337,4 @@ def stream_names() -> tuple[str, ...]:
 
 def has_ended(collector: CollectorProcess) -> None:
     """Wait for its process's end."""
-    wait_until(lambda: collector.is_over, description="the collector has ended", timeout=30)
+    wait_until(lambda: collector.is_over, description="the collector has ended")

@@ -19,7 +19,7 @@ from antenna_orchestration.processing.services import Services
 from tests.chaos import wall_clock
 from tests.chaos.rig import ACK_WAIT, Rig, has_ended, redis_of, stream_names
 from tests.processing.jobs_by_hand import hands
-from tests.waiting import eventually
+from tests.waiting import eventually, lasts
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
@@ -53,7 +53,7 @@ async def test_c_redis_is_flushed(rig: Rig) -> None:
                 progress = await services.live.counters.read(job.job_run)
                 return progress is not None and progress.total == 120
 
-            await eventually(shown, description="the counters are written again", timeout=10)
+            await eventually(shown, description="the counters are written again")
             await rig.ends(services, job, fault="C Redis flushed", since=since)
 
 
@@ -129,7 +129,7 @@ async def test_g_nats_cannot_be_reached_for_half_a_minute(rig: Rig) -> None:
             await rig.under_way(services, job)
             for line in (rig.collectors, rig.workers):
                 line.nats.stall()
-            await asyncio.sleep(OUTAGE)
+            await lasts(OUTAGE)
             for line in (rig.collectors, rig.workers):
                 line.nats.restore()
             await rig.ends(services, job, fault=f"G NATS unreachable for {OUTAGE:.0f} s", since=time.monotonic())
@@ -183,7 +183,7 @@ async def test_h_postgresql_cannot_be_reached_for_half_a_minute(rig: Rig) -> Non
         with rig.collector(job) as collector:
             await rig.under_way(services, job)
             rig.collectors.postgres.stall()
-            await asyncio.sleep(OUTAGE)
+            await lasts(OUTAGE)
             rig.collectors.postgres.restore()
             fault = f"H PostgreSQL unreachable for {OUTAGE:.0f} s"
             await rig.ends(services, job, fault=fault, since=time.monotonic())
@@ -198,7 +198,7 @@ async def test_i_a_worker_stands_still_for_longer_than_its_lease(rig: Rig) -> No
             await rig.under_way(services, job)
             sleeper.signal(signal.SIGSTOP)
             since = time.monotonic()
-            await asyncio.sleep(2 * ACK_WAIT)
+            await lasts(2 * ACK_WAIT)
             sleeper.signal(signal.SIGCONT)
             await rig.ends(services, job, fault="I a worker stopped past its lease, and continued", since=since)
 
@@ -228,12 +228,15 @@ async def _dies(pid: int, services: Services, job: Job) -> bool:
     async def either() -> bool:
         return not _lives(pid) or (await services.catalog.jobs.get(job.job_id)).status.is_terminal
 
-    await eventually(either, description="the worker dies, or the job ends", timeout=60)
+    await eventually(either, description="the worker dies, or the job ends")
     return not _lives(pid)
 
 
 def _lives(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def test_l_result_publishes_time_out(rig: Rig) -> None:
@@ -244,7 +247,7 @@ async def test_l_result_publishes_time_out(rig: Rig) -> None:
             await rig.under_way(services, job)
             # What the worker says arrives; that it arrived the worker does not hear, for longer than it waits.
             rig.workers.nats.stall(up=False)
-            await asyncio.sleep(12)
+            await lasts(12)
             rig.workers.nats.restore()
             await rig.ends(services, job, fault="L result publishes unconfirmed for 12 s", since=time.monotonic())
 
@@ -272,12 +275,15 @@ async def test_n_the_lake_has_no_room(rig: Rig) -> None:
             process = psutil.Process(collector.pid)
             process.rlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
 
-            async def waits() -> bool:
-                return "committing results waits" in collector.log
+            async def tries(times: int) -> None:
+                async def has_tried() -> bool:
+                    return collector.log.count("committing results waits") >= times
 
-            await eventually(waits, description="the collector says that it cannot write")
+                await eventually(has_tried, description=f"the collector says {times} times that it cannot write")
+
+            await tries(1)
             done = (await services.catalog.images.count(job.job_id)).done
-            await asyncio.sleep(3)
+            await tries(4)
             assert (await services.catalog.images.count(job.job_id)).done == done
             process.rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             await rig.ends(services, job, fault="N no room in the lake", since=time.monotonic())

@@ -22,6 +22,7 @@ from antenna_orchestration.processing import cancel, retry
 from antenna_orchestration.processing.services import Services
 from tests.chaos.collector_process import CollectorProcess
 from tests.chaos.rig import Rig, redis_of, stream_names
+from tests.waiting import lasts
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -40,20 +41,20 @@ async def reset_connections(rig: Rig, services: Services, job: Job) -> None:
 async def stall_nats(rig: Rig, services: Services, job: Job) -> None:
     for line in (rig.collectors, rig.workers):
         line.nats.stall()
-    await asyncio.sleep(4)
+    await lasts(4)
     for line in (rig.collectors, rig.workers):
         line.nats.restore()
 
 
 async def refuse_nats(rig: Rig, services: Services, job: Job) -> None:
     rig.workers.nats.refuse()
-    await asyncio.sleep(3)
+    await lasts(3)
     rig.workers.nats.restore()
 
 
 async def stall_postgres(rig: Rig, services: Services, job: Job) -> None:
     rig.collectors.postgres.stall()
-    await asyncio.sleep(4)
+    await lasts(4)
     rig.collectors.postgres.restore()
 
 
@@ -92,7 +93,7 @@ async def kill_worker(rig: Rig, services: Services, job: Job) -> None:
 
 async def stop_worker(rig: Rig, services: Services, job: Job) -> None:
     rig.worker().signal(signal.SIGSTOP)
-    await asyncio.sleep(3)
+    await lasts(3)
     rig.worker().signal(signal.SIGCONT)
 
 
@@ -146,7 +147,7 @@ async def _one_job(rig: Rig, images: int, plan: list[tuple[float, Fault]]) -> No
         keeper = asyncio.create_task(_keep_collecting(rig, services, job), name="keep collecting")
         try:
             for wait, fault in plan:
-                await asyncio.sleep(wait)
+                await lasts(wait)
                 if fault is kill_collector:
                     for collector in list(_living):
                         collector.kill()
@@ -170,4 +171,4 @@ async def _keep_collecting(rig: Rig, services: Services, job: Job) -> None:
             finally:
                 _living.remove(collector)
         # It looks every five seconds.
-        await asyncio.sleep(1)
+        await lasts(1)

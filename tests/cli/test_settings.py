@@ -4,6 +4,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from antenna_orchestration import settings
 from antenna_orchestration.embedded.home import Home
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.settings import Settings
@@ -14,6 +17,30 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
 def test_the_reference_page_is_up_to_date(lonely: Shell) -> None:
     assert lonely("settings", "--markdown").out == REFERENCE.read_text(), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_each_default_on_the_page_is_the_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets a variable to the default that the page shows changes nothing."""
+    row = next(line for line in REFERENCE.read_text().splitlines() if line.startswith(f"| `ANTENNA_{name.upper()}` |"))
+    shown = row.split(" | ")[1].strip()
+    field = Settings.model_fields[name]
+    if field.default_factory:
+        # The page says how it is found, not what was found where the page was made.
+        assert shown and "`" not in shown.replace("`.antenna`", "")
+        return
+    monkeypatch.setenv(f"ANTENNA_{name.upper()}", shown.strip("`"))
+    assert getattr(Settings(), name) == field.default
+
+
+@pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if field.default == ()])
+def test_several_values_are_separated_as_the_page_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"bucket_roots": ("s3://a", "s3://b"), "worker_locations": ("a=h:1", "b=h:2")}.get(name, ("/a", "/b"))
+    text = settings.as_text(name, values)
+    monkeypatch.setenv(f"ANTENNA_{name.upper()}", text)
+    assert tuple(map(str, getattr(Settings(), name))) == values
+    separator = text.removeprefix(values[0]).removesuffix(values[1])
+    assert f"separated by `{separator}`" in " ".join((Settings.model_fields[name].description or "").split())
 
 
 def test_every_setting_is_listed_without_its_secrets(lonely: Shell) -> None:

@@ -6,7 +6,7 @@ from antenna_orchestration.domain.job import JobStatus
 
 
 @pytest.mark.parametrize("status", JobStatus)
-def test_every_status_has_a_name_on_the_wire_and_is_found_by_it(status: JobStatus) -> None:
+def test_every_status_is_found_by_its_name_on_the_wire(status: JobStatus) -> None:
     assert status in statuses.from_wire(statuses.WIRE[status])
 
 

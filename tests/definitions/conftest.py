@@ -15,7 +15,6 @@ def wanted(shared_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch) -> It
     """The settings that the resource finds, as a run's process would: in the environment."""
     for name, value in shared_stores.variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("ANTENNA_TASK_ACK_WAIT", "2")
     settings.get.cache_clear()
     asyncio.run(prepare(settings.get()))
     yield settings.get()

@@ -38,7 +38,7 @@ def _ask(deployment: Deployment, query: str) -> dict[str, Any]:
         data=json.dumps({"query": query}).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         data: dict[str, Any] = json.load(answer)["data"]
         return data
 
@@ -100,8 +100,8 @@ def _lease_and_read_an_image(working: Deployment) -> None:
 
     submitter, worker = ({"Authorization": f"Token {secret}"} for secret in asyncio.run(make()))
     new = {"project": "vermont", "pipeline": "null", "sources": [str(working.here.path("/images/vermont"))]}
-    submitted = requests.post(f"{base}/jobs/", json=new, headers=submitter, timeout=30)
+    submitted = requests.post(f"{base}/jobs/", json=new, headers=submitter, timeout=60)
     assert submitted.status_code == 201, submitted.text
     tasks = f"{base}/jobs/{submitted.json()['id']}/tasks/"
-    (task,) = requests.post(tasks, json={"batch_size": 1}, headers=worker, timeout=30).json()["tasks"]
-    assert requests.get(task["image_url"], timeout=30).content.startswith(b"\xff\xd8")
+    (task,) = requests.post(tasks, json={"batch_size": 1}, headers=worker, timeout=60).json()["tasks"]
+    assert requests.get(task["image_url"], timeout=60).content.startswith(b"\xff\xd8")

@@ -39,7 +39,7 @@ class Sides:
     async def refused(self, subject: str) -> None:
         """The server has told the worker that it may not."""
         await self.worker.flush()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not any(subject.lower() in refusal for refusal in self.refusals):
                 await self.worker.flush()
         self.refusals.clear()
@@ -84,10 +84,10 @@ def test_both_sides_name_the_same_inbox() -> None:
 async def test_a_worker_leases_publishes_and_acknowledges(sides: Sides) -> None:
     js = sides.worker.jetstream()
     subscription = await js.pull_subscribe_bind(consumer="j1-g1-e", stream="TASKS")
-    [message] = await subscription.fetch(1, timeout=5)
+    [message] = await subscription.fetch(1, timeout=60)
     await message.in_progress()
     await message.nak()
-    [message] = await subscription.fetch(1, timeout=5)
+    [message] = await subscription.fetch(1, timeout=60)
     confirmed = await js.publish("results.1.1.7", b"result", headers={"Nats-Msg-Id": "1"})
     assert (confirmed.stream, confirmed.seq) == ("RESULTS", 1)
     await message.ack()
@@ -115,17 +115,17 @@ async def test_a_worker_reads_and_follows_the_board(sides: Sides) -> None:
     bucket = await sides.worker.jetstream().key_value("jobs")
     assert (await bucket.get("1.1")).value == b"first"
     async with watching(bucket) as watch:
-        seen = await watch.next(timeout=10)
+        seen = await watch.next(timeout=60)
         assert seen is not None and seen.value == b"first"
-        assert await watch.next(timeout=10) is None
+        assert await watch.next(timeout=60) is None
         await announcements.put("2.1", b"second")
-        seen = await watch.next(timeout=10)
+        seen = await watch.next(timeout=60)
         assert seen is not None and seen.value == b"second"
         # More than a flow control window, so that the worker has to answer it.
         for number in range(300):
             await announcements.put(f"3.{number}", b"x" * 100_000)
         for _ in range(300):
-            assert await watch.next(timeout=10) is not None
+            assert await watch.next(timeout=60) is not None
     await sides.worker.flush()
     assert not sides.refusals
 
@@ -164,7 +164,7 @@ async def test_a_worker_stores_a_large_result(sides: Sides) -> None:
     stored = await (await sides.orchestrator.jetstream().object_store("payloads")).get(name)
     assert stored.data == payload
     # It may see that an object is there already, and not what is in it.
-    found = await sides.worker.request(f"$JS.API.DIRECT.GET.OBJ_payloads.{meta}", timeout=5)
+    found = await sides.worker.request(f"$JS.API.DIRECT.GET.OBJ_payloads.{meta}", timeout=60)
     assert json.loads(found.data)["size"] == len(payload)
     await sides.worker.publish("$JS.API.STREAM.MSG.GET.OBJ_payloads", b'{"seq":1}')
     await sides.refused("$JS.API.STREAM.MSG.GET.OBJ_payloads")

@@ -92,7 +92,7 @@ class Up:
         def answer() -> Any:
             try:
                 request = urllib.request.Request(f"{self.status.ui}/graphql", body, headers)
-                with urllib.request.urlopen(request, timeout=30) as response:
+                with urllib.request.urlopen(request, timeout=60) as response:
                     return json.load(response)["data"]
             except urllib.error.HTTPError as error:
                 error.close()
@@ -162,7 +162,7 @@ def test_up_is_joined_refuses_a_second_and_stops_in_order(used_home: Path, tmp_p
         assert all(psutil.pid_exists(pid) for pid in status.pids.values())
         assert status.ports["grpc"] < 32768
         assert status.gateway in ready.text
-        with urllib.request.urlopen(f"{status.gateway}/livez", timeout=10) as answer:
+        with urllib.request.urlopen(f"{status.gateway}/livez", timeout=60) as answer:
             assert json.load(answer) == {"status": True}
 
         # Another shell joins, with the file alone.
@@ -216,7 +216,7 @@ def test_a_crashed_process_is_started_again_and_a_killed_front_leaves_nothing(us
     assert stack.status(used_home) is None
 
 
-def test_runs_outlive_a_signal_to_the_fork_server_and_start_without_its_socket(used_home: Path, tmp_path: Path) -> None:
+def test_runs_outlive_a_signal_to_the_fork_server_and_its_lost_socket(used_home: Path, tmp_path: Path) -> None:
     with up(used_home) as running:
         running.until("ready")
         running.launch(tmp_path / "first")

@@ -37,7 +37,7 @@ def test_data_and_passwords_survive_a_restart(home: Path) -> None:
     assert not processes.marked(processes.HOME_VARIABLE, str(home))
 
 
-def test_each_role_connects_only_to_its_own_database_and_only_with_its_password(
+def test_each_role_connects_only_to_its_own_database_with_its_password(
     shared_stores: stores.EmbeddedStores,
 ) -> None:
     catalog, dagster = shared_stores.settings.database_url, _plain(shared_stores.settings.dagster_pg_url)
@@ -62,7 +62,7 @@ def test_redis_refuses_strangers_and_never_evicts(shared_stores: stores.Embedded
         client.ping()
 
 
-def test_everything_listens_on_loopback_only_and_no_password_is_in_a_command_line(
+def test_servers_listen_on_loopback_and_no_command_line_holds_a_password(
     shared_stores: stores.EmbeddedStores,
 ) -> None:
     known = (shared_stores.settings.home / "credentials.json").read_text()
@@ -111,7 +111,7 @@ def test_a_given_url_is_used_and_its_server_not_started(
     assert "redis" in [server.name for server in again.servers], "a URL of an earlier start was for that start"
 
 
-def test_a_crashed_store_comes_back_with_its_data_in_spite_of_its_pid_file(own_stores: stores.EmbeddedStores) -> None:
+def test_a_crashed_store_comes_back_although_its_pid_file_is_left(own_stores: stores.EmbeddedStores) -> None:
     with psycopg.connect(own_stores.settings.database_url) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     own_stores.kill("postgres")

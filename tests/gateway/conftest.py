@@ -4,7 +4,13 @@ import pytest
 
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import prepare
-from tests.gateway.gateway_process import RunningGateway, running_gateway
+from tests.gateway.gateway_process import ACK_WAIT, RunningGateway, running_gateway
+
+
+@pytest.fixture
+def task_ack_wait() -> float:
+    """The gateway's: these tests wait for the end of leases."""
+    return ACK_WAIT
 
 
 @pytest.fixture(scope="package")

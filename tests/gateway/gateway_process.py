@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -25,6 +24,7 @@ from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect, finish, publish, tokens
 from antenna_orchestration.processing.services import Services
+from tests.free_ports import free_port
 from tests.gateway.http_worker import SLUG, HttpWorker
 from tests.processing.jobs_by_hand import claimed, make_job
 from tests.waiting import wait_until
@@ -32,11 +32,6 @@ from tests.waiting import wait_until
 ROOT = Path(__file__).parents[2]
 ACK_WAIT = 2.0
 HTTP_LEASE = 6.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 class RunningGateway:
@@ -79,7 +74,7 @@ class RunningGateway:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=60)
             self.process = None
 
     @property

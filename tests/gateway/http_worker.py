@@ -10,7 +10,6 @@ import contextlib
 import json
 import sys
 import threading
-import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -167,7 +166,7 @@ class HttpWorker:
 
     def register(self, name: str = "test worker (host)") -> Registration | None:
         with session(self.token) as http:
-            projects = http.get(f"{self.base}/projects/", timeout=30).json()["results"]
+            projects = http.get(f"{self.base}/projects/", timeout=60).json()["results"]
             done = None
             for project in projects:
                 answer = http.post(
@@ -186,7 +185,7 @@ class HttpWorker:
         }  # fmt: skip
         try:
             with session(self.token) as http:
-                answer = http.get(f"{self.base}/jobs", params=parameters, timeout=30)
+                answer = http.get(f"{self.base}/jobs", params=parameters, timeout=60)
                 answer.raise_for_status()
                 assert not answer.history, "the client was redirected"
                 return JobsAnswer.model_validate(answer.json()).results
@@ -195,7 +194,7 @@ class HttpWorker:
             return []
 
     def lease(self, http: requests.Session, job: int) -> list[Task]:
-        answer = http.post(f"{self.base}/jobs/{job}/tasks/", json={"batch_size": self.batch_size}, timeout=30)
+        answer = http.post(f"{self.base}/jobs/{job}/tasks/", json={"batch_size": self.batch_size}, timeout=60)
         answer.raise_for_status()
         return TasksAnswer.model_validate(answer.json()).tasks
 
@@ -250,11 +249,11 @@ class HttpWorker:
     def infer(self, http: requests.Session, task: Task) -> dict[str, Any]:
         self.images.append(task.image_id)
         if self.fetch:
-            with requests.get(task.image_url, timeout=30) as image:
+            with requests.get(task.image_url, timeout=60) as image:
                 if image.status_code != 200:
                     result: dict[str, Any] = {"error": "failed to load image", "image_id": task.image_id}
                     return {"reply_subject": task.reply_subject, "result": result}
-        time.sleep(self.seconds_per_image)
+        self.stopping.wait(self.seconds_per_image)
         return {"reply_subject": task.reply_subject, "result": success(task.image_id)}
 
 

@@ -1,6 +1,5 @@
 """Large posts: taken whole, gzip or not, in flat memory."""
 
-import asyncio
 import contextlib
 import gzip
 import json
@@ -16,6 +15,7 @@ from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import RunningGateway, http_worker, job_for_http, running_gateway
 from tests.gateway.http_worker import Task, session, success
+from tests.waiting import wait_until
 
 CLASSES = 29_176
 
@@ -82,15 +82,19 @@ async def test_300_mb_in_flat_memory(
             assert 300e6 < written.stat().st_size < 600e6
             process = psutil.Process(gateway.pid)
             before, peak, peak_of_reader = process.memory_full_info().uss, 0, 0
-            with ThreadPoolExecutor(1) as pool, written.open("rb") as file:
+            with ThreadPoolExecutor(1) as pool, written.open("rb") as read:
                 headers = {"Content-Type": "application/json"}
                 address = f"{gateway.base}/jobs/{job.job_id}/result/"
-                posted = pool.submit(http.post, address, data=file, headers=headers, timeout=300)
-                while not posted.done():
+                posted = pool.submit(http.post, address, data=read, headers=headers, timeout=300)
+
+                def is_answered() -> bool:
+                    nonlocal peak, peak_of_reader
                     peak = max(peak, process.memory_full_info().uss)
                     for child in process.children():
                         peak_of_reader = max(peak_of_reader, anonymous_memory(child.pid))
-                    await asyncio.sleep(0.02)
+                    return posted.done()
+
+                wait_until(is_answered, description="the post is answered", timeout=250, poll=0.02)
             answer = posted.result()
     assert answer.status_code == 200, answer.text
     assert answer.json()["results_queued"] == 20
@@ -107,9 +111,9 @@ async def test_what_is_no_post_is_refused(services: Services, gateway: RunningGa
             (b"not gzip", {"Content-Encoding": "gzip"}), (b"{}", {"Content-Encoding": "br"}),
             (gzip.compress(b'{"results": []}')[:-9], {"Content-Encoding": "gzip"}),
         ):  # fmt: skip
-            answer = http.post(f"{gateway.base}/jobs/{job.job_id}/result/", data=data, headers=headers, timeout=9)
+            answer = http.post(f"{gateway.base}/jobs/{job.job_id}/result/", data=data, headers=headers, timeout=60)
             assert answer.status_code == 400 and answer.json()["detail"], data
-        answer = http.post(f"{gateway.base}/jobs/{job.job_id}/tasks/", json={"batch_size": 0}, timeout=9)
+        answer = http.post(f"{gateway.base}/jobs/{job.job_id}/tasks/", json={"batch_size": 0}, timeout=60)
         assert answer.status_code == 400 and answer.json()["batch_size"]
         big = {"project": project, "name": "x", "images": [], "deployment": "x" * (33 * 2**20)}
-        assert http.post(f"{gateway.base}/jobs/", json=big, timeout=30).status_code in (400, 413)
+        assert http.post(f"{gateway.base}/jobs/", json=big, timeout=60).status_code in (400, 413)

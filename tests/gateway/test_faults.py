@@ -23,7 +23,7 @@ from tests.gateway.gateway_process import (
     token,
 )
 from tests.gateway.http_worker import session, success, working
-from tests.waiting import eventually, wait_until
+from tests.waiting import eventually, lasts, wait_until
 
 MIX = (5, 5, 20, 20, 60, 60)
 
@@ -162,7 +162,7 @@ async def test_nats_is_stopped_for_a_while(own_stores: EmbeddedStores, own_servi
                     return any("503" in error for error in listed) or any("tasks" in error for error in listed)
 
                 await asyncio.to_thread(wait_until, noticed, description="a 503 for tasks")
-                await asyncio.sleep(15)  # the outage itself
+                await lasts(15)
                 await asyncio.to_thread(own_stores.start, "nats")
                 await all_done(own_services, job, timeout=120)
         nothing_failed(own_services, ends, job)
@@ -183,7 +183,7 @@ async def test_a_result_waits_for_the_queue_and_a_lease_does_not(
             posting = asyncio.create_task(asyncio.to_thread(worker.post, job.job_id, results))
 
             def is_503() -> bool:
-                answer = http.post(f"{gateway.base}/jobs/{job.job_id}/tasks/", json={"batch_size": 1}, timeout=30)
+                answer = http.post(f"{gateway.base}/jobs/{job.job_id}/tasks/", json={"batch_size": 1}, timeout=60)
                 return answer.status_code == 503 and answer.json()["error"] == "Task queue temporarily unavailable"
 
             await asyncio.to_thread(wait_until, is_503, description="503 without a queue")
@@ -211,7 +211,7 @@ async def test_results_are_taken_without_redis(
                 os.kill(own_stores.pid("redis"), signal.SIGSTOP)
             try:
                 address = f"{gateway.base}/jobs/{job.job_id}/tasks/"
-                answer = await asyncio.to_thread(http.post, address, json={"batch_size": 1}, timeout=30)
+                answer = await asyncio.to_thread(http.post, address, json={"batch_size": 1}, timeout=60)
                 assert answer.status_code == 503
                 assert await asyncio.to_thread(worker.post, job.job_id, results)
             finally:

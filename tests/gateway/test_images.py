@@ -45,7 +45,7 @@ async def test_an_image_in_a_bucket_is_presigned_when_it_is_leased(
             with session(worker.token) as http:
                 (task,) = await asyncio.to_thread(worker.lease, http, job.job_id)
             assert "Signature" in task.image_url
-            assert (await asyncio.to_thread(requests.get, task.image_url, timeout=10)).content == b"in a bucket"
+            assert (await asyncio.to_thread(requests.get, task.image_url, timeout=60)).content == b"in a bucket"
 
 
 async def test_a_task_whose_link_cannot_be_made_is_offered_again_at_once(
@@ -68,12 +68,12 @@ async def test_a_task_whose_link_cannot_be_made_is_offered_again_at_once(
         worker = await http_worker(services, gateway, project)
         with session(worker.token) as http:
             address = f"{gateway.base}/jobs/{job.job_id}/tasks/"
-            answer = await asyncio.to_thread(http.post, address, json={"batch_size": 1}, timeout=30)
+            answer = await asyncio.to_thread(http.post, address, json={"batch_size": 1}, timeout=60)
             assert answer.status_code == 503, answer.text
             counts = await services.queue.counts(job.job_run, job.epoch)
             assert counts is not None and counts.delivered == 1
             # Leased or not: what a hand-back gives out again is waiting either way.
-            again = await asyncio.to_thread(http.post, address, json={"batch_size": 1}, timeout=30)
+            again = await asyncio.to_thread(http.post, address, json={"batch_size": 1}, timeout=60)
             assert again.status_code == 503, again.text
             counts = await services.queue.counts(job.job_run, job.epoch)
             assert counts is not None and counts.delivered == 2

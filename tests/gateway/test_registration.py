@@ -15,9 +15,9 @@ def register(
 ) -> requests.Response:
     with session(secret) as http:
         if project is None:
-            project = http.get(f"{gateway.base}/projects/", timeout=9).json()["results"][0]["id"]
+            project = http.get(f"{gateway.base}/projects/", timeout=60).json()["results"][0]["id"]
         body = {"processing_service_name": "lab (gpu-1)", "pipelines": list(pipelines)}
-        return http.post(f"{gateway.base}/projects/{project}/pipelines/", json=body, timeout=9)
+        return http.post(f"{gateway.base}/projects/{project}/pipelines/", json=body, timeout=60)
 
 
 async def test_what_both_sides_of_the_contract_read(services: Services, gateway: RunningGateway, project: str) -> None:
@@ -63,9 +63,9 @@ async def test_a_contradiction_is_an_error(services: Services, gateway: RunningG
 async def test_what_cannot_be_registered(services: Services, gateway: RunningGateway, project: str) -> None:
     secret = await token(services, project)
     with session(secret) as http:
-        mine = http.get(f"{gateway.base}/projects/", timeout=9).json()["results"][0]["id"]
+        mine = http.get(f"{gateway.base}/projects/", timeout=60).json()["results"][0]["id"]
         book = {"pipelines": [], "client_info": {"hostname": "x" * 20_000}}
-        answer = http.post(f"{gateway.base}/projects/{mine}/pipelines/", json=book, timeout=9)
+        answer = http.post(f"{gateway.base}/projects/{mine}/pipelines/", json=book, timeout=60)
         assert answer.status_code == 400 and "client_info" in answer.json()["detail"]
     for slug in ("Moths 2024", "a.b", "", ">", "x" * 65):
         answer = register(gateway, secret, pipeline_description(slug))
@@ -80,20 +80,20 @@ async def test_a_job_can_name_a_registered_pipeline(services: Services, gateway:
     new = {"project": project, "pipeline": slug, "name": "by http", "config": {"top_k": 3},
            "images": [{"url": f"https://example.org/{number}.jpg"} for number in range(3)]}  # fmt: skip
     with session(await token(services, project, role=Role.SUBMITTER)) as http:
-        made = http.post(f"{gateway.base}/jobs/", json=new, timeout=30)
+        made = http.post(f"{gateway.base}/jobs/", json=new, timeout=60)
         assert made.status_code == 201, made.text
         job = made.json()
         assert (job["status"], job["total"], job["pipeline_slug"]) == ("PENDING", 3, slug)
         assert [one.id for one in worker.jobs()] == [job["id"]]
-        shown = http.get(f"{gateway.base}/jobs/{job['id']}/", params={"logs_limit": 5}, timeout=9).json()
+        shown = http.get(f"{gateway.base}/jobs/{job['id']}/", params={"logs_limit": 5}, timeout=60).json()
         assert [stage["key"] for stage in shown["progress"]["stages"]] == ["collect", "process", "results"]
         assert shown["logs"][0]["action"] == "submitted"
-        assert http.post(f"{gateway.base}/jobs/{job['id']}/run", timeout=9).status_code == 200
-        assert http.post(f"{gateway.base}/jobs/{job['id']}/retry/", timeout=9).status_code == 409
-        canceled = http.post(f"{gateway.base}/jobs/{job['id']}/cancel/", timeout=9).json()
+        assert http.post(f"{gateway.base}/jobs/{job['id']}/run", timeout=60).status_code == 200
+        assert http.post(f"{gateway.base}/jobs/{job['id']}/retry/", timeout=60).status_code == 409
+        canceled = http.post(f"{gateway.base}/jobs/{job['id']}/cancel/", timeout=60).json()
         assert canceled["status"] == "REVOKED"
         assert worker.jobs() == []
-        assert http.post(f"{gateway.base}/jobs/{job['id']}/retry/", timeout=9).json()["status"] == "PENDING"
-        http.post(f"{gateway.base}/jobs/{job['id']}/cancel/", timeout=9)
-        unknown = http.post(f"{gateway.base}/jobs/", json={**new, "pipeline": "nobody-has-it"}, timeout=9)
+        assert http.post(f"{gateway.base}/jobs/{job['id']}/retry/", timeout=60).json()["status"] == "PENDING"
+        http.post(f"{gateway.base}/jobs/{job['id']}/cancel/", timeout=60)
+        unknown = http.post(f"{gateway.base}/jobs/", json={**new, "pipeline": "nobody-has-it"}, timeout=60)
         assert unknown.status_code == 400 and "nobody-has-it" in unknown.json()["detail"]

@@ -51,8 +51,9 @@ def test_no_character_of_a_claim_can_be_changed(place: int, change: int) -> None
         assert Signer("key").read(LeaseClaim, other, now=0) == CLAIM
     except errors.InvalidInput:
         return
-    # The last character of base64 has bits that mean nothing.
-    assert other == text or place in (text.index(".") - 1, len(text) - 1)
+    # The last character of base64 has bits that mean nothing, and both alphabets of base64 are read.
+    same = other.replace("+", "-").replace("/", "_") == text
+    assert same or place in (text.index(".") - 1, len(text) - 1)
 
 
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(0, 600), st.floats(0.001, 3_000)), max_size=30))

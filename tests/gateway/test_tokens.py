@@ -34,7 +34,7 @@ async def test_a_token_is_shown_once_works_and_is_revoked(
     headers = {"Authorization": f"Token {made['token']}"}
 
     def status() -> int:
-        return requests.get(f"{gateway.base}/projects", headers=headers, timeout=9).status_code
+        return requests.get(f"{gateway.base}/projects", headers=headers, timeout=60).status_code
 
     assert status() == 200
     listing = antenna(shared_stores, "token", "list").stdout
@@ -49,9 +49,9 @@ async def test_a_stranger_is_told_so_and_counted(
 ) -> None:
     before = (await services.live.workers.rejected()).get("127.0.0.1", 0)
     for header in ("Token wrong", "Bearer wrong", "Basic d3Jvbmc6d3Jvbmc="):
-        answer = requests.get(f"{gateway.base}/jobs", headers={"Authorization": header}, timeout=9)
+        answer = requests.get(f"{gateway.base}/jobs", headers={"Authorization": header}, timeout=60)
         assert answer.status_code == 401 and answer.json()["detail"]
-    assert requests.get(f"{gateway.base}/jobs", timeout=9).json()["detail"]
+    assert requests.get(f"{gateway.base}/jobs", timeout=60).json()["detail"]
     assert (await services.live.workers.rejected())["127.0.0.1"] == before + 4
     assert "rejected" in antenna(shared_stores, "workers").stderr
     log = gateway.log.read_text()
@@ -66,7 +66,7 @@ async def test_an_expired_token_is_none(services: Services, gateway: RunningGate
         sha256=access.digest(secret), fingerprint=access.fingerprint(secret), role=access.Role.WORKER, label="",
         projects=[project], expires_at=datetime.now(UTC) - timedelta(seconds=1),
     )  # fmt: skip
-    answer = requests.get(f"{gateway.base}/jobs", headers={"Authorization": f"Token {secret}"}, timeout=9)
+    answer = requests.get(f"{gateway.base}/jobs", headers={"Authorization": f"Token {secret}"}, timeout=60)
     assert (answer.status_code, answer.json()) == (401, {"detail": "Invalid token."})
 
 
@@ -79,14 +79,14 @@ async def test_the_digest_alone_is_stored(services: Services, project: str) -> N
 
 async def test_what_every_answer_carries(services: Services, gateway: RunningGateway, project: str) -> None:
     headers = {"Authorization": f"Token {await token(services, project)}", "X-Request-Id": "my-request-1"}
-    answer = requests.get(f"{gateway.base}/jobs", headers=headers, timeout=9)
+    answer = requests.get(f"{gateway.base}/jobs", headers=headers, timeout=60)
     assert answer.headers["X-Request-Id"] == "my-request-1"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Cache-Control"] == "no-store"
     assert "server" not in answer.headers
     wait_until(lambda: "request my-request-1" in gateway.log.read_text(), description="the request in the log")
-    assert requests.get(f"{gateway.url}/docs", timeout=9).status_code == 200
-    assert requests.get(f"{gateway.url}/readyz", timeout=9).json() == {
+    assert requests.get(f"{gateway.url}/docs", timeout=60).status_code == 200
+    assert requests.get(f"{gateway.url}/readyz", timeout=60).json() == {
         "status": True, "queue": True, "catalog": True, "redis": True,
     }  # fmt: skip
 

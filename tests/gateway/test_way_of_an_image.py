@@ -48,10 +48,10 @@ async def test_nothing_is_redirected(services: Services, gateway: RunningGateway
     job = await job_for_http(services, project, 2)
     with session(await token(services, project)) as http:
         for path in ("jobs", "jobs/", "jobs/next", "jobs/next/", "projects", "projects/"):
-            answer = http.get(f"{gateway.base}/{path}", allow_redirects=False, timeout=10)
+            answer = http.get(f"{gateway.base}/{path}", allow_redirects=False, timeout=60)
             assert answer.status_code == 200, path
         for path in (f"jobs/{job.job_id}/tasks", f"jobs/{job.job_id}/tasks/"):
-            answer = http.post(f"{gateway.base}/{path}", json={"batch_size": 1}, allow_redirects=False, timeout=10)
+            answer = http.post(f"{gateway.base}/{path}", json={"batch_size": 1}, allow_redirects=False, timeout=60)
             assert answer.status_code == 200 and len(answer.json()["tasks"]) == 1, path
 
 
@@ -84,16 +84,16 @@ async def test_one_job_for_ids_only_and_the_others_in_fair_order(
     assert {one[0].id for one in first} == {job.job_id for job in jobs}
     with session(worker.token) as http:
         assert (
-            len(http.get(f"{gateway.base}/jobs", params={"ids_only": 1, "limit": 10}, timeout=10).json()["results"])
+            len(http.get(f"{gateway.base}/jobs", params={"ids_only": 1, "limit": 10}, timeout=60).json()["results"])
             == 3
         )
         filters = {"pipeline__slug__in": "another,and-another"}
-        assert http.get(f"{gateway.base}/jobs", params=filters, timeout=10).json()["results"] == []
+        assert http.get(f"{gateway.base}/jobs", params=filters, timeout=60).json()["results"] == []
         assert (
-            http.get(f"{gateway.base}/jobs", params={"dispatch_mode": "sync_api"}, timeout=10).json()["results"] == []
+            http.get(f"{gateway.base}/jobs", params={"dispatch_mode": "sync_api"}, timeout=60).json()["results"] == []
         )
         urgent = await job_for_http(services, project, 2, interactive=True)
-        following = [http.get(f"{gateway.base}/jobs/next", timeout=10).json()["id"] for _ in range(2)]
+        following = [http.get(f"{gateway.base}/jobs/next", timeout=60).json()["id"] for _ in range(2)]
         assert urgent.job_id in following and following != [urgent.job_id] * 2
 
 
@@ -102,14 +102,14 @@ async def test_the_older_forms_are_understood(services: Services, gateway: Runni
     secret = await token(services, project)
     for scheme in ("Token", "Api-Key", "Bearer"):
         headers = {"Authorization": f"{scheme} {secret}"}
-        assert requests.get(f"{gateway.base}/jobs", headers=headers, timeout=10).status_code == 200
+        assert requests.get(f"{gateway.base}/jobs", headers=headers, timeout=60).status_code == 200
     with session(secret) as http:
-        tasks = http.get(f"{gateway.base}/jobs/{job.job_id}/tasks/", params={"batch": 2}, timeout=10).json()["tasks"]
+        tasks = http.get(f"{gateway.base}/jobs/{job.job_id}/tasks/", params={"batch": 2}, timeout=60).json()["tasks"]
         assert len(tasks) == 2
         bare = [{"reply_subject": task["reply_subject"], "result": success(task["image_id"])} for task in tasks[:1]]
         # A null reply_subject is for what this worker holds.
         bare.append({"reply_subject": None, "result": success(tasks[1]["image_id"])})
-        answer = http.post(f"{gateway.base}/jobs/{job.job_id}/result/", json=bare, timeout=10)
+        answer = http.post(f"{gateway.base}/jobs/{job.job_id}/result/", json=bare, timeout=60)
         assert [one["status"] for one in answer.json()["tasks"]] == ["queued", "queued"]
 
 

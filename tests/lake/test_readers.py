@@ -18,7 +18,6 @@ from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_store
 from antenna_orchestration.lake import merged, schemas
 from antenna_orchestration.processing import collect, finish, merge, publish, retry
 from antenna_orchestration.processing.services import Services, opened, prepare
-from tests.conftest import short_leases
 from tests.homes import temporary_folder
 from tests.processing.jobs_by_hand import Hands, claimed, hands, make_job
 
@@ -57,7 +56,7 @@ def jobs(own: EmbeddedStores) -> list[Job]:
     """Two finished jobs; two images of the first failed and were done by a retry."""
 
     async def made() -> list[Job]:
-        wanted = short_leases(own)
+        wanted = own.settings
         await prepare(wanted)
         async with opened(wanted) as services, hands(services) as worker:
             return [await retried(services, worker), await finished(services, worker, SECOND)]
@@ -138,7 +137,7 @@ def merged_files(lake: str) -> dict[str, int]:
 
 @pytest.fixture
 async def services(own: EmbeddedStores, jobs: list[Job]) -> Any:
-    async with opened(short_leases(own)) as services:
+    async with opened(own.settings) as services:
         yield services
 
 

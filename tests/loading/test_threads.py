@@ -28,7 +28,7 @@ async def test_slow_calls_run_side_by_side_up_to_the_limit() -> None:
     threads = DaemonThreads(4, name="test")
     # Passes only when four calls are there at the same time.
     together = threading.Barrier(4)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(threads.run(together.wait) for _ in range(8)))
     threads.close()
 
@@ -37,7 +37,7 @@ async def test_a_call_that_hangs_holds_up_no_other() -> None:
     threads = DaemonThreads(2, name="test")
     let_go = threading.Event()
     hanging = asyncio.create_task(threads.run(let_go.wait))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await asyncio.gather(*(threads.run(lambda n=n: n) for n in range(20))) == list(range(20))
     assert not hanging.done()
     hanging.cancel()

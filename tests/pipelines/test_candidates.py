@@ -52,7 +52,7 @@ def test_doubles_and_parts_give_way_to_what_is_more_certain() -> None:
     assert rows(without_doubles(found)) == [(0, 0, 10, 11, 0.6, 0), (30, 30, 40, 40, 0.1, 0)]
 
 
-def test_a_small_insect_that_is_more_certain_than_the_large_one_around_it_stays() -> None:
+def test_a_small_insect_inside_a_less_certain_large_one_stays() -> None:
     found = candidates((0, 0, 50, 50, 0.5, 1), (10, 10, 20, 20, 0.9, 0))
     assert len(without_doubles(found)) == 2
 

@@ -53,7 +53,7 @@ def test_about_the_asked_share_fails_and_always_the_same_images() -> None:
     assert failing() == failing()
 
 
-def test_top_k_limits_what_is_sent_of_many_classes_and_the_whole_vector_comes_on_request() -> None:
+def test_top_k_classes_are_sent_and_the_whole_vector_on_request() -> None:
     best = run(3, classes=29_176, top_k=5, full_scores=True).detections[0].classifications[0]
     assert len(best.top_labels) == len(best.top_scores) == 5
     assert best.label == best.top_labels[0]

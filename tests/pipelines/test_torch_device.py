@@ -54,7 +54,7 @@ def test_everything_else_is_left_to_the_cpu(name: str) -> None:
     assert images.size_of_plain_jpeg(OTHERS[name]) is None
 
 
-def test_a_jpeg_that_ends_early_is_left_to_the_cpu_which_refuses_it() -> None:
+def test_a_truncated_jpeg_is_left_to_the_cpu_which_refuses_it() -> None:
     cut = ORDINARY["plain"][:-500]
     assert images.size_of_plain_jpeg(cut) is None
     with pytest.raises(errors.ImageUnusable, match="truncated JPEG"):

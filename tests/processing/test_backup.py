@@ -11,13 +11,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
 from antenna_orchestration.catalog import backup as catalog_backup
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
 from antenna_orchestration.processing import backup, cancel, collect, finish, publish, rebuild, retry
 from antenna_orchestration.processing.services import Services, opened, prepare
-from tests.conftest import short_leases
 from tests.homes import temporary_folder
 from tests.processing.jobs_by_hand import claimed, hands, make_job
 
@@ -31,7 +30,7 @@ def other_stores(template: Path) -> Iterator[EmbeddedStores]:
 
 @pytest.fixture
 async def empty(other_stores: EmbeddedStores) -> AsyncIterator[Services]:
-    wanted = short_leases(other_stores)
+    wanted = other_stores.settings
     await prepare(wanted)
     async with opened(wanted) as services:
         yield services
@@ -168,7 +167,7 @@ async def test_a_restore_that_is_refused_changes_nothing(
 
 
 def test_every_table_is_in_the_backup(shared_stores: EmbeddedStores) -> None:
-    wanted: settings.Settings = short_leases(shared_stores)
+    wanted = shared_stores.settings
     asyncio.run(prepare(wanted))
     with psycopg.connect(wanted.database_url) as connection:
         query = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"

@@ -30,9 +30,7 @@ async def leftovers(services: Services, job: Job, *, dry_run: bool = False) -> l
     return [line for line in result.details if line.startswith(f"job {job.job_id},")]
 
 
-async def test_a_late_result_of_a_finished_job_is_cleared_unless_the_round_is_dry(
-    services: Services, project: str
-) -> None:
+async def test_a_late_result_of_a_finished_job_is_cleared_but_not_dry(services: Services, project: str) -> None:
     job = await running_job(services, project, 3)
     async with hands(services) as worker:
         leases = await worker.lease(job, 3)
@@ -166,13 +164,13 @@ async def test_a_store_that_is_out_ends_the_check_but_not_the_round(
     jobs = [await running_job(services, project, 1) for _ in range(health.OUTAGE_AFTER + 2)]
     asked: list[JobId] = []
 
-    async def find_job(job: JobId) -> Job | None:
+    async def find(job: JobId) -> Job | None:
         asked.append(job)
         raise errors.Unavailable("out")
 
     with monkeypatch.context() as patched:
-        patched.setattr(services.catalog, "find_job", find_job)
-        # get_job goes by find_job, so that only the check of leftovers is of interest here.
+        patched.setattr(services.catalog.jobs, "find", find)
+        # `get` goes by `find`, so that only the check of leftovers is of interest here.
         report = await health.check(services, dry_run=True)
     result = report.results[3]
     assert "the check itself failed: out" in result.details and result.checked == health.OUTAGE_AFTER
@@ -187,11 +185,11 @@ async def test_a_claimed_job_that_waits_for_its_run_needs_nobody(
     claimed_long_ago = dataclasses.replace(await make_job(services, project, 1), status=JobStatus.CLAIMED)
     silent = await running_job(services, project, 1)
 
-    async def suspect_jobs(**_: object) -> list[Job]:
+    async def suspects(**_: object) -> list[Job]:
         return [claimed_long_ago, silent]
 
     with monkeypatch.context() as patched:
-        patched.setattr(services.catalog, "suspect_jobs", suspect_jobs)
+        patched.setattr(services.catalog.jobs, "suspects", suspects)
         report = await health.check(services, dry_run=True)
     result = report.results[1]
     assert result.unfixable == 1

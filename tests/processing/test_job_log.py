@@ -35,9 +35,7 @@ async def beating(services: Services, **fields: Any) -> AsyncIterator[None]:
         await services.heartbeats.leave("gpu-1")
 
 
-async def test_the_warning_that_nobody_serves_a_job_names_who_cannot_load_its_pipeline(
-    services: Services, project: str
-) -> None:
+async def test_the_warning_of_an_unserved_job_names_who_cannot_load_it(services: Services, project: str) -> None:
     job = await make_job(services, project, 1)
     failing = {"null": "weights model.pth: there is no such file"}
     told: list[str] = []

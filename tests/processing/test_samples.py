@@ -8,7 +8,6 @@ from antenna_orchestration import settings
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect, finish, publish, samples
 from antenna_orchestration.processing.services import Services, opened, prepare
-from tests.conftest import short_leases
 from tests.loading.image_server import ImageServer, serving
 from tests.processing.jobs_by_hand import claimed, hands, make_job
 
@@ -34,7 +33,7 @@ async def finished_job(services: Services, project: str, server: ImageServer) ->
 
 @pytest.fixture
 def wanted(shared_stores: EmbeddedStores) -> settings.Settings:
-    return short_leases(shared_stores)
+    return shared_stores.settings
 
 
 async def test_an_image_behind_http_is_drawn(wanted: settings.Settings, project: str, server: ImageServer) -> None:

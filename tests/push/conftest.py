@@ -5,9 +5,15 @@ import pytest
 
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import prepare
-from tests.gateway.gateway_process import RunningGateway, running_gateway
+from tests.gateway.gateway_process import ACK_WAIT, RunningGateway, running_gateway
 from tests.push.processing_service import ProcessingService, serving
 from tests.push.push_worker import HTTP_LEASE, PushWorker
+
+
+@pytest.fixture
+def task_ack_wait() -> float:
+    """The push worker's: these tests wait for the end of leases."""
+    return ACK_WAIT
 
 
 @pytest.fixture(scope="package")

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from tests.gateway.gateway_process import free_port
+from tests.free_ports import free_port
 
 PREFIX = "/behind/a/proxy"
 DETECTOR = {"name": "Detector", "key": "push_detector"}

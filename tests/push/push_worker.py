@@ -58,7 +58,7 @@ class PushWorker:
     def leaves(self) -> str:
         """Wait until it has left by itself; its last line."""
         assert self._process is not None
-        said, _ = self._process.communicate(timeout=30)
+        said, _ = self._process.communicate(timeout=60)
         assert self._process.returncode == 0, self.log.read_text()
         return said
 

@@ -27,7 +27,7 @@ async def test_a_worker_sends_five_megabytes_and_the_collector_counts_them(servi
         connection.connected(
             services.settings.worker_nats_url, name="test worker", inbox_prefix=names.WORKER_INBOX
         ) as client,
-        Leaser(client, ack_wait=2.0) as leaser,
+        Leaser(client, ack_wait=services.settings.task_ack_wait) as leaser,
         ResultSender(client) as sender,
     ):
         (lease,) = await leaser.lease(job.job_run, job.epoch, 1, wait=2.0) or []

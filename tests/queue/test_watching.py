@@ -23,17 +23,17 @@ async def test_what_is_there_then_what_changes(bucket: KeyValue) -> None:
     await bucket.put("gone", b"2")
     await bucket.delete("gone")
     async with watching(bucket) as watch:
-        there = [await watch.next(timeout=10) for _ in range(2)]
+        there = [await watch.next(timeout=60) for _ in range(2)]
         assert [(entry.key, entry.operation) for entry in there if entry] == [("here", None), ("gone", "DEL")]
-        assert await watch.next(timeout=10) is None
+        assert await watch.next(timeout=60) is None
         await bucket.put("later", b"3")
-        entry = await watch.next(timeout=10)
+        entry = await watch.next(timeout=60)
         assert entry is not None and entry.key == "later"
 
 
 async def test_an_empty_bucket_has_no_entry(bucket: KeyValue) -> None:
     async with watching(bucket) as watch:
-        assert await watch.next(timeout=10) is None
+        assert await watch.next(timeout=60) is None
 
 
 async def test_entries_that_come_after_their_end_was_announced(bucket: KeyValue, services: Services) -> None:
@@ -44,9 +44,9 @@ async def test_entries_that_come_after_their_end_was_announced(bucket: KeyValue,
     await late._updates.put(None)
     async with watching(bucket) as watch:
         for _ in range(2):
-            await late._updates.put(await watch.next(timeout=10))
+            await late._updates.put(await watch.next(timeout=60))
     watch = Watch(bucket, late)
-    seen = [await watch.next(timeout=10) for _ in range(3)]
+    seen = [await watch.next(timeout=60) for _ in range(3)]
     assert [entry and entry.key for entry in seen] == ["one", "two", None]
 
 

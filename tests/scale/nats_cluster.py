@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from antenna_orchestration.embedded import servers
 from antenna_orchestration.embedded.nats_server import ROLES
+from tests.free_ports import free_ports
 from tests.homes import temporary_folder
 
 SIZE = 3
@@ -104,12 +104,3 @@ def nats_cluster() -> Iterator[NatsCluster]:
             yield cluster
         finally:
             cluster.stop()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in found:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in found]

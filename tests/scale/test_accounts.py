@@ -18,7 +18,7 @@ from antenna_orchestration.embedded.nats_server import ROLES
 from antenna_orchestration.queue import connection, names, streams
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.tasks import TaskQueue
-from tests.scale.nats_cluster import free_ports
+from tests.free_ports import free_ports
 from tests.waiting import eventually
 
 _CONFIGURATION = """\

@@ -16,7 +16,6 @@ from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect, finish, publish
 from antenna_orchestration.processing.services import Services, opened, prepare
 from antenna_orchestration.queue import connection, names
-from tests.conftest import short_leases
 from tests.processing.jobs_by_hand import claimed, make_job
 from tests.scale.nats_cluster import SIZE, NatsCluster, nats_cluster
 from tests.stack.antenna_up import blank_images
@@ -61,8 +60,10 @@ async def lose(cluster: NatsCluster, services: Services, job: Job, watcher: Clie
 @pytest.mark.slow
 async def test_a_job_survives_the_loss_of_each_leader(own_stores: EmbeddedStores, project: str, tmp_path: Path) -> None:
     with nats_cluster() as cluster:
-        wanted = short_leases(own_stores).model_copy(
+        wanted = own_stores.settings.model_copy(
             update={
+                "task_ack_wait": 2.0,
+                "task_timeout": 20.0,
                 "nats_url": cluster.url("orchestrator"),
                 # The worker knows one member and learns the others from it.
                 "worker_nats_url": cluster.url("worker", "n1"),

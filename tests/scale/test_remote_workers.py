@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from antenna_orchestration.sensors import lost_worker_runs
+from tests.free_ports import free_ports
 from tests.homes import temporary_folder
-from tests.scale.nats_cluster import free_ports
 from tests.scale.remote_location import RemoteLocation, remote_location
 from tests.stack.antenna_up import RunningStack, blank_images
 from tests.waiting import wait_until

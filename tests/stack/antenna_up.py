@@ -122,7 +122,7 @@ class RunningStack:
         url = (dotenv_values(self.home / "env")["ANTENNA_UI_URL"] or "") + "/graphql"
         body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             answered: dict[str, Any] = json.load(answer)
         assert "errors" not in answered, answered
         return dict(answered["data"])

@@ -72,7 +72,7 @@ def arguments(folder: Path, **changes: object) -> argparse.Namespace:
     return argparse.Namespace(**{**usual, **changes})
 
 
-def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     whole = train_detector.train(arguments(tmp_path / "whole"))
     # Stopped at the sixth step, where it was still at its full rate: what follows does not depend on `steps` till then.
     stopped = arguments(tmp_path / "stopped")

@@ -35,7 +35,7 @@ async def test_another_worker_finishes_what_a_killed_one_held(
     assert len(results) <= len(job.images) + 4
 
 
-async def test_a_worker_that_stood_still_neither_extends_nor_hands_back_what_is_no_longer_its(
+async def test_a_worker_that_stood_still_lets_lost_leases_go(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     job = await bench.submit(pictures, config=SLOW)
@@ -97,7 +97,7 @@ async def test_results_that_cannot_be_delivered_wait_on_disk_for_the_next_start(
     assert {int(result.image) for result in results} == set(job.images)
 
 
-async def test_a_job_that_leaves_the_board_is_handed_back_and_the_others_go_on(
+async def test_a_withdrawn_job_is_handed_back_and_the_others_go_on(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     canceled = await bench.submit(pictures, config=SLOW)
@@ -117,7 +117,7 @@ async def test_a_job_that_leaves_the_board_is_handed_back_and_the_others_go_on(
 async def test_a_wiped_queue_leaves_a_worker_that_serves_the_next_job(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
-    # Ten seconds, for the watcher of the board goes deaf.
+    # Ten seconds, for the watcher of the announcements goes deaf.
     job = await bench.submit(pictures, config=SLOW)
     with running(settings, BATCHES):
         await bench.is_under_way(job)

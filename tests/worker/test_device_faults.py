@@ -49,7 +49,7 @@ async def test_an_exception_fails_the_image_that_raises_it(
     ("stage", "fault", "reason"),
     [("infer", "segfault", "SIGSEGV"), ("prepare", "exit", "status 3"), ("infer", "hang", "no progress for 1.5 s")],
 )
-async def test_a_crash_or_a_hang_costs_the_device_process_and_names_the_image(
+async def test_a_crash_or_hang_costs_the_process_and_names_the_image(
     bench: Bench,
     settings: Settings,
     pictures: list[str],
@@ -92,7 +92,7 @@ async def test_a_killed_device_process_costs_no_image(
     assert {result.outcome for result in results.values()} == {"done"}
 
 
-async def test_an_image_whose_process_is_killed_each_time_is_handed_to_other_workers_first(
+async def test_an_image_that_gets_its_process_killed_is_handed_back(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     # SIGKILL is what the kernel does when memory is short, which may be this machine's fault: others may try.
@@ -115,7 +115,7 @@ async def test_a_pipeline_that_holds_the_gil_for_two_leases_costs_no_redelivery(
     assert (counts.delivered, counts.redelivered) == (12, 0)
 
 
-async def test_out_of_memory_halves_the_batch_and_fails_what_does_not_fit_alone(
+async def test_out_of_memory_halves_the_batch_and_fails_single_images(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     job = await bench.submit(pictures[:20], **faulty(fault="memory", delay_ms=100))
@@ -125,7 +125,7 @@ async def test_out_of_memory_halves_the_batch_and_fails_what_does_not_fit_alone(
         assert "images do not fit into memory" in worker.log
 
 
-async def test_an_image_for_which_there_was_no_memory_beside_others_is_prepared_again_alone(
+async def test_an_image_short_of_memory_is_prepared_again_alone(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     once = str(tmp_path / "short")
@@ -138,7 +138,7 @@ async def test_an_image_for_which_there_was_no_memory_beside_others_is_prepared_
     assert guilty.reason == "does not fit into the device's memory"
 
 
-async def test_a_pipeline_for_which_there_is_no_memory_is_loaded_once_the_others_have_left(
+async def test_a_pipeline_short_of_memory_is_loaded_after_evicting_the_others(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     first = await bench.submit(pictures[:4])

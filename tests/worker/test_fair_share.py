@@ -111,7 +111,7 @@ def test_interactive_jobs_get_half_while_others_wait(
         assert interactive >= total / 2 - 2 * dearest * len(plans)
 
 
-def test_a_single_free_place_goes_to_the_interactive_job_first_and_then_in_turn() -> None:
+def test_a_single_place_goes_to_the_interactive_job_first() -> None:
     fair = FairShare()
     fair.update([Entrant(key="long", batch_group="a"), Entrant(key="urgent", batch_group="a", interactive=True)])
     firsts = [next(iter(serve(fair, [], 1.0))) for _ in range(6)]
@@ -152,7 +152,7 @@ def test_priority_is_weight() -> None:
     assert taken == {"plain": 20, "preferred": 60}
 
 
-def test_an_empty_job_rests_longer_each_time_until_it_is_announced_anew() -> None:
+def test_an_empty_job_rests_longer_until_it_is_announced_again() -> None:
     fair = FairShare()
     job = Entrant(key="empty", batch_group="a", stamp=1)
     fair.update([job])
@@ -173,7 +173,7 @@ def test_an_empty_job_rests_longer_each_time_until_it_is_announced_anew() -> Non
     assert fair.plan(1.0, now) == [Turn("empty", 1)]
 
 
-def test_what_an_empty_job_did_not_take_goes_to_the_others_and_is_not_saved_up() -> None:
+def test_what_an_empty_job_did_not_take_goes_to_the_others() -> None:
     fair = FairShare()
     fair.update([Entrant(key="empty", batch_group="a"), Entrant(key="full", batch_group="a")])
     for turn in fair.plan(8.0, 0.0):

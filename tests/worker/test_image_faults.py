@@ -27,7 +27,7 @@ async def server() -> AsyncIterator[ImageServer]:
 async def test_bad_images_fail_alone_and_a_503_costs_a_delay(
     bench: Bench, settings: Settings, server: ImageServer, tmp_path: Path
 ) -> None:
-    settings = settings.model_copy(update={"load_timeout": 1.0, "max_attempts": 2, "max_image_bytes": 100_000})
+    settings = settings.model_copy(update={"max_image_bytes": 100_000})
     folder = tmp_path / "trap"
     folder.mkdir()
     (folder / "good.jpg").write_bytes(server.image)
@@ -38,11 +38,10 @@ async def test_bad_images_fail_alone_and_a_503_costs_a_delay(
         server.uri("truncated/a.jpg"): "truncated",
         server.uri("empty/a.jpg"): "empty",
         server.uri("large/200000"): "MAX_IMAGE_BYTES",
-        server.uri("hang/a.jpg"): "not loaded within 1 s",
         (folder / "text.jpg").as_uri(): "not an image",
         (folder / "missing.jpg").as_uri(): "no such file",
     }
-    good = [server.uri(f"good/{number}") for number in range(6)]
+    good = [server.uri(f"good/{number}") for number in range(5)]
     good += [server.uri("recovers/a.jpg"), (folder / "good.jpg").as_uri()]
     uris = [uri for pair in zip(good, failing, strict=True) for uri in pair]
     job = await bench.submit(uris, pipeline=DECODES)
@@ -56,8 +55,19 @@ async def test_bad_images_fail_alone_and_a_503_costs_a_delay(
         assert by_uri[uri].outcome == "failed"
         assert reason in (by_uri[uri].reason or ""), uri
     assert by_uri[server.uri("recovers/a.jpg")].delivery == 2
-    # Only what passes may be worth another try by the user.
-    assert {uri for uri in failing if by_uri[uri].retryable} == {server.uri("hang/a.jpg")}
+    assert not any(by_uri[uri].retryable for uri in failing)
+
+
+async def test_an_image_that_hangs_fails_at_its_last_attempt_and_is_retryable(
+    bench: Bench, settings: Settings, server: ImageServer
+) -> None:
+    # A job of its own: on a busy machine a good image, too, may take more than this time-out.
+    settings = settings.model_copy(update={"load_timeout": 1.0, "max_attempts": 2})
+    job = await bench.submit([server.uri("hang/a.jpg")])
+    with running(settings):
+        [result] = await bench.results(job)
+    assert (result.outcome, result.delivery, result.retryable) == ("failed", 2, True)
+    assert "not loaded within 1 s" in (result.reason or "")
 
 
 async def test_an_outage_of_the_store_fails_no_image(

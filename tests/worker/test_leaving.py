@@ -103,7 +103,7 @@ except Interrupted:
 """
 
 
-async def test_an_interrupt_raised_into_the_caller_comes_back_after_the_leases_were_handed_back(
+async def test_an_interrupt_of_the_caller_is_raised_after_handing_back(
     settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     settings = settings.model_copy(update={"task_ack_wait": 120.0})

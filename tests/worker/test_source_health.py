@@ -49,7 +49,7 @@ def test_the_images_own_fault_is_final_at_once(health: SourceHealth) -> None:
     assert fails(health, UNUSABLE, now=0) == Fail("no such file", retryable=False)
 
 
-def test_a_passing_fault_is_handed_back_ever_longer_and_final_at_the_last_attempt(health: SourceHealth) -> None:
+def test_a_passing_fault_is_final_at_the_last_attempt_only(health: SourceHealth) -> None:
     for delivery, delay in enumerate(attempts.RETRY_DELAYS, start=1):
         verdict = fails(health, UNREACHABLE, delivery=delivery, now=delivery)
         assert isinstance(verdict, HandBack)
@@ -59,7 +59,7 @@ def test_a_passing_fault_is_handed_back_ever_longer_and_final_at_the_last_attemp
     assert last.retryable
 
 
-def test_a_host_that_fails_in_a_row_rests_with_its_jobs_and_only_with_them(health: SourceHealth) -> None:
+def test_a_host_that_fails_in_a_row_rests_with_its_jobs(health: SourceHealth) -> None:
     health.loaded(OTHER, "fine", 0.0)
     for now in range(HOST_PATIENCE - 1):
         fails(health, UNREACHABLE, now=now)
@@ -102,7 +102,7 @@ def test_a_forbidden_job_rests_until_one_of_its_images_can_be_loaded(health: Sou
     assert not health.job_rests(JOB, JOB_REST.first)
 
 
-def test_a_resting_job_is_tried_ever_more_seldom_and_now_and_then_with_a_fresh_image(health: SourceHealth) -> None:
+def test_a_resting_job_is_tried_more_and_more_seldom(health: SourceHealth) -> None:
     fails(health, FORBIDDEN, now=0)
     now, rests = JOB_REST.first, []
     for tries in range(1, 3 * TRIAL_EVERY + 1):
@@ -128,7 +128,7 @@ def test_one_forbidden_image_among_many_good_ones_fails_and_rests_nobody(health:
     assert fails(health, FORBIDDEN, delivery=ONE_OF_MANY, now=11) == Fail("HTTP 403", retryable=True)
 
 
-def test_rights_that_end_in_the_middle_of_a_job_rest_it_and_fail_nothing(health: SourceHealth) -> None:
+def test_rights_that_end_in_mid_job_rest_it_and_fail_nothing(health: SourceHealth) -> None:
     health.loaded(JOB, "host", 0)
     verdicts = [fails(health, FORBIDDEN, now=now) for now in range(1, 4)]
     assert all(isinstance(verdict, HandBack) for verdict in verdicts)

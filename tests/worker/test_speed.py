@@ -20,14 +20,14 @@ def new_speed(ack_wait: float = 30.0, threads: int = 2, batch_size: int = 16) ->
     return DeviceSpeed(ack_wait=ack_wait, prepare_threads=threads, batch_size=batch_size)
 
 
-def test_a_cold_batch_group_gets_a_small_batch_and_something_to_begin_with() -> None:
+def test_a_cold_group_gets_a_small_batch_to_begin_with() -> None:
     cold = new_speed()
     assert cold.is_cold(FAST)
     assert cold.batch(FAST) == COLD_LEASE
     assert cold.room(batches={FAST: COLD_LEASE}, unstarted=Counter(), held=Counter()) >= cold.cost(FAST)
 
 
-def test_a_warm_batch_group_has_one_batch_ready_beside_the_one_at_work() -> None:
+def test_a_warm_group_has_one_batch_ready_beside_the_one_at_work() -> None:
     warm = new_speed()
     warm.finished(FAST, 4, 0.4)
     assert warm.batch(FAST) == 16
@@ -43,7 +43,7 @@ def test_slow_loading_is_bridged_by_more_than_a_batch() -> None:
     assert warm.room(batches={FAST: 4}, unstarted=Counter(), held=Counter({FAST: 4})) == pytest.approx(3.0 + AHEAD)
 
 
-def test_batches_of_a_slow_batch_group_shrink_until_two_fit_into_half_a_lease() -> None:
+def test_two_batches_of_a_slow_group_fit_into_half_a_lease() -> None:
     warm = new_speed(ack_wait=30.0)
     warm.finished(SLOW, 1, 2.5)
     assert warm.batch(SLOW) == 3
@@ -61,7 +61,7 @@ def test_what_the_device_holds_at_once_is_remembered() -> None:
     assert warm.batch(FAST) == 2
 
 
-def test_a_device_that_waits_for_images_gets_more_batches_prepared_at_a_time() -> None:
+def test_a_starved_device_gets_more_batches_prepared_at_a_time() -> None:
     warm = new_speed(threads=16)
     for _ in range(10):
         warm.finished(FAST, 4, 1.0, starved=0.7)

@@ -1,4 +1,4 @@
--- Enter what a finished job did into the ledger.
+-- Add the done images of a job to the ledger.
 INSERT INTO processed (image_id, algorithm_id, job_id)
 SELECT i.image_id, a.algorithm_id, i.job_id
 FROM job_images i

@@ -1,8 +1,9 @@
--- What came of images, a batch at a time, by the one collector that owns the job. Pending becomes done or failed, failed
--- becomes done; anything else is a repetition. Tells which images were moved, by what they were before.
+-- Commit the outcomes of a batch of images, for the one collector that owns the job. Pending becomes done or failed, and
+-- failed becomes done; anything else is a repetition. Returns the images whose status changed, by their status before.
 --
--- In steps of their own, because PostgreSQL's statistics know nothing of a young job: given the job as a constant, or the
--- states in one step with the key, it expects to find one image, and compares all of the job's with each of the batch.
+-- It is done in separate steps because PostgreSQL has no statistics about a young job: with the job as a constant, or with
+-- the states and the key in one step, it expects to find one image, and compares each image of the batch with all images
+-- of the job.
 WITH given AS MATERIALIZED (
     SELECT n.*, %(job)s::bigint AS job
     FROM json_to_recordset(%(outcomes)s::json) AS n (

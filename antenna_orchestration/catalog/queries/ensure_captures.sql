@@ -1,9 +1,9 @@
--- A capture is known by its URL within its project; what a later list adds to it is taken over.
+-- A capture is known by its URL within its project; what a later list adds to it is merged in.
 INSERT INTO captures (project_id, deployment_id, url, captured_at)
 SELECT %(project)s, d.deployment_id, s.url, s.captured_at
 FROM submitted s
 LEFT JOIN deployments d ON d.project_id = %(project)s AND d.name = s.deployment
--- In the order of the URLs: two overlapping submissions then wait for each other, and never in a circle.
+-- In the order of the URLs: two overlapping submissions then wait for each other, but cannot deadlock.
 ORDER BY s.url
 ON CONFLICT (project_id, url) DO UPDATE
 SET deployment_id = coalesce(excluded.deployment_id, captures.deployment_id),

@@ -1,5 +1,5 @@
 -- Into a terminal status, with the counts. Guarded: a terminal status never changes. `collected` says that the final
--- tables hold every row: then no image may be pending, and parts are not needed any more.
+-- tables hold every row: then no image may be pending, and the parts are no longer needed.
 WITH finished AS (
     UPDATE jobs j
     SET status = %(status)s, status_reason = %(reason)s, finished_at = now(),

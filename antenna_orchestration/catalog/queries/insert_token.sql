@@ -1,4 +1,4 @@
--- A token and its projects; the projects are there.
+-- A token and its projects; the projects exist already.
 WITH made AS (
     INSERT INTO tokens (sha256, fingerprint, role, label, expires_at)
     VALUES (%(sha256)s, %(fingerprint)s, %(role)s, %(label)s, %(expires_at)s)

@@ -1,2 +1,2 @@
--- The collector leaves in order, its job unfinished.
+-- The collector stops in order before its job is finished.
 UPDATE collectors SET left_at = now() WHERE job_id = %(job)s AND generation = %(generation)s AND run_id = %(run_id)s

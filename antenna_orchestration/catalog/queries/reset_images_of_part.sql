@@ -1,5 +1,5 @@
--- A part that cannot be read any more: its images are to be done again. Never after the job is over: then the final
--- tables hold the rows, and parts are gone on purpose.
+-- Make the images of an unreadable part pending, so that they are processed again. Never after the job is over: by then
+-- the final tables hold the rows, and parts were deleted on purpose.
 UPDATE job_images i
 SET status = 'pending', part = NULL, detections = 0, classifications = 0, generation = %(generation)s
 FROM jobs j

@@ -1,5 +1,5 @@
--- The one edge out of a terminal status: the next generation, with the failed and missing images only. What hung on the
--- generation before (its run, its launches) is forgotten, so that nothing late of it is taken for this one's.
+-- The one edge out of a terminal status: open the next generation, with the failed and missing images only. The run and
+-- the launches of the generation before are cleared, so that nothing late from it is taken for this one's.
 WITH again AS (
     UPDATE jobs SET status = 'QUEUED', generation = generation + 1, status_reason = NULL, run_id = NULL,
         claimed_at = NULL, started_at = NULL, finished_at = NULL, stalled_launches = 0, accounted_at_launch = 0,

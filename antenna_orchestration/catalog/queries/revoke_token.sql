@@ -1,2 +1,2 @@
--- Named by its fingerprint, which is shown; never by the token, which is a secret.
+-- Tokens are named by their fingerprint, which is shown, and never by the token itself, which is a secret.
 UPDATE tokens SET revoked_at = coalesce(revoked_at, now()) WHERE fingerprint = %(fingerprint)s RETURNING token_id

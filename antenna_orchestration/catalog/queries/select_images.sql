@@ -1,4 +1,4 @@
--- The images a job takes, in the order submitted, without those that every algorithm of the pipeline has processed.
+-- The images of a new job in the order submitted, except those that every algorithm of the pipeline has processed.
 CREATE TEMPORARY TABLE selected ON COMMIT DROP AS
 SELECT c.image_id, row_number() OVER (ORDER BY s.ordinal) AS ordinal
 FROM submitted s

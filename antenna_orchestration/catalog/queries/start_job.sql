@@ -1,4 +1,4 @@
--- A run takes the job up: CLAIMED becomes RUNNING, RUNNING stays (a re-launch).
+-- A run starts to work on the job: CLAIMED becomes RUNNING; RUNNING stays (a re-launch).
 UPDATE jobs SET status = 'RUNNING', started_at = coalesce(started_at, now()), run_id = %(run_id)s
 WHERE job_id = %(job)s AND generation = %(generation)s AND status IN ('CLAIMED', 'RUNNING')
 RETURNING status

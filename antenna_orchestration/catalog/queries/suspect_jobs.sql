@@ -1,5 +1,5 @@
--- Jobs that somebody should be working on and nobody seems to: claimed long ago without a start, or running with a
--- silent collector. Whether a run of theirs is alive is Dagster's to say.
+-- Jobs that nobody seems to work on: claimed long ago and not started, or running with a silent collector. Only Dagster
+-- knows whether a run of theirs is alive.
 SELECT j.*, p.slug AS project, g.epoch, coalesce(g.published_upto, 0) AS published_upto,
        g.compacted_at IS NOT NULL AS compacted
 FROM jobs j
@@ -9,6 +9,6 @@ LEFT JOIN collectors c USING (job_id, generation)
 WHERE (j.status = 'CLAIMED' AND j.claimed_at < now() - make_interval(secs => %(claimed_for)s))
    OR (j.status = 'RUNNING' AND (c.left_at IS NOT NULL OR c.job_id IS NULL
        OR greatest(c.heartbeat_at, j.claimed_at) < now() - make_interval(secs => %(silent_for)s)))
--- Dead collectors first: claimed jobs may be many and wait in Dagster's queue with good reason.
+-- Dead collectors first: there may be many claimed jobs, which rightly wait in Dagster's queue.
 ORDER BY j.status DESC, j.job_id
 LIMIT %(limit)s

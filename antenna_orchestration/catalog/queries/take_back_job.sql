@@ -1,5 +1,5 @@
--- Launch a job anew whose run is gone. `launch` guards: of two that saw the same, one does it. A launch counts as
--- stalled when it accounted for no image, was not left in order and lived for less than five minutes.
+-- Launch a job again whose run is gone. `launch` is the guard: of two callers that see the same, one succeeds. A launch
+-- counts as stalled when it accounted for no image, did not stop in order and lasted less than five minutes.
 WITH now_accounted AS (
     SELECT count(*) AS accounted FROM job_images WHERE job_id = %(job)s AND status <> 'pending'
 )

@@ -96,7 +96,7 @@ class FairShare:
         return min(credit + budget / 2, max(budget / 2, *urgent))
 
     def took(self, turn: Turn, got: int, now: float) -> None:
-        """Say that a turn brought `got` tasks. With fewer than wanted a job loses its deficit, with none it rests."""
+        """A turn brought `got` tasks. With fewer than wanted a job loses its deficit, with none it rests."""
         place = self._places.get(turn.key)
         if place is None:
             return

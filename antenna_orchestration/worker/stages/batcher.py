@@ -83,6 +83,8 @@ class Batcher:
         # Images that run with nothing else in hand, because they were delivered so often.
         self._alone: deque[TaskInHand] = deque()
         self._flights: set[_Flight] = set()
+        # Whether the scheduler may still lease for the room that the last batch made when the device began with it.
+        self._more_may_be_leased = False
         self._last_end = 0.0
         self._error: Exception | None = None
         self._nudged = nudge.subscribe()
@@ -98,6 +100,12 @@ class Batcher:
         else:
             self._ready.setdefault(held.batch_group, deque()).append(held)
         self._nudged.set()
+
+    def expect_no_more(self) -> None:
+        """The scheduler has leased what there is room for: partial batches need not wait for more than is in hand."""
+        if self._more_may_be_leased:
+            self._more_may_be_leased = False
+            self._nudged.set()
 
     @property
     def busy(self) -> bool:
@@ -168,8 +176,9 @@ class Batcher:
         return []
 
     def _more_is_coming(self, group: BatchGroup) -> bool:
-        return any(
-            held.batch_group is group and held.stage in (Stage.LEASED, Stage.LOADING) for held in self._tasks_in_hand
+        before = (Stage.LEASED, Stage.LOADING)
+        return self._more_may_be_leased or any(
+            held.batch_group is group and held.stage in before for held in self._tasks_in_hand
         )
 
     def _others_unstarted(self, held: TaskInHand) -> bool:
@@ -244,6 +253,9 @@ class Batcher:
 
     def _begin(self, flight: _Flight) -> None:
         flight.begun = True
+        # Without this a batch that was once too small would stay so: the next one, made before the scheduler has
+        # leased for the room of this one, would have the same size, and so on.
+        self._more_may_be_leased = True
         for held in flight.batch:
             self._tasks_in_hand.free(held)
             self._tasks_in_hand.move(held, Stage.INFERRING)

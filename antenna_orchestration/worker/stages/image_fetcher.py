@@ -61,6 +61,10 @@ class ImageFetcher:
         """Load this task's image, too."""
         self._load_queue.put(held)
 
+    def expect_no_more(self) -> None:
+        """The scheduler has leased what there is room for."""
+        self._batcher.expect_no_more()
+
     @property
     def room(self) -> float | None:
         """How many more images of average size the memory budget holds; None while no size is known."""

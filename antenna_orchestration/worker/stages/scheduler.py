@@ -155,6 +155,8 @@ class Scheduler:
         if looks:
             self._look(now)
         turns = self._fair.plan(self._room(), now, limits=self._cold_limits())
+        if not turns:
+            self._image_fetcher.expect_no_more()
         if not turns and not looks:
             # Whatever woke the scheduler may show at the next look.
             return self._look_again_at - now
@@ -167,7 +169,10 @@ class Scheduler:
             if not isinstance(error, errors.Unavailable):
                 raise error
             logger.debug("leasing: %s", error)
-        return UNAVAILABLE_PAUSE if any(outcomes) else 0.0
+        if not any(outcomes):
+            return 0.0
+        self._image_fetcher.expect_no_more()
+        return UNAVAILABLE_PAUSE
 
     # What may be leased.
 
