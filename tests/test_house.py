@@ -14,19 +14,12 @@ TESTS = ROOT / "tests"
 DAGSTER_FOLDERS = ("assets", "jobs", "resources", "schedules", "sensors")
 
 MAY_SLEEP = {
-    "waiting.py",  # the one place that waits for a fact
-    "chaos/test_faults.py",  # outages last
-    "chaos/test_soak.py",
-    "gateway/test_faults.py",
-    "embedded/tiny_definitions.py",  # stand-ins for slow work, slow servers and slow clients
-    "gateway/http_worker.py",
-    "gateway/test_bodies.py",
+    "waiting.py",  # the one place that waits for a fact, or lets an outage last
+    "embedded/tiny_definitions.py",  # stand-ins for slow work and slow servers
     "loading/image_server.py",
     "pipelines/faulty.py",
     "push/processing_service.py",
     "worker/recording.py",
-    "processing/test_retrying.py",  # never slept to the end: what is tested is that it is interrupted
-    "gateway/test_leases.py",  # to be rewritten
 }
 """Files of `tests/` in which time passes on purpose. Everywhere else a test waits for a fact."""
 
@@ -67,6 +60,16 @@ def test_helpers_have_names_of_their_own() -> None:
         if not path.name.startswith(("test_", "__init__", "conftest")):
             named.setdefault(path.name, []).append(str(path.relative_to(TESTS)))
     assert not {name: paths for name, paths in named.items() if len(paths) > 1}
+
+
+def test_a_test_name_is_a_sentence_of_at_most_twelve_words() -> None:
+    names = [
+        node.name.removeprefix("test_")
+        for path in TESTS.rglob("test_*.py")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ]
+    assert not [name for name in names if len(name.split("_")) > 12]
 
 
 def test_dagster_reads_annotations_as_types() -> None:

@@ -85,9 +85,7 @@ def test_a_result_without_a_lease_of_the_worker_is_rejected() -> None:
 
 @pytest.mark.parametrize("state", [None, *ImageStatus])
 @pytest.mark.parametrize("item", [DONE, FAILED])
-def test_after_the_lease_only_a_success_on_an_image_that_is_not_done_counts(
-    item: Item, state: ImageStatus | None
-) -> None:
+def test_after_the_lease_only_success_on_an_image_not_done_counts(item: Item, state: ImageStatus | None) -> None:
     (verdict,) = judge([Posted(item=item, claim=claim(), state=state)])
     if item is DONE and state in (ImageStatus.PENDING, ImageStatus.FAILED):
         assert verdict.status == "queued"
