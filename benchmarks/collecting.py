@@ -11,6 +11,8 @@ import psutil
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import Job
+from antenna_orchestration.domain.progress import JobProgress
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect, publish
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names
@@ -31,11 +33,11 @@ def run() -> list[Figure]:
         return asyncio.run(_measure(running))
 
 
-async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
-    async with rig.on(running) as opened:
-        two, cpu, _ = await _collect(opened, images=IMAGES, classes=2)
-        thousand, _, _ = await _collect(opened, images=IMAGES, classes=1_000)
-        _, _, growth = await _collect(opened, images=LONG, classes=2)
+async def _measure(running: EmbeddedStores) -> list[Figure]:
+    async with rig.on(running) as services:
+        two, cpu, _ = await _collect(services, images=IMAGES, classes=2)
+        thousand, _, _ = await _collect(services, images=IMAGES, classes=1_000)
+        _, _, growth = await _collect(services, images=LONG, classes=2)
     return [
         Figure("collect, 2 classes", two, "images/s", at_least=4_000),
         Figure("collect, 2 classes, the collector's CPU an image", cpu, "ms"),
@@ -44,33 +46,33 @@ async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
     ]
 
 
-async def _collect(opened: Services, *, images: int, classes: int) -> tuple[float, float, float]:
+async def _collect(services: Services, *, images: int, classes: int) -> tuple[float, float, float]:
     """Images a second, this process' CPU milliseconds an image, and megabytes from a tenth of the job to the most."""
-    job = await rig.started_job(opened, rig.urls(images, site=f"{classes}-{images}"))
-    await opened.ensure_streams()
-    epoch = await opened.catalog.generations.agree_on_epoch(job.job_run, names.new_epoch())
-    await opened.queue.open(job.pipeline, job.job_run, epoch)
-    await _results(opened, job, classes)
+    job = await rig.started_job(services, rig.urls(images, site=f"{classes}-{images}"))
+    await services.ensure_streams()
+    epoch = await services.catalog.generations.agree_on_epoch(job.job_run, names.new_epoch())
+    await services.queue.open(job.pipeline, job.job_run, epoch)
+    await _results(services, job, classes)
     memory: list[tuple[int, float]] = []
 
-    def on_progress(progress: collect.JobProgress) -> None:
+    def on_progress(progress: JobProgress) -> None:
         memory.append((progress.accounted, psutil.Process().memory_info().rss / 2**20))
 
     began, cpu = time.perf_counter(), time.process_time()
-    counts = await collect.collect(opened, job, run_id="bench", observer=collect.Observer(on_progress=on_progress))
+    counts = await collect.collect(services, job, run_id="bench", observer=collect.Observer(on_progress=on_progress))
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     if counts.done != images:
         raise AssertionError(f"collected {counts}")
-    await publish.withdraw(opened, job)
-    settled = [megabytes for accounted, megabytes in memory if accounted >= images / 10] or [0.0]
-    return images / seconds, 1000 * cpu / images, max(settled) - settled[0]
+    await publish.withdraw(services, job)
+    grown = [megabytes for accounted, megabytes in memory if accounted >= images / 10] or [0.0]
+    return images / seconds, 1000 * cpu / images, max(grown) - grown[0]
 
 
-async def _results(opened: Services, job: Job, classes: int) -> None:
+async def _results(services: Services, job: Job, classes: int) -> None:
     """Put one result an image on the queue, as workers would."""
-    images = sorted(await opened.catalog.images.pending(job.job_run, upto=job.total))
+    images = sorted(await services.catalog.images.pending(job.job_run, upto=job.total))
     detections = _detections(classes)
-    async with Publisher(opened.connection) as publisher:
+    async with Publisher(services.connection) as publisher:
         for start in range(0, len(images), CHUNK):
             await publisher.publish([_message(job, image, detections) for image in images[start : start + CHUNK]])
 

@@ -25,8 +25,8 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from antenna_orchestration import settings
 from antenna_orchestration.domain import messages
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
 from benchmarks.figures import Figure
 from tests.waiting import eventually
@@ -66,14 +66,14 @@ class Observer:
         return sum((job.job, image) in self.results for image in job.images)
 
 
-async def measure(config: settings.Settings, folder: Path, *, batch_size: int, kill: bool) -> dict[str, Any]:
+async def measure(settings: Settings, folder: Path, *, batch_size: int, kill: bool) -> dict[str, Any]:
     """Run the mix once."""
     picture = folder / "picture.jpg"
     picture.write_bytes(bytes(100_000))
     options = WorkerOptions(batch_size=batch_size)
-    async with open_bench(config) as bench:
+    async with open_bench(settings) as bench:
         with contextlib.ExitStack() as stack:
-            workers = [stack.enter_context(started(config, folder / str(n), options)) for n in range(WORKERS)]
+            workers = [stack.enter_context(started(settings, folder / str(n), options)) for n in range(WORKERS)]
             await _warm_up(bench, picture.as_uri())
             observer = Observer()
             await observer.watch(bench)
@@ -88,7 +88,7 @@ async def measure(config: settings.Settings, folder: Path, *, batch_size: int, k
 
             await eventually(all_done, description="all results", timeout=180)
             redelivered = sum([(await bench.counts(job)).delivered - len(job.images) for job in jobs])
-    return _figures(jobs, observer, began, redelivered, batch_size, killed, config.task_ack_wait)
+    return _figures(jobs, observer, began, redelivered, batch_size, killed, settings.task_ack_wait)
 
 
 async def _warm_up(bench: Bench, uri: str) -> None:

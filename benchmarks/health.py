@@ -7,6 +7,7 @@ import time
 
 import psycopg
 
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import health, publish
 from benchmarks import rig
 from benchmarks.figures import Figure
@@ -22,10 +23,10 @@ def run() -> list[Figure]:
         return asyncio.run(_measure(running))
 
 
-async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
-    async with rig.on(running) as opened:
+async def _measure(running: EmbeddedStores) -> list[Figure]:
+    async with rig.on(running) as services:
         urls = rig.urls(IMAGES)
-        pattern = await rig.started_job(opened, urls)
+        pattern = await rig.started_job(services, urls)
         with psycopg.connect(running.settings.database_url) as connection:
             # Ten thousand submissions would take longer than all else here.
             connection.execute(
@@ -37,10 +38,10 @@ async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
                 [FINISHED, pattern.job_id],
             )
         for number in range(RUNNING):
-            job = await rig.started_job(opened, urls, project=f"p{number}")
-            await publish.publish(opened, job.job_id)
-            await opened.catalog.collectors.beat(job.job_run, run_id="bench", host="bench")
+            job = await rig.started_job(services, urls, project=f"p{number}")
+            await publish.publish(services, job.job_id)
+            await services.catalog.collectors.beat(job.job_run, run_id="bench", host="bench")
         began = time.perf_counter()
-        await health.check(opened)
+        await health.check(services)
         seconds = time.perf_counter() - began
     return [Figure("health check, 10,000 finished and 100 running jobs", seconds, "s", at_most=3.0)]

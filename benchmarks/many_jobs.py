@@ -11,7 +11,7 @@ from statistics import mean
 
 from nats.aio.msg import Msg
 
-from antenna_orchestration import settings
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
 from benchmarks import rig
 from benchmarks.figures import Figure
@@ -30,10 +30,10 @@ def run() -> list[Figure]:
         return asyncio.run(_measure(server.settings, Path(folder)))
 
 
-async def _measure(config: settings.Settings, folder: Path) -> list[Figure]:
+async def _measure(settings: Settings, folder: Path) -> list[Figure]:
     picture = folder / "picture.jpg"
     picture.write_bytes(bytes(10_000))
-    async with open_bench(config) as bench:
+    async with open_bench(settings) as bench:
         jobs: list[QueuedJob] = [await bench.submit([picture.as_uri()] * IMAGES) for _ in range(JOBS)]
         left = {int(job.job): IMAGES for job in jobs}
         ends: dict[int, float] = {}
@@ -51,7 +51,7 @@ async def _measure(config: settings.Settings, folder: Path) -> list[Figure]:
         with contextlib.ExitStack() as stack:
             # All jobs are there before the first worker is: what is measured is the order in which they are served.
             for number in range(WORKERS):
-                stack.enter_context(started(config, folder / str(number), WorkerOptions()))
+                stack.enter_context(started(settings, folder / str(number), WorkerOptions()))
 
             async def all_done() -> bool:
                 return len(ends) == JOBS

@@ -7,6 +7,7 @@ import time
 
 import psutil
 
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import publish
 from benchmarks import rig
 from benchmarks.figures import Figure
@@ -20,11 +21,11 @@ def run() -> list[Figure]:
         return asyncio.run(_measure(running))
 
 
-async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
-    async with rig.on(running) as opened:
-        job = await rig.started_job(opened, rig.urls(IMAGES))
+async def _measure(running: EmbeddedStores) -> list[Figure]:
+    async with rig.on(running) as services:
+        job = await rig.started_job(services, rig.urls(IMAGES))
         # A first chunk, so that imports and connections are not counted as the publisher's memory.
-        await publish.publish(opened, job.job_id, limit=publish.AT_SUBMIT)
+        await publish.publish(services, job.job_id, limit=publish.AT_SUBMIT)
         before, most = _memory_mb(), 0.0
 
         def on_chunk(_: int) -> None:
@@ -32,7 +33,7 @@ async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
             most = max(most, _memory_mb())
 
         began = time.perf_counter()
-        published = await publish.publish(opened, job.job_id, on_chunk=on_chunk)
+        published = await publish.publish(services, job.job_id, on_chunk=on_chunk)
         seconds = time.perf_counter() - began
     if published.stored != IMAGES - publish.AT_SUBMIT:
         raise AssertionError(f"published {published}")

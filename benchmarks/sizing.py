@@ -17,6 +17,7 @@ import psycopg
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect, finish, publish
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names
@@ -39,23 +40,23 @@ def run() -> list[Figure]:
         return asyncio.run(_measure(running))
 
 
-async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
-    async with rig.on(running) as opened:
+async def _measure(running: EmbeddedStores) -> list[Figure]:
+    async with rig.on(running) as services:
         before = _cpu(running)
         wal = _wal_position(running)
-        job = await rig.started_job(opened, rig.urls(IMAGES))
+        job = await rig.started_job(services, rig.urls(IMAGES))
         # The ledger has a row for each algorithm of the pipeline.
-        await opened.catalog.pipelines.register(_pipeline())
-        await finish.write_manifest(opened, job)
-        await publish.publish(opened, job.job_id)
-        job = await opened.catalog.jobs.get(job.job_id)
-        figures = [await _message_bytes(opened, names.TASKS)]
-        async with hands(opened) as worker:
+        await services.catalog.pipelines.register(_pipeline())
+        await finish.write_manifest(services, job)
+        await publish.publish(services, job.job_id)
+        job = await services.catalog.jobs.get(job.job_id)
+        figures = [await _message_bytes(services, names.TASKS)]
+        async with hands(services) as worker:
             await _answer(worker, job)
-        figures.append(await _message_bytes(opened, names.RESULTS))
-        await collect.collect(opened, job, run_id="bench", observer=collect.Observer())
-        await finish.write_final_tables(opened, job)
-        if await finish.finish_job(opened, job) is not JobStatus.SUCCESS:
+        figures.append(await _message_bytes(services, names.RESULTS))
+        await collect.collect(services, job, run_id="bench", observer=collect.Observer())
+        await finish.write_final_tables(services, job)
+        if await finish.finish_job(services, job) is not JobStatus.SUCCESS:
             raise AssertionError("the job did not succeed")
         after = _cpu(running)
         figures += [Figure(f"PostgreSQL, {name} and indexes", _size(running, name) / IMAGES, "B") for name in RELATIONS]
@@ -111,12 +112,12 @@ def _detection(dice: random.Random, labels: list[str]) -> messages.Detection:
     )
 
 
-async def _message_bytes(opened: Services, stream: str) -> Figure:
-    state = (await opened.connection.jetstream().stream_info(stream)).state
+async def _message_bytes(services: Services, stream: str) -> Figure:
+    state = (await services.connection.jetstream().stream_info(stream)).state
     return Figure(f"NATS, a message of {stream}", state.bytes / state.messages, "B")
 
 
-def _cpu(running: rig.EmbeddedStores) -> Mapping[str, float]:
+def _cpu(running: EmbeddedStores) -> Mapping[str, float]:
     return {
         "NATS": cpu_seconds([running.pid("nats")]),
         "PostgreSQL": cpu_seconds([running.pid("postgres")]),
@@ -124,19 +125,19 @@ def _cpu(running: rig.EmbeddedStores) -> Mapping[str, float]:
     }
 
 
-def _ask(running: rig.EmbeddedStores, query: str, *values: object) -> int:
+def _ask(running: EmbeddedStores, query: str, *values: object) -> int:
     with psycopg.connect(running.settings.database_url) as connection:
         row = connection.execute(query, values).fetchone()  # type: ignore[arg-type]
     return int(row[0]) if row else 0
 
 
-def _size(running: rig.EmbeddedStores, relation: str) -> int:
+def _size(running: EmbeddedStores, relation: str) -> int:
     return _ask(running, "SELECT pg_total_relation_size(%s::regclass)", relation)
 
 
-def _wal_position(running: rig.EmbeddedStores) -> int:
+def _wal_position(running: EmbeddedStores) -> int:
     return _ask(running, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
 
 
-def _lake_bytes(running: rig.EmbeddedStores, table: str) -> int:
+def _lake_bytes(running: EmbeddedStores, table: str) -> int:
     return sum(path.stat().st_size for path in (Path(running.settings.lake) / table).rglob("*.parquet"))

@@ -7,6 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import publish, submit
 from antenna_orchestration.queue.leasing import Leaser
 from benchmarks import rig
@@ -21,25 +22,25 @@ def run() -> list[Figure]:
         return asyncio.run(_measure(running))
 
 
-async def _measure(running: rig.EmbeddedStores) -> list[Figure]:
-    async with rig.on(running) as opened:
+async def _measure(running: EmbeddedStores) -> list[Figure]:
+    async with rig.on(running) as services:
         # What is loaded once stays out of both figures.
-        await submit.submit(opened, submit.Submission(sources=("http://images.invalid/a.jpg",), pipeline="null"))
+        await submit.submit(services, submit.Submission(sources=("http://images.invalid/a.jpg",), pipeline="null"))
         with tempfile.TemporaryDirectory() as folder:
             listing = Path(folder) / "night.txt"
             listing.write_text("\n".join(rig.urls(IMAGES)))
             began = time.perf_counter()
             submitted = await submit.submit(
-                opened, submit.Submission(sources=(str(listing),), pipeline="null", project="season")
+                services, submit.Submission(sources=(str(listing),), pipeline="null", project="season")
             )
             seconds = time.perf_counter() - began
         if submitted.total != IMAGES:
             raise AssertionError(f"submitted {submitted}")
-        job = await rig.queued_job(opened, rig.urls(IMAGES, site="other"), project="other")
+        job = await rig.queued_job(services, rig.urls(IMAGES, site="other"), project="other")
         began = time.perf_counter()
-        await publish.publish_first(opened, job.job_id)
-        job = await opened.catalog.jobs.get(job.job_id)
-        async with Leaser(opened.connection, ack_wait=30.0) as leaser:
+        await publish.publish_first(services, job.job_id)
+        job = await services.catalog.jobs.get(job.job_id)
+        async with Leaser(services.connection, ack_wait=30.0) as leaser:
             if job.epoch is None or not await leaser.lease(job.job_run, job.epoch, 1, wait=5.0):
                 raise AssertionError("nothing to lease")
         leasable = time.perf_counter() - began

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from antenna_orchestration import settings
+from antenna_orchestration import settings as settings_module
 from antenna_orchestration.embedded.stores import make_template
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.processing.submit import Submission, submit
@@ -123,8 +123,8 @@ async def _submit(stack: RunningStack, images: Path, count: int) -> list[int]:
     """Submit from one process: a hundred `antenna` commands would be half of what is measured."""
     joined = stack.joined()
     given = {name.removeprefix("ANTENNA_").lower(): joined[name] for name in joined if name.startswith("ANTENNA_")}
-    config = settings.load(**{name: given[name] for name in ("nats_url", "redis_url", "database_url")})
-    async with opened(config) as services:
+    settings = settings_module.load(**{name: given[name] for name in ("nats_url", "redis_url", "database_url")})
+    async with opened(settings) as services:
         submission = Submission(sources=[str(images)], pipeline="null", reprocess=True)
         return [(await submit(services, submission)).job_id for _ in range(count)]
 

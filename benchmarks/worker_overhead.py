@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from antenna_orchestration import settings
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
 from benchmarks.figures import Figure
 from tests.waiting import eventually
@@ -32,15 +32,15 @@ DISTINCT_FILES = 200
 WARM_UP = 1000
 
 
-async def measure(config: settings.Settings, folder: Path, *, images: int, size: int) -> dict[str, Any]:
+async def measure(settings: Settings, folder: Path, *, images: int, size: int) -> dict[str, Any]:
     """Drain one job with one worker."""
     files = []
     for number in range(min(images, DISTINCT_FILES)):
         path = folder / f"{number:04}.jpg"
         path.write_bytes(os.urandom(size))
         files.append(path.as_uri())
-    async with open_bench(config) as bench:
-        with started(config, folder, WorkerOptions(name="measured")) as process:
+    async with open_bench(settings) as bench:
+        with started(settings, folder, WorkerOptions(name="measured")) as process:
             # The null pipeline is loaded, the files are in the page cache, torch is not there at all.
             await bench.submit([files[n % len(files)] for n in range(WARM_UP)])
             await _drain(bench, WARM_UP)

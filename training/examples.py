@@ -104,7 +104,7 @@ def make_example(pixels: NDArray[np.uint8], boxes: Floats, moths: Floats) -> Exa
     return Example(*(torch.from_numpy(array) for array in (picture, middle, asked, positive, targets, moth)))
 
 
-def stack(examples: list[Example]) -> Example:
+def collate(examples: list[Example]) -> Example:
     """A batch."""
     return Example(*(torch.stack(parts) for parts in zip(*(fields(example) for example in examples), strict=True)))
 

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from torchvision.ops import generalized_box_iou_loss
 
 from antenna_orchestration.pipelines.light_trap.insect_network import STRIDE, InsectNetwork, Maps
-from training.examples import Example, Scenes, fields, stack
+from training.examples import Example, Scenes, collate, fields
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OUTPUT = REPOSITORY / "antenna_orchestration" / "pipelines" / "light_trap" / "insect_network.pt"
@@ -81,7 +81,7 @@ def train(arguments: argparse.Namespace, stop_after: int | None = None) -> Insec
         batch_size=arguments.batch,
         sampler=range(done * arguments.batch, arguments.steps * arguments.batch),
         num_workers=arguments.drawers,
-        collate_fn=stack,
+        collate_fn=collate,
         prefetch_factor=8 if arguments.drawers else None,
     )
     network.train()

@@ -25,7 +25,7 @@ from antenna_orchestration.domain.job import TERMINAL, DispatchMode, Job, JobSta
 class SubmittedImage(NamedTuple):
     """One image as it was named in a submission."""
 
-    url: str
+    uri: str
     captured_at: datetime | None
     deployment: str | None
 

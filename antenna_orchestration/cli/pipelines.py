@@ -133,7 +133,7 @@ def _labels(algorithm: AlgorithmSpec) -> tuple[str, ...]:
 
     if algorithm.labels or algorithm.labels_uri is None:
         return algorithm.labels
-    return labels.labels_of(algorithm) if weights.cached_path(algorithm.labels_uri).is_file() else ()
+    return labels.fetch_labels(algorithm) if weights.cached_path(algorithm.labels_uri).is_file() else ()
 
 
 def _shown(labels: tuple[str, ...]) -> str:

@@ -1,5 +1,7 @@
-"""Loading photographs from where their URIs point: files, http(s) and S3, within time, size and memory.
+"""Loads photographs from the files, http(s) servers and S3 buckets that their URIs name.
 
-Used by workers, and for the pictures in the UI. A URL is a submitter's word: only this code follows it, with its checks
-of addresses and redirects.
+Every load is limited in time, size and memory. Workers use this package, and so does the run that draws sample pictures
+for Dagster's UI. `loader.Loader` is the entry point; each kind of store has a module of its own (`file_source`,
+`http_source`, `s3_source`). URLs come from whoever submitted a job and are not trusted: no other code follows them, and
+this code checks every address and every redirect.
 """

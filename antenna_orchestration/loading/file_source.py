@@ -1,4 +1,4 @@
-"""Images in local folders and mounts."""
+"""Reads images from local folders and mounted network drives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import addresses
-from antenna_orchestration.loading.sources import Outgrown, Room, check_size
+from antenna_orchestration.loading.sources import Reservation, ReservationTooSmall, check_size
 from antenna_orchestration.loading.threads import DaemonThreads
 
 _SPECIAL: Final = re.compile(r"[%?#\0]")
@@ -23,8 +23,9 @@ _NAMED_WRONGLY: Final = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL
 class FileSource:
     """Reads local files on threads.
 
-    A worker on the queue is trusted with the deployment, and trusts it: submission decided what may be processed.
-    `roots` only tell a mount that is missing from a file that is.
+    It reads any path: submission has already checked which folders a job may name. `roots` (the setting `IMAGE_ROOTS`)
+    only help to tell a missing mount from a missing file. `limit` is the largest file in bytes, `threads` the largest
+    number of reads at the same time.
     """
 
     def __init__(self, *, roots: Sequence[Path], limit: int, threads: int) -> None:
@@ -32,30 +33,35 @@ class FileSource:
         self._limit = limit
         self._threads = DaemonThreads(threads, name="read")
 
-    async def fetch(self, uri: str, room: Room) -> bytes:
-        """Read the file. A missing folder is this worker's fault (no mount), a file missing in it the image's."""
-        path = path_of(uri)
+    async def fetch(self, uri: str, reservation: Reservation) -> bytes:
+        """Read the file that a `file://` URI names.
+
+        Raises `ImageForbidden` when this worker cannot see the folder (not mounted, or no permission), `ImageUnusable`
+        when the folder is there but the file is missing, too large or not a regular file, and `ImageUnreachable` when
+        reading fails.
+        """
+        path = _local_path(uri)
         while True:
             try:
-                return await self._threads.run(lambda: self._read(path, room.size))
-            except Outgrown as more:
-                room.grow(more.size)
+                return await self._threads.run(lambda: self._read(path, reservation.size))
+            except ReservationTooSmall as more:
+                reservation.grow(more.size)
 
     def host(self, uri: str) -> str:
-        """The mount, as far as the path tells: its first two folders."""
+        """The mount that the file is probably on: the first two folders of its path."""
         return "/".join(uri.split("/")[:5])
 
     async def close(self) -> None:
-        """Leave the threads behind; one that hangs cannot be ended."""
+        """Stop using the threads. A read that hangs cannot be stopped; its thread ends with the process."""
         self._threads.close()
 
-    def _read(self, path: str, room: int) -> bytes:
+    def _read(self, path: str, reserved: int) -> bytes:
         try:
-            return _read_regular(path, room=room, limit=self._limit)
+            return _read_regular(path, reserved=reserved, limit=self._limit)
         except FileNotFoundError:
             raise self._missing(Path(path)) from None
         except PermissionError as error:
-            raise errors.ImageForbidden(f"no right to read {error.filename or path}") from error
+            raise errors.ImageForbidden(f"no permission to read {error.filename or path}") from error
         except OSError as error:
             if error.errno in _NAMED_WRONGLY:
                 raise errors.ImageUnusable(f"not a file: {error.strerror}") from error
@@ -64,23 +70,23 @@ class FileSource:
             raise errors.ImageUnreachable(f"reading failed: {error.strerror or error}") from error
 
     def _missing(self, path: Path) -> errors.ImageError:
-        """Whose fault it is that there is no file: without its folder, or in an empty one, there is no mount."""
+        """The error for a missing file. If its folder is missing or empty, the drive is probably not mounted."""
         folder = path.parent
         root = next((root for root in self._roots if path.is_relative_to(root)), None)
         if root is not None and not root.is_dir():
-            return errors.ImageForbidden(f"the folder {root} of IMAGE_ROOTS is not there on this worker")
+            return errors.ImageForbidden(f"the folder {root} of IMAGE_ROOTS does not exist on this worker")
         try:
             with os.scandir(folder) as entries:
                 empty = next(entries, None) is None
         except OSError:
-            return errors.ImageForbidden(f"the folder {folder} is not there on this worker")
+            return errors.ImageForbidden(f"the folder {folder} does not exist on this worker")
         if empty:
             return errors.ImageForbidden(f"the folder {folder} is empty on this worker; is it mounted?")
         return errors.ImageUnusable("no such file")
 
 
-def path_of(uri: str) -> str:
-    """The path of a `file://` URI. Raises `ImageUnusable` for one that names another host or no absolute path."""
+def _local_path(uri: str) -> str:
+    """The path in a `file://` URI. Raises `ImageUnusable` if it names another host or the path is not absolute."""
     if uri.startswith("file:///") and not _SPECIAL.search(uri):
         return uri[7:]
     parts = urlsplit(uri)
@@ -90,17 +96,17 @@ def path_of(uri: str) -> str:
     return path
 
 
-def _read_regular(path: str, *, room: int, limit: int) -> bytes:
-    """Read a whole file of at most `limit` bytes. Raises `Outgrown` when it is larger than `room`."""
-    # Opening a pipe would wait for its writer.
+def _read_regular(path: str, *, reserved: int, limit: int) -> bytes:
+    """Read a whole file of at most `limit` bytes. Raises `ReservationTooSmall` if it is larger than `reserved`."""
+    # Without O_NONBLOCK, opening a named pipe would wait for somebody to write to it.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise errors.ImageUnusable("not a regular file")
         check_size(status.st_size, limit)
-        if status.st_size > room:
-            raise Outgrown(status.st_size)
+        if status.st_size > reserved:
+            raise ReservationTooSmall(status.st_size)
         data = os.read(handle, status.st_size)
         while len(data) < status.st_size and (more := os.read(handle, status.st_size - len(data))):
             data += more

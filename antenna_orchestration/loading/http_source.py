@@ -1,4 +1,4 @@
-"""Images behind http and https URLs."""
+"""Downloads images from http and https URLs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from yarl import URL
 
 from antenna_orchestration import __version__, errors
 from antenna_orchestration.loading import resolver
-from antenna_orchestration.loading.sources import Outgrown, Room, check_size
+from antenna_orchestration.loading.sources import Reservation, ReservationTooSmall, check_size
 
 MAX_REDIRECTS: Final = 5
 
 CONNECT_TIMEOUT: Final = 10.0
-"""Seconds for one address to accept a connection; the whole download has its own limit."""
+"""Seconds that one address may take to accept a connection; `ANTENNA_LOAD_TIMEOUT` limits the whole download."""
 
 CHUNK: Final = 256 * 1024
+"""Bytes read at a time."""
 
 _GONE: Final = frozenset({404, 410})
 _FORBIDDEN: Final = frozenset({401, 403, 407})
@@ -28,7 +29,12 @@ _NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDR
 
 
 class HttpSource:
-    """Downloads over pooled connections. Redirects are followed by hand, each target checked like the first."""
+    """Downloads over pooled connections.
+
+    Redirects are followed here and not by aiohttp, so that each target is checked like the first URL. `limit` is the
+    largest image in bytes, `connections` the largest number of connections at the same time. Unless `allow_private`
+    is set, only public addresses are connected to.
+    """
 
     def __init__(self, *, allow_private: bool, limit: int, connections: int) -> None:
         self._allow_private = allow_private
@@ -39,28 +45,33 @@ class HttpSource:
                 limit=connections,
                 ttl_dns_cache=60,
             ),
-            # The loader limits the whole; a connection that is not accepted is given up sooner.
+            # The loader limits the time of the whole download; a refused connection is given up sooner.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
             headers={"User-Agent": f"antenna-orchestration/{__version__}", "Accept-Encoding": "identity"},
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
-    async def fetch(self, uri: str, room: Room) -> bytes:
-        """Download. Reasons name the host, never the query, which may be signed."""
+    async def fetch(self, uri: str, reservation: Reservation) -> bytes:
+        """Download an image. Error messages name the host, never the query, which may hold a signature.
+
+        Raises `ImageUnusable` when the image is at fault (404, too large), `ImageUnreachable` for passing faults (5xx,
+        429, a broken connection) and `ImageForbidden` when this worker may not or cannot reach the host (401, 403, DNS,
+        TLS, no route, not a public address).
+        """
         try:
-            return await self._follow(URL(uri, encoded="%" in uri), room)
+            return await self._follow(URL(uri, encoded="%" in uri), reservation)
         except (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError) as error:
             raise errors.ImageForbidden(f"{self.host(uri)}: {_plain(error)}") from error
         except aiohttp.ClientConnectorError as error:
             kind = errors.ImageForbidden if error.errno in _NO_ROUTE else errors.ImageUnreachable
             raise kind(f"{self.host(uri)}: {_plain(error)}") from error
         except (aiohttp.InvalidURL, ValueError) as error:
-            raise errors.ImageUnusable("not a URL that can be loaded") from error
+            raise errors.ImageUnusable("not a valid URL") from error
         except (aiohttp.ClientError, OSError) as error:
             raise errors.ImageUnreachable(f"{self.host(uri)}: {_plain(error)}") from error
 
     def host(self, uri: str) -> str:
-        """Scheme, name and port."""
+        """Scheme, host name and port."""
         parts = urlsplit(uri)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
@@ -68,35 +79,35 @@ class HttpSource:
         """Close the connections."""
         await self._session.close()
 
-    async def _follow(self, url: URL, room: Room) -> bytes:
+    async def _follow(self, url: URL, reservation: Reservation) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
             if url.scheme not in ("http", "https") or not url.host:
-                raise errors.ImageUnusable("redirected to something that is not http(s)")
+                raise errors.ImageUnusable("redirected to a URL that is not http(s)")
             if not self._allow_private:
                 resolver.check_literal(url.host)
             async with self._session.get(url, allow_redirects=False) as response:
                 if response.status not in _REDIRECT:
                     _check_status(response)
-                    return await self._read(response, room)
+                    return await self._read(response, reservation)
                 target = response.headers.get("Location")
                 if not target:
-                    raise errors.ImageUnusable(f"HTTP {response.status} without a target")
+                    raise errors.ImageUnusable(f"HTTP {response.status} without a Location header")
                 url = url.join(URL(target, encoded="%" in target))
         raise errors.ImageUnusable(f"more than {MAX_REDIRECTS} redirects")
 
-    async def _read(self, response: aiohttp.ClientResponse, room: Room) -> bytes:
-        """Read the body, never more of it than the limit or than there is room for."""
+    async def _read(self, response: aiohttp.ClientResponse, reservation: Reservation) -> bytes:
+        """Read the body, but no more bytes than the limit and the reservation allow."""
         if response.content_length is not None:
             check_size(response.content_length, self._limit)
-            if response.content_length > room.size:
-                room.grow(response.content_length)
+            if response.content_length > reservation.size:
+                reservation.grow(response.content_length)
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.content.iter_chunked(CHUNK):
             size += len(chunk)
             check_size(size, self._limit)
-            if size > room.size:
-                raise Outgrown(self._limit)
+            if size > reservation.size:
+                raise ReservationTooSmall(self._limit)
             chunks.append(chunk)
         return b"".join(chunks)
 
@@ -116,7 +127,7 @@ def _check_status(response: aiohttp.ClientResponse) -> None:
 
 
 def _plain(error: Exception) -> str:
-    """The system's words where there are some: aiohttp's own repeat the URL."""
+    """The operating system's message if there is one, because aiohttp's own messages repeat the URL."""
     inner = getattr(error, "os_error", None) or error.__cause__
     if isinstance(inner, OSError) and inner.strerror:
         return inner.strerror

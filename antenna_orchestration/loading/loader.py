@@ -1,4 +1,4 @@
-"""Loading an image from wherever its URI says, within time, size and memory."""
+"""Loads an image from wherever its URI points, within limits of time, size and memory."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from antenna_orchestration import errors
 from antenna_orchestration.loading.file_source import FileSource
 from antenna_orchestration.loading.http_source import HttpSource
 from antenna_orchestration.loading.memory import MemoryBudget
-from antenna_orchestration.loading.sources import Outgrown, Source
+from antenna_orchestration.loading.sources import ReservationTooSmall, Source
 from antenna_orchestration.settings import Settings
 
 FIRST_GUESS = 2**20
-"""Bytes set aside for an image before anything is known of the images' sizes."""
+"""Bytes reserved for the first images, while their mean size is not known."""
 
 
 class Loader:
-    """Loads images, each with memory set aside for it. Use it as an async context manager.
+    """Loads images and reserves memory for each. Use it as an async context manager.
 
-    What `load` returned stays charged to the budget until `memory.give(len(data))`.
+    The bytes that `load` returns stay charged to the budget until the caller calls `memory.release(len(data))`.
     """
 
     def __init__(self, *, settings: Settings, memory: MemoryBudget) -> None:
         self._settings = settings
         self.memory = memory
         self._sources: dict[str, Source] = {}
-        # Mean size of the images so far; 0 before the first.
+        # Moving average of the images' sizes in bytes; 0 before the first image.
         self.mean_size = 0.0
 
     async def __aenter__(self) -> Loader:
@@ -34,39 +34,43 @@ class Loader:
     async def __aexit__(self, *_: object) -> None:
         for source in set(self._sources.values()):
             await source.close()
-        # Connections of aiohttp end in the loop's next turn.
+        # aiohttp closes its connections in the event loop's next iteration.
         await asyncio.sleep(0)
 
     def host(self, uri: str) -> str:
-        """What fails together with this URI: a host, a bucket, a mount."""
+        """The host, bucket or mount that the image is on. When it fails, all images on it fail together."""
         try:
             return self._source(uri).host(uri)
         except errors.ImageError:
             return "unknown"
 
     async def load(self, uri: str) -> bytes:
-        """The image's bytes. Raises `ImageUnusable`, `ImageUnreachable` or `ImageForbidden` by whose fault it is."""
+        """Load an image and return its bytes, as stored.
+
+        Raises `ImageUnusable` when the image is at fault, `ImageUnreachable` for a passing fault (also when loading
+        takes longer than `ANTENNA_LOAD_TIMEOUT`) and `ImageForbidden` when this worker cannot reach the store.
+        """
         source = self._source(uri)
         size = min(int(2 * self.mean_size) or FIRST_GUESS, self._settings.max_image_bytes)
         while True:
-            room = _Room(self.memory, size)
-            await self.memory.take(size)
+            reservation = _Reservation(self.memory, size)
+            await self.memory.reserve(size)
             try:
                 async with asyncio.timeout(self._settings.load_timeout):
-                    data = await source.fetch(uri, room)
-            except Outgrown as more:
-                # From the start, once there is memory enough: images that wait for more while they hold some
-                # could wait for each other for ever.
-                room.release()
+                    data = await source.fetch(uri, reservation)
+            except ReservationTooSmall as more:
+                # Start again with enough memory. If images kept what they hold while they wait for more, they could
+                # wait for each other for ever.
+                reservation.release()
                 size = more.size
             except TimeoutError:
-                room.release()
+                reservation.release()
                 raise errors.ImageUnreachable(f"not loaded within {self._settings.load_timeout:g} s") from None
             except BaseException:
-                room.release()
+                reservation.release()
                 raise
             else:
-                room.shrink(len(data))
+                reservation.shrink(len(data))
                 self.mean_size += (len(data) - self.mean_size) * (0.05 if self.mean_size else 1.0)
                 return data
 
@@ -79,7 +83,7 @@ class Loader:
         return source
 
     def _make(self, scheme: str) -> Source:
-        """A source is made when its first image comes: a worker that reads files loads no S3 library."""
+        """Make the source for a scheme. It is made on first use, so a worker that reads files never imports s3fs."""
         settings = self._settings
         if scheme == "file":
             return FileSource(
@@ -100,23 +104,23 @@ class Loader:
                 limit=settings.max_image_bytes,
                 connections=settings.load_concurrency,
             )
-        raise errors.ImageUnusable("images come from file, http(s) and s3 URIs only")
+        raise errors.ImageUnusable("only file, http(s) and s3 URIs are supported")
 
 
-class _Room:
-    """Memory set aside for one image."""
+class _Reservation:
+    """Memory reserved for one image, charged to the budget; sizes in bytes."""
 
     def __init__(self, memory: MemoryBudget, size: int) -> None:
         self._memory = memory
         self.size = size
 
     def grow(self, size: int) -> None:
-        if not self._memory.take_at_once(size - self.size):
-            raise Outgrown(size)
+        if not self._memory.try_reserve(size - self.size):
+            raise ReservationTooSmall(size)
         self.size = size
 
     def shrink(self, size: int) -> None:
-        self._memory.give(self.size - size)
+        self._memory.release(self.size - size)
         self.size = size
 
     def release(self) -> None:

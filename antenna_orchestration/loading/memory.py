@@ -1,4 +1,4 @@
-"""The budget in bytes for compressed images in hand."""
+"""Limits how many bytes of compressed images a worker holds at the same time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections import deque
 
 
 class MemoryBudget:
-    """Bytes that may be in use together, given out in the order asked for.
+    """A budget of `total` bytes; reservations are granted in the order in which they were asked for.
 
-    Who asks for more than the whole budget gets it once nobody else holds any: such an image is alone, not stuck.
+    A reservation larger than the whole budget is granted once nothing else is reserved, so that a very large image
+    waits until it is alone instead of waiting for ever.
     """
 
     def __init__(self, total: int) -> None:
@@ -19,11 +20,11 @@ class MemoryBudget:
 
     @property
     def free(self) -> int:
-        """Bytes that nobody holds or waits for."""
+        """Bytes that are neither reserved nor waited for."""
         return max(0, self.total - self.used - sum(size for size, _ in self._waiting))
 
-    async def take(self, size: int) -> None:
-        """Wait until so many bytes are free, and hold them until `give`."""
+    async def reserve(self, size: int) -> None:
+        """Wait until `size` bytes are free and reserve them. The caller frees them with `release`."""
         if not self._waiting and self._fits(size):
             self.used += size
             return
@@ -33,25 +34,25 @@ class MemoryBudget:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.give(size)
+                self.release(size)
             else:
                 self._waiting = deque(waiter for waiter in self._waiting if waiter[1] is not turn)
-                self._next()
+                self._grant_waiting()
             raise
 
-    def take_at_once(self, size: int) -> bool:
-        """Hold so many bytes if they are free now; False if not."""
+    def try_reserve(self, size: int) -> bool:
+        """Reserve `size` bytes if they are free now; return whether they were."""
         if self._waiting or self.used + size > self.total:
             return False
         self.used += size
         return True
 
-    def give(self, size: int) -> None:
-        """Let go of bytes taken before."""
+    def release(self, size: int) -> None:
+        """Free `size` bytes that were reserved before."""
         self.used -= size
-        self._next()
+        self._grant_waiting()
 
-    def _next(self) -> None:
+    def _grant_waiting(self) -> None:
         while self._waiting and self._fits(self._waiting[0][0]):
             size, turn = self._waiting.popleft()
             if not turn.done():

@@ -1,7 +1,8 @@
-"""Which addresses http(s) images may be loaded from: public ones, unless the settings allow all.
+"""Refuses http(s) addresses that are not public, unless the setting `ALLOW_PRIVATE_HOSTS` allows all.
 
-The check is made where a name becomes the address that is connected to, so a name that answers differently the second
-time gains nothing. Addresses written out in a URL never reach the resolver and are checked by themselves.
+This protects against server-side request forgery. The resolver itself does the check, on the very address that is then
+connected to, so DNS rebinding (a name that resolves differently the second time) does not get around it. aiohttp does
+not resolve addresses that are written out in a URL; `check_literal` checks those.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from antenna_orchestration.domain.addresses import is_public
 
 
 def check_literal(host: str) -> None:
-    """Raise `ImageForbidden` when the host is written as an address that is not public."""
+    """Raise `ImageForbidden` if the host is an IP address and not a public one. Names are left to the resolver."""
     try:
         public = is_public(host)
     except ValueError:
@@ -26,7 +27,7 @@ def check_literal(host: str) -> None:
 
 
 class PublicResolver(AbstractResolver):
-    """Resolves names, and leaves out addresses that are not public."""
+    """Resolves host names and drops addresses that are not public."""
 
     def __init__(self) -> None:
         self._resolver = ThreadedResolver()
@@ -34,7 +35,7 @@ class PublicResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """The public addresses of a name. Raises `ImageForbidden` when it has others only."""
+        """The public addresses of a name. Raises `ImageForbidden` if none of its addresses is public."""
         found = await self._resolver.resolve(host, port, family)
         public = [result for result in found if is_public(result["host"])]
         if found and not public:
@@ -42,7 +43,7 @@ class PublicResolver(AbstractResolver):
         return public
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Close the resolver, which holds nothing open."""
         await self._resolver.close()
 
 

@@ -1,4 +1,4 @@
-"""Images in S3 and its relatives. Credentials come from the environment, as boto finds them."""
+"""Reads images from S3 and compatible stores. Credentials come from the environment, where boto looks for them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import botocore.exceptions
 import s3fs
 
 from antenna_orchestration import errors
-from antenna_orchestration.loading.sources import Outgrown, Room, check_size
+from antenna_orchestration.loading.sources import Reservation, ReservationTooSmall, check_size
 
 CHUNK: Final = 256 * 1024
+"""Bytes read at a time."""
 
 _NO_CREDENTIALS: Final = (
     botocore.exceptions.NoCredentialsError,
@@ -24,7 +25,10 @@ _NO_CREDENTIALS: Final = (
 
 
 class S3Source:
-    """Reads objects over one pooled client; the time-outs and repetitions of single requests are boto's."""
+    """Reads objects over one pooled client, with boto's time-outs and retries per request.
+
+    `limit` is the largest image in bytes, `connections` the largest number of connections at the same time.
+    """
 
     def __init__(self, *, endpoint_url: str, anonymous: bool, limit: int, connections: int) -> None:
         self._limit = limit
@@ -41,16 +45,20 @@ class S3Source:
                 "retries": {"max_attempts": 2},
             },
         )
-        # What comes again after a failure is decided by the queue; two layers of patience would add up to minutes.
+        # The queue redelivers a task whose image could not be loaded. Retrying here as well would take minutes.
         self._fs.retries = 1
 
-    async def fetch(self, uri: str, room: Room) -> bytes:
-        """Read an object. A missing bucket, refused or missing credentials are this worker's fault."""
+    async def fetch(self, uri: str, reservation: Reservation) -> bytes:
+        """Read the object that an `s3://bucket/key` URI names.
+
+        Raises `ImageUnusable` when the object is missing or too large, `ImageForbidden` when the bucket is missing or
+        the credentials are missing or refused, and `ImageUnreachable` for passing faults.
+        """
         bucket, key, version = self._fs.split_path(uri)
         if not key:
-            raise errors.ImageUnusable("an s3 URI without a key")
+            raise errors.ImageUnusable("the s3 URI has no key")
         try:
-            return await self._read(bucket, key, version, room)
+            return await self._read(bucket, key, version, reservation)
         except FileNotFoundError as error:
             if "bucket" in str(error).lower():
                 raise errors.ImageForbidden(f"bucket {bucket}: {error}") from error
@@ -62,7 +70,7 @@ class S3Source:
         except (OSError, TimeoutError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
             raise errors.ImageUnreachable(f"bucket {bucket}: {_first_line(error)}") from error
         except Exception as error:
-            # aiohttp's own errors while a body is read are no subclass of the above in every version.
+            # While a body is read, some versions raise errors of aiohttp that are not subclasses of those above.
             if type(error).__module__.partition(".")[0] in ("aiohttp", "aiobotocore", "urllib3"):
                 raise errors.ImageUnreachable(f"bucket {bucket}: {_first_line(error)}") from error
             raise
@@ -77,22 +85,22 @@ class S3Source:
             session, self._connected = await self._fs.set_session(), False
             await session.close()
 
-    async def _read(self, bucket: str, key: str, version: str | None, room: Room) -> bytes:
+    async def _read(self, bucket: str, key: str, version: str | None, reservation: Reservation) -> bytes:
         await self._fs.set_session()
         self._connected = True
         which: dict[str, Any] = {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
-        # One request, whose answer begins with the size; the public ways of s3fs ask for the size first.
+        # One request: the answer's headers give the size. The public methods of s3fs make a second request for it.
         answer = await self._fs._call_s3("get_object", **which)
         async with answer["Body"] as body:
             check_size(answer["ContentLength"], self._limit)
-            if answer["ContentLength"] > room.size:
-                room.grow(answer["ContentLength"])
+            if answer["ContentLength"] > reservation.size:
+                reservation.grow(answer["ContentLength"])
             chunks: list[bytes] = []
             size = 0
             while chunk := await body.read(CHUNK):
                 size += len(chunk)
-                if size > room.size:
-                    raise Outgrown(self._limit)
+                if size > reservation.size:
+                    raise ReservationTooSmall(self._limit)
                 chunks.append(chunk)
         return b"".join(chunks)
 

@@ -1,4 +1,4 @@
-"""Where images come from, seen from the loader: one class a kind of store, each in its own module."""
+"""The interface between the loader and its sources: one class per kind of store, each in a module of its own."""
 
 from __future__ import annotations
 
@@ -7,42 +7,47 @@ from typing import Protocol
 from antenna_orchestration import errors
 
 
-class Outgrown(errors.AntennaError):
-    """The image needs more memory than was set aside and there is no more at once; load it again with `size` bytes."""
+class ReservationTooSmall(errors.AntennaError):
+    """The image is larger than its reservation, which cannot grow now. Load it again with `size` bytes reserved."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"the image needs {size} bytes")
+        super().__init__(f"the image needs {size} bytes of memory")
         self.size = size
 
 
-class Room(Protocol):
-    """Memory set aside for one image."""
+class Reservation(Protocol):
+    """Memory that the loader has reserved for one image."""
 
     @property
     def size(self) -> int:
-        """Bytes set aside."""
+        """Bytes reserved."""
 
     def grow(self, size: int) -> None:
-        """Make it so many bytes. Raises `Outgrown` when they are not free at once; to be called on the event loop."""
+        """Raise the reservation to `size` bytes, without waiting. Call it on the event loop only.
+
+        Raises `ReservationTooSmall` if that many bytes are not free now.
+        """
 
 
 class Source(Protocol):
-    """Loads images of one kind of store."""
+    """Loads images from one kind of store."""
 
-    async def fetch(self, uri: str, room: Room) -> bytes:
-        """The image's bytes. Raises `ImageUnusable`, `ImageUnreachable` or `ImageForbidden` by whose fault it is.
+    async def fetch(self, uri: str, reservation: Reservation) -> bytes:
+        """Load an image and return its bytes.
 
-        Memory beyond what was set aside is asked of `room` before it is used.
+        The source calls `reservation.grow` before it uses more memory than is reserved. Raises `ImageUnusable` when the
+        image is at fault, `ImageUnreachable` for a passing fault, `ImageForbidden` when this worker cannot reach the
+        store, and `ReservationTooSmall`.
         """
 
     def host(self, uri: str) -> str:
-        """What fails together: the host, bucket or mount that the image lies on."""
+        """The host, bucket or mount that the image is on: what fails together."""
 
     async def close(self) -> None:
-        """Let go of connections and threads."""
+        """Close connections and stop threads."""
 
 
 def check_size(size: int, limit: int) -> None:
-    """Raise `ImageUnusable` for a file over the limit, both in bytes."""
+    """Raise `ImageUnusable` if `size` is over `limit`; both in bytes."""
     if size > limit:
         raise errors.ImageUnusable(f"{size / 2**20:.1f} MB, over MAX_IMAGE_BYTES ({limit / 2**20:g} MB)")

@@ -1,7 +1,7 @@
-"""Daemon threads for calls that may hang, such as reading from a network file system that went away.
+"""Daemon threads for calls that may hang, such as reads from a network file system that has gone away.
 
-The standard library's executors wait for their threads when the interpreter ends; a read that never returns would keep
-a worker from ever leaving.
+The executors of the standard library join their threads when the interpreter exits, so a read that never returns would
+keep a worker from exiting. Nobody joins these threads.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 PATIENCE: Final = 0.002
-"""Seconds that a call waits behind others before another thread joins in.
+"""Seconds that a call waits in the queue before another thread is woken to help.
 
-Files in the page cache are read quickest by one thread, which needs no waking between two calls; a file system that
-answers in milliseconds gets more threads within as many.
+One thread reads files in the page cache fastest, because it need not be woken between calls. A file system that takes
+milliseconds per read gets more threads within a few milliseconds.
 """
 
 
@@ -34,16 +34,16 @@ class _Call:
 
 
 class DaemonThreads:
-    """At most `count` threads, as many of them awake as the calls need, that nobody waits for at the end.
+    """A pool of at most `count` daemon threads, of which only as many are awake as the calls need.
 
-    Belongs to the event loop that first calls it.
+    It belongs to the event loop that first calls `run`.
     """
 
     def __init__(self, count: int, *, name: str) -> None:
         self._count = count
         self._name = name
         self._waiting: deque[_Call] = deque()
-        self._over: deque[_Call] = deque()
+        self._finished: deque[_Call] = deque()
         self._lock = threading.Lock()
         self._wake = threading.Semaphore(0)
         self._started = 0
@@ -51,10 +51,13 @@ class DaemonThreads:
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._check: asyncio.TimerHandle | None = None
-        self._told = False
+        self._delivery_scheduled = False
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Call on one of the threads. Cancelling leaves the thread to finish what it can; its answer is dropped."""
+        """Call `function` on one of the threads and return its result, or raise its exception.
+
+        Cancelling does not stop a call that has begun; its result is dropped.
+        """
         self._loop = self._loop or asyncio.get_running_loop()
         call = _Call(self._loop.create_future(), function, time.monotonic())
         self._waiting.append(call)
@@ -68,7 +71,7 @@ class DaemonThreads:
         return result
 
     def close(self) -> None:
-        """Let the threads end that are not stuck."""
+        """End all threads that are not stuck in a call."""
         self._closed = True
         if self._check is not None:
             self._check.cancel()
@@ -94,11 +97,11 @@ class DaemonThreads:
 
     def _work(self) -> None:
         while not self._closed:
-            self._work_off()
+            self._run_waiting_calls()
             self._wake.acquire()
 
-    def _work_off(self) -> None:
-        """Make calls until none waits; this thread is then no longer awake."""
+    def _run_waiting_calls(self) -> None:
+        """Run calls until none is waiting; this thread then no longer counts as awake."""
         while True:
             try:
                 call = self._waiting.popleft()
@@ -114,21 +117,21 @@ class DaemonThreads:
                 call.result = call.function()
             except BaseException as error:
                 call.error = error
-            self._over.append(call)
-            if not self._told:
-                # Once for all that end before the loop comes round.
-                self._told = True
+            self._finished.append(call)
+            if not self._delivery_scheduled:
+                # One wake-up of the event loop serves all calls that end before it runs.
+                self._delivery_scheduled = True
                 try:
                     assert self._loop is not None
-                    self._loop.call_soon_threadsafe(self._tell)
+                    self._loop.call_soon_threadsafe(self._deliver_results)
                 except RuntimeError:
-                    # The loop has ended; nobody waits any more.
+                    # The event loop is closed, so nobody waits for the result.
                     return
 
-    def _tell(self) -> None:
-        self._told = False
-        while self._over:
-            call = self._over.popleft()
+    def _deliver_results(self) -> None:
+        self._delivery_scheduled = False
+        while self._finished:
+            call = self._finished.popleft()
             if call.future.done():
                 continue
             if call.error is not None:

@@ -1,8 +1,7 @@
-"""From a file's bytes to pixels, or to a reason why not that a person understands.
+"""Decodes image files to pixels, or says in plain words why a file cannot be decoded.
 
-All decoding of pipelines on CPU goes through `decode`; it may be called on many threads at once, so no switch of
-Pillow's is turned per call. Pixels are as stored: EXIF rotation is not applied, because boxes refer to the file, not to
-a viewer.
+Pipelines decode on the CPU with `decode` only. It is thread-safe: it never changes Pillow's global switches per call.
+Pixels are as stored in the file. EXIF rotation is not applied, and boxes refer to the unrotated pixels.
 """
 
 from __future__ import annotations
@@ -18,24 +17,25 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from antenna_orchestration import errors, settings
+from antenna_orchestration.pipelines.interface import RawImage
 
-# Pillow's own guard warns at 89 million pixels and refuses at 179 million, whatever our setting says. `_open` compares
-# with the setting before anything is decoded, so the guard is switched off, once.
+# Pillow's guard against decompression bombs warns at 89 million pixels and refuses at 179 million, whatever our setting
+# says. `_open` checks the setting `MAX_PIXELS` before anything is decoded, so Pillow's guard is switched off, once.
 Image.MAX_IMAGE_PIXELS = None
 
 FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")
-"""What is opened (MPO comes with JPEG); naming them keeps out formats that run other programs, such as EPS."""
+"""Formats that are opened; JPEG includes MPO. The list keeps out formats that run other programs, such as EPS."""
 
 _END_OF_JPEG: Final = b"\xff\xd9"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecodedImage:
-    """An image's pixels, at full size or reduced, and its size as stored."""
+    """An image's pixels, at full or reduced size, and its full size."""
 
-    # RGB, uint8, height x width x 3.
+    # RGB, uint8, height x width x 3; smaller than the full size if `shrink_to` reduced it.
     pixels: NDArray[np.uint8]
-    # Full size in pixels, whatever the reduction; boxes are given in these.
+    # Full size in pixels, as stored. Detections give their boxes in pixels of this size.
     width: int
     height: int
 
@@ -43,21 +43,23 @@ class DecodedImage:
 def decode(
     data: bytes, *, max_pixels: int | None = None, allow_truncated: bool | None = None, shrink_to: int | None = None
 ) -> DecodedImage:
-    """Decode compressed bytes; the defaults of the limits are the settings of the same name.
+    """Decode a compressed image.
 
-    `shrink_to` lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its size, the smallest whose longer side is still at least
-    that many pixels; it is much faster than decoding all of it, and other formats ignore it. Transparent parts become
-    white, the first frame of several is taken, 16-bit greyscale keeps its upper 8 bits.
+    `max_pixels` and `allow_truncated` default to the settings of the same names. With `shrink_to`, a JPEG is decoded at
+    1/2, 1/4 or 1/8 of its size: the smallest of these whose longer side still has at least `shrink_to` pixels. That is
+    much faster than decoding it in full. Other formats ignore `shrink_to`.
 
-    Raises `ImageUnusable` for bytes that are no image, a damaged or truncated one (unless `allow_truncated`: the
-    missing part is then grey or black), or one of more than `max_pixels`.
+    Transparent parts become white, of several frames the first is taken, and 16-bit greyscale keeps its upper 8 bits.
+
+    Raises `ImageUnusable` if the bytes are not an image, or the image is damaged, is truncated or has more than
+    `max_pixels`. With `allow_truncated`, a truncated image is decoded, and its missing part is grey or black.
     """
     limits = settings.get()
     allow_truncated = limits.allow_truncated if allow_truncated is None else allow_truncated
     image = _open(data, limits.max_pixels if max_pixels is None else max_pixels)
     width, height = image.size
     if allow_truncated and image.format in ("JPEG", "MPO"):
-        # A JPEG that ends early is decoded to its end once it has an end mark; a second mark is ignored.
+        # With an end-of-image marker, a JPEG that ends early is decoded as far as it goes; a second marker is ignored.
         image = Image.open(io.BytesIO(data + _END_OF_JPEG), formats=FORMATS)
     if shrink_to is not None:
         _draft(image, shrink_to)
@@ -66,7 +68,7 @@ def decode(
 
 
 def shrink(pixels: NDArray[np.uint8], longer: int) -> NDArray[np.uint8]:
-    """The picture (height x width x 3) with its longer side at `longer` pixels; a smaller one stays as it is."""
+    """Shrink an image (uint8, height x width x 3) to `longer` pixels on its longer side; never enlarges."""
     height, width = pixels.shape[:2]
     share = longer / max(height, width)
     if share >= 1:
@@ -76,42 +78,44 @@ def shrink(pixels: NDArray[np.uint8], longer: int) -> NDArray[np.uint8]:
     return small
 
 
-def grey_sheet() -> bytes:
-    """A small JPEG of one grey, for a pipeline to warm up with."""
+def grey_photograph(width: int = 640, height: int = 480) -> RawImage:
+    """A JPEG of plain grey, for a pipeline's `example` to return: it warms the models up and holds no insects."""
     stream = io.BytesIO()
-    Image.new("RGB", (640, 480), (200, 200, 200)).save(stream, "JPEG")
-    return stream.getvalue()
+    Image.new("RGB", (width, height), (200, 200, 200)).save(stream, "JPEG")
+    return RawImage(image=0, uri="example.jpg", data=stream.getvalue())
 
 
 def size_of_plain_jpeg(data: bytes, *, max_pixels: int | None = None) -> tuple[int, int] | None:
-    """Width and height of a JPEG that any decoder reads alike: whole, and in colour or grey; None for all else.
+    """Width and height in pixels of a complete RGB or grey JPEG, which all decoders read alike; None for anything else.
 
-    Decodes nothing. Raises `ImageUnusable` for what is no image or too large.
+    It reads the header and decodes nothing. Raises `ImageUnusable` if the bytes are not an image or it has more than
+    `max_pixels` (default: the setting).
     """
     image = _open(data, settings.get().max_pixels if max_pixels is None else max_pixels)
     ordinary = image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") and not image.has_transparency_data
-    # Adobe's mark for three channels that are red, green and blue already.
+    # Adobe's marker with transform 0: the channels are stored as red, green and blue, not as YCbCr.
     if not ordinary or image.info.get("adobe_transform") == 0 or not data.rstrip(b"\0").endswith(_END_OF_JPEG):
         return None
     return image.width, image.height
 
 
 def capture_time_from_exif(source: bytes | IO[bytes]) -> datetime | None:
-    """When the photograph was taken by its EXIF data, in UTC; None without such a time, or when it cannot be read.
+    """The capture time in the EXIF data, in UTC; None if there is none or it cannot be read.
 
-    `DateTimeOriginal` with `OffsetTimeOriginal` (or `OffsetTime`, or the older `TimeZoneOffset` in hours); a time
-    without any offset is taken as UTC. Reads the header only: the first 64 kB of a file are enough as `source`.
+    The time is `DateTimeOriginal`, with the offset in `OffsetTimeOriginal` (or `OffsetTime`, or the older
+    `TimeZoneOffset` in hours). Without an offset it is taken as UTC. Only the header is read: the first 64 kB of a file
+    are enough as `source`.
     """
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
             exif = image.getexif()
             tags = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
     except Exception:
-        # Cameras write broken EXIF in more ways than Pillow has exceptions; a missing time is no reason to stop.
+        # Broken EXIF data raises many kinds of exceptions in Pillow. An image without a capture time is still fine.
         return None
     text = _text(tags.get(ExifTags.Base.DateTimeOriginal))
     try:
-        # Seconds may be followed by a NUL or by fractions.
+        # A NUL or fractions may follow the seconds.
         taken = datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S").replace(tzinfo=_zone(tags))
         return taken.astimezone(UTC)
     except (ValueError, OverflowError):
@@ -119,7 +123,7 @@ def capture_time_from_exif(source: bytes | IO[bytes]) -> datetime | None:
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Read the header and check it, decoding nothing."""
+    """Read and check the header; decodes nothing."""
     if not data:
         raise errors.ImageUnusable("not an image: the file is empty")
     try:
@@ -136,7 +140,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _draft(image: Image.Image, longer: int) -> None:
-    """Ask the JPEG decoder for a reduced size whose longer side is still at least `longer` pixels."""
+    """Ask the JPEG decoder for the smallest size whose longer side is still at least `longer` pixels."""
     whole = max(image.size)
     divisor = next((n for n in (8, 4, 2) if whole // n >= longer), 1)
     if divisor > 1:
@@ -159,7 +163,7 @@ def _load(image: Image.Image, *, allow_truncated: bool) -> None:
 
 
 def _keep_what_was_decoded(image: Any) -> bool:
-    """After a failed load: forget what is left to decode. False if the decoder had not even begun."""
+    """After a failed load, keep the part that was decoded. False if the decoder had not begun."""
     image.tile = []
     try:
         image.load()
@@ -170,7 +174,7 @@ def _keep_what_was_decoded(image: Any) -> bool:
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I"):
-        # Pillow's own conversion would clip at 255 instead of scaling.
+        # Pillow's conversion to 8 bits would clip at 255; this scales.
         grey = np.asarray(image).astype(np.int64)
         grey = (grey >> 8 if grey.max() > 255 else grey).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
@@ -187,7 +191,7 @@ def _text(value: Any) -> str:
 
 
 def _zone(tags: dict[int, Any]) -> timezone:
-    """The camera's zone: `+02:00` in one of two tags, or whole hours; UTC when none says."""
+    """The camera's time zone: `+02:00` in one of two tags, or whole hours in a third; UTC without any of them."""
     for tag in (ExifTags.Base.OffsetTimeOriginal, ExifTags.Base.OffsetTime):
         text = _text(tags.get(tag)).strip("\0 ")
         try:

@@ -1,8 +1,24 @@
-"""What a pipeline is: a description that anyone can read without torch, and a class that does the work.
+"""The interface of a pipeline, for the built-in ones and for your own.
 
-The description (`PipelineSpec`) is what the catalog registers and what submit, sensors and workers decide by. The class
-(`Pipeline`) is built in a worker's device process only: `load` once, then `prepare` on CPU threads, `infer` on the
-device by one thread, `finish` on CPU threads, so that the device waits for nobody.
+A pipeline has two parts:
+
+* A `PipelineSpec` describes it: slug, version, algorithms, settings. Submission, the sensors and the gateway read only
+  this description, so it must not import torch, and reading it must not download anything.
+* A subclass of `Pipeline` does the work. The spec names it in `factory`, and only a worker's device process (one per
+  CPU or GPU) imports it.
+
+What happens to an image in a worker:
+
+    RawImage --prepare--> P --infer--> R --finish--> ImageResult
+             CPU threads    device,       CPU threads
+                            in batches
+
+The worker calls `load` once, then the other three for every image. They overlap: while the device runs `infer` on one
+batch, CPU threads prepare the next and finish the previous one. `P` and `R` are whatever types you like; nothing but
+your own class sees them.
+
+To bring your own pipeline, write a module with a list `PIPELINES` of specs and put its path on
+`ANTENNA_PIPELINE_PATHS`; see docs/howto/bring-your-own-model.md, and `pipelines/null.py` for the smallest example.
 """
 
 from __future__ import annotations
@@ -18,54 +34,65 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import AlgorithmRef, Detection
 
 P = TypeVar("P")
+"""What `Pipeline.prepare` makes of an image and `Pipeline.infer` takes."""
 R = TypeVar("R")
+"""What `Pipeline.infer` returns per image and `Pipeline.finish` takes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlgorithmSpec:
-    """One model of a pipeline. Results name it by key and version."""
+    """One model of a pipeline. Every detection and classification names its algorithm by key and version."""
 
     key: str
+    # Raise it when the same image may get other results, for instance with new weights.
     version: str
     name: str
+    # `localization` finds boxes, `classification` names what is in them.
     task: Literal["localization", "classification"]
     description: str = ""
-    # Labels in the order of the model's outputs; empty for a detector without classes, or when `labels_uri` has them.
+    # Labels in the order of the model's outputs. Empty for a detector without classes, or if `labels_uri` is given.
     labels: tuple[str, ...] = ()
-    # Where its weights and its labels are; None for what needs none.
+    # Where the weights are, as `weights.fetch` takes it; None for a model without weights.
     uri: str | None = None
+    # Where a JSON file `{label: index}` with the labels is; None if `labels` has them, or there are none.
     labels_uri: str | None = None
 
     @property
     def ref(self) -> AlgorithmRef:
-        """As results name it."""
+        """Key and version, as `Detection` and `Classification` carry them."""
         return AlgorithmRef(self.key, self.version)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PipelineSpec:
-    """A pipeline's description; reading it imports no torch and downloads nothing."""
+    """The description of a pipeline."""
 
+    # Unique; people and jobs name the pipeline by it.
     slug: str
     name: str
     version: str
     description: str
+    # All models of the pipeline, in the order in which they run.
     algorithms: tuple[AlgorithmSpec, ...]
-    # `module:Class` of the Pipeline; imported in the device process only.
+    # The class that does the work, as `module:Class`; a subclass of `Pipeline`.
     factory: str
-    # Job configuration that the pipeline understands, with its defaults; a job's unknown key is refused at submit.
+    # The settings that a job may change, with their defaults. Submission refuses other keys and other types of values.
     default_config: Mapping[str, Any] = field(default_factory=dict)
-    # Whether a job may set keys that are not among these: for pipelines that run elsewhere, which are handed them.
+    # Whether a job may set other keys too: for pipelines of processing services, which check their settings themselves.
     takes_any_config: bool = False
-    # For those of its keys that take one of a few values: which ones.
+    # The allowed values of those settings that take one of a few.
     choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    # What the class needs to know and no job may change, such as which model files; plain data.
+    # What the class needs to know and no job may change, such as which model files to load. Any picklable value.
     recipe: Any = None
-    # Images per inference batch unless the worker's setting says otherwise.
+    # Images per call of `infer`, unless the worker's setting says otherwise.
     batch_size: int = 4
 
     def merged_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The defaults with the job's values over them. Raises `InvalidInput` for unknown keys and wrong values."""
+        """The default settings, overridden by the job's.
+
+        Raises `InvalidInput` for a key that the pipeline does not have, a value of another type than the default's (a
+        default of None takes any type, and a number takes int and float), and a value that is not among the `choices`.
+        """
         unknown = sorted(set(config) - set(self.default_config))
         if unknown and not self.takes_any_config:
             known = ", ".join(sorted(self.default_config)) or "none"
@@ -92,12 +119,17 @@ class PipelineSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawImage:
-    """One image as it was loaded, still compressed."""
+    """One image as the worker loaded it, still compressed."""
 
+    # Id of the image in its job.
     image: int
+    # Where it was loaded from. Do not load it again: `data` has all of it.
     uri: str
+    # The file's bytes, such as a JPEG. `images.decode` makes pixels of them.
     data: bytes
+    # In UTC; None if it is not known.
     captured_at: datetime | None = None
+    # The trap or station that took it; None if it is not known.
     deployment: str | None = None
 
 
@@ -105,45 +137,73 @@ class RawImage:
 class ImageResult:
     """What a pipeline found in one image."""
 
-    # Pixels as decoded, without EXIF rotation; None when the pipeline did not decode.
+    # Full size of the image in pixels, as stored, without EXIF rotation. None if the pipeline did not decode it.
     width: int | None
     height: int | None
+    # One per insect; empty if there are none. An empty list is a success, not a failure.
     detections: list[Detection]
 
 
 class Pipeline(ABC, Generic[P, R]):
-    """The working side of a pipeline. One instance serves one device and one job configuration.
+    """The class that does a pipeline's work; subclass it and implement `prepare`, `infer` and `finish`.
 
-    `P` is what `prepare` makes of an image and `infer` takes; `R` is what `infer` gives back for it.
+    A worker makes one instance per device and job configuration. `self.config` holds the settings of the job, defaults
+    included; `self.spec` is the description; `self.top_k` is how many of the best classes a classification lists.
+
+    `prepare` and `finish` run on several threads at once, so they must not change the instance. Calls of `infer` never
+    overlap on one device.
+
+    An image for which a method raises `ImageUnusable` fails at once, with the error's message as its reason. After any
+    other exception, the image is tried again, `ANTENNA_MAX_ATTEMPTS` times at most. If `infer` fails on a batch, the
+    worker calls it again with the images one by one (in halves if memory ran out), so that one bad image does not fail
+    the others. `infer` must therefore not change its inputs.
     """
 
     def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
+        """Check and keep the configuration. Cheap: weights are loaded by `load`. Raises `InvalidInput`."""
         self.spec = spec
         self.config = spec.merged_config(config)
         self.top_k = top_k
 
     def load(self, device: str) -> None:
-        """Build the models on `cpu`, `cuda` or `cuda:N`. Called once, before the first image."""
+        """Build the models on `device`: `cpu`, `cuda` or `cuda:N`. Called once, before the first image.
+
+        Import torch and fetch weights here (`weights.fetch`), not when the module is imported.
+        """
 
     @abstractmethod
     def prepare(self, image: RawImage) -> P:
-        """Decode and shape one image on a CPU thread. Raises `ImageUnusable` when the image itself is at fault."""
+        """Decode one image and shape it for `infer`. Runs on CPU threads, several images at a time.
+
+        Raise `ImageUnusable` (as `images.decode` does) if the image itself is at fault.
+        """
 
     @abstractmethod
     def infer(self, batch: Sequence[P]) -> Sequence[R]:
-        """Run the models on the device, one thread at a time. Gives one result per item, in the same order."""
+        """Run the models on one batch. No other call of `infer` runs on the device at the same time.
+
+        `batch` has from one to `batch_size` items. Return exactly one result per item, in the same order.
+        """
 
     @abstractmethod
     def finish(self, prepared: P, raw: R) -> ImageResult:
-        """Turn the model's numbers into detections on a CPU thread; boxes in pixels of the image as decoded."""
+        """Turn what `infer` returned for one image into detections. Runs on CPU threads.
+
+        Boxes are x1, y1, x2, y2 (left, top, right, bottom) in pixels of the image at full size, as stored, without EXIF
+        rotation; the origin is the top left corner. If `prepare` shrank the image, scale the boxes back. Scores are in
+        [0, 1].
+        """
 
     def example(self) -> RawImage | None:
-        """An image to warm up with; None when there is nothing to warm up."""
+        """An image with which the worker warms the models up after `load`; None if there is nothing to warm up."""
         return None
 
 
 def build(spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> Pipeline[Any, Any]:
-    """Make an instance of the pipeline's class, not loaded yet. Raises `InternalError` if it cannot be imported."""
+    """Import the pipeline's class and make an instance, without loading its models.
+
+    Raises `InternalError` if the class cannot be imported, and `InvalidInput` if it refuses the configuration.
+    """
     module, _, name = spec.factory.partition(":")
     try:
         factory: type[Pipeline[Any, Any]] = getattr(importlib.import_module(module), name)

@@ -10,7 +10,7 @@ from antenna_orchestration.pipelines import weights
 from antenna_orchestration.pipelines.interface import AlgorithmSpec
 
 
-def labels_of(algorithm: AlgorithmSpec) -> tuple[str, ...]:
+def fetch_labels(algorithm: AlgorithmSpec) -> tuple[str, ...]:
     """The labels of a classifier, fetched if they are not in its description."""
     if algorithm.labels:
         return algorithm.labels

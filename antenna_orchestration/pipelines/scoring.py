@@ -1,20 +1,20 @@
-"""Small steps that pipelines of networks share: stretching a picture, and wording what a classifier says."""
+"""Steps that the torch pipelines share: resizing an image, and turning probabilities into a classification."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import torch
-from PIL import Image
 from torch import nn
 
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification
-from antenna_orchestration.pipelines.interface import RawImage
 
 
 def stretched(picture: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """A float picture (3 x height x width) at another height and width, as torchvision's `Resize` does it."""
+    """Resize a float image (3 x height x width) to `size` (height, width), as torchvision's `Resize` does.
+
+    The aspect ratio is not kept.
+    """
     return nn.functional.interpolate(picture[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0]
 
 
@@ -27,7 +27,11 @@ def classification(
     whole: bool,
     terminal: bool = True,
 ) -> Classification:
-    """The best classes of a vector of probabilities on CPU; `whole` adds all of it as float16."""
+    """The `top_k` best classes of one detection, best first.
+
+    `probabilities` is a float vector on the CPU with one value per label. `whole` adds the complete vector as
+    little-endian float16. `terminal` is False for an intermediate step, such as the moth filter.
+    """
     best = probabilities.topk(min(top_k, len(labels)))
     names = [labels[index] for index in best.indices.tolist()]
     scores = best.values.tolist()
@@ -40,10 +44,3 @@ def classification(
         terminal=terminal,
         scores=probabilities.numpy().astype("<f2").tobytes() if whole else None,
     )
-
-
-def grey_photograph() -> RawImage:
-    """A photograph of nothing to warm up with; wide, because that costs a detector the least."""
-    stream = io.BytesIO()
-    Image.new("RGB", (640, 160), (200, 200, 200)).save(stream, "JPEG")
-    return RawImage(image=0, uri="example.jpg", data=stream.getvalue())

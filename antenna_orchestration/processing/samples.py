@@ -60,7 +60,7 @@ async def sample_pictures(services: Services, job: Job, *, count: int, width: in
             try:
                 async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
                     content = await loader.load(url)
-                loader.memory.give(len(content))
+                loader.memory.release(len(content))
                 jpeg = await asyncio.to_thread(pictures.draw_boxes, content, boxes, width)
             except (errors.AntennaError, TimeoutError) as error:
                 logger.info("no picture of image %d: %s", image, error or "it took too long")

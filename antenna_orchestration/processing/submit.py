@@ -131,7 +131,7 @@ async def submit(
             interactive=submission.interactive,
             reprocess=submission.reprocess,
             duplicates=gathered.duplicates,
-            source_kinds=locations.source_kinds((image.url for image in chosen), services.settings),
+            source_kinds=locations.source_kinds((image.uri for image in chosen), services.settings),
             dispatch_mode=submission.dispatch_mode,
         ),
         chosen,
@@ -294,7 +294,7 @@ def _choose(images: list[SubmittedImage], submission: Submission) -> list[Submit
 
 def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     """A name for a job that was given none: the last part of what was submitted."""
-    first = submission.sources[0] if submission.sources else unquote(images[0].url)
+    first = submission.sources[0] if submission.sources else unquote(images[0].uri)
     if locations.scheme_of(first) is None:
         first = str(Path(first).expanduser().absolute())
     last = first.rstrip("/").rsplit("/", 1)[-1] or first

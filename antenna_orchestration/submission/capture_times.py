@@ -29,11 +29,11 @@ _THREADS: Final = 8
 def fill(images: Sequence[SubmittedImage], *, exif: ExifMode) -> tuple[list[SubmittedImage], list[str]]:
     """The images with the capture times that can be found, and warnings."""
     filled = [
-        image if image.captured_at else SubmittedImage(image.url, _from_name(image.url), image.deployment)
+        image if image.captured_at else SubmittedImage(image.uri, _from_name(image.uri), image.deployment)
         for image in images
     ]
     without = [
-        index for index, image in enumerate(filled) if image.captured_at is None and image.url.startswith("file:")
+        index for index, image in enumerate(filled) if image.captured_at is None and image.uri.startswith("file:")
     ]
     if not without or exif == "never":
         return filled, []
@@ -43,7 +43,7 @@ def fill(images: Sequence[SubmittedImage], *, exif: ExifMode) -> tuple[list[Subm
             "to open): --exif always reads them, or put a column captured_at in a list"
         ]
     with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="exif") as pool:
-        paths = [Path(locations.path_of(filled[index].url)) for index in without]
+        paths = [Path(locations.local_path(filled[index].uri)) for index in without]
         for index, time in zip(without, pool.map(_from_exif, paths), strict=True):
             filled[index] = filled[index]._replace(captured_at=time)
     return filled, []

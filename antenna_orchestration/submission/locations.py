@@ -70,7 +70,7 @@ class Locator:
         if scheme is None:
             return self.file(os.path.join(base, text))
         if scheme == "file":
-            return self.file(path_of(text))
+            return self.file(local_path(text))
         if scheme == "s3":
             bucket, key = split_s3(text)
             if not bucket or not key or key.endswith("/"):
@@ -170,7 +170,7 @@ def scheme_of(text: str) -> str | None:
     return match.group(1).lower() if match else None
 
 
-def path_of(uri: str) -> str:
+def local_path(uri: str) -> str:
     """The local path of a `file://` URI. Raises `InvalidSource` when it names another host."""
     host, slash, path = uri[len("file://") :].partition("/")
     if host not in ("", "localhost"):

@@ -21,7 +21,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.submission import buckets, source_lists
-from antenna_orchestration.submission.locations import IMAGE_SUFFIXES, Locator, path_of, scheme_of
+from antenna_orchestration.submission.locations import IMAGE_SUFFIXES, Locator, local_path, scheme_of
 
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 _MAGIC = re.compile(r"[*?\[]")
@@ -61,14 +61,14 @@ def gather(
     reader = _Reader(locator=locator, settings=settings)
     found: dict[str, SubmittedImage] = {}
     count = 0
-    for image in _all(reader, sources, images):
+    for image in _named_images(reader, sources, images):
         count += 1
-        earlier = found.get(image.url)
+        earlier = found.get(image.uri)
         if earlier is None:
-            found[image.url] = image
+            found[image.uri] = image
         elif None in earlier:
-            found[image.url] = SubmittedImage(
-                image.url, earlier.captured_at or image.captured_at, earlier.deployment or image.deployment
+            found[image.uri] = SubmittedImage(
+                image.uri, earlier.captured_at or image.captured_at, earlier.deployment or image.deployment
             )
     if not found:
         raise errors.InvalidSource("; ".join(reader.warnings) or "no images: name a folder, a list, or URLs")
@@ -85,7 +85,7 @@ def own_folders(sources: Sequence[str]) -> list[Path]:
         scheme = scheme_of(source)
         if scheme not in (None, "file"):
             continue
-        path = _fixed_part(path_of(source) if scheme else os.path.expanduser(source))
+        path = _fixed_part(local_path(source) if scheme else os.path.expanduser(source))
         folders.append(Path(path if os.path.isdir(path) or not path else os.path.dirname(path) or "."))
     return folders
 
@@ -97,7 +97,7 @@ def _fixed_part(path: str) -> str:
     return path
 
 
-def natural(name: str) -> tuple[list[str | int], str]:
+def natural_order(name: str) -> tuple[list[str | int], str]:
     """Sorts `trap2` before `trap10`."""
     return [int(part) if index % 2 else part.lower() for index, part in enumerate(_DIGITS.split(name))], name
 
@@ -120,7 +120,7 @@ class _Reader:
                 raise errors.InvalidSource(f"{source} is a list; lists are read from local files: download it first")
             yield self.image(source)
         elif scheme in (None, "file"):
-            path = path_of(source) if scheme else os.path.expanduser(source)
+            path = local_path(source) if scheme else os.path.expanduser(source)
             # Before anything is looked at: what a list says, or whether a file is there, is nobody else's business.
             self.locator.check_bounds(fixed := _fixed_part(path), source)
             if ".." in path[len(fixed) :].split("/"):
@@ -164,7 +164,7 @@ class _Reader:
     def _pattern(self, pattern: str) -> Iterator[SubmittedImage]:
         """Everything that matches; files that are neither images nor lists were not meant."""
         empty = True
-        for path in sorted(glob.iglob(pattern, recursive=True), key=natural):
+        for path in sorted(glob.iglob(pattern, recursive=True), key=natural_order):
             wanted = (*IMAGE_SUFFIXES, *source_lists.LIST_SUFFIXES)
             if os.path.isdir(path):
                 # `**` matches each folder and what is in it; a folder's images are taken once.
@@ -185,7 +185,7 @@ class _Reader:
             yield self.image(uri)
             return
         chosen = [key for key in keys if key.lower().endswith(IMAGE_SUFFIXES) and not _is_hidden(key, uri)]
-        for key in sorted(chosen, key=natural):
+        for key in sorted(chosen, key=natural_order):
             yield self.image(key)
         if not chosen:
             self.warnings.append(
@@ -221,14 +221,16 @@ class _Reader:
         yield from found
 
 
-def _all(reader: _Reader, sources: Sequence[str], images: Sequence[SubmittedImage]) -> Iterator[SubmittedImage]:
+def _named_images(
+    reader: _Reader, sources: Sequence[str], images: Sequence[SubmittedImage]
+) -> Iterator[SubmittedImage]:
     for source in sources:
         yield from reader.read(source)
     for image in images:
         time = image.captured_at
         if time is not None:
             time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-        yield SubmittedImage(reader.image(image.url).url, time, image.deployment)
+        yield SubmittedImage(reader.image(image.uri).uri, time, image.deployment)
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -251,7 +253,7 @@ def _walk(folder: str) -> Iterator[str]:
         except OSError as error:
             raise errors.InvalidSource(f"folder {path} cannot be read: {error.strerror}") from None
         wanted = [(name, is_dir) for name, is_dir in shown if is_dir or name.lower().endswith(IMAGE_SUFFIXES)]
-        wanted.sort(key=lambda entry: natural(entry[0]), reverse=True)
+        wanted.sort(key=lambda entry: natural_order(entry[0]), reverse=True)
         waiting.extend((os.path.join(path, name), is_dir) for name, is_dir in wanted)
 
 

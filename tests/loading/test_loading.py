@@ -37,7 +37,7 @@ async def server() -> AsyncIterator[ImageServer]:
 async def load(loader: Loader, uri: str) -> bytes:
     data = await loader.load(uri)
     assert loader.memory.used == len(data)
-    loader.memory.give(len(data))
+    loader.memory.release(len(data))
     return data
 
 
@@ -233,7 +233,7 @@ async def test_a_missing_folder_or_an_empty_one_is_the_workers_missing_mount(tmp
 
 async def test_a_root_that_is_not_there_is_the_workers(tmp_path: Path) -> None:
     async with opened(tmp_path, image_roots=(tmp_path / "mount",)) as loader:
-        with pytest.raises(errors.ImageForbidden, match="IMAGE_ROOTS is not there"):
+        with pytest.raises(errors.ImageForbidden, match="IMAGE_ROOTS does not exist"):
             await loader.load((tmp_path / "mount" / "a.jpg").as_uri())
 
 
@@ -249,7 +249,7 @@ async def test_images_in_hand_never_exceed_the_memory_budget(server: ImageServer
             data = await loader.load(uri)
             most = max(most, loader.memory.used)
             await asyncio.sleep(0)
-            loader.memory.give(len(data))
+            loader.memory.release(len(data))
 
         await asyncio.gather(*map(use, uris))
     assert 3 * MB < most <= 8 * MB
@@ -263,5 +263,5 @@ async def test_an_image_larger_than_the_budget_is_loaded_alone(server: ImageServ
 
 async def load_size(loader: Loader, uri: str) -> int:
     data = await loader.load(uri)
-    loader.memory.give(len(data))
+    loader.memory.release(len(data))
     return len(data)

@@ -13,10 +13,10 @@ async def test_it_is_never_exceeded_and_everybody_has_a_turn() -> None:
 
     async def use(size: int) -> None:
         nonlocal most
-        await memory.take(size)
+        await memory.reserve(size)
         most = max(most, memory.used)
         await asyncio.sleep(0)
-        memory.give(size)
+        memory.release(size)
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(use(dice.randint(1, 100)) for _ in range(300)))
@@ -26,21 +26,21 @@ async def test_it_is_never_exceeded_and_everybody_has_a_turn() -> None:
 
 async def test_more_than_everything_is_given_to_one_at_a_time() -> None:
     memory = MemoryBudget(100)
-    await memory.take(250)
-    second = asyncio.create_task(memory.take(10))
+    await memory.reserve(250)
+    second = asyncio.create_task(memory.reserve(10))
     await asyncio.sleep(0)
     assert not second.done()
-    assert not memory.take_at_once(1)
-    memory.give(250)
+    assert not memory.try_reserve(1)
+    memory.release(250)
     await second
     assert memory.used == 10
 
 
 async def test_who_gives_up_waiting_holds_nothing_and_lets_others_pass() -> None:
     memory = MemoryBudget(100)
-    await memory.take(60)
-    large = asyncio.create_task(memory.take(80))
-    small = asyncio.create_task(memory.take(40))
+    await memory.reserve(60)
+    large = asyncio.create_task(memory.reserve(80))
+    small = asyncio.create_task(memory.reserve(40))
     await asyncio.sleep(0)
     assert memory.free == 0
     large.cancel()

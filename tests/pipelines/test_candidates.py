@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antenna_orchestration.pipelines.light_trap import specs
-from antenna_orchestration.pipelines.light_trap.candidates import Candidates, agree, as_detections, without_doubles
+from antenna_orchestration.pipelines.light_trap.candidates import Candidates, agree, as_detections, without_duplicates
 
 Row = tuple[float, float, float, float, float, float]
 
@@ -44,22 +44,22 @@ def test_parts_of_an_insect_that_both_see_get_nothing_from_it() -> None:
                  candidates((0, 0, 40, 40, 0.9, 1)))  # fmt: skip
     assert rows(both)[0][4] == 0.75
     assert [row[4] for row in rows(both)[1:]] == [0.25, 0.25]
-    assert len(without_doubles(both)) == 1
+    assert len(without_duplicates(both)) == 1
 
 
 def test_doubles_and_parts_give_way_to_what_is_more_certain() -> None:
     found = candidates((0, 0, 10, 10, 0.5, 1), (0, 0, 10, 11, 0.6, 0), (2, 2, 5, 5, 0.4, 0), (30, 30, 40, 40, 0.1, 0))
-    assert rows(without_doubles(found)) == [(0, 0, 10, 11, 0.6, 0), (30, 30, 40, 40, 0.1, 0)]
+    assert rows(without_duplicates(found)) == [(0, 0, 10, 11, 0.6, 0), (30, 30, 40, 40, 0.1, 0)]
 
 
 def test_a_small_insect_inside_a_less_certain_large_one_stays() -> None:
     found = candidates((0, 0, 50, 50, 0.5, 1), (10, 10, 20, 20, 0.9, 0))
-    assert len(without_doubles(found)) == 2
+    assert len(without_duplicates(found)) == 2
 
 
 def test_nothing_is_no_trouble() -> None:
     nothing, something = candidates(), candidates((0, 0, 10, 10, 0.6, 0.9))
-    assert len(agree(nothing, nothing)) == len(without_doubles(nothing)) == 0
+    assert len(agree(nothing, nothing)) == len(without_duplicates(nothing)) == 0
     assert rows(agree(something, nothing)) == rows(agree(nothing, something)) == [(0, 0, 10, 10, 0.3, 0.9)]
 
 
@@ -75,7 +75,7 @@ def test_whatever_is_proposed_boxes_and_scores_stay_what_they_are(network: Candi
     assert max(len(network), len(both) - len(blobs)) == len(network)
     assert ((both.scores >= 0) & (both.scores <= 1)).all()
     assert (both.boxes[:, 2:] > both.boxes[:, :2]).all()
-    kept = without_doubles(both)
+    kept = without_duplicates(both)
     assert set(rows(kept)) <= set(rows(both))
     assert len(kept) > 0 or len(both) == 0
     detections = as_detections(kept, specs.DETECTOR, specs.MOTHS, min_score=0.3, min_size=5)

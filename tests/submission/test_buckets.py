@@ -37,7 +37,7 @@ def at_store(endpoint: str, tmp_path: Path) -> Settings:
 
 
 def listed(uri: str, at_store: Settings) -> list[str]:
-    return [image.url.removeprefix("s3://traps/") for image in sources.gather([uri], settings=at_store).images]
+    return [image.uri.removeprefix("s3://traps/") for image in sources.gather([uri], settings=at_store).images]
 
 
 @pytest.mark.parametrize("uri", ["s3://traps/night-1", "s3://traps/night-1/"])

@@ -25,7 +25,7 @@ def test_a_path_survives_as_uri(tmp_path: Path, name: str) -> None:
     assert exists
     assert uri.isascii()
     assert unquote(urlsplit(uri).path) == str(tmp_path.resolve() / name)
-    assert locations.path_of(uri) == str(tmp_path.resolve() / name)
+    assert locations.local_path(uri) == str(tmp_path.resolve() / name)
     assert locator().locate(uri) == (uri, True)
 
 
@@ -35,7 +35,7 @@ def test_a_name_that_is_not_utf8_survives(tmp_path: Path) -> None:
     uri, exists = locator().locate(os.fsdecode(path))
     assert exists
     assert uri.endswith("/moth-%FF.jpg")
-    assert os.fsencode(locations.path_of(uri)) == os.path.realpath(path)
+    assert os.fsencode(locations.local_path(uri)) == os.path.realpath(path)
 
 
 def test_symlinks_are_resolved(tmp_path: Path) -> None:

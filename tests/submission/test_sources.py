@@ -10,7 +10,7 @@ import pytest
 from antenna_orchestration import errors, settings
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.submission import sources
-from antenna_orchestration.submission.locations import path_of
+from antenna_orchestration.submission.locations import local_path
 from antenna_orchestration.submission.sources import Gathered
 from tests.submission.pictures import empty
 
@@ -23,8 +23,8 @@ def gather(*named: str | Path, **options: Any) -> Gathered:
 def names(gathered: Gathered, folder: Path) -> list[str]:
     """Paths relative to a folder, URLs as they are."""
     root = str(folder.resolve()) + "/"
-    urls = (image.url for image in gathered.images)
-    return [path_of(url).removeprefix(root) if url.startswith("file:") else url for url in urls]
+    urls = (image.uri for image in gathered.images)
+    return [local_path(url).removeprefix(root) if url.startswith("file:") else url for url in urls]
 
 
 def test_a_folder_is_searched_in_natural_order(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from antenna_orchestration.processing import publish
 from antenna_orchestration.processing import submit as verb
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.submit import Submission, Submitted, submit
-from antenna_orchestration.submission.locations import path_of
+from antenna_orchestration.submission.locations import local_path
 from tests.submission.pictures import empty, taken_at
 
 
@@ -79,7 +79,7 @@ async def test_a_folder_becomes_a_job(services: Services, project: str, tmp_path
     assert job.config == {**registry.get("null").default_config, "detections": 3}
     assert job.source_kinds == (f"file:{services.settings.host_id}",)
     rows = await images_of(services, job.job_id)
-    assert [path_of(row["url"]) for row in rows] == [
+    assert [local_path(row["url"]) for row in rows] == [
         str(folder.resolve() / name) for name in ("20240601231500.jpg", "a.jpg", "deep/b.jpg")
     ]
     assert [row["captured_at"] and row["captured_at"].isoformat() for row in rows] == [

@@ -58,7 +58,7 @@ def test_maps_that_are_right_give_the_boxes_and_kinds_back() -> None:
     assert sorted((found.moths > 0.5).tolist()) == [False, True]
     # The third is too small to be asked for, or to be wrong.
     assert example.asked[92 // STRIDE, 5 // STRIDE] == 0
-    middle, box, kind = train_detector.losses(maps, examples.stack([example])).tolist()
+    middle, box, kind = train_detector.losses(maps, examples.collate([example])).tolist()
     assert middle < 0.1
     assert box < 1e-4
     assert kind < 0.05
@@ -85,7 +85,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> 
 def test_training_learns_and_its_weights_can_be_read_back(tmp_path: Path) -> None:
     folder = tmp_path / "learning"
     scene = examples.Scenes(folder / "scenes", seed=7, distinct=2, count=2, side=96)
-    batch = examples.stack([scene[0], scene[1]])
+    batch = examples.collate([scene[0], scene[1]])
     before = loss(InsectNetwork(), batch)
     network = train_detector.train(arguments(folder, steps=60, scenes=2, rate=5e-3))
     digest = train_detector.write_weights(network, folder / "weights.pt")

@@ -11,7 +11,7 @@ from torch import nn
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import Detection
-from antenna_orchestration.pipelines import labels, scoring, weights
+from antenna_orchestration.pipelines import images, labels, scoring, weights
 from antenna_orchestration.pipelines.exported.description import Program
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
 from antenna_orchestration.pipelines.published import architectures
@@ -45,7 +45,7 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
         self._device = TorchDevice(device)
         program = self._program
         self._model = architectures.exported_program(weights.fetch(program.uri), self._device.device)
-        self._labels = labels.labels_of(self._classifier) if self._classifier else ()
+        self._labels = labels.fetch_labels(self._classifier) if self._classifier else ()
         self._mean = torch.tensor(program.mean, device=self._device.device)[:, None, None]
         self._std = torch.tensor(program.std, device=self._device.device)[:, None, None]
 
@@ -92,7 +92,7 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
 
     def example(self) -> RawImage:
         """Any photograph: whether the program gives what it should is seen at the first one."""
-        return scoring.grey_photograph()
+        return images.grey_photograph(height=160)
 
     def _shaped(self, pixels: torch.Tensor) -> torch.Tensor:
         size = (self._program.height, self._program.width)

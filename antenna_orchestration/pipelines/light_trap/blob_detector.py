@@ -1,7 +1,8 @@
-"""The classical pipeline at work: decode and shrink, compare with the empty sheet, judge the blobs.
+"""The pipeline `light_trap_blobs`: classical image processing, without a network.
 
-Imported by device processes only. The steps themselves are in `images`, `sheets`, `blobs` and `insect_shape`; what a
-job may set is in `light_trap`.
+It decodes and shrinks a photograph, compares it with an estimate of the empty sheet, and classifies the blobs that
+differ from the sheet. The steps are in `pipelines/images.py`, `sheets`, `blobs` and `insect_shape`; `specs` says what a
+job may set. Only device processes import this module.
 """
 
 from __future__ import annotations
@@ -16,43 +17,43 @@ from numpy.typing import NDArray
 from antenna_orchestration.pipelines import images
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
 from antenna_orchestration.pipelines.light_trap import blobs, insect_shape, sheets, specs
-from antenna_orchestration.pipelines.light_trap.candidates import Candidates, as_detections
+from antenna_orchestration.pipelines.light_trap.candidates import Candidates, as_result
 
 WORKING_SIDE: Final = 1600
-"""Photographs are shrunk to this longer side in pixels: an insect of 40 pixels at 4096 then still has 16."""
+"""Longer side, in pixels, to which photographs are shrunk. An insect of 40 pixels in 4096 then still has 16."""
 
 LEAST_SIZE: Final = 9.0
-"""Smallest longer side in shrunk pixels: below it a blob has no shape to judge."""
+"""Smallest longer side of a blob, in pixels of the shrunk photograph; smaller blobs have no shape to classify."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A photograph ready to be compared."""
+    """A decoded, shrunk photograph."""
 
-    # RGB, uint8, at most WORKING_SIDE on the longer side.
+    # RGB, uint8, height x width x 3; the longer side is at most WORKING_SIDE.
     pixels: NDArray[np.uint8]
-    # Size of the photograph in its own pixels.
+    # Size of the photograph as stored, in pixels.
     width: int
     height: int
 
 
 class LightTrapBlobs(Pipeline[Prepared, sheets.Departure]):
-    """Runs on CPU whatever the device: a photograph takes a fifth of a second."""
+    """Runs on the CPU whatever the device; a photograph of 4096 x 2160 pixels takes about 0.2 s."""
 
     def prepare(self, image: RawImage) -> Prepared:
         """Raises `ImageUnusable` as `images.decode` does."""
         return self.shape(images.decode(image.data, shrink_to=WORKING_SIDE))
 
     def shape(self, decoded: images.DecodedImage) -> Prepared:
-        """A decoded photograph, whole or reduced, as `infer` takes it."""
+        """Turn a decoded photograph, at full or reduced size, into the input of `infer`."""
         return Prepared(pixels=images.shrink(decoded.pixels, WORKING_SIDE), width=decoded.width, height=decoded.height)
 
     def infer(self, batch: Sequence[Prepared]) -> Sequence[sheets.Departure]:
-        """Compare each photograph with its own empty sheet."""
+        """Compare each photograph with an estimate of its own empty sheet."""
         return [sheets.compare_with_sheet(prepared.pixels) for prepared in batch]
 
     def candidates(self, prepared: Prepared, raw: sheets.Departure) -> Candidates:
-        """All blobs that are large enough, however unlikely."""
+        """All blobs that are large enough, whatever their score."""
         height, width = prepared.pixels.shape[:2]
         scale = np.array([prepared.width / width, prepared.height / height] * 2)
         least = specs.least_size(self.config, prepared.width, prepared.height)
@@ -64,16 +65,10 @@ class LightTrapBlobs(Pipeline[Prepared, sheets.Departure]):
         )
 
     def finish(self, prepared: Prepared, raw: sheets.Departure) -> ImageResult:
-        """Detections, most certain first."""
-        detections = as_detections(
-            self.candidates(prepared, raw),
-            specs.BLOBS,
-            specs.SHAPE,
-            min_score=self.config["min_score"],
-            min_size=specs.least_size(self.config, prepared.width, prepared.height),
-        )
-        return ImageResult(width=prepared.width, height=prepared.height, detections=detections)
+        """Detections, best score first."""
+        found = self.candidates(prepared, raw)
+        return as_result(found, self.spec, self.config, width=prepared.width, height=prepared.height)
 
     def example(self) -> RawImage:
-        """An even grey sheet."""
-        return RawImage(image=0, uri="example.jpg", data=images.grey_sheet())
+        """A plain grey sheet."""
+        return images.grey_photograph()

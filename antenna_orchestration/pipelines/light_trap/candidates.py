@@ -1,62 +1,66 @@
-"""What a detector proposes, how two detectors' proposals become one list, and the messages made of it.
+"""Candidate insects: what one detector proposes, how the proposals of two are merged, and the result made of them.
 
-Plain geometry on plain numbers: neither torch nor a picture is needed here. Boxes are x1, y1, x2, y2 in the
-photograph's pixels.
+Only geometry with numpy; this module needs neither torch nor pixels. Boxes are rows of x1, y1, x2, y2 (left, top,
+right, bottom) in pixels of the photograph as stored, with the origin in its top left corner.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from antenna_orchestration.domain.messages import Classification, Detection
-from antenna_orchestration.pipelines.interface import AlgorithmSpec
+from antenna_orchestration.pipelines.interface import AlgorithmSpec, ImageResult, PipelineSpec
+from antenna_orchestration.pipelines.light_trap import specs
 
 LABELS: Final = ("moth", "nonmoth")
 
 ALIKE: Final = 0.3
-"""Proposals of two detectors that overlap by this much (IoU) mean one insect."""
+"""Two detectors mean the same insect if their boxes have at least this intersection over union (IoU)."""
 
 INSIDE: Final = 0.7
-"""A box of which this share lies in another is inside it."""
+"""A box counts as inside another if at least this share of its area is."""
 
 SAME: Final = 0.5
-"""Boxes of one list that overlap by this much (IoU) are one insect."""
+"""Two boxes of one list are the same insect if their IoU is at least this."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
-    """Proposed insects, in no order."""
+    """n proposed insects, in no particular order."""
 
-    # n x 4.
+    # n x 4: x1, y1, x2, y2 in pixels of the photograph.
     boxes: Floats
-    # n: how likely each is an insect.
+    # n: the probability that it is an insect.
     scores: Floats
-    # n: how likely each is a moth, if it is an insect.
+    # n: the probability that it is a moth, given that it is an insect.
     moths: Floats
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def pick(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Candidates:
-        """Those that an index array or a mask names, in its order."""
+        """The candidates that a boolean mask or an index array selects, in the order of the indices."""
         return Candidates(boxes=self.boxes[which], scores=self.scores[which], moths=self.moths[which])
 
 
 def agree(network: Candidates, blobs: Candidates) -> Candidates:
-    """One list of what network and blobs say: what both see counts fully, what one sees counts half.
+    """Merge the candidates of the network and of the blob detector into one list.
 
-    Where they mean the same insect, box and kind are the mean of both. A blob inside which the network sees several
-    insects is taken for insects that touch: it vouches for each of them and is itself left out.
+    The score of an insect that both detectors see is the mean of their two scores; if only one of them sees it, it gets
+    half of that score. For an insect that both see, box and moth probability are means as well. If the network sees two
+    or more insects inside one blob, the blob is taken for insects that touch: it supports each of them with its score,
+    and is left out itself.
     """
     overlap, inside = _compare(network.boxes, blobs.boxes)
     alike = overlap >= ALIKE
-    # Pairs by falling overlap, each proposal once.
+    # Greedy matching, largest overlap first; each candidate is matched at most once.
     partner_of_blob = np.full(len(blobs), -1)
     partner = np.full(len(network), -1)
     for row, column in zip(*np.unravel_index(np.argsort(-overlap, axis=None), overlap.shape), strict=True):
@@ -78,8 +82,8 @@ def agree(network: Candidates, blobs: Candidates) -> Candidates:
     )
 
 
-def without_doubles(found: Candidates) -> Candidates:
-    """Most certain first, without those that are nearly the same as a more certain one, or a part of it."""
+def without_duplicates(found: Candidates) -> Candidates:
+    """Non-maximum suppression: best score first, without boxes that repeat a better one or lie inside it."""
     found = found.pick(np.argsort(-found.scores, kind="stable"))
     overlap, inside = _compare(found.boxes, found.boxes)
     double = (overlap >= SAME) | (inside >= INSIDE)
@@ -93,13 +97,30 @@ def without_doubles(found: Candidates) -> Candidates:
 def as_detections(
     found: Candidates, detector: AlgorithmSpec, classifier: AlgorithmSpec, *, min_score: float, min_size: float
 ) -> list[Detection]:
-    """Those that are as certain as `min_score` and as long as `min_size` in pixels, most certain first."""
+    """Detections for the candidates that reach both thresholds, best score first.
+
+    `min_size` is the smallest longer side of a box, in pixels of the photograph.
+    """
     order = np.argsort(-found.scores, kind="stable")
     return [
         _detection(found.boxes[index], float(found.scores[index]), float(found.moths[index]), detector, classifier)
         for index in order
         if found.scores[index] >= min_score and max(found.boxes[index, 2:] - found.boxes[index, :2]) >= min_size
     ]
+
+
+def as_result(
+    found: Candidates, spec: PipelineSpec, config: Mapping[str, Any], *, width: int, height: int
+) -> ImageResult:
+    """The result for a photograph of `width` x `height` pixels, from candidates without duplicates.
+
+    The pipeline's two algorithms are its detector and its classifier, in this order. `config` is the pipeline's
+    configuration, with `min_score` and `min_size` as `specs.SETTINGS` explains them.
+    """
+    detector, classifier = spec.algorithms
+    min_size = specs.least_size(config, width, height)
+    detections = as_detections(found, detector, classifier, min_score=config["min_score"], min_size=min_size)
+    return ImageResult(width=width, height=height, detections=detections)
 
 
 def _detection(box: Floats, score: float, moth: float, detector: AlgorithmSpec, classifier: AlgorithmSpec) -> Detection:
@@ -123,7 +144,7 @@ def _detection(box: Floats, score: float, moth: float, detector: AlgorithmSpec, 
 
 
 def _compare(one: Floats, other: Floats) -> tuple[Floats, Floats]:
-    """For each box of `one` and each of `other`: intersection over union, and the share of the former inside."""
+    """Compare n boxes with m boxes: their IoU (n x m), and the share of each of `one` that lies in each of `other`."""
     low = np.maximum(one[:, None, :2], other[None, :, :2])
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])
     common = np.clip(high - low, 0, None).prod(2)

@@ -1,7 +1,8 @@
-"""The trained pipeline at work: decode and shrink, run the network at two sizes, keep the boxes that count.
+"""The pipeline `light_trap_network`: the trained network alone.
 
-Imported by device processes only. The network is in `insect_network`, its weights in the file beside it, and what a
-job may set in `light_trap`.
+It decodes and shrinks a photograph, runs the network at two sizes, and keeps boxes that are likely and large enough.
+The network is in `insect_network`, with its weights in `insect_network.pt` beside it; `specs` says what a job may set.
+Only device processes import this module.
 """
 
 from __future__ import annotations
@@ -22,56 +23,56 @@ from antenna_orchestration import errors
 from antenna_orchestration.pipelines import images
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
 from antenna_orchestration.pipelines.light_trap import insect_network, specs
-from antenna_orchestration.pipelines.light_trap.candidates import Candidates, as_detections, without_doubles
+from antenna_orchestration.pipelines.light_trap.candidates import Candidates, as_result, without_duplicates
 
 WEIGHTS: Final = "insect_network.pt"
 WEIGHTS_SHA256: Final = "7ea88e663cb325133096704f01f139709ae208a329e7caf07c2a7e4779d07b1c"
-"""What the weights must be: results name a version, and a version is one set of weights."""
+"""Digest of the released weights. Results name the pipeline's version, and each version has one set of weights."""
 
 WORKING_SIDE: Final = 1280
-"""Photographs are shrunk to this longer side in pixels: an insect of 40 pixels at 4096 then still has 12."""
+"""Longer side, in pixels, to which photographs are shrunk. An insect of 40 pixels in 4096 then still has 12."""
 
 COARSE: Final = 3
-"""The network looks a second time at the photograph, shrunk by this more, for insects too large for the first look."""
+"""The network also runs on the photograph shrunk by this factor more, to find insects too large for the first pass."""
 
 HANDOVER: Final = (80.0, 115.0)
-"""Longer sides in working pixels: the coarse look's boxes count from the first on, the fine look's up to the second.
+"""Longer sides of boxes, in pixels of the fine input: the coarse pass counts from the first, the fine up to the second.
 
-Between them both count, and the more certain one of two that are the same insect stays.
+Between the two sizes both passes count, and of two boxes for one insect the better one is kept.
 """
 
 LEAST_SCORE: Final = 0.05
-"""What is less likely to be an insect is no candidate."""
+"""Smallest probability of an insect at which a peak of the network becomes a candidate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A photograph ready for the network."""
+    """A photograph, prepared for the network."""
 
-    # RGB, uint8, 3 x height x width: at most WORKING_SIDE on the longer side, and that shrunk by COARSE; both padded.
+    # RGB, uint8, 3 x height x width, padded: at most WORKING_SIDE on the longer side, and that shrunk by COARSE.
     fine: Tensor
     coarse: Tensor
-    # Pixels of the photograph per pixel of `fine` and of `coarse`, across and down.
+    # Pixels of the photograph per pixel of `fine` and of `coarse`: horizontally and vertically.
     fine_scale: tuple[float, float]
     coarse_scale: tuple[float, float]
-    # Size of the photograph in its own pixels.
+    # Size of the photograph as stored, in pixels.
     width: int
     height: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Looks:
-    """What the network found in each look, as yet in that look's pixels, on the CPU."""
+    """What the network found in each pass: boxes in pixels of that pass's input, on the CPU."""
 
     fine: insect_network.Peaks
     coarse: insect_network.Peaks
 
 
 class LightTrapNetwork(Pipeline[Prepared, Looks]):
-    """Results do not depend on what else is in the batch: each photograph passes the network by itself."""
+    """Runs the network on one photograph at a time, so results do not depend on the rest of the batch."""
 
     def load(self, device: str) -> None:
-        """Raises `InternalError` when the weights beside this module are not the ones it was released with."""
+        """Load the network. Raises `InternalError` if the weights beside this module are not the released ones."""
         network = from_weights(resources.files(__package__).joinpath(WEIGHTS).read_bytes())
         self._device = torch.device(device)
         self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -81,7 +82,7 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
         return self.shape(images.decode(image.data, shrink_to=WORKING_SIDE))
 
     def shape(self, decoded: images.DecodedImage) -> Prepared:
-        """A decoded photograph, whole or reduced, as `infer` takes it."""
+        """Turn a decoded photograph, at full or reduced size, into the input of `infer`."""
         fine = images.shrink(decoded.pixels, WORKING_SIDE)
         coarse = images.shrink(fine, max(1, round(max(fine.shape) / COARSE)))
 
@@ -98,12 +99,12 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
         )
 
     def infer(self, batch: Sequence[Prepared]) -> Sequence[Looks]:
-        """Both looks at each photograph."""
+        """Run both passes on each photograph."""
         return [Looks(fine=self._look(prepared.fine), coarse=self._look(prepared.coarse)) for prepared in batch]
 
     def candidates(self, prepared: Prepared, raw: Looks) -> Candidates:
-        """All that the network finds more likely than LEAST_SCORE and nearly large enough, doubles among it."""
-        # Boxes of two detectors differ by some pixels: what counts is decided when they have become one.
+        """All insects above LEAST_SCORE that are nearly large enough; duplicates are not yet removed."""
+        # Boxes of two detectors differ by some pixels, so the exact size limit is applied after they are merged.
         least = 0.75 * specs.least_size(self.config, prepared.width, prepared.height)
         per_working_pixel = max(prepared.fine_scale)
         boxes, scores, moths = (
@@ -121,19 +122,13 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
         return Candidates(boxes=boxes, scores=scores, moths=moths)
 
     def finish(self, prepared: Prepared, raw: Looks) -> ImageResult:
-        """Detections, most certain first."""
-        detections = as_detections(
-            without_doubles(self.candidates(prepared, raw)),
-            specs.NETWORK,
-            specs.NETWORK_MOTHS,
-            min_score=self.config["min_score"],
-            min_size=specs.least_size(self.config, prepared.width, prepared.height),
-        )
-        return ImageResult(width=prepared.width, height=prepared.height, detections=detections)
+        """Detections, best score first."""
+        found = without_duplicates(self.candidates(prepared, raw))
+        return as_result(found, self.spec, self.config, width=prepared.width, height=prepared.height)
 
     def example(self) -> RawImage:
-        """An even grey sheet."""
-        return RawImage(image=0, uri="example.jpg", data=images.grey_sheet())
+        """A plain grey sheet."""
+        return images.grey_photograph()
 
     @torch.inference_mode()
     def _look(self, picture: Tensor) -> insect_network.Peaks:
@@ -143,7 +138,7 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
 
 
 def from_weights(data: bytes) -> insect_network.InsectNetwork:
-    """The network, ready to look. Raises `InternalError` when the bytes are not those of the released weights."""
+    """The network with these weights, in eval mode. Raises `InternalError` if they are not the released weights."""
     if (digest := hashlib.sha256(data).hexdigest()) != WEIGHTS_SHA256:
         raise errors.InternalError(f"{WEIGHTS} has sha256 {digest}, expected {WEIGHTS_SHA256}: reinstall the package")
     network = insect_network.InsectNetwork()
@@ -159,7 +154,10 @@ def _in_photograph(
     least: float,
     most: float = float("inf"),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Boxes in the photograph's pixels, cut at its edges, with scores and moths; only those of the sizes asked."""
+    """Boxes (n x 4), scores (n) and moth probabilities (n), with boxes in pixels of the photograph, clipped to it.
+
+    Only boxes whose longer side is from `least` to `most` of these pixels are kept.
+    """
     boxes = found.boxes.double().numpy() * (*scale, *scale)
     boxes = boxes.clip(0, [prepared.width, prepared.height] * 2)
     sides = boxes[:, 2:] - boxes[:, :2]

@@ -18,7 +18,7 @@ from torch import nn
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import Detection
-from antenna_orchestration.pipelines import labels, scoring, weights
+from antenna_orchestration.pipelines import images, labels, scoring, weights
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
 from antenna_orchestration.pipelines.published import architectures, specs
 from antenna_orchestration.pipelines.torch_device import Photograph, TorchDevice
@@ -113,7 +113,7 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
 
     def example(self) -> RawImage:
         """An empty sheet; each classifier was tried out by `load`."""
-        return scoring.grey_photograph()
+        return images.grey_photograph(height=160)
 
     def _detect(self, photographs: Sequence[torch.Tensor]) -> list[Found]:
         # Of one size at a time: padding to the largest of a batch would change the numbers of the others.
@@ -149,7 +149,7 @@ class _Judge:
 
     def __init__(self, step: specs.Classifier, device: TorchDevice) -> None:
         self.algorithm = step.algorithm.ref
-        self.labels = labels.labels_of(step.algorithm)
+        self.labels = labels.fetch_labels(step.algorithm)
         path = weights.fetch_named(step.algorithm.uri, step.algorithm.key)
         self._side = step.transform.side
         self._mean = torch.tensor(step.transform.mean, device=device.device)[:, None, None]

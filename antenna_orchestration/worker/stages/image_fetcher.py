@@ -104,7 +104,7 @@ class ImageFetcher:
         started = self._clock()
         data = await self._bytes(held.lease.task.uri)
         if held.gone:
-            self._loader.memory.give(len(data))
+            self._loader.memory.release(len(data))
             return
         now = self._clock()
         held.timings["load"] = now - started
@@ -150,5 +150,5 @@ class ImageFetcher:
             return True
         except errors.ImageError:
             return False
-        self._loader.memory.give(len(data))
+        self._loader.memory.release(len(data))
         return True

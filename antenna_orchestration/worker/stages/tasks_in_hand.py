@@ -135,7 +135,7 @@ class TasksInHand:
         """Drop the task's compressed bytes and return their share of the memory budget; idempotent."""
         held.data = None
         if held.charged:
-            self._memory.give(held.charged)
+            self._memory.release(held.charged)
             held.charged = 0
 
     def drop(self, held: TaskInHand) -> None:
