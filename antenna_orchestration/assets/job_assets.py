@@ -127,7 +127,7 @@ def results(context: dg.AssetExecutionContext, stores: Stores) -> Iterator[Any]:
     """Collect the job's results until every image is accounted for, then write its final tables and settle it."""
 
     async def work(services: Services, job: Job, reports: Reports) -> tuple[Job, Counts, dict[str, Any]]:
-        counts = await _collect(services, job, context.run.run_id, reports)
+        counts = await _collect(services, job, reports)
         reports.tag(PROGRESS_TAG, f"{counts.accounted}/{counts.total}, done")
         return job, counts, await retry_forever("describing the tables", lambda: _describe(services, job, counts))
 
@@ -172,13 +172,13 @@ async def _settle(services: Services, job: Job, reports: Reports) -> JobStatus:
     return await retry_forever("settling the job", lambda: finish.finish_job(services, job))
 
 
-async def _collect(services: Services, job: Job, run_id: str, reports: Reports) -> Counts:
+async def _collect(services: Services, job: Job, reports: Reports) -> Counts:
     """Collect and write the final tables, anew when a part was lost meanwhile."""
     told = _Storyteller(reports)
     observer = collect.Observer(on_progress=told.on_progress, on_milestone=reports.log)
     kernel.keep_what_is_imported()
     while not job.status.is_terminal:
-        await collect.collect(services, job, run_id=run_id, observer=observer)
+        await collect.collect(services, job, observer=observer)
         written = await retry_forever("writing the tables", lambda: finish.write_final_tables(services, job))
         if not written.lost_parts:
             break

@@ -18,7 +18,7 @@ from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.reach import can_serve, why_not
 from antenna_orchestration.processing import cancel, finish, publish
-from antenna_orchestration.processing.rebuild import rebuild
+from antenna_orchestration.processing.reconcile import rebuild
 from antenna_orchestration.processing.services import Services
 
 T = TypeVar("T", Job, JobRun)

@@ -1,8 +1,8 @@
 """Publish: put a job's pending images on the queue, from the cursor, a chunk at a time.
 
-Submission calls it for the first 200 images of every job, the sensor for 10,000 of what it claims in a tick, the asset
-`image_tasks` for the rest, and the guardian for what the queue lost. Each starts at the cursor and raises it after the
-queue's confirmations; where two overlap, the server refuses the second copy.
+Submission calls it for the first 200 images of every job, the sensor for 10,000 images per tick, and the asset
+`image_tasks` for the rest; what the queue lost is published again by the collector's checks. Each call starts at the
+cursor and raises it after the queue's confirmations; where two overlap, the server refuses the second copy.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def _watch(context: Any, reports: Reports, thread: threading.Thread, stop: Calla
     except dg.DagsterExecutionInterruptedError:
         deadline = time.monotonic() + JOIN_TIMEOUT
         while thread.is_alive() and time.monotonic() < deadline:
-            # Again and again: a cancellation can be swallowed on its way (see processing.looping).
+            # Again and again: a cancellation can be swallowed on its way (see `processing.loops`).
             stop()
             thread.join(AGAIN_AFTER)
         raise
