@@ -117,7 +117,7 @@ async def _to_the_end(services: Services, job: Job) -> None:
         written = await retry_forever("writing the tables", lambda: finish.write_final_tables(services, job))
         if not written.lost_parts:
             break
-    await retry_forever("settling the job", lambda: finish.finish_job(services, job))
+    await retry_forever("finishing the job", lambda: finish.finish_job(services, job))
 
 
 def _run() -> int:

@@ -166,12 +166,12 @@ async def test_a_store_that_is_out_ends_the_check_but_not_the_round(
     jobs = [await running_job(services, project, 1) for _ in range(health.OUTAGE_AFTER + 2)]
     asked: list[JobId] = []
 
-    async def find_job(job: JobId) -> Job | None:
+    async def find(job: JobId) -> Job | None:
         asked.append(job)
         raise errors.Unavailable("out")
 
     with monkeypatch.context() as patched:
-        patched.setattr(services.catalog, "find_job", find_job)
+        patched.setattr(services.catalog.jobs, "find", find)
         # get_job goes by find_job, so that only the check of leftovers is of interest here.
         report = await health.check(services, dry_run=True)
     result = report.results[3]
