@@ -187,11 +187,11 @@ async def test_a_claimed_job_that_waits_for_its_run_needs_nobody(
     claimed_long_ago = dataclasses.replace(await make_job(services, project, 1), status=JobStatus.CLAIMED)
     silent = await running_job(services, project, 1)
 
-    async def suspect_jobs(**_: object) -> list[Job]:
+    async def suspects(**_: object) -> list[Job]:
         return [claimed_long_ago, silent]
 
     with monkeypatch.context() as patched:
-        patched.setattr(services.catalog, "suspect_jobs", suspect_jobs)
+        patched.setattr(services.catalog.jobs, "suspects", suspects)
         report = await health.check(services, dry_run=True)
     result = report.results[1]
     assert result.unfixable == 1
