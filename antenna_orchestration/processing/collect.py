@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-import pyarrow as pa
 import ulid
 
 from antenna_orchestration import errors
@@ -79,7 +78,7 @@ class _Batch:
     # Images whose result cannot be decoded.
     unreadable: list[ImageId] = field(default_factory=list)
     # The rows of a part; empty when no insect was found.
-    tables: dict[str, pa.Table] = field(default_factory=dict)
+    tables: rows.Tables = field(default_factory=dict)
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> dg
     try:
         unserved = stores.call(_unserved_pipelines)
     except errors.Unavailable as error:
-        return dg.SkipReason(f"a server is away: {error}")
+        return dg.SkipReason(f"a server does not answer: {error}")
     if not unserved:
         return dg.SkipReason("nothing waits without a worker")
     found = context.instance.get_runs(dg.RunsFilter(job_name=inference_worker.name, statuses=_THERE))
