@@ -26,7 +26,7 @@ def tables_of(results: Sequence[Result]) -> Tables:
     now = datetime.now(UTC)
     detections = [detection for result in results for detection in result.detections]
     classifications = [one for detection in detections for one in detection.classifications]
-    # Which result each detection is of, and which detection each classification.
+    # The index of each detection's result, and of each classification's detection.
     owners = _owners([result.detections for result in results])
     c_owners = _owners([detection.classifications for detection in detections])
     images = arrow.column([result.image for result in results], pa.int64()).take(owners)
@@ -67,7 +67,7 @@ def tables_of(results: Sequence[Result]) -> Tables:
 
 
 def _owners(owned: Sequence[Sized]) -> pa.Array:
-    """For each thing owned, the place of its owner."""
+    """For each owned thing, the index of its owner."""
     return arrow.column(np.repeat(np.arange(len(owned)), [len(things) for things in owned]), pa.int64())
 
 
