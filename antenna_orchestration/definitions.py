@@ -8,6 +8,7 @@ from antenna_orchestration.assets.health import jobs_health
 from antenna_orchestration.assets.job_assets import captures, image_tasks, results
 from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.assets.report import job_report
+from antenna_orchestration.assets.run_session import RunSession
 from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.jobs.operations import jobs_health_check, merge_tables, prune_history
 from antenna_orchestration.jobs.processing import process_job
@@ -22,12 +23,13 @@ from antenna_orchestration.sensors.worker_autoscaler import worker_autoscaler
 
 def build_definitions(**resources: Any) -> dg.Definitions:
     """All definitions; keyword arguments replace resources by name."""
+    stores = resources.pop("stores", Stores())
     return dg.Definitions(
         assets=[captures, image_tasks, results, job_report, jobs_health, merged_tables],
         jobs=[process_job, inference_worker, jobs_health_check, merge_tables, submit_job, prune_history],
         sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_worker_runs],
         schedules=[health_check_schedule, merge_schedule],
-        resources={"stores": Stores(), **resources},
+        resources={"stores": stores, "run_session": RunSession(stores=stores), **resources},
         # One process a run: a killed parent of a multiprocess run leaves its child behind for ever.
         executor=dg.in_process_executor,
     )

@@ -54,7 +54,7 @@ async def _measure(running: EmbeddedStores) -> list[Figure]:
         async with hands(services) as worker:
             await _answer(worker, job)
         figures.append(await _message_bytes(services, names.RESULTS))
-        await collect.collect(services, job, run_id="bench", observer=collect.Observer())
+        await collect.collect(services, job, observer=collect.Observer())
         await finish.write_final_tables(services, job)
         if await finish.finish_job(services, job) is not JobStatus.SUCCESS:
             raise AssertionError("the job did not succeed")

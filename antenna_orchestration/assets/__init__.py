@@ -1,1 +1,1 @@
-"""What a job materializes, one partition a job, and the assets of operations."""
+"""What a job materializes, with one partition per job, and the assets of operations."""

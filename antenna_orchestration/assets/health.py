@@ -1,4 +1,4 @@
-"""The asset of operations: what the health check saw and repaired, with its history."""
+"""The asset `jobs_health`: what the health check found and repaired, with its history."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +23,7 @@ class HealthConfig(dg.Config):
     description="Lost images, stale jobs, running jobs, leftovers and workers: checked, fixed, unfixable.",
 )
 def jobs_health(context: dg.AssetExecutionContext, config: HealthConfig, stores: Stores) -> Iterator[Any]:
-    """One round of the health check."""
+    """Run the health check once."""
     report = stores.call(lambda services: health.check(services, dry_run=config.dry_run))
     numbers: dict[str, Any] = {}
     for result in report.results:

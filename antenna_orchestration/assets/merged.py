@@ -1,5 +1,7 @@
 """The asset of the merged tables: all finished jobs in few files, for queries across them."""
 
+from functools import partial
+
 import dagster as dg
 
 from antenna_orchestration.processing import merge
@@ -12,12 +14,8 @@ from antenna_orchestration.resources.stores import Stores
     description="The tables of all finished jobs once more, a thousand jobs a file, in `<lake>/merged`.",
 )
 def merged_tables(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Add what finished since the last round."""
-
-    async def work(_: Reports) -> merge.Merged:
-        return await stores.use(merge.merge)
-
-    merged = run_interruptible(context, work)
+    """Add the jobs that finished since the last merge."""
+    merged = run_interruptible(context, partial(_merge, stores))
     return dg.MaterializeResult(
         metadata={
             "jobs": merged.jobs,
@@ -27,3 +25,8 @@ def merged_tables(context: dg.AssetExecutionContext, stores: Stores) -> dg.Mater
             "uri": f"{stores.settings.lake}/merged",
         }
     )
+
+
+async def _merge(stores: Stores, _: Reports) -> merge.Merged:
+    async with stores.opened() as services:
+        return await merge.merge(services)

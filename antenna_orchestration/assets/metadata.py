@@ -1,4 +1,4 @@
-"""What the materializations show people: previews, counts, pictures. Small, because Dagster stores it per event."""
+"""What materializations show: previews, counts, pictures. Kept small, because Dagster stores it with every event."""
 
 import base64
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def pictures(images: Sequence[tuple[str, bytes]]) -> dg.MetadataValue[Any]:
 
 
 def _times_as_text(table: pa.Table) -> pa.Table:
-    """For people; and Arrow imports pandas to give a moment to Python (see `lake.arrow`)."""
+    """Times as text, since Arrow imports pandas to convert a timestamp to Python (see `lake.arrow`)."""
     wanted = [pa.field(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in table.schema]
     return table.cast(pa.schema(wanted))
 

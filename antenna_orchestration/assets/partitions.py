@@ -1,7 +1,7 @@
-"""The partitions of the assets: one a job, `job-<id>`, never one an image.
+"""The partitions of the assets: one per job, `job-<id>`, never one per image.
 
-Keys are added when a job is submitted through Dagster or claimed by the sensor, and never deleted while the job may
-still run: a run whose partition disappears fails at its end.
+A key is added when the job is submitted through Dagster or claimed by the sensor. It is not deleted while the job may
+still run, because a run whose partition is gone fails at its end.
 """
 
 import dagster as dg

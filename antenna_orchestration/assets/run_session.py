@@ -1,20 +1,22 @@
-"""How a run takes a job up, and how it lets go of one that it does not finish.
+"""The session of a Dagster run: what an asset of `process_job` does to work for its run's job.
 
-Belongs here: the rules between a Dagster run and its job that every asset of `process_job` needs. What happens to the
-job itself is in `processing/`.
+Belongs here: the rules between a run and its job, which all assets share. What happens to the job itself is in
+`processing/`.
 """
 
-import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TypeVar
 
 import dagster as dg
+from pydantic import PrivateAttr
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
+from antenna_orchestration.domain.ids import Generation, JobId, JobRun
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing import cancel, collect, retry
 from antenna_orchestration.processing.services import Services
@@ -23,97 +25,121 @@ from antenna_orchestration.resources.stores import Stores
 
 T = TypeVar("T")
 
-INTERRUPTED = dg.DagsterExecutionInterruptedError
-
-_generations: dict[str, ids.Generation] = {}
-"""The generation that a run serves; all assets of a run are executed in one process."""
+Verb = Callable[[Services, Job, Reports], Awaitable[T]]
+"""What an asset does for its job, in the coroutine that `RunSession.do` runs."""
 
 
-def run_for_job(
-    context: dg.AssetExecutionContext, stores: Stores, work: Callable[[Services, Job, Reports], Awaitable[T]]
-) -> T:
-    """Do an asset's work on the job of the run's partition, with the job's heartbeat around it.
+class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Works for the job of a run's partition.
 
-    The job is claimed if nobody has (a person launched the run), and started. When a person terminates the run, the job
-    is canceled; when the stores stops or the process is told to end, it stays as it is and is launched again.
+    A resource, because Dagster makes one for each run, which all assets of the run share: so the run serves the same
+    generation of its job from its first asset to its last.
     """
-    job_id = ids.job_of_partition(context.partition_key)
 
-    async def main(reports: Reports) -> T:
-        async def act(services: Services) -> T:
-            async with _taken(services, context, job_id) as job:
-                return await work(services, job, reports)
+    stores: Stores
 
-        return await stores.use(act)
+    _generation: Generation | None = PrivateAttr(None)
 
-    try:
-        return run_interruptible(context, main)
-    except collect.JobLeft as left:
-        _end_as_canceled(context, str(left))
-        raise INTERRUPTED from None
-    except INTERRUPTED:
-        _let_go(context, stores, job_id, by_a_person=was_terminated(context) and not stores.is_stopping)
-        raise
-    except errors.AntennaError as error:
-        if isinstance(error, errors.Unavailable):
-            # A store's absence is not the job's fault: this launch does not count as one that died.
-            _let_go(context, stores, job_id, by_a_person=False)
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+    def do(self, context: dg.AssetExecutionContext, verb: Verb[T]) -> T:
+        """Claim the job and call the verb for it, with the job's heartbeat around.
 
+        An interruption cancels the job only if a person terminated the run. When the deployment is stopping, the
+        process was told to end, or a store does not answer, the job stays as it is, and the sensor launches it again.
+        """
+        try:
+            return run_interruptible(context, partial(self._work, context, verb))
+        except collect.JobLeft as left:
+            _end_as_canceled(context, str(left))
+            raise dg.DagsterExecutionInterruptedError from None
+        except dg.DagsterExecutionInterruptedError:
+            self.let_go(context, by_a_person=was_terminated(context) and not self.stores.is_stopping)
+            raise
+        except errors.Unavailable as error:
+            # Not the job's fault: this launch does not count as one that died.
+            self.let_go(context, by_a_person=False)
+            raise _failure(error) from error
+        except errors.AntennaError as error:
+            raise _failure(error) from error
 
-@asynccontextmanager
-async def _taken(services: Services, context: dg.AssetExecutionContext, job_id: ids.JobId) -> AsyncIterator[Job]:
-    """The job, started by this run and kept alive by its heartbeat; a job that is over is given as it is.
+    async def _work(self, context: dg.AssetExecutionContext, verb: Verb[T], reports: Reports) -> T:
+        kernel.keep_what_is_imported()
+        async with self.stores.opened() as services:
+            job = await self.claim(services, context)
+            if job.status.is_terminal:
+                return await verb(services, job, reports)
+            async with self.heartbeat(services, job, context):
+                return await verb(services, job, reports)
 
-    A run serves one generation from its first asset to its last: canceled and retried meanwhile, the job is another
-    run's. A run that a person launches, or re-executes, opens a canceled job's next generation.
-    """
-    run = context.run
-    bound = _generations.get(run.run_id)
-    job = await services.catalog.jobs.get(job_id)
-    if bound is None:
-        by_a_person = run.parent_run_id is not None or tags.LAUNCH not in run.tags
-        if job.status is JobStatus.CANCELED and by_a_person:
-            await retry.retry(services, job_id)
-            job = await services.catalog.jobs.get(job_id)
-        bound = job.generation if by_a_person else ids.Generation(int(run.tags[tags.GENERATION]))
-        _generations[run.run_id] = bound
-    if job.generation != bound:
-        raise collect.JobLeft(f"job {job_id} is in generation {job.generation}, this run was for {bound}")
-    if job.status is JobStatus.QUEUED:
-        await services.catalog.jobs.claim(1, job_id=job_id)
-        job = await services.catalog.jobs.get(job_id)
-    if job.status in (JobStatus.SUCCESS, JobStatus.FAILURE):
-        yield job
-        return
-    if not await services.catalog.jobs.start(ids.JobRun(job_id, bound), run.run_id):
-        raise collect.JobLeft(f"job {job_id} is {job.status}")
-    job = await services.catalog.jobs.get(job_id)
-    async with collect.heartbeat(services, job, run_id=run.run_id):
-        yield job
+    async def claim(self, services: Services, context: dg.AssetExecutionContext) -> Job:
+        """Take the job up for this run; idempotent. A job that succeeded or failed is returned as it is.
 
+        A job that a person launched may still be queued: it is claimed here, not by the sensor. Raises `JobLeft` when
+        the job is canceled, or when another run serves its next generation.
+        """
+        job = await services.catalog.jobs.get(_job_id(context))
+        if self._generation is None:
+            job = await self._choose_generation(services, job, context.run)
+        if job.generation != self._generation:
+            raise collect.JobLeft(
+                f"job {job.job_id} is in generation {job.generation}, this run was for {self._generation}"
+            )
+        if job.status is JobStatus.QUEUED:
+            await services.catalog.jobs.claim(1, job_id=job.job_id)
+            job = await services.catalog.jobs.get(job.job_id)
+        if job.status in (JobStatus.SUCCESS, JobStatus.FAILURE):
+            return job
+        if not await services.catalog.jobs.start(JobRun(job.job_id, self._generation), context.run.run_id):
+            raise collect.JobLeft(f"job {job.job_id} is {job.status}")
+        return await services.catalog.jobs.get(job.job_id)
 
-def _let_go(context: dg.AssetExecutionContext, stores: Stores, job_id: ids.JobId, *, by_a_person: bool) -> None:
-    """After an interruption: cancel the job if a person terminated the run, else only say that the collector left."""
+    async def _choose_generation(self, services: Services, job: Job, run: dg.DagsterRun) -> Job:
+        """Serve the generation that the sensor requested the run for, or the current one if a person launched the run.
 
-    async def act(services: Services) -> None:
-        job = await services.catalog.jobs.get(job_id)
-        if by_a_person and job.generation == _generations.get(context.run.run_id):
-            await cancel.cancel(services, job_id, reason="the run was terminated")
+        A run that a person launches or re-executes on a canceled job retries it. Returns the job as it is then.
+        """
+        if run.parent_run_id is None and tags.LAUNCH in run.tags:
+            self._generation = Generation(int(run.tags[tags.GENERATION]))
+            return job
+        if job.status is JobStatus.CANCELED:
+            await retry.retry(services, job.job_id)
+            job = await services.catalog.jobs.get(job.job_id)
+        self._generation = job.generation
+        return job
+
+    def heartbeat(
+        self, services: Services, job: Job, context: dg.AssetExecutionContext
+    ) -> AbstractAsyncContextManager[None]:
+        """Record for the length of a block that this run works for the job."""
+        return collect.heartbeat(services, job, run_id=context.run.run_id)
+
+    def let_go(self, context: dg.AssetExecutionContext, *, by_a_person: bool) -> None:
+        """Stop working for an unfinished job: cancel it if a person ended the run, else let the sensor relaunch it."""
+        # On a thread: the interruption may have hit this thread's event loop.
+        thread = threading.Thread(target=self._let_go, args=(context, by_a_person), name="let go of the job")
+        thread.start()
+        thread.join()
+
+    def _let_go(self, context: dg.AssetExecutionContext, by_a_person: bool) -> None:
+        try:
+            self.stores.call(partial(self._cancel_or_leave, context, by_a_person))
+        except errors.AntennaError as error:
+            # The sensors do the same, by the run's status and the heartbeat's silence.
+            context.log.warning(f"job {_job_id(context)} could not be told that its run ends: {error}")
+
+    async def _cancel_or_leave(self, context: dg.AssetExecutionContext, by_a_person: bool, services: Services) -> None:
+        job = await services.catalog.jobs.get(_job_id(context))
+        if by_a_person and job.generation == self._generation:
+            await cancel.cancel(services, job.job_id, reason="the run was terminated")
         else:
             await services.catalog.collectors.leave(job.job_run, run_id=context.run.run_id)
 
-    def body() -> None:
-        try:
-            asyncio.run(stores.use(act))
-        except errors.AntennaError as error:
-            # The sensors cancel, and re-launch after the heartbeat's silence, in our stead.
-            context.log.warning(f"job {job_id} could not be told that its run ends: {error}")
 
-    # On a thread: the interruption may have hit a loop of this one.
-    thread = threading.Thread(target=body, name="let go of the job")
-    thread.start()
-    thread.join()
+def _job_id(context: dg.AssetExecutionContext) -> JobId:
+    return ids.job_of_partition(context.partition_key)
+
+
+def _failure(error: errors.AntennaError) -> dg.Failure:
+    return dg.Failure(description=str(error), allow_retries=False)
 
 
 def _end_as_canceled(context: dg.AssetExecutionContext, why: str) -> None:

@@ -193,7 +193,7 @@ def logs(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Print a job's log."""
-    from antenna_orchestration.processing import retrying
+    from antenna_orchestration.processing import loops
 
     async def run(services: Services) -> None:
         seen = 0
@@ -206,7 +206,7 @@ def logs(
                     _print_log(entry, as_json=json_)
             if not follow or current.status.is_terminal:
                 return
-            retrying.raise_if_cancelled()
+            loops.raise_if_cancelled()
             await asyncio.sleep(_FOLLOW_EVERY)
 
     with_services(run)

@@ -10,7 +10,7 @@ from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
 
 if TYPE_CHECKING:
-    from antenna_orchestration.processing.rebuild import Rebuilt
+    from antenna_orchestration.processing.reconcile import Rebuilt
     from antenna_orchestration.processing.services import Services
 
 
@@ -21,13 +21,13 @@ def rebuild(
 ) -> None:
     """Put back what NATS and Redis lost of a job, from the catalog.
 
-    Its collector and the health check do the same by themselves; this does it now. Again is harmless.
+    Its collector and the health check do the same by themselves; this does it now, and may be repeated.
     """
     from antenna_orchestration.domain.ids import JobId
-    from antenna_orchestration.processing import rebuild as verb
+    from antenna_orchestration.processing import reconcile
 
     async def run(services: Services) -> Rebuilt:
-        return await verb.rebuild(services, JobId(job), dry_run=dry_run)
+        return await reconcile.rebuild(services, JobId(job), dry_run=dry_run)
 
     rebuilt = with_services(run)
     if json_:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from antenna_orchestration import errors
 from antenna_orchestration.cli import job_view, output
 from antenna_orchestration.cli.job_view import JobView
-from antenna_orchestration.processing import retrying
+from antenna_orchestration.processing import loops
 
 if TYPE_CHECKING:
     from antenna_orchestration.domain.ids import JobId
@@ -71,7 +71,7 @@ async def follow(services: Services, job_id: JobId, shown: Display) -> JobView:
             shown.show(view)
             if view.job.status.is_terminal:
                 return view
-        retrying.raise_if_cancelled()
+        loops.raise_if_cancelled()
         await asyncio.sleep(_EVERY)
 
 

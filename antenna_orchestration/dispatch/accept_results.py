@@ -7,7 +7,6 @@ attempt; when it is the last one (`domain.attempts`), a failed image.
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from antenna_orchestration.dispatch.lease import ack_of
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import attempts
 from antenna_orchestration.domain.access import Token
+from antenna_orchestration.domain.backoff import spread_out
 from antenna_orchestration.domain.http_lease import LeaseClaim
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Job
@@ -226,7 +226,7 @@ async def _strike_out(http: HttpServices, job: Job, worker: Token, verdicts: Seq
 
 
 def _retry_delay(lease: KeptLease) -> float:
-    return attempts.retry_delay(lease.delivery) * random.uniform(0.8, 1.2)  # noqa: S311
+    return spread_out(attempts.retry_delay(lease.delivery), attempts.RETRY_SPREAD)
 
 
 async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) -> None:

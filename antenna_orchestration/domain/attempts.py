@@ -22,7 +22,10 @@ handed back, which is not its fault, and is opened alone."""
 STOPPED_WORKER: Final = "stopped its worker repeatedly"
 
 RETRY_DELAYS: Final = (5.0, 30.0, 120.0, 600.0)
-"""Seconds before a task that met a passing fault is offered again, by delivery; callers add jitter."""
+"""Seconds before a task that met a passing fault is offered again, by delivery, before `RETRY_SPREAD`."""
+
+RETRY_SPREAD: Final = 0.2
+"""Share by which those delays are longer or shorter, so that tasks that failed together do not return together."""
 
 
 class Plan(Enum):

@@ -12,7 +12,7 @@ _LARGEST_EXPONENT: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Pauses that double from `first` to `longest` seconds.
+    """Pauses that double from `first` to `longest` seconds, or grow by another factor.
 
     Each is drawn within `spread` of itself (0.2: give or take a fifth).
     """
@@ -25,8 +25,12 @@ class Backoff:
     def pause(self, failures: int, dice: random.Random | None = None) -> float:
         """Seconds to wait after `failures` failures in a row, 1 or more; drawn by `dice`, else by `random` itself."""
         exponent = min(failures - 1, _LARGEST_EXPONENT)
-        seconds = min(self.first * self.factor**exponent, self.longest)
-        if not self.spread:
-            return seconds
-        draw = random.uniform if dice is None else dice.uniform
-        return seconds * draw(1 - self.spread, 1 + self.spread)
+        return spread_out(min(self.first * self.factor**exponent, self.longest), self.spread, dice)
+
+
+def spread_out(seconds: float, spread: float, dice: random.Random | None = None) -> float:
+    """A pause drawn within `spread` of `seconds`, so that those who failed together do not all return at once."""
+    if not spread:
+        return seconds
+    draw = random.uniform if dice is None else dice.uniform
+    return seconds * draw(1 - spread, 1 + spread)

@@ -1,4 +1,4 @@
-"""The Dagster job that is a worker: for the local stores, a GPU host behind gRPC, a cluster's `dagster job execute`."""
+"""The Dagster job that runs a worker: on this machine, on a GPU host behind gRPC, or by `dagster job execute`."""
 
 import threading
 

@@ -54,7 +54,7 @@ def prune(context: dg.OpExecutionContext, config: PruneConfig, stores: Stores) -
 
 
 def _runs_over(instance: dg.DagsterInstance, before: datetime) -> list[dg.DagsterRun]:
-    """All of them before any is deleted: a page begins after the last run of the page before, which has to exist."""
+    """All old runs, listed before any is deleted: each page begins after the last run of the previous one."""
     terminal = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
     wanted = dg.RunsFilter(statuses=terminal, created_before=before)
     runs: list[dg.DagsterRun] = []
@@ -64,7 +64,7 @@ def _runs_over(instance: dg.DagsterInstance, before: datetime) -> list[dg.Dagste
 
 
 def _job_of(run: dg.DagsterRun) -> ids.JobId | None:
-    """The job of a run's partition; None without one, or with one that is not a job's."""
+    """The job of a run's partition; None if there is no partition, or if it is not a job's."""
     try:
         return ids.job_of_partition(run.tags.get("dagster/partition", ""))
     except errors.InvalidInput:

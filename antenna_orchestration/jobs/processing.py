@@ -9,7 +9,7 @@ from antenna_orchestration.domain import run_tags as tags
 process_job = dg.define_asset_job(
     "process_job",
     selection=dg.AssetSelection.assets(captures, image_tasks, results, job_report),
-    # A run launched by hand has no better knowledge; the sensor's requests name the size.
+    # For runs that a person launches; the sensor chooses the role by the job's size.
     tags={tags.ROLE: tags.COLLECTOR_BULK},
     description="Publish, collect and materialize one job. Terminating cancels the job, re-executing resumes it.",
 )

@@ -52,13 +52,13 @@ def submit(context: dg.OpExecutionContext, config: SubmitConfig, stores: Stores)
         config=config.config,
     )
     try:
-        # Whoever reaches the launchpad has no rights of a user of this host: only what the setting allows is read.
+        # People at the launchpad are not users of this host, so only folders that the setting allows are read.
         roots = stores.settings.image_roots
         submitted = stores.call(lambda services: verb.submit(services, submission, allowed_roots=roots))
     except errors.AntennaError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from None
     key = ids.partition_key(submitted.job_id)
-    # The sensor adds it too; here it is there at once, for `dagster job execute -j process_job`.
+    # The sensor adds the key as well; added here, `dagster job execute -j process_job` can use it at once.
     context.instance.add_dynamic_partitions(processing_jobs.name or "", [key])
     for warning in submitted.warnings:
         context.log.warning(warning)

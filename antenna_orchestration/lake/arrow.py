@@ -1,7 +1,7 @@
-"""Python values into Arrow columns.
+"""Arrow columns from Python values, without pandas.
 
-`pa.array`, `pa.scalar` and what is made with them import pandas at their first call: a second of CPU and 40 MB, which
-every run of a job would pay. What a run needs of them is here; a test watches that none imports pandas.
+`pa.array`, `pa.scalar` and functions that use them import pandas at their first call, which costs every run of a job a
+second of CPU and 40 MB. This module does what runs need of them; a test checks that pandas is not imported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 def table(
     schema: pa.Schema, columns: Sequence[Sequence[Any] | Numbers | pa.Array], *, nulls: Collection[str] = ()
 ) -> pa.Table:
-    """A table of columns of equal length, in the schema's order; those that may hold None are named in `nulls`."""
+    """A table from columns of equal length, in the schema's order; `nulls` names those that may hold None."""
     arrays = [
         values if isinstance(values, pa.Array) else column(values, field.type, nulls=field.name in nulls)
         for values, field in zip(columns, schema, strict=True)
@@ -36,14 +36,14 @@ def table(
 
 
 def table_of_rows(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """The same of rows, which may hold more than the schema names, and None anywhere."""
+    """A table from rows, which may have more keys than the schema and None as any value."""
     return table(schema, [[row[name] for row in rows] for name in schema.names], nulls=schema.names)
 
 
 def column(values: Sequence[Any] | Numbers, kind: pa.DataType, *, nulls: bool = False) -> pa.Array:
-    """One column of numbers, truth values, texts, bytes, aware datetimes, or lists of these.
+    """One column of numbers, booleans, texts, bytes, aware datetimes, or lists of these.
 
-    None is null where it is allowed. Raises `OverflowError` for a number beyond the type, and for more than 2 GiB of
+    With `nulls`, None becomes null. Raises `OverflowError` for a number beyond the type, and for more than 2 GiB of
     text or bytes.
     """
     filled, valid = values, None
@@ -69,13 +69,13 @@ def column(values: Sequence[Any] | Numbers, kind: pa.DataType, *, nulls: bool = 
 
 
 def moments(array: pa.Array) -> list[datetime | None]:
-    """A column of timestamps in microseconds, in UTC."""
+    """The values of a column of timestamps in microseconds, as datetimes in UTC."""
     values = array.cast(pa.int64()).to_pylist()
     return [None if value is None else _EPOCH + value * _MICROSECOND for value in values]
 
 
 def fitted(rows: Rows, schema: pa.Schema) -> Rows:
-    """A table or batch with the columns of today: one of an earlier version has nulls where one was added since."""
+    """A table or batch with exactly the schema's columns; a column that an earlier version did not write is null."""
     there = set(rows.schema.names)
     arrays = [
         rows[field.name].cast(field.type) if field.name in there else pa.nulls(rows.num_rows, field.type)
@@ -85,7 +85,7 @@ def fitted(rows: Rows, schema: pa.Schema) -> Rows:
 
 
 def _blank(kind: pa.DataType) -> Any:
-    """What stands in a null's place."""
+    """The value stored in a null's place."""
     if pa.types.is_timestamp(kind):
         return _EPOCH
     if pa.types.is_list(kind):
@@ -104,13 +104,13 @@ def _bits(values: Any) -> pa.Buffer:
 def _texts(values: Any) -> list[pa.Buffer]:
     joined = "".join(values)
     encoded = joined.encode()
-    # Where every character is a byte, there is no need to encode each text by itself.
+    # If every character is one byte, the texts need not be encoded one by one.
     lengths: Sequence[Sized] = values if len(encoded) == len(joined) else [value.encode() for value in values]
     return [_offsets(lengths), pa.py_buffer(encoded)]
 
 
 def _offsets(values: Any) -> pa.Buffer:
-    """Where each value begins, and where the last one ends."""
+    """The offsets at which each value begins, and at which the last one ends."""
     ends = np.zeros(len(values) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=ends[1:])
     if ends[-1] > np.iinfo(np.int32).max:

@@ -1,45 +1,127 @@
-"""A folder of files on a disk or in a bucket, to be copied to and from: backups, and the lake as a whole."""
+"""A folder of files on a disk or in a bucket: listing, reading, writing, removing and copying. The lake is one.
+
+Belongs here: everything that fsspec is asked to do, and how its errors become ours. What the files hold is in `store`.
+"""
 
 from __future__ import annotations
 
+import glob
+import os
+import secrets
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
 import fsspec
 import fsspec.implementations.local
+import pyarrow as pa
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 
 AT_A_TIME: Final = 8
-"""Files copied side by side: a bucket answers each after tens of milliseconds."""
+"""Files copied at the same time: a bucket answers each request after tens of milliseconds."""
 
 BLOCK: Final = 4 * 2**20
-"""Bytes moved at once."""
+"""Bytes copied at once."""
+
+_DRAFTS: Final = ".drafts"
+"""Folder of unfinished files. It is not beside the final ones, because Polars refuses a folder with any other file."""
+
+
+class Missing(errors.Unavailable):
+    """The file or folder does not exist."""
 
 
 class Folder:
     """The files below a local folder or `s3://bucket/prefix`, by their relative paths. Methods block.
 
-    Everything that fails for the store's sake raises `Unavailable`.
+    Every failure of the store raises `Unavailable`; pyarrow's errors about a file's content pass.
     """
 
-    def __init__(self, uri: str, *, storage_options: dict[str, Any] | None = None) -> None:
+    def __init__(self, uri: str, *, storage_options: dict[str, Any] | None = None, what: str = "") -> None:
+        """`what` stands before the URI in error messages."""
         self.uri = uri.rstrip("/") if "://" in uri else str(Path(uri).absolute())
+        self._shown = f"{what} {uri.rstrip('/')}" if what else self.uri
         self._fs, self._root = fsspec.core.url_to_fs(self.uri, **(storage_options or {}))
         self._is_local = isinstance(self._fs, fsspec.implementations.local.LocalFileSystem)
+        # Other stores raise errors of their own libraries: botocore's are no OSError, and s3fs lets them pass.
         self._faults: type[Exception] = OSError if self._is_local else Exception
 
+    # Listing
+
     def files(self) -> dict[str, int]:
-        """All files with their sizes; what is hidden, and so drafts that a crash left behind, are no files."""
+        """All files with their sizes, except hidden ones, and so without drafts that a crash left behind."""
         with self._reaching():
             self._fs.invalidate_cache()
             found = self._fs.find(self._root, detail=True) if self._fs.exists(self._root) else {}
         names = {path.removeprefix(f"{self._root}/"): int(entry["size"]) for path, entry in found.items()}
         return {name: size for name, size in names.items() if "/." not in f"/{name}"}
+
+    def names(self, path: str) -> list[str]:
+        """The names in a folder, sorted; none if it does not exist. `path` is no pattern: it may hold any character."""
+        try:
+            with self._reaching():
+                self._fs.invalidate_cache()
+                found: list[str] = self._fs.ls(self._full(path), detail=False)
+        except Missing:
+            return []
+        return sorted(one.rstrip("/").rpartition("/")[2] for one in found)
+
+    # Reading
+
+    def read(self, path: str) -> bytes:
+        """One file's bytes. Raises `Missing`."""
+        with self._reaching():
+            content: bytes = self._fs.cat_file(self._full(path))
+            return content
+
+    @contextmanager
+    def reading(self, path: str, *, fresh: bool = False) -> Iterator[IO[bytes]]:
+        """One file, opened for reading; `fresh` disregards what an earlier listing said of it. Raises `Missing`."""
+        with self._reaching():
+            if fresh:
+                self._fs.invalidate_cache()
+            with self._fs.open(self._full(path), "rb") as file:
+                yield file
+
+    # Writing
+
+    def write(self, path: str, fill: Callable[[IO[bytes]], object]) -> None:
+        """Let `fill` write a file that appears whole or not at all.
+
+        On a local disk its content is synced; `sync` makes its name durable, too.
+        """
+        try:
+            if self._is_local:
+                self._write_local(Path(self._full(path)), fill)
+                return
+            # A file that is opened on a store is committed when it is closed, even if `fill` failed.
+            with tempfile.NamedTemporaryFile(prefix="antenna-") as draft:
+                fill(draft)
+                draft.flush()
+                with self._reaching():
+                    self._fs.put_file(draft.name, self._full(path))
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[IO[bytes]]:
+        """A new file to stream to; an error leaves it incomplete."""
+        with self._reaching():
+            if self._is_local:
+                Path(self._full(path)).parent.mkdir(parents=True, exist_ok=True)
+            with self._fs.open(self._full(path), "wb") as file:
+                yield file
+
+    def sync(self, path: str) -> None:
+        """Make the names in a folder durable; nothing to do for a bucket."""
+        if self._is_local:
+            with self._reaching():
+                kernel.sync_folder(self._full(path))
 
     def make_private(self) -> None:
         """Make the folder, for its owner only; nothing to do for a bucket."""
@@ -48,50 +130,72 @@ class Folder:
                 Path(self._root).mkdir(parents=True, exist_ok=True)
                 Path(self._root).chmod(0o700)
 
-    @contextmanager
-    def reading(self, path: str) -> Iterator[IO[bytes]]:
-        """One file's bytes."""
-        with self._reaching(), self._fs.open(f"{self._root}/{path}", "rb") as file:
-            yield file
+    # Removing
 
-    @contextmanager
-    def writing(self, path: str) -> Iterator[IO[bytes]]:
-        """A file, new."""
-        full = f"{self._root}/{path}"
+    def remove(self, paths: Iterable[str]) -> None:
+        """Delete files; idempotent."""
+        for path in paths:
+            with self._reaching(), suppress(FileNotFoundError):
+                self._fs.rm_file(self._full(path))
+
+    def remove_folder(self, path: str) -> None:
+        """Delete a folder with all that it holds. Raises `Missing`."""
+        full = self._full(path)
         with self._reaching():
-            if self._is_local:
-                Path(full).parent.mkdir(parents=True, exist_ok=True)
-            with self._fs.open(full, "wb") as file:
-                yield file
+            self._fs.invalidate_cache()
+            # Only the local file system does not take the path for a pattern.
+            self._fs.rm(full if self._is_local else glob.escape(full), recursive=True)
 
-    def copy_from(self, source: Folder, paths: Iterable[str], *, may_vanish: bool = False) -> int:
-        """Copy files, their bytes in all; one that is gone from the source is left out if it `may_vanish`."""
+    # Copying
+
+    def copy_from(self, source: Folder, paths: Collection[str], *, may_vanish: bool = False) -> int:
+        """Copy files; returns their bytes in all. One that is gone from the source is left out if it `may_vanish`."""
 
         def copy(path: str) -> int:
             try:
                 with source.reading(path) as from_, self.writing(path) as to:
                     shutil.copyfileobj(from_, to, BLOCK)
                     return int(to.tell())
-            except errors.Unavailable as error:
-                if may_vanish and isinstance(error.__cause__, FileNotFoundError):
+            except Missing:
+                if may_vanish:
                     return 0
                 raise
 
         with ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="copy") as pool:
             return sum(pool.map(copy, paths))
 
-    def remove(self, paths: Collection[str]) -> None:
-        """Delete files; fine when they are gone."""
-        with self._reaching():
-            for path in paths:
-                if self._fs.exists(f"{self._root}/{path}"):
-                    self._fs.rm_file(f"{self._root}/{path}")
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _write_local(self, final: Path, fill: Callable[[IO[bytes]], object]) -> None:
+        drafts = Path(self._root) / _DRAFTS
+        final.parent.mkdir(parents=True, exist_ok=True)
+        drafts.mkdir(exist_ok=True)
+        draft = drafts / f"{final.name}.{secrets.token_hex(4)}"
+        try:
+            with draft.open("wb") as sink:
+                fill(sink)
+                sink.flush()
+                os.fsync(sink.fileno())
+            draft.replace(final)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
+        """Turn what the store raises into `Unavailable`."""
         try:
             yield
-        except errors.AntennaError:
+        except (errors.AntennaError, pa.ArrowException):
             raise
+        except FileNotFoundError as error:
+            raise Missing(self._message(error)) from error
         except self._faults as error:
-            raise errors.Unavailable(f"{self.uri}: {type(error).__name__}: {error}") from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> errors.Unavailable:
+        return errors.Unavailable(self._message(error))
+
+    def _message(self, error: Exception) -> str:
+        return f"{self._shown}: {type(error).__name__}: {error}"

@@ -1,11 +1,10 @@
-"""The tables of finished jobs once more, a thousand jobs a file, for those who query across many small jobs.
+"""A second copy of finished jobs' tables, with up to a thousand jobs per file, for queries across many small jobs.
 
     <lake>/merged/<table>/jobs-000042000.parquet    the jobs 42000 to 42999, with `job_id` as a column
-    <lake>/merged/<table>/job-000042017.parquet     a large one of them, by itself
+    <lake>/merged/<table>/job-000042017.parquet     a large one of them, on its own
 
-Which file a job belongs to depends on its id and size alone, so it never moves. Each file says in its own metadata
-which generations of which jobs it holds, and is replaced as a whole: a merge that was killed, or repeated, changes
-nothing.
+Which file a job belongs to depends only on its id and size, so it never moves. Each file's metadata says which
+generations of which jobs it holds, and a file is replaced as a whole, so merging is idempotent and may be killed.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ logger = logging.getLogger(__name__)
 FOLDER: Final = "merged"
 
 TABLES: Final = ("classifications", "detections", "failed_images", "captures")
-"""In the order in which they are written: an image that is in `captures` has its rows in the others."""
+"""In the order in which they are written: the other tables have the rows of every image that is in `captures`."""
 
 SPAN: Final = 1_000
-"""Jobs of consecutive ids that share a file."""
+"""Jobs with consecutive ids that share a file."""
 
 ALONE: Final = 10_000
-"""Images above which a job has a file of its own, so that no merge of small jobs copies it again."""
+"""Images above which a job has its own file, so that merging small jobs does not copy it again."""
 
 _HELD: Final = b"antenna.jobs"
 _ROW_GROUP: Final = 128 * 1024
@@ -46,14 +45,14 @@ _CODEC: Final = "zstd"
 
 @dataclass(slots=True)
 class MergedFile:
-    """The jobs that belong into one file, with the generation that is final."""
+    """The jobs that belong to one file, with their final generations."""
 
     name: str
     jobs: dict[JobId, Generation] = field(default_factory=dict)
 
 
 def file_of(job: JobId, images: int) -> str:
-    """The file that a job of so many images belongs into."""
+    """The file that a job with so many images belongs to."""
     return f"job-{job:09d}.parquet" if images > ALONE else f"jobs-{job // SPAN * SPAN:09d}.parquet"
 
 
@@ -64,10 +63,10 @@ class MergedTables:
         self._lake = lake
 
     def bring_up_to_date(self, name: str, file: MergedFile) -> int:
-        """Make a table's file hold these jobs; how many were added or replaced, 0 if the file was right already.
+        """Make a table's file hold these jobs; returns how many were added or replaced, 0 if it was up to date.
 
-        What is in it already of a job that was not retried since is copied from the file itself, and so is a job that
-        is not final now, because a retry of it runs: readers keep its rows until the retry has others.
+        Rows of jobs that were not retried since are copied from the file itself, and so are the rows of jobs that are
+        being retried: readers keep them until the retry is final.
         """
         path = f"{FOLDER}/{name}/{file.name}"
         held = self._held(path)
@@ -102,7 +101,7 @@ class MergedTables:
                 raise errors.Unavailable(f"{self._lake.table(name, job)} is damaged: {error}") from error
 
     def _held(self, path: str) -> dict[JobId, Generation]:
-        """Which generation of which jobs a file holds; nothing if there is no file, or none that can be read."""
+        """The jobs that a file holds, with their generations; none if the file is missing or cannot be read."""
         try:
             metadata = self._lake.metadata_of_file(path)
             said: dict[str, int] = json.loads(metadata[_HELD]) if metadata else {}
@@ -117,7 +116,7 @@ def _schema(name: str) -> pa.Schema:
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Gather the small batches of small jobs into groups that are worth reading; memory stays at one of them."""
+    """Combine small batches into row groups of a useful size, holding one group in memory."""
     gathered: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:

@@ -10,23 +10,27 @@ import numpy as np
 import pyarrow as pa
 
 from antenna_orchestration.domain.messages import Classification, Detection, Result
+from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.lake import arrow, schemas
 
+Tables = dict[str, pa.Table]
+"""Tables by their names."""
 
-def tables_of(results: Sequence[Result]) -> dict[str, pa.Table]:
+
+def tables_of(results: Sequence[Result]) -> Tables:
     """The detections and classifications of results, in their order.
 
-    `detection_id` is `<image>-<n>`, n counting from 0 in the worker's order: the same result gives the same ids again.
-    Built column by column; a dict a row would cost ten times as much.
+    `detection_id` is `<image>-<n>`, where n counts from 0 in the worker's order: the same result always gives the same
+    ids. Built column by column; one dict per row would cost ten times as much.
     """
     now = datetime.now(UTC)
     detections = [detection for result in results for detection in result.detections]
     classifications = [one for detection in detections for one in detection.classifications]
-    # Which result each detection is of, and which detection each classification.
+    # The index of each detection's result, and of each classification's detection.
     owners = _owners([result.detections for result in results])
     c_owners = _owners([detection.classifications for detection in detections])
     images = arrow.column([result.image for result in results], pa.int64()).take(owners)
-    times = arrow.column([_aware(result.created_at or now) for result in results], schemas.TIME).take(owners)
+    times = arrow.column([in_utc(result.created_at or now) for result in results], schemas.TIME).take(owners)
     names = [f"{result.image}-{number}" for result in results for number in range(len(result.detections))]
     ids = arrow.column(names, pa.string())
     corners = np.fromiter(chain.from_iterable(one.box for one in detections), np.float32, 4 * len(detections))
@@ -62,13 +66,8 @@ def tables_of(results: Sequence[Result]) -> dict[str, pa.Table]:
     }
 
 
-def _aware(moment: datetime) -> datetime:
-    """A worker's clock without a zone is in UTC."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def _owners(owned: Sequence[Sized]) -> pa.Array:
-    """For each thing owned, the place of its owner."""
+    """For each owned thing, the index of its owner."""
     return arrow.column(np.repeat(np.arange(len(owned)), [len(things) for things in owned]), pa.int64())
 
 

@@ -1,4 +1,4 @@
-"""The columns of every table of the lake. `job_id` stands only in the path."""
+"""The columns of every table of the lake. `job_id` is only in the path."""
 
 from __future__ import annotations
 

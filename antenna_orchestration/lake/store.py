@@ -1,28 +1,25 @@
-"""Where the lake lies, and the two ways in which a file appears there: whole or not at all."""
+"""The lake: parts in progress and final tables of jobs, as Parquet files in a folder.
+
+Belongs here: which files a job has, and what is read from and written to them. The folder itself is in `folder`.
+"""
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
 import re
-import secrets
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fsspec
-import fsspec.implementations.local
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from antenna_orchestration import errors, kernel
+from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake import arrow, schemas
+from antenna_orchestration.lake.folder import Folder, Missing
 
 if TYPE_CHECKING:
     from antenna_orchestration.settings import Settings
@@ -43,8 +40,8 @@ _TAIL = 64 * 1024
 _DAMAGED = (pa.ArrowException, OSError, EOFError)
 """What pyarrow raises for bytes that are no Parquet; the bytes lie in memory, so no OSError is a store's."""
 
-_DRAFTS = ".drafts"
-"""Folder of files in the making. Not beside the final ones: Polars refuses a folder that holds any other file."""
+_PARTS = "_parts"
+"""Folder of all parts. pandas, DuckDB and Polars do not read a folder with a leading underscore as a table."""
 
 _FILE_OF_GENERATION = re.compile(r"part-g(\d+)-.*\.parquet")
 
@@ -61,7 +58,7 @@ def storage_options(settings: Settings, uri: str = "") -> dict[str, Any]:
 class Lake:
     """The lake's root, a local folder or `s3://bucket/prefix`. Methods block: call them from a thread.
 
-    Everything that fails for the store's sake raises `Unavailable`.
+    Every failure of the store raises `Unavailable`.
     """
 
     def __init__(
@@ -69,42 +66,32 @@ class Lake:
     ) -> None:
         self.uri = uri.rstrip("/")
         self._max_file_bytes = max_file_bytes
-        self._fs, self._root = fsspec.core.url_to_fs(self.uri, **(storage_options or {}))
-        self._is_local = isinstance(self._fs, fsspec.implementations.local.LocalFileSystem)
-        # Other stores raise errors of their own libraries: botocore's are no OSError, and s3fs lets them pass.
-        self._faults: type[Exception] = OSError if self._is_local else Exception
+        self._folder = Folder(uri, storage_options=storage_options, what="lake")
 
     # Paths
 
     def table(self, name: str, job: JobId) -> str:
         """Folder of a job's final table, as users see it."""
-        return f"{self.uri}/{name}/job_id={job}"
-
-    def _table(self, name: str, job: JobId) -> str:
-        return f"{self._root}/{name}/job_id={job}"
-
-    def _parts(self, job: JobId) -> str:
-        # The underscore keeps it out of what pandas, DuckDB and Polars read as a table.
-        return f"{self._root}/_parts/job_id={job}"
+        return f"{self.uri}/{_table(name, job)}"
 
     # Parts in progress
 
     def write_part(self, job: JobId, part: str, tables: dict[str, pa.Table]) -> None:
         """Write a part's tables durably; only then may the catalog name the part."""
-        folder = f"{self._parts(job)}/{part}"
+        folder = f"{_parts(job)}/{part}"
         for name, table in tables.items():
 
             def fill(sink: Any, table: pa.Table = table) -> None:
                 # Without checksums a flipped bit can read as another number.
                 pq.write_table(table, sink, write_page_checksum=True)
 
-            self._write(f"{folder}/{name}.parquet", fill)
-        self._sync(Path(folder))
-        self._sync(Path(folder).parent)
+            self._folder.write(f"{folder}/{name}.parquet", fill)
+        self._folder.sync(folder)
+        self._folder.sync(_parts(job))
 
     def read_part(self, job: JobId, part: str, name: str) -> pa.Table | None:
         """One table of a part; None when it is gone or damaged."""
-        content = self._content(self._part(job, part, name), self._fs.cat_file)
+        content = self._content(_part(job, part, name), self._folder.read)
         if content is None:
             return None
         try:
@@ -117,7 +104,7 @@ class Lake:
     def has_part(self, job: JobId, part: str, names: Iterable[str]) -> bool:
         """Whether all these tables of a part can be read, judged by the files' footers."""
         for name in names:
-            tail = self._content(self._part(job, part, name), self._tail)
+            tail = self._content(_part(job, part, name), self._tail)
             if tail is None:
                 return False
             try:
@@ -129,28 +116,20 @@ class Lake:
 
     def jobs_with_parts(self) -> set[JobId]:
         """The jobs that have parts: those at work, those to be retried, and those whose finisher died."""
-        with self._reaching():
-            self._fs.invalidate_cache()
-            try:
-                found: list[str] = self._fs.ls(f"{self._root}/_parts", detail=False)
-            except FileNotFoundError:
-                return set()
-        names = (path.rstrip("/").rpartition("/")[2] for path in found)
-        return {JobId(int(match.group(1))) for name in names if (match := _FOLDER_OF_JOB.fullmatch(name))}
+        return {
+            JobId(int(match.group(1)))
+            for name in self._folder.names(_PARTS)
+            if (match := _FOLDER_OF_JOB.fullmatch(name))
+        }
 
     def drop_parts(self, job: JobId) -> None:
         """Delete the job's parts; its final tables hold their rows. What cannot be deleted stays behind."""
-        folder = self._parts(job)
         try:
-            with self._reaching():
-                self._fs.invalidate_cache()
-                # Only the local file system takes the name as it is.
-                self._fs.rm(folder if self._is_local else glob.escape(folder), recursive=True)
+            self._folder.remove_folder(_parts(job))
+        except Missing:
+            logger.debug("job %s has no parts", job)
         except errors.Unavailable as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                logger.debug("job %s has no parts", job)
-            else:
-                logger.warning("parts of job %s stay behind: %s", job, error)
+            logger.warning("parts of job %s stay behind: %s", job, error)
 
     # Final tables
 
@@ -164,7 +143,7 @@ class Lake:
         The same input gives the same file names, and each file is replaced as a whole, so a repetition is harmless.
         There is always at least one file, if an empty one.
         """
-        folder = self._table(name, job)
+        folder = _table(name, job)
         rows = 0
         written: set[str] = set()
         pending = _slices(tables, self._max_file_bytes // _SLICES)
@@ -185,20 +164,21 @@ class Lake:
                         size += table.nbytes
                         table = next(pending, None)
 
-            self._write(path, fill)
+            self._folder.write(path, fill)
             if table is None:
                 break
-        self._delete(path for path in self._files(name, job) if _generation(path) == generation and path not in written)
-        self._sync(Path(folder))
+        of_generation = {path for path in self._files(name, job) if _generation(path) == generation}
+        self._folder.remove(of_generation - written)
+        self._folder.sync(folder)
         return rows
 
     def drop_tables_beyond(self, name: str, job: JobId, generation: Generation) -> None:
         """Delete the files of a table's other generations; for tables that each generation writes whole."""
-        self._delete(path for path in self._files(name, job) if _generation(path) not in (None, generation))
+        self._folder.remove(path for path in self._files(name, job) if _generation(path) not in (None, generation))
 
     def drop_generations(self, name: str, job: JobId, generations: Collection[int]) -> None:
         """Delete the files that these generations have in a job's table."""
-        self._delete(path for path in self._files(name, job) if _generation(path) in generations)
+        self._folder.remove(path for path in self._files(name, job) if _generation(path) in generations)
 
     def batches(self, name: str, job: JobId, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """A job's final table a batch at a time, so that memory stays flat at any size."""
@@ -239,7 +219,7 @@ class Lake:
         """Rows of a job's final table, from the files' footers."""
         rows = 0
         for path in self._files(name, job):
-            with self._reaching(), self._fs.open(path, "rb") as source:
+            with self._folder.reading(path) as source:
                 rows += pq.ParquetFile(source).metadata.num_rows
         return rows
 
@@ -247,17 +227,17 @@ class Lake:
 
     def write_bytes(self, path: str, content: bytes) -> str:
         """Write one small file below the root; its URI."""
-        self._write(f"{self._root}/{path}", lambda sink: sink.write(content))
+        self._folder.write(path, lambda sink: sink.write(content))
         return f"{self.uri}/{path}"
 
     def write_file(self, path: str, fill: Callable[[Any], object]) -> None:
         """Let `fill` write a file below the root, durably, and whole or not at all."""
-        self._write(f"{self._root}/{path}", fill)
-        self._sync(Path(f"{self._root}/{path}").parent)
+        self._folder.write(path, fill)
+        self._folder.sync(path.rpartition("/")[0])
 
     def batches_of_file(self, path: str) -> Iterator[pa.RecordBatch]:
         """A Parquet file below the root, a batch at a time."""
-        with self._reaching(), self._fs.open(f"{self._root}/{path}", "rb") as source:
+        with self._folder.reading(path) as source:
             yield from pq.ParquetFile(source).iter_batches(batch_size=_ROW_GROUP // 8)
 
     def metadata_of_file(self, path: str) -> dict[bytes, bytes] | None:
@@ -265,44 +245,25 @@ class Lake:
 
         Raises pyarrow's errors for a damaged one.
         """
-        with self._reaching():
-            self._fs.invalidate_cache()
-            try:
-                tail = self._tail(f"{self._root}/{path}")
-            except FileNotFoundError:
-                return None
+        try:
+            tail = self._tail(path, fresh=True)
+        except Missing:
+            return None
         return dict(pq.read_metadata(pa.BufferReader(tail)).metadata or {})
 
     # Files
 
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        """Turn what the store raises into `Unavailable`; what pyarrow says of a file's content is no word of it."""
-        try:
-            yield
-        except (errors.AntennaError, pa.ArrowException):
-            raise
-        except self._faults as error:
-            raise self._unavailable(error) from error
-
-    def _unavailable(self, error: Exception) -> errors.Unavailable:
-        return errors.Unavailable(f"lake {self.uri}: {type(error).__name__}: {error}")
-
-    def _part(self, job: JobId, part: str, name: str) -> str:
-        return f"{self._parts(job)}/{part}/{name}.parquet"
-
     def _content(self, path: str, read: Callable[[str], bytes]) -> bytes | None:
         """What `read` gets of a file; None when there is none."""
-        with self._reaching():
-            try:
-                return read(path)
-            except FileNotFoundError:
-                logger.warning("%s is gone", path)
-                return None
+        try:
+            return read(path)
+        except Missing:
+            logger.warning("%s/%s is gone", self.uri, path)
+            return None
 
-    def _tail(self, path: str) -> bytes:
+    def _tail(self, path: str, *, fresh: bool = False) -> bytes:
         """A Parquet file's end with the whole footer, all that its metadata takes."""
-        with self._fs.open(path, "rb") as source:
+        with self._folder.reading(path, fresh=fresh) as source:
             size = source.seek(0, os.SEEK_END)
             source.seek(max(0, size - _TAIL))
             tail: bytes = source.read()
@@ -314,47 +275,26 @@ class Lake:
         return tail
 
     def _files(self, name: str, job: JobId) -> list[str]:
-        """The Parquet files of a job's table. No pattern: the root may hold any character."""
-        folder = self._table(name, job)
-        with self._reaching():
-            self._fs.invalidate_cache()
-            try:
-                found: list[str] = self._fs.ls(folder, detail=False)
-            except FileNotFoundError:
-                return []
-        names = (path.rpartition("/")[2] for path in found)
-        return sorted(f"{folder}/{name}" for name in names if name.endswith(".parquet"))
+        """The paths of the Parquet files of a job's table."""
+        folder = _table(name, job)
+        return [f"{folder}/{file}" for file in self._folder.names(folder) if file.endswith(".parquet")]
 
     def _batches(self, name: str, job: JobId, columns: list[str] | None, batch_size: int) -> Iterator[pa.RecordBatch]:
         for path in self._files(name, job):
-            with self._reaching(), self._fs.open(path, "rb") as source:
+            with self._folder.reading(path) as source:
                 yield from pq.ParquetFile(source).iter_batches(batch_size=batch_size, columns=columns)
 
-    def _delete(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            with self._reaching():
-                self._fs.rm_file(path)
 
-    def _write(self, path: str, fill: Callable[[Any], object]) -> None:
-        """Let `fill` write a file that appears whole or not at all; on a local disk it is on the disk afterwards."""
-        try:
-            if self._is_local:
-                _write_local(Path(path), fill, drafts=Path(self._root) / _DRAFTS)
-                return
-            # A store's own file is committed when it is closed, even by an error; and `fill` raises what it likes.
-            with tempfile.NamedTemporaryFile(prefix="antenna-") as draft:
-                fill(draft)
-                draft.flush()
-                with self._reaching():
-                    self._fs.put_file(draft.name, path)
-        except OSError as error:
-            raise self._unavailable(error) from error
+def _table(name: str, job: JobId) -> str:
+    return f"{name}/job_id={job}"
 
-    def _sync(self, folder: Path) -> None:
-        """Make a local folder's entries durable; the file's own fsync does not."""
-        if self._is_local:
-            with self._reaching():
-                kernel.sync_folder(folder)
+
+def _parts(job: JobId) -> str:
+    return f"{_PARTS}/job_id={job}"
+
+
+def _part(job: JobId, part: str, name: str) -> str:
+    return f"{_parts(job)}/{part}/{name}.parquet"
 
 
 def _slices(tables: Iterable[pa.Table], max_bytes: int) -> Iterator[pa.Table]:
@@ -368,18 +308,3 @@ def _slices(tables: Iterable[pa.Table], max_bytes: int) -> Iterator[pa.Table]:
 def _generation(path: str) -> int | None:
     match = _FILE_OF_GENERATION.fullmatch(path.rpartition("/")[2])
     return int(match.group(1)) if match else None
-
-
-def _write_local(final: Path, fill: Callable[[Any], object], *, drafts: Path) -> None:
-    final.parent.mkdir(parents=True, exist_ok=True)
-    drafts.mkdir(exist_ok=True)
-    draft = drafts / f"{final.name}.{secrets.token_hex(4)}"
-    try:
-        with draft.open("wb") as sink:
-            fill(sink)
-            sink.flush()
-            os.fsync(sink.fileno())
-        draft.replace(final)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise

@@ -1,7 +1,7 @@
 """Backup and restore of what cannot be made again: the catalog and the lake.
 
-The catalog is read first, in one snapshot, and the lake after it: what the catalog names is in the lake then, or was
-replaced by something better. Restoring goes the other way round, so that nobody takes up a job whose files are not
+The catalog is read first, in one snapshot, and the lake after it: every file that the catalog names is then in the
+lake, or was replaced by a later one. A restore writes the lake first, so that no job is launched before its files are
 there. The queue and Redis are not in a backup: they are rebuilt from the catalog.
 """
 
@@ -26,10 +26,10 @@ from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
 
 FORMAT: Final = 1
-"""Of the backup's layout; another one is refused."""
+"""Version of the backup's layout; a backup of another version is refused."""
 
 MARK: Final = "backup.json"
-"""Written last: a folder without it holds no whole backup."""
+"""Written last: without this file, a backup is incomplete."""
 
 _CATALOG: Final = "catalog"
 _LAKE: Final = "lake"
@@ -61,18 +61,18 @@ async def backup(services: Services, target: str) -> Contents:
         raise errors.InvalidInput(f"{target} lies in the lake, which would be copied into itself")
     if await asyncio.to_thread(to.files):
         raise errors.Conflict(f"{to.uri} is not empty: give each backup a folder of its own")
-    # It holds what the catalog holds, hashes of tokens included.
+    # The backup holds all that the catalog holds, including hashes of tokens.
     await asyncio.to_thread(to.make_private)
     created_at = datetime.now(UTC)
     async with catalog_backup.snapshot(services.settings.database_url) as snapshot:
         version = snapshot.version
         for table in catalog_backup.TABLES:
             await _write_table(snapshot, table, to)
-    # Counted in what was written, not in the catalog, which goes on.
+    # Counted in the copy: the catalog may have changed since.
     jobs = await asyncio.to_thread(_count_lines, to, "jobs")
     files = sorted(await asyncio.to_thread(lake.files))
     below = Folder(f"{to.uri}/{_LAKE}", storage_options=storage_options(services.settings, target))
-    # A part that goes meanwhile is missing in the copy: its images are done again after a restore.
+    # A part that is deleted meanwhile is missing in the copy; after a restore its images are processed again.
     await asyncio.to_thread(below.copy_from, lake, files, may_vanish=True)
     copied = await asyncio.to_thread(below.files)
     contents = Contents(
@@ -88,11 +88,11 @@ async def backup(services: Services, target: str) -> Contents:
 
 
 async def restore(services: Services, source: str) -> Contents:
-    """Fill an empty catalog and an empty lake from a backup; unfinished jobs are taken up by the sensor and go on.
+    """Fill an empty catalog and an empty lake from a backup; the sensor then relaunches unfinished jobs.
 
-    What the queue and Redis hold is of no job of this catalog and is cleared. Raises `InvalidInput` for what is no
-    whole backup or one of another format, `Conflict` for a catalog or lake that is not empty, or of another version,
-    and `Unavailable`. Whatever it raises, catalog and lake are as they were.
+    Queue and Redis are cleared, because they hold nothing of this catalog. Raises `InvalidInput` if the backup is
+    incomplete or of another format, `Conflict` if catalog or lake are not empty or of another version, and
+    `Unavailable`. Whatever it raises, catalog and lake are left as they were.
     """
     options = storage_options(services.settings, source)
     from_ = Folder(source, storage_options=options)
@@ -120,7 +120,7 @@ async def restore(services: Services, source: str) -> Contents:
         tables = {table: partial(_read_table, from_, table) for table in catalog_backup.TABLES}
         await catalog_backup.load(services.settings.database_url, tables)
     except BaseException:
-        # The first fault is the one to tell.
+        # The first error is the one to raise.
         with suppress(errors.Unavailable):
             await asyncio.to_thread(lake.remove, list(files))
         raise
@@ -133,7 +133,7 @@ async def restore(services: Services, source: str) -> Contents:
 
 
 async def _clear_queue(services: Services) -> None:
-    """The catalog is empty, so whatever is there is of jobs that nobody knows, whose numbers may come again."""
+    """Clear everything: the catalog is empty, so it belongs to unknown jobs, whose numbers may be used again."""
     found = await services.queue.jobs_on_queue() | set(await services.announcements.read())
     with suppress(errors.Unavailable):
         found |= await services.live.counters.jobs()

@@ -9,10 +9,10 @@ from antenna_orchestration.processing.services import Services
 
 
 async def cancel(services: Services, job_id: JobId, *, reason: str) -> bool:
-    """Cancel the job; False when it is over already. Safe to repeat: a half-done cancellation is completed.
+    """Cancel the job; False when it is over already. Idempotent: a half-done cancellation is completed.
 
-    Workers hand back what they have not started as soon as the announcement is gone; what was already settled stays,
-    and a retry goes on from there. Raises `NotFound` and `Unavailable`.
+    As soon as the announcement is gone, workers hand back the tasks that they have not started. Committed images stay,
+    and a retry continues from there. Raises `NotFound` and `Unavailable`.
     """
     job = await services.catalog.jobs.get(job_id)
     asked = await services.catalog.jobs.cancel(job_id, reason)
@@ -25,12 +25,12 @@ async def cancel(services: Services, job_id: JobId, *, reason: str) -> bool:
 
 
 async def complete_cancellation(services: Services, job_id: JobId) -> None:
-    """Complete the cancellation of a job that is CANCELING; anything else is left alone."""
+    """Complete the cancellation of a job that is CANCELING; idempotent, does nothing to a job in any other status."""
     job = await services.catalog.jobs.get(job_id)
     if job.status is not JobStatus.CANCELING:
         return
     await publish.withdraw(services, job)
     if await services.catalog.jobs.finish(job.job_run, JobStatus.CANCELED, job.status_reason):
-        # A publisher that was past its last look may have put tasks back between the two lines above.
+        # A publisher that did not see CANCELING yet may have published tasks between the two lines above.
         await publish.withdraw(services, job)
         await services.catalog.job_log.add(job_id, "canceled", "Canceled")

@@ -1,8 +1,8 @@
-"""Collect: read a job's results until every image is accounted for, and look after the job while doing so.
+"""Collect: read a job's results until every image is accounted for, and check on the job meanwhile.
 
-The order per batch is the whole guarantee: the part is written and on the disk, then one guarded statement moves the
-images and names the part, then the results are acknowledged. A crash between any two costs a repetition that moves no
-image a second time.
+The order per batch is the whole guarantee: the part is written and synced to the disk, then one guarded statement moves
+the images and names the part, then the results are acknowledged. A crash between any two steps costs a repetition,
+which moves no image a second time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-import pyarrow as pa
 import ulid
 
 from antenna_orchestration import errors
@@ -29,7 +28,7 @@ from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.lake import rows
-from antenna_orchestration.processing import publish, retrying
+from antenna_orchestration.processing import loops, publish, retrying
 from antenna_orchestration.processing.job_log import JobLog
 from antenna_orchestration.processing.read_ahead import FLUSH, ReadAhead
 from antenna_orchestration.processing.reconcile import reconcile
@@ -39,19 +38,19 @@ from antenna_orchestration.queue.results import Received, ResultFeed
 logger = logging.getLogger(__name__)
 
 BEAT_EVERY: Final = 5.0
-"""Seconds between heartbeats; a collector silent for 15 s is taken for dead."""
+"""Seconds between heartbeats; a collector that is silent for 15 s is considered dead."""
 
-GUARD_EVERY: Final = 10.0
-"""Seconds between looks for lost images and for listening workers."""
+CHECK_EVERY: Final = 10.0
+"""Seconds between the collector's checks for lost images and listening workers."""
 
 SHOW_EVERY: Final = 1.0
 """Seconds between writes of the live counters."""
 
 LOOK_EVERY: Final = 2.5
-"""Seconds until a collector notices that its job was canceled."""
+"""Seconds between looks whether the job was canceled or retried."""
 
 RATE_WINDOW: Final = 30.0
-"""Seconds over which the rate is taken."""
+"""Seconds over which the rate is averaged."""
 
 UNREADABLE: Final = "its results could not be read"
 
@@ -62,29 +61,29 @@ class JobLeft(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observer:
-    """Whom the collector tells. Both are called on its event loop and must neither block nor raise."""
+    """Who is told of progress. Both functions are called on the event loop and must neither block nor raise."""
 
     # The counters, about once a second.
     on_progress: Callable[[JobProgress], None] = lambda _: None
-    # A milestone of the job's log, as it goes to the job's log.
+    # A milestone, when it is written to the job's log.
     on_milestone: Callable[[str], None] = lambda _: None
 
 
 @dataclass(slots=True)
 class _Batch:
-    """Results of one pull, sorted into what is to be committed."""
+    """Results of one pull, sorted for the commit."""
 
     done: list[messages.Result] = field(default_factory=list)
     failed: list[messages.Result] = field(default_factory=list)
-    # Images whose payload no reader understands.
+    # Images whose result cannot be decoded.
     unreadable: list[ImageId] = field(default_factory=list)
-    # The rows of a part; none when nothing was found.
-    tables: dict[str, pa.Table] = field(default_factory=dict)
+    # The rows of a part; empty when no insect was found.
+    tables: rows.Tables = field(default_factory=dict)
 
 
 @contextlib.contextmanager
 def _without_cycles() -> Iterator[None]:
-    """Spare Python's cycle collector what makes a hundred thousand objects and no cycle."""
+    """Pause Python's garbage collector for code that makes a hundred thousand objects and no reference cycle."""
     gc.disable()
     try:
         yield
@@ -92,68 +91,63 @@ def _without_cycles() -> Iterator[None]:
         gc.enable()
 
 
-async def collect(services: Services, job: Job, *, run_id: str, observer: Observer) -> Counts:
-    """Collect until `done + failed == total`; the final counts.
+async def collect(services: Services, job: Job, *, observer: Observer) -> Counts:
+    """Collect until `done + failed == total`; returns the final counts.
 
-    May run again after any interruption, and twice at the same time: the second waits for the first. Without catalog,
-    queue or lake it waits and tries again; nothing is acknowledged meanwhile. Raises `JobLeft` when the job is no
-    longer this generation's to collect.
+    It can be repeated after any interruption, and called twice at the same time: the second call waits for the first.
+    While the catalog, the queue or the lake is unavailable it retries and acknowledges nothing. Raises `JobLeft` when
+    this generation of the job is no longer to be collected.
     """
-    collector = Collector(services=services, job=job, run_id=run_id, observer=observer)
+    collector = Collector(services=services, job=job, observer=observer)
     async with services.catalog.collectors.lock(job.job_id):
         try:
             return await collector.run()
         except JobLeft:
-            # Until it noticed, it wrote counters and made its consumer anew: perhaps after the canceller cleared up.
+            # Before it noticed, it may have written counters and made the consumer after the canceller cleaned up.
             with contextlib.suppress(errors.Unavailable):
                 await publish.withdraw(services, job)
             raise
 
 
 class Collector:
-    """One job's collector and guardian."""
+    """Collects one job's results, and checks on the job meanwhile."""
 
-    def __init__(self, *, services: Services, job: Job, run_id: str, observer: Observer) -> None:
+    def __init__(self, *, services: Services, job: Job, observer: Observer) -> None:
         self._services = services
         self._job = job
-        self._run_id = run_id
         self._observer = observer
         self._counts = Counts()
-        # Counting anew and adding what was committed: one after the other, or a batch would count twice.
+        # A recount and the addition of a committed batch exclude each other, or the batch would be counted twice.
         self._counting = asyncio.Lock()
         self._recent: deque[tuple[float, int]] = deque()
-        # How often an image's results were unreadable; such an image cannot go round for ever.
+        # How often each image's result was unreadable; after `max_attempts` of them the image fails.
         self._unreadable: Counter[ImageId] = Counter()
         self._job_log = JobLog(services=services, job=job, tell=observer.on_milestone)
         self._feed: ResultFeed | None = None
         self._left: str | None = None
 
     async def run(self) -> Counts:
-        """Collect to the end, with the guard beside."""
+        """Collect to the end, with the checks running beside."""
         catalog, job_id = self._services.catalog, self._job.job_id
         self._counts = await retrying.retry_forever("counting", lambda: catalog.images.count(job_id))
         if not self._counts.pending:
             return self._counts
-        async with self._guarded():
-            while True:
-                try:
-                    async with self._services.results(self._job.job_run) as feed:
-                        self._feed = feed
-                        await self._drain(feed)
-                    break
-                except errors.Unavailable as error:
-                    logger.warning("job %s: collecting pauses: %s", self._job.job_id, error)
-                    await asyncio.sleep(1.0)
+        async with self._checked():
+            await retrying.retry_forever(f"collecting job {job_id}", self._collect)
         await self._show()
         await retrying.retry_forever("telling the end", lambda: self._job_log.tell_end(self._progress()))
         return self._counts
 
-    async def _drain(self, feed: ResultFeed) -> None:
-        """Read and commit until nothing is pending."""
-        async with ReadAhead(feed, missing=lambda: self._counts.pending, decode=self._sort) as ahead:
+    async def _collect(self) -> None:
+        """Read and commit until nothing is pending. Raises `Unavailable` and `JobLeft`."""
+        async with (
+            self._services.results(self._job.job_run) as feed,
+            ReadAhead(feed, missing=lambda: self._counts.pending, decode=self._sort) as ahead,
+        ):
+            self._feed = feed
             while self._counts.pending > 0:
                 self._raise_if_left()
-                retrying.raise_if_cancelled()
+                loops.raise_if_cancelled()
                 received, batch = await ahead.next()
                 if received:
                     await retrying.retry_forever("committing results", partial(self._commit, batch))
@@ -165,27 +159,28 @@ class Collector:
             raise JobLeft(self._left)
 
     async def commit(self, received: Sequence[Received]) -> None:
-        """Make results part of the record that somebody else pulled; they are then to be acknowledged."""
+        """Commit results that the caller pulled, and acknowledges afterwards."""
         await self._commit(self._sort(received))
 
     async def _commit(self, batch: _Batch) -> None:
-        """Make a batch part of the record. Repeated after a fault, it writes another part and moves each image once."""
+        """Write a batch's part, then commit its images. A repetition writes another part and moves no image twice."""
         part = str(ulid.ULID())
         if batch.tables:
             await asyncio.to_thread(self._services.lake.write_part, self._job.job_id, part, batch.tables)
-        settled = [_settled(result, part if result.detections else None) for result in (*batch.done, *batch.failed)]
-        settled += self._given_up(batch.unreadable)
+        outcomes = [_outcome(result, part if result.detections else None) for result in (*batch.done, *batch.failed)]
+        outcomes += self._given_up(batch.unreadable)
         async with self._counting:
-            moved = await self._services.catalog.images.commit(self._job.job_run, settled)
-            self._add(settled, moved)
+            moved = await self._services.catalog.images.commit(self._job.job_run, outcomes)
+            self._add(outcomes, moved)
         self._recent.append((time.monotonic(), len(moved)))
-        self._job_log.posted.update(item.worker for item in settled if item.image in moved and item.worker)
+        self._job_log.posted.update(item.worker for item in outcomes if item.image in moved and item.worker)
 
     @_without_cycles()
     def _sort(self, received: Sequence[Received]) -> _Batch:
-        """Decode, and keep one result an image: a success before any failure, else the first.
+        """Decode, and keep one result per image: a success before any failure, else the first.
 
-        Not on a thread of its own: the two would fight over the interpreter's lock, which costs more than it gains.
+        It runs on the event loop's thread: with a second thread, contention for the interpreter's lock costs more than
+        the parallelism gains.
         """
         batch = _Batch()
         chosen: dict[ImageId, messages.Result] = {}
@@ -215,7 +210,7 @@ class Collector:
         return batch
 
     def _given_up(self, images: Sequence[ImageId]) -> list[ImageOutcome]:
-        """Images whose results nobody can read stay pending and are published again, but not for ever."""
+        """Failures for images whose result was unreadable `max_attempts` times; till then they are published again."""
         limit = self._services.settings.max_attempts
         return [
             ImageOutcome(
@@ -225,9 +220,9 @@ class Collector:
             if self._unreadable[image] >= limit
         ]
 
-    def _add(self, settled: Sequence[ImageOutcome], moved: Mapping[ImageId, ImageStatus]) -> None:
-        """Count what moved: a failure that became a success was accounted for before."""
-        fresh = [item for item in settled if item.image in moved]
+    def _add(self, outcomes: Sequence[ImageOutcome], moved: Mapping[ImageId, ImageStatus]) -> None:
+        """Count the images that moved. One that was failed and is now done was accounted for before."""
+        fresh = [item for item in outcomes if item.image in moved]
         first = sum(moved[item.image] is ImageStatus.PENDING for item in fresh)
         done = sum(item.status == ImageStatus.DONE for item in fresh)
         counts = self._counts
@@ -240,17 +235,17 @@ class Collector:
             classifications=counts.classifications + sum(item.classifications for item in fresh),
         )
 
-    # The guardian
+    # The collector's checks
 
-    def _guarded(self) -> AbstractAsyncContextManager[None]:
-        return retrying.running(
-            retrying.Loop(name=f"guard job {self._job.job_id}", every=GUARD_EVERY, act=self._guard),
-            retrying.Loop(name=f"show job {self._job.job_id}", every=SHOW_EVERY, act=self._show),
-            retrying.Loop(name=f"look after job {self._job.job_id}", every=LOOK_EVERY, act=self._look),
+    def _checked(self) -> AbstractAsyncContextManager[None]:
+        return loops.running(
+            loops.Loop(name=f"check job {self._job.job_id}", every=CHECK_EVERY, act=self._check),
+            loops.Loop(name=f"show job {self._job.job_id}", every=SHOW_EVERY, act=self._show),
+            loops.Loop(name=f"look at job {self._job.job_id}", every=LOOK_EVERY, act=self._look),
         )
 
     async def _look(self) -> None:
-        """See whether the job is still this generation's to collect."""
+        """Notice when the job was canceled, finished or retried."""
         job = await self._services.catalog.jobs.get(self._job.job_id)
         if job.status not in ACTIVE or job.generation != self._job.generation:
             self._left = f"job {job.job_id} is {job.status} in generation {job.generation}"
@@ -268,11 +263,11 @@ class Collector:
         rate = sum(number for _, number in self._recent) / max(span, FLUSH) if self._recent else 0.0
         return JobProgress.of(self._counts, rate=rate)
 
-    async def _guard(self) -> None:
+    async def _check(self) -> None:
         await self._job_log.look_for_workers()
         await self._job_log.tell_progress(self._progress())
         if await self._something_is_missing():
-            # Another collector, with the lock's connection broken, may have counted what this one waits for.
+            # Another collector may have committed what this one waits for, if the lock's connection broke.
             async with self._counting:
                 self._counts = await self._services.catalog.images.count(self._job.job_id)
             found = await reconcile(self._services, self._job.job_id)
@@ -280,7 +275,7 @@ class Collector:
                 self._observer.on_milestone(f"the queue lost {found.lost} images; published again")
 
     async def _something_is_missing(self) -> bool:
-        """Whether tasks, unread results and settled images do not add up; counted in the order in which images move."""
+        """Whether tasks, unread results and committed images do not add up; read in the order in which images move."""
         job = await self._services.catalog.jobs.get(self._job.job_id)
         if job.epoch is None:
             return False
@@ -294,7 +289,7 @@ class Collector:
         return tasks.queued + tasks.leased + unread < self._counts.pending - beyond_cursor
 
 
-def _settled(result: messages.Result, part: str | None) -> ImageOutcome:
+def _outcome(result: messages.Result, part: str | None) -> ImageOutcome:
     return ImageOutcome(
         image=result.image,
         status=ImageStatus.DONE if result.outcome == "done" else ImageStatus.FAILED,
@@ -311,9 +306,9 @@ def _settled(result: messages.Result, part: str | None) -> ImageOutcome:
 
 
 def heartbeat(services: Services, job: Job, *, run_id: str) -> AbstractAsyncContextManager[None]:
-    """Say for the length of a block that the job is in living hands; a run has it from its first asset to its last."""
+    """Send the collector's heartbeat for the length of a block. A run does so in each of its assets."""
 
     async def beat() -> None:
         await services.catalog.collectors.beat(job.job_run, run_id=run_id, host=services.settings.host_id)
 
-    return retrying.running(retrying.Loop(name=f"heartbeat of job {job.job_id}", every=BEAT_EVERY, act=beat))
+    return loops.running(loops.Loop(name=f"heartbeat of job {job.job_id}", every=BEAT_EVERY, act=beat))

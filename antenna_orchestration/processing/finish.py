@@ -1,6 +1,6 @@
-"""Finish: turn a collected job's parts into final tables, decide its status, clean up. Each step may be repeated.
+"""Finish: turn a collected job's parts into final tables, decide its status, clean up. Each step is idempotent.
 
-The order is: final tables, then whatever the caller records of them, then the status, then the clean-up. Parts are kept
+The order is: final tables, then what the caller records about them, then the status, then the clean-up. Parts are kept
 until the status says that the tables hold their rows.
 """
 
@@ -25,10 +25,10 @@ from antenna_orchestration.processing.services import Services
 logger = logging.getLogger(__name__)
 
 OF_PARTS: Final = ("detections", "classifications")
-"""Tables that are made of parts."""
+"""Tables that are made from parts."""
 
 TABLES: Final = (*OF_PARTS, "captures", "failed_images")
-"""Tables that a finished job has, beside its manifest."""
+"""Tables of a finished job, besides its manifest."""
 
 COLLECTED: Final = frozenset({JobStatus.CLAIMED, JobStatus.RUNNING})
 """Statuses of a job whose tables may be written."""
@@ -43,7 +43,7 @@ class FinalTables:
 
 
 async def write_manifest(services: Services, job: Job) -> int:
-    """Write the job's images to the table `manifest`; how many."""
+    """Write the job's images to the table `manifest`; returns how many they are."""
     tables = [
         arrow.table_of_rows(schemas.MANIFEST, rows) async for rows in services.catalog.images.manifest(job.job_id)
     ]
@@ -53,13 +53,13 @@ async def write_manifest(services: Services, job: Job) -> int:
 async def write_final_tables(services: Services, job: Job) -> FinalTables:
     """Write `detections`, `classifications`, `captures` and `failed_images` of a collected job.
 
-    A row counts only when the catalog names its part, so orphans of crashed collectors never show. A named part that
-    cannot be read makes its images pending again: collect them, then call this anew. For a generation whose tables are
-    final nothing is written. Raises `JobLeft` when the job is no longer this generation's to finish.
+    A row counts only if the catalog names its part, so parts of crashed collectors never show. If a named part cannot
+    be read, its images become pending again: collect them, then call this again. If the generation's tables are final
+    already, nothing is written. Raises `JobLeft` when this generation of the job is no longer to be finished.
     """
     named = await services.catalog.images.by_part(job.job_id)
     earlier = await services.catalog.generations.uncompacted_before(job.job_run)
-    # Looked at after the parts: while the job is active they are all there is, and none is dropped on purpose.
+    # Read after the parts: parts are deleted on purpose only once the job is no longer active.
     current = await services.catalog.jobs.get(job.job_id)
     if current.compacted and current.generation == job.generation:
         return FinalTables(rows={name: await _count(services, name, job) for name in TABLES})
@@ -98,10 +98,10 @@ def _unreadable(services: Services, job: Job, parts: Iterable[str]) -> list[str]
 async def _write_rows(
     services: Services, name: str, job: Job, parts: Mapping[str, pa.Array], earlier: Collection[int]
 ) -> int:
-    """Write this generation's files of a table from the parts; the rows of all generations together.
+    """Write this generation's files of a table from the parts; returns the rows of all generations together.
 
-    Files of an earlier generation that never became final (canceled after they were written) go: the parts that they
-    were made of are among these.
+    Files of an earlier generation that never became final, because it was canceled after they were written, are
+    deleted: the parts from which they were made are among these.
     """
 
     def chosen() -> Iterator[pa.Table]:
@@ -112,14 +112,14 @@ async def _write_rows(
             yield table.filter(pc.is_in(table["image_id"], value_set=images))
 
     await asyncio.to_thread(services.lake.drop_generations, name, job.job_id, earlier)
-    # A later generation adds files of its own; there is at least an empty one, so that the table exists.
+    # A later generation adds files of its own. There is always one file, even if empty, so that the table exists.
     if parts or not await asyncio.to_thread(services.lake.has_table, name, job.job_id):
         await asyncio.to_thread(services.lake.write_table, name, job.job_id, job.generation, chosen())
     return await _count(services, name, job)
 
 
 async def _redo(services: Services, job: Job, lost: list[str]) -> None:
-    """Make the images of lost parts pending and publish them again."""
+    """Make the images of lost parts pending, and publish them again."""
     for part in lost:
         images = await services.catalog.images.reset_part(job.job_run, part)
         message = f"Part {part} cannot be read; its {len(images)} images are done again"
@@ -128,11 +128,10 @@ async def _redo(services: Services, job: Job, lost: list[str]) -> None:
 
 
 async def finish_job(services: Services, job: Job) -> JobStatus:
-    """Give the collected job its terminal status and free what it holds; the status it has.
+    """Give the collected job its terminal status, and free what it holds; returns its status. Idempotent.
 
-    Does nothing to a job with pending images, or of another generation.
-
-    Enters what was done into the ledger first, so that a finished job is always known to it.
+    Does nothing to a job with pending images, or of another generation. The ledger is written first, so that it knows
+    every finished job.
     """
     counts = await services.catalog.images.count(job.job_id)
     status = verdict(total=counts.total, failed=counts.failed, threshold=services.settings.failure_threshold)
@@ -158,12 +157,12 @@ async def finish_job(services: Services, job: Job) -> JobStatus:
 
 
 async def clean_up(services: Services, job: Job) -> None:
-    """Free what a terminal job's generation holds in the lake, on the queue and in Redis.
+    """Free what a terminal job's generation holds in the lake, on the queue and in Redis; idempotent.
 
-    The queue comes last: what is left of an interrupted clean-up is found by what the job still holds there.
+    The queue comes last: the health check finds an interrupted clean-up by what the job still holds there.
     """
     current = await services.catalog.jobs.get(job.job_id)
-    # A job that was canceled, or given up, keeps its parts: a retry goes on from them.
+    # A job that was canceled or given up keeps its parts: a retry continues from them.
     if current.compacted and current.generation == job.generation:
         await asyncio.to_thread(services.lake.drop_parts, job.job_id)
     await publish.withdraw(services, job)
@@ -183,7 +182,7 @@ async def _write_images(services: Services, job: Job) -> tuple[int, int]:
 
 
 def _replace(services: Services, name: str, job: Job, tables: list[pa.Table]) -> int:
-    """Write a table that each generation writes whole."""
+    """Write a table that each generation writes as a whole; returns its rows."""
     rows = services.lake.write_table(name, job.job_id, job.generation, tables)
     services.lake.drop_tables_beyond(name, job.job_id, job.generation)
     return rows

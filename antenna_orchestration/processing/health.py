@@ -18,7 +18,7 @@ from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.reach import can_serve, why_not
 from antenna_orchestration.processing import cancel, finish, publish
-from antenna_orchestration.processing.rebuild import rebuild
+from antenna_orchestration.processing.reconcile import rebuild
 from antenna_orchestration.processing.services import Services
 
 T = TypeVar("T", Job, JobRun)
@@ -26,21 +26,21 @@ T = TypeVar("T", Job, JobRun)
 logger = logging.getLogger(__name__)
 
 SILENT_AFTER: Final = 15.0
-"""Seconds without a heartbeat after which a collector is taken for dead."""
+"""Silence, in seconds, after which a collector is considered dead."""
 
 STALE_AFTER: Final = 600.0
-"""Seconds after which a running job that the sensor should have taken back is worth a person's attention."""
+"""Seconds after which a job that the sensor should have relaunched is reported to people."""
 
 OUTAGE_AFTER: Final = 3
-"""Jobs in a row that a store was unavailable for, after which a check leaves the others for the next round."""
+"""Jobs in a row for which a store was unavailable, after which the check leaves the rest to the next round."""
 
 MANY: Final = 100_000
-"""More active jobs than this are not looked at in one go."""
+"""Active jobs that one check looks at, at most."""
 
 
 @dataclass(slots=True)
 class CheckResult:
-    """What one check saw: how many things it looked at, repaired, and could not repair."""
+    """What one check found: how many things it looked at, repaired, and could not repair."""
 
     name: str
     checked: int = 0
@@ -57,12 +57,12 @@ class HealthReport:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether nothing is left that needs a person."""
+        """Whether everything that was found could be repaired."""
         return not any(result.unfixable for result in self.results)
 
 
 async def check(services: Services, *, dry_run: bool = False) -> HealthReport:
-    """Run all checks; with `dry_run` nothing is changed and what would be repaired counts as fixed."""
+    """Run all checks. With `dry_run` nothing is changed, and what would be repaired counts as fixed."""
     rounds: list[tuple[str, Callable[[Services, CheckResult, bool], Awaitable[None]]]] = [
         ("lost_images", _lost_images),
         ("stale_jobs", _stale_jobs),
@@ -84,7 +84,7 @@ async def check(services: Services, *, dry_run: bool = False) -> HealthReport:
 
 
 async def _each(result: CheckResult, items: Iterable[T], act: Callable[[T], Awaitable[None]]) -> None:
-    """Do it for every job, whatever becomes of one; only when a store is out the rest would fare no better."""
+    """Act on every job, even if it fails for some. When a store is unavailable for several in a row, raise."""
     out = 0
     for item in items:
         result.checked += 1
@@ -106,7 +106,7 @@ async def _active(services: Services) -> Sequence[Job]:
 
 
 async def _lost_images(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """Jobs without a living collector; the others look after themselves."""
+    """Active jobs without a living collector; the others are checked by their collectors."""
     silent = {
         job.job_id for job in await services.catalog.jobs.suspects(claimed_for=0, silent_for=SILENT_AFTER, limit=MANY)
     }
@@ -115,9 +115,9 @@ async def _lost_images(services: Services, result: CheckResult, dry_run: bool) -
         try:
             found = await rebuild(services, job.job_id, dry_run=dry_run)
         except errors.Conflict:
-            # It was finished or canceled since it was listed.
+            # The job was finished or canceled after it was listed.
             return
-        # A job that no collector had yet has no counters, which is nothing to report.
+        # Missing counters are not reported: a job that never had a collector has none.
         if found.lost or found.reopened:
             result.fixed += 1
             result.details.append(f"job {job.job_id}: {found.lost} images published again")
@@ -127,7 +127,7 @@ async def _lost_images(services: Services, result: CheckResult, dry_run: bool) -
 
 
 async def _stale_jobs(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """Half-done cancellations are completed; jobs that the sensor should have taken back long ago are reported."""
+    """Complete half-done cancellations; report jobs that the sensor should have relaunched long ago."""
 
     async def complete(job: Job) -> None:
         if not dry_run:
@@ -140,7 +140,7 @@ async def _stale_jobs(services: Services, result: CheckResult, dry_run: bool) ->
     for job in await services.catalog.jobs.suspects(claimed_for=STALE_AFTER, silent_for=STALE_AFTER, limit=MANY):
         result.checked += 1
         if job.status is JobStatus.CLAIMED:
-            # Its run may wait in Dagster's queue behind others, which is nobody's fault.
+            # Its run may be waiting in Dagster's run queue, which is not a fault.
             result.details.append(f"job {job.job_id} was claimed more than {minutes} ago and its run has not begun")
         else:
             result.unfixable += 1
@@ -151,7 +151,7 @@ async def _stale_jobs(services: Services, result: CheckResult, dry_run: bool) ->
 
 
 async def _running_jobs(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """A line in each running job's log with the queue's counters."""
+    """Write the queue's counters into the log of each running job."""
 
     async def look(job: Job) -> None:
         waiting = None
@@ -169,7 +169,7 @@ async def _running_jobs(services: Services, result: CheckResult, dry_run: bool) 
 
 
 async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """What jobs that are over, or earlier generations, still hold on the queue, in Redis and in the lake."""
+    """Clear what finished jobs and earlier generations still hold on the queue, in Redis and in the lake."""
 
     async def look(found: JobRun) -> None:
         job_id, generation = found
@@ -179,7 +179,7 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
             return
         if not dry_run:
             if job is not None and is_current:
-                # Whoever finished the job may have died before its clean-up: then its parts are still there, too.
+                # The finisher may have died before the clean-up; then the parts are still there, too.
                 await finish.clean_up(services, job)
             else:
                 await publish.clear(services, found, job.pipeline if job else None)
@@ -188,14 +188,14 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
 
     found = await services.queue.jobs_on_queue() | set(await services.announcements.read())
     with contextlib.suppress(errors.Unavailable):
-        # Without Redis there are no counters to forget.
+        # While Redis does not answer, counters stay for the next round.
         found |= await services.live.counters.jobs()
     await _each(result, sorted(found), look)
     await _left_parts(services, result, dry_run)
 
 
 async def _left_parts(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """Parts of jobs whose final tables hold every row: their finisher died, or a collector wrote on after it."""
+    """Delete the parts of jobs whose final tables hold every row: the finisher died, or a late collector wrote them."""
     with_parts = await asyncio.to_thread(services.lake.jobs_with_parts)
     for job_id in sorted(await services.catalog.jobs.compacted(with_parts)):
         result.checked += 1
@@ -206,7 +206,7 @@ async def _left_parts(services: Services, result: CheckResult, dry_run: bool) ->
 
 
 async def _workers(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """Which workers are alive, and which active jobs have nobody."""
+    """Report living workers, and active jobs that no worker serves."""
     workers = await services.heartbeats.workers()
     result.checked = len(workers)
     result.details += [

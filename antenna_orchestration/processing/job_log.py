@@ -1,4 +1,4 @@
-"""The log of a job while it is collected: what it says of workers, progress and the end, and how often."""
+"""The log of a job while it is collected: lines about workers, progress and the end, and how often they come."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from antenna_orchestration.queue.tasks import Waiting
 
 FIRST_LINE: Final = 10.0
 LINE_AT_MOST_EVERY: Final = 300.0
-"""Seconds until the first line about progress, doubled until there is one so often."""
+"""Seconds until the first line about progress. The time between lines doubles up to the longest."""
 
 MOST_WORKERS: Final = 10
 """Workers named in one line."""
 
 
 class JobLog:
-    """Writes one job's log, a few lines an hour; `tell` gets the milestones as well. Methods raise `Unavailable`."""
+    """Writes one job's log, a few lines per hour; milestones are passed to `tell` as well.
+
+    Methods raise `Unavailable`.
+    """
 
     def __init__(self, *, services: Services, job: Job, tell: Callable[[str], None]) -> None:
         self._services = services
@@ -31,11 +34,11 @@ class JobLog:
         self._started = time.monotonic()
         self._next_line = FIRST_LINE
         self._nobody_listens: bool | None = None
-        # Images by the worker whose result counted.
+        # Images per worker whose result was committed.
         self.posted: Counter[str] = Counter()
 
     async def look_for_workers(self) -> None:
-        """Say once when nobody listens for the pipeline, and once when somebody does. Waiting never fails a job."""
+        """Log once when no worker serves the pipeline, and once when some do. Waiting never fails a job."""
         workers = await self._services.heartbeats.workers()
         listening = [worker for worker in workers if reach.can_serve(worker, self._job)]
         nobody = not listening
@@ -54,7 +57,7 @@ class JobLog:
         self._nobody_listens = nobody
 
     async def tell_progress(self, progress: JobProgress) -> None:
-        """How far, how fast, what the queue counts and who holds leases; ever less often: a week's wait is no book."""
+        """Log progress, speed, the queue's counts and who holds leases, ever less often: a job may wait for weeks."""
         elapsed = time.monotonic() - self._started
         if elapsed < self._next_line:
             return
@@ -68,7 +71,7 @@ class JobLog:
         await self._services.catalog.job_log.add(self._job.job_id, "progress", line)
 
     async def tell_end(self, progress: JobProgress) -> None:
-        """The last line of collecting: what was found, who posted, and the consumer's final counters."""
+        """Log the end of collecting: what was found, whose results they are, and the consumer's final counters."""
         found = f"{progress.done} done, {progress.failed} failed, {progress.detections} detections"
         posted = f"posted by {_named(self.posted)}" if self.posted else "nobody posted"
         await self._milestone("collected", "; ".join([found, posted, *_of_queue(await self._waiting())]))
@@ -85,7 +88,7 @@ class JobLog:
 
 
 def _named(images: Counter[str]) -> str:
-    """Workers with their images, the first ones."""
+    """The workers with the most images."""
     named = [f"{worker} {number}" for worker, number in images.most_common(MOST_WORKERS)]
     if more := len(images) - len(named):
         named.append(f"{more} more")

@@ -1,6 +1,6 @@
 """Merge: copy the tables of finished jobs into files that many jobs share, for queries across thousands of them.
 
-The jobs' own folders stay what they are, and stay the record; what is merged may be deleted and made again.
+The jobs' own folders are not changed and remain the record; merged files may be deleted and are then made again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Merged:
-    """What one round found and did."""
+    """What one merge found and did."""
 
     jobs: int = 0
     files: int = 0
@@ -31,8 +31,8 @@ class Merged:
 async def merge(services: Services) -> Merged:
     """Bring the merged tables up to date with the jobs that are over.
 
-    May be killed and repeated at any time; of two at once the second raises `Conflict`. A file that cannot be made does
-    not keep the others from it; then `Unavailable` is raised at the end.
+    Idempotent, and may be killed at any time; if two run at once, the second raises `Conflict`. When a file cannot be
+    written the others still are, and `Unavailable` is raised at the end.
     """
     tables = MergedTables(services.lake)
     faults: list[errors.Unavailable] = []
@@ -54,7 +54,7 @@ async def merge(services: Services) -> Merged:
 
 
 def planned(jobs: Iterable[FinalJob]) -> list[MergedFile]:
-    """Which jobs belong into which file, in the order of their ids."""
+    """The files that the jobs belong to, in the order of the jobs' ids."""
     files: dict[str, MergedFile] = {}
     for job in jobs:
         name = file_of(job.job_id, job.images)

@@ -1,8 +1,8 @@
 """Publish: put a job's pending images on the queue, from the cursor, a chunk at a time.
 
-Submission calls it for the first 200 images of every job, the sensor for 10,000 of what it claims in a tick, the asset
-`image_tasks` for the rest, and the guardian for what the queue lost. Each starts at the cursor and raises it after the
-queue's confirmations; where two overlap, the server refuses the second copy.
+Submission calls it for the first 200 images of every job, the sensor for 10,000 images per tick, and the asset
+`image_tasks` for the rest; what the queue lost is published again by the collector's checks. Each call starts at the
+cursor and raises it after the queue's confirmations; where two overlap, the server refuses the second copy.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from antenna_orchestration.queue.names import new_epoch
 logger = logging.getLogger(__name__)
 
 AT_SUBMIT: Final = 200
-"""Images published by submission itself, so that a worker can lease within 0.3 s whatever the job's size."""
+"""Images that submission publishes itself, so that a worker can lease within 0.3 s however large the job is."""
 
 AT_CLAIM: Final = 10_000
-"""Images published by one tick of the sensor, so that workers are busy while runs start up; a fraction of a second's
-work, for the tick shares its threads with other sensors."""
+"""Images that one tick of the sensor publishes, so that workers are busy while runs start. It takes a fraction of a
+second, because the tick shares its threads with other sensors."""
 
 CHUNK: Final = 1_000
-"""Tasks in flight without confirmation; the most that is published twice after a crash."""
+"""Tasks in flight without confirmation; at most so many are published twice after a crash."""
 
 FULL_PAUSE: Final = 1.0
-"""Seconds between attempts while the stream is at its byte limit: workers make room."""
+"""Seconds between attempts while the stream is at its byte limit, until workers have made room."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
     """What one call did."""
 
-    # Tasks stored by the queue, and tasks that were on it already.
+    # Tasks that the queue stored, and tasks that it refused because it had them already.
     stored: int = 0
     refused: int = 0
-    # The cursor now: everything up to this ordinal was published.
+    # The cursor now: all images up to this ordinal were published.
     upto: int = 0
     # Whether the job has no image left beyond the cursor.
     complete: bool = False
@@ -52,11 +52,11 @@ class Published:
 async def publish(
     services: Services, job_id: JobId, *, limit: int | None = None, on_chunk: Callable[[int], None] | None = None
 ) -> Published:
-    """Publish the job's next `limit` pending images, or all; safe to repeat and to overlap.
+    """Publish the job's next `limit` pending images, or all; idempotent, and calls may overlap.
 
     Opens the job on the queue and announces it after its first tasks. Publishes nothing for a job that is not active,
-    and takes back what it published when the job was canceled meanwhile. With `limit` a full stream raises `QueueFull`;
-    without, publishing waits for room. Raises `Unavailable`.
+    and withdraws what it published if the job was canceled meanwhile. When the stream is full, it raises `QueueFull`
+    with a `limit`, and waits for room without. Raises `Unavailable`.
     """
     job = await services.catalog.jobs.get(job_id)
     if job.status not in ACTIVE or job.total == 0:
@@ -72,7 +72,7 @@ async def publish(
     reading = asyncio.create_task(_next(services, job, cursor, left), name=f"read images of job {job_id}")
     try:
         while images := await reading:
-            # The next chunk is read while this one is on its way.
+            # The next chunk is read while this one is being published.
             left -= len(images)
             reading = asyncio.create_task(_next(services, job, images[-1].ordinal, left), name=reading.get_name())
             confirmed = await _publish_chunk(services, job, images, wait_for_room=limit is None)
@@ -91,7 +91,7 @@ async def publish(
         reading.cancel()
     if status in ACTIVE:
         if left:
-            # There was less than was asked for: nothing pending lies beyond.
+            # There were fewer images than asked for, so none is pending beyond the cursor.
             cursor = job.total
         status = await services.catalog.generations.advance_cursor(job.job_run, cursor)
     if status not in ACTIVE:
@@ -102,7 +102,7 @@ async def publish(
 
 
 async def publish_first(services: Services, job_id: JobId) -> str | None:
-    """Publish the first tasks, so that a worker can lease at once; a warning when the queue is not there."""
+    """Publish the first tasks, so that a worker can lease at once; returns a warning if the queue does not answer."""
     try:
         await publish(services, job_id, limit=AT_SUBMIT)
     except errors.Unavailable as error:
@@ -111,7 +111,7 @@ async def publish_first(services: Services, job_id: JobId) -> str | None:
 
 
 async def republish(services: Services, job: Job, images: Sequence[ImageToPublish]) -> int:
-    """Publish given images again, whatever the cursor says; how many the queue did not have."""
+    """Publish the given images again, wherever the cursor is; returns how many of them the queue did not have."""
     stored = 0
     for start in range(0, len(images), CHUNK):
         confirmed = await _publish_chunk(services, job, images[start : start + CHUNK], wait_for_room=True)
@@ -122,7 +122,7 @@ async def republish(services: Services, job: Job, images: Sequence[ImageToPublis
 async def withdraw(services: Services, job: Job) -> None:
     """Take a job's generation off the queue.
 
-    The canceller and the publisher both call it after they saw the job canceling; the last one wins.
+    Canceller and publisher both call it after they saw the job CANCELING; whichever is last leaves nothing behind.
     """
     await clear(services, job.job_run, job.pipeline)
 
@@ -138,7 +138,7 @@ async def clear(services: Services, job_run: JobRun, pipeline: PipelineSlug | No
 
 
 def announcement(job: Job, epoch: Epoch) -> messages.Announcement:
-    """The job as workers are to see it."""
+    """The job as it is announced to workers."""
     return messages.Announcement(
         v=messages.VERSION if job.dispatch_mode is DispatchMode.ASYNC else messages.PUSHED,
         job=job.job_id,

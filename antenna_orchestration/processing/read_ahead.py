@@ -1,4 +1,4 @@
-"""A job's results read ahead of their commit: while one batch is committed, the next is decoded, one more pulled."""
+"""Reading a job's results ahead of their commit: while one batch is committed, the next is pulled and decoded."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Generic, TypeVar
 
-from antenna_orchestration.processing import retrying
+from antenna_orchestration.processing import loops
 from antenna_orchestration.queue.results import Received, ResultFeed
 
 BATCH: Final = 2_000
-"""Results committed together at most."""
+"""Most results that are committed together."""
 
 FLUSH: Final = 1.0
-"""Seconds that results wait at most for others to be committed with them."""
+"""Most seconds that a result waits for others to be committed with it."""
 
 B = TypeVar("B")
 
@@ -23,7 +23,7 @@ B = TypeVar("B")
 class ReadAhead(Generic[B]):
     """Batches of a feed, each as `decode` makes it. Use it as an async context manager.
 
-    At most three are in hand: one with the caller, one waiting for it, one being read.
+    At most three batches are in memory: one with the caller, one ready for it, one being read.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class ReadAhead(Generic[B]):
         self._missing = missing
         self._decode = decode
         self._batches: asyncio.Queue[tuple[Sequence[Received], B]] = asyncio.Queue(maxsize=1)
-        # Results pulled and not committed yet.
+        # Results that were pulled and are not committed yet.
         self._in_hand = 0
         self._reading: asyncio.Task[None] | None = None
 
@@ -48,11 +48,11 @@ class ReadAhead(Generic[B]):
             self._reading.cancel()
             await asyncio.wait({self._reading})
             with contextlib.suppress(asyncio.CancelledError):
-                # Asked for, or else asyncio would complain of it; what matters of it came out of `next`.
+                # Retrieved, or asyncio would log it; `next` has raised it already.
                 self._reading.exception()
 
     async def next(self) -> tuple[Sequence[Received], B]:
-        """The next batch, after a second perhaps an empty one. Raises what reading raised, after the last good one."""
+        """The next batch, empty if nothing came for a second. After the last one, raises what reading raised."""
         assert self._reading is not None
         getting = asyncio.create_task(self._batches.get(), name="await results")
         try:
@@ -64,12 +64,12 @@ class ReadAhead(Generic[B]):
             getting.cancel()
 
     def committed(self, received: Sequence[Received]) -> None:
-        """Say that a batch is no longer in hand."""
+        """Note that a batch was committed."""
         self._in_hand -= len(received)
 
     async def _read(self) -> None:
-        while not retrying.is_cancelled():
-            # No more than is still missing, so that the last result ends the wait at once.
+        while not loops.is_cancelled():
+            # No more than are still missing, so that the pull ends as soon as the last result arrives.
             wanted = max(min(BATCH, self._missing() - self._in_hand), 1)
             received = await self._feed.pull(wanted, wait=FLUSH)
             self._in_hand += len(received)

@@ -1,6 +1,6 @@
-"""Reconcile: find the images of a job that the queue lost, and publish them again.
+"""Reconcile a job with its stores: find what the queue and Redis lost, and put it back from the catalog, the record.
 
-An image only ever moves forward: waiting task, unread result, settled in the catalog. So the reading order cursor,
+An image only ever moves forward: waiting task, unread result, committed in the catalog. So the reading order cursor,
 tasks, results, catalog never calls a live image lost, and no other order is safe.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Epoch, ImageId, JobId
 from antenna_orchestration.domain.job import ACTIVE, Job
+from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.names import new_epoch
@@ -20,19 +22,52 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reconciled:
-    """What one look at a job found and did."""
+    """What was put back on the queue."""
 
-    # Images pending in the catalog that neither tasks nor results held.
+    # Images pending in the catalog that neither tasks nor results held; published again.
     lost: int = 0
-    # Whether the job's task consumer was gone and began a new life.
+    # Whether the job's task consumer was gone, and was made again with a new epoch.
     reopened: bool = False
 
 
-async def reconcile(services: Services, job_id: JobId, *, dry_run: bool = False) -> Reconciled:
-    """Put back on the queue what it lost of an active job: consumer, announcement, tasks. Safe to repeat.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rebuilt:
+    """What was put back on the queue, as in `Reconciled`, and in Redis."""
 
-    Called by the job's collector when counts do not add up, and by the health check for jobs without one. An image that
-    was never published lies beyond the cursor and is not lost. Raises `Unavailable`.
+    lost: int
+    reopened: bool
+    # Whether Redis had no counters of the job, and has them now.
+    counters: bool
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything was missing."""
+        return bool(self.lost or self.reopened or self.counters)
+
+
+async def rebuild(services: Services, job_id: JobId, *, dry_run: bool = False) -> Rebuilt:
+    """Reconcile an active job, and put back its live counters; idempotent.
+
+    For the health check and for people; a collector writes the counters by itself. A job of which nothing was published
+    yet gets its first tasks. With `dry_run` nothing is written, and what would be is returned. Raises `NotFound`,
+    `Unavailable`, and `Conflict` for a job that is over or being canceled.
+    """
+    job = await services.catalog.jobs.get(job_id)
+    if job.status not in ACTIVE:
+        raise errors.Conflict(f"job {job_id} is {job.status}: there is nothing of it to put back")
+    published = 0
+    if job.epoch is None and not dry_run:
+        published = (await publish.publish(services, job_id, limit=publish.AT_SUBMIT)).stored
+    found = await reconcile(services, job_id, dry_run=dry_run)
+    counters = await _rebuild_counters(services, job, dry_run=dry_run)
+    return Rebuilt(lost=found.lost + published, reopened=found.reopened, counters=counters)
+
+
+async def reconcile(services: Services, job_id: JobId, *, dry_run: bool = False) -> Reconciled:
+    """Put back on the queue what it lost of an active job: consumer, announcement, tasks; idempotent.
+
+    The job's collector calls it when counts do not add up. An image that was never published lies beyond the cursor and
+    is not lost. Raises `Unavailable`.
     """
     job = await services.catalog.jobs.get(job_id)
     if job.status not in ACTIVE or job.epoch is None:
@@ -48,7 +83,7 @@ async def reconcile(services: Services, job_id: JobId, *, dry_run: bool = False)
     count = len(lost)
     if lost and not dry_run:
         images = await services.catalog.images.to_publish_again(job.job_run, sorted(lost))
-        # What the queue refuses was not lost: it was there, between two pages of the listing.
+        # Tasks that the queue refuses were not lost: they moved between two pages of the listing.
         count = await publish.republish(services, job, images)
     if (reopened or count) and not dry_run:
         await services.catalog.job_log.add(
@@ -65,7 +100,7 @@ async def reconcile(services: Services, job_id: JobId, *, dry_run: bool = False)
 
 
 async def _next_epoch(services: Services, job: Job, lost: Epoch) -> Epoch:
-    """Begin a new life of the job's consumer. An acknowledgement from the old one cannot settle anything in the new."""
+    """Make the job's consumer again, with a new epoch: acknowledgements that name the old one have no effect on it."""
     await services.catalog.generations.replace_epoch(job.job_run, lost, new_epoch())
     epoch = await services.catalog.generations.agree_on_epoch(job.job_run, lost)
     await services.queue.open(job.pipeline, job.job_run, epoch)
@@ -73,8 +108,22 @@ async def _next_epoch(services: Services, job: Job, lost: Epoch) -> Epoch:
 
 
 async def _lost(services: Services, job: Job) -> set[ImageId]:
+    """Images that are pending and on neither stream. The order of these lines is the one that the module explains."""
     upto = job.published_upto
     waiting = await services.queue.waiting(job.pipeline, job.job_run)
     unread = await services.queue.unread_results(job.job_run)
     pending = await services.catalog.images.pending(job.job_run, upto=upto)
     return set(pending - waiting - unread)
+
+
+async def _rebuild_counters(services: Services, job: Job, *, dry_run: bool) -> bool:
+    """Write the live counters if Redis has none; whether they were missing, and are there now unless `dry_run`."""
+    if await services.live.counters.read(job.job_run) is not None:
+        return False
+    if dry_run:
+        return True
+    # A collector at work overwrites them within a second.
+    counts = await services.catalog.images.count(job.job_id)
+    await services.live.counters.write(job.job_run, JobProgress.of(counts))
+    # While Redis does not answer they are still missing; then a collector, or the next health check, writes them.
+    return await services.live.counters.read(job.job_run) is not None

@@ -25,13 +25,13 @@ NIGHT_STARTS: Final = timedelta(hours=12)
 class Report:
     """A job's report."""
 
-    # Without the pictures, which lie beside the file.
+    # Without the pictures, which are files beside it.
     markdown: str
     uri: str
 
 
 async def write_report(services: Services, job: Job) -> Report:
-    """Write `reports/job_id=<id>/report.md` with its pictures beside it; again is fine."""
+    """Write `reports/job_id=<id>/report.md` with its pictures beside it; idempotent."""
     counts = await services.catalog.images.count(job.job_id)
     folder = f"reports/job_id={job.job_id}"
     names: list[tuple[str, str]] = []
@@ -100,7 +100,7 @@ def _section(title: str, header: tuple[str, str], rows: list[tuple[str, int]]) -
 
 
 def _table(header: tuple[str, str], rows: list[tuple[str, int]]) -> list[str]:
-    # A bar in a label would end the cell.
+    # A `|` in a label would end the cell.
     return [
         f"| {header[0]} | {header[1]} |",
         "| --- | ---: |",

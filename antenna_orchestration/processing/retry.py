@@ -16,15 +16,15 @@ class Retried:
 
     generation: Generation
     images: int
-    # What went less well than hoped, for people.
+    # Warnings for people.
     warnings: tuple[str, ...] = ()
 
 
 async def retry(services: Services, job_id: JobId) -> Retried:
-    """Queue the job's failed and missing images again; done ones stay as they are.
+    """Queue the job's failed and missing images again; images that are done stay as they are.
 
-    Leases and results of earlier generations name theirs and are never mixed in. Raises `Conflict` when the job is not
-    over, `NotFound`, `Unavailable`.
+    Leases and results of earlier generations name their generation, so they are never mixed in. Raises `Conflict` when
+    the job is not over, `NotFound`, `Unavailable`.
     """
     job = await services.catalog.jobs.get(job_id)
     opened = await services.catalog.jobs.retry(job_id)

@@ -22,14 +22,14 @@ from antenna_orchestration.processing.services import Services
 logger = logging.getLogger(__name__)
 
 PREVIEW_ROWS = 20_000
-"""Detections looked at to choose the samples; the first of a large job stand for the rest."""
+"""Detections from which the samples are chosen: the first ones of a large job."""
 
 _KEYS = ["image_id", "detection_id", "algorithm", "algorithm_version", "score"]
 _OF_DETECTIONS = [*_KEYS, "x1", "y1", "x2", "y2"]
 _OF_CLASSIFICATIONS = [*_KEYS, "label", "terminal"]
 
 PATIENCE = 20.0
-"""Seconds for loading all samples together: the job's end waits for them."""
+"""Seconds for loading all samples together, since the end of the job waits for them."""
 
 
 async def sample_pictures(services: Services, job: Job, *, count: int, width: int) -> list[tuple[str, bytes]]:
@@ -43,11 +43,11 @@ async def sample_pictures(services: Services, job: Job, *, count: int, width: in
     if not detections.num_rows:
         return []
     found_in = Counter(detections["image_id"].to_pylist())
-    # A few more than wanted: some may be out of reach.
+    # A few more than needed, as some may not be reachable.
     best = sorted(found_in, key=lambda image: (-found_in[image], image))[: 2 * count]
     urls = await asyncio.to_thread(_urls, services, job, set(best))
     found: list[tuple[str, bytes]] = []
-    # aiohttp is no small import, and most processes with definitions draw nothing.
+    # aiohttp is slow to import, and most processes with definitions draw nothing.
     from antenna_orchestration.loading.loader import Loader
     from antenna_orchestration.loading.memory import MemoryBudget
 
@@ -70,7 +70,7 @@ async def sample_pictures(services: Services, job: Job, *, count: int, width: in
 
 
 def _name(url: str) -> str:
-    """The last part of a URL's path: the rest of it may be a signature."""
+    """The last part of a URL's path, without the query, which may hold a signature."""
     return urlsplit(url).path.rpartition("/")[2] if url.startswith("http") else url.rpartition("/")[2]
 
 

@@ -1,4 +1,4 @@
-"""Everything that the verbs work with, opened together and handed to them."""
+"""The stores that the verbs work with, opened together and handed to them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Services:
     heartbeats: Heartbeats
     live: LiveStore
     lake: Lake
-    # The queue's connection; only modules of `queue` look inside.
+    # The queue's connection; only modules of `queue` use it.
     connection: Any
 
     async def ensure_streams(self, *, update: bool = False) -> None:
@@ -52,7 +52,7 @@ class Services:
         await connection.check(self.connection)
 
     async def rejected_callers(self) -> dict[str, int]:
-        """Calls that gateways refused in the last day, by address; none when Redis does not answer."""
+        """Calls that gateways refused in the last day, by address; empty when Redis does not answer."""
         try:
             return await self.live.workers.rejected()
         except errors.Unavailable:
@@ -65,7 +65,7 @@ class Services:
 
 @asynccontextmanager
 async def opened(settings: settings_module.Settings, *, max_connections: int = 4) -> AsyncIterator[Services]:
-    """Connect to catalog and queue; Redis is connected to at its first use, nothing depends on it.
+    """Connect to catalog and queue. Redis is connected at its first use, because no result depends on it.
 
     Raises `InvalidSetting` when a URL is missing and `Unavailable` when a server does not answer.
     """
@@ -91,7 +91,7 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 4
 
 
 async def prepare(settings: settings_module.Settings) -> None:
-    """Make an empty deployment ready, or bring one up to date: migrations, streams and buckets. Safe to repeat."""
+    """Make an empty deployment ready, or bring one up to date: migrations, streams and buckets; idempotent."""
     # Alembic and SQLAlchemy take longer to import than everything else here together, and few processes migrate.
     from antenna_orchestration.catalog.migrate import migrate
 

@@ -1,4 +1,4 @@
-"""Tokens: made once and shown once, listed by their fingerprints, revoked."""
+"""Tokens: created, shown once, listed by their fingerprints, revoked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_LABEL: Final = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewToken:
-    """A token as its owner gets to see it, this once."""
+    """A new token with its secret, which is shown only once."""
 
     secret: str
     fingerprint: str
@@ -55,10 +55,10 @@ async def create(
 
 
 async def list_all(services: Services) -> Sequence[Token]:
-    """All tokens there ever were. Raises `Unavailable`."""
+    """All tokens, including revoked ones. Raises `Unavailable`."""
     return await services.catalog.tokens.list()
 
 
 async def revoke(services: Services, fingerprint: str) -> None:
-    """End a token; gateways notice within seconds. Again is fine. Raises `NotFound`, `Unavailable`."""
+    """Revoke a token; idempotent. Gateways notice within seconds. Raises `NotFound`, `Unavailable`."""
     await services.catalog.tokens.revoke(fingerprint)

@@ -20,8 +20,9 @@ from antenna_orchestration.dispatch.offers import Offers
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Token
+from antenna_orchestration.domain.backoff import Backoff
 from antenna_orchestration.domain.job import DispatchMode, Job
-from antenna_orchestration.processing import retrying
+from antenna_orchestration.processing import loops, retrying
 from antenna_orchestration.push import identity
 from antenna_orchestration.push.options import PushOptions, PushSummary
 from antenna_orchestration.push.posting import Batch, Poster
@@ -32,9 +33,11 @@ logger = logging.getLogger(__name__)
 IDLE: Final = 0.5
 """Seconds between looks for work while there is none."""
 
-LOOK_AGAIN: Final = 1.0
-LOOK_AGAIN_LONGEST: Final = 15.0
-"""Seconds between looks whether the service is ready; the pause grows."""
+NOT_READY: Final = Backoff(first=1.0, longest=15.0, factor=1.5)
+"""Pauses between looks whether the service is ready."""
+
+RESTART: Final = 1.0
+"""Seconds after which a loop that came to its end is started again."""
 
 CHECK_TOKEN: Final = 30.0
 """Seconds between checks of the worker's token; a worker whose token was revoked ends."""
@@ -98,20 +101,20 @@ class Pusher:
             return self._summary()
         try:
             await self._poster.hand_back_all()
-            async with retrying.running(
-                retrying.Loop(
+            async with loops.running(
+                loops.Loop(
                     name="announcements",
-                    every=LOOK_AGAIN,
+                    every=RESTART,
                     act=lambda: self._http.services.announcements.follow(self._offers.on_announcements),
                 ),
-                retrying.Loop(name="alive", every=worker_status.messages_every(self._http), act=self._say_alive),
-                retrying.Loop(
+                loops.Loop(name="alive", every=worker_status.messages_every(self._http), act=self._say_alive),
+                loops.Loop(
                     name="leases",
                     every=self._http.settings.task_ack_wait / 3,
                     act=lambda: keep_leases.keep_quietly(self._http),
                 ),
-                retrying.Loop(name="token", every=CHECK_TOKEN, act=self._check_token),
-                retrying.Loop(name="service", every=LOOK_AGAIN, act=self._keep_service),
+                loops.Loop(name="token", every=CHECK_TOKEN, act=self._check_token),
+                loops.Loop(name="service", every=RESTART, act=self._keep_service),
             ):
                 pushing = [
                     asyncio.create_task(self._push_batches(), name=f"push {number}")
@@ -160,7 +163,7 @@ class Pusher:
             if not said:
                 said = True
                 logger.warning("a push worker for %s runs already; this one waits for its end", self._service.name)
-            await retrying.rest(IDLE, unless=self._stopping)
+            await loops.rest(IDLE, unless=self._stopping)
         return False
 
     async def _say_alive(self) -> None:
@@ -179,13 +182,13 @@ class Pusher:
 
     async def _keep_service(self) -> None:
         """Wait until the service is ready, register what it serves, then wait until a post finds it gone."""
-        pause, said = LOOK_AGAIN, ""
+        looks, said = 0, ""
         while (why_not := await self._take_up_service()) is not None:
             if why_not != said:
                 said = why_not
                 logger.warning("waiting for the processing service: %s", why_not)
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LOOK_AGAIN_LONGEST)
+            looks += 1
+            await asyncio.sleep(NOT_READY.pause(looks))
         logger.info("%s is ready and serves %s", self._service.name, ", ".join(sorted(self._pipelines)) or "nothing")
         self._lost.clear()
         self._ready.set()
@@ -227,16 +230,16 @@ class Pusher:
         while not self._stopping.is_set() and not self._is_idle():
             if not self._ready.is_set():
                 self._busy_at = time.monotonic()
-                await retrying.rest(IDLE, unless=self._stopping)
+                await loops.rest(IDLE, unless=self._stopping)
                 continue
             try:
                 batch = await self._lease()
             except errors.Unavailable as error:
                 logger.warning("leasing waits: %s", error)
-                await retrying.rest(retrying.PAUSE, unless=self._stopping)
+                await loops.rest(retrying.PAUSE, unless=self._stopping)
                 continue
             if batch is None:
-                await retrying.rest(IDLE, unless=self._stopping)
+                await loops.rest(IDLE, unless=self._stopping)
                 continue
             if self._stopping.is_set() or not self._ready.is_set():
                 await self._poster.hand_back(batch.job.job_run, batch.image_ids)
@@ -247,7 +250,7 @@ class Pusher:
             finally:
                 self._posting -= 1
                 self._busy_at = time.monotonic()
-            await retrying.rest(self._poster.pause(), unless=self._stopping)
+            await loops.rest(self._poster.pause(), unless=self._stopping)
 
     def _is_idle(self) -> bool:
         longest = self._options.exit_when_idle

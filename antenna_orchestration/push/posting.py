@@ -23,9 +23,10 @@ from antenna_orchestration.dispatch.lease import Leased
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import attempts
 from antenna_orchestration.domain.access import Token
+from antenna_orchestration.domain.backoff import Backoff
 from antenna_orchestration.domain.ids import ImageId, JobRun
 from antenna_orchestration.domain.job import Job
-from antenna_orchestration.processing import retrying
+from antenna_orchestration.processing import loops, retrying
 from antenna_orchestration.push.service import Answer, Failed, Gone, ProcessingService, Refused
 
 logger = logging.getLogger(__name__)
@@ -33,9 +34,8 @@ logger = logging.getLogger(__name__)
 ILL_AFTER: Final = 3
 """Posts in a row that failed by the service's own errors until the worker slows down."""
 
-ILL_FIRST: Final = 5.0
-ILL_LONGEST: Final = 60.0
-"""Seconds between posts to a service that answers with errors only, so that it does not cost all images."""
+ILL: Final = Backoff(first=5.0, longest=60.0)
+"""Pauses between posts to a service that answers with errors only, so that it does not cost all images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +96,7 @@ class Poster:
         """Seconds to wait before the next post."""
         if not self.service_is_ill:
             return 0.0
-        return min(ILL_FIRST * 2.0 ** min(self._failed_in_a_row - ILL_AFTER, 10), ILL_LONGEST)
+        return ILL.pause(self._failed_in_a_row - ILL_AFTER + 1)
 
     async def push(self, batch: Batch) -> None:
         """Post a batch and hand in a result per image; post image by image when the batch as a whole fails."""
@@ -139,7 +139,7 @@ class Poster:
                 await self.hand_back(single.job.job_run, single.image_ids)
             else:
                 await self.push(single)
-                await retrying.rest(self.pause(), unless=self._stopping)
+                await loops.rest(self.pause(), unless=self._stopping)
 
     async def _read(self, batch: Batch, body: bytes) -> list[Item]:
         """What the answer says about each image. Raises `InvalidInput`."""

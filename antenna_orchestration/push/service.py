@@ -7,17 +7,18 @@ nothing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 import pydantic
-import tenacity
 
 from antenna_orchestration import __version__, errors, settings
 from antenna_orchestration.contract import models
+from antenna_orchestration.domain.backoff import Backoff
+from antenna_orchestration.processing import loops
 
 LOOK_TIMEOUT: Final = 10.0
 """Time-out in seconds of `/readyz`, `/livez` and `/info`; a service may be loading its models meanwhile."""
@@ -27,9 +28,8 @@ CONNECT_TIMEOUT: Final = 10.0
 TRIES: Final = 3
 """Times that a batch is posted while the service answers with an error of its own."""
 
-FIRST_WAIT: Final = 1.0
-LONGEST_WAIT: Final = 10.0
-"""Seconds between those posts, growing, with jitter."""
+BETWEEN_TRIES: Final = Backoff(first=0.5, longest=5.0, spread=1.0)
+"""Pauses between those posts: anything from none to one second before the second, to two before the third."""
 
 SHOWN: Final = 300
 """Characters of an error's body that are shown to people."""
@@ -144,25 +144,8 @@ class ProcessingService:
         After an error of the service's own it is posted again, up to `TRIES` times, but not later than `begin_within`
         seconds from now, nor once `stopping` is set.
         """
-
-        async def wait(seconds: float) -> None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await stopping.wait()
-                    raise _Passing("asked to leave")
-
         try:
-            async for attempt in tenacity.AsyncRetrying(
-                retry=tenacity.retry_if_exception_type(_Passing),
-                stop=tenacity.stop_any(
-                    tenacity.stop_after_attempt(TRIES), tenacity.stop_after_delay(max(begin_within, 0.0))
-                ),
-                sleep=wait,
-                wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
-                reraise=True,
-            ):
-                with attempt:
-                    return await self._post(body)
+            return await self._post_repeatedly(body, stopping=stopping, begin_until=time.monotonic() + begin_within)
         except (_Passing, TimeoutError) as error:
             reason = str(error) or f"no answer within {self._timeout:.0f} s"
             why_not = await self.why_not_ready()
@@ -173,7 +156,20 @@ class ProcessingService:
             return Gone(f"{self.name}: {_plain(error)}")
         except (aiohttp.ClientError, OSError) as error:
             return Gone(f"{self.name} broke off: {_plain(error)}", had_batch=True)
-        raise AssertionError("unreachable")
+
+    async def _post_repeatedly(self, body: bytes, *, stopping: asyncio.Event, begin_until: float) -> Outcome:
+        """Post until there is an outcome; raises the last `_Passing` when it must not be posted any more."""
+        failures = 0
+        while True:
+            try:
+                return await self._post(body)
+            except _Passing:
+                failures += 1
+                if failures == TRIES or time.monotonic() >= begin_until:
+                    raise
+            await loops.rest(BETWEEN_TRIES.pause(failures), unless=stopping)
+            if stopping.is_set():
+                raise _Passing("asked to leave")
 
     async def _post(self, body: bytes) -> Outcome:
         status, said = await self._send("POST", "process", body, self._timeout)

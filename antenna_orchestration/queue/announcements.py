@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 REREAD_EVERY = 10.0
 """Seconds between full readings: a watcher gets nothing more, and no error, after its bucket was recreated."""
 
+PAUSE = 1.0
+"""Seconds until the next attempt to follow a bucket that cannot be read."""
+
 Snapshot = dict[JobRun, messages.Announcement]
 
 
@@ -81,7 +84,7 @@ class Announcements:
                 await self._follow_once(on_change)
             except (nats.js.errors.NotFoundError, errors.Unavailable) as error:
                 logger.debug("the announcements cannot be read: %s", error)
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(PAUSE)
 
     async def _follow_once(self, on_change: Callable[[Snapshot], None]) -> None:
         """Watch for `REREAD_EVERY` seconds. A watcher first gets all announcements, then each change."""

@@ -1,1 +1,1 @@
-"""What Dagster's definitions are handed: the stores, and a way to run long work that can be interrupted."""
+"""What Dagster's definitions get: the stores, and a way to run long work that can be interrupted."""

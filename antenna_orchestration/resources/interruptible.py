@@ -1,8 +1,8 @@
-"""Long work inside a run: on a thread of its own, while the main thread watches the run and speaks to Dagster.
+"""Long work inside a run: on a thread of its own, while the main thread watches the run and talks to Dagster.
 
-Dagster interrupts a run by raising in the main thread. Were an event loop running there, the exception would surface
-inside whatever callback happens to run, and be swallowed by some. And a write to Dagster's database can block for
-seconds: on the main thread it delays nobody.
+Dagster interrupts a run by raising in the main thread. If an event loop ran there, the exception would be raised inside
+whatever callback happens to run, and some swallow it. Also, a write to Dagster's database can block for seconds, which
+on the main thread delays no work.
 """
 
 import asyncio
@@ -20,30 +20,30 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STATUS_EVERY: Final = 2.0
-"""Seconds between looks at the run's own status: CANCELED in the UI does not by itself stop a process."""
+"""Seconds between checks of the run's own status: CANCELED in the UI does not by itself stop the process."""
 
 JOIN_TIMEOUT: Final = 45.0
-"""Seconds that interrupted work has to clean up, below Dagster's `cancel_timeout_seconds`."""
+"""Seconds that interrupted work has for its clean-up; less than Dagster's `cancel_timeout_seconds`."""
 
 AGAIN_AFTER: Final = 5.0
-"""Seconds after which interrupted work that goes on is told again."""
+"""Seconds after which work that has not ended is interrupted again."""
 
 _BACKLOG: Final = 200
 
 
 class Reports:
-    """Messages from the work to Dagster. Never blocks and never raises: when Dagster is slow, messages are dropped."""
+    """Messages from the work to Dagster. Sending never blocks or raises: when Dagster is slow, messages are dropped."""
 
     def __init__(self) -> None:
         self._queue: queue.Queue[Callable[[dg.AssetExecutionContext | dg.OpExecutionContext], object]]
         self._queue = queue.Queue(maxsize=_BACKLOG)
 
     def log(self, message: str) -> None:
-        """A line in the run's log; for milestones."""
+        """Send a line for the run's log; for milestones."""
         self._put(lambda context: context.log.info(message))
 
     def tag(self, name: str, value: str) -> None:
-        """A tag on the run, replacing its earlier value."""
+        """Send a tag of the run, which replaces its earlier value."""
         self._put(lambda context: context.instance.add_run_tags(context.run.run_id, {name: value}))
 
     def _put(self, report: Callable[[Any], object]) -> None:
@@ -53,11 +53,11 @@ class Reports:
             logger.debug("a report to Dagster was dropped")
 
     def wake(self) -> None:
-        """Let whoever waits in `deliver` look around."""
+        """Wake up the thread that waits in `deliver`."""
         self._put(lambda _: None)
 
     def deliver(self, context: Any, *, within: float) -> None:
-        """Hand over the next report of these seconds. Dagster's database being away loses reports, nothing else."""
+        """Wait up to `within` seconds for a message and pass it on; it is lost if Dagster's database is away."""
         try:
             report = self._queue.get(timeout=within)
         except queue.Empty:
@@ -65,7 +65,7 @@ class Reports:
         self._hand_over(report, context)
 
     def flush(self, context: Any) -> None:
-        """Hand over what is there."""
+        """Pass all waiting messages to Dagster."""
         while not self._queue.empty():
             self._hand_over(self._queue.get_nowait(), context)
 
@@ -78,7 +78,7 @@ class Reports:
 
 
 def was_terminated(context: Any) -> bool:
-    """Whether somebody asked this run to end: then its status is CANCELING or CANCELED. False while that is unknown."""
+    """Whether the run's status is CANCELING or CANCELED: somebody terminated it. False while the status is unknown."""
     return _status(context) in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
@@ -89,14 +89,14 @@ def _status(context: Any) -> dg.DagsterRunStatus | None:
     except Exception as error:
         logger.warning("the run's status cannot be read: %s", error)
         return None
-    # A run deleted by somebody is nobody's any more.
+    # A run that was deleted is treated as canceled.
     return run.status if run else dg.DagsterRunStatus.CANCELED
 
 
 def run_interruptible(context: Any, work: Callable[[Reports], Awaitable[T]]) -> T:
-    """Run a coroutine to its end, unless the run is interrupted or its status says that it is no longer wanted.
+    """Run a coroutine to its end, unless the run is interrupted or its status is no longer STARTED.
 
-    Then the coroutine is cancelled, given time to clean up, and `DagsterExecutionInterruptedError` is raised.
+    Then the coroutine is cancelled and gets time to clean up, and `DagsterExecutionInterruptedError` is raised.
     """
     reports = Reports()
     loop = asyncio.new_event_loop()
@@ -118,13 +118,13 @@ def run_interruptible(context: Any, work: Callable[[Reports], Awaitable[T]]) -> 
 
 
 def run_interruptible_blocking(context: Any, work: Callable[[threading.Event], T]) -> T:
-    """The same for a function that blocks and leaves soon after its event is set."""
+    """The same for a blocking function, which has to return soon after its event is set."""
     stop = threading.Event()
     return _run(context, Reports(), lambda: work(stop), stop.set)
 
 
 def _run(context: Any, reports: Reports, work: Callable[[], T], stop: Callable[[], object]) -> T:
-    """Work on a thread, and what came of it."""
+    """Do the work on a thread; returns or raises what it does."""
     outcome: queue.Queue[tuple[bool, Any]] = queue.Queue()
 
     def body() -> None:
@@ -159,7 +159,7 @@ def _watch(context: Any, reports: Reports, thread: threading.Thread, stop: Calla
     except dg.DagsterExecutionInterruptedError:
         deadline = time.monotonic() + JOIN_TIMEOUT
         while thread.is_alive() and time.monotonic() < deadline:
-            # Again and again: a cancellation can be swallowed on its way (see processing.looping).
+            # Repeatedly, because a cancellation can be swallowed on its way (see `processing.loops`).
             stop()
             thread.join(AGAIN_AFTER)
         raise

@@ -1,17 +1,19 @@
 """The deployment's stores as a Dagster resource.
 
-Belongs here: how a definition gets its services. Setting up is free, because Dagster sets a resource up at every sensor
-tick and twice in `dagster job execute`; connections are opened for the length of a `call` only.
+Belongs here: how a definition gets its services. Setting up costs nothing, because Dagster sets a resource up at every
+sensor tick and twice in `dagster job execute`; connections are opened only while they are used.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 import dagster as dg
 
 from antenna_orchestration import settings
-from antenna_orchestration.processing.services import Services, opened
+from antenna_orchestration.processing import services
+from antenna_orchestration.processing.services import Services
 
 T = TypeVar("T")
 
@@ -24,16 +26,19 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The process's settings."""
         return settings.get()
 
-    async def use(self, act: Callable[[Services], Awaitable[T]]) -> T:
-        """Connect, do something, disconnect."""
-        async with opened(self.settings) as services:
-            return await act(services)
+    def opened(self) -> AbstractAsyncContextManager[Services]:
+        """The services, connected for the length of a block."""
+        return services.opened(self.settings)
 
     def call(self, act: Callable[[Services], Awaitable[T]]) -> T:
-        """The same for synchronous callers such as sensors; keep it short, nothing interrupts it."""
-        return asyncio.run(self.use(act))
+        """Let a synchronous caller, such as a sensor, use the services. Nothing interrupts `act`: keep it short."""
+        return asyncio.run(self._call(act))
+
+    async def _call(self, act: Callable[[Services], Awaitable[T]]) -> T:
+        async with self.opened() as connected:
+            return await act(connected)
 
     @property
     def is_stopping(self) -> bool:
-        """Whether `antenna up` is stopping: then an interrupted run was not terminated by a person."""
+        """Whether `antenna up` is stopping: an interrupted run was then not terminated by a person."""
         return (self.settings.home / "stopping").exists()

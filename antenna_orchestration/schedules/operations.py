@@ -1,4 +1,4 @@
-"""What runs by the clock: the health check, and the merging of tables for who switches it on."""
+"""What runs on a schedule: the health check, and the merging of tables if it is switched on."""
 
 import dagster as dg
 
@@ -17,7 +17,7 @@ merge_schedule = dg.ScheduleDefinition(
     name="merge_tables",
     job=merge_tables,
     cron_schedule="30 2 * * *",
-    # Optional: it writes every row a second time.
+    # Off by default, because it writes every row a second time.
     default_status=dg.DefaultScheduleStatus.STOPPED,
     execution_timezone="UTC",
 )

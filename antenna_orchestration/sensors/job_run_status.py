@@ -1,4 +1,4 @@
-"""The sensor that notices a run ended by a person, however hard it was ended, and cancels its job."""
+"""The sensor that cancels the job of a run that a person terminated, even if the run could not do so itself."""
 
 import dagster as dg
 
@@ -19,14 +19,14 @@ from antenna_orchestration.sensors.queued_jobs import is_in_charge
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def job_run_status(context: dg.RunStatusSensorContext, stores: Stores) -> dg.SkipReason | None:
-    """Cancel the job of a canceled `process_job` run, if that run was the one in charge. Safe to repeat."""
+    """Cancel the job of a canceled `process_job` run, if that run was in charge of it; idempotent."""
     run = context.dagster_run
     partition = run.tags.get("dagster/partition")
     if run.job_name != process_job.name or partition is None:
         return dg.SkipReason("not a run of process_job")
     job_id = ids.job_of_partition(partition)
 
-    async def settle(services: Services) -> bool:
+    async def cancel_job(services: Services) -> bool:
         job = await services.catalog.jobs.find(job_id)
         if job is None or job.status.is_terminal:
             return False
@@ -35,7 +35,7 @@ def job_run_status(context: dg.RunStatusSensorContext, stores: Stores) -> dg.Ski
         return await cancel.cancel(services, job_id, reason="the run was terminated")
 
     try:
-        return None if stores.call(settle) else dg.SkipReason(f"{partition} needs nothing")
+        return None if stores.call(cancel_job) else dg.SkipReason(f"{partition} needs nothing")
     except errors.Unavailable as error:
-        # Dagster does not offer the run again; the sensor queued_jobs finds it when it looks at the silent job.
+        # Dagster reports the run only once; the sensor queued_jobs notices it when the job's collector is silent.
         return dg.SkipReason(f"{partition} is not canceled yet: {error}")

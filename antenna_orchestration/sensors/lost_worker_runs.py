@@ -1,8 +1,8 @@
-"""The sensor that ends runs of workers that are gone with their host.
+"""The sensor that ends worker runs whose host is gone.
 
-Dagster learns of a run process's death from the code server that started it. When that is gone too, a GPU host that
-lost its power for instance, the run stays STARTED for ever and takes one of the run queue's places for workers. Its
-tasks went back to the queue when their leases ended; this is about the run alone.
+Dagster learns from the code server that a run's process has died. If the code server is gone as well, for example
+because a GPU host lost power, the run stays STARTED for ever and occupies one of the run queue's slots for workers. Its
+tasks went back to the queue when their leases ended; only the run is left to be ended.
 """
 
 import json
@@ -18,17 +18,17 @@ from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.resources.stores import Stores
 
 GRACE: Final = 120.0
-"""Seconds after its start that a run may take to its worker's first heartbeat."""
+"""Seconds from a run's start within which its worker's first heartbeat is expected."""
 
 SILENT_FOR: Final = 45.0
-"""Seconds that a worker has to be seen silent; its last heartbeat counts for 30 s before that."""
+"""Seconds for which a worker has to be seen silent. Its last heartbeat is valid for 30 s before that."""
 
 
 @dg.sensor(minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)
 def lost_worker_runs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
-    """End runs of `inference_worker` of other code locations whose worker has fallen silent.
+    """End runs of `inference_worker` in other code locations whose worker is silent.
 
-    One that lives after all, without a connection to NATS, notices that its run is over, and leaves.
+    A worker that is alive, but without a connection to NATS, notices that its run is over, and ends.
     """
     now = time.time()
     wanted = dg.RunsFilter(job_name=inference_worker.name, statuses=[dg.DagsterRunStatus.STARTED])
@@ -53,12 +53,12 @@ def lost_worker_runs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.
 
 
 def is_elsewhere(run: dg.DagsterRun) -> bool:
-    """Whether another code location than ours started the run; one of `dagster job execute` was started by none."""
+    """Whether another code location than ours started the run; `dagster job execute` starts runs without one."""
     return run.remote_job_origin is not None and run.remote_job_origin.location_name != tags.LOCATION
 
 
 def silent_since(
     begun: Mapping[str, float], heard: Collection[str | None], before: Mapping[str, float], now: float
 ) -> dict[str, float]:
-    """Since when each run is known to be silent; times are seconds since the epoch."""
+    """Since when each run has been silent; times are in seconds since the epoch."""
     return {run: before.get(run, now) for run, start in begun.items() if run not in heard and now - start >= GRACE}

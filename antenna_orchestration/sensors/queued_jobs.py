@@ -1,11 +1,12 @@
-"""The sensor that takes up queued jobs, and takes back those whose run is gone.
+"""The sensor that launches a run for each queued job, and relaunches jobs whose run is gone.
 
-It has a minute a tick and shares its threads with other sensors, so it publishes only the first tasks of what it
-claims; the run publishes the rest. A crash between claim and request leaves a job CLAIMED, which a later tick takes
-back.
+A tick may take a minute and shares its threads with other sensors, so it publishes only the first tasks of the jobs
+that it claims; the run publishes the rest. A crash between the claim and the run request leaves the job CLAIMED, and a
+later tick relaunches it.
 """
 
 import logging
+import time
 from datetime import UTC, datetime
 from enum import Enum
 
@@ -16,6 +17,7 @@ from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.jobs.processing import process_job
 from antenna_orchestration.processing import cancel, publish
 from antenna_orchestration.processing.health import SILENT_AFTER
@@ -24,12 +26,12 @@ from antenna_orchestration.resources.stores import Stores
 
 logger = logging.getLogger(__name__)
 
-CLAIMS_A_TICK = 25
+CLAIMS_PER_TICK = 25
 CLAIMED_TOO_LONG = 60.0
-"""Seconds after which a claimed job without a run is taken back."""
+"""Seconds after which a claimed job without a run is relaunched."""
 
 STARTING_UP = 30.0
-"""Seconds that a started run has until its first heartbeat."""
+"""Seconds from a run's start within which its first heartbeat is expected."""
 
 MAX_STALLED = 5
 """Launches in a row that died without accounting for one image, after which the job fails."""
@@ -40,8 +42,8 @@ _ENDED_BY_A_PERSON = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELE
 
 @dg.sensor(job=process_job, minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
 def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
-    """Claim queued jobs, publish their first tasks, and request one run for each; take back jobs whose run is gone."""
-    # Filled step by step: what was claimed or taken back before a fault gets its run all the same.
+    """Claim queued jobs, publish their first tasks, and request one run per job; relaunch jobs whose run is gone."""
+    # Filled step by step: jobs that were claimed or taken back before a store failed get their run all the same.
     jobs: list[Job] = []
 
     async def tick(services: Services) -> None:
@@ -59,7 +61,7 @@ def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Senso
         stores.call(tick)
     except errors.Unavailable as error:
         if not jobs:
-            return dg.SkipReason(f"a server is away: {error}")
+            return dg.SkipReason(f"a server does not answer: {error}")
         logger.warning("the rest of this tick waits for the next: %s", error)
     if not jobs:
         return dg.SkipReason("no queued jobs")
@@ -72,7 +74,11 @@ def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Senso
 
 
 def run_request(job: Job) -> dg.RunRequest:
-    """The run of a claimed job. The key names the launch: Dagster remembers keys for ever."""
+    """The run of a claimed job.
+
+    Dagster never forgets a run key: (job, generation) would silently suppress every relaunch, so the key also holds the
+    launch number.
+    """
     if job.interactive:
         role = tags.COLLECTOR_INTERACTIVE
     else:
@@ -91,10 +97,10 @@ def run_request(job: Job) -> dg.RunRequest:
 
 
 async def _claim(services: Services, jobs: list[Job]) -> None:
-    """Add what this tick claims to `jobs`, its first tasks published."""
-    claimed = await services.catalog.jobs.claim(CLAIMS_A_TICK)
+    """Claim jobs, add them to `jobs`, and publish their first tasks."""
+    claimed = await services.catalog.jobs.claim(CLAIMS_PER_TICK)
     jobs += claimed
-    # The tick is to take a fraction of a second, however many large jobs it claims.
+    # A tick should take a fraction of a second, however many large jobs it claims.
     share = max(publish.AT_CLAIM // max(len(claimed), 1), publish.AT_SUBMIT)
     for job in claimed:
         await services.catalog.job_log.add(job.job_id, "claimed", f"Claimed, launch {job.launch}: {job.total} images")
@@ -105,25 +111,24 @@ async def _claim(services: Services, jobs: list[Job]) -> None:
 
 
 class RunState(Enum):
-    """What Dagster knows of the runs of a job that nobody seems to work on."""
+    """What Dagster knows about the runs of a job whose collector is silent."""
 
-    ALIVE = "a run of it waits or lives"
+    ALIVE = "one of its runs waits or is alive"
     TERMINATED = "a person ended its run"
     GONE = "its run is gone"
 
 
 def _run_state(instance: dg.DagsterInstance, job: Job) -> RunState:
-    """Judge by the job's runs. A started one whose collector is silent is reported as failed here."""
+    """The state of the job's runs. A started run whose collector is silent is reported to Dagster as failed."""
     state = RunState.GONE
     for record in instance.get_run_records(
         dg.RunsFilter(job_name=process_job.name, tags={"dagster/partition": ids.partition_key(job.job_id)}), limit=10
     ):
         run = record.dagster_run
         if run.status in _ENDED_BY_A_PERSON and is_in_charge(run, job):
-            # The sensor job_run_status, or the run itself, would have canceled the job; both may have met an outage.
+            # The run itself, or the sensor job_run_status, cancels the job, unless an outage prevented it.
             return RunState.TERMINATED
-        age = (datetime.now(UTC) - _aware(record.start_time or record.create_timestamp)).total_seconds()
-        if run.status in _WAITING or (run.status == dg.DagsterRunStatus.STARTED and age < STARTING_UP):
+        if run.status in _WAITING or (run.status == dg.DagsterRunStatus.STARTED and _age(record) < STARTING_UP):
             state = RunState.ALIVE
         elif run.status == dg.DagsterRunStatus.STARTED:
             instance.report_run_failed(run, f"no heartbeat for {SILENT_AFTER:.0f} s: the run's process is gone")
@@ -131,24 +136,25 @@ def _run_state(instance: dg.DagsterInstance, job: Job) -> RunState:
 
 
 def is_in_charge(run: dg.DagsterRun, job: Job) -> bool:
-    """Whether a run is, or was to be, the one that collects this generation of the job.
+    """Whether this run collects this generation of the job, or was launched to do so.
 
-    A run that was canceled while it waited in the run queue never told the catalog its id: its launch speaks for it.
+    The catalog does not know the id of a run that was canceled while it waited in the run queue, so the launch number
+    is compared, too.
     """
     if run.tags.get(tags.GENERATION, str(job.generation)) != str(job.generation):
         return False
     return run.run_id == job.run_id or run.tags.get(tags.LAUNCH) == str(job.launch)
 
 
-def _aware(moment: datetime | float) -> datetime:
-    """Dagster gives start times as seconds and creation times as datetimes."""
-    if isinstance(moment, datetime):
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return datetime.fromtimestamp(moment, UTC)
+def _age(record: dg.RunRecord) -> float:
+    """Seconds since the run started, or was created."""
+    if record.start_time is not None:
+        return time.time() - record.start_time
+    return (datetime.now(UTC) - in_utc(record.create_timestamp)).total_seconds()
 
 
 async def _take_back(services: Services, job: Job) -> bool:
-    """Launch the job anew; False when another did, or when it is given up."""
+    """Raise the job's launch number; False if another process did so first, or if the job is given up."""
     stalled = await services.catalog.jobs.take_back(job)
     if stalled is None:
         return False

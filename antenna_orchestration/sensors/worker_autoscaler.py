@@ -1,7 +1,7 @@
-"""The sensor that starts a worker on this machine when work waits and nobody listens.
+"""The sensor that starts a worker on this machine when jobs wait and no worker serves them.
 
-It never stops one: workers leave by themselves when idle. For a cluster or a GPU host start workers there instead and
-set `ANTENNA_AUTOSCALE=0`.
+It never stops one: workers end by themselves when idle. For a cluster or a GPU host, start workers there and set
+`ANTENNA_AUTOSCALE=0`.
 """
 
 import socket
@@ -37,11 +37,11 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> dg
     try:
         unserved = stores.call(_unserved_pipelines)
     except errors.Unavailable as error:
-        return dg.SkipReason(f"a server is away: {error}")
+        return dg.SkipReason(f"a server does not answer: {error}")
     if not unserved:
         return dg.SkipReason("nothing waits without a worker")
     found = context.instance.get_runs(dg.RunsFilter(job_name=inference_worker.name, statuses=_THERE))
-    # A worker on another host that serves these jobs would be listening.
+    # Only runs of this location count: a worker elsewhere that could serve these jobs would have a heartbeat.
     runs = sum(not is_elsewhere(run) for run in found)
     if runs >= wanted.autoscale_max_workers:
         return dg.SkipReason(f"{runs} worker runs are there or on their way")
@@ -50,22 +50,22 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> dg
 
 
 def is_for_workers_here(job: Job, ours: Container[str]) -> bool:
-    """Whether a worker of this installation could serve the job, whose pipelines are `ours`.
+    """Whether a worker of this installation, whose pipelines are `ours`, could serve the job.
 
-    None could serve what workers behind the gateway registered, or a job that is pushed to a processing service.
+    It serves neither pipelines that HTTP workers registered nor jobs that are pushed to a processing service.
     """
     return job.total > 0 and job.pipeline in ours and job.dispatch_mode is DispatchMode.ASYNC
 
 
 async def _unserved_pipelines(services: Services) -> set[str]:
-    """Pipelines of active jobs whose images no living worker both serves and reaches."""
+    """Pipelines of active jobs that no living worker can serve."""
     ours = registry.all_pipelines(services.settings.pipeline_paths)
     active = await services.catalog.jobs.list(statuses=ACTIVE, limit=MANY)
     jobs = [job for job in active if is_for_workers_here(job, ours)]
     if not jobs:
         return set()
     workers = await services.heartbeats.workers()
-    # Another worker on this machine would fail to load what one fails to load that is here.
+    # A pipeline that a worker here failed to load would fail to load in another worker on this machine, too.
     failing = {slug for worker in workers if worker.host == socket.gethostname() for slug in worker.failing}
     unserved = [job for job in jobs if not any(reach.can_serve(worker, job) for worker in workers)]
     return {job.pipeline for job in unserved if job.pipeline not in failing}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.times import in_utc
 
 LIST_SUFFIXES: Final = (".txt", ".csv", ".parquet")
 
@@ -56,8 +57,7 @@ def parse_time(text: str) -> datetime | None:
     if not text:
         return None
     try:
-        time = datetime.fromisoformat(text)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return in_utc(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         raise errors.InvalidSource(f"{text!r} is no ISO 8601 time, such as 2024-06-01T23:15:00+02:00") from None
 

@@ -13,12 +13,12 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
+from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.submission import buckets, source_lists
 from antenna_orchestration.submission.locations import IMAGE_SUFFIXES, Locator, local_path, scheme_of
@@ -227,9 +227,7 @@ def _named_images(
     for source in sources:
         yield from reader.read(source)
     for image in images:
-        time = image.captured_at
-        if time is not None:
-            time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        time = in_utc(image.captured_at) if image.captured_at else None
         yield SubmittedImage(reader.image(image.uri).uri, time, image.deployment)
 
 

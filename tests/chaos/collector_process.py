@@ -106,18 +106,18 @@ async def _collect(config: settings.Settings, job_id: JobId) -> None:
         if not await services.catalog.jobs.start(job.job_run, run_id):
             raise collect.JobLeft(f"job {job_id} is {job.status}")
         async with collect.heartbeat(services, job, run_id=run_id):
-            await _to_the_end(services, job, run_id)
+            await _to_the_end(services, job)
 
 
-async def _to_the_end(services: Services, job: Job, run_id: str) -> None:
+async def _to_the_end(services: Services, job: Job) -> None:
     await retry_forever("writing the manifest", lambda: finish.write_manifest(services, job))
     await retry_forever("publishing", lambda: publish.publish(services, job.job_id))
     while True:
-        await collect.collect(services, job, run_id=run_id, observer=collect.Observer())
+        await collect.collect(services, job, observer=collect.Observer())
         written = await retry_forever("writing the tables", lambda: finish.write_final_tables(services, job))
         if not written.lost_parts:
             break
-    await retry_forever("settling the job", lambda: finish.finish_job(services, job))
+    await retry_forever("finishing the job", lambda: finish.finish_job(services, job))
 
 
 def _run() -> int:

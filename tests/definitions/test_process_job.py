@@ -2,15 +2,18 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 
 import dagster as dg
 
 from antenna_orchestration import settings
 from antenna_orchestration.assets.job_assets import captures, image_tasks, results
+from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.assets.report import job_report
+from antenna_orchestration.assets.run_session import RunSession
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.job import Job, JobStatus
-from antenna_orchestration.processing import publish
+from antenna_orchestration.processing import cancel, publish, retry
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
 from tests.processing.jobs_by_hand import hands, make_job
@@ -18,13 +21,15 @@ from tests.processing.jobs_by_hand import hands, make_job
 ASSETS = [captures, image_tasks, results, job_report]
 
 
-def run_of(job: Job, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+def run_of(
+    job: Job, instance: dg.DagsterInstance, assets: Sequence[dg.AssetsDefinition] = ASSETS
+) -> dg.ExecuteInProcessResult:
     instance.add_dynamic_partitions("processing_jobs", [ids.partition_key(job.job_id)])
     return dg.materialize(
-        ASSETS,
+        assets,
         instance=instance,
         partition_key=ids.partition_key(job.job_id),
-        resources={"stores": Stores()},
+        resources={"run_session": RunSession(stores=Stores())},
         raise_on_error=False,
     )
 
@@ -83,3 +88,52 @@ def test_a_job_without_images_succeeds_with_a_reason(wanted: settings.Settings, 
         assert run_of(job, instance).success
     final = asyncio.run(state(wanted, job))
     assert (final.status, final.status_reason) == (JobStatus.SUCCESS, "the job has no images")
+
+
+def test_a_run_keeps_to_the_generation_that_it_began_with(wanted: settings.Settings, project: str) -> None:
+    """Its job, canceled and retried between two assets, is another run's."""
+    job = asyncio.run(submitted(wanted, project, 3))
+
+    async def cancel_and_retry() -> None:
+        async with opened(wanted) as services:
+            await cancel.cancel(services, job.job_id, reason="a test")
+            await retry.retry(services, job.job_id)
+
+    @dg.asset(partitions_def=processing_jobs, deps=[captures])
+    def meanwhile() -> None:
+        asyncio.run(cancel_and_retry())
+
+    @dg.asset(partitions_def=processing_jobs, deps=[meanwhile])
+    def afterwards(context: dg.AssetExecutionContext, run_session: RunSession) -> None:
+        run_session.do(context, _nothing)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = run_of(job, instance, assets=[captures, meanwhile, afterwards])
+        assert not run.success
+        assert [event.step_key for event in run.all_events if event.event_type_value == "STEP_SUCCESS"] == [
+            "captures",
+            "meanwhile",
+        ]
+        # A second run serves the generation that is there.
+        assert run_of(job, instance, assets=[captures]).success
+    final = asyncio.run(state(wanted, job))
+    assert (final.status, final.generation) == (JobStatus.RUNNING, 2)
+
+
+async def _nothing(*_: object) -> None:
+    raise AssertionError("the verb is not called for another generation")
+
+
+def test_a_canceled_job_is_retried_by_a_run_that_a_person_launches(wanted: settings.Settings, project: str) -> None:
+    job = asyncio.run(submitted(wanted, project, 3))
+
+    async def canceled() -> None:
+        async with opened(wanted) as services:
+            await cancel.cancel(services, job.job_id, reason="a test")
+
+    asyncio.run(canceled())
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run_of(job, instance, assets=[captures]).success
+    final = asyncio.run(state(wanted, job))
+    assert (final.status, final.generation) == (JobStatus.RUNNING, 2)
+    asyncio.run(canceled())

@@ -135,9 +135,7 @@ async def file_job(services: Services, project: str, files: list[Path], *, slug:
 async def collected(services: Services, *jobs: Job, timeout: float = 120) -> AsyncIterator[dict[int, JobStatus]]:
     """Collect jobs beside the block, and wait for their ends after it; every image is counted once."""
     ends: dict[int, JobStatus] = {}
-    runs = [
-        asyncio.create_task(collect.collect(services, job, run_id="run", observer=collect.Observer())) for job in jobs
-    ]
+    runs = [asyncio.create_task(collect.collect(services, job, observer=collect.Observer())) for job in jobs]
     try:
         yield ends
         async with asyncio.timeout(timeout):

@@ -80,7 +80,7 @@ async def done(services: Services, worker: Hands, job: Job, *, failing: int = 0)
     await worker.report(leases[failing:])
     if failing:
         await worker.report(leases[:failing], outcome="failed", reason="404", detections=[])
-    await collect.collect(services, job, run_id="run", observer=collect.Observer())
+    await collect.collect(services, job, observer=collect.Observer())
     await finish.write_final_tables(services, job)
     assert (await finish.finish_job(services, job)) is JobStatus.SUCCESS
     return await services.catalog.jobs.get(job.job_id)

@@ -133,9 +133,7 @@ class EveryImageOnce(RuleBasedStateMachine):
             async with self.services.results(job.job_run) as feed:
                 received = await feed.pull(IMAGES * 4, wait=0)
                 for _ in range(2 if twice else 1):
-                    collector = collect.Collector(
-                        services=self.services, job=job, run_id="run", observer=collect.Observer()
-                    )
+                    collector = collect.Collector(services=self.services, job=job, observer=collect.Observer())
                     await collector.commit(received)
                 if settle:
                     await feed.acknowledge(received)
@@ -294,7 +292,7 @@ class EveryImageOnce(RuleBasedStateMachine):
         for lease in self.held:
             await lease.hand_back()
         collecting = asyncio.create_task(
-            collect.collect(self.services, job, run_id="run", observer=collect.Observer()), name="collect"
+            collect.collect(self.services, job, observer=collect.Observer()), name="collect"
         )
         try:
             async with asyncio.timeout(60):

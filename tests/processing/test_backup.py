@@ -15,7 +15,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog import backup as catalog_backup
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
-from antenna_orchestration.processing import backup, cancel, collect, finish, publish, rebuild, retry
+from antenna_orchestration.processing import backup, cancel, collect, finish, publish, reconcile, retry
 from antenna_orchestration.processing.services import Services, opened, prepare
 from tests.homes import temporary_folder
 from tests.processing.jobs_by_hand import claimed, hands, make_job
@@ -46,11 +46,11 @@ async def finished(services: Services, job: Job) -> Job:
             leases = await worker.lease(job, left)
             await worker.report(leases)
             left -= len(leases)
-    await collect.collect(services, job, run_id="run", observer=collect.Observer())
+    await collect.collect(services, job, observer=collect.Observer())
     while (await finish.write_final_tables(services, job)).lost_parts:
         async with hands(services) as worker:
             await worker.report(await worker.lease(job, job.total))
-        await collect.collect(services, job, run_id="run", observer=collect.Observer())
+        await collect.collect(services, job, observer=collect.Observer())
     assert await finish.finish_job(services, job) is JobStatus.SUCCESS
     return await services.catalog.jobs.get(job.job_id)
 
@@ -65,7 +65,7 @@ async def half_done(services: Services, project: str) -> Job:
         await worker.lease(job, 3)
     async with services.results(job.job_run) as feed:
         received = await feed.pull(4, wait=5.0)
-        await collect.Collector(services=services, job=job, run_id="run", observer=collect.Observer()).commit(received)
+        await collect.Collector(services=services, job=job, observer=collect.Observer()).commit(received)
         await feed.acknowledge(received)
     return job
 
@@ -96,7 +96,7 @@ async def test_finished_jobs_show_as_before_and_unfinished_ones_go_on(
 
     for job in (running, queued):
         restored = await empty.catalog.jobs.get(job.job_id)
-        assert (await rebuild.rebuild(empty, job.job_id)).is_needed
+        assert (await reconcile.rebuild(empty, job.job_id)).is_needed
         if restored.status is JobStatus.QUEUED:
             await claimed(empty, restored)
         final = await finished(empty, await empty.catalog.jobs.get(job.job_id))

@@ -12,7 +12,7 @@ DONE, REST = 6, 4
 
 
 async def collected(services: Services, job: Job) -> collect.Counts:
-    return await collect.collect(services, job, run_id="run", observer=collect.Observer())
+    return await collect.collect(services, job, observer=collect.Observer())
 
 
 async def partly_done(services: Services, worker: Hands, project: str) -> Job:
@@ -23,7 +23,7 @@ async def partly_done(services: Services, worker: Hands, project: str) -> Job:
     await worker.report(await worker.lease(job, DONE))
     async with services.results(job.job_run) as feed:
         received = await feed.pull(DONE, wait=5.0)
-        await collect.Collector(services=services, job=job, run_id="run", observer=collect.Observer()).commit(received)
+        await collect.Collector(services=services, job=job, observer=collect.Observer()).commit(received)
         await feed.acknowledge(received)
     assert (await services.catalog.images.count(job.job_id)).done == DONE
     return job
@@ -104,7 +104,7 @@ async def test_a_success_after_a_failure_is_counted_once(services: Services, pro
         job = await claimed(services, await make_job(services, project, 3))
         await publish.publish(services, job.job_id)
         job = await services.catalog.jobs.get(job.job_id)
-        collector = collect.Collector(services=services, job=job, run_id="run", observer=collect.Observer())
+        collector = collect.Collector(services=services, job=job, observer=collect.Observer())
         leases = await worker.lease(job, 3)
         async with services.results(job.job_run) as feed:
             await worker.report(leases[:1], settle=False, outcome="failed", reason="at first", detections=[])

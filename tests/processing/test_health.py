@@ -8,7 +8,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import ImageId, JobId
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.lake import rows
-from antenna_orchestration.processing import cancel, collect, finish, health, publish, rebuild
+from antenna_orchestration.processing import cancel, collect, finish, health, publish, reconcile
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names, payloads
 from antenna_orchestration.queue.payloads import Payloads
@@ -105,7 +105,7 @@ async def test_parts_of_a_job_whose_finisher_died_go_with_the_rest(services: Ser
         leases = await worker.lease(job, 1)
         await worker.report(leases)
     async with services.results(job.job_run) as feed:
-        collector = collect.Collector(services=services, job=job, run_id="run", observer=collect.Observer())
+        collector = collect.Collector(services=services, job=job, observer=collect.Observer())
         await collector.commit(await feed.pull(1, wait=5.0))
     services.lake.write_part(job.job_id, "part", rows.tables_of([result_of(leases[0])]))
     assert await services.catalog.jobs.finish(job.job_run, JobStatus.SUCCESS, None, collected=True)
@@ -122,7 +122,7 @@ async def test_parts_go_although_nothing_is_left_on_the_queue(services: Services
     async with hands(services) as worker:
         leases = await worker.lease(over, 1)
         await worker.report(leases)
-    await collect.collect(services, over, run_id="run", observer=collect.Observer())
+    await collect.collect(services, over, observer=collect.Observer())
     await finish.write_final_tables(services, over)
     assert await finish.finish_job(services, over) is JobStatus.SUCCESS
     await cancel.cancel(services, canceled.job_id, reason="test")
@@ -137,7 +137,7 @@ async def test_parts_go_although_nothing_is_left_on_the_queue(services: Services
 
 async def test_counters_of_a_finished_job_go(services: Services, project: str) -> None:
     job = await running_job(services, project, 1)
-    await rebuild.rebuild(services, job.job_id)
+    await reconcile.rebuild(services, job.job_id)
     counters = await services.live.counters.read(job.job_run)
     assert counters is not None
     await cancel.cancel(services, job.job_id, reason="test")

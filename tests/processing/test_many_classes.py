@@ -40,7 +40,7 @@ async def process(services: Services, project: str, folder: Path, config: dict[s
     job = await services.catalog.jobs.get(job.job_id)
     settings = services.settings.model_copy(update={"device": "cpu", "worker_threads": 1})
     with running(settings, WorkerOptions(pipelines=("null",))):
-        counts = await collect.collect(services, job, run_id="run", observer=collect.Observer())
+        counts = await collect.collect(services, job, observer=collect.Observer())
     assert (counts.done, counts.failed) == (job.total, 0)
     assert not (await finish.write_final_tables(services, job)).lost_parts
     assert await finish.finish_job(services, job) is JobStatus.SUCCESS

@@ -7,7 +7,7 @@ import redis
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.job import JobStatus
-from antenna_orchestration.processing import cancel, collect, finish, publish, rebuild
+from antenna_orchestration.processing import cancel, collect, finish, publish, reconcile
 from antenna_orchestration.processing.services import Services
 from tests.processing.jobs_by_hand import claimed, hands, make_job
 
@@ -33,15 +33,13 @@ async def test_a_wiped_store_in_the_middle_of_a_job(own_services: Services, proj
         await worker.report(await worker.lease(job, 10))
         async with services.results(job.job_run) as feed:
             received = await feed.pull(10, wait=5.0)
-            await collect.Collector(services=services, job=job, run_id="run", observer=collect.Observer()).commit(
-                received
-            )
+            await collect.Collector(services=services, job=job, observer=collect.Observer()).commit(received)
             await feed.acknowledge(received)
         # Three results that no collector has seen, and three leases.
         await worker.report(await worker.lease(job, 3))
         held = await worker.lease(job, 3)
-        await rebuild.rebuild(services, job.job_id)
-        assert not (await rebuild.rebuild(services, job.job_id)).is_needed
+        await reconcile.rebuild(services, job.job_id)
+        assert not (await reconcile.rebuild(services, job.job_id)).is_needed
 
         if wiped != "redis":
             await wipe_nats(services)
@@ -49,9 +47,9 @@ async def test_a_wiped_store_in_the_middle_of_a_job(own_services: Services, proj
             await wipe_redis(services)
         lost = 20 if wiped != "redis" else 0
         for dry_run in (True, False):
-            found = await rebuild.rebuild(services, job.job_id, dry_run=dry_run)
+            found = await reconcile.rebuild(services, job.job_id, dry_run=dry_run)
             assert (found.lost, found.reopened, found.counters) == (lost, wiped != "redis", wiped != "nats")
-        assert not (await rebuild.rebuild(services, job.job_id)).is_needed
+        assert not (await reconcile.rebuild(services, job.job_id)).is_needed
         counters = await services.live.counters.read(job.job_run)
         assert counters is not None and (counters.done, counters.total) == (10, 30)
 
@@ -60,7 +58,7 @@ async def test_a_wiped_store_in_the_middle_of_a_job(own_services: Services, proj
         job = await services.catalog.jobs.get(job.job_id)
         left = len(await services.queue.waiting(job.pipeline, job.job_run))
         await worker.report(await worker.lease(job, left))
-    counts = await collect.collect(services, job, run_id="run", observer=collect.Observer())
+    counts = await collect.collect(services, job, observer=collect.Observer())
     assert (counts.done, counts.failed) == (30, 0)
     await finish.write_final_tables(services, job)
     assert await finish.finish_job(services, job) is JobStatus.SUCCESS
@@ -70,7 +68,7 @@ async def test_a_wiped_store_in_the_middle_of_a_job(own_services: Services, proj
 
 async def test_a_job_of_which_nothing_was_published_gets_its_first_tasks(services: Services, project: str) -> None:
     job = await make_job(services, project, 3)
-    assert (await rebuild.rebuild(services, job.job_id)).lost == 3
+    assert (await reconcile.rebuild(services, job.job_id)).lost == 3
     assert len(await services.queue.waiting(job.pipeline, job.job_run)) == 3
     await cancel.cancel(services, job.job_id, reason="done")
 
@@ -79,5 +77,5 @@ async def test_of_a_job_that_is_over_nothing_is_put_back(services: Services, pro
     job = await make_job(services, project, 3)
     await cancel.cancel(services, job.job_id, reason="done")
     with pytest.raises(errors.Conflict, match="CANCELED"):
-        await rebuild.rebuild(services, job.job_id)
+        await reconcile.rebuild(services, job.job_id)
     assert (job.job_id, job.generation) not in await services.queue.jobs_on_queue()

@@ -1,7 +1,6 @@
-"""Side loops and their end."""
+"""Acts that are repeated while a store does not answer."""
 
-import asyncio
-import contextlib
+import time
 
 import pytest
 
@@ -9,48 +8,50 @@ from antenna_orchestration import errors
 from antenna_orchestration.processing import retrying
 
 
-async def test_a_task_knows_of_its_cancellation_even_if_it_was_swallowed() -> None:
-    event = asyncio.Event()
+class Store:
+    """Answers at the n-th attempt."""
 
-    async def wait() -> bool:
-        # Up to Python 3.11 this swallows a cancellation that comes together with the event; later it does not.
-        await asyncio.wait_for(event.wait(), 60)
-        return retrying.is_cancelled()
+    def __init__(self, answers_at: int) -> None:
+        self.attempts = 0
+        self._answers_at = answers_at
 
-    task = asyncio.create_task(wait())
-    for _ in range(3):
-        await asyncio.sleep(0)
-    event.set()
-    await asyncio.sleep(0)
-    task.cancel()
-    (known,) = await asyncio.gather(task, return_exceptions=True)
-    assert known is True or isinstance(known, asyncio.CancelledError)
-
-
-async def test_a_loop_ends_with_its_block_though_its_act_swallows_the_cancellation() -> None:
-    acting = asyncio.Event()
-
-    async def stubborn() -> None:
-        acting.set()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
-
-    async with asyncio.timeout(60):
-        async with retrying.running(retrying.Loop(name="stubborn", every=0.0, act=stubborn)):
-            await acting.wait()
-
-
-async def test_an_absent_store_delays_a_loop_and_a_bug_ends_it() -> None:
-    acts = 0
-
-    async def act() -> None:
-        nonlocal acts
-        acts += 1
-        if acts == 1:
+    async def ask(self) -> str:
+        self.attempts += 1
+        if self.attempts < self._answers_at:
             raise errors.Unavailable("away")
-        raise ValueError("a bug")
+        return "answer"
 
-    with pytest.raises(ValueError, match="a bug"):
-        async with retrying.running(retrying.Loop(name="faulty", every=0.0, act=act)):
-            await asyncio.Event().wait()
-    assert acts == 2
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "PAUSE", 0.001)
+    monkeypatch.setattr(retrying, "SHORT_PAUSE", 0.001)
+
+
+async def test_an_act_is_retried_until_the_store_answers() -> None:
+    store = Store(answers_at=4)
+    assert await retrying.retry_forever("asking", store.ask) == "answer"
+    assert store.attempts == 4
+
+
+async def test_before_the_deadline_an_act_is_retried() -> None:
+    store = Store(answers_at=3)
+    assert await retrying.retry_until(time.monotonic() + 60, store.ask) == "answer"
+    assert store.attempts == 3
+
+
+async def test_after_the_deadline_the_fault_is_raised() -> None:
+    store = Store(answers_at=2)
+    with pytest.raises(errors.Unavailable, match="away"):
+        await retrying.retry_until(time.monotonic(), store.ask)
+    assert store.attempts == 1
+
+
+async def test_any_other_error_is_raised_at_once() -> None:
+    async def act() -> None:
+        raise errors.InvalidInput("wrong")
+
+    with pytest.raises(errors.InvalidInput):
+        await retrying.retry_forever("asking", act)
+    with pytest.raises(errors.InvalidInput):
+        await retrying.retry_until(time.monotonic() + 60, act)

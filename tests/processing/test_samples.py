@@ -26,7 +26,7 @@ async def finished_job(services: Services, project: str, server: ImageServer) ->
     job = await services.catalog.jobs.get(job.job_id)
     async with hands(services) as worker:
         await worker.report(await worker.lease(job, 2))
-    await collect.collect(services, job, run_id="run", observer=collect.Observer())
+    await collect.collect(services, job, observer=collect.Observer())
     await finish.write_final_tables(services, job)
     return await samples.sample_pictures(services, job, count=2, width=32)
 

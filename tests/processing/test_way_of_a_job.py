@@ -9,7 +9,7 @@ from tests.processing.jobs_by_hand import claimed, hands, make_job
 
 async def collect_all(services: Services, job_id: int) -> JobStatus:
     job = await services.catalog.jobs.get(job_id)
-    counts = await collect.collect(services, job, run_id="run", observer=collect.Observer())
+    counts = await collect.collect(services, job, observer=collect.Observer())
     assert counts.done + counts.failed == counts.total == job.total
     final = await finish.write_final_tables(services, job)
     assert not final.lost_parts

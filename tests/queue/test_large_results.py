@@ -37,7 +37,7 @@ async def test_a_worker_sends_five_megabytes_and_the_collector_counts_them(servi
         # A repetition, after a confirmation that was lost, is harmless.
         await sender.send([(result, lease)])
         await lease.acknowledge()
-    counts = await collect.collect(services, job, run_id="run", observer=collect.Observer())
+    counts = await collect.collect(services, job, observer=collect.Observer())
     assert (counts.done, counts.detections, counts.classifications) == (1, 90, 90)
     kept = await services.connection.jetstream().stream_info(f"OBJ_{names.PAYLOADS_BUCKET}")
     assert kept.state.messages == 0

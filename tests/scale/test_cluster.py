@@ -107,7 +107,7 @@ async def test_a_job_survives_the_loss_of_each_leader(own_stores: EmbeddedStores
 
 async def through_losses(cluster: NatsCluster, services: Services, job: Job, watcher: Client) -> Counts:
     """Collect the job while the leaders of TASKS and of RESULTS are killed, one after the other."""
-    collecting = asyncio.create_task(collect.collect(services, job, run_id="run", observer=collect.Observer()))
+    collecting = asyncio.create_task(collect.collect(services, job, observer=collect.Observer()))
     try:
 
         async def under_way() -> bool:

@@ -1,0 +1,10 @@
+"""Moments in time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The moment in UTC; one without a time zone is taken as UTC. Raises `OverflowError` at the calendar's ends."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

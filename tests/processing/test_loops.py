@@ -1,0 +1,56 @@
+"""Side loops and their end."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from antenna_orchestration import errors
+from antenna_orchestration.processing import loops
+
+
+async def test_a_task_knows_that_it_was_cancelled_even_when_the_cancellation_was_swallowed() -> None:
+    event = asyncio.Event()
+
+    async def wait() -> bool:
+        # Up to Python 3.11 this swallows a cancellation that comes together with the event; later it does not.
+        await asyncio.wait_for(event.wait(), 10)
+        return loops.is_cancelled()
+
+    task = asyncio.create_task(wait())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    event.set()
+    await asyncio.sleep(0)
+    task.cancel()
+    (known,) = await asyncio.gather(task, return_exceptions=True)
+    assert known is True or isinstance(known, asyncio.CancelledError)
+
+
+async def test_a_loop_ends_with_its_block_though_its_act_swallows_the_cancellation() -> None:
+    acting = asyncio.Event()
+
+    async def stubborn() -> None:
+        acting.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    async with asyncio.timeout(30):
+        async with loops.running(loops.Loop(name="stubborn", every=0.0, act=stubborn)):
+            await acting.wait()
+
+
+async def test_a_store_that_is_away_only_makes_a_loop_late_and_a_bug_ends_the_block() -> None:
+    acts = 0
+
+    async def act() -> None:
+        nonlocal acts
+        acts += 1
+        if acts == 1:
+            raise errors.Unavailable("away")
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        async with loops.running(loops.Loop(name="faulty", every=0.0, act=act)):
+            await asyncio.sleep(60)
+    assert acts == 2
