@@ -58,7 +58,7 @@ def test_lines_of_a_job_that_stands_still_are_ever_further_apart(told: Told) -> 
     assert all(later - earlier == 300 for earlier, later in pairwise(at[6:]))
 
 
-def test_each_twentieth_of_a_fast_job_has_a_line_after_its_first_second(told: Told) -> None:
+def test_a_fast_job_has_a_line_for_each_twentieth(told: Told) -> None:
     teller = ProgressTeller(told, started=START)
     for step in range(100):
         teller.tell_collected(progress(step / 10, done=step * 101))

@@ -9,7 +9,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.processing import loops
 
 
-async def test_a_task_knows_that_it_was_cancelled_even_when_the_cancellation_was_swallowed() -> None:
+async def test_a_task_knows_of_a_cancellation_that_was_swallowed() -> None:
     event = asyncio.Event()
 
     async def wait() -> bool:
@@ -33,14 +33,14 @@ async def test_a_loop_ends_with_its_block_though_its_act_swallows_the_cancellati
     async def stubborn() -> None:
         acting.set()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
     async with asyncio.timeout(30):
         async with loops.running(loops.Loop(name="stubborn", every=0.0, act=stubborn)):
             await acting.wait()
 
 
-async def test_a_store_that_is_away_only_makes_a_loop_late_and_a_bug_ends_the_block() -> None:
+async def test_an_absent_store_delays_a_loop_and_a_bug_ends_it() -> None:
     acts = 0
 
     async def act() -> None:
@@ -52,5 +52,5 @@ async def test_a_store_that_is_away_only_makes_a_loop_late_and_a_bug_ends_the_bl
 
     with pytest.raises(ValueError, match="a bug"):
         async with loops.running(loops.Loop(name="faulty", every=0.0, act=act)):
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
     assert acts == 2
