@@ -57,7 +57,7 @@ async def _collect(opened: Services, *, images: int, classes: int) -> tuple[floa
         memory.append((progress.accounted, psutil.Process().memory_info().rss / 2**20))
 
     began, cpu = time.perf_counter(), time.process_time()
-    counts = await collect.collect(opened, job, run_id="bench", observer=collect.Observer(on_progress=on_progress))
+    counts = await collect.collect(opened, job, observer=collect.Observer(on_progress=on_progress))
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     if counts.done != images:
         raise AssertionError(f"collected {counts}")
