@@ -23,7 +23,6 @@ class WorkerConfig(dg.Config):
 @dg.op
 def work(context: dg.OpExecutionContext, config: WorkerConfig) -> None:
     """Lease, infer and report until idle, until the lifetime is over, or until the run is terminated."""
-    wanted = settings.get()
     options = engine.WorkerOptions(
         pipelines=tuple(config.pipelines),
         device=config.device,
@@ -33,7 +32,7 @@ def work(context: dg.OpExecutionContext, config: WorkerConfig) -> None:
     )
 
     def body(stop: threading.Event) -> engine.WorkerSummary:
-        return engine.run(wanted, options, should_stop=stop.is_set, run_id=context.run.run_id)
+        return engine.run(settings.get(), options, should_stop=stop.is_set, run_id=context.run.run_id)
 
     summary = run_interruptible_blocking(context, body)
     context.log.info(f"done {summary.done}, failed {summary.failed}, handed back {summary.handed_back}")

@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 256 * 2**20
-"""Upper bound of one file of a table, give or take a slice."""
+"""Largest file of a table, give or take a slice."""
 
 _SLICES = 8
-"""Slices that a file has at least, when it is full: how finely its size is kept."""
+"""Slices of a full file, at least: the more, the closer its size is to the limit."""
 
 _ROW_GROUP = 128 * 1024
 
 _TAIL = 64 * 1024
-"""Bytes read from a file's end in the hope of its whole footer."""
+"""Bytes read from a file's end at first; most footers fit in."""
 
 _DAMAGED = (pa.ArrowException, OSError, EOFError)
-"""What pyarrow raises for bytes that are no Parquet; the bytes lie in memory, so no OSError is a store's."""
+"""What pyarrow raises for bytes that are not Parquet. The bytes are in memory, so an `OSError` is not the store's."""
 
 _PARTS = "_parts"
 """Folder of all parts. pandas, DuckDB and Polars do not read a folder with a leading underscore as a table."""
@@ -115,7 +115,7 @@ class Lake:
         return True
 
     def jobs_with_parts(self) -> set[JobId]:
-        """The jobs that have parts: those at work, those to be retried, and those whose finisher died."""
+        """The jobs that have parts: active ones, canceled ones, and those whose clean-up was interrupted."""
         return {
             JobId(int(match.group(1)))
             for name in self._folder.names(_PARTS)
@@ -134,14 +134,14 @@ class Lake:
     # Final tables
 
     def has_table(self, name: str, job: JobId) -> bool:
-        """Whether a job's final table has any file, if an empty one."""
+        """Whether a job's final table has any file, even if empty."""
         return bool(self._files(name, job))
 
     def write_table(self, name: str, job: JobId, generation: Generation, tables: Iterable[pa.Table]) -> int:
-        """Replace the files that this generation has in a job's table; the number of rows.
+        """Replace the files that this generation has in a job's table; returns the number of rows. Idempotent.
 
-        The same input gives the same file names, and each file is replaced as a whole, so a repetition is harmless.
-        There is always at least one file, if an empty one.
+        The same input gives the same file names, and each file is replaced as a whole.
+        There is always at least one file, even if empty.
         """
         folder = _table(name, job)
         rows = 0
@@ -173,7 +173,7 @@ class Lake:
         return rows
 
     def drop_tables_beyond(self, name: str, job: JobId, generation: Generation) -> None:
-        """Delete the files of a table's other generations; for tables that each generation writes whole."""
+        """Delete the files of a table's other generations; for tables that each generation writes as a whole."""
         self._folder.remove(path for path in self._files(name, job) if _generation(path) not in (None, generation))
 
     def drop_generations(self, name: str, job: JobId, generations: Collection[int]) -> None:
@@ -181,7 +181,7 @@ class Lake:
         self._folder.remove(path for path in self._files(name, job) if _generation(path) in generations)
 
     def batches(self, name: str, job: JobId, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """A job's final table a batch at a time, so that memory stays flat at any size."""
+        """A job's final table in batches, so that memory does not grow with its size."""
         return self._batches(name, job, columns, _ROW_GROUP)
 
     def read_table(self, name: str, job: JobId, columns: list[str] | None = None) -> pa.Table:
@@ -223,7 +223,7 @@ class Lake:
                 rows += pq.ParquetFile(source).metadata.num_rows
         return rows
 
-    # Files below the root that are no job's
+    # Files below the root that do not belong to one job
 
     def write_bytes(self, path: str, content: bytes) -> str:
         """Write one small file below the root; its URI."""
@@ -236,12 +236,12 @@ class Lake:
         self._folder.sync(path.rpartition("/")[0])
 
     def batches_of_file(self, path: str) -> Iterator[pa.RecordBatch]:
-        """A Parquet file below the root, a batch at a time."""
+        """A Parquet file below the root, in batches."""
         with self._folder.reading(path) as source:
             yield from pq.ParquetFile(source).iter_batches(batch_size=_ROW_GROUP // 8)
 
     def metadata_of_file(self, path: str) -> dict[bytes, bytes] | None:
-        """What was said of a Parquet file below the root when it was written; None when there is none.
+        """The key-value metadata of a Parquet file below the root; None if the file does not exist.
 
         Raises pyarrow's errors for a damaged one.
         """
@@ -254,7 +254,7 @@ class Lake:
     # Files
 
     def _content(self, path: str, read: Callable[[str], bytes]) -> bytes | None:
-        """What `read` gets of a file; None when there is none."""
+        """What `read` returns for a file; None if the file does not exist."""
         try:
             return read(path)
         except Missing:
@@ -262,7 +262,7 @@ class Lake:
             return None
 
     def _tail(self, path: str, *, fresh: bool = False) -> bytes:
-        """A Parquet file's end with the whole footer, all that its metadata takes."""
+        """The end of a Parquet file with its whole footer, which is all that reading metadata needs."""
         with self._folder.reading(path, fresh=fresh) as source:
             size = source.seek(0, os.SEEK_END)
             source.seek(max(0, size - _TAIL))
@@ -298,7 +298,7 @@ def _part(job: JobId, part: str, name: str) -> str:
 
 
 def _slices(tables: Iterable[pa.Table], max_bytes: int) -> Iterator[pa.Table]:
-    """Cut tables into pieces of about so many bytes, or a row."""
+    """Cut tables into slices of about `max_bytes`, but of at least one row."""
     for table in tables:
         step = max(1, min(_ROW_GROUP, table.num_rows * max_bytes // max(1, table.nbytes)))
         for start in range(0, table.num_rows, step):

@@ -32,7 +32,7 @@ from antenna_orchestration.submission import sources as sources_module
 from antenna_orchestration.submission.capture_times import ExifMode
 
 MAX_INTERACTIVE: Final = 20
-"""Images of an interactive job. Such jobs go ahead of everything, so they are kept to what a person waits for."""
+"""Most images of an interactive job. Such jobs go first, so they are limited to what a person waits for."""
 
 DEFAULT_PROJECT: Final = "default"
 
@@ -45,29 +45,29 @@ class Submission:
 
     # Folders, patterns, files, s3:// and http(s):// locations, and lists of them.
     sources: Sequence[str] = ()
-    # Images named one by one, besides the sources' or instead.
+    # Images named one by one, in addition to those of the sources, or instead.
     images: Sequence[SubmittedImage] = ()
     pipeline: str = registry.DEFAULT_PIPELINE
     project: str = DEFAULT_PROJECT
     # Empty: made from the first source.
     name: str = ""
-    # Values over the pipeline's defaults.
+    # Values that override the pipeline's defaults.
     config: Mapping[str, Any] = field(default_factory=dict)
     # Share of the workers that the job gets, relative to others.
     priority: int = 1
-    # Ahead of everything; at most `MAX_INTERACTIVE` images.
+    # Goes first; at most `MAX_INTERACTIVE` images.
     interactive: bool = False
-    # Take only so many images, the first ones or, with `shuffle`, random ones.
+    # Most images to take: the first ones or, with `shuffle`, random ones.
     limit: int | None = None
     shuffle: bool = False
     # Makes a shuffle repeatable.
     seed: int | None = None
-    # Take images that this pipeline has processed before, too.
+    # Also take images that this pipeline has processed before.
     reprocess: bool = False
-    # For images that come without one.
+    # For images without a deployment of their own.
     deployment: str | None = None
     exif: ExifMode = "auto"
-    # Whether workers lease the tasks or a push worker sends them to a processing service; None takes the project's way.
+    # Whether workers lease the tasks or a push worker sends them to a processing service; None: as the project says.
     dispatch_mode: DispatchMode | None = None
 
 
@@ -81,11 +81,11 @@ class Submitted:
     pipeline: PipelineSlug
     # Images to process, without the skipped ones.
     total: int
-    # Images left out because the pipeline has processed them before.
+    # Images left out because the pipeline processed them before.
     skipped: int
-    # Repetitions that were merged.
+    # Images that were named more than once and are processed once.
     duplicates: int
-    # What people should know, a line each; the job goes on.
+    # Warnings for people, one line each; they do not stop the job.
     warnings: tuple[str, ...]
 
 
@@ -181,7 +181,7 @@ def submit_images(
 
 
 def config_hash(spec: PipelineSpec, config: Mapping[str, Any]) -> str:
-    """Names a pipeline's version with its whole configuration. Raises `InvalidInput` for values that JSON lacks."""
+    """Hash of a pipeline's version and its whole configuration. Raises `InvalidInput` for values that JSON lacks."""
     try:
         text = json.dumps(
             {"pipeline": spec.slug, "version": spec.version, "config": dict(config)},
@@ -266,7 +266,7 @@ def _check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
 
 
 def _check_text(text: str, what: str) -> None:
-    """Refuse what PostgreSQL or a listing would choke on."""
+    """Refuse texts that PostgreSQL cannot store or a listing cannot show."""
     if len(text) > _MAX_NAME:
         raise errors.InvalidInput(f"{what} {text[:40]!r}… is longer than {_MAX_NAME} characters")
     if not text.isprintable():
@@ -293,7 +293,7 @@ def _choose(images: list[SubmittedImage], submission: Submission) -> list[Submit
 
 
 def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
-    """A name for a job that was given none: the last part of what was submitted."""
+    """The default name of a job: the last part of its first source."""
     first = submission.sources[0] if submission.sources else unquote(images[0].uri)
     if locations.scheme_of(first) is None:
         first = str(Path(first).expanduser().absolute())

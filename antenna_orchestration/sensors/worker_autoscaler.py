@@ -31,8 +31,8 @@ _THERE = [
 @dg.sensor(job=inference_worker, minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
 def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> dg.RunRequest | dg.SkipReason:
     """Request a worker run while jobs wait for a pipeline that no worker serves."""
-    wanted = stores.settings
-    if not wanted.autoscale or wanted.autoscale_max_workers < 1:
+    settings = stores.settings
+    if not settings.autoscale or settings.autoscale_max_workers < 1:
         return dg.SkipReason("ANTENNA_AUTOSCALE is off")
     try:
         unserved = stores.call(_unserved_pipelines)
@@ -43,9 +43,9 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> dg
     found = context.instance.get_runs(dg.RunsFilter(job_name=inference_worker.name, statuses=_THERE))
     # Only runs of this location count: a worker elsewhere that could serve these jobs would have a heartbeat.
     runs = sum(not is_elsewhere(run) for run in found)
-    if runs >= wanted.autoscale_max_workers:
+    if runs >= settings.autoscale_max_workers:
         return dg.SkipReason(f"{runs} worker runs are there or on their way")
-    config = {"ops": {"work": {"config": {"exit_when_idle": wanted.worker_idle_exit}}}}
+    config = {"ops": {"work": {"config": {"exit_when_idle": settings.worker_idle_exit}}}}
     return dg.RunRequest(run_key=uuid.uuid4().hex, run_config=config)
 
 
