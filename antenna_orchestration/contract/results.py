@@ -252,7 +252,7 @@ def _reference(algorithm: _Algorithm, reduction: Reduction) -> messages.Algorith
 
 
 def plain(text: str) -> str:
-    """The text as the lake and terminals accept it: unprintable characters become spaces; cut to `MAX_TEXT` characters."""
+    """The text as lake and terminals accept it: without unprintable characters, cut to `MAX_TEXT` characters."""
     return "".join(character if character.isprintable() else " " for character in text[: messages.MAX_TEXT])
 
 
