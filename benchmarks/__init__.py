@@ -1,1 +1,1 @@
-"""Measurements, each a module to be run with `python -m`; every one prints a table and can write JSON."""
+"""Benchmarks. `python -m benchmarks` runs the suite; some modules can also be run alone, with options of their own."""

@@ -1,7 +1,7 @@
-"""Photographs as other traps might have taken them: darker, in other light, softer, on a wrinkled or smaller sheet.
+"""Alters photographs as if other traps had taken them: darker, in other light, blurred, on a wrinkled or smaller sheet.
 
-There are few sites to measure on. Altered, their photographs say what a pipeline owes to these sites' even light and
-sharp cameras. The insects stay real ones; they are never trained on, altered or not.
+There are annotated photographs of few sites. The altered ones show how much a pipeline's accuracy depends on the even
+light and sharp cameras of these sites. No photograph is used for training, altered or not.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from PIL import Image
 
 Pixels = NDArray[np.uint8]
 Altered = tuple[Pixels, tuple[int, int]]
-"""Pixels, and how far right and down everything moved."""
+"""Pixels, and how far everything moved right and down, in pixels."""
 
 
 def alter(data: bytes, name: str) -> tuple[bytes, tuple[int, int]]:
-    """A photograph's bytes altered by one of ALTERATIONS, and how many pixels everything moved right and down."""
+    """Apply one of ALTERATIONS; returns a JPEG, and how far everything moved right and down, in pixels."""
     pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     altered, moved = ALTERATIONS[name](pixels)
     stream = io.BytesIO()

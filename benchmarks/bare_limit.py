@@ -1,8 +1,8 @@
-"""The reference: the shortest honest program that does what the null pipeline's way does, and nothing else.
+"""The reference: the shortest program that does the same work as a job of the null pipeline, and nothing else.
 
-Three processes, nats-py, orjson and pyarrow: one publishes N tasks, one pulls them in batches of 64, publishes a
-result each (ten detections, one classification each, confirmed by JetStream, with message ids) and acknowledges, one
-collects, decodes and writes Parquet every 20,000 rows.
+Three processes with nats-py, orjson and pyarrow. One publishes the tasks. One pulls them in batches of 64, publishes
+one result per task (ten detections with one classification each, with a message id, confirmed by JetStream) and
+acknowledges. One decodes the results and writes a Parquet file every 20,000 rows.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ from benchmarks.rig import queue_only
 IMAGES = 20_000
 DETECTIONS = 10
 BATCH = 64
-ROWS_A_FILE = 20_000
+ROWS_PER_FILE = 20_000
 IN_FLIGHT = 256
+"""Messages published but not yet confirmed."""
 
 
 def run() -> list[Figure]:
-    """Once through, from the first publish to the last file."""
+    """Measure once, from the first publish to the last file."""
     with queue_only() as server:
         return measure(server.settings.nats_url, server.pid("nats"))
 
 
 def measure(url: str, server_pid: int) -> list[Figure]:
-    """On a server that is there, as the main job's benchmark does in the same sitting."""
+    """Measure on a NATS server that is already running."""
     asyncio.run(_make_streams(url))
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +54,7 @@ def measure(url: str, server_pid: int) -> list[Figure]:
         for part in parts:
             part.start()
         for _ in parts:
-            queue.get()  # each is connected
+            queue.get()  # wait until each is connected
         server_cpu = cpu_seconds([server_pid])
         began = time.perf_counter()
         asyncio.run(_go(url))
@@ -67,12 +68,12 @@ def measure(url: str, server_pid: int) -> list[Figure]:
     cpu += cpu_seconds([server_pid]) - server_cpu
     return [
         Figure("bare limit", IMAGES / seconds, "images/s"),
-        Figure("bare limit, CPU an image", 1000 * cpu / IMAGES, "ms"),
+        Figure("bare limit, CPU per image", 1000 * cpu / IMAGES, "ms"),
     ]
 
 
 async def _go(url: str) -> None:
-    """Let the parts begin."""
+    """Tell the three processes to begin."""
     client = await nats.connect(url)
     await client.publish("bare.go", b"")
     await client.drain()
@@ -175,7 +176,7 @@ async def _collect(client: Client, folder: str) -> None:
                 ]
             images += len(received)
             waiting += received
-        if len(rows) >= ROWS_A_FILE or images >= IMAGES:
+        if len(rows) >= ROWS_PER_FILE or images >= IMAGES:
             names = ["image", "x1", "y1", "x2", "y2", "score", "label", "label_score"]
             pq.write_table(
                 pa.table([list(column) for column in zip(*rows, strict=True)], names=names),
@@ -188,17 +189,17 @@ async def _collect(client: Client, folder: str) -> None:
 
 
 async def _confirmed(client: Client, messages: Any) -> None:
-    """Publish and count the confirmations, so many in flight."""
+    """Publish messages and wait for all confirmations, with at most IN_FLIGHT outstanding."""
     inbox = client.new_inbox()
-    room = asyncio.Semaphore(IN_FLIGHT)
+    slots = asyncio.Semaphore(IN_FLIGHT)
 
     async def on_confirmation(_: Any) -> None:
-        room.release()
+        slots.release()
 
     subscription = await client.subscribe(inbox, cb=on_confirmation)
     for subject, payload, headers in messages:
-        await room.acquire()
+        await slots.acquire()
         await client.publish(subject, payload, reply=inbox, headers=headers)
     for _ in range(IN_FLIGHT):
-        await room.acquire()
+        await slots.acquire()
     await subscription.unsubscribe()

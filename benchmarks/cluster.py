@@ -1,6 +1,7 @@
-"""A NATS cluster of three servers on this machine, streams of three copies: what a job and its messages cost there.
+"""What a job and its messages cost on a NATS cluster of three servers, compared with one server.
 
-Three servers share the cores that one had, and no network is between them: only the ratio to one server counts.
+The cluster's streams have three replicas. All servers run on this machine, without a network between them, and three
+share the cores that one has; so only the ratio to one server is meaningful.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ NULL = PipelineSlug("null")
 def run() -> list[Figure]:
     """One server, then three."""
     with rig.queue_only() as alone:
-        figures = asyncio.run(_measure("1 server", alone.settings.nats_url, [alone.pid("nats")], copies=1))
+        figures = asyncio.run(_measure("1 server", alone.settings.nats_url, [alone.pid("nats")], replicas=1))
     with nats_cluster() as cluster:
-        return figures + asyncio.run(_measure("3 servers", cluster.url("orchestrator"), cluster.pids, copies=SIZE))
+        return figures + asyncio.run(_measure("3 servers", cluster.url("orchestrator"), cluster.pids, replicas=SIZE))
 
 
-async def _measure(name: str, url: str, pids: list[int], *, copies: int) -> list[Figure]:
-    async with _queue(url, copies) as (client, queue):
+async def _measure(name: str, url: str, pids: list[int], *, replicas: int) -> list[Figure]:
+    async with _queue(url, replicas) as (client, queue):
         big = JobId(1)
         epoch = names.new_epoch()
         await queue.open(NULL, JobRun(big, FIRST), epoch)
@@ -67,18 +68,18 @@ async def _measure(name: str, url: str, pids: list[int], *, copies: int) -> list
         return [
             Figure(f"{name}, publish", IMAGES / publishing, "tasks/s"),
             Figure(f"{name}, lease and acknowledge", IMAGES / leasing, "tasks/s"),
-            Figure(f"{name}, CPU a task of the servers", 1000 * cpu / IMAGES, "ms"),
-            Figure(f"{name}, open a job, the mean of {JOBS}", 1000 * opening / JOBS, "ms"),
-            Figure(f"{name}, memory of an open job, all servers", (pss_mb(pids) - memory) / JOBS, "MB"),
+            Figure(f"{name}, CPU of the servers per task", 1000 * cpu / IMAGES, "ms"),
+            Figure(f"{name}, open a job, mean of {JOBS}", 1000 * opening / JOBS, "ms"),
+            Figure(f"{name}, memory per open job, all servers", (pss_mb(pids) - memory) / JOBS, "MB"),
         ]
 
 
 @asynccontextmanager
-async def _queue(url: str, copies: int) -> AsyncIterator[tuple[Client, TaskQueue]]:
+async def _queue(url: str, replicas: int) -> AsyncIterator[tuple[Client, TaskQueue]]:
     async with connection.connected(url, name="bench") as client, TaskQueue(client, ack_wait=30.0) as queue:
         while True:
             try:
-                await streams.ensure(client, tasks_max_bytes=LIMIT, results_max_bytes=LIMIT, replicas=copies)
+                await streams.ensure(client, tasks_max_bytes=LIMIT, results_max_bytes=LIMIT, replicas=replicas)
                 break
             except errors.Unavailable:
                 # The cluster has no leader yet.

@@ -1,4 +1,4 @@
-"""Collecting with the real verb: results of two classes, of a thousand with the ten best, memory over a long job."""
+"""Speed and memory of `processing.collect`: results with 2 classes, with the 10 best of 1,000, and a long job."""
 
 from __future__ import annotations
 
@@ -40,14 +40,17 @@ async def _measure(running: EmbeddedStores) -> list[Figure]:
         _, _, growth = await _collect(services, images=LONG, classes=2)
     return [
         Figure("collect, 2 classes", two, "images/s", at_least=4_000),
-        Figure("collect, 2 classes, the collector's CPU an image", cpu, "ms"),
+        Figure("collect, 2 classes, the collector's CPU per image", cpu, "ms"),
         Figure("collect, 1,000 classes, the 10 best", thousand, "images/s", at_least=2_500),
         Figure(f"collect, memory over {LONG} images", growth, "MB", at_most=100),
     ]
 
 
 async def _collect(services: Services, *, images: int, classes: int) -> tuple[float, float, float]:
-    """Images a second, this process' CPU milliseconds an image, and megabytes from a tenth of the job to the most."""
+    """Images per second, CPU milliseconds of this process per image, and growth of its memory in megabytes.
+
+    Growth is from a tenth of the job to the peak, so that imports and buffers do not count.
+    """
     job = await rig.started_job(services, rig.urls(images, site=f"{classes}-{images}"))
     await services.ensure_streams()
     epoch = await services.catalog.generations.agree_on_epoch(job.job_run, names.new_epoch())
@@ -69,7 +72,7 @@ async def _collect(services: Services, *, images: int, classes: int) -> tuple[fl
 
 
 async def _results(services: Services, job: Job, classes: int) -> None:
-    """Put one result an image on the queue, as workers would."""
+    """Put one result per image on the queue, as workers would."""
     images = sorted(await services.catalog.images.pending(job.job_run, upto=job.total))
     detections = _detections(classes)
     async with Publisher(services.connection) as publisher:

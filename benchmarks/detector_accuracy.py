@@ -1,11 +1,11 @@
-"""How well a pipeline finds insects on real light-trap photographs, against hand annotations, per site and size.
+"""How well a pipeline finds insects in real light-trap photographs, compared with hand annotations, by site and size.
 
     python -m benchmarks.detector_accuracy [FOLDER] [--pipeline SLUG] [--altered NAME] [--json] [--pictures FOLDER]
 
 The photographs are not part of this repository. FOLDER, or `ANTENNA_TRAP_IMAGES`, or `../shared/data/trap-images`
-holds them as `<site>/<name>`; `tests/data/trap_annotations.json` names each with its sha256. A detection is right
-when it overlaps an insect, not yet found, by IoU 0.4. Only insects of 40 pixels and more count; finding a smaller one
-is neither right nor wrong.
+holds them as `<site>/<name>`; `tests/data/trap_annotations.json` names each with its sha256. A detection is correct
+if its IoU with an insect that is not matched yet is at least 0.4. Only insects of 40 pixels and more count; a detection
+of a smaller one is neither correct nor wrong.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def photographs_folder() -> Path | None:
-    """Where the photographs are by setting or by habit; None when they are not there."""
+    """The folder in `ANTENNA_TRAP_IMAGES`, or else the usual one; None if it does not exist."""
     named = os.environ.get("ANTENNA_TRAP_IMAGES")
     candidates = [Path(named)] if named else [REPOSITORY.parent / "shared/data/trap-images"]
     return next((folder for folder in candidates if folder.is_dir()), None)
@@ -78,9 +78,10 @@ def measure(
     drawn: Path | None = None,
     altered: str | None = None,
 ) -> dict[str, Counter[str]]:
-    """Counts by site, by size and of all: insects, found, boxes (all but those on small insects), right boxes, kinds.
+    """Count, by site, by size and for all traps: insects, insects found, boxes, correct kinds, seconds, photographs.
 
-    `DSLR`, daylight photographs of a butterfly on stony ground, is counted by itself and not in `traps`.
+    Boxes on insects too small to count are left out. The site `DSLR` (daylight photographs of a butterfly on stony
+    ground) is not included in `traps`.
     """
     pipeline = interface.build(registry.get(slug), config or {})
     pipeline.load("cpu")
@@ -118,7 +119,10 @@ def measure(
 
 
 def photographs(folder: Path, altered: str | None = None) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Each annotated photograph with its bytes, altered if asked; one that is missing or another file is an error."""
+    """Each annotated photograph with its bytes, altered if asked for.
+
+    Raises `FileNotFoundError` if one is missing, and `ValueError` if it is another file than the annotated one.
+    """
     for photograph in json.loads(ANNOTATIONS.read_text())["photographs"]:
         data = (folder / photograph["site"] / photograph["name"]).read_bytes()
         if hashlib.sha256(data).hexdigest() != photograph["sha256"]:
@@ -131,7 +135,7 @@ def photographs(folder: Path, altered: str | None = None) -> Iterator[tuple[dict
 
 
 def _moved(photograph: dict[str, Any], by: tuple[int, int]) -> dict[str, Any]:
-    """The annotations of a photograph whose contents moved right and down."""
+    """The annotations of a photograph, moved right and down by so many pixels."""
 
     def box(values: Box) -> list[float]:
         return [value + by[side % 2] for side, value in enumerate(values)]
@@ -146,7 +150,7 @@ def _moved(photograph: dict[str, Any], by: tuple[int, int]) -> dict[str, Any]:
 def match(
     insects: list[dict[str, Any]], detections: list[Detection]
 ) -> tuple[list[tuple[dict[str, Any], Detection]], list[Detection]]:
-    """Pairs by falling overlap, each insect and detection once, and the detections left over."""
+    """Match insects and detections greedily, largest IoU first; returns the pairs and the unmatched detections."""
     scored = [
         (overlap(insect["box"], detection.box), row, column)
         for row, insect in enumerate(insects)
@@ -177,17 +181,17 @@ def overlap(one: Box, other: Box) -> float:
 
 
 def longer(box: Box) -> float:
-    """The longer side in pixels."""
+    """The longer side of a box, in pixels."""
     return max(box[2] - box[0], box[3] - box[1])
 
 
 def label(detection: Detection) -> str | None:
-    """Moth or nonmoth, or None when the pipeline does not say."""
+    """The detection's label, `moth` or `nonmoth`; None if the pipeline does not classify."""
     return detection.classifications[0].label if detection.classifications else None
 
 
 def rates(count: Counter[str]) -> dict[str, float]:
-    """Recall, precision, share of right kinds, photographs a second."""
+    """Recall, precision, share of correct kinds, photographs per second."""
     return {
         "recall": count["found"] / max(1, count["insects"]),
         "precision": count["found"] / max(1, count["boxes"]),

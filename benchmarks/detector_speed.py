@@ -1,9 +1,9 @@
-"""How many photographs of 4096x2160 a pipeline does in a second on this machine, and which stage limits it.
+"""How many photographs of 4096x2160 pixels a pipeline processes per second on this machine, and which stage limits it.
 
     python -m benchmarks.detector_speed [--pipeline SLUG] [--images 40]
 
-As in a worker's device process: `prepare` and `finish` on a thread for each core, `infer` on one thread, torch with as
-many threads as there are cores. Stages are also timed one by one, which says where the time goes.
+As in a worker's device process, `prepare` and `finish` run on one thread per core and `infer` on one thread, with one
+torch thread per core. Each stage is also timed alone, to show where the time goes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def time_stages(pipeline: Pipeline[Any, Any], images: list[RawImage]) -> dict[str, float]:
-    """Seconds an image that each stage takes when nothing else runs."""
+    """Seconds per image that each stage takes when nothing else runs."""
     stages = {"prepare": 0.0, "infer": 0.0, "finish": 0.0}
     for image in images:
         at = [time.perf_counter()]
@@ -52,7 +52,7 @@ def time_stages(pipeline: Pipeline[Any, Any], images: list[RawImage]) -> dict[st
 
 
 def run(pipeline: Pipeline[Any, Any], images: list[RawImage], cores: int) -> float:
-    """Seconds for all of them, stages side by side."""
+    """Seconds for all images, with the stages overlapping."""
     began = time.perf_counter()
     with ThreadPoolExecutor(cores) as sides:
         prepared = [sides.submit(pipeline.prepare, image) for image in images]

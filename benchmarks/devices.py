@@ -1,7 +1,7 @@
-"""How fast each device decodes and infers: Pillow and nvJPEG, the published detector, each kind of classifier.
+"""How fast each device decodes (Pillow, nvJPEG) and infers (the published detector, each kind of classifier).
 
-Weights are random, which costs as much time as trained ones. The CPU is always measured, each GPU when torch sees one;
-GPUs in float32 (with TF32, as torch comes) and in both halved precisions.
+Weights are random, which takes the same time as trained ones. The CPU is always measured, and each GPU that torch sees:
+GPUs in float32 (with torch's defaults for TF32), float16 and bfloat16.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from benchmarks.figures import Figure
 from tests.pipelines import checkpoints
 
 SECONDS: Final = 4.0
-"""Of work, for each figure."""
+"""Seconds of work per figure."""
 
 SIZE: Final = (4096, 2160)
-"""Of a photograph, in pixels."""
+"""Width and height of the photograph, in pixels."""
 
 PHOTOGRAPHS: Final = {"cpu": 2, "cuda": 8}
-"""Photographs a batch."""
+"""Photographs per batch."""
 
 CROPS: Final = {"cpu": 32, "cuda": 256}
-"""Crops a batch."""
+"""Crops per batch."""
 
 CLASSES: Final = 2_500
 
@@ -52,7 +52,7 @@ def _rates(devices: Sequence[str]) -> Iterator[Figure]:
 
 
 def _decoding(device: str, jpeg: bytes) -> Iterator[Figure]:
-    """From a JPEG's bytes to pixels on the device, as a worker does it: threads decode, one thread takes."""
+    """From JPEG bytes to pixels on the device, as in a worker: `begin` on threads, `pixels` on one thread."""
     on_gpu = device != "cpu"
     threads = usable_cpus()
     for name, gpu_decode in (("Pillow", False), *((("nvJPEG", True),) if on_gpu else ())):
@@ -88,7 +88,7 @@ def _inference(device: str, jpeg: bytes, precision: str) -> Iterator[Figure]:
 
 
 def _rate(device: str, what: str, unit: str, work: Callable[[], int]) -> Figure:
-    """Do the work over and over; the first time does not count."""
+    """Repeat the work for SECONDS; the first round is a warm-up and does not count."""
     with torch.inference_mode():
         work()
         _finish(device)
@@ -103,6 +103,6 @@ def _rate(device: str, what: str, unit: str, work: Callable[[], int]) -> Figure:
 
 
 def _finish(device: str) -> None:
-    """Work on a GPU goes on behind the caller's back."""
+    """Wait for the GPU, which works asynchronously."""
     if device != "cpu":
         torch.cuda.synchronize(device)

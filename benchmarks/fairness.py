@@ -1,14 +1,14 @@
-"""Whether small jobs are held up by large ones: six jobs at once, four workers, 50 ms of pretended inference an image.
+"""Whether large jobs hold up small ones: six jobs at once, four workers, 50 ms of simulated inference per image.
 
     python -m benchmarks.fairness [--kill] [--batch-size 4] [--json FILE]
 
-Two jobs each of 10, 100 and 500 images are announced together to four workers that have their pipeline loaded. A
-job's clock runs from its first lease to its last durable result. Its fair share is processor sharing: the fleet divided
-evenly over the jobs that still have work, divided anew whenever one ends. `--kill` ends one worker with SIGKILL.
+Two jobs each of 10, 100 and 500 images are announced together to four workers that have their pipeline loaded. A job's
+time runs from its first lease to its last durable result. It is compared with processor sharing: the fleet is divided
+evenly among the jobs that still have work, and again whenever a job ends. `--kill` ends one worker with SIGKILL.
 
-Expected: makespan within 10 % of total work / workers, no job later than twice its fair share, no redelivery, no image
-reserved for longer than one batch by a worker that works on something else; with `--kill` every image once, and the
-makespan longer by no more than one lease and what the lost worker would have done.
+Expected: a makespan within 10 % of total work / workers, no job later than twice its fair share, no redelivery, and no
+image that waits in a worker for longer than one batch. With `--kill`: no image with two results, and a makespan longer
+by at most one lease and the work that the killed worker would have done.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ WORKERS = 4
 IMAGE_SECONDS = 0.05
 CONFIG = {"delay_ms": int(IMAGE_SECONDS * 1000)}
 KILL_AFTER = 4.0
-"""Seconds into the mix."""
+"""Seconds after the start at which a worker is killed."""
 
 
 class Observer:
-    """Notes when jobs are leased from and when results are published, from outside the workers."""
+    """Records, from outside the workers, when jobs are leased from and when results are published."""
 
     def __init__(self) -> None:
         self.first_pull: dict[str, float] = {}
         self.results: dict[tuple[int, int], list[tuple[float, messages.Result]]] = {}
 
     async def watch(self, bench: Bench) -> None:
-        """Listen on the bench's connection, which may."""
+        """Subscribe to pulls and results on the bench's connection, which has the permission to."""
         await bench.client.subscribe("$JS.API.CONSUMER.MSG.NEXT.TASKS.*", cb=self._on_pull)
         await bench.client.subscribe("results.>", cb=self._on_result)
         await bench.client.flush()
@@ -67,7 +67,7 @@ class Observer:
 
 
 async def measure(settings: Settings, folder: Path, *, batch_size: int, kill: bool) -> dict[str, Any]:
-    """Run the mix once."""
+    """Run the six jobs once."""
     picture = folder / "picture.jpg"
     picture.write_bytes(bytes(100_000))
     options = WorkerOptions(batch_size=batch_size)
@@ -92,7 +92,7 @@ async def measure(settings: Settings, folder: Path, *, batch_size: int, kill: bo
 
 
 async def _warm_up(bench: Bench, uri: str) -> None:
-    """A job of the same configuration, so that every worker has loaded and timed the pipeline."""
+    """Run jobs of the same configuration until every worker has loaded and timed the pipeline."""
     while True:
         job = await bench.submit([uri] * 20 * WORKERS, config=CONFIG)
         results = await bench.results(job, timeout=120)
@@ -108,7 +108,7 @@ async def _kill_one(worker: WorkerProcess) -> float:
 
 
 def fair_finishes(work: list[float], workers: int) -> list[float]:
-    """When each job ends if the fleet is divided evenly over those that have work left."""
+    """Seconds at which each job ends under processor sharing; `work` is seconds of work per job."""
     left = dict(enumerate(work))
     now, finishes = 0.0, [0.0] * len(work)
     while left:
@@ -165,7 +165,7 @@ def _figures(
 
 
 def _as_expected(figures: dict[str, Any]) -> list[str]:
-    """What is not as it should be."""
+    """The names of the figures that are out of bounds."""
     wrong = []
     if figures["of_ideal"] > (1.1 if figures["killed_after"] is None else 1.0):
         wrong.append("the makespan")
@@ -179,7 +179,7 @@ def _as_expected(figures: dict[str, Any]) -> list[str]:
 
 
 def run() -> list[Figure]:
-    """As the suite runs it: the mix undisturbed, then with a worker killed."""
+    """For the suite: the six jobs undisturbed, then with one worker killed."""
     found = []
     for kill in (False, True):
         with tempfile.TemporaryDirectory() as folder, queue_server(task_ack_wait=30.0) as server:

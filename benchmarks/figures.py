@@ -1,4 +1,4 @@
-"""What a benchmark says: figures, some with a bound that the project has set itself."""
+"""The figures that a benchmark returns, some with a bound that the project has set itself, and how to measure them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Figure:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the bound is kept; None without one."""
+        """Whether the bound is met; None without a bound."""
         if self.at_least is not None:
             return self.value >= self.at_least
         return self.value <= self.at_most if self.at_most is not None else None
@@ -38,7 +38,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A figure over several runs; the bound is judged by the median."""
+    """A figure over several runs, with its median, which the bound applies to, and its extremes."""
 
     figure: Figure
     lowest: float
@@ -61,7 +61,7 @@ def summarize(runs: Iterable[list[Figure]]) -> list[Summary]:
 
 
 def cpu_seconds(roots: Iterable[int]) -> float:
-    """CPU time of processes and all their descendants, those that have ended and were waited for included."""
+    """CPU seconds of processes and all their descendants, including descendants that have exited and were reaped."""
     total = 0.0
     for process in _families(roots):
         try:
@@ -73,7 +73,7 @@ def cpu_seconds(roots: Iterable[int]) -> float:
 
 
 def pss_mb(roots: Iterable[int]) -> float:
-    """Memory of processes and their descendants, shared pages divided among those who share them."""
+    """Memory (PSS) of processes and their descendants in MB; shared pages are divided among those that share them."""
     total = 0
     for process in _families(roots):
         try:
@@ -84,7 +84,7 @@ def pss_mb(roots: Iterable[int]) -> float:
 
 
 def stack_processes(home: str) -> list[int]:
-    """All processes of a running stack."""
+    """The ids of all processes of a running stack, by the home folder that marks them."""
     return [process.pid for process in processes.marked(processes.HOME_VARIABLE, home)]
 
 

@@ -1,8 +1,8 @@
-"""Fit the default pipeline's two judges on drawn photographs, and write `pipelines/light_trap/insect_shape.json`.
+"""Fits the two logistic regressions of the default pipeline, and writes `pipelines/light_trap/insect_shape.json`.
 
     python benchmarks/fit_insect_shape.py [--photographs 240] [--seed 1]
 
-Takes a few minutes on two cores. No real photograph is used; `detector_accuracy.py` measures on those.
+It takes a few minutes on two cores. It uses drawn photographs only; `detector_accuracy.py` measures on real ones.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ def main() -> None:
 
 
 def examples(seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-    """The blobs of one drawn photograph: features, whether each is an insect, whether it is a moth."""
+    """The n blobs of one drawn photograph: features (n x features), whether it is an insect (n), and a moth (n).
+
+    A blob is an insect if its IoU with a drawn insect is at least 0.4.
+    """
     cv2.setNumThreads(1)
     width, height = SIZES[seed % len(SIZES)]
     data, insects = captures.draw_capture(seed, width, height)
@@ -78,7 +81,10 @@ def overlap(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def fit(features: NDArray[np.float32], truth: NDArray[np.bool_], name: str, penalty: float = 3.0) -> dict[str, object]:
-    """Ridge logistic regression by Newton's method; every fifth example is kept aside to say how good it is."""
+    """Fit a logistic regression with an L2 penalty by Newton's method; returns its record for the JSON file.
+
+    Every fifth example is held out, to print the accuracy.
+    """
     mean = features.mean(0).astype(float)
     deviation = features.std(0).astype(float) + 1e-6
     design = insect_shape.terms(features, mean, deviation)
@@ -93,7 +99,7 @@ def fit(features: NDArray[np.float32], truth: NDArray[np.bool_], name: str, pena
         curve = (x * (probability * (1 - probability))[:, None]).T @ x + ridge
         weights -= np.linalg.solve(curve + 1e-9 * np.eye(len(curve)), slope)
     right = ((design[aside] @ weights > 0) == truth[aside]).mean()
-    print(f"{name}: {right:.1%} of {aside.sum()} examples kept aside are judged rightly")
+    print(f"{name}: {right:.1%} of {aside.sum()} held-out examples are classified correctly")
     strongest = np.argsort(-np.abs(weights[: len(blobs.FEATURES)]))[:8]
     print("   " + ", ".join(f"{blobs.FEATURES[index]} {weights[index]:+.2f}" for index in strongest))
     return {

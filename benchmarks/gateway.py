@@ -3,10 +3,11 @@
     python -m benchmarks.gateway [--json FILE]
 
 Everything is on one machine: gateway, NATS, Redis, PostgreSQL and the workers, which are threads of this process and
-prepare their bodies before they post. A result has 10 detections of 2 classes; in the second row of 1,000 classes, with
-scores and logits, as existing workers write them. The clock of a post runs from its sending to its answer.
+prepare their bodies before they post. A result has 10 detections with 2 classes in the first row, and with 1,000
+classes in the second, with scores and logits as existing workers write them. A post is timed from sending it to its
+response.
 
-Target: every post is answered 200, and with 2 classes 95 of 100 within a second.
+Target: every post is answered with 200, and with 2 classes the 95th percentile is at most one second.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ P95_SECONDS = 1.0
 
 
 class Poster:
-    """One worker."""
+    """One worker, which posts results and times the posts."""
 
     def __init__(self, base: str, secret: str, job: int, *, classes: int, together: threading.Barrier) -> None:
         self._base, self._job, self._classes, self._together = base, job, classes, together
@@ -49,7 +50,10 @@ class Poster:
         self.queued = 0
 
     def run(self) -> None:
-        """Tell the gateway first how fast it is, so that it may hold so much; then post, all workers at once."""
+        """Post a few results first, so that the gateway knows the worker's speed and leases it enough; then measure.
+
+        All workers post at the same time.
+        """
         warm = self._lease(8)
         self._post(self._body(warm))
         self.seconds.clear()
@@ -93,7 +97,7 @@ class Poster:
 
 
 async def measure(services: Services, base: str, *, classes: int) -> dict[str, Any]:
-    """One row."""
+    """Measure one row of the table."""
     job: Job = await job_for_http(services, "bench", WORKERS * (POSTS * RESULTS + 8))
     together = threading.Barrier(WORKERS)
     posters = [
@@ -105,7 +109,7 @@ async def measure(services: Services, base: str, *, classes: int) -> dict[str, A
         await asyncio.gather(*(loop.run_in_executor(pool, poster.run) for poster in posters))
     seconds = sorted(second for poster in posters for second in poster.seconds)
     statuses = [status for poster in posters for status in poster.statuses]
-    # Posts of all workers begin together, so a round takes as long as its slowest.
+    # All workers start a post together, so a round takes as long as its slowest post.
     busy = sum(max(rounds) for rounds in zip(*(poster.seconds for poster in posters), strict=True))
     queued = sum(poster.queued for poster in posters)
     body = len(posters[0]._body([{"reply_subject": "x" * 200, "image_id": "1"}]))
@@ -114,10 +118,10 @@ async def measure(services: Services, base: str, *, classes: int) -> dict[str, A
         "posts": len(seconds),
         "not_200": sum(status != requests.codes.ok for status in statuses),
         "not_queued": WORKERS * POSTS * RESULTS - queued,
-        "mb_a_post": round(body * RESULTS / 2**20, 2),
+        "mb_per_post": round(body * RESULTS / 2**20, 2),
         "p50_s": round(seconds[len(seconds) // 2], 3),
         "p95_s": round(seconds[int(len(seconds) * 0.95)], 3),
-        "results_a_second": round(queued / busy),
+        "results_per_second": round(queued / busy),
     }
 
 
@@ -135,7 +139,7 @@ def run() -> list[Figure]:
         name = f"{row['classes']} classes"
         figures += [
             Figure(f"{name}: p95", row["p95_s"], "s", at_most=P95_SECONDS if row["classes"] == 2 else None),
-            Figure(f"{name}: results", row["results_a_second"], "1/s"),
+            Figure(f"{name}: results", row["results_per_second"], "1/s"),
             Figure(f"{name}: posts not answered 200", row["not_200"], at_most=0),
             Figure(f"{name}: results not taken", row["not_queued"], at_most=0),
         ]

@@ -1,4 +1,4 @@
-"""The health check over 10,000 finished and 100 running jobs."""
+"""How long a health check takes with 10,000 finished and 100 running jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IMAGES = 20
 
 
 def run() -> list[Figure]:
-    """One check, nothing to repair."""
+    """Run one check, with nothing to repair."""
     with rig.stores() as running:
         return asyncio.run(_measure(running))
 
@@ -28,7 +28,7 @@ async def _measure(running: EmbeddedStores) -> list[Figure]:
         urls = rig.urls(IMAGES)
         pattern = await rig.started_job(services, urls)
         with psycopg.connect(running.settings.database_url) as connection:
-            # Ten thousand submissions would take longer than all else here.
+            # Copies of one row, because submitting ten thousand jobs would take much longer than the check.
             connection.execute(
                 """INSERT INTO jobs (project_id, name, pipeline, config, config_hash, priority, interactive, total,
                        skipped, duplicates, source_kinds, status, launch, created_at, started_at, finished_at)

@@ -1,4 +1,4 @@
-"""A thousand active jobs of twenty images at once and four workers: does each get its turn?"""
+"""Whether four workers serve a thousand active jobs of twenty images evenly."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def _measure(settings: Settings, folder: Path) -> list[Figure]:
 
         await bench.client.subscribe("results.>", cb=on_result)
         with contextlib.ExitStack() as stack:
-            # All jobs are there before the first worker is: what is measured is the order in which they are served.
+            # All jobs exist before the first worker starts, so that the order in which they are served is measured.
             for number in range(WORKERS):
                 stack.enter_context(started(settings, folder / str(number), WorkerOptions()))
 

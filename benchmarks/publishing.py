@@ -1,4 +1,4 @@
-"""Publishing a job's tasks with the real verb, from the catalog: rate, and what it costs in memory."""
+"""Speed and memory of `processing.publish`, which publishes a job's tasks from the catalog."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMAGES = 1_000_000
 
 
 def run() -> list[Figure]:
-    """One job of a million images."""
+    """Publish one job of a million images."""
     with rig.stores() as running:
         return asyncio.run(_measure(running))
 
@@ -24,7 +24,7 @@ def run() -> list[Figure]:
 async def _measure(running: EmbeddedStores) -> list[Figure]:
     async with rig.on(running) as services:
         job = await rig.started_job(services, rig.urls(IMAGES))
-        # A first chunk, so that imports and connections are not counted as the publisher's memory.
+        # Publish a first chunk, so that imports and connections do not count as the publisher's memory.
         await publish.publish(services, job.job_id, limit=publish.AT_SUBMIT)
         before, most = _memory_mb(), 0.0
 

@@ -1,4 +1,4 @@
-"""The servers that the benchmarks run on: the embedded ones, as `antenna up` configures them."""
+"""The embedded servers on which the benchmarks run, configured as `antenna up` does, and jobs to run on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from antenna_orchestration.catalog.pipelines import PipelineRow
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
-from antenna_orchestration.processing import services
+from antenna_orchestration.processing import services as services_module
 from antenna_orchestration.processing.services import Services
 from tests.worker.bench import queue_server
 
@@ -22,7 +22,7 @@ queue_only = queue_server
 
 @contextlib.contextmanager
 def stores() -> Iterator[EmbeddedStores]:
-    """NATS, Redis and PostgreSQL, writing durably as in earnest, in a folder that goes afterwards."""
+    """NATS, Redis and PostgreSQL with durable writes as in production, in a temporary folder."""
     with (
         tempfile.TemporaryDirectory(prefix="antenna bench ") as folder,
         embedded_stores(Path(folder) / ".antenna", durable=True) as running,
@@ -32,18 +32,18 @@ def stores() -> Iterator[EmbeddedStores]:
 
 @contextlib.asynccontextmanager
 async def on(running: EmbeddedStores, *, max_connections: int = 4) -> AsyncIterator[Services]:
-    """The services on these stores, migrated."""
-    await services.prepare(running.settings)
-    async with services.opened(running.settings, max_connections=max_connections) as opened:
-        yield opened
+    """Services connected to these stores, with the catalog migrated."""
+    await services_module.prepare(running.settings)
+    async with services_module.opened(running.settings, max_connections=max_connections) as services:
+        yield services
 
 
-async def queued_job(opened: Services, urls: Sequence[str], *, project: str = "bench") -> Job:
-    """A queued job of the null pipeline, nothing published."""
-    await opened.catalog.pipelines.register(
+async def queued_job(services: Services, urls: Sequence[str], *, project: str = "bench") -> Job:
+    """A queued job of the null pipeline; none of its tasks is published."""
+    await services.catalog.pipelines.register(
         PipelineRow(slug="null", name="Null", version="1", description="", default_config={}, algorithms=[])
     )
-    job = await opened.catalog.jobs.create(
+    job = await services.catalog.jobs.create(
         NewJob(
             project=project,
             name="bench",
@@ -58,17 +58,17 @@ async def queued_job(opened: Services, urls: Sequence[str], *, project: str = "b
         ),
         (SubmittedImage(url, None, None) for url in urls),
     )
-    return await opened.catalog.jobs.get(job)
+    return await services.catalog.jobs.get(job)
 
 
-async def started_job(opened: Services, urls: Sequence[str], *, project: str = "bench") -> Job:
-    """The same, as a run finds it."""
-    job = await queued_job(opened, urls, project=project)
-    await opened.catalog.jobs.claim(1, job_id=job.job_id)
-    await opened.catalog.jobs.start(job.job_run, "bench")
-    return await opened.catalog.jobs.get(job.job_id)
+async def started_job(services: Services, urls: Sequence[str], *, project: str = "bench") -> Job:
+    """A job like that of `queued_job`, but claimed and started."""
+    job = await queued_job(services, urls, project=project)
+    await services.catalog.jobs.claim(1, job_id=job.job_id)
+    await services.catalog.jobs.start(job.job_run, "bench")
+    return await services.catalog.jobs.get(job.job_id)
 
 
 def urls(count: int, *, site: str = "site") -> list[str]:
-    """Names of images that nobody opens."""
+    """URLs of images that do not exist; nothing opens them."""
     return [f"http://images.invalid/{site}/20260612/{number:07}.jpg" for number in range(count)]

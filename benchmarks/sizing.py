@@ -1,8 +1,8 @@
-"""What one image costs each store, for the sizing table in docs/scale.md: bytes and CPU time, by store.
+"""What one image costs each store in bytes and CPU time, for the sizing table in docs/scale.md.
 
-The way of an image without inference: submitted, published, leased, answered with ten detections of the ten best of a
-thousand classes each, collected, finished. Boxes, scores and labels are drawn at random, so that Parquet cannot fold
-them.
+Each image is submitted, published, leased, answered, collected and finished, without inference. An answer has ten
+detections with the ten best of a thousand classes each. Boxes, scores and labels are random, so that Parquet cannot
+compress repetitions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RELATIONS = ("captures", "job_images", "processed")
 
 
 def run() -> list[Figure]:
-    """One job on the embedded stores, writing durably."""
+    """Process one job on the embedded stores, with durable writes."""
     with rig.stores() as running:
         return asyncio.run(_measure(running))
 
@@ -45,7 +45,7 @@ async def _measure(running: EmbeddedStores) -> list[Figure]:
         before = _cpu(running)
         wal = _wal_position(running)
         job = await rig.started_job(services, rig.urls(IMAGES))
-        # The ledger has a row for each algorithm of the pipeline.
+        # The ledger has one row per image and algorithm of the pipeline.
         await services.catalog.pipelines.register(_pipeline())
         await finish.write_manifest(services, job)
         await publish.publish(services, job.job_id)
@@ -75,7 +75,7 @@ def _pipeline() -> PipelineRow:
 
 
 async def _answer(worker: Hands, job: Job) -> None:
-    """Lease and answer everything, in batches like a worker's."""
+    """Lease and answer all tasks, in batches like a worker's."""
     dice = random.Random(1)
     labels = [f"Genus{number % 97:03} species{number:04}" for number in range(CLASSES)]
     left = job.total

@@ -1,4 +1,4 @@
-"""Submitting 100,000 images from a list with the real verb, and how soon after the commit a task can be leased."""
+"""How long it takes to submit 100,000 images from a list, and how soon after the commit a task can be leased."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ IMAGES = 100_000
 
 
 def run() -> list[Figure]:
-    """A project's first list, so that every capture is new; then a job whose row is committed."""
+    """Submit the first list of a project, so that every capture is new; then publish a job that was committed."""
     with rig.stores() as running:
         return asyncio.run(_measure(running))
 
 
 async def _measure(running: EmbeddedStores) -> list[Figure]:
     async with rig.on(running) as services:
-        # What is loaded once stays out of both figures.
+        # A first submission, so that one-time imports do not count.
         await submit.submit(services, submit.Submission(sources=("http://images.invalid/a.jpg",), pipeline="null"))
         with tempfile.TemporaryDirectory() as folder:
             listing = Path(folder) / "night.txt"

@@ -1,7 +1,7 @@
 """The benchmarks: `python -m benchmarks [PART ...] [--repeat N] [--json FILE]`, or `make bench`.
 
-Each part runs in a process of its own. Figures are medians over the repetitions, with the lowest and the highest. A
-figure with a bound that is not kept makes the exit code 1.
+Each part runs in a separate process. Figures are medians over the repetitions, with the lowest and the highest value.
+The exit code is 1 if a figure does not meet its bound.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PARTS: Final = {
 
 
 def main() -> int:
-    """Run the named parts, or all; print a table each."""
+    """Run the named parts, or all of them, and print one table per part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--repeat", type=int, default=1)
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def _run_apart(part: str) -> list[Figure]:
-    """One repetition in a fresh process: memory and imports of another part would be in its figures."""
+    """One repetition in a fresh process, so that its figures do not include memory and imports of other parts."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_run, part).result()
 

@@ -1,4 +1,4 @@
-"""The whole embedded stack as a user runs it: the main job against the bare limit, small and urgent jobs, idling."""
+"""The whole embedded stack as a user runs it: the main job, small jobs, an interactive job, and the idle stack."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ DETECTIONS = 10
 SMALL_JOBS = 100
 SMALL = 20
 LONG_JOBS = 12
-SETTLING = 20.0
-"""Seconds after which a stack that just started counts as idle."""
+IDLE_AFTER = 20.0
+"""Seconds after its start at which a stack counts as idle."""
 
 MEASURED = 30.0
-"""Seconds over which the idle stack's CPU time is taken."""
+"""Seconds over which the CPU time of the idle stack is measured."""
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ def _stack(**variables: str) -> Iterator[RunningStack]:
 
 @contextlib.contextmanager
 def _worker(stack: RunningStack) -> Iterator[int]:
-    """A worker beside the stack; its process."""
+    """Run a worker beside the stack; yields its process id."""
     process = stack.background("worker", "--pipelines", "null", "--name", "bench")
     try:
         wait_until(
@@ -65,7 +65,7 @@ def _worker(stack: RunningStack) -> Iterator[int]:
 
 
 def main_job() -> list[Figure]:
-    """The null pipeline over 20,000 images of ten detections, on the same machine minutes after the bare limit."""
+    """The null pipeline over 20,000 images with ten detections each, right after the bare limit on the same machine."""
     bare, bare_cpu = bare_limit.run()
     with _stack(ANTENNA_AUTOSCALE="0") as stack, _worker(stack) as worker:
         images = blank_images(stack.home.parent / "trap", IMAGES)
@@ -77,14 +77,14 @@ def main_job() -> list[Figure]:
         before = _cpu(stack, worker)
         job = stack.submit(images, *options)
         _wait_for(stack, [job], "started_at")
-        # The run's process is the one of the new ones that has worked most.
+        # Of the new processes, the run's is the one that has used most CPU time.
         starting = max(cpu_seconds([pid]) for pid in set(stack_processes(str(stack.home))) - there)
         _wait_for(stack, [job])
         cpu = _cpu(stack, worker) - before
         shown = stack.wait_for(job)
     if (shown["done"], shown["detections"]) != (IMAGES, IMAGES * DETECTIONS):
         raise AssertionError(f"the job ended as {shown}")
-    # From the run's first step. While it started up, the worker was at the tasks that the sensor had published.
+    # The rate counts from the run's first step. Before it, the worker had only the tasks that the sensor published.
     rate = IMAGES / _seconds(shown, "started_at", "finished_at")
     return [
         bare,
@@ -92,13 +92,13 @@ def main_job() -> list[Figure]:
         Figure("main job, from the run's start", rate, "images/s"),
         Figure("main job, share of the bare limit", rate / bare.value, "", at_least=0.5),
         Figure("main job, submit to SUCCESS", _seconds(shown, "created_at", "finished_at"), "s"),
-        Figure("main job, CPU an image, all processes", 1000 * (cpu - starting) / IMAGES, "ms", at_most=0.8),
+        Figure("main job, CPU per image, all processes", 1000 * (cpu - starting) / IMAGES, "ms", at_most=0.8),
         Figure("main job, CPU of the run's start-up", starting, "s"),
     ]
 
 
 def small_jobs() -> list[Figure]:
-    """A hundred jobs of twenty images, submitted one after the other, a Dagster run each."""
+    """A hundred jobs of twenty images, submitted one after the other; each has a Dagster run."""
     with _stack(ANTENNA_AUTOSCALE="0") as stack, _worker(stack) as worker:
         images = blank_images(stack.home.parent / "trap", SMALL)
         stack.wait_for(stack.submit(images, "--pipeline", "null", "--reprocess"))
@@ -115,12 +115,12 @@ def small_jobs() -> list[Figure]:
     return [
         Figure("100 jobs of 20, submitting them", submitting, "s"),
         Figure("100 jobs of 20, submit to the last SUCCESS", seconds, "s"),
-        Figure("100 jobs of 20, CPU a job", cpu / SMALL_JOBS, "s"),
+        Figure("100 jobs of 20, CPU per job", cpu / SMALL_JOBS, "s"),
     ]
 
 
 async def _submit(stack: RunningStack, images: Path, count: int) -> list[int]:
-    """Submit from one process: a hundred `antenna` commands would be half of what is measured."""
+    """Submit from one process, because a hundred `antenna` commands would take half of the measured time."""
     joined = stack.joined()
     given = {name.removeprefix("ANTENNA_").lower(): joined[name] for name in joined if name.startswith("ANTENNA_")}
     settings = settings_module.load(**{name: given[name] for name in ("nats_url", "redis_url", "database_url")})
@@ -130,7 +130,7 @@ async def _submit(stack: RunningStack, images: Path, count: int) -> list[int]:
 
 
 def interactive() -> list[Figure]:
-    """One image that somebody waits for, submitted when twelve long jobs have started."""
+    """An interactive job of one image, submitted while twelve long jobs run."""
     with _stack(ANTENNA_AUTOSCALE="0") as stack, _worker(stack):
         images = blank_images(stack.home.parent / "trap", 1_000)
         options = ("--pipeline", "null", "--reprocess")
@@ -153,11 +153,11 @@ def interactive() -> list[Figure]:
 
 
 def idle() -> list[Figure]:
-    """Memory and CPU of a stack that waits for its first job."""
+    """Memory and CPU of a stack that waits for its first job, and how long the stack takes to start."""
     began = time.perf_counter()
     with _stack() as stack:
         ready = time.perf_counter() - began
-        time.sleep(SETTLING)
+        time.sleep(IDLE_AFTER)
         processes = stack_processes(str(stack.home))
         before, since = cpu_seconds(processes), time.perf_counter()
         time.sleep(MEASURED)
@@ -178,7 +178,7 @@ def _cpu(stack: RunningStack, worker: int) -> float:
 def _wait_for(stack: RunningStack, jobs: Sequence[int], moment: str = "finished_at") -> None:
     """Wait until these jobs are over, or have started.
 
-    Asks PostgreSQL: an `antenna` command a look would take a core for itself.
+    It polls PostgreSQL, because an `antenna` command per poll would occupy a core.
     """
     with _catalog(stack) as connection:
 

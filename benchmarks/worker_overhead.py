@@ -1,9 +1,9 @@
-"""What the worker engine costs per image: CPU time with a pipeline that does nothing, on local files of 100 kB.
+"""CPU time of the worker engine per image, with a pipeline that does nothing, on local files of 100 kB.
 
     python -m benchmarks.worker_overhead [--images 10000] [--size 100000] [--json FILE]
 
-One worker drains one job from a real NATS server. CPU time is that of the worker and of its device process from the
-first lease to the last result, start-up left out. Target: at most 0.3 ms an image, both processes together.
+One worker processes one job from a real NATS server. The CPU time is that of the worker and its device process
+together, from the first lease to the last result, without start-up. Target: at most 0.3 ms per image.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WARM_UP = 1000
 
 
 async def measure(settings: Settings, folder: Path, *, images: int, size: int) -> dict[str, Any]:
-    """Drain one job with one worker."""
+    """Process one job with one worker."""
     files = []
     for number in range(min(images, DISTINCT_FILES)):
         path = folder / f"{number:04}.jpg"
@@ -41,7 +41,7 @@ async def measure(settings: Settings, folder: Path, *, images: int, size: int) -
         files.append(path.as_uri())
     async with open_bench(settings) as bench:
         with started(settings, folder, WorkerOptions(name="measured")) as process:
-            # The null pipeline is loaded, the files are in the page cache, torch is not there at all.
+            # Warm up: load the null pipeline, and read the files into the page cache. Torch is not imported at all.
             await bench.submit([files[n % len(files)] for n in range(WARM_UP)])
             await _drain(bench, WARM_UP)
             worker = psutil.Process(process.pid)
@@ -77,7 +77,7 @@ async def measure(settings: Settings, folder: Path, *, images: int, size: int) -
 
 
 async def _drain(bench: Bench, results: int) -> None:
-    """Wait until so many results are there; looked at seldom, because looking costs CPU too."""
+    """Wait until there are so many results. Polls rarely, because polling costs CPU time as well."""
 
     async def there() -> bool:
         return await bench.unread_count() >= results
@@ -91,12 +91,12 @@ def _cpu(process: psutil.Process) -> tuple[float, float]:
 
 
 def run() -> list[Figure]:
-    """As the suite runs it."""
+    """For the suite."""
     with tempfile.TemporaryDirectory() as folder, queue_server() as server:
         found = asyncio.run(measure(server.settings, Path(folder), images=10_000, size=100_000))
     return [
         Figure("worker, images of 100 kB", found["images_per_second"], "images/s"),
-        Figure("worker, CPU an image", found["cpu_ms_per_image"], "ms", at_most=TARGET_MS),
+        Figure("worker, CPU per image", found["cpu_ms_per_image"], "ms", at_most=TARGET_MS),
         Figure("worker, redelivered", found["redelivered"], "", at_most=0),
     ]
 

@@ -1,7 +1,7 @@
-"""Requests and answers of the HTTP contract, apart from result posts (`contract/results.py`).
+"""Requests and responses of the HTTP contract, except result posts (`contract/results.py`).
 
-What existing workers send and read, and no more: unknown fields are ignored. The shapes are part of the contract; a
-field may be added, none renamed.
+The models have only the fields that existing workers send and read; unknown fields are ignored. Their shapes are part
+of the contract: a field may be added, but none may be renamed or removed.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ Slug = Annotated[str, Field(max_length=64)]
 
 
 class ErrorAnswer(BaseModel):
-    """Every error: `detail` says what is wrong; a bad field is named beside it."""
+    """The body of every error: `detail` says what is wrong. An invalid field is named in an extra key."""
 
     model_config = ConfigDict(extra="allow")
     detail: str
 
 
 class TasksRequest(BaseModel):
-    """A worker asks for work."""
+    """A worker asks for at most `batch_size` tasks."""
 
     batch_size: Annotated[StrictInt, Field(ge=1, le=2**31)]
     client_info: dict[str, Any] | None = None
 
 
 class WireTask(BaseModel):
-    """One leased task. `reply_subject` is opaque: it comes back with the result."""
+    """One leased task. The worker returns `reply_subject` unchanged with the result; it must not interpret it."""
 
     id: str
     image_id: str
@@ -42,13 +42,13 @@ class WireTask(BaseModel):
 
 
 class TasksAnswer(BaseModel):
-    """An empty list means that nothing of the job can be leased now."""
+    """The leased tasks; an empty list means that the job has no task to lease now."""
 
     tasks: list[WireTask]
 
 
 class ItemStatus(BaseModel):
-    """What became of one posted result: `queued`, `retry`, `late` or `rejected`."""
+    """What happened to one posted result; `status` is `queued`, `retry`, `late` or `rejected`."""
 
     reply_subject: str
     status: str
@@ -57,7 +57,7 @@ class ItemStatus(BaseModel):
 
 
 class ResultsAnswer(BaseModel):
-    """The post was taken; each result has a status of its own."""
+    """The post was accepted; `tasks` has the status of each result in it."""
 
     status: str = "accepted"
     job_id: int
@@ -73,7 +73,7 @@ class JobItem(BaseModel):
 
 
 class JobList(BaseModel):
-    """One page."""
+    """One page of jobs."""
 
     count: int
     next: str | None = None
@@ -82,7 +82,7 @@ class JobList(BaseModel):
 
 
 class StageParameter(BaseModel):
-    """A number of a stage."""
+    """One number that a stage shows, such as its failed images."""
 
     name: str
     key: str
@@ -90,7 +90,7 @@ class StageParameter(BaseModel):
 
 
 class Stage(BaseModel):
-    """A stage of a job."""
+    """One stage of a job; `progress` is in [0, 1]."""
 
     key: str
     name: str
@@ -100,14 +100,14 @@ class Stage(BaseModel):
 
 
 class ProgressSummary(BaseModel):
-    """The job as a whole."""
+    """Progress of the whole job; `progress` is in [0, 1]."""
 
     status: str
     progress: float
 
 
 class Progress(BaseModel):
-    """Progress by stage."""
+    """Progress of a job and of each of its stages."""
 
     summary: ProgressSummary
     stages: list[Stage]
@@ -123,7 +123,7 @@ class LogEntry(BaseModel):
 
 
 class JobDetail(BaseModel):
-    """A job for people and scripts."""
+    """Everything about a job, for people and scripts."""
 
     id: int
     name: str
@@ -154,15 +154,15 @@ class JobDetail(BaseModel):
 
 
 def _in_utc(time: datetime) -> datetime:
-    """A time without a zone is taken for UTC."""
+    """Convert a time to UTC; one without a zone is taken as UTC. Raises `ValueError` outside the years 1800 to 2200."""
     time = time if time.tzinfo else time.replace(tzinfo=UTC)
     if not 1800 <= time.year <= 2200:
-        raise ValueError("a photograph is of our time")
+        raise ValueError("the year must be from 1800 to 2200")
     return time.astimezone(UTC)
 
 
 class NewImage(BaseModel):
-    """An image named one by one."""
+    """One image of a new job."""
 
     url: Annotated[str, Field(max_length=2000)]
     captured_at: Annotated[datetime, AfterValidator(_in_utc)] | None = None
@@ -170,7 +170,11 @@ class NewImage(BaseModel):
 
 
 class NewJob(BaseModel):
-    """What to process. Either of `sources` (folders, patterns, lists, s3:// and http(s):// locations) and `images`."""
+    """A job to submit: what to process and how.
+
+    `sources` are folders, patterns, lists, s3:// and http(s):// locations; `images` names images one by one. At least
+    one of the two is needed.
+    """
 
     project: Slug | int
     pipeline: Slug | None = None
@@ -183,7 +187,7 @@ class NewJob(BaseModel):
     limit: Annotated[int, Field(ge=1, le=2**31)] | None = None
     shuffle: bool = False
     reprocess: bool = False
-    # Without one, the project's way.
+    # None for the project's default.
     dispatch_mode: DispatchMode | None = None
     deployment: Name | None = None
 
@@ -197,7 +201,7 @@ class ProjectItem(BaseModel):
 
 
 class ProjectList(BaseModel):
-    """All projects of the token in one page: existing workers read only the first."""
+    """All projects that the token can see, on one page, because existing workers read only the first page."""
 
     count: int
     next: str | None = None
@@ -214,7 +218,7 @@ class CategoryMap(BaseModel):
 
 
 class WireAlgorithm(BaseModel):
-    """An algorithm as workers describe it."""
+    """An algorithm as a worker describes it."""
 
     name: Name
     key: Annotated[str, Field(min_length=1, max_length=200)]
@@ -227,7 +231,7 @@ class WireAlgorithm(BaseModel):
 
 
 class WirePipeline(BaseModel):
-    """A pipeline as workers describe it."""
+    """A pipeline as a worker describes it."""
 
     name: Name
     slug: str
@@ -237,14 +241,14 @@ class WirePipeline(BaseModel):
 
 
 class ServiceInfo(BaseModel):
-    """What a processing service says of itself (`GET /info`)."""
+    """How a processing service describes itself (`GET /info`)."""
 
     name: Name = ""
     pipelines: Annotated[list[WirePipeline], Field(max_length=200)] = []
 
 
 class RegistrationRequest(BaseModel):
-    """A worker registers what it serves. The name is missing where an API key says who it is."""
+    """A worker registers its pipelines. It may leave the name out if its API key already identifies it."""
 
     processing_service_name: Name = ""
     pipelines: Annotated[list[WirePipeline], Field(max_length=200)]
@@ -252,7 +256,7 @@ class RegistrationRequest(BaseModel):
 
 
 class RegistrationAnswer(BaseModel):
-    """What both sides of the contract want to read."""
+    """The result of a registration, with the fields that old and new workers read."""
 
     timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
     success: bool = True
@@ -265,7 +269,7 @@ class RegistrationAnswer(BaseModel):
 
 
 class PipelineItem(BaseModel):
-    """A pipeline of a project."""
+    """A pipeline that a project's jobs can use."""
 
     slug: str
     name: str
@@ -275,7 +279,7 @@ class PipelineItem(BaseModel):
 
 
 class PipelineList(BaseModel):
-    """All pipelines that a project's jobs can name."""
+    """All pipelines that a project's jobs can use."""
 
     count: int
     next: str | None = None

@@ -1,7 +1,7 @@
-"""What is posted to a processing service (`POST /process`), and its answer made into a result for each image.
+"""The request to a processing service (`POST /process`), and the split of its answer into one result per image.
 
-An answer is one for all images of a batch. It is split here, and each image's part goes the way of every posted result
-(`contract/results.py`), so that what one image's part lacks costs no other image.
+A service answers once for all images of a batch. `read_answer` splits the answer, and `contract/results.py` then checks
+the part of each image like any posted result. So an invalid part fails only its own image.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from antenna_orchestration.contract.results import Item, Reduction
 class Sent:
     """One image of a batch."""
 
-    # As the service is to name it.
+    # The id by which the service's answer names the image.
     image_id: str
     url: str
-    # What settles its lease.
+    # Identifies the lease of its task, which the result acknowledges.
     reply_subject: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answered:
-    """What a service said of a batch."""
+    """A service's answer for a batch."""
 
-    # One for each image that was sent, in that order.
+    # One result per image that was sent, in the same order.
     items: list[Item]
-    # Images that it named although they were not sent.
+    # Ids in the answer that are not those of images in the batch.
     unknown: list[str]
 
 
@@ -53,8 +53,8 @@ class _Answer(msgspec.Struct):
     errors: list[Any] | str | None = None
 
 
-def request(pipeline: str, batch: list[Sent], config: Mapping[str, Any]) -> bytes:
-    """The body of a post."""
+def request_body(pipeline: str, batch: list[Sent], config: Mapping[str, Any]) -> bytes:
+    """The JSON body of `POST /process`."""
     return msgspec.json.encode(
         {
             "pipeline": pipeline,
@@ -64,11 +64,11 @@ def request(pipeline: str, batch: list[Sent], config: Mapping[str, Any]) -> byte
     )
 
 
-def read(body: bytes, batch: list[Sent], reduction: Reduction) -> Answered:
-    """Split an answer. An image is done when the answer names it, with or without detections.
+def read_answer(body: bytes, batch: list[Sent], reduction: Reduction) -> Answered:
+    """Split an answer into one result per image of the batch.
 
-    One that it does not name failed, and so did one without detections in an answer with errors. Raises `InvalidInput`
-    for a body that is no answer at all.
+    An image is done if the answer names it, with or without detections. It failed if the answer does not name it, or if
+    the answer reports errors and has no detections for it. Raises `InvalidInput` if the body is not an answer.
     """
     try:
         answer = msgspec.json.decode(body, type=_Answer)
@@ -79,7 +79,7 @@ def read(body: bytes, batch: list[Sent], reduction: Reduction) -> Answered:
     named = {str(source.id) for source in answer.source_images or []}
     unknown = named - found.keys()
     for raw, image in detections:
-        # With one image there is no doubt whose it is.
+        # If the batch has one image, a detection without an id belongs to it.
         owner = str(image) if image is not None else batch[0].image_id if len(batch) == 1 else ""
         if owner in found:
             found[owner].append(raw)
@@ -100,14 +100,14 @@ def read(body: bytes, batch: list[Sent], reduction: Reduction) -> Answered:
 
 
 def failed(one: Sent, reason: str) -> Item:
-    """A failed attempt of an image."""
+    """The result of an image that failed, with the reason for people."""
     return Item(kind="failed", reply_subject=one.reply_subject, image_id=one.image_id, reason=results.plain(reason))
 
 
 def _done(one: Sent, detections: list[msgspec.Raw], seconds: float, reduction: Reduction) -> Item:
     said = {"image_id": one.image_id, "detections": detections, "total_time": seconds}
     post = msgspec.json.encode({"results": [{"reply_subject": one.reply_subject, "result": said}]})
-    return next(results.read(post, reduction))
+    return next(results.read_post(post, reduction))
 
 
 def _text(faults: list[Any] | str | None) -> str:

@@ -1,7 +1,8 @@
-"""A result post as workers write it, made into our messages: validated item by item, scores reduced while reading.
+"""Reads posts of results as workers write them: validates each item, and reduces its scores while reading.
 
-Everything here runs outside the event loop, for large bodies in a process of its own; it knows no store. A body is read
-once, from memory or from a file mapped into it, and no more than one classification's scores are unpacked at a time.
+It runs outside the event loop, and for large bodies in a separate process; it uses no store. A body is read once, from
+memory or from a memory-mapped file, and the scores of only one classification are decoded at a time. So memory stays
+small even with 29,176 scores per classification.
 """
 
 from __future__ import annotations
@@ -17,48 +18,48 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 
 MOST_ITEMS: Final = 10_000
-"""Results in one post; existing workers send a batch of 8 to 64."""
+"""Most results in one post; existing workers post 8 to 64 at a time."""
 
 MOST_BYTES: Final = 64 * 2**20
-"""Bytes of one image's result; the largest seen is 17 MB, of 29,176 classes."""
+"""Largest result of one image in bytes; the largest seen is 17 MB, with 29,176 classes."""
 
 MOST_CLASSIFICATIONS: Final = 100
-"""Classifications of one detection."""
+"""Most classifications of one detection."""
 
 MOST_SCORES: Final = 4 * 2**20
-"""Bytes of one classification's scores as text, about 200,000 classes."""
+"""Largest list of scores of one classification, in bytes of JSON: about 200,000 classes."""
 
 NO_SCORE: Final = 1.0
-"""Score of what a worker reports without one."""
+"""Score of a detection or classification that a worker reports without a score."""
 
 UNKNOWN_VERSION: Final = "unknown"
-"""Version of an algorithm that is in no registered pipeline."""
+"""Version of an algorithm that is not in a registered pipeline."""
 
 Id = str | int
 
 
 class Reduction(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job keeps of scores, and what is needed to name them."""
+    """Which scores of a job are kept, and the labels to name them by."""
 
     top_k: int
-    """Best classes to keep."""
+    """How many of the best classes are kept."""
     full_scores: bool
-    """Whether the whole vector is kept too, as float16."""
+    """Whether the whole score vector is kept too, as little-endian float16."""
     algorithms: dict[str, tuple[str, list[str]]]
-    """Version and labels of the pipeline's registered algorithms by key."""
+    """Version and labels of the pipeline's registered algorithms, by key."""
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One result of a post."""
 
     kind: Literal["done", "failed", "invalid"]
-    """What the worker says, or that nobody can read it."""
+    """The outcome by the worker's report; `invalid` if the item cannot be read."""
     reply_subject: str | None = None
     image_id: str | None = None
     reason: str | None = None
     detections: list[messages.Detection] = []
     seconds: float = 0.0
-    """What the worker took, by its own account."""
+    """Processing time as the worker reports it; 0 if it does not."""
 
 
 class _Envelope(msgspec.Struct):
@@ -103,7 +104,7 @@ class _Detection(msgspec.Struct):
 
 
 class _Result(msgspec.Struct):
-    """Success and failure in one: a failure has `error`."""
+    """A success or a failure; a failure has `error`."""
 
     error: str | msgspec.UnsetType | None = msgspec.UNSET
     image_id: Id | None = None
@@ -112,14 +113,15 @@ class _Result(msgspec.Struct):
     total_time: float | None = None
 
 
-def read(body: Any, reduction: Reduction) -> Iterator[Item]:
-    """The results of a post, one after the other. `body` is bytes or anything with a buffer.
+def read_post(body: Any, reduction: Reduction) -> Iterator[Item]:
+    """The results of a post, one at a time. `body` is bytes or any object with the buffer interface.
 
-    Raises `InvalidInput` for a body that is no post at all, before the first item; a bad item is one of kind `invalid`.
+    Raises `InvalidInput` if the body is not a post, and `TooLarge` if it has more than `MOST_ITEMS` results; both
+    before the first item. An item that cannot be read is returned with the kind `invalid`.
     """
     try:
         first = bytes(memoryview(body)[:64]).lstrip()[:1]
-        # Before April 2026 workers posted the bare list.
+        # Workers from before April 2026 post the list without an object around it.
         raws = (
             msgspec.json.decode(body, type=list[msgspec.Raw])
             if first == b"["
@@ -168,7 +170,7 @@ def _image_id(result: _Result) -> str | None:
         return str(result.image_id)
     named = {str(source.id) for source in result.source_images or []}
     if len(named) > 1:
-        raise errors.InvalidInput(f"one result for {len(named)} images; there is one for each")
+        raise errors.InvalidInput(f"one result names {len(named)} images; there must be one result per image")
     return next(iter(named), None)
 
 
@@ -181,7 +183,7 @@ def _detections(raws: Sequence[msgspec.Raw], image_id: str | None, reduction: Re
         if found.source_image_id is not None and image_id is not None and str(found.source_image_id) != image_id:
             raise errors.InvalidInput(f"a detection of image {found.source_image_id} in the result of {image_id}")
         if found.bbox is None:
-            # How the contract says that an image was processed and nothing found.
+            # By the contract, a detection without a box means that the image was processed and nothing was found.
             continue
         raw_classifications = found.classifications or []
         if len(raw_classifications) > MOST_CLASSIFICATIONS:
@@ -207,7 +209,7 @@ def _classification(raw: msgspec.Raw, reduction: Reduction) -> messages.Classifi
     labels = said.labels or reduction.algorithms.get(said.algorithm.key, ("", []))[1]
     vector = scores.astype("<f2").tobytes() if reduction.full_scores else None
     if len(labels) != len(scores):
-        # Nobody said what the other classes are called.
+        # The names of the other classes are not known.
         return messages.Classification(
             algorithm=algorithm, label=label, score=float(scores.max()), terminal=said.terminal, scores=vector
         )
@@ -236,7 +238,7 @@ def _scores(raw: msgspec.Raw) -> npt.NDArray[np.float64]:
 
 
 def _best(scores: npt.NDArray[np.float64], wanted: int) -> list[int]:
-    """Indices of the best scores, best first, of equal ones the first."""
+    """Indices of the `wanted` best scores, best first; among equal scores the first index comes first."""
     candidates = np.arange(len(scores))
     if wanted < len(scores):
         candidates = np.flatnonzero(scores >= np.partition(scores, -wanted)[-wanted])
@@ -250,14 +252,17 @@ def _reference(algorithm: _Algorithm, reduction: Reduction) -> messages.Algorith
 
 
 def plain(text: str) -> str:
-    """Text that the lake and a terminal can hold."""
+    """The text as lake and terminals accept it: without unprintable characters, cut to `MAX_TEXT` characters."""
     return "".join(character if character.isprintable() else " " for character in text[: messages.MAX_TEXT])
 
 
 def reduction_of(
     config: Mapping[str, Any], *, top_k: int, algorithms: Mapping[str, tuple[str, list[str]]]
 ) -> Reduction:
-    """How a job wants its scores: its settings `top_k` and `full_scores`, else the deployment's."""
+    """The reduction for a job: `top_k` and `full_scores` of its configuration, else the given default.
+
+    `algorithms` gives version and labels of the pipeline's registered algorithms, by key.
+    """
     wanted = config.get("top_k")
     return Reduction(
         top_k=wanted if isinstance(wanted, int) and 1 <= wanted <= 1000 else top_k,

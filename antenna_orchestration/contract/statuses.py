@@ -1,4 +1,4 @@
-"""Job statuses as the contract names them."""
+"""The names that the HTTP contract has for job statuses."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ WIRE: Final[dict[JobStatus, str]] = {
     JobStatus.FAILURE: "FAILURE",
     JobStatus.CANCELED: "REVOKED",
 }
-"""The name on the wire of each of our statuses."""
+"""The contract's name for each `JobStatus`. CLAIMED and RUNNING share one."""
 
 
 def from_wire(name: str) -> frozenset[JobStatus]:
-    """Our statuses that a name on the wire stands for. Raises `InvalidInput` for a name the contract does not have."""
+    """The statuses that one of the contract's names stands for. Raises `InvalidInput` for an unknown name."""
     found = frozenset(status for status, wire in WIRE.items() if wire == name)
     if not found:
         known = ", ".join(sorted(set(WIRE.values())))

@@ -48,7 +48,7 @@ class Parsing:
         bounded memory.
         """
         if body.path is None:
-            yield await asyncio.to_thread(lambda: list(results.read(body.data or b"", reduction)))
+            yield await asyncio.to_thread(lambda: list(results.read_post(body.data or b"", reduction)))
             return
         with tempfile.NamedTemporaryFile(prefix="read-", dir=self.folder) as kept:
             await self._read(body.path, Path(kept.name), reduction)

@@ -41,7 +41,7 @@ def read_file(source: str, target: str, reduction: bytes) -> None:
     with Path(source).open("rb") as file, Path(target).open("wb") as kept:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         try:
-            for item in results.read(mapped, wanted):
+            for item in results.read_post(mapped, wanted):
                 encoded = encoder.encode(item)
                 kept.write(LENGTH.pack(len(encoded)))
                 kept.write(encoded)

@@ -1,4 +1,4 @@
-"""The labels of a classifier, in the order of its outputs: from its description, or from the file that this names."""
+"""The labels of a classifier, in the order of its outputs: from its description, or from a file it names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from antenna_orchestration.pipelines.interface import AlgorithmSpec
 
 
 def fetch_labels(algorithm: AlgorithmSpec) -> tuple[str, ...]:
-    """The labels of a classifier, fetched if they are not in its description."""
+    """The labels of a classifier; if its description has none, from the file at its `labels_uri`.
+
+    Raises `InternalError` if it has neither or the file is malformed, and what `weights.fetch` raises.
+    """
     if algorithm.labels:
         return algorithm.labels
     return read_labels(weights.fetch_named(algorithm.labels_uri, f"the labels of {algorithm.key}"))
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """The labels of a file `{label: index}`, in the order of the indices. A label that is a number stays one."""
+    """Read a JSON file `{label: index}`; returns the labels in the order of their indices.
+
+    Raises `InternalError` if the file is something else, is empty, or the indices are not 0, 1, 2, ...
+    """
     try:
         indices = json.loads(path.read_text(encoding="utf-8"))
         by_index = {int(index): str(label) for label, index in indices.items()}

@@ -1,7 +1,7 @@
-"""The pipeline that looks at nothing: made-up insects from the image's id, for tests and benchmarks of everything else.
+"""The null pipeline: it invents insects from an image's id, for tests and benchmarks of everything around pipelines.
 
-It imports no torch and decodes no pixels, and what it says of an image is always the same. Faults beyond a failing
-image (hanging, crashing) are not for here: the tests bring their own pipeline for those.
+It neither imports torch nor decodes pixels, and it always returns the same result for the same id. The only fault that
+it can imitate is a failing image; the tests have a pipeline of their own that hangs or crashes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from antenna_orchestration.domain.messages import Classification, Detection
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, ImageResult, Pipeline, PipelineSpec, RawImage
 
 SIDE = 1000.0
-"""Boxes lie in an imagined image of this many pixels in width and height."""
+"""Width and height, in pixels, of the imaginary image that the boxes are in."""
 
 _MASK = (1 << 64) - 1
 
@@ -40,13 +40,13 @@ NULL = PipelineSpec(
     default_config={
         # Insects per image.
         "detections": 1,
-        # Classes of the imagined classifier; 0 leaves detections unclassified.
+        # Classes of the imaginary classifier; with 0, detections are not classified.
         "classes": 2,
-        # Imagined inference time of one image; a batch takes the sum.
+        # Inference time per image, in milliseconds; a batch takes the sum.
         "delay_ms": 0,
-        # Share of images that fail, in [0, 1]; which ones depends on their ids.
+        # Share of the images that fail, in [0, 1]; their ids decide which.
         "fail_share": 0.0,
-        # Send the whole score vector too, to measure large results.
+        # Whether results carry the whole score vector too, to measure large results.
         "full_scores": False,
     },
     batch_size=16,
@@ -56,7 +56,7 @@ PIPELINES = [NULL]
 
 
 class NullPipeline(Pipeline[int, int]):
-    """`prepare` makes a 64-bit number of the image's id; boxes, labels and scores are cut from it."""
+    """`prepare` hashes the image's id to 64 bits; boxes, labels and scores are made from these bits."""
 
     def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
         super().__init__(spec, config, top_k=top_k)
@@ -66,25 +66,25 @@ class NullPipeline(Pipeline[int, int]):
         self._fail_below = float(self.config["fail_share"]) * (_MASK + 1)
         detector, classifier = spec.algorithms
         self._detector, self._classifier = detector.ref, classifier.ref
-        # The best class has half of the probability, each next one half of the rest.
+        # The best class has a probability of 1/2, the next 1/4, then 1/8, and so on.
         self._scores = [0.5 ** (rank + 1) for rank in range(min(top_k, self._classes))]
         self._made: dict[int, list[Classification]] = {}
 
     def prepare(self, image: RawImage) -> int:
-        """Raises `ImageUnusable` for the failing share of the images."""
+        """Hash the image's id. Raises `ImageUnusable` for the images that `fail_share` selects."""
         seed = _mixed(image.image)
         if seed < self._fail_below:
             raise errors.ImageUnusable(f"the null pipeline fails image {image.image}, as its fail_share asks")
         return seed
 
     def infer(self, batch: Sequence[int]) -> Sequence[int]:
-        """Takes `delay_ms` an image."""
+        """Return the batch as it is, after `delay_ms` per image."""
         if self._delay:
             time.sleep(self._delay * len(batch))
         return batch
 
     def finish(self, prepared: int, raw: int) -> ImageResult:
-        """Boxes of 20 to 83 pixels within `SIDE`; width and height are None, for nothing was decoded."""
+        """Square boxes of 20 to 83 pixels within `SIDE`; width and height are None, because nothing was decoded."""
         detections = []
         seed = prepared
         for _ in range(self._detections):
@@ -101,7 +101,7 @@ class NullPipeline(Pipeline[int, int]):
         return ImageResult(width=None, height=None, detections=detections)
 
     def _classified(self, best: int) -> list[Classification]:
-        """The classifications of a detection whose best class is `best`; shared by all such detections."""
+        """The classifications of a detection whose best class is `best`; all such detections share the objects."""
         if best in self._made:
             return self._made[best]
         order = [(best + rank) % self._classes for rank in range(len(self._scores))]
@@ -115,7 +115,7 @@ class NullPipeline(Pipeline[int, int]):
                 scores=self._vector(order) if self.config["full_scores"] else None,
             )
         ]
-        # Whole vectors are made anew: 29,176 of them kept, of 29,176 classes each, would be 1.7 GB.
+        # Whole vectors are not kept: 29,176 of them with 29,176 classes each would take 1.7 GB.
         if not self.config["full_scores"]:
             self._made[best] = made
         return made
@@ -128,7 +128,7 @@ class NullPipeline(Pipeline[int, int]):
 
 
 def _mixed(number: int) -> int:
-    """Spread consecutive ids over 64 bits (the finalizer of splitmix64)."""
+    """Hash an id to 64 bits, so that consecutive ids differ in all bits (the finalizer of SplitMix64)."""
     number = (number + 0x9E3779B97F4A7C15) & _MASK
     number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _MASK

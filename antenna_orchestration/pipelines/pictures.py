@@ -1,4 +1,4 @@
-"""Pictures for people: what was found, drawn on the photograph, small enough for a Dagster page or an e-mail."""
+"""Draws detections on a photograph, as a JPEG small enough for a page of Dagster or an e-mail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines import images
 
 MAX_BYTES: Final = 60_000
-"""Dagster keeps the picture in its event log, so it must stay small."""
+"""Largest picture in bytes. Dagster stores it in its event log, so it must be small."""
 
 _MOTH: Final = (255, 140, 0)
 _OTHER: Final = (0, 120, 255)
@@ -20,16 +20,16 @@ _UNCLASSIFIED: Final = (230, 0, 60)
 
 
 def draw_boxes(data: bytes, detections: Sequence[Detection], max_width: int = 1024) -> bytes:
-    """The photograph with its detections as JPEG, at most `max_width` pixels wide and `MAX_BYTES` large.
+    """Draw the detections on a photograph; returns a JPEG at most `max_width` pixels wide and `MAX_BYTES` large.
 
-    `data` is the photograph as the pipeline had it, boxes are in its pixels. Each box carries its score in per cent and
-    its terminal label. Raises `ImageUnusable` as `images.decode` does.
+    `data` is the photograph as the pipeline got it, and the boxes are in its pixels as stored. Each box is labelled
+    with its score in per cent and its terminal label. Raises `ImageUnusable` as `images.decode` does.
     """
     decoded = images.decode(data, shrink_to=max_width)
     photograph = Image.fromarray(decoded.pixels)
     width = min(max_width, photograph.width)
     while True:
-        # Shrunk before the boxes are drawn and not after: lines and letters stay sharp.
+        # Shrink before drawing, so that lines and letters stay sharp.
         picture = photograph.resize(
             (width, max(1, photograph.height * width // photograph.width)), Image.Resampling.BOX
         )
@@ -43,10 +43,10 @@ def draw_boxes(data: bytes, detections: Sequence[Detection], max_width: int = 10
 
 
 def _draw(picture: Image.Image, detections: Sequence[Detection], scale: float) -> None:
-    """Boxes with scores and labels; `scale` is pixels of the picture per pixel of the photograph."""
+    """Draw boxes with scores and labels; `scale` is pixels of the picture per pixel of the photograph."""
     pencil = ImageDraw.Draw(picture)
     font = ImageFont.load_default(max(9, picture.width // 110))
-    # The most certain ones are drawn last, on top.
+    # The best scores are drawn last, on top.
     for detection in sorted(detections, key=lambda detection: detection.score):
         x1, y1, x2, y2 = (value * scale for value in detection.box)
         label = next((step.label for step in reversed(detection.classifications) if step.terminal), "")
@@ -65,7 +65,7 @@ def _write(
     colour: tuple[int, int, int],
     width: int,
 ) -> None:
-    """White on a strip of the box's colour, above the box, or below where there is no room above."""
+    """Write white text on a strip of the box's colour, above the box, or below it if there is no room above."""
     _, top, right, bottom = pencil.textbbox((0, 0), text, font=font)
     height = bottom - top + 2
     x = max(0, min(box[0] - 2, width - right - 2))

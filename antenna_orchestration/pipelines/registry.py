@@ -1,9 +1,10 @@
-"""Which pipelines there are: ours, those of installed packages, and those in the files that a setting names.
+"""Finds the descriptions of all pipelines: built-in ones, those of installed packages, and those in a user's files.
 
-Built-in pipelines are listed in `_BUILT_IN` by the module that defines their specs. A package adds its own through the
-entry-point group `antenna.pipelines`; a user without a package puts a .py file with `PIPELINES = [PipelineSpec(…)]`, or
-the .yaml of an exported program, on `ANTENNA_PIPELINE_PATHS`. Only descriptions are handled here: nothing that this
-module imports may import torch.
+`_BUILT_IN` lists the modules that define the built-in specs. An installed package adds its own through the entry-point
+group `antenna.pipelines`. A user without a package puts a .py file with `PIPELINES = [PipelineSpec(...)]`, or the .yaml
+of an exported program, on `ANTENNA_PIPELINE_PATHS`.
+
+The registry handles descriptions only, so neither this module nor anything it imports may import torch.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from antenna_orchestration.pipelines.exported import description
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
 DEFAULT_PIPELINE: Final = "light_trap_insects"
-"""Slug of the pipeline that a submit without `--pipeline` uses."""
+"""Slug of the pipeline for submissions that name none."""
 
 ENTRY_POINTS: Final = "antenna.pipelines"
+"""Entry-point group of packages; each entry point is a `PipelineSpec` or a list of them."""
 
 _BUILT_IN: Final = (
     "antenna_orchestration.pipelines.light_trap.specs",
@@ -35,16 +37,20 @@ _BUILT_IN: Final = (
 
 
 def all_pipelines(paths: Iterable[Path] | None = None) -> Mapping[str, PipelineSpec]:
-    """Every pipeline by slug, built-in ones first. `paths` overrides the setting `pipeline_paths`.
+    """All pipelines by slug, built-in ones first. `paths` overrides the setting `ANTENNA_PIPELINE_PATHS`.
 
-    Read once a process. Raises `InvalidSetting` when a file on the paths cannot be loaded, `InternalError` when an
-    installed package's entry point cannot, and either when two pipelines claim one slug.
+    Each set of paths is read once per process. Raises `InvalidSetting` if a file on the paths cannot be loaded,
+    `InternalError` if an entry point of an installed package cannot, and one of the two if two pipelines have the same
+    slug.
     """
     return _load(tuple(settings.get().pipeline_paths if paths is None else paths))
 
 
 def get(slug: str, paths: Iterable[Path] | None = None) -> PipelineSpec:
-    """The pipeline of that slug. Raises `UnknownPipeline` with the slugs there are, and what `all_pipelines` raises."""
+    """The pipeline with this slug.
+
+    Raises `UnknownPipeline` with a list of the known slugs, and what `all_pipelines` raises.
+    """
     known = all_pipelines(paths)
     if slug not in known:
         raise errors.UnknownPipeline(f"there is no pipeline {slug!r}; there are: {', '.join(known)}")
@@ -65,7 +71,7 @@ def _load(paths: tuple[Path, ...]) -> Mapping[str, PipelineSpec]:
 
 
 def _sources(paths: Iterable[Path]) -> Iterator[tuple[type[errors.AntennaError], str, Any]]:
-    """Where specs come from: the error that a fault there is, its name for people, and what it defines."""
+    """Each source of specs: the error to raise for a fault in it, its name for messages, and what it defines."""
     for name in _BUILT_IN:
         yield errors.InternalError, name, importlib.import_module(name).PIPELINES
     for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
@@ -82,7 +88,7 @@ def _sources(paths: Iterable[Path]) -> Iterator[tuple[type[errors.AntennaError],
 
 
 def _files(path: Path) -> list[Path]:
-    """The pipeline files at a path: itself, or a folder's without helpers, whose names start with _."""
+    """The pipeline files at a path: the file itself, or those in a folder. Files named `_*` there are helpers."""
     path = path.resolve()
     if path.is_dir():
         suffixes = (".py", *description.SUFFIXES)
@@ -93,9 +99,9 @@ def _files(path: Path) -> list[Path]:
 
 
 def _import_file(file: Path) -> Any:
-    """The file's `PIPELINES`. Its folder goes on `sys.path`, so `factory` and helpers beside it can be imported too."""
+    """Import a file and return its `PIPELINES`. Its folder goes on `sys.path`, for `factory` and for helper modules."""
     if str(file.parent) not in sys.path:
-        # Last, so that a user's `random.py` takes no installed module's place; a spawned process gets a copy.
+        # At the end, so that a user's `random.py` does not hide an installed module. Spawned processes inherit it.
         sys.path.append(str(file.parent))
     try:
         module = importlib.import_module(file.stem)

@@ -1,8 +1,8 @@
-"""Where torch computes: all that a GPU needs otherwise than a CPU, in one place.
+"""Everything that torch does differently on a GPU than on a CPU, in one place.
 
-On CUDA JPEGs are decoded in batches by nvJPEG; what it cannot read is decoded on CPU and copied from pinned memory on
-a stream of its own, while the batch before is inferred. Models lie in memory channels last, and their convolutions run
-in the precision of the setting. On CPU everything is plain float32.
+On CUDA, nvJPEG decodes JPEGs in batches. Photographs that it cannot read are decoded on the CPU, then copied from
+pinned memory on a separate stream while the previous batch is inferred. Models use the channels-last memory format, and
+their expensive parts run in the precision of the setting `ANTENNA_PRECISION`. On the CPU everything is plain float32.
 """
 
 from __future__ import annotations
@@ -24,74 +24,81 @@ from antenna_orchestration.pipelines import images
 logger = logging.getLogger(__name__)
 
 MOST_REFUSALS: Final = 20
-"""When nvJPEG has taken none of so many, it does not work here at all."""
+"""If nvJPEG refuses this many photographs and accepts none, it is not used any more."""
 
 _DTYPES: Final = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Photograph:
-    """One photograph on its way to the device: either still a JPEG for nvJPEG, or pixels that are being copied."""
+    """One photograph on its way to the device: either a JPEG for nvJPEG, or pixels that are being copied."""
 
+    # Full size in pixels, as stored.
     width: int
     height: int
     jpeg: bytes | None = None
     # RGB, uint8, 3 x height x width, on the device.
     pixels: torch.Tensor | None = None
-    # Set when the copy is over.
+    # Recorded after the copy to the GPU; None on the CPU.
     copied: torch.cuda.Event | None = None
 
 
 class TorchDevice:
-    """`cpu`, `cuda` or `cuda:N`. On CUDA precision and decoding are those of the settings, on CPU float32 and Pillow's.
+    """The device `name`: `cpu`, `cuda` or `cuda:N`.
 
-    A caller may ask for others on either.
+    On CUDA, precision and decoding follow the settings `ANTENNA_PRECISION` and `ANTENNA_GPU_DECODE`; on the CPU they
+    are float32 and Pillow. The arguments `precision` and `gpu_decode` override both.
     """
 
     def __init__(self, name: str, *, precision: str | None = None, gpu_decode: bool | None = None) -> None:
-        config = settings.get()
+        defaults = settings.get()
         self.device = torch.device(name)
         self.is_cuda = self.device.type == "cuda"
-        wanted = precision or config.precision
-        # `None` for float32.
-        self._dtype = _DTYPES.get(wanted) if self.is_cuda or precision else None
-        self._decodes = self.is_cuda and config.gpu_decode if gpu_decode is None else gpu_decode
-        # Photographs that nvJPEG refused before it took one; None once it did.
+        # None for float32.
+        self._dtype = _DTYPES.get(precision or defaults.precision) if self.is_cuda or precision else None
+        self._decodes = self.is_cuda and defaults.gpu_decode if gpu_decode is None else gpu_decode
+        # How many photographs nvJPEG refused before it accepted one; None once it has.
         self._refusals: int | None = 0
         self._copies = torch.cuda.Stream(self.device) if self.is_cuda else None  # type: ignore[no-untyped-call]
 
     # Models.
 
     def place(self, model: nn.Module) -> nn.Module:
-        """The model on this device."""
+        """Move a model to this device; on CUDA, to the channels-last memory format as well."""
         model = model.to(self.device)
         return model.to(memory_format=torch.channels_last) if self.is_cuda else model
 
     def lowered(self, module: nn.Module) -> nn.Module:
-        """The module in the setting's precision, giving float32; itself when that is float32."""
+        """Wrap a module so that it runs in the device's precision and returns float32; unchanged for float32."""
         return module if self._dtype is None else _Lowered(module, self.device.type, self._dtype)
 
     # Photographs.
 
     def begin(self, data: bytes) -> Photograph:
-        """Check a photograph, and decode it unless nvJPEG will; called on CPU threads. Raises `ImageUnusable`."""
+        """Check a photograph, and decode it unless nvJPEG will do so in `pixels`. Thread-safe.
+
+        Raises `ImageUnusable` as `images.decode` does.
+        """
         if self._decodes and (size := images.size_of_plain_jpeg(data)) is not None:
             return Photograph(width=size[0], height=size[1], jpeg=data)
         return self._copy(images.decode(data).pixels)
 
     def pixels(self, photographs: Sequence[Photograph]) -> list[torch.Tensor]:
-        """RGB, uint8, 3 x height x width, on the device; called by the thread that infers. Raises `ImageUnusable`."""
+        """The photographs' pixels on the device: RGB, uint8, 3 x height x width each. Called in `infer` only.
+
+        Raises `ImageUnusable` if nvJPEG refuses a photograph and the CPU cannot decode it either.
+        """
         decoded = iter(self._decode([one for one in photographs if one.jpeg is not None]))
         return [self._arrived(one if one.jpeg is None else next(decoded)) for one in photographs]
 
     def _copy(self, pixels: NDArray[np.uint8]) -> Photograph:
-        """Begin to copy height x width x 3 to the device."""
+        """Start to copy pixels (height x width x 3) to the device."""
         height, width = pixels.shape[:2]
         planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         if self._copies is None:
             return Photograph(width=width, height=height, pixels=planes)
         with torch.cuda.stream(self._copies):
-            # The allocator keeps pinned memory from reuse until copies out of it are over.
+            # The allocator does not reuse pinned memory before copies from it have finished.
             there = planes.pin_memory().to(self.device, non_blocking=True)
             return Photograph(width=width, height=height, pixels=there, copied=self._copies.record_event())
 
@@ -104,7 +111,7 @@ class TorchDevice:
         return photograph.pixels
 
     def _decode(self, jpegs: Sequence[Photograph]) -> list[Photograph]:
-        """All of them at once by nvJPEG; when it refuses, one by one, and those that it cannot read on CPU."""
+        """Decode all at once with nvJPEG; if it fails, one by one, and on the CPU those that fail again."""
         if not jpegs:
             return []
         try:
@@ -118,9 +125,11 @@ class TorchDevice:
         return [self._checked(one, pixels) for one, pixels in zip(jpegs, decoded, strict=True)]
 
     def _checked(self, jpeg: Photograph, pixels: torch.Tensor) -> Photograph:
-        """What nvJPEG made of a photograph, if it is of the size that its header says."""
+        """The photograph that nvJPEG decoded; decoded on the CPU instead if its size is not the header's."""
         if tuple(pixels.shape) != (3, jpeg.height, jpeg.width):
-            return self._decode_on_cpu(jpeg, f"it made {tuple(pixels.shape)} of {jpeg.width}x{jpeg.height} pixels")
+            return self._decode_on_cpu(
+                jpeg, f"it returned shape {tuple(pixels.shape)} for {jpeg.width}x{jpeg.height} pixels"
+            )
         self._refusals = None
         return Photograph(width=jpeg.width, height=jpeg.height, pixels=pixels)
 
@@ -129,13 +138,16 @@ class TorchDevice:
         if self._refusals is not None:
             self._refusals += 1
             if self._refusals == MOST_REFUSALS:
-                logger.warning("nvJPEG refuses every photograph (%s): they are decoded on CPU", reason)
+                logger.warning("nvJPEG refuses every photograph (%s): they are decoded on the CPU from now on", reason)
                 self._decodes = False
         return self._copy(images.decode(jpeg.jpeg or b"").pixels)
 
 
 class _Lowered(nn.Module):
-    """A part of a network under autocast, with float32 around it: boxes need more than the three digits of a half."""
+    """A part of a network that runs under autocast and returns float32.
+
+    Only parts of a detector run in half precision: its three decimal digits are too few for box coordinates.
+    """
 
     def __init__(self, module: nn.Module, device_type: str, dtype: torch.dtype) -> None:
         super().__init__()
@@ -162,7 +174,7 @@ def _nvjpeg(files: Sequence[bytes], device: torch.device) -> list[torch.Tensor]:
 
     encoded = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
     with warnings.catch_warnings():
-        # Since 0.29 torchvision says at each call that this will leave for another package one day.
+        # Since 0.29 torchvision warns at every call that this function will move to another package.
         warnings.simplefilter("ignore", DeprecationWarning)
         decoded: list[torch.Tensor] = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device)
     return decoded

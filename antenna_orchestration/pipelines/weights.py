@@ -1,8 +1,8 @@
-"""Files that models are made of: fetched once from https, s3 or a folder, checked each time they are used.
+"""Fetches model files (weights, programs, labels) from https, S3 or a folder, and caches them.
 
-Nothing else is downloaded by any pipeline. A URI may carry the digest that its file must have, as
-`https://…/model.pth#sha256=<64 hex digits>`. Without one, the digest of the first download is kept beside the file,
-which shows a damaged cache but trusts the first download.
+A file is downloaded once and checked each time it is used. A URI may name the digest that its file must have:
+`https://.../model.pth#sha256=<64 hex digits>`. For a URI without a digest, the digest of the first download is kept
+beside the file; that detects a damaged cache, but trusts the first download. Pipelines download nothing else.
 """
 
 from __future__ import annotations
@@ -27,28 +27,30 @@ from antenna_orchestration.domain import addresses
 logger = logging.getLogger(__name__)
 
 DEFAULT_FOLDER: Final = Path("~/.cache/antenna")
+"""Folder of the cache, unless `ANTENNA_WEIGHTS_DIR` names one."""
 
 SILENCE: Final = 60.0
-"""Seconds without a byte after which a download is given up; in all it may take as long as it needs."""
+"""Seconds without a byte after which a download fails. The whole download may take as long as it needs."""
 
 _DIGEST: Final = re.compile(r"sha256=([0-9a-f]{64})")
 
 
 def fetch(uri: str) -> Path:
-    """The file of a URI on this machine, downloaded if it is not here yet; a plain path or `file://` stays in place.
+    """The path of a URI's file on this machine; downloads the file if it is not in the cache yet.
 
-    With `ANTENNA_WEIGHTS_MIRROR` set, https and s3 files are taken from there, by their name. Several processes may ask
-    for the same file at once: one downloads, the others wait for it.
+    A plain path or a `file://` URI is used where it is. If `ANTENNA_WEIGHTS_MIRROR` is set, https and s3 files are
+    downloaded from there, by their file name. Several processes may ask for the same file at the same time: one
+    downloads it and the others wait.
 
-    Raises `Unavailable` when it cannot be had (this machine's fault, never an image's), `InvalidInput` for a URI of
-    another kind or a file that has not the digest it should have.
+    Raises `Unavailable` if the file cannot be read or downloaded, and `InvalidInput` for other kinds of URIs and for a
+    file with another digest than the URI's.
     """
     address, digest = _address(uri)
     if (path := _local_path(address)) is not None:
         return _in_place(path, digest)
     target = cached_path(uri)
     try:
-        # A cache that is whole needs no lock: it may be mounted read-only, or belong to another user.
+        # No lock is needed to read a file that is complete: the cache may be read-only, or belong to another user.
         if not _is_whole(target, digest):
             target.parent.mkdir(parents=True, exist_ok=True)
             with _locked(target):
@@ -59,24 +61,27 @@ def fetch(uri: str) -> Path:
 
 
 def fetch_named(uri: str | None, what: str) -> Path:
-    """`fetch` for an address that a description may lack: then raises `InternalError`. Raises what `fetch` raises."""
+    """Like `fetch`, for a URI that a description may lack; `what` is the file's name for the error message.
+
+    Raises `InternalError` if `uri` is None, and what `fetch` raises.
+    """
     if uri is None:
         raise errors.InternalError(f"no address is given for {what}")
     return fetch(uri)
 
 
 def cached_path(uri: str) -> Path:
-    """Where the file of a URI is, or would be after a download. Raises `InvalidInput` for a URI of another kind."""
+    """The path that `fetch` would return, whether or not the file is there. Raises `InvalidInput` as `fetch` does."""
     address, _ = _address(uri)
     if (path := _local_path(address)) is not None:
         return path
     folder = (settings.get().weights_dir or DEFAULT_FOLDER).expanduser()
-    # Two addresses may end in the same name.
+    # Two addresses may end in the same file name, so each gets a folder of its own.
     return folder / hashlib.sha256(address.encode()).hexdigest()[:12] / _name(address)
 
 
 def _address(uri: str) -> tuple[str, str | None]:
-    """Where to look for a file, and the digest that it should have."""
+    """Split a URI into the address to read (at the mirror, if one is set) and the required digest, if it names one."""
     address, fragment = urldefrag(uri)
     digest = None
     if fragment:
@@ -100,14 +105,14 @@ def _local_path(address: str) -> Path | None:
 
 def _name(address: str) -> str:
     name = unquote(urlsplit(address).path.rpartition("/")[2])
-    # Decoded, a name may hold the separators of a path that leads out of the cache.
+    # After percent-decoding, the name may contain `/` or be `..`, and so lead out of the cache.
     if not name or name.startswith(".") or "/" in name or "\0" in name:
         raise errors.InvalidInput(f"weights {_shown(address)}: the address names no file")
     return name
 
 
 def _shown(address: str) -> str:
-    """Fit for logs: without a password or a signature."""
+    """The address without password or signature, for messages."""
     return settings.without_password(address)
 
 
@@ -119,8 +124,9 @@ def _in_place(path: Path, digest: str | None) -> Path:
     return path
 
 
-# The cache: `<name>` and, in the words of the program sha256sum, `<name>.sha256`, which is written first. So a file
-# counts only with its own digest beside it, wherever a crash or a full disk interrupted us.
+# The cache holds `<name>` and `<name>.sha256`, in the format of the program sha256sum. The digest is written first, and
+# a file counts as complete only if it matches the digest: a crash or a full disk at any point leaves no file that is
+# used.
 
 
 def _note(target: Path) -> Path:
@@ -128,7 +134,7 @@ def _note(target: Path) -> Path:
 
 
 def _is_whole(target: Path, digest: str | None) -> bool:
-    """Whether the cache has the file as it was downloaded."""
+    """Whether the cached file is complete: its digest is the one noted beside it, and the required one if any."""
     try:
         noted = _note(target).read_text().split()[0]
         found = _sha256(target)
@@ -138,14 +144,14 @@ def _is_whole(target: Path, digest: str | None) -> bool:
 
 
 def _fill(address: str, target: Path, digest: str | None) -> None:
-    """Download what nobody else downloaded while we waited for the lock, which the caller holds."""
+    """Download the file, unless another process did so while the caller waited for the lock that it now holds."""
     if _is_whole(target, digest):
         return
     if target.exists():
         logger.warning("weights %s are damaged or of another digest, downloading them again", target)
     for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
         if left != _lock(target):
-            # A process was killed while it downloaded.
+            # Left by a process that was killed while it downloaded.
             left.unlink()
     _download(address, target, digest)
 
@@ -154,7 +160,7 @@ def _download(address: str, target: Path, digest: str | None) -> None:
     started = time.monotonic()
     logger.info("downloading weights %s", _shown(address))
     with _temporary(target) as temporary:
-        _get(address, temporary)
+        _copy_to_file(address, temporary)
         size, found = temporary.stat().st_size, _sha256(temporary)
         if not size:
             raise errors.Unavailable(f"weights {_shown(address)}: the file is empty")
@@ -169,9 +175,9 @@ def _download(address: str, target: Path, digest: str | None) -> None:
 
 @contextlib.contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
-    """An empty file beside the target, gone afterwards unless it was moved."""
+    """Make an empty file beside the target; it is removed afterwards unless it was renamed."""
     number, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    # A cache may be shared by the users of a machine.
+    # Several users of a machine may share the cache.
     os.fchmod(number, 0o644)
     os.close(number)
     try:
@@ -186,32 +192,32 @@ def _lock(target: Path) -> Path:
 
 @contextlib.contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    """Hold the target's lock; it ends with this process, however that ends."""
+    """Hold the target's lock. The kernel releases it when this process ends, even if it crashes."""
     with _lock(target).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _get(address: str, file: Path) -> None:
-    """Read the address into the file. Raises `Unavailable`."""
+def _copy_to_file(address: str, file: Path) -> None:
+    """Download the address into the file. Raises `Unavailable`."""
     import fsspec
 
     options: dict[str, Any]
     if address.startswith("s3://"):
-        config = settings.get()
-        # Credentials come from the environment, as everywhere.
-        options = {"anon": config.s3_anonymous, "endpoint_url": config.s3_endpoint_url or None}
+        current = settings.get()
+        # Credentials come from the environment.
+        options = {"anon": current.s3_anonymous, "endpoint_url": current.s3_endpoint_url or None}
     else:
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
-        # `trust_env` heeds HTTPS_PROXY.
+        # `trust_env` makes aiohttp use HTTPS_PROXY.
         options = {"client_kwargs": {"timeout": timeout, "trust_env": True}}
     try:
-        # Not `url_to_fs`, which takes `::` in an address for a chain of file systems.
+        # Not `url_to_fs`, which reads `::` in an address as a chain of file systems.
         fsspec.filesystem(urlsplit(address).scheme, **options).get_file(address, str(file))
     except Exception as error:
-        # Each kind of store raises errors of its own libraries here.
+        # Each kind of store raises the errors of its own libraries.
         raise errors.Unavailable(f"weights {_shown(address)} cannot be downloaded: {_why(error)}") from error
 
 
@@ -219,7 +225,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if (status := getattr(error, "status", None)) and (message := getattr(error, "message", None)):
-        # An HTTP answer; its text would repeat the address, signature and all.
+        # An HTTP error. Its `str()` would repeat the address with its signature.
         return f"{status} {message}"
     return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
 

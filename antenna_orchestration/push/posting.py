@@ -105,7 +105,7 @@ class Poster:
             for key, value in batch.job.config.items()
             if key not in register.SETTINGS and not key.startswith("request_")
         }
-        body = pushing.request(batch.job.pipeline, list(batch.sent), config)
+        body = pushing.request_body(batch.job.pipeline, list(batch.sent), config)
         outcome = await self._service.process(
             body, stopping=self._stopping, begin_within=batch.begin_until - time.monotonic()
         )
@@ -146,7 +146,7 @@ class Poster:
         reduction = await retrying.retry_forever(
             "reading an answer", lambda: accept_results.reduction(self._http, batch.job)
         )
-        answered = await asyncio.to_thread(pushing.read, body, list(batch.sent), reduction)
+        answered = await asyncio.to_thread(pushing.read_answer, body, list(batch.sent), reduction)
         if answered.unknown:
             some = ", ".join(answered.unknown[:5])
             logger.warning("job %s: the answer names images that were not sent: %s", batch.job.job_id, some)

@@ -1,4 +1,4 @@
-"""What lies in an S3 bucket, for a submission to choose from."""
+"""Lists the objects in S3 buckets for submissions, and signs URLs for workers without credentials."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from antenna_orchestration.settings import Settings
 
 
 def list_objects(uri: str, settings: Settings) -> list[str]:
-    """URIs of the objects under a prefix, of a single object, or matching a pattern with `*`, `?` or `[…]`.
+    """URIs of the objects under a prefix, of one object, or of those that match a pattern with `*`, `?` or `[...]`.
 
-    A prefix ends at a slash, written or not: `s3://traps/night-1` does not hold `s3://traps/night-10/a.jpg`.
-    Raises `InvalidSource` when it may not be read or the bucket is missing, `Unavailable` when the store cannot be
-    reached.
+    A prefix ends at a slash, whether or not it is written: `s3://traps/night-1` does not include
+    `s3://traps/night-10/a.jpg`. Raises `InvalidSource` if the bucket is missing or may not be listed, and `Unavailable`
+    if the store cannot be reached.
     """
     path = uri.removeprefix("s3://")
     bucket = path.partition("/")[0]
@@ -25,11 +25,11 @@ def list_objects(uri: str, settings: Settings) -> list[str]:
         found = store.glob(path) if any(character in path for character in "*?[") else store.find(path)
         return [f"s3://{key}" for key in found if not key.endswith("/")]
     except FileNotFoundError:
-        raise errors.InvalidSource(f"there is no bucket {bucket!r}, or nothing of it may be seen") from None
+        raise errors.InvalidSource(f"there is no bucket {bucket!r}, or these credentials may not see it") from None
     except PermissionError as error:
         raise errors.InvalidSource(f"{uri} may not be listed: {error}; are the AWS credentials set?") from None
     except Exception as error:
-        # botocore has its own tree of errors for connections, credentials and regions, and we do not depend on it.
+        # botocore has its own error classes for connections, credentials and regions; this module does not import it.
         if "credentials" in str(error).lower():
             raise errors.InvalidSource(
                 f"{uri} cannot be listed: {error}; ANTENNA_S3_ANONYMOUS=true reads public buckets"
@@ -38,9 +38,9 @@ def list_objects(uri: str, settings: Settings) -> list[str]:
 
 
 def presign(uris: Iterable[str], settings: Settings, *, valid_for: int) -> list[str]:
-    """A URL for each object that reads it without credentials for so many seconds; computed here, nothing is asked.
+    """A signed URL per object, which reads it without credentials for `valid_for` seconds; sends no request.
 
-    Raises `Unavailable` when there are no credentials to sign with.
+    Raises `Unavailable` if there are no credentials to sign with.
     """
     store = _store(settings, lasting=True)
     try:
@@ -50,14 +50,14 @@ def presign(uris: Iterable[str], settings: Settings, *, valid_for: int) -> list[
 
 
 def _store(settings: Settings, *, lasting: bool = False) -> Any:
-    """The store as it is configured; a lasting one is made once a thread, which takes a fifth of a second."""
+    """The S3 store of the settings. With `lasting`, one instance per thread is reused; making one takes 0.2 s."""
     import fsspec
 
     return fsspec.filesystem(
         "s3",
         anon=settings.s3_anonymous,
         endpoint_url=settings.s3_endpoint_url or None,
-        # A listing of another submission may be old.
+        # A cached listing of an earlier submission may be out of date.
         use_listings_cache=False,
         skip_instance_cache=not lasting,
     )

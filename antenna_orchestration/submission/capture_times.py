@@ -1,7 +1,7 @@
-"""Fill in when images were taken, where a submission does not say: from the name, else from a local file's EXIF data.
+"""Fills in when images were taken, if the submission does not say: from the file name, else from a local file's EXIF.
 
-Names cost nothing. EXIF means opening each file, so a submission opens at most `EXIF_AUTO` of them unless it is asked
-to: beyond that none is opened, rather than some, and a warning says so.
+File names cost nothing. For EXIF data each file has to be opened. So unless the user asks for it, EXIF data is read
+only if at most `EXIF_AUTO` files would be opened; otherwise no file is opened, and a warning says so.
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ from antenna_orchestration.domain import capture_time
 from antenna_orchestration.submission import locations
 
 ExifMode = Literal["auto", "always", "never"]
+"""Whether to open files for their EXIF data; `auto` does so for at most `EXIF_AUTO` files."""
 
 EXIF_AUTO: Final = 2_000
-"""Files that a submission opens without being told to: about half a second from a local disk."""
+"""Most files that `auto` opens: about half a second on a local disk."""
 
 _THREADS: Final = 8
-"""Reading waits for the disk, or for a network drive, much longer than Python computes."""
+"""Threads that read EXIF data. They mostly wait for the disk or the network drive."""
 
 
 def fill(images: Sequence[SubmittedImage], *, exif: ExifMode) -> tuple[list[SubmittedImage], list[str]]:
-    """The images with the capture times that can be found, and warnings."""
+    """The images with all capture times that could be found, in UTC, and warnings for the user.
+
+    Times that an image already has stay. A file that cannot be read keeps no time; that is not an error.
+    """
     filled = [
         image if image.captured_at else SubmittedImage(image.uri, _from_name(image.uri), image.deployment)
         for image in images
@@ -60,7 +64,7 @@ def _from_exif(path: Path) -> datetime | None:
     from antenna_orchestration.pipelines import images
 
     try:
-        # Opening a named pipe would wait for ever.
+        # Opening a named pipe would block for ever.
         if not path.is_file():
             return None
         with path.open("rb") as file:

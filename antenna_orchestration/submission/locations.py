@@ -1,10 +1,10 @@
-"""Where one image lies: what people write, turned into the URI that tasks carry, or refused.
+"""Turns the location of one image, as people write it, into the URI that its task carries, or refuses it.
 
-Local paths become `file://` URIs (absolute, symlinks resolved, percent-encoded), `s3://` and http(s) locations stay as
-they are written. Reading, listing and loading are done elsewhere.
+Local paths become `file://` URIs: absolute, with symlinks resolved, percent-encoded. `s3://` and http(s) locations stay
+as they are written. This module neither lists folders or buckets nor loads images.
 """
 
-# Paths come as text by the hundred thousand, and Path objects cost ten times as much.
+# There may be hundreds of thousands of paths, and a Path object costs ten times as much as a string.
 # ruff: noqa: PTH116, PTH118
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from antenna_orchestration.domain.addresses import is_private
 from antenna_orchestration.settings import Settings
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
-"""What is taken for an image in a folder, by the end of its name, whatever its case."""
+"""Endings of files in folders that are taken for images; upper and lower case are the same."""
 
 MAX_URI: Final = 2_000
-"""Bytes; the catalog's index holds no URL much longer than this."""
+"""Longest URI in bytes; the catalog's index cannot hold one that is much longer."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _UP_TO_PATH = re.compile(r"[^/?#]*//[^/?#\\]*")
@@ -38,19 +38,21 @@ class Located(NamedTuple):
     """One image's URI."""
 
     uri: str
-    # False for a local file that is not there; that of a remote one shows when a worker loads it.
+    # False for a local file that does not exist. True for remote images, which are not checked before a worker loads
+    # them.
     exists: bool
 
 
 class Locator:
-    """Locates images and checks that they may be read. Remembers folders and hosts, so 100,000 images are no burden."""
+    """Makes the URIs of images and checks that they are allowed. Caches folders and hosts, so that it is fast."""
 
     def __init__(
         self, *, roots: Sequence[Path] | None, allow_private_hosts: bool, bucket_roots: Sequence[str] | None = None
     ) -> None:
-        """`roots` are the folders, `bucket_roots` the `s3://bucket/prefix` locations that images may lie in.
+        """Set the bounds.
 
-        None allows all, an empty sequence none.
+        `roots` are the folders and `bucket_roots` the `s3://bucket/prefix` locations that images may be in. None allows
+        everything, an empty sequence nothing.
         """
         self._roots = None if roots is None else tuple(Path(os.path.realpath(root)) for root in roots)
         self._bucket_roots = None if bucket_roots is None else tuple(f"{root.rstrip('/')}/" for root in bucket_roots)
@@ -59,9 +61,9 @@ class Locator:
         self._servers: set[str] = set()
 
     def locate(self, text: str, *, base: str = "") -> Located:
-        """The URI of an image written as URI or path; a relative path is taken from the folder `base`.
+        """The URI of an image that is given as a URI or a path; a relative path starts from the folder `base`.
 
-        Raises `InvalidSource` for a scheme, a host or a folder that is not allowed.
+        Raises `InvalidSource` if its scheme, host, folder or bucket is not allowed, or the text is malformed.
         """
         server = _UP_TO_PATH.match(text)
         if server and server.group() in self._servers:
@@ -83,9 +85,9 @@ class Locator:
         return Located(_checked(text), True)
 
     def file(self, path: str) -> Located:
-        """The URI of a local file, which need not exist. Raises `InvalidSource` for a folder or one out of bounds."""
+        """The URI of a local file, which need not exist. Raises `InvalidSource` for folders and files out of bounds."""
         if "\0" in path:
-            raise errors.InvalidSource(f"{path!r} is no path")
+            raise errors.InvalidSource(f"{path!r} is not a valid path")
         folder, name = os.path.split(path)
         if name in ("", ".", ".."):
             raise errors.InvalidSource(f"{path} is a folder, not an image")
@@ -106,13 +108,16 @@ class Locator:
         return Located(_checked(prefix + _quoted(name)), stat.S_ISREG(mode))
 
     def check_bounds(self, path: str, named: str) -> None:
-        """Raise `InvalidSource` for a path beyond the roots, links resolved; `named` is how the message calls it."""
+        """Raise `InvalidSource` if the path, with symlinks resolved, is outside the roots.
+
+        `named` is what the error message calls it.
+        """
         if self._roots is None:
             return
         try:
             real = Path(os.path.realpath(path or "."))
         except ValueError:
-            raise errors.InvalidSource(f"{named!r} is no path") from None
+            raise errors.InvalidSource(f"{named!r} is not a valid path") from None
         if not any(real.is_relative_to(root) for root in self._roots):
             where = ":".join(map(str, self._roots))
             raise errors.InvalidSource(
@@ -122,10 +127,13 @@ class Locator:
             )
 
     def check_bucket_bounds(self, uri: str) -> None:
-        """Raise `InvalidSource` for a location in a bucket beyond the roots: whoever lists it lends its own keys."""
+        """Raise `InvalidSource` if the location is outside the bucket roots.
+
+        The gateway would list and sign it with its own credentials, which a caller must not use for other buckets.
+        """
         if self._bucket_roots is None:
             return
-        # Stores that are folders underneath may follow these.
+        # A store that keeps objects in folders may follow `.` and `..`.
         leaves = {".", ".."} & set(uri.split("/"))
         if leaves or not any(uri.startswith(root) for root in self._bucket_roots):
             where = " ".join(self._bucket_roots)
@@ -134,7 +142,7 @@ class Locator:
             )
 
     def _folder(self, folder: str) -> tuple[str, str]:
-        """The folder without symlinks, and the beginning of its files' URIs."""
+        """The folder with symlinks resolved, and the start of the URIs of its files."""
         known = self._folders.get(folder)
         if known is None:
             real = Path(os.path.realpath(folder or "."))
@@ -151,41 +159,45 @@ class Locator:
         try:
             parts = urlsplit(server)
             host = parts.hostname or ""
-            parts.port  # noqa: B018  # reading it checks it
+            parts.port  # noqa: B018  # reading the port checks it
         except ValueError as error:
-            raise errors.InvalidSource(f"{url} is no URL: {error}") from None
+            raise errors.InvalidSource(f"{url} is not a valid URL: {error}") from None
         if not host:
             raise errors.InvalidSource(f"{url} names no host")
         if not self._allow_private_hosts and is_private(host):
             raise errors.InvalidSource(
                 f"{url}: {host} is a loopback, link-local or private address; "
-                "ANTENNA_ALLOW_PRIVATE_HOSTS=true allows such"
+                "ANTENNA_ALLOW_PRIVATE_HOSTS=true allows them"
             )
         self._servers.add(server)
 
 
 def scheme_of(text: str) -> str | None:
-    """The scheme of a URI in lower case; None for a path."""
+    """The scheme of a URI, in lower case; None for a path."""
     match = _SCHEME.match(text)
     return match.group(1).lower() if match else None
 
 
 def local_path(uri: str) -> str:
-    """The local path of a `file://` URI. Raises `InvalidSource` when it names another host."""
+    """The local path of a `file://` URI. Raises `InvalidSource` if the URI names another host."""
     host, slash, path = uri[len("file://") :].partition("/")
     if host not in ("", "localhost"):
-        raise errors.InvalidSource(f"{uri} is a file of another host; file:///path is a local one")
+        raise errors.InvalidSource(f"{uri} names a file on another host; file:///path names a local one")
     return addresses.path_of(f"file://{slash}{path}")
 
 
 def split_s3(uri: str) -> tuple[str, str]:
-    """Bucket and key of an `s3://` URI; the key is taken as written, without percent-decoding."""
+    """Bucket and key of an `s3://` URI. The key is not percent-decoded."""
     bucket, _, key = uri[len("s3://") :].partition("/")
     return bucket, key
 
 
 def source_kinds(uris: Iterable[str], settings: Settings) -> tuple[str, ...]:
-    """The kinds of store that a worker must reach to load these images: `file:<host>`, `http`, `s3:<bucket>`."""
+    """The stores that a worker must be able to reach to load these images, sorted, each once.
+
+    `file:<host id>` for local files, `http`, and `s3:<bucket>` (or `s3:<endpoint>/<bucket>` with an endpoint of its
+    own).
+    """
     stores = {uri[: uri.find("/", len("s3://"))] if uri.startswith("s3://") else uri[:5] for uri in uris}
     endpoint = urlsplit(settings.s3_endpoint_url).netloc.rpartition("@")[2]
     kinds = set()

@@ -1,6 +1,6 @@
-"""Lists of images: .txt with one location a line, .csv and .parquet with a column of them.
+"""Reads lists of images: .txt files with one location per line, .csv and .parquet files with a column of locations.
 
-Reading only: what a location means is decided in `locations`, what the list is for in `sources`.
+This module only reads. `locations` decides what a location means, and `sources` which images are submitted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from antenna_orchestration.domain.times import in_utc
 LIST_SUFFIXES: Final = (".txt", ".csv", ".parquet")
 
 LOCATION_COLUMNS: Final = ("url", "uri", "path", "file", "image")
-"""Names of the column with the locations, whatever their case; the first of these that a list has is taken."""
+"""Names of the location column, in any case; the first of these that a list has is used."""
 
 _DELIMITERS: Final = ",;\t"
 
@@ -25,7 +25,7 @@ _DELIMITERS: Final = ",;\t"
 class Entry(NamedTuple):
     """One image of a list."""
 
-    # Line of the file, or row of a Parquet table, from 1; for messages.
+    # Line in the file, or row in the Parquet table, counted from 1; for messages.
     number: int
     location: str
     captured_at: datetime | None
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 
 
 def read(path: Path) -> list[Entry]:
-    """All entries of a list in order. Raises `InvalidSource` naming the line that cannot be read."""
+    """All entries of a list, in order. Raises `InvalidSource`, which names the line that cannot be read."""
     readers = {".txt": _read_text, ".csv": _read_csv, ".parquet": _read_parquet}
     try:
         return list(readers[path.suffix.lower()](path))
@@ -44,14 +44,14 @@ def read(path: Path) -> list[Entry]:
 
 
 def where(path: Path, number: int) -> str:
-    """An entry's place, for messages."""
+    """Where an entry is, for messages: the file, and its line or row."""
     return f"{path}, {'row' if path.suffix.lower() == '.parquet' else 'line'} {number}"
 
 
 def parse_time(text: str) -> datetime | None:
-    """A capture time as ISO 8601, in UTC, which is also taken for a time without zone; None for empty text.
+    """Parse an ISO 8601 time; returns it in UTC, or None for empty text. A time without a zone is taken as UTC.
 
-    Raises `InvalidSource`.
+    Raises `InvalidSource` for any other text.
     """
     text = text.strip()
     if not text:
@@ -59,7 +59,7 @@ def parse_time(text: str) -> datetime | None:
     try:
         return in_utc(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
-        raise errors.InvalidSource(f"{text!r} is no ISO 8601 time, such as 2024-06-01T23:15:00+02:00") from None
+        raise errors.InvalidSource(f"{text!r} is not an ISO 8601 time such as 2024-06-01T23:15:00+02:00") from None
 
 
 def _read_text(path: Path) -> Iterator[Entry]:
@@ -73,7 +73,7 @@ def _read_text(path: Path) -> Iterator[Entry]:
 def _read_csv(path: Path) -> Iterator[Entry]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = file.readline()
-        # Spreadsheets write semicolons where the comma is a decimal sign.
+        # Spreadsheets write semicolons in countries where the comma is the decimal sign.
         delimiter = max(_DELIMITERS, key=first.count)
         file.seek(0)
         rows = csv.reader(file, delimiter=delimiter, strict=True)
@@ -119,7 +119,7 @@ def _read_parquet(path: Path) -> Iterator[Entry]:
 
 
 def _plain(column: Any, *, is_time: bool) -> list[Any]:
-    """A column as text, or, if it holds times, as UTC times without a zone."""
+    """The values of a column: as text, or, for timestamps, as naive datetimes in UTC."""
     import pyarrow
 
     if is_time and pyarrow.types.is_temporal(column.type):
@@ -130,7 +130,7 @@ def _plain(column: Any, *, is_time: bool) -> list[Any]:
 
 
 def _columns(path: Path, names: Sequence[str]) -> tuple[int, int | None, int | None]:
-    """Where location, captured_at and deployment stand."""
+    """The indices of the columns location, captured_at and deployment; None for the latter two if missing."""
     places = {name.strip().lower(): index for index, name in reversed(list(enumerate(names)))}
     for wanted in LOCATION_COLUMNS:
         if wanted in places:

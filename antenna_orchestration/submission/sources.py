@@ -1,10 +1,10 @@
-"""What the SOURCE arguments of a submission name: folders, patterns, files, buckets, URLs and lists, made into images.
+"""Expands the SOURCE arguments of a submission (folders, patterns, files, buckets, URLs, lists) into images.
 
-Reads file names and lists only, never an image; writes nothing. Everything here may block on a slow disk or store, so
-`submit` calls it in a thread.
+It reads file names and lists, but never an image, and it writes nothing. It may block on a slow disk or store, so
+`submit` calls it on a thread.
 """
 
-# Paths come as text by the hundred thousand, and Path objects cost ten times as much.
+# There may be hundreds of thousands of paths, and a Path object costs ten times as much as a string.
 # ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH116, PTH118, PTH120, PTH122, PTH207
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _MAGIC = re.compile(r"[*?\[]")
 
 @dataclass(kw_only=True, slots=True)
 class Gathered:
-    """The images that sources name, each once, in the order named."""
+    """The images that the sources name, each once, in the order in which they were named."""
 
     images: list[SubmittedImage]
-    # Repetitions that were merged.
+    # How many images were named more than once and merged.
     duplicates: int = 0
-    # Things that did not stop the submission but that people want to know.
+    # What the user should know although it did not stop the submission.
     warnings: list[str] = field(default_factory=list)
 
 
@@ -47,14 +47,14 @@ def gather(
     allowed_buckets: Sequence[str] | None = None,
     deployment: str | None = None,
 ) -> Gathered:
-    """Collect what sources and images name.
+    """Collect the images that `sources` and `images` name, each URI once.
 
-    `allowed_roots` are the folders that local images may lie in; None stands for the setting `IMAGE_ROOTS`, or for any
-    folder when that is not set. `allowed_buckets` are the `s3://bucket/prefix` locations for images in buckets; None
-    allows what this process has credentials for. `deployment` is for images that come without one.
+    `allowed_roots` are the folders that local images may be in; None stands for the setting `IMAGE_ROOTS`, and for any
+    folder if that is not set. `allowed_buckets` are the `s3://bucket/prefix` locations that images may be in; None
+    allows everything that this process has credentials for. Images without a deployment get `deployment`.
 
-    Raises `InvalidSource` when a source cannot be read or is not allowed, and when there are no images at all;
-    `Unavailable` for a store out of reach.
+    Raises `InvalidSource` if a source cannot be read or is not allowed, or if there are no images at all, and
+    `Unavailable` if a store cannot be reached.
     """
     roots = (settings.image_roots or None) if allowed_roots is None else allowed_roots
     locator = Locator(roots=roots, allow_private_hosts=settings.allow_private_hosts, bucket_roots=allowed_buckets)
@@ -79,7 +79,7 @@ def gather(
 
 
 def own_folders(sources: Sequence[str]) -> list[Path]:
-    """The local folders that sources name by themselves, which a user at the command line thereby allows."""
+    """The local folders of the sources. A user who names them at the command line thereby allows them."""
     folders: list[Path] = []
     for source in sources:
         scheme = scheme_of(source)
@@ -91,20 +91,20 @@ def own_folders(sources: Sequence[str]) -> list[Path]:
 
 
 def _fixed_part(path: str) -> str:
-    """The path, or of a pattern the folder that everything it matches lies in."""
+    """The path itself; for a pattern, the folder that contains everything it can match."""
     while _MAGIC.search(path) and not os.path.exists(path):
         path = os.path.dirname(path)
     return path
 
 
 def natural_order(name: str) -> tuple[list[str | int], str]:
-    """Sorts `trap2` before `trap10`."""
+    """A sort key that puts `trap2` before `trap10`."""
     return [int(part) if index % 2 else part.lower() for index, part in enumerate(_DIGITS.split(name))], name
 
 
 @dataclass(kw_only=True)
 class _Reader:
-    """Reads one source after the other."""
+    """Expands sources, one after the other, and collects warnings."""
 
     locator: Locator
     settings: Settings
@@ -121,7 +121,7 @@ class _Reader:
             yield self.image(source)
         elif scheme in (None, "file"):
             path = local_path(source) if scheme else os.path.expanduser(source)
-            # Before anything is looked at: what a list says, or whether a file is there, is nobody else's business.
+            # Check the bounds first: an error must not tell a caller what a list says or whether a file exists.
             self.locator.check_bounds(fixed := _fixed_part(path), source)
             if ".." in path[len(fixed) :].split("/"):
                 raise errors.InvalidSource(f"{source}: no .. after a pattern")
@@ -132,11 +132,11 @@ class _Reader:
             else:
                 raise errors.InvalidSource(f"there is no file or folder {path}")
         else:
-            # Says which schemes there are.
+            # Raises an error that lists the supported schemes.
             yield self.image(source)
 
     def image(self, location: str) -> SubmittedImage:
-        """One image, named by itself."""
+        """The image at one location."""
         return SubmittedImage(self.locator.locate(location).uri, None, None)
 
     def _path(self, path: str) -> Iterator[SubmittedImage]:
@@ -162,12 +162,12 @@ class _Reader:
             self.warnings.append(f"no images in {folder} or below it (looked for {_plain(IMAGE_SUFFIXES)})")
 
     def _pattern(self, pattern: str) -> Iterator[SubmittedImage]:
-        """Everything that matches; files that are neither images nor lists were not meant."""
+        """Everything that matches, except files that are neither images nor lists."""
         empty = True
         for path in sorted(glob.iglob(pattern, recursive=True), key=natural_order):
             wanted = (*IMAGE_SUFFIXES, *source_lists.LIST_SUFFIXES)
             if os.path.isdir(path):
-                # `**` matches each folder and what is in it; a folder's images are taken once.
+                # `**` matches each folder as well as its files, so the folder itself is skipped.
                 if "**" not in pattern:
                     empty = False
                     yield from self._folder(path)
@@ -193,7 +193,7 @@ class _Reader:
             )
 
     def _list(self, path: Path) -> Iterator[SubmittedImage]:
-        # A link to it may lie within bounds.
+        # Again, because a symlink may be within bounds while the list it points to is not.
         self.locator.check_bounds(str(path), str(path))
         entries = source_lists.read(path)
         if not entries:
@@ -232,9 +232,13 @@ def _named_images(
 
 
 def _walk(folder: str) -> Iterator[str]:
-    """The images below a folder in natural order, without hidden ones; symlinked folders are followed, none twice."""
+    """The images below a folder, in natural order, without hidden files and folders.
+
+    Symlinked folders are followed, and each folder is visited once.
+    """
     seen: set[tuple[int, int]] = set()
-    # What a folder holds is put here in reverse, so that subfolders and files come out in one order, depth first.
+    # A stack for depth-first order; entries are pushed in reverse, so that subfolders and files come out sorted
+    # together.
     waiting: list[tuple[str, bool]] = [(folder, True)]
     while waiting:
         path, is_folder = waiting.pop()
@@ -256,7 +260,7 @@ def _walk(folder: str) -> Iterator[str]:
 
 
 def _is_hidden(key: str, prefix: str) -> bool:
-    """Whether a part of the key after the prefix begins with a dot."""
+    """Whether any part of the key after the prefix begins with a dot."""
     return any(part.startswith(".") for part in key.removeprefix(prefix).split("/"))
 
 

@@ -113,7 +113,7 @@ REDUCTION = results.Reduction(top_k=2, full_scores=True, algorithms={"moth_speci
 
 
 def read(*pairs: object, reduction: results.Reduction = REDUCTION) -> list[results.Item]:
-    return list(results.read(msgspec.json.encode({"results": pairs}), reduction))
+    return list(results.read_post(msgspec.json.encode({"results": pairs}), reduction))
 
 
 def test_scores_are_reduced_while_reading() -> None:

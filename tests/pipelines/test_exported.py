@@ -117,7 +117,7 @@ def test_a_file_that_is_no_program_is_one_line(tmp_path: Path) -> None:
         (PHOTOGRAPHS.replace("found-by-program", "Found By"), "'Found By' is not a slug"),
         (PHOTOGRAPHS.replace("[64, 32]", "wide"), r"got `str` - at `\$.size`"),
         (PHOTOGRAPHS.replace("[64, 32]", "[0, 32]"), "at least 1"),
-        (PHOTOGRAPHS.replace("[1, 1, 1]", "[1, 0, 1]"), "std is above 0"),
+        (PHOTOGRAPHS.replace("[1, 1, 1]", "[1, 0, 1]"), "std must be above 0"),
         (PHOTOGRAPHS.replace("photographs", "crops"), "needs labels, and a size that is one number"),
         ("slug: [", "own.yaml"),
         ("- 3", "Expected `object`"),

@@ -41,7 +41,7 @@ ANSWER = st.fixed_dictionaries(
 @given(ANSWER | JSON)
 def test_any_answer_gives_each_image_one_result_or_is_refused_whole(answer: Any) -> None:
     try:
-        read = pushing.read(json.dumps(answer).encode(), BATCH, REDUCTION)
+        read = pushing.read_answer(json.dumps(answer).encode(), BATCH, REDUCTION)
     except errors.InvalidInput:
         return
     assert [item.image_id for item in read.items] == ["0", "1", "2"]
@@ -52,12 +52,12 @@ def test_any_answer_gives_each_image_one_result_or_is_refused_whole(answer: Any)
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"detections": 5}', b"\xff\xff", b"<html>"])
 def test_what_is_no_answer_is_refused(body: bytes) -> None:
     with pytest.raises(errors.InvalidInput, match="not an answer"):
-        pushing.read(body, BATCH, REDUCTION)
+        pushing.read_answer(body, BATCH, REDUCTION)
 
 
 def test_a_detection_without_an_image_belongs_to_the_only_one() -> None:
     found = {"algorithm": {"key": "a"}, "bbox": {"x1": 1, "y1": 1, "x2": 2, "y2": 2}}
     body = json.dumps({"detections": [found]}).encode()
-    [only] = pushing.read(body, BATCH[:1], REDUCTION).items
+    [only] = pushing.read_answer(body, BATCH[:1], REDUCTION).items
     assert only.kind == "done" and len(only.detections) == 1
-    assert {item.kind for item in pushing.read(body, BATCH, REDUCTION).items} == {"failed"}
+    assert {item.kind for item in pushing.read_answer(body, BATCH, REDUCTION).items} == {"failed"}

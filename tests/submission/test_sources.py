@@ -174,7 +174,7 @@ def test_parquet_list(tmp_path: Path, zone: str | None, kind: str) -> None:
         ("l.csv", b"url,captured_at\nhttps://example.org/a,yesterday\n", r"line 2: captured_at 'yesterday' is no"),
         ("l.csv", b'url\n"https://example.org/a\n', r"l\.csv, line 2: unexpected end of data"),
         ("l.txt", b"https://example.org/a\nhttps://example.org/\xff\n", r"l\.txt, line 2: not UTF-8 text"),
-        ("l.txt", b"\x00\x01\n", r"l\.txt, line 1: .* is no path"),
+        ("l.txt", b"\x00\x01\n", r"l\.txt, line 1: .* is not a valid path"),
         ("l.txt", b"# nothing\n\n", r"l\.txt names no images"),
         ("l.txt", b"here\n.\n", r"l\.txt, line 2: .* is a folder"),
         ("l.txt", b"gone-1.jpg\ngone-2.jpg\n", r"none of the 2 files named .*l\.txt exists .* gone-1\.jpg, .*line 1"),

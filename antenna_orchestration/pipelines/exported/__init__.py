@@ -1,1 +1,1 @@
-"""A person's own model: a program of `torch.export`, or weights in a published architecture, with a YAML beside it."""
+"""Pipelines made from a user's own model: a program written by `torch.export`, and a YAML file that describes it."""

@@ -1,7 +1,8 @@
-"""Pipelines that are an exported program and a YAML beside it: reading the YAML, with neither torch nor the program.
+"""Reads the YAML file that describes an exported program, and makes a `PipelineSpec` of it.
 
-The program is what `torch.export.save` writes, so no code of its author is needed to run it. It takes either crops, and
-then the published detector finds them, or whole photographs, and then it finds insects itself.
+Neither torch nor the program is loaded for that. `torch.export.save` writes the program, so running it needs none of
+its author's code. A program takes either crops, which the published detector finds, or whole photographs, in which it
+finds the insects itself.
 """
 
 from __future__ import annotations
@@ -22,47 +23,51 @@ SUFFIXES: Final = (".yaml", ".yml")
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The YAML's fields. Files are addresses that `weights.fetch` knows, or paths from the YAML's folder."""
+    """The YAML's fields. Files are URIs as `weights.fetch` takes them, or paths relative to the YAML's folder."""
 
     slug: str
     program: str
-    """Written by `torch.export.save`."""
+    """The file written by `torch.export.save`."""
     takes: Literal["crops", "photographs"]
-    """`crops`: gives logits, n x classes. `photographs`: gives boxes (n x k x 4, in pixels of what it was given) and
-    scores (n x k), and with labels also probabilities (n x k x classes)."""
+    """The program's input: RGB, float32, n x 3 x height x width, in [0, 1] less `mean`, divided by `std`.
+
+    With `crops` it returns logits (n x classes). With `photographs` it returns boxes (n x k x 4: x1, y1, x2, y2 in
+    pixels
+    of its input) and scores (n x k, in [0, 1]), and if there are labels also probabilities (n x k x classes)."""
     size: int | tuple[int, int]
-    """Pixels that the program takes: a side, or width and height; pictures are stretched to it."""
+    """Size of the input in pixels: one side, or width and height. Images are resized to it; the aspect is not kept."""
     labels: list[str] | str = []
-    """In the order of the outputs, or a JSON file `{label: index}`."""
+    """A list in the order of the outputs, or a JSON file `{label: index}`."""
     name: str = ""
     version: str | int = "1"
     description: str = ""
     mean: Triple = specs.IMAGENET_MEAN
     std: Triple = specs.IMAGENET_STD
-    """Of values in [0, 1]."""
+    """Mean and standard deviation per channel (red, green, blue), of values in [0, 1]."""
     min_score: float | None = None
-    """Detections with this score or less are left out, unless a job says otherwise; 0.8 before crops, else 0.5."""
+    """Detections with this score or less are dropped, unless a job says otherwise. Default: 0.8 for crops, else 0.5."""
     moth_filter: bool = True
-    """Crops only: whether the published filter lets only moths through to the program."""
+    """For crops only: whether the published moth filter runs first, so that the program gets only moths."""
     batch_size: int = 1
-    """Photographs only: how many the program takes at once."""
+    """For photographs only: how many the program takes per call."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
-    """What runs on photographs; the recipe of `exported/pipeline.py`."""
+    """A program that takes photographs: the `recipe` that `exported/pipeline.py` runs."""
 
     uri: str
+    # Size of its input in pixels.
     width: int
     height: int
     mean: Triple
     std: Triple
-    # How many photographs it takes at once.
+    # How many photographs it takes per call.
     at_once: int
 
 
 def from_yaml(path: Path) -> PipelineSpec:
-    """The pipeline that a YAML file describes. Raises `InvalidSetting` that names the file and the field."""
+    """The pipeline that a YAML file describes. Raises `InvalidSetting`, which names the file and the wrong field."""
     try:
         given = msgspec.yaml.decode(path.read_bytes(), type=Description)
     except (OSError, msgspec.DecodeError, ValueError) as error:
@@ -71,9 +76,9 @@ def from_yaml(path: Path) -> PipelineSpec:
     try:
         ids.slug(given.slug, "slug")
         if min(width, height, given.batch_size) < 1:
-            raise errors.InvalidInput("size and batch_size are at least 1")
+            raise errors.InvalidInput("size and batch_size must be at least 1")
         if min(given.std) <= 0:
-            raise errors.InvalidInput("std is above 0")
+            raise errors.InvalidInput("std must be above 0")
         if given.takes == "crops" and (width != height or not given.labels):
             raise errors.InvalidInput("a program that takes crops needs labels, and a size that is one number")
     except errors.InvalidInput as error:
@@ -124,7 +129,7 @@ def _algorithm(given: Description, path: Path, task: Literal["localization", "cl
     classifies = task == "classification"
     listed = isinstance(given.labels, list)
     return AlgorithmSpec(
-        # One program is two algorithms when it finds and names.
+        # A program that both detects and classifies counts as two algorithms.
         key=f"{key}_labels" if classifies and given.takes == "photographs" else key,
         version=str(given.version),
         name=given.name or given.slug,

@@ -1,4 +1,4 @@
-"""An exported program that takes photographs, at work. Imported by device processes only."""
+"""Runs an exported program that takes whole photographs. Only device processes import this module."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from antenna_orchestration.pipelines.torch_device import Photograph, TorchDevice
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the program says of one photograph, above the least score, on CPU."""
+    """The k detections of one photograph that are above the minimum score; float32 on the CPU."""
 
-    # k x 4, in pixels of the photograph.
+    # k x 4: x1, y1, x2, y2 in pixels of the photograph.
     boxes: torch.Tensor
+    # k, in [0, 1].
     scores: torch.Tensor
-    # k x classes; None for a program that only finds.
+    # k x classes; None for a program that does not classify.
     probabilities: torch.Tensor | None
 
 
 class ExportedPipeline(Pipeline[Photograph, Found]):
-    """Runs the spec's `Program`."""
+    """Runs the `Program` that is the spec's recipe."""
 
     def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
         super().__init__(spec, config, top_k=top_k)
@@ -41,7 +42,10 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
         self._classifier = rest[0] if rest else None
 
     def load(self, device: str) -> None:
-        """Read program and labels. Raises `Unavailable` when one cannot be had, `InternalError` when it is broken."""
+        """Fetch and load program and labels.
+
+        Raises `Unavailable` if one of them cannot be fetched, and `InternalError` if one is broken.
+        """
         self._device = TorchDevice(device)
         program = self._program
         self._model = architectures.exported_program(weights.fetch(program.uri), self._device.device)
@@ -50,11 +54,14 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
         self._std = torch.tensor(program.std, device=self._device.device)[:, None, None]
 
     def prepare(self, image: RawImage) -> Photograph:
-        """Raises `ImageUnusable` as `images.decode` does."""
+        """Decode, or leave that to nvJPEG. Raises `ImageUnusable` as `images.decode` does."""
         return self._device.begin(image.data)
 
     def infer(self, batch: Sequence[Photograph]) -> Sequence[Found]:
-        """As many at once as the program takes."""
+        """Run the program on as many photographs per call as it takes.
+
+        Raises `InternalError` if its outputs do not have the promised shapes.
+        """
         found: list[Found] = []
         with torch.inference_mode():
             inputs = [self._shaped(pixels) for pixels in self._device.pixels(batch)]
@@ -65,7 +72,7 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
         return found
 
     def finish(self, prepared: Photograph, raw: Found) -> ImageResult:
-        """Detections, most certain first."""
+        """Detections, best score first."""
         detections = []
         for index in raw.scores.argsort(descending=True, stable=True).tolist():
             x1, y1, x2, y2 = raw.boxes[index].tolist()
@@ -91,7 +98,7 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
         return ImageResult(width=prepared.width, height=prepared.height, detections=detections)
 
     def example(self) -> RawImage:
-        """Any photograph: whether the program gives what it should is seen at the first one."""
+        """A grey photograph, which also shows whether the program's outputs have the promised shapes."""
         return images.grey_photograph(height=160)
 
     def _shaped(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -99,7 +106,7 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
         return (scoring.stretched(pixels.float().div_(255), size) - self._mean) / self._std
 
     def _run(self, inputs: torch.Tensor) -> Sequence[torch.Tensor]:
-        """The program's outputs, checked: a wrong one would give wrong boxes without a word."""
+        """The program's outputs. Their shapes are checked, because a wrong shape could silently give wrong boxes."""
         outputs = _run_program(self._model, inputs)
         wanted = ("boxes", "scores", "probabilities") if self._labels else ("boxes", "scores")
         shapes = [tuple(output.shape) for output in outputs]

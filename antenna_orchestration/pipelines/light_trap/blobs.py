@@ -1,7 +1,7 @@
-"""From departures to blobs: connected pieces of a photograph that are unlike the sheet, with a box and a description.
+"""Finds blobs: connected regions of a photograph that differ from the empty sheet, with a box and features for each.
 
-What is found here need not be an insect: screws, stains and shadows are blobs too. `insect_shape` judges them by the
-numbers in `Blob.features`. All lengths are pixels of the photograph that was compared, which may be a reduced one.
+A blob need not be an insect; screws, stains and shadows are blobs too. `insect_shape` classifies blobs by their
+features. All lengths are in pixels of the photograph that was compared with the sheet, which is usually a shrunk one.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from antenna_orchestration.pipelines.light_trap.sheets import Departure
 Mask = NDArray[np.uint8]
 
 LOW: Final = 4.5
-"""A pixel this unlike the sheet may belong to a blob …"""
+"""Low threshold of a hysteresis: pixels that differ more from the sheet than this may belong to a blob ..."""
 HIGH: Final = 9.0
-"""… that has a pixel this unlike it somewhere. Both in standard deviations of the sheet's grain."""
+"""... if the blob also has a pixel above this high threshold. Both are in standard deviations of the sheet's noise."""
 HALO: Final = 0.2
-"""Pixels of less than this share of their blob's strength are its halo."""
+"""Pixels below this share of their blob's 90th percentile are its halo: shadow, blur or smeared colour."""
 LEGS: Final = 0.6
-"""Boxes end this far between the trunk (0) and the feet (1): some people draw boxes round legs, others do not."""
+"""Where a box ends between the body without legs (0) and the feet (1). Annotators differ on whether legs belong."""
 SPLIT: Final = 0.45
-"""Insects are cut apart at necks narrower than this share of the thickest of them …"""
+"""Touching insects are split at necks narrower than this share of the blob's largest inscribed radius ..."""
 SPLIT_LIMIT: Final = 6
-"""… or of this radius in pixels, whichever is less."""
+"""... or than this radius in pixels, whichever is smaller."""
 
 FEATURES: Final = (
     "log_length", "elongation", "fill", "solidity", "circularity", "thickness", "legs", "log_contrast", "log_peak",
     "darkness", "bright", "chroma", "colour_departure", "sharpness", "texture", "strokes", "clutter", "rings", "edge",
     "log_area_share",
 )  # fmt: skip
-"""Names of the numbers that describe a blob, in order; each is explained where `_describe` computes it."""
+"""Names of the features of a blob, in order. `_describe` computes and explains each of them."""
 
 _MARGIN: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Blob:
-    """One piece, as a box and a description."""
+    """One region that differs from the sheet."""
 
-    # x1, y1, x2, y2 in pixels; x2 and y2 are exclusive.
+    # x1, y1, x2, y2 in pixels of the compared photograph; x2 and y2 are exclusive.
     box: tuple[float, float, float, float]
-    # One number for each of FEATURES.
+    # One value per name in FEATURES.
     features: NDArray[np.float32]
 
 
 def find_blobs(departure: Departure, smallest: float) -> list[Blob]:
-    """All blobs whose longer side is at least `smallest` pixels; touching insects are taken apart where they can be."""
+    """All blobs whose longer side is at least `smallest` pixels. Insects that touch are split where possible."""
     distance = departure.distance
     mask = (distance > LOW).astype(np.uint8)
-    # Legs and light wing veins leave gaps.
+    # Closes the gaps that legs and pale wing veins leave.
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disc(5))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     peaks = np.zeros(count, bool)
@@ -73,9 +73,10 @@ def find_blobs(departure: Departure, smallest: float) -> list[Blob]:
 
 
 def _sharpened(mask: NDArray[np.bool_], distance: NDArray[np.float32], smallest: float) -> Mask:
-    """The mask without the halo of shadow, blur and smeared colour round a strong blob, which joins neighbours.
+    """The mask without the halo around a strong blob, which would join it to its neighbours.
 
-    What departs less than a share of the strongest part is left out, unless it is large enough to be an insect itself.
+    The halo is what differs from the sheet by less than HALO of the blob's peak. A part of it that is large enough to
+    be an insect itself is kept.
     """
     peak = float(np.percentile(distance[mask], 90))
     strong: Mask = (mask & (distance > max(LOW, HALO * peak))).astype(np.uint8)
@@ -91,7 +92,7 @@ def _sharpened(mask: NDArray[np.bool_], distance: NDArray[np.float32], smallest:
 
 
 class _Window:
-    """A rectangle of the photograph round a blob, with a margin where the photograph has one."""
+    """A rectangle of the photograph around a blob, with a margin that ends at the photograph's edges."""
 
     def __init__(self, departure: Departure, x: int, y: int, width: int, height: int) -> None:
         rows, columns = departure.distance.shape
@@ -103,12 +104,12 @@ class _Window:
         self.sheet = self.cut(departure.sheet)
 
     def cut(self, whole: NDArray[Any]) -> NDArray[Any]:
-        """The window's part of an array of the photograph's size."""
+        """The part of a photograph-sized array that lies in the window."""
         return whole[self.top : self.bottom, self.left : self.right]
 
 
 def _take_apart(mask: Mask, smallest: float) -> Iterator[Mask]:
-    """Split a mask into insects: parts that do not touch, or touch by legs, feelers or wing tips only."""
+    """Split a mask into insects: parts that do not touch, or touch only with legs, antennae or wing tips."""
     filled = _fill(mask)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
     for number in range(1, count):
@@ -117,7 +118,7 @@ def _take_apart(mask: Mask, smallest: float) -> Iterator[Mask]:
 
 
 def _cut_necks(mask: Mask, smallest: float) -> Iterator[Mask]:
-    """Split one connected mask at its necks; a part too small to be an insect stays with its neighbour."""
+    """Split one connected mask at its narrow necks. A part too small to be an insect stays with its neighbour."""
     width = int(np.clip(SPLIT * _thickest(mask), 1, SPLIT_LIMIT)) * 2 + 1
     cores = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disc(width))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(cores, connectivity=4)
@@ -127,7 +128,7 @@ def _cut_necks(mask: Mask, smallest: float) -> Iterator[Mask]:
     if len(kept) < 2:
         yield mask
         return
-    # Every pixel goes to the core that is nearest.
+    # Every pixel goes to the nearest core.
     seeds = np.isin(labels, kept)
     _, nearest = cv2.distanceTransformWithLabels(
         (~seeds).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
@@ -140,7 +141,7 @@ def _cut_necks(mask: Mask, smallest: float) -> Iterator[Mask]:
 
 
 def _measure(window: _Window, mask: Mask, smallest: float) -> Blob | None:
-    """The blob of a mask; None when it is too small without hairlines, which count neither as size nor as shape."""
+    """The blob of a mask; None if it is too small. Lines one or two pixels wide are ignored for size and shape."""
     body = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disc(3))
     if not body.any():
         return None
@@ -161,7 +162,7 @@ def _measure(window: _Window, mask: Mask, smallest: float) -> Blob | None:
 
 
 def _describe(window: _Window, mask: Mask, trunk: Mask, radius: float) -> NDArray[np.float32]:
-    """The numbers of FEATURES."""
+    """Compute the features of a blob, in the order of FEATURES. `radius` is that of the largest inscribed circle."""
     x, y, width, height = cv2.boundingRect(mask)
     inside = mask > 0
     area = float(inside.sum())
@@ -189,33 +190,33 @@ def _describe(window: _Window, mask: Mask, trunk: Mask, radius: float) -> NDArra
     return np.array(
         [
             np.log(length),
-            # Length over breadth of the smallest turned rectangle.
+            # Length over breadth of the smallest rotated rectangle around the blob.
             length / breadth,
-            # Share of that rectangle that the blob fills.
+            # Share of that rectangle's area that the blob fills.
             area / (length * breadth),
-            # Share of its convex hull that it fills.
+            # Share of its convex hull's area that it fills.
             area / (cv2.contourArea(hull) + 1),
-            # 1 for a disc, less for anything else.
+            # 4 pi area / perimeter^2: 1 for a circle, less for anything else.
             4 * np.pi * area / max(1.0, cv2.arcLength(outline, closed=True)) ** 2,
-            # Diameter of the largest disc inside, over the length.
+            # Diameter of the largest inscribed circle over the length.
             2 * radius / length,
-            # Share of the area that is legs, feelers and other thin parts.
+            # Share of the area that is legs, antennae and other thin parts.
             1 - float((trunk > 0).sum()) / area,
             np.log(float(distance.mean())),
             np.log(peak),
             # How much darker than the sheet, as a share of its lightness.
             float((sheet - lightness).mean()) / max(1.0, float(sheet.mean())),
-            # Share that is clearly brighter than the sheet: letters, reflections, white moths.
+            # Share of pixels clearly brighter than the sheet: letters, reflections, white moths.
             float((lightness > sheet + 12).mean()),
             float(np.hypot(a, b).mean()),
-            # How far the mean colour is from that around it.
+            # Distance between the mean colours of the blob and of its surroundings.
             float(np.hypot(a.mean() - (outside[:, 1] - 128).mean(), b.mean() - (outside[:, 2] - 128).mean())),
-            # Slope at the rim for its contrast: soft things are shadows, stains or far from the focus.
+            # Gradient at the rim, relative to the contrast: low for shadows, stains and things out of focus.
             float(np.median(gradient[rim])) / peak if rim.any() else 0.0,
             float(lightness.std()) / max(1.0, float(sheet.mean())),
-            # Slope inside, for its contrast: letters and dirt are all edges.
+            # Gradient inside, relative to the contrast: high for letters and dirt, which are all edges.
             float(gradient[inside].mean()) / peak,
-            # Departure of what surrounds it: high in dirt and texture.
+            # How much its surroundings differ from the sheet: high in dirt and texture.
             float(window.distance[around].mean()) if around.any() else 0.0,
             _rings(lightness, inside),
             float(edge),
@@ -226,7 +227,7 @@ def _describe(window: _Window, mask: Mask, trunk: Mask, radius: float) -> NDArra
 
 
 def _rings(lightness: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
-    """Share of the variance of lightness that rings round the middle explain: near 1 for a screw's head."""
+    """Share of the variance of lightness that concentric rings explain (R squared): near 1 for the head of a screw."""
     rows, columns = np.nonzero(inside)
     radii = np.hypot(rows - rows.mean(), columns - columns.mean())
     ring = (radii / max(1e-6, radii.max()) * 11.99).astype(np.intp)
@@ -237,14 +238,14 @@ def _rings(lightness: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
 
 
 def _fill(mask: Mask) -> Mask:
-    """The mask without holes: pale patches on a wing belong to it."""
+    """Fill the holes of a mask, because pale patches on a wing belong to the insect."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled: Mask = cv2.drawContours(np.zeros_like(mask), outlines, -1, 1, cv2.FILLED)
     return filled
 
 
 def _thickest(mask: Mask) -> float:
-    """Radius of the largest disc inside the mask."""
+    """Radius of the largest circle inside the mask, in pixels."""
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     return float(cv2.distanceTransform(padded, cv2.DIST_L2, 5).max())
 

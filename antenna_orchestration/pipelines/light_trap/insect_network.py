@@ -1,8 +1,9 @@
-"""The trained network of the default pipeline: where insects are, how large, and whether each is a moth.
+"""The network of the default pipeline: it says where insects are, how large they are, and whether each is a moth.
 
-A small residual trunk with a feature pyramid (torchvision's blocks) whose head says at every fourth pixel how likely an
-insect has its middle there, how far it reaches to each side, and how likely it is a moth. It is trained by
-`training/train_detector.py` on drawn scenes alone. No thresholds here: `network_detector` decides what counts.
+A small residual network with a feature pyramid, built of torchvision's blocks. Like CenterNet, it has one output cell
+per 4 x 4 pixels, which predicts the probability that the centre of an insect is there, the distances from there to the
+four sides of its box, and the probability that it is a moth. `training/train_detector.py` trains it on drawn scenes
+only. Thresholds are not part of the network; `network_detector` applies them.
 """
 
 from __future__ import annotations
@@ -20,32 +21,32 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 
 STRIDE: Final = 4
-"""The head has one cell for each square of this many pixels."""
+"""Pixels of the input per output cell, in each direction."""
 
 MULTIPLE: Final = 32
-"""Height and width of the input are multiples of this; `as_input` makes them so."""
+"""Height and width of the input must be multiples of this; `as_input` pads to them."""
 
 WIDTHS: Final = (16, 32, 64, 96, 160)
-"""Channels of the stem and of the four levels, at 1/2 to 1/32 of the input's size."""
+"""Channels of the stem (at 1/2 of the input's size) and of the four levels (at 1/4 to 1/32)."""
 
 REACH: Final = 16.0
-"""Distances to a box's sides are predicted as logarithms of their ratio to this many pixels."""
+"""Unit of the predicted distances: the network outputs log(distance / REACH), with the distance in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Maps:
-    """What the network says about a batch; every map is at 1/STRIDE of the input's size."""
+    """The network's output for a batch, float32. Height and width are those of the input divided by STRIDE."""
 
-    # batch x height x width: logits that an insect's middle lies in the cell.
+    # batch x height x width: logits that the centre of an insect is in the cell.
     middle: Tensor
-    # batch x 4 x height x width: distances in pixels from the cell's centre to left, top, right and bottom.
+    # batch x 4 x height x width: distances from the cell's centre to the left, top, right and bottom side, in pixels.
     reach: Tensor
-    # batch x height x width: logits that the insect whose middle this is is a moth.
+    # batch x height x width: logits that the insect centred in the cell is a moth.
     moth: Tensor
 
 
 class InsectNetwork(nn.Module):
-    """Input: batch x 3 x height x width, RGB from 0 to 1, sides multiples of MULTIPLE."""
+    """Takes batch x 3 x height x width, RGB, float in [0, 1], with height and width multiples of MULTIPLE."""
 
     def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
@@ -68,17 +69,17 @@ class InsectNetwork(nn.Module):
         self.middle = nn.Conv2d(2 * first, 1, 1)
         self.reach = nn.Conv2d(2 * first, 4, 1)
         self.moth = nn.Conv2d(2 * first, 1, 1)
-        # Nearly all cells are empty: beginning there keeps the first steps of the training from being wasted.
+        # Nearly all cells are empty, so training starts from a low probability everywhere (as in RetinaNet).
         nn.init.constant_(self.middle.bias, -4.0)  # type: ignore[arg-type]
 
     def forward(self, pictures: Tensor) -> Maps:
-        """Maps of a batch."""
+        """The maps of a batch."""
         features = self.stem((pictures - 0.5) / 0.25)
         found = {}
         for name, level in zip("abcd", self.levels, strict=True):
             features = level(features)
             found[name] = features
-        # Only the finest map of the pyramid is used: by then it has heard from all the coarser ones.
+        # Only the finest map of the pyramid is used. It includes what the coarser ones have found.
         shared = self.head(self.pyramid(found)["a"])
         return Maps(
             middle=self.middle(shared).squeeze(1).float(),
@@ -89,18 +90,21 @@ class InsectNetwork(nn.Module):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Peaks:
-    """The insects that one picture's maps show, most certain first."""
+    """The n insects in the maps of one image, best score first."""
 
     # n x 4: x1, y1, x2, y2 in pixels of the network's input.
     boxes: Tensor
-    # n: probability of an insect.
+    # n: the probability that there is an insect.
     scores: Tensor
-    # n: probability that it is a moth.
+    # n: the probability that it is a moth, given that it is an insect.
     moths: Tensor
 
 
 def peaks(maps: Maps, index: int, least: float, most: int = 1000) -> Peaks:
-    """The cells of picture `index` that are as likely as `least` and no less likely than their neighbours."""
+    """The insects in image `index` of a batch: at most `most` cells with a probability of at least `least`.
+
+    A cell counts only if none of its eight neighbours has a higher probability.
+    """
     probability = maps.middle[index].sigmoid()
     around = functional.max_pool2d(probability[None], 3, 1, 1)[0]
     candidates = torch.where(probability == around, probability, 0.0).flatten()
@@ -118,7 +122,10 @@ def peaks(maps: Maps, index: int, least: float, most: int = 1000) -> Peaks:
 
 
 def as_input(pixels: NDArray[np.uint8]) -> Tensor:
-    """A picture (height x width x 3) as 3 x height x width, its edges repeated until both sides are multiples."""
+    """Convert uint8 pixels (height x width x 3) to a uint8 tensor (3 x height x width).
+
+    Edge pixels are repeated at the right and at the bottom until height and width are multiples of MULTIPLE.
+    """
     height, width = pixels.shape[:2]
     padded = np.pad(pixels, ((0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0)), mode="edge")
     return torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)))

@@ -1,7 +1,8 @@
-"""What an empty lit sheet would look like, and how unlike it each pixel of a photograph is.
+"""Estimates what the empty lit sheet in a photograph looks like, and how much each pixel differs from it.
 
-A lit sheet is bright and even but for vignette, lamp glow and a cast of colour, which a smooth surface describes;
-insects are what departs from it. Only the sheet is modelled here; `blobs` makes insects of the departures.
+A lit sheet is bright and even, except for vignetting, the glow of the lamp and a colour cast; a smooth surface
+describes these. Insects differ from the sheet. This module models the sheet only; `blobs` finds insects in the
+differences.
 """
 
 from __future__ import annotations
@@ -16,35 +17,36 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 _REDUCTION: Final = 8
-"""The sheet is estimated at this fraction of the size: it has no detail, and 64 times fewer pixels are quick."""
+"""The sheet is estimated in an image this many times smaller, because it has no detail and that is faster."""
 
-# Colour differences weigh more than lightness: shadows and grain are grey, insects seldom are.
+# Weights of L, a and b. Colour weighs more than lightness, because shadows and grain are grey and insects seldom are.
 _WEIGHTS: Final = np.array([1.0, 2.0, 2.0], np.float32)
 
 _LEAST_NOISE: Final = np.array([1.5, 1.3, 1.3], np.float32)
-"""Standard deviations of L, a and b (0 to 255) below which 8-bit steps and JPEG, not the sheet, are measured."""
+"""Smallest standard deviations of L, a and b (each 0 to 255): below them, rounding and JPEG artefacts dominate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Departure:
-    """A photograph compared with its own empty sheet; all arrays are height x width."""
+    """How much a photograph departs from its own empty sheet; arrays have the photograph's height and width."""
 
-    # How unlike the sheet, in standard deviations of the sheet's own grain, over all three channels.
+    # height x width: distance from the sheet's colour over all three channels, in standard deviations of its noise.
     distance: Floats
-    # CIE L, a and b of the photograph, uint8 as OpenCV scales them (a and b are grey at 128); height x width x 3.
+    # height x width x 3, uint8: CIE L, a and b of the photograph as OpenCV scales them (128 is neutral for a and b).
     lab: NDArray[np.uint8]
-    # Lightness of the empty sheet, 0 to 255.
+    # height x width: lightness of the empty sheet, 0 to 255.
     sheet: Floats
 
 
 def compare_with_sheet(rgb: NDArray[np.uint8]) -> Departure:
-    """Compare a photograph (RGB, height x width x 3) with the sheet that it shows."""
+    """Compare a photograph (RGB, uint8, height x width x 3) with an estimate of its empty sheet."""
     lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
     height, width = lab.shape[:2]
     sheet = cv2.resize(_estimate_sheet(lab), (width, height), interpolation=cv2.INTER_LINEAR)
     smooth = cv2.GaussianBlur(lab, (5, 5), 0.9)
     difference = cv2.subtract(smooth, sheet, dtype=cv2.CV_32F)
-    # Every fourth pixel each way says as much about the grain as all of them.
+    # The median absolute deviation, times 1.4826, estimates a standard deviation that insects hardly affect. Every
+    # fourth pixel in each direction is enough.
     deviation = 1.4826 * np.median(np.abs(difference[::4, ::4]), axis=(0, 1)).astype(np.float32)
     difference *= 1 / np.maximum(deviation, _LEAST_NOISE)
     distance = cv2.sqrt(cv2.transform(difference * difference, np.ones((1, 3), np.float32)))
@@ -52,13 +54,13 @@ def compare_with_sheet(rgb: NDArray[np.uint8]) -> Departure:
 
 
 def _estimate_sheet(lab: NDArray[np.uint8]) -> Floats:
-    """Lightness and colour of the empty sheet, reduced in size."""
+    """L, a and b of the empty sheet, at 1/_REDUCTION of the size."""
     height, width = lab.shape[:2]
     size = max(16, width // _REDUCTION), max(16, height // _REDUCTION)
     small = cv2.resize(lab, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     sheet = _fit_surface(small)
-    # A polynomial cannot follow a lamp's glow or a fold. What is left over is smoothed where there is sheet and added,
-    # a few times over, because a better sheet shows more of itself.
+    # A polynomial cannot follow the glow of a lamp or a fold. So the residual is smoothed over those pixels that belong
+    # to the sheet, and added. This is repeated, because with a better estimate more pixels count as sheet.
     sigma = 0.03 * size[0]
     for _ in range(5):
         rest = small - sheet
@@ -72,7 +74,10 @@ def _estimate_sheet(lab: NDArray[np.uint8]) -> Floats:
 
 
 def _fit_surface(small: Floats, order: int = 4, rounds: int = 8) -> Floats:
-    """A polynomial surface through the sheet, fitted by reweighting: what departs far has no say in the next round."""
+    """Fit a polynomial surface to the sheet by iteratively reweighted least squares with Tukey's biweight.
+
+    Pixels that are far from the surface have no weight in the next round.
+    """
     height, width, _ = small.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     powers = [(i, j) for i in range(order + 1) for j in range(order + 1 - i)]

@@ -1,8 +1,7 @@
-"""The pipelines for insects on the lit sheet of a light trap, with nothing to download: their descriptions.
+"""Descriptions of the light-trap pipelines: a small network, classical image processing, and the default with both.
 
-A small trained network, classical image processing, and the default, which asks both. All learned from drawn pictures
-alone. `docs/model-card.md` says what each finds and misses. The work is in the modules that `factory` names, which
-device processes import.
+All were trained or fitted on drawn pictures only; `docs/model-card.md` says what each finds and misses. The work is
+done in the modules that `factory` names, which only device processes import.
 """
 
 from __future__ import annotations
@@ -70,16 +69,16 @@ MOTHS = AlgorithmSpec(
 )
 
 SETTINGS: Final = {
-    # What is less likely to be an insect is left out.
+    # Smallest score of a detection.
     "min_score": 0.4,
-    # Insects whose longer side is shorter than this are left out, in pixels of the photograph. 0: 0.9 % of the
-    # photograph's longer side, 37 pixels at 4096, for traps differ in resolution more than in sheet size.
+    # Smallest longer side of a detection, in pixels of the photograph. 0 stands for 0.9 % of the photograph's longer
+    # side (37 pixels at 4096), because traps differ more in resolution than in the size of the sheet.
     "min_size": 0,
 }
 
 
 def least_size(config: Mapping[str, Any], width: int, height: int) -> float:
-    """The smallest longer side that counts, in pixels of a photograph of that size."""
+    """The smallest longer side of a detection, in pixels of a photograph of `width` x `height` pixels."""
     return float(config["min_size"]) or 0.009 * max(width, height)
 
 
@@ -90,7 +89,7 @@ LIGHT_TRAP_INSECTS = PipelineSpec(
     description="Finds insects on a lit sheet and tells moths from others, on CPU, without any download.",
     algorithms=(DETECTOR, MOTHS),
     factory="antenna_orchestration.pipelines.light_trap.ensemble:LightTrapInsects",
-    # What one half is nearly certain of counts too. Chosen on drawn photographs.
+    # Low enough to include an insect that only one half sees, if it is nearly certain. Chosen on drawn photographs.
     default_config={**SETTINGS, "min_score": 0.3},
     batch_size=4,
 )

@@ -1,1 +1,1 @@
-"""The published pipelines: their descriptions, architectures and the class that runs them."""
+"""The published moth pipelines: descriptions (`specs`), networks (`architectures`) and the class that runs them."""

@@ -1,7 +1,7 @@
-"""The networks of the published checkpoints, and reading weights and exported programs into them.
+"""Builds the networks of the published checkpoints and loads weights into them; also loads exported programs.
 
-Everything is built without weights: by default torchvision downloads an ImageNet backbone for a detector that is about
-to get its own weights, and fails where there is no internet.
+Networks are built with `weights=None`. By default torchvision would download an ImageNet backbone for a detector that
+gets weights of its own anyway, and would fail without internet access.
 """
 
 from __future__ import annotations
@@ -24,14 +24,19 @@ from antenna_orchestration import errors
 from antenna_orchestration.pipelines.published.specs import Architecture
 
 DETECTIONS: Final = 500
-"""Boxes that the detector gives an image at most."""
+"""Largest number of boxes that the detector returns per image."""
 
 _BROKEN: Final = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
-"""What torch raises for a file that is no checkpoint."""
+"""What torch raises for a file that is not a checkpoint."""
 
 
 def detector(checkpoint: Path) -> nn.Module:
-    """Faster R-CNN on a ResNet-50 FPN backbone with frozen batch norm; background and one class."""
+    """Faster R-CNN with a ResNet-50 FPN backbone and frozen batch norm; two classes: background and insect.
+
+    In eval mode, as torchvision's detectors: it takes a list of float images (3 x height x width, RGB in [0, 1]) and
+    returns a dict per image with `boxes` (n x 4: x1, y1, x2, y2 in pixels), `scores` and `labels`, best score first.
+    Raises `InternalError` if the checkpoint does not fit.
+    """
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
     )
@@ -39,19 +44,22 @@ def detector(checkpoint: Path) -> nn.Module:
 
 
 def classifier(architecture: Architecture, checkpoint: Path, classes: int) -> nn.Module:
-    """A classifier of crops on CPU: takes (n, 3, side, side) and gives (n, classes) logits."""
+    """A classifier of crops, on the CPU: takes n x 3 x side x side and returns logits (n x classes).
+
+    Raises `InternalError` if the checkpoint does not fit, or if the architecture needs timm and it is not installed.
+    """
     return _filled(_empty_classifier(architecture, classes), checkpoint)
 
 
 def exported_program(path: Path, device: torch.device) -> nn.Module:
-    """A program that `torch.export.save` wrote, on the device."""
+    """Load a program that `torch.export.save` wrote, onto the device. Raises `InternalError` if it cannot be read."""
     try:
         with warnings.catch_warnings():
-            # Older versions read constants out of a buffer that cannot be written, and say so.
+            # Older versions of torch read constants from a read-only buffer and warn about it.
             warnings.filterwarnings("ignore", message="The given buffer is not writable")
             program = torch.export.load(str(path))
         if device.type != "cpu":
-            # Tensors that the program makes itself are on the device that it names, which no `to` changes.
+            # A program names the device of the tensors it creates; `Module.to` would not change that.
             program = move_to_device_pass(program, device)
         module: nn.Module = program.module()
     except Exception as error:
@@ -60,7 +68,7 @@ def exported_program(path: Path, device: torch.device) -> nn.Module:
 
 
 class HeadlessResNet50(nn.Module):
-    """ResNet-50 whose layers are numbered children of `backbone`, with a linear head without bias."""
+    """ResNet-50 with numbered layers under `backbone`, and a linear head without bias, as its checkpoints name them."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -69,7 +77,7 @@ class HeadlessResNet50(nn.Module):
         self.classifier = nn.Linear(2048, classes, bias=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of (n, 3, side, side)."""
+        """Logits (n x classes) of crops (n x 3 x side x side)."""
         logits: torch.Tensor = self.classifier(self.avgpool(self.backbone(images)).flatten(1))
         return logits
 
@@ -91,7 +99,7 @@ def _empty_classifier(architecture: Architecture, classes: int) -> nn.Module:
 
 
 def _filled(model: nn.Module, path: Path) -> nn.Module:
-    """The model with the weights of a checkpoint, ready to infer. Every key has to be there, and no other."""
+    """Load a checkpoint into the model, in eval mode without gradients. Its keys must be exactly the model's."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         state = checkpoint.get("model_state_dict") or checkpoint
@@ -106,6 +114,6 @@ def _named(model: nn.Module) -> str:
 
 
 def _line(error: Exception) -> str:
-    """An exception's first two lines as one; torch's first says only that something is wrong."""
+    """The first two lines of an exception as one line; torch's first line says only that something is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:300] or type(error).__name__

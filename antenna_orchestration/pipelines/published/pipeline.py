@@ -1,7 +1,8 @@
-"""A recipe at work: find insects, keep the moths, name them. Imported by device processes only.
+"""Runs a recipe of a published pipeline: detect insects, keep the moths, classify them.
 
-The numbers are the definition's: a photograph as values in [0, 1], boxes above the score in whole pixels, cut out of it
-and only then stretched to the classifier's square.
+Only device processes import this module. It computes what the published definition says, in this order: the photograph
+as floats in [0, 1]; boxes above `min_score`, truncated to whole pixels; crops cut out at full resolution, and only then
+resized to the classifier's square.
 """
 
 from __future__ import annotations
@@ -25,30 +26,32 @@ from antenna_orchestration.pipelines.torch_device import Photograph, TorchDevice
 
 CROPS_ON_CPU: Final = 64
 CROPS_ON_CUDA: Final = 256
-"""Crops that a classifier takes at once: more would only take memory."""
+"""Crops that a classifier gets per call. More would take more memory and not be faster."""
 
 
 @dataclass(slots=True)
 class Found:
-    """What the networks say of one photograph, on CPU."""
+    """The n detections of one photograph and the outputs of the classifiers, on the CPU."""
 
-    # n x 4, x1, y1, x2, y2 in pixels of the photograph, most certain first.
+    # n x 4: x1, y1, x2, y2 in pixels of the photograph, best score first.
     boxes: NDArray[np.float32]
+    # n, in [0, 1].
     scores: NDArray[np.float32]
-    # Logits by detection, one vector for each step that judged it, in the order of the steps.
+    # Per detection the logits of each classifier that saw it, in the order in which they run.
     logits: list[list[torch.Tensor]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Crop:
+    # Index of the photograph in the batch, and of the detection in the photograph.
     photograph: int
     detection: int
-    # Values in [0, 1], 3 x height x width.
+    # RGB, float32 in [0, 1], 3 x height x width.
     pixels: torch.Tensor
 
 
 class PublishedPipeline(Pipeline[Photograph, Found]):
-    """Runs the spec's `Recipe`."""
+    """Runs the `Recipe` that is the spec's recipe."""
 
     def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
         super().__init__(spec, config, top_k=top_k)
@@ -57,7 +60,10 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
         self._recipe = spec.recipe
 
     def load(self, device: str) -> None:
-        """Fetch and read the weights. Raises `Unavailable` when they cannot be had, `InternalError` when broken."""
+        """Fetch and load all weights.
+
+        Raises `Unavailable` if a file cannot be fetched, and `InternalError` if it is broken or does not fit.
+        """
         self._device = TorchDevice(device)
         recipe = self._recipe
         checkpoint = weights.fetch_named(recipe.detector.uri, recipe.detector.key)
@@ -68,11 +74,11 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
             raise errors.InternalError(f"{recipe.moth_filter.algorithm.key} has no label {specs.MOTH!r}")
 
     def prepare(self, image: RawImage) -> Photograph:
-        """Raises `ImageUnusable` as `images.decode` does."""
+        """Decode, or leave that to nvJPEG. Raises `ImageUnusable` as `images.decode` does."""
         return self._device.begin(image.data)
 
     def infer(self, batch: Sequence[Photograph]) -> Sequence[Found]:
-        """Detect in each photograph, then judge the crops of all of them together."""
+        """Detect insects in each photograph, then classify the crops of all photographs together."""
         with torch.inference_mode():
             photographs = [pixels.float().div_(255) for pixels in self._device.pixels(batch)]
             found = self._detect(photographs)
@@ -82,14 +88,14 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
                 for crop, row in zip(crops, logits, strict=True):
                     found[crop.photograph].logits[crop.detection].append(row)
                 if judge is not self._judges[-1]:
-                    # Only the moths go on.
+                    # The moth filter: only moths go on to the next classifier.
                     moth = judge.labels.index(specs.MOTH)
                     best = logits.argmax(dim=1).tolist()
                     crops = [crop for crop, label in zip(crops, best, strict=True) if label == moth]
         return found
 
     def finish(self, prepared: Photograph, raw: Found) -> ImageResult:
-        """Detections as the detector orders them, most certain first, with what each step said."""
+        """Detections, best score first, each with the classifications of the classifiers that saw it."""
         detections = [
             Detection(
                 box=(float(x1), float(y1), float(x2), float(y2)),
@@ -112,11 +118,11 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
         return ImageResult(width=prepared.width, height=prepared.height, detections=detections)
 
     def example(self) -> RawImage:
-        """An empty sheet; each classifier was tried out by `load`."""
+        """A grey photograph for the detector; `load` has already run the classifiers once."""
         return images.grey_photograph(height=160)
 
     def _detect(self, photographs: Sequence[torch.Tensor]) -> list[Found]:
-        # Of one size at a time: padding to the largest of a batch would change the numbers of the others.
+        # One image size at a time: torchvision pads a batch to its largest image, which would change the results.
         by_size: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, photograph in enumerate(photographs):
             by_size[tuple(photograph.shape)].append(index)
@@ -131,7 +137,7 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
 
 
 def placed_detector(network: nn.Module, device: TorchDevice) -> nn.Module:
-    """The detector on its device, what takes its time in the device's precision, what makes boxes in float32."""
+    """Move the detector to the device. Its expensive parts run in the device's precision, boxes stay float32."""
     placed: Any = device.place(network)
     for part, name in (
         (placed, "backbone"),
@@ -145,7 +151,7 @@ def placed_detector(network: nn.Module, device: TorchDevice) -> nn.Module:
 
 
 class _Judge:
-    """A loaded classifier with its labels and its transform."""
+    """A loaded classifier with its labels and its input transform."""
 
     def __init__(self, step: specs.Classifier, device: TorchDevice) -> None:
         self.algorithm = step.algorithm.ref
@@ -155,10 +161,10 @@ class _Judge:
         self._mean = torch.tensor(step.transform.mean, device=device.device)[:, None, None]
         self._std = torch.tensor(step.transform.std, device=device.device)[:, None, None]
         self._at_once = CROPS_ON_CUDA if device.is_cuda else CROPS_ON_CPU
-        # A program of somebody's may take its input's memory for contiguous, as it was when it was exported.
+        # A user's exported program may rely on contiguous inputs, as it had when it was exported.
         self._is_channels_last = device.is_cuda and step.architecture != "exported"
         if step.architecture == "exported":
-            # In the precision that its author exported it with.
+            # It runs in the precision with which its author exported it.
             self._model = architectures.exported_program(path, device.device)
         else:
             model = architectures.classifier(step.architecture, path, len(self.labels))
@@ -167,7 +173,7 @@ class _Judge:
             self._try_out(device)
 
     def logits(self, crops: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Crops by classes, float32 on CPU."""
+        """Logits (crops x classes), float32 on the CPU."""
         rows: list[torch.Tensor] = []
         for start in range(0, len(crops), self._at_once):
             inputs = torch.stack([self._shaped(crop) for crop in crops[start : start + self._at_once]])
@@ -181,7 +187,7 @@ class _Judge:
         return (square - self._mean) / self._std
 
     def _try_out(self, device: TorchDevice) -> None:
-        """A first call, which is slow on a GPU and shows whether somebody's own program fits its labels."""
+        """Classify two blank crops: the first call is slow on a GPU, and it shows whether a program fits its labels."""
         blank = torch.zeros(3, self._side, self._side, device=device.device)
         with torch.inference_mode():
             try:
@@ -196,7 +202,7 @@ class _Judge:
 
 
 def _crops(photographs: Sequence[torch.Tensor], found: Sequence[Found]) -> list[_Crop]:
-    """Each box in whole pixels, cut out. A box less than a pixel wide has nothing in it to judge."""
+    """Cut out each box, truncated to whole pixels. Boxes of less than a pixel are left out."""
     crops = []
     for index, (photograph, one) in enumerate(zip(photographs, found, strict=True)):
         for number, (x1, y1, x2, y2) in enumerate(one.boxes.astype(int).tolist()):

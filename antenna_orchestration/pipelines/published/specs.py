@@ -1,8 +1,8 @@
-"""The ten pipelines that people already use, under the same slugs, names and algorithm keys, with the same weights.
+"""Descriptions of the ten published pipelines, with the slugs, names, algorithm keys and weights people already use.
 
-Only their descriptions: a recipe says which checkpoints, in which architecture, behind which transform, and
-`published/pipeline.py` runs it. A recipe of one's own makes a pipeline of one's own weights in the same architectures,
-see docs/howto/bring-your-own-model.md. docs/reference/pipelines.md has them as a table.
+A recipe names the checkpoints, their architectures and their input transforms; `published/pipeline.py` runs it. With a
+recipe of your own you can run your own weights in the same architectures, see docs/howto/bring-your-own-model.md. A
+table of the pipelines is in docs/reference/pipelines.md.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from typing import Final, Literal
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 
 Architecture = Literal["resnet50", "headless_resnet50", "convnext_tiny", "exported"]
-"""`resnet50` is torchvision's, whose weights fit timm's too; `headless_resnet50` has its layers numbered and a linear
-head without bias; `convnext_tiny` is timm's; `exported` is a program written by `torch.export`."""
+"""The network of a classifier.
+
+`resnet50` is torchvision's, whose weights have the same names as timm's. `headless_resnet50` has numbered layers and a
+linear head without bias. `convnext_tiny` is timm's. `exported` is a program written by `torch.export`."""
 
 Triple = tuple[float, float, float]
+"""One number per channel: red, green, blue."""
 
 IMAGENET_MEAN: Final[Triple] = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final[Triple] = (0.229, 0.224, 0.225)
@@ -28,7 +31,10 @@ FACTORY: Final = "antenna_orchestration.pipelines.published.pipeline:PublishedPi
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transform:
-    """How a crop becomes a classifier's input: values in [0, 1] stretched to a square, less `mean`, over `std`."""
+    """How a crop becomes a classifier's input: resized to `side` x `side` pixels, then `(value - mean) / std`.
+
+    Values are in [0, 1] before they are normalised. The aspect ratio is not kept.
+    """
 
     side: int
     mean: Triple = IMAGENET_MEAN
@@ -37,7 +43,7 @@ class Transform:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Classifier:
-    """A classifier of crops; its weights and labels are those of the algorithm."""
+    """A classifier of crops. The algorithm's `uri` and `labels_uri` name its weights and labels."""
 
     algorithm: AlgorithmSpec
     architecture: Architecture
@@ -46,7 +52,7 @@ class Classifier:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """The steps of a pipeline. Without `moth_filter` every detection is classified, with it only the moths are."""
+    """The steps of a pipeline. With `moth_filter` only moths are classified, without it every detection is."""
 
     detector: AlgorithmSpec
     moth_filter: Classifier | None
@@ -80,7 +86,7 @@ MOTH_FILTER: Final = Classifier(
 )
 
 MOTH: Final = "moth"
-"""The filter's label for what goes on to the classifier."""
+"""The moth filter's label for detections that go on to the classifier."""
 
 
 def pipeline(
@@ -93,7 +99,10 @@ def pipeline(
     description: str = "",
     min_score: float = 0.8,
 ) -> PipelineSpec:
-    """The published detector, a filter and a classifier as a pipeline; its name is the classifier's unless given."""
+    """A pipeline of the published detector, a moth filter (None for no filter) and a classifier.
+
+    Name and description default to the classifier's.
+    """
     recipe = Recipe(detector=DETECTOR, moth_filter=moth_filter, classifier=classifier)
     steps = (moth_filter, classifier) if moth_filter else (classifier,)
     return PipelineSpec(
@@ -105,9 +114,9 @@ def pipeline(
         factory=FACTORY,
         recipe=recipe,
         default_config={
-            # Detections with this score or less are left out. Those of 0.05 and less the detector does not make.
+            # Detections with this score or less are dropped. The detector itself drops those of 0.05 and less.
             "min_score": min_score,
-            # `full` adds the whole score vector of each classification.
+            # `full` adds the whole score vector to each classification.
             "scores": "top",
         },
         choices={"scores": ("top", "full")},
