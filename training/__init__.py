@@ -1,1 +1,1 @@
-"""How the weights that the package ships are made: drawn scenes, examples, the training itself. See README.md here."""
+"""Trains the network whose weights the package ships, on drawn scenes only. See README.md in this folder."""

@@ -1,7 +1,7 @@
-"""Sheets and what is on them besides insects, in more ways than the package's own drawings have: for training only.
+"""Draws sheets and what is on them besides insects, with more variety than `synthetic.captures`; for training only.
 
-Each function changes a picture (RGB, uint8, height x width x 3) in place or gives another of the same size. `lay_out`
-takes a random few of them. Add what a detector mistakes for an insect somewhere.
+Each function takes a picture (RGB, uint8, height x width x 3) and returns one of the same size; it may change its
+argument. `lay_out` applies a random few of them. Whatever a detector somewhere mistakes for an insect belongs here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Pixels = NDArray[np.uint8]
 
 
 def lay_out(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """The sheet with other light, texture and things on it; never an insect."""
+    """Apply random changes of light and texture, and add random things that are not insects."""
     for chance, change in _CHANGES:
         if rng.random() < chance:
             pixels = change(pixels, rng)
@@ -24,21 +24,24 @@ def lay_out(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def noise(rng: np.random.Generator, height: int, width: int, cell: tuple[float, float]) -> NDArray[np.float32]:
-    """Smooth noise of deviation about 1, whose features are `cell` pixels high and wide."""
+    """Smooth noise (float32, height x width) with a standard deviation of about 1.
+
+    Its features are `cell` (height, width) pixels large.
+    """
     size = max(2, int(width / cell[1]) + 2), max(2, int(height / cell[0]) + 2)
     coarse = rng.standard_normal(size[::-1]).astype(np.float32)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def coloured_light(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Ultraviolet, sodium or plain dim light."""
+    """Ultraviolet, sodium or simply dim light."""
     tint = rng.uniform(0.62, 1.08, 3) if rng.random() < 0.4 else np.ones(3)
     strength = rng.uniform(0.4, 1.05)
     return _scaled(pixels, (strength * tint).astype(np.float32))
 
 
 def burnt_out(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """A lamp so near that the middle of the sheet is plain white, with or without an edge."""
+    """A lamp so close that a part of the sheet is overexposed, with a sharp or a soft edge."""
     height, width = pixels.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     middle = rng.uniform(0.1, 0.9) * width, rng.uniform(0.1, 0.9) * height
@@ -49,7 +52,7 @@ def burnt_out(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def wrinkles(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Folds of a hanging cloth: long soft ridges, some of them sharp."""
+    """Folds in a hanging cloth: long ridges, soft or sharp."""
     height, width = pixels.shape[:2]
     turn = rng.uniform(0, np.pi)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -58,7 +61,7 @@ def wrinkles(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     ridges = np.zeros((height, width), np.float32)
     for _ in range(int(rng.integers(1, 5))):
         wave = np.sin(along * np.float32(2 * np.pi / rng.uniform(40, 500)) + np.float32(rng.uniform(0, 6.3)))
-        # The cube, and the cube of that, have narrower crests.
+        # Each cubing makes the crests narrower.
         for _ in range(int(rng.integers(0, 3))):
             wave = wave * wave * wave
         ridges += wave
@@ -66,7 +69,7 @@ def wrinkles(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def speckles(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Dark grains all over, as rough paint has them once a camera sharpened it; denser in places."""
+    """Dark grains everywhere, denser in places, like rough paint that a camera has sharpened."""
     height, width = pixels.shape[:2]
     grain = noise(rng, height, width, (rng.uniform(1, 3), rng.uniform(1, 4)))
     where = noise(rng, height, width, (height / 5, width / 5))
@@ -75,7 +78,7 @@ def speckles(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def mottled(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Dirt, damp and fading of all sizes."""
+    """Dirt, damp and faded patches of all sizes."""
     height, width = pixels.shape[:2]
     patches = np.zeros((height, width), np.float32)
     for cell in (8, 24, 70, 200):
@@ -85,7 +88,7 @@ def mottled(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def soft_shadow(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """The shadow of a pole, a lamp or a leaf somewhere off the sheet."""
+    """The shadow of a pole, a lamp or a leaf that is not in the picture."""
     mask = _polygon(pixels, rng, rng.uniform(0.1, 0.6))
     mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(1, 25))
     return _scaled(pixels, (1 - rng.uniform(0.05, 0.6) * mask)[..., None])
@@ -170,7 +173,7 @@ def reflections(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def litter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Twigs, grass, bits of leaf, loose legs and feelers, crumbs: small, thin or ragged."""
+    """Twigs, grass, bits of leaves, loose legs and antennae, crumbs: small, thin or ragged."""
     height, width = pixels.shape[:2]
     colour = np.array([rng.uniform(40, 150), rng.uniform(50, 140), rng.uniform(20, 90)])
     for _ in range(int(rng.integers(2, 60))):
@@ -189,14 +192,14 @@ def litter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def blurred_thing(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Something dark or pale much too near to be sharp."""
+    """Something dark or pale that is too close to the camera to be in focus."""
     mask = cv2.GaussianBlur(_polygon(pixels, rng, rng.uniform(0.1, 0.4)), (0, 0), rng.uniform(8, 40))[..., None]
     mask = mask * rng.uniform(0.3, 1)
     return (pixels * (1 - mask) + rng.integers(0, 230, 3) * mask).astype(np.uint8)
 
 
 def beyond_the_sheet(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """The sheet ends: night, grass or a wall behind it."""
+    """The edge of the sheet, with the night, grass or a wall behind it."""
     height, width = pixels.shape[:2]
     turn = float(rng.choice([0, 0.5, 1, 1.5])) * np.pi + rng.normal(0, 0.06)
     y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j].astype(np.float32)
@@ -207,7 +210,7 @@ def beyond_the_sheet(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _polygon(pixels: Pixels, rng: np.random.Generator, reach: float) -> NDArray[np.float32]:
-    """A mask of a random polygon, partly in the picture."""
+    """A mask (float32, 0 to 1) of a random polygon that may be partly outside the picture."""
     height, width = pixels.shape[:2]
     mask = np.zeros((height, width), np.float32)
     centre = rng.uniform(-0.1, 1.1, 2) * (width, height)

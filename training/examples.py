@@ -1,6 +1,6 @@
-"""From scenes to what the loss compares: pictures, and the maps that the network should give for them.
+"""Turns drawn scenes into training examples: pictures, and the maps that the network should output for them.
 
-Scenes are drawn once and kept in a folder; each time one is used it is turned, mirrored and lit anew.
+Scenes are drawn once and cached in a folder. Each use of a scene rotates, mirrors and lights it differently.
 """
 
 from __future__ import annotations
@@ -20,34 +20,37 @@ from antenna_orchestration.pipelines.light_trap.insect_network import STRIDE
 from training import scenes
 
 TOO_SMALL: Final = 7.0
-"""Insects whose longer side is shorter than this, in pixels, are neither right nor wrong to find."""
+"""Insects with a longer side below this, in pixels, are ignored: the loss asks for nothing where they are."""
 
 POSITIVE: Final = 0.6
-"""Cells this near to an insect's middle (1 is there) learn its box and kind."""
+"""Cells where the Gaussian around an insect's centre is at least this (it is 1 at the centre) learn box and kind."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One picture and its maps, as tensors; in a batch each has a first axis more."""
+    """One picture and its target maps, as tensors; in a batch each has an additional first axis."""
 
-    # 3 x side x side, uint8.
+    # 3 x side x side, uint8, RGB.
     picture: Tensor
-    # cells x cells: 1 at an insect's middle, falling to 0 around it.
+    # cells x cells, like all maps: a Gaussian around each insect's centre, 1 at the centre.
     middle: Tensor
-    # cells x cells: 0 where nothing is asked.
+    # 0 where the loss ignores `middle`, else 1.
     asked: Tensor
-    # cells x cells: 1 where a box and a kind are asked.
+    # 1 where the loss compares box and kind, else 0.
     positive: Tensor
-    # 4 x cells x cells: x1, y1, x2, y2 in pixels, where positive.
+    # 4 x cells x cells: x1, y1, x2, y2 in pixels, where `positive`.
     boxes: Tensor
-    # cells x cells: 1 for a moth, where positive.
+    # 1 for a moth, 0 for other insects, where `positive`.
     moth: Tensor
 
 
 class Scenes(Dataset[Example]):
-    """`count` examples from `distinct` scenes; the same seed and index give the same example."""
+    """`count` examples from `distinct` scenes of `side` x `side` pixels, cached in `folder`.
+
+    The same seed and index give the same example.
+    """
 
     def __init__(self, folder: Path, *, seed: int, distinct: int, count: int, side: int = 512) -> None:
         self.folder, self.seed, self.distinct, self.count, self.side = folder, seed, distinct, count, side
@@ -80,14 +83,17 @@ class Scenes(Dataset[Example]):
 
 
 def make_example(pixels: NDArray[np.uint8], boxes: Floats, moths: Floats) -> Example:
-    """The maps of a picture (height x width x 3) whose sides are multiples of STRIDE."""
+    """The target maps of a picture (uint8, height x width x 3, both multiples of STRIDE).
+
+    `boxes` is n x 4 (x1, y1, x2, y2 in pixels), `moths` is n (1 for a moth, else 0).
+    """
     height, width = pixels.shape[0] // STRIDE, pixels.shape[1] // STRIDE
     middle, asked = np.zeros((height, width), np.float32), np.ones((height, width), np.float32)
     positive, moth = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
     targets = np.zeros((4, height, width), np.float32)
     sizes = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
-    # Large ones first, so that a small one on a wing keeps its own cells.
+    # Large insects first, so that a small one on the wing of a large one keeps its cells.
     for index in np.argsort(-sizes):
         x1, y1, x2, y2 = boxes[index] / STRIDE
         if sizes[index] < TOO_SMALL:
@@ -105,19 +111,19 @@ def make_example(pixels: NDArray[np.uint8], boxes: Floats, moths: Floats) -> Exa
 
 
 def collate(examples: list[Example]) -> Example:
-    """A batch."""
+    """Stack examples into a batch, for `DataLoader`."""
     return Example(*(torch.stack(parts) for parts in zip(*(fields(example) for example in examples), strict=True)))
 
 
 def fields(example: Example) -> tuple[Tensor, ...]:
-    """Its tensors in order, not copied."""
+    """The tensors of an example, in the order of its fields, without copying them."""
     return tuple(getattr(example, name) for name in Example.__slots__)
 
 
 def _turned(
     pixels: NDArray[np.uint8], boxes: Floats, quarters: int, mirrored: bool
 ) -> tuple[NDArray[np.uint8], Floats]:
-    """Turned by quarters against the clock, and mirrored left to right."""
+    """Rotate picture and boxes counter-clockwise by quarter turns, and optionally mirror them left to right."""
     boxes = boxes.copy()
     for _ in range(quarters):
         width = pixels.shape[1]

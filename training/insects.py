@@ -1,7 +1,8 @@
-"""More species, and more variety within each, than the package's own drawings have: for training only.
+"""Draws more species than `synthetic.insects`, with more variety in each; for training only.
 
-A network learns what is common to all that it sees. So what is peculiar to the drawing (mirror symmetry, clean colours,
-one posture a species) is broken at random here, until little but "an animal on a sheet" is left in common.
+A network learns what all its examples have in common. This module therefore breaks at random what is typical of
+drawings (mirror symmetry, clean colours, one posture per species), so that little remains in common but an animal on a
+sheet.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from antenna_orchestration.synthetic.insects import (
 
 
 def draw_varied(rng: np.random.Generator, unit: float, sheet: Colour) -> DrawnInsect:
-    """An insect of any species, bent, cut, recoloured and patterned at random. Arguments as `draw_insect` has them."""
+    """Draw an insect of any species, then bend, recolour and pattern it at random. Takes what `draw_insect` takes."""
     drawn = draw_insect(rng, unit, sheet, ALL_SPECIES)
     pixels = np.asarray(drawn.picture).copy()
     outline = np.asarray(drawn.outline).copy()
@@ -48,7 +49,7 @@ def draw_varied(rng: np.random.Generator, unit: float, sheet: Colour) -> DrawnIn
 
 
 def _recoloured(rng: np.random.Generator, colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Other contrast, brightness and tint."""
+    """Change contrast, brightness and tint."""
     values = colours.astype(np.float32)
     middle = values.mean((0, 1))
     values = (values - middle) * rng.uniform(0.6, 1.5) + middle
@@ -60,7 +61,7 @@ def _recoloured(rng: np.random.Generator, colours: NDArray[np.uint8]) -> NDArray
 
 
 def _patterned(rng: np.random.Generator, colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Scales, veins, bands or bark: noise that is coarser one way than the other."""
+    """Add noise that is coarser in one direction than in the other, like scales, veins, bands or bark."""
     height, width = colours.shape[:2]
     cells = int(rng.integers(3, 40)), int(rng.integers(3, 40))
     noise = cv2.resize(rng.standard_normal(cells).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
@@ -74,7 +75,7 @@ def _patterned(rng: np.random.Generator, colours: NDArray[np.uint8]) -> NDArray[
 def _bent(
     rng: np.random.Generator, pixels: NDArray[np.uint8], outline: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Bent smoothly, sheared, and one side narrower than the other, as wings are when an animal sits askew."""
+    """Bend smoothly and shear, and sometimes make one side narrower, as when an animal does not sit straight."""
     height, width = outline.shape
     reach = 0.04 * max(height, width)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -83,7 +84,7 @@ def _bent(
         np.add(axis, cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), out=axis)
     x += (y - height / 2) * rng.normal(0, 0.12)
     if rng.random() < 0.3:
-        # The picture is turned already, so this folds it along any of its axes.
+        # The picture is rotated already, so this narrows the insect along any of its axes.
         side = x - width / 2
         x = width / 2 + np.where(side > 0, side * rng.uniform(1.0, 2.2), side)
     return (
@@ -98,7 +99,7 @@ def _hawk_moth(canvas: Canvas) -> None:
     sweep = canvas.rng.uniform(0.3, 0.75)
     fore = [(-0.05, -0.42), (0.3, -0.42), (0.98, sweep), (0.8, sweep + 0.12), (0.3, 0.22), (-0.05, 0.1)]
     hind = [(-0.04, -0.05), (0.45, 0.12), (0.55, 0.42), (0.2, 0.4)]
-    canvas.feelers(shade(colour, 0.6), top=-0.55, reach=0.3)
+    canvas.antennae(shade(colour, 0.6), top=-0.55, reach=0.3)
     canvas.shape(canvas.jitter(hind), shade(colour, canvas.rng.uniform(0.8, 1.5)), marks=1)
     canvas.shape(canvas.jitter(fore, 0.03), colour, marks=int(canvas.rng.integers(1, 7)))
     canvas.shape(ellipse(0, 0.15, 0.14, 0.72), shade(colour, 0.85), mirror=False, marks=2)
@@ -114,7 +115,7 @@ def _plume_moth(canvas: Canvas) -> None:
 
 
 def _silk_moth(canvas: Canvas) -> None:
-    """Very broad wings with eyes and bands, and feathered feelers."""
+    """Very broad wings with eyes and bands, and feathered antennae."""
     colour = canvas.moth_colour()
     low = canvas.rng.uniform(0.3, 0.9)
     fore = [(-0.05, -0.45), (0.5, -0.62), (1.1, -0.6 + canvas.rng.normal(0, 0.15)), (0.85, 0.0), (0.4, 0.25)]
@@ -138,7 +139,7 @@ def _half_moth(canvas: Canvas) -> None:
 def _wasp(canvas: Canvas) -> None:
     """A thin waist, clear wings, often banded: a wasp, an ichneumon or a winged ant."""
     colour = canvas.dark_colour() if canvas.rng.random() < 0.6 else (170, 110, 40)
-    canvas.feelers(colour, top=-0.7, reach=0.45)
+    canvas.antennae(colour, top=-0.7, reach=0.45)
     canvas.legs(shade(colour, 1.1), reach=0.6, width=0.035, top=-0.35)
     canvas.shape(ellipse(0, 0.45, 0.16, 0.45), colour, mirror=False, marks=int(canvas.rng.integers(0, 4)))
     canvas.shape(ellipse(0, -0.28, 0.14, 0.24), shade(colour, 0.8), mirror=False)
@@ -160,7 +161,7 @@ def _crane_fly(canvas: Canvas) -> None:
 
 
 def _caddis(canvas: Canvas) -> None:
-    """A narrow brown roof with long feelers: hard to tell from a narrow moth, for people too."""
+    """A narrow brown roof with long antennae: hard to tell from a narrow moth, for people too."""
     colour = shade((112, 88, 58), canvas.rng.uniform(0.6, 1.3))
     canvas.stroke([(0.03, -0.75), (0.15, -1.1), (0.3, -1.3)], shade(colour, 0.6), 0.025, counts=False)
     canvas.legs(shade(colour, 0.8), reach=0.5, width=0.04, top=-0.55)
@@ -173,7 +174,7 @@ def _true_bug(canvas: Canvas) -> None:
     """A shield, green or brown, with a darker tip."""
     colour = (110, 140, 60) if canvas.rng.random() < 0.4 else canvas.dark_colour()
     width = canvas.rng.uniform(0.35, 0.55)
-    canvas.feelers(shade(colour, 0.6), top=-0.8, reach=0.3)
+    canvas.antennae(shade(colour, 0.6), top=-0.8, reach=0.3)
     canvas.legs(shade(colour, 0.8), reach=width + 0.25, width=0.045, top=-0.25)
     shield = [(-0.05, -0.75), (0.2, -0.75), (width, -0.4), (width * 0.95, 0.1), (0.25, 0.85), (-0.05, 0.9)]
     canvas.shape(canvas.jitter(shield, 0.02), colour, marks=int(canvas.rng.integers(0, 3)))

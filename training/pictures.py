@@ -1,4 +1,4 @@
-"""The pictures of the model card: drawn ones, because the photographs are not ours to give away.
+"""Makes the pictures of the model card. They are drawn, because we may not publish the real photographs.
 
 python -m training.pictures [--folder docs/pictures]
 """
@@ -19,13 +19,13 @@ from training import scenes
 from training.train_detector import REPOSITORY
 
 SCENES = (900_001, 900_004, 900_005, 900_007, 900_010, 900_012)
-"""Seeds that no training used."""
+"""Seeds of scenes that were not used for training."""
 
 EASY, HARD = (910_002, 40), (900_020, 900_023, 900_026, 900_031)
 
 
 def main() -> None:
-    """Write all three."""
+    """Write all three pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "docs" / "pictures")
     folder = parser.parse_args().folder

@@ -1,7 +1,7 @@
-"""Drawn scenes to train on: a part of a photograph, as the network sees it, with its insects.
+"""Draws the scenes to train on: parts of photographs with their insects, at the resolution of the network's input.
 
-A scene is made like the package's own drawings (`synthetic.captures`), of more species, sizes, sheets and clutter, and
-at the resolution at which the network works. Everything follows from the seed.
+Scenes are drawn like the photographs of `synthetic.captures`, but with more species, sizes, sheets and clutter. The
+same seed gives the same scene.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from antenna_orchestration.synthetic import captures
 from training import clutter, insects
 
 LENGTHS = (13.0, 130.0)
-"""Length in pixels of a scene's middling moth; log-uniform. Its insects are from a third to three times as long."""
+"""Range of the length of a scene's medium-sized moth in pixels, log-uniform. Insects are 1/3 to 3 times as long."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """What the network sees, and what it should say."""
+    """A picture, and the insects that the network should find in it."""
 
     # RGB, uint8, side x side x 3.
     pixels: NDArray[np.uint8]
@@ -31,18 +31,18 @@ class Scene:
 
 
 def draw_scene(seed: int, side: int = 512) -> Scene:
-    """One scene of `side` x `side` pixels."""
+    """Draw one scene of `side` x `side` pixels."""
     rng = np.random.default_rng([seed, side, 77])
-    # Photographs are shrunk for the network, so many scenes are drawn larger and shrunk too.
+    # The network gets shrunk photographs, so many scenes are drawn larger and then shrunk.
     zoom = float(rng.choice([1.0, 1.0, 1.5, 2.0]))
     drawn = round(side * zoom)
     picture, sheet = captures.draw_trap(rng, drawn, drawn)
     if rng.random() < 0.5:
         captures.add_debris(picture, rng)
-    middling = zoom * float(np.exp(rng.uniform(*np.log(LENGTHS))))
+    medium = zoom * float(np.exp(rng.uniform(*np.log(LENGTHS))))
     picture = Image.fromarray(clutter.lay_out(np.array(picture), rng))
     true = captures.add_insects(
-        picture, rng, sheet, _how_many(rng, drawn / middling), middling=middling, draw=insects.draw_varied
+        picture, rng, sheet, _how_many(rng, drawn / medium), medium=medium, draw=insects.draw_varied
     )
     if rng.random() < 0.15:
         captures.add_stamp(picture, rng)
@@ -62,7 +62,7 @@ def draw_scene(seed: int, side: int = 512) -> Scene:
 
 
 def _how_many(rng: np.random.Generator, across: float) -> int:
-    """How many insects: from none to a crowd; `across` is how many middling moths fit side by side."""
+    """A random number of insects, 0 to 40; `across` is how many medium-sized moths fit side by side."""
     if rng.random() < 0.05:
         return 0
     share = float(np.exp(rng.uniform(np.log(0.03), np.log(0.5))))
@@ -70,7 +70,7 @@ def _how_many(rng: np.random.Generator, across: float) -> int:
 
 
 def _through_the_camera(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Blur, the smoothing and sharpening that cameras do themselves, exposure, tone and noise."""
+    """Apply blur, the denoising and sharpening that cameras do, exposure, tone and noise."""
     if rng.random() < 0.4:
         pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.4, 2.0))
     if rng.random() < 0.1:
@@ -99,7 +99,7 @@ def _through_the_camera(pixels: NDArray[np.uint8], rng: np.random.Generator) -> 
 
 
 def _as_file(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """What JPEG leaves of it."""
+    """Compress the picture as a JPEG and decode it again, in six of ten cases."""
     if rng.random() < 0.4:
         return pixels
     stream = io.BytesIO()

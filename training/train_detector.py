@@ -1,10 +1,10 @@
-"""Train the default pipeline's network on drawn scenes, and write the weights that the package ships.
+"""Trains the network of the default pipeline on drawn scenes, and writes the weights that the package ships.
 
     python -m training.train_detector [--steps 1800] [--folder .antenna/training] [--device cpu|cuda]
 
-About an hour on two cores, one of which draws; minutes on a GPU once the scenes are drawn. It goes on from its last
-checkpoint when it is started again with the same arguments. No photograph is used; `benchmarks/detector_accuracy.py`
-measures on those.
+It takes about an hour on two cores, one of which draws, and minutes on a GPU once the scenes are drawn. Started again
+with the same arguments, it continues from its last checkpoint. No real photograph is used;
+`benchmarks/detector_accuracy.py` measures on those.
 """
 
 from __future__ import annotations
@@ -34,16 +34,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch", type=int, default=6)
-    parser.add_argument("--scenes", type=int, default=2400, help="how many different scenes are drawn")
+    parser.add_argument("--scenes", type=int, default=2400, help="number of different scenes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=2.5e-3, help="the highest learning rate")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; scenes are drawn in processes beside it")
-    parser.add_argument("--drawers", type=int, default=1, help="processes that draw scenes")
-    parser.add_argument("--side", type=int, default=512, help="of a scene, in pixels")
-    parser.add_argument("--keep-every", type=int, default=100, help="steps from one checkpoint to the next")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of torch; scenes are drawn in separate processes"
+    )
+    parser.add_argument("--drawers", type=int, default=1, help="number of processes that draw scenes")
+    parser.add_argument("--side", type=int, default=512, help="side of a scene in pixels")
+    parser.add_argument("--keep-every", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--folder", type=Path, default=REPOSITORY / ".antenna" / "training")
-    parser.add_argument("--start", type=Path, help="weights to begin with instead of random ones")
+    parser.add_argument("--start", type=Path, help="weights to start from instead of random ones")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     network = train(arguments)
@@ -51,7 +53,10 @@ def main() -> None:
 
 
 def train(arguments: argparse.Namespace, stop_after: int | None = None) -> InsectNetwork:
-    """Give the network with the average of its late weights; `stop_after` ends it at that step, as a person might."""
+    """Train, and return a network with the moving average of the weights.
+
+    `stop_after` ends the training after that step, as if it had been interrupted there.
+    """
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     device = torch.device(arguments.device)
@@ -68,7 +73,7 @@ def train(arguments: argparse.Namespace, stop_after: int | None = None) -> Insec
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        print(f"goes on from step {state['step']}")
+        print(f"continues from step {state['step']}")
     done = state["step"]
     loader = DataLoader(
         Scenes(
@@ -104,7 +109,9 @@ def train(arguments: argparse.Namespace, stop_after: int | None = None) -> Insec
             middle, box, kind = (sums / 25).tolist()
             sums.zero_()
             spent = (time.monotonic() - began) / (step - done)
-            print(f"step {step}: middle {middle:.3f}, box {box:.3f}, kind {kind:.3f}; {spent:.2f} s a step", flush=True)
+            print(
+                f"step {step}: middle {middle:.3f}, box {box:.3f}, kind {kind:.3f}; {spent:.2f} s per step", flush=True
+            )
         if step % arguments.keep_every == 0 or step == arguments.steps:
             save(
                 {
@@ -122,16 +129,16 @@ def train(arguments: argparse.Namespace, stop_after: int | None = None) -> Insec
 
 
 def schedule(step: int, steps: int) -> float:
-    """Share of the highest learning rate: up for the first steps, level, and down to nothing in the last third.
+    """The learning rate at a step, as a share of the highest: warm-up, plateau, and linear decay in the last third.
 
-    Until then it does not depend on `steps`: a run that is stopped goes on with more or fewer of them as if it had been
-    started with these.
+    Before the last third it does not depend on `steps`. So an interrupted training may be continued with another number
+    of steps, as if it had been started with that number.
     """
     return min(1.0, step / 100, max(0.0, (steps - step) / (steps / 3)) + 1e-3)
 
 
 def losses(maps: Maps, truth: Example) -> Tensor:
-    """Three numbers: of the middles (focal, after CenterNet), of the boxes (GIoU), of the kinds (cross-entropy)."""
+    """Three losses: centres (CenterNet's focal loss), boxes (generalised IoU) and kinds (cross-entropy)."""
     probability = maps.middle.sigmoid().clamp(1e-4, 1 - 1e-4)
     peak = (truth.middle > 0.999).float()
     hit = -torch.log(probability) * (1 - probability) ** 2 * peak
@@ -151,7 +158,10 @@ def losses(maps: Maps, truth: Example) -> Tensor:
 
 @torch.no_grad()
 def follow(average: InsectNetwork, network: InsectNetwork, keep: float) -> None:
-    """Move the average a little towards the network; counts of batches are taken over."""
+    """Update the exponential moving average of the weights: `keep` of the average and the rest of the network.
+
+    Integers, such as batch norm's counts of batches, are copied.
+    """
     for mine, theirs in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
         if mine.is_floating_point():
             mine.lerp_(theirs, 1 - keep)
@@ -160,14 +170,14 @@ def follow(average: InsectNetwork, network: InsectNetwork, keep: float) -> None:
 
 
 def write_weights(network: InsectNetwork, path: Path) -> str:
-    """Write the weights in a form that `torch.load(weights_only=True)` reads; gives the file's sha256."""
+    """Write the weights so that `torch.load(weights_only=True)` can read them; returns the file's SHA-256."""
     state = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
     save(state, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def save(what: dict[str, Any], path: Path) -> None:
-    """Write to a file beside it and rename: a stop in between leaves the former one whole."""
+    """Write to a temporary file and rename it, so that an interruption leaves the previous file intact."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     torch.save(what, part)

@@ -154,7 +154,7 @@ class Pipeline(ABC, Generic[P, R]):
     overlap on one device.
 
     An image for which a method raises `ImageUnusable` fails at once, with the error's message as its reason. After any
-    other exception, the image is tried again, `ANTENNA_MAX_ATTEMPTS` times at most. If `infer` fails on a batch, the
+    other exception it is tried again, in `ANTENNA_MAX_ATTEMPTS` attempts at most. If `infer` fails on a batch, the
     worker calls it again with the images one by one (in halves if memory ran out), so that one bad image does not fail
     the others. `infer` must therefore not change its inputs.
     """
@@ -182,7 +182,7 @@ class Pipeline(ABC, Generic[P, R]):
     def infer(self, batch: Sequence[P]) -> Sequence[R]:
         """Run the models on one batch. No other call of `infer` runs on the device at the same time.
 
-        `batch` has from one to `batch_size` items. Return exactly one result per item, in the same order.
+        `batch` has at least one item and usually `batch_size`. Return exactly one result per item, in the same order.
         """
 
     @abstractmethod

@@ -1,1 +1,1 @@
-"""Drawn captures and the insects on them, for the demo, the tests and the training."""
+"""Draws photographs of light traps with insects whose places are known, for the demo, the tests and training."""

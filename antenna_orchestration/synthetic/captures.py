@@ -1,8 +1,8 @@
-"""The project's own sample photographs: lit sheets at night with insects whose places are known.
+"""Draws photographs: lit sheets at night, with insects whose boxes and kinds are known.
 
-For the demo, for tests, and for tuning detectors; no real photograph is in any of it. A picture is made in the order in
-which light would: sheet and lamp, what is fixed to the trap, insects with their shadows, then lens, sensor and JPEG.
-Everything follows from the seeds. The insects themselves are drawn in `drawn_insects`.
+They serve the demo, the tests and the tuning of detectors; no part of them comes from a real photograph. A photograph
+is built as light would: sheet and lamp, what is fixed to the trap, insects with their shadows, then lens, sensor and
+JPEG. The same seeds give the same photograph. `insects` draws the insects themselves.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from antenna_orchestration.synthetic.insects import Colour, DrawnInsect, Kind, draw_insect
 
-NIGHT: Final = datetime(2026, 6, 12, 22, 5)  # noqa: DTZ001  a camera's local time, as its file names carry it
-"""When the first of a night's samples is taken."""
+NIGHT: Final = datetime(2026, 6, 12, 22, 5)  # noqa: DTZ001  a camera's local time, as in its file names
+"""When the first sample of a night is taken."""
 
 INTERVAL: Final = timedelta(minutes=7)
+"""Time between two samples."""
 
 _SHEETS: Final[tuple[Colour, ...]] = (
     (226, 226, 222),
@@ -37,9 +38,9 @@ _SHEETS: Final[tuple[Colour, ...]] = (
 )
 
 DrawInsect = Callable[[np.random.Generator, float, Colour], DrawnInsect]
-"""Draws one insect: generator, length in pixels of a middling moth, the sheet's colour."""
+"""Draws one insect. Arguments: the generator, the length of a medium-sized moth in pixels, the sheet's colour."""
 
-# Insects less visible than this, beyond the edge or under others, are drawn but not counted.
+# Insects of which a smaller share than this is visible (outside the picture, under others) are drawn but not listed.
 _MIN_VISIBLE: Final = 0.35
 
 
@@ -47,7 +48,7 @@ _MIN_VISIBLE: Final = 0.35
 class TrueInsect:
     """One insect that was drawn."""
 
-    # x1, y1, x2, y2 in pixels within the picture: wings, body and legs, without feelers.
+    # x1, y1, x2, y2 in pixels, clipped to the picture: around wings, body and legs, but not antennae.
     box: tuple[float, float, float, float]
     kind: Kind
 
@@ -55,10 +56,10 @@ class TrueInsect:
 def draw_capture(
     seed: int, width: int = 1600, height: int = 1200, *, insects: int | None = None, trap: int | None = None
 ) -> tuple[bytes, list[TrueInsect]]:
-    """Draw one photograph: the JPEG's bytes, and its insects.
+    """Draw one photograph of `width` x `height` pixels; returns the JPEG and the insects in it.
 
-    `insects` is how many are drawn (default: 3 to 25 by the seed), of which those nearly out of sight are not listed.
-    Photographs of the same `trap` (default: by the seed) share sheet, lamp, screws and stains.
+    `insects` is how many are drawn (default: 3 to 25, depending on the seed); those that are almost hidden are not
+    listed. Photographs with the same `trap` (default: the seed) and size share sheet, lamp, screws and stains.
     """
     rng = np.random.default_rng([seed, width, height])
     trap_rng = np.random.default_rng([seed if trap is None else trap, width, height, 1])
@@ -74,10 +75,11 @@ def draw_capture(
 def write_samples(
     folder: Path, count: int, seed: int = 0, *, width: int = 1600, height: int = 1200, first: datetime = NIGHT
 ) -> list[Path]:
-    """Write the photographs of one trap in one night, `20260612220500-00-01.jpg` and on, and `truth.json` beside them.
+    """Write `count` photographs of one trap in one night, named `20260612220500-00-01.jpg` and so on.
 
-    The folder is made if need be; files of these names in it are replaced. Returns the photographs in order.
-    `truth.json` has, for each file name, `width`, `height` and `insects`, a list of `box` and `kind`.
+    Returns their paths, in order. `truth.json` beside them has `width`, `height` and `insects` (a list of `box` and
+    `kind`, as in `TrueInsect`) for each file name. The folder is created if needed, and existing files with these names
+    are replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{first + index * INTERVAL:%Y%m%d%H%M%S}-00-{index + 1:02d}.jpg" for index in range(count)]
@@ -87,7 +89,7 @@ def write_samples(
         files[index].write_bytes(data)
         return insects
 
-    # Pillow and numpy let other threads run while they work.
+    # Pillow and numpy release the GIL while they work.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         drawn = list(pool.map(write, range(count)))
     truth = {
@@ -99,7 +101,7 @@ def write_samples(
 
 
 def draw_trap(rng: np.random.Generator, width: int, height: int) -> tuple[Image.Image, Colour]:
-    """The sheet under the lamp with all that is fixed to it, and the sheet's colour."""
+    """Draw the sheet under the lamp with everything that is fixed to it; returns the picture and the sheet's colour."""
     sheet = _SHEETS[rng.integers(len(_SHEETS))]
     picture = Image.fromarray(_light(rng, sheet, width, height)).resize((width, height), Image.Resampling.BICUBIC)
     picture = Image.fromarray(_weave(rng, np.asarray(picture)))
@@ -126,7 +128,7 @@ def draw_trap(rng: np.random.Generator, width: int, height: int) -> tuple[Image.
 
 
 def _light(rng: np.random.Generator, sheet: Colour, width: int, height: int) -> NDArray[np.uint8]:
-    """The sheet at an eighth of its size: vignette, a lamp's glow, a cast of colour across."""
+    """The light on the sheet at an eighth of its size: vignetting, the lamp's glow and a colour cast."""
     y, x = np.mgrid[-1 : 1 : max(2, height // 8) * 1j, -1 : 1 : max(2, width // 8) * 1j].astype(np.float32)
     light = 1 - rng.uniform(0.05, 0.4) * (x**2 + y**2) / 2
     glow = np.exp(-((x - rng.uniform(-0.3, 0.3)) ** 2 + (y - rng.uniform(-0.5, 0.3)) ** 2) / rng.uniform(0.1, 0.6))
@@ -137,7 +139,7 @@ def _light(rng: np.random.Generator, sheet: Colour, width: int, height: int) -> 
 
 
 def _weave(rng: np.random.Generator, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Threads of the cloth, or the grain of a painted board."""
+    """Add the threads of a cloth, or the grain of a painted board."""
     height, width = pixels.shape[:2]
     noise = rng.standard_normal((height // 2 + 1, width // 2 + 1), np.float32) * rng.uniform(1, 7)
     grain = noise.repeat(2, 0)[:height].repeat(2, 1)[:, :width]
@@ -149,13 +151,13 @@ def _weave(rng: np.random.Generator, pixels: NDArray[np.uint8]) -> NDArray[np.ui
 
 
 def _with_grain(pixels: NDArray[np.uint8], grain: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Add the same grain to all three channels; in small integers, which is several times faster than in floats."""
+    """Add the same grain to all three channels, in 16-bit integers, which is several times faster than in floats."""
     sums = pixels.astype(np.int16) + grain.astype(np.int16)[..., None]
     return sums.clip(0, 255, out=sums).astype(np.uint8)
 
 
 def _stain(picture: Image.Image, rng: np.random.Generator) -> None:
-    """A pale brown drop with a soft edge, which is no insect."""
+    """A pale brown drop with a soft edge: something that is not an insect."""
     size = int(max(picture.size) * rng.uniform(0.004, 0.02)) + 4
     mask = Image.new("L", (3 * size, 3 * size), 0)
     ImageDraw.Draw(mask).ellipse(
@@ -189,7 +191,7 @@ def _scale_bar(pencil: ImageDraw.ImageDraw, rng: np.random.Generator, width: int
 
 
 def _sheet_edge(picture: Image.Image, rng: np.random.Generator, side: int) -> None:
-    """The sheet ends before the picture does on one side (0 to 3: left, top, right, bottom), and the night begins."""
+    """Let the sheet end before the picture does, on one side (0 to 3: left, top, right, bottom)."""
     width, height = picture.size if side % 2 == 0 else picture.size[::-1]
     at, slant = width * rng.uniform(0.02, 0.12), width * rng.normal(0, 0.01)
     mask = Image.new("L", (width, height), 0)
@@ -202,7 +204,7 @@ def _sheet_edge(picture: Image.Image, rng: np.random.Generator, side: int) -> No
 
 
 def _strap(picture: Image.Image, rng: np.random.Generator) -> None:
-    """Something dark in a corner, much too near to be sharp."""
+    """Something dark in a corner, too close to the camera to be in focus."""
     width, height = picture.size
     mask = Image.new("L", (width // 16, height // 16), 0)
     x, y = mask.width * int(rng.integers(2)), mask.height * int(rng.integers(2))
@@ -215,7 +217,7 @@ def _strap(picture: Image.Image, rng: np.random.Generator) -> None:
 
 
 def add_stamp(picture: Image.Image, rng: np.random.Generator) -> None:
-    """Date and time in a corner, as many cameras burn them in."""
+    """Print date and time in a corner, as many cameras do."""
     size = int(picture.width * rng.uniform(0.003, 0.012)) + 4
     font = ImageFont.load_default(size)
     lines = f"{NIGHT:%Y-%m-%d}\n{NIGHT:%H:%M}:{int(rng.integers(60)):02d}"
@@ -231,7 +233,7 @@ def add_stamp(picture: Image.Image, rng: np.random.Generator) -> None:
 
 
 def add_debris(picture: Image.Image, rng: np.random.Generator) -> None:
-    """Dust, scales and fibres: dark, but too small or too thin to be counted."""
+    """Add dust, scales and fibres: dark, but too small or too thin to be insects."""
     pencil = ImageDraw.Draw(picture)
     unit = max(picture.size)
     for _ in range(int(rng.integers(5, 120))):
@@ -263,20 +265,21 @@ def add_insects(
     sheet: Colour,
     count: int,
     *,
-    middling: float | None = None,
+    medium: float | None = None,
     draw: DrawInsect = draw_insect,
 ) -> list[TrueInsect]:
-    """Place insects, cut by the edge or touching each other now and then, and list those that can be seen.
+    """Draw `count` insects onto the picture; returns those that are visible.
 
-    `middling` is the length of a middling moth in pixels; by default that of a usual trap.
+    Some are cut off by the edge, and some touch each other. `medium` is the length of a medium-sized moth in pixels; by
+    default that of a usual trap.
     """
-    # Which insect, counted from 1, each pixel shows.
+    # Per pixel the number of the insect that it shows, counted from 1; 0 for none.
     owner = np.zeros((picture.height, picture.width), np.int32)
     placed: list[tuple[DrawnInsect, tuple[int, int]]] = []
-    if middling is None:
-        middling = max(picture.size) * rng.uniform(0.03, 0.055)
+    if medium is None:
+        medium = max(picture.size) * rng.uniform(0.03, 0.055)
     for number in range(1, count + 1):
-        insect = draw(rng, middling, sheet)
+        insect = draw(rng, medium, sheet)
         corner = _free_place(owner, rng, insect)
         _paste(picture, owner, insect, corner, number=number, rng=rng)
         placed.append((insect, corner))
@@ -288,11 +291,11 @@ def add_insects(
 
 
 def _free_place(owner: NDArray[np.int32], rng: np.random.Generator, insect: DrawnInsect) -> tuple[int, int]:
-    """A corner where the insect covers little of others, as a rule; some of it may be out of the picture."""
+    """A top left corner where the insect usually covers little of others; part of it may be outside the picture."""
     height, width = owner.shape
     w, h = insect.picture.size
     overlap_allowed = 0.3 if rng.random() < 0.1 else 0.02
-    # One in four sits down beside another, often touching it.
+    # One in four is placed beside another insect, often touching it.
     taken = np.argwhere(owner[::8, ::8] > 0) * 8 if rng.random() < 0.25 else np.empty((0, 2), np.intp)
     x = y = 0
     for _ in range(20):
@@ -318,7 +321,7 @@ def _paste(
     number: int,
     rng: np.random.Generator,
 ) -> None:
-    """Put the insect and its shadow down, and mark its pixels with its number."""
+    """Paste the insect and its shadow into the picture, and mark its pixels in `owner` with its number."""
     x, y = corner
     w, h = insect.picture.size
     reach = max(1.0, max(w, h) * rng.uniform(0.01, 0.05))
@@ -326,7 +329,7 @@ def _paste(
     dark = int(rng.integers(20, 110))
     shadow = Image.new("L", (w + 2 * margin, h + 2 * margin), 0)
     shadow.paste(insect.outline.point(lambda value: value * dark // 255), (margin, margin))
-    # A shadow has no detail: blurred at a third of its size, it looks the same and takes a tenth of the time.
+    # A shadow has no detail: blurring it at a third of its size looks the same and takes a tenth of the time.
     shadow = shadow.reduce(3).filter(ImageFilter.GaussianBlur(reach / 3)).resize(shadow.size, Image.Resampling.BILINEAR)
     offset = int(rng.normal(0, reach)), int(abs(rng.normal(0, reach)))
     picture.paste((30, 26, 34), (x - margin + offset[0], y - margin + offset[1]), shadow)
@@ -338,7 +341,7 @@ def _paste(
 def _in_picture(
     owner: NDArray[np.int32], insect: DrawnInsect, corner: tuple[int, int]
 ) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
-    """The part of the picture that an insect's rectangle covers, and where in that part its outline is solid."""
+    """The part of the picture that an insect's rectangle covers, and a mask of the insect's outline in that part."""
     x, y = corner
     height, width = owner.shape
     solid = np.asarray(insect.outline) > 127
@@ -350,7 +353,7 @@ def _in_picture(
 def _visible_box(
     owner: NDArray[np.int32], insect: DrawnInsect, corner: tuple[int, int], number: int
 ) -> tuple[float, float, float, float] | None:
-    """The box round what can be seen of an insect; None when that is too little."""
+    """The box around the visible part of an insect; None if too little of it is visible."""
     inside, _ = _in_picture(owner, insect, corner)
     mine = owner[inside] == number
     whole = int((np.asarray(insect.outline) > 127).sum())
@@ -362,7 +365,7 @@ def _visible_box(
 
 
 def expose(picture: Image.Image, rng: np.random.Generator, trap_rng: np.random.Generator) -> bytes:
-    """Lens, sensor and file: blur or sharpening, noise, exposure and JPEG artefacts."""
+    """Apply lens, sensor and file format (blur or sharpening, exposure, noise); returns the JPEG."""
     if trap_rng.random() < 0.5:
         picture = picture.filter(ImageFilter.BoxBlur(float(trap_rng.uniform(0.2, 1.0))))
     else:

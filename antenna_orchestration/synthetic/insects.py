@@ -1,7 +1,8 @@
-"""Single insects drawn from polygons, with colour, texture and legs: what `captures` puts on its sheets.
+"""Draws single insects from polygons, with colour, texture and legs, for `captures` to place on its sheets.
 
-A species is a recipe in unit coordinates: x to the right, y downward, head up, symmetric about x = 0. Add one by
-writing a function that fills a `Canvas` and listing it in `SPECIES`. No sheet, light or shadow is made here.
+A species is a function that draws on a `Canvas` in unit coordinates: x to the right, y downwards, head up, symmetric
+about x = 0, from -1 to 1. To add a species, write such a function and list it in `SPECIES`. Sheets, light and shadows
+are not drawn here.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ _DARK_COLOURS: Final[tuple[Colour, ...]] = ((28, 24, 22), (48, 34, 24), (70, 44,
 class DrawnInsect:
     """A picture of one insect, cropped to it."""
 
-    # RGBA.
+    # Mode RGBA; transparent where the insect is not.
     picture: Image.Image
-    # L, same size: 255 where wings, body and legs are; feelers, thin as hairs, do not count.
+    # Mode L, same size: 255 where wings, body and legs are. Antennae, as thin as hairs, are not part of it.
     outline: Image.Image
     kind: Kind
 
@@ -41,10 +42,11 @@ class DrawnInsect:
 def draw_insect(
     rng: np.random.Generator, unit: float, sheet: Colour, all_species: Sequence[Species] | None = None
 ) -> DrawnInsect:
-    """Draw an insect of any of the species (default: those of this module), turned and tilted at random, on nothing.
+    """Draw an insect of a random species, rotated and tilted at random, on a transparent background.
 
-    `unit` is the length in pixels of a middling moth; each species has its own usual length, and varies. `sheet` is the
-    colour of what it will sit on: some moths come out nearly as pale as that.
+    `unit` is the length of a medium-sized moth in pixels; each species has its own usual length, which varies. `sheet`
+    is the colour of the background that it will be placed on; some moths are nearly as pale. `all_species` (default:
+    `SPECIES`) are the species to choose from.
     """
     choice = SPECIES if all_species is None else all_species
     weights = np.array([species.weight for species in choice])
@@ -56,7 +58,7 @@ def draw_insect(
     box = canvas.picture.getchannel("A").getbbox()
     tilt = rng.uniform(0.75, 1.0)
     lean = float(rng.normal(0, 20))
-    # Turned while still large, so that shrinking smooths the edges of both alike.
+    # Rotate at the large size, so that shrinking smooths the edges of both alike.
     turned = [
         _tilted(image.crop(box).rotate(lean, Image.Resampling.BILINEAR, expand=True), tilt)
         .rotate(angle, Image.Resampling.BILINEAR, expand=True)
@@ -67,19 +69,19 @@ def draw_insect(
 
 
 class Canvas:
-    """Draws in unit coordinates; one unit is half of the insect's length."""
+    """Draws one insect in unit coordinates; one unit is half of the insect's length."""
 
     def __init__(self, rng: np.random.Generator, length: float, sheet: Colour) -> None:
         self.rng = rng
         self.sheet = sheet
         self.unit = length / 2 * _SUPERSAMPLING
-        # Feelers and legs may reach past the unit square.
+        # Antennae and legs may reach beyond the unit square.
         self.side = max(8, math.ceil(self.unit * 2.8))
         self.picture = Image.new("RGBA", (self.side, self.side), (0, 0, 0, 0))
         self.outline = Image.new("L", (self.side, self.side), 0)
 
     def jitter(self, points: Sequence[Point], amount: float = 0.04) -> list[Point]:
-        """Points moved at random, so that no two insects of a species are alike."""
+        """Move points at random, so that no two insects of a species are alike."""
         return [(x + self.rng.normal(0, amount), y + self.rng.normal(0, amount)) for x, y in points]
 
     def shape(
@@ -105,7 +107,7 @@ class Canvas:
         self.outline = ImageChops.lighter(self.outline, mask.point(lambda value: 255 if value else 0))
 
     def stroke(self, points: Sequence[Point], colour: Colour, width: float, *, counts: bool = True) -> None:
-        """Draw a line and its mirror image: a leg, or with `counts` false a feeler, which the outline leaves out."""
+        """Draw a line and its mirror image: a leg, or with `counts=False` an antenna, which is not in the outline."""
         pixels = max(1, round(width * self.unit))
         for sign in (1, -1):
             line = self._pixels([(sign * x, y) for x, y in points])
@@ -114,7 +116,7 @@ class Canvas:
                 ImageDraw.Draw(self.outline).line(line, fill=255, width=pixels)
 
     def legs(self, colour: Colour, *, reach: float, width: float = 0.03, pairs: int = 3, top: float = -0.3) -> None:
-        """Bent legs on both sides, forward ones first."""
+        """Draw `pairs` of bent legs, from front to back."""
         for index in range(pairs):
             slope = (index / max(1, pairs - 1) - 0.5) * 1.6
             y = top + 0.16 * index
@@ -122,8 +124,8 @@ class Canvas:
             foot = (0.08 + reach * self.rng.uniform(0.75, 1.0), y + slope * reach + self.rng.normal(0, 0.06))
             self.stroke([(0.03, y), knee, foot], colour, width)
 
-    def feelers(self, colour: Colour, *, top: float, reach: float) -> None:
-        """Two thin curved feelers from the head."""
+    def antennae(self, colour: Colour, *, top: float, reach: float) -> None:
+        """Draw two thin curved antennae from the head."""
         tip = self.rng.uniform(0.1, 0.6) * reach
         self.stroke([(0.03, top), (tip * 0.5, top - reach * 0.6), (tip, top - reach)], colour, 0.012, counts=False)
 
@@ -132,14 +134,14 @@ class Canvas:
         return [(middle + x * self.unit, middle + y * self.unit) for x, y in points]
 
     def _blotches(self, colour: Colour) -> Image.Image:
-        """A surface of one colour with light and dark patches of several sizes."""
+        """An image of one colour with lighter and darker patches."""
         cells = int(self.rng.integers(5, 24))
         noise = self.rng.normal(0, 1, (cells, cells, 1)) * 22 + self.rng.normal(0, 1, (cells, cells, 3)) * 5
         coarse = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
         return Image.fromarray(coarse).resize((self.side, self.side), Image.Resampling.BILINEAR).convert("RGBA")
 
     def _mark(self, pencil: ImageDraw.ImageDraw, colour: Colour, extent: tuple[float, float, float, float]) -> None:
-        """A band or a spot, on both sides."""
+        """Draw a band or a spot on both sides."""
         factor = self.rng.choice([0.35, 0.55, 1.5, 1.9])
         fill = (*shade(colour, factor), 255)
         x1, y1, x2, y2 = extent
@@ -159,14 +161,14 @@ class Canvas:
                 pencil.ellipse([corners[0], corners[1]], fill=fill)
 
     def moth_colour(self) -> Colour:
-        """One of many browns and oranges; now and then nearly the sheet's own colour."""
+        """A random brown or orange, or in one of eight cases nearly the colour of the sheet."""
         if self.rng.random() < 0.12:
             return shade(self.sheet, self.rng.uniform(0.78, 0.92))
         colour = MOTH_COLOURS[self.rng.integers(len(MOTH_COLOURS))]
         return shade(colour, self.rng.uniform(0.7, 1.3))
 
     def dark_colour(self) -> Colour:
-        """The colours of beetles and flies."""
+        """A random colour of beetles and flies."""
         return shade(_DARK_COLOURS[self.rng.integers(len(_DARK_COLOURS))], self.rng.uniform(0.8, 1.3))
 
 
@@ -178,7 +180,7 @@ def _spread_moth(canvas: Canvas) -> None:
     fore = [(-0.06, -0.32), (0.45, -0.5 + sweep * 0.6), (1.04, -0.42 + sweep), (0.92, 0.1 + sweep * 0.6), (0.36, 0.24)]
     fore.append((-0.06, 0.2))
     marks = int(canvas.rng.integers(0, 5))
-    canvas.feelers(shade(colour, 0.5), top=-0.36, reach=0.35)
+    canvas.antennae(shade(colour, 0.5), top=-0.36, reach=0.35)
     if canvas.rng.random() < 0.5:
         canvas.legs(shade(colour, 0.6), reach=0.3, top=-0.3, pairs=2)
     canvas.shape(canvas.jitter(hind), shade(colour, 1.1), marks=marks)
@@ -191,7 +193,7 @@ def _folded_moth(canvas: Canvas) -> None:
     colour = canvas.moth_colour()
     width = canvas.rng.uniform(0.42, 0.75)
     wing = [(-0.08, -0.6), (0.16, -0.56), (0.5 * width, -0.1), (width, 0.7), (0.5 * width, 0.9), (-0.08, 0.62)]
-    canvas.feelers(shade(colour, 0.5), top=-0.7, reach=0.5)
+    canvas.antennae(shade(colour, 0.5), top=-0.7, reach=0.5)
     if canvas.rng.random() < 0.7:
         canvas.legs(shade(colour, 0.6), reach=canvas.rng.uniform(0.4, 0.85), top=-0.65)
     canvas.shape(canvas.jitter(wing, 0.03), colour, marks=int(canvas.rng.integers(0, 6)))
@@ -203,7 +205,7 @@ def _narrow_moth(canvas: Canvas) -> None:
     colour = canvas.moth_colour()
     width = canvas.rng.uniform(0.14, 0.3)
     wing = [(-0.05, -0.8), (0.7 * width, -0.75), (width, -0.3), (width * 1.1, 0.7), (0.5 * width, 0.95), (-0.05, 0.95)]
-    canvas.feelers(shade(colour, 0.5), top=-0.85, reach=0.3)
+    canvas.antennae(shade(colour, 0.5), top=-0.85, reach=0.3)
     if canvas.rng.random() < 0.6:
         canvas.legs(shade(colour, 0.6), reach=0.3, top=-0.7)
     canvas.shape(canvas.jitter(wing, 0.02), colour, marks=int(canvas.rng.integers(0, 4)))
@@ -215,7 +217,7 @@ def _micro_moth(canvas: Canvas) -> None:
     colour = canvas.moth_colour()
     width = canvas.rng.uniform(0.5, 0.8)
     wing = [(-0.08, -0.5), (0.2, -0.55), (0.75 * width, -0.2), (width, 0.5), (0.6 * width, 0.8), (-0.08, 0.62)]
-    canvas.feelers(shade(colour, 0.5), top=-0.6, reach=0.5)
+    canvas.antennae(shade(colour, 0.5), top=-0.6, reach=0.5)
     if canvas.rng.random() < 0.6:
         canvas.legs(shade(colour, 0.6), reach=0.5, width=0.05, top=-0.5, pairs=2)
     canvas.shape(canvas.jitter(wing, 0.04), colour, marks=int(canvas.rng.integers(0, 5)))
@@ -254,7 +256,7 @@ def _midge(canvas: Canvas) -> None:
 
 def _lacewing(canvas: Canvas) -> None:
     green = (int(canvas.rng.integers(110, 170)), 168, 110)
-    canvas.feelers(shade(green, 0.6), top=-0.7, reach=0.5)
+    canvas.antennae(shade(green, 0.6), top=-0.7, reach=0.5)
     wing = [(0.02, -0.4), (0.2, -0.1), (0.26, 0.6), (0.16, 0.95), (0.04, 0.5)]
     canvas.shape(canvas.jitter(wing, 0.02), green, alpha=int(canvas.rng.integers(90, 160)), marks=3)
     canvas.shape(ellipse(0, 0.0, 0.07, 0.7), shade(green, 0.8), mirror=False)
@@ -295,13 +297,13 @@ def _cricket(canvas: Canvas) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Species:
-    """A recipe and how common it is."""
+    """How to draw a species, and how common and how large it is."""
 
     draw: Callable[[Canvas], None]
     kind: Kind
     # How often, relative to the others.
     weight: float
-    # Usual length, as a share of a middling moth's.
+    # Usual length, relative to a medium-sized moth.
     length: float
 
 
@@ -321,24 +323,24 @@ SPECIES: Final = (
 
 
 def _tilted(image: Image.Image, share: float) -> Image.Image:
-    """Narrower, as a wing or a back looks that slopes away from the camera."""
+    """Make an image narrower, as a wing or a back looks that slopes away from the camera."""
     return image.resize((max(1, round(image.width * share)), image.height), Image.Resampling.BILINEAR)
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Lighter or darker."""
+    """A lighter (factor above 1) or darker colour."""
     red, green, blue = (min(255, max(0, round(value * factor))) for value in colour)
     return red, green, blue
 
 
 def ellipse(x: float, y: float, width: float, height: float) -> list[Point]:
-    """Corners of a polygon that `Canvas.shape` rounds to an ellipse; width and height are half axes."""
+    """Corners of a polygon that `Canvas.shape` rounds to an ellipse; `width` and `height` are its semi-axes."""
     turns = np.linspace(0, 2 * math.pi, 14, endpoint=False)
     return [(x + width * math.sin(turn), y + height * math.cos(turn)) for turn in turns]
 
 
 def _rounded(points: Sequence[Point]) -> list[Point]:
-    """Cut the corners of a closed polygon twice (Chaikin)."""
+    """Cut the corners of a closed polygon twice (Chaikin's algorithm)."""
     corners = np.array(points, dtype=float)
     for _ in range(2):
         following = np.roll(corners, -1, axis=0)

@@ -1,4 +1,4 @@
-"""A real HTTP server with images and every fault that image servers have; it knows as much of S3 as reading needs."""
+"""A real HTTP server with images and the faults of image servers; it speaks enough of S3 for reads."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def jpeg(width: int = 64, height: int = 48) -> bytes:
 
 
 def s3_error(status: int, code: str, message: str) -> web.Response:
-    """An error in S3's words."""
+    """An error response in the format of S3."""
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
     return web.Response(status=status, text=body, content_type="application/xml")
 
 
 class ImageServer:
-    """Serves `/good/N`, and faults under their names. Made by `serving`."""
+    """Serves images at `/good/N`, and faults at their names. `serving` makes it."""
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
         self.image = jpeg()
-        # Set to answer everything with this status.
+        # If set, every request is answered with this status.
         self.outage: int | None = None
         self.url = ""
         self._let_go = asyncio.Event()
@@ -70,7 +70,7 @@ class ImageServer:
         return answers.get(kind, lambda: web.Response(status=404))()
 
     async def _stream(self, request: web.Request, kind: str, size: int) -> web.StreamResponse:
-        """Bodies without a length, cut off, or coming so slowly that they never end."""
+        """Send a body without a length, cut off, or so slowly that it never ends."""
         response = web.StreamResponse()
         if kind == "cut":
             response.content_length = size
@@ -94,13 +94,13 @@ class ImageServer:
         return response
 
     def let_go(self) -> None:
-        """End what hangs."""
+        """End the requests that hang."""
         self._let_go.set()
 
 
 @contextlib.asynccontextmanager
 async def serving() -> AsyncIterator[ImageServer]:
-    """A server on a free port of loopback."""
+    """Run a server on a free port of the loopback interface."""
     server = ImageServer()
     app = web.Application()
     app.router.add_get("/{path:.*}", server.handle)

@@ -1,4 +1,4 @@
-"""Loading by itself: what each store may answer, and whose fault it is taken to be."""
+"""Loading alone: the answers of each kind of store, and whether image, store or worker is at fault."""
 
 from __future__ import annotations
 

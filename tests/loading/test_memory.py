@@ -1,4 +1,4 @@
-"""The byte budget: never exceeded, first come first served, nobody stuck."""
+"""The memory budget is never exceeded, serves in order, and lets nobody wait for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads for calls that may hang: few when calls are quick, more when they are slow, none that holds anybody up."""
+"""Threads for calls that may hang: few for quick calls, more for slow ones, and none delays the exit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_results_and_errors_come_back() -> None:
 
 async def test_slow_calls_run_side_by_side_up_to_the_limit() -> None:
     threads = DaemonThreads(4, name="test")
-    # Passes only when four calls are there at the same time.
+    # Passes only if four calls run at the same time.
     together = threading.Barrier(4)
     async with asyncio.timeout(60):
         await asyncio.gather(*(threads.run(together.wait) for _ in range(8)))

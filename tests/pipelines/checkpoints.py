@@ -28,7 +28,7 @@ Crops = Sequence[torch.Tensor]
 
 
 def photograph(width: int = 1280, height: int = 96) -> bytes:
-    """A wide strip of a sheet, which costs the detector the least."""
+    """A wide strip of a sheet, which is fastest for the detector."""
     return captures.draw_capture(1, width, height, trap=0)[0]
 
 
@@ -59,7 +59,7 @@ def plain_detector() -> nn.Module:
 
 
 def plain_detections(model: nn.Module, image: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Float boxes and scores above 0.80."""
+    """The boxes (floats) with scores above 0.80, and these scores."""
     with torch.inference_mode():
         output = model([image])[0]
     keep = output["scores"] > 0.80
@@ -73,7 +73,7 @@ def plain_crops(image: torch.Tensor, boxes: np.ndarray) -> dict[int, torch.Tenso
 
 
 class PlainTuring(nn.Module):
-    """The layout of the checkpoints from Costa Rica, Anguilla, Kenya and Uganda."""
+    """A network with the layout of the checkpoints for Costa Rica, Anguilla, Kenya and Uganda."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -115,13 +115,13 @@ def plain_classifier(kind: str, classes: int) -> tuple[nn.Module, transforms.Com
 
 
 def plain_logits(model: nn.Module, transform: transforms.Compose, crops: Crops) -> torch.Tensor:
-    """All crops in one forward pass."""
+    """Classify all crops in one forward pass."""
     with torch.inference_mode():
         return model(torch.stack([transform(crop) for crop in crops]))
 
 
 def split_evenly(model: nn.Module, transform: transforms.Compose, crops: Crops) -> None:
-    """Move the filter's bias so that it lets half of the crops pass, none of them by a hair."""
+    """Shift the filter's bias so that half of the crops pass, with a clear margin for each."""
     logits = plain_logits(model, transform, crops)
     margins = (logits[:, 0] - logits[:, 1]).sort().values
     gaps = margins.diff()
@@ -149,7 +149,7 @@ def save_labels(folder: Path, uri: str | None, labels: Sequence[str]) -> None:
 
 
 def kind_of(spec: PipelineSpec) -> str:
-    """Which plain classifier a pipeline ends with."""
+    """The name of the plain classifier with which a pipeline ends."""
     if spec.slug == "moth_binary":
         return "filter"
     return {"resnet50": "timm", "headless_resnet50": "turing", "convnext_tiny": "convnext"}[

@@ -1,7 +1,7 @@
-"""Pipelines that misbehave, for the tests of whoever runs pipelines: put this file on `pipeline_paths`.
+"""A pipeline that misbehaves, for tests of the code that runs pipelines: put this file on `pipeline_paths`.
 
-`faulty` does what its job's configuration says, once it meets the image `on_image` (in `infer`, or in the stage named
-by `stage`); other images give one detection. Nothing of this is shipped.
+`faulty` has the fault that the job's configuration names when it gets the image `on_image`, in the method `stage`. For
+other images it returns one detection. It is not part of the package.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ FAULTY = PipelineSpec(
     default_config={
         # One of FAULTS.
         "fault": "none",
-        # The image that triggers it; -1: every image.
+        # Id of the image that triggers the fault; -1 for every image.
         "on_image": -1,
-        # Rather than an id, what the URI of the image ends with; for `prepare`.
+        # For `prepare`, instead of an id: how the URI of the image ends.
         "on_uri": "",
         # `load`, `prepare`, `infer` or `finish`.
         "stage": "infer",
-        # How long `hold_gil` lasts; `hang` lasts for ever.
+        # How long `hold_gil` lasts; `hang` never ends.
         "seconds": 1.0,
-        # A fault happens only while no file of this name exists, and makes it first: so it happens once; "": always.
+        # The fault creates this file and happens only if it does not exist yet, so it happens once. "": every time.
         "once_file": "",
-        # How long each batch takes, so that the images of the next ones gather.
+        # How long each batch takes, so that images for the next batches accumulate.
         "delay_ms": 0,
     },
     batch_size=4,
@@ -84,7 +84,7 @@ class FaultyPipeline(Pipeline[int, int]):
 
 
 def misbehave(fault: str, seconds: float) -> None:
-    """Do the fault, in this thread, now."""
+    """Cause the fault, now and on this thread."""
     if fault == "raise":
         raise RuntimeError("the faulty pipeline raises, as its configuration asks")
     if fault == "memory":
@@ -98,7 +98,7 @@ def misbehave(fault: str, seconds: float) -> None:
     if fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == "kill_parent":
-        # The worker itself, as the kernel does when a container's memory is out.
+        # Kills the worker itself, as the kernel does when a container runs out of memory.
         os.kill(os.getppid(), signal.SIGKILL)
         threading.Event().wait()
     if fault == "exit":
@@ -108,8 +108,8 @@ def misbehave(fault: str, seconds: float) -> None:
 
 
 def hold_gil(seconds: float) -> None:
-    """Let no other thread of this process run Python, as a C extension that never releases the lock would."""
-    # PyDLL, unlike CDLL, keeps the lock during a call. Slices, because a signal ends one sleep early.
+    """Keep other threads of this process from running Python, like a C extension that does not release the GIL."""
+    # PyDLL, unlike CDLL, holds the GIL during a call. A signal ends a sleep early, so it sleeps in slices.
     library = ctypes.PyDLL(None)
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:

@@ -1,4 +1,4 @@
-"""Two detectors' proposals become one list: agreement counts, crowds are taken apart, doubles go."""
+"""Merging the candidates of two detectors: agreement raises scores, crowds are split, duplicates are removed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = tuple[float, float, float, float, float, float]
 
 
 def candidates(*rows: Row) -> Candidates:
-    """Each row: box, score, moth."""
+    """One row per candidate: box, score, moth probability."""
     numbers = np.array(rows, float).reshape(-1, 6)
     return Candidates(boxes=numbers[:, :4], scores=numbers[:, 4], moths=numbers[:, 5])
 

@@ -1,4 +1,4 @@
-"""What a YAML may say of a program, and programs that are not what their YAML says."""
+"""What a YAML file may say about a program, and programs that do not match their YAML file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ std: [1, 1, 1]
 
 
 class Corners(nn.Module):
-    """Two boxes, the second one outside of the picture; scores are what the upper left pixel's channels say."""
+    """Two boxes, the second outside the picture; the scores are the channels of the top left pixel."""
 
     def __init__(self, labels: int = 0) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Bytes become the right pixels, or a reason that a person understands."""
+"""Files are decoded to the right pixels, or refused with a reason that people understand."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_one_thread_allowing_truncation_does_not_allow_it_for_another() -> None:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that promises that many pixels and holds none."""
+    """A PNG whose header claims this size, without any pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -163,7 +163,7 @@ def test_too_many_pixels_are_refused_before_decoding() -> None:
 
 
 def test_our_limit_counts_not_pillows() -> None:
-    # Pillow warns of 90 million pixels, an error here, and refuses 180 million, by itself.
+    # Pillow itself would warn (an error in tests) at 90 million pixels, and refuse 180 million.
     for width in (9_000, 18_000):
         with pytest.raises(errors.ImageUnusable, match="truncated PNG"):
             images.decode(png_header(width, 10_000), max_pixels=200_000_000)

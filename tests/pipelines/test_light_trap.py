@@ -1,4 +1,4 @@
-"""Both light-trap pipelines find drawn insects, give boxes in the photograph's pixels, and say what they cannot use."""
+"""The light-trap pipelines find drawn insects, with boxes in pixels of the photograph, and refuse unusable images."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, Raw
 from antenna_orchestration.pipelines.light_trap import specs
 from antenna_orchestration.synthetic import captures, insects
 
-# Judges were fitted to photographs of other seeds, and the network to scenes that are drawn in another way.
+# The regressions were fitted to photographs with other seeds, and the network to scenes drawn in another way.
 SEEDS = range(9_000, 9_010)
 
 Run = Callable[..., ImageResult]
 
 
-# The two halves of the first one by themselves; it runs both.
+# The second and third are the two halves of the first.
 HALVES = [pytest.param(pipeline.slug, marks=pytest.mark.slow) for pipeline in specs.PIPELINES[1:]]
 
 
@@ -37,7 +37,7 @@ def slug(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def built(slug: str) -> Callable[..., Pipeline]:
-    """Makes a loaded pipeline of a job's settings; once for each that is built in."""
+    """Build and load a pipeline with a job's settings; for each built-in pipeline."""
 
     @cache
     def build(**config: object) -> Pipeline:
@@ -50,7 +50,7 @@ def built(slug: str) -> Callable[..., Pipeline]:
 
 @pytest.fixture(scope="module")
 def run(built: Callable[..., Pipeline]) -> Run:
-    """Runs a pipeline on one photograph."""
+    """Run a pipeline on one photograph."""
 
     def of(data: bytes, **config: object) -> ImageResult:
         return run_on(built(**config), data)
@@ -79,7 +79,7 @@ def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 def found(
     truth: Iterable[captures.TrueInsect], detections: list[Detection]
 ) -> list[tuple[captures.TrueInsect, Detection]]:
-    """Pairs of an insect and its best detection, each detection once."""
+    """Pairs of an insect and its best detection; each detection is used once."""
     pairs, left = [], list(detections)
     for insect in truth:
         best = max(left, key=lambda detection: overlap(insect.box, detection.box), default=None)
@@ -91,7 +91,7 @@ def found(
 
 @pytest.fixture(scope="module")
 def judged(run: Run) -> list[tuple[list[captures.TrueInsect], list[Detection]]]:
-    """What is true of some drawn photographs, and what the pipeline says."""
+    """The insects in some drawn photographs, and the detections of the pipeline."""
     drawn = [captures.draw_capture(seed, 1600, 1200) for seed in SEEDS]
     return [(truth, run(data).detections) for data, truth in drawn]
 
@@ -149,9 +149,9 @@ def test_boxes_are_in_the_pixels_of_the_photograph_however_large(run: Run, facto
 
 
 def test_an_empty_sheet_has_next_to_nothing_on_it(run: Run, slug: str) -> None:
-    """Heaps of crumbs are taken for insects now and then."""
+    """Heaps of crumbs are sometimes taken for insects."""
     sheets = [captures.draw_capture(seed, 1600, 1200, insects=0)[0] for seed in range(9_200, 9_206)]
-    # The network alone takes each heap for one; blobs and print the others know better.
+    # The network alone takes each heap for an insect; the other pipelines do not.
     most = 18 if slug == "light_trap_network" else 6
     assert sum(len(run(data, min_score=0.4).detections) for data in sheets) <= most
 

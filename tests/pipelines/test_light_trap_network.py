@@ -1,4 +1,4 @@
-"""The trained network is the one that was measured, and says the same whoever asks."""
+"""The weights are the released ones, and results do not depend on the batch."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_threads_change_nothing_that_matters() -> None:
 
 
 def test_an_insect_between_the_two_looks_is_found_once() -> None:
-    """Insects about as long as the sizes at which the fine look hands over to the coarse one."""
+    """Insects about as long as the sizes at which the coarse pass takes over from the fine one."""
     for length in (70, 85, 100, 115, 130):
         pixels = np.full((800, 1280, 3), 210, np.uint8)
         insect = insects.draw_insect(np.random.default_rng(5), length, (210, 210, 210))
@@ -88,6 +88,6 @@ def test_pictures_are_padded_to_what_the_network_takes() -> None:
 
 
 def test_the_package_brings_the_weights() -> None:
-    """They are named in the package's data, so that a wheel has them."""
+    """They are listed as package data, so that a wheel contains them."""
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     assert '"**/*.pt"' in text

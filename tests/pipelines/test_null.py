@@ -1,4 +1,4 @@
-"""What others rely on when they test with the null pipeline."""
+"""The properties of the null pipeline that other tests rely on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture that people see stays small and shows the boxes."""
+"""The picture for people is small and shows the boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published pipelines give the definition's numbers: checked against plain torchvision and timm, on CPU."""
+"""The published pipelines compute what their definition says, compared with plain torchvision and timm on the CPU."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ SPECIES = [f"Species {number:02}" for number in range(40)]
 
 @dataclass
 class World:
-    """A folder of checkpoints, and what the plain networks say of one photograph."""
+    """A folder of checkpoints, and the outputs of the plain networks for one photograph."""
 
     mirror: Path
     data: bytes
     boxes: np.ndarray
     scores: np.ndarray
-    # Those of boxes that have pixels in them, by the box's number.
+    # Of boxes with at least a pixel, by the number of the box.
     crops: dict[int, torch.Tensor]
     filter_logits: torch.Tensor
 
@@ -46,7 +46,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     mirror = tmp_path_factory.mktemp("mirror")
     threads = torch.get_num_threads()
-    # Two threads on two cores that others use as well wait for each other most of the time.
+    # Two threads on two busy cores would mostly wait for each other.
     torch.set_num_threads(1)
     data = checkpoints.photograph()
     image = checkpoints.to_tensor(data)
@@ -72,7 +72,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     "slug",
     [
         "panama_moths_2024",
-        # One of each architecture, and what is special: all else of the other five is in the table below.
+        # One of each architecture and the special ones; the table below covers the other five.
         *(
             pytest.param(slug, marks=pytest.mark.slow)
             for slug in ("costa_rica_moths_turing_2024", "global_moths_2024", "moth_binary", "insect_orders_2025")
@@ -104,7 +104,7 @@ def test_a_pipeline_says_what_the_plain_networks_say(world: World, slug: str) ->
     np.testing.assert_array_equal(raw.boxes.astype(int), world.boxes.astype(int))
     np.testing.assert_allclose(raw.boxes, world.boxes, atol=1e-2)
     np.testing.assert_allclose(raw.scores, world.scores, atol=1e-4)
-    # The classifier: logits of those that the filter let pass, and of no other.
+    # The classifier: logits of exactly those crops that the filter let pass.
     steps = 1 if spec.recipe.moth_filter is None else 2
     passed = [n for n, rows in enumerate(raw.logits) if len(rows) == steps]
     assert passed == going_on
@@ -132,7 +132,7 @@ def test_a_pipeline_says_what_the_plain_networks_say(world: World, slug: str) ->
 def test_photographs_of_several_sizes_in_one_batch_give_what_each_gives_alone(world: World) -> None:
     pipeline = interface.build(registry.get("moth_binary", ()), {"min_score": 0.1})
     pipeline.load("cpu")
-    # The second one is higher once both are stretched to the detector's width.
+    # The second one is higher after both are resized to the detector's width.
     images = [checkpoints.to_tensor(data) for data in (world.data, checkpoints.photograph(960, 128))]
     with torch.inference_mode():
         together = pipeline._detect(images)
@@ -201,7 +201,7 @@ def test_each_architecture_takes_its_checkpoints_and_gives_their_logits(
 
 
 def test_the_transform_is_the_definitions() -> None:
-    """Stretched as floats, with antialiasing, whatever the crop's shape; then normalized."""
+    """Crops of any shape are resized as floats, with antialiasing, then normalised."""
     from antenna_orchestration.pipelines.published.pipeline import _Judge
 
     for step in {spec.recipe.classifier.transform for spec in specs.PIPELINES}:

@@ -1,4 +1,4 @@
-"""Which pipelines there are, and what happens when somebody's own one is wrong."""
+"""The registry finds all pipelines, and refuses a user's faulty one with a clear message."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Own(Pipeline):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for pipeline files; what they add to the interpreter is undone."""
+    """A folder for pipeline files; their changes to `sys.path` and `sys.modules` are undone afterwards."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
     (tmp_path / "_helper.py").write_text("NAME = 'made from a helper'")

@@ -1,4 +1,4 @@
-"""Photographs on their way to the device. What needs a GPU is skipped without one; the logic around it is not."""
+"""How photographs reach the device. Tests that need a GPU are skipped without one; the logic is tested anyway."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def test_a_mixed_batch_gives_each_photograph_its_own_pixels(device: str, gpu_dec
         assert (photograph.width, photograph.height) == (320, 240)
         assert (pixels.dtype, pixels.device.type) == (torch.uint8, device)
         difference = np.abs(pixels.cpu().numpy().astype(int) - expected.astype(int))
-        # nvJPEG rounds otherwise, and spreads colour from its coarser grid otherwise.
+        # nvJPEG rounds differently, and upsamples the chroma channels differently.
         assert difference.mean() < (2.0 if photograph.jpeg else 1e-9), name
 
 
 def damaged(data: bytes) -> bytes:
-    """The header and the end are fine, a Huffman table between them is not."""
+    """A JPEG with a valid header and end, but an invalid Huffman table."""
     table = data.index(b"\xff\xc4") + 5
     return data[:table] + b"\xff" * 16 + data[table + 16 :]
 
@@ -96,7 +96,7 @@ def test_one_damaged_jpeg_does_not_cost_the_others_theirs(device: str) -> None:
     assert images.size_of_plain_jpeg(damaged(good)) == (320, 240)
     place = TorchDevice(device, gpu_decode=True)
     batch = [place.begin(data) for data in (good, damaged(good), good)]
-    # Pillow has the last word on it. The engine then tries each alone, so that the guilty one fails alone.
+    # Pillow decides. The device process then infers each image alone, so that only the damaged one fails.
     with pytest.raises(errors.ImageUnusable, match="JPEG"):
         place.pixels(batch)
     first, last = place.pixels([batch[0], batch[2]])
@@ -104,7 +104,7 @@ def test_one_damaged_jpeg_does_not_cost_the_others_theirs(device: str) -> None:
 
 
 def otherwise(data: bytes) -> Photograph:
-    """A photograph that turns out of another size than its header said."""
+    """A photograph that has another size than its header says."""
     return Photograph(width=1, height=1, jpeg=data)
 
 

@@ -1,4 +1,4 @@
-"""On real photographs, where they are at hand, each pipeline is as good as its model card says it is at least."""
+"""On real photographs, if they are available, each pipeline is at least as good as its model card says."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLOORS = {
     "light_trap_network": {"recall": 0.70, "precision": 0.50, "kinds": 0.80},
     "light_trap_blobs": {"recall": 0.75, "precision": 0.60, "kinds": 0.80},
 }
-"""For each site; the model card has what was measured."""
+"""The least recall and precision by site; the model card has the measured values."""
 
 
 @cache

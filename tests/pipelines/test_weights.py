@@ -1,4 +1,4 @@
-"""Weights come from https, s3 and folders, whole or not at all, and once."""
+"""Weights are fetched from https, s3 and folders: completely or not at all, and only once."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Store:
-    """An HTTP server with one file, and the faults of such servers. Made by the fixture."""
+    """An HTTP server with one file, which can imitate the faults of such servers. The fixture makes it."""
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
         self.content = CONTENT
-        # Sends this many bytes of those it promised, and hangs up.
+        # Send only this many of the promised bytes, then close the connection.
         self.breaks_off_at: int | None = None
         self.url = ""
 
@@ -75,7 +75,7 @@ def store() -> Iterator[Store]:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The cache's folder; not there yet."""
+    """The folder of the cache, which does not exist yet."""
     configure(monkeypatch, WEIGHTS_DIR=str(tmp_path / "cache"))
     yield tmp_path / "cache"
     settings.get.cache_clear()
@@ -88,7 +88,7 @@ def configure(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
 
 
 def left_over(cache: Path) -> list[str]:
-    """What is in the cache, but for locks."""
+    """The files in the cache, except locks."""
     return sorted(path.name for path in cache.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
 
 
@@ -100,7 +100,7 @@ def test_a_file_is_downloaded_once_and_its_digest_noted(store: Store, cache: Pat
     assert weights.fetch(uri) == path
     assert store.requests == {"/models/a%20model.pth": 1}
     assert left_over(cache) == ["a model.pth", "a model.pth.sha256"]
-    # A person can check it with the ordinary tool.
+    # People can check it with sha256sum.
     subprocess.run(["sha256sum", "-c", "a model.pth.sha256"], cwd=path.parent, check=True)
 
 
@@ -242,7 +242,7 @@ def test_a_mirror_is_asked_instead(store: Store, tmp_path: Path, monkeypatch: py
     (tmp_path / "folder/model.pth").write_bytes(b"abc")
     configure(monkeypatch, WEIGHTS_MIRROR=str(tmp_path / "folder"))
     assert weights.fetch("https://models.example/deep/model.pth") == tmp_path / "folder/model.pth"
-    # What is on this machine anyway needs no mirror.
+    # Local files do not come from the mirror.
     (tmp_path / "own.pth").write_bytes(b"own")
     assert weights.fetch((tmp_path / "own.pth").as_uri()) == tmp_path / "own.pth"
 

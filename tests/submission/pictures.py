@@ -1,4 +1,4 @@
-"""Small image files for submissions; most tests need no more of a file than its name."""
+"""Small image files for submissions; most tests need only their names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import ExifTags, Image
 
 
 def empty(folder: Path, *names: str) -> Path:
-    """Files without content below a folder, which is made; the folder."""
+    """Create empty files in a new folder; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -17,7 +17,7 @@ def empty(folder: Path, *names: str) -> Path:
 
 
 def taken_at(path: Path, time: str, *, offset: str | None = None) -> Path:
-    """A JPEG whose EXIF data say when it was taken (`2024:06:01 23:15:00`)."""
+    """A JPEG with a capture time in its EXIF data (`2024:06:01 23:15:00`)."""
     exif = Image.Exif()
     times = exif.get_ifd(ExifTags.IFD.Exif)
     times[ExifTags.Base.DateTimeOriginal] = time

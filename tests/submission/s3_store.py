@@ -1,4 +1,4 @@
-"""An S3 store in a process of its own, spoken to over HTTP like any other."""
+"""An S3 store in a separate process, used over HTTP like any other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AW
 
 @contextmanager
 def s3_store() -> Iterator[str]:
-    """Run an empty store; its endpoint."""
+    """Run an empty store; yields its endpoint."""
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     process = subprocess.Popen(

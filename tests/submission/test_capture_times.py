@@ -1,4 +1,4 @@
-"""When images were taken: the list's word, else the name's, else the camera's."""
+"""Capture times: from the list, else from the file name, else from EXIF data."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One image's location: its URI, and what is refused."""
+"""The URI of one image, and locations that are refused."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Folders, patterns, files and lists, made into images."""
+"""How folders, patterns, files and lists become images."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ def gather(*named: str | Path, **options: Any) -> Gathered:
 
 
 def names(gathered: Gathered, folder: Path) -> list[str]:
-    """Paths relative to a folder, URLs as they are."""
+    """Paths relative to a folder; URLs stay as they are."""
     root = str(folder.resolve()) + "/"
     urls = (image.uri for image in gathered.images)
     return [local_path(url).removeprefix(root) if url.startswith("file:") else url for url in urls]
@@ -221,14 +221,14 @@ def test_image_roots(tmp_path: Path) -> None:
     (inside / "l.txt").write_text("a.jpg\n../out/b.jpg\n")
     with pytest.raises(errors.InvalidSource, match=r"l\.txt, line 2: .* outside ANTENNA_IMAGE_ROOTS"):
         gather(inside / "l.txt", settings=bounded)
-    # A caller's own word wins over the setting, in both directions.
+    # The argument overrides the setting, in both directions.
     assert len(gather(outside, settings=bounded, allowed_roots=[outside]).images) == 1
     with pytest.raises(errors.InvalidSource, match="not accepted here"):
         gather(inside, settings=bounded, allowed_roots=[])
 
 
 def test_nothing_beyond_the_roots_is_looked_at(tmp_path: Path) -> None:
-    """Neither what a list there says, nor whether a file is there."""
+    """The error reveals neither what a list says nor whether a file exists."""
     inside, outside = empty(tmp_path / "in", "a.jpg"), empty(tmp_path / "out", "b.jpg")
     (outside / "secrets.txt").write_text("the password is swordfish\n")
     (inside / "link.txt").symlink_to(outside / "secrets.txt")
@@ -247,7 +247,7 @@ def test_nothing_beyond_the_roots_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_bucket_roots(tmp_path: Path) -> None:
-    """Whoever submits over HTTP is not lent the deployment's keys for all buckets that they open."""
+    """A caller over HTTP cannot use the deployment's credentials for other buckets."""
     mine = ["s3://traps/mine"]
     inside = [SubmittedImage("s3://traps/mine/a.jpg", None, None)]
     assert len(gather(images=inside, allowed_buckets=mine).images) == 1

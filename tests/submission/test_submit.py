@@ -1,4 +1,4 @@
-"""The verb: what a submission writes, and that a refused one writes nothing."""
+"""What a submission writes to the catalog, and that a refused one writes nothing."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import publish
-from antenna_orchestration.processing import submit as verb
+from antenna_orchestration.processing import submit as submit_module
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.submit import Submission, Submitted, submit
 from antenna_orchestration.submission.locations import local_path
@@ -26,7 +26,7 @@ def url(number: int) -> str:
 
 
 def listed(folder: Path, count: int) -> str:
-    """A list of so many URLs; its path."""
+    """Write a list of `count` URLs; returns its path."""
     (folder / "list.txt").write_text("".join(f"{url(number)}\n" for number in range(count)))
     return str(folder / "list.txt")
 
@@ -49,13 +49,13 @@ async def finish(services: Services, job: JobId, *, failed: set[str] = frozenset
     current = await services.catalog.jobs.get(job)
     await services.catalog.jobs.claim(1, job_id=job)
     await services.catalog.jobs.start(current.job_run, "run")
-    settled = [
+    outcomes = [
         ImageOutcome(
             ImageId(row["image_id"]), "failed" if row["url"] in failed else "done", None, 1, "x", False, 1, 1, 0, 0, "w"
         )
         for row in await images_of(services, job)
     ]  # fmt: skip
-    await services.catalog.images.commit(current.job_run, settled)
+    await services.catalog.images.commit(current.job_run, outcomes)
     await services.catalog.images.add_processed(job)
     await services.catalog.jobs.finish(current.job_run, JobStatus.SUCCESS, None)
 
@@ -218,13 +218,15 @@ def test_the_configuration_has_one_name() -> None:
     spec = registry.get("null")
     config = spec.merged_config({"detections": 2})
     reordered = dict(reversed(list(config.items())))
-    assert verb.config_hash(spec, config) == verb.config_hash(spec, json.loads(json.dumps(reordered)))
-    assert verb.config_hash(spec, config) != verb.config_hash(spec, spec.merged_config({"detections": 3}))
-    assert len(verb.config_hash(spec, config)) == 64
+    assert submit_module.config_hash(spec, config) == submit_module.config_hash(spec, json.loads(json.dumps(reordered)))
+    assert submit_module.config_hash(spec, config) != submit_module.config_hash(
+        spec, spec.merged_config({"detections": 3})
+    )
+    assert len(submit_module.config_hash(spec, config)) == 64
 
 
 def test_the_function_for_python(shared_stores: EmbeddedStores, project: str, tmp_path: Path) -> None:
-    submitted = verb.submit_images(
+    submitted = submit_module.submit_images(
         listed(tmp_path, 3), settings=shared_stores.settings, pipeline="null", project=project, limit=2
     )
     assert (submitted.total, submitted.project) == (2, project)

@@ -1,4 +1,4 @@
-"""The drawn photographs show what their truth says."""
+"""The drawn photographs match the list of their insects."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ def test_samples_look_like_one_night_of_one_trap(tmp_path: Path) -> None:
     assert {insect["kind"] for entry in truth.values() for insect in entry["insects"]} <= {"moth", "other"}
     first, second = (Image.open(io.BytesIO(file.read_bytes())).convert("RGB").resize((20, 15)) for file in files[:2])
     colours = np.median(np.asarray(first, float), (0, 1)) - np.median(np.asarray(second, float), (0, 1))
-    # The same sheet: between two exposures all three colours change alike.
+    # The sheet is the same: between two exposures, all three channels change by the same factor.
     assert np.ptp(colours) < 8

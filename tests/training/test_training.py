@@ -1,4 +1,4 @@
-"""Scenes follow from their seeds, maps say where the insects are, and training learns and goes on where it stopped."""
+"""Seeds determine scenes, maps mark the insects, and training learns and continues where it stopped."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_maps_that_are_right_give_the_boxes_and_kinds_back() -> None:
     found = insect_network.peaks(maps, 0, 0.9)
     assert {tuple(box) for box in found.boxes.tolist()} == {(10, 20, 50, 60), (70, 30, 82, 44)}
     assert sorted((found.moths > 0.5).tolist()) == [False, True]
-    # The third is too small to be asked for, or to be wrong.
+    # The third is too small, so the loss ignores it.
     assert example.asked[92 // STRIDE, 5 // STRIDE] == 0
     middle, box, kind = train_detector.losses(maps, examples.collate([example])).tolist()
     assert middle < 0.1
@@ -74,7 +74,7 @@ def arguments(folder: Path, **changes: object) -> argparse.Namespace:
 
 def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     whole = train_detector.train(arguments(tmp_path / "whole"))
-    # Stopped at the sixth step, where it was still at its full rate: what follows does not depend on `steps` till then.
+    # Stopped at step six, at the full rate: until there the learning rate does not depend on `steps`.
     stopped = arguments(tmp_path / "stopped")
     train_detector.train(stopped, stop_after=6)
     continued = train_detector.train(stopped)

@@ -32,8 +32,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The program's input: RGB, float32, n x 3 x height x width, in [0, 1] less `mean`, divided by `std`.
 
     With `crops` it returns logits (n x classes). With `photographs` it returns boxes (n x k x 4: x1, y1, x2, y2 in
-    pixels
-    of its input) and scores (n x k, in [0, 1]), and if there are labels also probabilities (n x k x classes)."""
+    pixels of its input) and scores (n x k, in [0, 1]), and with labels also probabilities (n x k x classes).
+    """
     size: int | tuple[int, int]
     """Size of the input in pixels: one side, or width and height. Images are resized to it; the aspect is not kept."""
     labels: list[str] | str = []

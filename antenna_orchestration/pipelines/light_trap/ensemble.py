@@ -11,12 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from antenna_orchestration.pipelines import images
-from antenna_orchestration.pipelines.interface import (
-    ImageResult,
-    Pipeline,
-    PipelineSpec,
-    RawImage,
-)
+from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
 from antenna_orchestration.pipelines.light_trap import blob_detector, network_detector, sheets, specs
 from antenna_orchestration.pipelines.light_trap.candidates import agree, as_result, without_duplicates
 
