@@ -11,7 +11,8 @@ from pathlib import Path
 
 import fsspec
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
+from antenna_orchestration import settings as settings_module
 from antenna_orchestration.embedded import prepare
 
 
@@ -32,10 +33,10 @@ def make_bucket(lake: str) -> None:
 def main() -> int:
     """Entry of the process; what goes wrong is its last line."""
     try:
-        known = settings.load()
-        make_bucket(known.lake)
-        prepare.call(prepare.DEFAULT_HOOK, known)
-        prepare.upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), known.dagster_pg_url)
+        settings = settings_module.load()
+        make_bucket(settings.lake)
+        prepare.run_hook(prepare.DEFAULT_HOOK, settings)
+        prepare.upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), settings.dagster_pg_url)
     except errors.AntennaError as error:
         print(error, file=sys.stderr)
         return error.exit_code

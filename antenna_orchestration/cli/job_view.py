@@ -77,7 +77,7 @@ class JobView:
         return f"job {job.job_id} {job.status}{reason}: {', '.join(parts)}, in {duration(self.elapsed_s)}"
 
 
-async def of(services: Services, job: Job) -> JobView:
+async def read_view(services: Services, job: Job) -> JobView:
     """The job with its counters: from Redis while it runs, else, or when Redis has none, counted in the catalog."""
     progress = None if job.status.is_terminal else await services.live.counters.read(job.job_run)
     if progress is None:

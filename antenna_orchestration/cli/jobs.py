@@ -57,7 +57,7 @@ def list_(
     async def read(services: Services) -> list[job_view.JobView]:
         statuses = [JobStatus(one.value) for one in status] if status else None
         jobs = await services.catalog.jobs.list(statuses=statuses, project=project, limit=limit)
-        return [await job_view.of(services, job) for job in jobs]
+        return [await job_view.read_view(services, job) for job in jobs]
 
     views = with_services(read)
     if json_:
@@ -88,7 +88,7 @@ def show(job: JobArgument, json_: JsonOption = False) -> None:
     from antenna_orchestration.cli import job_view
 
     async def read(services: Services) -> tuple[job_view.JobView, list[str]]:
-        view = await job_view.of(services, await services.catalog.jobs.get(_id(job)))
+        view = await job_view.read_view(services, await services.catalog.jobs.get(_id(job)))
         tables = [services.lake.table(name, _id(job)) for name in ("detections", "classifications", "failed_images")]
         return view, tables
 
@@ -177,7 +177,7 @@ def retry(
         if wait:
             return await wait_for(services, _id(job), as_json=json_)
         if json_:
-            view = await job_view.of(services, await services.catalog.jobs.get(_id(job)))
+            view = await job_view.read_view(services, await services.catalog.jobs.get(_id(job)))
             output.as_json(view.as_dict())
         else:
             output.line(f"job {job} queued again: {retried.images} images (generation {retried.generation})")

@@ -33,11 +33,11 @@ def push(
     project's jobs of these pipelines that were submitted with --dispatch-mode sync_api. Waits for a service that is not
     there. SIGTERM and Ctrl-C let it finish what is posted and hand back the rest; a second one makes it leave at once.
     """
-    from antenna_orchestration import settings
+    from antenna_orchestration import settings as settings_module
     from antenna_orchestration.push import main
 
-    current = settings.get()
-    output.show_own_logs(current.log_level)
+    settings = settings_module.get()
+    output.show_own_logs(settings.log_level)
     options = main.PushOptions(
         service=service,
         project=project,
@@ -46,8 +46,5 @@ def push(
         timeout=timeout,
         exit_when_idle=exit_when_idle,
     )
-    summary = main.run(current, options)
-    output.line(
-        f"push worker {summary.worker} left ({summary.reason}): {summary.done} done, {summary.failed} failed, "
-        f"{summary.handed_back} handed back"
-    )
+    summary = main.run(settings, options)
+    output.line(f"push worker {output.farewell(summary)}")

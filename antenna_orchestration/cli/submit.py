@@ -123,7 +123,7 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
             services, submitted.job_id, as_json=as_json, extra={"warnings": list(submitted.warnings)}
         )
     if as_json:
-        view = await job_view.of(services, await services.catalog.jobs.get(submitted.job_id))
+        view = await job_view.read_view(services, await services.catalog.jobs.get(submitted.job_id))
         output.as_json({**view.as_dict(), "warnings": list(submitted.warnings)})
     else:
         output.line(f"job {submitted.job_id} submitted: {submitted.total} images, pipeline {submitted.pipeline}")

@@ -21,12 +21,12 @@ def up() -> None:
     ANTENNA_*_URL settings name are used instead of bundled ones. Stopping cancels no job: the next `antenna up` goes on
     with all of them.
     """
-    from antenna_orchestration import settings
+    from antenna_orchestration import settings as settings_module
     from antenna_orchestration.embedded import stack
 
-    wanted = settings.load()
-    output.note(f"starting in {wanted.home}")
-    raise typer.Exit(stack.run_foreground(wanted, on_event=_show))
+    settings = settings_module.load()
+    output.note(f"starting in {settings.home}")
+    raise typer.Exit(stack.run_foreground(settings, on_event=_show))
 
 
 def _show(event: Event) -> None:

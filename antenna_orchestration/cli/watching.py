@@ -57,7 +57,7 @@ async def follow(services: Services, job_id: JobId, shown: Display) -> JobView:
     reached = time.monotonic()
     while True:
         try:
-            view = await job_view.of(services, await services.catalog.jobs.get(job_id))
+            view = await job_view.read_view(services, await services.catalog.jobs.get(job_id))
             for log_id, entry in await services.catalog.job_log.read(job_id, after=seen):
                 seen = log_id
                 if entry.level != "INFO" and entry.action not in ("submitted", "finished"):

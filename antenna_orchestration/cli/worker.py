@@ -47,10 +47,11 @@ def worker(
 
     SIGTERM and Ctrl-C let it finish what it is at and hand back the rest; a second one makes it leave at once.
     """
-    from antenna_orchestration import errors, settings
+    from antenna_orchestration import errors
+    from antenna_orchestration import settings as settings_module
     from antenna_orchestration.worker import main as engine
 
-    current = settings.get()
+    settings = settings_module.get()
     if gpus is not None:
         if device is not None:
             raise errors.InvalidSetting("--gpus and --device exclude each other: --gpus starts a worker for each GPU")
@@ -61,7 +62,7 @@ def worker(
             "--max-lifetime": max_lifetime,
         }
         raise typer.Exit(_on_each(gpus, name, metrics_port, shared))
-    output.show_own_logs(current.log_level)
+    output.show_own_logs(settings.log_level)
     options = engine.WorkerOptions(
         pipelines=tuple(part.strip() for part in (pipelines or "").split(",") if part.strip()),
         device=_device(device),
@@ -71,11 +72,8 @@ def worker(
         name=name,
         metrics_port=metrics_port,
     )
-    summary = engine.run(current, options)
-    output.line(
-        f"worker {summary.worker} left ({summary.reason}): {summary.done} done, {summary.failed} failed, "
-        f"{summary.handed_back} handed back"
-    )
+    summary = engine.run(settings, options)
+    output.line(f"worker {output.farewell(summary)}")
 
 
 def _on_each(gpus: str, name: str | None, metrics_port: int | None, shared: dict[str, object]) -> int:
@@ -97,6 +95,6 @@ def _on_each(gpus: str, name: str | None, metrics_port: int | None, shared: dict
 
 def _device(text: str | None) -> str | None:
     """Check a device as the setting of that name is checked. Raises `InvalidSetting`."""
-    from antenna_orchestration import settings
+    from antenna_orchestration import settings as settings_module
 
-    return None if text is None else settings.load(device=text).device
+    return None if text is None else settings_module.load(device=text).device

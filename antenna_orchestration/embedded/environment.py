@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from antenna_orchestration import settings
+from antenna_orchestration import settings as settings_module
 from antenna_orchestration.embedded.home import Home, write_private
 
 _HEADER = "# Written by `antenna up`: these settings join the stack of this folder. Holds passwords.\n"
@@ -35,7 +35,7 @@ def export_lines(home: Home) -> list[str]:
     return [f"export {name}={shlex.quote(value)}" for name, value in read(home).items()]
 
 
-def given(setting: str, value: str, *, home: Home, own_password: str) -> bool:
+def is_users_own(setting: str, value: str, *, home: Home, own_password: str) -> bool:
     """Whether a URL setting names a server of the user's, in place of the bundled one.
 
     Settings also read the env file of an earlier start, and a shell may have joined that stack: a URL with the password
@@ -47,11 +47,11 @@ def given(setting: str, value: str, *, home: Home, own_password: str) -> bool:
     return read(home).get(name) != value or os.environ.get(name) == value
 
 
-def of_settings(known: settings.Settings) -> dict[str, str]:
+def settings_as_variables(settings: settings_module.Settings) -> dict[str, str]:
     """All settings that differ from their defaults, as the environment variables that say the same, from any folder."""
     values: dict[str, str] = {}
-    for name, field in type(known).model_fields.items():
-        value = getattr(known, name)
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
         if value is None or value == "" or (not field.default_factory and value == field.default):
             continue
         values[f"ANTENNA_{name.upper()}"] = _list(value) if isinstance(value, tuple) else _text(value)

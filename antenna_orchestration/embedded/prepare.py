@@ -16,15 +16,16 @@ from pathlib import Path
 
 import psycopg
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
+from antenna_orchestration import settings as settings_module
 
 DEFAULT_HOOK = "antenna_orchestration.processing.services:prepare"
 
 
-def call(hook: str, given: settings.Settings) -> None:
+def run_hook(hook: str, settings: settings_module.Settings) -> None:
     """Call a hook by its name. Raises what it raises."""
     module, _, function = hook.partition(":")
-    result = getattr(importlib.import_module(module), function)(given)
+    result = getattr(importlib.import_module(module), function)(settings)
     if inspect.isawaitable(result):
         asyncio.run(_finished(result))
 
@@ -53,9 +54,9 @@ def upgrade_dagster(home: Path, url: str) -> None:
 def main() -> int:
     """Entry of the process; what goes wrong is its last line."""
     try:
-        known = settings.load()
-        call(sys.argv[1], known)
-        upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), known.dagster_pg_url)
+        settings = settings_module.load()
+        run_hook(sys.argv[1], settings)
+        upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), settings.dagster_pg_url)
     except errors.AntennaError as error:
         print(error, file=sys.stderr)
         return error.exit_code

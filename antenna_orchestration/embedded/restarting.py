@@ -22,7 +22,7 @@ FORGIVEN_AFTER = 120.0
 _POLL = 0.05
 
 
-class Keeper:
+class Restarter:
     """One server or Dagster process."""
 
     def __init__(self, *, server: Server, children: Children, report: Callable[[Event], None]) -> None:
@@ -40,7 +40,7 @@ class Keeper:
         where = f" on 127.0.0.1:{self.server.port}" if self.server.port else ""
         self._say("started", f"{self.server.name} runs{where} (pid {self.child.pid})")
 
-    async def keep(self) -> None:
+    async def keep_running(self) -> None:
         """Start it again whenever it ends. Returns only by raising `InternalError`, when that is of no use."""
         ends = 0
         while self.child is not None:
@@ -65,7 +65,7 @@ class Keeper:
                     break
 
     async def stop(self, *, patience: float) -> None:
-        """Ask it to stop, wait, and insist. Cancel `keep` first."""
+        """Ask it to stop, wait, and insist. Cancel `keep_running` first."""
         if self.child is not None and not await self.child.leave(patience=patience):
             self._say("problem", f"{self.server.name} did not stop within {patience:g} s and was killed")
 
