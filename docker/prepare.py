@@ -1,6 +1,6 @@
 """Make an empty deployment ready, or bring one up to date: the lake's bucket, the tables, the streams.
 
-The one-shot service `prepare` of the composition. Safe to repeat.
+The one-shot service `prepare` of the composition. Idempotent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def make_bucket(lake: str) -> None:
 
 
 def main() -> int:
-    """Entry of the process; what goes wrong is its last line."""
+    """Entry point of the process; an error is its last line on stderr."""
     try:
         settings = settings_module.load()
         make_bucket(settings.lake)

@@ -37,7 +37,7 @@ class Outcome:
     drawn: int
     found: int
     extra: int
-    # Images a second from the first result to the last.
+    # Images per second from the first result to the last.
     rate: float
 
     @property
@@ -48,13 +48,14 @@ class Outcome:
 
 
 def demo(
-    images: Annotated[int, typer.Option(min=1, max=10_000, help="Photographs to draw.")] = 40,
+    images: Annotated[int, typer.Option(min=1, max=10_000, help="Number of photographs to draw.")] = 40,
     json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Process photographs that are drawn here, from nothing.
+    """Try everything out on drawn photographs; needs no data.
 
-    Starts the stack of this folder if it does not run, and stops it again at the end. Nothing is downloaded. The exit
-    code is 0 only if every image is accounted for.
+    Draws photographs of insects, processes them and compares the result with what was drawn. Starts this folder's stack
+    if it is not running, and stops it at the end. Downloads nothing. The exit code is 0 only if the job succeeds and
+    every image is accounted for.
     """
     from antenna_orchestration import settings as settings_module
     from antenna_orchestration.synthetic import captures
@@ -122,7 +123,7 @@ async def _process(settings: Settings, folder: Path) -> Outcome:
 
 
 async def _rate(services: Services, view: JobView) -> float:
-    """Images a second while images were processed, without the start of run and worker."""
+    """Images per second while images were processed, without the start of run and worker."""
     times = [
         row["finished_at"]
         async for rows in services.catalog.images.manifest(view.job.job_id)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def up() -> None:
-    """Run servers and Dagster here until Ctrl-C.
+    """Run the servers and Dagster here until Ctrl-C.
 
-    Everything lies in the folder .antenna of the working directory (or ANTENNA_HOME). Servers of your own that the
-    ANTENNA_*_URL settings name are used instead of bundled ones. Stopping cancels no job: the next `antenna up` goes on
-    with all of them.
+    All data are kept in the folder .antenna of the working directory (or in ANTENNA_HOME). If the ANTENNA_*_URL
+    settings name servers of your own, they replace the bundled ones. Stopping does not cancel jobs: the next `antenna
+    up` continues them.
     """
     from antenna_orchestration import settings as settings_module
     from antenna_orchestration.embedded import stack

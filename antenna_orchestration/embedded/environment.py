@@ -1,4 +1,4 @@
-"""The environment that joins a stack: what the children get, and what other shells read from the env file."""
+"""The environment variables of a stack: those that child processes get, and the env file that other shells read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def export_lines(home: Home) -> list[str]:
 
 
 def is_users_own(setting: str, value: str, *, home: Home, own_password: str) -> bool:
-    """Whether a URL setting names a server of the user's, in place of the bundled one.
+    """Whether a URL setting names the user's own server, which then replaces the bundled one.
 
     Settings also read the env file of an earlier start, and a shell may have joined that stack: a URL with the password
     that we generated is ours, and one that stands in the file alone was meant for that start.
@@ -48,7 +48,7 @@ def is_users_own(setting: str, value: str, *, home: Home, own_password: str) -> 
 
 
 def settings_as_variables(settings: settings_module.Settings) -> dict[str, str]:
-    """All settings that differ from their defaults, as the environment variables that say the same, from any folder."""
+    """The settings that differ from their defaults, as environment variables; paths are absolute."""
     values: dict[str, str] = {}
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
@@ -59,7 +59,7 @@ def settings_as_variables(settings: settings_module.Settings) -> dict[str, str]:
 
 
 def _list(values: tuple[object, ...]) -> str:
-    """As the settings split it: folders by `:`, other lists by `,`."""
+    """Joined as the settings split it: folders by `:`, other lists by `,`."""
     return (":" if all(isinstance(value, Path) for value in values) else ",").join(map(_text, values))
 
 
@@ -68,7 +68,7 @@ def _text(value: object) -> str:
 
 
 def with_compiled_modules(variables: Mapping[str, str]) -> dict[str, str]:
-    """Let Python keep compiled modules in a cache of ours, where it is told not to write them and none are installed.
+    """Let Python keep compiled modules in our own cache if it may not write them beside the sources and none are there.
 
     Dagster's processes import two thousand modules each: compiling them costs a second of CPU.
     """

@@ -140,7 +140,7 @@ class Front:
             on_event(event)
 
     def ask_to_stop(self) -> None:
-        """Begin an ordered stop; asked again, do not wait for active runs."""
+        """Begin an ordered stop; a second call no longer waits for active runs."""
         if self._asked:
             self._hang_up()
         else:
@@ -148,7 +148,7 @@ class Front:
             self._write(b"stop\n")
 
     def stop(self) -> int:
-        """Stop in order and wait; returns the exit status. Safe to repeat."""
+        """Stop in order and wait; returns the exit status. Idempotent."""
         if not self._asked:
             self.ask_to_stop()
         return self._finish()

@@ -1,4 +1,4 @@
-"""The three stores of one home: which of them are ours, their URLs, and running them without Dagster."""
+"""The three stores of one home: which of them are bundled, their URLs, and how to run them without Dagster."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ class Plan:
 
 
 def plan(settings: settings_module.Settings, *, dagster: bool = True, durable: bool = True) -> Plan:
-    """Decide servers, ports and URLs of a home, which is made if need be. Starts nothing; the caller holds the lock."""
+    """Choose servers, ports and URLs for a home, which is created if missing.
+
+    Starts nothing; the caller holds the home's lock.
+    """
     home = Home(settings.home.absolute())
     home.create()
     generated = credentials.load(home)
