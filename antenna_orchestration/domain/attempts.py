@@ -16,7 +16,7 @@ UNOPENED_AFTER: Final = 10
 """A task received at a higher delivery is failed unopened."""
 
 OPENED_AT_LEAST: Final = 3
-"""Open attempts (`queue.open_attempts`) that such a task must have: with fewer it was only handed back, which is not its
+"""Open attempts (`queue.open_attempts`) such a task must have: with fewer it was only handed back, which is not its
 fault, and it is processed alone."""
 
 STOPPED_WORKER: Final = "stopped its worker repeatedly"
