@@ -1,4 +1,4 @@
-"""The code location `antenna`: everything Dagster shows and runs. GPU hosts load `worker_definitions` instead."""
+"""The code location `antenna`: everything that Dagster shows and runs. GPU hosts load `worker_definitions` instead."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def build_definitions(**resources: Any) -> dg.Definitions:
         sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_worker_runs],
         schedules=[health_check_schedule, merge_schedule],
         resources={"stores": stores, "run_session": RunSession(stores=stores), **resources},
-        # One process a run: a killed parent of a multiprocess run leaves its child behind for ever.
+        # One process per run: a killed parent of a multiprocess run leaves its child behind for ever.
         executor=dg.in_process_executor,
     )
 

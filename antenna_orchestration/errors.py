@@ -3,7 +3,7 @@
     AntennaError
     ├── InvalidInput             what the user typed, named or sent cannot be used; nothing was written
     │   ├── InvalidSource        an image source: no such folder, no images, unreadable list, outside IMAGE_ROOTS
-    │   ├── UnknownPipeline      no pipeline of that slug is registered
+    │   ├── UnknownPipeline      no pipeline with that slug is registered
     │   ├── InvalidSetting       an ANTENNA_* setting does not parse
     │   └── TooLarge             a request body over the gateway's limits
     ├── Unauthorized             the gateway does not know the caller: no token, or a wrong, expired or revoked one
@@ -11,11 +11,11 @@
     ├── TooMany                  the caller asks more often than the gateway allows
     ├── NotFound                 a job, worker or project that does not exist
     ├── Conflict                 the job is not in a state in which this can be done
-    ├── Unavailable              a server cannot be reached or answers wrongly; trying again later may help
+    ├── Unavailable              a server cannot be reached or gives a wrong answer; a later retry may succeed
     │   └── QueueFull            a JetStream stream is at its byte limit; publishers slow down
     ├── ImageError               one image cannot be processed; the job goes on without it
     │   ├── ImageUnusable        the image's own fault: 404, not an image, truncated, too many pixels
-    │   ├── ImageUnreachable     passing: time-out, 5xx, throttling; the image is handed back with a delay
+    │   ├── ImageUnreachable     temporary: time-out, 5xx, throttling; the image is handed back with a delay
     │   └── ImageForbidden       this worker's fault: no rights, no mount, no route; the job rests on this worker
     └── InternalError              a bug or a broken installation: a bundled server did not start
 
@@ -45,7 +45,7 @@ class InvalidSource(InvalidInput):
 
 
 class UnknownPipeline(InvalidInput):
-    """No pipeline of that slug is registered."""
+    """No pipeline with that slug is registered."""
 
 
 class InvalidSetting(InvalidInput):
@@ -91,7 +91,7 @@ class Conflict(AntennaError):
 
 
 class Unavailable(AntennaError):
-    """A server cannot be reached, or answers wrongly; the same call may work later."""
+    """A server cannot be reached, or gives a wrong answer; the same call may succeed later."""
 
     http_status = 503
     exit_code = 5
@@ -110,7 +110,7 @@ class ImageUnusable(ImageError):
 
 
 class ImageUnreachable(ImageError):
-    """A passing fault between worker and store: the task is handed back with a delay."""
+    """A temporary fault between worker and store: the task is handed back with a delay."""
 
 
 class ImageForbidden(ImageError):
@@ -118,4 +118,4 @@ class ImageForbidden(ImageError):
 
 
 class InternalError(AntennaError):
-    """A bundled server or a child process of ours did not do its part."""
+    """A bundled server or a child process of ours failed."""

@@ -1,6 +1,6 @@
 """Make an empty deployment ready, or bring one up to date: the lake's bucket, the tables, the streams.
 
-The one-shot service `prepare` of the composition. Safe to repeat.
+The one-shot service `prepare` of the composition. Idempotent.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import fsspec
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
+from antenna_orchestration import settings as settings_module
 from antenna_orchestration.embedded import prepare
 
 
@@ -30,12 +31,12 @@ def make_bucket(lake: str) -> None:
 
 
 def main() -> int:
-    """Entry of the process; what goes wrong is its last line."""
+    """Entry point of the process; an error is its last line on stderr."""
     try:
-        known = settings.load()
-        make_bucket(known.lake)
-        prepare.call(prepare.DEFAULT_HOOK, known)
-        prepare.upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), known.dagster_pg_url)
+        settings = settings_module.load()
+        make_bucket(settings.lake)
+        prepare.run_hook(prepare.DEFAULT_HOOK, settings)
+        prepare.upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), settings.dagster_pg_url)
     except errors.AntennaError as error:
         print(error, file=sys.stderr)
         return error.exit_code

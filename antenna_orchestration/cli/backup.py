@@ -1,4 +1,4 @@
-"""`antenna backup` and `antenna restore`: catalog and lake, out and in."""
+"""`antenna backup` and `antenna restore`: copy catalog and lake, and fill an empty stack from the copy."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def backup(
     target: Annotated[str, typer.Argument(metavar="DIR", help=f"{_WHERE} New or empty.", show_default=False)],
     json_: JsonOption = False,
 ) -> None:
-    """Copy catalog and lake to DIR, while jobs go on.
+    """Copy catalog and lake to DIR; jobs continue meanwhile.
 
-    Tasks on their way are not in it: they are made again from the catalog. Nor is Dagster's history of runs.
+    The backup holds neither queued tasks, which are created again from the catalog, nor Dagster's run history.
     """
     from antenna_orchestration.processing import backup as verb
 
@@ -37,7 +37,7 @@ def restore(
 ) -> None:
     """Fill an empty stack from a backup.
 
-    The stack has to run and to hold no jobs. Finished jobs show as before, unfinished ones go on.
+    The stack must be running and must not hold jobs. Finished jobs are shown as before; unfinished ones continue.
     """
     from antenna_orchestration.processing import backup as verb
 

@@ -37,7 +37,7 @@ class Outcome:
     drawn: int
     found: int
     extra: int
-    # Images a second from the first result to the last.
+    # Images per second from the first result to the last.
     rate: float
 
     @property
@@ -48,26 +48,27 @@ class Outcome:
 
 
 def demo(
-    images: Annotated[int, typer.Option(min=1, max=10_000, help="Photographs to draw.")] = 40,
+    images: Annotated[int, typer.Option(min=1, max=10_000, help="Number of photographs to draw.")] = 40,
     json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Process photographs that are drawn here, from nothing.
+    """Try everything out on drawn photographs; needs no data.
 
-    Starts the stack of this folder if it does not run, and stops it again at the end. Nothing is downloaded. The exit
-    code is 0 only if every image is accounted for.
+    Draws photographs of insects, processes them and compares the result with what was drawn. Starts this folder's stack
+    if it is not running, and stops it at the end. Downloads nothing. The exit code is 0 only if the job succeeds and
+    every image is accounted for.
     """
-    from antenna_orchestration import settings
+    from antenna_orchestration import settings as settings_module
     from antenna_orchestration.synthetic import captures
 
-    wanted = settings.load()
-    folder = wanted.home / "demo" / f"{images}-images"
+    settings = settings_module.load()
+    folder = settings.home / "demo" / f"{images}-images"
     # Servers start and photographs are drawn at the same time.
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="draw") as pool:
         drawing_done = pool.submit(captures.write_samples, folder, images)
-        with _stack(wanted) as ui:
+        with _stack(settings) as ui:
             output.note(f"drawing {images} photographs in {folder}")
             drawing_done.result()
-            outcome = asyncio.run(_process(settings.load(), folder))
+            outcome = asyncio.run(_process(settings_module.load(), folder))
     if json_:
         output.as_json(_as_dict(outcome))
     else:
@@ -76,19 +77,19 @@ def demo(
 
 
 @contextmanager
-def _stack(wanted: Settings) -> Iterator[str]:
+def _stack(settings: Settings) -> Iterator[str]:
     """The home's running stack, or one of our own for the length of the block; the address of its UI if it stays."""
     from antenna_orchestration.embedded import stack
 
-    running = stack.status(wanted.home)
+    running = stack.status(settings.home)
     if running is not None:
         if not running.ready:
-            raise errors.Unavailable(f"the stack in {wanted.home} is starting or stopping; try again in a moment")
-        output.note(f"using the stack that runs in {wanted.home}")
+            raise errors.Unavailable(f"the stack in {settings.home} is starting or stopping; try again in a moment")
+        output.note(f"using the stack that runs in {settings.home}")
         yield running.ui
         return
-    output.note(f"starting servers and Dagster in {wanted.home}")
-    with stack.start_background(wanted, on_event=_show):
+    output.note(f"starting servers and Dagster in {settings.home}")
+    with stack.start_background(settings, on_event=_show):
         yield ""
         output.note("stopping the servers")
 
@@ -100,13 +101,13 @@ def _show(event: Any) -> None:
         output.warn(event.text)
 
 
-async def _process(current: Settings, folder: Path) -> Outcome:
+async def _process(settings: Settings, folder: Path) -> Outcome:
     """Submit, wait, and compare with what was drawn."""
     from antenna_orchestration.cli import demo_score, watching
     from antenna_orchestration.processing import services as services_module
     from antenna_orchestration.processing import submit as verb
 
-    async with services_module.opened(current, max_connections=2) as services:
+    async with services_module.opened(settings, max_connections=2) as services:
         submission = verb.Submission(
             sources=(str(folder),), project=_PROJECT, name="demo", reprocess=True, deployment="drawn trap"
         )
@@ -114,7 +115,7 @@ async def _process(current: Settings, folder: Path) -> Outcome:
         for warning in submitted.warnings:
             output.warn(warning)
         output.note(f"job {submitted.job_id}: {submitted.total} photographs, pipeline {submitted.pipeline}")
-        with _worker_if_needed(current), watching.display() as shown:
+        with _worker_if_needed(settings), watching.display() as shown:
             view = await watching.follow(services, submitted.job_id, shown)
         score = await asyncio.to_thread(demo_score.compare, services.lake, submitted.job_id, folder / "truth.json")
         rate = await _rate(services, view)
@@ -122,7 +123,7 @@ async def _process(current: Settings, folder: Path) -> Outcome:
 
 
 async def _rate(services: Services, view: JobView) -> float:
-    """Images a second while images were processed, without the start of run and worker."""
+    """Images per second while images were processed, without the start of run and worker."""
     times = [
         row["finished_at"]
         async for rows in services.catalog.images.manifest(view.job.job_id)
@@ -134,9 +135,9 @@ async def _rate(services: Services, view: JobView) -> float:
 
 
 @contextmanager
-def _worker_if_needed(current: Settings) -> Iterator[None]:
+def _worker_if_needed(settings: Settings) -> Iterator[None]:
     """A worker of our own when the stack starts none by itself."""
-    if current.autoscale and current.autoscale_max_workers:
+    if settings.autoscale and settings.autoscale_max_workers:
         yield
         return
     command = [sys.executable, "-m", "antenna_orchestration.cli.main", "worker", "--exit-when-idle", str(_WORKER_IDLE)]

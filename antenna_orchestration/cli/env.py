@@ -7,9 +7,9 @@ from antenna_orchestration.cli import output
 
 
 def env() -> None:
-    """Print this folder's stack as variables for a shell.
+    """Print the variables that join a shell to this stack.
 
-    Join it with: eval "$(antenna env)". The lines hold passwords.
+    To join, run: eval "$(antenna env)". The output contains passwords.
     """
     from antenna_orchestration.embedded import environment, stack
     from antenna_orchestration.embedded.home import Home

@@ -16,13 +16,14 @@ def gateway(
         int | None, typer.Option(min=1, max=65535, help="Port to listen on.", show_default="ANTENNA_GATEWAY_PORT")
     ] = None,
 ) -> None:
-    """Serve existing workers and scripts over HTTP.
+    """Run the HTTP gateway for workers and scripts.
 
-    They need its address, ending in /api/v2, and a token: antenna token create. Any number of gateways may run.
+    They need its address, ending in /api/v2, and a token (see `antenna token create`). Several gateways may run at the
+    same time.
     """
-    from antenna_orchestration import settings
+    from antenna_orchestration import settings as settings_module
     from antenna_orchestration.gateway import main
 
-    current = settings.get()
-    output.show_own_logs(current.log_level)
-    main.run(current, host=host or current.gateway_host, port=port or current.gateway_port)
+    settings = settings_module.get()
+    output.show_own_logs(settings.log_level)
+    main.run(settings, host=host or settings.gateway_host, port=port or settings.gateway_port)

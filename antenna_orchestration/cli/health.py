@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 def health(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Repair nothing, say what would be.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Repair nothing, only report what would be repaired.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check jobs, queue and workers, and repair them.
+    """Check jobs, queue and workers, and repair what is broken.
 
-    The exit code is 1 when something is left that needs a person.
+    The exit code is 1 when a problem remains that a person must solve.
     """
     from antenna_orchestration.processing import health as verb
 

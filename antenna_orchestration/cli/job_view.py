@@ -1,4 +1,4 @@
-"""A job as the command line shows it: the catalog's row with the counters of the moment."""
+"""A job as the command line shows it: the catalog's row with its current counters."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ class JobView:
         return f"job {job.job_id} {job.status}{reason}: {', '.join(parts)}, in {duration(self.elapsed_s)}"
 
 
-async def of(services: Services, job: Job) -> JobView:
-    """The job with its counters: from Redis while it runs, else, or when Redis has none, counted in the catalog."""
+async def read_view(services: Services, job: Job) -> JobView:
+    """The job with its counters: from Redis while it runs; counted in the catalog afterwards or if Redis has none."""
     progress = None if job.status.is_terminal else await services.live.counters.read(job.job_run)
     if progress is None:
         counts = await services.catalog.images.count(job.job_id)

@@ -29,7 +29,7 @@ _FOLLOW_EVERY = 0.5
 
 
 class Status(StrEnum):
-    """Where a job stands, as an option."""
+    """A job's status, as an option."""
 
     QUEUED = "QUEUED"
     CLAIMED = "CLAIMED"
@@ -44,10 +44,10 @@ class Status(StrEnum):
 def list_(
     status: Annotated[
         list[Status] | None,
-        typer.Option(case_sensitive=False, help="Only jobs of this status; may be repeated.", show_default="all"),
+        typer.Option(case_sensitive=False, help="Only jobs with this status; may be repeated.", show_default="all"),
     ] = None,
-    project: Annotated[str | None, typer.Option(help="Only jobs of this project.", show_default="all")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    project: Annotated[str | None, typer.Option(help="Only this project's jobs.", show_default="all")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="List at most this many jobs.")] = 20,
     json_: JsonOption = False,
 ) -> None:
     """List jobs, newest first."""
@@ -57,7 +57,7 @@ def list_(
     async def read(services: Services) -> list[job_view.JobView]:
         statuses = [JobStatus(one.value) for one in status] if status else None
         jobs = await services.catalog.jobs.list(statuses=statuses, project=project, limit=limit)
-        return [await job_view.of(services, job) for job in jobs]
+        return [await job_view.read_view(services, job) for job in jobs]
 
     views = with_services(read)
     if json_:
@@ -88,7 +88,7 @@ def show(job: JobArgument, json_: JsonOption = False) -> None:
     from antenna_orchestration.cli import job_view
 
     async def read(services: Services) -> tuple[job_view.JobView, list[str]]:
-        view = await job_view.of(services, await services.catalog.jobs.get(_id(job)))
+        view = await job_view.read_view(services, await services.catalog.jobs.get(_id(job)))
         tables = [services.lake.table(name, _id(job)) for name in ("detections", "classifications", "failed_images")]
         return view, tables
 
@@ -125,9 +125,9 @@ def show(job: JobArgument, json_: JsonOption = False) -> None:
 
 @app.command()
 def watch(job: JobArgument, json_: JsonOption = False) -> None:
-    """Show a job's progress until it is over.
+    """Show a job's progress until it ends.
 
-    The exit code is 0 for SUCCESS, 1 for FAILURE and CANCELED.
+    The exit code is 0 for SUCCESS and 1 for FAILURE or CANCELED.
     """
     raise typer.Exit(with_services(lambda services: wait_for(services, _id(job), as_json=json_)))
 
@@ -135,11 +135,11 @@ def watch(job: JobArgument, json_: JsonOption = False) -> None:
 @app.command()
 def cancel(
     jobs: Annotated[list[int], typer.Argument(metavar="JOB...", help="Numbers of the jobs.", show_default=False)],
-    reason: Annotated[str, typer.Option(help="Why, for the job's log.")] = "asked for on the command line",
+    reason: Annotated[str, typer.Option(help="Reason, written to the job's log.")] = "asked for on the command line",
 ) -> None:
     """Cancel jobs.
 
-    What is done stays, and a retry goes on from there.
+    Results so far are kept; `antenna jobs retry` processes the rest.
     """
     from antenna_orchestration.processing import cancel as verb
 
@@ -160,12 +160,12 @@ def cancel(
 @app.command()
 def retry(
     job: JobArgument,
-    wait: Annotated[bool, typer.Option("--wait", help="Show progress until the job is over.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the job to end and show its progress.")] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Process failed and missing images once more.
+    """Process a job's failed and missing images again.
 
-    The job has to be over; images that are done stay as they are.
+    The job must have ended; images that are done are not processed again.
     """
     from antenna_orchestration.cli import job_view
     from antenna_orchestration.processing import retry as verb
@@ -177,7 +177,7 @@ def retry(
         if wait:
             return await wait_for(services, _id(job), as_json=json_)
         if json_:
-            view = await job_view.of(services, await services.catalog.jobs.get(_id(job)))
+            view = await job_view.read_view(services, await services.catalog.jobs.get(_id(job)))
             output.as_json(view.as_dict())
         else:
             output.line(f"job {job} queued again: {retried.images} images (generation {retried.generation})")
@@ -189,8 +189,8 @@ def retry(
 @app.command()
 def logs(
     job: JobArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is over.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until the job ends.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
     """Print a job's log."""
     from antenna_orchestration.processing import loops
@@ -213,7 +213,7 @@ def logs(
 
 
 async def wait_for(services: Services, job_id: JobId, *, as_json: bool, extra: Mapping[str, Any] | None = None) -> int:
-    """Follow a job until it is over and print what became of it; the command's exit code."""
+    """Follow a job until it is over and print the outcome; returns the command's exit code."""
     from antenna_orchestration.cli import watching
     from antenna_orchestration.domain.job import JobStatus
 

@@ -1,4 +1,4 @@
-"""The root of the `antenna` command: which commands there are, and how any of them ends when something is wrong.
+"""The root of the `antenna` command: its commands, and how they report errors.
 
 Starting must be quick, so nothing is imported here, or at the top of a command's module, that takes noticeable time:
 a command imports what it works with when it runs.
@@ -64,7 +64,7 @@ _ORDER = (
 
 
 class _InOrder(TyperGroup):
-    """Lists commands in the order in which people meet them."""
+    """Lists commands in the order in which people need them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All names."""
@@ -120,7 +120,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; its exit code."""
+    """Run one command; returns its exit code."""
     _configure_logging()
     try:
         outcome = app(args=arguments, prog_name="antenna", standalone_mode=False)
@@ -137,7 +137,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _explain(error: Exception) -> int:
-    """Say in one line what went wrong; the exit code for it."""
+    """Print in one line what went wrong; returns the exit code."""
     if isinstance(error, errors.AntennaError):
         return _fail(str(error), error, error.exit_code)
     if (message := getattr(error, "format_message", None)) is not None:
@@ -146,7 +146,7 @@ def _explain(error: Exception) -> int:
 
 
 def _fail_usage(error: Exception, message: str) -> int:
-    """A command line that does not parse; the parser's errors know their command and their exit code."""
+    """Report a command line that does not parse; returns the exit code that the parser's error carries."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         sys.stderr.write(f"{message}\n")

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from antenna_orchestration.push.options import PushSummary
+    from antenna_orchestration.worker.options import WorkerSummary
+
 _WIDTH_OF_FILES = 240
 """Columns when stdout is a file or a pipe: nothing is cut."""
 
@@ -32,6 +35,14 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """A warning that does not stop the command."""
     note(f"antenna: warning: {' '.join(text.split())}")
+
+
+def farewell(summary: WorkerSummary | PushSummary) -> str:
+    """What a worker prints when it ends, after the word that says what kind of worker it is."""
+    return (
+        f"{summary.worker} left ({summary.reason}): {summary.done} done, {summary.failed} failed, "
+        f"{summary.handed_back} handed back"
+    )
 
 
 def show_own_logs(level: str) -> None:
@@ -66,7 +77,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: Seq
 
 
 def pairs(values: Mapping[str, Any]) -> Table:
-    """Names and values, one pair a line; values that are None are left out."""
+    """Names and values, one pair per line; values that are None are left out."""
     from rich.table import Table
     from rich.text import Text
 

@@ -11,7 +11,7 @@ from antenna_orchestration.cli import output
 if TYPE_CHECKING:
     from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 
-app = typer.Typer(help="List and show pipelines, fetch their weights.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List and show pipelines, download their weights.", no_args_is_help=True, rich_markup_mode=None)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -52,7 +52,7 @@ def show(
         "name": spec.name,
         "version": spec.version,
         "description": spec.description or None,
-        "images a batch": spec.batch_size,
+        "images per batch": spec.batch_size,
     }
     console.print(output.pairs(values))
     console.print()
@@ -75,7 +75,7 @@ def fetch(
     slugs: Annotated[list[str], typer.Argument(metavar="SLUG…", help="The pipelines.", show_default=False)],
     json_: JsonOption = False,
 ) -> None:
-    """Download the weights and labels of pipelines, so that workers find them in the cache."""
+    """Download pipelines' weights and labels before workers need them."""
     from antenna_orchestration.pipelines import registry, weights
 
     output.show_own_logs("INFO")

@@ -17,7 +17,7 @@ app = typer.Typer(help="List projects, and set their defaults.", no_args_is_help
 
 @app.command("list")
 def list_(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List projects. A project is made by the first job or token that names it."""
+    """List projects. The first job or token that names a project creates it."""
     found = with_services(lambda services: services.catalog.projects.list())
     if json_:
         output.as_json(
@@ -39,26 +39,32 @@ def list_(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
 
 @app.command("set")
 def set_(
-    project: Annotated[str, typer.Argument(metavar="PROJECT", help="Its slug.", show_default=False)],
+    project: Annotated[str, typer.Argument(metavar="PROJECT", help="The project's slug.", show_default=False)],
     *,
     dispatch_mode: Annotated[
         DispatchMode | None,
         typer.Option(
-            help="async_api: workers lease images; sync_api: they are pushed to a processing service.",
+            help="async_api: workers fetch the images; sync_api: `antenna push` sends them to a processing service.",
             show_default="unchanged",
         ),
     ] = None,
     image_root: Annotated[
         Path | None,
-        typer.Option(help="Folder that jobs submitted over HTTP may take local images from.", show_default="unchanged"),
+        typer.Option(
+            help="Folder from which jobs submitted over HTTP may read local images.", show_default="unchanged"
+        ),
     ] = None,
-    no_image_root: Annotated[bool, typer.Option("--no-image-root", help="Allow such jobs no local images.")] = False,
+    no_image_root: Annotated[
+        bool, typer.Option("--no-image-root", help="Let jobs submitted over HTTP read no local images.")
+    ] = False,
 ) -> None:
-    """Set a project's defaults. They hold for jobs submitted from now on."""
+    """Set a project's defaults, for jobs submitted from now on."""
     if dispatch_mode is None and image_root is None and not no_image_root:
         raise errors.InvalidInput("nothing to set: name --dispatch-mode, --image-root or --no-image-root")
-    if image_root is not None and (no_image_root or not image_root.is_dir()):
-        raise errors.InvalidInput(f"--image-root {image_root} is no folder here, or comes with --no-image-root")
+    if image_root is not None and no_image_root:
+        raise errors.InvalidInput("--image-root and --no-image-root exclude each other: name only one")
+    if image_root is not None and not image_root.is_dir():
+        raise errors.InvalidInput(f"--image-root {image_root} is not a folder on this machine: name one that exists")
     with_services(
         lambda services: services.catalog.projects.update(
             project,

@@ -12,32 +12,40 @@ from antenna_orchestration.cli import output
 def push(
     service: Annotated[
         str,
-        typer.Argument(metavar="URL", help="Where the service's /info and /process lie.", show_default=False),
+        typer.Argument(
+            metavar="URL", help="Address of the service, under which /info and /process are found.", show_default=False
+        ),
     ],
     *,
-    project: Annotated[str, typer.Option(metavar="SLUG", help="Whose jobs to send.")] = "default",
-    batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Images of a post.")] = 1,
-    parallel: Annotated[int, typer.Option(min=1, max=100, help="Posts at the same time.")] = 1,
+    project: Annotated[str, typer.Option(metavar="SLUG", help="Project whose jobs to send.")] = "default",
+    batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Images per request.")] = 1,
+    parallel: Annotated[int, typer.Option(min=1, max=100, help="Requests at the same time.")] = 1,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", min=0.1, help="For a post.", show_default="a third of ANTENNA_HTTP_LEASE"),
+        typer.Option(
+            metavar="SECONDS",
+            min=0.1,
+            help="Longest wait for the answer to a request.",
+            show_default="a third of ANTENNA_HTTP_LEASE",
+        ),
     ] = None,
     exit_when_idle: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", min=0, help="Leave after so long without work.", show_default="stay"),
+        typer.Option(metavar="SECONDS", min=0, help="Stop after this long without work.", show_default="never"),
     ] = None,
 ) -> None:
-    """Send images to a processing service, take its results.
+    """Send images to an HTTP service and store its results.
 
-    The service speaks /info, /readyz or /livez, and /process. Registers its pipelines for the project, and serves the
-    project's jobs of these pipelines that were submitted with --dispatch-mode sync_api. Waits for a service that is not
-    there. SIGTERM and Ctrl-C let it finish what is posted and hand back the rest; a second one makes it leave at once.
+    The service must answer /info, /process, and /readyz or /livez; if it cannot be reached, the command waits for it.
+    The service's pipelines are registered for the project. Then the project's jobs that were submitted for these
+    pipelines with --dispatch-mode sync_api are sent to it. After Ctrl-C or SIGTERM the command finishes the requests it
+    has sent and hands back the rest; after a second one it stops at once.
     """
-    from antenna_orchestration import settings
+    from antenna_orchestration import settings as settings_module
     from antenna_orchestration.push import main
 
-    current = settings.get()
-    output.show_own_logs(current.log_level)
+    settings = settings_module.get()
+    output.show_own_logs(settings.log_level)
     options = main.PushOptions(
         service=service,
         project=project,
@@ -46,8 +54,5 @@ def push(
         timeout=timeout,
         exit_when_idle=exit_when_idle,
     )
-    summary = main.run(current, options)
-    output.line(
-        f"push worker {summary.worker} left ({summary.reason}): {summary.done} done, {summary.failed} failed, "
-        f"{summary.handed_back} handed back"
-    )
+    summary = main.run(settings, options)
+    output.line(f"push worker {output.farewell(summary)}")

@@ -1,4 +1,4 @@
-"""`antenna rebuild`: put back of a job what the queue and Redis lost."""
+"""`antenna rebuild`: restore what the queue and Redis lost of a job."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 def rebuild(
     job: Annotated[int, typer.Argument(metavar="JOB", help="Number of the job.", show_default=False)],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, say what is missing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, only report what is missing.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Put back what NATS and Redis lost of a job, from the catalog.
+    """Restore from the catalog what NATS and Redis lost of a job.
 
-    Its collector and the health check do the same by themselves; this does it now, and may be repeated.
+    The job's run and the health check do the same by themselves after a while; this does it now. Idempotent: running
+    it twice does no harm.
     """
     from antenna_orchestration.domain.ids import JobId
     from antenna_orchestration.processing import reconcile

@@ -29,7 +29,7 @@ def settings(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference page, without values.")] = False,
 ) -> None:
-    """List every setting; passwords are not shown."""
+    """List every setting, without passwords."""
     if markdown:
         output.line(reference().rstrip("\n"))
         return

@@ -30,52 +30,65 @@ def submit(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Folder, pattern, s3:// or http(s):// location, or a .txt, .csv or .parquet list of them.",
+            help="Folder, file pattern, s3:// or http(s):// location, or a .txt, .csv or .parquet list of these.",
             show_default=False,
         ),
     ],
     *,
     pipeline: Annotated[
-        str | None, typer.Option(metavar="SLUG", help="See `antenna pipelines list`.", show_default="the built-in one")
+        str | None,
+        typer.Option(
+            metavar="SLUG", help="Pipeline to run; see `antenna pipelines list`.", show_default="the built-in one"
+        ),
     ] = None,
-    project: Annotated[str, typer.Option(metavar="SLUG", help="Images are known by their URL within it.")] = "default",
-    name: Annotated[str, typer.Option(help="Name of the job, for people.", show_default="from the source")] = "",
-    priority: Annotated[int, typer.Option(min=1, max=100, help="Share of the workers relative to other jobs.")] = 1,
-    interactive: Annotated[bool, typer.Option("--interactive", help="Ahead of everything; a few images only.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images.", show_default="all")] = None,
-    shuffle: Annotated[bool, typer.Option("--shuffle", help="In random order; with --limit, a sample.")] = False,
-    seed: Annotated[
-        int | None, typer.Option(help="Make --shuffle repeatable.", show_default="a new one each time")
+    project: Annotated[
+        str, typer.Option(metavar="SLUG", help="Project of the images; within it, the same URL is the same image.")
+    ] = "default",
+    name: Annotated[str, typer.Option(help="Name of the job, shown in lists.", show_default="from the source")] = "",
+    priority: Annotated[int, typer.Option(min=1, max=100, help="Share of the workers: 2 gets twice as much as 1.")] = 1,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Process before all other jobs; for a few images only.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Submit at most this many images.", show_default="all")
     ] = None,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Process in random order; with --limit, a random sample.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Random seed, to repeat a --shuffle.", show_default="random")] = None,
     reprocess: Annotated[
-        bool, typer.Option("--reprocess", help="Take images too that this pipeline has processed before.")
+        bool, typer.Option("--reprocess", help="Include images that this pipeline has processed before.")
     ] = False,
     deployment: Annotated[
-        str | None, typer.Option(help="Deployment of images whose list names none.", show_default="none")
+        str | None,
+        typer.Option(help="Deployment (camera site) of images for which the list names none.", show_default="none"),
     ] = None,
     exif: Annotated[
-        Exif, typer.Option(help="Read capture times from files whose name has none; auto: up to 2,000 of them.")
+        Exif,
+        typer.Option(
+            help="Whether to read capture times from EXIF where file names have none; auto: for up to 2,000 files."
+        ),
     ] = Exif.AUTO,
     dispatch_mode: Annotated[
         DispatchMode | None,
         typer.Option(
-            help="async_api: workers lease the images; sync_api: they are pushed to a processing service.",
+            help="async_api: workers fetch the images; sync_api: `antenna push` sends them to a processing service.",
             show_default="the project's",
         ),
     ] = None,
     config: Annotated[
-        str, typer.Option(metavar="JSON", help="Values over the pipeline's settings: '{\"threshold\": 0.3}'.")
+        str, typer.Option(metavar="JSON", help="Pipeline settings to change, such as '{\"threshold\": 0.3}'.")
     ] = "{}",
-    wait: Annotated[bool, typer.Option("--wait", help="Show progress until the job is over.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the job to end and show its progress.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the job as JSON.")] = False,
 ) -> None:
     """Queue images for processing.
 
-    A folder is searched with everything below it; hidden files are left out. A list is a text file with one location a
-    line, or a table with a column url, uri, path, file or image and, if you like, captured_at (ISO 8601) and
-    deployment. Images that the pipeline has processed before are skipped.
+    A folder is searched with all its subfolders, without hidden files. A list is a text file with one location per
+    line, or a table with a column url, uri, path, file or image and, optionally, the columns captured_at (ISO 8601)
+    and deployment. Images that the pipeline has processed before are skipped.
 
-    With --wait the exit code is 0 for SUCCESS and 1 for FAILURE and CANCELED.
+    With --wait, the exit code is 0 for SUCCESS and 1 for FAILURE or CANCELED.
     """
     values = _parse_config(config)
 
@@ -123,7 +136,7 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
             services, submitted.job_id, as_json=as_json, extra={"warnings": list(submitted.warnings)}
         )
     if as_json:
-        view = await job_view.of(services, await services.catalog.jobs.get(submitted.job_id))
+        view = await job_view.read_view(services, await services.catalog.jobs.get(submitted.job_id))
         output.as_json({**view.as_dict(), "warnings": list(submitted.warnings)})
     else:
         output.line(f"job {submitted.job_id} submitted: {submitted.total} images, pipeline {submitted.pipeline}")

@@ -30,19 +30,20 @@ class RoleName(StrEnum):
 def create(
     *,
     project: Annotated[
-        list[str] | None, typer.Option(help="Project that it is for; may be repeated.", show_default="none")
+        list[str] | None, typer.Option(help="Project that the token is for; may be repeated.", show_default="none")
     ] = None,
-    role: Annotated[RoleName, typer.Option(help="What it may do.")] = RoleName.WORKER,
-    label: Annotated[str, typer.Option(help="Name for people; a worker is shown by it.")] = "",
+    role: Annotated[RoleName, typer.Option(help="What the token allows.")] = RoleName.WORKER,
+    label: Annotated[str, typer.Option(help="Name shown in lists, also for a worker that uses the token.")] = "",
     days: Annotated[
-        float | None, typer.Option(min=0.001, max=36_500, help="Valid for so long.", show_default="for ever")
+        float | None, typer.Option(min=0.001, max=36_500, help="Days until the token expires.", show_default="never")
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Create a token, and show it this once.
+    """Create a token and show it, only this once.
 
-    A worker's token leases, posts and registers in its projects; a submitter's submits and steers jobs there; an
-    admin's may do everything, in all projects if none is named. Give each worker a token of its own.
+    With a worker's token, a program takes tasks, sends results and registers pipelines in the named projects; with a
+    submitter's, it submits, cancels and retries jobs there; with an admin's, it may do everything, in all projects if
+    none is named. Give each worker a token of its own.
     """
     from antenna_orchestration.domain.access import Role
     from antenna_orchestration.processing import tokens

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def up() -> None:
-    """Run servers and Dagster here until Ctrl-C.
+    """Run the servers and Dagster here until Ctrl-C.
 
-    Everything lies in the folder .antenna of the working directory (or ANTENNA_HOME). Servers of your own that the
-    ANTENNA_*_URL settings name are used instead of bundled ones. Stopping cancels no job: the next `antenna up` goes on
-    with all of them.
+    All data are kept in the folder .antenna of the working directory (or in ANTENNA_HOME). If the ANTENNA_*_URL
+    settings name servers of your own, they replace the bundled ones. Stopping does not cancel jobs: the next `antenna
+    up` continues them.
     """
-    from antenna_orchestration import settings
+    from antenna_orchestration import settings as settings_module
     from antenna_orchestration.embedded import stack
 
-    wanted = settings.load()
-    output.note(f"starting in {wanted.home}")
-    raise typer.Exit(stack.run_foreground(wanted, on_event=_show))
+    settings = settings_module.load()
+    output.note(f"starting in {settings.home}")
+    raise typer.Exit(stack.run_foreground(settings, on_event=_show))
 
 
 def _show(event: Event) -> None:

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from antenna_orchestration.processing.services import Services
 
 _EVERY: Final = 0.5
-"""Seconds between looks at a job."""
+"""Seconds between two reads of a job."""
 
 _LINE_EVERY: Final = 5.0
 """Seconds between lines where there is no terminal."""
 
 _PATIENCE: Final = 60.0
-"""Seconds that a server may be out of reach before watching ends; the job itself goes on."""
+"""Seconds that a server may be unreachable before watching ends; the job itself continues."""
 
 
 class Display(Protocol):
@@ -57,7 +57,7 @@ async def follow(services: Services, job_id: JobId, shown: Display) -> JobView:
     reached = time.monotonic()
     while True:
         try:
-            view = await job_view.of(services, await services.catalog.jobs.get(job_id))
+            view = await job_view.read_view(services, await services.catalog.jobs.get(job_id))
             for log_id, entry in await services.catalog.job_log.read(job_id, after=seen):
                 seen = log_id
                 if entry.level != "INFO" and entry.action not in ("submitted", "finished"):
@@ -65,7 +65,7 @@ async def follow(services: Services, job_id: JobId, shown: Display) -> JobView:
         except errors.Unavailable as error:
             if time.monotonic() - reached > _PATIENCE:
                 raise
-            shown.say(f"{error}; trying again, the job goes on")
+            shown.say(f"{error}; retrying; the job continues")
         else:
             reached = time.monotonic()
             shown.show(view)

@@ -17,43 +17,58 @@ def worker(
         str | None, typer.Option(metavar="A,B", help="Serve only these pipelines.", show_default="all")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="ANTENNA_DEVICE")
+        str | None, typer.Option(help="Where models run: auto, cpu, cuda or cuda:N.", show_default="ANTENNA_DEVICE")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images per inference batch.", show_default="ANTENNA_BATCH_SIZE")
     ] = None,
     exit_when_idle: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", min=0, help="Leave after so long without work.", show_default="stay"),
+        typer.Option(metavar="SECONDS", min=0, help="Stop after this long without work.", show_default="never"),
     ] = None,
     max_lifetime: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0, help="Leave, drained, after so long.", show_default="stay")
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=0, help="Stop after this long, once begun tasks are done.", show_default="never"
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name among all workers.", show_default="made of host and process")
+        str | None, typer.Option(help="Name that no other worker has.", show_default="from host and process id")
     ] = None,
     metrics_port: Annotated[
         int | None,
         typer.Option(
-            metavar="PORT", min=0, max=65535, help="Serve Prometheus metrics; 0 takes any port.", show_default="none"
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Serve Prometheus metrics on this port; 0: any free one.",
+            show_default="none",
         ),
     ] = None,
     gpus: Annotated[
         str | None,
-        typer.Option(metavar="all|0,1", help="A worker for each of these GPUs.", show_default="one worker"),
+        typer.Option(
+            metavar="all|0,1",
+            help="Start one worker per GPU: all, or the ones with these numbers.",
+            show_default="one worker",
+        ),
     ] = None,
 ) -> None:
-    """Process images: lease tasks, infer, publish results.
+    """Process the images of waiting jobs on this machine.
 
-    SIGTERM and Ctrl-C let it finish what it is at and hand back the rest; a second one makes it leave at once.
+    After Ctrl-C or SIGTERM the worker finishes the images it has begun and hands back the rest; after a second one it
+    stops at once.
     """
-    from antenna_orchestration import errors, settings
+    from antenna_orchestration import errors
+    from antenna_orchestration import settings as settings_module
     from antenna_orchestration.worker import main as engine
 
-    current = settings.get()
+    settings = settings_module.get()
     if gpus is not None:
         if device is not None:
-            raise errors.InvalidSetting("--gpus and --device exclude each other: --gpus starts a worker for each GPU")
+            raise errors.InvalidSetting(
+                "--gpus and --device exclude each other: name only one (--gpus starts one worker per GPU)"
+            )
         shared: dict[str, object] = {
             "--pipelines": pipelines,
             "--batch-size": batch_size,
@@ -61,7 +76,7 @@ def worker(
             "--max-lifetime": max_lifetime,
         }
         raise typer.Exit(_on_each(gpus, name, metrics_port, shared))
-    output.show_own_logs(current.log_level)
+    output.show_own_logs(settings.log_level)
     options = engine.WorkerOptions(
         pipelines=tuple(part.strip() for part in (pipelines or "").split(",") if part.strip()),
         device=_device(device),
@@ -71,15 +86,12 @@ def worker(
         name=name,
         metrics_port=metrics_port,
     )
-    summary = engine.run(current, options)
-    output.line(
-        f"worker {summary.worker} left ({summary.reason}): {summary.done} done, {summary.failed} failed, "
-        f"{summary.handed_back} handed back"
-    )
+    summary = engine.run(settings, options)
+    output.line(f"worker {output.farewell(summary)}")
 
 
 def _on_each(gpus: str, name: str | None, metrics_port: int | None, shared: dict[str, object]) -> int:
-    """Run this command once for each GPU, with names and ports that differ; the exit code."""
+    """Run this command once per GPU, each with its own name and port; returns the exit code."""
     from antenna_orchestration.worker import fleet
 
     commands = []
@@ -96,7 +108,7 @@ def _on_each(gpus: str, name: str | None, metrics_port: int | None, shared: dict
 
 
 def _device(text: str | None) -> str | None:
-    """Check a device as the setting of that name is checked. Raises `InvalidSetting`."""
-    from antenna_orchestration import settings
+    """Validate a device as `ANTENNA_DEVICE` is validated. Raises `InvalidSetting`."""
+    from antenna_orchestration import settings as settings_module
 
-    return None if text is None else settings.load(device=text).device
+    return None if text is None else settings_module.load(device=text).device

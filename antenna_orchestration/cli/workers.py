@@ -19,7 +19,7 @@ _TROUBLES = ("expired", "late", "rejected")
 
 
 def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the workers that are alive."""
+    """List running workers."""
 
     async def read(services: Services) -> tuple[list[Heartbeat], dict[str, int]]:
         return await services.heartbeats.workers(), await services.rejected_callers()

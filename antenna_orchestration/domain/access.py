@@ -1,4 +1,4 @@
-"""Who calls the gateway, and what a role may do. The table here is the only place that says so."""
+"""Who calls the gateway, and what a role may do. The table `MAY` is the only place that decides it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import ProjectId
 
 FINGERPRINT: Final = 8
-"""Characters by which a token is named where it must not be shown."""
+"""Number of characters that stand for a token in lists and logs."""
 
 LARGEST: Final = 256
-"""Characters of a token; anything longer is none."""
+"""The longest possible token, in characters; longer texts are rejected."""
 
 
 class Role(StrEnum):
@@ -47,13 +47,13 @@ MAY: Final[Mapping[Role, frozenset[Act]]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
-    """A token as the catalog knows it; the secret itself is known to its owner only."""
+    """A token as the catalog stores it; only its owner has the secret itself."""
 
     token_id: int
     fingerprint: str
     role: Role
     label: str
-    # Slugs of its projects by id; an admin's token without any is for all.
+    # Slugs of its projects by id; an admin's token without projects is valid for all.
     projects: Mapping[ProjectId, str]
     created_at: datetime
     expires_at: datetime | None
@@ -62,12 +62,12 @@ class Token:
 
     @property
     def name(self) -> str:
-        """The worker that authenticates with it: one token, one worker."""
+        """Name of the worker that authenticates with this token: each worker has its own."""
         return f"{self.label or self.role}-{self.fingerprint}"
 
     @property
     def scope(self) -> frozenset[ProjectId] | None:
-        """The projects that it is for; None for all."""
+        """The projects that the token is valid for; None for all."""
         return None if self.role is Role.ADMIN and not self.projects else frozenset(self.projects)
 
     def reaches(self, project: ProjectId) -> bool:
@@ -85,15 +85,15 @@ class Token:
 
 
 def new_secret() -> str:
-    """A token to be given to its owner once."""
+    """A new secret, to be shown to its owner once."""
     return f"ant_{secrets.token_urlsafe(32)}"
 
 
 def digest(secret: str) -> str:
-    """What is stored of a token. It is random and long, so a fast digest keeps it."""
+    """The digest that is stored of a token. A fast one is safe, because the token is long and random."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def fingerprint(secret: str) -> str:
-    """What lists and logs show of a token."""
+    """The start of the digest, which lists and logs show for a token."""
     return digest(secret)[:FINGERPRINT]

@@ -1,4 +1,4 @@
-"""What an address says by itself: the path that a `file://` URI names, and whether a host is on the public internet."""
+"""What an address alone tells: the path that a `file://` URI names, and whether a host is on the public internet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def path_of(uri: str) -> str:
 def is_public(address: str) -> bool:
     """Whether an address is on the public internet; one that embeds an IPv4 address is judged by that.
 
-    Raises `ValueError` for what is no address.
+    Raises `ValueError` for text that is not an address.
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):

@@ -1,7 +1,7 @@
-"""What to do with a task, decided by whoever leased it from the delivery count alone.
+"""What whoever leased a task does with it, decided from the delivery count alone.
 
-One place for worker and gateway. Handing back costs a delivery but not the image's life: only a worker that itself
-failed on the image, or an image that was delivered again and again without anybody reporting back, ends as failed.
+One place for worker and gateway. Each hand-back counts as a delivery, but never fails an image: an image fails only
+if a worker itself failed on it, or if it was delivered repeatedly and no worker reported back.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from enum import Enum
 from typing import Final
 
 ALONE_FROM: Final = 3
-"""From this delivery on a task is processed alone: what it may take down with it is only itself."""
+"""From this delivery on a task is processed alone, so that a crash it causes affects no other task."""
 
 UNOPENED_AFTER: Final = 10
 """A task received at a higher delivery is failed unopened."""
 
 OPENED_AT_LEAST: Final = 3
-"""Times that such a task must have been opened, by the notes of those who did (`queue.open_attempts`): else it was only
-handed back, which is not its fault, and is opened alone."""
+"""Open attempts (`queue.open_attempts`) such a task must have: with fewer it was only handed back, which is not its
+fault, and it is processed alone."""
 
 STOPPED_WORKER: Final = "stopped its worker repeatedly"
 
 RETRY_DELAYS: Final = (5.0, 30.0, 120.0, 600.0)
-"""Seconds before a task that met a passing fault is offered again, by delivery, before `RETRY_SPREAD`."""
+"""Seconds before a task that met a temporary fault is redelivered, by delivery; `RETRY_SPREAD` is added to them."""
 
 RETRY_SPREAD: Final = 0.2
 """Share by which those delays are longer or shorter, so that tasks that failed together do not return together."""
@@ -50,5 +50,5 @@ def is_final(delivery: int, max_attempts: int) -> bool:
 
 
 def retry_delay(delivery: int) -> float:
-    """Seconds until a task that met a passing fault at this delivery is offered again."""
+    """Seconds until a task that met a temporary fault at this delivery is redelivered."""
     return RETRY_DELAYS[min(delivery, len(RETRY_DELAYS)) - 1]

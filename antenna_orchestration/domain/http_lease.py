@@ -19,29 +19,29 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId
 
 ACCEPTED_FOR: Final = 7 * 24 * 3600
-"""Seconds after leasing that a result is still looked at, however long the lease is over."""
+"""Seconds after leasing within which a result is still accepted, even if the lease expired long before."""
 
 COLD: Final = 32
-"""Tasks that a worker may hold until its first results told how fast it is."""
+"""Tasks that a worker may hold until its first results show how fast it is."""
 
 MOST: Final = 10_000
 """Tasks that one worker may hold, however fast it is."""
 
 SILENT_FOR: Final = 60.0
-"""Seconds without a word that every worker is allowed; a batch may take longer than that, see `silence`."""
+"""Seconds of silence that every worker is allowed; slow batches allow more, see `silence`."""
 
 LONGEST: Final = 6 * 3600.0
-"""Seconds that a lease is kept alive at most, however slow the worker is."""
+"""The longest time in seconds that a lease is kept alive, however slow the worker is."""
 
 QUICKEST: Final = 1e-4
-"""Seconds an image; below this a measurement is the clock's grain."""
+"""Seconds per image; shorter measurements only show the clock's resolution."""
 
 _DECAY: Final = 0.8
-"""What earlier measurements still weigh when a new one comes."""
+"""Weight that earlier measurements keep when a new one arrives."""
 
 
 class LeaseClaim(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """What a lease token says: this delivery of this task is in the hands of this worker."""
+    """The content of a lease token: this worker holds this delivery of this task."""
 
     job: JobId
     generation: Generation
@@ -51,7 +51,7 @@ class LeaseClaim(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     sequence: int
     """The task's place in the stream TASKS."""
     place: int
-    """The delivery's place among all of the consumer."""
+    """The delivery's number among all of the consumer's deliveries."""
     worker: int
     """The token that the worker authenticates with."""
     expires: int
@@ -59,7 +59,7 @@ class LeaseClaim(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 
 class ImageClaim(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """What an image URL says: whoever has it may read this capture."""
+    """The content of an image URL: whoever has the URL may read this capture."""
 
     image: ImageId
     expires: int
@@ -78,12 +78,12 @@ class Signer:
         self._keys = {kind: hmac.digest(secret_key.encode(), purpose, "sha256") for kind, purpose in _PURPOSES.items()}
 
     def sign(self, claim: LeaseClaim | ImageClaim) -> str:
-        """The claim as a text that only this key can have made."""
+        """The claim as a signed text, which nobody without this key can produce."""
         payload = msgspec.msgpack.encode(claim)
         return f"{_text(payload)}.{_text(self._signature(type(claim), payload))}"
 
     def read(self, kind: type[C], text: str, *, now: float) -> C:
-        """The claim in a text. Raises `InvalidInput` when it is not ours, or over."""
+        """The claim in a signed text. Raises `InvalidInput` when the signature is wrong or the claim has expired."""
         try:
             payload, signature = (_bytes(part) for part in text.split(".", 1))
         except (ValueError, binascii.Error):
@@ -109,7 +109,7 @@ def _bytes(text: str) -> bytes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpWorkerSpeed:
-    """How fast a worker is, as its results told."""
+    """How fast a worker is, measured from its results."""
 
     # Seconds and images of late, each measurement weighing 0.8 of the next.
     seconds: float = 0.0
@@ -119,11 +119,11 @@ class HttpWorkerSpeed:
 
     @property
     def per_image(self) -> float | None:
-        """Seconds an image; None before the first result."""
+        """Seconds per image; None before the first result."""
         return max(self.seconds / self.images, QUICKEST) if self.images else None
 
     def after(self, images: int, *, seconds: float, batch: float) -> HttpWorkerSpeed:
-        """With so many more images that took so long, each `batch` seconds after it was leased."""
+        """The speed with `images` more images, done in `seconds`, each `batch` seconds after its lease."""
         return HttpWorkerSpeed(
             seconds=self.seconds * _DECAY + max(seconds, 0.0),
             images=self.images * _DECAY + images,
@@ -135,7 +135,7 @@ class HttpWorkerSpeed:
         return max(http_lease, min(3 * self.batch, LONGEST))
 
     def silence(self, http_lease: float) -> float:
-        """Seconds without a word after which a worker counts as gone; longest for one that still loads its models."""
+        """Silence, in seconds, after which a worker is considered dead; longest while it still loads its models."""
         if not self.batch:
             return http_lease
         return min(max(SILENT_FOR, 3 * self.batch), self.lease(http_lease))

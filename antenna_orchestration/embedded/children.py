@@ -15,7 +15,7 @@ from antenna_orchestration.embedded import processes
 
 
 class Child:
-    """A process that was started, and its end."""
+    """A process that the supervisor started, and how it ended."""
 
     def __init__(self, command: processes.Command, process: subprocess.Popen[bytes]) -> None:
         self.command = command
@@ -30,7 +30,7 @@ class Child:
 
     @property
     def epitaph(self) -> str:
-        """How it ended, in words."""
+        """How the process ended, for messages."""
         if self.status is not None and self.status < 0:
             return f"killed by {signal.Signals(-self.status).name}"
         return f"exit status {self.status}: {processes.last_line(self.command.log)}"
@@ -41,7 +41,7 @@ class Child:
             os.kill(self.pid, number)
 
     async def leave(self, *, patience: float) -> bool:
-        """Ask it to stop, wait, and insist; returns whether asking was enough."""
+        """Ask the process to stop, and kill it after `patience` seconds; returns whether asking was enough."""
         self.signal(self.command.stop_signal)
         try:
             await asyncio.wait_for(self.ended.wait(), patience)
@@ -84,7 +84,7 @@ class Children:
             await asyncio.wait_for(child.ended.wait(), timeout)
         except TimeoutError:
             raise errors.InternalError(
-                f"{command.name} is not done after {timeout:.0f} s (log: {command.log})"
+                f"{command.name} did not finish within {timeout:.0f} s: see {command.log}"
             ) from None
         finally:
             child.signal(signal.SIGKILL)
@@ -92,7 +92,7 @@ class Children:
             raise errors.InternalError(f"{processes.last_line(command.log)} (log: {command.log})")
 
     def strangers(self) -> list[psutil.Process]:
-        """Children that we did not start: orphans that landed here."""
+        """Children that we did not start: orphaned descendants, which the kernel made our children."""
         return [process for process in psutil.Process().children() if process.pid not in self._running]
 
     def _reap(self) -> None:

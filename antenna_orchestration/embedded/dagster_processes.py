@@ -18,6 +18,8 @@ from antenna_orchestration.domain.run_tags import LOCATION
 from antenna_orchestration.embedded import processes, servers
 from antenna_orchestration.embedded.home import Home
 
+# Strings, because Dagster's code server loads the definitions in a process of its own: importing them here would bring
+# all of Dagster into the supervisor.
 DEFINITIONS = "antenna_orchestration.definitions"
 CODE_SERVER = "antenna_orchestration.embedded.code_server"
 INSTANCE = Path(__file__).with_name("dagster.yaml")

@@ -1,4 +1,4 @@
-"""The environment that joins a stack: what the children get, and what other shells read from the env file."""
+"""The environment variables of a stack: those that child processes get, and the env file that other shells read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from antenna_orchestration import settings
+from antenna_orchestration import settings as settings_module
 from antenna_orchestration.embedded.home import Home, write_private
 
 _HEADER = "# Written by `antenna up`: these settings join the stack of this folder. Holds passwords.\n"
@@ -35,8 +35,8 @@ def export_lines(home: Home) -> list[str]:
     return [f"export {name}={shlex.quote(value)}" for name, value in read(home).items()]
 
 
-def given(setting: str, value: str, *, home: Home, own_password: str) -> bool:
-    """Whether a URL setting names a server of the user's, in place of the bundled one.
+def is_users_own(setting: str, value: str, *, home: Home, own_password: str) -> bool:
+    """Whether a URL setting names the user's own server, which then replaces the bundled one.
 
     Settings also read the env file of an earlier start, and a shell may have joined that stack: a URL with the password
     that we generated is ours, and one that stands in the file alone was meant for that start.
@@ -47,11 +47,11 @@ def given(setting: str, value: str, *, home: Home, own_password: str) -> bool:
     return read(home).get(name) != value or os.environ.get(name) == value
 
 
-def of_settings(known: settings.Settings) -> dict[str, str]:
-    """All settings that differ from their defaults, as the environment variables that say the same, from any folder."""
+def settings_as_variables(settings: settings_module.Settings) -> dict[str, str]:
+    """The settings that differ from their defaults, as environment variables; paths are absolute."""
     values: dict[str, str] = {}
-    for name, field in type(known).model_fields.items():
-        value = getattr(known, name)
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
         if value is None or value == "" or (not field.default_factory and value == field.default):
             continue
         values[f"ANTENNA_{name.upper()}"] = _list(value) if isinstance(value, tuple) else _text(value)
@@ -59,7 +59,7 @@ def of_settings(known: settings.Settings) -> dict[str, str]:
 
 
 def _list(values: tuple[object, ...]) -> str:
-    """As the settings split it: folders by `:`, other lists by `,`."""
+    """Joined as the settings split it: folders by `:`, other lists by `,`."""
     return (":" if all(isinstance(value, Path) for value in values) else ",").join(map(_text, values))
 
 
@@ -68,7 +68,7 @@ def _text(value: object) -> str:
 
 
 def with_compiled_modules(variables: Mapping[str, str]) -> dict[str, str]:
-    """Let Python keep compiled modules in a cache of ours, where it is told not to write them and none are installed.
+    """Let Python keep compiled modules in our own cache if it may not write them beside the sources and none are there.
 
     Dagster's processes import two thousand modules each: compiling them costs a second of CPU.
     """

@@ -23,16 +23,17 @@ class GatewayProcess:
     host: str
     port: int
     environment: Mapping[str, str] = field(repr=False)
-    """All of ours: it reads the settings from it."""
+    """The whole environment: the gateway reads its settings from it."""
     name: str = "gateway"
 
     def prepare(self) -> None:
-        """Forget posts that an earlier life was still reading: their results are leased, or done again."""
+        """Delete half-read request bodies of an earlier gateway: their images are leased and processed again."""
         for left in (self.home.path / "gateway").glob("*"):
             left.unlink(missing_ok=True)
 
     def command(self) -> processes.Command:
         """Started after the catalog was migrated."""
+        # A string, because `embedded` may not import `cli`: the gateway runs as the command that people run, too.
         module = "antenna_orchestration.cli.main"
         return processes.Command(
             name=self.name,
@@ -43,7 +44,7 @@ class GatewayProcess:
         )
 
     def check(self) -> None:
-        """It answers."""
+        """Ask `/livez`. Raises `Unavailable` until the gateway answers."""
         host = "127.0.0.1" if self.host in EVERYWHERE else self.host
         with closing(http.client.HTTPConnection(host, self.port, timeout=servers.CHECK_TIMEOUT)) as connection:
             try:
@@ -53,4 +54,4 @@ class GatewayProcess:
                 raise errors.Unavailable(f"the gateway does not answer yet: {error}") from error
 
     def settle(self) -> None:
-        """Nothing to set up."""
+        """Do nothing: the gateway needs no set-up."""

@@ -52,7 +52,7 @@ class Home:
 
     @property
     def stopping_file(self) -> Path:
-        """Exists from the begin of an ordered stop to the next start: collectors then leave their jobs RUNNING."""
+        """Exists from an ordered stop until the next start: meanwhile collectors leave their jobs RUNNING."""
         return self.path / "stopping"
 
     @property
@@ -81,9 +81,11 @@ class Home:
         return self.path / "dagster"
 
     def create(self) -> None:
-        """Make the folder: only its owner lists it. Raises `InternalError` for a path that cannot hold a stack."""
+        """Create the folder, listable by its owner only. Raises `InternalError` for a path that cannot hold a stack."""
         if any(character in str(self.path) for character in _AWKWARD):
-            raise errors.InternalError(f"the folder {self.path} has quotes, $ or \\ in its name: set ANTENNA_HOME")
+            raise errors.InternalError(
+                f"the folder {self.path} has quotes, $ or \\ in its name: set ANTENNA_HOME to another folder"
+            )
         try:
             # As root, PostgreSQL runs as another user and has to pass through.
             self.path.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
@@ -96,7 +98,7 @@ class Home:
     def lock(self, *, patience: float = 1.0) -> Iterator[int]:
         """Hold the home; yields the descriptor, which a child that inherits it keeps locked.
 
-        A stack that is stopping is waited for up to thirty seconds. Raises `InternalError` when another one runs.
+        Waits up to thirty seconds for a stack that is stopping. Raises `InternalError` when another stack runs.
         """
         descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

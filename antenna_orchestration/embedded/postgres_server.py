@@ -127,10 +127,10 @@ class PostgresServer:
         with self._administer() as connection:
             row = connection.execute("SHOW cluster_name").fetchone()
         if row is None or row[0] != self._cluster_name:
-            raise errors.Unavailable(f"another server answers on port {self.port}, which is our PostgreSQL's")
+            raise errors.Unavailable(f"another server answers on port {self.port}, where our PostgreSQL should")
 
     def settle(self) -> None:
-        """Make roles and databases where they are missing, and shut each role out of the others' databases."""
+        """Create missing roles and databases, and let each role connect to its own database only."""
         with self._administer() as connection:
             databases = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
             for role, password in ((CATALOG, self.credentials.catalog), (DAGSTER, self.credentials.dagster)):
@@ -157,7 +157,7 @@ class PostgresServer:
 
     @cached_property
     def _account(self) -> processes.Account | None:
-        """Whom the server runs as; None: ourselves."""
+        """The account that the server runs as; None for the account of this process."""
         if os.geteuid() != 0:
             return None
         data = self.home.postgres / "data"
@@ -169,7 +169,7 @@ class PostgresServer:
             if account := accounts.get(name):
                 return processes.Account(uid=account.pw_uid, gid=account.pw_gid)
         raise errors.InternalError(
-            "PostgreSQL does not run as root, and there is no other account: be an ordinary user"
+            "PostgreSQL refuses to run as root and no other account exists: run this as a non-root user"
         )
 
     @cached_property
@@ -188,7 +188,8 @@ class PostgresServer:
         real = folder.resolve()
         if self._account and not reachable(real, self._account):
             raise errors.InternalError(
-                f"PostgreSQL, as uid {self._account.uid}, cannot reach its folder {real}: open it"
+                f"PostgreSQL, as uid {self._account.uid}, cannot reach its folder {real}: "
+                "let that account pass through the folders above it (chmod o+x)"
             )
         return real
 
@@ -249,7 +250,7 @@ class PostgresServer:
             os.chown(path, self._account.uid, self._account.gid)
 
     def _end_leftover(self) -> None:
-        """Stop a server that still runs on our data; forget a pid that died or belongs to another program by now."""
+        """Stop a server that still runs on our data; delete a pid file whose process has died or is another program."""
         pid_file = self.data / "postmaster.pid"
         try:
             leftover = psutil.Process(int(pid_file.read_text().split()[0]))

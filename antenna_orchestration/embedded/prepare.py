@@ -1,4 +1,4 @@
-"""Make the stores ready for this version, in a process of its own: the supervisor stays small.
+"""Prepare the stores for this version, in a separate process, so that the supervisor stays small.
 
 `python -m antenna_orchestration.embedded.prepare HOOK` calls HOOK (`module:function`, given the settings; may be
 asynchronous) for catalog and queue, and brings Dagster's tables to the installed version.
@@ -16,15 +16,18 @@ from pathlib import Path
 
 import psycopg
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
+from antenna_orchestration import settings as settings_module
 
+# A string, because `embedded` may not import `processing`: the caller of this process chooses the hook, and tests name
+# hooks of their own.
 DEFAULT_HOOK = "antenna_orchestration.processing.services:prepare"
 
 
-def call(hook: str, given: settings.Settings) -> None:
-    """Call a hook by its name. Raises what it raises."""
+def run_hook(hook: str, settings: settings_module.Settings) -> None:
+    """Import a hook named `module:function` and call it with the settings. Raises what the hook raises."""
     module, _, function = hook.partition(":")
-    result = getattr(importlib.import_module(module), function)(given)
+    result = getattr(importlib.import_module(module), function)(settings)
     if inspect.isawaitable(result):
         asyncio.run(_finished(result))
 
@@ -51,11 +54,11 @@ def upgrade_dagster(home: Path, url: str) -> None:
 
 
 def main() -> int:
-    """Entry of the process; what goes wrong is its last line."""
+    """Entry point of the process; an error is its last line on stderr."""
     try:
-        known = settings.load()
-        call(sys.argv[1], known)
-        upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), known.dagster_pg_url)
+        settings = settings_module.load()
+        run_hook(sys.argv[1], settings)
+        upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), settings.dagster_pg_url)
     except errors.AntennaError as error:
         print(error, file=sys.stderr)
         return error.exit_code

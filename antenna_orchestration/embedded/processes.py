@@ -86,7 +86,7 @@ def run(command: Command, *, mark: Mapping[str, str], timeout: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        raise errors.InternalError(f"{command.name} did not end within {timeout:.0f} s (log: {command.log})") from None
+        raise errors.InternalError(f"{command.name} did not finish within {timeout:.0f} s: see {command.log}") from None
     if status:
         raise errors.InternalError(f"{command.name} failed: {last_line(command.log)} (log: {command.log})")
 
@@ -122,7 +122,9 @@ def kill_until_gone(find: Callable[[], Iterable[psutil.Process]], *, timeout: fl
             except psutil.NoSuchProcess:
                 continue
         if time.monotonic() > deadline:
-            raise errors.InternalError(f"processes {sorted(p.pid for p in processes)} do not end, even killed")
+            raise errors.InternalError(
+                f"processes {sorted(p.pid for p in processes)} do not end, not even after SIGKILL: end them by hand"
+            )
         psutil.wait_procs(processes, timeout=0.2)
     return len(killed)
 

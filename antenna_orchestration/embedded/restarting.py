@@ -1,4 +1,4 @@
-"""Keeping one process running: start it, see that it is healthy, start it again when it ends."""
+"""Keeps one process running: starts it, checks that it is healthy, and restarts it when it ends."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from antenna_orchestration.embedded.events import Event, Kind
 from antenna_orchestration.embedded.servers import Server
 
 START_TIMEOUT = 180.0
-"""Seconds until a process has to be healthy; long because PostgreSQL may have to replay its log, on a busy machine."""
+"""Seconds within which a process has to become healthy; long, since PostgreSQL may have to replay its log."""
 BACK_OFF = (0.2, 1.0, 5.0, 15.0, 30.0)
-"""Seconds before each new start; after the last one it is given up."""
+"""Seconds before each restart; after the last one the supervisor gives up on the process."""
 FORGIVEN_AFTER = 120.0
-"""A process that ran for so long has its earlier ends forgotten."""
+"""Seconds that a process must run until its earlier ends no longer count."""
 _POLL = 0.05
 
 
-class Keeper:
-    """One server or Dagster process."""
+class Restarter:
+    """Starts one server or Dagster process, and restarts it with a back-off whenever it ends."""
 
     def __init__(self, *, server: Server, children: Children, report: Callable[[Event], None]) -> None:
         self.server = server
@@ -32,7 +32,7 @@ class Keeper:
         self.child: Child | None = None
 
     async def start(self) -> None:
-        """Start it and wait until it is healthy. Raises `InternalError`."""
+        """Start the process and wait until it is healthy. Raises `InternalError`."""
         self.server.prepare()
         self.child = self._children.spawn(self.server.command())
         await self._until_healthy(self.child)
@@ -40,8 +40,8 @@ class Keeper:
         where = f" on 127.0.0.1:{self.server.port}" if self.server.port else ""
         self._say("started", f"{self.server.name} runs{where} (pid {self.child.pid})")
 
-    async def keep(self) -> None:
-        """Start it again whenever it ends. Returns only by raising `InternalError`, when that is of no use."""
+    async def keep_running(self) -> None:
+        """Restart the process whenever it ends. Never returns; raises `InternalError` after the last restart failed."""
         ends = 0
         while self.child is not None:
             started = time.monotonic()
@@ -65,7 +65,7 @@ class Keeper:
                     break
 
     async def stop(self, *, patience: float) -> None:
-        """Ask it to stop, wait, and insist. Cancel `keep` first."""
+        """Ask the process to stop, and kill it after `patience` seconds. Cancel `keep_running` first."""
         if self.child is not None and not await self.child.leave(patience=patience):
             self._say("problem", f"{self.server.name} did not stop within {patience:g} s and was killed")
 

@@ -1,4 +1,4 @@
-"""What all bundled servers have in common, and where their binaries lie."""
+"""The interface of all bundled servers, and how their binaries are found."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Server(Protocol):
 
     @property
     def name(self) -> str:
-        """Also the name of its log."""
+        """The server's name, and that of its log file."""
         ...
 
     @property
     def port(self) -> int | None:
-        """Where it listens, on loopback; None: nowhere."""
+        """The loopback port that it listens on; None if it does not listen."""
         ...
 
     def prepare(self) -> None:
@@ -42,11 +42,11 @@ class Server(Protocol):
         ...
 
     def check(self) -> None:
-        """Log in and see that it is ours. Raises `Unavailable` as long as it is not (yet)."""
+        """Log in and check that this is our server. Raises `Unavailable` until it is."""
         ...
 
     def settle(self) -> None:
-        """Finish its set-up once it answers; repeatable."""
+        """Finish its set-up once it answers; idempotent."""
         ...
 
 

@@ -21,7 +21,8 @@ from types import FrameType
 
 import psutil
 
-from antenna_orchestration import errors, kernel, settings
+from antenna_orchestration import errors, kernel
+from antenna_orchestration import settings as settings_module
 from antenna_orchestration.embedded import dagster_processes, prepare, processes, supervisor
 from antenna_orchestration.embedded.events import Event, from_line
 from antenna_orchestration.embedded.home import Home
@@ -31,7 +32,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_foreground(
-    wanted: settings.Settings,
+    settings: settings_module.Settings,
     *,
     dagster: bool = True,
     on_event: Callable[[Event], None],
@@ -43,7 +44,7 @@ def run_foreground(
     Call in the main thread: it handles those signals meanwhile. A second one stops without waiting for active runs.
     Raises `InternalError` when another stack runs in this home.
     """
-    with Front(wanted, dagster=dagster, definitions_module=definitions_module, prepare_hook=prepare_hook) as front:
+    with Front(settings, dagster=dagster, definitions_module=definitions_module, prepare_hook=prepare_hook) as front:
 
         def on_signal(_number: int, _frame: FrameType | None) -> None:
             front.ask_to_stop()
@@ -58,7 +59,7 @@ def run_foreground(
 
 
 def start_background(
-    wanted: settings.Settings,
+    settings: settings_module.Settings,
     *,
     dagster: bool = True,
     on_event: Callable[[Event], None] = lambda _: None,
@@ -76,7 +77,7 @@ def start_background(
         if event.kind in ("ready", "stopped", "failed"):
             ready.set()
 
-    front = Front(wanted, dagster=dagster, definitions_module=definitions_module, prepare_hook=prepare_hook)
+    front = Front(settings, dagster=dagster, definitions_module=definitions_module, prepare_hook=prepare_hook)
     threading.Thread(target=front.watch, args=(note,), name="stack-events", daemon=True).start()
     try:
         ready.wait()
@@ -102,8 +103,10 @@ def status(home: Path) -> StackStatus | None:
 class Front:
     """The owner of a running supervisor. Made by the functions above."""
 
-    def __init__(self, wanted: settings.Settings, *, dagster: bool, definitions_module: str, prepare_hook: str) -> None:
-        self.home = Home(wanted.home.absolute())
+    def __init__(
+        self, settings: settings_module.Settings, *, dagster: bool, definitions_module: str, prepare_hook: str
+    ) -> None:
+        self.home = Home(settings.home.absolute())
         self.last = Event(kind="problem", text="the supervisor said nothing")
         """The latest event."""
         self._stack = secrets.token_hex(8)
@@ -111,7 +114,7 @@ class Front:
         self._ending = threading.Lock()
         self._status: int | None = None
         order = supervisor.Order(
-            settings=wanted.model_dump(mode="json"),
+            settings=settings.model_dump(mode="json"),
             dagster=dagster,
             definitions_module=definitions_module,
             prepare_hook=prepare_hook,
@@ -137,7 +140,7 @@ class Front:
             on_event(event)
 
     def ask_to_stop(self) -> None:
-        """Begin an ordered stop; asked again, do not wait for active runs."""
+        """Begin an ordered stop; a second call no longer waits for active runs."""
         if self._asked:
             self._hang_up()
         else:
@@ -145,7 +148,7 @@ class Front:
             self._write(b"stop\n")
 
     def stop(self) -> int:
-        """Stop in order and wait; returns the exit status. Safe to repeat."""
+        """Stop in order and wait; returns the exit status. Idempotent."""
         if not self._asked:
             self.ask_to_stop()
         return self._finish()

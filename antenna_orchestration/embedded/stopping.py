@@ -16,7 +16,7 @@ from antenna_orchestration.embedded import processes
 from antenna_orchestration.embedded.children import Children
 from antenna_orchestration.embedded.dagster_processes import CODE_SERVER
 from antenna_orchestration.embedded.home import Home
-from antenna_orchestration.embedded.restarting import Keeper
+from antenna_orchestration.embedded.restarting import Restarter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ AT_ONCE = Patience(daemon=0.5, runs=2, servers=0.5, stores=5)
 
 
 async def stop(
-    keepers: dict[str, Keeper],
+    restarters: dict[str, Restarter],
     *,
     home: Home,
     stack: str,
@@ -47,23 +47,23 @@ async def stop(
     # Collectors read it: a run that is interrupted now leaves its job RUNNING, and the next start takes it up again.
     with contextlib.suppress(OSError):  # somebody deleted the home under us
         home.stopping_file.touch()
-    await _leave(keepers, ("daemon",), patience.daemon)
-    await _end_runs(keepers, children, patience.runs, report)
-    await _leave(keepers, ("webserver", "code-server", "gateway"), patience.servers)
+    await _leave(restarters, ("daemon",), patience.daemon)
+    await _end_runs(restarters, children, patience.runs, report)
+    await _leave(restarters, ("webserver", "code-server", "gateway"), patience.servers)
     # What the runs started themselves, loaders and log readers.
-    _sweep(lambda: _descendants_of_dagster(keepers, stack), report)
-    await _leave(keepers, ("postgres", "redis", "nats"), patience.stores)
+    _sweep(lambda: _descendants_of_dagster(restarters, stack), report)
+    await _leave(restarters, ("postgres", "redis", "nats"), patience.stores)
     _sweep(lambda: processes.marked(processes.STACK_VARIABLE, stack), report)
 
 
-async def _leave(keepers: dict[str, Keeper], names: tuple[str, ...], patience: float) -> None:
-    await asyncio.gather(*(keepers[name].stop(patience=patience) for name in names if name in keepers))
+async def _leave(restarters: dict[str, Restarter], names: tuple[str, ...], patience: float) -> None:
+    await asyncio.gather(*(restarters[name].stop(patience=patience) for name in names if name in restarters))
 
 
 async def _end_runs(
-    keepers: dict[str, Keeper], children: Children, patience: float, report: Callable[[str], None]
+    restarters: dict[str, Restarter], children: Children, patience: float, report: Callable[[str], None]
 ) -> None:
-    runs = _runs(keepers, children)
+    runs = _runs(restarters, children)
     if not runs:
         return
     report(f"asking {len(runs)} active run{'s' if len(runs) > 1 else ''} to leave")
@@ -79,13 +79,13 @@ async def _end_runs(
         await asyncio.sleep(0.05)
 
 
-def _runs(keepers: dict[str, Keeper], children: Children) -> list[psutil.Process]:
+def _runs(restarters: dict[str, Restarter], children: Children) -> list[psutil.Process]:
     """Processes of Dagster runs, below the code server and as orphans of one that crashed."""
-    keeper = keepers.get("code-server")
+    restarter = restarters.get("code-server")
     runs: list[psutil.Process] = []
-    if keeper is not None and keeper.child is not None and not keeper.child.ended.is_set():
+    if restarter is not None and restarter.child is not None and not restarter.child.ended.is_set():
         with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(keeper.child.pid).children():
+            for child in psutil.Process(restarter.child.pid).children():
                 runs += _copies(child) if _is_copy(child) else _spawned(child)
     for orphan in children.strangers():
         runs += (_copies(orphan) or [orphan]) if _is_copy(orphan) else _spawned(orphan)
@@ -118,8 +118,8 @@ def _command_line(process: psutil.Process) -> str:
         return ""
 
 
-def _descendants_of_dagster(keepers: dict[str, Keeper], stack: str) -> list[psutil.Process]:
-    kept = {keeper.child.pid for keeper in keepers.values() if keeper.child is not None}
+def _descendants_of_dagster(restarters: dict[str, Restarter], stack: str) -> list[psutil.Process]:
+    kept = {restarter.child.pid for restarter in restarters.values() if restarter.child is not None}
     # PostgreSQL's own children are its business.
     return [each for each in processes.marked(processes.STACK_VARIABLE, stack) if not _belongs_to(each, kept)]
 

@@ -1,4 +1,4 @@
-"""The three stores of one home: which of them are ours, their URLs, and running them without Dagster."""
+"""The three stores of one home: which of them are bundled, their URLs, and how to run them without Dagster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
+from antenna_orchestration import settings as settings_module
 from antenna_orchestration.embedded import credentials, environment, ports, processes
 from antenna_orchestration.embedded.home import Home
 from antenna_orchestration.embedded.nats_server import NatsServer
@@ -31,7 +32,7 @@ class Plan:
 
     home: Home
     servers: tuple[Server, ...]
-    settings: settings.Settings
+    settings: settings_module.Settings
     """With every URL filled in."""
     variables: dict[str, str]
     """The env file's content."""
@@ -40,51 +41,54 @@ class Plan:
     """Superuser of the bundled PostgreSQL; empty when it is the user's."""
 
 
-def plan(wanted: settings.Settings, *, dagster: bool = True, durable: bool = True) -> Plan:
-    """Decide servers, ports and URLs of a home, which is made if need be. Starts nothing; the caller holds the lock."""
-    home = Home(wanted.home.absolute())
+def plan(settings: settings_module.Settings, *, dagster: bool = True, durable: bool = True) -> Plan:
+    """Choose servers, ports and URLs for a home, which is created if missing.
+
+    Starts nothing; the caller holds the home's lock.
+    """
+    home = Home(settings.home.absolute())
     home.create()
-    known = credentials.load(home)
+    generated = credentials.load(home)
     public: dict[str, tuple[int, str]] = {}
     if dagster:
-        public["ui"] = (wanted.ui_port, "ANTENNA_UI_PORT")
-        if wanted.gateway:
-            public["gateway"] = (wanted.gateway_port, "ANTENNA_GATEWAY_PORT")
+        public["ui"] = (settings.ui_port, "ANTENNA_UI_PORT")
+        if settings.gateway:
+            public["gateway"] = (settings.gateway_port, "ANTENNA_GATEWAY_PORT")
     names = ("nats", "redis", "postgres", *(("grpc",) if dagster else ()))
     chosen = ports.choose(home, names, public=public)
-    nats = NatsServer(home=home, port=chosen["nats"], credentials=known)
-    redis = RedisServer(home=home, port=chosen["redis"], credentials=known)
-    postgres = PostgresServer(home=home, port=chosen["postgres"], credentials=known, durable=durable)
+    nats = NatsServer(home=home, port=chosen["nats"], credentials=generated)
+    redis = RedisServer(home=home, port=chosen["redis"], credentials=generated)
+    postgres = PostgresServer(home=home, port=chosen["postgres"], credentials=generated, durable=durable)
 
     own: list[Server] = []
     urls: dict[str, str] = {}
 
     def take(setting: str, ours: str, password: str, server: Server) -> None:
-        theirs = getattr(wanted, setting)
-        if environment.given(setting, theirs, home=home, own_password=password):
+        theirs = getattr(settings, setting)
+        if environment.is_users_own(setting, theirs, home=home, own_password=password):
             urls[setting] = theirs
         else:
             urls[setting] = ours
             if server not in own:
                 own.append(server)
 
-    take("nats_url", nats.url, known.orchestrator, nats)
+    take("nats_url", nats.url, generated.orchestrator, nats)
     if nats in own:
         urls["worker_nats_url"] = nats.worker_url
     else:
-        theirs = wanted.worker_nats_url
-        is_given = environment.given("worker_nats_url", theirs, home=home, own_password=known.worker)
-        urls["worker_nats_url"] = theirs if is_given else ""
-    take("redis_url", redis.url, known.redis, redis)
-    take("database_url", postgres.catalog_url, known.catalog, postgres)
-    take("dagster_pg_url", postgres.dagster_url, known.dagster, postgres)
+        theirs = settings.worker_nats_url
+        is_users_own = environment.is_users_own("worker_nats_url", theirs, home=home, own_password=generated.worker)
+        urls["worker_nats_url"] = theirs if is_users_own else ""
+    take("redis_url", redis.url, generated.redis, redis)
+    take("database_url", postgres.catalog_url, generated.catalog, postgres)
+    take("dagster_pg_url", postgres.dagster_url, generated.dagster, postgres)
     # Dagster brings psycopg2 only, and SQLAlchemy takes psycopg 3 where the URL does not say which.
     urls["dagster_pg_url"] = re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", urls["dagster_pg_url"])
 
     values = {
         **urls,
-        "lake_uri": wanted.lake if "://" in wanted.lake else str(Path(wanted.lake).absolute()),
-        "secret_key": wanted.secret_key or known.secret_key,
+        "lake_uri": settings.lake if "://" in settings.lake else str(Path(settings.lake).absolute()),
+        "secret_key": settings.secret_key or generated.secret_key,
     }
     variables = {"ANTENNA_HOME": str(home.path)}
     variables |= {f"ANTENNA_{name.upper()}": value for name, value in values.items() if value}
@@ -96,7 +100,7 @@ def plan(wanted: settings.Settings, *, dagster: bool = True, durable: bool = Tru
     return Plan(
         home=home,
         servers=tuple(own),
-        settings=wanted.model_copy(update=values),
+        settings=settings.model_copy(update=values),
         variables=variables,
         ports=chosen,
         admin_database_url=postgres.admin_url if postgres in own else "",
@@ -116,7 +120,7 @@ class EmbeddedStores:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
-    def settings(self) -> settings.Settings:
+    def settings(self) -> settings_module.Settings:
         """Settings that reach these stores."""
         return self._plan.settings
 
@@ -195,11 +199,11 @@ def embedded_stores(home: Path, *, template: Path | None = None, durable: bool =
         copy_template(Home(template), Home(home))
     # Nothing of the surrounding environment: a developer's own stack must never be mistaken for the test's.
     blank = dict.fromkeys(("nats_url", "worker_nats_url", "redis_url", "database_url", "dagster_pg_url"), "")
-    wanted = settings.load(home=home, lake_uri=str(home / "lake"), **blank)
+    settings = settings_module.load(home=home, lake_uri=str(home / "lake"), **blank)
     Home(home).create()
     with Home(home).lock():
         processes.kill_until_gone(lambda: processes.marked(processes.HOME_VARIABLE, str(home)))
-        stores = EmbeddedStores(plan(wanted, dagster=False, durable=durable))
+        stores = EmbeddedStores(plan(settings, dagster=False, durable=durable))
         environment.write(Home(home), stores.variables)
         try:
             stores.start()

@@ -31,7 +31,7 @@ from antenna_orchestration.embedded import (
 from antenna_orchestration.embedded.children import Children
 from antenna_orchestration.embedded.events import Event, Kind, to_line
 from antenna_orchestration.embedded.home import Home, write_private
-from antenna_orchestration.embedded.restarting import Keeper
+from antenna_orchestration.embedded.restarting import Restarter
 from antenna_orchestration.embedded.servers import Server
 
 PREPARE_TIMEOUT = 300.0
@@ -77,7 +77,7 @@ class Supervisor:
         self._home = Home(self._settings.home.absolute())
         self._plan: stores.Plan | None = None
         self._children = Children({processes.STACK_VARIABLE: stack, processes.HOME_VARIABLE: str(self._home.path)})
-        self._keepers: dict[str, Keeper] = {}
+        self._restarters: dict[str, Restarter] = {}
         self._stop = asyncio.Event()
         self._alone = asyncio.Event()
         self._ready = False
@@ -115,7 +115,7 @@ class Supervisor:
 
     async def _stop_all(self, patience: stopping.Patience) -> None:
         await stopping.stop(
-            self._keepers,
+            self._restarters,
             home=self._home,
             stack=self._stack,
             children=self._children,
@@ -140,8 +140,8 @@ class Supervisor:
         """Everything up to the stop. Ends only by raising."""
         await self._start()
         async with asyncio.TaskGroup() as group:
-            for keeper in self._keepers.values():
-                group.create_task(keeper.keep(), name=keeper.server.name)
+            for restarter in self._restarters.values():
+                group.create_task(restarter.keep_running(), name=restarter.server.name)
 
     async def _start(self) -> None:
         ended = processes.kill_until_gone(lambda: processes.marked(processes.HOME_VARIABLE, str(self._home.path)))
@@ -192,9 +192,9 @@ class Supervisor:
     async def _bring_up(self, *servers: Server) -> None:
         async with asyncio.TaskGroup() as group:
             for server in servers:
-                keeper = Keeper(server=server, children=self._children, report=self._tell)
-                self._keepers[server.name] = keeper
-                group.create_task(keeper.start())
+                restarter = Restarter(server=server, children=self._children, report=self._tell)
+                self._restarters[server.name] = restarter
+                group.create_task(restarter.start())
 
     def _say(self, kind: Kind, text: str) -> None:
         self._tell(Event(kind=kind, text=text))
@@ -221,7 +221,9 @@ class Supervisor:
             gateway=plan.variables.get("ANTENNA_GATEWAY_URL", ""),
             lake=plan.settings.lake,
             ports=plan.ports,
-            pids={name: keeper.child.pid for name, keeper in self._keepers.items() if keeper.child is not None},
+            pids={
+                name: restarter.child.pid for name, restarter in self._restarters.items() if restarter.child is not None
+            },
         )
         with contextlib.suppress(FileNotFoundError):  # somebody deleted the home under us
             write_private(self._home.status_file, json.dumps(dataclasses.asdict(status)) + "\n")
@@ -229,7 +231,11 @@ class Supervisor:
 
 def _variables(plan: stores.Plan) -> dict[str, str]:
     """The environment of Dagster's processes, and so of every run."""
-    return {**environment.with_compiled_modules(os.environ), **environment.of_settings(plan.settings), **plan.variables}
+    return {
+        **environment.with_compiled_modules(os.environ),
+        **environment.settings_as_variables(plan.settings),
+        **plan.variables,
+    }
 
 
 async def _failure(work: asyncio.Task[None]) -> str | None:
