@@ -2,7 +2,7 @@
 
 For the demo, for tests, and for tuning detectors; no real photograph is in any of it. A picture is made in the order in
 which light would: sheet and lamp, what is fixed to the trap, insects with their shadows, then lens, sensor and JPEG.
-Everything follows from the seeds. The insects themselves are drawn in `drawn_insects`.
+Everything follows from the seeds. The insects themselves are drawn in `insects`.
 """
 
 from __future__ import annotations
