@@ -44,7 +44,8 @@ class Folder:
 
     def __init__(self, uri: str, *, storage_options: dict[str, Any] | None = None, what: str = "") -> None:
         """`what` stands before the URI in error messages."""
-        self.uri = uri.rstrip("/") if "://" in uri else str(Path(uri).absolute())
+        # In an env file no shell replaces the `~` of a home folder.
+        self.uri = uri.rstrip("/") if "://" in uri else str(Path(uri).expanduser().absolute())
         self._shown = f"{what} {uri.rstrip('/')}" if what else self.uri
         self._fs, self._root = fsspec.core.url_to_fs(self.uri, **(storage_options or {}))
         self._is_local = isinstance(self._fs, fsspec.implementations.local.LocalFileSystem)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from antenna_orchestration.domain.messages import Classification, Detection, Result
-from antenna_orchestration.domain.times import in_utc
+from antenna_orchestration.domain.times import with_zone
 from antenna_orchestration.lake import arrow, schemas
 
 Tables = dict[str, pa.Table]
@@ -30,7 +30,7 @@ def tables_of(results: Sequence[Result]) -> Tables:
     owners = _owners([result.detections for result in results])
     c_owners = _owners([detection.classifications for detection in detections])
     images = arrow.column([result.image for result in results], pa.int64()).take(owners)
-    times = arrow.column([in_utc(result.created_at or now) for result in results], schemas.TIME).take(owners)
+    times = arrow.column([with_zone(result.created_at or now) for result in results], schemas.TIME).take(owners)
     names = [f"{result.image}-{number}" for result in results for number in range(len(result.detections))]
     ids = arrow.column(names, pa.string())
     corners = np.fromiter(chain.from_iterable(one.box for one in detections), np.float32, 4 * len(detections))

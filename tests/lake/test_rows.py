@@ -48,6 +48,12 @@ def test_a_worker_s_clock_may_name_any_zone_or_none() -> None:
         assert set(arrow.moments(table["created_at"])) == {moment}
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+def test_a_clock_at_the_calendar_s_end_does_not_stop_collecting(text: str) -> None:
+    at = datetime.fromisoformat(text)
+    assert rows.tables_of([result(1, at)])["detections"].num_rows == 1
+
+
 def test_bytes_that_are_no_text_are_refused() -> None:
     payload = messages.encode(result(1, None)).replace(b"moth", b"mo\xff\xfe")
     with pytest.raises(errors.InvalidInput):

@@ -56,6 +56,17 @@ def test_a_folder_that_people_read_never_holds_a_draft(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["one.parquet"]
 
 
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(elsewhere)
+    Lake("~/lake").write_bytes("a", b"")
+    assert (home / "lake/a").is_file()
+    assert not list(elsewhere.iterdir())
+
+
 def test_an_empty_table_has_a_file(lake: Lake) -> None:
     assert lake.write_table("failed_images", JOB, FIRST, []) == 0
     assert lake.has_table("failed_images", JOB)
