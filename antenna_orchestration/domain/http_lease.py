@@ -49,9 +49,9 @@ class LeaseClaim(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     delivery: int
     epoch: Epoch
     sequence: int
-    """The task's place in the stream TASKS."""
+    """The number of the task's message in the stream TASKS."""
     place: int
-    """The delivery's place among all of the consumer."""
+    """The number of the delivery among all deliveries of the consumer."""
     worker: int
     """The token that the worker authenticates with."""
     expires: int
