@@ -1,7 +1,7 @@
-"""What whoever leased a task does with it, decided from the delivery count alone.
+"""What to do with a task, decided by whoever leased it: from the delivery count, and after ten from open attempts too.
 
-One place for worker and gateway. Each hand-back counts as a delivery, but never fails an image: an image fails only
-if a worker itself failed on it, or if it was delivered repeatedly and no worker reported back.
+One place for worker and gateway. Handing back costs a delivery but not the image's life: only a worker that itself
+failed on the image, or an image that was opened again and again without anybody reporting back, ends as failed.
 """
 
 from __future__ import annotations

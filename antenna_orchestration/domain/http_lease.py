@@ -49,7 +49,7 @@ class LeaseClaim(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     delivery: int
     epoch: Epoch
     sequence: int
-    """The task's place in the stream TASKS."""
+    """The number of the task's message in the stream TASKS."""
     place: int
     """The delivery's number among all of the consumer's deliveries."""
     worker: int

@@ -36,6 +36,8 @@ class Route(APIRoute):
         """The handler that FastAPI calls for each request."""
         handle = super().get_route_handler()
         if self.body_field is None:
+            # FastAPI reads no body for this route. `post_results` is one of these: it reads its body itself, and its
+            # `PostingCaller` authenticates first.
             return handle
 
         async def handle_known(request: Request) -> Response:

@@ -17,7 +17,7 @@ __all__ = ["NOBODY", "HttpLeases", "KeptLease"]
 
 
 class KeptLease(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """One lease as it is kept."""
+    """One lease of an HTTP worker, or a parked task, as Redis has it."""
 
     holder: int
     """Token of the worker; `NOBODY` for a parked task."""

@@ -159,7 +159,7 @@ class Collector:
             raise JobLeft(self._left)
 
     async def commit(self, received: Sequence[Received]) -> None:
-        """Commit results that the caller pulled, and acknowledges afterwards."""
+        """Commit results that the caller has pulled. The caller has to acknowledge them, after this returns."""
         await self._commit(self._sort(received))
 
     async def _commit(self, batch: _Batch) -> None:

@@ -120,7 +120,7 @@ async def republish(services: Services, job: Job, images: Sequence[ImageToPublis
 
 
 async def withdraw(services: Services, job: Job) -> None:
-    """Take a job's generation off the queue.
+    """Remove all that the queue and Redis hold of a job's generation: `clear`, for a job that the catalog knows.
 
     Canceller and publisher both call it after they saw the job CANCELING; whichever is last leaves nothing behind.
     """
