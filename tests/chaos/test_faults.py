@@ -100,7 +100,7 @@ async def test_g_the_streams_are_deleted(rig: Rig, left: str) -> None:
         job = await rig.submitted(services, 120)
         with rig.collector(job):
             await rig.under_way(services, job)
-            js = services.connection.jetstream()
+            js = services.connection.jetstream(timeout=60)
             for name in stream_names():
                 if left == "streams":
                     await js.purge_stream(name)

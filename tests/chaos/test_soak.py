@@ -69,7 +69,7 @@ async def kill_nats(rig: Rig, services: Services, job: Job) -> None:
 
 
 async def delete_streams(rig: Rig, services: Services, job: Job) -> None:
-    js = services.connection.jetstream()
+    js = services.connection.jetstream(timeout=60)
     for name in stream_names():
         # Not there when it was deleted a moment ago.
         with contextlib.suppress(nats.js.errors.NotFoundError):

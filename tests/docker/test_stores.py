@@ -102,7 +102,7 @@ async def test_a_worker_leases_and_reports_and_cannot_administrate(deployment: D
                 await stranger.flush()
         await stranger.close()
         assert all("permissions violation" in refusal.lower() for refusal in refused)
-        info = await services.connection.jetstream().stream_info("RESULTS")
+        info = await services.connection.jetstream(timeout=60).stream_info("RESULTS")
         assert info.state.messages == 3
 
 

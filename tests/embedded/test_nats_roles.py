@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,22 +60,27 @@ async def sides(running: EmbeddedStores) -> AsyncIterator[Sides]:
     async def on_error(error: Exception) -> None:
         refusals.append(str(error).lower())
 
-    orchestrator = await nats.connect(running.settings.nats_url)
-    worker = await nats.connect(
-        running.settings.worker_nats_url, inbox_prefix=WORKER_INBOX.encode(), error_cb=on_error, allow_reconnect=False
-    )
-    js = orchestrator.jetstream()
-    for stream in await js.streams_info():
-        await js.delete_stream(str(stream.config.name))
-    await streams.ensure(orchestrator, tasks_max_bytes=8 * 2**30, results_max_bytes=32 * 2**30)
-    await js.add_consumer(
-        "TASKS",
-        api.ConsumerConfig(durable_name="j1-g1-e", filter_subject="tasks.null.1.1.*", ack_policy="explicit"),
-    )
-    await js.publish("tasks.null.1.1.7", b"task")
-    yield Sides(orchestrator, worker, refusals)
-    await worker.close()
-    await orchestrator.close()
+    async with AsyncExitStack() as connections:
+        orchestrator = await nats.connect(running.settings.nats_url, connect_timeout=60)
+        connections.push_async_callback(orchestrator.close)
+        worker = await nats.connect(
+            running.settings.worker_nats_url,
+            inbox_prefix=WORKER_INBOX.encode(),
+            error_cb=on_error,
+            allow_reconnect=False,
+            connect_timeout=60,
+        )
+        connections.push_async_callback(worker.close)
+        js = orchestrator.jetstream(timeout=60)
+        for stream in await js.streams_info():
+            await js.delete_stream(str(stream.config.name))
+        await streams.ensure(orchestrator, tasks_max_bytes=8 * 2**30, results_max_bytes=32 * 2**30)
+        await js.add_consumer(
+            "TASKS",
+            api.ConsumerConfig(durable_name="j1-g1-e", filter_subject="tasks.null.1.1.*", ack_policy="explicit"),
+        )
+        await js.publish("tasks.null.1.1.7", b"task")
+        yield Sides(orchestrator, worker, refusals)
 
 
 def test_both_sides_name_the_same_inbox() -> None:
@@ -82,7 +88,7 @@ def test_both_sides_name_the_same_inbox() -> None:
 
 
 async def test_a_worker_leases_publishes_and_acknowledges(sides: Sides) -> None:
-    js = sides.worker.jetstream()
+    js = sides.worker.jetstream(timeout=60)
     subscription = await js.pull_subscribe_bind(consumer="j1-g1-e", stream="TASKS")
     [message] = await subscription.fetch(1, timeout=60)
     await message.in_progress()
@@ -94,7 +100,7 @@ async def test_a_worker_leases_publishes_and_acknowledges(sides: Sides) -> None:
     await sides.worker.flush()
 
     async def is_acknowledged() -> bool:
-        info = await sides.orchestrator.jetstream().consumer_info("TASKS", "j1-g1-e")
+        info = await sides.orchestrator.jetstream(timeout=60).consumer_info("TASKS", "j1-g1-e")
         return (info.num_ack_pending, info.num_pending) == (0, 0)
 
     await eventually(is_acknowledged, description="acknowledged: the server applies acknowledgements in its own time")
@@ -102,17 +108,17 @@ async def test_a_worker_leases_publishes_and_acknowledges(sides: Sides) -> None:
 
 
 async def test_a_worker_beats(sides: Sides) -> None:
-    bucket = await sides.worker.jetstream().key_value("workers")
+    bucket = await sides.worker.jetstream(timeout=60).key_value("workers")
     await bucket.put("host-1", b"alive")
-    entry = await (await sides.orchestrator.jetstream().key_value("workers")).get("host-1")
+    entry = await (await sides.orchestrator.jetstream(timeout=60).key_value("workers")).get("host-1")
     assert entry.value == b"alive"
     assert not sides.refusals
 
 
 async def test_a_worker_reads_and_follows_the_board(sides: Sides) -> None:
-    announcements = await sides.orchestrator.jetstream().key_value("jobs")
+    announcements = await sides.orchestrator.jetstream(timeout=60).key_value("jobs")
     await announcements.put("1.1", b"first")
-    bucket = await sides.worker.jetstream().key_value("jobs")
+    bucket = await sides.worker.jetstream(timeout=60).key_value("jobs")
     assert (await bucket.get("1.1")).value == b"first"
     async with watching(bucket) as watch:
         seen = await watch.next(timeout=60)
@@ -149,7 +155,7 @@ async def test_a_worker_counts_open_attempts(sides: Sides) -> None:
 async def test_a_worker_stores_a_large_result(sides: Sides) -> None:
     """By its own publishes: nats-py's `put` first reads an object of that name, which is not a worker's right."""
     payload, name = b"x" * 5_000_000, "1/1/7/" + "0" * 64
-    js = sides.worker.jetstream()
+    js = sides.worker.jetstream(timeout=60)
     store = await js.object_store("payloads")
     size = 128 * 1024
     chunks = [payload[start : start + size] for start in range(0, len(payload), size)]
@@ -161,7 +167,7 @@ async def test_a_worker_stores_a_large_result(sides: Sides) -> None:
     meta = "$O.payloads.M." + base64.urlsafe_b64encode(name.encode()).decode()
     await js.publish(meta, json.dumps(about).encode(), headers={"Nats-Rollup": "sub"})
     assert not sides.refusals
-    stored = await (await sides.orchestrator.jetstream().object_store("payloads")).get(name)
+    stored = await (await sides.orchestrator.jetstream(timeout=60).object_store("payloads")).get(name)
     assert stored.data == payload
     # It may see that an object is there already, and not what is in it.
     found = await sides.worker.request(f"$JS.API.DIRECT.GET.OBJ_payloads.{meta}", timeout=60)
@@ -266,7 +272,7 @@ async def test_the_server_keeps_what_a_worker_tried_to_destroy(sides: Sides) -> 
         await sides.worker.publish("results.1.1.9", b"x", reply=command)
         await sides.worker.publish("$JS.API.STREAM.INFO.KV_jobs", b"", reply=command)
     await sides.worker.flush()
-    js = sides.orchestrator.jetstream()
+    js = sides.orchestrator.jetstream(timeout=60)
     await js.publish("results.1.1.10", b"after those")
     assert (await js.stream_info("TASKS")).state.messages == 1
     assert (await js.consumer_info("TASKS", "j1-g1-e")).name == "j1-g1-e"
@@ -289,7 +295,7 @@ async def test_what_a_worker_writes_by_a_reply_subject_is_taken_for_nothing(side
     announcements = Announcements(sides.orchestrator)
     await sides.worker.publish("results.1.1.9", b"x", reply="tasks.null.1.1.99")
     await sides.worker.publish("results.1.1.10", b"x", reply="$KV.jobs.1.1")
-    js = sides.orchestrator.jetstream()
+    js = sides.orchestrator.jetstream(timeout=60)
 
     async def arrived() -> bool:
         counts = [(await js.stream_info(stream)).state.messages for stream in ("TASKS", "KV_jobs")]

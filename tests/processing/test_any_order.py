@@ -173,7 +173,7 @@ class EveryImageOnce(RuleBasedStateMachine):
                 # What was only there is nobody's knowledge any more.
                 self.succeeded -= {image for image in gone if rows[image] != "done"}
                 self.failed -= {image for image in gone if rows[image] == "pending"}
-            await self.services.connection.jetstream().purge_stream(stream, subject=subject)
+            await self.services.connection.jetstream(timeout=60).purge_stream(stream, subject=subject)
 
         self.runner.run(act())
 

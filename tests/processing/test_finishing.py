@@ -121,7 +121,7 @@ async def test_a_success_after_a_failure_is_counted_once(services: Services, pro
 
 
 async def test_publishing_makes_streams_that_are_gone(own_services: Services, project: str) -> None:
-    js = own_services.connection.jetstream()
+    js = own_services.connection.jetstream(timeout=60)
     job = await make_job(own_services, project, 3)
     await publish.publish(own_services, job.job_id, limit=1)
     for stream in ("TASKS", "RESULTS", "KV_jobs"):

@@ -95,7 +95,7 @@ async def test_an_orphaned_payload_goes_and_that_of_a_live_job_stays(services: S
         assert await store.get(wanted) is not None
         await cancel.cancel(services, live.job_id, reason="done")
         assert await store.get(wanted) is None
-    kept = await services.connection.jetstream().stream_info(payloads.STREAM)
+    kept = await services.connection.jetstream(timeout=60).stream_info(payloads.STREAM)
     assert kept.state.messages == 0
 
 
@@ -148,7 +148,7 @@ async def test_counters_of_a_finished_job_go(services: Services, project: str) -
 
 async def test_chunks_of_an_upload_that_never_ended_go_with_their_job(services: Services, project: str) -> None:
     job = await running_job(services, project, 1)
-    js = services.connection.jetstream()
+    js = services.connection.jetstream(timeout=60)
     subject = f"$O.{names.PAYLOADS_BUCKET}.C.{job.job_id}-{job.generation}-0123456789abcdef"
     await js.publish(subject, b"half of a result")
     assert not await leftovers(services, job)

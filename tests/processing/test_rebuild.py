@@ -13,7 +13,7 @@ from tests.processing.jobs_by_hand import claimed, hands, make_job
 
 
 async def wipe_nats(services: Services) -> None:
-    js = services.connection.jetstream()
+    js = services.connection.jetstream(timeout=60)
     for stream in await js.streams_info():
         await js.delete_stream(str(stream.config.name))
 

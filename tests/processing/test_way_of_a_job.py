@@ -84,7 +84,7 @@ async def test_cancel_frees_everything_and_retry_goes_on(services: Services, pro
     assert (job.status, job.status_reason) == (JobStatus.CANCELED, "a test")
     assert not await services.queue.waiting(job.pipeline, job.job_run)
     assert (job.job_id, job.generation) not in await services.announcements.read()
-    names = await tasks.consumers(services.connection.jetstream(), "TASKS")
+    names = await tasks.consumers(services.connection.jetstream(timeout=60), "TASKS")
     assert not [name for name in names if name.startswith(f"j{job.job_id}-")]
     assert (await retry.retry(services, job.job_id)).images == 10
     await cancel.cancel(services, job.job_id, reason="done")

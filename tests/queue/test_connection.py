@@ -15,7 +15,7 @@ async def test_any_member_of_a_list_will_do(shared_stores: EmbeddedStores) -> No
     for urls in (f"{NOBODY.format(password=password)},{url}", f"{url}, 127.0.0.1:1", f"127.0.0.1:1,{url},"):
         async with connection.connected(urls, name="test") as client:
             assert client.is_connected
-            assert (await client.jetstream().account_info()).streams >= 0
+            assert (await client.jetstream(timeout=60).account_info()).streams >= 0
 
 
 async def test_without_any_the_error_names_all_and_no_password() -> None:

@@ -39,7 +39,7 @@ async def test_a_worker_sends_five_megabytes_and_the_collector_counts_them(servi
         await lease.acknowledge()
     counts = await collect.collect(services, job, observer=collect.Observer())
     assert (counts.done, counts.detections, counts.classifications) == (1, 90, 90)
-    kept = await services.connection.jetstream().stream_info(f"OBJ_{names.PAYLOADS_BUCKET}")
+    kept = await services.connection.jetstream(timeout=60).stream_info(f"OBJ_{names.PAYLOADS_BUCKET}")
     assert kept.state.messages == 0
     await cancel.cancel(services, job.job_id, reason="done")
 

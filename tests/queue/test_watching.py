@@ -12,7 +12,7 @@ from antenna_orchestration.queue.watching import Watch, watching
 
 @pytest.fixture
 async def bucket(services: Services, project: str) -> AsyncIterator[KeyValue]:
-    js = services.connection.jetstream()
+    js = services.connection.jetstream(timeout=60)
     name = project.replace("-", "_")
     yield await js.create_key_value(api.KeyValueConfig(bucket=name, history=1))
     await js.delete_key_value(name)
@@ -40,7 +40,7 @@ async def test_entries_that_come_after_their_end_was_announced(bucket: KeyValue,
     """The server may say that nothing is pending before what it has sent arrives: nats-py then takes it for nothing."""
     await bucket.put("one", b"1")
     await bucket.put("two", b"2")
-    late = KeyValue.KeyWatcher(services.connection.jetstream())
+    late = KeyValue.KeyWatcher(services.connection.jetstream(timeout=60))
     await late._updates.put(None)
     async with watching(bucket) as watch:
         for _ in range(2):
@@ -52,6 +52,6 @@ async def test_entries_that_come_after_their_end_was_announced(bucket: KeyValue,
 
 async def test_entries_that_expired_before_they_came(bucket: KeyValue, services: Services) -> None:
     await bucket.put("short", b"1")
-    late = KeyValue.KeyWatcher(services.connection.jetstream())
+    late = KeyValue.KeyWatcher(services.connection.jetstream(timeout=60))
     await late._updates.put(None)
     assert await Watch(bucket, late).next(timeout=0.1) is None

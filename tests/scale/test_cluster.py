@@ -30,7 +30,7 @@ async def leader(client: Client, stream: str) -> str:
 
     async def complete() -> str | None:
         with contextlib.suppress(nats.errors.Error, TimeoutError):
-            cluster = (await client.jetstream().stream_info(stream)).cluster
+            cluster = (await client.jetstream(timeout=60).stream_info(stream)).cluster
             copies = [copy for copy in cluster.replicas or [] if copy.current and not copy.offline] if cluster else []
             if len(copies) == SIZE - 1:
                 return cluster.leader
@@ -102,7 +102,7 @@ async def test_a_job_survives_the_loss_of_each_leader(own_stores: EmbeddedStores
             # What was killed last is back, and holds what the others hold: nothing of the job.
             for stream in (names.TASKS, names.RESULTS):
                 await leader(watcher, stream)
-                assert (await watcher.jetstream().stream_info(stream)).state.messages == 0
+                assert (await watcher.jetstream(timeout=60).stream_info(stream)).state.messages == 0
 
 
 async def through_losses(cluster: NatsCluster, services: Services, job: Job, watcher: Client) -> Counts:

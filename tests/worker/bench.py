@@ -131,7 +131,7 @@ class Bench:
 
     async def unread_count(self) -> int:
         """How many results lie in the queue, of all jobs; cheaper than asking for one job's."""
-        return int((await self.client.jetstream().stream_info(names.RESULTS)).state.messages)
+        return int((await self.client.jetstream(timeout=60).stream_info(names.RESULTS)).state.messages)
 
     async def is_leased(self, job: QueuedJob, images: int = 1) -> None:
         """Wait until so many of the job's tasks are in workers' hands."""
@@ -172,7 +172,7 @@ class Bench:
 
     async def wipe(self) -> None:
         """Delete all streams and buckets and make them again, empty."""
-        js = self.client.jetstream()
+        js = self.client.jetstream(timeout=60)
         for stream in await js.streams_info():
             await js.delete_stream(str(stream.config.name))
         await streams.ensure(self.client, tasks_max_bytes=2**30, results_max_bytes=2**30)
