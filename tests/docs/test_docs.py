@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -178,6 +179,34 @@ def test_the_design_names_every_folder_of_the_package() -> None:
     text = (ROOT / "docs/design.md").read_text()
     folders = {path.parent.name for path in (ROOT / "antenna_orchestration").glob("*/__init__.py")}
     assert {name for name in folders if f"`{name}/`" not in text} == set()
+
+
+def test_the_reading_guide_names_what_is_defined() -> None:
+    guide = (ROOT / "docs/design.md").read_text().split("\n## Where to start reading\n")[1].split("\n## ")[0]
+    hops = re.findall(r"`([\w/]+\.py):([\w.]+)`", guide)
+    assert len(hops) > 50
+    assert [f"{path}:{name}" for path, name in hops if name not in definitions(path)] == []
+    # Methods that it names once more without their file, and files that it names alone, SQL among them.
+    defined = set().union(*(definitions(path) for path, _ in hops))
+    assert set(re.findall(r"`([A-Z]\w+\.\w+)`", guide)) <= defined
+    files = re.findall(r"`([\w/]+\.(?:py|sql))`", guide)
+    assert [path for path in files if not (ROOT / "antenna_orchestration" / path).is_file()] == []
+
+
+@cache
+def definitions(path: str) -> frozenset[str]:
+    """What a module of the package defines by itself: functions, classes, methods as `Class.method`, and names."""
+    found: set[str] = set()
+    for node in ast.parse((ROOT / "antenna_orchestration" / path).read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            methods = (one for one in node.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef))
+            found.update(f"{node.name}.{method.name}" for method in methods)
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found.update(target.id for target in targets if isinstance(target, ast.Name))
+    return frozenset(found)
 
 
 def test_pages_that_the_code_names_are_there() -> None:
