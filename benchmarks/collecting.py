@@ -13,7 +13,7 @@ from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import collect, publish
+from antenna_orchestration.processing import clear_queue, collect
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.publisher import Message, Publisher
@@ -66,7 +66,7 @@ async def _collect(services: Services, *, images: int, classes: int) -> tuple[fl
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     if counts.done != images:
         raise AssertionError(f"collected {counts}")
-    await publish.withdraw(services, job)
+    await clear_queue.clear_queue(services, job)
     grown = [megabytes for accounted, megabytes in memory if accounted >= images / 10] or [0.0]
     return images / seconds, 1000 * cpu / images, max(grown) - grown[0]
 

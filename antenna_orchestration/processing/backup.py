@@ -22,7 +22,7 @@ from antenna_orchestration.catalog import backup as catalog_backup
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.lake.folder import BLOCK, Folder
 from antenna_orchestration.lake.store import storage_options
-from antenna_orchestration.processing import publish
+from antenna_orchestration.processing import clear_queue
 from antenna_orchestration.processing.services import Services
 
 FORMAT: Final = 1
@@ -138,7 +138,7 @@ async def _clear_queue(services: Services) -> None:
     with suppress(errors.Unavailable):
         found |= await services.live.counters.jobs()
     for job_run in sorted(found):
-        await publish.clear(services, job_run, None)
+        await clear_queue.clear_job_run(services, job_run, None)
 
 
 def _lake(services: Services) -> Folder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import JobStatus
-from antenna_orchestration.processing import publish
+from antenna_orchestration.processing import clear_queue
 from antenna_orchestration.processing.services import Services
 
 
@@ -29,8 +29,8 @@ async def complete_cancellation(services: Services, job_id: JobId) -> None:
     job = await services.catalog.jobs.get(job_id)
     if job.status is not JobStatus.CANCELING:
         return
-    await publish.withdraw(services, job)
+    await clear_queue.clear_queue(services, job)
     if await services.catalog.jobs.finish(job.job_run, JobStatus.CANCELED, job.status_reason):
         # A publisher that did not see CANCELING yet may have published tasks between the two lines above.
-        await publish.withdraw(services, job)
+        await clear_queue.clear_queue(services, job)
         await services.catalog.job_log.add(job_id, "canceled", "Canceled")

@@ -28,7 +28,7 @@ from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.lake import rows
-from antenna_orchestration.processing import loops, publish, retrying
+from antenna_orchestration.processing import clear_queue, loops, retrying
 from antenna_orchestration.processing.job_log import JobLog
 from antenna_orchestration.processing.read_ahead import FLUSH, ReadAhead
 from antenna_orchestration.processing.reconcile import reconcile
@@ -105,7 +105,7 @@ async def collect(services: Services, job: Job, *, observer: Observer) -> Counts
         except JobLeft:
             # Before it noticed, it may have written counters and made the consumer after the canceller cleaned up.
             with contextlib.suppress(errors.Unavailable):
-                await publish.withdraw(services, job)
+                await clear_queue.clear_queue(services, job)
             raise
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from antenna_orchestration.domain.job import ImageStatus, Job, JobStatus, verdict
 from antenna_orchestration.lake import arrow, schemas
-from antenna_orchestration.processing import publish
+from antenna_orchestration.processing import clear_queue
 from antenna_orchestration.processing.collect import JobLeft
 from antenna_orchestration.processing.reconcile import reconcile
 from antenna_orchestration.processing.services import Services
@@ -165,7 +165,7 @@ async def clean_up(services: Services, job: Job) -> None:
     # A job that was canceled or given up keeps its parts: a retry continues from them.
     if current.compacted and current.generation == job.generation:
         await asyncio.to_thread(services.lake.drop_parts, job.job_id)
-    await publish.withdraw(services, job)
+    await clear_queue.clear_queue(services, job)
 
 
 async def _write_images(services: Services, job: Job) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.reach import can_serve, why_not
-from antenna_orchestration.processing import cancel, finish, publish
+from antenna_orchestration.processing import cancel, clear_queue, finish
 from antenna_orchestration.processing.reconcile import rebuild
 from antenna_orchestration.processing.services import Services
 
@@ -182,7 +182,7 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
                 # The finisher may have died before the clean-up; then the parts are still there, too.
                 await finish.clean_up(services, job)
             else:
-                await publish.clear(services, found, job.pipeline if job else None)
+                await clear_queue.clear_job_run(services, found, job.pipeline if job else None)
         result.fixed += 1
         result.details.append(f"job {job_id}, generation {generation}: cleared from queue and Redis")
 

@@ -15,8 +15,9 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.ids import Epoch, JobId, JobRun, PipelineSlug
+from antenna_orchestration.domain.ids import Epoch, JobId
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, ImageToPublish, Job
+from antenna_orchestration.processing import clear_queue
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.names import new_epoch
 
@@ -95,7 +96,7 @@ async def publish(
             cursor = job.total
         status = await services.catalog.generations.advance_cursor(job.job_run, cursor)
     if status not in ACTIVE:
-        await withdraw(services, job)
+        await clear_queue.clear_queue(services, job)
     elif not announced:
         await services.announcements.announce(announcement(job, epoch))
     return Published(stored=stored, refused=refused, upto=cursor, complete=cursor >= job.total)
@@ -117,24 +118,6 @@ async def republish(services: Services, job: Job, images: Sequence[ImageToPublis
         confirmed = await _publish_chunk(services, job, images[start : start + CHUNK], wait_for_room=True)
         stored += confirmed[0]
     return stored
-
-
-async def withdraw(services: Services, job: Job) -> None:
-    """Remove all that the queue and Redis hold of a job's generation: `clear`, for a job that the catalog knows.
-
-    Canceller and publisher both call it after they saw the job CANCELING; whichever is last leaves nothing behind.
-    """
-    await clear(services, job.job_run, job.pipeline)
-
-
-async def clear(services: Services, job_run: JobRun, pipeline: PipelineSlug | None) -> None:
-    """Delete the announcement, then consumers, tasks and results, then the live counters; idempotent.
-
-    `pipeline` is None for a job that the catalog does not know. Raises `Unavailable`.
-    """
-    await services.announcements.withdraw(job_run)
-    await services.queue.close(pipeline, job_run)
-    await services.live.counters.forget(job_run)
 
 
 def announcement(job: Job, epoch: Epoch) -> messages.Announcement:

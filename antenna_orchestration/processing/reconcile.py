@@ -13,7 +13,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Epoch, ImageId, JobId
 from antenna_orchestration.domain.job import ACTIVE, Job
 from antenna_orchestration.domain.progress import JobProgress
-from antenna_orchestration.processing import publish
+from antenna_orchestration.processing import clear_queue, publish
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.names import new_epoch
 
@@ -95,7 +95,7 @@ async def reconcile(services: Services, job_id: JobId, *, dry_run: bool = False)
         )
         current = await services.catalog.jobs.get(job_id)
         if current.status not in ACTIVE or current.generation != job.generation:
-            await publish.withdraw(services, job)
+            await clear_queue.clear_queue(services, job)
     return Reconciled(lost=count, reopened=reopened)
 
 

@@ -19,7 +19,7 @@ from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.jobs.processing import process_job
-from antenna_orchestration.processing import cancel, publish
+from antenna_orchestration.processing import cancel, clear_queue, publish
 from antenna_orchestration.processing.health import SILENT_AFTER
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.stores import Stores
@@ -166,5 +166,5 @@ async def _take_back(services: Services, job: Job) -> bool:
     reason = f"{stalled} launches in a row died without accounting for an image"
     if await services.catalog.jobs.finish(job.job_run, JobStatus.FAILURE, reason):
         await services.catalog.job_log.add(job.job_id, "finished", f"FAILURE: {reason}", level="ERROR")
-        await publish.withdraw(services, job)
+        await clear_queue.clear_queue(services, job)
     return False

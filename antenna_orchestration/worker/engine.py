@@ -130,7 +130,7 @@ def _pipelines(settings: Settings, options: WorkerOptions) -> dict[str, Pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tasks:
+class RunningLoops:
     """The asyncio tasks of a running worker, each by its name in logs and errors."""
 
     scheduler: asyncio.Task[None]
@@ -283,9 +283,9 @@ class Engine:
         except (errors.Unavailable, OSError) as error:
             logger.warning("results of an earlier worker cannot be delivered yet: %s", error)
 
-    def _start(self) -> Tasks:
+    def _start(self) -> RunningLoops:
         """Start the stages, in the order in which a task passes them, and what helps them."""
-        return Tasks(
+        return RunningLoops(
             scheduler=_task("scheduler", self._scheduler.run()),
             image_fetchers=[
                 _task(f"image-fetcher-{number}", self._image_fetcher.run())
@@ -302,7 +302,7 @@ class Engine:
             heartbeat=_task("heartbeat", heartbeat.beat(self._heartbeats, self.status.heartbeat)),
         )
 
-    async def _until_time_to_leave(self, tasks: Tasks, stop: StopRequest) -> str:
+    async def _until_time_to_leave(self, tasks: RunningLoops, stop: StopRequest) -> str:
         """Returns why to leave. Raises `InternalError` when a task that runs for ever ended."""
         idle_since = self._clock()
         while True:
@@ -320,7 +320,7 @@ class Engine:
             elif self._options.exit_when_idle is not None and now - idle_since >= self._options.exit_when_idle:
                 return "idle"
 
-    async def _shut_down(self, tasks: Tasks, stop: StopRequest, reason: str) -> None:
+    async def _shut_down(self, tasks: RunningLoops, stop: StopRequest, reason: str) -> None:
         """Leave in order: lease nothing more, hand back what is unstarted, finish, deliver, sign off."""
         self.status.draining = True
         self._load_queue.close()

@@ -37,7 +37,7 @@ from hypothesis.stateful import (
 from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import cancel, collect, finish, publish, reconcile, retry
+from antenna_orchestration.processing import cancel, clear_queue, collect, finish, publish, reconcile, retry
 from antenna_orchestration.processing.services import opened, prepare
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.leasing import Lease
@@ -195,7 +195,7 @@ class EveryImageOnce(RuleBasedStateMachine):
             assert not await self.services.catalog.images.commit(job.job_run, late)
             assert await self.services.catalog.images.count(job.job_id) == before
             assert (await self._job()).status is status
-            await publish.withdraw(self.services, job)
+            await clear_queue.clear_queue(self.services, job)
             await self._retry()
 
         self.runner.run(act())

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from antenna_orchestration.domain.job import Job, JobStatus
-from antenna_orchestration.processing import cancel, collect, finish, publish, retry
+from antenna_orchestration.processing import cancel, clear_queue, collect, finish, publish, retry
 from antenna_orchestration.processing.services import Services
 from tests.processing.jobs_by_hand import Hands, claimed, hands, make_job
 
@@ -51,7 +51,7 @@ async def test_a_job_given_up_keeps_its_rows_for_a_retry(services: Services, pro
     async with hands(services) as worker:
         job = await partly_done(services, worker, project)
         assert await services.catalog.jobs.finish(job.job_run, JobStatus.FAILURE, "given up")
-        await publish.withdraw(services, job)
+        await clear_queue.clear_queue(services, job)
         await retried_to_the_end(services, worker, job)
 
 

@@ -67,7 +67,7 @@ class Shipment:
 
 
 @dataclass(slots=True)
-class _Flight:
+class _BatchInProcess:
     """A batch that is in the process."""
 
     future: asyncio.Future[protocol.Report]
@@ -90,7 +90,7 @@ class _Child:
     channel: socket.socket
     ready: asyncio.Future[protocol.Ready]
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)
-    flights: dict[int, _Flight] = field(default_factory=dict)
+    flights: dict[int, _BatchInProcess] = field(default_factory=dict)
     loadings: dict[int, _Loading] = field(default_factory=dict)
     loaded: set[int] = field(default_factory=set)
     # Why we killed it, or what it complained of before it ended itself.
@@ -156,7 +156,7 @@ class Device:
         """
         child = await self._started()
         number = next(self._numbers)
-        flight = _Flight(asyncio.get_running_loop().create_future(), on_begin, self._clock())
+        flight = _BatchInProcess(asyncio.get_running_loop().create_future(), on_begin, self._clock())
         child.flights[number] = flight
         message = protocol.Run(number, batch_group.number, [shipment.item for shipment in shipments])
         await self._send(child, message, [shipment.data for shipment in shipments])

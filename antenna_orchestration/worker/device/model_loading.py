@@ -49,7 +49,7 @@ class ModelLoader:
         # Slugs of the pipelines whose last loading failed, each with the reason.
         self.failing: dict[str, str] = {}
 
-    def is_loaded(self, batch_group: BatchGroup) -> bool:
+    def loaded_or_requested(self, batch_group: BatchGroup) -> bool:
         """Whether the device process has the group's pipeline; if not, it is loaded soon unless it is resting."""
         if self._device.has_loaded(batch_group):
             return True

@@ -195,7 +195,7 @@ class Scheduler:
             if seen is not announcement:
                 group = self._group_of(announcement)
                 self._found[job_run] = (announcement, group)
-            if group is not None and self._model_loader.is_loaded(group):
+            if group is not None and self._model_loader.loaded_or_requested(group):
                 found.append(_Leasable(announcement, group))
         return found
 
