@@ -17,7 +17,7 @@
     │   ├── ImageUnusable        the image's own fault: 404, not an image, truncated, too many pixels
     │   ├── ImageUnreachable     temporary: time-out, 5xx, throttling; the image is handed back with a delay
     │   └── ImageForbidden       this worker's fault: no rights, no mount, no route; the job rests on this worker
-    └── InternalError              a bug or a broken installation: a bundled server did not start
+    └── InternalError            a bug or a broken installation: a bundled server did not start
 
 Each class knows its HTTP status and the exit status of the `antenna` command, so the edges need one handler.
 The message is one line: what is wrong, and what to do about it.
