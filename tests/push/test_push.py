@@ -168,15 +168,17 @@ async def test_a_service_that_breaks_and_goes_away_fails_no_image(
 async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
     services: Services, shared_stores: EmbeddedStores, service: ProcessingService, pushing: PushWorker, project: str
 ) -> None:
+    # However slowly the second process starts on a busy machine, the held post and its lease do not run out.
+    patiently, long_leases = ("--batch-size", "2", "--timeout", "60"), {"ANTENNA_HTTP_LEASE": "120"}
     service.gate.clear()
-    pushing.start("--batch-size", "2")
+    pushing.start(*patiently, **long_leases)
     await shown(services, project)
     job = await job_to_push(services, project, service.slug, 8)
     async with collected(services, job) as ends:
         await holds_a_post(service)
         # A second process of the same worker waits, and leaves the first one's leases alone.
         second = PushWorker(shared_stores, service.url, project, name="second")
-        second.start()
+        second.start(**long_leases)
         await eventually(lambda: said(second, "runs already"), description="a second one that waits", timeout=60)
         second.signal()
         assert "0 handed back" in await asyncio.to_thread(second.leaves)
@@ -192,7 +194,7 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
 
         await eventually(is_gone, description="the worker is no longer shown", timeout=60)
         service.gate.clear()
-        pushing.start("--batch-size", "2")
+        pushing.start(*patiently, **long_leases)
         await holds_a_post(service)
         pushing.signal()
         await eventually(lambda: said(pushing, "leaving"), description="the first signal heard")
@@ -200,12 +202,12 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         assert "2 handed back" in await asyncio.to_thread(pushing.leaves)
         assert job.epoch is not None
         assert await RemoteLeases(services.connection).is_deliverable(job.job_run, job.epoch)
-        pushing.start("--batch-size", "2")
+        pushing.start(*patiently, **long_leases)
         await holds_a_post(service)
         pushing.kill()
         # The next one takes over at once what this one held.
         service.gate.set()
-        pushing.start("--batch-size", "2")
+        pushing.start(*patiently, **long_leases)
         await all_done(services, job.job_id, 8)
     assert ends[job.job_id] is JobStatus.SUCCESS
     assert (await services.catalog.images.count(job.job_id)).failed == 0
