@@ -53,7 +53,7 @@ class CollectorProcess:
         self._process.kill()
         self._process.wait()
 
-    def leaves(self, timeout: float = 60.0) -> None:
+    def leaves(self, timeout: float = 120.0) -> None:
         """Wait until it has ended by itself, in order."""
         assert self._process.wait(timeout) == 0, self.log
 

@@ -28,7 +28,7 @@ from tests.waiting import eventually, lasts, wait_until
 MIX = (5, 5, 20, 20, 60, 60)
 
 
-async def all_done(services: Services, *jobs: Job, timeout: float = 60) -> None:
+async def all_done(services: Services, *jobs: Job, timeout: float = 180) -> None:
     async def over() -> bool:
         counts = [await services.catalog.images.count(job.job_id) for job in jobs]
         return all(not count.pending for count in counts)

@@ -178,7 +178,7 @@ class Bench:
         await streams.ensure(self.client, tasks_max_bytes=2**30, results_max_bytes=2**30)
 
     async def results(
-        self, job: QueuedJob, *, count: int | None = None, timeout: float = 30.0
+        self, job: QueuedJob, *, count: int | None = None, timeout: float = 120.0
     ) -> list[messages.Result]:
         """Wait until every image of the job (or so many) has a result, and return all results, acknowledged."""
         wanted = len(job.images) if count is None else count

@@ -173,7 +173,7 @@ async def test_the_device_process_ends_with_its_worker(
         await bench.is_leased(job)
         device = worker.device_pid()
         worker.kill()
-    waiting.wait_until(lambda: not _runs(device), description=f"the end of process {device}", timeout=5)
+    waiting.wait_until(lambda: not _runs(device), description=f"the end of process {device}", timeout=30)
 
 
 def _runs(pid: int) -> bool:

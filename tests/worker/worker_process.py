@@ -55,7 +55,7 @@ class WorkerProcess:
         self._process.kill()
         self._process.wait()
 
-    def leaves(self, timeout: float = 30.0) -> WorkerSummary:
+    def leaves(self, timeout: float = 120.0) -> WorkerSummary:
         """Wait until it has left by itself, and return its summary."""
         output, _ = self._process.communicate(timeout=timeout)
         assert self._process.returncode == 0, self.log

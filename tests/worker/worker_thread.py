@@ -50,7 +50,7 @@ class WorkerThread:
         assert found is not None
         return found
 
-    async def leaves(self, timeout: float = 30.0) -> WorkerSummary:
+    async def leaves(self, timeout: float = 120.0) -> WorkerSummary:
         """Wait until it has left by itself, and return its summary."""
         assert await asyncio.to_thread(self._over.wait, timeout), self.log
         if self._error is not None:
