@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -10,6 +11,8 @@ import redis.asyncio
 import redis.exceptions
 
 from antenna_orchestration import errors, settings
+
+logger = logging.getLogger(__name__)
 
 _ERRORS: Final = (redis.exceptions.RedisError, OSError)
 
@@ -22,6 +25,14 @@ def connect(redis_url: str) -> Any:
     return redis.asyncio.Redis.from_url(
         redis_url, decode_responses=True, socket_timeout=2, socket_connect_timeout=2, health_check_interval=15
     )
+
+
+async def close(client: Any) -> None:
+    """Close all connections. Never raises: what was done over them is done, however slowly they close."""
+    try:
+        await client.aclose()
+    except _ERRORS as error:
+        logger.debug("a connection to Redis was not closed in time: %s", error)
 
 
 async def check(client: Any, redis_url: str) -> None:

@@ -22,7 +22,7 @@ class LiveStore:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        await connection.close(self._client)
 
     async def check(self) -> None:
         """Raise `Unavailable` when Redis does not answer."""

@@ -69,7 +69,8 @@ class RunningGateway:
             return False
 
         if wait:
-            wait_until(is_ready, description="an answering gateway", timeout=60)
+            # In a fresh checkout its modules are compiled first.
+            wait_until(is_ready, description="an answering gateway", timeout=180)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None:
@@ -86,8 +87,8 @@ class RunningGateway:
 @contextmanager
 def running_gateway(stores: EmbeddedStores, **overrides: str) -> Iterator[RunningGateway]:
     gateway = RunningGateway(stores, **overrides)
-    gateway.start()
     try:
+        gateway.start()
         yield gateway
     finally:
         if gateway.process is not None:

@@ -123,3 +123,12 @@ async def test_without_redis_counters_are_skipped_and_everything_else_raises(cap
 
 def _confirmed(kept: KeptLease, when: float) -> KeptLease:
     return KeptLease(**{**{name: getattr(kept, name) for name in kept.__struct_fields__}, "confirmed": when})
+
+
+async def test_a_connection_that_closes_slowly_fails_nothing(shared_stores: EmbeddedStores) -> None:
+    """As on a machine so busy that closing takes longer than the client library allows."""
+    client = connection.connect(shared_stores.settings.redis_url)
+    await client.ping()
+    for one in client.connection_pool._available_connections:
+        one.socket_connect_timeout = 1e-9
+    await connection.close(client)
