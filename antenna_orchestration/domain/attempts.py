@@ -22,7 +22,7 @@ fault, and it is processed alone."""
 STOPPED_WORKER: Final = "stopped its worker repeatedly"
 
 RETRY_DELAYS: Final = (5.0, 30.0, 120.0, 600.0)
-"""Seconds before a task that met a temporary fault is redelivered, by delivery; `RETRY_SPREAD` is added to them."""
+"""Seconds before a task that met a temporary fault is redelivered, by delivery, before `RETRY_SPREAD`."""
 
 RETRY_SPREAD: Final = 0.2
 """Share by which those delays are longer or shorter, so that tasks that failed together do not return together."""

@@ -54,17 +54,15 @@ def settings_as_variables(settings: settings_module.Settings) -> dict[str, str]:
         value = getattr(settings, name)
         if value is None or value == "" or (not field.default_factory and value == field.default):
             continue
-        values[f"ANTENNA_{name.upper()}"] = _list(value) if isinstance(value, tuple) else _text(value)
+        values[f"ANTENNA_{name.upper()}"] = settings_module.as_text(name, _absolute(value))
     return values
 
 
-def _list(values: tuple[object, ...]) -> str:
-    """Joined as the settings split it: folders by `:`, other lists by `,`."""
-    return (":" if all(isinstance(value, Path) for value in values) else ",").join(map(_text, values))
-
-
-def _text(value: object) -> str:
-    return str(value.absolute() if isinstance(value, Path) else value)
+def _absolute(value: object) -> object:
+    """Paths made absolute, so that a process in any folder reads the same."""
+    if isinstance(value, tuple):
+        return tuple(map(_absolute, value))
+    return value.absolute() if isinstance(value, Path) else value
 
 
 def with_compiled_modules(variables: Mapping[str, str]) -> dict[str, str]:

@@ -6,10 +6,8 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
-SPREAD: Final = 0.2
-"""Delays after which tasks are offered again are drawn within a fifth, so that they do not all return at once."""
+from antenna_orchestration.domain import attempts, backoff
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,5 +18,5 @@ class Timing:
     dice: random.Random = field(default_factory=random.Random)
 
     def spread_out(self, seconds: float) -> float:
-        """The delay, give or take a fifth."""
-        return seconds * self.dice.uniform(1 - SPREAD, 1 + SPREAD)
+        """A delay until a task is offered again, spread as `attempts.RETRY_SPREAD` says."""
+        return backoff.spread_out(seconds, attempts.RETRY_SPREAD, self.dice)

@@ -17,7 +17,7 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts
-from antenna_orchestration.domain.backoff import Backoff
+from antenna_orchestration.domain.backoff import Backoff, spread_out
 from antenna_orchestration.domain.ids import JobRun
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,6 @@ ONE_OF_MANY: Final = 3
 """Delivery from which a forbidden image fails if other images of its job can be loaded."""
 
 _REMEMBERED: Final = 3
-_JITTER: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,4 +211,4 @@ class SourceHealth:
         return resting is not None and resting.rests_until > now and state.loaded_at < resting.streak_since
 
     def _jittered(self, seconds: float) -> float:
-        return seconds * self._dice.uniform(1 - _JITTER, 1 + _JITTER)
+        return spread_out(seconds, attempts.RETRY_SPREAD, self._dice)
