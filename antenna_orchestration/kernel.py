@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -65,3 +66,54 @@ def keep_what_is_imported() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def this_process() -> str:
+    """A name for this process that no other has, on any machine and after any restart of this one.
+
+    It is `PID SINCE NAMESPACE BOOT`: the process id, when the process started (in clock ticks since the machine did),
+    the process-id namespace (a container has its own), and the kernel's id of its start.
+    """
+    return f"{os.getpid()} {_since(os.getpid())} {_pid_namespace()} {_boot()}"
+
+
+def is_gone(process: str) -> bool | None:
+    """Whether a process, named by `this_process`, has ended. None if this machine, or this container, cannot tell."""
+    try:
+        pid, since, namespace, boot = process.split()
+        number = int(pid)
+    except ValueError:
+        return None
+    if not _boot() or (boot, namespace) != (_boot(), _pid_namespace()):
+        return None
+    return _since(number) != since
+
+
+def clock_offset() -> float:
+    """When this machine started, in seconds since the epoch by its clock: changes only if the clock is set or jumps."""
+    return time.time() - time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _since(pid: int) -> str:
+    """When a process started; empty if there is none, or if it is dead and waits for its parent to notice."""
+    try:
+        # The command's name, in parentheses, may hold spaces and parentheses.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in ("Z", "X") else fields[19]
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return "-"
+
+
+@cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

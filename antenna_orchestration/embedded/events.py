@@ -7,15 +7,16 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["started", "ready", "problem", "stopping", "stopped", "failed"]
+Kind = Literal["started", "found", "ready", "problem", "stopping", "stopped", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Something that happened to the stack.
 
-    `started` one process answers; `ready` all do; `problem` something ended and is started again; `stopping` and
-    `stopped` an ordered stop; `failed` the stack is given up, with the reason.
+    `started` one process answers; `found` what an earlier stack left, and what became of it; `ready` all processes
+    answer; `problem` something ended and is started again; `stopping` and `stopped` an ordered stop; `failed` the stack
+    is given up, with the reason.
     """
 
     kind: Kind

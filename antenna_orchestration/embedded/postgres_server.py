@@ -52,6 +52,8 @@ huge_pages = off
 dynamic_shared_memory_type = posix
 io_method = sync
 jit = off
+# Indexes are in memory, or on a disk without moving parts: reading one is not four times as dear as reading on.
+random_page_cost = 1.1
 wal_level = minimal
 max_wal_senders = 0
 max_logical_replication_workers = 0

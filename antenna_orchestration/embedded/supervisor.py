@@ -81,6 +81,8 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._alone = asyncio.Event()
         self._ready = False
+        # What an earlier stack left, and what became of it: for the one line before `ready`.
+        self._found: list[str] = []
 
     async def run(self) -> int:
         """Start, keep and end the stack; returns the exit status."""
@@ -144,9 +146,12 @@ class Supervisor:
                 group.create_task(restarter.keep_running(), name=restarter.server.name)
 
     async def _start(self) -> None:
+        # The end of a stack deletes it, unless that end was a power loss or a kill.
+        if self._home.status_file.exists():
+            self._found.append("the last stack was not stopped in order")
         ended = processes.kill_until_gone(lambda: processes.marked(processes.HOME_VARIABLE, str(self._home.path)))
         if ended:
-            self._say("problem", f"ended {ended} processes that an earlier stack left behind")
+            self._found.append(f"ended {ended} processes that it left behind")
         self._home.stopping_file.unlink(missing_ok=True)
         plan = self._plan = stores.plan(self._settings, dagster=self._order.dagster)
         environment.write(self._home, plan.variables)
@@ -156,6 +161,8 @@ class Supervisor:
             await self._start_dagster(plan)
         self._ready = True
         self._write_status()
+        if found := [part for part in self._found if part]:
+            self._say("found", f"found: {', '.join(found)}")
         where = plan.variables.get("ANTENNA_UI_URL", str(self._home.path))
         if gateway := plan.variables.get("ANTENNA_GATEWAY_URL"):
             where += f", gateway {gateway}"
@@ -183,6 +190,8 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._children.run(preparation, timeout=PREPARE_TIMEOUT))
             group.create_task(self._bring_up(code_server))
+        found = processes.last_line(preparation.log)
+        self._found += [found.removeprefix(prepare.FOUND)] if found.startswith(prepare.FOUND) else []
         others: list[Server] = [webserver, dagster_processes.Daemon(**common)]
         if "gateway" in plan.ports and plan.settings.gateway:
             host = plan.settings.gateway_host
