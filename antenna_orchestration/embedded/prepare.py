@@ -18,6 +18,7 @@ import psycopg
 
 from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.embedded.home import write_private
 
 # A string, because `embedded` may not import `processing`: the caller of this process chooses the hook, and tests name
 # hooks of their own.
@@ -40,7 +41,7 @@ def upgrade_dagster(home: Path, url: str) -> None:
     """Migrate Dagster's tables after another version was installed; new ones are made by its own processes."""
     version = importlib.metadata.version("dagster")
     done = home / "schema-version"
-    if done.exists() and done.read_text() == version:
+    if done.exists() and done.read_bytes() == version.encode():
         return
     with psycopg.connect(url.replace("+psycopg2", "")) as connection:
         row = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
@@ -50,7 +51,7 @@ def upgrade_dagster(home: Path, url: str) -> None:
 
         with DagsterInstance.get() as instance:
             instance.upgrade()
-    done.write_text(version)
+    write_private(done, version)
 
 
 def main() -> int:
