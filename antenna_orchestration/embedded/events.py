@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+Report = Callable[[str], None]
+"""Takes one line for people: what was found amiss and what was done about it."""
 
 Kind = Literal["started", "found", "ready", "problem", "stopping", "stopped", "failed"]
 
@@ -34,3 +38,7 @@ def to_line(event: Event) -> bytes:
 def from_line(line: bytes) -> Event:
     """Read back."""
     return Event(**json.loads(line))
+
+
+def untold(_line: str) -> None:
+    """The `Report` of tests and tools, which look for themselves."""

@@ -24,7 +24,7 @@ from antenna_orchestration import settings as settings_module
 from antenna_orchestration.domain import run_tags
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.embedded import credentials
-from antenna_orchestration.embedded.home import Home
+from antenna_orchestration.embedded.home import Home, write_private
 
 # A string, because `embedded` may not import `processing`: the caller of this process chooses the hook, and tests name
 # hooks of their own.
@@ -52,9 +52,9 @@ def upgrade_dagster(home: Path, url: str) -> None:
     """Migrate Dagster's tables after another version was installed; new ones are made by its own processes."""
     version = importlib.metadata.version("dagster")
     done = home / "schema-version"
-    if done.exists() and done.read_text() == version:
+    if done.exists() and done.read_bytes() == version.encode():
         return
-    with psycopg.connect(url.replace("+psycopg2", "")) as connection:
+    with _connected(url) as connection:
         has_tables = _has_table(connection, "alembic_version")
     if has_tables:
         # Slow to import, and rarely needed.
@@ -62,7 +62,7 @@ def upgrade_dagster(home: Path, url: str) -> None:
 
         with DagsterInstance.get() as instance:
             instance.upgrade()
-    done.write_text(version)
+    write_private(done, version)
 
 
 def end_lost_runs(settings: settings_module.Settings) -> list[str]:
@@ -95,8 +95,16 @@ def end_lost_runs(settings: settings_module.Settings) -> list[str]:
 
 def _has_held_runs(url: str) -> bool:
     held = "SELECT 1 FROM runs WHERE status IN ('NOT_STARTED', 'STARTING', 'STARTED', 'CANCELING') LIMIT 1"
-    with psycopg.connect(url.replace("+psycopg2", "")) as connection:
+    with _connected(url) as connection:
         return _has_table(connection, "runs") and connection.execute(held).fetchone() is not None
+
+
+def _connected(url: str) -> psycopg.Connection[tuple[object, ...]]:
+    try:
+        return psycopg.connect(url.replace("+psycopg2", ""))
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise errors.Unavailable(f"PostgreSQL does not answer: {reason}") from error
 
 
 def _has_table(connection: psycopg.Connection[tuple[object, ...]], name: str) -> bool:
@@ -106,7 +114,7 @@ def _has_table(connection: psycopg.Connection[tuple[object, ...]], name: str) ->
 
 async def _forget_and_count(settings: settings_module.Settings, runs: list[str]) -> int:
     """Delete the heartbeats of ended runs; returns how many jobs are unfinished."""
-    with psycopg.connect(settings.database_url) as connection:
+    with _connected(settings.database_url) as connection:
         if not _has_table(connection, "run_heartbeats"):
             return 0
     # Slow to import, as above.
