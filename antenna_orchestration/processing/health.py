@@ -84,6 +84,11 @@ async def watch(services: Services) -> HealthReport:
     return await _run(services, WATCHED, dry_run=True)
 
 
+async def clear_leftovers(services: Services) -> CheckResult:
+    """Clear what jobs that are over left behind; the check `leftovers` alone."""
+    return (await _run(services, ["leftovers"], dry_run=False)).results[0]
+
+
 async def _run(services: Services, names: Iterable[str], *, dry_run: bool) -> HealthReport:
     results: list[CheckResult] = []
     for name in names:
