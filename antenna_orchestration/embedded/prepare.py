@@ -38,13 +38,20 @@ async def _finished(awaitable: object) -> None:
 
 
 def upgrade_dagster(home: Path, url: str) -> None:
-    """Migrate Dagster's tables after another version was installed; new ones are made by its own processes."""
+    """Migrate Dagster's tables after another version was installed; new ones are made by its own processes.
+
+    Raises `Unavailable`.
+    """
     version = importlib.metadata.version("dagster")
     done = home / "schema-version"
     if done.exists() and done.read_bytes() == version.encode():
         return
-    with psycopg.connect(url.replace("+psycopg2", "")) as connection:
-        row = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+    try:
+        with psycopg.connect(url.replace("+psycopg2", "")) as connection:
+            row = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+    except psycopg.OperationalError as error:
+        where, why = settings_module.without_password(url), str(error).strip().splitlines()[-1]
+        raise errors.Unavailable(f"PostgreSQL at {where} cannot be reached: {why}") from error
     if row and row[0]:
         # Slow to import, and rarely needed.
         from dagster import DagsterInstance

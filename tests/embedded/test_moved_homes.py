@@ -118,9 +118,7 @@ def test_a_copy_that_would_share_a_lake_is_refused(home: Path, elsewhere: Path, 
     assert _planned(home).settings.lake == lake
 
 
-def test_a_copy_whose_folder_is_a_link_to_the_original_s_is_refused(
-    home: Path, elsewhere: Path, tmp_path: Path
-) -> None:
+def test_a_copy_that_links_into_the_original_is_refused(home: Path, elsewhere: Path, tmp_path: Path) -> None:
     Home(home).create()
     (tmp_path / "lake").mkdir()
     (home / "lake").symlink_to(tmp_path / "lake")
