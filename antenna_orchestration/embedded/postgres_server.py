@@ -206,7 +206,7 @@ class PostgresServer:
                     elsewhere.mkdir(parents=True, exist_ok=True, mode=0o711)
                 except OSError as error:
                     raise errors.InternalError(
-                        f"cannot make {elsewhere} for PostgreSQL, which does not reach {self.home.path}: {error.strerror}"
+                        f"cannot make {elsewhere}, as PostgreSQL does not reach {self.home.path}: {error.strerror}"
                     ) from error
                 folder.unlink(missing_ok=True)
                 folder.symlink_to(elsewhere)

@@ -208,14 +208,16 @@ class Supervisor:
 
     async def _run_when_stores_answer(self, preparation: processes.Command) -> None:
         """Run a command, and again while it ends because a store does not answer. Raises what `Children.run` does."""
-        deadline = time.monotonic() + PREPARE_TIMEOUT
+        deadline, say_at = time.monotonic() + PREPARE_TIMEOUT, 0.0
         while True:
             try:
                 return await self._children.run(preparation, timeout=PREPARE_TIMEOUT)
             except errors.Unavailable as error:
-                if time.monotonic() > deadline:
+                if (now := time.monotonic()) > deadline:
                     raise
-                self._say("problem", f"waiting: {error}")
+                if now > say_at:
+                    self._say("problem", f"waiting: {error}")
+                    say_at = now + QUIET
             await asyncio.sleep(1)
 
     async def _bring_up_on_stores(
