@@ -204,7 +204,12 @@ class PostgresServer:
                 folder.mkdir(mode=0o711 if self._account else 0o700)
             else:
                 elsewhere = PRIVATE_HOMES / self.credentials.identity
-                elsewhere.mkdir(parents=True, exist_ok=True, mode=0o711)
+                try:
+                    elsewhere.mkdir(parents=True, exist_ok=True, mode=0o711)
+                except OSError as error:
+                    raise errors.InternalError(
+                        f"cannot make {elsewhere}, as PostgreSQL does not reach {self.home.path}: {error.strerror}"
+                    ) from error
                 folder.unlink(missing_ok=True)
                 folder.symlink_to(elsewhere)
         real = folder.resolve()

@@ -47,7 +47,10 @@ async def _finished(awaitable: object) -> None:
 
 
 def upgrade_dagster(home: Path, url: str) -> None:
-    """Migrate Dagster's tables after another version was installed; new ones are made by its own processes."""
+    """Migrate Dagster's tables after another version was installed; new ones are made by its own processes.
+
+    Raises `Unavailable`.
+    """
     version = importlib.metadata.version("dagster")
     done = home / "schema-version"
     if done.exists() and done.read_bytes() == version.encode():
@@ -101,8 +104,8 @@ def _connected(url: str) -> psycopg.Connection[tuple[object, ...]]:
     try:
         return psycopg.connect(url.replace("+psycopg2", ""))
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise errors.Unavailable(f"PostgreSQL does not answer: {reason}") from error
+        where, why = settings_module.without_password(url), str(error).strip().splitlines()[-1]
+        raise errors.Unavailable(f"PostgreSQL at {where} cannot be reached: {why}") from error
 
 
 def _has_table(connection: psycopg.Connection[tuple[object, ...]], name: str) -> bool:
