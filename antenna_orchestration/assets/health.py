@@ -8,7 +8,7 @@ import dagster as dg
 from antenna_orchestration.processing import health
 from antenna_orchestration.resources.stores import Stores
 
-CHECKS = ("lost_images", "stale_jobs", "running_jobs", "leftovers", "workers")
+CHECKS = ("lost_images", "stale_jobs", "running_jobs", "leftovers", "workers", "disk_space")
 
 
 class HealthConfig(dg.Config):
@@ -20,7 +20,7 @@ class HealthConfig(dg.Config):
 @dg.asset(
     group_name="operations",
     check_specs=[dg.AssetCheckSpec(name, asset="jobs_health") for name in CHECKS],
-    description="Lost images, stale jobs, running jobs, leftovers and workers: checked, fixed, unfixable.",
+    description="Lost images, stale jobs, running jobs, leftovers, workers and disk space: checked, fixed, unfixable.",
 )
 def jobs_health(context: dg.AssetExecutionContext, config: HealthConfig, stores: Stores) -> Iterator[Any]:
     """Run the health check once."""

@@ -58,9 +58,9 @@ def spawn(command: Command, *, mark: Mapping[str, str]) -> subprocess.Popen[byte
     Raises `InternalError` when it cannot be executed.
     """
     account = command.account
-    rotate(command.log)
-    with command.log.open("ab") as log:
-        try:
+    try:
+        rotate(command.log)
+        with command.log.open("ab") as log:
             return subprocess.Popen(
                 command.argv,
                 cwd=command.folder,
@@ -74,8 +74,8 @@ def spawn(command: Command, *, mark: Mapping[str, str]) -> subprocess.Popen[byte
                 group=account.gid if account else None,
                 extra_groups=[] if account else None,
             )
-        except OSError as error:
-            raise errors.InternalError(f"cannot start {command.name} ({command.argv[0]}): {error.strerror}") from error
+    except OSError as error:
+        raise errors.InternalError(f"cannot start {command.name} ({command.argv[0]}): {error.strerror}") from error
 
 
 def run(command: Command, *, mark: Mapping[str, str], timeout: float) -> None:

@@ -200,7 +200,8 @@ class Supervisor:
         self._tell(Event(kind=kind, text=text))
 
     def _tell(self, event: Event) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {event.kind}: {event.text}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # the log's disk is full
+            print(f"{time.strftime('%H:%M:%S')} {event.kind}: {event.text}", file=sys.stderr, flush=True)
         if event.kind == "started":
             self._write_status()
         # Nobody listening, or nobody reading: the log has it.
@@ -225,7 +226,7 @@ class Supervisor:
                 name: restarter.child.pid for name, restarter in self._restarters.items() if restarter.child is not None
             },
         )
-        with contextlib.suppress(FileNotFoundError):  # somebody deleted the home under us
+        with contextlib.suppress(OSError):  # somebody deleted the home under us, or the disk is full
             write_private(self._home.status_file, json.dumps(dataclasses.asdict(status)) + "\n")
 
 

@@ -17,7 +17,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.reach import can_serve, why_not
-from antenna_orchestration.processing import cancel, clear_queue, finish
+from antenna_orchestration.processing import cancel, clear_queue, disk_space, finish
 from antenna_orchestration.processing.reconcile import rebuild
 from antenna_orchestration.processing.services import Services
 
@@ -69,6 +69,7 @@ async def check(services: Services, *, dry_run: bool = False) -> HealthReport:
         ("running_jobs", _running_jobs),
         ("leftovers", _leftovers),
         ("workers", _workers),
+        ("disk_space", _disk_space),
     ]
     results: list[CheckResult] = []
     for name, run in rounds:
@@ -222,3 +223,9 @@ async def _workers(services: Services, result: CheckResult, dry_run: bool) -> No
         else:
             why = f"no worker listens for {job.pipeline}" + why_not(workers, job.pipeline)
         result.details.append(f"job {job.job_id} waits: {why}")
+
+
+async def _disk_space(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """Report disks without room, and a queue that stores nothing."""
+    found = await disk_space.look(services)
+    result.checked, result.unfixable, result.details = len(found.disks), len(found.troubles), found.lines
