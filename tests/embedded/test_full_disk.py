@@ -18,7 +18,7 @@ from antenna_orchestration.embedded import stores
 from antenna_orchestration.embedded.home import Home
 from antenna_orchestration.queue import connection, names, storing, streams
 from antenna_orchestration.queue.publisher import Message, Publisher
-from tests.embedded.test_stack import Up, up
+from tests.embedded.tiny_stack import Up, up
 from tests.homes import temporary_folder
 from tests.small_disks import filled, no_room_for, small_disk
 from tests.waiting import eventually, wait_until
