@@ -170,12 +170,8 @@ def _token(http: HttpServices, item: Item) -> LeaseClaim | errors.InvalidInput |
 
 
 async def _kept(http: HttpServices, job: Job, worker: Token, images: Set[ImageId]) -> Mapping[ImageId, KeptLease]:
-    """This worker's leases on the images; none while Redis does not answer."""
-    try:
-        found = await http.live.leases.find(job.job_run, images)
-    except errors.Unavailable as error:
-        logger.warning("leases of worker %s are not known: %s", worker.name, error)
-        return {}
+    """This worker's leases on the images."""
+    found = await http.live.leases.find(job.job_run, images)
     return {image: lease for image, lease in found.items() if lease.holder == worker.token_id}
 
 
@@ -211,7 +207,7 @@ async def _publish(http: HttpServices, verdicts: Sequence[Verdict]) -> int:
 async def _strike_out(http: HttpServices, job: Job, worker: Token, verdicts: Sequence[Verdict]) -> None:
     """End the leases of what was published, and offer again what is to be tried again.
 
-    When Redis or the queue does not answer, leases end by themselves and the images are offered again after that.
+    When the queue does not answer, leases end by themselves and the images are offered again after that.
     """
     images = [one.decided_image for one in verdicts if one.kept is not None and one.decided_image is not None]
     if not images:
@@ -230,22 +226,18 @@ def _retry_delay(lease: KeptLease) -> float:
 
 
 async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) -> None:
-    try:
-        await http.live.workers.count(
-            worker.token_id,
-            settled=tally.queued - tally.repeated,
-            failed=tally.failed,
-            late=tally.late,
-            rejected=tally.rejected,
-            bytes=size,
-        )
-        if tally.since:
-            now = await http.live.leases.now()
-            known = await http.live.workers.get(worker.token_id)
-            began = max(known.posted, min(tally.since))
-            batch = now - sum(tally.since) / len(tally.since)
-            speed = known.speed.after(len(tally.since), seconds=now - began, batch=max(batch, 0.001))
-            await http.live.workers.measured(worker.token_id, speed, now=now)
-    except errors.Unavailable as error:
-        # The results are durable; only the counters lack them.
-        logger.warning("worker %s is not counted: %s", worker.name, error)
+    await http.live.workers.count(
+        worker.token_id,
+        settled=tally.queued - tally.repeated,
+        failed=tally.failed,
+        late=tally.late,
+        rejected=tally.rejected,
+        bytes=size,
+    )
+    if tally.since:
+        now = await http.live.leases.now()
+        known = await http.live.workers.get(worker.token_id)
+        began = max(known.posted, min(tally.since))
+        batch = now - sum(tally.since) / len(tally.since)
+        speed = known.speed.after(len(tally.since), seconds=now - began, batch=max(batch, 0.001))
+        await http.live.workers.measured(worker.token_id, speed, now=now)

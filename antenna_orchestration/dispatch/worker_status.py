@@ -33,7 +33,7 @@ async def hear(
     service: str = "",
     waiting: bool = False,
 ) -> None:
-    """Note a call of this worker, and show it as alive. Without Redis or the queue only a warning is logged.
+    """Note a call of this worker, and show it as alive. Without the queue only a warning is logged.
 
     `service` is the URL that a push worker posts to; the worker is `waiting` while that does not answer.
     """
