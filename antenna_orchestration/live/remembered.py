@@ -2,8 +2,8 @@
 
 Each process that leases for HTTP workers has one memory, of the leases and workers as it last read or wrote them. While
 Redis answers, Redis decides, since other gateways write there, too. While it does not, the memory does: leases are
-given, extended and struck out there, and written to Redis once it is back. Nothing here is a record: what
-is forgotten, or known to one gateway only, costs repeated work.
+given, extended and struck out there, and written to Redis once it is back. Nothing here is a record: what is forgotten,
+or known to one gateway only, costs repeated work.
 """
 
 from __future__ import annotations
@@ -383,6 +383,9 @@ class RememberedStore:
                 await self._write_down()
             except errors.Unavailable as error:
                 logger.debug("Redis is not back: %s", error)
+            except Exception:
+                # Whatever it is, nobody else looks.
+                logger.exception("what Redis missed is not written down; trying on")
             else:
                 self._reach.is_away = False
                 logger.info("Redis is back")
