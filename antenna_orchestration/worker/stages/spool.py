@@ -42,11 +42,15 @@ class Spool:
         path = self._folder / f"{secrets.token_hex(8)}{_ENDING}"
         unfinished = path.with_suffix(".part")
         spooled = [Spooled(ack.subject, messages.encode(result)) for result, ack in results]
-        with unfinished.open("wb") as file:
-            file.write(msgspec.msgpack.encode(spooled))
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(path)
+        try:
+            with unfinished.open("wb") as file:
+                file.write(msgspec.msgpack.encode(spooled))
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.rename(path)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
         kernel.sync_folder(self._folder)
         for job, count in sorted(Counter(result.job for result, _ in results).items()):
             logger.warning("job %d: %d results could not be delivered and are kept in %s", job, count, path)
