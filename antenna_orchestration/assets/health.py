@@ -17,7 +17,9 @@ class HealthConfig(dg.Config):
 
 @dg.asset(
     group_name="operations",
-    check_specs=[dg.AssetCheckSpec(name, asset="jobs_health") for name in health.CHECKS],
+    check_specs=[
+        dg.AssetCheckSpec(name, asset="jobs_health", description=text) for name, text in health.CHECKS.items()
+    ],
     description="What the health checks looked at, repaired, and could not repair.",
 )
 def jobs_health(context: dg.AssetExecutionContext, config: HealthConfig, stores: Stores) -> Iterator[Any]:

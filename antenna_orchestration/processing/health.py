@@ -8,6 +8,7 @@ failing check within two minutes.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -298,8 +299,8 @@ _ROUNDS: Final[dict[str, Round]] = {
     "disk_space": _disk_space,
 }
 
-CHECKS: Final = tuple(_ROUNDS)
-"""All checks, in their order."""
+CHECKS: Final = {name: inspect.cleandoc(run.__doc__ or "") for name, run in _ROUNDS.items()}
+"""All checks in their order, and what each does."""
 
 WATCHED: Final = ("running_jobs", "workers", "runs", "queue", "clocks", "disk_space")
 """The checks that cost little and only look."""
