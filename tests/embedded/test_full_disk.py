@@ -102,7 +102,7 @@ def takes_rows(running: Up) -> bool:
 
 
 @pytest.mark.timeout(400)
-def test_a_server_that_ends_on_a_full_disk_is_started_once_there_is_room(template: Path) -> None:
+def test_a_server_that_ends_on_a_full_disk_waits_for_room(template: Path) -> None:
     with temporary_folder() as folder, small_disk(folder / ".antenna" / "postgres", megabytes=200) as disk:
         home = folder / ".antenna"
         stores.copy_template(Home(template), Home(home))
