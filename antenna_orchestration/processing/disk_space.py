@@ -41,7 +41,8 @@ class Disk:
         return self.free < min(LOW, LOW_SHARE * self.size)
 
     def __str__(self) -> str:
-        room = f"{self.free / GIB:.1f} GiB free for {self.holds} ({self.folder})"
+        amount = f"{self.free / GIB:.1f} GiB" if self.free >= GIB else f"{self.free / 2**20:.0f} MiB"
+        room = f"{amount} free for {self.holds} ({self.folder})"
         return f"{room}: make room; work that must be stored waits meanwhile" if self.is_low else room
 
 
