@@ -67,7 +67,7 @@ def test_servers_listen_on_loopback_and_no_command_line_holds_a_password(
 ) -> None:
     known = (shared_stores.settings.home / "credentials.json").read_text()
     passwords = [word for word in known.split('"') if len(word) > 20]
-    assert len(passwords) == 7
+    assert len(passwords) == 8
     for name in ("nats", "redis", "postgres"):
         server = psutil.Process(shared_stores.pid(name))
         assert not [word for word in passwords if word in " ".join(server.cmdline())]
