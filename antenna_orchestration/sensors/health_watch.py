@@ -1,7 +1,8 @@
 """The sensor that runs the health checks that only look, and reports a check when its verdict changes.
 
 The job `jobs_health_check` records every check and repairs, a few times per hour. This sensor keeps a stall from
-staying unseen until then, without a run of its own: an alert can hang on the asset checks of `jobs_health`.
+staying unseen until then, without a run of its own: an alert can hang on the asset checks of `jobs_health`. It also
+clears what jobs that are over left behind, every minute.
 """
 
 import json
@@ -19,6 +20,9 @@ from antenna_orchestration.resources.stores import Stores
 FAILS_AFTER: Final = 30.0
 """Seconds for which a check has to fail before it is reported: a worker that starts again is no fault."""
 
+CLEAR_EVERY: Final = 60.0
+"""Seconds between two rounds of clearing leftovers."""
+
 JUMP_SHOWN: Final = 600.0
 """Seconds for which a jump of the clock is reported."""
 
@@ -34,15 +38,20 @@ class _Memory:
     clock_offset: float | None = None
     jump: str = ""
     jumped_at: float = 0.0
+    cleared_at: float = 0.0
 
 
 @dg.sensor(minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)
 def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult:
-    """Report health checks that began to fail or pass."""
+    """Report health checks that began to fail or pass, and clear what jobs that are over left behind."""
     memory = _Memory(**json.loads(context.cursor or "{}"))
     report = stores.call(health.watch)
     _look_at_clock(memory, report)
     now = time.time()
+    if abs(now - memory.cleared_at) >= CLEAR_EVERY:
+        memory.cleared_at = now
+        for line in stores.call(health.clear_leftovers).details[:5]:
+            context.log.info(line)
     events: list[Any] = []
     for result in report.results:
         if result.unfixable:

@@ -8,10 +8,12 @@ import psycopg
 
 from antenna_orchestration import settings
 from antenna_orchestration.definitions import build_definitions
-from antenna_orchestration.processing import health
+from antenna_orchestration.domain.job import Job
+from antenna_orchestration.processing import cancel, health, publish
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
 from antenna_orchestration.sensors.health_watch import health_watch
+from tests.processing.jobs_by_hand import claimed, make_job
 
 
 def watched(instance: dg.DagsterInstance, cursor: str | None) -> tuple[dict[str, bool], str]:
@@ -78,3 +80,28 @@ def test_a_missing_stream_is_found_and_made_again(wanted: settings.Settings) -> 
             assert await services.missing_streams() == []
 
     asyncio.run(look())
+
+
+def test_a_late_task_of_a_canceled_job_is_cleared_within_a_minute(wanted: settings.Settings, project: str) -> None:
+    async def with_late_task() -> Job:
+        async with opened(wanted) as services:
+            job = await claimed(services, await make_job(services, project, 1))
+            await publish.publish(services, job.job_id)
+            job = await services.catalog.jobs.get(job.job_id)
+            images = await services.catalog.images.to_publish_again(
+                job.job_run, sorted(await services.queue.waiting(job.pipeline, job.job_run))
+            )
+            await cancel.cancel(services, job.job_id, reason="test")
+            await publish.republish(services, job, images)
+            return job
+
+    async def waiting(job: Job) -> int:
+        async with opened(wanted) as services:
+            return len(await services.queue.waiting(job.pipeline, job.job_run))
+
+    job = asyncio.run(with_late_task())
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert asyncio.run(waiting(job)) == 1
+        _, cursor = watched(instance, None)
+        assert asyncio.run(waiting(job)) == 0
+        assert json.loads(cursor)["cleared_at"] > 0
