@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -13,9 +14,9 @@ from tests.whole.machine import Machine
 
 
 @contextmanager
-def _machine() -> Iterator[Machine]:
+def _machine(recoveries: list[Recovery]) -> Iterator[Machine]:
     with temporary_folder() as folder:
-        made = Machine(folder, [])
+        made = Machine(folder, recoveries)
         try:
             yield made
         finally:
@@ -25,21 +26,37 @@ def _machine() -> Iterator[Machine]:
 @pytest.fixture
 def machine(recoveries: list[Recovery]) -> Iterator[Machine]:
     """A machine of the test's own, its stack not started yet."""
-    with _machine() as made:
-        made.recoveries = recoveries
+    with _machine(recoveries) as made:
         yield made
+
+
+@dataclass
+class _Kept:
+    """The file's machine, if there is one."""
+
+    machine: Machine | None = None
+    held: ExitStack = field(default_factory=ExitStack)
+
+    def forget(self) -> None:
+        self.machine = None
+        self.held.close()
 
 
 @pytest.fixture(scope="module")
-def _module_machine() -> Iterator[Machine]:
-    with _machine() as made:
-        yield made
+def _kept() -> Iterator[_Kept]:
+    kept = _Kept()
+    yield kept
+    kept.forget()
 
 
 @pytest.fixture
-def lasting(_module_machine: Machine, recoveries: list[Recovery]) -> Machine:
-    """The file's machine, running; started again if a test left it down."""
-    _module_machine.recoveries = recoveries
-    if _module_machine.process is None or _module_machine.process.poll() is not None:
-        _module_machine.up()
-    return _module_machine
+def lasting(_kept: _Kept, recoveries: list[Recovery], request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """The file's machine, running; another one after a test that failed."""
+    if _kept.machine is None:
+        _kept.machine = _kept.held.enter_context(_machine(recoveries))
+        _kept.machine.up()
+    _kept.machine.recoveries = recoveries
+    failed = request.session.testsfailed
+    yield _kept.machine
+    if request.session.testsfailed > failed:
+        _kept.forget()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
+from antenna_orchestration.catalog.migrate import MIGRATIONS
+from antenna_orchestration.synthetic import captures
 from tests.waiting import wait_until
 from tests.whole.machine import Machine, Progress
 
@@ -111,6 +115,32 @@ def test_the_power_fails_again_during_the_next_start(machine: Machine) -> None:
 
 
 @pytest.mark.slow
+def test_the_default_pipeline_goes_on_after_a_power_loss(machine: Machine) -> None:
+    machine.up()
+    captures.write_samples(machine.folder / "drawn", 24)
+    job = machine.submit(machine.folder / "drawn")
+    before = machine.under_way(job, images=2)
+    struck = machine.power_loss()
+    machine.up()
+    fault = "power loss while a worker runs the default pipeline"
+    machine.recovers(job, fault=fault, since=struck, before=before, lost=("worker",))
+
+
+@pytest.mark.slow
+def test_a_new_version_starts_after_a_power_loss(machine: Machine) -> None:
+    machine.up()
+    job = machine.null_job(100, delay_ms=DELAY * 1000)
+    before = machine.under_way(job)
+    with machine.catalog() as connection:
+        _as_the_version_before_left_it(connection)
+        struck = machine.power_loss()
+    (machine.home / "dagster" / "schema-version").write_text("1.0.0")
+    machine.up()
+    fault = "power loss, then a new version with a migration"
+    machine.recovers(job, fault=fault, since=struck, before=before, each=DELAY, lost=("worker",))
+
+
+@pytest.mark.slow
 def test_waiting_jobs_that_were_canceled_leave_their_places(machine: Machine) -> None:
     machine.up()
     jobs = [machine.null_job(60, delay_ms=1000) for _ in range(14)]
@@ -124,6 +154,14 @@ def test_waiting_jobs_that_were_canceled_leave_their_places(machine: Machine) ->
     machine.recovers(after, fault="power loss with 14 jobs, which are then canceled", since=struck)
     for job in jobs:
         machine.ends(job, status="CANCELED")
+
+
+def _as_the_version_before_left_it(connection: psycopg.Connection[Any]) -> None:
+    """Undo the newest migration of the catalog, as far as it makes tables; its other statements may be repeated."""
+    *_, before, newest = sorted((MIGRATIONS / "versions").glob("*.sql"))
+    for table in re.findall(r"CREATE TABLE (\w+)", newest.read_text()):
+        connection.execute(f"DROP TABLE {table} CASCADE")
+    connection.execute("UPDATE alembic_version SET version_num = %s", [before.name[:4]])
 
 
 def _newest(machine: Machine) -> int:
