@@ -240,8 +240,8 @@ class Machine(RunningStack):
 
     # What befalls it.
 
-    def power_loss(self) -> float:
-        """End every process within milliseconds; the time. What is on the disk stays, a pid file for example."""
+    def power_loss(self, disk: Callable[[], None] = lambda: None) -> float:
+        """End every process within milliseconds; the time. What is on the disk stays, unless it is told to forget."""
         status = self.status()
         # These two would notice, and act.
         watching = [psutil.Process(status.supervisor), psutil.Process(status.front)]
@@ -251,6 +251,7 @@ class Machine(RunningStack):
         children = [child for process in watching for child in process.children(recursive=True)]
         others = {each.pid: each for each in (*children, *self.marked()) if each not in watching}
         typed = [psutil.Process(command.pid) for command in self._commands if command.poll() is None]
+        disk()
         for process in (*typed, *others.values(), *watching):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()

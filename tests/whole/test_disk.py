@@ -95,8 +95,7 @@ def test_what_was_acknowledged_outlives_a_power_loss(disk: Disk, on_disk: Machin
     before = machine.under_way(job)
     # Acknowledged a moment before, and nothing of it is begun.
     last = machine.null_job(20)
-    disk.lose_power()
-    struck = machine.power_loss()
+    struck = machine.power_loss(disk.lose_power)
     disk.unmount()
     disk.mount()
     machine.up()
@@ -109,8 +108,7 @@ def test_what_was_acknowledged_outlives_a_power_loss(disk: Disk, on_disk: Machin
 def test_the_first_start_meets_a_power_loss(disk: Disk, on_disk: Machine) -> None:
     machine = on_disk
     machine.up()
-    disk.lose_power()
-    struck = machine.power_loss()
+    struck = machine.power_loss(disk.lose_power)
     disk.unmount()
     disk.mount()
     machine.up()
