@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.recoveries import Recovery
+from tests.waiting import wait_until
 from tests.whole.machine import Machine
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -52,8 +53,12 @@ class Disk:
             os.close(descriptor)
 
     def unmount(self) -> None:
-        """Detach it."""
-        subprocess.run(["umount", self.folder], check=True)
+        """Detach it, once the last of the processes that were killed has closed its files."""
+
+        def done() -> bool:
+            return subprocess.run(["umount", self.folder], capture_output=True, check=False).returncode == 0
+
+        wait_until(done, description=f"{self.folder} is unmounted", poll=0.2)
 
 
 @pytest.fixture
