@@ -13,10 +13,12 @@ from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.jobs.operations import jobs_health_check, merge_tables, prune_history
 from antenna_orchestration.jobs.processing import process_job
 from antenna_orchestration.jobs.submission import submit_job
+from antenna_orchestration.resources.run_executor import run_executor
 from antenna_orchestration.resources.stores import Stores
 from antenna_orchestration.schedules.operations import health_check_schedule, merge_schedule
+from antenna_orchestration.sensors.health_watch import health_watch
 from antenna_orchestration.sensors.job_run_status import job_run_status
-from antenna_orchestration.sensors.lost_worker_runs import lost_worker_runs
+from antenna_orchestration.sensors.lost_runs import lost_runs
 from antenna_orchestration.sensors.queued_jobs import queued_jobs
 from antenna_orchestration.sensors.worker_autoscaler import worker_autoscaler
 
@@ -27,11 +29,10 @@ def build_definitions(**resources: Any) -> dg.Definitions:
     return dg.Definitions(
         assets=[captures, image_tasks, results, job_report, jobs_health, merged_tables],
         jobs=[process_job, inference_worker, jobs_health_check, merge_tables, submit_job, prune_history],
-        sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_worker_runs],
+        sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_runs, health_watch],
         schedules=[health_check_schedule, merge_schedule],
         resources={"stores": stores, "run_session": RunSession(stores=stores), **resources},
-        # One process per run: a killed parent of a multiprocess run leaves its child behind for ever.
-        executor=dg.in_process_executor,
+        executor=run_executor,
     )
 
 

@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -48,6 +49,30 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def replace_file(path: Path, content: str | bytes, *, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
+    """Write a small file that a power loss at any moment leaves as it was or as it is now, whole. Raises `OSError`.
+
+    `owner` is a uid and a gid. One writer at a time; what an interrupted one left beside the file is overwritten.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    # Made anew, because a link that somebody put there must not be followed.
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchmod(stream.fileno(), mode)
+            if owner is not None:
+                os.fchown(stream.fileno(), *owner)
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
 def sync_folder(path: Path | str) -> None:
     """Make a folder's entries durable: a file's own fsync does not cover its name. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -65,3 +90,54 @@ def keep_what_is_imported() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def this_process() -> str:
+    """A name for this process that no other has, on any machine and after any restart of this one.
+
+    It is `PID SINCE NAMESPACE BOOT`: the process id, when the process started (in clock ticks since the machine did),
+    the process-id namespace (a container has its own), and the kernel's id of its start.
+    """
+    return f"{os.getpid()} {_since(os.getpid())} {_pid_namespace()} {_boot()}"
+
+
+def is_gone(process: str) -> bool | None:
+    """Whether a process, named by `this_process`, has ended. None if this machine, or this container, cannot tell."""
+    try:
+        pid, since, namespace, boot = process.split()
+        number = int(pid)
+    except ValueError:
+        return None
+    if not _boot() or (boot, namespace) != (_boot(), _pid_namespace()):
+        return None
+    return _since(number) != since
+
+
+def clock_offset() -> float:
+    """When this machine started, in seconds since the epoch by its clock: changes only if the clock is set or jumps."""
+    return time.time() - time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _since(pid: int) -> str:
+    """When a process started; empty if there is none, or if it is dead and waits for its parent to notice."""
+    try:
+        # The command's name, in parentheses, may hold spaces and parentheses.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in ("Z", "X") else fields[19]
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return "-"
+
+
+@cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

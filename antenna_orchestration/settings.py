@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ _LOCATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}=[^\s=]+:\d{1,5}")
 
 HOME_FOLDER = ".antenna"
 ENV_FILE = "env"
+ENV_HEADER = "# Written whole by `antenna up`: these settings join the stack of this folder. Holds passwords.\n"
+ENV_END = "# End.\n"
+"""Last line of an env file that has our header: without it, only a part of the file is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,8 +297,9 @@ class Settings(BaseSettings):
         """Raise `InvalidSetting` naming the first of the given settings that is empty."""
         for name in names:
             if not getattr(self, name):
+                why = fault_of_env_file(self.home) or f"no stack was found in {self.home}"
                 raise errors.InvalidSetting(
-                    f"ANTENNA_{name.upper()} is not set and no stack was found in {self.home}: "
+                    f"ANTENNA_{name.upper()} is not set and {why}: "
                     "run `antenna up`, or point the ANTENNA_*_URL settings at your servers"
                 )
 
@@ -337,12 +342,70 @@ def default_of(name: str) -> Default:
 def load(**overrides: Any) -> Settings:
     """Read the settings afresh; keyword arguments win over environment and file. Raises `InvalidSetting`."""
     home = Path(overrides.pop("home", None) or find_home())
+    file: Path | None = home / ENV_FILE
+    if fault_of_env_file(home):
+        file, overrides = None, _kept_after_a_move(home) | overrides
     try:
-        return Settings(_env_file=home / ENV_FILE, home=home, **overrides)  # type: ignore[call-arg]
+        return Settings(_env_file=file, home=home, **overrides)  # type: ignore[call-arg]
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper().removeprefix("ANTENNA_")
         raise errors.InvalidSetting(f"ANTENNA_{name}: {first['msg']} (got {first['input']!r})") from None
+
+
+def read_env_file(home: Path) -> dict[str, str]:
+    """The variables in a home's env file; none when there is no file. Raises `InvalidSetting` for a damaged one."""
+    path = home / ENV_FILE
+    try:
+        text = path.read_text()
+        words = shlex.split(text, comments=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise errors.InvalidSetting(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        # No text, or a quotation without its end.
+        text, words = "", []
+    # Files without our header were written by people or by earlier versions.
+    is_ours = text.startswith(ENV_HEADER) or ENV_HEADER.startswith(text)
+    if (is_ours and not text.endswith(ENV_END)) or "\0" in text:
+        raise errors.InvalidSetting(f"{path} is damaged")
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def place_of_env_file(home: Path) -> Path | None:
+    """The home that the env file was written for, where that is another folder than the one it lies in."""
+    written_for = read_env_file(home).get("ANTENNA_HOME")
+    return Path(written_for) if written_for and not is_same_folder(Path(written_for), home) else None
+
+
+def fault_of_env_file(home: Path) -> str:
+    """Why a home's env file must not be followed: it is damaged, or of a home elsewhere. Empty if it may be."""
+    try:
+        place = place_of_env_file(home)
+    except errors.InvalidSetting as error:
+        return str(error)
+    return f"{home} was moved or copied from {place}" if place else ""
+
+
+def is_same_folder(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one folder; of folders that are not there, whether the paths are the same."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return one.absolute() == other.absolute()
+
+
+def _kept_after_a_move(home: Path) -> dict[str, str]:
+    """What the env file of a home that was moved still says: nothing about servers, and the lake where it is now."""
+    try:
+        values, place = read_env_file(home), place_of_env_file(home)
+    except errors.InvalidSetting:
+        return {}
+    kept = {name: values.get(f"ANTENNA_{name.upper()}", "") for name in ("lake_uri", "secret_key")}
+    if place and Path(kept["lake_uri"]).is_relative_to(place):
+        kept["lake_uri"] = str(home.absolute() / Path(kept["lake_uri"]).relative_to(place))
+    return {name: value for name, value in kept.items() if value and not os.environ.get(f"ANTENNA_{name.upper()}")}
 
 
 _given: Settings | None = None

@@ -3,5 +3,6 @@
 import dagster as dg
 
 from antenna_orchestration.jobs.inference import inference_worker
+from antenna_orchestration.resources.run_executor import run_executor
 
-defs = dg.Definitions(jobs=[inference_worker], executor=dg.in_process_executor)
+defs = dg.Definitions(jobs=[inference_worker], executor=run_executor)

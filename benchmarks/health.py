@@ -40,7 +40,7 @@ async def _measure(running: EmbeddedStores) -> list[Figure]:
         for number in range(RUNNING):
             job = await rig.started_job(services, urls, project=f"p{number}")
             await publish.publish(services, job.job_id)
-            await services.catalog.collectors.beat(job.job_run, run_id="bench", host="bench")
+            await services.catalog.collectors.enter(job.job_run, run_id="bench", host="bench")
         began = time.perf_counter()
         await health.check(services)
         seconds = time.perf_counter() - began

@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores, make_template
@@ -23,6 +24,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Time is never asserted: a busy machine would fail an example for its length.
+hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.load_profile("busy")
 
 LONGEST_FIRST = ("soak", "whole", "stack", "docker", "gateway", "push", "embedded", "cli")
 """Folders of tests whose files take longest. Processes share the files in order: one of these at the end runs alone."""

@@ -8,8 +8,6 @@ import dagster as dg
 from antenna_orchestration.processing import health
 from antenna_orchestration.resources.stores import Stores
 
-CHECKS = ("lost_images", "stale_jobs", "running_jobs", "leftovers", "workers")
-
 
 class HealthConfig(dg.Config):
     """Launch configuration."""
@@ -19,8 +17,8 @@ class HealthConfig(dg.Config):
 
 @dg.asset(
     group_name="operations",
-    check_specs=[dg.AssetCheckSpec(name, asset="jobs_health") for name in CHECKS],
-    description="Lost images, stale jobs, running jobs, leftovers and workers: checked, fixed, unfixable.",
+    check_specs=[dg.AssetCheckSpec(name, asset="jobs_health") for name in health.CHECKS],
+    description="What the health checks looked at, repaired, and could not repair.",
 )
 def jobs_health(context: dg.AssetExecutionContext, config: HealthConfig, stores: Stores) -> Iterator[Any]:
     """Run the health check once."""
@@ -37,11 +35,16 @@ def jobs_health(context: dg.AssetExecutionContext, config: HealthConfig, stores:
             check_name=result.name,
             asset_key="jobs_health",
             passed=not result.unfixable,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={
-                "checked": result.checked,
-                "fixed": result.fixed,
-                "unfixable": result.unfixable,
-                "details": dg.MetadataValue.md("\n".join(f"- {detail}" for detail in result.details[:50]) or "nothing"),
-            },
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata=check_metadata(result),
         )
+
+
+def check_metadata(result: health.CheckResult) -> dict[str, Any]:
+    """What Dagster shows of one check."""
+    return {
+        "checked": result.checked,
+        "fixed": result.fixed,
+        "unfixable": result.unfixable,
+        "details": dg.MetadataValue.md("\n".join(f"- {detail}" for detail in result.details[:50]) or "nothing"),
+    }

@@ -6,7 +6,6 @@ Belongs here: the rules between a run and its job, which all assets share. What 
 
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -41,7 +40,7 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
     _generation: Generation | None = PrivateAttr(None)
 
     def do(self, context: dg.AssetExecutionContext, verb: Verb[T]) -> T:
-        """Claim the job and call the verb for it, with the job's heartbeat around.
+        """Claim the job and call the verb for it. The run's heartbeat is the job's from then on.
 
         An interruption cancels the job only if a person terminated the run. When the deployment is stopping, the
         process was told to end, or a store does not answer, the job stays as it is, and the sensor launches it again.
@@ -67,8 +66,10 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
             job = await self.claim(services, context)
             if job.status.is_terminal:
                 return await verb(services, job, reports)
-            async with self.heartbeat(services, job, context):
-                return await verb(services, job, reports)
+            await services.catalog.collectors.enter(
+                job.job_run, run_id=context.run.run_id, host=self.stores.settings.host_id
+            )
+            return await verb(services, job, reports)
 
     async def claim(self, services: Services, context: dg.AssetExecutionContext) -> Job:
         """Take the job up for this run; idempotent. A job that succeeded or failed is returned as it is.
@@ -105,12 +106,6 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
             job = await services.catalog.jobs.get(job.job_id)
         self._generation = job.generation
         return job
-
-    def heartbeat(
-        self, services: Services, job: Job, context: dg.AssetExecutionContext
-    ) -> AbstractAsyncContextManager[None]:
-        """Record for the length of a block that this run works for the job."""
-        return collect.heartbeat(services, job, run_id=context.run.run_id)
 
     def let_go(self, context: dg.AssetExecutionContext, *, by_a_person: bool) -> None:
         """Stop working for an unfinished job: cancel it if a person ended the run, else let the sensor relaunch it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from antenna_orchestration.catalog.collectors import Collectors
 from antenna_orchestration.catalog.database import Database
@@ -18,7 +19,9 @@ from antenna_orchestration.catalog.job_log import JobLog
 from antenna_orchestration.catalog.jobs import Jobs
 from antenna_orchestration.catalog.pipelines import Pipelines
 from antenna_orchestration.catalog.projects import Projects
+from antenna_orchestration.catalog.runs import Runs
 from antenna_orchestration.catalog.tokens import Tokens
+from antenna_orchestration.domain.times import in_utc
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,10 +32,18 @@ class Catalog:
     generations: Generations
     images: Images
     collectors: Collectors
+    runs: Runs
     job_log: JobLog
     pipelines: Pipelines
     projects: Projects
     tokens: Tokens
+    database: Database
+
+    async def now(self) -> datetime:
+        """The time by the database's clock."""
+        row = await self.database.row("now")
+        assert row is not None
+        return in_utc(row["now"])
 
 
 @asynccontextmanager
@@ -44,8 +55,10 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             generations=Generations(database),
             images=Images(database),
             collectors=Collectors(database),
+            runs=Runs(database),
             job_log=JobLog(database),
             pipelines=Pipelines(database),
             projects=Projects(database),
             tokens=Tokens(database),
+            database=database,
         )

@@ -25,9 +25,9 @@ class Collectors:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def beat(self, job_run: JobRun, *, run_id: str, host: str) -> None:
-        """Record that the job's collector is alive."""
-        await self._database.rows("beat_collector", **job_run._asdict(), run_id=run_id, host=host)
+    async def enter(self, job_run: JobRun, *, run_id: str, host: str) -> None:
+        """Record which run collects the job; idempotent. From then on the run's heartbeats are the collector's."""
+        await self._database.rows("enter_collector", **job_run._asdict(), run_id=run_id, host=host)
 
     async def leave(self, job_run: JobRun, *, run_id: str) -> None:
         """Record that the collector stopped in order before its job was finished."""

@@ -7,6 +7,9 @@ JOB: Final = "antenna/job"
 GENERATION: Final = "antenna/generation"
 LAUNCH: Final = "antenna/launch"
 
+PROCESS: Final = "antenna/process"
+"""The run's process (`kernel.this_process`); each run writes it when it starts."""
+
 COLLECTOR_BULK: Final = "collector-bulk"
 COLLECTOR_SMALL: Final = "collector-small"
 COLLECTOR_INTERACTIVE: Final = "collector-interactive"

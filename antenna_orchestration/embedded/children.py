@@ -78,7 +78,10 @@ class Children:
         return child
 
     async def run(self, command: processes.Command, *, timeout: float) -> None:
-        """Start a process that ends by itself, and wait. Raises `InternalError` with its last line when it fails."""
+        """Start a process that ends by itself, and wait.
+
+        Raises an error with its last line when it fails: `Unavailable` if that is what it ended of, `InternalError`.
+        """
         child = self.spawn(command)
         try:
             await asyncio.wait_for(child.ended.wait(), timeout)
@@ -89,7 +92,8 @@ class Children:
         finally:
             child.signal(signal.SIGKILL)
         if child.status:
-            raise errors.InternalError(f"{processes.last_line(command.log)} (log: {command.log})")
+            kind = errors.Unavailable if child.status == errors.Unavailable.exit_code else errors.InternalError
+            raise kind(f"{processes.last_line(command.log)} (log: {command.log})")
 
     def strangers(self) -> list[psutil.Process]:
         """Children that we did not start: orphaned descendants, which the kernel made our children."""

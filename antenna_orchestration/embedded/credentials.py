@@ -7,7 +7,8 @@ import json
 import secrets
 from dataclasses import dataclass, field
 
-from antenna_orchestration.embedded.home import Home, write_private
+from antenna_orchestration.embedded.events import Report, untold
+from antenna_orchestration.embedded.home import Home, read_json, write_private
 
 
 def _password() -> str:
@@ -17,7 +18,7 @@ def _password() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """Everything generated for one home. A field added later is generated at the next start."""
+    """Everything generated for one home. A field added later, or lost, is generated at the next start."""
 
     identity: str = field(default_factory=lambda: secrets.token_hex(8))
     """Names the home's servers, so that a stranger on our port is noticed."""
@@ -33,20 +34,33 @@ class Credentials:
     secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
 
 
-def load(home: Home) -> Credentials:
-    """The home's credentials, generated and written where they are missing."""
-    try:
-        known = json.loads(home.credentials_file.read_text())
-    except FileNotFoundError:
-        known = {}
+def load(home: Home, *, report: Report = untold) -> Credentials:
+    """The home's credentials, generated and written where they are missing or torn.
+
+    Data survive other passwords: NATS and Redis have them in their configuration only, and `PostgresServer` sets them.
+    """
+    known = read_json(home.credentials_file)
+    if not known and home.credentials_file.exists():
+        report(f"{home.credentials_file} was damaged: passwords and keys are made anew, data are kept")
     names = {each.name for each in dataclasses.fields(Credentials)}
-    found = Credentials(**{name: value for name, value in known.items() if name in names})
+    kept = {name: value for name, value in known.items() if name in names and isinstance(value, str) and value}
+    found = Credentials(**kept)
     if dataclasses.asdict(found) != known:
-        write_private(home.credentials_file, json.dumps(dataclasses.asdict(found), indent=1) + "\n")
+        _write(home, found)
     return found
+
+
+def renew(home: Home, known: Credentials) -> Credentials:
+    """Give a home another identity and other passwords; the key stays, because data were signed with it."""
+    fresh = Credentials(secret_key=known.secret_key)
+    _write(home, fresh)
+    return fresh
 
 
 def copy(template: Home, home: Home) -> None:
     """Give a home the passwords of another, whose cluster it copies, under an identity of its own."""
-    fresh = dataclasses.replace(load(template), identity=secrets.token_hex(8))
-    write_private(home.credentials_file, json.dumps(dataclasses.asdict(fresh), indent=1) + "\n")
+    _write(home, dataclasses.replace(load(template), identity=secrets.token_hex(8)))
+
+
+def _write(home: Home, credentials: Credentials) -> None:
+    write_private(home.credentials_file, json.dumps(dataclasses.asdict(credentials), indent=1) + "\n")

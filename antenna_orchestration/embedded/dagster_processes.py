@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import socket
 import sys
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 from antenna_orchestration import errors
 from antenna_orchestration.domain.run_tags import LOCATION
 from antenna_orchestration.embedded import processes, servers
-from antenna_orchestration.embedded.home import Home
+from antenna_orchestration.embedded.home import Home, write_private
 
 # Strings, because Dagster's code server loads the definitions in a process of its own: importing them here would bring
 # all of Dagster into the supervisor.
@@ -36,14 +35,14 @@ def write_home(home: Home, *, grpc_port: int, elsewhere: Iterable[str] = ()) -> 
 
     The latter as the setting `worker_locations` names them, `name=host:port`.
     """
-    shutil.copyfile(INSTANCE, home.dagster / "dagster.yaml")
+    write_private(home.dagster / "dagster.yaml", INSTANCE.read_text())
     entries = [_location(LOCATION, "127.0.0.1", grpc_port)]
     for location in elsewhere:
         name, _, address = location.partition("=")
         host, _, port = address.rpartition(":")
         entries.append(_location(name, host, int(port)))
     # JSON is YAML.
-    _workspace(home).write_text(json.dumps({"load_from": entries}) + "\n")
+    write_private(_workspace(home), json.dumps({"load_from": entries}) + "\n")
 
 
 def _location(name: str, host: str, port: int) -> dict[str, Any]:

@@ -9,29 +9,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.embedded.home import Home, write_private
-
-_HEADER = "# Written by `antenna up`: these settings join the stack of this folder. Holds passwords.\n"
 
 
 def write(home: Home, values: Mapping[str, str]) -> None:
     """Write the env file: readable by a POSIX shell (`set -a; . .antenna/env`) and by python-dotenv."""
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in values.items()]
-    write_private(home.env_file, _HEADER + "".join(lines))
+    text = settings_module.ENV_HEADER + "".join(lines) + settings_module.ENV_END
+    write_private(home.env_file, text)
 
 
 def read(home: Home) -> dict[str, str]:
-    """The values of the env file; none when there is no file."""
-    try:
-        words = shlex.split(home.env_file.read_text(), comments=True)
-    except FileNotFoundError:
-        return {}
-    return dict(word.split("=", 1) for word in words if "=" in word)
+    """The values of the env file that this home's stack wrote; none when there is no such file."""
+    return {} if settings_module.fault_of_env_file(home.path) else settings_module.read_env_file(home.path)
 
 
 def export_lines(home: Home) -> list[str]:
-    """What `antenna env` prints: `export NAME=value`, to be evaluated by a shell."""
+    """What `antenna env` prints: `export NAME=value`, to be evaluated by a shell.
+
+    Raises `InvalidSetting` for a file that is damaged, or of a home elsewhere.
+    """
+    if fault := settings_module.fault_of_env_file(home.path):
+        raise errors.InvalidSetting(f"{fault}: run `antenna up`, which writes {home.env_file} again")
     return [f"export {name}={shlex.quote(value)}" for name, value in read(home).items()]
 
 

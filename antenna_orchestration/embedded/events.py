@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["started", "ready", "problem", "stopping", "stopped", "failed"]
+Report = Callable[[str], None]
+"""Takes one line for people: what was found amiss and what was done about it."""
+
+Kind = Literal["started", "found", "ready", "problem", "stopping", "stopped", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Something that happened to the stack.
 
-    `started` one process answers; `ready` all do; `problem` something ended and is started again; `stopping` and
-    `stopped` an ordered stop; `failed` the stack is given up, with the reason.
+    `started` one process answers; `found` what an earlier stack left, and what became of it; `ready` all processes
+    answer; `problem` something ended and is started again; `stopping` and `stopped` an ordered stop; `failed` the stack
+    is given up, with the reason.
     """
 
     kind: Kind
@@ -33,3 +38,7 @@ def to_line(event: Event) -> bytes:
 def from_line(line: bytes) -> Event:
     """Read back."""
     return Event(**json.loads(line))
+
+
+def untold(_line: str) -> None:
+    """The `Report` of tests and tools, which look for themselves."""

@@ -6,6 +6,7 @@ Paths, private files and the lock belong here; what is written into them belongs
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -13,9 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors, kernel, settings
 
 # Values of the env file are read by a POSIX shell and by python-dotenv, whose quoting rules differ for these.
+_ELSEWHERE = "set ANTENNA_HOME to a folder on another disk"
+ROOM = 20 * 10**6
+"""Bytes that have to be free when a stack starts: PostgreSQL's next segment, and logs."""
+
 _AWKWARD = "'\"\\$`\n"
 
 
@@ -81,16 +86,22 @@ class Home:
         return self.path / "dagster"
 
     def create(self) -> None:
-        """Create the folder, listable by its owner only. Raises `InternalError` for a path that cannot hold a stack."""
+        """Create the folder, listable by its owner only.
+
+        Raises `InternalError` for a path that cannot hold a stack, and for a disk that is full or read-only.
+        """
         if any(character in str(self.path) for character in _AWKWARD):
             raise errors.InternalError(
                 f"the folder {self.path} has quotes, $ or \\ in its name: set ANTENNA_HOME to another folder"
             )
+        check_room(self.path, needed=ROOM, what="`antenna up`")
         try:
             # As root, PostgreSQL runs as another user and has to pass through.
             self.path.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
             for folder in (self.logs, self.nats, self.redis, self.dagster):
                 folder.mkdir(exist_ok=True, mode=0o700)
+            kernel.sync_folder(self.path)
+            kernel.sync_folder(self.path.parent)
         except OSError as error:
             raise errors.InternalError(f"cannot write to the stack's home {self.path}: {error.strerror}") from error
 
@@ -100,7 +111,10 @@ class Home:
 
         Waits up to thirty seconds for a stack that is stopping. Raises `InternalError` when another stack runs.
         """
-        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise errors.InternalError(f"cannot write {self.lock_file}: {error.strerror}") from error
         try:
             deadline = time.monotonic() + patience
             while not _try_lock(descriptor):
@@ -113,13 +127,35 @@ class Home:
             os.close(descriptor)
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace a file atomically; only its owner may read it."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    fresh.replace(path)
+def check_room(path: Path, *, needed: int, what: str) -> None:
+    """Raise `InternalError` if a path's disk is read-only, or has fewer than `needed` bytes left for `what`."""
+    place = next((each for each in (path, *path.parents) if each.exists()), Path("/"))
+    disk = os.statvfs(place)
+    if disk.f_flag & os.ST_RDONLY:
+        raise errors.InternalError(f"the disk that {place} is on is read-only: {_ELSEWHERE}")
+    # What is left to root alone is no help to PostgreSQL.
+    if (left := disk.f_bavail * disk.f_frsize) < needed:
+        raise errors.InternalError(
+            f"the disk that {place} is on has {left / 1e6:.0f} MB left, and {what} needs {needed / 1e6:.0f} MB there: "
+            f"free some, or {_ELSEWHERE}"
+        )
+
+
+def write_private(path: Path, text: str, *, owner: tuple[int, int] | None = None) -> None:
+    """Replace a file so that no power loss tears it; only its owner may read it. Raises `InternalError`."""
+    try:
+        kernel.replace_file(path, text, owner=owner)
+    except OSError as error:
+        raise errors.InternalError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """The object in a file; empty when there is no file, or a torn one."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _try_lock(descriptor: int) -> bool:

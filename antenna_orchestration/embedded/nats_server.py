@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +67,7 @@ class NatsServer:
 
     def prepare(self) -> None:
         """Write the configuration."""
-        shutil.copyfile(ROLES, self.home.nats / "roles.conf")
+        write_private(self.home.nats / "roles.conf", ROLES.read_text())
         write_private(
             self.home.nats / "nats.conf",
             _CONFIGURATION.format(

@@ -7,9 +7,12 @@ import random
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 from antenna_orchestration import errors
-from antenna_orchestration.embedded.home import Home, write_private
+from antenna_orchestration.embedded import processes
+from antenna_orchestration.embedded.events import Report, untold
+from antenna_orchestration.embedded.home import Home, read_json, write_private
 
 LOOPBACK = "127.0.0.1"
 _LOWEST = 20_000
@@ -27,15 +30,18 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose(home: Home, names: Iterable[str], *, public: Mapping[str, tuple[int, str]] | None = None) -> dict[str, int]:
-    """One free port per name, remembered for the next start.
+def choose(
+    home: Home,
+    names: Iterable[str],
+    *,
+    public: Mapping[str, tuple[int, str]] | None = None,
+    report: Report = untold,
+) -> dict[str, int]:
+    """One free port per name, remembered for the next start; it is told who took one that was remembered.
 
     `public` are those that people type: where the search for each begins, and the setting that says so.
     """
-    try:
-        known: dict[str, int] = json.loads(home.ports_file.read_text())
-    except (FileNotFoundError, ValueError):
-        known = {}
+    known = {name: port for name, port in read_json(home.ports_file).items() if _is_port(port)}
     chosen: dict[str, int] = {}
     for name in names:
         taken = chosen.values()
@@ -43,6 +49,9 @@ def choose(home: Home, names: Iterable[str], *, public: Mapping[str, tuple[int, 
         chosen[name] = next(port for port in candidates if port not in taken and is_free(port))
     for name, (wanted, setting) in (public or {}).items():
         chosen[name] = _public_port(wanted, known.get(name), taken=set(chosen.values()), setting=setting)
+    for name, port in chosen.items():
+        if (before := known.get(name, port)) != port and not is_free(before):
+            report(f"port {before}, where {name} listened, is taken by {processes.listener(before)}: it gets {port}")
     write_private(home.ports_file, json.dumps({**known, **chosen}) + "\n")
     return chosen
 
@@ -50,6 +59,10 @@ def choose(home: Home, names: Iterable[str], *, public: Mapping[str, tuple[int, 
 def forget(home: Home) -> None:
     """Choose other ports at the next start."""
     home.ports_file.unlink(missing_ok=True)
+
+
+def _is_port(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and 0 < value < 65_536
 
 
 def _candidates(known: int | None) -> Iterator[int]:

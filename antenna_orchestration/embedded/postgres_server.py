@@ -7,8 +7,11 @@ reach the data and the binaries: where the home or the installation lies below a
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -20,10 +23,11 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.embedded import processes, servers
 from antenna_orchestration.embedded.credentials import Credentials
-from antenna_orchestration.embedded.home import Home
+from antenna_orchestration.embedded.events import Report, untold
+from antenna_orchestration.embedded.home import Home, check_room, write_private
 
 SUPERUSER = "postgres"
 CATALOG = "antenna"
@@ -34,7 +38,10 @@ DAGSTER = "dagster"
 PRIVATE_HOMES = Path("/var/lib/antenna")
 """Where root's clusters lie when the home cannot be reached by another account."""
 
-_MAJOR = "pginstall18"
+_VERSION = 18
+_MAJOR = f"pginstall{_VERSION}"
+_NEW_CLUSTER = 150 * 10**6
+"""Bytes: initdb writes 70 MB, the first migrations and jobs as many."""
 _UNPRIVILEGED = ("nobody", "daemon", "bin")
 _URL_OPTIONS = "connect_timeout=5&keepalives=1&keepalives_idle=30&keepalives_interval=10&keepalives_count=3"
 
@@ -52,6 +59,8 @@ huge_pages = off
 dynamic_shared_memory_type = posix
 io_method = sync
 jit = off
+# Indexes are in memory, or on a disk without moving parts: reading one is not four times as dear as reading on.
+random_page_cost = 1.1
 wal_level = minimal
 max_wal_senders = 0
 max_logical_replication_workers = 0
@@ -74,6 +83,7 @@ class PostgresServer:
     home: Home
     port: int
     credentials: Credentials
+    report: Report = untold
     durable: bool = True
     """False: no fsync. For tests, whose clusters nobody needs after a power failure."""
     name: str = "postgres"
@@ -99,15 +109,24 @@ class PostgresServer:
         return self._folder / "data"
 
     def prepare(self) -> None:
-        """Make the cluster at the first start, write its configuration, clear the pid file of a crashed one."""
-        if not (self.data / "PG_VERSION").exists():
+        """Make the cluster at the first start, write its configuration, clear the pid file of a crashed one.
+
+        A cluster whose small files were torn, or whose passwords were lost, is repaired. Raises `InternalError`.
+        """
+        is_new = not self.data.exists() or not any(self.data.iterdir())
+        if is_new:
             self._initialise()
+        else:
+            self._hand_over_all()
+            self._restore_version()
         text = _CONFIGURATION.format(port=self.port, cluster_name=self._cluster_name)
         if not self.durable:
             text += "fsync = off\nfull_page_writes = off\n"
         self._write("postgresql.conf", text)
         self._write("pg_hba.conf", "host all all 127.0.0.1/32 scram-sha-256\n")
         self._end_leftover()
+        if not is_new and not self._password_is_set():
+            self._set_password()
 
     def command(self) -> processes.Command:
         """Run it on its data folder. SIGINT is its fast stop: SIGTERM would wait for every client to leave."""
@@ -131,6 +150,9 @@ class PostgresServer:
 
     def settle(self) -> None:
         """Create missing roles and databases, and let each role connect to its own database only."""
+        # It could log in as the superuser.
+        if not self._password_is_set():
+            write_private(self._password_note, self._password_digest)
         with self._administer() as connection:
             databases = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
             for role, password in ((CATALOG, self.credentials.catalog), (DAGSTER, self.credentials.dagster)):
@@ -186,12 +208,30 @@ class PostgresServer:
                 folder.unlink(missing_ok=True)
                 folder.symlink_to(elsewhere)
         real = folder.resolve()
+        if folder.is_symlink():
+            self._claim(real)
         if self._account and not reachable(real, self._account):
             raise errors.InternalError(
                 f"PostgreSQL, as uid {self._account.uid}, cannot reach its folder {real}: "
                 "let that account pass through the folders above it (chmod o+x)"
             )
         return real
+
+    def _claim(self, real: Path) -> None:
+        """Note in a cluster's folder outside of the home whose it is. Raises `InternalError` when it is another home's.
+
+        A copy of a home has the same link as the original: the second server would end the first.
+        """
+        note = real / "home"
+        noted = note.read_text(errors="replace").strip() if note.exists() else ""
+        if noted == str(self.home.path):
+            return
+        if noted and (Path(noted) / "postgres").resolve() == real and not Path(noted) == self.home.path:
+            raise errors.InternalError(
+                f"the PostgreSQL cluster in {real}, to which {self.home.postgres} leads, is that of {noted}: "
+                "copy it while that stack is stopped, and let the link lead to the copy"
+            )
+        write_private(note, f"{self.home.path}\n")
 
     @cached_property
     def _binaries(self) -> Path:
@@ -215,13 +255,12 @@ class PostgresServer:
 
     def _initialise(self) -> None:
         """Make the cluster; it appears under its name only when it is complete."""
+        check_room(self._folder, needed=_NEW_CLUSTER, what="a new database cluster")
         fresh, password_file = self._folder / "data.new", self._folder / "password"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
-        password_file.touch(mode=0o600)
-        password_file.write_text(self.credentials.postgres)
-        for path in (fresh, password_file):
-            self._hand_over(path)
+        self._hand_over(fresh)
+        write_private(password_file, self.credentials.postgres, owner=self._owner)
         argv: list[str | Path] = [self._binaries / "initdb", "-D", fresh, "-U", SUPERUSER, f"--pwfile={password_file}"]
         argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
         command = processes.Command(
@@ -234,20 +273,69 @@ class PostgresServer:
             umask=0o077,
         )
         try:
-            processes.run(command, mark={}, timeout=120)
+            processes.run(command, mark=self._mark, timeout=120)
         finally:
             password_file.unlink()
-        fresh.rename(self._folder / "data")
+        # In place of an empty folder, if there is one.
+        fresh.rename(self.data)
+        kernel.sync_folder(self._folder)
+
+    def _restore_version(self) -> None:
+        """Write the files that name PostgreSQL's version again where they are empty. Raises `InternalError`."""
+        if not (self.data / "global" / "pg_control").exists():
+            raise errors.InternalError(
+                f"{self.data} is a part of a PostgreSQL cluster (global/pg_control is missing): restore it from a "
+                "backup, or move it away to begin with an empty catalog"
+            )
+        # The server compares its version with that in pg_control, too.
+        for folder in (self.data, *(self.data / "base").glob("[0-9]*")):
+            version = folder / "PG_VERSION"
+            if not version.exists() or not re.fullmatch(rb"\d+\n", version.read_bytes()):
+                self.report(f"{version} was damaged, and is written again")
+                write_private(version, f"{_VERSION}\n", owner=self._owner)
+
+    @property
+    def _password_note(self) -> Path:
+        """Holds the digest of the superuser's password that the cluster has."""
+        return self._folder / "superuser"
+
+    @property
+    def _password_digest(self) -> str:
+        return hashlib.sha256(self.credentials.postgres.encode()).hexdigest() + "\n"
+
+    def _password_is_set(self) -> bool:
+        note = self._password_note
+        return note.exists() and note.read_bytes() == self._password_digest.encode()
+
+    def _set_password(self) -> None:
+        """Give the superuser its password without knowing the one before; `settle` notes that it is the right one."""
+        argv = (self._binaries / "postgres", "--single", "-D", self.data, "postgres")
+        statement = f"ALTER ROLE {SUPERUSER} PASSWORD '{self.credentials.postgres}'\n"
+        command = dataclasses.replace(self.command(), name="postgres --single", argv=argv, input=statement.encode())
+        processes.run(command, mark=self._mark, timeout=600)
+
+    @property
+    def _mark(self) -> dict[str, str]:
+        # What is left of them is ended by the next start.
+        return {processes.HOME_VARIABLE: str(self.home.path)}
 
     def _write(self, name: str, text: str) -> None:
-        path = self.data / name
-        path.write_text(text)
-        path.chmod(0o600)
-        self._hand_over(path)
+        write_private(self.data / name, text, owner=self._owner)
+
+    @property
+    def _owner(self) -> tuple[int, int] | None:
+        return (self._account.uid, self._account.gid) if self._account else None
 
     def _hand_over(self, path: Path) -> None:
-        if self._account:
-            os.chown(path, self._account.uid, self._account.gid)
+        if self._owner:
+            os.chown(path, *self._owner, follow_symlinks=False)
+
+    def _hand_over_all(self) -> None:
+        """Give the account a cluster that became root's when somebody copied it."""
+        if self._account and self.data.stat().st_uid == 0:
+            for path in (self.data, *self.data.rglob("*")):
+                self._hand_over(path)
+            self.data.chmod(0o700)
 
     def _end_leftover(self) -> None:
         """Stop a server that still runs on our data; delete a pid file whose process has died or is another program."""

@@ -1,7 +1,8 @@
-"""Prepare the stores for this version, in a separate process, so that the supervisor stays small.
+"""Prepare the stores for this version and settle the past, in a separate process: the supervisor stays small.
 
 `python -m antenna_orchestration.embedded.prepare HOOK` calls HOOK (`module:function`, given the settings; may be
-asynchronous) for catalog and queue, and brings Dagster's tables to the installed version.
+asynchronous) for catalog and queue, brings Dagster's tables to the installed version, and ends the runs in Dagster
+whose processes ended with an earlier stack. Its last line says what it found.
 """
 
 from __future__ import annotations
@@ -13,15 +14,26 @@ import inspect
 import os
 import sys
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 import psycopg
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.domain import run_tags
+from antenna_orchestration.domain.job import ACTIVE
+from antenna_orchestration.embedded import credentials
+from antenna_orchestration.embedded.home import Home, write_private
 
 # A string, because `embedded` may not import `processing`: the caller of this process chooses the hook, and tests name
 # hooks of their own.
 DEFAULT_HOOK = "antenna_orchestration.processing.services:prepare"
+
+FOUND: Final = "found: "
+"""Begins the last line of a preparation that succeeded."""
+
+_MANY: Final = 100_000
 
 
 def run_hook(hook: str, settings: settings_module.Settings) -> None:
@@ -40,17 +52,89 @@ def upgrade_dagster(home: Path, url: str) -> None:
     """Migrate Dagster's tables after another version was installed; new ones are made by its own processes."""
     version = importlib.metadata.version("dagster")
     done = home / "schema-version"
-    if done.exists() and done.read_text() == version:
+    if done.exists() and done.read_bytes() == version.encode():
         return
-    with psycopg.connect(url.replace("+psycopg2", "")) as connection:
-        row = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
-    if row and row[0]:
+    with _connected(url) as connection:
+        has_tables = _has_table(connection, "alembic_version")
+    if has_tables:
         # Slow to import, and rarely needed.
         from dagster import DagsterInstance
 
         with DagsterInstance.get() as instance:
             instance.upgrade()
-    done.write_text(version)
+    write_private(done, version)
+
+
+def end_lost_runs(settings: settings_module.Settings) -> list[str]:
+    """End the runs in Dagster whose processes cannot be alive; returns their ids.
+
+    Call before the code server and the daemon have started any: all runs of our code location then belong to an earlier
+    stack, whose processes are gone. A run of `dagster job execute` may be alive, and one of another host, too: the
+    sensor `lost_runs` watches them.
+    """
+    url = settings.dagster_pg_url
+    if not _has_held_runs(url):
+        return []
+    # Slow to import, and rarely needed.
+    import dagster as dg
+
+    from antenna_orchestration.resources import run_states
+
+    is_bundled = urlsplit(url).password == credentials.load(Home(settings.home)).dagster
+    ended = []
+    with dg.DagsterInstance.get() as instance:
+        for run in instance.get_runs(dg.RunsFilter(statuses=list(run_states.HELD))):
+            origin = run.remote_job_origin
+            # Somebody else's database may hold the runs of a location elsewhere that has our name.
+            is_of_this_stack = is_bundled and origin is not None and origin.location_name == run_tags.LOCATION
+            if is_of_this_stack or kernel.is_gone(run.tags.get(run_tags.PROCESS, "")):
+                run_states.end(instance, run, "its process ended with an earlier `antenna up`")
+                ended.append(run.run_id)
+    return ended
+
+
+def _has_held_runs(url: str) -> bool:
+    held = "SELECT 1 FROM runs WHERE status IN ('NOT_STARTED', 'STARTING', 'STARTED', 'CANCELING') LIMIT 1"
+    with _connected(url) as connection:
+        return _has_table(connection, "runs") and connection.execute(held).fetchone() is not None
+
+
+def _connected(url: str) -> psycopg.Connection[tuple[object, ...]]:
+    try:
+        return psycopg.connect(url.replace("+psycopg2", ""))
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise errors.Unavailable(f"PostgreSQL does not answer: {reason}") from error
+
+
+def _has_table(connection: psycopg.Connection[tuple[object, ...]], name: str) -> bool:
+    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()
+    return bool(row and row[0])
+
+
+async def _forget_and_count(settings: settings_module.Settings, runs: list[str]) -> int:
+    """Delete the heartbeats of ended runs; returns how many jobs are unfinished."""
+    with _connected(settings.database_url) as connection:
+        if not _has_table(connection, "run_heartbeats"):
+            return 0
+    # Slow to import, as above.
+    from antenna_orchestration.processing.services import opened
+
+    async with opened(settings) as services:
+        await services.catalog.runs.forget(runs)
+        for worker in await services.heartbeats.workers():
+            if worker.run_id in runs:
+                await services.heartbeats.leave(worker.worker)
+        return len(await services.catalog.jobs.list(statuses=ACTIVE, limit=_MANY))
+
+
+def _in_words(runs: int, jobs: int) -> str:
+    found = []
+    if runs:
+        found.append(f"ended {runs} run{'s' if runs > 1 else ''} whose process is gone")
+    if jobs:
+        found.append(f"{jobs} unfinished job{'s go' if jobs > 1 else ' goes'} on")
+    return ", ".join(found)
 
 
 def main() -> int:
@@ -59,9 +143,12 @@ def main() -> int:
         settings = settings_module.load()
         run_hook(sys.argv[1], settings)
         upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), settings.dagster_pg_url)
+        ended = end_lost_runs(settings)
+        unfinished = asyncio.run(_forget_and_count(settings, ended))
     except errors.AntennaError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    print(FOUND + _in_words(len(ended), unfinished), flush=True)
     return 0
 
 

@@ -47,6 +47,8 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Its whole environment, apart from the mark."""
     account: Account | None = None
+    input: bytes = field(default=b"", repr=False)
+    """What its standard input says: little, and no command line shows it."""
     umask: int = -1
     stop_signal: signal.Signals = signal.SIGTERM
     """Asks it to leave in order; also what the kernel sends it when its parent dies."""
@@ -58,14 +60,18 @@ def spawn(command: Command, *, mark: Mapping[str, str]) -> subprocess.Popen[byte
     Raises `InternalError` when it cannot be executed.
     """
     account = command.account
-    rotate(command.log)
-    with command.log.open("ab") as log:
+    try:
+        rotate(command.log)
+        log_file = command.log.open("ab")
+    except OSError as error:
+        raise errors.InternalError(f"cannot write {command.log}: {error.strerror}") from error
+    with log_file as log:
         try:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command.argv,
                 cwd=command.folder,
                 env={**command.environment, **mark},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if command.input else subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 umask=command.umask,
@@ -76,6 +82,11 @@ def spawn(command: Command, *, mark: Mapping[str, str]) -> subprocess.Popen[byte
             )
         except OSError as error:
             raise errors.InternalError(f"cannot start {command.name} ({command.argv[0]}): {error.strerror}") from error
+    if process.stdin is not None:
+        # Less than a pipe holds. What cannot read it has ended, and its end is seen.
+        with contextlib.suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(command.input)
+    return process
 
 
 def run(command: Command, *, mark: Mapping[str, str], timeout: float) -> None:
@@ -171,6 +182,19 @@ def listens(pid: int, port: int) -> bool:
     except psutil.Error:
         return False
     return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections)
+
+
+def listener(port: int) -> str:
+    """Who listens on a port, for messages: other users' processes are seen by root only."""
+    try:
+        found = psutil.net_connections("tcp")
+    except psutil.Error:
+        found = []
+    for each in found:
+        if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port and each.pid:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                return f"{psutil.Process(each.pid).name()} (pid {each.pid})"
+    return "another process"
 
 
 def last_line(log: Path) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from antenna_orchestration import errors
-from antenna_orchestration.embedded import processes
+from antenna_orchestration.embedded import ports, processes
 from antenna_orchestration.embedded.children import Child, Children
 from antenna_orchestration.embedded.events import Event, Kind
 from antenna_orchestration.embedded.servers import Server
@@ -22,17 +22,30 @@ FORGIVEN_AFTER = 120.0
 _POLL = 0.05
 
 
+_STRANGERS_LEAVE = 3
+"""So often a start is tried on a port that another program has; it may be a connection that passes."""
+
+
+class PortTaken(errors.InternalError):
+    """Another program listens where a process of the stack has to."""
+
+
 class Restarter:
     """Starts one server or Dagster process, and restarts it with a back-off whenever it ends."""
 
-    def __init__(self, *, server: Server, children: Children, report: Callable[[Event], None]) -> None:
+    def __init__(
+        self, *, server: Server, children: Children, report: Callable[[Event], None], quiet: float = START_TIMEOUT
+    ) -> None:
+        """`quiet`: seconds after which it is said what a start waits for, and again after thrice as many."""
         self.server = server
+        self._quiet = quiet
         self._children = children
         self._report = report
         self.child: Child | None = None
 
     async def start(self) -> None:
-        """Start the process and wait until it is healthy. Raises `InternalError`."""
+        """Start the process and wait until it is healthy. Raises `InternalError`, of which `PortTaken`."""
+        self._check_port()
         self.server.prepare()
         self.child = self._children.spawn(self.server.command())
         await self._until_healthy(self.child)
@@ -41,26 +54,34 @@ class Restarter:
         self._say("started", f"{self.server.name} runs{where} (pid {self.child.pid})")
 
     async def keep_running(self) -> None:
-        """Restart the process whenever it ends. Never returns; raises `InternalError` after the last restart failed."""
-        ends = 0
+        """Restart the process whenever it ends. Never returns.
+
+        Raises `PortTaken` when its port does not become free, and `InternalError` after the last restart failed.
+        """
+        ends = strangers = 0
         while self.child is not None:
             started = time.monotonic()
             await self.child.ended.wait()
             if time.monotonic() - started > FORGIVEN_AFTER:
-                ends = 0
+                ends = strangers = 0
+            self._say("problem", f"{self.server.name} ended ({self.child.epitaph}), starting it again")
             while True:
                 if ends == len(BACK_OFF):
                     log = self.child.command.log
                     raise errors.InternalError(
                         f"{self.server.name} ended {ends + 1} times, {self.child.epitaph} (log: {log})"
                     )
-                self._say("problem", f"{self.server.name} ended ({self.child.epitaph}), starting it again")
                 await asyncio.sleep(BACK_OFF[ends])
                 ends += 1
                 try:
                     await self.start()
+                except PortTaken as error:
+                    strangers += 1
+                    if strangers == _STRANGERS_LEAVE:
+                        raise
+                    self._say("problem", f"{error}, trying again")
                 except errors.InternalError as error:
-                    self._say("problem", str(error))
+                    self._say("problem", f"{error}, trying again")
                 else:
                     break
 
@@ -70,12 +91,13 @@ class Restarter:
             self._say("problem", f"{self.server.name} did not stop within {patience:g} s and was killed")
 
     async def _until_healthy(self, child: Child) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline, told = time.monotonic() + START_TIMEOUT, time.monotonic() + self._quiet
         while True:
             complaint = self._complaint(child)
             if complaint is None:
                 return
             if child.ended.is_set():
+                self._check_port()
                 raise errors.InternalError(
                     f"{self.server.name} did not start, {child.epitaph} (log: {child.command.log})"
                 )
@@ -84,7 +106,15 @@ class Restarter:
                 raise errors.InternalError(
                     f"{self.server.name} is not healthy after {START_TIMEOUT:.0f} s: {complaint}"
                 )
+            if time.monotonic() > told:
+                self._say("problem", f"waiting for {self.server.name}: {complaint}")
+                told = time.monotonic() + 3 * self._quiet
             await asyncio.sleep(_POLL)
+
+    def _check_port(self) -> None:
+        port = self.server.port
+        if port and not ports.is_free(port):
+            raise PortTaken(f"port {port}, where {self.server.name} listens, is taken by {processes.listener(port)}")
 
     def _complaint(self, child: Child) -> str | None:
         try:

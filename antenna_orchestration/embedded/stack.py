@@ -95,9 +95,10 @@ def status(home: Path) -> StackStatus | None:
     try:
         known = StackStatus(**json.loads(Home(home).status_file.read_text()))
         alive = {supervisor.__name__, known.home} <= set(psutil.Process(known.supervisor).cmdline())
-    except (FileNotFoundError, ValueError, TypeError, psutil.NoSuchProcess):
+    except (FileNotFoundError, ValueError, TypeError, psutil.Error):
         return None
-    return known if alive else None
+    # A copied home has the file of the original, whose stack may run.
+    return known if alive and settings_module.is_same_folder(Path(known.home), home) else None
 
 
 class Front:

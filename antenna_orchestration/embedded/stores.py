@@ -13,7 +13,8 @@ from pathlib import Path
 
 from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
-from antenna_orchestration.embedded import credentials, environment, ports, processes
+from antenna_orchestration.embedded import credentials, environment, moving, ports, processes
+from antenna_orchestration.embedded.events import Report, untold
 from antenna_orchestration.embedded.home import Home
 from antenna_orchestration.embedded.nats_server import NatsServer
 from antenna_orchestration.embedded.postgres_server import PostgresServer
@@ -41,24 +42,27 @@ class Plan:
     """Superuser of the bundled PostgreSQL; empty when it is the user's."""
 
 
-def plan(settings: settings_module.Settings, *, dagster: bool = True, durable: bool = True) -> Plan:
-    """Choose servers, ports and URLs for a home, which is created if missing.
+def plan(
+    settings: settings_module.Settings, *, dagster: bool = True, durable: bool = True, report: Report = untold
+) -> Plan:
+    """Choose servers, ports and URLs for a home, which is created if missing, and repaired if damaged or moved.
 
-    Starts nothing; the caller holds the home's lock.
+    Starts nothing; the caller holds the home's lock. Raises `InternalError`.
     """
     home = Home(settings.home.absolute())
     home.create()
-    generated = credentials.load(home)
+    moving.settle(home, settings, report=report)
+    generated = credentials.load(home, report=report)
     public: dict[str, tuple[int, str]] = {}
     if dagster:
         public["ui"] = (settings.ui_port, "ANTENNA_UI_PORT")
         if settings.gateway:
             public["gateway"] = (settings.gateway_port, "ANTENNA_GATEWAY_PORT")
     names = ("nats", "redis", "postgres", *(("grpc",) if dagster else ()))
-    chosen = ports.choose(home, names, public=public)
+    chosen = ports.choose(home, names, public=public, report=report)
     nats = NatsServer(home=home, port=chosen["nats"], credentials=generated)
     redis = RedisServer(home=home, port=chosen["redis"], credentials=generated)
-    postgres = PostgresServer(home=home, port=chosen["postgres"], credentials=generated, durable=durable)
+    postgres = PostgresServer(home=home, port=chosen["postgres"], credentials=generated, durable=durable, report=report)
 
     own: list[Server] = []
     urls: dict[str, str] = {}
@@ -90,6 +94,8 @@ def plan(settings: settings_module.Settings, *, dagster: bool = True, durable: b
         "lake_uri": settings.lake if "://" in settings.lake else str(Path(settings.lake).absolute()),
         "secret_key": settings.secret_key or generated.secret_key,
     }
+    if postgres in own:
+        _refuse_a_lake_without_catalog(home, values["lake_uri"])
     variables = {"ANTENNA_HOME": str(home.path)}
     variables |= {f"ANTENNA_{name.upper()}": value for name, value in values.items() if value}
     if dagster:
@@ -105,6 +111,17 @@ def plan(settings: settings_module.Settings, *, dagster: bool = True, durable: b
         ports=chosen,
         admin_database_url=postgres.admin_url if postgres in own else "",
     )
+
+
+def _refuse_a_lake_without_catalog(home: Home, lake: str) -> None:
+    """A new catalog would count jobs from one again, and mix their tables with those of earlier jobs."""
+    if (home.postgres / "data").exists() or "://" in lake:
+        return
+    if table := next(Path(lake).glob("manifest/job_id=*"), None):
+        raise errors.InternalError(
+            f"{table} is a table of an earlier job, but the catalog, {home.postgres}/data, is gone: "
+            f"put it back, or move {lake} away to begin anew or to restore a backup"
+        )
 
 
 class EmbeddedStores:

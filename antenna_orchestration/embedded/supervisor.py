@@ -31,10 +31,14 @@ from antenna_orchestration.embedded import (
 from antenna_orchestration.embedded.children import Children
 from antenna_orchestration.embedded.events import Event, Kind, to_line
 from antenna_orchestration.embedded.home import Home, write_private
-from antenna_orchestration.embedded.restarting import Restarter
+from antenna_orchestration.embedded.restarting import PortTaken, Restarter
 from antenna_orchestration.embedded.servers import Server
 
 PREPARE_TIMEOUT = 300.0
+QUIET = 30.0
+"""Seconds after which a start says what it waits for."""
+STORES_QUIET = 8.0
+"""The same for the bundled servers, which answer within a second or two."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,10 +85,32 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._alone = asyncio.Event()
         self._ready = False
+        # What an earlier stack left, and what became of it: for the one line before `ready`.
+        self._found: list[str] = []
 
     async def run(self) -> int:
         """Start, keep and end the stack; returns the exit status."""
         self._listen()
+        while isinstance(failure := await self._until_it_ends(), PortTaken) and not self._stop.is_set():
+            # Everybody has the address in his environment.
+            self._say("problem", f"{failure}: the whole stack is started again, with another port")
+            await self._end()
+            self._home.status_file.unlink(missing_ok=True)
+            self._restarters.clear()
+            self._found.clear()
+            self._started = time.monotonic()
+        if failure is None:
+            self._say("stopping", "stopping")
+        await self._end()
+        self._home.status_file.unlink(missing_ok=True)
+        if failure is not None:
+            self._say("failed", _in_one_line(failure))
+            return 1
+        self._say("stopped", f"stopped, data stay in {self._home.path}")
+        return 0
+
+    async def _until_it_ends(self) -> Exception | None:
+        """Start the stack and keep it running until it has to stop; returns why, or None if that was ordered."""
         work = asyncio.create_task(self._work(), name="work")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -92,15 +118,7 @@ class Supervisor:
         stop.cancel()
         self._ready = False
         self._write_status()
-        if failure is None:
-            self._say("stopping", "stopping")
-        await self._end()
-        self._home.status_file.unlink(missing_ok=True)
-        if failure is not None:
-            self._say("failed", failure)
-            return 1
-        self._say("stopped", f"stopped, data stay in {self._home.path}")
-        return 0
+        return failure
 
     async def _end(self) -> None:
         """Stop in order; at once as soon as nobody is there to wait for it."""
@@ -144,18 +162,23 @@ class Supervisor:
                 group.create_task(restarter.keep_running(), name=restarter.server.name)
 
     async def _start(self) -> None:
+        # The end of a stack deletes it, unless that end was a power loss or a kill.
+        if self._home.status_file.exists():
+            self._found.append("the last stack was not stopped in order")
         ended = processes.kill_until_gone(lambda: processes.marked(processes.HOME_VARIABLE, str(self._home.path)))
         if ended:
-            self._say("problem", f"ended {ended} processes that an earlier stack left behind")
+            self._found.append(f"ended {ended} processes that it left behind")
         self._home.stopping_file.unlink(missing_ok=True)
-        plan = self._plan = stores.plan(self._settings, dagster=self._order.dagster)
+        plan = self._plan = stores.plan(self._settings, dagster=self._order.dagster, report=self._report)
         environment.write(self._home, plan.variables)
         environment.link_dotenv(self._home)
-        await self._bring_up(*plan.servers)
+        await self._bring_up(*plan.servers, quiet=STORES_QUIET)
         if self._order.dagster:
             await self._start_dagster(plan)
         self._ready = True
         self._write_status()
+        if found := [part for part in self._found if part]:
+            self._say("found", f"found: {', '.join(found)}")
         where = plan.variables.get("ANTENNA_UI_URL", str(self._home.path))
         if gateway := plan.variables.get("ANTENNA_GATEWAY_URL"):
             where += f", gateway {gateway}"
@@ -181,26 +204,61 @@ class Supervisor:
         )
         # The code server only loads definitions, so it need not wait for the tables; the other two read them.
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._children.run(preparation, timeout=PREPARE_TIMEOUT))
+            group.create_task(self._run_when_stores_answer(preparation))
             group.create_task(self._bring_up(code_server))
+        found = processes.last_line(preparation.log)
+        self._found += [found.removeprefix(prepare.FOUND)] if found.startswith(prepare.FOUND) else []
         others: list[Server] = [webserver, dagster_processes.Daemon(**common)]
         if "gateway" in plan.ports and plan.settings.gateway:
             host = plan.settings.gateway_host
             others.append(gateway_process.GatewayProcess(host=host, port=plan.ports["gateway"], **common))
-        await self._bring_up(*others)
+        async with asyncio.TaskGroup() as group:
+            for server in others:
+                group.create_task(self._bring_up_on_stores(server, preparation))
 
-    async def _bring_up(self, *servers: Server) -> None:
+    async def _run_when_stores_answer(self, preparation: processes.Command) -> None:
+        """Run a command, and again while it ends because a store does not answer. Raises what `Children.run` does."""
+        deadline = time.monotonic() + PREPARE_TIMEOUT
+        while True:
+            try:
+                return await self._children.run(preparation, timeout=PREPARE_TIMEOUT)
+            except errors.Unavailable as error:
+                if time.monotonic() > deadline:
+                    raise
+                self._say("problem", f"waiting: {error}")
+            await asyncio.sleep(1)
+
+    async def _bring_up_on_stores(self, server: Server, preparation: processes.Command) -> None:
+        """Start a process that ends when a store does not answer; the preparation waits until they do again."""
+        for _ in range(2):
+            try:
+                return await self._restarter(server).start()
+            except PortTaken:
+                raise
+            except errors.InternalError as error:
+                self._say("problem", str(error))
+            await self._run_when_stores_answer(preparation)
+        return await self._restarter(server).start()
+
+    async def _bring_up(self, *servers: Server, quiet: float = QUIET) -> None:
         async with asyncio.TaskGroup() as group:
             for server in servers:
-                restarter = Restarter(server=server, children=self._children, report=self._tell)
-                self._restarters[server.name] = restarter
-                group.create_task(restarter.start())
+                group.create_task(self._restarter(server, quiet=quiet).start())
+
+    def _restarter(self, server: Server, *, quiet: float = QUIET) -> Restarter:
+        restarter = Restarter(server=server, children=self._children, report=self._tell, quiet=quiet)
+        self._restarters[server.name] = restarter
+        return restarter
+
+    def _report(self, text: str) -> None:
+        self._say("problem", text)
 
     def _say(self, kind: Kind, text: str) -> None:
         self._tell(Event(kind=kind, text=text))
 
     def _tell(self, event: Event) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {event.kind}: {event.text}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a full disk: the front is told all the same
+            print(f"{time.strftime('%H:%M:%S')} {event.kind}: {event.text}", file=sys.stderr, flush=True)
         if event.kind == "started":
             self._write_status()
         # Nobody listening, or nobody reading: the log has it.
@@ -225,7 +283,8 @@ class Supervisor:
                 name: restarter.child.pid for name, restarter in self._restarters.items() if restarter.child is not None
             },
         )
-        with contextlib.suppress(FileNotFoundError):  # somebody deleted the home under us
+        # A full disk, or somebody deleted the home under us: the stack itself is well.
+        with contextlib.suppress(errors.InternalError):
             write_private(self._home.status_file, json.dumps(dataclasses.asdict(status)) + "\n")
 
 
@@ -238,7 +297,7 @@ def _variables(plan: stores.Plan) -> dict[str, str]:
     }
 
 
-async def _failure(work: asyncio.Task[None]) -> str | None:
+async def _failure(work: asyncio.Task[None]) -> Exception | None:
     """Why the work ended; None when it has not and is cancelled here."""
     if not work.done():
         work.cancel()
@@ -248,18 +307,25 @@ async def _failure(work: asyncio.Task[None]) -> str | None:
         return None
     except Exception as error:
         first = _first(error)
-        if isinstance(first, errors.AntennaError):
-            return str(first)
-        # A bug of ours: the log gets all of it, and the stack is stopped all the same.
-        traceback.print_exception(error)
-        return f"the supervisor failed: {type(first).__name__}: {first}"
+        if not isinstance(first, errors.AntennaError):
+            # A bug of ours: the log gets all of it, and the stack is stopped all the same.
+            traceback.print_exception(error)
+        return first
     return None
 
 
 def _first(error: Exception) -> Exception:
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    """The error of a group that says most: the stack survives that a port is taken."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    every = [_first(each) for each in error.exceptions]
+    return next((each for each in every if isinstance(each, PortTaken)), every[0])
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, errors.AntennaError):
+        return str(error)
+    return f"the supervisor failed: {type(error).__name__}: {error}"
 
 
 def main() -> int:

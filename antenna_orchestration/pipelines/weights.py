@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urldefrag, urlsplit
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors, kernel, settings
 from antenna_orchestration.domain import addresses
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def _is_whole(target: Path, digest: str | None) -> bool:
     try:
         noted = _note(target).read_text().split()[0]
         found = _sha256(target)
-    except (FileNotFoundError, IndexError):
+    except (FileNotFoundError, IndexError, UnicodeDecodeError):
         return False
     return found == noted and digest in (None, found)
 
@@ -166,10 +166,11 @@ def _download(address: str, target: Path, digest: str | None) -> None:
             raise errors.Unavailable(f"weights {_shown(address)}: the file is empty")
         if digest is not None and found != digest:
             raise errors.InvalidInput(f"weights {_shown(address)}: the SHA-256 is {found}, not {digest}")
-        with _temporary(_note(target)) as note:
-            note.write_text(f"{found}  {target.name}\n")
-            note.replace(_note(target))
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        kernel.replace_file(_note(target), f"{found}  {target.name}\n", mode=0o644)
         temporary.replace(target)
+        kernel.sync_folder(target.parent)
     logger.info("weights %s: %.1f MB in %.1f s", target.name, size / 1e6, time.monotonic() - started)
 
 

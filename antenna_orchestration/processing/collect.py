@@ -37,9 +37,6 @@ from antenna_orchestration.queue.results import Received, ResultFeed
 
 logger = logging.getLogger(__name__)
 
-BEAT_EVERY: Final = 5.0
-"""Seconds between heartbeats; a collector that is silent for 15 s is considered dead."""
-
 CHECK_EVERY: Final = 10.0
 """Seconds between the collector's checks for lost images and listening workers."""
 
@@ -303,12 +300,3 @@ def _outcome(result: messages.Result, part: str | None) -> ImageOutcome:
         classifications=sum(len(detection.classifications) for detection in result.detections),
         worker=result.worker,
     )
-
-
-def heartbeat(services: Services, job: Job, *, run_id: str) -> AbstractAsyncContextManager[None]:
-    """Send the collector's heartbeat for the length of a block. A run does so in each of its assets."""
-
-    async def beat() -> None:
-        await services.catalog.collectors.beat(job.job_run, run_id=run_id, host=services.settings.host_id)
-
-    return loops.running(loops.Loop(name=f"heartbeat of job {job.job_id}", every=BEAT_EVERY, act=beat))

@@ -1,7 +1,8 @@
 """Health: the net below the collectors. Looks at every active job and at what is left over, repairs, and says so.
 
 The checks run in a fixed order. Each is kept from the others' errors, and so is each job within a check. What a check
-cannot decide safely it reports.
+cannot decide safely it reports. Those that only look (`WATCHED`) also run every half minute: whatever stands still is a
+failing check within two minutes.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import stalls
 from antenna_orchestration.domain.ids import JobRun
-from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job, JobStatus
-from antenna_orchestration.domain.reach import can_serve, why_not
+from antenna_orchestration.domain.job import ACTIVE, Job, JobStatus
 from antenna_orchestration.processing import cancel, clear_queue, finish
 from antenna_orchestration.processing.reconcile import rebuild
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.queue import names
+from antenna_orchestration.queue.streams import HEARTBEAT_TTL
 
 T = TypeVar("T", Job, JobRun)
 
@@ -30,6 +34,12 @@ SILENT_AFTER: Final = 15.0
 
 STALE_AFTER: Final = 600.0
 """Seconds after which a job that the sensor should have relaunched is reported to people."""
+
+UNHEARD_AFTER: Final = 60.0
+"""Silence of a run, in seconds, after which the sensor `lost_runs` should have ended it."""
+
+SKEW: Final = 30.0
+"""Seconds by which the clocks of a deployment's machines may differ."""
 
 OUTAGE_AFTER: Final = 3
 """Jobs in a row for which a store was unavailable, after which the check leaves the rest to the next round."""
@@ -61,20 +71,25 @@ class HealthReport:
         return not any(result.unfixable for result in self.results)
 
 
+Round = Callable[[Services, CheckResult, bool], Awaitable[None]]
+
+
 async def check(services: Services, *, dry_run: bool = False) -> HealthReport:
     """Run all checks. With `dry_run` nothing is changed, and what would be repaired counts as fixed."""
-    rounds: list[tuple[str, Callable[[Services, CheckResult, bool], Awaitable[None]]]] = [
-        ("lost_images", _lost_images),
-        ("stale_jobs", _stale_jobs),
-        ("running_jobs", _running_jobs),
-        ("leftovers", _leftovers),
-        ("workers", _workers),
-    ]
+    return await _run(services, CHECKS, dry_run=dry_run)
+
+
+async def watch(services: Services) -> HealthReport:
+    """Run the checks that only look; nothing is changed."""
+    return await _run(services, WATCHED, dry_run=True)
+
+
+async def _run(services: Services, names: Iterable[str], *, dry_run: bool) -> HealthReport:
     results: list[CheckResult] = []
-    for name, run in rounds:
+    for name in names:
         result = CheckResult(name)
         try:
-            await run(services, result, dry_run)
+            await _ROUNDS[name](services, result, dry_run)
         except Exception as error:
             result.unfixable += 1
             result.details.append(f"the check itself failed: {error or type(error).__name__}")
@@ -151,13 +166,24 @@ async def _stale_jobs(services: Services, result: CheckResult, dry_run: bool) ->
 
 
 async def _running_jobs(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """Write the queue's counters into the log of each running job."""
+    """Report running jobs that stand still, and write the queue's counters into the log of each running job."""
+    workers = await services.heartbeats.workers()
+    unheard = await services.catalog.jobs.suspects(claimed_for=STALE_AFTER, silent_for=UNHEARD_AFTER, limit=MANY)
+    silent = {job.job_id for job in unheard}
 
     async def look(job: Job) -> None:
         waiting = None
         if job.epoch is not None:
             waiting = await services.queue.counts(job.job_run, job.epoch)
-        progress = await services.live.counters.read(job.job_run)
+        try:
+            progress = await services.live.counters.read(job.job_run)
+        except errors.Unavailable:
+            # No decision rests on Redis: the workers' heartbeats say whether images move.
+            progress = None
+        rate = progress.rate if progress else 0.0
+        if why := stalls.why_still(job, workers, silent=silent, rate=rate, now=datetime.now(UTC)):
+            result.unfixable += 1
+            result.details.append(f"job {job.job_id} stands still: {why}")
         line = progress.line if progress else "no live counters"
         if waiting:
             line += f"; {waiting.queued} waiting, {waiting.leased} leased, {waiting.redelivered} redelivered"
@@ -206,19 +232,71 @@ async def _left_parts(services: Services, result: CheckResult, dry_run: bool) ->
 
 
 async def _workers(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """Report living workers, and active jobs that no worker serves."""
+    """Report living workers, and active jobs that no worker serves; after a minute that is a fault."""
     workers = await services.heartbeats.workers()
     result.checked = len(workers)
     result.details += [
         f"{worker.worker}: {worker.state}, {worker.rate:.1f} images/s, {worker.leased} leased" for worker in workers
     ]
+    now = datetime.now(UTC)
     for job in await _active(services):
-        if not job.total or any(can_serve(worker, job) for worker in workers):
-            continue
-        if job.dispatch_mode is DispatchMode.SYNC:
-            why = f"no processing service serves {job.pipeline} (`antenna push`)"
-        elif any(job.pipeline in worker.pipelines for worker in workers):
-            why = f"no worker for {job.pipeline} reaches {', '.join(job.source_kinds)}"
-        else:
-            why = f"no worker listens for {job.pipeline}" + why_not(workers, job.pipeline)
-        result.details.append(f"job {job.job_id} waits: {why}")
+        if why := stalls.why_unserved(job, workers):
+            result.unfixable += stalls.is_unserved_for_long(job, now)
+            result.details.append(f"job {job.job_id} waits: {why}")
+
+
+async def _runs(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """Report runs that are not heard and were not ended."""
+    silent_for = await services.catalog.runs.silent_for()
+    result.checked = len(silent_for)
+    for run, seconds in silent_for.items():
+        if seconds > UNHEARD_AFTER:
+            result.unfixable += 1
+            result.details.append(f"run {run} was last heard {seconds:.0f} s ago; is the sensor lost_runs running?")
+
+
+async def _queue(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """Make streams and buckets again that are missing, and report them."""
+    result.checked = len(names.STORED)
+    missing = await services.missing_streams()
+    for name in missing:
+        result.fixed += 1
+        result.details.append(f"the stream {name} was missing")
+    if missing and not dry_run:
+        await services.ensure_streams()
+
+
+async def _clocks(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """Report machines whose clocks differ from this one's: the workers' and the database's.
+
+    Times of heartbeats and leases are compared across machines; a clock that was set, or that jumped, shows here.
+    """
+    now = datetime.now(UTC)
+    clocks = {f"worker {worker.worker} on {worker.host}": worker.at for worker in await services.heartbeats.workers()}
+    clocks["the database"] = await services.catalog.now()
+    result.checked = len(clocks)
+    for whose, at in clocks.items():
+        # A heartbeat is up to half a minute old.
+        oldest = HEARTBEAT_TTL if whose.startswith("worker") else 0.0
+        ahead = (at - now).total_seconds()
+        if ahead > SKEW or ahead < -(SKEW + oldest):
+            result.unfixable += 1
+            result.details.append(f"the clock of {whose} is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}")
+
+
+_ROUNDS: Final[dict[str, Round]] = {
+    "lost_images": _lost_images,
+    "stale_jobs": _stale_jobs,
+    "running_jobs": _running_jobs,
+    "leftovers": _leftovers,
+    "workers": _workers,
+    "runs": _runs,
+    "queue": _queue,
+    "clocks": _clocks,
+}
+
+CHECKS: Final = tuple(_ROUNDS)
+"""All checks, in their order."""
+
+WATCHED: Final = ("running_jobs", "workers", "runs", "queue", "clocks")
+"""The checks that cost little and only look."""

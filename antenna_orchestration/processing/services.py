@@ -47,6 +47,10 @@ class Services:
             update=update,
         )
 
+    async def missing_streams(self) -> list[str]:
+        """Streams and buckets that `ensure_streams` would create. Raises `Unavailable`."""
+        return await streams.missing(self.connection)
+
     async def queue_answers(self) -> None:
         """Raise `Unavailable` when the queue does not answer."""
         await connection.check(self.connection)

@@ -14,6 +14,7 @@ import nats.js.errors
 from nats.aio.client import Client
 
 from antenna_orchestration import errors, settings
+from antenna_orchestration.queue.reconnecting import EXPECTED, ReconnectingClient
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +31,17 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
     """
     members, login = _members(url)
     shown = settings.without_password(url)
-    faults: list[str] = []
+    last_fault = ""
 
     async def on_error(error: Exception) -> None:
+        nonlocal last_fault
         # nats-py reports each failed attempt here, some with an empty message.
-        faults.append(str(error) or type(error).__name__)
-        logger.debug("nats %s: %s", shown, faults[-1])
+        last_fault = str(error) or type(error).__name__
+        if isinstance(error, EXPECTED):
+            logger.debug("nats %s: %s", shown, last_fault)
+        else:
+            # Raised by a function of ours that nats-py had called with a message.
+            logger.error("a message from %s was not handled", shown, exc_info=error)
 
     async def on_disconnect() -> None:
         # nats-py calls this when we close the connection, too.
@@ -45,12 +51,12 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
     async def on_reconnect() -> None:
         logger.info("connected to %s again", shown)
 
-    client = Client()
+    client = ReconnectingClient()
     try:
         async with asyncio.timeout(wait):
             await client.connect(
                 members,
-                # For all members: a learned address has no credentials, and one refusal closes the client for good.
+                # For all members: a learned address has no credentials of its own.
                 **login,
                 name=name,
                 inbox_prefix=inbox_prefix.encode(),
@@ -64,10 +70,10 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
                 max_outstanding_pings=2,
                 pending_size=PENDING_BYTES,
             )
-    except (TimeoutError, OSError, nats.errors.Error) as error:
+    except EXPECTED as error:
         with _quietly():
             await client.close()
-        why = faults[-1] if faults else str(error) or "no answer"
+        why = last_fault or str(error) or "no answer"
         raise errors.Unavailable(f"NATS at {shown} cannot be reached: {why}") from error
     return client
 
@@ -101,7 +107,8 @@ async def connected(url: str, *, name: str, inbox_prefix: str = "_INBOX") -> Asy
         yield client
     finally:
         with _quietly():
-            await client.flush(timeout=2)
+            if client.is_connected:
+                await client.flush(timeout=2)
         with _quietly():
             await client.close()
 
@@ -119,7 +126,7 @@ def _quietly() -> Iterator[None]:
     """Suppress the errors of closing a connection that is broken already."""
     try:
         yield
-    except (TimeoutError, OSError, nats.errors.Error) as error:
+    except EXPECTED as error:
         logger.debug("while closing: %s", error)
 
 
@@ -137,5 +144,5 @@ def translated(what: str) -> Iterator[None]:
         if "maximum bytes" in (error.description or "") or "resource limits" in (error.description or ""):
             raise errors.QueueFull(f"{what}: the stream is full ({error.description})") from error
         raise errors.Unavailable(f"{what}: {error.description or error}") from error
-    except (TimeoutError, OSError, nats.errors.Error) as error:
+    except EXPECTED as error:
         raise errors.Unavailable(f"{what}: {str(error) or type(error).__name__}") from error

@@ -17,6 +17,14 @@ JOBS_BUCKET: Final = "jobs"
 WORKERS_BUCKET: Final = "workers"
 PAYLOADS_BUCKET: Final = "payloads"
 OPENINGS_BUCKET: Final = "openings"
+STORED: Final = (
+    TASKS,
+    RESULTS,
+    *(f"KV_{bucket}" for bucket in (JOBS_BUCKET, WORKERS_BUCKET, OPENINGS_BUCKET)),
+    f"OBJ_{PAYLOADS_BUCKET}",
+)
+"""All streams; a bucket is a stream, too."""
+
 WORKER_INBOX: Final = "_INBOX_worker"
 """Inbox prefix of the worker role, which may subscribe to nothing else."""
 

@@ -74,6 +74,19 @@ async def ensure(
             await js.create_object_store(names.PAYLOADS_BUCKET, config=api.ObjectStoreConfig(replicas=replicas))
 
 
+async def missing(client: Client) -> list[str]:
+    """The streams, buckets' among them, that do not exist. Raises `Unavailable`."""
+    js = client.jetstream()
+    found = []
+    with translated("looking for the streams"):
+        for name in names.STORED:
+            try:
+                await js.stream_info(name)
+            except nats.js.errors.NotFoundError:
+                found.append(name)
+    return found
+
+
 async def _ensure_stream(js: JetStreamContext, config: api.StreamConfig, update: bool) -> None:
     try:
         await js.stream_info(config.name)

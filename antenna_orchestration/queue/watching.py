@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import nats.errors
 import nats.js.errors
@@ -51,10 +52,17 @@ class Watch:
             self._early = True
 
 
+FORGOTTEN_AFTER: Final = 10.0
+"""Seconds after which the server forgets a watch that ended.
+
+It allows a thousand consumers per stream, and nats-py's own five minutes would use them up: each worker and each
+collector reads a bucket every ten seconds."""
+
+
 @asynccontextmanager
 async def watching(bucket: KeyValue) -> AsyncIterator[Watch]:
     """Watch a bucket for the length of a block."""
-    watcher = await bucket.watchall()
+    watcher = await bucket.watchall(inactive_threshold=FORGOTTEN_AFTER)
     try:
         yield Watch(bucket, watcher)
     finally:

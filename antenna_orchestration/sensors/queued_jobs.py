@@ -6,8 +6,7 @@ later tick relaunches it.
 """
 
 import logging
-import time
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from enum import Enum
 
 import dagster as dg
@@ -17,21 +16,20 @@ from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import Job, JobStatus
-from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.jobs.processing import process_job
 from antenna_orchestration.processing import cancel, clear_queue, publish
-from antenna_orchestration.processing.health import SILENT_AFTER
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.resources import run_states
 from antenna_orchestration.resources.stores import Stores
 
 logger = logging.getLogger(__name__)
 
 CLAIMS_PER_TICK = 25
-CLAIMED_TOO_LONG = 60.0
+CLAIMED_TOO_LONG = 30.0
 """Seconds after which a claimed job without a run is relaunched."""
 
-STARTING_UP = 30.0
-"""Seconds from a run's start within which its first heartbeat is expected."""
+LOOK_AFTER = 10.0
+"""Silence of a job's collector, in seconds, after which its run is looked for: two heartbeats are missing."""
 
 MAX_STALLED = 5
 """Launches in a row that died without accounting for one image, after which the job fails."""
@@ -48,8 +46,10 @@ def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Senso
 
     async def tick(services: Services) -> None:
         await _claim(services, jobs)
-        for job in await services.catalog.jobs.suspects(claimed_for=CLAIMED_TOO_LONG, silent_for=SILENT_AFTER):
-            state = _run_state(context.instance, job)
+        suspects = await services.catalog.jobs.suspects(claimed_for=CLAIMED_TOO_LONG, silent_for=LOOK_AFTER)
+        silent_for = await services.catalog.runs.silent_for() if suspects else {}
+        for job in suspects:
+            state = _run_state(context.instance, job, silent_for)
             if state is RunState.TERMINATED:
                 await cancel.cancel(services, job.job_id, reason="the run was terminated")
             elif state is RunState.GONE and await _take_back(services, job):
@@ -118,8 +118,8 @@ class RunState(Enum):
     GONE = "its run is gone"
 
 
-def _run_state(instance: dg.DagsterInstance, job: Job) -> RunState:
-    """The state of the job's runs. A started run whose collector is silent is reported to Dagster as failed."""
+def _run_state(instance: dg.DagsterInstance, job: Job, silent_for: Mapping[str, float]) -> RunState:
+    """The state of the job's runs, with the silence of those that were heard; a dead one is ended in Dagster."""
     state = RunState.GONE
     for record in instance.get_run_records(
         dg.RunsFilter(job_name=process_job.name, tags={"dagster/partition": ids.partition_key(job.job_id)}), limit=10
@@ -128,10 +128,12 @@ def _run_state(instance: dg.DagsterInstance, job: Job) -> RunState:
         if run.status in _ENDED_BY_A_PERSON and is_in_charge(run, job):
             # The run itself, or the sensor job_run_status, cancels the job, unless an outage prevented it.
             return RunState.TERMINATED
-        if run.status in _WAITING or (run.status == dg.DagsterRunStatus.STARTED and _age(record) < STARTING_UP):
+        if run.status == dg.DagsterRunStatus.STARTED and (
+            why := run_states.why_dead(record, silent_for.get(run.run_id))
+        ):
+            run_states.end(instance, run, why)
+        elif run.status == dg.DagsterRunStatus.STARTED or run.status in _WAITING:
             state = RunState.ALIVE
-        elif run.status == dg.DagsterRunStatus.STARTED:
-            instance.report_run_failed(run, f"no heartbeat for {SILENT_AFTER:.0f} s: the run's process is gone")
     return state
 
 
@@ -144,13 +146,6 @@ def is_in_charge(run: dg.DagsterRun, job: Job) -> bool:
     if run.tags.get(tags.GENERATION, str(job.generation)) != str(job.generation):
         return False
     return run.run_id == job.run_id or run.tags.get(tags.LAUNCH) == str(job.launch)
-
-
-def _age(record: dg.RunRecord) -> float:
-    """Seconds since the run started, or was created."""
-    if record.start_time is not None:
-        return time.time() - record.start_time
-    return (datetime.now(UTC) - in_utc(record.create_timestamp)).total_seconds()
 
 
 async def _take_back(services: Services, job: Job) -> bool:

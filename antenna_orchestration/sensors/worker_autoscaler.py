@@ -13,19 +13,15 @@ import dagster as dg
 from antenna_orchestration import errors
 from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job
+from antenna_orchestration.domain.messages import Heartbeat
 from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing.health import MANY
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.resources import run_states
 from antenna_orchestration.resources.stores import Stores
-from antenna_orchestration.sensors.lost_worker_runs import is_elsewhere
 
-_THERE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
+_ON_THEIR_WAY = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 
 
 @dg.sensor(job=inference_worker, minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
@@ -35,14 +31,12 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> dg
     if not settings.autoscale or settings.autoscale_max_workers < 1:
         return dg.SkipReason("ANTENNA_AUTOSCALE is off")
     try:
-        unserved = stores.call(_unserved_pipelines)
+        unserved, workers = stores.call(_unserved_pipelines)
     except errors.Unavailable as error:
         return dg.SkipReason(f"a server does not answer: {error}")
     if not unserved:
         return dg.SkipReason("nothing waits without a worker")
-    found = context.instance.get_runs(dg.RunsFilter(job_name=inference_worker.name, statuses=_THERE))
-    # Only runs of this location count: a worker elsewhere that could serve these jobs would have a heartbeat.
-    runs = sum(not is_elsewhere(run) for run in found)
+    runs = _count_runs(context.instance, {worker.run_id for worker in workers})
     if runs >= settings.autoscale_max_workers:
         return dg.SkipReason(f"{runs} worker runs are there or on their way")
     config = {"ops": {"work": {"config": {"exit_when_idle": settings.worker_idle_exit}}}}
@@ -57,15 +51,30 @@ def is_for_workers_here(job: Job, ours: Container[str]) -> bool:
     return job.total > 0 and job.pipeline in ours and job.dispatch_mode is DispatchMode.ASYNC
 
 
-async def _unserved_pipelines(services: Services) -> set[str]:
-    """Pipelines of active jobs that no living worker can serve."""
+def _count_runs(instance: dg.DagsterInstance, heard: Container[str | None]) -> int:
+    """The worker runs of this location that are heard, were started less than a minute ago, or will be started.
+
+    A worker elsewhere that could serve the jobs would be heard.
+    """
+    wanted = dg.RunsFilter(job_name=inference_worker.name, statuses=[*_ON_THEIR_WAY, dg.DagsterRunStatus.STARTED])
+    records = [record for record in instance.get_run_records(wanted) if not run_states.is_elsewhere(record.dagster_run)]
+    return sum(
+        record.dagster_run.status in _ON_THEIR_WAY
+        or record.dagster_run.run_id in heard
+        or run_states.age(record) < run_states.START_GRACE
+        for record in records
+    )
+
+
+async def _unserved_pipelines(services: Services) -> tuple[set[str], list[Heartbeat]]:
+    """Pipelines of active jobs that no living worker can serve, and the workers that are heard."""
     ours = registry.all_pipelines(services.settings.pipeline_paths)
     active = await services.catalog.jobs.list(statuses=ACTIVE, limit=MANY)
     jobs = [job for job in active if is_for_workers_here(job, ours)]
     if not jobs:
-        return set()
+        return set(), []
     workers = await services.heartbeats.workers()
     # A pipeline that a worker here failed to load would fail to load in another worker on this machine, too.
     failing = {slug for worker in workers if worker.host == socket.gethostname() for slug in worker.failing}
     unserved = [job for job in jobs if not any(reach.can_serve(worker, job) for worker in workers)]
-    return {job.pipeline for job in unserved if job.pipeline not in failing}
+    return {job.pipeline for job in unserved if job.pipeline not in failing}, workers

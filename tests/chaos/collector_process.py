@@ -19,6 +19,7 @@ from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.processing import collect, finish, publish
 from antenna_orchestration.processing.retrying import retry_forever
+from antenna_orchestration.processing.run_heartbeat import beating
 from antenna_orchestration.processing.services import Services, opened
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +106,8 @@ async def _collect(config: settings.Settings, job_id: JobId) -> None:
         job = await services.catalog.jobs.get(job_id)
         if not await services.catalog.jobs.start(job.job_run, run_id):
             raise collect.JobLeft(f"job {job_id} is {job.status}")
-        async with collect.heartbeat(services, job, run_id=run_id):
+        await services.catalog.collectors.enter(job.job_run, run_id=run_id, host=config.host_id)
+        with beating(config.database_url, run_id):
             await _to_the_end(services, job)
 
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import redis
 
@@ -90,10 +90,10 @@ class Rig:
         wanted = self.settings
         return wanted.model_copy(
             update={
-                "nats_url": _at(wanted.nats_url, line.nats.port),
-                "worker_nats_url": _at(wanted.worker_nats_url, line.nats.port),
-                "redis_url": _at(wanted.redis_url, line.redis.port),
-                "database_url": _at(wanted.database_url, line.postgres.port),
+                "nats_url": tcp_proxy.behind(line.nats, wanted.nats_url),
+                "worker_nats_url": tcp_proxy.behind(line.nats, wanted.worker_nats_url),
+                "redis_url": tcp_proxy.behind(line.redis, wanted.redis_url),
+                "database_url": tcp_proxy.behind(line.postgres, wanted.database_url),
             }
         )
 
@@ -285,13 +285,6 @@ def each_image_once(services: Services, job: Job, counts: Counts) -> None:
     assert set(images) == done and len(done) == counts.done
     assert services.lake.read_table("classifications", job.job_id).num_rows == counts.classifications
     assert services.lake.read_table("failed_images", job.job_id).num_rows == counts.failed
-
-
-def _at(url: str, port: int) -> str:
-    """The same server behind another port."""
-    parts = urlsplit(url)
-    account = parts.netloc.rpartition("@")[0]
-    return urlunsplit(parts._replace(netloc=f"{account}@127.0.0.1:{port}"))
 
 
 def _port(url: str) -> int:

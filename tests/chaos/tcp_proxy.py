@@ -1,4 +1,4 @@
-"""A TCP proxy that can let pass, stall, refuse and reset: the network between a process of ours and a server."""
+"""A TCP proxy that lets pass, stalls, refuses, resets and falsifies: the network from a process of ours to a server."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 _BLOCK = 64 * 1024
 _RESET = struct.pack("ii", 1, 0)
@@ -21,6 +22,9 @@ class _Pair:
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self._ends = (client, server)
+
+    def say(self, data: bytes) -> None:
+        self._ends[0].write(data)
 
     def reset(self) -> None:
         for end in self._ends:
@@ -42,6 +46,9 @@ class Proxy:
         self._thread.start()
         self._listener: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._greeting: bytes | None = None
+        # Connections that a stranger took in the server's place.
+        self.strangers = 0
         self.port = 0
         self._call(self._open())
 
@@ -56,6 +63,14 @@ class Proxy:
     def reset(self) -> None:
         """Break all connections once."""
         self._call(self._reset())
+
+    def say(self, data: bytes) -> None:
+        """Send these bytes to all clients, as if they were the server's."""
+        self._call(self._say(data))
+
+    def replace_by_stranger(self, greeting: bytes) -> None:
+        """Break all connections; whoever connects now gets these bytes, and no answer from the server."""
+        self._call(self._replace(greeting))
 
     def restore(self) -> None:
         """Let everything pass again; what was stalled goes on from where it stopped."""
@@ -91,11 +106,20 @@ class Proxy:
             self._listener = None
         await self._reset()
 
+    async def _say(self, data: bytes) -> None:
+        for pair in self._pairs:
+            pair.say(data)
+
+    async def _replace(self, greeting: bytes) -> None:
+        self._greeting = greeting
+        await self._reset()
+
     async def _reset(self) -> None:
         for pair in list(self._pairs):
             pair.reset()
 
     async def _restore(self) -> None:
+        self._greeting = None
         if self._listener is None:
             await self._listen()
         await self._set(up=True, down=True)
@@ -120,6 +144,14 @@ class Proxy:
             self._tasks.discard(task)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._greeting is not None:
+            self.strangers += 1
+            with contextlib.suppress(OSError):
+                writer.write(self._greeting)
+                await writer.drain()
+                await reader.read()
+            writer.transport.abort()
+            return
         try:
             back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
@@ -146,6 +178,13 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, moves:
             await sink.drain()
         await moves.wait()
         sink.transport.close()
+
+
+def behind(proxy: Proxy, url: str) -> str:
+    """The URL of the same server, behind the proxy."""
+    parts = urlsplit(url)
+    account = parts.netloc.rpartition("@")[0]
+    return urlunsplit(parts._replace(netloc=f"{account}@127.0.0.1:{proxy.port}"))
 
 
 @contextlib.contextmanager

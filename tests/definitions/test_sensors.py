@@ -69,7 +69,7 @@ def start(wanted: settings.Settings, job: Job, run_id: str) -> None:
     async def act(services: Services) -> None:
         current = await services.catalog.jobs.get(job.job_id)
         assert await services.catalog.jobs.start(current.job_run, run_id)
-        await services.catalog.collectors.beat(current.job_run, run_id=run_id, host="test")
+        await services.catalog.collectors.enter(current.job_run, run_id=run_id, host="test")
 
     do(wanted, act)
 

@@ -6,14 +6,10 @@ import json
 import os
 import signal
 import stat
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import psycopg
@@ -22,13 +18,12 @@ import yaml
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.embedded import dagster_processes, environment, processes, stack, stores
-from antenna_orchestration.embedded.events import Event, from_line
+from antenna_orchestration.embedded.events import Event
 from antenna_orchestration.embedded.home import Home
 from tests.embedded.tiny_antenna_up import DEFINITIONS
+from tests.embedded.tiny_stack import REPOSITORY, gone, left, up
+from tests.embedded.torn_files import tear
 from tests.homes import temporary_folder
-from tests.waiting import wait_until
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -41,105 +36,11 @@ def used_home(template: Path) -> Iterator[Path]:
         yield home
 
 
-@contextmanager
-def up(home: Path, *arguments: str) -> Iterator[Up]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.embedded.tiny_antenna_up", str(home), *arguments],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    running = Up(home, process)
-    try:
-        yield running
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-            processes.kill_until_gone(lambda: left(home))
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        process.stderr.close()
-
-
-class Up:
-    def __init__(self, home: Path, process: subprocess.Popen[bytes]) -> None:
-        self.home = home
-        self.process = process
-        self.events: list[Event] = []
-
-    def until(self, kind: str, process: str = "") -> Event:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            event = from_line(line)
-            self.events.append(event)
-            if event.kind == kind and event.process == process:
-                return event
-        raise AssertionError(f"ended before {kind}: {self.events} {self.process.communicate()}")
-
-    @property
-    def status(self) -> stack.StackStatus:
-        status = stack.status(self.home)
-        assert status is not None
-        return status
-
-    def ask(self, query: str, **variables: Any) -> Any:
-        """Dagster's answer. Its first ones after PostgreSQL crashed are errors, for each connection that it had."""
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        headers = {"Content-Type": "application/json"}
-
-        def answer() -> Any:
-            try:
-                request = urllib.request.Request(f"{self.status.ui}/graphql", body, headers)
-                with urllib.request.urlopen(request, timeout=60) as response:
-                    return json.load(response)["data"]
-            except urllib.error.HTTPError as error:
-                error.close()
-                return None
-
-        return wait_until(answer, description="the webserver answers")
-
-    def launch(self, marker: Path, **config: Any) -> str:
-        """Launch the waiting job; returns its run id when its op runs."""
-        launched = self.ask(
-            """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
-               __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
-            params={
-                "selector": {
-                    "repositoryLocationName": dagster_processes.LOCATION,
-                    "repositoryName": "__repository__",
-                    "jobName": "waiting",
-                },
-                "runConfigData": {"ops": {"wait": {"config": {"marker": str(marker), **config}}}},
-            },
-        )["launchRun"]
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        wait_until(marker.exists, description="the op runs", timeout=60)
-        return str(launched["run"]["runId"])
-
-
 def forked(code_server: int) -> list[psutil.Process]:
     """The runs: copies of the process that a code server keeps for that."""
     server = psutil.Process(code_server)
     (fork_server,) = (child for child in server.children() if child.cmdline() == server.cmdline())
     return [run for run in fork_server.children() if run.cmdline() == server.cmdline()]
-
-
-def left(home: Path) -> list[psutil.Process]:
-    """Processes of the home's stack: by their mark, or because they work in its folders (PostgreSQL's backends)."""
-    found = {each.pid: each for each in processes.marked(processes.HOME_VARIABLE, str(home))}
-    for each in psutil.process_iter():
-        try:
-            if each.pid != os.getpid() and Path(each.cwd()).is_relative_to(home):
-                found[each.pid] = each
-        except psutil.Error:
-            continue
-    return [each for each in found.values() if not processes.is_zombie(each)]
-
-
-def gone(home: Path) -> None:
-    wait_until(lambda: not left(home), description="no process of the stack is left")
 
 
 def run_status(home: Path, run: str) -> str:
@@ -265,9 +166,14 @@ def test_up_works_after_everything_was_killed_at_once(used_home: Path) -> None:
         running.process.wait()
         gone(used_home)
     assert (used_home / "postgres/data/postmaster.pid").exists(), "as a power failure leaves it"
+    torn = ("credentials.json", "env", "stack.json", "ports.json")
+    for name in torn:
+        tear(used_home / name, "empty")
 
     with up(used_home, "--stores-only") as running:
         running.until("ready")
+        damaged = [event.text.partition(" ")[0] for event in running.events if "damaged" in event.text]
+        assert damaged == [f"{used_home}/env", f"{used_home}/credentials.json"]
         with psycopg.connect(settings.load(home=used_home).database_url) as connection:
             assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
         running.process.send_signal(signal.SIGTERM)

@@ -200,16 +200,19 @@ def test_another_port_is_taken_when_ours_is_not_free(home: Path) -> None:
     public = {"ui": (0, "ANTENNA_UI_PORT"), "gateway": (0, "ANTENNA_GATEWAY_PORT")}
     first = ports.choose(Home(home), ("nats", "redis"), public=public)
     assert ports.choose(Home(home), ("nats", "redis"), public=public) == first
+    said: list[str] = []
     with socket.create_server(("127.0.0.1", first["nats"])):
-        second = ports.choose(Home(home), ("nats", "redis"))
+        second = ports.choose(Home(home), ("nats", "redis"), report=said.append)
     assert second["nats"] != first["nats"]
     assert second["redis"] == first["redis"]
+    who = f"{psutil.Process().name()} (pid {os.getpid()})"
+    assert said == [f"port {first['nats']}, where nats listened, is taken by {who}: it gets {second['nats']}"]
 
 
 def test_a_server_that_cannot_start_is_named_with_its_last_words(home: Path, template: Path) -> None:
     with stores.embedded_stores(home, template=template):
         pass
-    (home / "postgres/data/global/pg_control").unlink()
+    (home / "postgres/data/global/pg_control").write_bytes(b"")
     words = r"postgres did not start: .*pg_control.*log: .*postgres\.log"
     with pytest.raises(errors.InternalError, match=words), stores.embedded_stores(home):
         pass

@@ -6,14 +6,17 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 
-from antenna_orchestration import settings
+from antenna_orchestration import errors, settings
 
 
 def prepare(known: settings.Settings) -> None:
     """The hook that `up` calls before Dagster starts."""
-    with psycopg.connect(known.database_url) as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS prepared (at timestamptz DEFAULT now())")
-        connection.execute("INSERT INTO prepared DEFAULT VALUES")
+    try:
+        with psycopg.connect(known.database_url) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS prepared (at timestamptz DEFAULT now())")
+            connection.execute("INSERT INTO prepared DEFAULT VALUES")
+    except psycopg.OperationalError as error:
+        raise errors.Unavailable(f"PostgreSQL cannot be reached: {error}") from error
 
 
 class Config(dg.Config):

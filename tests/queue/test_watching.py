@@ -8,6 +8,7 @@ from nats.js.kv import KeyValue
 
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.watching import Watch, watching
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -55,3 +56,22 @@ async def test_entries_that_expired_before_they_came(bucket: KeyValue, services:
     late = KeyValue.KeyWatcher(services.connection.jetstream(timeout=60))
     await late._updates.put(None)
     assert await Watch(bucket, late).next(timeout=0.1) is None
+
+
+async def test_readers_leave_no_consumers_behind(services: Services) -> None:
+    """The server allows a thousand per stream, which thirty workers and collectors would use up in five minutes."""
+    js = services.connection.jetstream()
+
+    async def consumers() -> int:
+        state = (await js.stream_info("KV_workers")).state
+        assert state is not None
+        return int(state.consumer_count)
+
+    for _ in range(40):
+        await services.heartbeats.workers()
+    assert await consumers() >= 40, "this test looks at the wrong thing"
+
+    async def few_are_left() -> bool:
+        return await consumers() < 20
+
+    await eventually(few_are_left, description="the consumers of ended watches are gone", timeout=120)

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from antenna_orchestration.sensors import lost_worker_runs
+from antenna_orchestration.resources import run_states
 from tests.free_ports import free_ports
 from tests.homes import temporary_folder
 from tests.scale.remote_location import RemoteLocation, remote_location
@@ -106,7 +106,7 @@ def test_a_worker_of_another_location_works_is_terminated_and_is_lost(
     wait_until(
         lambda: status(stack, second) == "FAILURE",
         description="the lost run is ended",
-        timeout=lost_worker_runs.GRACE + lost_worker_runs.SILENT_FOR + 90,
+        timeout=run_states.START_GRACE + run_states.SILENT_AFTER + 90,
         poll=1.0,
     )
 

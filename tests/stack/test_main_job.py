@@ -68,6 +68,7 @@ def test_terminating_the_run_cancels_the_job_and_frees_the_queue(running: Runnin
     wait_until(is_free, description="nothing of the job is left on the queue")
 
 
+@pytest.mark.timeout(900)
 def test_every_dagster_job_runs_from_the_command_line(running: RunningStack, images: Path, tmp_path: Path) -> None:
     running.execute("jobs_health_check")
     running.execute("prune_history")

@@ -40,14 +40,8 @@ class Spool:
         """Write results to a file that survives a power failure. The folder is made when it is first needed."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{secrets.token_hex(8)}{_ENDING}"
-        unfinished = path.with_suffix(".part")
         spooled = [Spooled(ack.subject, messages.encode(result)) for result, ack in results]
-        with unfinished.open("wb") as file:
-            file.write(msgspec.msgpack.encode(spooled))
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(path)
-        kernel.sync_folder(self._folder)
+        kernel.replace_file(path, msgspec.msgpack.encode(spooled))
         for job, count in sorted(Counter(result.job for result, _ in results).items()):
             logger.warning("job %d: %d results could not be delivered and are kept in %s", job, count, path)
         return path

@@ -1,4 +1,4 @@
--- The collector of a job is alive; the run that beats owns the row.
+-- A run begins or continues to collect the job. Its heartbeats keep the row fresh from now on.
 INSERT INTO collectors (job_id, generation, run_id, host) VALUES (%(job)s, %(generation)s, %(run_id)s, %(host)s)
 ON CONFLICT (job_id, generation) DO UPDATE
 SET heartbeat_at = now(), left_at = NULL, host = excluded.host,

@@ -5,17 +5,18 @@ from pathlib import Path
 import pytest
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.sensors.lost_worker_runs import GRACE, SILENT_FOR, silent_since
+from antenna_orchestration.resources.run_states import SILENT_AFTER, START_GRACE
+from antenna_orchestration.sensors.lost_runs import silent_since
 
 NOW = 1_000_000.0
-LONG_AGO = NOW - 10 * GRACE
+LONG_AGO = NOW - 10 * START_GRACE
 
 
 def test_a_run_is_silent_from_when_it_was_first_seen_so() -> None:
-    begun = {"loud": LONG_AGO, "silent": LONG_AGO, "young": NOW - GRACE / 2}
-    first = silent_since(begun, {"loud", None}, {}, NOW)
+    begun = {"loud": LONG_AGO, "silent": LONG_AGO, "young": NOW - START_GRACE / 2}
+    first = silent_since(begun, {"loud"}, {}, NOW)
     assert first == {"silent": NOW}
-    later = NOW + SILENT_FOR
+    later = NOW + SILENT_AFTER
     assert silent_since({"silent": LONG_AGO}, set(), first, later) == {"silent": NOW}
 
 

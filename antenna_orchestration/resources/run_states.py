@@ -1,0 +1,78 @@
+"""Which runs are alive: one rule, for the sensors and for the start of the stack.
+
+Dagster learns from the code server that a run's process has died. If the code server is gone as well, the run stays
+STARTED for ever: its job waits, and it occupies one of the run queue's slots. A run is therefore alive only as long as
+it is heard.
+"""
+
+import time
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Final
+
+import dagster as dg
+
+from antenna_orchestration import kernel
+from antenna_orchestration.domain import run_tags as tags
+from antenna_orchestration.domain.times import in_utc
+from antenna_orchestration.processing.services import Services
+
+START_GRACE: Final = 60.0
+"""Seconds from a run's start within which its first heartbeat is expected."""
+
+SILENT_AFTER: Final = 45.0
+"""Silence, in seconds, after which a run is taken for dead whose process cannot be looked at: nine heartbeats."""
+
+HELD: Final = (
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+"""What a run is whose process was started or is about to be; Dagster itself ends those that do not get beyond the
+first two, and those that do not follow a cancellation."""
+
+
+def why_dead(record: dg.RunRecord, silent_for: float | None) -> str:
+    """Why a STARTED run cannot be alive any more; empty if it may be.
+
+    `silent_for` is the number of seconds since its last heartbeat, None if there was none.
+    """
+    if kernel.is_gone(record.dagster_run.tags.get(tags.PROCESS, "")):
+        return "its process is gone"
+    if silent_for is None:
+        return f"it was not heard within {START_GRACE:.0f} s of its start" if age(record) > START_GRACE else ""
+    return f"it has not been heard for {silent_for:.0f} s" if silent_for > SILENT_AFTER else ""
+
+
+def end(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> None:
+    """Let Dagster know that a run is over; idempotent. If its process lives after all, it notices, and ends."""
+    if run.status == dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, message=f"{why}; the run was being canceled")
+    else:
+        instance.report_run_failed(run, why)
+
+
+async def forget(services: Services, runs: Collection[str]) -> None:
+    """Delete the heartbeats of runs that are over, so that nobody takes their workers for living ones."""
+    await services.catalog.runs.forget(runs)
+    for worker in await services.heartbeats.workers():
+        if worker.run_id in runs:
+            await services.heartbeats.leave(worker.worker)
+
+
+def age(record: dg.RunRecord) -> float:
+    """Seconds since the run started, or was created."""
+    if record.start_time is not None:
+        return time.time() - record.start_time
+    return (datetime.now(UTC) - in_utc(record.create_timestamp)).total_seconds()
+
+
+def is_ours(run: dg.DagsterRun) -> bool:
+    """Whether one of our jobs made the run; the instance may hold runs of other projects."""
+    return tags.PROCESS in run.tags or tags.ROLE in run.tags
+
+
+def is_elsewhere(run: dg.DagsterRun) -> bool:
+    """Whether another code location than ours started the run; `dagster job execute` starts runs without one."""
+    return run.remote_job_origin is not None and run.remote_job_origin.location_name != tags.LOCATION

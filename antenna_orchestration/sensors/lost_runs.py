@@ -1,0 +1,86 @@
+"""The sensor that ends runs in Dagster whose process is gone, whatever took it: see `resources/run_states.py`."""
+
+import json
+import time
+from collections.abc import Collection, Mapping
+
+import dagster as dg
+
+from antenna_orchestration import errors
+from antenna_orchestration.jobs.inference import inference_worker
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.resources import run_states
+from antenna_orchestration.resources.stores import Stores
+
+
+@dg.sensor(minimum_interval_seconds=10, default_status=dg.DefaultSensorStatus.RUNNING)
+def lost_runs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
+    """End started runs that are not heard any more, in this code location and in others.
+
+    A process that lives after all, without a connection to the stores, notices that its run is over, and ends.
+    """
+    instance = context.instance
+    records = [
+        record
+        for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        if run_states.is_ours(record.dagster_run)
+    ]
+    try:
+        silent_for, workers = stores.call(_heard)
+    except errors.Unavailable as error:
+        return dg.SkipReason(f"a server does not answer: {error}")
+    now = time.time()
+    # A worker on a host that does not know the catalog is heard on the queue alone, where its entry simply ends.
+    unlisted = silent_since(
+        {
+            record.dagster_run.run_id: record.start_time or now
+            for record in records
+            if record.dagster_run.job_name == inference_worker.name and record.dagster_run.run_id not in silent_for
+        },
+        workers.values(),
+        json.loads(context.cursor or "{}"),
+        now,
+    )
+    silent_for |= dict.fromkeys(workers.values(), 0.0) | {run: now - since for run, since in unlisted.items()}
+    lost = {}
+    for record in records:
+        run = record.dagster_run
+        if why := run_states.why_dead(record, silent_for.get(run.run_id)):
+            run_states.end(instance, run, why)
+            lost[run.run_id] = why
+            context.log.warning(f"run {run.run_id} of {run.job_name} is ended: {why}")
+    over = _over(instance, silent_for)
+    if over:
+        stores.call(lambda services: run_states.forget(services, over))
+    return dg.SensorResult(cursor=json.dumps(unlisted), skip_reason=f"{len(records)} runs, {len(lost)} of them lost")
+
+
+async def _heard(services: Services) -> tuple[dict[str, float], dict[str, str]]:
+    """Seconds of silence for each run that beats in the catalog, and the run of each worker that is heard."""
+    workers = await services.heartbeats.workers()
+    return dict(await services.catalog.runs.silent_for()), {
+        worker.worker: worker.run_id for worker in workers if worker.run_id
+    }
+
+
+def silent_since(
+    begun: Mapping[str, float], heard: Collection[str], before: Mapping[str, float], now: float
+) -> dict[str, float]:
+    """Since when each worker's run has been silent; times are in seconds since the epoch."""
+    return {
+        run: before.get(run, now)
+        for run, start in begun.items()
+        if run not in heard and now - start >= run_states.START_GRACE
+    }
+
+
+def _over(instance: dg.DagsterInstance, silent_for: Mapping[str, float]) -> set[str]:
+    """Those of the runs that are over. One that Dagster does not know was deleted, unless it is still heard."""
+    if not silent_for:
+        return set()
+    known = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=list(silent_for)))}
+    return {
+        run
+        for run, silent in silent_for.items()
+        if (known[run].is_finished if run in known else silent > run_states.SILENT_AFTER)
+    }

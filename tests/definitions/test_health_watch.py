@@ -1,0 +1,77 @@
+"""What the watching sensor reports, and when."""
+
+import asyncio
+import json
+
+import dagster as dg
+import psycopg
+
+from antenna_orchestration import settings
+from antenna_orchestration.definitions import build_definitions
+from antenna_orchestration.processing import health
+from antenna_orchestration.processing.services import opened
+from antenna_orchestration.resources.stores import Stores
+from antenna_orchestration.sensors.health_watch import health_watch
+
+
+def watched(instance: dg.DagsterInstance, cursor: str | None) -> tuple[dict[str, bool], str]:
+    """One tick: the verdicts that it reported, and its cursor."""
+    with dg.build_sensor_context(
+        instance=instance, resources={"stores": Stores()}, definitions=build_definitions(), cursor=cursor
+    ) as context:
+        result = health_watch(context)
+    assert isinstance(result, dg.SensorResult) and result.cursor
+    told = {}
+    for event in result.asset_events or []:
+        assert isinstance(event, dg.AssetCheckEvaluation)
+        told[event.check_name] = event.passed
+    return told, result.cursor
+
+
+def later(cursor: str, *, seconds: float) -> str:
+    """The cursor as if its tick had been so long ago."""
+    memory = json.loads(cursor)
+    memory["failing"] = {name: since - seconds for name, since in memory["failing"].items()}
+    return json.dumps(memory)
+
+
+def test_a_run_that_nobody_ends_fails_a_check_until_it_is_ended(wanted: settings.Settings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        told, cursor = watched(instance, None)
+        assert told["runs"] is True and set(told) <= set(health.WATCHED)
+        with psycopg.connect(wanted.database_url) as connection:
+            connection.execute(
+                "INSERT INTO run_heartbeats (run_id, heartbeat_at) VALUES ('lost', now() - interval '70 s')"
+            )
+        told, cursor = watched(instance, cursor)
+        assert "runs" not in told, "a check was reported at once"
+        told, cursor = watched(instance, later(cursor, seconds=31))
+        assert told["runs"] is False
+        assert "runs" not in watched(instance, cursor)[0], "a verdict was reported twice"
+        with psycopg.connect(wanted.database_url) as connection:
+            connection.execute("DELETE FROM run_heartbeats WHERE run_id = 'lost'")
+        assert watched(instance, cursor)[0]["runs"] is True
+
+
+def test_a_clock_that_jumps_fails_a_check(wanted: settings.Settings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        _, cursor = watched(instance, None)
+        memory = json.loads(cursor)
+        memory["clock_offset"] -= 7200
+        _, cursor = watched(instance, json.dumps(memory))
+        told, cursor = watched(instance, later(cursor, seconds=31))
+        assert told["clocks"] is False
+        assert json.loads(cursor)["jump"] == "the clock of this machine jumped 7200 s forward"
+
+
+def test_a_missing_stream_is_found_and_made_again(wanted: settings.Settings) -> None:
+    async def look() -> None:
+        async with opened(wanted) as services:
+            await services.connection.jetstream().delete_stream("KV_openings")
+            found = {result.name: result for result in (await health.watch(services)).results}
+            assert found["queue"].details == ["the stream KV_openings was missing"]
+            assert await services.missing_streams() == ["KV_openings"]
+            await health.check(services)
+            assert await services.missing_streams() == []
+
+    asyncio.run(look())
