@@ -18,10 +18,10 @@ import pytest
 
 from tests.recoveries import Recovery
 from tests.waiting import lasts, wait_until
-from tests.whole.machine import PARTS, Machine
+from tests.whole.machine import PARTS, PATIENCE, Machine
 from tests.whole.seeds import SEED
 from tests.whole.test_disk import lose_the_parts, lose_the_queue, truncate_the_queue
-from tests.whole.test_ui import SENSORS, delete_the_partition, delete_the_run, set_sensor, wipe_the_assets
+from tests.whole.test_ui import delete_the_partition, delete_the_run, set_sensor, wipe_the_assets
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "600"))
 
@@ -36,6 +36,7 @@ class Round:
     dice: random.Random
     jobs: list[int]
     story: list[str] = field(default_factory=list)
+    deleted: set[int] = field(default_factory=set)
 
     @property
     def job(self) -> int:
@@ -113,6 +114,9 @@ class Round:
         job = self.job
         self.story.append(f"{deed.__name__} of {job}")
         self._ui(lambda: deed(self.machine, job))
+        if deed is delete_the_run:
+            # Which cancels it, if it runs: somebody did not want it any more.
+            self.deleted.add(job)
 
     def sensors_off(self) -> None:
         name = self.dice.choice(SENSORS)
@@ -133,6 +137,8 @@ class Round:
 
         wait_until(done, description=f"the UI did it: {self.story[-1]}", timeout=120, poll=1.0)
 
+
+SENSORS = ("queued_jobs", "worker_autoscaler", "job_run_status")
 
 FAULTS: tuple[Callable[[Round], None], ...] = (
     Round.kill,
@@ -164,6 +170,10 @@ def test_a_machine_under_faults_by_chance(machine: Machine) -> None:
                 asyncio.run(lasts(dice.uniform(0, 6)))
                 fault(this)
             since = time.monotonic()
+            for job in this.deleted:
+                over = machine.until(job, lambda now: now.is_over, description="is over", timeout=PATIENCE)
+                if over.status == "CANCELED":
+                    machine.repeat("jobs", "retry", str(job))
             ended = [machine.ends(job) for job in this.jobs]
             clean = machine.is_clean(*this.jobs)
             story.append(f"over after {max(ended) - since:.0f} s, clean after {clean - since:.0f} s")
