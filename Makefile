@@ -1,7 +1,9 @@
 # Everything runs in .venv, made from the pinned versions in requirements.lock. `make help` lists the targets.
+# On another Python, beside it: make test PYTHON=python3.13 VENV=.venv-3.13
 
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 # Private: the shell that calls make may belong to another stack.
 RUN := env -u ANTENNA_HOME PYTHONUNBUFFERED=1
 
@@ -11,16 +13,16 @@ RUN := env -u ANTENNA_HOME PYTHONUNBUFFERED=1
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-.venv/installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
-	  || { echo "Python 3.11 or 3.12 is needed; name it: make PYTHON=python3.11"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+$(VENV)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)))' \
+	  || { echo "Python 3.11, 3.12 or 3.13 is needed; name it: make PYTHON=python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
-install: .venv/installed ## make .venv with the pinned versions
+install: $(VENV)/installed ## make .venv with the pinned versions
 
 demo: install ## from nothing to a finished job: servers, drawn photographs, one job, one worker
 	$(RUN) $(BIN)/antenna demo

@@ -376,7 +376,7 @@ def read_env_file(home: Path) -> dict[str, str]:
 def place_of_env_file(home: Path) -> Path | None:
     """The home that the env file was written for, where that is another folder than the one it lies in."""
     written_for = read_env_file(home).get("ANTENNA_HOME")
-    return Path(written_for) if written_for and not is_same_folder(Path(written_for), home) else None
+    return Path(written_for) if written_for and not is_same_place(Path(written_for), home) else None
 
 
 def fault_of_env_file(home: Path) -> str:
@@ -388,8 +388,8 @@ def fault_of_env_file(home: Path) -> str:
     return f"{home} was moved or copied from {place}" if place else ""
 
 
-def is_same_folder(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one folder; of folders that are not there, whether the paths are the same."""
+def is_same_place(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one folder or file; where none is, whether the paths are the same."""
     try:
         return one.samefile(other)
     except OSError:

@@ -148,6 +148,9 @@ async def _collect(services: Services, job: Job, reports: Reports) -> _Collected
     """Collect and write the final tables; collect again when a part was lost meanwhile."""
     teller = ProgressTeller(reports)
     observer = collect.Observer(on_progress=teller.tell_collected, on_milestone=reports.log)
+    if job.published_upto < job.total:
+        # A person selected this asset without `image_tasks`, or re-executes from a failure after it.
+        await retry_forever("publishing", lambda: publish.publish(services, job.job_id))
     while not job.status.is_terminal:
         await collect.collect(services, job, observer=observer)
         written = await retry_forever("writing the tables", lambda: finish.write_final_tables(services, job))

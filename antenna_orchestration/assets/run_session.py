@@ -6,8 +6,9 @@ Belongs here: the rules between a run and its job, which all assets share. What 
 
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import dagster as dg
 from pydantic import PrivateAttr
@@ -28,6 +29,30 @@ Verb = Callable[[Services, Job, Reports], Awaitable[T]]
 """What an asset does for its job, in the coroutine that `RunSession.do` runs."""
 
 
+PARTITION: Final = "dagster/partition"
+
+WAITING: Final = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
+"""Statuses of a run that has not begun."""
+
+
+def is_in_charge(run: dg.DagsterRun, job: Job) -> bool:
+    """Whether the job is this run's to end: the run took it up last, or was requested for a launch not taken up yet.
+
+    A run that is executed again inherits the tags of the sensor's request, but not the request.
+    """
+    if job.run_id is not None:
+        return run.run_id == job.run_id
+    requested = (run.tags.get(tags.GENERATION), run.tags.get(tags.LAUNCH))
+    return run.parent_run_id is None and requested == (str(job.generation), str(job.launch))
+
+
+def has_another_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether another run of the same job waits or is at work, so that the job goes on when this one ends."""
+    statuses = [*WAITING, dg.DagsterRunStatus.STARTED]
+    wanted = dg.RunsFilter(job_name=run.job_name, tags={PARTITION: run.tags[PARTITION]}, statuses=statuses)
+    return any(other.run_id != run.run_id for other in instance.get_runs(wanted))
+
+
 class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Works for the job of a run's partition.
 
@@ -38,12 +63,14 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
     stores: Stores
 
     _generation: Generation | None = PrivateAttr(None)
+    _launch: int | None = PrivateAttr(None)
 
     def do(self, context: dg.AssetExecutionContext, verb: Verb[T]) -> T:
         """Claim the job and call the verb for it. The run's heartbeat is the job's from then on.
 
-        An interruption cancels the job only if a person terminated the run. When the deployment is stopping, the
-        process was told to end, or a store does not answer, the job stays as it is, and the sensor launches it again.
+        An interruption cancels the job only if a person terminated its only run while images were pending. When the
+        deployment is stopping, the process was told to end, the run was deleted, or a store does not answer, the job
+        stays as it is, and the sensor launches it again.
         """
         try:
             return run_interruptible(context, partial(self._work, context, verb))
@@ -51,7 +78,8 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
             _end_as_canceled(context, str(left))
             raise dg.DagsterExecutionInterruptedError from None
         except dg.DagsterExecutionInterruptedError:
-            self.let_go(context, by_a_person=was_terminated(context) and not self.stores.is_stopping)
+            by_a_person = was_terminated(context) and not self.stores.is_stopping
+            self.let_go(context, by_a_person=by_a_person and not has_another_run(context.instance, context.run))
             raise
         except errors.Unavailable as error:
             # Not the job's fault: this launch does not count as one that died.
@@ -75,7 +103,7 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Take the job up for this run; idempotent. A job that succeeded or failed is returned as it is.
 
         A job that a person launched may still be queued: it is claimed here, not by the sensor. Raises `JobLeft` when
-        the job is canceled, or when another run serves its next generation.
+        the job is canceled, or when another run serves its next generation or launch.
         """
         job = await services.catalog.jobs.get(_job_id(context))
         if self._generation is None:
@@ -89,8 +117,12 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
             job = await services.catalog.jobs.get(job.job_id)
         if job.status in (JobStatus.SUCCESS, JobStatus.FAILURE):
             return job
-        if not await services.catalog.jobs.start(JobRun(job.job_id, self._generation), context.run.run_id):
-            raise collect.JobLeft(f"job {job.job_id} is {job.status}")
+        if self._launch is None:
+            self._launch = _requested_launch(context.run) or job.launch
+        job_run, run_id = JobRun(job.job_id, self._generation), context.run.run_id
+        if not await services.catalog.jobs.start(job_run, run_id, launch=self._launch):
+            job = await services.catalog.jobs.get(job.job_id)
+            raise collect.JobLeft(f"job {job.job_id} is {job.status} in launch {job.launch}")
         return await services.catalog.jobs.get(job.job_id)
 
     async def _choose_generation(self, services: Services, job: Job, run: dg.DagsterRun) -> Job:
@@ -98,17 +130,23 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         A run that a person launches or re-executes on a canceled job retries it. Returns the job as it is then.
         """
-        if run.parent_run_id is None and tags.LAUNCH in run.tags:
+        if _requested_launch(run) is not None:
             self._generation = Generation(int(run.tags[tags.GENERATION]))
             return job
-        if job.status is JobStatus.CANCELED:
-            await retry.retry(services, job.job_id)
+        while job.status in (JobStatus.CANCELING, JobStatus.CANCELED):
+            await cancel.complete_cancellation(services, job.job_id)
+            # Another run may have retried it at the same moment.
+            with suppress(errors.Conflict):
+                await retry.retry(services, job.job_id)
             job = await services.catalog.jobs.get(job.job_id)
         self._generation = job.generation
         return job
 
     def let_go(self, context: dg.AssetExecutionContext, *, by_a_person: bool) -> None:
-        """Stop working for an unfinished job: cancel it if a person ended the run, else let the sensor relaunch it."""
+        """Stop working for an unfinished job: cancel it if a person ended its run, else let the sensor relaunch it.
+
+        A job whose images are all accounted for is relaunched in any case.
+        """
         # On a thread: the interruption may have hit this thread's event loop.
         thread = threading.Thread(target=self._let_go, args=(context, by_a_person), name="let go of the job")
         thread.start()
@@ -123,14 +161,24 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     async def _cancel_or_leave(self, context: dg.AssetExecutionContext, by_a_person: bool, services: Services) -> None:
         job = await services.catalog.jobs.get(_job_id(context))
-        if by_a_person and job.generation == self._generation:
-            await cancel.cancel(services, job.job_id, reason="the run was terminated")
-        else:
-            await services.catalog.collectors.leave(job.job_run, run_id=context.run.run_id)
+        ends = by_a_person and is_in_charge(context.run, job)
+        if ends and await cancel.cancel_with_run(services, job):
+            return
+        await services.catalog.collectors.leave(job.job_run, run_id=context.run.run_id)
+        if ends and not job.status.is_terminal:
+            context.log.info(
+                f"all images of job {job.job_id} are accounted for, so another run finishes it; "
+                f"`antenna jobs cancel {job.job_id}` cancels it"
+            )
 
 
 def _job_id(context: dg.AssetExecutionContext) -> JobId:
     return ids.job_of_partition(context.partition_key)
+
+
+def _requested_launch(run: dg.DagsterRun) -> int | None:
+    """The launch for which the sensor requested the run; None for a run that a person launched or re-executed."""
+    return int(run.tags[tags.LAUNCH]) if run.parent_run_id is None and tags.LAUNCH in run.tags else None
 
 
 def _failure(error: errors.AntennaError) -> dg.Failure:

@@ -182,14 +182,33 @@ class Jobs:
         row = await self._database.row("take_back_job", job=job.job_id, launch=job.launch)
         return row["stalled_launches"] if row else None
 
-    async def start(self, job_run: JobRun, run_id: str) -> bool:
-        """Record the run that works on the job; False when the job is canceled, over or in another generation."""
-        return await self._database.row("start_job", **job_run._asdict(), run_id=run_id) is not None
+    async def start(self, job_run: JobRun, run_id: str, *, launch: int | None = None) -> bool:
+        """Record the run that works on the job; False when the job is canceled, over or in another generation.
+
+        With `launch`, also False when the job was launched again since.
+        """
+        started = await self._database.row("start_job", **job_run._asdict(), run_id=run_id, launch=launch)
+        return started is not None
 
     async def cancel(self, job_id: JobId, reason: str) -> bool:
         """Ask for cancellation; False when the job is being canceled or over already."""
         allowed = {"from": sources_of(JobStatus.CANCELING)}
         return await self._database.row("cancel_job", job=job_id, reason=reason, **allowed) is not None
+
+    async def cancel_with_run(self, job: Job, reason: str) -> bool:
+        """Ask for cancellation because the run in charge of `job`, as it was read, was terminated.
+
+        False when no image is pending, when another run has taken the job up since, or when it is over.
+        """
+        row = await self._database.row(
+            "cancel_job_of_run",
+            **job.job_run._asdict(),
+            launch=job.launch,
+            run_id=job.run_id,
+            reason=reason,
+            **{"from": sources_of(JobStatus.CANCELING)},
+        )
+        return row is not None
 
     async def finish(self, job_run: JobRun, status: JobStatus, reason: str | None, *, collected: bool = False) -> bool:
         """Move the job into a terminal status with its final counts; False when its status does not allow that.

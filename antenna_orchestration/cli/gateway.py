@@ -22,8 +22,17 @@ def gateway(
     same time.
     """
     from antenna_orchestration import settings as settings_module
+    from antenna_orchestration.cli import joined
     from antenna_orchestration.gateway import main
 
     settings = settings_module.get()
     output.show_own_logs(settings.log_level)
-    main.run(settings, host=host or settings.gateway_host, port=port or settings.gateway_port)
+    stack = joined.JoinedStack(settings, "nats_url", "redis_url", "database_url")
+    main.run(
+        settings,
+        host=host or settings.gateway_host,
+        port=port or settings.gateway_port,
+        should_stop=stack.has_moved,
+    )
+    if stack.has_moved():
+        stack.follow()

@@ -42,6 +42,7 @@ def push(
     has sent and hands back the rest; after a second one it stops at once.
     """
     from antenna_orchestration import settings as settings_module
+    from antenna_orchestration.cli import joined
     from antenna_orchestration.push import main
 
     settings = settings_module.get()
@@ -54,5 +55,8 @@ def push(
         timeout=timeout,
         exit_when_idle=exit_when_idle,
     )
-    summary = main.run(settings, options)
+    stack = joined.JoinedStack(settings, "nats_url", "redis_url", "database_url")
+    summary = main.run(settings, options, should_stop=stack.has_moved)
     output.line(f"push worker {output.farewell(summary)}")
+    if stack.has_moved():
+        stack.follow()

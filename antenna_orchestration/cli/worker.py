@@ -61,6 +61,7 @@ def worker(
     """
     from antenna_orchestration import errors
     from antenna_orchestration import settings as settings_module
+    from antenna_orchestration.cli import joined
     from antenna_orchestration.worker import main as engine
 
     settings = settings_module.get()
@@ -86,8 +87,11 @@ def worker(
         name=name,
         metrics_port=metrics_port,
     )
-    summary = engine.run(settings, options)
+    stack = joined.JoinedStack(settings, "worker_nats_url" if settings.worker_nats_url else "nats_url")
+    summary = engine.run(settings, options, should_stop=stack.has_moved)
     output.line(f"worker {output.farewell(summary)}")
+    if stack.has_moved():
+        stack.follow()
 
 
 def _on_each(gpus: str, name: str | None, metrics_port: int | None, shared: dict[str, object]) -> int:

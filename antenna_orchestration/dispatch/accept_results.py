@@ -21,7 +21,7 @@ from antenna_orchestration.dispatch.judge_results import Posted, Status, Verdict
 from antenna_orchestration.dispatch.lease import ack_of
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import attempts
-from antenna_orchestration.domain.access import Token
+from antenna_orchestration.domain.access import Token, token_of
 from antenna_orchestration.domain.backoff import spread_out
 from antenna_orchestration.domain.http_lease import LeaseClaim
 from antenna_orchestration.domain.ids import ImageId
@@ -170,13 +170,9 @@ def _token(http: HttpServices, item: Item) -> LeaseClaim | errors.InvalidInput |
 
 
 async def _kept(http: HttpServices, job: Job, worker: Token, images: Set[ImageId]) -> Mapping[ImageId, KeptLease]:
-    """This worker's leases on the images; none while Redis does not answer."""
-    try:
-        found = await http.live.leases.find(job.job_run, images)
-    except errors.Unavailable as error:
-        logger.warning("leases of worker %s are not known: %s", worker.name, error)
-        return {}
-    return {image: lease for image, lease in found.items() if lease.holder == worker.token_id}
+    """The leases on the images that belong to this worker's token, whichever of its clients has them."""
+    found = await http.live.leases.find(job.job_run, images)
+    return {image: lease for image, lease in found.items() if token_of(lease.holder) == worker.token_id}
 
 
 def _posted(
@@ -211,16 +207,18 @@ async def _publish(http: HttpServices, verdicts: Sequence[Verdict]) -> int:
 async def _strike_out(http: HttpServices, job: Job, worker: Token, verdicts: Sequence[Verdict]) -> None:
     """End the leases of what was published, and offer again what is to be tried again.
 
-    When Redis or the queue does not answer, leases end by themselves and the images are offered again after that.
+    When the queue does not answer, leases end by themselves and the images are offered again after that.
     """
-    images = [one.decided_image for one in verdicts if one.kept is not None and one.decided_image is not None]
-    if not images:
-        return
+    by_holder: dict[int, list[ImageId]] = {}
+    for one in verdicts:
+        if one.kept is not None and one.decided_image is not None:
+            by_holder.setdefault(one.kept.holder, []).append(one.decided_image)
     retried = {one.decided_image for one in verdicts if one.status == "retry"}
     try:
-        struck_out = await http.live.leases.take(job.job_run, worker.token_id, images)
-        to_retry = [lease for image, lease in struck_out.items() if image in retried]
-        await offer_again(http, job.job_run, to_retry, _retry_delay)
+        for holder, images in by_holder.items():
+            struck_out = await http.live.leases.take(job.job_run, holder, images)
+            to_retry = [lease for image, lease in struck_out.items() if image in retried]
+            await offer_again(http, job.job_run, to_retry, _retry_delay)
     except errors.Unavailable as error:
         logger.warning("leases of worker %s end by themselves: %s", worker.name, error)
 
@@ -230,22 +228,18 @@ def _retry_delay(lease: KeptLease) -> float:
 
 
 async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) -> None:
-    try:
-        await http.live.workers.count(
-            worker.token_id,
-            settled=tally.queued - tally.repeated,
-            failed=tally.failed,
-            late=tally.late,
-            rejected=tally.rejected,
-            bytes=size,
-        )
-        if tally.since:
-            now = await http.live.leases.now()
-            known = await http.live.workers.get(worker.token_id)
-            began = max(known.posted, min(tally.since))
-            batch = now - sum(tally.since) / len(tally.since)
-            speed = known.speed.after(len(tally.since), seconds=now - began, batch=max(batch, 0.001))
-            await http.live.workers.measured(worker.token_id, speed, now=now)
-    except errors.Unavailable as error:
-        # The results are durable; only the counters lack them.
-        logger.warning("worker %s is not counted: %s", worker.name, error)
+    await http.live.workers.count(
+        worker.holder,
+        settled=tally.queued - tally.repeated,
+        failed=tally.failed,
+        late=tally.late,
+        rejected=tally.rejected,
+        bytes=size,
+    )
+    if tally.since:
+        now = await http.live.leases.now()
+        known = await http.live.workers.get(worker.holder)
+        began = max(known.posted, min(tally.since))
+        batch = now - sum(tally.since) / len(tally.since)
+        speed = known.speed.after(len(tally.since), seconds=now - began, batch=max(batch, 0.001))
+        await http.live.workers.measured(worker.holder, speed, now=now)

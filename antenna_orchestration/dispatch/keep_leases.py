@@ -29,10 +29,12 @@ PARKED_FOR: Final = 30.0
 async def keep_leases(http: HttpServices) -> None:
     """Extend or end all leases once, and show the workers that are alive; call it every third of `task_ack_wait`.
 
-    Raises `Unavailable` when a store does not answer. Nothing is handed back then, since no worker could be heard.
+    Raises `Unavailable` when queue or catalog do not answer. Nothing is handed back then, since no worker could be
+    heard. Nor is it without Redis: another gateway may hear the worker, and a lease that nobody extends ends by itself.
     """
     if not http.remote_leases.is_connected:
         return
+    await http.live.look_for_loss()
     now = await http.live.leases.now()
     await worker_status.show(http, now=now)
     records: dict[int, WorkerRecord] = {}
@@ -44,7 +46,10 @@ async def keep_leases(http: HttpServices) -> None:
             await _end(http, job_run, kept, offer_again=False)
             continue
         over = {image: lease for image, lease in kept.items() if _is_over(http, lease, records, now)}
-        await _end(http, job_run, over, offer_again=True)
+        if http.live.is_away:
+            http.live.leases.forget(job_run, over)
+        else:
+            await _end(http, job_run, over, offer_again=True)
         # Should the queue offer one of the others to us, `lease` recognizes it.
         ours = {
             image: lease

@@ -19,7 +19,7 @@ import msgspec
 from antenna_orchestration import errors
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import attempts, messages
-from antenna_orchestration.domain.access import Token
+from antenna_orchestration.domain.access import Token, token_of
 from antenna_orchestration.domain.http_lease import ACCEPTED_FOR, LeaseClaim
 from antenna_orchestration.domain.ids import Epoch, ImageId, JobRun
 from antenna_orchestration.domain.job import ACTIVE, Job
@@ -83,7 +83,7 @@ async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> lis
             await http.remote_leases.hand_back(one.ack for one in found)
             raise
         if given:
-            await http.live.workers.count(worker.token_id, leased=len(given))
+            await http.live.workers.count(worker.holder, leased=len(given))
             return given
     return []
 
@@ -92,8 +92,8 @@ async def _room(http: HttpServices, job: Job, epoch: Epoch, worker: Token, wante
     """How many tasks the worker may lease now; waits while it may lease none. 0 when the job has no leasable task."""
     deadline = time.monotonic() + WAIT_AT_BOUND
     while True:
-        speed = (await http.live.workers.get(worker.token_id)).speed
-        room = speed.may_hold(http.settings.http_lease) - await http.live.leases.held_by(worker.token_id)
+        speed = (await http.live.workers.get(worker.holder)).speed
+        room = speed.may_hold(http.settings.http_lease) - await http.live.leases.held_by(worker.holder)
         if room > 0:
             return min(room, wanted)
         if not await has_tasks(http, job.job_run, epoch):
@@ -141,8 +141,8 @@ async def _sort(http: HttpServices, job: Job, worker: Token, found: Sequence[Lea
     await http.live.leases.hold(job.job_run, NOBODY, _kept(parked, NOBODY, now), now=now)
     if not batch:
         await _note_open_attempts(http, [one.task for one in chosen])
-    kept = _kept(chosen, worker.token_id, now)
-    await http.live.leases.hold(job.job_run, worker.token_id, kept, now=now)
+    kept = _kept(chosen, worker.holder, now)
+    await http.live.leases.hold(job.job_run, worker.holder, kept, now=now)
     return [
         Leased(image=one.task.image, uri=one.task.uri, token=_token(http, job, one.task.image, kept[one.task.image]))
         for one in chosen
@@ -192,9 +192,9 @@ async def _give_parked(http: HttpServices, job: Job, worker: Token, image: Image
     )
     await _note_open_attempts(http, [task])
     now = await http.live.leases.now()
-    given = msgspec.structs.replace(kept, holder=worker.token_id, since=now, uri="")
-    await http.live.leases.hold(job.job_run, worker.token_id, {image: given}, now=now)
-    await http.live.workers.count(worker.token_id, leased=1)
+    given = msgspec.structs.replace(kept, holder=worker.holder, since=now, uri="")
+    await http.live.leases.hold(job.job_run, worker.holder, {image: given}, now=now)
+    await http.live.workers.count(worker.holder, leased=1)
     return Leased(image=image, uri=kept.uri, token=_token(http, job, image, given))
 
 
@@ -208,7 +208,7 @@ def _token(http: HttpServices, job: Job, image: ImageId, kept: KeptLease) -> str
             epoch=kept.epoch,
             sequence=kept.sequence,
             place=kept.place,
-            worker=kept.holder,
+            worker=token_of(kept.holder),
             expires=int(time.time()) + ACCEPTED_FOR,
         )
     )

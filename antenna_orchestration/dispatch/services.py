@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.domain.http_lease import Signer
 from antenna_orchestration.domain.ids import JobId
-from antenna_orchestration.live.store import LiveStore
+from antenna_orchestration.live.remembered import RememberedStore
 from antenna_orchestration.processing import services as services_module
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.leasing import Leaser
@@ -26,6 +26,8 @@ class HttpServices:
     """The stores of one deployment as a gateway uses them, connected."""
 
     services: Services
+    # The leases and the records of HTTP workers: in Redis, and what this process remembers while Redis is away.
+    live: RememberedStore
     leaser: Leaser
     sender: ResultSender
     remote_leases: RemoteLeases
@@ -45,11 +47,6 @@ class HttpServices:
         """The deployment's settings."""
         return self.services.settings
 
-    @property
-    def live(self) -> LiveStore:
-        """The leases and the records of HTTP workers, in Redis."""
-        return self.services.live
-
 
 @asynccontextmanager
 async def opened(settings: settings_module.Settings, *, max_connections: int = 8) -> AsyncIterator[HttpServices]:
@@ -60,6 +57,7 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 8
         services = await stack.enter_async_context(services_module.opened(settings, max_connections=max_connections))
         yield HttpServices(
             services=services,
+            live=await stack.enter_async_context(RememberedStore(services.live)),
             leaser=await stack.enter_async_context(Leaser(services.connection, ack_wait=settings.task_ack_wait)),
             sender=await stack.enter_async_context(ResultSender(services.connection)),
             remote_leases=RemoteLeases(services.connection),

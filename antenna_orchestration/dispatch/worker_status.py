@@ -33,7 +33,7 @@ async def hear(
     service: str = "",
     waiting: bool = False,
 ) -> None:
-    """Note a call of this worker, and show it as alive. Without Redis or the queue only a warning is logged.
+    """Note a call of this worker, and show it as alive. Without the queue only a warning is logged.
 
     `service` is the URL that a push worker posts to; the worker is `waiting` while that does not answer.
     """
@@ -47,11 +47,11 @@ async def _hear(
     http: HttpServices, worker: Token, host: str, pipelines: Iterable[str], service: str, *, waiting: bool
 ) -> None:
     now = await http.live.leases.now()
-    before = await http.live.workers.get(worker.token_id)
+    before = await http.live.workers.get(worker.holder)
     named = {slug for slug in itertools.islice(pipelines, MOST_PIPELINES) if ids.is_slug(slug)}
     served = named or set(before.pipelines)
     await http.live.workers.hear(
-        worker.token_id,
+        worker.holder,
         name=worker.name,
         host=host,
         now=now,
@@ -62,12 +62,12 @@ async def _hear(
     )
     is_news = served != set(before.pipelines) or waiting != before.waiting
     if is_news or now - before.heard > messages_every(http):
-        await _show(http, await http.live.workers.get(worker.token_id), now)
+        await _show(http, await http.live.workers.get(worker.holder), now)
 
 
 async def leave(http: HttpServices, worker: Token) -> None:
     """Note that a push worker ends, and show it no longer. Raises `Unavailable`."""
-    await http.live.workers.leave(worker.token_id)
+    await http.live.workers.leave(worker.holder)
     await http.services.heartbeats.leave(worker.name)
 
 

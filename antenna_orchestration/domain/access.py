@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,6 +46,13 @@ MAY: Final[Mapping[Role, frozenset[Act]]] = {
 }
 
 
+TOKENS: Final = 10**7
+"""More than there are tokens. Holders are numbers below 2**53 in all, as Redis' scripts compute with doubles."""
+
+CLIENTS: Final = 10**4
+"""Clients of one token that are told apart, which bounds what a caller can make up; two of the same number are one."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
     """A token as the catalog stores it; only its owner has the secret itself."""
@@ -59,11 +67,19 @@ class Token:
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    # Which of the processes or hosts that share the token: a name or address; empty where there is only one.
+    client: str = ""
 
     @property
     def name(self) -> str:
-        """Name of the worker that authenticates with this token: each worker has its own."""
-        return f"{self.label or self.role}-{self.fingerprint}"
+        """Name of the worker that authenticates with this token, unlike any other's."""
+        return "-".join(filter(None, (self.label or self.role, self.client, self.fingerprint)))
+
+    @property
+    def holder(self) -> int:
+        """The number that leases and records of this worker carry: of the token, and of its client, if any."""
+        slot = 1 + zlib.crc32(self.client.encode()) % CLIENTS if self.client else 0
+        return slot * TOKENS + self.token_id
 
     @property
     def scope(self) -> frozenset[ProjectId] | None:
@@ -82,6 +98,11 @@ class Token:
         """Raise `Forbidden` when the role does not allow this."""
         if not self.may(act):
             raise errors.Forbidden(f"a token of the role {self.role} may not {act}")
+
+
+def token_of(holder: int) -> int:
+    """The id of the token whose worker a number names."""
+    return holder % TOKENS
 
 
 def new_secret() -> str:

@@ -26,6 +26,8 @@ class Credentials:
     """NATS: all rights."""
     worker: str = field(default_factory=_password)
     """NATS: the worker role."""
+    supervisor: str = field(default_factory=_password)
+    """NATS: the system account, to read the server's health."""
     redis: str = field(default_factory=_password)
     postgres: str = field(default_factory=_password)
     """The superuser, used for setting up only."""

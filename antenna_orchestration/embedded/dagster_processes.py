@@ -65,6 +65,10 @@ class _DagsterProcess:
     def settle(self) -> None:
         """Nothing to set up."""
 
+    def ailment(self) -> str | None:
+        """None: its data are in PostgreSQL."""
+        return None
+
     def _python(self, name: str, *arguments: str) -> processes.Command:
         return processes.Command(
             name=name,

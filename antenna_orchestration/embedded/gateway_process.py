@@ -55,3 +55,7 @@ class GatewayProcess:
 
     def settle(self) -> None:
         """Do nothing: the gateway needs no set-up."""
+
+    def ailment(self) -> str | None:
+        """None: it keeps nothing."""
+        return None

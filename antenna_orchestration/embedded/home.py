@@ -101,7 +101,9 @@ class Home:
             for folder in (self.logs, self.nats, self.redis, self.dagster):
                 folder.mkdir(exist_ok=True, mode=0o700)
             kernel.sync_folder(self.path)
-            kernel.sync_folder(self.path.parent)
+            # Whoever may pass through a folder need not be allowed to open it.
+            if os.access(self.path.parent, os.R_OK):
+                kernel.sync_folder(self.path.parent)
         except OSError as error:
             raise errors.InternalError(f"cannot write to the stack's home {self.path}: {error.strerror}") from error
 

@@ -14,8 +14,8 @@ from antenna_orchestration.embedded import credentials, ports
 from antenna_orchestration.embedded.events import Report
 from antenna_orchestration.embedded.home import Home, read_json
 
-_DATA = ("lake", "nats", "postgres", "dagster")
-"""Folders of a home that a person may have put elsewhere, with a link in their place."""
+_DATA = ("lake", "nats", "postgres", "dagster", "postgres/data/global/pg_control")
+"""Folders of a home that a person may have put elsewhere, with a link in their place; and a file, for hard links."""
 _STORES = ("lake_uri", "nats_url", "redis_url", "database_url")
 
 
@@ -51,11 +51,11 @@ def _holds(place: Path, identity: str) -> bool:
 
 def _refuse_what_is_shared(home: Home, before: Path, settings: settings_module.Settings) -> None:
     for name in _DATA:
-        ours, theirs = (home.path / name).resolve(), (before / name).resolve()
-        if ours == theirs:
+        ours = home.path / name
+        if settings_module.is_same_place(ours, before / name):
             raise errors.InternalError(
-                f"{home.path} is a copy of {before}, and {name} in both leads to {ours}: "
-                "copy that folder while the original's stack is stopped, and let the link lead to the copy"
+                f"{home.path} is a copy of {before}, and {name} is the same in both ({ours.resolve()}): "
+                "stop the original's stack, copy that, too, and let a link lead to the copy"
             )
     theirs_set = settings_module.read_env_file(home.path)
     for name in _STORES:

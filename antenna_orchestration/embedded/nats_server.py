@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from antenna_orchestration import errors
-from antenna_orchestration.embedded import processes, servers
+from antenna_orchestration.embedded import disk, processes, servers
 from antenna_orchestration.embedded.credentials import Credentials
 from antenna_orchestration.embedded.home import Home, write_private
 
 ROLES = Path(__file__).with_name("nats-roles.conf")
 ORCHESTRATOR = "orchestrator"
 WORKER = "worker"
+SUPERVISOR = "supervisor"
+"""Of the system account: reads the server's health, and sees no message."""
 WORKER_INBOX = "_INBOX_worker"
 """The only subjects below which the worker role may subscribe; its connections need this inbox prefix."""
 
@@ -38,7 +40,13 @@ authorization {{
     {{ user: "{worker}", password: "{worker_password}", permissions: $WORKER }}
   ]
 }}
+accounts {{
+  $SYS {{ users: [ {{ user: "{supervisor}", password: "{supervisor_password}" }} ] }}
+}}
 """
+
+_HEALTH = "$SYS.REQ.SERVER.PING.HEALTHZ"
+"""The server's own opinion of its health, in its system account. Nothing else shows a stream that takes no messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +86,8 @@ class NatsServer:
                 orchestrator_password=self.credentials.orchestrator,
                 worker=WORKER,
                 worker_password=self.credentials.worker,
+                supervisor=SUPERVISOR,
+                supervisor_password=self.credentials.supervisor,
             ),
         )
 
@@ -96,16 +106,7 @@ class NatsServer:
 
     def check(self) -> None:
         """Log in as the orchestrator and compare the name in the server's greeting. Raises `Unavailable`."""
-        login = {
-            "user": ORCHESTRATOR,
-            "pass": self.credentials.orchestrator,
-            "verbose": False,
-            "pedantic": False,
-            "lang": "python",
-            "version": "health-check",
-        }
-        say = f"CONNECT {json.dumps(login)}\r\nPING\r\n".encode()
-        hello, _ = servers.converse(self.port, "NATS", greeting=True, say=say, until=b"PONG\r\n")
+        hello, _ = self._converse(ORCHESTRATOR, self.credentials.orchestrator, say="PING", until="PONG\r\n")
         try:
             information = json.loads(hello.removeprefix(b"INFO "))
         except ValueError:
@@ -117,3 +118,30 @@ class NatsServer:
 
     def settle(self) -> None:
         """Do nothing: the modules that own the streams and buckets create them."""
+
+    def ailment(self) -> str | None:
+        """A stream that takes no messages: after one write that failed, as on a full disk, it takes none ever again.
+
+        The server answers as before, and publishers wait for confirmations. Raises `Unavailable`.
+        """
+        if disk.is_full(self.home.nats):
+            return None
+        say = f"SUB _INBOX.health 1\r\nPUB {_HEALTH} _INBOX.health 0\r\n"
+        _, answer = self._converse(SUPERVISOR, self.credentials.supervisor, say=say, until="}}\r\n")
+        try:
+            health = json.loads(answer[answer.index(b'{"server":') :])["data"]
+        except (ValueError, KeyError):
+            raise errors.Unavailable("NATS says nothing of its health") from None
+        return None if health.get("status") == "ok" else str(health.get("error") or health.get("status"))
+
+    def _converse(self, user: str, password: str, *, say: str, until: str) -> tuple[bytes, bytes]:
+        login = {
+            "user": user,
+            "pass": password,
+            "verbose": False,
+            "pedantic": False,
+            "lang": "python",
+            "version": "health-check",
+        }
+        said = f"CONNECT {json.dumps(login)}\r\n{say}\r\n".encode()
+        return servers.converse(self.port, "NATS", greeting=True, say=said, until=until.encode())

@@ -153,6 +153,14 @@ class PostgresServer:
         # It could log in as the superuser.
         if not self._password_is_set():
             write_private(self._password_note, self._password_digest)
+        try:
+            self._make_roles()
+        except psycopg.Error as error:
+            # A full disk refuses it, for one.
+            reason = str(error).strip().splitlines()[0]
+            raise errors.Unavailable(f"PostgreSQL's roles cannot be made: {reason}") from error
+
+    def _make_roles(self) -> None:
         with self._administer() as connection:
             databases = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
             for role, password in ((CATALOG, self.credentials.catalog), (DAGSTER, self.credentials.dagster)):
@@ -162,6 +170,10 @@ class PostgresServer:
             for database in (CATALOG, DAGSTER, "postgres", "template1"):
                 revoke = sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC")
                 connection.execute(revoke.format(sql.Identifier(database)))
+
+    def ailment(self) -> str | None:
+        """None: it ends by itself when it cannot write its log, and refuses single statements otherwise."""
+        return None
 
     @property
     def _cluster_name(self) -> str:
@@ -204,7 +216,12 @@ class PostgresServer:
                 folder.mkdir(mode=0o711 if self._account else 0o700)
             else:
                 elsewhere = PRIVATE_HOMES / self.credentials.identity
-                elsewhere.mkdir(parents=True, exist_ok=True, mode=0o711)
+                try:
+                    elsewhere.mkdir(parents=True, exist_ok=True, mode=0o711)
+                except OSError as error:
+                    raise errors.InternalError(
+                        f"cannot make {elsewhere}, as PostgreSQL does not reach {self.home.path}: {error.strerror}"
+                    ) from error
                 folder.unlink(missing_ok=True)
                 folder.symlink_to(elsewhere)
         real = folder.resolve()

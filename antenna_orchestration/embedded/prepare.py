@@ -33,8 +33,6 @@ DEFAULT_HOOK = "antenna_orchestration.processing.services:prepare"
 FOUND: Final = "found: "
 """Begins the last line of a preparation that succeeded."""
 
-_MANY: Final = 100_000
-
 
 def run_hook(hook: str, settings: settings_module.Settings) -> None:
     """Import a hook named `module:function` and call it with the settings. Raises what the hook raises."""
@@ -49,7 +47,10 @@ async def _finished(awaitable: object) -> None:
 
 
 def upgrade_dagster(home: Path, url: str) -> None:
-    """Migrate Dagster's tables after another version was installed; new ones are made by its own processes."""
+    """Migrate Dagster's tables after another version was installed; new ones are made by its own processes.
+
+    Raises `Unavailable`.
+    """
     version = importlib.metadata.version("dagster")
     done = home / "schema-version"
     if done.exists() and done.read_bytes() == version.encode():
@@ -103,8 +104,8 @@ def _connected(url: str) -> psycopg.Connection[tuple[object, ...]]:
     try:
         return psycopg.connect(url.replace("+psycopg2", ""))
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise errors.Unavailable(f"PostgreSQL does not answer: {reason}") from error
+        where, why = settings_module.without_password(url), str(error).strip().splitlines()[-1]
+        raise errors.Unavailable(f"PostgreSQL at {where} cannot be reached: {why}") from error
 
 
 def _has_table(connection: psycopg.Connection[tuple[object, ...]], name: str) -> bool:
@@ -112,28 +113,38 @@ def _has_table(connection: psycopg.Connection[tuple[object, ...]], name: str) ->
     return bool(row and row[0])
 
 
-async def _forget_and_count(settings: settings_module.Settings, runs: list[str]) -> int:
-    """Delete the heartbeats of ended runs; returns how many jobs are unfinished."""
+async def settle_jobs(settings: settings_module.Settings, ended: list[str]) -> tuple[int, int]:
+    """Delete the heartbeats of ended runs, and what jobs that are over left on the queue, in Redis and in the lake.
+
+    Workers would do such tasks again: NATS' files may be older than the catalog. Returns how many leftovers there were,
+    and how many jobs are unfinished.
+    """
     with _connected(settings.database_url) as connection:
         if not _has_table(connection, "run_heartbeats"):
-            return 0
+            return 0, 0
     # Slow to import, as above.
+    from antenna_orchestration.processing import health
     from antenna_orchestration.processing.services import opened
 
     async with opened(settings) as services:
-        await services.catalog.runs.forget(runs)
+        await services.catalog.runs.forget(ended)
         for worker in await services.heartbeats.workers():
-            if worker.run_id in runs:
+            if worker.run_id in ended:
                 await services.heartbeats.leave(worker.worker)
-        return len(await services.catalog.jobs.list(statuses=ACTIVE, limit=_MANY))
+        cleared = await health.clear_leftovers(services)
+        unfinished = await services.catalog.jobs.list(statuses=ACTIVE, limit=health.MANY)
+        return cleared.fixed, len(unfinished)
 
 
-def _in_words(runs: int, jobs: int) -> str:
+def _in_words(runs: int, cleared: int, unfinished: int) -> str:
+    """What was found, as the rest of a line; empty if that is nothing."""
     found = []
     if runs:
         found.append(f"ended {runs} run{'s' if runs > 1 else ''} whose process is gone")
-    if jobs:
-        found.append(f"{jobs} unfinished job{'s go' if jobs > 1 else ' goes'} on")
+    if cleared:
+        found.append(f"cleared {cleared} leftover{'s' if cleared > 1 else ''} of jobs that are over")
+    if unfinished:
+        found.append(f"{unfinished} unfinished job{'s go' if unfinished > 1 else ' goes'} on")
     return ", ".join(found)
 
 
@@ -144,11 +155,11 @@ def main() -> int:
         run_hook(sys.argv[1], settings)
         upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), settings.dagster_pg_url)
         ended = end_lost_runs(settings)
-        unfinished = asyncio.run(_forget_and_count(settings, ended))
+        cleared, unfinished = asyncio.run(settle_jobs(settings, ended))
     except errors.AntennaError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    print(FOUND + _in_words(len(ended), unfinished), flush=True)
+    print(FOUND + _in_words(len(ended), cleared, unfinished), flush=True)
     return 0
 
 

@@ -69,3 +69,7 @@ class RedisServer:
 
     def settle(self) -> None:
         """Do nothing: Redis needs no set-up."""
+
+    def ailment(self) -> str | None:
+        """None: it keeps nothing on disk."""
+        return None

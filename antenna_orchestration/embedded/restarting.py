@@ -1,4 +1,8 @@
-"""Keeps one process running: starts it, checks that it is healthy, and restarts it when it ends."""
+"""Keeps one process running: starts it, checks that it is healthy, and restarts it when it ends or is ill.
+
+Ill is a server that answers and says that it can no longer do its work. One that does not answer is slow, or stopped,
+or about to end: restarting it would make a busy machine busier.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from antenna_orchestration import errors
-from antenna_orchestration.embedded import ports, processes
+from antenna_orchestration.embedded import disk, ports, processes
 from antenna_orchestration.embedded.children import Child, Children
 from antenna_orchestration.embedded.events import Event, Kind
 from antenna_orchestration.embedded.servers import Server
@@ -19,7 +23,16 @@ BACK_OFF = (0.2, 1.0, 5.0, 15.0, 30.0)
 """Seconds before each restart; after the last one the supervisor gives up on the process."""
 FORGIVEN_AFTER = 120.0
 """Seconds that a process must run until its earlier ends no longer count."""
+LOOK_EVERY = 5.0
+"""Seconds between two looks at whether a process is ill."""
+ILL_LOOKS = 3
+"""Looks in a row that find a process ill, after which it is restarted."""
+ILL_AGAIN_AFTER = 60.0
+"""Seconds between two restarts of one that a restart does not mend: meanwhile, what works of it goes on."""
+RESTART_PATIENCE = 10.0
+"""Seconds that an ill process has to leave by itself."""
 _POLL = 0.05
+_ROOM_POLL = 1.0
 
 
 _STRANGERS_LEAVE = 3
@@ -42,14 +55,18 @@ class Restarter:
         self._children = children
         self._report = report
         self.child: Child | None = None
+        # Until when it is not restarted for being ill.
+        self._well_until = 0.0
 
     async def start(self) -> None:
         """Start the process and wait until it is healthy. Raises `InternalError`, of which `PortTaken`."""
         self._check_port()
-        self.server.prepare()
+        try:
+            self.server.prepare()
+        except OSError as error:
+            raise errors.InternalError(f"{self.server.name} cannot be prepared: {error}") from error
         self.child = self._children.spawn(self.server.command())
         await self._until_healthy(self.child)
-        self.server.settle()
         where = f" on 127.0.0.1:{self.server.port}" if self.server.port else ""
         self._say("started", f"{self.server.name} runs{where} (pid {self.child.pid})")
 
@@ -61,7 +78,7 @@ class Restarter:
         ends = strangers = 0
         while self.child is not None:
             started = time.monotonic()
-            await self.child.ended.wait()
+            await self._until_over(self.child)
             if time.monotonic() - started > FORGIVEN_AFTER:
                 ends = strangers = 0
             self._say("problem", f"{self.server.name} ended ({self.child.epitaph}), starting it again")
@@ -71,6 +88,9 @@ class Restarter:
                     raise errors.InternalError(
                         f"{self.server.name} ended {ends + 1} times, {self.child.epitaph} (log: {log})"
                     )
+                if await self._waited_for_room(self.child):
+                    # It will have ended for that reason, and no attempt was in vain.
+                    ends = 0
                 await asyncio.sleep(BACK_OFF[ends])
                 ends += 1
                 try:
@@ -89,6 +109,36 @@ class Restarter:
         """Ask the process to stop, and kill it after `patience` seconds. Cancel `keep_running` first."""
         if self.child is not None and not await self.child.leave(patience=patience):
             self._say("problem", f"{self.server.name} did not stop within {patience:g} s and was killed")
+
+    async def _until_over(self, child: Child) -> None:
+        """Wait for the process' end, and bring it about when the process is ill."""
+        looks = 0
+        while not child.ended.is_set():
+            try:
+                await asyncio.wait_for(child.ended.wait(), LOOK_EVERY)
+            except TimeoutError:
+                ailment = self._ailment()
+                looks = looks + 1 if ailment else 0
+                if looks >= ILL_LOOKS and time.monotonic() >= self._well_until:
+                    self._well_until = time.monotonic() + ILL_AGAIN_AFTER
+                    self._say("problem", f"{self.server.name} is ill ({ailment}), restarting it")
+                    await child.leave(patience=RESTART_PATIENCE)
+
+    def _ailment(self) -> str | None:
+        try:
+            return self.server.ailment()
+        except errors.Unavailable:
+            return None
+
+    async def _waited_for_room(self, child: Child) -> bool:
+        """Wait until the process' disk has room; whether it had none."""
+        folders = (child.command.folder, child.command.log.parent)
+        if not disk.is_full(*folders):
+            return False
+        self._say("problem", f"{self.server.name} waits for room on the disk of {' and '.join(map(str, folders))}")
+        while disk.is_full(*folders):  # noqa: ASYNC110 - nobody tells us of room
+            await asyncio.sleep(_ROOM_POLL)
+        return True
 
     async def _until_healthy(self, child: Child) -> None:
         deadline, told = time.monotonic() + START_TIMEOUT, time.monotonic() + self._quiet
@@ -119,10 +169,11 @@ class Restarter:
     def _complaint(self, child: Child) -> str | None:
         try:
             self.server.check()
+            if self.server.port and not processes.listens(child.pid, self.server.port):
+                return f"another process listens on port {self.server.port}"
+            self.server.settle()
         except errors.Unavailable as error:
             return str(error)
-        if self.server.port and not processes.listens(child.pid, self.server.port):
-            return f"another process listens on port {self.server.port}"
         return None
 
     def _say(self, kind: Kind, text: str) -> None:

@@ -21,7 +21,7 @@ CHECK_TIMEOUT = 2.0
 
 
 class Server(Protocol):
-    """A server we run. In order: `prepare`, then its command, `check` until it passes, `settle`."""
+    """A server we run. In order: `prepare`, its command, `check` until it passes, `settle`, then `ailment`."""
 
     @property
     def name(self) -> str:
@@ -46,7 +46,14 @@ class Server(Protocol):
         ...
 
     def settle(self) -> None:
-        """Finish its set-up once it answers; idempotent."""
+        """Finish its set-up once it answers; idempotent. Raises `Unavailable` if that has to be tried again."""
+        ...
+
+    def ailment(self) -> str | None:
+        """What is wrong with it although it answers, if only a restart mends that; None otherwise.
+
+        Also None as long as a restart would not help. Raises `Unavailable` if it does not answer.
+        """
         ...
 
 

@@ -98,7 +98,7 @@ def status(home: Path) -> StackStatus | None:
     except (FileNotFoundError, ValueError, TypeError, psutil.Error):
         return None
     # A copied home has the file of the original, whose stack may run.
-    return known if alive and settings_module.is_same_folder(Path(known.home), home) else None
+    return known if alive and settings_module.is_same_place(Path(known.home), home) else None
 
 
 class Front:

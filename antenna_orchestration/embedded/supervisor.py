@@ -156,12 +156,11 @@ class Supervisor:
 
     async def _work(self) -> None:
         """Everything up to the stop. Ends only by raising."""
-        await self._start()
-        async with asyncio.TaskGroup() as group:
-            for restarter in self._restarters.values():
-                group.create_task(restarter.keep_running(), name=restarter.server.name)
+        async with asyncio.TaskGroup() as keepers:
+            await self._start(keepers)
 
-    async def _start(self) -> None:
+    async def _start(self, keepers: asyncio.TaskGroup) -> None:
+        """Start everything; `keepers` is given a task for each process that runs, which starts it again."""
         # The end of a stack deletes it, unless that end was a power loss or a kill.
         if self._home.status_file.exists():
             self._found.append("the last stack was not stopped in order")
@@ -172,9 +171,11 @@ class Supervisor:
         plan = self._plan = stores.plan(self._settings, dagster=self._order.dagster, report=self._report)
         environment.write(self._home, plan.variables)
         environment.link_dotenv(self._home)
-        await self._bring_up(*plan.servers, quiet=STORES_QUIET)
+        async with asyncio.TaskGroup() as group:
+            for server in plan.servers:
+                group.create_task(self._bring_up(server, keepers, quiet=STORES_QUIET))
         if self._order.dagster:
-            await self._start_dagster(plan)
+            await self._start_dagster(plan, keepers)
         self._ready = True
         self._write_status()
         if found := [part for part in self._found if part]:
@@ -184,7 +185,7 @@ class Supervisor:
             where += f", gateway {gateway}"
         self._say("ready", f"{where} (after {time.monotonic() - self._started:.1f} s)")
 
-    async def _start_dagster(self, plan: stores.Plan) -> None:
+    async def _start_dagster(self, plan: stores.Plan, keepers: asyncio.TaskGroup) -> None:
         dagster_processes.write_home(self._home, grpc_port=plan.ports["grpc"], elsewhere=plan.settings.worker_locations)
         variables = _variables(plan)
         common: dict[str, Any] = {"home": self._home, "environment": variables}
@@ -205,7 +206,7 @@ class Supervisor:
         # The code server only loads definitions, so it need not wait for the tables; the other two read them.
         async with asyncio.TaskGroup() as group:
             group.create_task(self._run_when_stores_answer(preparation))
-            group.create_task(self._bring_up(code_server))
+            group.create_task(self._bring_up(code_server, keepers))
         found = processes.last_line(preparation.log)
         self._found += [found.removeprefix(prepare.FOUND)] if found.startswith(prepare.FOUND) else []
         others: list[Server] = [webserver, dagster_processes.Daemon(**common)]
@@ -214,41 +215,41 @@ class Supervisor:
             others.append(gateway_process.GatewayProcess(host=host, port=plan.ports["gateway"], **common))
         async with asyncio.TaskGroup() as group:
             for server in others:
-                group.create_task(self._bring_up_on_stores(server, preparation))
+                group.create_task(self._bring_up_on_stores(server, keepers, preparation))
 
     async def _run_when_stores_answer(self, preparation: processes.Command) -> None:
         """Run a command, and again while it ends because a store does not answer. Raises what `Children.run` does."""
-        deadline = time.monotonic() + PREPARE_TIMEOUT
+        deadline, say_at = time.monotonic() + PREPARE_TIMEOUT, 0.0
         while True:
             try:
                 return await self._children.run(preparation, timeout=PREPARE_TIMEOUT)
             except errors.Unavailable as error:
-                if time.monotonic() > deadline:
+                if (now := time.monotonic()) > deadline:
                     raise
-                self._say("problem", f"waiting: {error}")
+                if now > say_at:
+                    self._say("problem", f"waiting: {error}")
+                    say_at = now + QUIET
             await asyncio.sleep(1)
 
-    async def _bring_up_on_stores(self, server: Server, preparation: processes.Command) -> None:
+    async def _bring_up_on_stores(
+        self, server: Server, keepers: asyncio.TaskGroup, preparation: processes.Command
+    ) -> None:
         """Start a process that ends when a store does not answer; the preparation waits until they do again."""
         for _ in range(2):
             try:
-                return await self._restarter(server).start()
+                return await self._bring_up(server, keepers)
             except PortTaken:
                 raise
             except errors.InternalError as error:
                 self._say("problem", str(error))
             await self._run_when_stores_answer(preparation)
-        return await self._restarter(server).start()
+        return await self._bring_up(server, keepers)
 
-    async def _bring_up(self, *servers: Server, quiet: float = QUIET) -> None:
-        async with asyncio.TaskGroup() as group:
-            for server in servers:
-                group.create_task(self._restarter(server, quiet=quiet).start())
-
-    def _restarter(self, server: Server, *, quiet: float = QUIET) -> Restarter:
+    async def _bring_up(self, server: Server, keepers: asyncio.TaskGroup, *, quiet: float = QUIET) -> None:
         restarter = Restarter(server=server, children=self._children, report=self._tell, quiet=quiet)
         self._restarters[server.name] = restarter
-        return restarter
+        await restarter.start()
+        keepers.create_task(restarter.keep_running(), name=server.name)
 
     def _report(self, text: str) -> None:
         self._say("problem", text)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
+import threading
+from collections.abc import Callable
 from typing import Final
 
 import uvicorn
@@ -19,9 +22,17 @@ LEAVE_WITHIN: Final = 10
 """Seconds that requests under way have left when the gateway is stopped; a post that still waits for the queue is lost,
 and its images are processed again."""
 
+CANNOT_START: Final = 3
+"""Exit code of a gateway whose start failed, as uvicorn's own command has it."""
 
-def run(settings: settings_module.Settings, *, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT.
+ASK_EVERY: Final = 0.5
+"""Seconds between two questions whether to stop."""
+
+
+def run(
+    settings: settings_module.Settings, *, host: str, port: int, should_stop: Callable[[], bool] = lambda: False
+) -> None:
+    """Serve until SIGTERM or SIGINT, or until `should_stop`, which is called about twice a second on a thread.
 
     Raises `InvalidSetting` when a required setting is missing, `Unavailable` when a store does not answer, and
     `SystemExit` when it cannot listen on the port.
@@ -29,7 +40,7 @@ def run(settings: settings_module.Settings, *, host: str, port: int) -> None:
     # Before the server starts, so that what is wrong is reported as one line.
     asyncio.run(_check_stores(settings))
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(settings),
         host=host,
         port=port,
@@ -40,6 +51,25 @@ def run(settings: settings_module.Settings, *, host: str, port: int) -> None:
         timeout_graceful_shutdown=LEAVE_WITHIN,
         lifespan="on",
     )
+    server = uvicorn.Server(config)
+    over = threading.Event()
+    asking = threading.Thread(target=_ask, args=(server, should_stop, over), name="ask whether to stop", daemon=True)
+    asking.start()
+    try:
+        server.run()
+    finally:
+        over.set()
+        asking.join()
+    if not server.started:
+        sys.exit(CANNOT_START)
+
+
+def _ask(server: uvicorn.Server, should_stop: Callable[[], bool], over: threading.Event) -> None:
+    """Ask the server to stop when it should."""
+    while not over.wait(ASK_EVERY):
+        if should_stop():
+            server.should_exit = True
+            return
 
 
 async def _check_stores(settings: settings_module.Settings) -> None:

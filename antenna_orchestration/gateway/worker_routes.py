@@ -103,7 +103,7 @@ async def _lease(request: Request, gateway: Gateway, caller: Token, job: Job, wa
     except BaseException:
         # The worker is never told about these tasks.
         try:
-            await hand_back(gateway.http, job.job_run, caller.token_id, [one.image for one in leased])
+            await hand_back(gateway.http, job.job_run, caller.holder, [one.image for one in leased])
         except errors.Unavailable as error:
             logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
         raise

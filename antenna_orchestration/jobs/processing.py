@@ -11,5 +11,6 @@ process_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(captures, image_tasks, results, job_report),
     # For runs that a person launches; the sensor chooses the role by the job's size.
     tags={tags.ROLE: tags.COLLECTOR_BULK},
-    description="Publish, collect and materialize one job. Terminating cancels the job, re-executing resumes it.",
+    description="Publish, collect and materialize one job. Terminating cancels the job unless all its images are "
+    "accounted for; re-executing resumes it.",
 )

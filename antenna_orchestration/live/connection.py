@@ -33,7 +33,7 @@ def connect(redis_url: str) -> Any:
 def _breaking_cleanly(connection_class: type[Any]) -> type[Any]:
     """A kind of connection on which writing raises nothing but `OSError` once it is lost: redis-py then makes another.
 
-    asyncio's `writelines`, which redis-py calls, breaks on a lost connection (Python 3.12, and 3.13 up to 3.13.5).
+    asyncio's `writelines`, which redis-py calls, breaks on a lost connection (Python 3.12 and 3.13).
     """
 
     class Connection(connection_class):  # type: ignore[misc]

@@ -31,6 +31,9 @@ LEASED_JOBS: Final = "antenna:http:jobs"
 WORKERS: Final = "antenna:http:workers"
 """Sorted set of token ids by when each was last heard from."""
 
+MARK: Final = "antenna:http:mark"
+"""Text that the first gateway set: when it is another one, Redis has lost its data."""
+
 REJECTED: Final = "antenna:http:rejected"
 """Hash of rejected calls by address."""
 

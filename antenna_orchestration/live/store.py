@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from antenna_orchestration.live import connection
+from antenna_orchestration.live import connection, keys
 from antenna_orchestration.live.counters import Counters
 from antenna_orchestration.live.leases import HttpLeases
 from antenna_orchestration.live.workers import HttpWorkers
@@ -23,6 +23,12 @@ class LiveStore:
 
     async def __aexit__(self, *_: object) -> None:
         await connection.close(self._client)
+
+    async def mark(self, proposed: str) -> str:
+        """The mark by which a loss of all data is noticed; the proposed one if there was none. Raises `Unavailable`."""
+        with connection.translated("reading the mark"):
+            await self._client.set(keys.MARK, proposed, nx=True)
+            return str(await self._client.get(keys.MARK))
 
     async def check(self) -> None:
         """Raise `Unavailable` when Redis does not answer."""

@@ -142,6 +142,11 @@ class HttpWorkers:
         return dict(sorted(((address, int(count)) for address, count in found.items()), key=lambda item: -item[1]))
 
 
+def unheard(worker: int) -> WorkerRecord:
+    """The record of a worker that never called."""
+    return _record(worker, {})
+
+
 def _record(worker: int, values: Mapping[str, str]) -> WorkerRecord:
     return WorkerRecord(
         worker=worker,

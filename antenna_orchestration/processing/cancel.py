@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from antenna_orchestration.domain.ids import JobId
-from antenna_orchestration.domain.job import JobStatus
+from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing import clear_queue
 from antenna_orchestration.processing.services import Services
+
+TERMINATED: Final = "the run was terminated"
+"""Why a job was canceled whose run a person terminated."""
 
 
 async def cancel(services: Services, job_id: JobId, *, reason: str) -> bool:
@@ -21,6 +26,19 @@ async def cancel(services: Services, job_id: JobId, *, reason: str) -> bool:
     elif job.status is not JobStatus.CANCELING:
         return False
     await complete_cancellation(services, job_id)
+    return True
+
+
+async def cancel_with_run(services: Services, job: Job) -> bool:
+    """Cancel the job because a person terminated the run in charge of it; idempotent.
+
+    False when the job goes on: once every image is accounted for, only tables are left to be written, and another run
+    does that; and when another run has taken the job up since `job` was read. Raises `Unavailable`.
+    """
+    if not await services.catalog.jobs.cancel_with_run(job, TERMINATED):
+        return False
+    await services.catalog.job_log.add(job.job_id, "canceling", f"Canceling: {TERMINATED}")
+    await complete_cancellation(services, job.job_id)
     return True
 
 

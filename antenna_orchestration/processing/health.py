@@ -19,7 +19,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import stalls
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ACTIVE, Job, JobStatus
-from antenna_orchestration.processing import cancel, clear_queue, finish
+from antenna_orchestration.processing import cancel, clear_queue, disk_space, finish
 from antenna_orchestration.processing.reconcile import rebuild
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names
@@ -82,6 +82,11 @@ async def check(services: Services, *, dry_run: bool = False) -> HealthReport:
 async def watch(services: Services) -> HealthReport:
     """Run the checks that only look; nothing is changed."""
     return await _run(services, WATCHED, dry_run=True)
+
+
+async def clear_leftovers(services: Services) -> CheckResult:
+    """Clear what jobs that are over left behind; the check `leftovers` alone."""
+    return (await _run(services, ["leftovers"], dry_run=False)).results[0]
 
 
 async def _run(services: Services, names: Iterable[str], *, dry_run: bool) -> HealthReport:
@@ -284,6 +289,12 @@ async def _clocks(services: Services, result: CheckResult, dry_run: bool) -> Non
             result.details.append(f"the clock of {whose} is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}")
 
 
+async def _disk_space(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """Report disks without room, and a queue that stores nothing."""
+    found = await disk_space.look(services)
+    result.checked, result.unfixable, result.details = len(found.disks), len(found.troubles), found.lines
+
+
 _ROUNDS: Final[dict[str, Round]] = {
     "lost_images": _lost_images,
     "stale_jobs": _stale_jobs,
@@ -293,10 +304,11 @@ _ROUNDS: Final[dict[str, Round]] = {
     "runs": _runs,
     "queue": _queue,
     "clocks": _clocks,
+    "disk_space": _disk_space,
 }
 
 CHECKS: Final = tuple(_ROUNDS)
 """All checks, in their order."""
 
-WATCHED: Final = ("running_jobs", "workers", "runs", "queue", "clocks")
+WATCHED: Final = ("running_jobs", "workers", "runs", "queue", "clocks", "disk_space")
 """The checks that cost little and only look."""

@@ -16,7 +16,7 @@ from antenna_orchestration.catalog.catalog import Catalog
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.lake.store import Lake, storage_options
 from antenna_orchestration.live.store import LiveStore
-from antenna_orchestration.queue import connection, streams
+from antenna_orchestration.queue import connection, storing, streams
 from antenna_orchestration.queue.announcements import Announcements
 from antenna_orchestration.queue.heartbeats import Heartbeats
 from antenna_orchestration.queue.results import ResultFeed
@@ -54,6 +54,10 @@ class Services:
     async def queue_answers(self) -> None:
         """Raise `Unavailable` when the queue does not answer."""
         await connection.check(self.connection)
+
+    async def refusing_streams(self) -> list[str]:
+        """The queue's streams that store nothing although it answers. Raises `Unavailable`."""
+        return await storing.refusing(self.connection)
 
     async def rejected_callers(self) -> dict[str, int]:
         """Calls that gateways refused in the last day, by address; empty when Redis does not answer."""

@@ -157,7 +157,7 @@ class Pusher:
         """
         said = False
         while not self._stopping.is_set():
-            heard = (await self._http.live.workers.get(self._worker.token_id)).heard
+            heard = (await self._http.live.workers.get(self._worker.holder)).heard
             if await self._http.live.leases.now() - heard > 3 * worker_status.messages_every(self._http):
                 return True
             if not said:

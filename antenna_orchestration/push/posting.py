@@ -178,12 +178,12 @@ class Poster:
         """
         delay = attempts.RETRY_DELAYS[0] if later else 0.0
         try:
-            self.handed_back += await hand_back(self._http, job_run, self._worker.token_id, images, delay=delay)
+            self.handed_back += await hand_back(self._http, job_run, self._worker.holder, images, delay=delay)
         except errors.Unavailable as error:
             logger.warning("leases end by themselves: %s", error)
 
     async def hand_back_all(self) -> None:
         """Hand back everything that this worker holds, from an earlier process too. Raises `Unavailable`."""
-        held = await self._http.live.leases.of_worker(self._worker.token_id)
+        held = await self._http.live.leases.of_worker(self._worker.holder)
         for job_run, images in held.items():
-            self.handed_back += await hand_back(self._http, job_run, self._worker.token_id, images)
+            self.handed_back += await hand_back(self._http, job_run, self._worker.holder, images)

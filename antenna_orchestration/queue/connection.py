@@ -6,6 +6,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime, timedelta
+from itertools import chain, repeat
+from typing import Final
 from urllib.parse import urlsplit
 
 import nats
@@ -14,12 +17,17 @@ import nats.js.errors
 from nats.aio.client import Client
 
 from antenna_orchestration import errors, settings
+from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.queue.reconnecting import EXPECTED, ReconnectingClient
 
 logger = logging.getLogger(__name__)
 
 PENDING_BYTES = 64 * 2**20
 """Bytes that a client buffers while it reconnects; beyond that, publishing fails."""
+
+REMIND_AFTER: Final = (10.0, 50.0, 240.0)
+REMIND_EVERY: Final = 600.0
+"""Seconds of an outage until it is told once more: after 10 s, a minute and five minutes, then every ten minutes."""
 
 
 async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: float = 5.0) -> Client:
@@ -47,11 +55,17 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
         # nats-py calls this when we close the connection, too.
         if not client.is_closed:
             logger.warning("connection to %s lost, reconnecting", shown)
+            outage.begin()
 
     async def on_reconnect() -> None:
+        outage.end()
         logger.info("connected to %s again", shown)
 
+    async def on_close() -> None:
+        outage.end()
+
     client = ReconnectingClient()
+    outage = _Outage(shown)
     try:
         async with asyncio.timeout(wait):
             await client.connect(
@@ -63,6 +77,7 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
                 error_cb=on_error,
                 disconnected_cb=on_disconnect,
                 reconnected_cb=on_reconnect,
+                closed_cb=on_close,
                 allow_reconnect=True,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.5,
@@ -76,6 +91,39 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
         why = last_fault or str(error) or "no answer"
         raise errors.Unavailable(f"NATS at {shown} cannot be reached: {why}") from error
     return client
+
+
+class _Outage:
+    """Tells from time to time that a server cannot be reached, for whoever looks at a terminal only now."""
+
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
+        self._telling: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """The connection was lost."""
+        if self._telling is None:
+            self._telling = asyncio.create_task(self._tell(), name="tell of the outage of NATS")
+
+    def end(self) -> None:
+        """There is a connection again, or none is wanted."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+
+    async def _tell(self) -> None:
+        since = datetime.now().astimezone()
+        lasted = timedelta()
+        for pause in chain(REMIND_AFTER, repeat(REMIND_EVERY)):
+            await asyncio.sleep(pause)
+            lasted += timedelta(seconds=pause)
+            logger.warning(
+                "NATS at %s cannot be reached since %s (%s), trying on: start its stack (`antenna up`) or server "
+                "again; if that has moved, start this process again with the new address",
+                self._shown,
+                since.strftime("%H:%M:%S"),
+                duration(lasted.total_seconds()),
+            )
 
 
 def _members(url: str) -> tuple[list[str], dict[str, str]]:

@@ -25,6 +25,10 @@ ALREADY_THERE = "maximum messages per subject exceeded"
 """The server's text when a subject has a message already. Its code (10077) stands for other refusals, too."""
 
 
+TAKES_NONE = "if NATS' disk is or was full, it takes no more messages until it is restarted"
+"""What a user's own server needs; ours is restarted by the stack."""
+
+
 class Message(NamedTuple):
     """A message to publish."""
 
@@ -121,14 +125,15 @@ class Publisher:
         return Confirmed(chunk.stored, chunk.refused, chunk.repeated)
 
     async def _all_confirmed(self, chunk: _Chunk, timeout: float) -> None:
-        """Wait until nothing is missing. Raises `TimeoutError` after `timeout` seconds without a confirmation."""
+        """Wait until nothing is missing. Raises `Unavailable` after `timeout` seconds without a confirmation."""
         while not chunk.done.is_set():
             before = chunk.stored + chunk.refused
             try:
                 await asyncio.wait_for(chunk.done.wait(), timeout)
             except TimeoutError:
                 if chunk.stored + chunk.refused == before:
-                    raise
+                    missing = chunk.expected - before
+                    raise errors.Unavailable(f"publishing: {missing} messages not confirmed; {TAKES_NONE}") from None
 
     async def _on_confirmation(self, message: Msg) -> None:
         chunk = self._chunks.get(message.subject.rpartition(".")[2])

@@ -146,8 +146,8 @@ class _Transport(TcpTransport):  # type: ignore[misc]
             raise ConnectionResetError(str(error)) from error
 
     def writelines(self, payload: list[bytes]) -> None:
-        # asyncio's own `writelines` breaks on a lost connection (Python 3.12 and 3.13 up to 3.13.5), and before 3.12.9
-        # and 3.13.2 nothing bounds what it buffers.
+        # asyncio's own `writelines` breaks on a lost connection, and early releases bound nothing that it buffers
+        # (Python 3.12 and 3.13).
         self.write(b"".join(payload))
 
     async def drain(self) -> None:

@@ -78,7 +78,10 @@ class Reports:
 
 
 def was_terminated(context: Any) -> bool:
-    """Whether the run's status is CANCELING or CANCELED: somebody terminated it. False while the status is unknown."""
+    """Whether the run's status is CANCELING or CANCELED: somebody terminated it.
+
+    False while the status is unknown, and for a run that was deleted: that removes a record, and stops no work.
+    """
     return _status(context) in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
@@ -89,8 +92,8 @@ def _status(context: Any) -> dg.DagsterRunStatus | None:
     except Exception as error:
         logger.warning("the run's status cannot be read: %s", error)
         return None
-    # A run that was deleted is treated as canceled.
-    return run.status if run else dg.DagsterRunStatus.CANCELED
+    # A run that was deleted is over, but nobody terminated it.
+    return run.status if run else dg.DagsterRunStatus.FAILURE
 
 
 def run_interruptible(context: Any, work: Callable[[Reports], Awaitable[T]]) -> T:

@@ -1,14 +1,17 @@
-"""The sensor that cancels the job of a run that a person terminated, even if the run could not do so itself."""
+"""The sensor that cancels the job of a run that a person terminated, even if the run could not do so itself.
+
+Also when the run was still waiting in the run queue. The rule is `cancel_with_run`'s.
+"""
 
 import dagster as dg
 
 from antenna_orchestration import errors
+from antenna_orchestration.assets.run_session import PARTITION, has_another_run, is_in_charge
 from antenna_orchestration.domain import ids
 from antenna_orchestration.jobs.processing import process_job
 from antenna_orchestration.processing import cancel
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.stores import Stores
-from antenna_orchestration.sensors.queued_jobs import is_in_charge
 
 
 @dg.run_status_sensor(
@@ -19,20 +22,21 @@ from antenna_orchestration.sensors.queued_jobs import is_in_charge
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def job_run_status(context: dg.RunStatusSensorContext, stores: Stores) -> dg.SkipReason | None:
-    """Cancel the job of a canceled `process_job` run, if that run was in charge of it; idempotent."""
+    """Cancel the job of a canceled `process_job` run, if that run was in charge of it and is its only one; idempotent.
+
+    What this leaves undone, for another run or because a server is away, is `queued_jobs`' when the job is silent.
+    """
     run = context.dagster_run
-    partition = run.tags.get("dagster/partition")
+    partition = run.tags.get(PARTITION)
     if run.job_name != process_job.name or partition is None:
         return dg.SkipReason("not a run of process_job")
     job_id = ids.job_of_partition(partition)
 
     async def cancel_job(services: Services) -> bool:
         job = await services.catalog.jobs.find(job_id)
-        if job is None or job.status.is_terminal:
+        if job is None or job.status.is_terminal or not is_in_charge(run, job):
             return False
-        if not is_in_charge(run, job):
-            return False
-        return await cancel.cancel(services, job_id, reason="the run was terminated")
+        return not has_another_run(context.instance, run) and await cancel.cancel_with_run(services, job)
 
     try:
         return None if stores.call(cancel_job) else dg.SkipReason(f"{partition} needs nothing")

@@ -13,6 +13,7 @@ import dagster as dg
 
 from antenna_orchestration import errors
 from antenna_orchestration.assets.partitions import processing_jobs
+from antenna_orchestration.assets.run_session import PARTITION, WAITING, is_in_charge
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import Job, JobStatus
@@ -34,7 +35,6 @@ LOOK_AFTER = 10.0
 MAX_STALLED = 5
 """Launches in a row that died without accounting for one image, after which the job fails."""
 
-_WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 _ENDED_BY_A_PERSON = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
@@ -50,9 +50,9 @@ def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Senso
         silent_for = await services.catalog.runs.silent_for() if suspects else {}
         for job in suspects:
             state = _run_state(context.instance, job, silent_for)
-            if state is RunState.TERMINATED:
-                await cancel.cancel(services, job.job_id, reason="the run was terminated")
-            elif state is RunState.GONE and await _take_back(services, job):
+            if state is RunState.TERMINATED and await cancel.cancel_with_run(services, job):
+                continue
+            if state is not RunState.ALIVE and await _take_back(services, job, state):
                 jobs.append(await services.catalog.jobs.get(job.job_id))
         for job in await services.catalog.jobs.list(statuses=[JobStatus.CANCELING]):
             await cancel.complete_cancellation(services, job.job_id)
@@ -114,48 +114,44 @@ class RunState(Enum):
     """What Dagster knows about the runs of a job whose collector is silent."""
 
     ALIVE = "one of its runs waits or is alive"
-    TERMINATED = "a person ended its run"
+    TERMINATED = "its run was terminated"
     GONE = "its run is gone"
 
 
 def _run_state(instance: dg.DagsterInstance, job: Job, silent_for: Mapping[str, float]) -> RunState:
-    """The state of the job's runs, with the silence of those that were heard; a dead one is ended in Dagster."""
-    state = RunState.GONE
+    """The first of the states above that one of the job's runs is in.
+
+    `silent_for` is the silence of the runs that were heard; a dead one is ended in Dagster.
+    """
+    found = {RunState.GONE}
     for record in instance.get_run_records(
-        dg.RunsFilter(job_name=process_job.name, tags={"dagster/partition": ids.partition_key(job.job_id)}), limit=10
+        dg.RunsFilter(job_name=process_job.name, tags={PARTITION: ids.partition_key(job.job_id)}), limit=10
     ):
         run = record.dagster_run
         if run.status in _ENDED_BY_A_PERSON and is_in_charge(run, job):
             # The run itself, or the sensor job_run_status, cancels the job, unless an outage prevented it.
-            return RunState.TERMINATED
-        if run.status == dg.DagsterRunStatus.STARTED and (
+            found.add(RunState.TERMINATED)
+        elif run.status == dg.DagsterRunStatus.STARTED and (
             why := run_states.why_dead(record, silent_for.get(run.run_id))
         ):
             run_states.end(instance, run, why)
-        elif run.status == dg.DagsterRunStatus.STARTED or run.status in _WAITING:
-            state = RunState.ALIVE
-    return state
+        elif run.status == dg.DagsterRunStatus.STARTED or run.status in WAITING:
+            found.add(RunState.ALIVE)
+    return next(state for state in RunState if state in found)
 
 
-def is_in_charge(run: dg.DagsterRun, job: Job) -> bool:
-    """Whether this run collects this generation of the job, or was launched to do so.
-
-    The catalog does not know the id of a run that was canceled while it waited in the run queue, so the launch number
-    is compared, too.
-    """
-    if run.tags.get(tags.GENERATION, str(job.generation)) != str(job.generation):
-        return False
-    return run.run_id == job.run_id or run.tags.get(tags.LAUNCH) == str(job.launch)
-
-
-async def _take_back(services: Services, job: Job) -> bool:
+async def _take_back(services: Services, job: Job, why: RunState) -> bool:
     """Raise the job's launch number; False if another process did so first, or if the job is given up."""
     stalled = await services.catalog.jobs.take_back(job)
     if stalled is None:
         return False
     if stalled < MAX_STALLED:
         await services.catalog.job_log.add(
-            job.job_id, "relaunched", f"Its run is gone; launch {job.launch + 1}", level="WARNING", stalled=stalled
+            job.job_id,
+            "relaunched",
+            f"{why.value.capitalize()}; launch {job.launch + 1}",
+            level="WARNING",
+            stalled=stalled,
         )
         return True
     reason = f"{stalled} launches in a row died without accounting for an image"

@@ -231,6 +231,7 @@ class Engine:
             batch_groups=BatchGroups(pipelines),
             speed=speed,
             source_health=source_health,
+            ack_wait=settings.task_ack_wait,
             reaches=identity.reaches,
             nudge=nudge,
             timing=timing,
@@ -242,6 +243,7 @@ class Engine:
         )
         self._lease_extender = LeaseExtender(
             tasks_in_hand=self._tasks_in_hand,
+            reporter=self._reporter,
             device=connections.device,
             ack_wait=settings.task_ack_wait,
             task_timeout=settings.task_timeout,

@@ -17,6 +17,7 @@ from antenna_orchestration.processing import cancel, publish, retry
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
 from tests.processing.jobs_by_hand import hands, make_job
+from tests.waiting import eventually
 
 ASSETS = [captures, image_tasks, results, job_report]
 
@@ -80,6 +81,29 @@ def test_a_run_materializes_its_job_and_again_from_the_lake(wanted: settings.Set
         detections = {m.asset_key.to_user_string(): m for m in again.asset_materializations_for_node("results")}
         assert detections["detections"].metadata["dagster/row_count"] == dg.IntMetadataValue(20)
         assert asyncio.run(state(wanted, job)).generation == 1
+
+
+def test_collecting_alone_publishes_what_is_not_published(wanted: settings.Settings, project: str) -> None:
+    """Also when a run is executed again from a failure that came after `image_tasks`."""
+    job = asyncio.run(submitted(wanted, project, 3))
+
+    async def work_off_what_is_published() -> None:
+        async with opened(wanted) as services, hands(services) as worker:
+
+            async def some() -> bool:
+                current = await services.catalog.jobs.get(job.job_id)
+                if current.epoch is not None:
+                    await worker.report(await worker.lease(current, 3, wait=0.1))
+                return current.status.is_terminal
+
+            await eventually(some, description="the job is over")
+
+    worker = threading.Thread(target=lambda: asyncio.run(work_off_what_is_published()))
+    worker.start()
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run_of(job, instance, assets=[results]).success
+    worker.join()
+    assert asyncio.run(state(wanted, job)).status is JobStatus.SUCCESS
 
 
 def test_a_job_without_images_succeeds_with_a_reason(wanted: settings.Settings, project: str) -> None:

@@ -144,6 +144,10 @@ class Running:
     def settle(self) -> None:
         """Nothing to set up."""
 
+    def ailment(self) -> str | None:
+        """None: Docker judges by the health check."""
+        return None
+
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """What `docker compose exec` or `run` would do: another command in this environment, to its end."""
         binary, *words = argv

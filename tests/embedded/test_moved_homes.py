@@ -118,16 +118,26 @@ def test_a_copy_that_would_share_a_lake_is_refused(home: Path, elsewhere: Path, 
     assert _planned(home).settings.lake == lake
 
 
-def test_a_copy_whose_folder_is_a_link_to_the_original_s_is_refused(
-    home: Path, elsewhere: Path, tmp_path: Path
-) -> None:
+def test_a_copy_that_links_into_the_original_is_refused(home: Path, elsewhere: Path, tmp_path: Path) -> None:
     Home(home).create()
     (tmp_path / "lake").mkdir()
     (home / "lake").symlink_to(tmp_path / "lake")
     environment.write(Home(home), _planned(home).variables)
     copied(home, elsewhere)
-    with pytest.raises(errors.InternalError, match=f"lake in both leads to {tmp_path}/lake: copy that folder"):
+    with pytest.raises(errors.InternalError, match=rf"lake is the same in both \({tmp_path}/lake\): stop the original"):
         _planned(elsewhere)
+
+
+def test_a_copy_made_of_hard_links_is_refused(home: Path) -> None:
+    environment.write(Home(home), _planned(home).variables)
+    control = home / "postgres/data/global/pg_control"
+    control.parent.mkdir(parents=True)
+    control.touch()
+    # On the same file system, as hard links are.
+    copy = home.with_name("copy")
+    copied(home, copy, "-al")
+    with pytest.raises(errors.InternalError, match=f"{control.relative_to(home)} is the same in both"):
+        _planned(copy)
 
 
 def test_a_cluster_outside_of_its_home_has_one_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +152,9 @@ def test_a_cluster_outside_of_its_home_has_one_home(tmp_path: Path, monkeypatch:
             write_row(original.settings, "original")
         copied(first, second)
         with (
-            pytest.raises(errors.InternalError, match=f"is a copy of {first}, and postgres in both leads to {folder}"),
+            pytest.raises(
+                errors.InternalError, match=f"is a copy of {first}, and postgres is the same in both .{folder}"
+            ),
             stores.embedded_stores(second),
         ):
             pass

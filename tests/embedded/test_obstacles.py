@@ -44,6 +44,16 @@ def test_up_waits_for_a_database_that_stands_still(obstructed_home: Path) -> Non
         stopped(running)
 
 
+def test_a_server_killed_while_others_start_is_started_again(obstructed_home: Path) -> None:
+    with up(obstructed_home) as running:
+        running.until("started", "postgres")
+        postgres = running.status.pids["postgres"]
+        os.kill(postgres, signal.SIGKILL)
+        running.until("ready")
+        assert running.status.pids["postgres"] != postgres
+        stopped(running)
+
+
 def test_a_stranger_that_stays_on_a_port_moves_the_stack(obstructed_home: Path) -> None:
     with up(obstructed_home, "--stores-only") as running:
         running.until("ready")

@@ -1,6 +1,7 @@
 """Whatever breaks, every image is counted once and none fails for it."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -8,11 +9,14 @@ import subprocess
 import sys
 
 import pytest
+import redis
 
+from antenna_orchestration import errors
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import (
+    ACK_WAIT,
     ROOT,
     RunningGateway,
     collected,
@@ -194,36 +198,82 @@ async def test_a_result_waits_for_the_queue_and_a_lease_does_not(
 
 
 @pytest.mark.parametrize("how", ["gone", pytest.param("silent", marks=pytest.mark.slow)])
-async def test_results_are_taken_without_redis(
+async def test_http_workers_work_on_without_redis(
     own_stores: EmbeddedStores, own_services: Services, project: str, how: str
 ) -> None:
-    """Leasing needs it. A result does not, within the minute that existing clients wait, and it is counted once."""
+    """Leases are given, kept for longer than the queue's own, and answered, and no image is done twice."""
     services = own_services
     with running_gateway(own_stores) as gateway:
-        job = await job_for_http(services, project, 130)
-        worker = await http_worker(services, gateway, project, batch_size=130)
-        with session(worker.token) as http:
-            tasks = await asyncio.to_thread(worker.lease, http, job.job_id)
-            results = [{"reply_subject": task.reply_subject, "result": success(task.image_id)} for task in tasks]
+        job = await job_for_http(services, project, 40)
+        holder = await http_worker(services, gateway, project, batch_size=6)
+        slow = await http_worker(services, gateway, project, batch_size=8, seconds_per_image=2 * ACK_WAIT / 8)
+        quick = await http_worker(services, gateway, project, batch_size=8)
+        with session(holder.token) as http:
+            before = await asyncio.to_thread(holder.lease, http, job.job_id)
             if how == "gone":
                 own_stores.kill("redis")
             else:
                 os.kill(own_stores.pid("redis"), signal.SIGSTOP)
             try:
-                address = f"{gateway.base}/jobs/{job.job_id}/tasks/"
-                answer = await asyncio.to_thread(http.post, address, json={"batch_size": 1}, timeout=60)
-                assert answer.status_code == 503
-                assert await asyncio.to_thread(worker.post, job.job_id, results)
+                during = await asyncio.to_thread(holder.lease, http, job.job_id)
+                assert len(before) == len(during) == 6
+                async with collected(services, job) as ends:
+                    with working(slow, quick):
+                        await some_done(services, job, 28)
+                    results = [
+                        {"reply_subject": task.reply_subject, "result": success(task.image_id)}
+                        for task in (*before, *during)
+                    ]
+                    assert await asyncio.to_thread(holder.post, job.job_id, results)
             finally:
                 if how == "silent":
                     os.kill(own_stores.pid("redis"), signal.SIGCONT)
-            assert worker.statuses == ["queued"] * len(tasks)
-            if how == "gone":
-                await asyncio.to_thread(own_stores.start, "redis")
-        async with collected(services, job) as ends:
-            with working(worker):
-                await all_done(services, job)
         nothing_failed(services, ends, job)
+        assert holder.statuses == ["queued"] * 12
+        assert sum(len(worker.images) for worker in (slow, quick)) == 28
+        assert [worker.errors for worker in (slow, quick)] == [[], []], gateway.log.read_text()[-6000:]
+
+
+@pytest.mark.parametrize("how", ["flushed", "restarted"])
+async def test_leases_outlive_the_data_of_redis(
+    own_stores: EmbeddedStores, own_services: Services, project: str, how: str
+) -> None:
+    services = own_services
+    with running_gateway(own_stores, ANTENNA_HTTP_LEASE="60") as gateway:
+        job = await job_for_http(services, project, 4)
+        slow, other = await http_worker(services, gateway, project), await http_worker(services, gateway, project)
+        with session(slow.token) as http, session(other.token) as others:
+            tasks = await asyncio.to_thread(slow.lease, http, job.job_id)
+            assert len(tasks) == 4
+            holder = next(one.worker for one in await services.live.workers.heard_since(0))
+
+            async def are_kept() -> bool:
+                found = await services.live.leases.of_job(job.job_run)
+                return all(lease.confirmed > lease.since for lease in found.values())
+
+            await eventually(are_kept, description="the gateway's first look at the leases")
+            if how == "flushed":
+                with redis.Redis.from_url(own_stores.settings.redis_url) as client:
+                    client.flushall()
+            else:
+                own_stores.kill("redis")
+                await asyncio.to_thread(own_stores.start, "redis")
+
+            async def are_known_again() -> bool:
+                # Our own connection was closed, too.
+                with contextlib.suppress(errors.Unavailable):
+                    return await services.live.leases.held_by(holder) == 4
+                return False
+
+            await eventually(are_known_again, description="the leases are in Redis again")
+            # Longer than the queue would wait for a word of the gateway.
+            await lasts(2 * ACK_WAIT)
+            assert await asyncio.to_thread(other.lease, others, job.job_id) == []
+            results = [{"reply_subject": task.reply_subject, "result": success(task.image_id)} for task in tasks]
+            async with collected(services, job) as ends:
+                assert await asyncio.to_thread(slow.post, job.job_id, results)
+        nothing_failed(services, ends, job)
+        assert slow.statuses == ["queued"] * 4
 
 
 async def test_the_gateway_works_on_after_redis_was_emptied(

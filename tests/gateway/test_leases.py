@@ -1,8 +1,11 @@
 """Leases over HTTP: bounded, kept alive, handed back; attempts counted as for every worker."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
+
+import requests
 
 from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.job import JobStatus
@@ -67,6 +70,53 @@ async def test_at_the_bound_the_job_is_drained_for_this_worker(
         worker = await http_worker(services, gateway, project)
         assert len(leased(worker, job.job_id, 100)) == 32
         assert leased(worker, job.job_id, 8) == []
+
+
+@contextlib.contextmanager
+def as_client(worker: HttpWorker, name: str) -> Iterator[requests.Session]:
+    """One of several processes that share the worker's token."""
+    with session(worker.token) as http:
+        http.headers["X-Antenna-Client"] = name
+        yield http
+
+
+async def test_clients_of_one_token_are_workers_of_their_own(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    """Each with a bound of its own; and a result may come from any of them."""
+    job = await job_for_http(services, project, 64)
+    worker = await http_worker(services, gateway, project, batch_size=100)
+    with as_client(worker, "gpu-0") as first, as_client(worker, "gpu-1") as second:
+        held = await asyncio.to_thread(worker.lease, first, job.job_id)
+        others = await asyncio.to_thread(worker.lease, second, job.job_id)
+    assert (len(held), len(others)) == (32, 32)
+
+    async def are_shown() -> bool:
+        found = await services.heartbeats.workers()
+        mine = [one for one in found if one.worker.endswith(_fingerprint(worker))]
+        return [one.leased for one in mine if "gpu-" in one.worker] == [32, 32]
+
+    await eventually(are_shown, description="both are shown with what they hold")
+    async with collected(services, job) as ends:
+        assert await asyncio.to_thread(worker.post, job.job_id, successes([*held, *others]))
+    assert ends[job.job_id] is JobStatus.SUCCESS
+    assert worker.statuses == ["queued"] * 64
+    assert not await services.live.leases.of_job(job.job_run)
+
+
+async def test_what_a_silent_client_held_is_done_by_another_of_its_token(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    job = await job_for_http(services, project, 4)
+    worker = await http_worker(services, gateway, project)
+    with as_client(worker, "silent") as silent, as_client(worker, "other") as other:
+        late = await asyncio.to_thread(worker.lease, silent, job.job_id)
+
+        async def gets_them() -> list[Task]:
+            return await asyncio.to_thread(worker.lease, other, job.job_id)
+
+        again = await eventually(gets_them, description="the leases are handed back", poll=0.5)
+    assert {task.image_id for task in again} == {task.image_id for task in late}
 
 
 async def test_at_the_bound_the_call_waits_until_results_make_room(

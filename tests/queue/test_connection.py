@@ -1,10 +1,13 @@
-"""Several URLs in one setting."""
+"""Several URLs in one setting; and what is said while nobody answers."""
+
+import logging
 
 import pytest
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.queue import connection
+from tests.waiting import eventually
 
 NOBODY = "nats://orchestrator:{password}@127.0.0.1:1"
 
@@ -23,6 +26,33 @@ async def test_without_any_the_error_names_all_and_no_password() -> None:
     with pytest.raises(errors.Unavailable, match=r"127\.0\.0\.1:1,.*127\.0\.0\.1:2 cannot be reached") as raised:
         await connection.connect(urls, name="test", wait=0.5)
     assert "secret" not in str(raised.value)
+
+
+async def test_an_outage_is_told_again_and_again_until_it_ends(
+    own_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who looks at a worker's terminal an hour later sees what is wrong, since when, and what to do."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(connection, "REMIND_AFTER", (0.1, 0.1))
+    monkeypatch.setattr(connection, "REMIND_EVERY", 0.1)
+
+    def told() -> int:
+        return sum("cannot be reached since" in record.message for record in caplog.records)
+
+    async def at_least(number: int) -> bool:
+        return told() >= number
+
+    async with connection.connected(own_stores.settings.nats_url, name="test") as client:
+        own_stores.stop("nats")
+        await eventually(lambda: at_least(4), description="four reminders")
+        own_stores.start("nats")
+
+        async def is_back() -> bool:
+            return client.is_connected and "again" in caplog.messages[-1]
+
+        await eventually(is_back, description="connected again, and no reminder after that")
+    said = next(message for message in caplog.messages if "cannot be reached since" in message)
+    assert "antenna up" in said and "127.0.0.1" in said and "***" in said
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,14 @@ async def test_an_error_of_the_server_does_not_close_the_client(
         await goes_on(client, heard)
 
 
+async def test_a_refused_subject_leaves_the_connection_as_it_is(network: tcp_proxy.Proxy, url: str) -> None:
+    async with connection.connected(url, name="test") as client:
+        heard = await listening(client)
+        network.say(b"-ERR 'Permissions Violation for Publish to \"tasks.1\"'\r\n")
+        await goes_on(client, heard)
+        assert client.stats["reconnects"] == 0
+
+
 @pytest.mark.parametrize("greeting", [GARBAGE, b"INFO\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"])
 async def test_a_stranger_on_the_port_does_not_end_the_reconnection(
     greeting: bytes, network: tcp_proxy.Proxy, url: str, caplog: pytest.LogCaptureFixture

@@ -68,6 +68,27 @@ def test_terminating_the_run_cancels_the_job_and_frees_the_queue(running: Runnin
     wait_until(is_free, description="nothing of the job is left on the queue")
 
 
+def test_a_run_terminated_by_force_and_executed_again_at_once_goes_on(running: RunningStack, images: Path) -> None:
+    """As from the UI: from the failure on, so without the asset that publishes."""
+    job = running.submit(images, "--pipeline", "null", "--reprocess", "--config", '{"delay_ms": 200}')
+    wait_until(lambda: running.job(job)["done"] > 0, description="the first image is done")
+    run = running.run_of(job)["runId"]
+    terminated = running.graphql(
+        """mutation ($run: String!) { terminateRun(runId: $run, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {
+               __typename } }""",
+        run=run,
+    )
+    assert terminated["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    again = running.graphql(
+        """mutation ($how: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $how) { __typename } }""",
+        how={"parentRunId": run, "strategy": "FROM_FAILURE"},
+    )
+    assert again["launchRunReexecution"]["__typename"] == "LaunchRunSuccess"
+    shown = running.wait_for(job)
+    found = images_in(shown["lake"], job, "detections")
+    assert shown["done"] == len(found) == len(set(found)) == 40
+
+
 @pytest.mark.timeout(900)
 def test_every_dagster_job_runs_from_the_command_line(running: RunningStack, images: Path, tmp_path: Path) -> None:
     running.execute("jobs_health_check")

@@ -12,6 +12,7 @@ from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
 from tests import waiting
+from tests.small_disks import no_room_for
 from tests.worker.bench import Bench, once_each, open_bench
 from tests.worker.worker_process import started
 from tests.worker.worker_thread import running
@@ -95,6 +96,29 @@ async def test_results_that_cannot_be_delivered_wait_on_disk_for_the_next_start(
             assert f"job {job.job}: {summary.spooled} results of an earlier worker were delivered late" in worker.log
     assert not list(spool.iterdir())
     assert {int(result.image) for result in results} == set(job.images)
+
+
+async def test_leases_end_while_the_queue_takes_no_results(
+    settings: Settings, queue_server: EmbeddedStores, pictures: list[str], tmp_path: Path
+) -> None:
+    async with open_bench(settings) as bench:
+        job = await bench.submit(pictures, config=SLOW)
+        with running(settings, BATCHES):
+            await bench.is_under_way(job)
+            with no_room_for(queue_server.pid("nats")):
+
+                async def nothing_is_leased() -> bool:
+                    return (await bench.counts(job)).leased == 0
+
+                await waiting.eventually(nothing_is_leased, description="no lease is left", timeout=120)
+                assert (await bench.counts(job)).queued > 0
+            # Only a restart lets it store again.
+            queue_server.kill("nats")
+            queue_server.start("nats")
+            await bench.is_back()
+            results = await bench.results(job)
+    assert {int(result.image) for result in results} == set(job.images)
+    assert all(result.outcome == "done" for result in results)
 
 
 async def test_a_withdrawn_job_is_handed_back_and_the_others_go_on(

@@ -8,6 +8,7 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.worker.device.client import Device
+from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.tasks_in_hand import Stage, TaskInHand, TasksInHand
 from antenna_orchestration.worker.timing import Timing
 
@@ -18,13 +19,25 @@ LONGEST_WAIT: Final = 3
 
 
 class LeaseExtender:
-    """Extends leases three times within `ack_wait` seconds, each for as long as its task makes progress."""
+    """Extends leases three times within `ack_wait` seconds, each for as long as its task makes progress.
+
+    None is extended while results cannot be delivered for longer than a lease: whoever can deliver shall have them.
+    """
 
     def __init__(
-        self, *, tasks_in_hand: TasksInHand, device: Device, ack_wait: float, task_timeout: float, timing: Timing
+        self,
+        *,
+        tasks_in_hand: TasksInHand,
+        reporter: Reporter,
+        device: Device,
+        ack_wait: float,
+        task_timeout: float,
+        timing: Timing,
     ) -> None:
         self._tasks_in_hand = tasks_in_hand
+        self._reporter = reporter
         self._device = device
+        self._ack_wait = ack_wait
         self._every = ack_wait / 3
         self._task_timeout = task_timeout
         self._clock = timing.clock
@@ -36,9 +49,10 @@ class LeaseExtender:
             now = self._clock()
             if self._device.changes:
                 self._tasks_in_hand.all_moved()
+            delivers = not self._reporter.failed_for(self._ack_wait)
             for held in self._tasks_in_hand:
                 if held.lease.is_ours:
-                    if self._moves(held, now):
+                    if delivers and self._moves(held, now):
                         await self._extend(held)
                 elif held.unstarted and held.stage is not Stage.SHIPPED:
                     # This process stood still, and another worker may have the task by now. One that is being inferred

@@ -66,6 +66,8 @@ class Reporter:
         # Results published in each second of the clock, for the rate.
         self._seconds: Counter[int] = Counter()
         self._since = self._clock()
+        # Since when no result could be delivered; None while they can be.
+        self._failing_since: float | None = None
         self._kept_some = False
         self.done = 0
         self.failed = 0
@@ -76,6 +78,10 @@ class Reporter:
     def backlog(self) -> int:
         """Results that wait to be published."""
         return len(self._waiting)
+
+    def failed_for(self, seconds: float) -> bool:
+        """Whether results have been waiting for so long, and none could be delivered meanwhile."""
+        return self._failing_since is not None and self._clock() - self._failing_since >= seconds
 
     def rate(self) -> float:
         """Images per second over the last minute, or since the start if that is shorter."""
@@ -112,7 +118,11 @@ class Reporter:
         """Publish all that waits, for at most so many seconds, and put the rest on disk. `run` must have ended."""
         deadline = self._clock() + patience
         while self._waiting:
-            await self._deliver(list(islice(self._waiting, CHUNK)), deadline)
+            if self._clock() >= deadline:
+                # Another attempt per chunk would take longer than anybody waits for us.
+                self._keep(list(self._waiting))
+            else:
+                await self._deliver(list(islice(self._waiting, CHUNK)), deadline)
 
     async def deliver_spooled(self) -> None:
         """Deliver the results that an earlier worker left on disk.
@@ -166,6 +176,8 @@ class Reporter:
                 await self._publish(chunk if failures < ONE_BY_ONE_AFTER else chunk[:1])
             except errors.Unavailable as error:
                 failures += 1
+                if self._failing_since is None:
+                    self._failing_since = self._clock()
                 log = logger.warning if failures == ONE_BY_ONE_AFTER else logger.debug
                 log("%d results wait to be delivered: %s", len(self._waiting), error)
                 left = deadline - self._clock()
@@ -183,6 +195,7 @@ class Reporter:
 
     async def _publish(self, chunk: list[_Outcome]) -> None:
         await self._sender.send([(outcome.result, outcome.held.lease) for outcome in chunk])
+        self._failing_since = None
         # Durable from here on. A lost acknowledgement costs a redelivery, whose result the collector does not count.
         self.last_result_at = datetime.now(UTC)
         self._seconds[int(self._clock())] += len(chunk)
@@ -210,6 +223,9 @@ class Reporter:
             self._kept_some = True
         kept = set(map(id, outcomes))
         self._waiting = deque(outcome for outcome in self._waiting if id(outcome) not in kept)
+        if not self._waiting:
+            # Only a new result can show whether the queue takes results again.
+            self._failing_since = None
         for outcome in outcomes:
             # Its lease ends by itself. Another worker may then report sooner than the file is delivered.
             self._tasks_in_hand.drop(outcome.held)

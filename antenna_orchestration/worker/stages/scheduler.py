@@ -81,6 +81,7 @@ class Scheduler:
         batch_groups: BatchGroups,
         speed: DeviceSpeed,
         source_health: SourceHealth,
+        ack_wait: float,
         reaches: tuple[str, ...],
         nudge: Nudge,
         timing: Timing,
@@ -95,6 +96,7 @@ class Scheduler:
         self._batch_groups = batch_groups
         self._speed = speed
         self._source_health = source_health
+        self._ack_wait = ack_wait
         self._reaches = reaches
         self._clock = timing.clock
         self._dice = timing.dice
@@ -241,6 +243,9 @@ class Scheduler:
 
     def _room(self) -> float:
         """Device seconds of work to lease now."""
+        if self._reporter.failed_for(self._ack_wait):
+            # A task leased now would only be held back from workers whose results arrive.
+            return 0.0
         if self._reporter.backlog >= MAX_BACKLOG or any(held.alone or held.suspect for held in self._tasks_in_hand):
             # While such an image runs, nothing else may be at stake, or wait.
             return 0.0

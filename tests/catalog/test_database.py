@@ -1,0 +1,69 @@
+"""A connection to PostgreSQL that is lost costs the acts that were under way, on each event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.database import Database
+from antenna_orchestration.embedded.stores import EmbeddedStores
+from tests.chaos import tcp_proxy
+from tests.event_loops import EventLoops, on_each_event_loop, run_on
+from tests.waiting import eventually
+
+
+@on_each_event_loop
+def test_acts_raise_unavailable_at_a_reset_and_succeed_afterwards(
+    loops: EventLoops, shared_stores: EmbeddedStores
+) -> None:
+    url = shared_stores.settings.database_url
+    port = urlsplit(url).port
+    assert port
+
+    async def body() -> None:
+        with tcp_proxy.before(port) as network:
+            async with Database(tcp_proxy.behind(network, url), max_connections=4) as database:
+                for _ in range(3):
+                    sleeping = asyncio.Semaphore(0)
+                    acts = [asyncio.create_task(_sleep(database, sleeping)) for _ in range(4)]
+                    for _ in acts:
+                        await sleeping.acquire()
+                    network.reset()
+                    outcomes = await asyncio.gather(*acts, return_exceptions=True)
+                    assert [type(outcome) for outcome in outcomes] == [errors.Unavailable] * 4
+
+                    async def answers() -> bool:
+                        try:
+                            async with database.transaction() as connection:
+                                return await (await connection.execute("SELECT 1")).fetchone() is not None
+                        except errors.Unavailable:
+                            return False
+
+                    await eventually(answers, description="PostgreSQL answers again")
+
+    run_on(loops, body())
+
+
+async def _sleep(database: Database, sleeping: asyncio.Semaphore) -> None:
+    async with database.transaction() as connection:
+        sleeping.release()
+        await connection.execute("SELECT pg_sleep(600)")
+
+
+@on_each_event_loop
+def test_a_lost_session_for_locks_ends_without_an_error(loops: EventLoops, shared_stores: EmbeddedStores) -> None:
+    url = shared_stores.settings.database_url
+    port = urlsplit(url).port
+    assert port
+
+    async def body() -> None:
+        with tcp_proxy.before(port) as network:
+            async with (
+                Database(tcp_proxy.behind(network, url), max_connections=4) as database,
+                database.session() as connection,
+            ):
+                await connection.execute("SELECT pg_advisory_lock(7)")
+                network.reset()
+
+    run_on(loops, body())
