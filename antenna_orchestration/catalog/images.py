@@ -73,12 +73,24 @@ class Images:
         row = await self._database.row("count_images", job=job_id)
         return Counts(**(row or {}))
 
-    async def manifest(self, job_id: JobId, *, chunk: int = 20_000) -> AsyncIterator[list[Row]]:
-        """All images of the job in order, in chunks of `chunk` rows to bound memory."""
-        async with self._database.transaction() as connection, connection.cursor(name="manifest") as cursor:
-            await cursor.execute(queries.load("job_manifest"), {"job": job_id})
-            while rows := await cursor.fetchmany(chunk):
+    async def manifest(
+        self, job_id: JobId, *, only: ImageStatus | None = None, chunk: int = 10_000
+    ) -> AsyncIterator[list[Row]]:
+        """All images of the job in order, or those of one status, in chunks of `chunk` rows to bound memory.
+
+        Between two chunks neither a connection nor a transaction is held: who reads may take its time, or stop.
+        """
+        after = 0
+        while True:
+            wanted = {"job": job_id, "only": only, "after": after, "limit": chunk}
+            async with self._database.transaction() as connection:
+                await connection.execute(queries.load("in_index_order"))
+                rows = await (await connection.execute(queries.load("job_manifest"), wanted)).fetchall()
+            if rows:
                 yield rows
+                after = rows[-1]["ordinal"]
+            if len(rows) < chunk:
+                return
 
     async def by_part(self, job_id: JobId) -> dict[str, list[ImageId]]:
         """The done images whose rows no final table holds yet, grouped by the part that holds them."""

@@ -25,9 +25,13 @@ class JobLog:
         )
 
     async def read(self, job_id: JobId, *, after: int = 0, limit: int = 5_000) -> list[tuple[int, LogLine]]:
-        """The lines of the job's log with their ids, in order, after the line whose id is `after`."""
+        """The next lines of the job's log with their ids, in order, after the line whose id is `after`."""
         rows = await self._database.rows("read_log", job=job_id, after=after, limit=limit)
         return [(row.pop("log_id"), LogLine(**row)) for row in rows]
+
+    async def newest(self, job_id: JobId, limit: int) -> list[LogLine]:
+        """The last lines of the job's log, in order."""
+        return [LogLine(**row) for row in await self._database.rows("newest_log", job=job_id, limit=limit)]
 
     async def prune(self, before: datetime) -> int:
         """Delete lines written before a moment, of jobs that are over only. Returns how many lines were deleted."""

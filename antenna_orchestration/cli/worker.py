@@ -88,7 +88,7 @@ def worker(
         metrics_port=metrics_port,
     )
     stack = joined.JoinedStack(settings, "worker_nats_url" if settings.worker_nats_url else "nats_url")
-    summary = engine.run(settings, options, should_stop=stack.has_moved)
+    summary = engine.run(settings, options, should_stop=stack.has_moved, heed_signals=True)
     output.line(f"worker {output.farewell(summary)}")
     if stack.has_moved():
         stack.follow()

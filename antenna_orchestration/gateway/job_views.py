@@ -13,7 +13,7 @@ async def job_view(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDe
     services = gateway.http.services
     live = None if job.status.is_terminal else await services.live.counters.read(job.job_run)
     progress = live or JobProgress.of(await services.catalog.images.count(job.job_id))
-    lines = [line for _, line in await services.catalog.job_log.read(job.job_id)] if logs else []
+    lines = await services.catalog.job_log.newest(job.job_id, logs) if logs else []
     return models.JobDetail(
         id=job.job_id,
         name=job.name,
@@ -40,11 +40,8 @@ async def job_view(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDe
         finished_at=job.finished_at,
         progress=_stages(job, progress),
         logs=[
-            models.LogEntry(at=line.at, level=line.level, action=line.action, message=line.message)
-            for line in lines[-logs:]
-        ]
-        if logs
-        else [],
+            models.LogEntry(at=line.at, level=line.level, action=line.action, message=line.message) for line in lines
+        ],
     )
 
 

@@ -5,11 +5,13 @@ Belongs here: everything that fsspec is asked to do, and how its errors become o
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -30,6 +32,13 @@ BLOCK: Final = 4 * 2**20
 
 _DRAFTS: Final = ".drafts"
 """Folder of unfinished files. It is not beside the final ones, because Polars refuses a folder with any other file."""
+
+
+DRAFT_REST: Final = 60.0
+"""Seconds without a write after which a draft may be one that a crash left behind."""
+
+DRAFT_LOST: Final = 86_400.0
+"""The same where files cannot be locked, so that nobody knows whether it is still being written."""
 
 
 class Missing(errors.Unavailable):
@@ -147,6 +156,14 @@ class Folder:
             # Only the local file system does not take the path for a pattern.
             self._fs.rm(full if self._is_local else glob.escape(full), recursive=True)
 
+    def lost_drafts(self) -> list[str]:
+        """Unfinished files that nobody writes any more: their writer died. Only a local folder has any."""
+        if not self._is_local:
+            return []
+        drafts = Path(self._root) / _DRAFTS
+        with self._reaching():
+            return [f"{_DRAFTS}/{draft.name}" for draft in sorted(drafts.glob("*")) if _is_lost(draft)]
+
     # Copying
 
     def copy_from(self, source: Folder, paths: Collection[str], *, may_vanish: bool = False) -> int:
@@ -175,6 +192,8 @@ class Folder:
         draft = drafts / f"{final.name}.{secrets.token_hex(4)}"
         try:
             with draft.open("wb") as sink:
+                with suppress(OSError):  # some network file systems have no locks
+                    fcntl.flock(sink, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 fill(sink)
                 sink.flush()
                 os.fsync(sink.fileno())
@@ -200,3 +219,22 @@ class Folder:
 
     def _message(self, error: Exception) -> str:
         return f"{self._shown}: {type(error).__name__}: {error}"
+
+
+def _is_lost(draft: Path) -> bool:
+    """Whether a draft's writer is gone: it had the file locked, and the kernel unlocks it when a process dies."""
+    try:
+        with draft.open("rb") as file:
+            silent = time.time() - os.fstat(file.fileno()).st_mtime
+            if silent < DRAFT_REST:
+                # It may not have locked it yet.
+                return False
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return silent > DRAFT_LOST
+            return True
+    except FileNotFoundError:
+        return False

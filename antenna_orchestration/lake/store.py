@@ -5,6 +5,7 @@ Belongs here: which files a job has, and what is read from and written to them. 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -130,6 +131,23 @@ class Lake:
             logger.debug("job %s has no parts", job)
         except errors.Unavailable as error:
             logger.warning("parts of job %s stay behind: %s", job, error)
+
+    def parts(self, job: JobId) -> set[str]:
+        """The names of the parts that a job has, whole or not."""
+        return set(self._folder.names(_parts(job)))
+
+    def drop_part(self, job: JobId, part: str) -> None:
+        """Delete one part, which the catalog must not name; idempotent."""
+        with contextlib.suppress(Missing):
+            self._folder.remove_folder(f"{_parts(job)}/{part}")
+
+    def lost_drafts(self) -> list[str]:
+        """The paths of unfinished files whose writer died."""
+        return self._folder.lost_drafts()
+
+    def drop_drafts(self, paths: Iterable[str]) -> None:
+        """Delete unfinished files; idempotent."""
+        self._folder.remove(paths)
 
     # Final tables
 

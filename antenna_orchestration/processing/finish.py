@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from antenna_orchestration.catalog.database import Row
 from antenna_orchestration.domain.job import ImageStatus, Job, JobStatus, verdict
 from antenna_orchestration.lake import arrow, schemas
 from antenna_orchestration.processing import clear_queue
@@ -44,10 +45,7 @@ class FinalTables:
 
 async def write_manifest(services: Services, job: Job) -> int:
     """Write the job's images to the table `manifest`; returns how many they are."""
-    tables = [
-        arrow.table_of_rows(schemas.MANIFEST, rows) async for rows in services.catalog.images.manifest(job.job_id)
-    ]
-    return await asyncio.to_thread(_replace, services, "manifest", job, tables)
+    return await _write_whole(services, "manifest", job, services.catalog.images.manifest(job.job_id))
 
 
 async def write_final_tables(services: Services, job: Job) -> FinalTables:
@@ -169,20 +167,27 @@ async def clean_up(services: Services, job: Job) -> None:
 
 
 async def _write_images(services: Services, job: Job) -> tuple[int, int]:
-    captures: list[pa.Table] = []
-    failed: list[pa.Table] = []
-    async for rows in services.catalog.images.manifest(job.job_id):
-        captures.append(arrow.table_of_rows(schemas.CAPTURES, rows))
-        failures = [{**row, "failed_at": row["finished_at"]} for row in rows if row["status"] == ImageStatus.FAILED]
-        failed.append(arrow.table_of_rows(schemas.FAILED_IMAGES, failures))
-    return (
-        await asyncio.to_thread(_replace, services, "captures", job, captures),
-        await asyncio.to_thread(_replace, services, "failed_images", job, failed),
-    )
+    images = services.catalog.images
+    captures = await _write_whole(services, "captures", job, images.manifest(job.job_id))
+    failed = images.manifest(job.job_id, only=ImageStatus.FAILED)
+    return captures, await _write_whole(services, "failed_images", job, failed)
 
 
-def _replace(services: Services, name: str, job: Job, tables: list[pa.Table]) -> int:
-    """Write a table that each generation writes as a whole; returns its rows."""
-    rows = services.lake.write_table(name, job.job_id, job.generation, tables)
-    services.lake.drop_tables_beyond(name, job.job_id, job.generation)
-    return rows
+async def _write_whole(services: Services, name: str, job: Job, images: AsyncIterator[list[Row]]) -> int:
+    """Write a table that each generation writes as a whole, one row per image; returns its rows."""
+    loop = asyncio.get_running_loop()
+
+    async def chunk() -> list[Row] | None:
+        return await anext(images, None)
+
+    def tables() -> Iterator[pa.Table]:
+        # On the thread that writes, which waits for each chunk: no more than one is in memory.
+        while rows := asyncio.run_coroutine_threadsafe(chunk(), loop).result():
+            yield arrow.table_of_rows(schemas.TABLES[name], rows)
+
+    def write() -> int:
+        rows = services.lake.write_table(name, job.job_id, job.generation, tables())
+        services.lake.drop_tables_beyond(name, job.job_id, job.generation)
+        return rows
+
+    return await asyncio.to_thread(write)

@@ -7,7 +7,6 @@ failing check within two minutes.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -19,7 +18,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import stalls
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ACTIVE, Job, JobStatus
-from antenna_orchestration.processing import cancel, clear_queue, disk_space, finish
+from antenna_orchestration.processing import cancel, clear_queue, disk_space, finish, lake_leftovers
 from antenna_orchestration.processing.reconcile import rebuild
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names
@@ -222,18 +221,10 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
         # While Redis does not answer, counters stay for the next round.
         found |= await services.live.counters.jobs()
     await _each(result, sorted(found), look)
-    await _left_parts(services, result, dry_run)
-
-
-async def _left_parts(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """Delete the parts of jobs whose final tables hold every row: the finisher died, or a late collector wrote them."""
-    with_parts = await asyncio.to_thread(services.lake.jobs_with_parts)
-    for job_id in sorted(await services.catalog.jobs.compacted(with_parts)):
-        result.checked += 1
-        if not dry_run:
-            await asyncio.to_thread(services.lake.drop_parts, job_id)
-        result.fixed += 1
-        result.details.append(f"job {job_id}: its parts deleted, the final tables hold their rows")
+    in_lake = await lake_leftovers.clear(services, dry_run=dry_run)
+    result.checked += in_lake.checked
+    result.fixed += len(in_lake.cleared)
+    result.details += in_lake.cleared
 
 
 async def _workers(services: Services, result: CheckResult, dry_run: bool) -> None:

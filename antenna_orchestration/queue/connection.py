@@ -45,7 +45,7 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
         nonlocal last_fault
         # nats-py reports each failed attempt here, some with an empty message.
         last_fault = str(error) or type(error).__name__
-        if isinstance(error, EXPECTED):
+        if isinstance(error, EXPECTED) or not client.is_connected:
             logger.debug("nats %s: %s", shown, last_fault)
         else:
             # Raised by a function of ours that nats-py had called with a message.

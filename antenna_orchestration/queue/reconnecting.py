@@ -41,10 +41,11 @@ class ReconnectingClient(Client):  # type: ignore[misc]
         # What an attempt that failed after its handshake has left would read from the new connection.
         for task in self._background_tasks():
             task.cancel()
-        if self._transport is not None:
-            self._transport.close()
-        is_websocket = server.uri.scheme in ("ws", "wss")
-        self._transport = None if is_websocket else _Transport()
+        if server.uri.scheme not in ("ws", "wss"):
+            # nats-py keeps one of its own for websockets, whose session it closes.
+            if self._transport is not None:
+                self._transport.close()
+            self._transport = _Transport()
         await super()._connect_to_server(server)
 
     async def _process_connect_init(self) -> None:

@@ -6,6 +6,7 @@ later tick relaunches it.
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from enum import Enum
 
@@ -25,7 +26,13 @@ from antenna_orchestration.resources.stores import Stores
 
 logger = logging.getLogger(__name__)
 
-CLAIMS_PER_TICK = 25
+CLAIMS_AT_ONCE = 25
+CLAIMING = 8.0
+"""Seconds of a tick, which Dagster ends after 60, after which no more jobs are claimed."""
+
+MOST_WAITING = 500
+"""Claimed jobs whose runs wait, from which on a tick claims once: Dagster looks at all waiting runs every second."""
+
 CLAIMED_TOO_LONG = 30.0
 """Seconds after which a claimed job without a run is relaunched."""
 
@@ -97,10 +104,22 @@ def run_request(job: Job) -> dg.RunRequest:
 
 
 async def _claim(services: Services, jobs: list[Job]) -> None:
-    """Claim jobs, add them to `jobs`, and publish their first tasks."""
-    claimed = await services.catalog.jobs.claim(CLAIMS_PER_TICK)
+    """Claim jobs for some seconds, add them to `jobs`, and publish their first tasks.
+
+    Once at least, however many jobs wait for their runs: important ones come first.
+    """
+    until = time.monotonic() + CLAIMING
+    while await _claim_some(services, jobs) and time.monotonic() < until:
+        waiting = await services.catalog.jobs.list(statuses=[JobStatus.CLAIMED], limit=MOST_WAITING)
+        if len(waiting) == MOST_WAITING:
+            return
+
+
+async def _claim_some(services: Services, jobs: list[Job]) -> bool:
+    """Claim the next jobs; whether there may be more."""
+    claimed = await services.catalog.jobs.claim(CLAIMS_AT_ONCE)
     jobs += claimed
-    # A tick should take a fraction of a second, however many large jobs it claims.
+    # It should take a fraction of a second, however many large jobs are claimed.
     share = max(publish.AT_CLAIM // max(len(claimed), 1), publish.AT_SUBMIT)
     for job in claimed:
         await services.catalog.job_log.add(job.job_id, "claimed", f"Claimed, launch {job.launch}: {job.total} images")
@@ -108,6 +127,7 @@ async def _claim(services: Services, jobs: list[Job]) -> None:
             await publish.publish(services, job.job_id, limit=share)
         except errors.Unavailable as error:
             logger.warning("job %s: its run publishes all of it: %s", job.job_id, error)
+    return len(claimed) == CLAIMS_AT_ONCE
 
 
 class RunState(Enum):

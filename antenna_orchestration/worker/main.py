@@ -35,13 +35,15 @@ def run(
     options: WorkerOptions,
     *,
     should_stop: Callable[[], bool] | None = None,
+    heed_signals: bool = False,
     run_id: str | None = None,
 ) -> WorkerSummary:
     """Run a worker until it is idle, too old or asked to leave, and say what it did.
 
     `should_stop` is called about twice a second in the calling thread and may take its time; an exception in it is
-    logged and means no. SIGTERM and SIGINT ask the worker to leave, too, if this is the main thread. Whatever is raised
-    into the waiting caller is raised again after the worker has left; a second one makes it leave at once.
+    logged and means no. Without it, or with `heed_signals`, SIGTERM and SIGINT ask the worker to leave, if this is the
+    main thread. Whatever is raised into the waiting caller is raised again after the worker has left; a second one
+    makes it leave at once.
 
     Raises `Unavailable` when NATS cannot be reached, `UnknownPipeline`, and `InternalError` when the worker broke.
     """
@@ -52,7 +54,7 @@ def run(
         args=(lambda: asyncio.run(engine.serve(settings=settings, options=options, stop=stop, run_id=run_id)),),
         name="worker",
     )
-    with _signals_ask(stop):
+    with _signals_ask(stop, wanted=heed_signals or should_stop is None):
         loop.start()
         interrupt = _wait(outcome.known, stop, should_stop)
     loop.join()
@@ -112,9 +114,9 @@ class _Outcome:
 
 
 @contextmanager
-def _signals_ask(stop: StopRequest) -> Iterator[None]:
+def _signals_ask(stop: StopRequest, *, wanted: bool) -> Iterator[None]:
     """Let SIGTERM and SIGINT ask the worker to leave; a second one hurries it."""
-    if threading.current_thread() is not threading.main_thread():
+    if not wanted or threading.current_thread() is not threading.main_thread():
         yield
         return
 

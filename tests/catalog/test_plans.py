@@ -24,7 +24,9 @@ HOT: dict[str, dict[str, Any]] = {
     "advance_cursor": {"upto": 1_000},
     "reset_images_of_part": {"part": "x"},
     "commit_images": {"outcomes": '[{"image": 1001, "status": "done", "part": "x", "attempts": 1}]'},
+    "job_manifest": {"after": 500, "limit": 1_000, "only": None},
     "read_log": {"after": 0, "limit": 100},
+    "newest_log": {"limit": 100},
 }
 
 

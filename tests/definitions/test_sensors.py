@@ -14,7 +14,7 @@ from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing.services import Services, opened
 from antenna_orchestration.resources.stores import Stores
-from antenna_orchestration.sensors.queued_jobs import MAX_STALLED, queued_jobs
+from antenna_orchestration.sensors.queued_jobs import CLAIMS_AT_ONCE, MAX_STALLED, queued_jobs
 from tests.processing.jobs_by_hand import make_job
 
 T = TypeVar("T")
@@ -88,6 +88,16 @@ def test_a_queued_job_is_claimed_once(wanted: settings.Settings, project: str) -
         assert requests(instance, job) == []
     claimed = job_of(wanted, job)
     assert (claimed.status, claimed.published_upto) == (JobStatus.CLAIMED, 5)
+
+
+def test_one_tick_claims_more_than_one_round_of_jobs(wanted: settings.Settings, project: str) -> None:
+    async def make(services: Services) -> list[Job]:
+        return [await make_job(services, f"{project}-{n}"[-60:], 0, priority=10) for n in range(CLAIMS_AT_ONCE + 1)]
+
+    jobs = do(wanted, make)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert requests(instance, jobs[-1])
+    assert all(job_of(wanted, job).status is JobStatus.CLAIMED for job in jobs)
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ import pytest
 from nats.aio.client import Client
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.embedded import stores
+from antenna_orchestration.embedded import restarting, stores
 from antenna_orchestration.embedded.home import Home
 from antenna_orchestration.queue import connection, names, storing, streams
 from antenna_orchestration.queue.publisher import Message, Publisher
 from tests.embedded.tiny_stack import Up, up
 from tests.homes import temporary_folder
 from tests.small_disks import filled, no_room_for, small_disk
-from tests.waiting import eventually, wait_until
+from tests.waiting import eventually, lasts, wait_until
 
 PATIENCE = 180.0
 """Seconds: a server is looked at every five, three times, and a busy machine is slow."""
@@ -71,6 +71,19 @@ async def test_nats_that_stores_nothing_after_a_full_disk_is_restarted(fresh_hom
 
             await eventually(stores_again, description="the queue stores again", timeout=PATIENCE)
             assert await stores_one(client, "results.1.1.2")
+
+
+@pytest.mark.slow
+async def test_nats_that_stands_still_is_not_restarted(fresh_home: Path) -> None:
+    with up(fresh_home, "--stores-only") as running:
+        running.until("ready")
+        slow = running.status.pids["nats"]
+        os.kill(slow, signal.SIGSTOP)
+        await lasts(2 * restarting.ILL_LOOKS * restarting.LOOK_EVERY)
+        os.kill(slow, signal.SIGCONT)
+        async with queue_of(fresh_home) as client:
+            assert await stores_one(client, "results.1.1.1")
+        assert running.status.pids["nats"] == slow
 
 
 def kept(home: Path) -> int:

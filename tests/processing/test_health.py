@@ -131,8 +131,25 @@ async def test_parts_go_although_nothing_is_left_on_the_queue(services: Services
     await health.check(services, dry_run=True)
     assert {over.job_id, canceled.job_id} <= services.lake.jobs_with_parts()
     await health.check(services)
-    # A retry of the canceled one goes on from its parts.
-    assert over.job_id not in services.lake.jobs_with_parts() and canceled.job_id in services.lake.jobs_with_parts()
+    assert not {over.job_id, canceled.job_id} & services.lake.jobs_with_parts()
+
+
+async def test_of_a_canceled_job_the_parts_stay_that_images_count_for(services: Services, project: str) -> None:
+    job = await running_job(services, project, 2)
+    async with hands(services) as worker:
+        leases = await worker.lease(job, 1)
+        await worker.report(leases)
+    async with services.results(job.job_run) as feed:
+        collector = collect.Collector(services=services, job=job, observer=collect.Observer())
+        await collector.commit(await feed.pull(1, wait=5.0))
+    # A collector died between the part and the commit.
+    services.lake.write_part(job.job_id, "unnamed", rows.tables_of([result_of(leases[0])]))
+    await health.check(services)
+    assert "unnamed" in services.lake.parts(job.job_id), "the job is not over"
+    await cancel.cancel(services, job.job_id, reason="test")
+    await health.check(services)
+    # A retry goes on from them.
+    assert services.lake.parts(job.job_id) == set(await services.catalog.images.by_part(job.job_id)) != set()
 
 
 async def test_counters_of_a_finished_job_go(services: Services, project: str) -> None:

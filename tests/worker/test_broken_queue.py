@@ -101,9 +101,10 @@ async def test_results_that_cannot_be_delivered_wait_on_disk_for_the_next_start(
 async def test_leases_end_while_the_queue_takes_no_results(
     settings: Settings, queue_server: EmbeddedStores, pictures: list[str], tmp_path: Path
 ) -> None:
+    patient = settings.model_copy(update={"task_timeout": 600.0})
     async with open_bench(settings) as bench:
         job = await bench.submit(pictures, config=SLOW)
-        with running(settings, BATCHES):
+        with running(patient, BATCHES):
             await bench.is_under_way(job)
             with no_room_for(queue_server.pid("nats")):
 
