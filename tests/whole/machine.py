@@ -194,19 +194,35 @@ class Machine(RunningStack):
         return found
 
     def part(self, name: str, *, patience: float = 120.0) -> psutil.Process:
-        """One of `PARTS`; waits until there is a worker or a collector."""
-        if name in ("worker", "collector"):
-            find = self._worker if name == "worker" else self._collector
-            return wait_until(find, description=f"a {name} runs", timeout=patience)
-        status = self.status()
-        if name in SERVERS:
-            return psutil.Process(status.pids[name])
-        if name in ENDS_THE_STACK:
-            return psutil.Process(getattr(status, name))
-        assert name == "fork server"
-        server = psutil.Process(status.pids["code-server"])
-        (fork_server,) = (child for child in server.children() if child.cmdline() == server.cmdline())
-        return fork_server
+        """One of `PARTS`, all of which may be about to start."""
+        found = {"worker": self._worker, "collector": self._collector, "fork server": self._fork_server}
+
+        def there() -> psutil.Process | None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if name in found:
+                    return found[name]()
+                status = self.status()
+                return psutil.Process(status.pids[name] if name in SERVERS else getattr(status, name))
+            return None
+
+        return wait_until(there, description=f"a {name} runs", timeout=patience)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a part, or will be in a moment."""
+        try:
+            self.part(name, patience=10)
+        except AssertionError:
+            return False
+        return True
+
+    def _fork_server(self) -> psutil.Process | None:
+        """The copy of the code server that runs are forked from, or the interpreter that took its place."""
+        server = psutil.Process(self.status().pids["code-server"])
+        for child in server.children():
+            with contextlib.suppress(psutil.Error):
+                if child.cmdline() == server.cmdline() or "multiprocessing.forkserver" in " ".join(child.cmdline()):
+                    return child
+        return None
 
     def _worker(self) -> psutil.Process | None:
         """The run that holds the leases: the parent of the device process."""

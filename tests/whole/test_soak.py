@@ -54,22 +54,14 @@ class Round:
         self._kill(*names)
 
     def _kill(self, *names: str) -> None:
-        there = [name for name in names if self._is_there(name)]
+        there = [name for name in names if self.machine.has(name)]
         self.machine.kill(*there)
         self.machine.up_again_if_ended(*there)
-
-    def _is_there(self, name: str) -> bool:
-        """All but workers and collectors always are."""
-        try:
-            self.machine.part(name, patience=10)
-        except AssertionError:
-            return False
-        return True
 
     def stop(self) -> None:
         name, seconds = self.dice.choice(PARTS), self.dice.uniform(3, 40)
         self.story.append(f"stop {name} for {seconds:.0f} s")
-        if not self._is_there(name):
+        if not self.machine.has(name):
             return
         go_on = self.machine.stop(name)
         try:
@@ -99,7 +91,7 @@ class Round:
     def terminate(self) -> None:
         """Send a run its SIGTERM, which leaves its job to the sensor."""
         self.story.append("SIGTERM to the collector")
-        if self._is_there("collector"):
+        if self.machine.has("collector"):
             self.machine.part("collector").send_signal(signal.SIGTERM)
 
     def cancel_and_retry(self) -> None:
