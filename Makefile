@@ -35,7 +35,7 @@ slow: install ## the tests that `make test` leaves out for their length
 	$(RUN) $(BIN)/python -m pytest -m "slow and not chaos"
 
 chaos: install ## the fault tests, with how long the system took to recover from each
-	$(RUN) $(BIN)/python -m pytest tests/chaos -n 3 --dist worksteal --no-loadscope-reorder
+	$(RUN) $(BIN)/python -m pytest tests/chaos tests/whole -n 3 --dist worksteal --no-loadscope-reorder
 
 lint: install ## style, types and import contracts
 	$(BIN)/ruff check .

@@ -12,6 +12,9 @@ import pytest
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores, make_template
 from antenna_orchestration.processing.services import Services, opened, prepare
 from tests.homes import temporary_folder
+from tests.recoveries import pytest_terminal_summary, recoveries
+
+__all__ = ["pytest_terminal_summary", "recoveries"]
 
 # Child processes import definitions and pipelines from `tests`, which no installation brings.
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -26,7 +29,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
 
-LONGEST_FIRST = ("soak", "stack", "docker", "gateway", "push", "embedded", "cli")
+LONGEST_FIRST = ("soak", "whole", "stack", "docker", "gateway", "push", "embedded", "cli")
 """Folders of tests whose files take longest. Processes share the files in order: one of these at the end runs alone."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from antenna_orchestration import errors
 from antenna_orchestration.embedded import disk, processes, servers
 from antenna_orchestration.embedded.credentials import Credentials
+from antenna_orchestration.embedded.events import Report, untold
 from antenna_orchestration.embedded.home import Home, write_private
 
 ROLES = Path(__file__).with_name("nats-roles.conf")
@@ -56,6 +58,7 @@ class NatsServer:
     home: Home
     port: int
     credentials: Credentials
+    report: Report = untold
     name: str = "nats"
 
     @property
@@ -74,7 +77,8 @@ class NatsServer:
         return f"antenna-{self.credentials.identity}"
 
     def prepare(self) -> None:
-        """Write the configuration."""
+        """Write the configuration, and delete what the server would misread."""
+        self._delete_torn_streams()
         write_private(self.home.nats / "roles.conf", ROLES.read_text())
         write_private(
             self.home.nats / "nats.conf",
@@ -90,6 +94,17 @@ class NatsServer:
                 supervisor_password=self.credentials.supervisor,
             ),
         )
+
+    def _delete_torn_streams(self) -> None:
+        """Delete streams whose description a power loss tore.
+
+        The server forgets such a stream, but leaves its files, and a consumer that is made again under its earlier name
+        takes up the positions that it had in the lost stream: it would never deliver a message of the new one.
+        """
+        for stream in self.home.nats.glob("jetstream/*/streams/*"):
+            if any(_is_torn(stream / name) for name in ("meta.inf", "meta.sum")):
+                shutil.rmtree(stream)
+                self.report(f"the stream {stream.name} was damaged: what it held is published again")
 
     def command(self) -> processes.Command:
         """Run the server with its configuration file."""
@@ -145,3 +160,11 @@ class NatsServer:
         }
         said = f"CONNECT {json.dumps(login)}\r\n{say}\r\n".encode()
         return servers.converse(self.port, "NATS", greeting=True, say=said, until=until.encode())
+
+
+def _is_torn(file: Path) -> bool:
+    """Whether a file is missing, or as a file system leaves it whose last blocks were not written."""
+    try:
+        return not file.read_bytes().strip(b"\0")
+    except FileNotFoundError:
+        return True

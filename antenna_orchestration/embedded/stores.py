@@ -60,7 +60,7 @@ def plan(
             public["gateway"] = (settings.gateway_port, "ANTENNA_GATEWAY_PORT")
     names = ("nats", "redis", "postgres", *(("grpc",) if dagster else ()))
     chosen = ports.choose(home, names, public=public, report=report)
-    nats = NatsServer(home=home, port=chosen["nats"], credentials=generated)
+    nats = NatsServer(home=home, port=chosen["nats"], credentials=generated, report=report)
     redis = RedisServer(home=home, port=chosen["redis"], credentials=generated)
     postgres = PostgresServer(home=home, port=chosen["postgres"], credentials=generated, durable=durable, report=report)
 

@@ -28,6 +28,7 @@ from antenna_orchestration.worker.options import WorkerOptions
 from tests.chaos import tcp_proxy
 from tests.chaos.collector_process import CollectorProcess, collecting
 from tests.processing.jobs_by_hand import make_job
+from tests.recoveries import Recovery
 from tests.waiting import eventually, wait_until
 from tests.worker import worker_process
 from tests.worker.worker_process import WorkerProcess
@@ -35,25 +36,12 @@ from tests.worker.worker_process import WorkerProcess
 ACK_WAIT = 2.0
 """Seconds of a lease in these tests."""
 
-BOUND = ACK_WAIT + 15.0
-"""Seconds within which a system has to be itself again after a fault: one lease, and fifteen."""
-
 IMAGES = 60
 SLOWLY = {"delay_ms": 60}
 
 PIPELINES = (Path(__file__).parents[1] / "pipelines" / "faulty.py",)
 
 _numbers = itertools.count(1)
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """How long one fault took: from its end, or the moment it struck, to the job's end with all work that was left."""
-
-    fault: str
-    seconds: float
-    # How long the work alone takes that was left then.
-    work: float = 0.0
 
 
 @dataclass
@@ -223,7 +211,7 @@ class Rig:
         counts = await services.catalog.images.count(job.job_id)
         if status is not JobStatus.CANCELED:
             assert (counts.done, counts.failed, counts.pending) == (job.total - failed, failed, 0)
-            _each_image_once(services, final, counts)
+            each_image_once(services, final, counts)
         await self.nothing_is_left(services, final, with_net=with_net or status is JobStatus.CANCELED)
         return final
 
@@ -285,7 +273,7 @@ class Rig:
                 self.stores.start(name)
 
 
-def _each_image_once(services: Services, job: Job, counts: Counts) -> None:
+def each_image_once(services: Services, job: Job, counts: Counts) -> None:
     captures = services.lake.read_table("captures", job.job_id)
     assert len(set(captures.column("image_id").to_pylist())) == captures.num_rows == job.total
     detections = services.lake.read_table("detections", job.job_id)

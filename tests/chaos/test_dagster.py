@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from antenna_orchestration.embedded import stack
-from tests.chaos.rig import Recovery
+from tests.recoveries import Recovery
 from tests.stack.antenna_up import RunningStack, blank_images
 from tests.stack.test_kills import each_image_once, kill_unfinished, under_way
 

@@ -25,9 +25,13 @@ DEFINITIONS = "antenna_orchestration.definitions"
 class RunningStack:
     """A stack and its second shell."""
 
-    def __init__(self, home: Path, *, template: Path) -> None:
-        copy_template(Home(template), Home(home))
+    def __init__(self, home: Path, *, template: Path | None) -> None:
+        """`template`: a home whose cluster is copied; without it the stack makes everything itself."""
+        if template is not None:
+            copy_template(Home(template), Home(home))
         self.home = home
+        self.log = home.parent / "up.log"
+        self._said_before = 0
         # A developer's own stack must not be joined.
         outside = {name: value for name, value in os.environ.items() if not name.startswith(("ANTENNA_", "DAGSTER_"))}
         self.environment = outside | {
@@ -42,24 +46,40 @@ class RunningStack:
 
     def up(self) -> None:
         """Start, and wait until it says that it is ready."""
-        log = self.home / "up.log"
-        with log.open("wb") as output:
+        self.start()
+        self.wait_until_ready()
+
+    def start(self) -> None:
+        """Type the command, whose output is appended to `up.log` beside the home."""
+        with self.log.open("ab") as output:
+            self._said_before = output.tell()
             self.process = subprocess.Popen(
                 [*ANTENNA, "up"], env=self.environment, cwd=self.home.parent, stdout=output, stderr=output
             )
+
+    def said(self) -> str:
+        """What the command of the last start has said."""
+        return self.log.read_bytes()[self._said_before :].decode()
+
+    def wait_until_ready(self, *, timeout: float = 180) -> None:
+        """Wait until it says so."""
         process = self.process
+        assert process is not None
 
         def is_ready() -> bool:
-            assert process.poll() is None, log.read_text()
-            return "ready" in log.read_text().lower()
+            assert process.poll() is None, self.said()
+            return " ready: " in self.said()
 
-        wait_until(is_ready, description="ready", timeout=90)
+        try:
+            wait_until(is_ready, description="ready", timeout=timeout)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.said()}") from None
 
     def down(self) -> None:
         """Ctrl-C, and wait for the end."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(timeout=60)
+            self.process.wait(timeout=120)
 
     def joined(self) -> dict[str, str]:
         """The environment of another shell that evaluated `antenna env`."""

@@ -1,0 +1,1 @@
+"""Whole machines broken from outside: `antenna up` with all of its processes, as a person has it."""
