@@ -157,10 +157,12 @@ def test_waiting_jobs_that_were_canceled_leave_their_places(machine: Machine) ->
 
 
 def _as_the_version_before_left_it(connection: psycopg.Connection[Any]) -> None:
-    """Undo the newest migration of the catalog, as far as it makes tables; its other statements may be repeated."""
+    """Undo the newest migration of the catalog: what it makes. Its other statements may be repeated."""
     *_, before, newest = sorted((MIGRATIONS / "versions").glob("*.sql"))
     for table in re.findall(r"CREATE TABLE (\w+)", newest.read_text()):
         connection.execute(f"DROP TABLE {table} CASCADE")
+    for index in re.findall(r"CREATE (?:UNIQUE )?INDEX (\w+)", newest.read_text()):
+        connection.execute(f"DROP INDEX IF EXISTS {index}")
     connection.execute("UPDATE alembic_version SET version_num = %s", [before.name[:4]])
 
 
