@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,12 +34,16 @@ from antenna_orchestration.processing.job_log import JobLog
 from antenna_orchestration.processing.read_ahead import FLUSH, ReadAhead
 from antenna_orchestration.processing.reconcile import reconcile
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.queue.results import Received, ResultFeed
+from antenna_orchestration.queue.results import RESULT_ACK_WAIT, Received, ResultFeed
 
 logger = logging.getLogger(__name__)
 
 CHECK_EVERY: Final = 10.0
 """Seconds between the collector's checks for lost images and listening workers."""
+
+UNDELIVERED_CHECKS: Final = 1 + math.ceil(RESULT_ACK_WAIT / CHECK_EVERY)
+"""Checks in a row that see the same results unread and nothing else under way, after which the results are lost: one
+that only went astray would have been delivered again by then."""
 
 SHOW_EVERY: Final = 1.0
 """Seconds between writes of the live counters."""
@@ -122,6 +127,11 @@ class Collector:
         self._job_log = JobLog(services=services, job=job, tell=observer.on_milestone)
         self._feed: ResultFeed | None = None
         self._left: str | None = None
+        # Whether results are being committed, which takes as long as a store does not answer.
+        self._has_results = False
+        # What was seen at how many checks in a row: unread results and pending images, and no task under way.
+        self._undelivered: tuple[int, int] | None = None
+        self._undelivered_checks = 0
 
     async def run(self) -> Counts:
         """Collect to the end, with the checks running beside."""
@@ -146,6 +156,7 @@ class Collector:
                 self._raise_if_left()
                 loops.raise_if_cancelled()
                 received, batch = await ahead.next()
+                self._has_results = bool(received)
                 if received:
                     await retrying.retry_forever("committing results", partial(self._commit, batch))
                     await feed.acknowledge(received)
@@ -283,7 +294,25 @@ class Collector:
         if unread is None:
             return True
         beyond_cursor = max(job.total - job.published_upto, 0)
+        if await self._are_undelivered(unread, under_way=tasks.queued + tasks.leased):
+            return True
         return tasks.queued + tasks.leased + unread < self._counts.pending - beyond_cursor
+
+    async def _are_undelivered(self, unread: int, *, under_way: int) -> bool:
+        """Whether the queue counts results that it cannot deliver. They are deleted: then their images count as lost.
+
+        Seen after NATS' files had lost their ends: the job waited for its last image for ever.
+        """
+        idle = unread and not under_way and not self._has_results
+        seen = (unread, self._counts.pending) if idle else None
+        self._undelivered_checks = self._undelivered_checks + 1 if seen and seen == self._undelivered else 0
+        self._undelivered = seen
+        if self._undelivered_checks < UNDELIVERED_CHECKS:
+            return False
+        self._undelivered_checks = 0
+        logger.warning("job %s: the queue holds %d results and delivers none", self._job.job_id, unread)
+        await self._services.queue.drop_results(self._job.job_run)
+        return True
 
 
 def _outcome(result: messages.Result, part: str | None) -> ImageOutcome:

@@ -190,6 +190,11 @@ class TaskQueue:
                 with translated(f"closing job {job_run.job}"):
                     await self._purge(payloads.STREAM, subject)
 
+    async def drop_results(self, job_run: JobRun) -> None:
+        """Delete the results that wait to be collected; their images count as lost then. Raises `Unavailable`."""
+        with translated(f"deleting the results of job {job_run.job}"):
+            await self._purge(names.RESULTS, names.result_subject(job_run))
+
     async def _purge(self, stream: str, subject: str) -> None:
         try:
             await self._js.purge_stream(stream, subject=subject)
