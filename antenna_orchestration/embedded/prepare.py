@@ -123,14 +123,11 @@ async def settle_jobs(settings: settings_module.Settings, ended: list[str]) -> t
         if not _has_table(connection, "run_heartbeats"):
             return 0, 0
     # Slow to import, as above.
-    from antenna_orchestration.processing import health
+    from antenna_orchestration.processing import health, run_heartbeat
     from antenna_orchestration.processing.services import opened
 
     async with opened(settings) as services:
-        await services.catalog.runs.forget(ended)
-        for worker in await services.heartbeats.workers():
-            if worker.run_id in ended:
-                await services.heartbeats.leave(worker.worker)
+        await run_heartbeat.forget(services, ended)
         cleared = await health.clear_leftovers(services)
         unfinished = await services.catalog.jobs.list(statuses=ACTIVE, limit=health.MANY)
         return cleared.fixed, len(unfinished)

@@ -11,13 +11,14 @@ import contextlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import catalog
 from antenna_orchestration.processing import loops
+from antenna_orchestration.processing.services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,14 @@ def beating(database_url: str, run_id: str) -> Iterator[None]:
             _beating[run_id] -= 1
         if beater:
             beater.stop()
+
+
+async def forget(services: Services, runs: Collection[str]) -> None:
+    """Delete the heartbeats of runs that are over, and of their workers, so that nobody takes them for living ones."""
+    await services.catalog.runs.forget(runs)
+    for worker in await services.heartbeats.workers():
+        if worker.run_id in runs:
+            await services.heartbeats.leave(worker.worker)
 
 
 class _Beater:

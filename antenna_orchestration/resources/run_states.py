@@ -6,7 +6,6 @@ it is heard.
 """
 
 import time
-from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,7 +14,6 @@ import dagster as dg
 from antenna_orchestration import kernel
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.times import in_utc
-from antenna_orchestration.processing.services import Services
 
 START_GRACE: Final = 60.0
 """Seconds from a run's start within which its first heartbeat is expected."""
@@ -51,14 +49,6 @@ def end(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> None:
         instance.report_run_canceled(run, message=f"{why}; the run was being canceled")
     else:
         instance.report_run_failed(run, why)
-
-
-async def forget(services: Services, runs: Collection[str]) -> None:
-    """Delete the heartbeats of runs that are over, so that nobody takes their workers for living ones."""
-    await services.catalog.runs.forget(runs)
-    for worker in await services.heartbeats.workers():
-        if worker.run_id in runs:
-            await services.heartbeats.leave(worker.worker)
 
 
 def age(record: dg.RunRecord) -> float:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from antenna_orchestration import kernel
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.assets.health import check_metadata
 from antenna_orchestration.processing import health
 from antenna_orchestration.resources.stores import Stores
@@ -42,15 +42,19 @@ class _Memory:
 
 
 @dg.sensor(minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)
-def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult:
+def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
     """Report health checks that began to fail or pass, and clear what jobs that are over left behind."""
     memory = _Memory(**json.loads(context.cursor or "{}"))
-    report = stores.call(health.watch)
+    try:
+        report = stores.call(health.watch)
+        cleared = stores.call(health.clear_leftovers) if _is_due(memory) else None
+    except errors.Unavailable as error:
+        return dg.SkipReason(f"a server does not answer: {error}")
     _look_at_clock(memory, report)
     now = time.time()
-    if abs(now - memory.cleared_at) >= CLEAR_EVERY:
+    if cleared:
         memory.cleared_at = now
-        for line in stores.call(health.clear_leftovers).details[:5]:
+        for line in cleared.details[:5]:
             context.log.info(line)
     events: list[Any] = []
     for result in report.results:
@@ -81,6 +85,11 @@ def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Sens
         cursor=json.dumps(vars(memory)),
         skip_reason=f"failing: {failing}" if failing else "all checks pass",
     )
+
+
+def _is_due(memory: _Memory) -> bool:
+    """Whether leftovers are to be cleared."""
+    return abs(time.time() - memory.cleared_at) >= CLEAR_EVERY
 
 
 def _look_at_clock(memory: _Memory, report: health.HealthReport) -> None:

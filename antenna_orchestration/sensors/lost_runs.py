@@ -1,5 +1,6 @@
 """The sensor that ends runs in Dagster whose process is gone, whatever took it: see `resources/run_states.py`."""
 
+import contextlib
 import json
 import time
 from collections.abc import Collection, Mapping
@@ -8,6 +9,7 @@ import dagster as dg
 
 from antenna_orchestration import errors
 from antenna_orchestration.jobs.inference import inference_worker
+from antenna_orchestration.processing import run_heartbeat
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources import run_states
 from antenna_orchestration.resources.stores import Stores
@@ -49,9 +51,10 @@ def lost_runs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorR
             run_states.end(instance, run, why)
             lost[run.run_id] = why
             context.log.warning(f"run {run.run_id} of {run.job_name} is ended: {why}")
-    over = _over(instance, silent_for)
-    if over:
-        stores.call(lambda services: run_states.forget(services, over))
+    if over := _over(instance, silent_for):
+        # Otherwise the next tick does.
+        with contextlib.suppress(errors.Unavailable):
+            stores.call(lambda services: run_heartbeat.forget(services, over))
     return dg.SensorResult(cursor=json.dumps(unlisted), skip_reason=f"{len(records)} runs, {len(lost)} of them lost")
 
 

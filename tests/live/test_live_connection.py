@@ -33,7 +33,8 @@ def test_a_reset_is_followed_by_a_new_connection(loops: EventLoops, shared_store
                     network.reset()
                     network.restore()
                     for _ in range(10):
-                        # The event loop notices the loss before the client does.
+                        # Lets the event loop notice the loss, and waits for nothing: a client that knows of it is
+                        # another case.
                         await asyncio.sleep(0)
                     # Without Redis it raises nothing; the next write comes a second later.
                     await store.counters.write(JOB_RUN, _progress(done))

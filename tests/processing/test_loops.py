@@ -19,6 +19,7 @@ async def test_a_task_knows_of_a_cancellation_that_was_swallowed(steps: int) -> 
         return loops.is_cancelled()
 
     task = asyncio.create_task(wait())
+    # Steps of the event loop are the condition here: the cancellation has to come so many after the event.
     for _ in range(3):
         await asyncio.sleep(0)
     event.set()

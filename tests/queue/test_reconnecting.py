@@ -75,7 +75,7 @@ def test_each_reset_is_survived_whatever_is_being_published(
             heard = await listening(client)
             for round_ in range(5):
                 network.reset()
-                # The loss shows while these are under way, at a different place in each round.
+                # Lets other tasks run so often, and waits for nothing: the loss shows at another place in each round.
                 for _ in range(round_):
                     await asyncio.sleep(0)
                 for _ in range(50):
