@@ -74,12 +74,16 @@ async def reconcile(services: Services, job_id: JobId, *, dry_run: bool = False)
         return Reconciled()
     if not dry_run:
         await services.ensure_streams()
-    reopened = await services.queue.counts(job.job_run, job.epoch) is None
+    undeliverable = await _are_undeliverable(services, job, job.epoch)
+    if undeliverable and not dry_run:
+        logger.warning("job %s: the queue holds tasks and delivers none", job_id)
+        await services.queue.drop_tasks(job.pipeline, job.job_run)
+    reopened = undeliverable or await services.queue.counts(job.job_run, job.epoch) is None
     if not dry_run:
         epoch = await _next_epoch(services, job, job.epoch) if reopened else job.epoch
         if not await services.announcements.has(job.job_run, epoch):
             await services.announcements.announce(publish.announcement(job, epoch))
-    lost = await _lost(services, job)
+    lost = await _lost(services, job, undeliverable=undeliverable)
     count = len(lost)
     if lost and not dry_run:
         images = await services.catalog.images.to_publish_again(job.job_run, sorted(lost))
@@ -107,10 +111,27 @@ async def _next_epoch(services: Services, job: Job, lost: Epoch) -> Epoch:
     return epoch
 
 
-async def _lost(services: Services, job: Job) -> set[ImageId]:
-    """Images that are pending and on neither stream. The order of these lines is the one that the module explains."""
+async def _are_undeliverable(services: Services, job: Job, epoch: Epoch) -> bool:
+    """Whether the job's tasks are all ones that its consumer does not count, and so never delivers.
+
+    After NATS' files lost their ends, acknowledged tasks are back in the stream, and a consumer may stand behind tasks
+    that were never done. Its counts are read on both sides of the listing: unchanged, they leave no room for a task
+    that was published or done meanwhile.
+    """
+    before = await services.queue.counts(job.job_run, epoch)
+    if before is None or before.queued or before.leased:
+        return False
+    listed = await services.queue.waiting(job.pipeline, job.job_run)
+    return bool(listed) and await services.queue.counts(job.job_run, epoch) == before
+
+
+async def _lost(services: Services, job: Job, *, undeliverable: bool) -> set[ImageId]:
+    """Images that are pending and on neither stream. The order of these lines is the one that the module explains.
+
+    Tasks that are `undeliverable` do not count.
+    """
     upto = job.published_upto
-    waiting = await services.queue.waiting(job.pipeline, job.job_run)
+    waiting = set() if undeliverable else await services.queue.waiting(job.pipeline, job.job_run)
     unread = await services.queue.unread_results(job.job_run)
     pending = await services.catalog.images.pending(job.job_run, upto=upto)
     return set(pending - waiting - unread)

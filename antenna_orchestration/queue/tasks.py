@@ -190,6 +190,12 @@ class TaskQueue:
                 with translated(f"closing job {job_run.job}"):
                     await self._purge(payloads.STREAM, subject)
 
+    async def drop_tasks(self, pipeline: PipelineSlug, job_run: JobRun) -> None:
+        """Delete the job's task consumer and all tasks; their images count as lost then. Raises `Unavailable`."""
+        with translated(f"deleting the tasks of job {job_run.job}"):
+            await self._delete_consumers(names.TASKS, names.task_consumer_prefix(job_run))
+            await self._purge(names.TASKS, names.task_subject(pipeline, job_run))
+
     async def drop_results(self, job_run: JobRun) -> None:
         """Delete the results that wait to be collected; their images count as lost then. Raises `Unavailable`."""
         with translated(f"deleting the results of job {job_run.job}"):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import redis
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain.job import JobStatus
+from antenna_orchestration.domain.ids import ImageId
+from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import cancel, collect, finish, publish, reconcile
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.queue import names
 from tests.processing.jobs_by_hand import claimed, hands, make_job
+from tests.waiting import eventually
 
 
 async def wipe_nats(services: Services) -> None:
@@ -64,6 +70,54 @@ async def test_a_wiped_store_in_the_middle_of_a_job(own_services: Services, proj
     assert await finish.finish_job(services, job) is JobStatus.SUCCESS
     images = services.lake.read_table("detections", job.job_id).column("image_id").to_pylist()
     assert len(images) == len(set(images)) == 30
+
+
+def tear(stores: EmbeddedStores, kept: dict[str, float]) -> None:
+    """NATS stops, its consumers' positions written, and the ends of its streams' files are lost."""
+    stores.stop("nats")
+    for stream, share in kept.items():
+        (block,) = (stores.settings.home / "nats").rglob(f"{stream}/msgs/*.blk")
+        os.truncate(block, int(block.stat().st_size * share))
+    stores.start("nats")
+
+
+async def tasks_in_stream(services: Services, job: Job) -> set[ImageId] | None:
+    """None while the queue cannot be reached."""
+    try:
+        return await services.queue.waiting(job.pipeline, job.job_run)
+    except errors.Unavailable:
+        return None
+
+
+async def has_six_tasks(services: Services, job: Job) -> bool:
+    return len(await tasks_in_stream(services, job) or ()) == 6
+
+
+async def test_tasks_that_a_torn_queue_never_delivers_are_published_again(
+    own_stores: EmbeddedStores, own_services: Services, project: str
+) -> None:
+    services = own_services
+    job = await claimed(services, await make_job(services, project, 30))
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
+    async with hands(services) as worker:
+        await worker.report(await worker.lease(job, 24))
+        await eventually(lambda: has_six_tasks(services, job), description="the others are acknowledged")
+        # Half of the results are gone, and most of the tasks that were acknowledged are back, where no consumer looks.
+        tear(own_stores, {names.TASKS: 0.7, names.RESULTS: 0.5})
+        back = await eventually(lambda: tasks_in_stream(services, job), description="the tasks are listed")
+        assert back
+        lost = 30 - len(await services.queue.unread_results(job.job_run))
+        assert lost
+        for dry_run in (True, False):
+            found = await reconcile.reconcile(services, job.job_id, dry_run=dry_run)
+            assert (found.lost, found.reopened) == (lost, True)
+        assert await reconcile.reconcile(services, job.job_id) == reconcile.Reconciled()
+        job = await services.catalog.jobs.get(job.job_id)
+        await worker.report(await worker.lease(job, lost))
+    counts = await collect.collect(services, job, observer=collect.Observer())
+    assert (counts.done, counts.failed) == (30, 0)
+    await cancel.cancel(services, job.job_id, reason="done")
 
 
 async def test_a_job_of_which_nothing_was_published_gets_its_first_tasks(services: Services, project: str) -> None:
