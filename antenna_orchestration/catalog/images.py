@@ -27,6 +27,7 @@ class ImageOutcome(msgspec.Struct, frozen=True, gc=False):
     detections: int
     classifications: int
     worker: str
+    seconds: float | None = None
 
 
 class Images:

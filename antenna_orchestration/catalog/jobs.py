@@ -46,6 +46,8 @@ class NewJob:
     source_kinds: Sequence[str]
     # None takes the project's.
     dispatch_mode: DispatchMode | None = None
+    # Who submits it, for people.
+    created_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,12 +101,14 @@ class Jobs:
         pipelines: Iterable[str] | None,
         dispatch_mode: str | None,
         search: str | None,
+        deployment: str | None,
+        created_by: str | None,
         cutoff_hours: int,
         oldest_first: bool,
         limit: int,
         offset: int,
     ) -> JobPage:
-        """One page of the matching jobs of `projects` (None: of all).
+        """One page of the matching jobs of `projects` (None: of all). `deployment` is a number or a name.
 
         Failed jobs are left out `cutoff_hours` after they finished.
         """
@@ -116,12 +120,19 @@ class Jobs:
             pipelines=None if pipelines is None else list(pipelines),
             dispatch_mode=dispatch_mode,
             search=search,
+            deployment=deployment,
+            created_by=created_by,
             cutoff_hours=cutoff_hours,
             oldest_first=oldest_first,
             limit=limit,
             offset=offset,
         )
         return JobPage(jobs=[_job(row) for row in rows], matching=rows[0]["matching"] if rows else 0)
+
+    async def active(self, *, deployment: str | None, created_by: str | None) -> set[JobId]:
+        """The jobs under way with images of a deployment, by number or name, or of a submitter."""
+        rows = await self._database.rows("active_jobs", deployment=deployment, created_by=created_by)
+        return {JobId(row["job_id"]) for row in rows}
 
     async def projects_of(self, jobs: Iterable[JobId]) -> dict[JobId, ProjectId]:
         """The project of each of the jobs."""
@@ -157,6 +168,7 @@ class Jobs:
                 duplicates=new.duplicates,
                 source_kinds=list(new.source_kinds),
                 dispatch_mode=new.dispatch_mode,
+                created_by=new.created_by,
             )
             await connection.execute(queries.load("insert_job_images"), {"job": job_id})
         return JobId(job_id)
@@ -299,6 +311,7 @@ def _job(row: Row) -> Job:
         source_kinds=tuple(row["source_kinds"]),
         run_id=row["run_id"],
         status_reason=row["status_reason"],
+        created_by=row["created_by"],
         created_at=row["created_at"],
         claimed_at=row["claimed_at"],
         started_at=row["started_at"],

@@ -54,6 +54,7 @@ class JobView:
             "eta_s": round(progress.eta_s, 1) if running and progress.eta_s is not None else None,
             "lake": self.lake,
             "run_id": job.run_id,
+            "created_by": job.created_by,
             "created_at": job.created_at,
             "started_at": job.started_at,
             "finished_at": job.finished_at,

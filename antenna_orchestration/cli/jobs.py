@@ -114,7 +114,7 @@ def show(job: JobArgument, json_: JsonOption = False) -> None:
         "generation": found.generation if found.generation > 1 else None,
         "sources": ", ".join(found.source_kinds) or None,
         "run": found.run_id,
-        "submitted": output.clock(found.created_at),
+        "submitted": output.clock(found.created_at) + (f" by {found.created_by}" if found.created_by else ""),
         "started": output.clock(found.started_at) if found.started_at else None,
         "finished": output.clock(found.finished_at) if found.finished_at else None,
     }

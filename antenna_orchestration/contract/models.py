@@ -145,6 +145,8 @@ class JobDetail(BaseModel):
     duplicates: int
     detections: int
     classifications: int
+    # Null for jobs from before this was recorded.
+    created_by: str | None = None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -223,7 +225,7 @@ class WireAlgorithm(BaseModel):
     name: Name
     key: Annotated[str, Field(min_length=1, max_length=200)]
     description: Annotated[str, Field(max_length=2000)] | None = None
-    task_type: str | None = None
+    task_type: Annotated[str, Field(max_length=100)] | None = None
     version: Annotated[int, Field(ge=0, le=2**31)] = 1
     version_name: str | None = None
     uri: Annotated[str, Field(max_length=2000)] | None = None

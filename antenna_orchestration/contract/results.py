@@ -29,9 +29,6 @@ MOST_CLASSIFICATIONS: Final = 100
 MOST_SCORES: Final = 4 * 2**20
 """Largest list of scores of one classification, in bytes of JSON: about 200,000 classes."""
 
-NO_SCORE: Final = 1.0
-"""Score of a detection or classification that a worker reports without a score."""
-
 UNKNOWN_VERSION: Final = "unknown"
 """Version of an algorithm that is not in a registered pipeline."""
 
@@ -60,6 +57,9 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     detections: list[messages.Detection] = []
     seconds: float = 0.0
     """Processing time as the worker reports it; 0 if it does not."""
+    width: int | None = None
+    height: int | None = None
+    """Pixels of the image, as the worker reports them; None if it does not."""
 
 
 class _Envelope(msgspec.Struct):
@@ -73,6 +73,8 @@ class _Pair(msgspec.Struct):
 
 class _Source(msgspec.Struct):
     id: Id
+    width: Any = None
+    height: Any = None
 
 
 class _Box(msgspec.Struct):
@@ -93,6 +95,7 @@ class _Classification(msgspec.Struct):
     scores: msgspec.Raw = msgspec.Raw()
     labels: list[str] | None = None
     terminal: bool = True
+    inference_time: Any = None
 
 
 class _Detection(msgspec.Struct):
@@ -101,6 +104,7 @@ class _Detection(msgspec.Struct):
     bbox: _Box | None = None
     score: float | None = None
     classifications: list[msgspec.Raw] | None = None
+    inference_time: Any = None
 
 
 class _Result(msgspec.Struct):
@@ -152,8 +156,16 @@ def _item(raw: msgspec.Raw, reduction: Reduction) -> Item:
             raise errors.InvalidInput("neither detections nor an error")
         detections = _detections(result.detections, image_id, reduction)
         messages.check_detections(detections)
-        seconds = result.total_time if result.total_time and 0 < result.total_time < 1e9 else 0.0
-        return Item(kind="done", reply_subject=reply_subject, image_id=image_id, detections=detections, seconds=seconds)
+        size = result.source_images[0] if result.source_images else _Source("")
+        return Item(
+            kind="done",
+            reply_subject=reply_subject,
+            image_id=image_id,
+            detections=detections,
+            seconds=_seconds(result.total_time) or 0.0,
+            width=_pixels(size.width),
+            height=_pixels(size.height),
+        )
     except (
         msgspec.DecodeError,
         errors.InvalidInput,
@@ -174,6 +186,16 @@ def _image_id(result: _Result) -> str | None:
     return next(iter(named), None)
 
 
+def _seconds(said: Any) -> float | None:
+    """A time that can be; None for any other value, which is no reason to refuse a result."""
+    return float(said) if isinstance(said, (int, float)) and 0 <= said < 1e9 else None
+
+
+def _pixels(said: Any) -> int | None:
+    """A size that an image can have; None for any other value."""
+    return said if type(said) is int and 0 < said <= messages.MAX_NUMBER else None
+
+
 def _detections(raws: Sequence[msgspec.Raw], image_id: str | None, reduction: Reduction) -> list[messages.Detection]:
     if len(raws) > messages.MAX_DETECTIONS:
         raise errors.InvalidInput(f"{len(raws)} detections in one image; the limit is {messages.MAX_DETECTIONS}")
@@ -191,9 +213,10 @@ def _detections(raws: Sequence[msgspec.Raw], image_id: str | None, reduction: Re
         made.append(
             messages.Detection(
                 box=(found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2),
-                score=NO_SCORE if found.score is None else found.score,
+                score=found.score,
                 algorithm=_reference(found.algorithm, reduction),
                 classifications=[_classification(each, reduction) for each in raw_classifications],
+                inference_time=_seconds(found.inference_time),
             )
         )
     return made
@@ -203,15 +226,23 @@ def _classification(raw: msgspec.Raw, reduction: Reduction) -> messages.Classifi
     said = msgspec.json.decode(raw, type=_Classification)
     algorithm = _reference(said.algorithm, reduction)
     label = plain(said.classification)
+    seconds = _seconds(said.inference_time)
     scores = _scores(said.scores)
     if not len(scores):
-        return messages.Classification(algorithm=algorithm, label=label, score=NO_SCORE, terminal=said.terminal)
+        return messages.Classification(
+            algorithm=algorithm, label=label, score=None, terminal=said.terminal, inference_time=seconds
+        )
     labels = said.labels or reduction.algorithms.get(said.algorithm.key, ("", []))[1]
     vector = scores.astype("<f2").tobytes() if reduction.full_scores else None
     if len(labels) != len(scores):
         # The names of the other classes are not known.
         return messages.Classification(
-            algorithm=algorithm, label=label, score=float(scores.max()), terminal=said.terminal, scores=vector
+            algorithm=algorithm,
+            label=label,
+            score=float(scores.max()),
+            terminal=said.terminal,
+            scores=vector,
+            inference_time=seconds,
         )
     best = _best(scores, reduction.top_k)
     return messages.Classification(
@@ -222,6 +253,7 @@ def _classification(raw: msgspec.Raw, reduction: Reduction) -> messages.Classifi
         top_scores=[float(scores[index]) for index in best],
         terminal=said.terminal,
         scores=vector,
+        inference_time=seconds,
     )
 
 

@@ -178,6 +178,8 @@ def _decide(
         outcome="done" if item.kind == "done" else "failed",
         reason=detail or None,
         retryable=item.kind != "done",
+        width=item.width,
+        height=item.height,
         detections=item.detections,
         timings={"infer": item.seconds} if item.seconds else {},
         created_at=now,

@@ -32,13 +32,6 @@ SETTINGS: Final[Mapping[str, Any]] = {
 MOST_DETAILS: Final = 16_000
 """Longest description that a worker may give of itself, in characters of JSON."""
 
-TASKS: Final[Mapping[str, str]] = {
-    "localization": "localization",
-    "detection": "localization",
-    "classification": "classification",
-}
-"""The contract's task types, and ours."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registered:
@@ -99,7 +92,14 @@ def _check(pipeline: PipelineRow) -> None:
     ids.slug(pipeline.slug, "pipeline slug")
     texts = [pipeline.name, pipeline.description]
     for algorithm in pipeline.algorithms:
-        texts += [algorithm.key, algorithm.name, algorithm.description, algorithm.uri or "", *algorithm.labels]
+        texts += [
+            algorithm.key,
+            algorithm.name,
+            algorithm.task,
+            algorithm.description,
+            algorithm.uri or "",
+            *algorithm.labels,
+        ]
     for text in texts:
         if "\0" in text:
             raise errors.InvalidInput(f"pipeline {pipeline.slug}: a text holds a zero byte")
@@ -185,10 +185,8 @@ def algorithm_row(
     *, key: str, version: int, name: str, task_type: str | None, description: str, uri: str | None,
     labels: Sequence[str]
 ) -> AlgorithmRow:  # fmt: skip
-    """A catalog row for an algorithm. Raises `InvalidInput` for an unknown task type."""
-    task = TASKS.get(task_type) if task_type else ("classification" if labels else "localization")
-    if task is None:
-        raise errors.InvalidInput(f"algorithm {key}: task_type {task_type!r} is none of {', '.join(TASKS)}")
+    """A catalog row for an algorithm. Its task is what the worker calls it, or else follows from the labels."""
+    task = task_type or ("classification" if labels else "localization")
     return AlgorithmRow(
         key=key, version=str(version), name=name, task=task, description=description, uri=uri, labels=list(labels)
     )

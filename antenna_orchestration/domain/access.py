@@ -76,6 +76,11 @@ class Token:
         return "-".join(filter(None, (self.label or self.role, self.client, self.fingerprint)))
 
     @property
+    def owner(self) -> str:
+        """What people call whoever has the token: its label; without one, its role and fingerprint."""
+        return self.label or f"{self.role} {self.fingerprint}"
+
+    @property
     def holder(self) -> int:
         """The number that leases and records of this worker carry: of the token, and of its client, if any."""
         slot = 1 + zlib.crc32(self.client.encode()) % CLIENTS if self.client else 0

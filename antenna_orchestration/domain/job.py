@@ -120,6 +120,8 @@ class Job:
     claimed_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    # Who submitted it: a token's label, or a user of the host; None for jobs from before this was recorded.
+    created_by: str | None = None
 
     @property
     def job_run(self) -> JobRun:

@@ -68,8 +68,8 @@ class Classification(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     algorithm: AlgorithmRef
     label: str
-    score: float
-    """Probability of `label`, in [0, 1]."""
+    score: float | None
+    """Probability of `label`, in [0, 1]; None when the algorithm gives none."""
     top_labels: list[str] = []
     top_scores: list[float] = []
     """The best classes, best first; same length as `top_labels`."""
@@ -77,6 +77,8 @@ class Classification(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """False for an intermediate step such as the moth filter."""
     scores: bytes | None = None
     """The whole softmax vector, little-endian float16 in the category map's order, when the job asks for it."""
+    inference_time: float | None = None
+    """Seconds, as a worker behind the gateway reports them."""
 
 
 class Detection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -84,9 +86,12 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     box: tuple[float, float, float, float]
     """x1, y1, x2, y2 in pixels of the image as decoded (no EXIF rotation), origin at the top left corner."""
-    score: float
+    score: float | None
+    """In [0, 1]; None when the algorithm gives none."""
     algorithm: AlgorithmRef
     classifications: list[Classification] = []
+    inference_time: float | None = None
+    """Seconds, as a worker behind the gateway reports them."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -108,7 +113,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     height: int | None = None
     detections: list[Detection] = []
     timings: dict[str, float] = {}
-    """Seconds by stage: load, wait (in the worker's hands until its batch began), decode, infer, finish."""
+    """Seconds by stage: load, wait (in the worker's hands until its batch began), decode, infer, finish. A worker
+    behind the gateway reports one number, which is `infer`."""
     created_at: datetime | None = None
 
     @property
@@ -231,10 +237,11 @@ def check_detections(detections: Sequence[Detection]) -> None:
         # One test catches NaN and infinities in any corner as well as boxes turned inside out.
         if not (math.isfinite(x1 + y1 + x2 + y2) and x2 >= x1 and y2 >= y1):
             raise errors.InvalidInput(f"box {detection.box} is not x1 <= x2, y1 <= y2 in finite pixels")
-        if not math.isfinite(detection.score):
-            raise errors.InvalidInput("a detection's score is not a finite number")
+        if not math.isfinite((detection.score or 0.0) + (detection.inference_time or 0.0)):
+            raise errors.InvalidInput("a detection's score or inference_time is not a finite number")
         for classification in detection.classifications:
-            if "\0" in classification.label or not math.isfinite(classification.score + sum(classification.top_scores)):
+            numbers = (classification.score or 0.0) + (classification.inference_time or 0.0)
+            if "\0" in classification.label or not math.isfinite(numbers + sum(classification.top_scores)):
                 raise errors.InvalidInput("a classification has no plain label or no finite score")
             if len(classification.top_labels) != len(classification.top_scores):
                 raise errors.InvalidInput("top_labels and top_scores differ in length")

@@ -61,6 +61,7 @@ async def create_job(gateway: ThisGateway, caller: SubmitterCaller, new: models.
         deployment=new.deployment,
         # The submitter may not see the files, so the gateway does not read their headers for it.
         exif="never",
+        created_by=caller.owner,
     )
     submitted = await submit.submit(
         gateway.http.services,

@@ -35,6 +35,7 @@ async def job_view(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDe
         duplicates=job.duplicates,
         detections=progress.detections,
         classifications=progress.classifications,
+        created_by=job.created_by,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,

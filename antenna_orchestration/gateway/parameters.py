@@ -28,6 +28,15 @@ def _nothing(value: Any) -> Any:
     return None if isinstance(value, str) and not value.strip() else value
 
 
+JOB_TYPE: Final = "ml"
+"""The contract's word for jobs that process images, the only kind here."""
+
+_REFUSED: Final = {
+    "source_image_collection": "there are no collections here; filter by deployment, project or created_by",
+    "source_image_single": "jobs cannot be filtered by one image; filter by deployment, project or created_by",
+}
+"""Filters of the contract that jobs here have no answer to, and what to do instead."""
+
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[Annotated[str, Field(max_length=10_000)] | None, BeforeValidator(_nothing)]
 Count = Annotated[Annotated[int, Field(ge=1, le=LARGEST_PAGE)] | None, BeforeValidator(_nothing)]
@@ -50,16 +59,25 @@ class Filters(BaseModel):
     project_id: Text = None
     cutoff_hours: Annotated[int, Field(ge=0, le=10**6)] = 72
     search: Text = None
+    deployment: Text = None
+    created_by: Text = None
+    job_type_key: Text = None
+    source_image_collection: Text = None
+    source_image_single: Text = None
     ordering: Text = None
 
     def check(self) -> None:
-        """Raise `InvalidInput` for a status that is not in the contract, or text that PostgreSQL cannot store."""
+        """Raise `InvalidInput` for what no job here has: a status beyond the contract's, a collection, a single image.
+
+        Also for text that PostgreSQL cannot store.
+        """
         if self.status is not None:
             statuses.from_wire(self.status)
-        if any(
-            "\0" in (text or "")
-            for text in (self.search, self.project_wanted, self.dispatch_mode, *(self.pipelines or ()))
-        ):
+        for name, instead in _REFUSED.items():
+            if getattr(self, name) is not None:
+                raise errors.InvalidInput(f"{name}: {instead}")
+        texts = (self.search, self.project_wanted, self.dispatch_mode, self.deployment, self.created_by)
+        if any("\0" in (text or "") for text in (*texts, *(self.pipelines or ()))):
             raise errors.InvalidInput("a filter holds a zero byte")
 
     @property
@@ -70,6 +88,11 @@ class Filters(BaseModel):
             return None
         sets = [{slug.strip() for slug in one.split(",") if slug.strip()} for one in named if one is not None]
         return sorted(set.intersection(*sets))
+
+    @property
+    def has_no_job(self) -> bool:
+        """Whether no job matches because it asks for jobs of another kind than those that process images."""
+        return self.job_type_key not in (None, JOB_TYPE)
 
     @property
     def project_wanted(self) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,6 +15,7 @@ from antenna_orchestration.dispatch import accept_results, image_urls, lease, wo
 from antenna_orchestration.dispatch.hand_back import hand_back
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Act, Token
+from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.gateway import bodies
 from antenna_orchestration.gateway.dependencies import (
@@ -179,17 +180,23 @@ async def _offers(
 ) -> list[messages.Announcement]:
     if caller.may(Act.LEASE):
         await worker_status.hear(gateway.http, caller, host=host_of(request), pipelines=filters.pipelines or ())
-    if filters.dispatch_mode not in (None, DispatchMode.ASYNC):
+    if filters.dispatch_mode not in (None, DispatchMode.ASYNC) or filters.has_no_job:
         return []
-    return await gateway.offers.for_worker(caller, wanted=_matching(gateway, filters), limit=limit)
+    among: set[JobId] | None = None
+    if filters.deployment is not None or filters.created_by is not None:
+        among = await gateway.http.services.catalog.jobs.active(
+            deployment=filters.deployment, created_by=filters.created_by
+        )
+    return await gateway.offers.for_worker(caller, wanted=_matching(gateway, filters, among), limit=limit)
 
 
-def _matching(gateway: Gateway, filters: Filters) -> Callable[[messages.Announcement], bool]:
+def _matching(gateway: Gateway, filters: Filters, among: Set[JobId] | None) -> Callable[[messages.Announcement], bool]:
     wanted = None if filters.status is None else statuses.from_wire(filters.status)
 
     def matches(job: messages.Announcement) -> bool:
         return (
             job.dispatch_mode is DispatchMode.ASYNC
+            and (among is None or job.job in among)
             and (filters.pipelines is None or job.pipeline in filters.pipelines)
             # Announced jobs are waiting or under way.
             and (wanted is None or bool(wanted & {JobStatus.QUEUED, JobStatus.CLAIMED, JobStatus.RUNNING}))
@@ -201,6 +208,8 @@ def _matching(gateway: Gateway, filters: Filters) -> Callable[[messages.Announce
 
 
 async def _page_for_people(gateway: Gateway, caller: Token, filters: Filters) -> models.JobList:
+    if filters.has_no_job:
+        return models.JobList(count=0, results=[])
     chosen = None if filters.status is None else statuses.from_wire(filters.status)
     if filters.incomplete_only:
         incomplete = frozenset(status for status in JobStatus if not status.is_terminal)
@@ -212,6 +221,8 @@ async def _page_for_people(gateway: Gateway, caller: Token, filters: Filters) ->
         pipelines=filters.pipelines,
         dispatch_mode=filters.dispatch_mode,
         search=filters.search,
+        deployment=filters.deployment,
+        created_by=filters.created_by,
         cutoff_hours=filters.cutoff_hours,
         oldest_first=filters.ordering in ("created_at", "id"),
         limit=filters.page_limit or PAGE,

@@ -50,6 +50,7 @@ def submit(context: dg.OpExecutionContext, config: SubmitConfig, stores: Stores)
         reprocess=config.reprocess,
         dispatch_mode=DispatchMode(config.dispatch_mode) if config.dispatch_mode else None,
         config=config.config,
+        created_by="Dagster",
     )
     try:
         # People at the launchpad are not users of this host, so only folders that the setting allows are read.

@@ -45,7 +45,9 @@ def tables_of(results: Sequence[Result]) -> Tables:
                 *_algorithms(detections),
                 arrow.column([result.worker for result in results], pa.string()).take(owners),
                 times,
+                [one.inference_time for one in detections],
             ],
+            nulls=["score", "inference_time"],
         ),
         "classifications": arrow.table(
             schemas.CLASSIFICATIONS,
@@ -60,8 +62,9 @@ def tables_of(results: Sequence[Result]) -> Tables:
                 [one.terminal for one in classifications],
                 times.take(c_owners),
                 [one.scores for one in classifications],
+                [one.inference_time for one in classifications],
             ],
-            nulls=["scores"],
+            nulls=["score", "scores", "inference_time"],
         ),
     }
 

@@ -28,6 +28,7 @@ CAPTURES: Final = pa.schema(
         ("height", pa.int32()),
         ("status", pa.string()),
         ("detections", pa.int32()),
+        ("seconds", pa.float32()),
     ]
 )
 
@@ -44,6 +45,7 @@ DETECTIONS: Final = pa.schema(
         ("algorithm_version", pa.string()),
         ("worker", pa.string()),
         ("created_at", TIME),
+        ("inference_time", pa.float32()),
     ]
 )
 
@@ -61,6 +63,7 @@ CLASSIFICATIONS: Final = pa.schema(
         ("created_at", TIME),
         # The whole softmax vector, little-endian float16 in the category map's order; null unless the job asked for it.
         ("scores", pa.binary()),
+        ("inference_time", pa.float32()),
     ]
 )
 

@@ -298,9 +298,13 @@ class Lake:
         return [f"{folder}/{file}" for file in self._folder.names(folder) if file.endswith(".parquet")]
 
     def _batches(self, name: str, job: JobId, columns: list[str] | None, batch_size: int) -> Iterator[pa.RecordBatch]:
+        whole = schemas.TABLES[name]
+        schema = pa.schema([whole.field(column) for column in columns]) if columns else whole
         for path in self._files(name, job):
             with self._folder.reading(path) as source:
-                yield from pq.ParquetFile(source).iter_batches(batch_size=batch_size, columns=columns)
+                for batch in pq.ParquetFile(source).iter_batches(batch_size=batch_size, columns=schema.names):
+                    # A file of an earlier generation may have been written by an earlier version.
+                    yield batch if batch.schema.equals(schema) else arrow.fitted(batch, schema)
 
 
 def _table(name: str, job: JobId) -> str:

@@ -28,7 +28,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import AlgorithmRef, Detection
@@ -47,8 +47,8 @@ class AlgorithmSpec:
     # Raise it when the same image may get other results, for instance with new weights.
     version: str
     name: str
-    # `localization` finds boxes, `classification` names what is in them.
-    task: Literal["localization", "classification"]
+    # `localization` finds boxes, `classification` names what is in them. Workers that speak HTTP may say other words.
+    task: str
     description: str = ""
     # Labels in the order of the model's outputs. Empty for a detector without classes, or if `labels_uri` is given.
     labels: tuple[str, ...] = ()

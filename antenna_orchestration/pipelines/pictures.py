@@ -23,7 +23,7 @@ def draw_boxes(data: bytes, detections: Sequence[Detection], max_width: int = 10
     """Draw the detections on a photograph; returns a JPEG at most `max_width` pixels wide and `MAX_BYTES` large.
 
     `data` is the photograph as the pipeline got it, and the boxes are in its pixels as stored. Each box is labelled
-    with its score in per cent and its terminal label. Raises `ImageUnusable` as `images.decode` does.
+    with its score in per cent, if it has one, and its terminal label. Raises `ImageUnusable` as `images.decode` does.
     """
     decoded = images.decode(data, shrink_to=max_width)
     photograph = Image.fromarray(decoded.pixels)
@@ -47,13 +47,15 @@ def _draw(picture: Image.Image, detections: Sequence[Detection], scale: float) -
     pencil = ImageDraw.Draw(picture)
     font = ImageFont.load_default(max(9, picture.width // 110))
     # The best scores are drawn last, on top.
-    for detection in sorted(detections, key=lambda detection: detection.score):
+    for detection in sorted(detections, key=lambda detection: detection.score or 0.0):
         x1, y1, x2, y2 = (value * scale for value in detection.box)
         label = next((step.label for step in reversed(detection.classifications) if step.terminal), "")
         colour = {"moth": _MOTH, "nonmoth": _OTHER}.get(label, _UNCLASSIFIED if not label else _MOTH)
         pencil.rectangle((x1 - 2, y1 - 2, x2 + 1, y2 + 1), outline=colour, width=2)
-        text = f"{detection.score * 100:.0f} {label}".strip()
-        _write(pencil, font, text, box=(x1, y1, x2, y2), colour=colour, width=picture.width)
+        score = "" if detection.score is None else f"{detection.score * 100:.0f}"
+        text = f"{score} {label}".strip()
+        if text:
+            _write(pencil, font, text, box=(x1, y1, x2, y2), colour=colour, width=picture.width)
 
 
 def _write(

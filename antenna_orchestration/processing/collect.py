@@ -54,6 +54,12 @@ LOOK_EVERY: Final = 2.5
 RATE_WINDOW: Final = 30.0
 """Seconds over which the rate is averaged."""
 
+WORK: Final = ("decode", "infer", "finish")
+"""Stages whose seconds are work on the image itself, as opposed to waiting for it."""
+
+MOST_SECONDS: Final = 1e6
+"""No image takes so long; a worker that says so is wrong."""
+
 UNREADABLE: Final = "its results could not be read"
 
 
@@ -328,4 +334,11 @@ def _outcome(result: messages.Result, part: str | None) -> ImageOutcome:
         detections=len(result.detections),
         classifications=sum(len(detection.classifications) for detection in result.detections),
         worker=result.worker,
+        seconds=_seconds(result.timings),
     )
+
+
+def _seconds(timings: Mapping[str, float]) -> float | None:
+    """Seconds of work on an image; None if the worker reports none, or what no image takes."""
+    work = sum(timings.get(stage, 0.0) for stage in WORK)
+    return work if 0 < work < MOST_SECONDS else None

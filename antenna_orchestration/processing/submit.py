@@ -7,8 +7,10 @@ Everything is checked before anything is written, and the writing is one transac
 from __future__ import annotations
 
 import asyncio
+import getpass
 import hashlib
 import json
+import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,6 +71,8 @@ class Submission:
     exif: ExifMode = "auto"
     # Whether workers lease the tasks or a push worker sends them to a processing service; None: as the project says.
     dispatch_mode: DispatchMode | None = None
+    # Who submits, for people; empty for the user of this process.
+    created_by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +137,7 @@ async def submit(
             duplicates=gathered.duplicates,
             source_kinds=locations.source_kinds((image.uri for image in chosen), services.settings),
             dispatch_mode=submission.dispatch_mode,
+            created_by=submission.created_by or user_of_this_process(),
         ),
         chosen,
     )
@@ -178,6 +183,14 @@ def submit_images(
             return await submit(opened, submission, allowed_roots=allowed_roots)
 
     return asyncio.run(run())
+
+
+def user_of_this_process() -> str:
+    """The name of the user who runs this process, or its number where it has no name, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def config_hash(spec: PipelineSpec, config: Mapping[str, Any]) -> str:
@@ -239,7 +252,7 @@ async def _spec(services: Services, slug: str) -> PipelineSpec:
                 key=algorithm.key,
                 version=algorithm.version,
                 name=algorithm.name,
-                task="localization" if algorithm.task == "localization" else "classification",
+                task=algorithm.task,
                 description=algorithm.description,
                 labels=tuple(algorithm.labels),
                 uri=algorithm.uri,
@@ -262,6 +275,7 @@ def _check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
         raise errors.InvalidSource("no images: name a folder, a list, or URLs")
     _check_text(submission.name, "name")
     _check_text(submission.deployment or "", "deployment")
+    _check_text(submission.created_by, "created_by")
     return config
 
 

@@ -117,7 +117,7 @@ def success(image_id: str, *, detections: int = 1, classes: int = 3, pipeline: s
         "pipeline": pipeline,
         "algorithms": {},
         "total_time": 0.5,
-        "source_images": [{"id": image_id, "url": "http://192.0.2.1/x.jpg"}],
+        "source_images": [{"id": image_id, "url": "http://192.0.2.1/x.jpg", "width": 64, "height": 48}],
         "detections": [moth] * detections,
         "config": {},
     }

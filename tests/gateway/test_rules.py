@@ -127,6 +127,32 @@ def test_scores_are_reduced_while_reading() -> None:
     assert struct.unpack("<3e", species.scores or b"") == (0.75, 0.125, 0.125)
 
 
+def test_a_score_that_nobody_gave_is_null() -> None:
+    result = success("5")
+    del result["detections"][0]["classifications"][0]["scores"]
+    (item,) = read({"reply_subject": "x", "result": result})
+    (found,) = item.detections
+    # The contract has no score of a detection at all.
+    assert (found.score, found.classifications[0].score, found.classifications[1].score) == (None, None, 0.75)
+    result["detections"][0]["score"] = 0.0
+    (item,) = read({"reply_subject": "x", "result": result})
+    assert item.detections[0].score == 0.0
+
+
+def test_sizes_and_times_are_kept_and_odd_ones_refuse_nothing() -> None:
+    result = success("5")
+    result["source_images"][0].update(width=4096, height=2160)
+    result["detections"][0]["inference_time"] = 0.25
+    (item,) = read({"reply_subject": "x", "result": result})
+    (found,) = item.detections
+    assert (item.width, item.height, item.seconds) == (4096, 2160, 0.5)
+    assert (found.inference_time, found.classifications[0].inference_time) == (0.25, 0.0)
+    result["source_images"][0].update(width="wide", height=2**40)
+    result["detections"][0]["inference_time"] = -1
+    (item,) = read({"reply_subject": "x", "result": result})
+    assert (item.kind, item.width, item.height, item.detections[0].inference_time) == ("done", None, None, None)
+
+
 def test_an_image_with_nothing_on_it_is_done() -> None:
     nothing = {**success("5"), "detections": [{"bbox": None, "algorithm": {"key": "d", "name": "d"}}]}
     (item,) = read({"reply_subject": "x", "result": nothing})

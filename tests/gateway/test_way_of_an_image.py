@@ -35,6 +35,9 @@ async def test_an_existing_worker_registers_polls_leases_and_posts(
     assert worker.errors == [] and set(worker.statuses) == {"queued"}
     detections = rows(services, "detections", job)
     assert len(detections) == 12
+    # The contract has no score of a detection; it is not made up.
+    assert {row["score"] for row in detections} == {None}
+    assert {(row["width"], row["height"], row["seconds"]) for row in rows(services, "captures", job)} == {(64, 48, 0.5)}
     assert {row["algorithm"] for row in detections} == {"moth_detector"}
     assert {row["algorithm_version"] for row in detections} == {"1"}
     assert all(row["worker"].startswith("gpu-1-") for row in detections)

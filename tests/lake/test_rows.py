@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import msgspec
 import pytest
 
 from antenna_orchestration import errors
@@ -46,6 +47,17 @@ def test_a_worker_s_clock_may_name_any_zone_or_none() -> None:
     tables = rows.tables_of([result(number, at) for number, at in enumerate(given)])
     for table in tables.values():
         assert set(arrow.moments(table["created_at"])) == {moment}
+
+
+def test_a_missing_score_is_null_in_the_tables() -> None:
+    label = messages.Classification(algorithm=REF, label="moth", score=None)
+    found = messages.Detection(box=(1.0, 2.0, 3.0, 4.0), score=None, algorithm=REF, classifications=[label])
+    sent = msgspec.structs.replace(result(1, None), detections=[found, *result(1, None).detections])
+    messages.check_detections(sent.detections)
+    tables = rows.tables_of([messages.decode(messages.Result, messages.encode(sent))])
+    assert tables["detections"]["score"].to_pylist() == [None, 0.5]
+    assert tables["classifications"]["score"].to_pylist() == [None, 0.5, 0.5]
+    assert tables["detections"]["inference_time"].null_count == 2
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])

@@ -43,6 +43,22 @@ def test_a_table_comes_back_in_order(lake: Lake, root: str) -> None:
     assert files(root) == ["failed_images/job_id=7/part-g1-00000.parquet"]
 
 
+def test_tables_of_an_earlier_version_are_read_beside_new_ones(lake: Lake, root: str) -> None:
+    new = pa.Table.from_pylist([{"image_id": 2, "detection_id": "2-0", "score": None}], schema=schemas.DETECTIONS)
+    old = pa.Table.from_pylist([{"image_id": 1, "detection_id": "1-0", "score": 0.5}], schema=schemas.DETECTIONS)
+    lake.write_file(
+        "detections/job_id=7/part-g1-00000.parquet",
+        lambda sink: pq.write_table(old.drop_columns(["inference_time"]), sink),
+    )
+    lake.write_table("detections", JOB, SECOND, [new])
+    read = lake.read_table("detections", JOB)
+    assert (images_of(read), read["score"].to_pylist()) == ([1, 2], [0.5, None])
+    assert lake.head("detections", JOB, 5, ["inference_time", "image_id"]).column_names == [
+        "inference_time",
+        "image_id",
+    ]
+
+
 def test_a_folder_that_people_read_never_holds_a_draft(tmp_path: Path) -> None:
     folder = tmp_path / "merged/detections"
     seen: list[Path] = []

@@ -16,7 +16,7 @@ from antenna_orchestration.synthetic import captures
 ALGORITHM = AlgorithmRef("a", "1")
 
 
-def detection(box: tuple[float, float, float, float], label: str | None, score: float = 0.87) -> Detection:
+def detection(box: tuple[float, float, float, float], label: str | None, score: float | None = 0.87) -> Detection:
     steps = [] if label is None else [Classification(algorithm=ALGORITHM, label=label, score=0.9)]
     return Detection(box=box, score=score, algorithm=ALGORITHM, classifications=steps)
 
@@ -54,7 +54,10 @@ def test_the_picture_stays_within_the_limit_even_when_everything_is_noise() -> N
 
 def test_a_usual_capture_keeps_its_width() -> None:
     data, insects = captures.draw_capture(7, 1600, 1200)
-    boxes = [detection(insect.box, None if index % 3 else "Noctua pronuba") for index, insect in enumerate(insects)]
+    boxes = [
+        detection(insect.box, None if index % 3 else "Noctua pronuba", None if index % 2 else 0.87)
+        for index, insect in enumerate(insects)
+    ]
     picture = opened(pictures.draw_boxes(data, boxes))
     assert picture.size == (1024, 768)
 
