@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.dispatch import worker_status
+from antenna_orchestration.dispatch import reported, worker_status
 from antenna_orchestration.dispatch.hand_back import hand_back
 from antenna_orchestration.dispatch.lease import ack_of
 from antenna_orchestration.dispatch.services import HttpServices
@@ -58,6 +58,7 @@ async def keep_leases(http: HttpServices) -> None:
         }
         await http.remote_leases.extend(ack_of(job_run, lease) for lease in ours.values())
         await http.live.leases.confirm(job_run, ours, now=now)
+    await reported.keep(http)
 
 
 def _is_over(http: HttpServices, lease: KeptLease, records: Mapping[int, WorkerRecord], now: float) -> bool:
