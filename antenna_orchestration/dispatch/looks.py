@@ -14,6 +14,8 @@ import logging
 import os
 import pickle
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from antenna_orchestration.dispatch.look_process import READY
@@ -57,20 +59,29 @@ class Looks:
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._idle: list[_Looker] = []
 
-    async def look(self, uri: str) -> Look:
-        """What a look at the image finds; a private host or a store without rights is `UNKNOWN`. Raises nothing."""
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[bool]:
+        """A turn to look at an image; False if none came within `LONGEST_WAIT`."""
         try:
             async with asyncio.timeout(LONGEST_WAIT):
                 await self._turns.acquire()
         except TimeoutError:
-            return Look(finding=Finding.UNKNOWN, why="there are too many images to look at")
+            yield False
+            return
         try:
-            # Once more in a new process: this one may have ended for another reason than the image.
-            for _ in range(2):
-                with contextlib.suppress(_ProcessEnded):
-                    return await self._look(uri)
+            yield True
         finally:
             self._turns.release()
+
+    async def look(self, uri: str) -> Look:
+        """What a look at the image finds; a private host or a store without rights is `UNKNOWN`.
+
+        Call it within a `turn`. It raises nothing.
+        """
+        # Once more in a new process: this one may have ended for another reason than the image.
+        for _ in range(2):
+            with contextlib.suppress(_ProcessEnded):
+                return await self._look(uri)
         return Look(finding=Finding.UNKNOWN, why="the process that looked at it ended or took too long")
 
     async def close(self) -> None:

@@ -30,6 +30,8 @@ from antenna_orchestration.live.leases import KeptLease
 
 logger = logging.getLogger(__name__)
 
+TOO_MANY: Final = Look(finding=Finding.UNKNOWN, why="there are too many images to look at")
+
 MOST_HELD: Final = 20_000
 """Tasks that a process holds for a look at most; what is reported beyond them is offered again without one."""
 
@@ -54,9 +56,9 @@ async def note(http: HttpServices, job_run: JobRun, holder: int, verdicts: Seque
         return {}
     now = await http.live.leases.now()
     reports = {
-        one.claim.image: (one.before or Report()).after(one.detail, holder=holder, shared=one.shared, now=now)
+        one.claim.image: (one.before or Report()).after(one.detail, holder=one.kept.holder, shared=one.shared, now=now)
         for one in failed
-        if one.claim is not None and one.status == "retry"
+        if one.claim is not None and one.kept is not None and one.status == "retry"
     }
     await http.live.reports.put(job_run, reports)
     await http.live.reports.count_reasons(holder, [one.detail for one in failed])
@@ -137,33 +139,40 @@ async def _decide(http: HttpServices, job: Job, worker: Token, group: Sequence[R
             report = msgspec.structs.replace(report, alone=True)
         reports[one.image] = report
     await http.live.reports.put(job.job_run, reports)
-    current = await http.services.catalog.jobs.find(job.job_id)
-    if current is None or current.job_run != job.job_run or current.status not in ACTIVE:
-        return
-    at_the_end = await _is_at_the_end(http, job.job_run)
     for one, look in zip(group, looks, strict=True):
         lease = http.open_questions.held.pop((job.job_run, one.image), one.lease)
         if one.image in reports:
-            seconds = reported_errors.delay(reports[one.image], look, at_the_end=at_the_end)
-            await _offer(http, job.job_run, lease, seconds)
-            if seconds > reported_errors.LONGEST_AT_THE_END:
-                until = await http.live.leases.now() + seconds
-                http.open_questions.waiting[job.job_run, one.image] = (lease, until)
+            await _let_wait(http, job.job_run, one.image, lease, reported_errors.delay(reports[one.image], look))
         else:
             await _fail(http, job, worker, one=one, lease=lease, look=look)
 
 
 async def _look(http: HttpServices, image: ImageId) -> Look:
     if len(http.open_questions.held) > MOST_HELD:
-        return Look(finding=Finding.UNKNOWN, why="there are too many images to look at")
-    uri = await http.services.catalog.images.get_url(image)
-    if uri.startswith("file:") and await path_of(http, uri) is None:
-        return Look(finding=Finding.UNKNOWN, why="the gateway may not read it, or it is gone")
-    return await http.looks.look(uri)
+        return TOO_MANY
+    async with http.looks.turn() as is_ours:
+        if not is_ours:
+            return TOO_MANY
+        uri = await http.services.catalog.images.get_url(image)
+        if uri.startswith("file:") and await path_of(http, uri) is None:
+            return Look(finding=Finding.UNKNOWN, why="the gateway may not read it, or it is gone")
+        return await http.looks.look(uri)
+
+
+async def _let_wait(http: HttpServices, job_run: JobRun, image: ImageId, lease: KeptLease, seconds: float) -> None:
+    """Offer the task again after so many seconds, or sooner if there is nothing else to do. Raises `Unavailable`."""
+    if seconds > reported_errors.LONGEST_AT_THE_END and await _is_at_the_end(http, job_run):
+        seconds = reported_errors.LONGEST_AT_THE_END
+    await _offer(http, job_run, lease, seconds)
+    if seconds > reported_errors.LONGEST_AT_THE_END:
+        http.open_questions.waiting[job_run, image] = (lease, await http.live.leases.now() + seconds)
 
 
 async def _fail(http: HttpServices, job: Job, worker: Token, *, one: Reported, lease: KeptLease, look: Look) -> None:
     """Publish that the image failed: neither the worker nor the gateway can read it. Raises `Unavailable`."""
+    current = await http.services.catalog.jobs.find(job.job_id)
+    if current is None or current.job_run != job.job_run or current.status not in ACTIVE:
+        return
     result = messages.Result(
         job=job.job_id,
         generation=job.generation,

@@ -34,8 +34,9 @@ LEAVE_OUT_FOR: Final = 4.0
 """Seconds until a task that was left out for that is offered again."""
 
 _PASSING: Final = re.compile(
-    r"time[sd]?[ -]?out|out of memory|\boom\b|memoryerror|cannot allocate memory|connection|max retries exceeded"
-    r"|name resolution|network is unreachable|no route to host|broken pipe|temporar|unavailable|too many requests"
+    r"time[sd]?[ -]?out|no answer within|out of memory|\boom\b|memoryerror|cannot allocate memory|connection"
+    r"|max retries exceeded|name resolution|network is unreachable|no route to host|broken pipe"
+    r"|temporar|unavailable|too many requests"
     r"|(?:http|status|error|code)\W{0,3}(?:code\W{0,3})?(?:429|5\d\d)\b|\b50[0234] \w",
     re.IGNORECASE,
 )
@@ -129,13 +130,12 @@ def is_final(before: Report | None, reason: str, *, shared: bool, delivery: int,
     return not shared and not passes(reason) and before.own + before.shared > 0
 
 
-def delay(report: Report, look: Look, *, at_the_end: bool) -> float:
-    """Seconds until an image that may be tried again is offered. `at_the_end`: everything else of the job is done."""
+def delay(report: Report, look: Look) -> float:
+    """Seconds until an image that may be tried again is offered; see `LONGEST_AT_THE_END`, too."""
     if not passes(report.reason) and look.finding is not Finding.UNREACHABLE:
         # Not spread: there is nothing to spare, and what returns together is leased together.
         return attempts.RETRY_DELAYS[0]
-    seconds = spread_out(attempts.retry_delay(max(report.passing, 1)), attempts.RETRY_SPREAD)
-    return min(seconds, LONGEST_AT_THE_END) if at_the_end else seconds
+    return spread_out(attempts.retry_delay(max(report.passing, 1)), attempts.RETRY_SPREAD)
 
 
 def both_reasons(reason: str, look: Look) -> str:

@@ -12,7 +12,7 @@ from antenna_orchestration.dispatch import reported
 from antenna_orchestration.dispatch import services as dispatch_services
 from antenna_orchestration.dispatch.looks import AT_ONCE, Looks
 from antenna_orchestration.domain.job import Job
-from antenna_orchestration.domain.reported_errors import Finding, Report
+from antenna_orchestration.domain.reported_errors import Finding, Look, Report
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.live.leases import KeptLease
 from antenna_orchestration.processing.services import Services
@@ -28,6 +28,12 @@ async def looks(shared_stores: EmbeddedStores) -> AsyncIterator[Looks]:
     made = Looks(shared_stores.settings.model_copy(update={"max_pixels": 100_000}))
     yield made
     await made.close()
+
+
+async def look_at(looks: Looks, uri: str) -> Look:
+    async with looks.turn() as is_ours:
+        assert is_ours
+        return await looks.look(uri)
 
 
 def lookers() -> list[psutil.Process]:
@@ -51,7 +57,7 @@ async def test_what_a_look_finds(looks: Looks, tmp_path: Path) -> None:
         "http://127.0.0.1:1/private.jpg": (Finding.UNKNOWN, "not a public address"),
         "ftp://nowhere/a.jpg": (Finding.UNUSABLE, "only file, http(s) and s3"),
     }
-    found = dict(zip(expected, await asyncio.gather(*(looks.look(uri) for uri in expected)), strict=True))
+    found = dict(zip(expected, await asyncio.gather(*(look_at(looks, uri) for uri in expected)), strict=True))
     for uri, (finding, why) in expected.items():
         assert found[uri].finding is finding and why in found[uri].why, (uri, found[uri])
     assert len(lookers()) <= AT_ONCE
@@ -59,11 +65,11 @@ async def test_what_a_look_finds(looks: Looks, tmp_path: Path) -> None:
 
 async def test_a_look_outlives_the_process_that_was_at_it(looks: Looks, tmp_path: Path) -> None:
     fine = photograph(tmp_path, "fine.jpg").as_uri()
-    assert (await looks.look(fine)).finding is Finding.READABLE
+    assert (await look_at(looks, fine)).finding is Finding.READABLE
     (first,) = lookers()
     # It neither answers nor ends until it is killed.
     first.suspend()
-    looking = asyncio.create_task(looks.look(fine))
+    looking = asyncio.create_task(look_at(looks, fine))
     await asyncio.sleep(0)
     first.kill()
     assert (await looking).finding is Finding.READABLE

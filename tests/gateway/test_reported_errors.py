@@ -7,12 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-from antenna_orchestration.domain.job import JobStatus
+from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect
 from antenna_orchestration.processing.services import Services
-from tests.gateway.gateway_process import RunningGateway, collected, file_job, job_for_http, rows, token
+from tests.gateway.gateway_process import (
+    RunningGateway,
+    collected,
+    file_job,
+    job_for_http,
+    rows,
+    running_gateway,
+    token,
+)
 from tests.gateway.http_worker import working
 from tests.gateway.reporting_worker import ReportingWorker, broken, photograph
 from tests.waiting import eventually, wait_until
@@ -30,6 +38,13 @@ def antenna(stores: EmbeddedStores, *arguments: str) -> str:
     command = [sys.executable, "-m", "antenna_orchestration.cli.main", *arguments]
     environment = {**outside, **stores.variables, "COLUMNS": "300"}
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+async def all_done(services: Services, job: Job) -> None:
+    async def over() -> bool:
+        return not (await services.catalog.images.count(job.job_id)).pending
+
+    await eventually(over, description="all images accounted for", timeout=120)
 
 
 async def test_a_broken_photograph_is_tried_once(
@@ -141,3 +156,23 @@ async def test_reported_errors_are_shown_from_the_first_one_on(
     assert re.search(r"^gpu-7\S+ reports errors: CUDA out of memory \(\d", listed, re.MULTILINE), listed
     logged = [line.message for _, line in await services.catalog.job_log.read(job.job_id)]
     assert any("reported errors about" in line and "CUDA out of memory" in line for line in logged)
+
+
+async def test_a_gateway_started_without_redis_judges_errors(
+    own_stores: EmbeddedStores, own_services: Services, project: str, tmp_path: Path
+) -> None:
+    services = own_services
+    await job_for_http(services, project, 0)
+    files = [photograph(tmp_path, "one.jpg"), photograph(tmp_path, "odd.jpg", "odd"), broken(tmp_path, "broken.jpg")]
+    job = await file_job(services, project, files)
+    own_stores.kill("redis")
+    with running_gateway(own_stores) as gateway:
+        worker = await reporting_worker(services, gateway, project)
+        async with collected(services, job) as ends:
+            with working(worker):
+                await all_done(services, job)
+    assert ends[job.job_id] is JobStatus.FAILURE
+    reasons = {row["url"].rpartition("/")[2]: row["reason"] for row in rows(services, "failed_images", job)}
+    assert reasons.keys() == {"odd.jpg", "broken.jpg"}
+    assert "cannot read it either" in reasons["broken.jpg"] and "Batch" in reasons["odd.jpg"]
+    assert worker.errors == [], gateway.log.read_text()[-6000:]
