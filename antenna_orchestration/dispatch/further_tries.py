@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,7 @@ import msgspec
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import reach, reported_errors
 from antenna_orchestration.domain.access import Token
-from antenna_orchestration.domain.ids import Epoch, ImageId
+from antenna_orchestration.domain.ids import Epoch, ImageId, JobRun
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.reported_errors import Report
 from antenna_orchestration.live.leases import NOBODY, KeptLease
@@ -94,9 +94,19 @@ async def keep_for_others(
     serving = sum(reach.can_serve(one, job) for one in await http.services.heartbeats.workers())
     # Those who reported on it may be among those who serve the job.
     theirs = {image: report for image, report in theirs.items() if serving > len(report.holders)}
-    left_out = {image: msgspec.structs.replace(one, left_out=one.left_out + 1) for image, one in theirs.items()}
-    await http.live.reports.put(job.job_run, left_out)
+    await _count_left_out(http, job.job_run, theirs)
     await http.remote_leases.hand_back(
         [one.ack for one in found if one.task.image in theirs], reported_errors.LEAVE_OUT_FOR
     )
     return [one for one in found if one.task.image not in theirs], reports
+
+
+async def left_out(http: HttpServices, job_run: JobRun, images: Iterable[ImageId]) -> None:
+    """Note that nobody took these parked tasks. Such a delivery is none of the image's attempts."""
+    if await http.live.reports.count(job_run):
+        await _count_left_out(http, job_run, await http.live.reports.find(job_run, images))
+
+
+async def _count_left_out(http: HttpServices, job_run: JobRun, reports: Mapping[ImageId, Report]) -> None:
+    more = {image: msgspec.structs.replace(one, left_out=one.left_out + 1) for image, one in reports.items()}
+    await http.live.reports.put(job_run, more)

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from antenna_orchestration import errors
+from antenna_orchestration.contract.results import plain
 from antenna_orchestration.dispatch.image_urls import path_of
 from antenna_orchestration.dispatch.judge_results import Verdict
 from antenna_orchestration.dispatch.lease import ack_of
@@ -180,7 +181,7 @@ async def _fail(http: HttpServices, job: Job, worker: Token, *, one: Reported, l
         worker=worker.name,
         delivery=lease.delivery,
         outcome="failed",
-        reason=reported_errors.both_reasons(one.reason, look)[: messages.MAX_TEXT],
+        reason=plain(reported_errors.both_reasons(one.reason, look)),
         retryable=False,
         created_at=datetime.now(UTC),
     )

@@ -73,7 +73,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     passing: int = 0
     """Reports for reasons that pass."""
     left_out: int = 0
-    """Deliveries that ended because the image was kept for another worker."""
+    """Deliveries that ended because the image was kept for another worker, or nobody could take it alone."""
     alone: bool = False
     """Whether it has to be tried alone, since nobody knows which image of its batch was at fault."""
     at: float = 0.0
@@ -140,7 +140,7 @@ def delay(report: Report, look: Look) -> float:
 
 def both_reasons(reason: str, look: Look) -> str:
     """The reason of an image that neither the worker nor the gateway can read."""
-    return f"{reason}; the gateway cannot read it either: {look.why}"
+    return f"{reason}; the orchestrator cannot read it either: {look.why}"
 
 
 def in_words(reasons: Counter[str]) -> str:

@@ -61,9 +61,10 @@ class JobLog:
         """Log the first errors that workers report; later ones are in the lines about progress."""
         if reasons and not self._told_reported:
             self._told_reported = True
+            number = reasons.total()
             message = (
-                f"Workers reported errors about {reasons.total()} images, which are looked at and tried again: "
-                f"{reported_errors.in_words(reasons)}"
+                f"Workers reported errors about {number} {'image' if number == 1 else 'images'}, to be looked at and "
+                f"tried again: {reported_errors.in_words(reasons)}"
             )
             await self._milestone("reported", message, level="WARNING")
 

@@ -20,6 +20,7 @@ from antenna_orchestration.queue.leasing import Lease
 from antenna_orchestration.settings import Settings
 from tests.gateway.gateway_process import job_for_http
 from tests.gateway.reporting_worker import broken, photograph
+from tests.loading.image_server import serving
 from tests.waiting import eventually
 
 
@@ -61,6 +62,24 @@ async def test_what_a_look_finds(looks: Looks, tmp_path: Path) -> None:
     for uri, (finding, why) in expected.items():
         assert found[uri].finding is finding and why in found[uri].why, (uri, found[uri])
     assert len(lookers()) <= AT_ONCE
+
+
+async def test_a_store_that_does_not_answer_is_no_fault_of_the_image(shared_stores: EmbeddedStores) -> None:
+    looks = Looks(shared_stores.settings.model_copy(update={"allow_private_hosts": True, "load_timeout": 3.0}))
+    try:
+        async with serving() as images:
+            expected = {
+                "good/1": Finding.READABLE,
+                "page": Finding.UNUSABLE,
+                "status/404": Finding.UNUSABLE,
+                "status/503": Finding.UNREACHABLE,
+                "status/403": Finding.UNKNOWN,
+                "hang": Finding.UNREACHABLE,
+            }
+            found = [(await look_at(looks, images.uri(name))).finding for name in expected]
+        assert found == list(expected.values())
+    finally:
+        await looks.close()
 
 
 async def test_a_look_outlives_the_process_that_was_at_it(looks: Looks, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ async def test_a_broken_photograph_is_tried_once(
     assert ends[job.job_id] is JobStatus.SUCCESS
     (failed,) = rows(services, "failed_images", job)
     assert failed["url"].endswith("broken.jpg") and failed["attempts"] == 1
-    assert failed["reason"] == "failed to load image; the gateway cannot read it either: not an image"
+    assert failed["reason"] == "failed to load image; the orchestrator cannot read it either: not an image"
     assert len(worker.images) == 4
 
 
