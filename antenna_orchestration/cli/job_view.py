@@ -46,6 +46,8 @@ class JobView:
             "done": progress.done,
             "failed": progress.failed,
             "waiting": progress.waiting,
+            "reported": progress.reported,
+            "reported_reasons": progress.reasons or None,
             "skipped": job.skipped,
             "duplicates": job.duplicates,
             "detections": progress.detections,
@@ -80,8 +82,12 @@ class JobView:
 
 async def read_view(services: Services, job: Job) -> JobView:
     """The job with its counters: from Redis while it runs; counted in the catalog afterwards or if Redis has none."""
+    from antenna_orchestration.processing.open_reports import open_reports
+
     progress = None if job.status.is_terminal else await services.live.counters.read(job.job_run)
     if progress is None:
         counts = await services.catalog.images.count(job.job_id)
         progress = JobProgress.of(counts, published=job.published_upto)
+        if not job.status.is_terminal:
+            progress = progress.with_reports(await open_reports(services, job.job_run))
     return JobView(job=job, progress=progress, lake=services.lake.uri)

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.domain import reported_errors
 
 if TYPE_CHECKING:
     from antenna_orchestration.domain.messages import Heartbeat
     from antenna_orchestration.processing.services import Services
 
 
-_TROUBLES = ("expired", "late", "rejected")
+_TROUBLES = ("reported", "expired", "late", "rejected")
 """Counters of HTTP workers that people should look at."""
 
 
 def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List running workers."""
 
-    async def read(services: Services) -> tuple[list[Heartbeat], dict[str, int]]:
-        return await services.heartbeats.workers(), await services.rejected_callers()
+    async def read(services: Services) -> tuple[list[Heartbeat], dict[str, int], dict[str, Counter[str]]]:
+        return (
+            await services.heartbeats.workers(),
+            await services.rejected_callers(),
+            await services.reported_reasons(),
+        )
 
-    found, rejected = with_services(read)
+    found, rejected, reasons = with_services(read)
     for address, calls in list(rejected.items())[:5]:
         output.warn(f"the gateway rejected {calls} calls from {address} in the last day: no token, or a wrong one")
     if json_:
         import msgspec
 
-        output.as_json([msgspec.to_builtins(heartbeat) for heartbeat in found])
+        output.as_json([{**msgspec.to_builtins(one), "reasons": dict(reasons.get(one.worker, {}))} for one in found])
         return
     rows = [
         (
@@ -54,3 +60,5 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     for one in found:
         for slug, reason in one.failing.items():
             output.line(f"{one.worker} cannot load {slug}: {reason}")
+        if given := reasons.get(one.worker):
+            output.line(f"{one.worker} reports errors: {reported_errors.in_words(given)}")

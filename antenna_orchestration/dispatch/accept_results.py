@@ -1,7 +1,7 @@
 """Accept: take the results that a worker behind the gateway posted, and end their leases.
 
 A result is durable on the queue before the worker hears that it was taken. What the worker could not do is a failed
-attempt; when it is the last one (`domain.attempts`), a failed image.
+attempt; when it is the last one (`domain.reported_errors`), a failed image. Else `reported` decides beside the request.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract.results import Item, Reduction, reduction_of
-from antenna_orchestration.dispatch import judge_results
-from antenna_orchestration.dispatch.hand_back import offer_again
+from antenna_orchestration.dispatch import judge_results, reported
 from antenna_orchestration.dispatch.judge_results import Posted, Status, Verdict
 from antenna_orchestration.dispatch.lease import ack_of
 from antenna_orchestration.dispatch.services import HttpServices
-from antenna_orchestration.domain import attempts
+from antenna_orchestration.domain import reported_errors
 from antenna_orchestration.domain.access import Token, token_of
-from antenna_orchestration.domain.backoff import spread_out
 from antenna_orchestration.domain.http_lease import LeaseClaim
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Job
+from antenna_orchestration.domain.reported_errors import Report
 from antenna_orchestration.live.leases import KeptLease
 from antenna_orchestration.processing import retrying
 
@@ -57,6 +56,8 @@ class _Tally:
     # Results that the queue had already, of leases that were over.
     repeated: int = 0
     failed: int = 0
+    # Errors, whatever became of them.
+    reported: int = 0
     late: int = 0
     rejected: int = 0
     # When the decided images were leased.
@@ -65,6 +66,7 @@ class _Tally:
     def add(self, verdict: Verdict) -> None:
         self.queued += verdict.status == "queued"
         self.failed += verdict.status == "queued" and verdict.item.kind != "done"
+        self.reported += verdict.status in ("queued", "retry") and verdict.item.kind != "done"
         self.late += verdict.status == "late"
         self.rejected += verdict.status == "rejected" or verdict.item.kind == "invalid"
         if verdict.kept is not None and verdict.decided_image is not None:
@@ -147,6 +149,7 @@ async def _read(
             images.add(image)
     kept = await _kept(http, job, worker, images)
     posted = [_posted(job, worker, item, token, kept) for item, token in zip(items, tokens, strict=True)]
+    posted = await _with_reports(http, job, posted)
     # Only for these does the verdict depend on the image's status.
     over = {
         one.claim.image
@@ -157,6 +160,21 @@ async def _read(
         return posted
     states = await http.services.catalog.images.states(job.job_run, over)
     return [replace(one, state=states.get(one.claim.image)) if one.claim else one for one in posted]
+
+
+async def _with_reports(http: HttpServices, job: Job, posted: Sequence[Posted]) -> list[Posted]:
+    """The results with what is known of earlier errors, where they report errors themselves."""
+    failed = {one.claim.image for one in posted if one.claim and one.item.kind != "done"}
+    if not failed:
+        return list(posted)
+    before: Mapping[ImageId, Report] = await http.live.reports.find(job.job_run, failed)
+    shared = reported_errors.shared_reasons([one.item.reason or "" for one in posted if one.item.kind == "failed"])
+    return [
+        replace(one, before=before.get(one.claim.image), shared=one.item.kind == "failed" and one.item.reason in shared)
+        if one.claim and one.claim.image in failed
+        else one
+        for one in posted
+    ]
 
 
 def _token(http: HttpServices, item: Item) -> LeaseClaim | errors.InvalidInput | None:
@@ -205,26 +223,35 @@ async def _publish(http: HttpServices, verdicts: Sequence[Verdict]) -> int:
 
 
 async def _strike_out(http: HttpServices, job: Job, worker: Token, verdicts: Sequence[Verdict]) -> None:
-    """End the leases of what was published, and offer again what is to be tried again.
+    """End the leases of what was published, and let `reported` decide what becomes of reported errors.
 
     When the queue does not answer, leases end by themselves and the images are offered again after that.
     """
+    reports = await reported.note(http, job.job_run, worker.holder, verdicts)
+    retried = {one.claim.image: one for one in verdicts if one.claim is not None and one.status == "retry"}
     by_holder: dict[int, list[ImageId]] = {}
     for one in verdicts:
         if one.kept is not None and one.decided_image is not None:
             by_holder.setdefault(one.kept.holder, []).append(one.decided_image)
-    retried = {one.decided_image for one in verdicts if one.status == "retry"}
     try:
         for holder, images in by_holder.items():
             struck_out = await http.live.leases.take(job.job_run, holder, images)
-            to_retry = [lease for image, lease in struck_out.items() if image in retried]
-            await offer_again(http, job.job_run, to_retry, _retry_delay)
+            questions = [
+                reported.Reported(
+                    image=image,
+                    lease=lease,
+                    reason=retried[image].detail,
+                    shared=retried[image].shared,
+                    before=retried[image].before,
+                    report=reports[image],
+                )
+                for image, lease in struck_out.items()
+                if image in retried
+            ]
+            reported.take_up(http, job, worker, questions)
     except errors.Unavailable as error:
         logger.warning("leases of worker %s end by themselves: %s", worker.name, error)
-
-
-def _retry_delay(lease: KeptLease) -> float:
-    return spread_out(attempts.retry_delay(lease.delivery), attempts.RETRY_SPREAD)
+    http.live.reports.forget(job.job_run, [one.claim.image for one in verdicts if one.claim and one.status == "queued"])
 
 
 async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) -> None:
@@ -232,6 +259,7 @@ async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) ->
         worker.holder,
         settled=tally.queued - tally.repeated,
         failed=tally.failed,
+        reported=tally.reported,
         late=tally.late,
         rejected=tally.rejected,
         bytes=size,

@@ -15,7 +15,6 @@ from antenna_orchestration.dispatch.lease import Leased
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import addresses
 from antenna_orchestration.domain.http_lease import ImageClaim
-from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.submission import buckets
 
 SHORTEST: Final = 3600
@@ -45,14 +44,14 @@ async def local_file(http: HttpServices, signed: str) -> Path:
         claim = http.signer.read(ImageClaim, signed, now=time.time())
     except errors.InvalidInput:
         raise errors.NotFound("no such image, or the link has expired") from None
-    path = await _path(http, claim.image)
+    path = await path_of(http, await http.services.catalog.images.get_url(claim.image))
     if path is None:
         raise errors.NotFound("no such image, or the link has expired")
     return path
 
 
-async def _path(http: HttpServices, image: ImageId) -> Path | None:
-    uri = await http.services.catalog.images.get_url(image)
+async def path_of(http: HttpServices, uri: str) -> Path | None:
+    """The file that a local image's URI names; None for another URI, and for what the gateway may not read now."""
     if not uri.startswith("file:///"):
         return None
     return await asyncio.to_thread(_checked, addresses.path_of(uri), http.settings.image_roots)

@@ -12,18 +12,20 @@ from typing import Final, Literal
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract.results import Item
-from antenna_orchestration.domain import attempts, messages
+from antenna_orchestration.domain import messages, reported_errors
 from antenna_orchestration.domain.http_lease import LeaseClaim
 from antenna_orchestration.domain.ids import ImageId, JobRun
 from antenna_orchestration.domain.job import ACTIVE, ImageStatus, JobStatus
+from antenna_orchestration.domain.reported_errors import Report
 from antenna_orchestration.live.leases import KeptLease
 
 LONGEST_ID: Final = 18
 """Digits of an image's number; Python refuses to read thousands of them."""
 
 Status = Literal["queued", "retry", "late", "rejected"]
-"""`queued`: durable in the queue. `retry`: a failed attempt, the image is offered again. `late`: the image is not open
-any more. `rejected`: not this worker's to report."""
+"""`queued`: durable in the queue. `retry`: a failed attempt; the gateway looks at the image, and it is offered again
+unless it cannot be read there either. `late`: the image is not open any more. `rejected`: not this worker's to report.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +41,10 @@ class Posted:
     kept: KeptLease | None = None
     # The image's status, needed only when the lease ended; None for an image that the job run does not have.
     state: ImageStatus | None = None
+    # What was reported about the image before.
+    before: Report | None = None
+    # Whether the worker reports the same error of its whole batch.
+    shared: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +57,8 @@ class Verdict:
     detail: str = ""
     claim: LeaseClaim | None = None
     kept: KeptLease | None = None
+    before: Report | None = None
+    shared: bool = False
     # What to publish; set exactly when the status is `queued`.
     result: messages.Result | None = None
 
@@ -124,7 +132,7 @@ def judge(
         if (detail := _why_late(one, item, seen, job_run, status)) is not None:
             verdict = Verdict(item=item, status="late", detail=detail, claim=one.claim, kept=one.kept)
         else:
-            verdict = _decide(item, one.claim, one.kept, worker=worker, max_attempts=max_attempts, now=now)
+            verdict = _decide(one, item, one.claim, worker=worker, max_attempts=max_attempts, now=now)
         verdicts.append(verdict)
         if status in ACTIVE and one.claim.generation == job_run.generation:
             seen.add(one.claim.image)
@@ -157,18 +165,21 @@ def _why_late(one: Posted, item: Item, seen: Set[ImageId], job_run: JobRun, stat
     return None
 
 
-def _decide(
-    item: Item, claim: LeaseClaim, kept: KeptLease | None, *, worker: str, max_attempts: int, now: datetime
-) -> Verdict:
+def _decide(one: Posted, item: Item, claim: LeaseClaim, *, worker: str, max_attempts: int, now: datetime) -> Verdict:
     """A result for the queue, or another attempt."""
+    kept = one.kept
     # The latest delivery counts: the queue may have delivered the task anew while the worker had it.
     delivery = max(claim.delivery, kept.delivery if kept else 0)
     detail = ""
     if item.kind != "done":
         what = "its result cannot be used: " if item.kind == "invalid" else ""
         detail = f"{what}{item.reason}"[: messages.MAX_TEXT]
-        if not attempts.is_final(delivery, max_attempts):
-            return Verdict(item=item, status="retry", detail=detail, claim=claim, kept=kept)
+        if not reported_errors.is_final(
+            one.before, detail, shared=one.shared, delivery=delivery, max_attempts=max_attempts
+        ):
+            return Verdict(
+                item=item, status="retry", detail=detail, claim=claim, kept=kept, before=one.before, shared=one.shared
+            )
     result = messages.Result(
         job=claim.job,
         generation=claim.generation,
@@ -184,4 +195,13 @@ def _decide(
         timings={"infer": item.seconds} if item.seconds else {},
         created_at=now,
     )
-    return Verdict(item=item, status="queued", detail=detail, claim=claim, kept=kept, result=result)
+    return Verdict(
+        item=item,
+        status="queued",
+        detail=detail,
+        claim=claim,
+        kept=kept,
+        before=one.before,
+        shared=one.shared,
+        result=result,
+    )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.dispatch import worker_status
+from antenna_orchestration.dispatch import further_tries, reported, worker_status
 from antenna_orchestration.dispatch.hand_back import hand_back
 from antenna_orchestration.dispatch.lease import ack_of
 from antenna_orchestration.dispatch.services import HttpServices
@@ -58,6 +58,7 @@ async def keep_leases(http: HttpServices) -> None:
         }
         await http.remote_leases.extend(ack_of(job_run, lease) for lease in ours.values())
         await http.live.leases.confirm(job_run, ours, now=now)
+    await reported.keep(http)
 
 
 def _is_over(http: HttpServices, lease: KeptLease, records: Mapping[int, WorkerRecord], now: float) -> bool:
@@ -81,6 +82,8 @@ async def _end(http: HttpServices, job_run: JobRun, leases: Mapping[ImageId, Kep
         if not offer_again:
             await http.live.leases.take(job_run, holder, images)
             continue
+        if holder == NOBODY:
+            await further_tries.left_out(http, job_run, images)
         ended = await hand_back(http, job_run, holder, images)
         if ended and holder != NOBODY:
             logger.warning("job %s: %d leases of an HTTP worker ended without a result", job_run.job, ended)

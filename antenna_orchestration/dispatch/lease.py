@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -17,12 +17,14 @@ from typing import Final
 import msgspec
 
 from antenna_orchestration import errors
+from antenna_orchestration.dispatch import further_tries
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import attempts, messages
 from antenna_orchestration.domain.access import Token, token_of
 from antenna_orchestration.domain.http_lease import ACCEPTED_FOR, LeaseClaim
 from antenna_orchestration.domain.ids import Epoch, ImageId, JobRun
 from antenna_orchestration.domain.job import ACTIVE, Job
+from antenna_orchestration.domain.reported_errors import Report
 from antenna_orchestration.live.leases import NOBODY, KeptLease
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.leasing import Lease
@@ -59,13 +61,10 @@ async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> lis
     if job.status not in ACTIVE or job.epoch is None:
         return []
     room = await _room(http, job, job.epoch, worker, wanted)
-    while room:
-        parked = await http.live.leases.take_parked(job.job_run)
-        if parked is not None:
-            now = await http.live.leases.now()
-            if parked[1].is_ours(now=now, ack_wait=http.settings.task_ack_wait):
-                return [await _give_parked(http, job, worker, *parked)]
-            continue
+    standing = await further_tries.standing(http, job, job.epoch, worker)
+    while room and not standing.holds_alone:
+        if parked := await further_tries.take_parked(http, job, worker, standing):
+            return [await _give_parked(http, job, worker, *parked)]
         async with http.pulling(job.job_id):
             found = await http.leaser.lease(job.job_run, job.epoch, min(room, MOST_AT_ONCE))
         if found is None:
@@ -77,7 +76,8 @@ async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> lis
         found = [one for one in found if one.is_ours]
         try:
             fresh = await _without_known(http, job, found)
-            given = await _sort(http, job, worker, fresh)
+            fresh, reports = await further_tries.keep_for_others(http, job, worker, fresh, standing)
+            given = await _sort(http, job, worker, fresh, reports, may_have_alone=not standing.holds)
         except BaseException:
             # They are not written down, so nobody would extend them.
             await http.remote_leases.hand_back(one.ack for one in found)
@@ -128,15 +128,23 @@ async def _without_known(http: HttpServices, job: Job, found: Sequence[Lease]) -
     return [one for one in found if one.task.image not in held]
 
 
-async def _sort(http: HttpServices, job: Job, worker: Token, found: Sequence[Lease]) -> list[Leased]:
+async def _sort(
+    http: HttpServices,
+    job: Job,
+    worker: Token,
+    found: Sequence[Lease],
+    reports: Mapping[ImageId, Report],
+    *,
+    may_have_alone: bool,
+) -> list[Leased]:
     """Lease a batch or a single task, park other tasks that must be leased singly, and fail what nobody should open."""
     by_plan: dict[attempts.Plan, list[Lease]] = {plan: [] for plan in attempts.Plan}
     for one in found:
-        by_plan[await _plan(http, one)].append(one)
+        by_plan[await _plan(http, one, reports.get(one.task.image))].append(one)
     if unopened := by_plan[attempts.Plan.FAIL_UNOPENED]:
         await _fail_unopened(http, worker, unopened)
     batch, alone = by_plan[attempts.Plan.BATCH], by_plan[attempts.Plan.ALONE]
-    chosen, parked = (batch, alone) if batch else (alone[:1], alone[1:])
+    chosen, parked = (batch, alone) if batch or not may_have_alone else (alone[:1], alone[1:])
     now = await http.live.leases.now()
     await http.live.leases.hold(job.job_run, NOBODY, _kept(parked, NOBODY, now), now=now)
     if not batch:
@@ -149,9 +157,14 @@ async def _sort(http: HttpServices, job: Job, worker: Token, found: Sequence[Lea
     ]
 
 
-async def _plan(http: HttpServices, lease: Lease) -> attempts.Plan:
-    """How to lease the task; one that was often handed back but seldom opened is leased singly, not failed."""
-    plan = attempts.plan(lease.delivery)
+async def _plan(http: HttpServices, lease: Lease, report: Report | None) -> attempts.Plan:
+    """How to lease the task; one that was often handed back but seldom opened is leased singly, not failed.
+
+    Deliveries after which a worker reported an error do not count: it has survived them.
+    """
+    plan = attempts.plan(lease.delivery - report.answered if report else lease.delivery)
+    if report and report.alone and plan is attempts.Plan.BATCH:
+        return attempts.Plan.ALONE
     if plan is attempts.Plan.FAIL_UNOPENED and await http.open_attempts.count(lease.task) < attempts.OPENED_AT_LEAST:
         return attempts.Plan.ALONE
     return plan

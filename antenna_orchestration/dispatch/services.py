@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.dispatch.looks import Looks
+from antenna_orchestration.dispatch.open_questions import OpenQuestions
 from antenna_orchestration.domain.http_lease import Signer
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.live.remembered import RememberedStore
@@ -33,6 +35,8 @@ class HttpServices:
     remote_leases: RemoteLeases
     open_attempts: OpenAttempts
     signer: Signer
+    looks: Looks
+    open_questions: OpenQuestions
     _pulls: WeakValueDictionary[JobId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def pulling(self, job: JobId) -> asyncio.Lock:
@@ -55,6 +59,8 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 8
     signer = Signer(settings.secret_key)
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(services_module.opened(settings, max_connections=max_connections))
+        looks = Looks(settings)
+        stack.push_async_callback(looks.close)
         yield HttpServices(
             services=services,
             live=await stack.enter_async_context(RememberedStore(services.live)),
@@ -65,4 +71,6 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 8
                 services.connection, await stack.enter_async_context(Publisher(services.connection))
             ),
             signer=signer,
+            looks=looks,
+            open_questions=OpenQuestions(),
         )

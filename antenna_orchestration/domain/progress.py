@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from antenna_orchestration.domain import reported_errors
 from antenna_orchestration.domain.job import Counts
 
 
@@ -21,6 +23,9 @@ class JobProgress:
     # Images accounted for per second, over the last half minute.
     rate: float
     at: datetime
+    # Images that a worker reported as failing and that are to be tried again, and why, in words.
+    reported: int = 0
+    reasons: str = ""
 
     @classmethod
     def of(cls, counts: Counts, *, published: int | None = None, rate: float = 0.0) -> JobProgress:
@@ -35,6 +40,10 @@ class JobProgress:
             rate=rate,
             at=datetime.now(UTC),
         )
+
+    def with_reports(self, reasons: Counter[str]) -> JobProgress:
+        """The progress with the errors that were reported about images that are still open."""
+        return replace(self, reported=reasons.total(), reasons=reported_errors.in_words(reasons))
 
     @property
     def accounted(self) -> int:
@@ -53,7 +62,7 @@ class JobProgress:
 
     @property
     def line(self) -> str:
-        """One line for a run tag or a log: `812/5000, 3 failed, 41.2/s, 1 min 42 s left`."""
+        """One line for a run tag or a log: `812/5000, 3 failed, 41.2/s, 1 min 42 s left`; reported errors come last."""
         parts = [f"{self.accounted}/{self.total}"]
         if self.failed:
             parts.append(f"{self.failed} failed")
@@ -61,6 +70,8 @@ class JobProgress:
             parts.append(f"{self.rate:.1f}/s")
         if self.waiting and self.eta_s is not None:
             parts.append(f"{duration(self.eta_s)} left")
+        if self.reported:
+            parts.append(f"{self.reported} reported as failing: {self.reasons}")
         return ", ".join(parts)
 
 

@@ -11,9 +11,12 @@ from typing import Final
 
 import uvicorn
 
+from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.dispatch import services
 from antenna_orchestration.gateway.app import create_app
+
+logger = logging.getLogger(__name__)
 
 KEEP_ALIVE: Final = 75
 """Seconds for which an idle connection is kept open: a client that posts on a connection just closed loses the post."""
@@ -34,8 +37,8 @@ def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT, or until `should_stop`, which is called about twice a second on a thread.
 
-    Raises `InvalidSetting` when a required setting is missing, `Unavailable` when a store does not answer, and
-    `SystemExit` when it cannot listen on the port.
+    Raises `InvalidSetting` when a required setting is missing, `Unavailable` when queue or catalog do not answer,
+    and `SystemExit` when it cannot listen on the port.
     """
     # Before the server starts, so that what is wrong is reported as one line.
     asyncio.run(_check_stores(settings))
@@ -73,5 +76,9 @@ def _ask(server: uvicorn.Server, should_stop: Callable[[], bool], over: threadin
 
 
 async def _check_stores(settings: settings_module.Settings) -> None:
+    """Raise what `services.opened` raises; without Redis the gateway works, too, so that is only said."""
     async with services.opened(settings, max_connections=1) as http:
-        await http.services.live.check()
+        try:
+            await http.services.live.check()
+        except errors.Unavailable as error:
+            logger.warning("starting without what Redis holds: %s", error)

@@ -12,7 +12,7 @@ from typing import cast
 from fastapi import Request
 
 from antenna_orchestration import settings as settings_module
-from antenna_orchestration.dispatch import keep_leases, services
+from antenna_orchestration.dispatch import keep_leases, reported, services
 from antenna_orchestration.dispatch.offers import Offers
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.gateway.callers import Callers
@@ -41,6 +41,7 @@ async def opened(settings: settings_module.Settings) -> AsyncIterator[Gateway]:
     """Connect to the stores, and keep the leases of HTTP workers for the length of the block."""
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(services.opened(settings))
+        stack.push_async_callback(reported.hand_back_all, http)
         offers = Offers(http)
         parsing = Parsing(settings.home / "gateway")
         stack.callback(parsing.close)

@@ -40,6 +40,8 @@ class Counters:
             "classifications": progress.classifications,
             "rate": progress.rate,
             "at": progress.at.timestamp(),
+            "reported": progress.reported,
+            "reasons": progress.reasons,
         }
         try:
             with translated("live counters are not written"):
@@ -67,7 +69,14 @@ class Counters:
             return None
         counts = {name: int(values[name]) for name in ("total", "published", "done", "failed", "detections",
                   "classifications")}  # fmt: skip
-        return JobProgress(**counts, rate=float(values["rate"]), at=datetime.fromtimestamp(float(values["at"]), UTC))
+        return JobProgress(
+            **counts,
+            rate=float(values["rate"]),
+            at=datetime.fromtimestamp(float(values["at"]), UTC),
+            # Collectors of earlier versions do not write these.
+            reported=int(values.get("reported", 0)),
+            reasons=values.get("reasons", ""),
+        )
 
     async def jobs(self) -> set[JobRun]:
         """Every job run that has counters. Raises `Unavailable`."""

@@ -59,6 +59,11 @@ def confirmed(job_run: JobRun) -> str:
     return f"antenna:http:job:{job_run.job}:{job_run.generation}:confirmed"
 
 
+def reports(job_run: JobRun) -> str:
+    """Hash of what workers reported about a job's images that are still open, by image."""
+    return f"antenna:http:job:{job_run.job}:{job_run.generation}:reports"
+
+
 def holding(worker: int) -> str:
     """Set of the images that a worker holds, each with its job run."""
     return HOLDING % worker
@@ -67,6 +72,11 @@ def holding(worker: int) -> str:
 def worker(worker: int) -> str:
     """Hash of a worker's counters and measurements."""
     return f"antenna:http:worker:{worker}"
+
+
+def reasons(worker: int) -> str:
+    """Hash of how often a worker gave each reason for an error."""
+    return f"antenna:http:worker:{worker}:reasons"
 
 
 # Members of `LEASED_JOBS` and of `holding`.

@@ -23,6 +23,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.http_lease import HttpWorkerSpeed
 from antenna_orchestration.domain.ids import ImageId, JobRun
 from antenna_orchestration.live.leases import NOBODY, HttpLeases, KeptLease
+from antenna_orchestration.live.reports import RememberedReports
 from antenna_orchestration.live.store import LiveStore
 from antenna_orchestration.live.workers import HttpWorkers, WorkerRecord, unheard
 
@@ -352,6 +353,7 @@ class RememberedStore:
         self._reach = _Reach(self._begin_to_look)
         self.leases = RememberedLeases(store.leases, self._reach)
         self.workers = RememberedWorkers(store.workers, self._reach)
+        self.reports = RememberedReports(store.reports, self._reach.ask)
         self._mark = ""
         self._looking: asyncio.Task[None] | None = None
 

@@ -31,6 +31,7 @@ from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.lake import rows
 from antenna_orchestration.processing import clear_queue, loops, retrying
 from antenna_orchestration.processing.job_log import JobLog
+from antenna_orchestration.processing.open_reports import open_reports
 from antenna_orchestration.processing.read_ahead import FLUSH, ReadAhead
 from antenna_orchestration.processing.reconcile import reconcile
 from antenna_orchestration.processing.services import Services
@@ -135,6 +136,8 @@ class Collector:
         self._left: str | None = None
         # Whether results are being committed, which takes as long as a store does not answer.
         self._has_results = False
+        # Open images that workers reported as failing, by reason.
+        self._reported: Counter[str] = Counter()
         # What was seen at how many checks in a row: unread results and pending images, and no task under way.
         self._undelivered: tuple[int, int] | None = None
         self._undelivered_checks = 0
@@ -263,6 +266,8 @@ class Collector:
         job = await self._services.catalog.jobs.get(self._job.job_id)
         if job.status not in ACTIVE or job.generation != self._job.generation:
             self._left = f"job {job.job_id} is {job.status} in generation {job.generation}"
+        self._reported = await open_reports(self._services, self._job.job_run)
+        await self._job_log.tell_reported(self._reported)
 
     async def _show(self) -> None:
         progress = self._progress()
@@ -275,7 +280,8 @@ class Collector:
             self._recent.popleft()
         span = now - self._recent[0][0] if self._recent else 0.0
         rate = sum(number for _, number in self._recent) / max(span, FLUSH) if self._recent else 0.0
-        return JobProgress.of(self._counts, rate=rate)
+        progress = JobProgress.of(self._counts, rate=rate)
+        return progress.with_reports(self._reported) if self._counts.pending else progress
 
     async def _check(self) -> None:
         await self._job_log.look_for_workers()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from antenna_orchestration.domain import reach
+from antenna_orchestration.domain import reach, reported_errors
 from antenna_orchestration.domain.job import DispatchMode, Job
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.processing.services import Services
@@ -34,6 +34,7 @@ class JobLog:
         self._started = time.monotonic()
         self._next_line = FIRST_LINE
         self._nobody_listens: bool | None = None
+        self._told_reported = False
         # Images per worker whose result was committed.
         self.posted: Counter[str] = Counter()
 
@@ -55,6 +56,17 @@ class JobLog:
             names = ", ".join(worker.worker for worker in listening[:5])
             await self._milestone("workers", f"{len(listening)} workers listen for {self._job.pipeline}: {names}")
         self._nobody_listens = nobody
+
+    async def tell_reported(self, reasons: Counter[str]) -> None:
+        """Log the first errors that workers report; later ones are in the lines about progress."""
+        if reasons and not self._told_reported:
+            self._told_reported = True
+            number = reasons.total()
+            message = (
+                f"Workers reported errors about {number} {'image' if number == 1 else 'images'}, to be looked at and "
+                f"tried again: {reported_errors.in_words(reasons)}"
+            )
+            await self._milestone("reported", message, level="WARNING")
 
     async def tell_progress(self, progress: JobProgress) -> None:
         """Log progress, speed, the queue's counts and who holds leases, ever less often: a job may wait for weeks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -63,6 +64,16 @@ class Services:
         """Calls that gateways refused in the last day, by address; empty when Redis does not answer."""
         try:
             return await self.live.workers.rejected()
+        except errors.Unavailable:
+            return {}
+
+    async def reported_reasons(self) -> dict[str, Counter[str]]:
+        """Why workers behind the gateway reported errors of late, by their names; empty when Redis does not answer."""
+        try:
+            records = await self.live.workers.heard_since(0)
+            return {
+                one.name: await self.live.reports.reasons(one.worker) for one in records if one.counters["reported"]
+            }
         except errors.Unavailable:
             return {}
 

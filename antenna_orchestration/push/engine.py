@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract.pushing import Sent
-from antenna_orchestration.dispatch import image_urls, keep_leases, register, worker_status
+from antenna_orchestration.dispatch import image_urls, keep_leases, register, reported, worker_status
 from antenna_orchestration.dispatch.lease import lease
 from antenna_orchestration.dispatch.offers import Offers
 from antenna_orchestration.dispatch.services import HttpServices
@@ -130,7 +130,7 @@ class Pusher:
             worker=self._worker.name,
             reason="asked" if self._stopping.is_set() else "idle",
             done=self._poster.done,
-            failed=self._poster.failed,
+            failed=self._poster.failed + self._http.open_questions.failed,
             handed_back=self._poster.handed_back,
         )
 
@@ -297,6 +297,7 @@ class Pusher:
         return base.rstrip("/")
 
     async def _sign_off(self) -> None:
+        await reported.hand_back_all(self._http)
         try:
             await self._poster.hand_back_all()
             await worker_status.leave(self._http, self._worker)

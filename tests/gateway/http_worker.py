@@ -241,10 +241,13 @@ class HttpWorker:
                 if not tasks:
                     break
                 did = True
-                results = [self.infer(http, task) for task in tasks]
+                results = self.infer_batch(http, tasks)
                 waiting.append(pool.submit(self.post, job.id, results))
             wait(waiting, timeout=150)
         return did
+
+    def infer_batch(self, http: requests.Session, tasks: list[Task]) -> list[dict[str, Any]]:
+        return [self.infer(http, task) for task in tasks]
 
     def infer(self, http: requests.Session, task: Task) -> dict[str, Any]:
         self.images.append(task.image_id)

@@ -16,6 +16,7 @@ from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.http_lease import LeaseClaim
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun
 from antenna_orchestration.domain.job import ACTIVE, ImageStatus, JobStatus
+from antenna_orchestration.domain.reported_errors import Report
 from antenna_orchestration.live.leases import KeptLease
 
 JOB_RUN = JobRun(JobId(7), Generation(2))
@@ -69,6 +70,18 @@ def test_a_failure_is_tried_again_until_its_last_attempt() -> None:
     assert (last.status, last.detail) == ("queued", "oom")
     assert last.result is not None
     assert (last.result.outcome, last.result.delivery, last.result.retryable) == ("failed", MAX_ATTEMPTS, True)
+
+
+def test_an_error_after_one_that_does_not_pass_is_final() -> None:
+    before = Report().after("no such species", holder=WORKER, shared=False, now=1.0)
+    strange = Item(kind="failed", image_id="5", reason="it is a teapot")
+    (verdict,) = judge([Posted(item=strange, claim=claim(delivery=2), kept=kept(), before=before)])
+    assert (verdict.status, verdict.detail) == ("queued", "it is a teapot")
+    # What passes, and what is said of a whole batch, is no second word about this image.
+    (verdict,) = judge([Posted(item=FAILED, claim=claim(delivery=2), kept=kept(), before=before)])
+    assert (verdict.status, verdict.before) == ("retry", before)
+    (verdict,) = judge([Posted(item=strange, claim=claim(delivery=2), kept=kept(), before=before, shared=True)])
+    assert verdict.status == "retry"
 
 
 def test_a_result_that_names_another_image_is_a_failed_attempt() -> None:

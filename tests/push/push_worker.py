@@ -85,14 +85,20 @@ async def shown(services: Services, project: str, *, state: str | None = None) -
 
 
 async def job_to_push(
-    services: Services, project: str, slug: str, images: int, *, mode: DispatchMode = DispatchMode.SYNC
+    services: Services,
+    project: str,
+    slug: str,
+    images: int,
+    *,
+    mode: DispatchMode = DispatchMode.SYNC,
+    urls: Sequence[str] = (),
 ) -> Job:
     """A published job of a registered pipeline, in its collecting run's hands; images are `<project>/<n>.jpg`."""
     new = NewJob(
         project=project, name="push", pipeline=PipelineSlug(slug), config={}, config_hash="0", priority=1,
         interactive=False, reprocess=False, duplicates=0, source_kinds=["http"], dispatch_mode=mode,
     )  # fmt: skip
-    urls = [f"http://192.0.2.1/{project}/{number}.jpg" for number in range(images)]
+    urls = urls or [f"http://192.0.2.1/{project}/{number}.jpg" for number in range(images)]
     made = await services.catalog.jobs.create(new, [SubmittedImage(url, None, None) for url in urls])
     job = await claimed(services, await services.catalog.jobs.get(made))
     await publish.publish(services, job.job_id)

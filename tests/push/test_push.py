@@ -17,6 +17,7 @@ from antenna_orchestration.queue.remote_leases import RemoteLeases
 from antenna_orchestration.sensors.worker_autoscaler import is_for_workers_here
 from tests.gateway.gateway_process import RunningGateway, collected, rows, token
 from tests.gateway.http_worker import session
+from tests.loading.image_server import serving
 from tests.processing.jobs_by_hand import claimed
 from tests.push.processing_service import LABELS, ProcessingService
 from tests.push.push_worker import PushWorker, job_to_push, shown
@@ -141,6 +142,27 @@ async def test_what_a_service_gets_wrong_costs_only_the_images_it_is_about(
     empty = [row["detections"] for row in rows(services, "captures", job) if row["url"].endswith("/7.jpg")]
     assert empty == [0]
     assert "not sent: 999999999" in pushing.log.read_text()
+
+
+async def test_an_image_that_nobody_can_read_is_posted_once_alone(
+    services: Services, service: ProcessingService, pushing: PushWorker, project: str
+) -> None:
+    service.faults = {"text": "refuse", "odd": "refuse"}
+    pushing.start("--batch-size", "4", ANTENNA_ALLOW_PRIVATE_HOSTS="true")
+    await shown(services, project)
+    async with serving() as images:
+        urls = [images.uri(name) for name in ("good/1", "good/2", "good/odd", "text")]
+        job = await job_to_push(services, project, service.slug, 4, urls=urls)
+        async with collected(services, job) as ends:
+            await all_done(services, job.job_id, 4)
+    assert ends[job.job_id] is JobStatus.SUCCESS
+    failed = {row["url"].rpartition("/")[2]: row for row in rows(services, "failed_images", job)}
+    assert failed.keys() == {"odd", "text"}
+    assert failed["text"]["attempts"] == 1 and failed["text"]["reason"].endswith("read it either: not an image")
+    # It can be read, so it had one more try.
+    assert failed["odd"]["attempts"] == 2 and failed["odd"]["reason"].endswith('cannot identify image file"}')
+    pushing.signal()
+    assert "2 done, 2 failed" in pushing.leaves()
 
 
 async def test_a_service_that_breaks_and_goes_away_fails_no_image(
