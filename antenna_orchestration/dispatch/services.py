@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.dispatch.lease_log import LeaseLog
 from antenna_orchestration.domain.http_lease import Signer
 from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.listening import Listening
 from antenna_orchestration.live.remembered import RememberedStore
 from antenna_orchestration.processing import services as services_module
 from antenna_orchestration.processing.services import Services
@@ -33,6 +35,8 @@ class HttpServices:
     remote_leases: RemoteLeases
     open_attempts: OpenAttempts
     signer: Signer
+    listening: Listening = field(default_factory=Listening)
+    lease_log: LeaseLog = field(default_factory=LeaseLog)
     _pulls: WeakValueDictionary[JobId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def pulling(self, job: JobId) -> asyncio.Lock:
@@ -55,7 +59,7 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 8
     signer = Signer(settings.secret_key)
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(services_module.opened(settings, max_connections=max_connections))
-        yield HttpServices(
+        http = HttpServices(
             services=services,
             live=await stack.enter_async_context(RememberedStore(services.live)),
             leaser=await stack.enter_async_context(Leaser(services.connection, ack_wait=settings.task_ack_wait)),
@@ -66,3 +70,5 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 8
             ),
             signer=signer,
         )
+        yield http
+        await http.lease_log.write(services.catalog.job_log)

@@ -167,7 +167,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """`nats` for a worker on the queue itself, `http` for one behind the gateway, `push` for one that posts to a
     processing service."""
     counters: dict[str, int] = {}
-    """Of an HTTP or push worker since it was first seen: leased, settled, failed, expired, late, rejected, bytes."""
+    """Of an HTTP or push worker since it was first seen: leased, settled, failed, handed_back, expired, late, rejected,
+    bytes."""
     projects: tuple[str, ...] = ()
     """Slugs of the projects whose jobs it serves; empty for all."""
     service: str = ""

@@ -20,9 +20,9 @@ KEEP_REJECTED: Final = 24 * 3600
 MOST_REJECTED: Final = 1_000
 """Addresses that are counted separately; callers can make up any number of them."""
 
-COUNTERS: Final = ("leased", "settled", "failed", "expired", "late", "rejected", "bytes")
-"""Tasks leased; images with a result, and those of them that failed; leases that ended without a result; results that
-came after the image was decided; results refused; bytes of result posts."""
+COUNTERS: Final = ("leased", "settled", "failed", "handed_back", "expired", "late", "rejected", "bytes")
+"""Tasks leased; images with a result, and those of them that failed; leases that the worker handed back; leases that
+ended without a result; results that came after the image was decided; results refused; bytes of result posts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
