@@ -38,6 +38,12 @@ class ReleaseRequest(BaseModel):
     client_info: dict[str, Any] | None = None
 
 
+class GoodbyeRequest(BaseModel):
+    """A worker hands back all that it holds."""
+
+    client_info: dict[str, Any] | None = None
+
+
 class ReleaseAnswer(BaseModel):
     """How many tasks the worker held, and holds no longer."""
 

@@ -173,6 +173,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Slugs of the projects whose jobs it serves; empty for all."""
     service: str = ""
     """URL of a push worker's processing service."""
+    client_info: dict[str, str] = {}
+    """What an HTTP worker says of itself: hostname, pod_name, pid, device, software, version, platform."""
     failing: dict[str, str] = {}
     """Pipelines that it would serve and cannot load, each with the reason; they are not among `pipelines`."""
 

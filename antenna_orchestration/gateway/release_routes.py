@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 
 from antenna_orchestration.contract import models
 from antenna_orchestration.dispatch import release, worker_status
+from antenna_orchestration.gateway.clients import told_apart
 from antenna_orchestration.gateway.dependencies import JobForWorker, ThisGateway, WorkerCaller, host_of
 from antenna_orchestration.gateway.routing import Route
 
@@ -24,14 +25,17 @@ async def release_tasks(
 
     They are offered to others at once. What the worker does not hold any more is passed over.
     """
-    await worker_status.hear(gateway.http, caller, host=host_of(request))
-    lease_tokens = given.reply_subjects if given is not None else None
-    return models.ReleaseAnswer(
-        handed_back=await release.release(gateway.http, job.job_run, caller, lease_tokens),
-    )
+    asked = given or models.ReleaseRequest()
+    worker = told_apart(request, caller, asked.client_info)
+    await worker_status.hear(gateway.http, worker, host=host_of(request), origin=caller)
+    handed_back = await release.release(gateway.http, job.job_run, worker, asked.reply_subjects)
+    return models.ReleaseAnswer(handed_back=handed_back)
 
 
 @router.post("/release/", summary="Hand everything back")
-async def release_everything(gateway: ThisGateway, caller: WorkerCaller) -> models.ReleaseAnswer:
+async def release_everything(
+    request: Request, gateway: ThisGateway, caller: WorkerCaller, given: models.GoodbyeRequest | None = None
+) -> models.ReleaseAnswer:
     """Hands back all that this worker holds, of all jobs: its last call before it ends."""
-    return models.ReleaseAnswer(handed_back=await release.release_all(gateway.http, caller))
+    worker = told_apart(request, caller, given.client_info if given is not None else None)
+    return models.ReleaseAnswer(handed_back=await release.release_all(gateway.http, worker))
