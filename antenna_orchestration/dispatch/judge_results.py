@@ -179,7 +179,16 @@ def _decide(
         reason=detail or None,
         retryable=item.kind != "done",
         detections=item.detections,
-        timings={"infer": item.seconds} if item.seconds else {},
+        timings=_timings(item, kept, now),
         created_at=now,
     )
     return Verdict(item=item, status="queued", detail=detail, claim=claim, kept=kept, result=result)
+
+
+def _timings(item: Item, kept: KeptLease | None, now: datetime) -> dict[str, float]:
+    """What is known of the time that the image took; `held` needs a lease that is still kept."""
+    timings = {"infer": item.seconds} if item.seconds else {}
+    if kept is not None:
+        # The clocks of Redis and of the gateway may differ.
+        timings["held"] = max(now.timestamp() - kept.since, 0.001)
+    return timings

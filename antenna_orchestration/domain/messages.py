@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.domain.times import in_utc
 
 VERSION: Final = 1
 
@@ -26,6 +27,13 @@ would lease its tasks; they refuse the version, and so leave the job alone."""
 MAX_DETECTIONS: Final = 10_000
 """More detections than this in one image is a broken worker, not a swarm."""
 
+
+EARLIEST: Final = 2000
+LATEST: Final = 9000
+"""Years between which a result's time lies."""
+
+LONGEST_HELD: Final = 30 * 24 * 3600.0
+"""Seconds that a worker can have had an image; beyond that its timings are nonsense."""
 
 MAX_TEXT: Final = 2_000
 """Characters of a reason or a worker's name."""
@@ -108,13 +116,27 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     height: int | None = None
     detections: list[Detection] = []
     timings: dict[str, float] = {}
-    """Seconds by stage: load, wait (in the worker's hands until its batch began), decode, infer, finish."""
+    """Seconds by stage: load, wait (in the worker's hands until its batch began), decode, infer, finish. Of an HTTP
+    worker `held`: from its lease to its post."""
     created_at: datetime | None = None
 
     @property
     def job_run(self) -> JobRun:
         """The job in the generation that the result belongs to."""
         return JobRun(self.job, self.generation)
+
+    @property
+    def posted_at(self) -> datetime | None:
+        """When the worker reported it, in UTC; None when it does not say so, or something impossible."""
+        made = self.created_at
+        return in_utc(made) if made is not None and EARLIEST < made.year < LATEST else None
+
+    @property
+    def leased_at(self) -> datetime | None:
+        """When the worker got the image, from its timings; None when they do not tell."""
+        held = self.timings.get("held", sum(self.timings.values()))
+        is_told = self.posted_at is not None and 0 < held < LONGEST_HELD
+        return self.posted_at - timedelta(seconds=held) if is_told and self.posted_at is not None else None
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True):

@@ -328,4 +328,6 @@ def _outcome(result: messages.Result, part: str | None) -> ImageOutcome:
         detections=len(result.detections),
         classifications=sum(len(detection.classifications) for detection in result.detections),
         worker=result.worker,
+        leased_at=result.leased_at,
+        posted_at=result.posted_at,
     )
