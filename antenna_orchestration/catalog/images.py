@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -28,6 +29,30 @@ class ImageOutcome(msgspec.Struct, frozen=True, gc=False):
     classifications: int
     worker: str
     seconds: float | None = None
+    # By the worker's or the gateway's clock; None when that is not known.
+    leased_at: datetime | None = None
+    posted_at: datetime | None = None
+
+
+class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One image of a job as the catalog has it."""
+
+    image_id: ImageId
+    ordinal: int
+    generation: int
+    status: ImageStatus
+    attempts: int
+    reason: str | None
+    part: str | None
+    detections: int
+    classifications: int
+    worker: str | None
+    leased_at: datetime | None
+    posted_at: datetime | None
+    finished_at: datetime | None
+    url: str
+    # Whether its task was published in this generation.
+    is_published: bool
 
 
 class Images:
@@ -105,6 +130,11 @@ class Images:
     async def add_processed(self, job_id: JobId) -> None:
         """Add the job's done images to the ledger of which algorithms have processed which images; idempotent."""
         await self._database.rows("add_processed", job=job_id)
+
+    async def find(self, job_id: JobId, image: ImageId) -> ImageRow | None:
+        """The image as one of the job; None when it is none."""
+        row = await self._database.row("image_of_job", job=job_id, image=image)
+        return ImageRow(**{**row, "status": ImageStatus(row["status"])}) if row else None
 
     async def get_url(self, image: ImageId) -> str:
         """The URL of a capture. Raises `NotFound`."""

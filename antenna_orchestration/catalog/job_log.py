@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from antenna_orchestration.catalog.database import Database
-from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.ids import ImageId, JobId
 from antenna_orchestration.domain.job import LogLine
 
 
@@ -28,6 +29,13 @@ class JobLog:
         """The next lines of the job's log with their ids, in order, after the line whose id is `after`."""
         rows = await self._database.rows("read_log", job=job_id, after=after, limit=limit)
         return [(row.pop("log_id"), LogLine(**row)) for row in rows]
+
+    async def about(
+        self, job_id: JobId, image: ImageId, *, actions: Sequence[str], limit: int = 1_000
+    ) -> list[LogLine]:
+        """The first lines whose details name the image among `images`, and those of these actions, in order."""
+        rows = await self._database.rows("log_of_image", job=job_id, image=image, actions=list(actions), limit=limit)
+        return [LogLine(**row) for row in rows]
 
     async def newest(self, job_id: JobId, limit: int) -> list[LogLine]:
         """The last lines of the job's log, in order."""

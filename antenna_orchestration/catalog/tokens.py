@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import psycopg
@@ -56,6 +56,11 @@ class Tokens:
         """The token with this digest if it is valid now, else None."""
         row = await self._database.row("find_token", sha256=sha256)
         return _token(row) if row else None
+
+    async def valid(self, token_ids: Iterable[int]) -> set[int]:
+        """Those of the tokens that are neither revoked nor expired now."""
+        rows = await self._database.rows("valid_tokens", tokens=[*token_ids])
+        return {int(row["token_id"]) for row in rows}
 
     async def list(self) -> Sequence[Token]:
         """All tokens, including revoked and expired ones."""

@@ -15,7 +15,7 @@ from antenna_orchestration.cli.connecting import with_services
 from antenna_orchestration.domain.job import DispatchMode
 
 if TYPE_CHECKING:
-    from antenna_orchestration.domain.ids import JobId
+    from antenna_orchestration.domain.ids import ImageId, JobId
     from antenna_orchestration.domain.job import LogLine
     from antenna_orchestration.processing.services import Services
 
@@ -83,9 +83,23 @@ def list_(
 
 
 @app.command()
-def show(job: JobArgument, json_: JsonOption = False) -> None:
-    """Show one job."""
-    from antenna_orchestration.cli import job_view
+def show(
+    job: JobArgument,
+    image: Annotated[
+        int | None, typer.Option(help="Show the life of this image of the job.", metavar="ID", show_default="none")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show one job, or all that is known of one of its images."""
+    from antenna_orchestration.cli import image_view, job_view
+
+    if image is not None:
+        from antenna_orchestration.processing import image_life
+
+        wanted = _image(job, image)
+        life = with_services(lambda services: image_life.read(services, _id(job), wanted))
+        image_view.show(life, as_json=json_)
+        return
 
     async def read(services: Services) -> tuple[job_view.JobView, list[str]]:
         view = await job_view.read_view(services, await services.catalog.jobs.get(_id(job)))
@@ -247,6 +261,14 @@ def _print_log(entry: LogLine, *, as_json: bool) -> None:
         )
     else:
         output.line(f"{output.clock(entry.at)} {entry.level:7} {entry.message}")
+
+
+def _image(job: int, image: int) -> ImageId:
+    from antenna_orchestration.domain.ids import ImageId
+
+    if not 0 < image < 2**63:
+        raise errors.NotFound(f"job {job} has no image {image}")
+    return ImageId(image)
 
 
 def _id(job: int) -> JobId:

@@ -113,7 +113,7 @@ def list_(json_: JsonOption = False) -> None:
 def revoke(
     fingerprint: Annotated[list[str], typer.Argument(metavar="TOKEN…", help="Fingerprints.", show_default=False)],
 ) -> None:
-    """Revoke tokens; gateways refuse them within seconds."""
+    """Revoke tokens; gateways refuse them within seconds, and offer to others what their workers hold."""
     from antenna_orchestration.processing import tokens
     from antenna_orchestration.processing.services import Services
 

@@ -38,11 +38,13 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
         output.as_json([{**msgspec.to_builtins(one), "reasons": dict(reasons.get(one.worker, {}))} for one in found])
         return
+    from antenna_orchestration.contract import client_info
+
     rows = [
         (
             one.worker,
             one.kind,
-            f"{one.host} → {one.service}" if one.service else one.device,
+            f"{one.host} → {one.service}" if one.service else one.device or client_info.line(one.client_info),
             ",".join(one.pipelines),
             one.state,
             one.leased,

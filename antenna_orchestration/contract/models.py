@@ -31,6 +31,25 @@ class TasksRequest(BaseModel):
     client_info: dict[str, Any] | None = None
 
 
+class ReleaseRequest(BaseModel):
+    """A worker hands back the tasks with these `reply_subjects`; without them, all that it holds of the job."""
+
+    reply_subjects: Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=10_000)] | None = None
+    client_info: dict[str, Any] | None = None
+
+
+class GoodbyeRequest(BaseModel):
+    """A worker hands back all that it holds."""
+
+    client_info: dict[str, Any] | None = None
+
+
+class ReleaseAnswer(BaseModel):
+    """How many tasks the worker held, and holds no longer."""
+
+    handed_back: int
+
+
 class WireTask(BaseModel):
     """One leased task. The worker returns `reply_subject` unchanged with the result; it must not interpret it."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -62,6 +63,8 @@ class _Tally:
     rejected: int = 0
     # When the decided images were leased.
     since: list[float] = field(default_factory=list)
+    # Whose leases those were: a client of the same token may have posted them.
+    holders: Counter[int] = field(default_factory=Counter)
 
     def add(self, verdict: Verdict) -> None:
         self.queued += verdict.status == "queued"
@@ -71,6 +74,7 @@ class _Tally:
         self.rejected += verdict.status == "rejected" or verdict.item.kind == "invalid"
         if verdict.kept is not None and verdict.decided_image is not None:
             self.since.append(verdict.kept.since)
+            self.holders[verdict.kept.holder] += 1
 
 
 async def accept(
@@ -255,8 +259,10 @@ async def _strike_out(http: HttpServices, job: Job, worker: Token, verdicts: Seq
 
 
 async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) -> None:
+    # Of several processes with one token, the one that had the images is counted and measured, and still there.
+    holder = tally.holders.most_common(1)[0][0] if tally.holders else worker.holder
     await http.live.workers.count(
-        worker.holder,
+        holder,
         settled=tally.queued - tally.repeated,
         failed=tally.failed,
         reported=tally.reported,
@@ -266,8 +272,10 @@ async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) ->
     )
     if tally.since:
         now = await http.live.leases.now()
-        known = await http.live.workers.get(worker.holder)
+        for one in tally.holders:
+            await http.live.workers.heard(one, now=now)
+        known = await http.live.workers.get(holder)
         began = max(known.posted, min(tally.since))
         batch = now - sum(tally.since) / len(tally.since)
         speed = known.speed.after(len(tally.since), seconds=now - began, batch=max(batch, 0.001))
-        await http.live.workers.measured(worker.holder, speed, now=now)
+        await http.live.workers.measured(holder, speed, now=now)

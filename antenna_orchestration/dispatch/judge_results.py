@@ -192,7 +192,7 @@ def _decide(one: Posted, item: Item, claim: LeaseClaim, *, worker: str, max_atte
         width=item.width,
         height=item.height,
         detections=item.detections,
-        timings={"infer": item.seconds} if item.seconds else {},
+        timings=_timings(item, kept, now),
         created_at=now,
     )
     return Verdict(
@@ -205,3 +205,12 @@ def _decide(one: Posted, item: Item, claim: LeaseClaim, *, worker: str, max_atte
         shared=one.shared,
         result=result,
     )
+
+
+def _timings(item: Item, kept: KeptLease | None, now: datetime) -> dict[str, float]:
+    """What is known of the time that the image took; `held` needs a lease that is still kept."""
+    timings = {"infer": item.seconds} if item.seconds else {}
+    if kept is not None:
+        # The clocks of Redis and of the gateway may differ.
+        timings["held"] = max(now.timestamp() - kept.since, 0.001)
+    return timings

@@ -12,9 +12,11 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.dispatch import further_tries, reported, worker_status
-from antenna_orchestration.dispatch.hand_back import hand_back
+from antenna_orchestration.dispatch.hand_back import offer_again
 from antenna_orchestration.dispatch.lease import ack_of
+from antenna_orchestration.dispatch.lease_log import Why
 from antenna_orchestration.dispatch.services import HttpServices
+from antenna_orchestration.domain.access import token_of
 from antenna_orchestration.domain.ids import ImageId, JobRun
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.live.leases import NOBODY, KeptLease
@@ -29,27 +31,40 @@ PARKED_FOR: Final = 30.0
 async def keep_leases(http: HttpServices) -> None:
     """Extend or end all leases once, and show the workers that are alive; call it every third of `task_ack_wait`.
 
-    Raises `Unavailable` when queue or catalog do not answer. Nothing is handed back then, since no worker could be
-    heard. Nor is it without Redis: another gateway may hear the worker, and a lease that nobody extends ends by itself.
+    Raises `Unavailable` when queue or catalog do not answer. Nothing is handed back then, nor is a worker's silence
+    counted, since no worker could be heard. Without Redis nothing is handed back either, but what workers without a
+    token hold: another gateway may hear the worker, and a lease that nobody extends ends by itself.
     """
     if not http.remote_leases.is_connected:
         return
     await http.live.look_for_loss()
     now = await http.live.leases.now()
+    hearing_since = http.listening.begin(now, gap=http.settings.task_ack_wait)
     await worker_status.show(http, now=now)
     records: dict[int, WorkerRecord] = {}
+    tokens: dict[int, bool] = {}
     for job_run in await http.live.leases.jobs():
         kept = await http.live.leases.of_job(job_run)
-        for holder in {lease.holder for lease in kept.values()} - {NOBODY} - records.keys():
+        holders = {lease.holder for lease in kept.values()} - {NOBODY}
+        for holder in holders - records.keys():
             records[holder] = await http.live.workers.get(holder)
+        if unknown := {token_of(holder) for holder in holders} - tokens.keys():
+            valid = await http.services.catalog.tokens.valid(unknown)
+            tokens |= {token: token in valid for token in unknown}
         if kept and not await _is_open(http, job_run):
-            await _end(http, job_run, kept, offer_again=False)
+            await _end_quietly(http, job_run, kept)
             continue
-        over = {image: lease for image, lease in kept.items() if _is_over(http, lease, records, now)}
+        over: dict[ImageId, Why] = {}
+        for image, lease in kept.items():
+            if lease.holder != NOBODY and not tokens[token_of(lease.holder)]:
+                over[image] = Why.REFUSED
+            elif (why := _why_over(http, lease, records, now, hearing_since)) is not None:
+                over[image] = why
+        to_end = over
         if http.live.is_away:
-            http.live.leases.forget(job_run, over)
-        else:
-            await _end(http, job_run, over, offer_again=True)
+            to_end = {image: why for image, why in over.items() if why is Why.REFUSED}
+            http.live.leases.forget(job_run, over.keys() - to_end.keys())
+        await _end(http, job_run, kept, to_end, records=records, now=now)
         # Should the queue offer one of the others to us, `lease` recognizes it.
         ours = {
             image: lease
@@ -59,13 +74,21 @@ async def keep_leases(http: HttpServices) -> None:
         await http.remote_leases.extend(ack_of(job_run, lease) for lease in ours.values())
         await http.live.leases.confirm(job_run, ours, now=now)
     await reported.keep(http)
+    await http.lease_log.write(http.services.catalog.job_log)
+    http.listening.end(now)
 
 
-def _is_over(http: HttpServices, lease: KeptLease, records: Mapping[int, WorkerRecord], now: float) -> bool:
+def _why_over(
+    http: HttpServices, lease: KeptLease, records: Mapping[int, WorkerRecord], now: float, hearing_since: float
+) -> Why | None:
+    """Why a lease is over, or a parked task has waited for too long; None for one that goes on."""
     if lease.holder == NOBODY:
-        return now - lease.since > PARKED_FOR
+        return Why.TOO_LONG if now - lease.since > PARKED_FOR else None
     record, longest = records[lease.holder], http.settings.http_lease
-    return now - lease.since > record.speed.lease(longest) or now - record.heard > record.speed.silence(longest)
+    if now - lease.since > record.speed.lease(longest):
+        return Why.TOO_LONG
+    is_silent = now - max(record.heard, hearing_since) > record.speed.silence(longest)
+    return Why.SILENT if is_silent else None
 
 
 async def _is_open(http: HttpServices, job_run: JobRun) -> bool:
@@ -73,21 +96,38 @@ async def _is_open(http: HttpServices, job_run: JobRun) -> bool:
     return found is not None and found.job_run == job_run and found.status in ACTIVE
 
 
-async def _end(http: HttpServices, job_run: JobRun, leases: Mapping[ImageId, KeptLease], *, offer_again: bool) -> None:
-    """Strike leases out and, with `offer_again`, offer their tasks to everybody."""
-    by_holder: dict[int, list[ImageId]] = {}
-    for image, lease in leases.items():
-        by_holder.setdefault(lease.holder, []).append(image)
-    for holder, images in by_holder.items():
-        if not offer_again:
-            await http.live.leases.take(job_run, holder, images)
-            continue
+async def _end_quietly(http: HttpServices, job_run: JobRun, leases: Mapping[ImageId, KeptLease]) -> None:
+    """Strike out the leases of a job that is over."""
+    for holder in {lease.holder for lease in leases.values()}:
+        images = [image for image, lease in leases.items() if lease.holder == holder]
+        await http.live.leases.take(job_run, holder, images)
+
+
+async def _end(
+    http: HttpServices,
+    job_run: JobRun,
+    kept: Mapping[ImageId, KeptLease],
+    over: Mapping[ImageId, Why],
+    *,
+    records: Mapping[int, WorkerRecord],
+    now: float,
+) -> None:
+    """Strike out what is `over`, offer it to everybody, and say in the job's log and counters whose it was."""
+    groups: dict[tuple[int, Why], list[ImageId]] = {}
+    for image, why in over.items():
+        groups.setdefault((kept[image].holder, why), []).append(image)
+    for (holder, why), images in groups.items():
         if holder == NOBODY:
             await further_tries.left_out(http, job_run, images)
-        ended = await hand_back(http, job_run, holder, images)
+        # Another gateway may have been faster.
+        ended = await http.live.leases.take(job_run, holder, images)
         if ended and holder != NOBODY:
-            logger.warning("job %s: %d leases of an HTTP worker ended without a result", job_run.job, ended)
-            await http.live.workers.count(holder, expired=ended)
+            name = records[holder].name or f"token {token_of(holder)}"
+            logger.warning("job %s: %d leases of %s ended without a result: it %s", job_run.job, len(ended), name, why)
+            age = now - min(lease.since for lease in ended.values())
+            http.lease_log.note(job_run, name, why, ended, age=age)
+            await http.live.workers.count(holder, expired=len(ended))
+        await offer_again(http, job_run, ended.values(), lambda _: 0.0)
 
 
 async def keep_quietly(http: HttpServices) -> None:

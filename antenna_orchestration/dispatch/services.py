@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.dispatch.lease_log import LeaseLog
 from antenna_orchestration.dispatch.looks import Looks
 from antenna_orchestration.dispatch.open_questions import OpenQuestions
 from antenna_orchestration.domain.http_lease import Signer
 from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.listening import Listening
 from antenna_orchestration.live.remembered import RememberedStore
 from antenna_orchestration.processing import services as services_module
 from antenna_orchestration.processing.services import Services
@@ -37,6 +39,8 @@ class HttpServices:
     signer: Signer
     looks: Looks
     open_questions: OpenQuestions
+    listening: Listening = field(default_factory=Listening)
+    lease_log: LeaseLog = field(default_factory=LeaseLog)
     _pulls: WeakValueDictionary[JobId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def pulling(self, job: JobId) -> asyncio.Lock:
@@ -61,7 +65,7 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 8
         services = await stack.enter_async_context(services_module.opened(settings, max_connections=max_connections))
         looks = Looks(settings)
         stack.push_async_callback(looks.close)
-        yield HttpServices(
+        http = HttpServices(
             services=services,
             live=await stack.enter_async_context(RememberedStore(services.live)),
             leaser=await stack.enter_async_context(Leaser(services.connection, ack_wait=settings.task_ack_wait)),
@@ -74,3 +78,5 @@ async def opened(settings: settings_module.Settings, *, max_connections: int = 8
             looks=looks,
             open_questions=OpenQuestions(),
         )
+        yield http
+        await http.lease_log.write(services.catalog.job_log)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 SHOWN_FOR: Final = 30.0
 """Seconds after its last call that an idle worker is shown; existing workers ask for work every 5."""
 
+LONGEST_PID: Final = 10
+"""Digits of a process id are fewer."""
+
 MOST_PIPELINES: Final = 200
 """Pipelines that are noted per worker."""
 
@@ -32,24 +35,46 @@ async def hear(
     pipelines: Iterable[str] = (),
     service: str = "",
     waiting: bool = False,
+    origin: Token | None = None,
+    client_info: Mapping[str, str] | None = None,
 ) -> None:
     """Note a call of this worker, and show it as alive. Without the queue only a warning is logged.
 
+    A worker that only its bodies name serves what the polls of its `origin`, the same caller without that name, say.
     `service` is the URL that a push worker posts to; the worker is `waiting` while that does not answer.
     """
     try:
-        await _hear(http, worker, host, pipelines, service, waiting=waiting)
+        await _hear(
+            http,
+            worker,
+            host,
+            pipelines,
+            service,
+            waiting=waiting,
+            origin=origin or worker,
+            client_info=client_info or {},
+        )
     except errors.Unavailable as error:
         logger.warning("worker %s is not noted: %s", worker.name, error)
 
 
 async def _hear(
-    http: HttpServices, worker: Token, host: str, pipelines: Iterable[str], service: str, *, waiting: bool
+    http: HttpServices,
+    worker: Token,
+    host: str,
+    pipelines: Iterable[str],
+    service: str,
+    *,
+    waiting: bool,
+    origin: Token,
+    client_info: Mapping[str, str],
 ) -> None:
     now = await http.live.leases.now()
     before = await http.live.workers.get(worker.holder)
     named = {slug for slug in itertools.islice(pipelines, MOST_PIPELINES) if ids.is_slug(slug)}
     served = named or set(before.pipelines)
+    if not served and origin.holder != worker.holder:
+        served = set((await http.live.workers.get(origin.holder)).pipelines)
     await http.live.workers.hear(
         worker.holder,
         name=worker.name,
@@ -59,6 +84,7 @@ async def _hear(
         projects=worker.projects.values(),
         service=service,
         waiting=waiting,
+        client_info=client_info,
     )
     is_news = served != set(before.pipelines) or waiting != before.waiting
     if is_news or now - before.heard > messages_every(http):
@@ -93,7 +119,7 @@ async def _show(http: HttpServices, record: WorkerRecord, now: float) -> None:
         messages.Heartbeat(
             worker=record.name,
             host=record.host,
-            pid=0,
+            pid=_pid(record.client_info),
             device="",
             pipelines=record.pipelines,
             # The gateway signs URLs for all sources that it reaches itself.
@@ -110,5 +136,12 @@ async def _show(http: HttpServices, record: WorkerRecord, now: float) -> None:
             counters=counters,
             projects=record.projects,
             service=record.service,
+            client_info=dict(record.client_info),
         )
     )
+
+
+def _pid(client_info: Mapping[str, str]) -> int:
+    """The process id that the worker gave; 0 for none."""
+    said = client_info.get("pid", "")
+    return int(said) if said.isascii() and said.isdecimal() and len(said) < LONGEST_PID else 0

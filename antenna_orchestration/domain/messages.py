@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.domain.times import in_utc
 
 VERSION: Final = 1
 
@@ -26,6 +27,13 @@ would lease its tasks; they refuse the version, and so leave the job alone."""
 MAX_DETECTIONS: Final = 10_000
 """More detections than this in one image is a broken worker, not a swarm."""
 
+
+EARLIEST: Final = 2000
+LATEST: Final = 9000
+"""Years between which a result's time lies."""
+
+LONGEST_HELD: Final = 30 * 24 * 3600.0
+"""Seconds that a worker can have had an image; beyond that its timings are nonsense."""
 
 MAX_TEXT: Final = 2_000
 """Characters of a reason or a worker's name."""
@@ -114,13 +122,26 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     detections: list[Detection] = []
     timings: dict[str, float] = {}
     """Seconds by stage: load, wait (in the worker's hands until its batch began), decode, infer, finish. A worker
-    behind the gateway reports one number, which is `infer`."""
+    behind the gateway reports one number, which is `infer`; the gateway adds `held`: from its lease to its post."""
     created_at: datetime | None = None
 
     @property
     def job_run(self) -> JobRun:
         """The job in the generation that the result belongs to."""
         return JobRun(self.job, self.generation)
+
+    @property
+    def posted_at(self) -> datetime | None:
+        """When the worker reported it, in UTC; None when it does not say so, or something impossible."""
+        made = self.created_at
+        return in_utc(made) if made is not None and EARLIEST < made.year < LATEST else None
+
+    @property
+    def leased_at(self) -> datetime | None:
+        """When the worker got the image, from its timings; None when they do not tell."""
+        held = self.timings.get("held", sum(self.timings.values()))
+        is_told = self.posted_at is not None and 0 < held < LONGEST_HELD
+        return self.posted_at - timedelta(seconds=held) if is_told and self.posted_at is not None else None
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,11 +194,14 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """`nats` for a worker on the queue itself, `http` for one behind the gateway, `push` for one that posts to a
     processing service."""
     counters: dict[str, int] = {}
-    """Of an HTTP or push worker since it was first seen: leased, settled, failed, expired, late, rejected, bytes."""
+    """Of an HTTP or push worker since it was first seen: leased, settled, failed, handed_back, expired, late, rejected,
+    bytes."""
     projects: tuple[str, ...] = ()
     """Slugs of the projects whose jobs it serves; empty for all."""
     service: str = ""
     """URL of a push worker's processing service."""
+    client_info: dict[str, str] = {}
+    """What an HTTP worker says of itself: hostname, pod_name, pid, device, software, version, platform."""
     failing: dict[str, str] = {}
     """Pipelines that it would serve and cannot load, each with the reason; they are not among `pipelines`."""
 

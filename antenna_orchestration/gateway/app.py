@@ -18,7 +18,16 @@ from starlette.responses import Response
 from antenna_orchestration import __version__, errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.contract.models import ErrorAnswer
-from antenna_orchestration.gateway import job_routes, other_routes, pages, registry_routes, state, worker_routes
+from antenna_orchestration.gateway import (
+    job_routes,
+    metrics_routes,
+    other_routes,
+    pages,
+    registry_routes,
+    release_routes,
+    state,
+    worker_routes,
+)
 from antenna_orchestration.gateway.middleware import Edge, shown
 
 logger = logging.getLogger(__name__)
@@ -61,7 +70,7 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         responses=_ERRORS,
     )
     # In this order because `jobs/next/` would otherwise be read as a job's number.
-    for module in (worker_routes, job_routes, registry_routes, other_routes):
+    for module in (worker_routes, release_routes, job_routes, registry_routes, metrics_routes, other_routes):
         app.include_router(module.router)
     app.add_exception_handler(errors.AntennaError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
@@ -136,7 +145,7 @@ def _describe_security(app: FastAPI) -> None:
             for operation in methods.values():
                 # This gateway answers invalid bodies and parameters with 400.
                 operation["responses"].pop("422", None)
-                if path.startswith("/api/") and "/images/" not in path:
+                if path.startswith(("/api/", "/metrics")) and "/images/" not in path:
                     operation["security"] = [{"token": []}]
         return document
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import access
 from antenna_orchestration.domain.access import Token
+from antenna_orchestration.gateway.clients import client_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,6 @@ POSTS_AT_ONCE: Final = 8
 two at a time."""
 
 SCHEMES: Final = ("token", "api-key", "bearer")
-
-CLIENT_HEADER: Final = "x-antenna-client"
-"""By this header several workers with one token and one address can name themselves, one for each GPU for example."""
-
-_CLIENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 WRONG: Final = "Invalid token."
 MISSING: Final = "Authentication credentials were not provided."
@@ -71,7 +66,7 @@ class Callers:
         """The request's token, looked up once per request. Raises `Unauthorized`, `TooMany`, `Unavailable`."""
         if (caller := getattr(request.state, "caller", None)) is None:
             token = await self._authenticate(request)
-            caller = request.state.caller = replace(token, client=_client(request))
+            caller = request.state.caller = replace(token, client=client_of(request))
         return cast(Token, caller)
 
     async def _authenticate(self, request: Request) -> Token:
@@ -127,13 +122,6 @@ class Callers:
         except errors.Unavailable as error:
             logger.debug("the rejected caller is not counted: %s", error)
         raise errors.Unauthorized(why)
-
-
-def _client(request: Request) -> str:
-    """Which of the clients that share a token calls: the one that it says it is, or the address that it calls from."""
-    named = request.headers.get(CLIENT_HEADER, "")
-    address = request.client.host if request.client else ""
-    return named if _CLIENT.fullmatch(named) else address
 
 
 def _secret(header: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from antenna_orchestration.contract import models
+from antenna_orchestration.contract import client_info, models
 from antenna_orchestration.dispatch import register, worker_status
 from antenna_orchestration.gateway.dependencies import (
     AnyCaller,
@@ -69,7 +69,9 @@ async def register_pipelines(
         host=host_of(request),
         client_info=wanted.client_info,
     )
-    await worker_status.hear(gateway.http, caller, host=host_of(request), pipelines=done.pipelines)
+    # Not under the process's name: it registers for all processes of its host.
+    info = client_info.read(wanted.client_info)
+    await worker_status.hear(gateway.http, caller, host=host_of(request), pipelines=done.pipelines, client_info=info)
     return models.RegistrationAnswer(
         pipelines=list(done.pipelines),
         pipelines_created=list(done.created),

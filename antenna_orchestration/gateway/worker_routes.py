@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
 from antenna_orchestration import errors
-from antenna_orchestration.contract import models, statuses
+from antenna_orchestration.contract import client_info, models, statuses
 from antenna_orchestration.dispatch import accept_results, image_urls, lease, worker_status
 from antenna_orchestration.dispatch.hand_back import hand_back
 from antenna_orchestration.domain import messages
@@ -18,6 +18,7 @@ from antenna_orchestration.domain.access import Act, Token
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.gateway import bodies
+from antenna_orchestration.gateway.clients import told_apart
 from antenna_orchestration.gateway.dependencies import (
     RESULT_PATIENCE,
     AnyCaller,
@@ -77,7 +78,7 @@ async def lease_tasks(
     wanted: models.TasksRequest,
 ) -> models.TasksAnswer:
     """Up to `batch_size` tasks of the job. An empty list means that nothing of it can be leased now."""
-    return await _lease(request, gateway, caller, job, wanted.batch_size)
+    return await _lease(request, gateway, caller, job, wanted.batch_size, info=wanted.client_info)
 
 
 @router.get("/jobs/{job_id}/tasks/", summary="Lease tasks (before April 2026)", deprecated=True)
@@ -92,10 +93,15 @@ async def lease_tasks_of_old(
     return await _lease(request, gateway, caller, job, batch)
 
 
-async def _lease(request: Request, gateway: Gateway, caller: Token, job: Job, wanted: int) -> models.TasksAnswer:
+async def _lease(
+    request: Request, gateway: Gateway, origin: Token, job: Job, wanted: int, *, info: Mapping[str, Any] | None = None
+) -> models.TasksAnswer:
     if job.dispatch_mode is not DispatchMode.ASYNC:
         raise errors.InvalidInput("Only async_api jobs have fetchable tasks")
-    await worker_status.hear(gateway.http, caller, host=host_of(request))
+    caller = told_apart(request, origin, info)
+    await worker_status.hear(
+        gateway.http, caller, host=host_of(request), origin=origin, client_info=client_info.read(info)
+    )
     lease.raise_if_away(gateway.http)
     leased = await lease.lease(gateway.http, job, caller, wanted)
     base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")

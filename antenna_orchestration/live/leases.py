@@ -76,6 +76,14 @@ class HttpLeases:
             values = await self._redis.hmget(keys.leases(job_run), [str(image) for image in wanted])
         return {image: _lease(value) for image, value in zip(wanted, values, strict=True) if value}
 
+    async def of_image(self, job_run: JobRun, image: ImageId) -> KeptLease | None:
+        """The lease on the image, or its parked task; None when there is neither."""
+        with translated("looking for a lease"):
+            for key in (keys.leases(job_run), keys.parked(job_run)):
+                if value := await self._redis.hget(key, str(image)):
+                    return _lease(value)
+        return None
+
     async def take_parked(self, job_run: JobRun) -> tuple[ImageId, KeptLease] | None:
         """Take one parked task of the job out; None when there is none."""
         with translated("looking for parked tasks"):

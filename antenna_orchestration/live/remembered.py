@@ -258,6 +258,7 @@ class RememberedWorkers:
         projects: Iterable[str] = (),
         service: str = "",
         waiting: bool = False,
+        client_info: Mapping[str, str] | None = None,
     ) -> None:
         """Note a call of this worker, as `HttpWorkers` does."""
         before = self._record(worker)
@@ -268,6 +269,7 @@ class RememberedWorkers:
             "projects": tuple(sorted(projects)),
             "service": service,
             "waiting": waiting,
+            "client_info": client_info or before.client_info,
         }
         self._known[worker] = replace(
             before,
@@ -276,6 +278,12 @@ class RememberedWorkers:
             first_heard=before.first_heard or now,
         )
         await self._write(lambda: self._workers.hear(worker, now=now, **said))
+
+    async def heard(self, worker: int, *, now: float) -> None:
+        """Note that a worker that called before is still there."""
+        if worker in self._known:
+            self._known[worker] = replace(self._known[worker], heard=now)
+        await self._write(lambda: self._workers.heard(worker, now=now))
 
     async def leave(self, worker: int) -> None:
         """Note that the worker ended; its counters stay."""
@@ -331,6 +339,7 @@ class RememberedWorkers:
                     projects=record.projects,
                     service=record.service,
                     waiting=record.waiting,
+                    client_info=record.client_info,
                 )
             if record.posted > there.posted:
                 await self._workers.measured(record.worker, record.speed, now=record.posted)

@@ -20,10 +20,12 @@ KEEP_REJECTED: Final = 24 * 3600
 MOST_REJECTED: Final = 1_000
 """Addresses that are counted separately; callers can make up any number of them."""
 
-COUNTERS: Final = ("leased", "settled", "failed", "reported", "expired", "late", "rejected", "bytes")
+COUNTERS: Final = (
+    "leased", "settled", "failed", "reported", "handed_back", "expired", "late", "rejected", "bytes"
+)  # fmt: skip
 """Tasks leased; images with a result, and those of them that failed; errors reported, whatever became of the images;
-leases that ended without a result; results that came after the image was decided; results refused; bytes of result
-posts."""
+leases that the worker handed back; leases that ended without a result; results that came after the image was decided;
+results refused; bytes of result posts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +46,8 @@ class WorkerRecord:
     # What a push worker posts to, and whether it waits for that.
     service: str = ""
     waiting: bool = False
+    # What the worker says of itself, see `contract.client_info`.
+    client_info: Mapping[str, str] = field(default_factory=dict)
     counters: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -64,8 +68,12 @@ class HttpWorkers:
         projects: Iterable[str] = (),
         service: str = "",
         waiting: bool = False,
+        client_info: Mapping[str, str] | None = None,
     ) -> None:
-        """Note a call of this worker; `pipelines` are those that it says it serves, empty when it names none."""
+        """Note a call of this worker; `pipelines` are those that it says it serves, empty when it names none.
+
+        So is `client_info` when it says nothing of itself; what it said before stays.
+        """
         key = keys.worker(worker)
         values: dict[str, Any] = {
             "name": name,
@@ -77,6 +85,8 @@ class HttpWorkers:
         }
         if served := sorted(set(pipelines)):
             values["pipelines"] = json.dumps(served)
+        if client_info:
+            values["client_info"] = json.dumps(dict(client_info))
         with translated("noting a worker"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.hsetnx(key, "first_heard", str(now))
@@ -84,6 +94,15 @@ class HttpWorkers:
                 pipe.expire(key, KEEP)
                 pipe.zadd(keys.WORKERS, {str(worker): now})
                 pipe.zremrangebyscore(keys.WORKERS, 0, now - KEEP)
+                await pipe.execute()
+
+    async def heard(self, worker: int, *, now: float) -> None:
+        """Note that a worker that called before is still there, of which another call told."""
+        with translated("noting a worker"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hset(keys.worker(worker), "heard", str(now))
+                pipe.expire(keys.worker(worker), KEEP)
+                pipe.zadd(keys.WORKERS, {str(worker): now})
                 await pipe.execute()
 
     async def leave(self, worker: int) -> None:
@@ -165,5 +184,6 @@ def _record(worker: int, values: Mapping[str, str]) -> WorkerRecord:
         projects=tuple(json.loads(values.get("projects", "[]"))),
         service=values.get("service", ""),
         waiting=values.get("waiting") == "1",
+        client_info=json.loads(values.get("client_info", "{}")),
         counters={name: int(values.get(name, 0)) for name in COUNTERS},
     )

@@ -341,6 +341,8 @@ def _outcome(result: messages.Result, part: str | None) -> ImageOutcome:
         classifications=sum(len(detection.classifications) for detection in result.detections),
         worker=result.worker,
         seconds=_seconds(result.timings),
+        leased_at=result.leased_at,
+        posted_at=result.posted_at,
     )
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import nats.js.errors
 from nats.aio.client import Client
@@ -40,6 +41,17 @@ class Waiting:
     redelivered: int
     # Deliveries, redeliveries among them.
     delivered: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedTask:
+    """An image's task on the queue."""
+
+    published_at: datetime | None
+    # Whether it was handed out before, and so is leased now, or was handed back or given up.
+    was_delivered: bool
+    # Whether any task of its job is leased now.
+    some_are_leased: bool
 
 
 class TaskQueue:
@@ -100,6 +112,30 @@ class TaskQueue:
             redelivered=info.num_redelivered or 0,
             delivered=info.delivered.consumer_seq if info.delivered else 0,
         )
+
+    async def find(self, pipeline: PipelineSlug, job_run: JobRun, epoch: Epoch, image: ImageId) -> QueuedTask | None:
+        """The image's task; None when it is not on the queue. Raises `Unavailable`."""
+        with translated(f"looking for image {image}"):
+            try:
+                found = await self._js.get_last_msg(names.TASKS, names.task_subject(pipeline, job_run, image))
+                info = await self._js.consumer_info(names.TASKS, names.task_consumer(job_run, epoch))
+            except nats.js.errors.NotFoundError:
+                return None
+        reached = info.delivered.stream_seq if info.delivered else 0
+        return QueuedTask(
+            published_at=found.time,
+            was_delivered=(found.seq or 0) <= reached,
+            some_are_leased=bool(info.num_ack_pending),
+        )
+
+    async def has_unread_result(self, job_run: JobRun, image: ImageId) -> bool:
+        """Whether a result of the image waits to be collected. Raises `Unavailable`."""
+        with translated(f"looking for the result of image {image}"):
+            try:
+                await self._js.get_last_msg(names.RESULTS, names.result_subject(job_run, image))
+            except nats.js.errors.NotFoundError:
+                return False
+        return True
 
     async def waiting(self, pipeline: PipelineSlug, job_run: JobRun) -> set[ImageId]:
         """The images of the job that wait or are leased. 100,000 images take the server half a second."""

@@ -26,6 +26,8 @@ HOT: dict[str, dict[str, Any]] = {
     "commit_images": {"outcomes": '[{"image": 1001, "status": "done", "part": "x", "attempts": 1}]'},
     "job_manifest": {"after": 500, "limit": 1_000, "only": None},
     "read_log": {"after": 0, "limit": 100},
+    "image_of_job": {"image": 1_001},
+    "log_of_image": {"image": 1_001, "actions": ["published"], "limit": 100},
     "newest_log": {"limit": 100},
 }
 

@@ -6,7 +6,14 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from antenna_orchestration.domain.access import Act
-from antenna_orchestration.gateway import dependencies, job_routes, other_routes, registry_routes, worker_routes
+from antenna_orchestration.gateway import (
+    dependencies,
+    job_routes,
+    other_routes,
+    registry_routes,
+    release_routes,
+    worker_routes,
+)
 
 ACTS = {
     dependencies.AnyCaller: Act.LIST,
@@ -23,6 +30,8 @@ WHO_MAY = {
     "lease_tasks": Act.LEASE,
     "lease_tasks_of_old": Act.LEASE,
     "post_results": Act.LEASE,
+    "release_tasks": Act.LEASE,
+    "release_everything": Act.LEASE,
     "show_job": Act.LOOK,
     "create_job": Act.SUBMIT,
     "run_job": Act.SUBMIT,
@@ -42,7 +51,7 @@ def calls(dependant: Dependant) -> set[Any]:
 def test_each_route_of_the_api_checks_one_act() -> None:
     acts = {who.__metadata__[0].dependency: act for who, act in ACTS.items()}
     found = {}
-    for module in (worker_routes, job_routes, registry_routes, other_routes):
+    for module in (worker_routes, release_routes, job_routes, registry_routes, other_routes):
         for route in module.router.routes:
             assert isinstance(route, APIRoute)
             if route.path.startswith("/api/v2/") and "/images/" not in route.path:

@@ -58,7 +58,7 @@ def test_a_success_is_queued() -> None:
     assert (verdict.status, verdict.detail) == ("queued", "")
     assert verdict.result == messages.Result(
         job=JOB_RUN.job, generation=JOB_RUN.generation, image=ImageId(5), worker="w", delivery=2, outcome="done",
-        created_at=NOW,
+        timings={"held": NOW.timestamp() - 100.0}, created_at=NOW,
     )  # fmt: skip
 
 

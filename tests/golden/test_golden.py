@@ -120,6 +120,7 @@ MESSAGES: dict[str, Message] = {
         counters={"leased": 1_066, "settled": 1_002, "bytes": 5_000_000},
         projects=("june",),
         service="http://gpu-1:2000",
+        client_info={"hostname": "gpu-1", "software": "ami-data-companion"},
         failing={"moth_binary": "weights model.pth: there is no such file on this machine"},
     ),
 }
@@ -173,7 +174,7 @@ def with_unknown_fields(value: Any) -> Any:
 def test_unknown_fields_are_ignored(name: str) -> None:
     later = msgspec.msgpack.decode(recorded(name))
     # These are maps of the user's and the worker's own, not of fields.
-    own = {key: later.pop(key) for key in ("config", "timings", "counters", "failing") if key in later}
+    own = {key: later.pop(key) for key in ("config", "timings", "counters", "client_info", "failing") if key in later}
     bytes_of_later = msgspec.msgpack.encode({**with_unknown_fields(later), **own, "another": None})
     assert read(name, bytes_of_later) == MESSAGES[name]
 

@@ -1,0 +1,219 @@
+"""What a worker will not finish is offered to others at once: it says so, or its token is refused."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from antenna_orchestration.catalog.catalog import Catalog
+from antenna_orchestration.dispatch import keep_leases, lease
+from antenna_orchestration.dispatch import services as dispatch_services
+from antenna_orchestration.dispatch.services import HttpServices
+from antenna_orchestration.domain import access
+from antenna_orchestration.domain.access import Role
+from antenna_orchestration.domain.http_lease import HttpWorkerSpeed
+from antenna_orchestration.domain.job import Job, LogLine
+from antenna_orchestration.domain.listening import Listening
+from antenna_orchestration.embedded.stores import EmbeddedStores
+from antenna_orchestration.processing import tokens
+from antenna_orchestration.processing.services import Services, prepare
+from tests.gateway.gateway_process import RunningGateway, http_worker, job_for_http, running_gateway
+from tests.gateway.http_worker import HttpWorker, Task, session, success
+from tests.waiting import eventually
+
+
+def held(worker: HttpWorker, job: Job, wanted: int) -> list[Task]:
+    worker.batch_size = wanted
+    with session(worker.token) as http:
+        return worker.lease(http, job.job_id)
+
+
+def released(worker: HttpWorker, path: str, body: dict[str, Any] | None = None, client: str = "") -> Any:
+    with session(worker.token) as http:
+        if client:
+            http.headers["X-Antenna-Client"] = client
+        answer = http.post(f"{worker.base}/{path}", json=body, timeout=60)
+    return answer.json()["handed_back"] if answer.ok else (answer.status_code, answer.json()["detail"])
+
+
+async def told(services: Services, job: Job, action: str) -> LogLine:
+    async def found() -> list[LogLine]:
+        return [one for one in await services.catalog.job_log.newest(job.job_id, 100) if one.action == action]
+
+    (line,) = await eventually(found, description=f"the line {action}")
+    return line
+
+
+async def test_a_worker_hands_back_what_it_names(services: Services, gateway: RunningGateway, project: str) -> None:
+    job, elsewhere = await job_for_http(services, project, 4), await job_for_http(services, project, 1)
+    worker, other = await http_worker(services, gateway, project), await http_worker(services, gateway, project)
+    tasks, (foreign,) = held(worker, job, 4), held(worker, elsewhere, 1)
+    named = {"reply_subjects": [task.reply_subject for task in tasks[:2]]}
+    path = f"jobs/{job.job_id}/release"
+    # Only its own, only of this job, and all or nothing.
+    assert released(other, path, named)[0] == 400
+    assert released(worker, path, {"reply_subjects": [tasks[0].reply_subject, foreign.reply_subject]})[0] == 400
+    assert released(worker, path, {"reply_subjects": ["nonsense"]}) == (
+        400,
+        "reply_subjects[0]: not signed by this deployment",
+    )
+    assert released(worker, path, named) == 2
+    assert released(worker, path, named) == 0
+    assert {task.image_id for task in held(other, job, 4)} == {task.image_id for task in tasks[:2]}
+    # What it kept it may still post; for the others the new holder decides.
+    assert worker.post(job.job_id, [{"reply_subject": tasks[3].reply_subject, "result": success(tasks[3].image_id)}])
+    assert worker.statuses == ["queued"]
+    # Without names: all that it holds of the job.
+    assert released(worker, f"{path}/") == 1
+    assert [task.image_id for task in held(other, job, 4)] == [tasks[2].image_id]
+    line = await told(services, job, "handed_back")
+    assert set(line.details["images"]) <= {int(task.image_id) for task in tasks[:3]}
+
+
+async def test_a_client_says_goodbye_and_another_of_its_token_stays(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    jobs = [await job_for_http(services, project, 3) for _ in range(2)]
+    worker, other = await http_worker(services, gateway, project), await http_worker(services, gateway, project)
+    with session(worker.token) as http:
+        http.headers["X-Antenna-Client"] = "leaving"
+        for job in jobs:
+            worker.batch_size = 2
+            assert len(worker.lease(http, job.job_id)) == 2
+        http.headers["X-Antenna-Client"] = "staying"
+        (kept,) = worker.lease(http, jobs[0].job_id)
+    assert released(worker, "release", client="leaving") == 4
+    assert released(worker, "release/", client="leaving") == 0
+    assert [len(held(other, job, 9)) for job in jobs] == [2, 3]
+    shown = {one.worker: one for one in await services.heartbeats.workers()}
+    assert not any("leaving" in name for name in shown if name.endswith(access.fingerprint(worker.token)))
+    assert worker.post(jobs[0].job_id, [{"reply_subject": kept.reply_subject, "result": success(kept.image_id)}])
+    assert worker.statuses == ["queued"]
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+async def test_a_refused_token_gives_everything_back(
+    services: Services, gateway: RunningGateway, project: str, how: str
+) -> None:
+    """Long before anybody could think that its worker is silent: it polls on."""
+    job = await job_for_http(services, project, 4)
+    secret = access.new_secret()
+    worker, other = HttpWorker(base=gateway.base, token=secret), await http_worker(services, gateway, project)
+    await services.catalog.tokens.add(
+        sha256=access.digest(secret), fingerprint=access.fingerprint(secret), role=Role.WORKER, label="doomed",
+        projects=[project], expires_at=datetime.now(UTC) + timedelta(days=1),
+    )  # fmt: skip
+    late = held(worker, job, 4)
+    assert len(late) == 4
+    if how == "revoked":
+        await tokens.revoke(services, access.fingerprint(secret))
+    else:
+        async with await psycopg.AsyncConnection.connect(services.settings.database_url) as connection:
+            await connection.execute(
+                "UPDATE tokens SET expires_at = now() WHERE fingerprint = %s", [access.fingerprint(secret)]
+            )
+
+    async def gets_them() -> list[Task]:
+        worker.jobs()
+        return await asyncio.to_thread(held, other, job, 4)
+
+    again = await eventually(gets_them, description="the leases are handed back")
+    assert {task.image_id for task in again} == {task.image_id for task in late}
+    line = await told(services, job, "no_result")
+    named = ", ".join(sorted((task.image_id for task in late), key=int))
+    assert line.level == "WARNING" and line.message.startswith(f"Result never came for images {named}: doomed-")
+    assert "its token is revoked or has expired" in line.message
+    assert sorted(map(str, line.details["images"]), key=int) == named.split(", ")
+
+
+async def test_tasks_are_handed_back_while_redis_is_away(
+    own_stores: EmbeddedStores, own_services: Services, project: str
+) -> None:
+    """Leases, posts and polls go on as well: nothing rests on Redis."""
+    services = own_services
+    with running_gateway(own_stores, ANTENNA_HTTP_LEASE="60") as gateway:
+        job = await job_for_http(services, project, 6)
+        leaving, doomed = await http_worker(services, gateway, project), await http_worker(services, gateway, project)
+        other = await http_worker(services, gateway, project)
+        before = held(leaving, job, 1), held(doomed, job, 1)
+        own_stores.kill("redis")
+        during = held(leaving, job, 1), held(doomed, job, 1)
+        assert released(leaving, "release") == 2
+        await tokens.revoke(services, access.fingerprint(doomed.token))
+        found: list[Task] = []
+
+        async def gets_all() -> bool:
+            found.extend(await asyncio.to_thread(held, other, job, 6))
+            return len(found) == 6
+
+        await eventually(gets_all, description="the others' images are offered")
+        assert {task.image_id for batch in (*before, *during) for task in batch} < {task.image_id for task in found}
+        results = [{"reply_subject": task.reply_subject, "result": success(task.image_id)} for task in found]
+        assert await asyncio.to_thread(other.post, job.job_id, results)
+        assert other.statuses == ["queued"] * 6 and other.jobs() == []
+        assert other.errors == [], gateway.log.read_text()[-4000:]
+
+
+def test_silence_counts_only_while_somebody_listens() -> None:
+    listening = Listening()
+    assert listening.begin(100.0, gap=30) == 100
+    # A round that failed was none.
+    assert listening.begin(110.0, gap=30) == 110
+    listening.end(110.0)
+    assert listening.begin(120.0, gap=30) == 110
+    listening.end(120.0)
+    assert listening.begin(151.0, gap=30) == 151
+
+
+def test_a_vanished_worker_is_noticed_after_a_minute_or_three_batches() -> None:
+    quick, slow = (HttpWorkerSpeed().after(8, seconds=batch, batch=batch) for batch in (4.0, 50.0))
+    assert (quick.silence(300), slow.silence(300)) == (60, 150)
+    # Nobody knows yet how long it loads its models.
+    assert HttpWorkerSpeed().silence(300) == 300
+
+
+@pytest.fixture
+async def by_hand(own_stores: EmbeddedStores) -> AsyncIterator[Any]:
+    """Processes that keep leases, opened one after the other in this one."""
+    settings = own_stores.settings.model_copy(update={"secret_key": "k", "task_ack_wait": 2.0, "http_lease": 300.0})
+    await prepare(settings)
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[HttpServices]:
+        async with dispatch_services.opened(settings) as http:
+            yield http
+
+    yield opened
+
+
+async def test_no_worker_is_silent_for_a_gateway_that_was_away(by_hand: Any, project: str) -> None:
+    async with by_hand() as http:
+        job = await job_for_http(http.services, project, 3)
+        worker = await _token_of(http.services.catalog, http.services, project)
+        assert len(await lease.lease(http, job, worker, 3)) == 3
+        now = await http.live.leases.now()
+        # Its batches take a second, and it was last heard two minutes ago.
+        await http.live.workers.hear(worker.holder, name="w", host="h", now=now - 120)
+        speed = HttpWorkerSpeed().after(3, seconds=1, batch=1)
+        await http.live.workers.measured(worker.holder, speed, now=now - 120)
+    async with by_hand() as http:
+        for _ in range(2):
+            await keep_leases.keep_leases(http)
+            assert await http.live.leases.held_by(worker.holder) == 3
+        # As if it had listened all the time.
+        http.listening._since = now - 120
+        await keep_leases.keep_leases(http)
+        assert await http.live.leases.held_by(worker.holder) == 0
+        line = await told(http.services, job, "no_result")
+        assert line.details["worker"] == "w" and "was not heard from" in line.message
+
+
+async def _token_of(catalog: Catalog, services: Services, project: str) -> access.Token:
+    secret = (await tokens.create(services, role=Role.WORKER, projects=[project])).secret
+    found = await catalog.tokens.find(access.digest(secret))
+    assert found is not None
+    return found
