@@ -1,6 +1,7 @@
 """The pure rules: signatures, speed and bounds, fair order, reduction of scores."""
 
 import struct
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from antenna_orchestration.dispatch.offers import FairOrder
 from antenna_orchestration.domain import http_lease, messages
 from antenna_orchestration.domain.http_lease import HttpWorkerSpeed, ImageClaim, LeaseClaim, Signer
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
+from antenna_orchestration.live.leases import KeptLease
 from tests.gateway.http_worker import SPECIES, SPECIES_LABELS, success
 
 CLAIM = LeaseClaim(
@@ -107,6 +109,20 @@ def test_urgent_jobs_are_first_half_of_the_time() -> None:
         order.given(first, 8)
         firsts.append(first.job)
     assert firsts == [2, 1] * 5
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=4))
+def test_several_gateways_extend_a_lease_once_and_in_time(offsets: list[float]) -> None:
+    ack_wait = 30.0
+    looks = sorted(offset + ack_wait / 3 * number for offset in offsets for number in range(30))
+    lease = KeptLease(holder=1, epoch=Epoch(1), sequence=1, place=1, delivery=1, since=0.0, confirmed=0.0)
+    extended = [0.0]
+    for now in looks:
+        if lease.is_due(now=now, ack_wait=ack_wait):
+            lease = msgspec.structs.replace(lease, confirmed=now)
+            extended.append(now)
+    gaps = [after - before for before, after in pairwise(extended)]
+    assert ack_wait / 6 <= min(gaps) and max(gaps) <= ack_wait / 2 + 1e-6
 
 
 REDUCTION = results.Reduction(top_k=2, full_scores=True, algorithms={"moth_species": ("1", SPECIES_LABELS)})
