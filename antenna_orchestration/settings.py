@@ -158,6 +158,12 @@ class Settings(BaseSettings):
         le=65535,
         description="Port of the HTTP gateway; with `antenna up` the next free one if taken.",
     )
+    gateway_processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes of a gateway, which share its port and so use several cores.",
+    )
     gateway_url: str = Field(default="", description="Address of this stack's gateway; written by `antenna up`.")
     gateway_public_url: str = Field(
         default="",

@@ -15,6 +15,10 @@ def gateway(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port to listen on.", show_default="ANTENNA_GATEWAY_PORT")
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes that share the port.", show_default="ANTENNA_GATEWAY_PROCESSES"),
+    ] = None,
 ) -> None:
     """Run the HTTP gateway for workers and scripts.
 
@@ -32,6 +36,7 @@ def gateway(
         settings,
         host=host or settings.gateway_host,
         port=port or settings.gateway_port,
+        processes=processes or settings.gateway_processes,
         should_stop=stack.has_moved,
     )
     if stack.has_moved():

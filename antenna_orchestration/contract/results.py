@@ -1,18 +1,18 @@
 """Reads posts of results as workers write them: validates each item, and reduces its scores while reading.
 
 It runs outside the event loop, and for large bodies in a separate process; it uses no store. A body is read once, from
-memory or from a memory-mapped file, and the scores of only one classification are decoded at a time. So memory stays
-small even with 29,176 scores per classification.
+memory or from a memory-mapped file: an item's outline in one go, and then its scores, those of one classification at a
+time. So memory stays small even with 29,176 scores per classification. What is not kept, such as logits, is skipped.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
@@ -28,6 +28,9 @@ MOST_CLASSIFICATIONS: Final = 100
 
 MOST_SCORES: Final = 4 * 2**20
 """Largest list of scores of one classification, in bytes of JSON: about 200,000 classes."""
+
+FEW: Final = 64
+"""Scores that Python sorts faster than NumPy finds the best of them."""
 
 UNKNOWN_VERSION: Final = "unknown"
 """Version of an algorithm that is not in a registered pipeline."""
@@ -62,34 +65,30 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     """Pixels of the image, as the worker reports them; None if it does not."""
 
 
-class _Envelope(msgspec.Struct):
+# `gc=False`: they hold no cycles, and the collector would walk them again and again.
+class _Envelope(msgspec.Struct, gc=False):
     results: list[msgspec.Raw]
 
 
-class _Pair(msgspec.Struct):
-    result: msgspec.Raw
-    reply_subject: str | None = None
-
-
-class _Source(msgspec.Struct):
+class _Source(msgspec.Struct, gc=False):
     id: Id
     width: Any = None
     height: Any = None
 
 
-class _Box(msgspec.Struct):
+class _Box(msgspec.Struct, gc=False):
     x1: float
     y1: float
     x2: float
     y2: float
 
 
-class _Algorithm(msgspec.Struct):
+class _Algorithm(msgspec.Struct, gc=False):
     key: str
     name: str = ""
 
 
-class _Classification(msgspec.Struct):
+class _Classification(msgspec.Struct, gc=False):
     algorithm: _Algorithm
     classification: str
     scores: msgspec.Raw = msgspec.Raw()
@@ -98,23 +97,69 @@ class _Classification(msgspec.Struct):
     inference_time: Any = None
 
 
-class _Detection(msgspec.Struct):
+class _Detection(msgspec.Struct, gc=False):
     algorithm: _Algorithm
     source_image_id: Id | None = None
     bbox: _Box | None = None
     score: float | None = None
-    classifications: list[msgspec.Raw] | None = None
+    classifications: list[_Classification] | None = None
     inference_time: Any = None
 
 
-class _Result(msgspec.Struct):
-    """A success or a failure; a failure has `error`."""
+class _Named(msgspec.Struct, gc=False):
+    """What a result says besides its detections. A failure has `error`."""
 
     error: str | msgspec.UnsetType | None = msgspec.UNSET
     image_id: Id | None = None
     source_images: list[_Source] | None = None
-    detections: list[msgspec.Raw] | None = None
     total_time: float | None = None
+
+
+class _Result(_Named, gc=False):
+    detections: list[_Detection] | None = None
+
+
+class _Pair(msgspec.Struct, gc=False):
+    result: _Result
+    reply_subject: str | None = None
+
+
+class _LoosePair(msgspec.Struct, gc=False):
+    """An item of which something cannot be read."""
+
+    result: msgspec.Raw = msgspec.Raw()
+    reply_subject: str | None = None
+
+
+_pairs = msgspec.json.Decoder(_Pair)
+# JSON knows neither NaN nor infinity, and msgspec refuses a number that a float cannot hold.
+_score_lists = msgspec.json.Decoder(list[float] | None)
+
+_UNREADABLE: Final = (
+    msgspec.DecodeError,
+    errors.InvalidInput,
+    UnicodeDecodeError,
+    OverflowError,
+    ValueError,
+    RecursionError,
+)
+
+
+class _Known:
+    """The reduction, and where a label stands among those of a registered algorithm."""
+
+    def __init__(self, reduction: Reduction) -> None:
+        self.reduction = reduction
+        self._places: dict[str, dict[str, int]] = {}
+
+    def place(self, algorithm: str, label: str) -> int | None:
+        """The index of a label; None when the algorithm has no such label."""
+        places = self._places.get(algorithm)
+        if places is None:
+            _, labels = self.reduction.algorithms.get(algorithm, ("", []))
+            # Of equal labels the first one counts.
+            places = self._places[algorithm] = {labels[i]: i for i in range(len(labels) - 1, -1, -1)}
+        return places.get(label)
 
 
 def read_post(body: Any, reduction: Reduction) -> Iterator[Item]:
@@ -135,49 +180,58 @@ def read_post(body: Any, reduction: Reduction) -> Iterator[Item]:
         raise errors.InvalidInput(f"not a post of results: {error}") from None
     if len(raws) > MOST_ITEMS:
         raise errors.TooLarge(f"{len(raws)} results in one post; the limit is {MOST_ITEMS}")
+    known = _Known(reduction)
     for raw in raws:
-        yield _item(raw, reduction)
+        yield _item(raw, known)
 
 
-def _item(raw: msgspec.Raw, reduction: Reduction) -> Item:
-    reply_subject: str | None = None
-    image_id: str | None = None
+def _item(raw: msgspec.Raw, known: _Known) -> Item:
     try:
         if len(memoryview(raw)) > MOST_BYTES:
             raise errors.InvalidInput(f"larger than {MOST_BYTES} bytes")
-        pair = msgspec.json.decode(raw, type=_Pair)
-        reply_subject = pair.reply_subject
-        result = msgspec.json.decode(pair.result, type=_Result)
+        pair = _pairs.decode(raw)
+        result = pair.result
         image_id = _image_id(result)
         if result.error is not msgspec.UNSET and (result.error is not None or result.detections is None):
-            reason = plain(str(result.error or "no reason given"))
-            return Item(kind="failed", reply_subject=reply_subject, image_id=image_id, reason=reason)
+            return _failed(result.error, pair.reply_subject, image_id)
         if result.detections is None:
             raise errors.InvalidInput("neither detections nor an error")
-        detections = _detections(result.detections, image_id, reduction)
+        detections = _detections(result.detections, image_id, known)
         messages.check_detections(detections)
         size = result.source_images[0] if result.source_images else _Source("")
         return Item(
             kind="done",
-            reply_subject=reply_subject,
+            reply_subject=pair.reply_subject,
             image_id=image_id,
             detections=detections,
             seconds=_seconds(result.total_time) or 0.0,
             width=_pixels(size.width),
             height=_pixels(size.height),
         )
-    except (
-        msgspec.DecodeError,
-        errors.InvalidInput,
-        UnicodeDecodeError,
-        OverflowError,
-        ValueError,
-        RecursionError,
-    ) as error:
-        return Item(kind="invalid", reply_subject=reply_subject, image_id=image_id, reason=plain(str(error)))
+    except _UNREADABLE as error:
+        return _unreadable(raw, error)
 
 
-def _image_id(result: _Result) -> str | None:
+def _failed(error: str | None, reply_subject: str | None, image_id: str | None) -> Item:
+    reason = plain(error or "no reason given")
+    return Item(kind="failed", reply_subject=reply_subject, image_id=image_id, reason=reason)
+
+
+def _unreadable(raw: msgspec.Raw, error: Exception) -> Item:
+    """An item that cannot be read as a whole, with what can be read of it."""
+    reply_subject: str | None = None
+    image_id: str | None = None
+    with contextlib.suppress(*_UNREADABLE):
+        pair = msgspec.json.decode(raw, type=_LoosePair)
+        reply_subject = pair.reply_subject
+        said = msgspec.json.decode(pair.result, type=_Named)
+        image_id = _image_id(said)
+        if isinstance(said.error, str):
+            return _failed(said.error, reply_subject, image_id)
+    return Item(kind="invalid", reply_subject=reply_subject, image_id=image_id, reason=plain(str(error)))
+
+
+def _image_id(result: _Named) -> str | None:
     if result.image_id is not None:
         return str(result.image_id)
     named = {str(source.id) for source in result.source_images or []}
@@ -196,86 +250,89 @@ def _pixels(said: Any) -> int | None:
     return said if type(said) is int and 0 < said <= messages.MAX_NUMBER else None
 
 
-def _detections(raws: Sequence[msgspec.Raw], image_id: str | None, reduction: Reduction) -> list[messages.Detection]:
-    if len(raws) > messages.MAX_DETECTIONS:
-        raise errors.InvalidInput(f"{len(raws)} detections in one image; the limit is {messages.MAX_DETECTIONS}")
+def _detections(said: Sequence[_Detection], image_id: str | None, known: _Known) -> list[messages.Detection]:
+    if len(said) > messages.MAX_DETECTIONS:
+        raise errors.InvalidInput(f"{len(said)} detections in one image; the limit is {messages.MAX_DETECTIONS}")
     made: list[messages.Detection] = []
-    for raw in raws:
-        found = msgspec.json.decode(raw, type=_Detection)
+    for found in said:
         if found.source_image_id is not None and image_id is not None and str(found.source_image_id) != image_id:
             raise errors.InvalidInput(f"a detection of image {found.source_image_id} in the result of {image_id}")
         if found.bbox is None:
             # By the contract, a detection without a box means that the image was processed and nothing was found.
             continue
-        raw_classifications = found.classifications or []
-        if len(raw_classifications) > MOST_CLASSIFICATIONS:
-            raise errors.InvalidInput(f"{len(raw_classifications)} classifications of one detection")
+        classifications = found.classifications or []
+        if len(classifications) > MOST_CLASSIFICATIONS:
+            raise errors.InvalidInput(f"{len(classifications)} classifications of one detection")
         made.append(
             messages.Detection(
                 box=(found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2),
                 score=found.score,
-                algorithm=_reference(found.algorithm, reduction),
-                classifications=[_classification(each, reduction) for each in raw_classifications],
+                algorithm=_reference(found.algorithm, known.reduction),
+                classifications=[_classification(each, known) for each in classifications],
                 inference_time=_seconds(found.inference_time),
             )
         )
     return made
 
 
-def _classification(raw: msgspec.Raw, reduction: Reduction) -> messages.Classification:
-    said = msgspec.json.decode(raw, type=_Classification)
+def _classification(said: _Classification, known: _Known) -> messages.Classification:
+    reduction = known.reduction
     algorithm = _reference(said.algorithm, reduction)
     label = plain(said.classification)
     seconds = _seconds(said.inference_time)
     scores = _scores(said.scores)
-    if not len(scores):
+    if not scores:
         return messages.Classification(
             algorithm=algorithm, label=label, score=None, terminal=said.terminal, inference_time=seconds
         )
     labels = said.labels or reduction.algorithms.get(said.algorithm.key, ("", []))[1]
-    vector = scores.astype("<f2").tobytes() if reduction.full_scores else None
+    vector = np.asarray(scores).astype("<f2").tobytes() if reduction.full_scores else None
     if len(labels) != len(scores):
         # The names of the other classes are not known.
         return messages.Classification(
             algorithm=algorithm,
             label=label,
-            score=float(scores.max()),
+            score=max(scores),
             terminal=said.terminal,
             scores=vector,
             inference_time=seconds,
         )
+    if said.labels:
+        place = labels.index(label) if label in labels else None
+    else:
+        place = known.place(said.algorithm.key, label)
     best = _best(scores, reduction.top_k)
     return messages.Classification(
         algorithm=algorithm,
         label=label,
-        score=float(scores[labels.index(label)] if label in labels else scores.max()),
+        score=max(scores) if place is None else scores[place],
         top_labels=[labels[index] for index in best],
-        top_scores=[float(scores[index]) for index in best],
+        top_scores=[scores[index] for index in best],
         terminal=said.terminal,
         scores=vector,
         inference_time=seconds,
     )
 
 
-def _scores(raw: msgspec.Raw) -> npt.NDArray[np.float64]:
+def _scores(raw: msgspec.Raw) -> list[float]:
     size = len(memoryview(raw))
     if not size:
-        return np.empty(0)
+        return []
     if size > MOST_SCORES:
         raise errors.InvalidInput("more scores than any classifier has classes")
-    scores = np.asarray(msgspec.json.decode(raw, type=list[float] | None) or [], dtype=np.float64)
-    if not np.isfinite(scores).all():
-        raise errors.InvalidInput("a score is not a finite number")
-    return scores
+    return _score_lists.decode(raw) or []
 
 
-def _best(scores: npt.NDArray[np.float64], wanted: int) -> list[int]:
+def _best(scores: list[float], wanted: int) -> list[int]:
     """Indices of the `wanted` best scores, best first; among equal scores the first index comes first."""
-    candidates = np.arange(len(scores))
-    if wanted < len(scores):
-        candidates = np.flatnonzero(scores >= np.partition(scores, -wanted)[-wanted])
-    order = candidates[np.argsort(-scores[candidates], kind="stable")]
-    return [int(index) for index in order[:wanted]]
+    candidates: Sequence[int] = range(len(scores))
+    if max(wanted, FEW) < len(scores):
+        vector = np.fromiter(scores, np.float64, len(scores))
+        threshold = np.partition(vector, -wanted)[-wanted]
+        better = np.flatnonzero(vector > threshold).tolist()
+        equal = np.flatnonzero(vector == threshold)[: wanted - len(better)].tolist()
+        candidates = sorted(better + equal)
+    return sorted(candidates, key=scores.__getitem__, reverse=True)[:wanted]
 
 
 def _reference(algorithm: _Algorithm, reduction: Reduction) -> messages.AlgorithmRef:
@@ -285,6 +342,8 @@ def _reference(algorithm: _Algorithm, reduction: Reduction) -> messages.Algorith
 
 def plain(text: str) -> str:
     """The text as lake and terminals accept it: without unprintable characters, cut to `MAX_TEXT` characters."""
+    if len(text) <= messages.MAX_TEXT and text.isprintable():
+        return text
     return "".join(character if character.isprintable() else " " for character in text[: messages.MAX_TEXT])
 
 

@@ -1,7 +1,7 @@
 """Keep leases: for as long as HTTP workers are heard from, tell the queue that their tasks are in progress.
 
-Every gateway and push worker does it for all HTTP workers, which does no harm. A lease that ends is handed back once,
-by the process that struck it out.
+Every gateway and push worker looks after all HTTP workers. A lease that one of them has just extended is left alone by
+the others, and one that ends is handed back once, by the process that struck it out.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ async def keep_leases(http: HttpServices) -> None:
         ours = {
             image: lease
             for image, lease in kept.items()
-            if image not in over and lease.is_ours(now=now, ack_wait=http.settings.task_ack_wait)
+            if image not in over
+            and lease.is_ours(now=now, ack_wait=http.settings.task_ack_wait)
+            and lease.is_due(now=now, ack_wait=http.settings.task_ack_wait)
         }
         await http.remote_leases.extend(ack_of(job_run, lease) for lease in ours.values())
         await http.live.leases.confirm(job_run, ours, now=now)

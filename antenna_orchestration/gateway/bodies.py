@@ -7,7 +7,7 @@ import contextlib
 import os
 import tempfile
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,9 @@ IN_MEMORY: Final = 2**20
 
 BLOCK: Final = 2**20
 """Bytes decompressed and written at a time."""
+
+MOST_PIECES: Final = 1_000
+"""Pieces as they were received, written at a time: a million of one byte each would take much memory."""
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
@@ -47,20 +50,24 @@ class _Sink:
         self.path: Path | None = None
         self.size = 0
 
-    def add(self, piece: bytes) -> None:
-        if self._unpacker is None:
-            self._put(piece)
-            return
+    def add(self, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:
+            if self._unpacker is None:
+                self._put(piece)
+            else:
+                self._unpack(self._unpacker, piece)
+
+    def _unpack(self, unpacker: zlib._Decompress, piece: bytes) -> None:
         # In blocks: a few compressed kilobytes may decompress to gigabytes.
         while piece:
-            if self._unpacker.eof:
+            if unpacker.eof:
                 # zlib would buffer it in memory without a limit.
                 raise errors.InvalidInput("data follows the end of the gzip body")
             try:
-                self._put(self._unpacker.decompress(piece, BLOCK))
+                self._put(unpacker.decompress(piece, BLOCK))
             except zlib.error as error:
                 raise errors.InvalidInput(f"the body is not gzip: {error}") from None
-            piece = self._unpacker.unconsumed_tail or self._unpacker.unused_data
+            piece = unpacker.unconsumed_tail or unpacker.unused_data
 
     def finish(self) -> Body:
         if self._unpacker is not None:
@@ -116,20 +123,24 @@ async def received(request: Request, *, folder: Path, limit: int) -> AsyncIterat
     if encoding not in ("identity", "gzip", ""):
         raise errors.InvalidInput(f"content encoding {encoding!r} is not gzip")
     sink = _Sink(folder=folder, limit=limit, gzipped=encoding == "gzip")
-    pending = bytearray()
+    # Not joined: a large body would be copied twice more.
+    pending: list[bytes] = []
+    size = 0
     try:
         stream = request.stream()
         try:
             async for piece in stream:
-                pending += piece
-                if len(pending) >= BLOCK:
-                    block, pending = bytes(pending), bytearray()
+                pending.append(piece)
+                size += len(piece)
+                if size >= BLOCK or len(pending) >= MOST_PIECES:
+                    block, pending, size = pending, [], 0
                     await asyncio.to_thread(sink.add, block)
-            await asyncio.to_thread(sink.add, bytes(pending))
+            await asyncio.to_thread(sink.add, pending)
             body = sink.finish()
         except errors.InvalidInput:
             await _read_on(stream, limit)
             raise
         yield body
     finally:
-        sink.close()
+        # Deleting a large file takes milliseconds.
+        await asyncio.to_thread(sink.close)

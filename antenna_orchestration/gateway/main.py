@@ -1,19 +1,22 @@
-"""Run a gateway in this process until it is stopped."""
+"""Run a gateway, in this process or in several, until it is stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import uvicorn
 
 from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.dispatch import services
+from antenna_orchestration.gateway import several
 from antenna_orchestration.gateway.app import create_app
 
 logger = logging.getLogger(__name__)
@@ -25,17 +28,19 @@ LEAVE_WITHIN: Final = 10
 """Seconds that requests under way have left when the gateway is stopped; a post that still waits for the queue is lost,
 and its images are processed again."""
 
-CANNOT_START: Final = 3
-"""Exit code of a gateway whose start failed, as uvicorn's own command has it."""
-
-ASK_EVERY: Final = 0.5
-"""Seconds between two questions whether to stop."""
+LEAVE_SLACK: Final = 5
+"""Further seconds until a process that was asked to stop is killed, when there are several."""
 
 
 def run(
-    settings: settings_module.Settings, *, host: str, port: int, should_stop: Callable[[], bool] = lambda: False
+    settings: settings_module.Settings,
+    *,
+    host: str,
+    port: int,
+    processes: int = 1,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, or until `should_stop`, which is called about twice a second on a thread.
+    """Serve until SIGTERM or SIGINT, or until `should_stop`, which is called about twice a second.
 
     Raises `InvalidSetting` when a required setting is missing, `Unavailable` when queue or catalog do not answer,
     and `SystemExit` when it cannot listen on the port.
@@ -43,18 +48,17 @@ def run(
     # Before the server starts, so that what is wrong is reported as one line.
     asyncio.run(_check_stores(settings))
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    config = uvicorn.Config(
-        create_app(settings),
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=LEAVE_WITHIN,
-        lifespan="on",
-    )
-    server = uvicorn.Server(config)
+    if processes > 1:
+        several.run(
+            partial(_serve_on, settings),
+            host=host,
+            port=port,
+            processes=processes,
+            should_stop=should_stop,
+            leave_within=LEAVE_WITHIN + LEAVE_SLACK,
+        )
+        return
+    server = uvicorn.Server(_config(settings, host=host, port=port))
     over = threading.Event()
     asking = threading.Thread(target=_ask, args=(server, should_stop, over), name="ask whether to stop", daemon=True)
     asking.start()
@@ -64,12 +68,33 @@ def run(
         over.set()
         asking.join()
     if not server.started:
-        sys.exit(CANNOT_START)
+        sys.exit(several.CANNOT_START)
+
+
+def _serve_on(settings: settings_module.Settings, listener: socket.socket) -> None:
+    """Serve in this process what comes to a socket that others listen on, too, until SIGTERM or SIGINT."""
+    server = uvicorn.Server(_config(settings))
+    server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(several.CANNOT_START)
+
+
+def _config(settings: settings_module.Settings, **where: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=LEAVE_WITHIN,
+        lifespan="on",
+        **where,
+    )
 
 
 def _ask(server: uvicorn.Server, should_stop: Callable[[], bool], over: threading.Event) -> None:
     """Ask the server to stop when it should."""
-    while not over.wait(ASK_EVERY):
+    while not over.wait(several.ASK_EVERY):
         if should_stop():
             server.should_exit = True
             return

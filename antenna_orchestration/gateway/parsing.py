@@ -1,13 +1,14 @@
-"""Parsing result posts outside the event loop: small ones in a thread, large ones in a process of bounded memory.
+"""Parsing result posts outside the event loop: small ones in a thread, large ones in processes of bounded memory.
 
-The parsing process maps a large post from its file and writes each result, reduced, to another file, so neither process
-ever holds the whole post. A post that would need more memory than the parsing process may use is refused.
+A parsing process maps a large post from its file and writes each result, reduced, to another file, so no process
+ever holds the whole post. A post that would need more memory than a parsing process may use is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -24,19 +25,22 @@ from antenna_orchestration.contract.results import Item, Reduction
 from antenna_orchestration.gateway import reading
 from antenna_orchestration.gateway.bodies import Body
 
-RENEW_AFTER: Final = 200
-"""Large posts after which the parsing process is replaced by a new one."""
+MOST_READERS: Final = 2
+"""Large posts that are parsed at the same time, each by a process of its own; fewer on a machine with fewer cores."""
+
+RENEW_AFTER: Final = 1_000
+"""Large posts after which a parsing process is replaced by a new one."""
 
 
 class Parsing:
-    """Parses posts. The parsing process is started for the first large one."""
+    """Parses posts. A parsing process is started when a large one finds none that is idle, and then stays."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._pool: ProcessPoolExecutor | None = None
 
     def close(self) -> None:
-        """Stop the parsing process."""
+        """Stop the parsing processes."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -72,7 +76,7 @@ class Parsing:
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            max_workers=1,
+            max_workers=min(MOST_READERS, os.cpu_count() or 1),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=reading.confine,
             max_tasks_per_child=RENEW_AFTER,

@@ -11,6 +11,7 @@ from typing import cast
 
 from fastapi import Request
 
+from antenna_orchestration import kernel
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.dispatch import keep_leases, reported, services
 from antenna_orchestration.dispatch.offers import Offers
@@ -53,6 +54,7 @@ async def opened(settings: settings_module.Settings) -> AsyncIterator[Gateway]:
         }
         for name, loop in loops.items():
             stack.callback(asyncio.create_task(loop, name=name).cancel)
+        kernel.keep_what_is_imported()
         yield Gateway(http=http, offers=offers, callers=Callers(http), parsing=parsing)
 
 

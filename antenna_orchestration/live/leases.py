@@ -40,6 +40,13 @@ class KeptLease(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         """
         return now - self.confirmed < ack_wait
 
+    def is_due(self, *, now: float, ack_wait: float) -> bool:
+        """Whether the queue should be told again; no gateway has done so for a sixth of `ack_wait`.
+
+        Every gateway looks each third of `ack_wait`, so at most half of it passes without a word.
+        """
+        return now - self.confirmed >= ack_wait / 6
+
 
 class HttpLeases:
     """Keeps leases. Every method raises `Unavailable` when Redis does not answer."""

@@ -65,6 +65,7 @@ def test_up_is_joined_refuses_a_second_and_stops_in_order(used_home: Path, tmp_p
         assert status.gateway in ready.text
         with urllib.request.urlopen(f"{status.gateway}/livez", timeout=60) as answer:
             assert json.load(answer) == {"status": True}
+        assert len(psutil.Process(status.pids["gateway"]).children()) == 2, "ANTENNA_GATEWAY_PROCESSES"
 
         # Another shell joins, with the file alone.
         env_file = used_home / "env"

@@ -20,7 +20,7 @@ def _print(event: Event) -> None:
 if __name__ == "__main__":
     try:
         status = stack.run_foreground(
-            settings.load(home=Path(sys.argv[1]), ui_port=0, gateway_port=0),
+            settings.load(home=Path(sys.argv[1]), ui_port=0, gateway_port=0, gateway_processes=2),
             dagster="--stores-only" not in sys.argv,
             on_event=_print,
             definitions_module=DEFINITIONS,

@@ -1,6 +1,7 @@
 """The pure rules: signatures, speed and bounds, fair order, reduction of scores."""
 
 import struct
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -14,7 +15,8 @@ from antenna_orchestration.dispatch.offers import FairOrder
 from antenna_orchestration.domain import http_lease, messages
 from antenna_orchestration.domain.http_lease import HttpWorkerSpeed, ImageClaim, LeaseClaim, Signer
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
-from tests.gateway.http_worker import SPECIES_LABELS, success
+from antenna_orchestration.live.leases import KeptLease
+from tests.gateway.http_worker import SPECIES, SPECIES_LABELS, success
 
 CLAIM = LeaseClaim(
     job=JobId(7), generation=Generation(1), image=ImageId(5), delivery=2, epoch=Epoch("0a1b2c3d"), sequence=9,
@@ -109,6 +111,20 @@ def test_urgent_jobs_are_first_half_of_the_time() -> None:
     assert firsts == [2, 1] * 5
 
 
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=4))
+def test_several_gateways_extend_a_lease_once_and_in_time(offsets: list[float]) -> None:
+    ack_wait = 30.0
+    looks = sorted(offset + ack_wait / 3 * number for offset in offsets for number in range(30))
+    lease = KeptLease(holder=1, epoch=Epoch(1), sequence=1, place=1, delivery=1, since=0.0, confirmed=0.0)
+    extended = [0.0]
+    for now in looks:
+        if lease.is_due(now=now, ack_wait=ack_wait):
+            lease = msgspec.structs.replace(lease, confirmed=now)
+            extended.append(now)
+    gaps = [after - before for before, after in pairwise(extended)]
+    assert ack_wait / 6 <= min(gaps) and max(gaps) <= ack_wait / 2 + 1e-6
+
+
 REDUCTION = results.Reduction(top_k=2, full_scores=True, algorithms={"moth_species": ("1", SPECIES_LABELS)})
 
 
@@ -157,6 +173,53 @@ def test_an_image_with_nothing_on_it_is_done() -> None:
     nothing = {**success("5"), "detections": [{"bbox": None, "algorithm": {"key": "d", "name": "d"}}]}
     (item,) = read({"reply_subject": "x", "result": nothing})
     assert (item.kind, item.detections) == ("done", [])
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.001, 0.25, 0.5]) | st.floats(0, 1), min_size=1, max_size=200), st.integers(1, 80)
+)
+def test_the_best_classes_are_those_that_sorting_finds(scores: list[float], top_k: int) -> None:
+    labels = [f"class {number}" for number in range(len(scores))]
+    result = success("5")
+    result["detections"][0]["classifications"] = [
+        {"classification": labels[-1], "scores": scores, "logits": "not read", "algorithm": SPECIES}
+    ]
+    reduction = results.Reduction(top_k=top_k, full_scores=False, algorithms={SPECIES["key"]: ("1", labels)})
+    (item,) = read({"reply_subject": "x", "result": result}, reduction=reduction)
+    (found,) = item.detections[0].classifications
+    # A stable sort: among equal scores the first class comes first.
+    expected = sorted(zip(scores, labels, strict=True), key=lambda one: -one[0])[:top_k]
+    assert list(zip(found.top_scores, found.top_labels, strict=True)) == expected
+    assert found.score == scores[-1]
+
+
+def test_labels_of_the_worker_come_before_registered_ones() -> None:
+    result = success("5")
+    result["detections"][0]["classifications"] = [
+        {
+            "classification": SPECIES_LABELS[0],
+            "scores": [0.2, 0.7, 0.1],
+            "labels": ["a", "b", "c"],
+            "algorithm": SPECIES,
+        }
+    ]
+    (item,) = read({"reply_subject": "x", "result": result})
+    (found,) = item.detections[0].classifications
+    assert (found.top_labels, found.score) == (["b", "a"], 0.7)
+
+
+def test_an_unreadable_result_keeps_its_lease_and_image() -> None:
+    broken = {**success("5"), "detections": [{"algorithm": {"key": "a"}, "bbox": {"x1": "left"}}]}
+    reported = {**broken, "error": "out of memory"}
+    unreadable, failed, good = read(
+        {"reply_subject": "x", "result": broken},
+        {"reply_subject": "y", "result": reported},
+        {"reply_subject": "z", "result": success("6")},
+    )
+    assert (unreadable.kind, unreadable.reply_subject, unreadable.image_id) == ("invalid", "x", "5")
+    assert "detections[0].bbox" in (unreadable.reason or "")
+    assert (failed.kind, failed.reply_subject, failed.image_id, failed.reason) == ("failed", "y", "5", "out of memory")
+    assert good.kind == "done"
 
 
 @given(st.recursive(

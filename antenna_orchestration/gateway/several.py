@@ -1,0 +1,160 @@
+"""Several gateway processes on one port: this process holds the port, and keeps the others running.
+
+They share nothing but the listening socket: whichever is idle first takes a new connection. Each has connections to the
+stores, and a memory, of its own, like gateways on several machines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import connection
+from multiprocessing.context import ForkProcess
+from typing import Final
+
+from antenna_orchestration import kernel
+
+logger = logging.getLogger(__name__)
+
+ASK_EVERY: Final = 0.5
+"""Seconds between two questions whether to stop."""
+
+BACK_OFF: Final = (0.2, 1.0, 5.0, 15.0, 30.0)
+"""Seconds before a process that ended is started again; each end in a row waits longer."""
+
+FORGIVEN_AFTER: Final = 60.0
+"""Seconds that a process must run until its earlier ends no longer count."""
+
+BACKLOG: Final = 2048
+"""Connections that wait until a process takes them."""
+
+CANNOT_START: Final = 3
+"""Exit code of a gateway whose start failed, as uvicorn's own command has it."""
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+Serve = Callable[[socket.socket], None]
+
+
+class _Place:
+    """One of the processes, and those that follow it when it ends."""
+
+    def __init__(self, serve: Serve, listener: socket.socket) -> None:
+        self._serve = serve
+        self._listener = listener
+        self._ends = 0
+        self._began = 0.0
+        self._start_at = 0.0
+        self.process: ForkProcess | None = None
+
+    def start_if_due(self) -> None:
+        if self.process is not None or time.monotonic() < self._start_at:
+            return
+        self._began = time.monotonic()
+        # Forked, not started anew: what was imported is shared, and a new process serves at once. This process has
+        # one thread and no connection.
+        self.process = multiprocessing.get_context("fork").Process(
+            target=_serve_here, args=(self._serve, self._listener, os.getpid()), name="gateway"
+        )
+        # A signal must meet either our handler or the new process' own.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def bury_if_dead(self) -> int | None:
+        """The exit code of a process that ended; its successor is due after a while."""
+        if self.process is None or self.process.exitcode is None:
+            return None
+        code = self.process.exitcode
+        if time.monotonic() - self._began > FORGIVEN_AFTER:
+            self._ends = 0
+        rest = BACK_OFF[min(self._ends, len(BACK_OFF) - 1)]
+        self._ends += 1
+        self._start_at = time.monotonic() + rest
+        logger.warning("gateway process %s ended (%s), starting another in %g s", self.process.pid, _how(code), rest)
+        self.process.close()
+        self.process = None
+        return code
+
+
+def run(
+    serve: Serve, *, host: str, port: int, processes: int, should_stop: Callable[[], bool], leave_within: float
+) -> None:
+    """Run `serve` in so many processes until SIGTERM or SIGINT, or until `should_stop`; then let them leave in order.
+
+    Call in the main thread, without other threads. A process that ends is replaced. Raises `SystemExit` when the port
+    cannot be listened on, and when no process can start.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        logger.error("cannot listen on %s, port %d: %s", host, port, error.strerror or error)
+        sys.exit(CANNOT_START)
+    kernel.keep_what_is_imported()
+    places = [_Place(serve, listener) for _ in range(processes)]
+    with listener, _told_to_stop() as told:
+        try:
+            while not told() and not should_stop():
+                for place in places:
+                    place.start_if_due()
+                running = [place.process.sentinel for place in places if place.process is not None]
+                connection.wait(running, timeout=ASK_EVERY)
+                codes = [place.bury_if_dead() for place in places]
+                # One that cannot start is tried again as long as another serves.
+                if CANNOT_START in codes and all(place.process is None for place in places):
+                    sys.exit(CANNOT_START)
+        finally:
+            # First, so that a client that connects now is refused and tries elsewhere, and not dropped.
+            listener.close()
+            _end([place.process for place in places if place.process is not None], leave_within)
+
+
+def _end(running: list[ForkProcess], leave_within: float) -> None:
+    for process in running:
+        process.terminate()
+    deadline = time.monotonic() + leave_within
+    for process in running:
+        process.join(max(deadline - time.monotonic(), 0))
+        if process.exitcode is None:
+            logger.warning("gateway process %s did not leave within %g s and is killed", process.pid, leave_within)
+            process.kill()
+            process.join()
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[Callable[[], bool]]:
+    """Within the block, SIGTERM and SIGINT only answer the question that is returned."""
+    told: list[int] = []
+    before = {number: signal.signal(number, lambda number, _frame: told.append(number)) for number in _SIGNALS}
+    try:
+        yield lambda: bool(told)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _serve_here(serve: Serve, listener: socket.socket, parent: int) -> None:
+    """The life of one of the processes."""
+    # Whoever kills the process that holds the port does not mean to leave these behind on it.
+    kernel.die_with_parent(parent, signal.SIGTERM)
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    # The server raises the signal again that ended it; Ctrl-C reaches us, too.
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(listener)
+
+
+def _how(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
