@@ -15,7 +15,7 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract.results import Item, Reduction, reduction_of
-from antenna_orchestration.dispatch import judge_results
+from antenna_orchestration.dispatch import judge_results, turns
 from antenna_orchestration.dispatch.hand_back import offer_again
 from antenna_orchestration.dispatch.judge_results import Posted, Status, Verdict
 from antenna_orchestration.dispatch.lease import ack_of
@@ -100,7 +100,7 @@ async def accept(
         for verdict in verdicts:
             tally.add(verdict)
             taken.append(_taken(verdict))
-    await _count(http, worker, tally, size)
+    await _count(http, job, worker, tally, size)
     return taken
 
 
@@ -227,7 +227,7 @@ def _retry_delay(lease: KeptLease) -> float:
     return spread_out(attempts.retry_delay(lease.delivery), attempts.RETRY_SPREAD)
 
 
-async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) -> None:
+async def _count(http: HttpServices, job: Job, worker: Token, tally: _Tally, size: int) -> None:
     await http.live.workers.count(
         worker.holder,
         settled=tally.queued - tally.repeated,
@@ -239,6 +239,7 @@ async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) ->
     if tally.since:
         now = await http.live.leases.now()
         known = await http.live.workers.get(worker.holder)
+        await turns.posted(http, job, worker.holder, tally.since, before=known.posted)
         began = max(known.posted, min(tally.since))
         batch = now - sum(tally.since) / len(tally.since)
         speed = known.speed.after(len(tally.since), seconds=now - began, batch=max(batch, 0.001))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -40,6 +41,9 @@ router = APIRouter(prefix="/api/v2", route_class=Route, tags=["workers"])
 
 PAGE: Final = 100
 """Jobs per page, unless the caller asks for another number."""
+
+LONGEST_POLL: Final = 10_000
+"""Characters of filters that are remembered of a worker; one that asks with more has no turns."""
 
 JobFilters = Annotated[Filters, Query()]
 
@@ -96,7 +100,11 @@ async def _lease(request: Request, gateway: Gateway, caller: Token, job: Job, wa
         raise errors.InvalidInput("Only async_api jobs have fetchable tasks")
     await worker_status.hear(gateway.http, caller, host=host_of(request))
     lease.raise_if_away(gateway.http)
-    leased = await lease.lease(gateway.http, job, caller, wanted)
+
+    async def is_over() -> bool:
+        return await gateway.offers.is_turn_over(caller, caller, job.job_run, wanted, partial(_asked_for, gateway))
+
+    leased = await lease.lease(gateway.http, job, caller, wanted, is_over=is_over)
     base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
     try:
         urls = await image_urls.urls_of(gateway.http, leased, base=base)
@@ -107,7 +115,7 @@ async def _lease(request: Request, gateway: Gateway, caller: Token, job: Job, wa
         except errors.Unavailable as error:
             logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
         raise
-    gateway.offers.given(job.job_run, len(leased))
+    await gateway.offers.leased(caller, caller, job.job_run, len(leased))
     return models.TasksAnswer(
         tasks=[
             models.WireTask(
@@ -181,7 +189,19 @@ async def _offers(
         await worker_status.hear(gateway.http, caller, host=host_of(request), pipelines=filters.pipelines or ())
     if filters.dispatch_mode not in (None, DispatchMode.ASYNC):
         return []
-    return await gateway.offers.for_worker(caller, wanted=_matching(gateway, filters), limit=limit)
+    wanted = _matching(gateway, filters)
+    poll = filters.model_dump_json(exclude_defaults=True)
+    return await gateway.offers.for_worker(
+        caller, wanted=wanted, limit=limit, poll=poll if len(poll) <= LONGEST_POLL else ""
+    )
+
+
+def _asked_for(gateway: Gateway, poll: str) -> Callable[[messages.Announcement], bool]:
+    """The filter of an earlier poll."""
+    try:
+        return _matching(gateway, Filters.model_validate_json(poll))
+    except ValueError as error:
+        raise errors.InternalError(f"the filters of a poll in Redis cannot be read: {error}") from error
 
 
 def _matching(gateway: Gateway, filters: Filters) -> Callable[[messages.Announcement], bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from antenna_orchestration.live import connection, keys
 from antenna_orchestration.live.counters import Counters
 from antenna_orchestration.live.leases import HttpLeases
+from antenna_orchestration.live.turns import HttpTurns
 from antenna_orchestration.live.workers import HttpWorkers
 
 
@@ -17,6 +18,7 @@ class LiveStore:
         self.counters = Counters(self._client)
         self.leases = HttpLeases(self._client)
         self.workers = HttpWorkers(self._client)
+        self.turns = HttpTurns(self._client)
 
     async def __aenter__(self) -> LiveStore:
         return self
