@@ -16,7 +16,7 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract.results import Item, Reduction, reduction_of
-from antenna_orchestration.dispatch import judge_results, reported
+from antenna_orchestration.dispatch import judge_results, reported, turns
 from antenna_orchestration.dispatch.judge_results import Posted, Status, Verdict
 from antenna_orchestration.dispatch.lease import ack_of
 from antenna_orchestration.dispatch.services import HttpServices
@@ -106,7 +106,7 @@ async def accept(
         for verdict in verdicts:
             tally.add(verdict)
             taken.append(_taken(verdict))
-    await _count(http, worker, tally, size)
+    await _count(http, job, worker, tally, size)
     return taken
 
 
@@ -258,7 +258,7 @@ async def _strike_out(http: HttpServices, job: Job, worker: Token, verdicts: Seq
     http.live.reports.forget(job.job_run, [one.claim.image for one in verdicts if one.claim and one.status == "queued"])
 
 
-async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) -> None:
+async def _count(http: HttpServices, job: Job, worker: Token, tally: _Tally, size: int) -> None:
     # Of several processes with one token, the one that had the images is counted and measured, and still there.
     holder = tally.holders.most_common(1)[0][0] if tally.holders else worker.holder
     await http.live.workers.count(
@@ -275,6 +275,7 @@ async def _count(http: HttpServices, worker: Token, tally: _Tally, size: int) ->
         for one in tally.holders:
             await http.live.workers.heard(one, now=now)
         known = await http.live.workers.get(holder)
+        await turns.posted(http, job, holder, tally.since, before=known.posted)
         began = max(known.posted, min(tally.since))
         batch = now - sum(tally.since) / len(tally.since)
         speed = known.speed.after(len(tally.since), seconds=now - began, batch=max(batch, 0.001))

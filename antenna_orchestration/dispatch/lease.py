@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -51,16 +51,22 @@ class Leased:
     token: str
 
 
-async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> list[Leased]:
+async def _never() -> bool:
+    return False
+
+
+async def lease(
+    http: HttpServices, job: Job, worker: Token, wanted: int, *, is_over: Callable[[], Awaitable[bool]] = _never
+) -> list[Leased]:
     """Lease up to `wanted` tasks of the job; fewer to a slow worker, and a single one from its third delivery on.
 
-    Returns an empty list, at once, only when no task of the job can be delivered. Else a worker that holds all that it
-    may waits for up to 20 s, and then gets one more task. Raises `Unavailable` when a store does not answer; nothing is
-    leased then.
+    Returns an empty list, at once, only when no task of the job can be delivered, or the worker's turn `is_over`. Else
+    a worker that holds all that it may waits for up to 20 s, and then gets one more task. Raises `Unavailable` when a
+    store does not answer; nothing is leased then.
     """
     if job.status not in ACTIVE or job.epoch is None:
         return []
-    room = await _room(http, job, job.epoch, worker, wanted)
+    room = await _room(http, job, job.epoch, worker, wanted, is_over=is_over)
     standing = await further_tries.standing(http, job, job.epoch, worker)
     while room and not standing.holds_alone:
         if parked := await further_tries.take_parked(http, job, worker, standing):
@@ -88,10 +94,17 @@ async def lease(http: HttpServices, job: Job, worker: Token, wanted: int) -> lis
     return []
 
 
-async def _room(http: HttpServices, job: Job, epoch: Epoch, worker: Token, wanted: int) -> int:
-    """How many tasks the worker may lease now; waits while it may lease none. 0 when the job has no leasable task."""
+async def _room(
+    http: HttpServices, job: Job, epoch: Epoch, worker: Token, wanted: int, *, is_over: Callable[[], Awaitable[bool]]
+) -> int:
+    """How many tasks the worker may lease now; waits while it may lease none.
+
+    0 when the job has no leasable task, or the worker's turn is over.
+    """
     deadline = time.monotonic() + WAIT_AT_BOUND
     while True:
+        if await is_over():
+            return 0
         speed = (await http.live.workers.get(worker.holder)).speed
         room = speed.may_hold(http.settings.http_lease) - await http.live.leases.held_by(worker.holder)
         if room > 0:

@@ -1,19 +1,17 @@
-"""Offers: the jobs that a worker behind the gateway should lease from, in fair order.
+"""Offers: the jobs that a worker behind the gateway should lease from, and until when.
 
-A job is offered when it has a task that can be leased now. The order is that of start-time fair queueing: each job has
-a clock that advances by the images leased from it, divided by its priority; the job whose clock is furthest behind is
-first.
+A job is offered when it has a task that can be leased now. `turns` says in which order, and when a turn is over.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from antenna_orchestration.dispatch.lease import has_tasks, raise_if_away
 from antenna_orchestration.dispatch.services import HttpServices
+from antenna_orchestration.dispatch.turns import Turns
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.ids import JobId, JobRun, ProjectId
@@ -22,38 +20,6 @@ from antenna_orchestration.queue.announcements import Snapshot
 AT_A_TIME: Final = 16
 """Jobs whose tasks are looked for at once."""
 
-OFFERED: Final = 8.0
-"""Images that an offer counts for by itself, so that workers that ask at the same moment get different jobs."""
-
-
-@dataclass(slots=True)
-class FairOrder:
-    """The jobs' clocks. Pure; each gateway has its own."""
-
-    _clocks: dict[JobRun, float] = field(default_factory=dict)
-    _last_was_interactive: bool = False
-
-    def update(self, jobs: Iterable[messages.Announcement]) -> None:
-        """Set all present jobs. A new one starts at the clock that is furthest behind, with neither credit nor debt."""
-        keys = [job.job_run for job in jobs]
-        start = min((self._clocks[key] for key in keys if key in self._clocks), default=0.0)
-        self._clocks = {key: self._clocks.get(key, start) for key in keys}
-
-    def sort(self, jobs: Iterable[messages.Announcement]) -> list[messages.Announcement]:
-        """Some of these jobs in the order to serve them: interactive ones first, but at most every other time."""
-        ordered = sorted(jobs, key=lambda job: (self._clocks[job.job_run], job.job))
-        urgent = [job for job in ordered if job.interactive]
-        others = [job for job in ordered if not job.interactive]
-        if self._last_was_interactive and others:
-            return [others[0], *urgent, *others[1:]]
-        return urgent + others
-
-    def given(self, job: messages.Announcement, images: float) -> None:
-        """Advance the job's clock by so many images."""
-        self._last_was_interactive = job.interactive
-        if job.job_run in self._clocks:
-            self._clocks[job.job_run] += images / max(job.priority, 1)
-
 
 class Offers:
     """Knows which jobs are announced, and which workers they may be offered to."""
@@ -61,52 +27,92 @@ class Offers:
     def __init__(self, http: HttpServices) -> None:
         self._http = http
         self._announced: Snapshot | None = None
-        self._order = FairOrder()
+        self._turns = Turns(http)
+        # Jobs that are no longer announced, whose clocks are still to be forgotten.
+        self._gone: set[JobRun] = set()
         # A job's project never changes.
         self._projects: dict[JobId, ProjectId] = {}
         self._slugs: dict[ProjectId, str] = {}
 
     def on_announcements(self, announced: Snapshot) -> None:
         """Take note of what is announced now."""
+        before = {job.job_run for job in (self._announced or {}).values()}
+        self._gone = (self._gone | before) - {job.job_run for job in announced.values()}
         self._announced = announced
 
     async def for_worker(
-        self, worker: Token, *, wanted: Callable[[messages.Announcement], bool], limit: int
+        self, worker: Token, *, wanted: Callable[[messages.Announcement], bool], limit: int, poll: str = ""
     ) -> list[messages.Announcement]:
         """Up to `limit` jobs of the worker's projects that are `wanted` and have a leasable task now, in fair order.
 
-        Raises `Unavailable` when a store does not answer, so that no worker takes a failure for an empty list.
+        `poll` is a text by which `is_turn_over` can tell later what was wanted; it begins a new turn. Raises
+        `Unavailable` when a store does not answer, so that no worker takes a failure for an empty list.
         """
         raise_if_away(self._http)
-        announced = self._announced if self._announced is not None else await self._http.services.announcements.read()
-        await self._learn_projects(announced)
-        candidates = [
-            job
-            for job in announced.values()
-            if job.job in self._projects and worker.reaches(self._projects[job.job]) and wanted(job)
-        ]
+        candidates = self._candidates(worker, wanted, await self._read())
         found: list[messages.Announcement] = []
-        self._order.update(announced.values())
-        ordered = self._order.sort(candidates)
+        ordered = await self._turns.in_order(worker.holder, candidates)
         for start in range(0, len(ordered), AT_A_TIME):
             some = ordered[start : start + AT_A_TIME]
             deliverable = await asyncio.gather(*(has_tasks(self._http, job.job_run, job.epoch) for job in some))
             found += [job for job, has in zip(some, deliverable, strict=True) if has]
             if len(found) >= limit:
                 break
-        if found[:limit]:
-            self._order.given(found[0], OFFERED)
+        await self._turns.offered(worker.holder, found[:limit], poll=poll)
         return found[:limit]
+
+    async def is_turn_over(
+        self,
+        worker: Token,
+        poller: Token,
+        job_run: JobRun,
+        images: int,
+        wanted: Callable[[str], Awaitable[Callable[[messages.Announcement], bool]]],
+    ) -> bool:
+        """Whether the worker, which asks for so many tasks of the job, should now ask for a job instead.
+
+        `wanted` makes a filter of the text of its last poll, which came from `poller`. Raises `Unavailable`.
+        """
+        announced = await self._read()
+        job = announced.get(job_run)
+        if job is None:
+            return False
+
+        async def others(poll: str) -> list[messages.Announcement]:
+            return self._candidates(poller, await wanted(poll), announced)
+
+        return await self._turns.is_over(worker.holder, poller.holder, job, images, others)
 
     def is_of(self, job: messages.Announcement, project: str | None) -> bool:
         """Whether the job is of the project with this number or slug; True without `project`."""
         mine = self._projects.get(job.job)
         return project is None or (mine is not None and project in (str(mine), self._slugs.get(mine)))
 
-    def given(self, job_run: JobRun, images: int) -> None:
-        """Take note that a worker leased so many tasks of the job."""
+    async def leased(self, worker: Token, poller: Token, job_run: JobRun, images: int) -> None:
+        """Take note that the worker, which asked for jobs as `poller`, leased so many tasks of the job."""
         if self._announced and (announced := self._announced.get(job_run)):
-            self._order.given(announced, images)
+            # Nobody asked for a job, and so nobody compared it with others.
+            if not self._http.live.turns.is_known(job_run):
+                await self._turns.enter(list(self._announced.values()))
+            await self._turns.leased(worker.holder, poller.holder, announced, images)
+
+    def _candidates(
+        self, worker: Token, wanted: Callable[[messages.Announcement], bool], announced: Snapshot
+    ) -> list[messages.Announcement]:
+        return [
+            job
+            for job in announced.values()
+            if job.job in self._projects and worker.reaches(self._projects[job.job]) and wanted(job)
+        ]
+
+    async def _read(self) -> Snapshot:
+        """What is announced, with all projects learned."""
+        announced = self._announced if self._announced is not None else await self._http.services.announcements.read()
+        if self._gone:
+            gone, self._gone = self._gone, set()
+            await self._http.live.turns.forget(gone)
+        await self._learn_projects(announced)
+        return announced
 
     async def _learn_projects(self, announced: Snapshot) -> None:
         jobs = {job for job, _ in announced}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -42,6 +43,9 @@ router = APIRouter(prefix="/api/v2", route_class=Route, tags=["workers"])
 
 PAGE: Final = 100
 """Jobs per page, unless the caller asks for another number."""
+
+LONGEST_POLL: Final = 10_000
+"""Characters of filters that are remembered of a worker; one that asks with more has no turns."""
 
 JobFilters = Annotated[Filters, Query()]
 
@@ -103,7 +107,11 @@ async def _lease(
         gateway.http, caller, host=host_of(request), origin=origin, client_info=client_info.read(info)
     )
     lease.raise_if_away(gateway.http)
-    leased = await lease.lease(gateway.http, job, caller, wanted)
+
+    async def is_over() -> bool:
+        return await gateway.offers.is_turn_over(caller, origin, job.job_run, wanted, partial(_asked_for, gateway))
+
+    leased = await lease.lease(gateway.http, job, caller, wanted, is_over=is_over)
     base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
     try:
         urls = await image_urls.urls_of(gateway.http, leased, base=base)
@@ -114,7 +122,7 @@ async def _lease(
         except errors.Unavailable as error:
             logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
         raise
-    gateway.offers.given(job.job_run, len(leased))
+    await gateway.offers.leased(caller, origin, job.job_run, len(leased))
     return models.TasksAnswer(
         tasks=[
             models.WireTask(
@@ -188,15 +196,30 @@ async def _offers(
         await worker_status.hear(gateway.http, caller, host=host_of(request), pipelines=filters.pipelines or ())
     if filters.dispatch_mode not in (None, DispatchMode.ASYNC) or filters.has_no_job:
         return []
+    poll = filters.model_dump_json(exclude_defaults=True)
+    return await gateway.offers.for_worker(
+        caller,
+        wanted=await _matching(gateway, filters),
+        limit=limit,
+        poll=poll if len(poll) <= LONGEST_POLL else "",
+    )
+
+
+async def _asked_for(gateway: Gateway, poll: str) -> Callable[[messages.Announcement], bool]:
+    """The filter of an earlier poll."""
+    try:
+        filters = Filters.model_validate_json(poll)
+    except ValueError as error:
+        raise errors.InternalError(f"the filters of a poll in Redis cannot be read: {error}") from error
+    return await _matching(gateway, filters)
+
+
+async def _matching(gateway: Gateway, filters: Filters) -> Callable[[messages.Announcement], bool]:
     among: set[JobId] | None = None
     if filters.deployment is not None or filters.created_by is not None:
         among = await gateway.http.services.catalog.jobs.active(
             deployment=filters.deployment, created_by=filters.created_by
         )
-    return await gateway.offers.for_worker(caller, wanted=_matching(gateway, filters, among), limit=limit)
-
-
-def _matching(gateway: Gateway, filters: Filters, among: Set[JobId] | None) -> Callable[[messages.Announcement], bool]:
     wanted = None if filters.status is None else statuses.from_wire(filters.status)
 
     def matches(job: messages.Announcement) -> bool:

@@ -44,6 +44,10 @@ HOLDING: Final = "antenna:http:worker:%d:holding"
 """Format of the keys that `holding` makes. Lua's `string.format` reads it as Python's `%` does."""
 
 
+CLOCKS: Final = "antenna:http:clocks"
+"""Hash of the clocks of job runs and of the two classes of jobs, and of when those of job runs last advanced."""
+
+
 def leases(job_run: JobRun) -> str:
     """Hash of a job's leases by image."""
     return f"antenna:http:job:{job_run.job}:{job_run.generation}:leases"
@@ -79,7 +83,12 @@ def reasons(worker: int) -> str:
     return f"antenna:http:worker:{worker}:reasons"
 
 
-# Members of `LEASED_JOBS` and of `holding`.
+def turns(worker: int) -> str:
+    """Hash of a worker's turns on jobs, and of its speed with each pipeline."""
+    return f"antenna:http:worker:{worker}:turns"
+
+
+# Members of `LEASED_JOBS`, of `holding` and of `CLOCKS`.
 
 
 def job_run_member(job_run: JobRun) -> str:
@@ -88,7 +97,7 @@ def job_run_member(job_run: JobRun) -> str:
 
 
 def job_run_of_member(member: str) -> JobRun:
-    """The job run that a member of `LEASED_JOBS` names."""
+    """The job run that such a member names."""
     job, generation = member.split(":")
     return JobRun(JobId(int(job)), Generation(int(generation)))
 

@@ -25,6 +25,7 @@ from antenna_orchestration.domain.ids import ImageId, JobRun
 from antenna_orchestration.live.leases import NOBODY, HttpLeases, KeptLease
 from antenna_orchestration.live.reports import RememberedReports
 from antenna_orchestration.live.store import LiveStore
+from antenna_orchestration.live.turns import RememberedTurns
 from antenna_orchestration.live.workers import HttpWorkers, WorkerRecord, unheard
 
 T = TypeVar("T")
@@ -176,6 +177,10 @@ class RememberedLeases:
             known[image] = msgspec.structs.replace(known[image], confirmed=now)
         # What Redis misses of this is written down with the rest.
         await self._write(job_run, {}, lambda: self._leases.confirm(job_run, confirmed, now=now))
+
+    def remembered(self, job_run: JobRun) -> int:
+        """How many of the job's tasks workers hold, as far as is remembered."""
+        return sum(lease.holder != NOBODY for lease in self._known.get(job_run, {}).values())
 
     def forget(self, job_run: JobRun, images: Iterable[ImageId]) -> None:
         """Remember these leases no longer; Redis may know better."""
@@ -363,6 +368,7 @@ class RememberedStore:
         self.leases = RememberedLeases(store.leases, self._reach)
         self.workers = RememberedWorkers(store.workers, self._reach)
         self.reports = RememberedReports(store.reports, self._reach.ask)
+        self.turns = RememberedTurns(store.turns, self._reach.ask, self.leases.remembered)
         self._mark = ""
         self._looking: asyncio.Task[None] | None = None
 
@@ -408,6 +414,7 @@ class RememberedStore:
         if lost or self._reach.is_away:
             await self.workers.write_down()
             await self.leases.write_down(everything=lost)
+            await self.turns.write_down()
         if lost:
             logger.info("Redis has lost its data: leases and workers are written down again")
         self._mark = mark

@@ -6,6 +6,7 @@ from antenna_orchestration.live import connection, keys
 from antenna_orchestration.live.counters import Counters
 from antenna_orchestration.live.leases import HttpLeases
 from antenna_orchestration.live.reports import Reports
+from antenna_orchestration.live.turns import HttpTurns
 from antenna_orchestration.live.workers import HttpWorkers
 
 
@@ -19,6 +20,7 @@ class LiveStore:
         self.leases = HttpLeases(self._client)
         self.workers = HttpWorkers(self._client)
         self.reports = Reports(self._client)
+        self.turns = HttpTurns(self._client)
 
     async def __aenter__(self) -> LiveStore:
         return self

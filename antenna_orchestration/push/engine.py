@@ -264,7 +264,7 @@ class Pusher:
         leased = await lease(self._http, job, self._worker, self._batch_size(job))
         if not leased:
             return None
-        self._offers.given(job.job_run, len(leased))
+        await self._offers.leased(self._worker, self._worker, job.job_run, len(leased))
         try:
             urls = await image_urls.urls_of(self._http, leased, base=self._image_base())
         except BaseException:

@@ -2,7 +2,6 @@
 
 import struct
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 import pytest
@@ -11,10 +10,9 @@ from hypothesis import strategies as st
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract import results
-from antenna_orchestration.dispatch.offers import FairOrder
 from antenna_orchestration.domain import http_lease, messages
 from antenna_orchestration.domain.http_lease import HttpWorkerSpeed, ImageClaim, LeaseClaim, Signer
-from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
+from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId
 from antenna_orchestration.live.leases import KeptLease
 from tests.gateway.http_worker import SPECIES, SPECIES_LABELS, success
 
@@ -77,38 +75,6 @@ def test_a_worker_holds_what_it_finishes_in_half_a_lease() -> None:
     assert speed.lease(300) == 300
     slow = HttpWorkerSpeed().after(1, seconds=200, batch=200)
     assert slow.lease(300) == 600
-
-
-def announced(job: int, **changes: Any) -> messages.Announcement:
-    return messages.Announcement(
-        job=JobId(job), generation=Generation(1), epoch=Epoch("00"), pipeline=PipelineSlug("p"), config={},
-        config_hash="", **changes,
-    )  # fmt: skip
-
-
-@given(st.lists(st.integers(1, 10), min_size=2, max_size=6))
-def test_jobs_are_served_by_their_priorities(priorities: list[int]) -> None:
-    jobs = [announced(number, priority=priority) for number, priority in enumerate(priorities, 1)]
-    order, given_to = FairOrder(), dict.fromkeys([int(job.job) for job in jobs], 0)
-    for _ in range(50 * sum(priorities)):
-        order.update(jobs)
-        first = order.sort(jobs)[0]
-        order.given(first, 1)
-        given_to[first.job] += 1
-    for job in jobs:
-        assert abs(given_to[job.job] - 50 * job.priority) <= max(priorities)
-
-
-def test_urgent_jobs_are_first_half_of_the_time() -> None:
-    jobs = [announced(1), announced(2, interactive=True)]
-    order = FairOrder()
-    firsts = []
-    for _ in range(10):
-        order.update(jobs)
-        first = order.sort(jobs)[0]
-        order.given(first, 8)
-        firsts.append(first.job)
-    assert firsts == [2, 1] * 5
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=4))
