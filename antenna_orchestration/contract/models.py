@@ -194,6 +194,31 @@ class NewJob(BaseModel):
     deployment: Name | None = None
 
 
+class ResultFile(BaseModel):
+    """A Parquet file of a job's table."""
+
+    name: str
+    bytes: int
+    url: str
+
+
+class ResultTable(BaseModel):
+    """A table of a job and where it can be read; `docs/reference/tables.md` describes the columns."""
+
+    name: str
+    csv: str
+    parquet: list[ResultFile]
+
+
+class ResultList(BaseModel):
+    """Where the results of a job can be read."""
+
+    job_id: int
+    generation: int
+    tables: list[ResultTable]
+    megadetector: str
+
+
 class ProjectItem(BaseModel):
     """A project in a list."""
 

@@ -51,11 +51,14 @@ async def local_file(http: HttpServices, signed: str) -> Path:
     return path
 
 
+def path_of(http: HttpServices, uri: str) -> Path | None:
+    """The local file that a capture's URL names, if this gateway may read it. Blocks."""
+    return _checked(addresses.path_of(uri), http.settings.image_roots) if uri.startswith("file:///") else None
+
+
 async def _path(http: HttpServices, image: ImageId) -> Path | None:
     uri = await http.services.catalog.images.get_url(image)
-    if not uri.startswith("file:///"):
-        return None
-    return await asyncio.to_thread(_checked, addresses.path_of(uri), http.settings.image_roots)
+    return await asyncio.to_thread(path_of, http, uri)
 
 
 def _checked(path: str, roots: Sequence[Path]) -> Path | None:

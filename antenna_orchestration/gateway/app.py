@@ -18,7 +18,15 @@ from starlette.responses import Response
 from antenna_orchestration import __version__, errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.contract.models import ErrorAnswer
-from antenna_orchestration.gateway import job_routes, other_routes, pages, registry_routes, state, worker_routes
+from antenna_orchestration.gateway import (
+    job_routes,
+    other_routes,
+    pages,
+    registry_routes,
+    result_routes,
+    state,
+    worker_routes,
+)
 from antenna_orchestration.gateway.middleware import Edge, shown
 
 logger = logging.getLogger(__name__)
@@ -61,7 +69,7 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         responses=_ERRORS,
     )
     # In this order because `jobs/next/` would otherwise be read as a job's number.
-    for module in (worker_routes, job_routes, registry_routes, other_routes):
+    for module in (worker_routes, job_routes, result_routes, registry_routes, other_routes):
         app.include_router(module.router)
     app.add_exception_handler(errors.AntennaError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)

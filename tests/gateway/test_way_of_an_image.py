@@ -17,7 +17,7 @@ async def test_an_existing_worker_registers_polls_leases_and_posts(
 ) -> None:
     slug = f"w-{project}"[:60]
     secret = await token(services, project, label="gpu-1")
-    worker = HttpWorker(base=gateway.base, token=secret, slugs=(slug,), fetch=True)
+    worker = HttpWorker(base=gateway.base, token=secret, slugs=(slug,), fetch=True, size={"width": 64, "height": 48})
     registered = await asyncio.to_thread(worker.register)
     assert registered is not None and registered.processing_service_id
     files = [tmp_path / f"{number}.jpg" for number in range(12)]
