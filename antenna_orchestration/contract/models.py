@@ -280,6 +280,8 @@ class RegistrationRequest(BaseModel):
     processing_service_name: Name = ""
     pipelines: Annotated[list[WirePipeline], Field(max_length=200)]
     client_info: dict[str, Any] | None = None
+    # Let all projects run them; for tokens of admins of all projects.
+    public: bool = False
 
 
 class RegistrationAnswer(BaseModel):
