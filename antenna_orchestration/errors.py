@@ -5,7 +5,8 @@
     │   ├── InvalidSource        an image source: no such folder, no images, unreadable list, outside IMAGE_ROOTS
     │   ├── UnknownPipeline      no pipeline with that slug is registered
     │   ├── InvalidSetting       an ANTENNA_* setting does not parse
-    │   └── TooLarge             a request body over the gateway's limits
+    │   ├── TooLarge             a request body over the gateway's limits
+    │   └── RangeNotSatisfiable  the bytes of a file that a request asks for lie beyond its end
     ├── Unauthorized             the gateway does not know the caller: no token, or a wrong, expired or revoked one
     ├── Forbidden                the caller's role does not allow this
     ├── TooMany                  the caller asks more often than the gateway allows
@@ -56,6 +57,12 @@ class TooLarge(InvalidInput):
     """A request body, unpacked, is over the gateway's limits."""
 
     http_status = 413
+
+
+class RangeNotSatisfiable(InvalidInput):
+    """The bytes of a file that a request asks for lie beyond its end."""
+
+    http_status = 416
 
 
 class Unauthorized(AntennaError):

@@ -39,6 +39,8 @@ class PipelineRow:
     description: str
     default_config: Mapping[str, Any]
     algorithms: Sequence[AlgorithmRow]
+    # Whether every project may run it, or only those that it was registered for.
+    is_public: bool = True
 
 
 class Pipelines:
@@ -62,15 +64,16 @@ class Pipelines:
                     "version": pipeline.version,
                     "description": pipeline.description,
                     "default_config": Jsonb(dict(pipeline.default_config)),
+                    "is_public": pipeline.is_public,
                 },
             )
             await connection.execute(
                 queries.load("register_pipeline_algorithms"), {"slug": pipeline.slug, "algorithms": ids}
             )
 
-    async def find(self, slug: str) -> PipelineRow | None:
-        """A registered pipeline with its algorithms, or None."""
-        row = await self._database.row("get_pipeline", slug=slug)
+    async def find(self, slug: str, *, project: str | None = None) -> PipelineRow | None:
+        """A registered pipeline with its algorithms, or None; also None if the `project` (its slug) may not run it."""
+        row = await self._database.row("get_pipeline", slug=slug, project=project)
         if row is None:
             return None
         algorithms = tuple(AlgorithmRow(**algorithm) for algorithm in row.pop("algorithms"))

@@ -213,6 +213,31 @@ class NewJob(BaseModel):
     deployment: Name | None = None
 
 
+class ResultFile(BaseModel):
+    """A Parquet file of a job's table."""
+
+    name: str
+    bytes: int
+    url: str
+
+
+class ResultTable(BaseModel):
+    """A table of a job and where it can be read; `docs/reference/tables.md` describes the columns."""
+
+    name: str
+    csv: str
+    parquet: list[ResultFile]
+
+
+class ResultList(BaseModel):
+    """Where the results of a job can be read."""
+
+    job_id: int
+    generation: int
+    tables: list[ResultTable]
+    megadetector: str
+
+
 class ProjectItem(BaseModel):
     """A project in a list."""
 
@@ -274,6 +299,8 @@ class RegistrationRequest(BaseModel):
     processing_service_name: Name = ""
     pipelines: Annotated[list[WirePipeline], Field(max_length=200)]
     client_info: dict[str, Any] | None = None
+    # Let all projects run them; for tokens of admins of all projects.
+    public: bool = False
 
 
 class RegistrationAnswer(BaseModel):

@@ -44,17 +44,16 @@ async def local_file(http: HttpServices, signed: str) -> Path:
         claim = http.signer.read(ImageClaim, signed, now=time.time())
     except errors.InvalidInput:
         raise errors.NotFound("no such image, or the link has expired") from None
-    path = await path_of(http, await http.services.catalog.images.get_url(claim.image))
+    uri = await http.services.catalog.images.get_url(claim.image)
+    path = await asyncio.to_thread(path_of, http, uri)
     if path is None:
         raise errors.NotFound("no such image, or the link has expired")
     return path
 
 
-async def path_of(http: HttpServices, uri: str) -> Path | None:
-    """The file that a local image's URI names; None for another URI, and for what the gateway may not read now."""
-    if not uri.startswith("file:///"):
-        return None
-    return await asyncio.to_thread(_checked, addresses.path_of(uri), http.settings.image_roots)
+def path_of(http: HttpServices, uri: str) -> Path | None:
+    """The file that a local image's URI names; None for another URI, and for what the gateway may not read now. Blocks."""
+    return _checked(addresses.path_of(uri), http.settings.image_roots) if uri.startswith("file:///") else None
 
 
 def _checked(path: str, roots: Sequence[Path]) -> Path | None:

@@ -2,13 +2,17 @@
 
 An algorithm is identified by key and version, and its labels belong to that identity. A registration that contradicts
 an earlier one is refused, never merged.
+
+A pipeline belongs to the projects that it was registered for: only they may run it, and only a token that reaches all
+of them may change it. One that is public, of this installation or published by an admin of all projects, may be run by
+all, and changed by such an admin only. Slugs are one namespace: who comes second serves the very same, or is refused.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from antenna_orchestration import errors
@@ -55,16 +59,20 @@ async def register(
     host: str,
     client_info: Mapping[str, Any] | None,
     kind: str = "http",
+    public: bool = False,
 ) -> Registered:
-    """Register pipelines for a project; idempotent.
+    """Register pipelines for a project, or with `public` for all projects; idempotent.
 
     Raises `InvalidInput` for a slug or text that cannot be used, and `Conflict` when a pipeline or an algorithm was
-    registered differently under the same version, or when it would be changed for projects beyond the token's.
+    registered differently under the same version, or when it would be changed for projects beyond the token's. Raises
+    `Forbidden` when a token of some projects would publish for all.
     """
+    if public and worker.scope is not None:
+        raise errors.Forbidden("only a token of an admin of all projects may publish pipelines for all of them")
     rows: list[PipelineRow] = []
     for pipeline in pipelines:
         _check(pipeline)
-        rows.append(await _allowed(http, worker, pipeline))
+        rows.append(await _allowed(http, worker, replace(pipeline, is_public=public)))
     keys = {(one.key, one.version) for pipeline in pipelines for one in pipeline.algorithms}
     known = await http.services.catalog.pipelines.known_algorithms(key for key, _ in keys)
     details = {"service": service, **({"client_info": dict(client_info)} if client_info else {})}
@@ -120,11 +128,17 @@ async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> 
     before = await http.services.catalog.pipelines.find(pipeline.slug)
     if before is None:
         return pipeline
-    is_ours = all(
-        worker.reaches(project) for project in await http.services.catalog.pipelines.projects_of(pipeline.slug)
+    is_ours = worker.scope is None or (
+        not before.is_public
+        and all(worker.reaches(project) for project in await http.services.catalog.pipelines.projects_of(pipeline.slug))
     )
     if (before.version, _algorithms(before)) == (pipeline.version, _algorithms(pipeline)):
         return pipeline if is_ours else before
+    if not is_ours:
+        whose = "is public" if before.is_public else "serves other projects"
+        raise errors.Conflict(
+            f"pipeline {pipeline.slug} {whose} and is registered otherwise: choose another slug for yours"
+        )
     if before.version == pipeline.version:
         old, new = (", ".join(sorted({f"{key} {version}" for key, version, _ in _algorithms(one)}) or ["none"])
                     for one in (before, pipeline))  # fmt: skip
@@ -132,8 +146,6 @@ async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> 
             f"pipeline {pipeline.slug} version {pipeline.version} is registered with the algorithms {old}, "
             f"not {new}, or with other labels; give the change a new version"
         )
-    if not is_ours:
-        raise errors.Conflict(f"pipeline {pipeline.slug} serves other projects, too: choose another slug")
     return pipeline
 
 

@@ -155,7 +155,7 @@ async def _look(http: HttpServices, image: ImageId) -> Look:
         if not is_ours:
             return TOO_MANY
         uri = await http.services.catalog.images.get_url(image)
-        if uri.startswith("file:") and await path_of(http, uri) is None:
+        if uri.startswith("file:") and await asyncio.to_thread(path_of, http, uri) is None:
             return Look(finding=Finding.UNKNOWN, why="the gateway may not read it, or it is gone")
         return await http.looks.look(uri)
 

@@ -25,6 +25,7 @@ from antenna_orchestration.gateway import (
     pages,
     registry_routes,
     release_routes,
+    result_routes,
     state,
     worker_routes,
 )
@@ -70,7 +71,9 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         responses=_ERRORS,
     )
     # In this order because `jobs/next/` would otherwise be read as a job's number.
-    for module in (worker_routes, release_routes, job_routes, registry_routes, metrics_routes, other_routes):
+    for module in (
+        worker_routes, release_routes, job_routes, result_routes, registry_routes, metrics_routes, other_routes
+    ):  # fmt: skip
         app.include_router(module.router)
     app.add_exception_handler(errors.AntennaError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)

@@ -58,7 +58,10 @@ async def register_pipelines(
     project: ProjectForRegistration,
     wanted: models.RegistrationRequest,
 ) -> models.RegistrationAnswer:
-    """A worker says which pipelines it serves. The same again is fine; a contradiction is a 409."""
+    """A worker says which pipelines it serves. The same again is fine; a contradiction is a 409.
+
+    Only the project can run them, unless an admin of all projects registers them with `public`.
+    """
     pipelines = [register.pipeline_row_of(one) for one in wanted.pipelines]
     done = await register.register(
         gateway.http,
@@ -68,6 +71,7 @@ async def register_pipelines(
         service=wanted.processing_service_name,
         host=host_of(request),
         client_info=wanted.client_info,
+        public=wanted.public,
     )
     # Not under the process's name: it registers for all processes of its host.
     info = client_info.read(wanted.client_info)

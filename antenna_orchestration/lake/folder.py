@@ -98,6 +98,11 @@ class Folder:
             with self._fs.open(self._full(path), "rb") as file:
                 yield file
 
+    def size(self, path: str) -> int:
+        """Bytes of one file. Raises `Missing`."""
+        with self._reaching():
+            return int(self._fs.info(self._full(path))["size"])
+
     # Writing
 
     def write(self, path: str, fill: Callable[[IO[bytes]], object]) -> None:

@@ -11,7 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -240,6 +240,20 @@ class Lake:
             with self._folder.reading(path) as source:
                 rows += pq.ParquetFile(source).metadata.num_rows
         return rows
+
+    def files_of(self, name: str, job: JobId) -> dict[str, int]:
+        """The Parquet files of a job's table by name, with their sizes in bytes."""
+        paths = self._files(name, job)
+        return {path.rpartition("/")[2]: self._folder.size(path) for path in paths}
+
+    @contextlib.contextmanager
+    def reading_file(self, name: str, job: JobId, file: str) -> Iterator[IO[bytes]]:
+        """One of `files_of`, opened for reading. Raises `Missing`, also for a name that is none of them."""
+        path = f"{_table(name, job)}/{file}"
+        if _FILE_OF_GENERATION.fullmatch(file) is None:
+            raise Missing(f"{self.uri}/{path}: there is no such file")
+        with self._folder.reading(path) as source:
+            yield source
 
     # Files below the root that do not belong to one job
 

@@ -109,7 +109,7 @@ async def submit(
     Raises `InvalidInput` and its kinds, or `Unavailable` for the catalog or a bucket, with nothing written. A queue
     that cannot be reached is only a warning: the sensor publishes later.
     """
-    spec = await _spec(services, submission.pipeline)
+    spec = await _spec(services, submission.pipeline, submission.project)
     config = _check(submission, spec)
     gathered = await asyncio.to_thread(
         sources_module.gather,
@@ -123,7 +123,8 @@ async def submit(
     chosen = _choose(gathered.images, submission)
     chosen, exif_warnings = await asyncio.to_thread(capture_times.fill, chosen, exif=submission.exif)
     _check_deployments(chosen)
-    await services.catalog.pipelines.register(pipeline_row(spec))
+    if spec.slug in registry.all_pipelines():
+        await services.catalog.pipelines.register(pipeline_row(spec))
     job_id = await services.catalog.jobs.create(
         NewJob(
             project=submission.project,
@@ -230,12 +231,15 @@ def pipeline_row(spec: PipelineSpec) -> PipelineRow:
     )
 
 
-async def _spec(services: Services, slug: str) -> PipelineSpec:
-    """The pipeline, of this installation or as a worker behind the gateway registered it. Raises `UnknownPipeline`."""
+async def _spec(services: Services, slug: str, project: str) -> PipelineSpec:
+    """The pipeline: of this installation, public, or as a worker behind the gateway registered it for the project.
+
+    Raises `UnknownPipeline`, also for one of other projects.
+    """
     ids.slug(slug, "pipeline")
     if slug in registry.all_pipelines():
         return registry.get(slug)
-    row = await services.catalog.pipelines.find(slug)
+    row = await services.catalog.pipelines.find(slug, project=project)
     if row is None:
         return registry.get(slug)
     return PipelineSpec(

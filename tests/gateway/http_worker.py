@@ -117,7 +117,7 @@ def success(image_id: str, *, detections: int = 1, classes: int = 3, pipeline: s
         "pipeline": pipeline,
         "algorithms": {},
         "total_time": 0.5,
-        "source_images": [{"id": image_id, "url": "http://192.0.2.1/x.jpg", "width": 64, "height": 48}],
+        "source_images": [{"id": image_id, "url": "http://192.0.2.1/x.jpg"}],
         "detections": [moth] * detections,
         "config": {},
     }
@@ -147,6 +147,8 @@ class HttpWorker:
     poll_every: float = 0.3
     post_timeout: float = 60.0
     fetch: bool = False
+    # Width and height that it says of each image; the contract has none.
+    size: dict[str, int] = field(default_factory=dict)
     # Posts that are lost on their way, by their number.
     lost_posts: frozenset[int] = frozenset()
     # Posts whose answer is not waited for, by their number.
@@ -257,7 +259,9 @@ class HttpWorker:
                     result: dict[str, Any] = {"error": "failed to load image", "image_id": task.image_id}
                     return {"reply_subject": task.reply_subject, "result": result}
         self.stopping.wait(self.seconds_per_image)
-        return {"reply_subject": task.reply_subject, "result": success(task.image_id)}
+        said = success(task.image_id)
+        said["source_images"][0].update(self.size)
+        return {"reply_subject": task.reply_subject, "result": said}
 
 
 @contextlib.contextmanager

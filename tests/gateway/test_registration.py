@@ -97,3 +97,59 @@ async def test_a_job_can_name_a_registered_pipeline(services: Services, gateway:
         http.post(f"{gateway.base}/jobs/{job['id']}/cancel/", timeout=60)
         unknown = http.post(f"{gateway.base}/jobs/", json={**new, "pipeline": "nobody-has-it"}, timeout=60)
         assert unknown.status_code == 400 and "nobody-has-it" in unknown.json()["detail"]
+
+
+async def test_a_project_cannot_run_or_change_another_s_pipeline(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    slug, theirs = f"o-{project}"[:60], f"{project[:50]}-other"
+    mine = pipeline_description(slug)
+    owner, stranger = await token(services, project), await token(services, theirs)
+    assert register(gateway, owner, mine).status_code == 201
+    new = {"pipeline": slug, "images": [{"url": "https://example.org/1.jpg"}]}
+    for name, expected in [(project, 201), (theirs, 400)]:
+        with session(await token(services, name, role=Role.SUBMITTER)) as http:
+            made = http.post(f"{gateway.base}/jobs/", json={**new, "project": name}, timeout=60)
+            assert made.status_code == expected, made.text
+    # As if there were none of that name.
+    assert f"no pipeline {slug!r}" in made.json()["detail"], made.text
+    # What it has is not told to those that it is not for.
+    changed = {**mine, "name": "Mine now", "algorithms": mine["algorithms"][:1]}
+    for version in (1, 2):
+        answer = register(gateway, stranger, {**changed, "version": version})
+        assert answer.status_code == 409 and "choose another slug" in answer.json()["detail"]
+        assert "moth_binary" not in answer.text
+    # Who serves the very same may do so for its own project, under the owner's name.
+    assert register(gateway, stranger, {**mine, "name": "Mine now"}).status_code == 201
+    with session(await token(services, theirs, role=Role.SUBMITTER)) as http:
+        made = http.post(f"{gateway.base}/jobs/", json={**new, "project": theirs}, timeout=60)
+        assert made.status_code == 201, made.text
+    known = await services.catalog.pipelines.find(slug)
+    assert known is not None and (known.name, known.is_public) == (mine["name"], False)
+
+
+async def test_an_admin_of_all_projects_publishes_for_all(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    slug, theirs = f"p-{project}"[:60], f"{project[:50]}-other"
+    worker, admin = await token(services, project), await token(services, role=Role.ADMIN)
+    with session(worker) as http:
+        number = http.get(f"{gateway.base}/projects/", timeout=60).json()["results"][0]["id"]
+    url = f"{gateway.base}/projects/{number}/pipelines/"
+    body = {"processing_service_name": "lab", "pipelines": [pipeline_description(slug)], "public": True}
+    with session(worker) as http:
+        refused = http.post(url, json=body, timeout=60)
+        assert refused.status_code == 403 and "admin of all projects" in refused.json()["detail"]
+    with session(admin) as http:
+        assert http.post(url, json=body, timeout=60).status_code == 201
+    with session(await token(services, theirs, role=Role.SUBMITTER)) as http:
+        new = {"project": theirs, "pipeline": slug, "images": [{"url": "https://example.org/1.jpg"}]}
+        assert http.post(f"{gateway.base}/jobs/", json=new, timeout=60).status_code == 201
+    # Nobody else changes it, wherever it is used.
+    changed = {**pipeline_description(slug), "version": 2, "algorithms": []}
+    answer = register(gateway, worker, changed)
+    assert answer.status_code == 409 and "is public" in answer.json()["detail"]
+    # Serving it in a project does not make it private again.
+    assert register(gateway, worker, pipeline_description(slug)).status_code == 201
+    known = await services.catalog.pipelines.find(slug)
+    assert known is not None and known.is_public

@@ -17,7 +17,7 @@ async def test_an_existing_worker_registers_polls_leases_and_posts(
 ) -> None:
     slug = f"w-{project}"[:60]
     secret = await token(services, project, label="gpu-1")
-    worker = HttpWorker(base=gateway.base, token=secret, slugs=(slug,), fetch=True)
+    worker = HttpWorker(base=gateway.base, token=secret, slugs=(slug,), fetch=True, size={"width": 64, "height": 48})
     registered = await asyncio.to_thread(worker.register)
     assert registered is not None and registered.processing_service_id
     files = [tmp_path / f"{number}.jpg" for number in range(12)]
@@ -80,9 +80,10 @@ async def test_one_job_for_ids_only_and_the_others_in_fair_order(
     services: Services, gateway: RunningGateway, project: str
 ) -> None:
     jobs = [await job_for_http(services, project, 40, name=f"fair {number}") for number in range(3)]
-    worker = await http_worker(services, gateway, project)
+    workers = [await http_worker(services, gateway, project) for _ in range(3)]
+    worker = workers[0]
     # Workers that ask at the same moment are sent to different jobs.
-    first = [worker.jobs() for _ in range(3)]
+    first = [each.jobs() for each in workers]
     assert all(len(one) == 1 for one in first)
     assert {one[0].id for one in first} == {job.job_id for job in jobs}
     with session(worker.token) as http:

@@ -17,3 +17,8 @@ WHERE d.job_id = j.job_id;
 
 -- Workers name more tasks than these two.
 ALTER TABLE algorithms DROP CONSTRAINT algorithms_task_check;
+
+-- Whether every project may run a pipeline, or only those that it was registered for. Those of an installation are for
+-- all; what workers registered was used by the projects that registered it.
+ALTER TABLE pipelines ADD COLUMN is_public boolean NOT NULL DEFAULT true;
+UPDATE pipelines p SET is_public = false WHERE EXISTS (SELECT 1 FROM project_pipelines r WHERE r.slug = p.slug);

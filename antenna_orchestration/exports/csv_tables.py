@@ -1,0 +1,66 @@
+"""A table of a job as CSV: UTF-8, a header line, lists as JSON, times in ISO 8601, nothing for null."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types
+
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.lake import arrow, schemas
+from antenna_orchestration.lake.store import Lake
+
+_ROWS: Final = 5_000
+"""Rows made into text at once, which bounds memory."""
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""What a text begins with that spreadsheets would run as a formula. Labels are other people's words."""
+
+
+def columns_of(table: str) -> list[str]:
+    """The columns in order: all but the whole score vectors, which are bytes."""
+    return [field.name for field in schemas.TABLES[table] if not pa.types.is_binary(field.type)]
+
+
+def lines(lake: Lake, table: str, job: JobId) -> Iterator[bytes]:
+    """The job's table as CSV, in pieces; a text that looks like a formula has an apostrophe before it.
+
+    Blocks on the lake: call it from a thread. Raises `Unavailable`.
+    """
+    columns = columns_of(table)
+    yield (",".join(columns) + "\r\n").encode()
+    for batch in lake.batches(table, job, columns):
+        for start in range(0, batch.num_rows, _ROWS):
+            text = io.StringIO()
+            writer = csv.writer(text)
+            writer.writerows(zip(*(_cells(column) for column in batch.slice(start, _ROWS).columns), strict=True))
+            yield text.getvalue().encode("utf-8", "replace")
+
+
+def _cells(column: pa.Array) -> list[Any]:
+    if pa.types.is_timestamp(column.type):
+        return [None if at is None else _time(at) for at in arrow.moments(column)]
+    values: list[Any] = column.to_pylist()
+    if pa.types.is_list(column.type):
+        return [None if value is None else json.dumps(_short(value), ensure_ascii=False) for value in values]
+    if pa.types.is_string(column.type):
+        return [f"'{value}" if value and value.startswith(_FORMULA) else value for value in values]
+    if pa.types.is_float32(column.type):
+        return _short(values)
+    return values
+
+
+def _short(values: list[Any]) -> list[Any]:
+    """The shortest numbers that mean the same float32."""
+    return [float(str(np.float32(value))) if isinstance(value, float) else value for value in values]
+
+
+def _time(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
