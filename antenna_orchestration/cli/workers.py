@@ -60,7 +60,8 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
                "TROUBLES")  # fmt: skip
     output.console().print(output.table(columns, rows, numbers=("LEASED", "DONE", "FAILED", "RATE")))
     for one in found:
-        for slug, reason in one.failing.items():
-            output.line(f"{one.worker} cannot load {slug}: {reason}")
         if given := reasons.get(one.worker):
             output.line(f"{one.worker} reports errors: {reported_errors.in_words(given)}")
+    for one in found:
+        for slug, reason in one.failing.items():
+            output.line(f"{one.worker} cannot load {slug}: {reason}")

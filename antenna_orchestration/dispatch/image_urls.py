@@ -52,7 +52,7 @@ async def local_file(http: HttpServices, signed: str) -> Path:
 
 
 def path_of(http: HttpServices, uri: str) -> Path | None:
-    """The file that a local image's URI names; None for another URI, and for what the gateway may not read now. Blocks."""
+    """The file that a local image's URI names, if this gateway may read it; None for another URI, too. Blocks."""
     return _checked(addresses.path_of(uri), http.settings.image_roots) if uri.startswith("file:///") else None
 
 

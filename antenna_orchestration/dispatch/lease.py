@@ -60,14 +60,14 @@ async def lease(
 ) -> list[Leased]:
     """Lease up to `wanted` tasks of the job; fewer to a slow worker, and a single one from its third delivery on.
 
-    Returns an empty list, at once, only when no task of the job can be delivered, or the worker's turn `is_over`. Else
-    a worker that holds all that it may waits for up to 20 s, and then gets one more task. Raises `Unavailable` when a
-    store does not answer; nothing is leased then.
+    Returns an empty list, at once, only when no task of the job can be delivered, while the worker holds one that it has
+    to try alone, or when its turn `is_over`. Else a worker that holds all that it may waits for up to 20 s, and then
+    gets one more task. Raises `Unavailable` when a store does not answer; nothing is leased then.
     """
     if job.status not in ACTIVE or job.epoch is None:
         return []
     room = await _room(http, job, job.epoch, worker, wanted, is_over=is_over)
-    standing = await further_tries.standing(http, job, job.epoch, worker)
+    standing = await further_tries.standing(http, job, job.epoch, worker) if room else further_tries.Standing()
     while room and not standing.holds_alone:
         if parked := await further_tries.take_parked(http, job, worker, standing):
             return [await _give_parked(http, job, worker, *parked)]

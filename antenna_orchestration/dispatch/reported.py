@@ -103,8 +103,9 @@ async def keep(http: HttpServices, *, longest: float = reported_errors.LONGEST_A
 async def hand_back_all(http: HttpServices) -> None:
     """Decide about nothing more, and offer the tasks that are held to everybody."""
     questions = http.open_questions
-    await questions.stop()
+    # Before the decisions are stopped, which forget what they held.
     held = dict(questions.held)
+    await questions.stop()
     questions.held.clear()
     try:
         for (job_run, _), lease in held.items():

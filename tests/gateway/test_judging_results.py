@@ -131,6 +131,7 @@ posts = st.lists(
     st.builds(
         Posted, item=items, claim=st.none() | claims, refusal=st.just("not ours"),
         kept=st.none() | st.builds(kept, delivery=st.integers(1, 8)), state=st.none() | st.sampled_from(ImageStatus),
+        before=st.none() | st.builds(Report, own=st.integers(0, 2), passing=st.integers(0, 2)), shared=st.booleans(),
     ), max_size=12,
 )  # fmt: skip
 

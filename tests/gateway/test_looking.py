@@ -11,6 +11,7 @@ from PIL import Image
 from antenna_orchestration.dispatch import reported
 from antenna_orchestration.dispatch import services as dispatch_services
 from antenna_orchestration.dispatch.looks import AT_ONCE, Looks
+from antenna_orchestration.domain.access import digest
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.reported_errors import Finding, Look, Report
 from antenna_orchestration.embedded.stores import EmbeddedStores
@@ -18,7 +19,7 @@ from antenna_orchestration.live.leases import KeptLease
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.leasing import Lease
 from antenna_orchestration.settings import Settings
-from tests.gateway.gateway_process import job_for_http
+from tests.gateway.gateway_process import job_for_http, token
 from tests.gateway.reporting_worker import broken, photograph
 from tests.loading.image_server import serving
 from tests.waiting import eventually
@@ -142,9 +143,20 @@ async def test_what_is_held_when_the_process_ends_is_offered_at_once(
     job = await job_for_http(services, project, 1)
     one = await leased_by_hand(http, job)
     now = await http.live.leases.now()
-    http.open_questions.held[job.job_run, one.task.image] = KeptLease(
+    lease = KeptLease(
         holder=1, epoch=one.epoch, sequence=one.ack.sequence, place=one.ack.place, delivery=1, since=now, confirmed=now
     )
-    await reported.keep(http)
-    await reported.hand_back_all(http)
+    worker = await services.catalog.tokens.find(digest(await token(services, project)))
+    assert worker is not None
+    report = Report().after("odd", holder=1, shared=False, now=now)
+    question = reported.Reported(
+        image=one.task.image, lease=lease, reason="odd", shared=False, before=None, report=report
+    )
+    # Nobody gets a turn to look.
+    async with http.looks.turn(), http.looks.turn():
+        reported.take_up(http, job, worker, [question])
+        await reported.keep(http)
+        assert list(http.open_questions.held) == [(job.job_run, one.task.image)]
+        await reported.hand_back_all(http)
+    assert not http.open_questions.held
     assert (await leased_by_hand(http, job)).task.image == one.task.image
