@@ -125,9 +125,8 @@ async def _end(
         ended = await http.live.leases.take(job_run, holder, images)
         if ended and holder != NOBODY:
             name = records[holder].name or f"token {token_of(holder)}"
-            logger.warning("job %s: %d leases of %s ended without a result: it %s", job_run.job, len(ended), name, why)
-            age = now - min(lease.since for lease in ended.values())
-            http.lease_log.note(job_run, name, why, ended, age=age)
+            logger.warning("job %s: %d leases of %s ended without a result: %s", job_run.job, len(ended), name, why)
+            http.lease_log.note(job_run, name, why, ended, now=now)
             await http.live.workers.count(holder, expired=len(ended))
         await offer_again(http, job_run, ended.values(), lambda _: 0.0)
 

@@ -78,9 +78,7 @@ async def _hand_back(
         ended = await http.live.leases.take(job_run, holder, some)
         if not ended:
             continue
-        now = await http.live.leases.now()
-        age = now - min(lease.since for lease in ended.values())
-        http.lease_log.note(job_run, worker.name, Why.HANDED_BACK, ended, age=age)
+        http.lease_log.note(job_run, worker.name, Why.HANDED_BACK, ended, now=await http.live.leases.now())
         await http.live.workers.count(holder, handed_back=len(ended))
         await offer_again(http, job_run, ended.values(), lambda _: 0.0)
         released += len(ended)

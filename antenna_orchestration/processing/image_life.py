@@ -7,7 +7,6 @@ long as that lasts; and the job's log has what is unusual. What none of them has
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,7 +14,8 @@ from typing import Any, Final
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.images import ImageRow
 from antenna_orchestration.domain.ids import ImageId, JobId
-from antenna_orchestration.domain.job import DispatchMode, ImageStatus, Job
+from antenna_orchestration.domain.job import DispatchMode, ImageStatus, Job, LogLine
+from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.live.leases import NOBODY, KeptLease
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.tasks import QueuedTask
@@ -87,8 +87,8 @@ async def read(services: Services, job_id: JobId, image: ImageId) -> ImageLife:
     if row is None:
         raise errors.NotFound(f"job {job_id} has no image {image}; the lake's table `captures` lists those it has")
     life = ImageLife(job=job, row=row, unknown=unknown)
-    life.moments = [Moment(at=line.at, what=line.action, detail=_of_line(line.message, line.details)) for line in lines]
-    told = sum("images" in line.details for line in lines)
+    life.moments = [Moment(at=line.at, what=line.action, detail=_of_line(line, image)) for line in lines]
+    told = sum(line.details.get("generation") == row.generation for line in lines)
     if task is not None and task.published_at is not None:
         life.moments.append(
             Moment(at=task.published_at.astimezone(UTC), what="queued", detail="its task was published")
@@ -97,9 +97,8 @@ async def read(services: Services, job_id: JobId, image: ImageId) -> ImageLife:
         if lease is not None:
             life.moments.append(_leased(lease, holder))
         life.now = await _where(services, life, lease=lease, holder=holder, task=task, has_result=has_result)
-        _tell_unknown(
-            life, lease.delivery - 1 if lease is not None else int(task is not None and task.was_delivered), told
-        )
+        if lease is not None:
+            _tell_unknown(life, lease.delivery - 1, told)
     else:
         life.moments += _settled(row)
         life.now = f"{row.status}{f': {row.reason}' if row.reason else ''}"
@@ -198,17 +197,18 @@ async def _with_leases(services: Services, job: Job) -> str:
 def _tell_unknown(life: ImageLife, deliveries: int, told: int) -> None:
     """Say how many earlier deliveries are recorded nowhere but in the queue's count."""
     if deliveries > told:
+        missing = deliveries - told
+        which = "delivery" if missing == 1 else "deliveries"
         life.unknown.append(
-            f"what became of {deliveries - told} earlier deliveries: a worker on the queue lost it or handed it back, "
+            f"what became of {missing} earlier {which}: a worker on the queue lost it or handed it back, "
             "or an error was reported and it was tried again"
         )
 
 
-def _of_line(message: str, details: Mapping[str, Any]) -> str:
-    """The line, shorter where it names many images beside this one."""
-    worker, age = details.get("worker"), details.get("leased_for")
-    others = len(details.get("images", ())) - 1
-    if worker is None or others < 1:
-        return message
-    reason = message.rpartition(" and ")[2] if message.startswith("Result never came") else "handed back"
-    return f"{worker} had it for {age} s, with {others} others: {reason}"
+def _of_line(line: LogLine, image: ImageId) -> str:
+    """What a line of the job's log says of this image; its message may name many others."""
+    details = line.details
+    if "deliveries" not in details:
+        return line.message
+    delivery = dict(zip(details["images"], details["deliveries"], strict=False)).get(image)
+    return f"by {details['worker']} after {duration(details['leased_for'])}, delivery {delivery}: {details['why']}"

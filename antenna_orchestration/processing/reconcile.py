@@ -19,6 +19,9 @@ from antenna_orchestration.queue.names import new_epoch
 
 logger = logging.getLogger(__name__)
 
+MOST_NAMED = 1_000
+"""Lost images that a line of the job's log names in its details."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reconciled:
@@ -95,7 +98,7 @@ async def reconcile(services: Services, job_id: JobId, *, dry_run: bool = False)
             "lost_images",
             f"The queue lost {count} images{' and the job itself' if reopened else ''}; published again",
             level="WARNING",
-            images=sorted(lost)[:20],
+            images=sorted(lost)[:MOST_NAMED],
         )
         current = await services.catalog.jobs.get(job_id)
         if current.status not in ACTIVE or current.generation != job.generation:

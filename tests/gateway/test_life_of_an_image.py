@@ -56,7 +56,7 @@ async def test_an_image_is_followed_from_submission_to_its_end(
     (leased,) = [moment for moment in seen.moments if moment.what == "leased"]
     assert seen.row.worker and seen.row.worker in leased.detail and seen.row.worker != held_by
     shown = antenna(shared_stores, "jobs", "show", str(job.job_id), "--image", task.image_id).stdout
-    assert seen.row.url in shown and "handed back" in shown and seen.row.worker in shown
+    assert seen.row.url in shown and "the worker handed them back" in shown and seen.row.worker in shown
 
 
 async def test_what_the_queue_knows_of_an_image(services: Services, project: str) -> None:
@@ -79,7 +79,7 @@ async def test_what_the_queue_knows_of_an_image(services: Services, project: str
         pass
     seen = await life_of(services, job, leased)
     assert again.delivery == 2 and seen.now == "done"
-    assert len(seen.unknown) == 1 and "1 earlier deliveries" in seen.unknown[0]
+    assert len(seen.unknown) == 1 and "1 earlier delivery" in seen.unknown[0]
     assert seen.row.posted_at is not None and seen.row.leased_at is not None
     assert (seen.row.posted_at - seen.row.leased_at).total_seconds() == 3
 

@@ -12,17 +12,21 @@ import pytest
 from antenna_orchestration.catalog.catalog import Catalog
 from antenna_orchestration.dispatch import keep_leases, lease
 from antenna_orchestration.dispatch import services as dispatch_services
+from antenna_orchestration.dispatch.lease_log import LeaseLog, Why
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import access
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.domain.http_lease import HttpWorkerSpeed
+from antenna_orchestration.domain.ids import Epoch, ImageId
 from antenna_orchestration.domain.job import Job, LogLine
 from antenna_orchestration.domain.listening import Listening
 from antenna_orchestration.embedded.stores import EmbeddedStores
+from antenna_orchestration.live.leases import KeptLease
 from antenna_orchestration.processing import tokens
 from antenna_orchestration.processing.services import Services, prepare
 from tests.gateway.gateway_process import RunningGateway, http_worker, job_for_http, running_gateway
 from tests.gateway.http_worker import HttpWorker, Task, session, success
+from tests.processing.jobs_by_hand import make_job
 from tests.waiting import eventually
 
 
@@ -125,7 +129,8 @@ async def test_a_refused_token_gives_everything_back(
     assert {task.image_id for task in again} == {task.image_id for task in late}
     line = await told(services, job, "no_result")
     named = ", ".join(sorted((task.image_id for task in late), key=int))
-    assert line.level == "WARNING" and line.message.startswith(f"Result never came for images {named}: doomed-")
+    assert line.level == "WARNING" and line.message.startswith(f"Result never came for images {named}, leased ")
+    assert line.details["worker"].startswith("doomed-") and line.details["deliveries"] == [1] * 4
     assert "its token is revoked or has expired" in line.message
     assert sorted(map(str, line.details["images"]), key=int) == named.split(", ")
 
@@ -156,6 +161,26 @@ async def test_tasks_are_handed_back_while_redis_is_away(
         assert await asyncio.to_thread(other.post, job.job_id, results)
         assert other.statuses == ["queued"] * 6 and other.jobs() == []
         assert other.errors == [], gateway.log.read_text()[-4000:]
+
+
+async def test_many_leases_that_end_make_one_line(services: Services, project: str) -> None:
+    """Of each worker and reason, whatever a client does; and a line names no more images than people read."""
+    job = await make_job(services, project, 1)
+    log = LeaseLog()
+    for image in range(1, 51):
+        kept = KeptLease(holder=1, epoch=Epoch("0a"), sequence=image, place=image, delivery=1 + image % 2, since=40.0)
+        log.note(job.job_run, "w-1", Why.SILENT, {ImageId(image): kept}, now=105.0)
+    log.note(job.job_run, "w-1", Why.HANDED_BACK, {ImageId(60): kept}, now=41.0)
+    await log.write(services.catalog.job_log)
+    await log.write(services.catalog.job_log)
+    silent, handed_back = await services.catalog.job_log.newest(job.job_id, 10)
+    named = ", ".join(map(str, range(1, 21)))
+    assert silent.message == (
+        f"Result never came for images {named} and 30 more, leased 1 min 5 s before (deliveries 1 to 2) by w-1: "
+        "the worker was not heard from; offered again"
+    )
+    assert silent.details["images"] == list(range(1, 51)) and silent.details["leased_for"] == 65
+    assert handed_back.message == "w-1 handed back image 60, leased 1 s before (delivery 1)"
 
 
 def test_silence_counts_only_while_somebody_listens() -> None:
