@@ -4,10 +4,12 @@
 
 Everything is on one machine: gateway, NATS, Redis, PostgreSQL and the workers, which are threads of this process and
 prepare their bodies before they post. A result has 10 detections with 2 classes in the first row, and with 1,000
-classes in the second, with scores and logits as existing workers write them. A post is timed from sending it to its
-response.
+classes in the others, with scores and logits as existing workers write them; the last row has two gateway processes. A
+post is timed from sending it to its response. CPU is that of the gateway's processes, which noise of the machine
+changes little.
 
-Target: every post is answered with 200, and with 2 classes the 95th percentile is at most one second.
+Target: every post is answered with 200, and the 95th percentile is at most one second; 800 results a second with 1,000
+classes on two cores.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ import requests
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.processing.services import Services
 from benchmarks import rig
-from benchmarks.figures import Figure
-from tests.gateway.gateway_process import job_for_http, running_gateway, token
+from benchmarks.figures import Figure, cpu_seconds
+from tests.gateway.gateway_process import RunningGateway, job_for_http, running_gateway, token
 from tests.gateway.http_worker import session, success
 
 WORKERS = 10
@@ -37,6 +39,9 @@ POSTS = 20
 RESULTS = 50
 DETECTIONS = 10
 P95_SECONDS = 1.0
+RESULTS_PER_SECOND = 800
+ROWS = ((2, 1), (1_000, 1), (1_000, 2))
+"""Classes, and gateway processes."""
 
 
 class Poster:
@@ -56,6 +61,8 @@ class Poster:
         """
         warm = self._lease(8)
         self._post(self._body(warm))
+        # The gateway's reading processes start with the first large post.
+        self._together.wait()
         self.seconds.clear()
         self.statuses.clear()
         self.queued = 0
@@ -96,17 +103,19 @@ class Poster:
         self.queued += answer.json()["results_queued"] if answer.ok else 0
 
 
-async def measure(services: Services, base: str, *, classes: int) -> dict[str, Any]:
+async def measure(services: Services, gateway: RunningGateway, *, classes: int) -> dict[str, Any]:
     """Measure one row of the table."""
     job: Job = await job_for_http(services, "bench", WORKERS * (POSTS * RESULTS + 8))
     together = threading.Barrier(WORKERS)
     posters = [
-        Poster(base, await token(services, "bench"), job.job_id, classes=classes, together=together)
+        Poster(gateway.base, await token(services, "bench"), job.job_id, classes=classes, together=together)
         for _ in range(WORKERS)
     ]
     loop = asyncio.get_running_loop()
+    cpu = cpu_seconds([gateway.pid])
     with ThreadPoolExecutor(WORKERS) as pool:
         await asyncio.gather(*(loop.run_in_executor(pool, poster.run) for poster in posters))
+    cpu = cpu_seconds([gateway.pid]) - cpu
     seconds = sorted(second for poster in posters for second in poster.seconds)
     statuses = [status for poster in posters for status in poster.statuses]
     # All workers start a post together, so a round takes as long as its slowest post.
@@ -122,24 +131,36 @@ async def measure(services: Services, base: str, *, classes: int) -> dict[str, A
         "p50_s": round(seconds[len(seconds) // 2], 3),
         "p95_s": round(seconds[int(len(seconds) * 0.95)], 3),
         "results_per_second": round(queued / busy),
+        "cpu_ms_per_result": round(cpu * 1000 / queued, 2),
     }
 
 
 async def _rows() -> list[dict[str, Any]]:
+    rows = []
     with rig.stores() as stores:
         async with rig.on(stores) as services:
-            with running_gateway(stores, ANTENNA_TASK_ACK_WAIT="30", ANTENNA_HTTP_LEASE="300") as gateway:
-                return [await measure(services, gateway.base, classes=classes) for classes in (2, 1_000)]
+            for classes, processes in ROWS:
+                with running_gateway(
+                    stores,
+                    ANTENNA_TASK_ACK_WAIT="30",
+                    ANTENNA_HTTP_LEASE="300",
+                    ANTENNA_GATEWAY_PROCESSES=str(processes),
+                ) as gateway:
+                    row = await measure(services, gateway, classes=classes)
+                    rows.append({"processes": processes} | row)
+    return rows
 
 
 def run() -> list[Figure]:
-    """Both rows, for the suite."""
+    """All rows, for the suite."""
     figures = []
     for row in asyncio.run(_rows()):
-        name = f"{row['classes']} classes"
+        name = f"{row['classes']} classes, {row['processes']} processes"
+        wanted = RESULTS_PER_SECOND if row["processes"] > 1 else None
         figures += [
-            Figure(f"{name}: p95", row["p95_s"], "s", at_most=P95_SECONDS if row["classes"] == 2 else None),
-            Figure(f"{name}: results", row["results_per_second"], "1/s"),
+            Figure(f"{name}: p95", row["p95_s"], "s", at_most=P95_SECONDS),
+            Figure(f"{name}: results", row["results_per_second"], "1/s", at_least=wanted),
+            Figure(f"{name}: CPU per result", row["cpu_ms_per_result"], "ms"),
             Figure(f"{name}: posts not answered 200", row["not_200"], at_most=0),
             Figure(f"{name}: results not taken", row["not_queued"], at_most=0),
         ]
@@ -152,12 +173,13 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rows = asyncio.run(_rows())
-    print("  ".join(f"{name:>16}" for name in rows[0]))
+    print("  ".join(f"{name:>18}" for name in rows[0]))
     for row in rows:
-        print("  ".join(f"{value:>16}" for value in row.values()))
+        print("  ".join(f"{value:>18}" for value in row.values()))
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
-    return 1 if any(row["not_200"] or row["not_queued"] for row in rows) or rows[0]["p95_s"] > P95_SECONDS else 0
+    is_met = all(row["p95_s"] <= P95_SECONDS and not row["not_200"] and not row["not_queued"] for row in rows)
+    return 0 if is_met else 1
 
 
 if __name__ == "__main__":

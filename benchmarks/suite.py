@@ -39,6 +39,7 @@ PARTS: Final = {
     "worker": "benchmarks.worker_overhead:run",
     "fairness": "benchmarks.fairness:run",
     "gateway": "benchmarks.gateway:run",
+    "gateway-clients": "benchmarks.gateway_clients:run",
     "devices": "benchmarks.devices:run",
 }
 

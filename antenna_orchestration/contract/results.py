@@ -1,7 +1,7 @@
 """Reads posts of results as workers write them: validates each item, and reduces its scores while reading.
 
-It runs outside the event loop, and for large bodies in a separate process; it uses no store. A body is read once, from
-memory or from a memory-mapped file: an item's outline in one go, and then its scores, those of one classification at a
+It runs outside the event loop, and for large bodies in a separate process; it uses no store. A body is read from memory
+or from a memory-mapped file: the outlines of its items first, and then the scores, those of one classification at a
 time. So memory stays small even with 29,176 scores per classification. What is not kept, such as logits, is skipped.
 """
 
@@ -124,6 +124,10 @@ class _Pair(msgspec.Struct, gc=False):
     reply_subject: str | None = None
 
 
+class _Post(msgspec.Struct, gc=False):
+    results: list[_Pair]
+
+
 class _LoosePair(msgspec.Struct, gc=False):
     """An item of which something cannot be read."""
 
@@ -169,27 +173,37 @@ def read_post(body: Any, reduction: Reduction) -> Iterator[Item]:
     before the first item. An item that cannot be read is returned with the kind `invalid`.
     """
     try:
-        first = bytes(memoryview(body)[:64]).lstrip()[:1]
-        # Workers from before April 2026 post the list without an object around it.
-        raws = (
-            msgspec.json.decode(body, type=list[msgspec.Raw])
-            if first == b"["
-            else msgspec.json.decode(body, type=_Envelope).results
-        )
+        items = _outlines(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise errors.InvalidInput(f"not a post of results: {error}") from None
-    if len(raws) > MOST_ITEMS:
-        raise errors.TooLarge(f"{len(raws)} results in one post; the limit is {MOST_ITEMS}")
+    if len(items) > MOST_ITEMS:
+        raise errors.TooLarge(f"{len(items)} results in one post; the limit is {MOST_ITEMS}")
     known = _Known(reduction)
-    for raw in raws:
-        yield _item(raw, known)
+    for each in items:
+        yield _item(each, known)
 
 
-def _item(raw: msgspec.Raw, known: _Known) -> Item:
+def _outlines(body: Any) -> Sequence[_Pair] | Sequence[msgspec.Raw]:
+    """The items of a post without their scores; as they were written when one of them cannot be read, or all are large.
+
+    Large is what is larger than one item may be, so that outlines take no more memory than those of one item.
+    """
+    # Workers from before April 2026 post the list without an object around it.
+    is_list = bytes(memoryview(body)[:64]).lstrip()[:1] == b"["
+    if len(memoryview(body)) <= MOST_BYTES:
+        with contextlib.suppress(*_UNREADABLE):
+            # Each pass over a post with all scores and logits takes longer than decoding its outlines.
+            if is_list:
+                return msgspec.json.decode(body, type=list[_Pair])
+            return msgspec.json.decode(body, type=_Post).results
+    if is_list:
+        return msgspec.json.decode(body, type=list[msgspec.Raw])
+    return msgspec.json.decode(body, type=_Envelope).results
+
+
+def _item(said: _Pair | msgspec.Raw, known: _Known) -> Item:
     try:
-        if len(memoryview(raw)) > MOST_BYTES:
-            raise errors.InvalidInput(f"larger than {MOST_BYTES} bytes")
-        pair = _pairs.decode(raw)
+        pair = said if isinstance(said, _Pair) else _pair(said)
         result = pair.result
         image_id = _image_id(result)
         if result.error is not msgspec.UNSET and (result.error is not None or result.detections is None):
@@ -209,7 +223,13 @@ def _item(raw: msgspec.Raw, known: _Known) -> Item:
             height=_pixels(size.height),
         )
     except _UNREADABLE as error:
-        return _unreadable(raw, error)
+        return _unreadable(said, error)
+
+
+def _pair(raw: msgspec.Raw) -> _Pair:
+    if len(memoryview(raw)) > MOST_BYTES:
+        raise errors.InvalidInput(f"larger than {MOST_BYTES} bytes")
+    return _pairs.decode(raw)
 
 
 def _failed(error: str | None, reply_subject: str | None, image_id: str | None) -> Item:
@@ -217,17 +237,17 @@ def _failed(error: str | None, reply_subject: str | None, image_id: str | None) 
     return Item(kind="failed", reply_subject=reply_subject, image_id=image_id, reason=reason)
 
 
-def _unreadable(raw: msgspec.Raw, error: Exception) -> Item:
+def _unreadable(said: _Pair | msgspec.Raw, error: Exception) -> Item:
     """An item that cannot be read as a whole, with what can be read of it."""
     reply_subject: str | None = None
     image_id: str | None = None
     with contextlib.suppress(*_UNREADABLE):
-        pair = msgspec.json.decode(raw, type=_LoosePair)
+        pair = said if isinstance(said, _Pair) else msgspec.json.decode(said, type=_LoosePair)
         reply_subject = pair.reply_subject
-        said = msgspec.json.decode(pair.result, type=_Named)
-        image_id = _image_id(said)
-        if isinstance(said.error, str):
-            return _failed(said.error, reply_subject, image_id)
+        named = msgspec.json.decode(pair.result, type=_Named) if isinstance(pair, _LoosePair) else pair.result
+        image_id = _image_id(named)
+        if isinstance(named.error, str):
+            return _failed(named.error, reply_subject, image_id)
     return Item(kind="invalid", reply_subject=reply_subject, image_id=image_id, reason=plain(str(error)))
 
 
@@ -325,14 +345,15 @@ def _scores(raw: msgspec.Raw) -> list[float]:
 
 def _best(scores: list[float], wanted: int) -> list[int]:
     """Indices of the `wanted` best scores, best first; among equal scores the first index comes first."""
-    candidates: Sequence[int] = range(len(scores))
-    if max(wanted, FEW) < len(scores):
-        vector = np.fromiter(scores, np.float64, len(scores))
-        threshold = np.partition(vector, -wanted)[-wanted]
-        better = np.flatnonzero(vector > threshold).tolist()
-        equal = np.flatnonzero(vector == threshold)[: wanted - len(better)].tolist()
-        candidates = sorted(better + equal)
-    return sorted(candidates, key=scores.__getitem__, reverse=True)[:wanted]
+    if len(scores) <= max(wanted, FEW):
+        return sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:wanted]
+    vector = np.fromiter(scores, np.float64, len(scores))
+    threshold = np.partition(vector, -wanted)[-wanted]
+    better = np.flatnonzero(vector > threshold)
+    equal = np.flatnonzero(vector == threshold)[: wanted - len(better)]
+    best = np.sort(np.concatenate((better, equal)))
+    order: list[int] = best[np.argsort(-vector[best], kind="stable")].tolist()
+    return order
 
 
 def _reference(algorithm: _Algorithm, reduction: Reduction) -> messages.AlgorithmRef:
