@@ -39,6 +39,7 @@ PARTS: Final = {
     "worker": "benchmarks.worker_overhead:run",
     "fairness": "benchmarks.fairness:run",
     "gateway": "benchmarks.gateway:run",
+    "turns": "benchmarks.turns:run",
     "devices": "benchmarks.devices:run",
 }
 

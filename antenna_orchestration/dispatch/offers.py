@@ -30,6 +30,7 @@ class Offers:
         self._turns = Turns(http)
         # Jobs that are no longer announced, whose clocks are still to be forgotten.
         self._gone: set[JobRun] = set()
+        self._looked_back = False
         # A job's project never changes.
         self._projects: dict[JobId, ProjectId] = {}
         self._slugs: dict[ProjectId, str] = {}
@@ -78,7 +79,12 @@ class Offers:
         if job is None:
             return False
         return await self._turns.is_over(
-            worker.holder, poller.holder, job, images, lambda poll: self._candidates(poller, wanted(poll), announced)
+            worker.holder,
+            poller.holder,
+            job,
+            images,
+            lambda poll: self._candidates(poller, wanted(poll), announced),
+            may_be_interrupted=not job.interactive and any(one.interactive for one in announced.values()),
         )
 
     def is_of(self, job: messages.Announcement, project: str | None) -> bool:
@@ -106,6 +112,10 @@ class Offers:
     async def _read(self) -> Snapshot:
         """What is announced, with all projects learned."""
         announced = self._announced if self._announced is not None else await self._http.services.announcements.read()
+        if not self._looked_back:
+            # Some may have ended while no gateway ran.
+            self._looked_back = True
+            self._gone |= await self._http.live.turns.jobs() - {job.job_run for job in announced.values()}
         if self._gone:
             gone, self._gone = self._gone, set()
             await self._http.live.turns.forget(gone)

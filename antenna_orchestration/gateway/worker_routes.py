@@ -197,11 +197,12 @@ async def _offers(
 
 
 def _asked_for(gateway: Gateway, poll: str) -> Callable[[messages.Announcement], bool]:
-    """The filter of an earlier poll."""
+    """The filter of an earlier poll; it lets nothing through if another release wrote it and it cannot be read."""
     try:
         return _matching(gateway, Filters.model_validate_json(poll))
-    except ValueError as error:
-        raise errors.InternalError(f"the filters of a poll in Redis cannot be read: {error}") from error
+    except (ValueError, errors.InvalidInput) as error:
+        logger.warning("a worker's turns do not end until it asks for a job again: %s", error)
+        return lambda _: False
 
 
 def _matching(gateway: Gateway, filters: Filters) -> Callable[[messages.Announcement], bool]:
