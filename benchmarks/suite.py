@@ -40,6 +40,7 @@ PARTS: Final = {
     "fairness": "benchmarks.fairness:run",
     "gateway": "benchmarks.gateway:run",
     "gateway-clients": "benchmarks.gateway_clients:run",
+    "turns": "benchmarks.turns:run",
     "devices": "benchmarks.devices:run",
 }
 

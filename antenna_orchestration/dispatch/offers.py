@@ -30,6 +30,7 @@ class Offers:
         self._turns = Turns(http)
         # Jobs that are no longer announced, whose clocks are still to be forgotten.
         self._gone: set[JobRun] = set()
+        self._looked_back = False
         # A job's project never changes.
         self._projects: dict[JobId, ProjectId] = {}
         self._slugs: dict[ProjectId, str] = {}
@@ -81,7 +82,10 @@ class Offers:
         async def others(poll: str) -> list[messages.Announcement]:
             return self._candidates(poller, await wanted(poll), announced)
 
-        return await self._turns.is_over(worker.holder, poller.holder, job, images, others)
+        interruptible = not job.interactive and any(one.interactive for one in announced.values())
+        return await self._turns.is_over(
+            worker.holder, poller.holder, job, images, others, may_be_interrupted=interruptible
+        )
 
     def is_of(self, job: messages.Announcement, project: str | None) -> bool:
         """Whether the job is of the project with this number or slug; True without `project`."""
@@ -108,6 +112,10 @@ class Offers:
     async def _read(self) -> Snapshot:
         """What is announced, with all projects learned."""
         announced = self._announced if self._announced is not None else await self._http.services.announcements.read()
+        if not self._looked_back:
+            # Some may have ended while no gateway ran.
+            self._looked_back = True
+            self._gone |= await self._http.live.turns.jobs() - {job.job_run for job in announced.values()}
         if self._gone:
             gone, self._gone = self._gone, set()
             await self._http.live.turns.forget(gone)

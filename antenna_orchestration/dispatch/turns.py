@@ -66,7 +66,7 @@ class Turns:
         return [by_run[one.key] for one in turns.in_order(choice.entrants.values(), choice.classes)]  # type: ignore[index]
 
     async def offered(self, worker: int, found: Sequence[messages.Announcement], *, poll: str) -> None:
-        """Take note of what was offered to a worker that asked in this way; it begins a new turn."""
+        """Take note of what was offered to a worker that asked in this way; turns that are over end with it."""
         if found:
             self._offered[worker] = found[0].job_run, time.monotonic()
         if not poll:
@@ -75,7 +75,8 @@ class Turns:
             known = await self._http.live.turns.of_worker(worker)
             now = await self._http.live.leases.now()
             # Without an offer it rests, and does not change jobs.
-            polled = replace(known, poll=poll, polled=now, cut=known.cut if found else 0.0)
+            offered = found[0].job_run if found else None
+            polled = replace(known, poll=poll, polled=now, offered=offered, cut=known.cut if found else 0.0)
             await self._http.live.turns.write(worker, polled, before=known)
 
     async def is_over(
@@ -85,6 +86,8 @@ class Turns:
         job: messages.Announcement,
         images: int,
         others: Callable[[str], Awaitable[Sequence[messages.Announcement]]],
+        *,
+        may_be_interrupted: bool,
     ) -> bool:
         """Whether the worker's turn on the job is over: it should hear that there are no tasks, and ask for a job.
 
@@ -96,13 +99,15 @@ class Turns:
         if not asked.poll:
             return False
         now = await self._http.live.leases.now()
-        turn = _turn(known, job.job_run, asked.polled, now)
+        turn = _turn(known, job.job_run, asked, now)
         if turn is not None and turn.over:
             return True
         batch = min(images * self._pace(known, job.pipeline), self._http.settings.http_lease / 2)
         is_spent = turn is not None and turn.seconds >= turns.quantum(batch, known.switch)
+        if not is_spent and not may_be_interrupted:
+            return False
         candidates = [one for one in await others(asked.poll) if one.job_run != job.job_run]
-        if not candidates or (not is_spent and (job.interactive or not any(one.interactive for one in candidates))):
+        if not candidates:
             return False
         choice = await self._choice(worker, known, [job, *candidates], batch=batch)
         entrants, present = list(choice.entrants.values()), choice.entrants[job.job_run]
@@ -126,12 +131,12 @@ class Turns:
             known = await self._http.live.turns.of_worker(worker)
             asked = known if poller == worker else await self._http.live.turns.of_worker(poller)
             now = await self._http.live.leases.now()
-            turn = _turn(known, job.job_run, asked.polled, now)
+            turn = _turn(known, job.job_run, asked, now)
             if turn is None or turn.over:
                 turn = Turn(began=now)
             seconds = turn.seconds + images * self._pace(known, job.pipeline)
             turn = msgspec.structs.replace(turn, seconds=seconds)
-            await self._http.live.turns.write(worker, replace(known, job=job.job_run, turn=turn), before=known)
+            await self._http.live.turns.write(worker, known.with_turn(job.job_run, turn), before=known)
 
     async def enter(self, jobs: Sequence[messages.Announcement]) -> None:
         """Give those jobs clocks that have none."""
@@ -143,8 +148,8 @@ class Turns:
         logger.debug("worker %d: its turn on job %s is over", worker, job.job)
         async with self._http.live.turns.changing(worker):
             known = await self._http.live.turns.of_worker(worker)
-            before = known.turn if known.turn is not None and known.job == job.job_run else Turn(began=now)
-            over = replace(known, job=job.job_run, turn=msgspec.structs.replace(before, over=now), cut=now)
+            turn = msgspec.structs.replace(known.turns.get(job.job_run, Turn(began=now)), over=now)
+            over = replace(known.with_turn(job.job_run, turn), cut=now)
             await self._http.live.turns.write(worker, over, before=known)
 
     async def _choice(
@@ -210,12 +215,14 @@ class Turns:
         return found
 
 
-def _turn(known: WorkerTurns, job_run: JobRun, polled: float, now: float) -> Turn | None:
-    """The worker's turn on the job, if it still lasts or is over; None when a new one begins."""
-    turn = known.turn if known.job == job_run else None
-    if turn is None or polled > max(turn.began, turn.over) or (turn.over and now - turn.over > turns.OVER_FOR):
+def _turn(known: WorkerTurns, job_run: JobRun, asked: WorkerTurns, now: float) -> Turn | None:
+    """The worker's turn on the job, if it lasts or is over; None when a new one begins. `asked` has its last poll."""
+    turn = known.turns.get(job_run)
+    if turn is None:
         return None
-    return turn
+    if turn.over:
+        return None if asked.polled > turn.over or now - turn.over > turns.OVER_FOR else turn
+    return None if asked.offered == job_run and asked.polled > turn.began else turn
 
 
 async def posted(http: HttpServices, job: Job, worker: int, since: Sequence[float], *, before: float) -> None:
@@ -232,10 +239,11 @@ async def posted(http: HttpServices, job: Job, worker: int, since: Sequence[floa
     async with http.live.turns.changing(worker):
         known = await http.live.turns.of_worker(worker)
         pace, switch, cut = known.paces.get(job.pipeline), known.switch, known.cut
-        if cut and first >= cut:
+        turn = known.turns.get(job.job_run)
+        is_first = turn is not None and first <= turn.began
+        if is_first and cut and first >= cut:
             if pace is not None and first - cut < LONGEST_SWITCH:
                 switch = turns.switching(switch, now - max(cut, before) - images * pace.per_image)
             cut = 0.0
-        is_first = known.job == job.job_run and known.turn is not None and first <= known.turn.began
         paces = {**known.paces, job.pipeline: turns.measured(pace, images, seconds, is_first=is_first)}
         await http.live.turns.write(worker, replace(known, paces=paces, switch=switch, cut=cut), before=known)

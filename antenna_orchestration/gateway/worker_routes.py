@@ -206,12 +206,12 @@ async def _offers(
 
 
 async def _asked_for(gateway: Gateway, poll: str) -> Callable[[messages.Announcement], bool]:
-    """The filter of an earlier poll."""
+    """The filter of an earlier poll; it lets nothing through if another release wrote it and it cannot be read."""
     try:
-        filters = Filters.model_validate_json(poll)
-    except ValueError as error:
-        raise errors.InternalError(f"the filters of a poll in Redis cannot be read: {error}") from error
-    return await _matching(gateway, filters)
+        return await _matching(gateway, Filters.model_validate_json(poll))
+    except (ValueError, errors.InvalidInput) as error:
+        logger.warning("a worker's turns do not end until it asks for a job again: %s", error)
+        return lambda _: False
 
 
 async def _matching(gateway: Gateway, filters: Filters) -> Callable[[messages.Announcement], bool]:

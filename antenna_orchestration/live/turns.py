@@ -25,6 +25,12 @@ KEEP: Final = 7 * 24 * 3600
 MOST: Final = 10_000
 """Workers whose turns a process remembers."""
 
+MOST_TURNS: Final = 32
+"""Jobs of which a worker's turns are known; on others a new turn begins."""
+
+MOST_PIPELINES: Final = 200
+"""Pipelines of which a worker's pace is known."""
+
 _INTERACTIVE: Final = "interactive"
 _OTHERS: Final = "others"
 
@@ -46,15 +52,21 @@ class WorkerTurns:
     # How it last asked for jobs, as the gateway wrote it down, and when; empty and 0 when it never did.
     poll: str = ""
     polled: float = 0.0
-    # The job of its last lease, and the turn on it.
-    job: JobRun | None = None
-    turn: Turn | None = None
+    # The job that it was offered first then.
+    offered: JobRun | None = None
+    # Of late, by job: several processes that the gateway cannot tell apart may serve different ones.
+    turns: Mapping[JobRun, Turn] = field(default_factory=dict)
     # When a turn was last ended, until the first results of the next one; 0 after that.
     cut: float = 0.0
     # Seconds that it needs to change jobs; None while unknown.
     switch: float | None = None
     # By pipeline.
     paces: Mapping[str, Pace] = field(default_factory=dict)
+
+    def with_turn(self, job_run: JobRun, turn: Turn) -> WorkerTurns:
+        """The same with this turn; the oldest of too many is forgotten."""
+        latest = sorted({**self.turns, job_run: turn}.items(), key=lambda item: -item[1].began)
+        return replace(self, turns=dict(latest[:MOST_TURNS]))
 
 
 class HttpTurns:
@@ -81,6 +93,12 @@ class HttpTurns:
             for job_run, clock, at, count in zip(wanted, clocks, times, held, strict=True)
         }
         return found, Classes(interactive=float(interactive or 0), others=float(others or 0))
+
+    async def jobs(self) -> set[JobRun]:
+        """The jobs that have a clock."""
+        with translated("listing clocks"):
+            names = await self._redis.hkeys(keys.CLOCKS)
+        return {keys.job_run_of_member(name) for name in names if name.count(":") == 1}
 
     async def advance(self, job_run: JobRun, clock: float, *, seconds: float, interactive: bool, now: float) -> None:
         """Advance a job's clock, and that of its class by the device seconds."""
@@ -168,6 +186,14 @@ class RememberedTurns:
             }, self._classes
         self._clocks |= {job_run: one for job_run, one in found.items() if one.clock is not None}
         return found, self._classes
+
+    async def jobs(self) -> set[JobRun]:
+        """The jobs that have a clock."""
+        try:
+            found: set[JobRun] = await self._ask(self._turns.jobs)
+        except errors.Unavailable:
+            return set(self._clocks)
+        return found
 
     async def advance(self, job_run: JobRun, clock: float, *, seconds: float, interactive: bool, now: float) -> None:
         """Advance a job's clock, and that of its class by the device seconds."""
@@ -261,12 +287,12 @@ def _at(member: str) -> str:
 
 
 def _values(turns: WorkerTurns) -> dict[str, str]:
-    paces = {slug: (one.seconds, one.images) for slug, one in turns.paces.items()}
+    paces = {slug: (one.seconds, one.images) for slug, one in [*turns.paces.items()][-MOST_PIPELINES:]}
     return {
         "poll": turns.poll,
         "polled": str(turns.polled),
-        "job": keys.job_run_member(turns.job) if turns.job is not None else "",
-        "turn": msgspec.json.encode(turns.turn).decode() if turns.turn is not None else "",
+        "offered": keys.job_run_member(turns.offered) if turns.offered is not None else "",
+        "turns": msgspec.json.encode({keys.job_run_member(one): turn for one, turn in turns.turns.items()}).decode(),
         "cut": str(turns.cut),
         "switch": "" if turns.switch is None else str(turns.switch),
         "paces": msgspec.json.encode(paces).decode(),
@@ -276,14 +302,14 @@ def _values(turns: WorkerTurns) -> dict[str, str]:
 def _turns(values: Mapping[str, str]) -> WorkerTurns:
     try:
         paces = msgspec.json.decode(values.get("paces", "{}"), type=dict[str, tuple[float, float]])
-        turn = msgspec.json.decode(values["turn"], type=Turn) if values.get("turn") else None
+        found = msgspec.json.decode(values.get("turns", "{}"), type=dict[str, Turn])
     except msgspec.DecodeError as error:
         raise errors.InternalError(f"the turns of a worker in Redis cannot be read: {error}") from error
     return WorkerTurns(
         poll=values.get("poll", ""),
         polled=float(values.get("polled", 0)),
-        job=keys.job_run_of_member(values["job"]) if values.get("job") else None,
-        turn=turn,
+        offered=keys.job_run_of_member(values["offered"]) if values.get("offered") else None,
+        turns={keys.job_run_of_member(member): turn for member, turn in found.items()},
         cut=float(values.get("cut", 0)),
         switch=float(values["switch"]) if values.get("switch") else None,
         paces={slug: Pace(seconds=seconds, images=images) for slug, (seconds, images) in paces.items()},

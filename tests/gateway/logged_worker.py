@@ -21,7 +21,7 @@ class LoggedWorker(HttpWorker):
 
     log: list[ImageId] = field(default_factory=list)
     loaders: int = 1
-    # Lists of tasks that were empty, by job.
+    # How long the log was at each empty list of tasks.
     empty: list[int] = field(default_factory=list)
 
     def infer(self, http: requests.Session, task: Task) -> dict[str, Any]:
@@ -31,7 +31,7 @@ class LoggedWorker(HttpWorker):
     def lease(self, http: requests.Session, job: int) -> list[Task]:
         tasks = super().lease(http, job)
         if not tasks:
-            self.empty.append(job)
+            self.empty.append(len(self.log))
         return tasks
 
     def process(self, job: JobItem) -> bool:
