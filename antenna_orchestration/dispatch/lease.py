@@ -60,9 +60,9 @@ async def lease(
 ) -> list[Leased]:
     """Lease up to `wanted` tasks of the job; fewer to a slow worker, and a single one from its third delivery on.
 
-    Returns an empty list, at once, only when no task of the job can be delivered, while the worker holds one that it has
-    to try alone, or when its turn `is_over`. Else a worker that holds all that it may waits for up to 20 s, and then
-    gets one more task. Raises `Unavailable` when a store does not answer; nothing is leased then.
+    Returns an empty list, at once, only when no task of the job can be delivered, while the worker holds one that it
+    has to try alone, or when its turn `is_over`. Else a worker that holds all that it may waits for up to 20 s, and
+    then gets one more task. Raises `Unavailable` when a store does not answer; nothing is leased then.
     """
     if job.status not in ACTIVE or job.epoch is None:
         return []
