@@ -5,12 +5,17 @@ Without this the queue offers them by itself, after `task_ack_wait`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
 
+from antenna_orchestration import errors
 from antenna_orchestration.dispatch.lease import ack_of
 from antenna_orchestration.dispatch.services import HttpServices
+from antenna_orchestration.domain import attempts
 from antenna_orchestration.domain.ids import ImageId, JobRun
 from antenna_orchestration.live.leases import KeptLease
+
+logger = logging.getLogger(__name__)
 
 
 async def hand_back(
@@ -24,6 +29,17 @@ async def hand_back(
     struck_out = await http.live.leases.take(job_run, holder, images)
     await offer_again(http, job_run, struck_out.values(), lambda _: delay)
     return len(struck_out)
+
+
+async def forgive(http: HttpServices, job_run: JobRun, struck_out: Mapping[ImageId, KeptLease]) -> None:
+    """Count no open attempt of tasks that were leased singly and ended without harm to their worker."""
+    for image, lease in struck_out.items():
+        if attempts.plan(lease.delivery) is attempts.Plan.BATCH:
+            continue
+        try:
+            await http.open_attempts.take_back(job_run, image)
+        except errors.Unavailable as error:
+            logger.warning("an open attempt of image %d still counts: %s", image, error)
 
 
 async def offer_again(

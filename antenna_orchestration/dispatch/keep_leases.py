@@ -12,7 +12,7 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.dispatch import further_tries, reported, worker_status
-from antenna_orchestration.dispatch.hand_back import offer_again
+from antenna_orchestration.dispatch.hand_back import forgive, offer_again
 from antenna_orchestration.dispatch.lease import ack_of
 from antenna_orchestration.dispatch.lease_log import Why
 from antenna_orchestration.dispatch.services import HttpServices
@@ -128,6 +128,8 @@ async def _end(
             logger.warning("job %s: %d leases of %s ended without a result: %s", job_run.job, len(ended), name, why)
             http.lease_log.note(job_run, name, why, ended, now=now)
             await http.live.workers.count(holder, expired=len(ended))
+            if why is Why.REFUSED:
+                await forgive(http, job_run, ended)
         await offer_again(http, job_run, ended.values(), lambda _: 0.0)
 
 

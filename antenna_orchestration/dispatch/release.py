@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from antenna_orchestration import errors
 from antenna_orchestration.dispatch import worker_status
-from antenna_orchestration.dispatch.hand_back import offer_again
+from antenna_orchestration.dispatch.hand_back import forgive, offer_again
 from antenna_orchestration.dispatch.lease import raise_if_away
 from antenna_orchestration.dispatch.lease_log import Why
 from antenna_orchestration.dispatch.services import HttpServices
@@ -80,6 +80,7 @@ async def _hand_back(
             continue
         http.lease_log.note(job_run, worker.name, Why.HANDED_BACK, ended, now=await http.live.leases.now())
         await http.live.workers.count(holder, handed_back=len(ended))
+        await forgive(http, job_run, ended)
         await offer_again(http, job_run, ended.values(), lambda _: 0.0)
         released += len(ended)
     return released

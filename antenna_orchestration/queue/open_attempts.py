@@ -11,6 +11,7 @@ import nats.js.errors
 from nats.aio.client import Client
 
 from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.ids import ImageId, JobRun
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.connection import translated
 from antenna_orchestration.queue.publisher import Message, Publisher
@@ -30,18 +31,26 @@ class OpenAttempts:
 
     async def count(self, task: messages.Task) -> int:
         """The task's open attempts so far. Raises `Unavailable`."""
-        with translated(f"counting the open attempts of image {task.image}"):
-            try:
-                found = await self._js.get_last_msg(STREAM, _subject_of(task), direct=True)
-            except nats.js.errors.NotFoundError:
-                return 0
-        return int(found.data) if (found.data or b"").isdigit() else 0
+        return await self._count(names.openings_subject(task.job_run, task.image))
 
     async def note(self, task: messages.Task) -> None:
         """Count one more attempt, before the task is opened. Durable when it returns. Raises `Unavailable`."""
         number = await self.count(task) + 1
-        await self._publisher.publish([Message(_subject_of(task), str(number).encode())])
+        await self._set(names.openings_subject(task.job_run, task.image), number)
 
+    async def take_back(self, job_run: JobRun, image: ImageId) -> None:
+        """Count one attempt less, if there is one: the task was handed back in good order. Raises `Unavailable`."""
+        subject = names.openings_subject(job_run, image)
+        if number := await self._count(subject):
+            await self._set(subject, number - 1)
 
-def _subject_of(task: messages.Task) -> str:
-    return names.openings_subject(task.job_run, task.image)
+    async def _count(self, subject: str) -> int:
+        with translated(f"counting open attempts of {subject}"):
+            try:
+                found = await self._js.get_last_msg(STREAM, subject, direct=True)
+            except nats.js.errors.NotFoundError:
+                return 0
+        return int(found.data) if (found.data or b"").isdigit() else 0
+
+    async def _set(self, subject: str, number: int) -> None:
+        await self._publisher.publish([Message(subject, str(number).encode())])

@@ -99,6 +99,20 @@ async def test_a_client_says_goodbye_and_another_of_its_token_stays(
     assert worker.statuses == ["queued"]
 
 
+async def test_a_task_that_is_handed_back_again_and_again_is_still_opened(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    """It never stopped anybody: it is not failed, however often it comes."""
+    job = await job_for_http(services, project, 1)
+    worker = await http_worker(services, gateway, project)
+    for _ in range(11):
+        (task,) = held(worker, job, 1)
+        assert released(worker, f"jobs/{job.job_id}/release") == 1
+    (task,) = held(worker, job, 1)
+    assert worker.post(job.job_id, [{"reply_subject": task.reply_subject, "result": success(task.image_id)}])
+    assert worker.statuses == ["queued"]
+
+
 @pytest.mark.parametrize("how", ["revoked", "expired"])
 async def test_a_refused_token_gives_everything_back(
     services: Services, gateway: RunningGateway, project: str, how: str
