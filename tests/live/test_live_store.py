@@ -9,6 +9,7 @@ import pytest
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun
 from antenna_orchestration.domain.progress import JobProgress
+from antenna_orchestration.domain.reported_errors import Report
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.live import connection, keys
 from antenna_orchestration.live.leases import NOBODY, KeptLease
@@ -51,6 +52,8 @@ def test_keys_are_those_of_every_release() -> None:
     assert keys.parked(job_run) == "antenna:http:job:7:2:parked"
     assert keys.confirmed(job_run) == "antenna:http:job:7:2:confirmed"
     assert (keys.worker(3), keys.holding(3)) == ("antenna:http:worker:3", "antenna:http:worker:3:holding")
+    assert keys.reports(job_run) == "antenna:http:job:7:2:reports"
+    assert keys.reasons(3) == "antenna:http:worker:3:reasons"
     assert keys.job_run_of_counters(keys.counters(job_run)) == job_run
     assert keys.job_run_of_member(keys.job_run_member(job_run)) == job_run
     assert keys.image_of_member("7:2:5") == (job_run, 5)
@@ -90,6 +93,17 @@ async def test_a_lease_that_ended_is_not_confirmed(live: LiveStore) -> None:
     found = await live.leases.of_job(JOB_RUN)
     assert found == {one: _confirmed(lease(FIRST), 130.0)}
     assert found[one].is_ours(now=159.9, ack_wait=30.0) and not found[one].is_ours(now=160.0, ack_wait=30.0)
+
+
+async def test_reports_are_kept_until_their_images_are_decided(live: LiveStore) -> None:
+    one, two = ImageId(1), ImageId(2)
+    report = Report().after("oom", holder=FIRST, shared=False, now=1.0)
+    await live.reports.put(JOB_RUN, {one: report, two: report})
+    assert await live.reports.find(JOB_RUN, [one, ImageId(3)]) == {one: report}
+    await live.reports.forget(JOB_RUN, [one])
+    assert await live.reports.of_job(JOB_RUN) == {two: report}
+    await live.reports.forget_job(JOB_RUN)
+    assert await live.reports.count(JOB_RUN) == 0
 
 
 async def test_counters_are_read_as_written(live: LiveStore) -> None:
