@@ -1,7 +1,8 @@
 """Several gateway processes on one port: this process holds the port, and keeps the others running.
 
-They share nothing but the listening socket: whichever is idle first takes a new connection. Each has connections to the
-stores, and a memory, of its own, like gateways on several machines.
+They share nothing but the port: each has a listening socket of its own, over which the kernel spreads new connections
+evenly (of one socket, the first process that wakes takes all that wait). Each has connections to the stores, and a
+memory, of its own, like gateways on several machines.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import connection
 from multiprocessing.context import ForkProcess
@@ -47,22 +48,31 @@ Serve = Callable[[socket.socket], None]
 class _Place:
     """One of the processes, and those that follow it when it ends."""
 
-    def __init__(self, serve: Serve, listener: socket.socket) -> None:
+    def __init__(self, serve: Serve, host: str, port: int) -> None:
         self._serve = serve
-        self._listener = listener
+        self._address = (host, port)
         self._ends = 0
         self._began = 0.0
         self._start_at = 0.0
         self.process: ForkProcess | None = None
+        # Open here, too: so this process is known as the one that has the port.
+        self.listener: socket.socket | None = None
 
-    def start_if_due(self) -> None:
+    def start_if_due(self, others: Iterable[_Place]) -> None:
         if self.process is not None or time.monotonic() < self._start_at:
             return
         self._began = time.monotonic()
+        try:
+            self.listener = _listen(*self._address, shared=True)
+        except OSError as error:
+            # When none was left, another program may have taken the port.
+            logger.error("cannot listen on %s, port %d, trying again in %g s: %s", *self._address, self._rest(), error)
+            return
+        not_its = [each.listener for each in others if each is not self and each.listener is not None]
         # Forked, not started anew: what was imported is shared, and a new process serves at once. This process has
         # one thread and no connection.
         self.process = multiprocessing.get_context("fork").Process(
-            target=_serve_here, args=(self._serve, self._listener, os.getpid()), name="gateway"
+            target=_serve_here, args=(self._serve, self.listener, not_its, os.getpid()), name="gateway"
         )
         # A signal must meet either our handler or the new process' own.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -76,15 +86,27 @@ class _Place:
         if self.process is None or self.process.exitcode is None:
             return None
         code = self.process.exitcode
+        how, pid = _how(code), self.process.pid
+        logger.warning("gateway process %s ended (%s), starting another in %g s", pid, how, self._rest())
+        self.process.close()
+        self.process = None
+        self.close()
+        return code
+
+    def _rest(self) -> float:
+        """Seconds until the next start, which is due only then."""
         if time.monotonic() - self._began > FORGIVEN_AFTER:
             self._ends = 0
         rest = BACK_OFF[min(self._ends, len(BACK_OFF) - 1)]
         self._ends += 1
         self._start_at = time.monotonic() + rest
-        logger.warning("gateway process %s ended (%s), starting another in %g s", self.process.pid, _how(code), rest)
-        self.process.close()
-        self.process = None
-        return code
+        return rest
+
+    def close(self) -> None:
+        """Listen no longer, so that no connection waits here for nobody."""
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
 
 
 def run(
@@ -96,18 +118,18 @@ def run(
     cannot be listened on, and when no process can start.
     """
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        # A shared port is refused to nobody, not even to a second gateway.
+        _listen(host, port, shared=False).close()
     except OSError as error:
         logger.error("cannot listen on %s, port %d: %s", host, port, error.strerror or error)
         sys.exit(CANNOT_START)
     kernel.keep_what_is_imported()
-    places = [_Place(serve, listener) for _ in range(processes)]
-    with listener, _told_to_stop() as told:
+    places = [_Place(serve, host, port) for _ in range(processes)]
+    with _told_to_stop() as told:
         try:
             while not told() and not should_stop():
                 for place in places:
-                    place.start_if_due()
+                    place.start_if_due(places)
                 running = [place.process.sentinel for place in places if place.process is not None]
                 connection.wait(running, timeout=ASK_EVERY)
                 codes = [place.bury_if_dead() for place in places]
@@ -116,8 +138,14 @@ def run(
                     sys.exit(CANNOT_START)
         finally:
             # First, so that a client that connects now is refused and tries elsewhere, and not dropped.
-            listener.close()
+            for place in places:
+                place.close()
             _end([place.process for place in places if place.process is not None], leave_within)
+
+
+def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
 
 
 def _end(running: list[ForkProcess], leave_within: float) -> None:
@@ -144,8 +172,10 @@ def _told_to_stop() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _serve_here(serve: Serve, listener: socket.socket, parent: int) -> None:
+def _serve_here(serve: Serve, listener: socket.socket, not_ours: Iterable[socket.socket], parent: int) -> None:
     """The life of one of the processes."""
+    for each in not_ours:
+        each.close()
     # Whoever kills the process that holds the port does not mean to leave these behind on it.
     kernel.die_with_parent(parent, signal.SIGTERM)
     for number in _SIGNALS:
