@@ -20,6 +20,7 @@ from antenna_orchestration import settings as settings_module
 from antenna_orchestration.contract.models import ErrorAnswer
 from antenna_orchestration.gateway import (
     job_routes,
+    ml_routes,
     other_routes,
     pages,
     registry_routes,
@@ -69,7 +70,7 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         responses=_ERRORS,
     )
     # In this order because `jobs/next/` would otherwise be read as a job's number.
-    for module in (worker_routes, job_routes, result_routes, registry_routes, other_routes):
+    for module in (worker_routes, job_routes, result_routes, registry_routes, ml_routes, other_routes):
         app.include_router(module.router)
     app.add_exception_handler(errors.AntennaError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
