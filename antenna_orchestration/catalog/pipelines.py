@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
-from antenna_orchestration.catalog.database import Connection, Database
+from antenna_orchestration.catalog.database import Connection, Database, Row
 from antenna_orchestration.domain.ids import ProjectId
 
 
@@ -101,6 +101,14 @@ class Pipelines:
     async def of_project(self, project: ProjectId) -> list[str]:
         """The slugs of the pipelines that workers registered for the project."""
         return [row["slug"] for row in await self._database.rows("pipelines_of_project", project=project)]
+
+    async def runnable(self, projects: Iterable[ProjectId] | None) -> list[Row]:
+        """The pipelines that some projects, or with None all, may run, with their algorithms; by slug."""
+        return await self._database.rows("pipelines_for", projects=None if projects is None else list(projects))
+
+    async def workers(self, projects: Iterable[ProjectId] | None) -> list[Row]:
+        """The registered workers of some projects, or with None all, with what they registered there."""
+        return await self._database.rows("workers_for", projects=None if projects is None else list(projects))
 
     async def projects_of(self, slug: str) -> set[ProjectId]:
         """The projects that the pipeline was registered for, or that have jobs of it."""

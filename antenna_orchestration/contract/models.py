@@ -335,4 +335,84 @@ class PipelineList(BaseModel):
     results: list[PipelineItem]
 
 
+class AlgorithmItem(BaseModel):
+    """An algorithm in a list; `category_count` is how many classes it tells apart."""
+
+    id: int
+    key: str
+    name: str
+    version: str
+    task_type: str
+    description: str
+    uri: str | None
+    category_count: int
+
+
+class AlgorithmList(BaseModel):
+    """The algorithms of the pipelines that the token's projects may run."""
+
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[AlgorithmItem]
+
+
+class RunnablePipeline(BaseModel):
+    """A pipeline in a list; `processing_services` are the registered workers that serve it, by number."""
+
+    id: str
+    slug: str
+    name: str
+    version: str
+    description: str
+    is_public: bool
+    algorithms: list[AlgorithmItem]
+    processing_services: list[int]
+    created_at: datetime
+
+
+class RunnablePipelineList(BaseModel):
+    """The pipelines that the token's projects may run."""
+
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[RunnablePipeline]
+
+
+class ProcessingServiceItem(BaseModel):
+    """A registered worker. `last_seen_latency` is how many seconds its batches take from lease to result."""
+
+    id: int
+    name: str
+    kind: str
+    endpoint_url: str | None
+    projects: list[int]
+    pipelines: list[str]
+    last_seen: datetime
+    last_seen_live: bool
+    last_seen_latency: float | None
+
+
+class ProcessingServiceList(BaseModel):
+    """The registered workers of the token's projects."""
+
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[ProcessingServiceItem]
+
+
+class ProcessingServiceStatus(BaseModel):
+    """Whether a registered worker is there, and what it serves now."""
+
+    timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    request_successful: bool = True
+    server_live: bool
+    pipelines_online: list[str]
+    endpoint_url: str | None
+    latency: float | None
+    error: str | None
+
+
 JobList.model_rebuild()

@@ -21,6 +21,7 @@ from antenna_orchestration.contract.models import ErrorAnswer
 from antenna_orchestration.gateway import (
     job_routes,
     metrics_routes,
+    ml_routes,
     other_routes,
     pages,
     registry_routes,
@@ -72,8 +73,15 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
     )
     # In this order because `jobs/next/` would otherwise be read as a job's number.
     for module in (
-        worker_routes, release_routes, job_routes, result_routes, registry_routes, metrics_routes, other_routes
-    ):  # fmt: skip
+        worker_routes,
+        release_routes,
+        job_routes,
+        result_routes,
+        registry_routes,
+        ml_routes,
+        metrics_routes,
+        other_routes,
+    ):
         app.include_router(module.router)
     app.add_exception_handler(errors.AntennaError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
