@@ -29,8 +29,8 @@ OFFERED: Final = 8
 """Images that an offer counts for until the worker leases, so that workers that ask at the same moment get different
 jobs."""
 
-OFFERED_FOR: Final = 2.0
-"""Seconds until an offer that nobody took counts no longer."""
+OFFERED_FOR: Final = 5.0
+"""Seconds until an offer that nobody took counts no longer; a worker may need some to end its loaders and ask."""
 
 LOOKED: Final = 0.25
 """Seconds for which one look whether a job has tasks serves all calls that would end a turn for it."""
@@ -52,7 +52,7 @@ class Turns:
 
     def __init__(self, http: HttpServices) -> None:
         self._http = http
-        # By worker: the last offer, and when.
+        # By worker: the last offer, or what its turn was ended for, and when.
         self._offered: dict[int, tuple[JobRun, float]] = {}
         self._looks: dict[JobRun, tuple[float, bool]] = {}
         # By pipeline: how fast a worker was of late, a guess for others.
@@ -116,9 +116,17 @@ class Turns:
             ending += turns.owed(entrants, present, choice.classes, batch=batch)
         by_run = {one.job_run: one for one in candidates}
         for one in ending:
-            if await self._looks_leasable(by_run[one.key]):  # type: ignore[index]
+            owed = by_run[one.key]  # type: ignore[index]
+            # One image that waits should not end the turns of all workers.
+            coming = self._offers_to_others(poller)[owed.job_run]
+            if coming and coming * images >= owed.total:
+                continue
+            # Before the look, so that others which call meanwhile see it.
+            self._offered[poller] = owed.job_run, time.monotonic()
+            if await self._looks_leasable(owed):
                 await self._end(worker, job, now)
                 return True
+            self._offered.pop(poller, None)
         return False
 
     async def leased(self, worker: int, poller: int, job: messages.Announcement, images: int) -> None:
@@ -127,6 +135,8 @@ class Turns:
             return
         if self._offered.get(poller, (None, 0))[0] == job.job_run:
             del self._offered[poller]
+        # These tasks may have been its last.
+        self._looks.pop(job.job_run, None)
         async with self._http.live.turns.changing(worker):
             known = await self._http.live.turns.of_worker(worker)
             asked = known if poller == worker else await self._http.live.turns.of_worker(poller)
@@ -211,7 +221,7 @@ class Turns:
         if look := self._looks.get(job.job_run):
             return look[1]
         found = await has_tasks(self._http, job.job_run, job.epoch)
-        self._looks[job.job_run] = time.monotonic(), found
+        self._looks[job.job_run] = now, found
         return found
 
 

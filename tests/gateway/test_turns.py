@@ -131,7 +131,7 @@ async def test_an_interactive_image_waits_for_two_batches_at_most(
     job = await claimed(services, await make_job(services, project, images, pipeline=PipelineSlug(SLUG)))
     await publish.publish(services, job.job_id, limit=1_000)
     log: list[ImageId] = []
-    workers = await logged(services, project, [gateway] * 2, log)
+    workers = await logged(services, project, [gateway] * 4, log)
     with working(*workers):
         for _ in range(3):
             await is_under_way(log, 40)
@@ -139,7 +139,9 @@ async def test_an_interactive_image_waits_for_two_batches_at_most(
             [image], before = await images_of(services, urgent), len(log)
             await asyncio.to_thread(wait_until, lambda: image in log, description="the image begun", timeout=120)  # noqa: B023  # awaited here
             # The batch in each worker's hands, and one more.
-            assert log.index(image) - before <= 2 * 2 * BATCH
+            assert log.index(image) - before <= 4 * 2 * BATCH
+        # Each image ended the turn of one worker, which then found no second image; seldom of another one, too.
+        assert sum(len(worker.empty) for worker in workers) <= 3 * 3
 
 
 @pytest.mark.slow
