@@ -115,6 +115,7 @@ async def _lease(
     base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
     try:
         urls = await image_urls.urls_of(gateway.http, leased, base=base)
+        await gateway.offers.leased(caller, origin, job.job_run, len(leased))
     except BaseException:
         # The worker is never told about these tasks.
         try:
@@ -122,7 +123,6 @@ async def _lease(
         except errors.Unavailable as error:
             logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
         raise
-    await gateway.offers.leased(caller, origin, job.job_run, len(leased))
     return models.TasksAnswer(
         tasks=[
             models.WireTask(
