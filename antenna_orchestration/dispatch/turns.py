@@ -261,7 +261,10 @@ async def posted(http: HttpServices, job: Job, worker: int, since: Sequence[floa
         is_first = turn is not None and first <= turn.began
         if is_first and cut and first >= cut:
             if pace is not None and first - cut < LONGEST_SWITCH:
-                switch = turns.switching(switch, now - max(cut, before) - images * pace.per_image)
+                # Of several processes that look like one worker, a batch takes longer than its share of their pace.
+                work = max(images * pace.per_image, pace.latency)
+                switch = turns.switching(switch, now - max(cut, before) - work)
             cut = 0.0
-        paces = {**known.paces, job.pipeline: turns.measured(pace, images, seconds, is_first=is_first)}
+        measured = turns.measured(pace, images, seconds, now - first, is_first=is_first)
+        paces = {**known.paces, job.pipeline: measured}
         await http.live.turns.write(worker, replace(known, paces=paces, switch=switch, cut=cut), before=known)
