@@ -414,7 +414,7 @@ class RememberedStore:
         if lost or self._reach.is_away:
             await self.workers.write_down()
             await self.leases.write_down(everything=lost)
-            await self.turns.write_down()
+            await self.turns.write_down(everything=lost)
         if lost:
             logger.info("Redis has lost its data: leases and workers are written down again")
         self._mark = mark
