@@ -123,13 +123,17 @@ class HttpWorkers:
                 for name, number in more.items():
                     if number:
                         pipe.hincrby(keys.worker(worker), name, number)
+                pipe.expire(keys.worker(worker), KEEP)
                 await pipe.execute()
 
     async def measured(self, worker: int, speed: HttpWorkerSpeed, *, now: float) -> None:
         """Note the worker's speed after results that came now."""
         values = {"seconds": speed.seconds, "images": speed.images, "batch": speed.batch, "posted": now}
         with translated("noting a worker's speed"):
-            await self._redis.hset(keys.worker(worker), mapping={name: str(value) for name, value in values.items()})
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hset(keys.worker(worker), mapping={name: str(value) for name, value in values.items()})
+                pipe.expire(keys.worker(worker), KEEP)
+                await pipe.execute()
 
     async def get(self, worker: int) -> WorkerRecord:
         """The worker's record; an empty one when it never called."""

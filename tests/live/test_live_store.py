@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.http_lease import HttpWorkerSpeed
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.domain.reported_errors import Report
@@ -106,6 +107,16 @@ async def test_reports_are_kept_until_their_images_are_decided(live: LiveStore) 
     assert await live.reports.of_job(JOB_RUN) == {two: report}
     await live.reports.forget_job(JOB_RUN)
     assert await live.reports.count(JOB_RUN) == 0
+
+
+async def test_what_is_counted_of_a_forgotten_worker_expires(own_stores: EmbeddedStores) -> None:
+    """Its leases may end after Redis has lost its data, and then it never calls again."""
+    async with LiveStore(own_stores.settings.redis_url) as store:
+        await store.workers.count(FIRST, expired=3)
+        await store.workers.measured(SECOND, HttpWorkerSpeed(), now=5.0)
+        client = connection.connect(own_stores.settings.redis_url)
+        assert await client.ttl(keys.worker(FIRST)) > 0 and await client.ttl(keys.worker(SECOND)) > 0
+        await client.aclose()
 
 
 async def test_lists_of_workers_are_bounded(own_stores: EmbeddedStores) -> None:
