@@ -52,23 +52,29 @@ class Turns:
 
     def __init__(self, http: HttpServices) -> None:
         self._http = http
-        # By worker: the last offer, or what its turn was ended for, and when.
-        self._offered: dict[int, tuple[JobRun, float]] = {}
+        # Offers that were not taken yet, and when; several processes may ask as one worker.
+        self._offered: dict[tuple[int, JobRun], float] = {}
+        # By worker: for which job its turn was ended, and when, until it asks.
+        self._ended: dict[int, tuple[JobRun, float]] = {}
         self._looks: dict[JobRun, tuple[float, bool]] = {}
         # By pipeline: how fast a worker was of late, a guess for others.
         self._paces: dict[str, Pace] = {}
 
     async def in_order(self, worker: int, candidates: Sequence[messages.Announcement]) -> list[messages.Announcement]:
         """The jobs in the order in which to offer them to the worker."""
+        self._ended.pop(worker, None)
         known = await self._http.live.turns.of_worker(worker)
         choice = await self._choice(worker, known, candidates)
         by_run = {job.job_run: job for job in candidates}
-        return [by_run[one.key] for one in turns.in_order(choice.entrants.values(), choice.classes)]  # type: ignore[index]
+        ordered = [by_run[one.key] for one in turns.in_order(choice.entrants.values(), choice.classes)]  # type: ignore[index]
+        coming = self._coming(worker)
+        # Those last for which enough workers are coming.
+        return sorted(ordered, key=lambda job: coming[job.job_run] > 0 and coming[job.job_run] * OFFERED >= job.total)
 
     async def offered(self, worker: int, found: Sequence[messages.Announcement], *, poll: str) -> None:
         """Take note of what was offered to a worker that asked in this way; turns that are over end with it."""
         if found:
-            self._offered[worker] = found[0].job_run, time.monotonic()
+            self._offered[worker, found[0].job_run] = time.monotonic()
         if not poll:
             return
         async with self._http.live.turns.changing(worker):
@@ -118,23 +124,22 @@ class Turns:
         for one in ending:
             owed = by_run[one.key]  # type: ignore[index]
             # One image that waits should not end the turns of all workers.
-            coming = self._offers_to_others(poller)[owed.job_run]
+            coming = self._coming(poller)[owed.job_run]
             if coming and coming * images >= owed.total:
                 continue
             # Before the look, so that others which call meanwhile see it.
-            self._offered[poller] = owed.job_run, time.monotonic()
+            self._ended[poller] = owed.job_run, time.monotonic()
             if await self._looks_leasable(owed):
                 await self._end(worker, job, now)
                 return True
-            self._offered.pop(poller, None)
+            self._ended.pop(poller, None)
         return False
 
     async def leased(self, worker: int, poller: int, job: messages.Announcement, images: int) -> None:
         """Take note that the worker leased tasks of the job."""
         if not images:
             return
-        if self._offered.get(poller, (None, 0))[0] == job.job_run:
-            del self._offered[poller]
+        self._offered.pop((poller, job.job_run), None)
         # These tasks may have been its last.
         self._looks.pop(job.job_run, None)
         async with self._http.live.turns.changing(worker):
@@ -172,7 +177,7 @@ class Turns:
         clocks = {key: beginning if one.clock is None else one.clock for key, one in standings.items()}
         if newcomers := {key: beginning for key, one in standings.items() if one.clock is None}:
             await self._http.live.turns.enter(newcomers)
-        offered = self._offers_to_others(worker)
+        offered = self._coming(worker)
         entrants = {
             job.job_run: Entrant(
                 key=job.job_run,
@@ -202,11 +207,14 @@ class Turns:
         shifted = {key: replace(one, clock=one.clock + shifts.get(key, 0.0)) for key, one in entrants.items()}
         return _Choice(shifted, classes)
 
-    def _offers_to_others(self, worker: int) -> Counter[JobRun]:
-        """How many other workers were offered each job a moment ago, and have not leased."""
+    def _coming(self, worker: int) -> Counter[JobRun]:
+        """How many workers were sent to each job a moment ago and have not leased; without what this one waits for."""
         recent = time.monotonic() - OFFERED_FOR
-        self._offered = {one: offer for one, offer in self._offered.items() if offer[1] > recent}
-        return Counter(job_run for one, (job_run, _) in self._offered.items() if one != worker)
+        self._offered = {one: at for one, at in self._offered.items() if at > recent}
+        self._ended = {one: ended for one, ended in self._ended.items() if ended[1] > recent}
+        coming = Counter(job_run for _, job_run in self._offered)
+        coming.update(job_run for one, (job_run, _) in self._ended.items() if one != worker)
+        return coming
 
     def _pace(self, known: WorkerTurns, pipeline: str) -> float:
         """Seconds per image of the worker with the pipeline, or of another worker; else a guess."""
@@ -253,7 +261,10 @@ async def posted(http: HttpServices, job: Job, worker: int, since: Sequence[floa
         is_first = turn is not None and first <= turn.began
         if is_first and cut and first >= cut:
             if pace is not None and first - cut < LONGEST_SWITCH:
-                switch = turns.switching(switch, now - max(cut, before) - images * pace.per_image)
+                # Of several processes that look like one worker, a batch takes longer than its share of their pace.
+                work = max(images * pace.per_image, pace.latency)
+                switch = turns.switching(switch, now - max(cut, before) - work)
             cut = 0.0
-        paces = {**known.paces, job.pipeline: turns.measured(pace, images, seconds, is_first=is_first)}
+        measured = turns.measured(pace, images, seconds, now - first, is_first=is_first)
+        paces = {**known.paces, job.pipeline: measured}
         await http.live.turns.write(worker, replace(known, paces=paces, switch=switch, cut=cut), before=known)

@@ -41,6 +41,9 @@ COLD_PACE: Final = 1.0
 _DECAY: Final = 0.7
 """Weight that earlier measurements keep when a new one arrives."""
 
+_FORGET: Final = 0.02
+"""Share by which the least latency approaches each one that is longer, should a worker become slower for good."""
+
 _TINY: Final = 1e-9
 
 
@@ -67,26 +70,36 @@ class Pace:
     # Device seconds and images of late.
     seconds: float
     images: float
+    # Seconds from lease to post, the least of late: of a batch that waited for no other.
+    latency: float = 0.0
 
     @property
     def per_image(self) -> float:
         """Seconds per image."""
         return self.seconds / self.images
 
-    def after(self, images: int, seconds: float) -> Pace:
+    def after(self, images: int, seconds: float, latency: float) -> Pace:
         """The pace with so many more images."""
-        return Pace(seconds=self.seconds * _DECAY + seconds, images=self.images * _DECAY + images)
+        longer = max(latency - self.latency, 0.0)
+        return Pace(
+            seconds=self.seconds * _DECAY + seconds,
+            images=self.images * _DECAY + images,
+            latency=min(latency, self.latency) + _FORGET * longer,
+        )
 
 
-def measured(pace: Pace | None, images: int, seconds: float, *, is_first: bool) -> Pace:
-    """The pace after a post of results. The first post of a turn includes switching, so it can only lower it."""
-    new = Pace(seconds=max(seconds, 1e-4 * images), images=images)
+def measured(pace: Pace | None, images: int, seconds: float, latency: float, *, is_first: bool) -> Pace:
+    """The pace after a post of results, `latency` seconds after their lease.
+
+    The first post of a turn includes switching, so it can only lower the pace.
+    """
+    new = Pace(seconds=max(seconds, 1e-4 * images), images=images, latency=latency)
     if pace is None:
         return new
     # What is twice as fast as all before tells that loading was measured then.
     if new.per_image < pace.per_image / 2:
         return new
-    return pace if is_first and new.per_image > pace.per_image else pace.after(images, new.seconds)
+    return pace if is_first and new.per_image > pace.per_image else pace.after(images, new.seconds, latency)
 
 
 def switching(before: float | None, seconds: float) -> float:

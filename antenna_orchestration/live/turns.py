@@ -309,7 +309,7 @@ def _at(member: str) -> str:
 
 
 def _values(turns: WorkerTurns) -> dict[str, str]:
-    paces = {slug: (one.seconds, one.images) for slug, one in [*turns.paces.items()][-MOST_PIPELINES:]}
+    paces = {slug: (one.seconds, one.images, one.latency) for slug, one in [*turns.paces.items()][-MOST_PIPELINES:]}
     return {
         "poll": turns.poll,
         "polled": str(turns.polled),
@@ -323,7 +323,7 @@ def _values(turns: WorkerTurns) -> dict[str, str]:
 
 def _turns(values: Mapping[str, str]) -> WorkerTurns:
     try:
-        paces = msgspec.json.decode(values.get("paces", "{}"), type=dict[str, tuple[float, float]])
+        paces = msgspec.json.decode(values.get("paces", "{}"), type=dict[str, tuple[float, float, float]])
         found = msgspec.json.decode(values.get("turns", "{}"), type=dict[str, Turn])
     except msgspec.DecodeError as error:
         raise errors.InternalError(f"the turns of a worker in Redis cannot be read: {error}") from error
@@ -334,5 +334,8 @@ def _turns(values: Mapping[str, str]) -> WorkerTurns:
         turns={keys.job_run_of_member(member): turn for member, turn in found.items()},
         cut=float(values.get("cut", 0)),
         switch=float(values["switch"]) if values.get("switch") else None,
-        paces={slug: Pace(seconds=seconds, images=images) for slug, (seconds, images) in paces.items()},
+        paces={
+            slug: Pace(seconds=seconds, images=images, latency=latency)
+            for slug, (seconds, images, latency) in paces.items()
+        },
     )

@@ -254,6 +254,12 @@ def test_a_part_that_cannot_be_read_is_not_lost(tmp_path: Path) -> None:
 
 # EmbeddedStores that fail
 
+
+def read_whole(lake: Lake, file: str) -> bytes:
+    with lake.reading_file("failed_images", JOB, file) as source:
+        return source.read()
+
+
 CALLS: dict[str, Callable[[Lake], object]] = {
     "write_part": lambda lake: lake.write_part(JOB, "p1", {"failed_images": failed(range(3))}),
     "read_part": lambda lake: lake.read_part(JOB, "p1", "failed_images"),
@@ -271,6 +277,8 @@ CALLS: dict[str, Callable[[Lake], object]] = {
     "head": lambda lake: lake.head("failed_images", JOB, 3),
     "value_counts": lambda lake: lake.value_counts("failed_images", JOB, "reason"),
     "count_rows": lambda lake: lake.count_rows("failed_images", JOB),
+    "files_of": lambda lake: lake.files_of("failed_images", JOB),
+    "reading_file": lambda lake: read_whole(lake, "part-g1-0.parquet"),
     "write_bytes": lambda lake: lake.write_bytes("a", b"b"),
     "write_file": lambda lake: lake.write_file("a", lambda sink: sink.write(b"b")),
     "batches_of_file": lambda lake: list(lake.batches_of_file("a")),

@@ -20,7 +20,7 @@ ONE, OTHER = JobRun(JobId(10**9 + 7), Generation(1)), JobRun(JobId(10**9 + 8), G
 WORKER = 10**9 + 7
 TURNS = WorkerTurns(
     poll='{"pipeline__slug__in":"a,b"}', polled=5.0, offered=ONE, turns={ONE: Turn(began=6.0, seconds=0.5, over=7.0)},
-    cut=7.0, switch=0.25, paces={"a": Pace(seconds=1.0, images=8.0)},
+    cut=7.0, switch=0.25, paces={"a": Pace(seconds=1.0, images=8.0, latency=0.5)},
 )  # fmt: skip
 
 
