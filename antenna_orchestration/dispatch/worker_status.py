@@ -88,11 +88,12 @@ async def _hear(
     )
     is_news = served != set(before.pipelines) or waiting != before.waiting
     if is_news or now - before.heard > messages_every(http):
-        await _show(http, await http.live.workers.get(worker.holder), now)
+        held = await http.live.leases.held_by(worker.holder)
+        await _show(http, await http.live.workers.get(worker.holder), now, held=held)
 
 
 async def leave(http: HttpServices, worker: Token) -> None:
-    """Note that a push worker ends, and show it no longer. Raises `Unavailable`."""
+    """Note that the worker ends, and show it no longer. Raises `Unavailable`."""
     await http.live.workers.leave(worker.holder)
     await http.services.heartbeats.leave(worker.name)
 
@@ -104,15 +105,15 @@ def messages_every(http: HttpServices) -> float:
 
 async def show(http: HttpServices, *, now: float) -> None:
     """Send heartbeats for the workers that are alive: they called a moment ago, or still process a batch."""
-    for record in await http.live.workers.heard_since(now - LONGEST):
-        held = await http.live.leases.held_by(record.worker)
-        allowed = record.speed.silence(http.settings.http_lease) if held else SHOWN_FOR
+    records = await http.live.workers.heard_since(now - LONGEST)
+    held = await http.live.leases.held_by_each([record.worker for record in records])
+    for record in records:
+        allowed = record.speed.silence(http.settings.http_lease) if held[record.worker] else SHOWN_FOR
         if now - record.heard <= allowed:
-            await _show(http, record, now)
+            await _show(http, record, now, held=held[record.worker])
 
 
-async def _show(http: HttpServices, record: WorkerRecord, now: float) -> None:
-    held = await http.live.leases.held_by(record.worker)
+async def _show(http: HttpServices, record: WorkerRecord, now: float, *, held: int) -> None:
     per_image = record.speed.per_image
     counters = dict(record.counters)
     await http.services.heartbeats.beat(

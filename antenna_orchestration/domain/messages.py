@@ -6,7 +6,6 @@ misunderstand raises the version, and an unknown version is refused.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
@@ -40,6 +39,9 @@ MAX_TEXT: Final = 2_000
 
 MAX_NUMBER: Final = 2**31 - 1
 """Largest count or size in pixels that the catalog's columns hold."""
+
+MAX_FLOAT: Final = 3e38
+"""Largest coordinate or score that the lake's columns, of four bytes, hold."""
 
 
 # `gc=False` where messages come by the million: they hold no cycles, and the collector need not walk them.
@@ -258,14 +260,15 @@ def check_detections(detections: Sequence[Detection]) -> None:
         raise errors.InvalidInput(f"{len(detections)} detections in one image; the limit is {MAX_DETECTIONS}")
     for detection in detections:
         x1, y1, x2, y2 = detection.box
-        # One test catches NaN and infinities in any corner as well as boxes turned inside out.
-        if not (math.isfinite(x1 + y1 + x2 + y2) and x2 >= x1 and y2 >= y1):
+        # It catches NaN, too, since nothing is less or more than that.
+        if not (-MAX_FLOAT <= x1 <= x2 <= MAX_FLOAT and -MAX_FLOAT <= y1 <= y2 <= MAX_FLOAT):
             raise errors.InvalidInput(f"box {detection.box} is not x1 <= x2, y1 <= y2 in finite pixels")
-        if not math.isfinite((detection.score or 0.0) + (detection.inference_time or 0.0)):
+        if not -MAX_FLOAT <= (detection.score or 0.0) + (detection.inference_time or 0.0) <= MAX_FLOAT:
             raise errors.InvalidInput("a detection's score or inference_time is not a finite number")
         for classification in detection.classifications:
             numbers = (classification.score or 0.0) + (classification.inference_time or 0.0)
-            if "\0" in classification.label or not math.isfinite(numbers + sum(classification.top_scores)):
+            numbers += sum(map(abs, classification.top_scores))
+            if "\0" in classification.label or not -MAX_FLOAT <= numbers <= MAX_FLOAT:
                 raise errors.InvalidInput("a classification has no plain label or no finite score")
             if len(classification.top_labels) != len(classification.top_scores):
                 raise errors.InvalidInput("top_labels and top_scores differ in length")

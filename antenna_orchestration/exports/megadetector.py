@@ -311,4 +311,5 @@ def _algorithms(batch: pa.RecordBatch) -> set[str]:
 
 
 def _chance(score: float) -> float:
-    return NO_SCORE if np.isnan(score) else round(float(score), 5)
+    """The score as the format has it: a number from 0 to 1, whatever a worker calls a score."""
+    return NO_SCORE if np.isnan(score) else round(min(max(float(score), 0.0), 1.0), 5)

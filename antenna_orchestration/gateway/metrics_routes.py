@@ -33,7 +33,7 @@ async def metrics(gateway: ThisGateway, caller: ViewerCaller) -> PlainTextRespon
     records = await live.workers.heard_since(await live.leases.now() - KEEP)
     seen = {*caller.projects.values()}
     shown = [one for one in records if caller.scope is None or seen.intersection(one.projects)]
-    held = {one.worker: await live.leases.held_by(one.worker) for one in shown}
+    held = await live.leases.held_by_each([one.worker for one in shown])
     return PlainTextResponse(_text(shown, held))
 
 

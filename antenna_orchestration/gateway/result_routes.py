@@ -6,13 +6,13 @@ Everything is streamed. Parquet files are the lake's own, and can be read in par
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import StreamingResponse
 from PIL import Image
-from starlette.concurrency import iterate_in_threadpool
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract import models
@@ -34,6 +34,9 @@ Table = Literal["detections", "classifications", "captures", "failed_images"]
 
 BLOCK: Final = 2**20
 """Bytes of a file read and sent at a time."""
+
+MOST_EXPORTS: Final = 4
+"""MegaDetector files that a process makes at the same time: it holds the numbers of all detections for each."""
 
 CSV: Final = {200: {"content": {"text/csv": {}}, "description": "The table as CSV."}}
 JSON: Final = {200: {"content": {"application/json": {}}, "description": "MegaDetector's batch format 1.6."}}
@@ -85,11 +88,15 @@ async def read_megadetector(
     def size_of(url: str) -> megadetector.Size | None:
         return _size(gateway, url)
 
-    lake = gateway.http.services.lake
+    if len(gateway.exports) >= MOST_EXPORTS:
+        raise errors.TooMany(f"{MOST_EXPORTS} such files are being made and read; ask again in a while")
+    pieces = megadetector.pieces(gateway.http.services.lake, job, threshold=threshold, size_of=size_of)
+    gateway.exports.add(pieces)
     return await _streamed(
-        megadetector.pieces(lake, job, threshold=threshold, size_of=size_of),
+        pieces,
         media_type="application/json",
         name=f"job-{job.job_id}-megadetector.json",
+        when_over=lambda: gateway.exports.discard(pieces),
     )
 
 
@@ -174,17 +181,28 @@ async def _streamed(
     name: str,
     status: int = 200,
     headers: dict[str, str] | None = None,
+    when_over: Callable[[], None] = lambda: None,
 ) -> StreamingResponse:
-    """An answer that is sent while it is made. What goes wrong before its first piece is an ordinary error."""
+    """An answer that is sent while it is made. What goes wrong before its first piece is an ordinary error.
+
+    `when_over` is called when it is sent or its reader is gone, though not if that never began to read.
+    """
     try:
-        first = await asyncio.to_thread(next, pieces, b"")
-    except Missing as error:
+        # Not on a thread of asyncio's, which has few, and posts of results need them.
+        first = await run_in_threadpool(next, pieces, b"")
+    except BaseException as error:
+        when_over()
+        if not isinstance(error, Missing):
+            raise
         raise errors.Conflict("the job was retried meanwhile; ask for the list of results again") from error
 
     async def whole() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in iterate_in_threadpool(pieces):
-            yield piece
+        try:
+            yield first
+            async for piece in iterate_in_threadpool(pieces):
+                yield piece
+        finally:
+            when_over()
 
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
     return StreamingResponse(whole(), status, headers={**disposition, **(headers or {})}, media_type=media_type)

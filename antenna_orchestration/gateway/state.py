@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
+from weakref import WeakSet
 
 from fastapi import Request
 
@@ -30,6 +31,8 @@ class Gateway:
     offers: Offers
     callers: Callers
     parsing: Parsing
+    # The files that are made while they are sent; each is gone when its last piece is, or its reader.
+    exports: WeakSet[Iterator[bytes]] = field(default_factory=WeakSet)
 
     @property
     def settings(self) -> settings_module.Settings:

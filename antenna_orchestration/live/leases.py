@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -109,6 +109,14 @@ class HttpLeases:
         """How many tasks the worker holds."""
         with translated("counting leases"):
             return int(await self._redis.scard(keys.holding(worker)))
+
+    async def held_by_each(self, workers: Sequence[int]) -> dict[int, int]:
+        """The same of several workers."""
+        with translated("counting leases"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for worker in workers:
+                    pipe.scard(keys.holding(worker))
+                return dict(zip(workers, await pipe.execute(), strict=True))
 
     async def of_worker(self, worker: int) -> dict[JobRun, list[ImageId]]:
         """The images that the worker holds."""

@@ -13,7 +13,8 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -137,10 +138,11 @@ class RememberedLeases:
 
     async def held_by(self, worker: int) -> int:
         """How many tasks the worker holds."""
-        return await self._read(
-            lambda: self._leases.held_by(worker),
-            lambda: sum(lease.holder == worker for known in self._known.values() for lease in known.values()),
-        )
+        return await self._read(lambda: self._leases.held_by(worker), lambda: self._holding()[worker])
+
+    async def held_by_each(self, workers: Sequence[int]) -> Mapping[int, int]:
+        """The same of several workers."""
+        return await self._read(lambda: self._leases.held_by_each(workers), self._holding)
 
     async def of_worker(self, worker: int) -> dict[JobRun, list[ImageId]]:
         """The images that the worker holds."""
@@ -220,6 +222,9 @@ class RememberedLeases:
             await self._leases.take(job_run, holder, images)
         for (holder, confirmed), leases in kept.items():
             await self._leases.hold(job_run, holder, leases, now=confirmed)
+
+    def _holding(self) -> Counter[int]:
+        return Counter(lease.holder for known in self._known.values() for lease in known.values())
 
     def _parked(self, job_run: JobRun) -> list[ImageId]:
         return [image for image, lease in self._known.get(job_run, {}).items() if lease.holder == NOBODY]
@@ -317,7 +322,7 @@ class RememberedWorkers:
         return found
 
     async def heard_since(self, moment: float) -> list[WorkerRecord]:
-        """The workers that called at or after `moment`."""
+        """The workers that called at or after `moment`, as `HttpWorkers` lists them."""
         try:
             found = await self._reach.ask(lambda: self._workers.heard_since(moment))
         except errors.Unavailable:
@@ -414,7 +419,7 @@ class RememberedStore:
         if lost or self._reach.is_away:
             await self.workers.write_down()
             await self.leases.write_down(everything=lost)
-            await self.turns.write_down()
+            await self.turns.write_down(everything=lost)
         if lost:
             logger.info("Redis has lost its data: leases and workers are written down again")
         self._mark = mark

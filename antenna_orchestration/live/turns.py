@@ -117,6 +117,7 @@ class HttpTurns:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_run, clock in clocks.items():
                     pipe.hsetnx(keys.CLOCKS, keys.job_run_member(job_run), clock)
+                pipe.expire(keys.CLOCKS, KEEP)
                 await pipe.execute()
 
     async def shift(self, by: Mapping[JobRun, float], *, interactive: float = 0.0) -> None:
@@ -127,6 +128,7 @@ class HttpTurns:
                 for name, seconds in {**shifts, _INTERACTIVE: interactive}.items():
                     if seconds:
                         pipe.hincrbyfloat(keys.CLOCKS, name, seconds)
+                pipe.expire(keys.CLOCKS, KEEP)
                 await pipe.execute()
 
     async def forget(self, job_runs: Iterable[JobRun]) -> None:
@@ -172,6 +174,8 @@ class RememberedTurns:
         self._classes = Classes()
         # The one heard of last is the last.
         self._known: dict[int, WorkerTurns] = {}
+        # Workers whose turns changed while Redis was away.
+        self._missed: set[int] = set()
         self._changing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def standings(self, job_runs: Iterable[JobRun]) -> tuple[dict[JobRun, Standing], Classes]:
@@ -245,18 +249,26 @@ class RememberedTurns:
             found: WorkerTurns = await self._ask(lambda: self._turns.of_worker(worker))
         except errors.Unavailable:
             return self._known.get(worker, WorkerTurns())
-        # Empty ones may mean that Redis has lost its data.
-        if found != WorkerTurns() or worker not in self._known:
-            self._remember(worker, found)
-        return self._known[worker]
+        known = self._known.get(worker)
+        if known is not None and (found.polled < known.polled or found == WorkerTurns()):
+            # Redis has lost its data, and perhaps this process has already written there what changed since.
+            found = replace(known, turns={**known.turns, **found.turns})
+        self._remember(worker, found)
+        return found
 
     async def write(self, worker: int, turns: WorkerTurns, *, before: WorkerTurns) -> None:
         """Write down what changed of a worker's turns."""
         self._remember(worker, turns)
-        await self._quietly(lambda: self._turns.write(worker, turns, before=before))
+        try:
+            await self._ask(lambda: self._turns.write(worker, turns, before=before))
+        except errors.Unavailable:
+            self._missed.add(worker)
 
-    async def write_down(self) -> None:
-        """Write to Redis what it missed or lost: clocks that are further there stay. Raises `Unavailable`."""
+    async def write_down(self, *, everything: bool) -> None:
+        """Write to Redis what it missed, or all that is remembered; clocks that are further there stay.
+
+        Raises `Unavailable`.
+        """
         known = {job_run: one.clock for job_run, one in self._clocks.items() if one.clock is not None}
         mine = self._classes
         there, classes = await self._turns.standings(known)
@@ -265,14 +277,24 @@ class RememberedTurns:
             {job_run: seconds for job_run, seconds in behind.items() if seconds > 0},
             interactive=(mine.interactive - mine.others) - (classes.interactive - classes.others),
         )
-        for worker, turns in list(self._known.items()):
-            await self._turns.write(worker, turns, before=WorkerTurns())
+        if everything:
+            self._missed |= self._known.keys()
+        while self._missed:
+            worker = next(iter(self._missed))
+            turns = self._known.get(worker, WorkerTurns())
+            # A gateway that heard the worker later knows better.
+            if (await self._turns.of_worker(worker)).polled <= turns.polled:
+                await self._turns.write(worker, turns, before=WorkerTurns())
+            if self._known.get(worker, WorkerTurns()) == turns:
+                self._missed.discard(worker)
 
     def _remember(self, worker: int, turns: WorkerTurns) -> None:
         self._known.pop(worker, None)
         self._known[worker] = turns
         if len(self._known) > MOST:
-            del self._known[next(iter(self._known))]
+            forgotten = next(iter(self._known))
+            del self._known[forgotten]
+            self._missed.discard(forgotten)
 
     async def _quietly(self, write: Callable[[], Awaitable[None]]) -> None:
         try:

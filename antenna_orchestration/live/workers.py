@@ -17,6 +17,9 @@ KEEP: Final = 7 * 24 * 3600
 KEEP_REJECTED: Final = 24 * 3600
 """Seconds after the last refused call until all of them are forgotten."""
 
+MOST_LISTED: Final = 2_000
+"""Workers in a list, the ones heard last: clients name themselves, and one that is restarted has another name."""
+
 MOST_REJECTED: Final = 1_000
 """Addresses that are counted separately; callers can make up any number of them."""
 
@@ -120,13 +123,17 @@ class HttpWorkers:
                 for name, number in more.items():
                     if number:
                         pipe.hincrby(keys.worker(worker), name, number)
+                pipe.expire(keys.worker(worker), KEEP)
                 await pipe.execute()
 
     async def measured(self, worker: int, speed: HttpWorkerSpeed, *, now: float) -> None:
         """Note the worker's speed after results that came now."""
         values = {"seconds": speed.seconds, "images": speed.images, "batch": speed.batch, "posted": now}
         with translated("noting a worker's speed"):
-            await self._redis.hset(keys.worker(worker), mapping={name: str(value) for name, value in values.items()})
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hset(keys.worker(worker), mapping={name: str(value) for name, value in values.items()})
+                pipe.expire(keys.worker(worker), KEEP)
+                await pipe.execute()
 
     async def get(self, worker: int) -> WorkerRecord:
         """The worker's record; an empty one when it never called."""
@@ -134,9 +141,10 @@ class HttpWorkers:
             return _record(worker, await self._redis.hgetall(keys.worker(worker)))
 
     async def heard_since(self, moment: float) -> list[WorkerRecord]:
-        """The workers that called at or after `moment`."""
+        """The workers that called at or after `moment`, at most `MOST_LISTED`; the one heard last is the last."""
         with translated("listing workers"):
-            ids = [int(worker) for worker in await self._redis.zrangebyscore(keys.WORKERS, moment, "+inf")]
+            latest = await self._redis.zrevrangebyscore(keys.WORKERS, "+inf", moment, start=0, num=MOST_LISTED)
+            ids = [int(worker) for worker in reversed(latest)]
             async with self._redis.pipeline(transaction=False) as pipe:
                 for worker in ids:
                     pipe.hgetall(keys.worker(worker))

@@ -58,8 +58,10 @@ RATE_WINDOW: Final = 30.0
 WORK: Final = ("decode", "infer", "finish")
 """Stages whose seconds are work on the image itself, as opposed to waiting for it."""
 
+LEAST_SECONDS: Final = 1e-9
 MOST_SECONDS: Final = 1e6
-"""No image takes so long; a worker that says so is wrong."""
+"""No image takes so little or so long; a worker that says so is wrong. The catalog's column does not hold every number:
+it refuses 1e-50."""
 
 UNREADABLE: Final = "its results could not be read"
 
@@ -349,4 +351,4 @@ def _outcome(result: messages.Result, part: str | None) -> ImageOutcome:
 def _seconds(timings: Mapping[str, float]) -> float | None:
     """Seconds of work on an image; None if the worker reports none, or what no image takes."""
     work = sum(timings.get(stage, 0.0) for stage in WORK)
-    return work if 0 < work < MOST_SECONDS else None
+    return work if LEAST_SECONDS < work < MOST_SECONDS else None

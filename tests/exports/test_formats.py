@@ -142,3 +142,16 @@ def test_csv_is_safe_and_says_the_same(lake: Lake) -> None:
     assert [len(b"".join(csv_tables.lines(lake, name, JOB.job_id)).splitlines()) for name in schemas.TABLES] == [
         1, 5, 4, 5, 2
     ]  # fmt: skip
+
+
+def test_scores_that_are_no_chances_are_written_as_some(tmp_path: Path) -> None:
+    made = Lake(str(tmp_path))
+    tables = rows.tables_of([result(7, insect(1e38, label("a", 2.5)), insect(-3.0))])
+    for name in ("detections", "classifications"):
+        made.write_table(name, JOB.job_id, Generation(2), [tables[name]])
+    row = {"image_id": 7, "url": "https://x.org/3.jpg", "width": 100, "height": 200, "status": "done"}
+    made.write_table("captures", JOB.job_id, JOB.generation, [pa.Table.from_pylist([row], schema=schemas.CAPTURES)])
+    text = b"".join(megadetector.pieces(made, JOB, threshold=-5.0))
+    (image,) = json.loads(text)["images"]
+    assert [one["conf"] for one in image["detections"]] == [1.0, 0.0]
+    assert image["detections"][0]["classifications"] == [["0", 1.0]]

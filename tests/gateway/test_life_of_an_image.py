@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
 import requests
 
 from antenna_orchestration.domain.access import Role
@@ -82,6 +83,18 @@ async def test_what_the_queue_knows_of_an_image(services: Services, project: str
     assert len(seen.unknown) == 1 and "1 earlier delivery" in seen.unknown[0]
     assert seen.row.posted_at is not None and seen.row.leased_at is not None
     assert (seen.row.posted_at - seen.row.leased_at).total_seconds() == 3
+
+
+@pytest.mark.parametrize("seconds", [1e-300, 1e-45, 5e5])
+async def test_times_that_no_column_holds_do_not_stop_collecting(
+    services: Services, project: str, seconds: float
+) -> None:
+    job = await job_for_http(services, project, 1)
+    async with hands(services) as native:
+        await native.report(await native.lease(job, 1), timings={"infer": seconds})
+    async with collected(services, job) as ends:
+        pass
+    assert ends[job.job_id] is JobStatus.SUCCESS
 
 
 async def test_metrics_count_what_never_came(services: Services, gateway: RunningGateway, project: str) -> None:

@@ -1,9 +1,11 @@
 """What submitters read of a job that is over."""
 
 import asyncio
+import contextlib
 import io
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
@@ -12,6 +14,8 @@ from PIL import Image
 from antenna_orchestration import errors
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.gateway import ranges
+from antenna_orchestration.gateway.result_routes import MOST_EXPORTS
+from antenna_orchestration.lake import schemas
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import RunningGateway, collected, file_job, http_worker, token
 from tests.gateway.http_worker import session, working
@@ -73,6 +77,23 @@ async def test_results_of_a_job_are_read_over_http(
 
     stranger = await token(services, f"{project[:50]}-other", role=Role.SUBMITTER)
     await asyncio.to_thread(read)
+
+    # As many readers as there may be, none of whom goes on reading.
+    many = {"image_id": 2**40, "url": "https://x.org/" + "long" * 50, "status": "failed"}
+    table = pa.Table.from_pylist([many] * 80_000, schema=schemas.CAPTURES)
+    services.lake.write_table("captures", job.job_id, job.generation, [table])
+    with contextlib.ExitStack() as readers:
+        for _ in range(MOST_EXPORTS):
+            http = readers.enter_context(session(secret))
+            reading = http.get(f"{url}/megadetector.json", stream=True, timeout=60)
+            readers.callback(reading.close)
+            assert reading.status_code == 200
+        assert (await asyncio.to_thread(get, "/megadetector.json")).status_code == 429
+
+    async def may_read() -> bool:
+        return (await asyncio.to_thread(get, "/megadetector.json")).status_code == 200
+
+    await eventually(may_read, description="a place for one more reader")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What becomes of results that are right, and odd."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import msgspec
 import pytest
@@ -58,6 +59,17 @@ def test_a_missing_score_is_null_in_the_tables() -> None:
     assert tables["detections"]["score"].to_pylist() == [None, 0.5]
     assert tables["classifications"]["score"].to_pylist() == [None, 0.5, 0.5]
     assert tables["detections"]["inference_time"].null_count == 2
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"score": 1e39}, {"box": (1.0, 2.0, 1e39, 4.0)}, {"score": float("nan")}, {"box": (float("nan"), 2.0, 3.0, 4.0)}],
+)
+def test_numbers_beyond_the_columns_are_refused(changed: dict[str, Any]) -> None:
+    found = messages.Detection(box=(1.0, 2.0, 3.0, 4.0), score=0.5, algorithm=REF)
+    messages.check_detections([found])
+    with pytest.raises(errors.InvalidInput):
+        messages.check_detections([msgspec.structs.replace(found, **changed)])
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])

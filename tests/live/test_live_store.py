@@ -7,13 +7,16 @@ from datetime import UTC, datetime
 import pytest
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.http_lease import HttpWorkerSpeed
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.domain.reported_errors import Report
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.live import connection, keys
 from antenna_orchestration.live.leases import NOBODY, KeptLease
+from antenna_orchestration.live.remembered import RememberedStore
 from antenna_orchestration.live.store import LiveStore
+from antenna_orchestration.live.workers import MOST_LISTED
 
 JOB_RUN = JobRun(JobId(10**9), Generation(2))
 FIRST, SECOND = 10**9 + 1, 10**9 + 2
@@ -104,6 +107,29 @@ async def test_reports_are_kept_until_their_images_are_decided(live: LiveStore) 
     assert await live.reports.of_job(JOB_RUN) == {two: report}
     await live.reports.forget_job(JOB_RUN)
     assert await live.reports.count(JOB_RUN) == 0
+
+
+async def test_what_is_counted_of_a_forgotten_worker_expires(own_stores: EmbeddedStores) -> None:
+    """Its leases may end after Redis has lost its data, and then it never calls again."""
+    async with LiveStore(own_stores.settings.redis_url) as store:
+        await store.workers.count(FIRST, expired=3)
+        await store.workers.measured(SECOND, HttpWorkerSpeed(), now=5.0)
+        client = connection.connect(own_stores.settings.redis_url)
+        assert await client.ttl(keys.worker(FIRST)) > 0 and await client.ttl(keys.worker(SECOND)) > 0
+        await client.aclose()
+
+
+async def test_lists_of_workers_are_bounded(own_stores: EmbeddedStores) -> None:
+    """A client that is another one after each restart makes a record a time, and `/metrics` lists them all."""
+    async with LiveStore(own_stores.settings.redis_url) as store, RememberedStore(store) as remembered:
+        for number in range(1, MOST_LISTED + 11):
+            await store.workers.hear(number, name=str(number), host="h", now=1000.0 + number)
+        listed = [one.worker for one in await remembered.workers.heard_since(0)]
+        assert listed == list(range(11, MOST_LISTED + 11))
+        await store.leases.hold(JOB_RUN, listed[-1], {ImageId(5): lease(listed[-1])}, now=0.0)
+        held = await remembered.leases.held_by_each(listed)
+        assert {worker: number for worker, number in held.items() if number} == {listed[-1]: 1}
+        assert not remembered.is_away
 
 
 async def test_counters_are_read_as_written(live: LiveStore) -> None:

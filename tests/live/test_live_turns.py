@@ -1,5 +1,7 @@
 """Clocks of jobs and turns of workers in Redis, and what a process remembers of them without it."""
 
+import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -93,3 +95,50 @@ async def test_turns_outlive_redis(own_stores: EmbeddedStores) -> None:
         assert [one.clock for one in found.values()] == [5.0, 2.0]
         assert classes.interactive - classes.others == pytest.approx(-1.0)
         assert await store.turns.of_worker(WORKER) == TURNS
+
+
+async def test_a_gateway_that_sees_the_loss_first_keeps_turns(own_stores: EmbeddedStores) -> None:
+    """Workers lease between the loss and the next look for it; what they wanted must not be forgotten by that."""
+    async with LiveStore(own_stores.settings.redis_url) as store, RememberedStore(store) as remembered:
+        await remembered.look_for_loss()
+        await remembered.turns.write(WORKER, TURNS, before=WorkerTurns())
+        client = connection.connect(own_stores.settings.redis_url)
+        await client.flushall()
+        await client.aclose()
+        known = await remembered.turns.of_worker(WORKER)
+        leased = known.with_turn(OTHER, Turn(began=9.0, seconds=1.0))
+        await remembered.turns.write(WORKER, leased, before=known)
+        assert await remembered.turns.of_worker(WORKER) == leased
+        await remembered.look_for_loss()
+        assert await store.turns.of_worker(WORKER) == leased
+
+
+async def test_what_others_noted_meanwhile_is_not_overwritten(own_stores: EmbeddedStores) -> None:
+    async with LiveStore(own_stores.settings.redis_url) as store, RememberedStore(store) as remembered:
+        await remembered.look_for_loss()
+        await remembered.turns.write(WORKER, TURNS, before=WorkerTurns())
+        newer = replace(TURNS, poll="{}", polled=50.0, offered=OTHER)
+        await store.turns.write(WORKER, newer, before=TURNS)
+        # The worker goes on with another gateway, and Redis is silent for a while.
+        os.kill(own_stores.pid("redis"), signal.SIGSTOP)
+        try:
+            await remembered.turns.enter({ONE: 4.0})
+            assert remembered.is_away
+        finally:
+            os.kill(own_stores.pid("redis"), signal.SIGCONT)
+
+        async def is_back() -> bool:
+            return not remembered.is_away
+
+        await eventually(is_back, description="Redis is back")
+        assert await store.turns.of_worker(WORKER) == newer
+
+
+async def test_clocks_expire_whoever_wrote_them_first(own_stores: EmbeddedStores) -> None:
+    async with LiveStore(own_stores.settings.redis_url) as store:
+        client = connection.connect(own_stores.settings.redis_url)
+        for write in (lambda: store.turns.enter({ONE: 1.0}), lambda: store.turns.shift({ONE: 1.0})):
+            await client.flushall()
+            await write()
+            assert await client.ttl(keys.CLOCKS) > 0
+        await client.aclose()
