@@ -153,10 +153,10 @@ async def post_results(
     Waits for the queue for up to 45 s.
     """
     await worker_status.hear(gateway.http, caller, host=host_of(request))
-    folder, limit = gateway.parsing.folder, gateway.settings.gateway_max_body
+    parsing, limit = gateway.parsing, gateway.settings.gateway_max_body
     async with (
         gateway.callers.posting(caller),
-        bodies.received(request, folder=folder, limit=limit) as body,
+        bodies.received(request, folder=parsing.folder, memory=parsing.memory, limit=limit) as body,
     ):
         # Counted from the body's last byte, as clients count: a slow upload does not use up the time.
         deadline = time.monotonic() + RESULT_PATIENCE
