@@ -4,15 +4,15 @@
 
 Everything is on one machine: gateway, NATS, Redis, PostgreSQL and the workers, which are threads of this process. They
 make their bodies before they post, and send them as bytes. A result has 10 detections with 2 classes in the first row,
-and with 1,000 classes in the others, with scores and logits as existing workers write them; the last row has two
-gateway processes. A post is timed from sending it to its response.
+and with 1,000 classes in the others, with scores and logits as existing workers write them; the ten best are kept with
+their labels. The last row has two gateway processes. A post is timed from sending it to its response.
 
 CPU is counted while posts are under way, per result: of the gateway with its reading processes, of the stores, and of
 the workers, which real ones would spend on other machines. Noise of the machine changes it little. Results a second
 that two cores allow follow from it: all of the CPU but that of the workers.
 
 Target: every post is answered with 200, and the 95th percentile is at most one second; 800 results a second with 1,000
-classes on two cores.
+classes on two cores, and 1,000 with 2 classes.
 """
 
 from __future__ import annotations
@@ -32,19 +32,22 @@ from typing import Any
 import psutil
 import requests
 
+from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
+from antenna_orchestration.dispatch.register import SETTINGS
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.processing.services import Services
 from benchmarks import rig
 from benchmarks.figures import Figure, cpu_seconds
 from tests.gateway.gateway_process import RunningGateway, job_for_http, running_gateway, token
-from tests.gateway.http_worker import session, success
+from tests.gateway.http_worker import BINARY, SPECIES, SPECIES_LABELS, session, success
 
 WORKERS = 10
 POSTS = 20
 RESULTS = 50
 DETECTIONS = 10
 P95_SECONDS = 1.0
-RESULTS_PER_SECOND = 800
+RESULTS_PER_SECOND = {2: 1_000, 1_000: 800}
+"""By the number of classes."""
 ROWS = ((2, 1), (1_000, 1), (1_000, 2))
 """Classes, and gateway processes."""
 
@@ -140,9 +143,28 @@ class Poster:
         self.largest = max(self.largest, len(body))
 
 
+def _pipeline(slug: str, classes: int) -> PipelineRow:
+    """The pipeline of the results, with the labels of its classes, as workers register it."""
+    labels = {
+        BINARY["key"]: ["moth", "nonmoth"],
+        SPECIES["key"]: [SPECIES_LABELS[0], *(f"Species number {number}" for number in range(1, classes))],
+    }
+    algorithms = [
+        AlgorithmRow(
+            key=key, version=str(classes), name=key, task="classification", description="", uri=None, labels=found
+        )
+        for key, found in labels.items()
+    ]
+    return PipelineRow(
+        slug=slug, name=slug, version="1", description="", default_config=SETTINGS, algorithms=algorithms
+    )
+
+
 async def measure(services: Services, gateway: RunningGateway, *, classes: int) -> dict[str, Any]:
     """Measure one row of the table."""
-    job: Job = await job_for_http(services, "bench", WORKERS * (POSTS * RESULTS + 8))
+    slug = f"classes_{classes}"
+    await services.catalog.pipelines.register(_pipeline(slug, classes))
+    job: Job = await job_for_http(services, "bench", WORKERS * (POSTS * RESULTS + 8), slug=slug, register=False)
     posters = [Poster(gateway, await token(services, "bench"), job.job_id, classes=classes) for _ in range(WORKERS)]
     meter = Meter(gateway.pid)
     begin, end = threading.Barrier(WORKERS, meter.begin), threading.Barrier(WORKERS, meter.end)
@@ -189,11 +211,14 @@ def run() -> list[Figure]:
     figures = []
     for row in asyncio.run(_rows()):
         name = f"{row['classes']} classes, {row['processes']} processes"
-        wanted = RESULTS_PER_SECOND if row["processes"] > 1 else None
+        wanted = RESULTS_PER_SECOND[row["classes"]]
         figures += [
             Figure(f"{name}: p95", row["p95_s"], "s", at_most=P95_SECONDS),
             Figure(f"{name}: results", row["results_per_second"], "1/s", at_least=wanted),
-            Figure(f"{name}: CPU per result", row["cpu_ms_per_result"], "ms"),
+            Figure(f"{name}: results that two cores allow", row["two_cores_allow"], "1/s", at_least=wanted),
+            Figure(f"{name}: CPU of the gateway per result", row["gateway_cpu_ms"], "ms"),
+            Figure(f"{name}: CPU of the stores per result", row["stores_cpu_ms"], "ms"),
+            Figure(f"{name}: CPU of the workers per result", row["workers_cpu_ms"], "ms"),
             Figure(f"{name}: posts not answered 200", row["not_200"], at_most=0),
             Figure(f"{name}: results not taken", row["not_queued"], at_most=0),
         ]
@@ -211,7 +236,13 @@ def main() -> int:
         print("  ".join(f"{value:>18}" for value in row.values()))
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
-    is_met = all(row["p95_s"] <= P95_SECONDS and not row["not_200"] and not row["not_queued"] for row in rows)
+    is_met = all(
+        row["p95_s"] <= P95_SECONDS
+        and row["results_per_second"] >= RESULTS_PER_SECOND[row["classes"]]
+        and not row["not_200"]
+        and not row["not_queued"]
+        for row in rows
+    )
     return 0 if is_met else 1
 
 
