@@ -8,6 +8,7 @@ time. So memory stays small even with 29,176 scores per classification. What is 
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -347,7 +348,8 @@ def _best(scores: list[float], wanted: int) -> list[int]:
     """Indices of the `wanted` best scores, best first; among equal scores the first index comes first."""
     if len(scores) <= max(wanted, FEW):
         return sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:wanted]
-    vector = np.fromiter(scores, np.float64, len(scores))
+    # NumPy takes twice as long to read a list.
+    vector = np.frombuffer(struct.pack(f"={len(scores)}d", *scores))
     threshold = np.partition(vector, -wanted)[-wanted]
     better = np.flatnonzero(vector > threshold)
     equal = np.flatnonzero(vector == threshold)[: wanted - len(better)]
