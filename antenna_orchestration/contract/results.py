@@ -234,7 +234,7 @@ def _pair(raw: msgspec.Raw) -> _Pair:
 
 
 def _failed(error: str | None, reply_subject: str | None, image_id: str | None) -> Item:
-    reason = plain(error or "no reason given")
+    reason = plain(error or "") or "no reason given"
     return Item(kind="failed", reply_subject=reply_subject, image_id=image_id, reason=reason)
 
 
@@ -364,10 +364,11 @@ def _reference(algorithm: _Algorithm, reduction: Reduction) -> messages.Algorith
 
 
 def plain(text: str) -> str:
-    """The text as lake and terminals accept it: without unprintable characters, cut to `MAX_TEXT` characters."""
+    """The text as lake and terminals accept it: a space for unprintable characters, cut to `MAX_TEXT` characters."""
     if len(text) <= messages.MAX_TEXT and text.isprintable():
         return text
-    return "".join(character if character.isprintable() else " " for character in text[: messages.MAX_TEXT])
+    cut = "".join(character if character.isprintable() else " " for character in text[: messages.MAX_TEXT])
+    return " ".join(cut.split())
 
 
 def reduction_of(

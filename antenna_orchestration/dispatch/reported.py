@@ -175,6 +175,7 @@ async def _fail(http: HttpServices, job: Job, worker: Token, *, one: Reported, l
     current = await http.services.catalog.jobs.find(job.job_id)
     if current is None or current.job_run != job.job_run or current.status not in ACTIVE:
         return
+    now = datetime.now(UTC)
     result = messages.Result(
         job=job.job_id,
         generation=job.generation,
@@ -184,7 +185,9 @@ async def _fail(http: HttpServices, job: Job, worker: Token, *, one: Reported, l
         outcome="failed",
         reason=plain(reported_errors.both_reasons(one.reason, look)),
         retryable=False,
-        created_at=datetime.now(UTC),
+        # The clocks of Redis and of the gateway may differ.
+        timings={"held": max(now.timestamp() - lease.since, 0.001)},
+        created_at=now,
     )
     await http.sender.deliver([(result, ack_of(job.job_run, lease))])
     http.open_questions.failed += 1

@@ -24,6 +24,9 @@ LONGEST_AT_THE_END: Final = 60.0
 """Longest wait in seconds once everything else of the job is done."""
 
 MOST_SHOWN: Final = 3
+OTHERS: Final = "other reasons"
+"""What stands for the reasons that are not named."""
+
 LONGEST_SHOWN: Final = 80
 """Reasons that people are shown together, and characters of each."""
 
@@ -145,9 +148,11 @@ def both_reasons(reason: str, look: Look) -> str:
 
 def in_words(reasons: Counter[str]) -> str:
     """The commonest reasons, each with how many images it was given for: `failed to load image (3), oom (1)`."""
-    shown = [f"{reason[:LONGEST_SHOWN]} ({number})" for reason, number in reasons.most_common(MOST_SHOWN)]
-    if more := len(reasons) - len(shown):
-        shown.append(f"{more} other reasons")
+    named = Counter({reason: number for reason, number in reasons.items() if reason != OTHERS})
+    common = named.most_common(MOST_SHOWN)
+    shown = [f"{reason[:LONGEST_SHOWN]} ({number})" for reason, number in common]
+    if more := reasons.total() - sum(number for _, number in common):
+        shown.append(f"{OTHERS} ({more})")
     return ", ".join(shown)
 
 

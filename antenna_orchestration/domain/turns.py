@@ -96,8 +96,9 @@ def measured(pace: Pace | None, images: int, seconds: float, latency: float, *, 
     new = Pace(seconds=max(seconds, 1e-4 * images), images=images, latency=latency)
     if pace is None:
         return new
-    # What is twice as fast as all before tells that loading was measured then.
-    if new.per_image < pace.per_image / 2:
+    # What is twice as fast as the only post before tells that loading was measured then. Later, it is one of several
+    # posts that came together, because workers post from several threads or share a token; these are averaged.
+    if pace.images <= images and new.per_image < pace.per_image / 2:
         return new
     return pace if is_first and new.per_image > pace.per_image else pace.after(images, new.seconds, latency)
 

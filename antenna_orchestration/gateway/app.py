@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 CLIENT_GONE: Final = 499
 """Status that the log shows for a caller that disconnected before it was answered."""
 
+MOST_PROBLEMS: Final = 50
+"""Wrong fields that an answer names; a list may hold a hundred thousand."""
+
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ErrorAnswer, "description": description}
     for status, description in {
@@ -123,7 +126,7 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
 async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     fields: dict[str, list[str]] = {}
-    for problem in error.errors():
+    for problem in error.errors()[:MOST_PROBLEMS]:
         where = ".".join(str(part) for part in problem["loc"][1:]) or "body"
         fields.setdefault(where, []).append(str(problem["msg"]))
     detail = "; ".join(f"{where}: {', '.join(said)}" for where, said in list(fields.items())[:5])

@@ -13,7 +13,7 @@ import msgspec
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import ImageId, JobRun
-from antenna_orchestration.domain.reported_errors import LONGEST_REASON, Report
+from antenna_orchestration.domain.reported_errors import LONGEST_REASON, OTHERS, Report
 from antenna_orchestration.live import keys
 from antenna_orchestration.live.connection import translated
 
@@ -25,8 +25,6 @@ MOST: Final = 20_000
 
 MOST_REASONS: Final = 50
 """Different reasons that are counted per worker; what else it says is counted as `OTHERS`."""
-
-OTHERS: Final = "other reasons"
 
 
 class Reports:

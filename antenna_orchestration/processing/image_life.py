@@ -2,7 +2,8 @@
 
 Nothing is written for it on an image's normal path. The catalog's row says how it ended, with the worker and the times
 of that; the queue has its task or its result for as long as they wait; Redis has the lease of an HTTP worker for as
-long as that lasts; and the job's log has what is unusual. What none of them has is said, not guessed.
+long as that lasts, and what such workers reported about an open image; and the job's log has what is unusual. What none
+of them has is said, not guessed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from antenna_orchestration.catalog.images import ImageRow
 from antenna_orchestration.domain.ids import ImageId, JobId
 from antenna_orchestration.domain.job import DispatchMode, ImageStatus, Job, LogLine
 from antenna_orchestration.domain.progress import duration
+from antenna_orchestration.domain.reported_errors import Report
 from antenna_orchestration.live.leases import NOBODY, KeptLease
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.tasks import QueuedTask
@@ -81,6 +83,7 @@ async def read(services: Services, job_id: JobId, image: ImageId) -> ImageLife:
     unknown: list[str] = []
     # The catalog comes last: what moves on meanwhile moves toward it.
     lease, holder = await _lease(services, job, image, unknown)
+    report, reporter = await _report(services, job, image, unknown)
     task, has_result = await _on_queue(services, job, image, unknown)
     lines = await services.catalog.job_log.about(job_id, image, actions=ABOUT_ALL)
     row = await services.catalog.images.find(job_id, image)
@@ -89,6 +92,9 @@ async def read(services: Services, job_id: JobId, image: ImageId) -> ImageLife:
     life = ImageLife(job=job, row=row, unknown=unknown)
     life.moments = [Moment(at=line.at, what=line.action, detail=_of_line(line, image)) for line in lines]
     told = sum(line.details.get("generation") == row.generation for line in lines)
+    if report is not None:
+        life.moments.append(_reported(report, reporter))
+        told += report.answered
     if task is not None and task.published_at is not None:
         life.moments.append(
             Moment(at=task.published_at.astimezone(UTC), what="queued", detail="its task was published")
@@ -121,6 +127,18 @@ async def _lease(services: Services, job: Job, image: ImageId, unknown: list[str
         return None, ""
 
 
+async def _report(services: Services, job: Job, image: ImageId, unknown: list[str]) -> tuple[Report | None, str]:
+    """What HTTP workers reported about the image, and the name of the last of them."""
+    try:
+        report = (await services.live.reports.find(job.job_run, [image])).get(image)
+        if report is None or not report.reason:
+            return None, ""
+        return report, (await services.live.workers.get(report.holders[-1])).name if report.holders else ""
+    except errors.Unavailable:
+        unknown.append("whether an HTTP worker reported an error: Redis cannot be reached")
+        return None, ""
+
+
 async def _on_queue(services: Services, job: Job, image: ImageId, unknown: list[str]) -> tuple[QueuedTask | None, bool]:
     """The image's task on the queue, and whether a result waits there."""
     if job.epoch is None or job.status.is_terminal:
@@ -138,6 +156,14 @@ def _leased(lease: KeptLease, holder: str) -> Moment:
     if lease.holder == NOBODY:
         return Moment(at=at, what="parked", detail=f"delivery {lease.delivery}; it is leased to a worker by itself")
     return Moment(at=at, what="leased", detail=f"by {holder or 'an HTTP worker'}, delivery {lease.delivery}")
+
+
+def _reported(report: Report, reporter: str) -> Moment:
+    times = report.own + report.shared + report.passing
+    often = "" if times == 1 else f", the last of {times}"
+    alone = "; it is tried alone" if report.alone else ""
+    at = datetime.fromtimestamp(report.at, UTC)
+    return Moment(at=at, what="reported", detail=f"by {reporter or 'an HTTP worker'}{often}: {report.reason}{alone}")
 
 
 def _settled(row: ImageRow) -> list[Moment]:

@@ -103,5 +103,7 @@ def test_an_image_is_kept_for_others_for_a_while() -> None:
 
 def test_the_commonest_reasons_are_shown() -> None:
     reasons = Counter({"a": 5, "b" * 300: 4, "c": 3, "d": 2, "e": 1})
-    assert reported_errors.in_words(reasons) == f"a (5), {'b' * 80} (4), c (3), 2 other reasons"
+    assert reported_errors.in_words(reasons) == f"a (5), {'b' * 80} (4), c (3), other reasons (3)"
+    counted = Counter({reported_errors.OTHERS: 191, "a": 5})
+    assert reported_errors.in_words(counted) == "a (5), other reasons (191)"
     assert reported_errors.in_words(Counter()) == ""

@@ -144,3 +144,14 @@ async def test_a_submitter_reads_no_file_beyond_its_folder(
             ):
                 new = {"project": project, "pipeline": "null", "images": [{"url": url}]}
                 assert http.post(f"{gateway.base}/jobs/", json=new, timeout=60).status_code == 400, url
+
+
+async def test_the_answer_to_many_wrong_values_is_short(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    submitter = await token(services, project, role=Role.SUBMITTER)
+    body = {"project": project, "pipeline": "null", "images": ["no object"] * 20_000}
+    with session(submitter) as http:
+        answer = http.post(f"{gateway.base}/jobs/", json=body, timeout=60)
+    assert answer.status_code == 400 and "images.0" in answer.json()["detail"]
+    assert len(answer.content) < 10_000

@@ -60,6 +60,20 @@ async def test_an_image_is_followed_from_submission_to_its_end(
     assert seen.row.url in shown and "the worker handed them back" in shown and seen.row.worker in shown
 
 
+async def test_what_workers_reported_is_told_in_one_plain_line(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    job = await job_for_http(services, project, 1)
+    worker = await http_worker(services, gateway, project)
+    with session(worker.token) as http:
+        (task,) = await asyncio.to_thread(worker.lease, http, job.job_id)
+    said = {"error": "odd\x1b[31m\r\n\t \u202e header", "image_id": task.image_id}
+    assert await asyncio.to_thread(worker.post, job.job_id, [{"reply_subject": task.reply_subject, "result": said}])
+    seen = await life_of(services, job, task.image_id)
+    (reported,) = [moment for moment in seen.moments if moment.what == "reported"]
+    assert reported.detail.startswith("by worker-127.0.0.1-") and ": odd [31m header" in reported.detail
+
+
 async def test_what_the_queue_knows_of_an_image(services: Services, project: str) -> None:
     unpublished = await make_job(services, project, 1)
     (row,) = [row async for rows in services.catalog.images.manifest(unpublished.job_id) for row in rows]

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import collect
+from antenna_orchestration.processing import collect, image_life
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import (
     RunningGateway,
@@ -62,6 +63,8 @@ async def test_a_broken_photograph_is_tried_once(
     assert failed["url"].endswith("broken.jpg") and failed["attempts"] == 1
     assert failed["reason"] == "failed to load image; the orchestrator cannot read it either: not an image"
     assert len(worker.images) == 4
+    life = await image_life.read(services, job.job_id, ImageId(failed["image_id"]))
+    assert life.unknown == [] and "leased" in [moment.what for moment in life.moments]
 
 
 async def test_a_client_that_reports_only_errors_gets_whole_batches(

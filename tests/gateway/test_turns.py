@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
@@ -12,7 +13,7 @@ from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import RunningGateway, job_for_http, running_gateway, token
-from tests.gateway.http_worker import SLUG, JobItem, working
+from tests.gateway.http_worker import SLUG, JobItem, session, working
 from tests.gateway.logged_worker import LoggedWorker, begun
 from tests.processing.jobs_by_hand import claimed, make_job
 from tests.waiting import wait_until
@@ -200,3 +201,21 @@ async def test_shares_outlive_restarts_of_gateways_and_nats(
             await is_under_way(log, 50)
             # They watch the announcements again after a while.
             assert await images_until_done(own_services, project, log, known=False) <= 3 * SHARE
+
+
+async def test_workers_that_ask_at_the_same_moment_get_different_jobs(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    observer, *workers = await logged(services, project, [gateway] * 7, [])
+    jobs = {(await job_of_its_own(services, project, SMALL)).job_id for _ in range(8)}
+
+    def are_known() -> bool:
+        with session(observer.token) as http:
+            listed = http.get(f"{gateway.base}/jobs", params={"incomplete_only": 1}, timeout=60).json()
+        return jobs <= {job["id"] for job in listed["results"]}
+
+    await asyncio.to_thread(wait_until, are_known, description="all jobs announced")
+    with ThreadPoolExecutor(len(workers)) as pool:
+        for _ in range(5):
+            offered = [job.id for found in pool.map(LoggedWorker.jobs, workers) for job in found]
+            assert len(set(offered)) == len(workers), offered
