@@ -59,7 +59,7 @@ class Offers:
             found += [job for job, has in zip(some, deliverable, strict=True) if has]
             if len(found) >= limit:
                 break
-        await self._turns.offered(worker.holder, found[:limit], poll=poll)
+        await self._turns.offered(worker.holder, ordered, found[:limit], poll=poll)
         return found[:limit]
 
     async def is_turn_over(

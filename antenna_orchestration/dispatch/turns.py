@@ -45,6 +45,8 @@ class _Choice:
 
     entrants: Mapping[JobRun, Entrant]
     classes: Classes
+    # How many workers are on their way to each job, as the entrants have it.
+    coming: Counter[JobRun]
 
 
 class Turns:
@@ -66,13 +68,33 @@ class Turns:
         known = await self._http.live.turns.of_worker(worker)
         choice = await self._choice(worker, known, candidates)
         by_run = {job.job_run: job for job in candidates}
-        ordered = [by_run[one.key] for one in turns.in_order(choice.entrants.values(), choice.classes)]  # type: ignore[index]
+        # No `await` from here on: of workers that ask at the same moment, each sees where the others were sent.
         coming = self._coming(worker)
+        entrants = [
+            replace(one, held=one.held + OFFERED * (coming[key] - choice.coming[key]))
+            for key, one in choice.entrants.items()
+        ]
+        ordered = [by_run[one.key] for one in turns.in_order(entrants, choice.classes)]  # type: ignore[index]
         # Those last for which enough workers are coming.
-        return sorted(ordered, key=lambda job: coming[job.job_run] > 0 and coming[job.job_run] * OFFERED >= job.total)
+        ordered.sort(key=lambda job: coming[job.job_run] > 0 and coming[job.job_run] * OFFERED >= job.total)
+        if ordered:
+            self._offered[worker, ordered[0].job_run] = time.monotonic()
+        return ordered
 
-    async def offered(self, worker: int, found: Sequence[messages.Announcement], *, poll: str) -> None:
-        """Take note of what was offered to a worker that asked in this way; turns that are over end with it."""
+    async def offered(
+        self,
+        worker: int,
+        ordered: Sequence[messages.Announcement],
+        found: Sequence[messages.Announcement],
+        *,
+        poll: str,
+    ) -> None:
+        """Take note of what was `found` of the jobs `in_order`, for a worker that asked in this way.
+
+        Turns that are over end with it.
+        """
+        if ordered and found[:1] != ordered[:1]:
+            self._offered.pop((worker, ordered[0].job_run), None)
         if found:
             self._offered[worker, found[0].job_run] = time.monotonic()
         if not poll:
@@ -189,7 +211,7 @@ class Turns:
             )
             for job in jobs
         }
-        return await self._drawn_together(_Choice(entrants, classes), known, batch)
+        return await self._drawn_together(_Choice(entrants, classes, offered), known, batch)
 
     async def _drawn_together(self, choice: _Choice, known: WorkerTurns, batch: float | None) -> _Choice:
         entrants, classes = choice.entrants, choice.classes
@@ -205,7 +227,7 @@ class Turns:
             return choice
         await self._http.live.turns.shift(shifts, interactive=interactive)
         shifted = {key: replace(one, clock=one.clock + shifts.get(key, 0.0)) for key, one in entrants.items()}
-        return _Choice(shifted, classes)
+        return _Choice(shifted, classes, choice.coming)
 
     def _coming(self, worker: int) -> Counter[JobRun]:
         """How many workers were sent to each job a moment ago and have not leased; without what this one waits for."""

@@ -23,10 +23,10 @@ MOST_HOLDERS: Final = 8
 LONGEST_AT_THE_END: Final = 60.0
 """Longest wait in seconds once everything else of the job is done."""
 
-MOST_SHOWN: Final = 3
 OTHERS: Final = "other reasons"
 """What stands for the reasons that are not named."""
 
+MOST_SHOWN: Final = 3
 LONGEST_SHOWN: Final = 80
 """Reasons that people are shown together, and characters of each."""
 
