@@ -45,6 +45,8 @@ class _Choice:
 
     entrants: Mapping[JobRun, Entrant]
     classes: Classes
+    # How many other workers were offered each of them, as the entrants have it.
+    coming: Counter[JobRun]
 
 
 class Turns:
@@ -63,12 +65,23 @@ class Turns:
         known = await self._http.live.turns.of_worker(worker)
         choice = await self._choice(worker, known, candidates)
         by_run = {job.job_run: job for job in candidates}
-        return [by_run[one.key] for one in turns.in_order(choice.entrants.values(), choice.classes)]  # type: ignore[index]
+        # No `await` from here on: of workers that ask at the same moment, each sees what the others were offered.
+        coming = self._offers_to_others(worker)
+        entrants = [
+            replace(one, held=one.held + OFFERED * (coming[key] - choice.coming[key]))
+            for key, one in choice.entrants.items()
+        ]
+        ordered = [by_run[one.key] for one in turns.in_order(entrants, choice.classes)]  # type: ignore[index]
+        if ordered:
+            self._offered[worker] = ordered[0].job_run, time.monotonic()
+        return ordered
 
     async def offered(self, worker: int, found: Sequence[messages.Announcement], *, poll: str) -> None:
         """Take note of what was offered to a worker that asked in this way; turns that are over end with it."""
         if found:
             self._offered[worker] = found[0].job_run, time.monotonic()
+        else:
+            self._offered.pop(worker, None)
         if not poll:
             return
         async with self._http.live.turns.changing(worker):
@@ -184,7 +197,7 @@ class Turns:
             )
             for job in jobs
         }
-        return await self._drawn_together(_Choice(entrants, classes), known, batch)
+        return await self._drawn_together(_Choice(entrants, classes, offered), known, batch)
 
     async def _drawn_together(self, choice: _Choice, known: WorkerTurns, batch: float | None) -> _Choice:
         entrants, classes = choice.entrants, choice.classes
@@ -200,7 +213,7 @@ class Turns:
             return choice
         await self._http.live.turns.shift(shifts, interactive=interactive)
         shifted = {key: replace(one, clock=one.clock + shifts.get(key, 0.0)) for key, one in entrants.items()}
-        return _Choice(shifted, classes)
+        return _Choice(shifted, classes, choice.coming)
 
     def _offers_to_others(self, worker: int) -> Counter[JobRun]:
         """How many other workers were offered each job a moment ago, and have not leased."""
