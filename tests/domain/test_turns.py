@@ -257,7 +257,7 @@ def test_loading_models_is_measured_as_switching() -> None:
 def test_posts_that_come_together_are_averaged() -> None:
     pace, seen = None, []
     for seconds in (0.53, 0.01) * 10:
-        pace = turns.measured(pace, 8, seconds, is_first=False)
+        pace = turns.measured(pace, 8, seconds, seconds, is_first=False)
         seen.append(pace.per_image)
     # The second one could still tell that models were loaded before.
     assert all(0.02 < one < 0.05 for one in seen[2:]), seen
