@@ -40,6 +40,9 @@ WAIT_AT_BOUND: Final = 20.0
 LOOK_EVERY: Final = 0.25
 """Seconds between looks during that wait."""
 
+JUDGE_EVERY: Final = 1.0
+"""Seconds between two questions, during that wait, whether the turn is over. With 200 jobs, one costs 4 ms of CPU."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Leased:
@@ -101,10 +104,13 @@ async def _room(
 
     0 when the job has no leasable task, or the worker's turn is over.
     """
-    deadline = time.monotonic() + WAIT_AT_BOUND
+    judge_at = time.monotonic()
+    deadline = judge_at + WAIT_AT_BOUND
     while True:
-        if await is_over():
-            return 0
+        if time.monotonic() >= judge_at:
+            judge_at = time.monotonic() + JUDGE_EVERY
+            if await is_over():
+                return 0
         speed = (await http.live.workers.get(worker.holder)).speed
         room = speed.may_hold(http.settings.http_lease) - await http.live.leases.held_by(worker.holder)
         if room > 0:
