@@ -33,8 +33,8 @@ LONGEST_SHOWN: Final = 80
 AVOID_FOR: Final = 20.0
 """Seconds after a report in which its image is kept for another worker, if there is one."""
 
-LEAVE_OUT_FOR: Final = 4.0
-"""Seconds until a task that was left out for that is offered again."""
+LEAVE_OUT_FOR: Final = 1.0
+"""Seconds until a task that was left out for that is offered again: few, since others see it only while it is."""
 
 _PASSING: Final = re.compile(
     r"time[sd]?[ -]?out|no answer within|out of memory|\boom\b|memoryerror|cannot allocate memory|connection"

@@ -90,6 +90,7 @@ async def test_a_look_outlives_the_process_that_was_at_it(looks: Looks, tmp_path
     # It neither answers nor ends until it is killed.
     first.suspend()
     looking = asyncio.create_task(look_at(looks, fine))
+    # Starts the look, and waits for nothing: whether it is handed over before or after the kill, it has to end.
     await asyncio.sleep(0)
     first.kill()
     assert (await looking).finding is Finding.READABLE
