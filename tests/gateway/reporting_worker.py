@@ -10,6 +10,8 @@ from typing import Any
 import requests
 from PIL import Image
 
+from antenna_orchestration.processing.services import Services
+from tests.gateway.gateway_process import RunningGateway, token
 from tests.gateway.http_worker import HttpWorker, Task, success
 
 COLOURS = {"plain": (120, 130, 140), "odd": (1, 2, 3)}
@@ -68,3 +70,10 @@ def _read(url: str) -> tuple[int, ...] | None:
                 return tuple(image.convert("RGB").getpixel((0, 0)))  # type: ignore[arg-type]
         except OSError:
             return None
+
+
+async def reporting_worker(
+    services: Services, gateway: RunningGateway, project: str, label: str = "", **options: object
+) -> ReportingWorker:
+    secret = await token(services, project, label=label)
+    return ReportingWorker(base=gateway.base, token=secret, **options)  # type: ignore[arg-type]
