@@ -26,6 +26,12 @@ from antenna_orchestration import errors
 
 _LOCATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}=[^\s=]+:\d{1,5}")
 
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})")
+_SHORTEST_PASSWORD = 12
+
+SECRETS = frozenset({"secret_key", "ui_password"})
+"""Settings of which nothing is ever shown; of URLs only the password is hidden."""
+
 HOME_FOLDER = ".antenna"
 ENV_FILE = "env"
 ENV_HEADER = "# Written whole by `antenna up`: these settings join the stack of this folder. Holds passwords.\n"
@@ -250,6 +256,20 @@ class Settings(BaseSettings):
     ui_port: int = Field(
         default=3000, ge=0, le=65535, description="Port of the Dagster UI; the next free one if taken."
     )
+    ui_hosts: Words = Field(
+        default=(),
+        description="Host names, separated by `,`, under which people reach the Dagster UI beside `localhost` and "
+        "`127.0.0.1`: behind a reverse proxy, or in a composition. It answers under no other.",
+    )
+    ui_password: str = Field(
+        default="",
+        repr=False,
+        description="Password that the Dagster UI asks for, with any user name (HTTP basic authentication: put TLS "
+        "before it). At least 12 characters; empty for none.",
+    )
+    ui_mode: Literal["full", "read-only"] = Field(
+        default="full", description="`read-only`: nothing can be launched, ended or deleted in the Dagster UI."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Level of our own logs."
     )
@@ -272,6 +292,21 @@ class Settings(BaseSettings):
         if wrong := [root for root in roots if not root.startswith("s3://") or root == "s3:/"]:
             raise ValueError(f"{wrong[0]} is not of the form s3://bucket/prefix")
         return roots
+
+    @pydantic.field_validator("ui_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"{host!r} is not the name of a host alone, such as ui.example.org")
+        return value
+
+    @pydantic.field_validator("ui_password")
+    @classmethod
+    def _check_password(cls, value: str) -> str:
+        if value and len(value) < _SHORTEST_PASSWORD:
+            raise ValueError(f"a password has at least {_SHORTEST_PASSWORD} characters")
+        return value
 
     @pydantic.field_validator("worker_locations")
     @classmethod
@@ -356,7 +391,9 @@ def load(**overrides: Any) -> Settings:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper().removeprefix("ANTENNA_")
-        raise errors.InvalidSetting(f"ANTENNA_{name}: {first['msg']} (got {first['input']!r})") from None
+        field = Settings.model_fields.get(name.lower())
+        got = f" (got {first['input']!r})" if field is None or field.repr else ""
+        raise errors.InvalidSetting(f"ANTENNA_{name}: {first['msg']}{got}") from None
 
 
 def read_env_file(home: Path) -> dict[str, str]:

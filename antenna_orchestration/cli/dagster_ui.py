@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 
 from antenna_orchestration.domain import ids
+from antenna_orchestration.ui import rules
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +22,16 @@ mutation ($selector: RepositorySelector!, $key: String!) {
 _LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "antenna"}
 
 
-def add_partition(ui_url: str, job: ids.JobId) -> bool:
+def add_partition(ui_url: str, job: ids.JobId, *, password: str = "") -> bool:
     """Make the job's partition known at once, so that `dagster job execute -j process_job` finds it.
 
-    Without a web server, or when it is slow, the sensor adds it seconds later: False then, and no error.
+    Without a web server, or when it is slow or read-only, the sensor adds it seconds later: False then, and no error.
     """
     if not ui_url.startswith(("http://", "https://")):
         return False
     body = json.dumps({"query": _ADD, "variables": {"selector": _LOCATION, "key": ids.partition_key(job)}}).encode()
-    request = urllib.request.Request(f"{ui_url}/graphql", body, {"Content-Type": "application/json"})  # noqa: S310
+    headers = {"Content-Type": "application/json", **rules.authorization(password)}
+    request = urllib.request.Request(f"{ui_url}/graphql", body, headers)  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=3) as answer:  # noqa: S310  the scheme was looked at above
             answered = json.load(answer)

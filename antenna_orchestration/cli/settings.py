@@ -76,9 +76,9 @@ def reference() -> str:
 
 
 def _masked(name: str, value: Any) -> Any:
-    from antenna_orchestration.settings import without_password
+    from antenna_orchestration.settings import SECRETS, without_password
 
-    if name == "secret_key":
+    if name in SECRETS:
         return "***" if value else ""
     if isinstance(value, str) and "://" in value:
         return without_password(value)

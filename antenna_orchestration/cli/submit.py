@@ -124,7 +124,8 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
     # What the setting allows, and what the user names here: they may read it anyway.
     own = sources.own_folders(submission.sources) if roots else []
     submitted = await verb.submit(services, submission, allowed_roots=[*roots, *own] if roots else None)
-    dagster_ui.add_partition(services.settings.ui_url, submitted.job_id)
+    settings = services.settings
+    dagster_ui.add_partition(settings.ui_url, submitted.job_id, password=settings.ui_password)
     for warning in submitted.warnings:
         output.warn(warning)
     for folder in own:

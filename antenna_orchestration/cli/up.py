@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +15,18 @@ if TYPE_CHECKING:
     from antenna_orchestration.embedded.events import Event
 
 
-def up() -> None:
+class UiMode(StrEnum):
+    """What may be done in the Dagster UI."""
+
+    FULL = "full"
+    READ_ONLY = "read-only"
+
+
+def up(
+    ui: Annotated[
+        UiMode | None, typer.Option("--ui", help="What may be done in the Dagster UI; default: ANTENNA_UI_MODE.")
+    ] = None,
+) -> None:
     """Run the servers and Dagster here until Ctrl-C.
 
     All data are kept in the folder .antenna of the working directory (or in ANTENNA_HOME). If the ANTENNA_*_URL
@@ -24,7 +36,7 @@ def up() -> None:
     from antenna_orchestration import settings as settings_module
     from antenna_orchestration.embedded import stack
 
-    settings = settings_module.load()
+    settings = settings_module.load(**({"ui_mode": ui.value} if ui else {}))
     output.note(f"starting in {settings.home}")
     raise typer.Exit(stack.run_foreground(settings, on_event=_show))
 

@@ -16,11 +16,13 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.run_tags import LOCATION
 from antenna_orchestration.embedded import processes, servers
 from antenna_orchestration.embedded.home import Home, write_private
+from antenna_orchestration.ui import rules
 
 # Strings, because Dagster's code server loads the definitions in a process of its own: importing them here would bring
 # all of Dagster into the supervisor.
 DEFINITIONS = "antenna_orchestration.definitions"
 CODE_SERVER = "antenna_orchestration.embedded.code_server"
+UI_SERVER = "antenna_orchestration.ui"
 INSTANCE = Path(__file__).with_name("dagster.yaml")
 ANSWER_TIMEOUT = 3.0
 """Seconds for the webserver to answer a health check; it is busy while it loads."""
@@ -88,9 +90,9 @@ class Webserver(_DagsterProcess):
     name: str = "webserver"
 
     def command(self) -> processes.Command:
-        """On loopback only: it has no login."""
+        """On loopback only; behind the guard of `ui/`."""
         where = ("-h", "127.0.0.1", "-p", str(self.port), "-w", str(_workspace(self.home)))
-        return self._python(self.name, "dagster_webserver", *where, "--suppress-warnings")
+        return self._python(self.name, UI_SERVER, *where, "--suppress-warnings")
 
     def check(self) -> None:
         """It answers and has our code location loaded."""
@@ -108,7 +110,9 @@ class Webserver(_DagsterProcess):
         body = json.dumps({"query": query, "variables": variables})
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_TIMEOUT)
         try:
-            connection.request("POST", "/graphql", body, {"Content-Type": "application/json"})
+            password = self.environment.get("ANTENNA_UI_PASSWORD", "")
+            headers = {"Content-Type": "application/json", **rules.authorization(password)}
+            connection.request("POST", "/graphql", body, headers)
             data: dict[str, Any] = json.load(connection.getresponse())["data"]
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
             raise errors.Unavailable(f"the webserver does not answer: {error}") from error

@@ -35,7 +35,12 @@ def test_each_default_on_the_page_is_the_default(name: str, monkeypatch: pytest.
 
 @pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if field.default == ()])
 def test_several_values_are_separated_as_the_page_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {"bucket_roots": ("s3://a", "s3://b"), "worker_locations": ("a=h:1", "b=h:2")}.get(name, ("/a", "/b"))
+    special = {
+        "bucket_roots": ("s3://a", "s3://b"),
+        "worker_locations": ("a=h:1", "b=h:2"),
+        "ui_hosts": ("a.example", "b.example"),
+    }
+    values = special.get(name, ("/a", "/b"))
     text = settings.as_text(name, values)
     monkeypatch.setenv(f"ANTENNA_{name.upper()}", text)
     assert tuple(map(str, getattr(Settings(), name))) == values
@@ -46,7 +51,7 @@ def test_several_values_are_separated_as_the_page_says(name: str, monkeypatch: p
 def test_every_setting_is_listed_without_its_secrets(lonely: Shell) -> None:
     lonely.set(
         ANTENNA_SECRET_KEY="hush", ANTENNA_DATABASE_URL="postgresql://me:hush@db/x", ANTENNA_IMAGE_ROOTS="/a:/b",
-        ANTENNA_MAX_ATTEMPTS="7",
+        ANTENNA_MAX_ATTEMPTS="7", ANTENNA_UI_PASSWORD="hush hush hush",
     )  # fmt: skip
     answer = lonely("settings", "--json")
     listed = {one["name"]: one for one in answer.json}
@@ -58,6 +63,9 @@ def test_every_setting_is_listed_without_its_secrets(lonely: Shell) -> None:
     text = lonely("settings")
     assert "ANTENNA_MAX_ATTEMPTS" in text.out
     assert "hush" not in answer.out + text.out
+    lonely.set(ANTENNA_UI_PASSWORD="hush")
+    refused = lonely("settings", "--json")
+    assert refused.code == 2 and "ANTENNA_UI_PASSWORD" in refused.err and "hush" not in refused.err
 
 
 def test_pipelines(lonely: Shell) -> None:

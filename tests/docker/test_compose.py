@@ -95,8 +95,12 @@ def test_workers_reach_nats_and_no_other_part(services: dict[str, Service], vari
 
 
 def test_webserver_and_daemon_know_dagsters_database_and_nothing_else(services: dict[str, Service]) -> None:
-    for name in ("webserver", "daemon"):
-        assert set(services[name].environment) == {"ANTENNA_DAGSTER_PG_URL"}
+    assert set(services["daemon"].environment) == {"ANTENNA_DAGSTER_PG_URL"}
+    assert set(services["webserver"].environment) == {
+        "ANTENNA_DAGSTER_PG_URL", "ANTENNA_UI_HOSTS", "ANTENNA_UI_PASSWORD", "ANTENNA_UI_MODE",
+    }  # fmt: skip
+    # The code location's commands ask it by this name.
+    assert "webserver" in services["webserver"].environment["ANTENNA_UI_HOSTS"].split(",")
 
 
 def test_the_gateway_has_keys_for_images_and_none_for_the_lake(

@@ -3,9 +3,11 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset
 import pytest
+import requests
 
 from tests.stack.antenna_up import RunningStack, blank_images
 from tests.waiting import wait_until
@@ -49,6 +51,35 @@ def test_submit_and_wait(running: RunningStack, images: Path) -> None:
 
     again = json.loads(running.antenna("submit", str(images), "--pipeline", "null", "--wait", "--json").stdout)
     assert (again["status"], again["total"], again["skipped"]) == ("SUCCESS", 0, 40)
+
+
+def test_the_ui_answers_its_own_pages_alone(running: RunningStack) -> None:
+    """S1: any page, and a picture in a text that is shown, could launch, end and wipe."""
+    ui = running.joined()["ANTENNA_UI_URL"]
+    mutation = "mutation { setAutoMaterializePaused(paused: false) }"
+    as_json = {"Content-Type": "application/json"}
+
+    def asked(method: str, url: str = f"{ui}/graphql", **options: Any) -> requests.Response:
+        return requests.request(method, url, timeout=60, **options)
+
+    paused = "{ instance { autoMaterializePaused } }"
+    before = running.graphql(paused)
+    assert asked("GET", params={"query": mutation}).status_code == 405
+    assert asked("GET", params={"query": mutation}, headers={"Accept": "image/*"}).status_code == 405
+    assert asked("POST", params={"query": mutation}).status_code == 415
+    assert asked("POST", json={"query": mutation}, headers={"Origin": "https://evil.example"}).status_code == 403
+    refused = asked("POST", json={"query": mutation}, headers={"Host": "evil.example"})
+    assert (refused.status_code, refused.text) == (
+        403,
+        "this UI does not answer as 'evil.example': name the host in ANTENNA_UI_HOSTS\n",
+    )
+    assert running.graphql(paused) == before
+    assert asked("POST", data=json.dumps({"query": paused}), headers={**as_json, "Origin": ui}).json()["data"] == before
+    page = asked("GET", f"{ui}/jobs")
+    assert page.headers["X-Frame-Options"] == "SAMEORIGIN"
+    # Dagster's policy and ours; the browser applies both.
+    assert "script-src" in page.headers["Content-Security-Policy"]
+    assert "img-src 'self' data: blob:" in page.headers["Content-Security-Policy"]
 
 
 def test_terminating_the_run_cancels_the_job_and_frees_the_queue(running: RunningStack, images: Path) -> None:
