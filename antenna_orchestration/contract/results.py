@@ -30,6 +30,9 @@ MOST_CLASSIFICATIONS: Final = 100
 MOST_SCORES: Final = 4 * 2**20
 """Largest list of scores of one classification, in bytes of JSON: about 200,000 classes."""
 
+MOST_LABELS: Final = 16 * 2**20
+"""Characters of the labels kept of one result: a short post can name long registered labels again and again."""
+
 FEW: Final = 64
 """Scores that Python sorts faster than NumPy finds the best of them."""
 
@@ -275,6 +278,7 @@ def _detections(said: Sequence[_Detection], image_id: str | None, known: _Known)
     if len(said) > messages.MAX_DETECTIONS:
         raise errors.InvalidInput(f"{len(said)} detections in one image; the limit is {messages.MAX_DETECTIONS}")
     made: list[messages.Detection] = []
+    kept = 0
     for found in said:
         if found.source_image_id is not None and image_id is not None and str(found.source_image_id) != image_id:
             raise errors.InvalidInput(f"a detection of image {found.source_image_id} in the result of {image_id}")
@@ -284,12 +288,16 @@ def _detections(said: Sequence[_Detection], image_id: str | None, known: _Known)
         classifications = found.classifications or []
         if len(classifications) > MOST_CLASSIFICATIONS:
             raise errors.InvalidInput(f"{len(classifications)} classifications of one detection")
+        classified = [_classification(each, known) for each in classifications]
+        kept += sum(len(label) for each in classified for label in (each.label, *each.top_labels))
+        if kept > MOST_LABELS:
+            raise errors.InvalidInput(f"more than {MOST_LABELS} characters of labels")
         made.append(
             messages.Detection(
                 box=(found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2),
                 score=found.score,
                 algorithm=_reference(found.algorithm, known.reduction),
-                classifications=[_classification(each, known) for each in classifications],
+                classifications=classified,
                 inference_time=_seconds(found.inference_time),
             )
         )
@@ -299,7 +307,7 @@ def _detections(said: Sequence[_Detection], image_id: str | None, known: _Known)
 def _classification(said: _Classification, known: _Known) -> messages.Classification:
     reduction = known.reduction
     algorithm = _reference(said.algorithm, reduction)
-    label = plain(said.classification)
+    label = plain(said.classification, most=messages.MAX_LABEL)
     seconds = _seconds(said.inference_time)
     scores = _scores(said.scores)
     if not scores:
@@ -363,11 +371,11 @@ def _reference(algorithm: _Algorithm, reduction: Reduction) -> messages.Algorith
     return messages.AlgorithmRef(plain(algorithm.key), version)
 
 
-def plain(text: str) -> str:
-    """The text as lake and terminals accept it: a space for unprintable characters, cut to `MAX_TEXT` characters."""
-    if len(text) <= messages.MAX_TEXT and text.isprintable():
+def plain(text: str, *, most: int = messages.MAX_TEXT) -> str:
+    """The text as lake and terminals accept it: a space for unprintable characters, cut to `most` characters."""
+    if len(text) <= most and text.isprintable():
         return text
-    cut = "".join(character if character.isprintable() else " " for character in text[: messages.MAX_TEXT])
+    cut = "".join(character if character.isprintable() else " " for character in text[:most])
     return " ".join(cut.split())
 
 

@@ -19,7 +19,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.contract import models
 from antenna_orchestration.dispatch.services import HttpServices
-from antenna_orchestration.domain import ids
+from antenna_orchestration.domain import ids, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.ids import ProjectId
 from antenna_orchestration.pipelines import registry
@@ -111,6 +111,11 @@ def _check(pipeline: PipelineRow) -> None:
     for text in texts:
         if "\0" in text:
             raise errors.InvalidInput(f"pipeline {pipeline.slug}: a text holds a zero byte")
+    longest = max((len(label) for algorithm in pipeline.algorithms for label in algorithm.labels), default=0)
+    if longest > messages.MAX_LABEL:
+        raise errors.InvalidInput(
+            f"pipeline {pipeline.slug}: a label has {longest} characters; the limit is {messages.MAX_LABEL}"
+        )
     keys = [algorithm.key for algorithm in pipeline.algorithms]
     if len(keys) != len(set(keys)):
         raise errors.InvalidInput(f"pipeline {pipeline.slug} names an algorithm twice")

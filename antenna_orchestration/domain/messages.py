@@ -40,8 +40,17 @@ MAX_TEXT: Final = 2_000
 MAX_NUMBER: Final = 2**31 - 1
 """Largest count or size in pixels that the catalog's columns hold."""
 
-MAX_FLOAT: Final = 3e38
-"""Largest coordinate or score that the lake's columns, of four bytes, hold."""
+MAX_COORDINATE: Final = 1e6
+"""Largest coordinate in pixels; no photograph is a hundredth as wide, but a model that diverges says anything."""
+
+MAX_SECONDS: Final = 1e9
+"""Longest inference time."""
+
+ROUNDING: Final = 1e-3
+"""How far from [0, 1] a score may be, as half floats round."""
+
+MAX_LABEL: Final = 500
+"""Characters of a label."""
 
 
 # `gc=False` where messages come by the million: they hold no cycles, and the collector need not walk them.
@@ -261,14 +270,23 @@ def check_detections(detections: Sequence[Detection]) -> None:
     for detection in detections:
         x1, y1, x2, y2 = detection.box
         # It catches NaN, too, since nothing is less or more than that.
-        if not (-MAX_FLOAT <= x1 <= x2 <= MAX_FLOAT and -MAX_FLOAT <= y1 <= y2 <= MAX_FLOAT):
-            raise errors.InvalidInput(f"box {detection.box} is not x1 <= x2, y1 <= y2 in finite pixels")
-        if not -MAX_FLOAT <= (detection.score or 0.0) + (detection.inference_time or 0.0) <= MAX_FLOAT:
-            raise errors.InvalidInput("a detection's score or inference_time is not a finite number")
-        for classification in detection.classifications:
-            numbers = (classification.score or 0.0) + (classification.inference_time or 0.0)
-            numbers += sum(map(abs, classification.top_scores))
-            if "\0" in classification.label or not -MAX_FLOAT <= numbers <= MAX_FLOAT:
-                raise errors.InvalidInput("a classification has no plain label or no finite score")
-            if len(classification.top_labels) != len(classification.top_scores):
+        if not (-MAX_COORDINATE <= x1 <= x2 <= MAX_COORDINATE and -MAX_COORDINATE <= y1 <= y2 <= MAX_COORDINATE):
+            raise errors.InvalidInput(
+                f"box {detection.box} is not x1 <= x2, y1 <= y2 in pixels up to {MAX_COORDINATE:.0f}"
+            )
+        _check_numbers(detection.score, detection.inference_time, ())
+        for one in detection.classifications:
+            _check_numbers(one.score, one.inference_time, one.top_scores)
+            if len(one.top_labels) != len(one.top_scores):
                 raise errors.InvalidInput("top_labels and top_scores differ in length")
+            longest = max(map(len, one.top_labels), default=0)
+            if longest > MAX_LABEL or len(one.label) > MAX_LABEL or "\0" in one.label:
+                raise errors.InvalidInput(f"a label is plain text of at most {MAX_LABEL} characters")
+
+
+def _check_numbers(score: float | None, seconds: float | None, top: Sequence[float]) -> None:
+    for value in (0.0 if score is None else score, *top):
+        if not -ROUNDING <= value <= 1 + ROUNDING:
+            raise errors.InvalidInput(f"a score, {value:g}, is not between 0 and 1")
+    if seconds is not None and not 0 <= seconds <= MAX_SECONDS:
+        raise errors.InvalidInput(f"an inference_time of {seconds:g} is no number of seconds")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from antenna_orchestration import errors
 from antenna_orchestration.contract import models, statuses
+from antenna_orchestration.domain import job_config
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.gateway.state import Gateway
@@ -20,7 +25,7 @@ async def job_view(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDe
         project=job.project,
         project_id=job.project_id,
         pipeline_slug=job.pipeline,
-        config=job.config,
+        config=_shown(job.config),
         status=statuses.WIRE[job.status],
         status_reason=job.status_reason,
         dispatch_mode=job.dispatch_mode,
@@ -44,6 +49,15 @@ async def job_view(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDe
             models.LogEntry(at=line.at, level=line.level, action=line.action, message=line.message) for line in lines
         ],
     )
+
+
+def _shown(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration, unless it is one that would not be taken today and cannot be written into an answer."""
+    try:
+        job_config.check(config)
+    except errors.InvalidInput as error:
+        return {"omitted": str(error)}
+    return dict(config)
 
 
 def _stages(job: Job, progress: JobProgress) -> models.Progress:

@@ -14,6 +14,12 @@ from antenna_orchestration.pipelines import images
 MAX_BYTES: Final = 60_000
 """Largest picture in bytes. Dagster stores it in its event log, so it must be small."""
 
+MARGIN: Final = 10
+"""Pixels outside of the picture at which a box that goes on is cut."""
+
+LONGEST_TEXT: Final = 60
+"""Characters of a label that are written."""
+
 _MOTH: Final = (255, 140, 0)
 _OTHER: Final = (0, 120, 255)
 _UNCLASSIFIED: Final = (230, 0, 60)
@@ -48,12 +54,16 @@ def _draw(picture: Image.Image, detections: Sequence[Detection], scale: float) -
     font = ImageFont.load_default(max(9, picture.width // 110))
     # The best scores are drawn last, on top.
     for detection in sorted(detections, key=lambda detection: detection.score or 0.0):
-        x1, y1, x2, y2 = (value * scale for value in detection.box)
+        # Drawing takes time by the length of a line, also outside of the picture.
+        x1, y1, x2, y2 = (
+            min(max(value * scale, -MARGIN), side + MARGIN)
+            for value, side in zip(detection.box, 2 * picture.size, strict=True)
+        )
         label = next((step.label for step in reversed(detection.classifications) if step.terminal), "")
         colour = {"moth": _MOTH, "nonmoth": _OTHER}.get(label, _UNCLASSIFIED if not label else _MOTH)
         pencil.rectangle((x1 - 2, y1 - 2, x2 + 1, y2 + 1), outline=colour, width=2)
         score = "" if detection.score is None else f"{detection.score * 100:.0f}"
-        text = f"{score} {label}".strip()
+        text = f"{score} {label[:LONGEST_TEXT]}".strip()
         if text:
             _write(pencil, font, text, box=(x1, y1, x2, y2), colour=colour, width=picture.width)
 

@@ -22,7 +22,7 @@ from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
-from antenna_orchestration.domain import ids
+from antenna_orchestration.domain import ids, job_config
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.pipelines import registry
@@ -269,6 +269,7 @@ async def _spec(services: Services, slug: str, project: str) -> PipelineSpec:
 def _check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
     """Everything else that can be checked without looking at a source; the pipeline's whole configuration."""
     ids.slug(submission.project, "project")
+    job_config.check(submission.config)
     config = spec.merged_config(submission.config)
     config_hash(spec, config)
     if not 1 <= submission.priority <= 100:

@@ -7,6 +7,7 @@ import binascii
 import contextlib
 import hashlib
 import json
+import logging
 import re
 import secrets
 from datetime import UTC, datetime
@@ -23,6 +24,9 @@ from antenna_orchestration.queue.publisher import Message, Publisher
 CHUNK_BYTES: Final = 512 * 1024
 """Bytes per chunk; each chunk is one message."""
 
+MAX_BYTES: Final = 256 * 2**20
+"""Largest payload; the largest seen is 17 MB."""
+
 STREAM: Final = f"OBJ_{names.PAYLOADS_BUCKET}"
 
 ALL: Final = f"$O.{names.PAYLOADS_BUCKET}.M.*"
@@ -30,6 +34,8 @@ ALL: Final = f"$O.{names.PAYLOADS_BUCKET}.M.*"
 
 CHUNKS: Final = f"$O.{names.PAYLOADS_BUCKET}.C.*"
 """The subjects of chunks. Chunks without an entry belong to an upload that has not ended, or never will."""
+
+logger = logging.getLogger(__name__)
 
 _CHUNK: Final = re.compile(r"\.C\.(\d+)-(\d+)-[0-9a-f]+$")
 
@@ -80,10 +86,36 @@ class Payloads:
         """The payload, or None when there is none of that name. Needs the orchestrator's rights."""
         with translated("reading a large result"):
             try:
-                store = await self._js.object_store(names.PAYLOADS_BUCKET)
-                return (await store.get(name)).data or b""
+                entry = await self._js.get_last_msg(STREAM, _meta_subject(name), direct=True)
+                meta = json.loads(entry.data or b"{}")
+                if meta.get("deleted"):
+                    return None
+                if meta["size"] > MAX_BYTES:
+                    logger.error("payload %s has %d bytes; the limit is %d", name, meta["size"], MAX_BYTES)
+                    return None
+                payload = await self._chunks(f"$O.{names.PAYLOADS_BUCKET}.C.{meta['nuid']}", meta["size"])
             except nats.js.errors.NotFoundError:
                 return None
+            except (KeyError, TypeError, ValueError) as error:
+                logger.error("payload %s has an entry that cannot be read: %r", name, error)
+                return None
+        # The name ends with the digest.
+        return payload if hashlib.sha256(payload).hexdigest() == name.rpartition("/")[2] else None
+
+    async def _chunks(self, subject: str, size: int) -> bytes:
+        """The chunks, each asked for and waited for by itself.
+
+        nats-py's `get` subscribes to them, and waits for ever once the server was started again meanwhile. Raises
+        `NotFoundError` when one is missing, and nats-py's time-outs.
+        """
+        payload, sequence = bytearray(), 0
+        while len(payload) < size:
+            chunk = await self._js.get_msg(STREAM, seq=sequence + 1, subject=subject, next=True, direct=True)
+            payload += chunk.data or b""
+            if chunk.seq is None or chunk.seq <= sequence or not chunk.data:
+                raise ValueError("an empty chunk")
+            sequence = chunk.seq
+        return bytes(payload)
 
     async def drop(self, name: str) -> None:
         """Delete the payload and its entry; idempotent. Needs the orchestrator's rights."""

@@ -219,3 +219,30 @@ async def test_exhaust_memory_with_one_request(
         assert said["status"] == "retry" and "more scores" in said["detail"]
     assert process.memory_full_info().uss - before < 100 * 2**20
     assert not list((Path(shared_stores.settings.home) / "gateway").glob("*"))
+
+
+async def test_a_configuration_without_bounds(services: Services, gateway: RunningGateway, project: str) -> None:
+    """S4: the job was written, and then nobody could list jobs any more."""
+    await job_for_http(services, project, 0)
+    deep: object = 1
+    for _ in range(300):
+        deep = [deep]
+    with session(await token(services, project, role=Role.SUBMITTER)) as http:
+        new = {"project": project, "pipeline": "null", "images": [{"url": "https://example.org/a.jpg"}]}
+        for config, complaint in (({"a": deep}, "20 levels deep"), ({"a": "x" * 2**17}, "the limit is 65536")):
+            refused = http.post(f"{gateway.base}/jobs/", json={**new, "config": config}, timeout=60)
+            assert refused.status_code in (400, 422) and complaint in refused.text, refused.text
+        listed = http.get(f"{gateway.base}/jobs/", timeout=60)
+    assert listed.status_code == 200
+
+
+async def test_a_job_from_before_configurations_were_bounded(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    deep: object = 1
+    for _ in range(300):
+        deep = [deep]
+    await job_for_http(services, project, 1, config={"a": deep})
+    with session(await token(services, project, role=Role.SUBMITTER)) as http:
+        (shown,) = http.get(f"{gateway.base}/jobs/", timeout=60).json()["results"]
+    assert shown["config"] == {"omitted": "the configuration is nested more than 20 levels deep"}

@@ -61,12 +61,24 @@ def test_a_missing_score_is_null_in_the_tables() -> None:
     assert tables["detections"]["inference_time"].null_count == 2
 
 
+LABELLED = messages.Classification(algorithm=REF, label="moth", score=0.5, top_labels=["moth"], top_scores=[0.5])
+
+
 @pytest.mark.parametrize(
     "changed",
-    [{"score": 1e39}, {"box": (1.0, 2.0, 1e39, 4.0)}, {"score": float("nan")}, {"box": (float("nan"), 2.0, 3.0, 4.0)}],
-)
-def test_numbers_beyond_the_columns_are_refused(changed: dict[str, Any]) -> None:
-    found = messages.Detection(box=(1.0, 2.0, 3.0, 4.0), score=0.5, algorithm=REF)
+    [{"score": 1e39}, {"score": 2.0}, {"score": -0.1}, {"score": float("nan")}, {"inference_time": -1.0},
+     {"box": (1.0, 2.0, 1e39, 4.0)}, {"box": (1.0, 2.0, 1e7, 4.0)}, {"box": (float("nan"), 2.0, 3.0, 4.0)},
+     {"box": (3.0, 2.0, 1.0, 4.0)},
+     *({"classifications": [msgspec.structs.replace(LABELLED, **inner)]} for inner in (
+         {"score": 7.0}, {"score": float("nan")}, {"top_scores": [float("inf")]}, {"top_scores": []},
+         {"label": "x" * 501}, {"top_labels": ["x" * 501]}, {"inference_time": float("nan")})),
+     {"classifications": [LABELLED, msgspec.structs.replace(LABELLED, label="a\0b")]}],
+)  # fmt: skip
+def test_what_no_image_can_show_is_refused(changed: dict[str, Any]) -> None:
+    """S3, S5: one box at 1e9 held up the whole job while its picture was drawn."""
+    found = messages.Detection(
+        box=(1.0, 2.0, 3.0, 4.0), score=1.0005, algorithm=REF, classifications=[LABELLED], inference_time=0.1
+    )
     messages.check_detections([found])
     with pytest.raises(errors.InvalidInput):
         messages.check_detections([msgspec.structs.replace(found, **changed)])

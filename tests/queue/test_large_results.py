@@ -1,14 +1,24 @@
 """A result above the inline limit travels through the object store, with the worker's own rights."""
 
+import asyncio
+import hashlib
+import secrets
+
 import pytest
 
+from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.ids import ImageId
+from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import cancel, collect, publish
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import connection, names, results
 from antenna_orchestration.queue.leasing import Leaser
+from antenna_orchestration.queue.payloads import Payloads
+from antenna_orchestration.queue.publisher import Publisher
 from antenna_orchestration.queue.results import ResultSender
 from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job, result_of
+from tests.waiting import eventually
 
 CLASSES = 29_176
 
@@ -69,3 +79,42 @@ async def test_what_is_pulled_at_once_is_bounded_by_bytes(services: Services, pr
     assert len(batches) > 1
     assert len({image for batch in batches for image in batch}) == images
     await cancel.cancel(services, job.job_id, reason="done")
+
+
+async def test_a_restart_of_nats_while_a_payload_is_read_ends_the_reading(
+    own_stores: EmbeddedStores, own_services: Services, project: str
+) -> None:
+    """S5: nats-py waits for ever for the chunks that a server does not send any more."""
+    services = own_services
+    job = await claimed(services, await make_job(services, project, 1))
+    content = secrets.token_bytes(48 * 2**20)
+    name = names.payload_name(job.job_run, ImageId(7), hashlib.sha256(content).hexdigest())
+    async with Publisher(services.connection) as publisher:
+        payloads = Payloads(services.connection, publisher)
+        await payloads.put(name, content)
+        # A payload that is not what its name says, or lacks a chunk, is none.
+        other = names.payload_name(job.job_run, ImageId(7), hashlib.sha256(b"").hexdigest())
+        await payloads.put(other, content[: 2**20])
+        assert await payloads.get(other) is None
+        client = services.connection
+        before = client.stats["in_bytes"]
+        reading = asyncio.create_task(payloads.get(name))
+
+        async def is_under_way() -> bool:
+            return bool(client.stats["in_bytes"] > before + 2**19)
+
+        await eventually(is_under_way, description="chunks are coming", poll=0)
+        own_stores.kill("nats")
+        with pytest.raises(errors.Unavailable):
+            await reading
+        await asyncio.to_thread(own_stores.start, "nats")
+
+        async def is_read() -> bool:
+            try:
+                return await payloads.get(name) == content
+            except errors.Unavailable:
+                return False
+
+        await eventually(is_read, description="the payload can be read", timeout=120)
+        await payloads.drop(name)
+        assert await payloads.get(name) is None
