@@ -115,6 +115,12 @@ def from_exif(tags: Mapping[int, Any]) -> Taken | None:
     return None
 
 
+def from_text(text: str) -> Taken | None:
+    """A time as EXIF data have it, `2025:09:14 20:53:06`, in any of its variants; None for other text."""
+    match = _EXIF_TIME.fullmatch(text)
+    return _taken(match.groupdict()) if match else None
+
+
 def together(in_name: Taken, in_exif: Taken) -> Taken:
     """The better of two times of one photograph: the name's, unless the EXIF data say the same and more.
 
