@@ -13,9 +13,9 @@ from typing import Final
 from antenna_orchestration import errors
 from antenna_orchestration.dispatch.lease import Leased
 from antenna_orchestration.dispatch.services import HttpServices
-from antenna_orchestration.domain import addresses, file_kinds
+from antenna_orchestration.domain import addresses
 from antenna_orchestration.domain.http_lease import ImageClaim
-from antenna_orchestration.submission import buckets
+from antenna_orchestration.submission import buckets, kinds
 
 SHORTEST: Final = 3600
 """Seconds for which a URL is valid at least, counted from when its task is leased."""
@@ -70,6 +70,6 @@ def _checked(path: str, roots: Sequence[Path]) -> Path | None:
         if str(real) == path:
             return real
         with real.open("rb") as file:
-            return real if file_kinds.begins_like_an_image(file.read(16)) else None
+            return real if kinds.begins_like_an_image(file.read(16)) else None
     except OSError:
         return None

@@ -22,16 +22,15 @@ from urllib.parse import urlsplit
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
-from antenna_orchestration.domain import file_kinds
-from antenna_orchestration.domain.file_kinds import Kind
 from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.settings import Settings
-from antenna_orchestration.submission import buckets, source_lists, spelling
+from antenna_orchestration.submission import buckets, kinds, source_lists, spelling
+from antenna_orchestration.submission.kinds import Kind
 from antenna_orchestration.submission.locations import Located, Locator, Unusable, local_path, scheme_of
 
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 _MAGIC = re.compile(r"[*?\[]")
-_LOOKED_FOR = f"looked for {file_kinds.plain(file_kinds.IMAGE_SUFFIXES)}"
+_LOOKED_FOR = f"looked for {kinds.plain(kinds.IMAGE_SUFFIXES)}"
 
 
 class LeftOut(NamedTuple):
@@ -115,8 +114,10 @@ def gather(
 def _nothing(reader: _Reader) -> list[str]:
     """Why there are no images."""
     said = reader.warnings or ["no images: name a folder, a list, or URLs"]
-    summary = file_kinds.summary(count_left_out([*reader.left_out]))
-    return [*said, f"left out: {summary}"] if summary else said
+    counts = count_left_out([*reader.left_out])
+    if summary := kinds.summary(counts):
+        said = [*said, f"left out: {summary}"]
+    return [*said, advice] if (advice := kinds.help_for(counts)) else said
 
 
 def _conflict(one: SubmittedImage, other: SubmittedImage) -> str:
@@ -168,7 +169,7 @@ class _Reader:
         if scheme == "s3":
             yield from self._bucket(source)
         elif scheme in ("http", "https"):
-            if urlsplit(source).path.lower().endswith(file_kinds.LIST_SUFFIXES):
+            if urlsplit(source).path.lower().endswith(kinds.LIST_SUFFIXES):
                 raise errors.InvalidSource(f"{source} is a list; lists are read from local files: download it first")
             yield self.image(source)
         elif scheme in (None, "file"):
@@ -197,14 +198,14 @@ class _Reader:
     def _path(self, path: str) -> Iterator[SubmittedImage]:
         if os.path.isdir(path):
             yield from self._folder(path)
-        elif file_kinds.is_list(path):
+        elif kinds.is_list(path):
             yield from self._list(Path(path))
-        elif file_kinds.is_image(path):
+        elif kinds.is_image(path):
             yield _submitted(self.locator.file(path))
         else:
             raise errors.InvalidSource(
-                f"{path} is neither an image ({file_kinds.plain(file_kinds.IMAGE_SUFFIXES)}) nor a list "
-                f"({file_kinds.plain(file_kinds.LIST_SUFFIXES)})"
+                f"{path} is neither an image ({kinds.plain(kinds.IMAGE_SUFFIXES)}) nor a list "
+                f"({kinds.plain(kinds.LIST_SUFFIXES)})"
             )
 
     def _folder(self, folder: str) -> Iterator[SubmittedImage]:
@@ -265,7 +266,7 @@ class _Reader:
         wanted = []
         with os.scandir(folder) as entries:
             for entry in entries:
-                if kind := file_kinds.left_out(entry.name):
+                if kind := kinds.left_out(entry.name):
                     self._leave_out(kind, entry.path)
                     continue
                 try:
@@ -273,35 +274,35 @@ class _Reader:
                 except OSError as error:
                     self._leave_out(Kind.UNREADABLE, entry.path, error.strerror or "")
                     continue
-                if is_dir or file_kinds.is_image(entry.name):
+                if is_dir or kinds.is_image(entry.name):
                     wanted.append((entry.name, is_dir))
                 else:
-                    self._leave_out(file_kinds.kind_of_file(entry.name), entry.path)
+                    self._leave_out(kinds.kind_of_file(entry.name), entry.path)
         return wanted
 
     def _pattern(self, pattern: str) -> Iterator[SubmittedImage]:
         """Everything that matches; lists only if the pattern asks for them by their ending."""
         empty = True
-        asks_for_lists = file_kinds.is_list(pattern)
+        asks_for_lists = kinds.is_list(pattern)
         fixed = len(_fixed_part(pattern))
         named = pattern.split("/")
         for path in sorted(glob.iglob(pattern, recursive=True), key=natural_order):
-            if junk := file_kinds.first_junk(path[fixed:], named=named):
+            if junk := kinds.first_junk(path[fixed:], named=named):
                 self._leave_out(Kind.JUNK, path[:fixed] + junk)
             elif os.path.isdir(path):
                 # `**` matches each folder as well as its files, so the folder itself is skipped.
                 if "**" not in pattern:
                     empty = False
                     yield from self._folder(path)
-            elif file_kinds.is_list(path) and asks_for_lists:
+            elif kinds.is_list(path) and asks_for_lists:
                 empty = False
                 yield from self._list(Path(path))
-            elif file_kinds.is_image(path):
+            elif kinds.is_image(path):
                 for image in self._found(path):
                     empty = False
                     yield image
             else:
-                self._leave_out(file_kinds.kind_of_file(path), path)
+                self._leave_out(kinds.kind_of_file(path), path)
         if empty:
             self.warnings.append(f"no images match {pattern} ({_LOOKED_FOR})")
 
@@ -315,11 +316,11 @@ class _Reader:
         fixed = len(uri[: magic.start()].rpartition("/")[0] if magic else uri.rstrip("/")) + 1
         empty = True
         for key in sorted(keys, key=natural_order):
-            if left_out := file_kinds.first_left_out(key[fixed:]):
+            if left_out := kinds.first_left_out(key[fixed:]):
                 kind, part = left_out
                 self._leave_out(kind, key[:fixed] + part)
-            elif not file_kinds.is_image(key):
-                self._leave_out(file_kinds.kind_of_file(key), key)
+            elif not kinds.is_image(key):
+                self._leave_out(kinds.kind_of_file(key), key)
             else:
                 try:
                     image = self.image(key)

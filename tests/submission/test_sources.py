@@ -10,8 +10,7 @@ import pytest
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.catalog.jobs import SubmittedImage
-from antenna_orchestration.domain import file_kinds
-from antenna_orchestration.submission import sources
+from antenna_orchestration.submission import kinds, sources
 from antenna_orchestration.submission.locations import local_path
 from antenna_orchestration.submission.sources import Gathered
 from tests.submission.pictures import empty
@@ -341,9 +340,7 @@ def test_what_is_left_out_is_kept_by_kind(tmp_path: Path) -> None:
     """A14: videos, HEIC, raw, hidden and other files."""
     empty(tmp_path, "a.jpg", "1.MP4", "2.avi", "3.heic", "4.NEF", ".DS_Store", "notes.txt", ".thumbs/t.jpg")
     found = gather(tmp_path, tmp_path)
-    assert (
-        file_kinds.summary(sources.count_left_out(found.left_out)) == "2 videos, 1 heic, 1 raw, 2 hidden, 1 other file"
-    )
+    assert kinds.summary(sources.count_left_out(found.left_out)) == "2 videos, 1 heic, 1 raw, 2 hidden, 1 other file"
     empty(tmp_path / "phone", "1.heic", "2.heic")
     with pytest.raises(errors.InvalidSource, match=r"no images in .*; left out: 2 heic"):
         gather(tmp_path / "phone")

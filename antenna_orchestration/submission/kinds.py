@@ -67,6 +67,14 @@ _JUNK: Final = frozenset(
 )  # fmt: skip
 
 
+_HELP: Final[Mapping[Kind, str]] = {
+    Kind.VIDEO: "`ffmpeg -i night.mp4 -vf fps=1 night_%06d.jpg` takes pictures out of a video",
+    Kind.HEIC: "`heif-convert photo.heic photo.jpg` converts HEIC",
+    Kind.RAW: "`darktable-cli photo.nef photo.jpg` converts raw",
+}
+"""What to do about photographs that are not read."""
+
+
 def suffix_of(name: str) -> str:
     """The ending of a file's name, in lower case, with its dot."""
     stem, dot, ending = name.rpartition("/")[2].rpartition(".")
@@ -126,6 +134,11 @@ def begins_like_an_image(head: bytes) -> bool:
 def summary(counts: Mapping[Kind, int]) -> str:
     """One line for people: `2 videos, 1 heic, 3 raw`; empty if nothing was left out."""
     return ", ".join(f"{counts[kind]} {_NAMES[kind][counts[kind] != 1]}" for kind in Kind if counts.get(kind))
+
+
+def help_for(counts: Mapping[Kind, int]) -> str:
+    """What to do about the photographs that were left out; empty if nothing can be done."""
+    return "; ".join(text for kind, text in _HELP.items() if counts.get(kind))
 
 
 def plain(suffixes: Iterable[str]) -> str:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from antenna_orchestration.domain import file_kinds
-from antenna_orchestration.domain.file_kinds import Kind
+from antenna_orchestration.submission import kinds
+from antenna_orchestration.submission.kinds import Kind
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from antenna_orchestration.domain.file_kinds import Kind
 )
 def test_junk_and_hidden_folders(path: str, expected: tuple[Kind, str] | None) -> None:
     """A6: thumbnails and deleted photographs of NAS systems, Windows and macOS."""
-    assert file_kinds.first_left_out(path) == expected
+    assert kinds.first_left_out(path) == expected
 
 
 @pytest.mark.parametrize(
@@ -38,21 +38,21 @@ def test_junk_and_hidden_folders(path: str, expected: tuple[Kind, str] | None) -
 )  # fmt: skip
 def test_kinds_of_files_that_are_no_images(name: str, kind: Kind) -> None:
     """A14: each is counted by its kind."""
-    assert not file_kinds.is_image(name)
-    assert file_kinds.kind_of_file(name) is kind
+    assert not kinds.is_image(name)
+    assert kinds.kind_of_file(name) is kind
 
 
 def test_the_summary_is_one_line() -> None:
     counts = {Kind.RAW: 3, Kind.VIDEO: 2, Kind.HEIC: 1, Kind.JUNK: 1, Kind.HIDDEN: 0}
-    assert file_kinds.summary(counts) == "2 videos, 1 heic, 3 raw, 1 junk folder"
-    assert file_kinds.summary({}) == ""
+    assert kinds.summary(counts) == "2 videos, 1 heic, 3 raw, 1 junk folder"
+    assert kinds.summary({}) == ""
 
 
 def test_junk_that_was_named_is_none() -> None:
-    assert file_kinds.first_junk("n1/@eaDir/a.jpg") == "n1/@eaDir"
-    assert file_kinds.first_junk("n1/@eaDir/a.jpg", named=["*", "@eaDir", "*.jpg"]) is None
+    assert kinds.first_junk("n1/@eaDir/a.jpg") == "n1/@eaDir"
+    assert kinds.first_junk("n1/@eaDir/a.jpg", named=["*", "@eaDir", "*.jpg"]) is None
 
 
 @pytest.mark.parametrize("head", [b"root:x:0:0:root:", b"", b"\xff\xd8", b"RIFF1234AVI "])
 def test_what_does_not_begin_like_an_image(head: bytes) -> None:
-    assert not file_kinds.begins_like_an_image(head)
+    assert not kinds.begins_like_an_image(head)
