@@ -10,14 +10,17 @@ entry does not stop a submission.
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from antenna_orchestration import errors
@@ -30,6 +33,16 @@ from antenna_orchestration.submission.locations import Located, Locator, Unusabl
 
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 _MAGIC = re.compile(r"[*?\[]")
+
+SLOW_LOOK: Final = 0.001
+"""Seconds for a look at a file from which on several are looked at together: a share answers in milliseconds."""
+
+_LOOKS: Final = 16
+"""Looks at files of a slow share at the same time; they only wait."""
+
+_TOGETHER: Final = 256
+"""Files that are looked at before the next are taken from their folders."""
+
 _LOOKED_FOR = f"looked for {kinds.plain(kinds.IMAGE_SUFFIXES)}"
 
 
@@ -203,28 +216,40 @@ class _Reader:
         elif kinds.is_image(path):
             yield _submitted(self.locator.file(path))
         else:
+            advice = kinds.help_for({kinds.kind_of_file(path): 1})
             raise errors.InvalidSource(
                 f"{path} is neither an image ({kinds.plain(kinds.IMAGE_SUFFIXES)}) nor a list "
-                f"({kinds.plain(kinds.LIST_SUFFIXES)})"
+                f"({kinds.plain(kinds.LIST_SUFFIXES)}){advice and '; '}{advice}"
             )
 
     def _folder(self, folder: str) -> Iterator[SubmittedImage]:
         empty = True
-        for path in self._walk(folder):
-            for image in self._found(path):
-                empty = False
-                yield image
+        paths = self._walk(folder)
+        slow = False
+        with ThreadPoolExecutor(max_workers=_LOOKS, thread_name_prefix="look") as pool:
+            while some := list(itertools.islice(paths, _TOGETHER)):
+                began = time.monotonic()
+                located = list((pool.map if slow else map)(self._located, some))
+                slow = slow or time.monotonic() - began > len(some) * SLOW_LOOK
+                for path, one in zip(some, located, strict=True):
+                    for image in self._taken(path, one):
+                        empty = False
+                        yield image
         if empty:
             self.warnings.append(f"no images in {folder} or below it ({_LOOKED_FOR})")
 
-    def _found(self, path: str) -> Iterator[SubmittedImage]:
-        """The image that was found at a path, or none if nothing of it can be read."""
+    def _located(self, path: str) -> Located | Unusable:
+        """Where a file is that was found, or why nothing of it can be read. May be called by several threads."""
         try:
-            located = self.locator.file(path)
+            return self.locator.file(path)
         except Unusable as error:
-            self._leave_out(Kind.UNREADABLE, path, str(error))
-            return
-        if not located.exists:
+            return error
+
+    def _taken(self, path: str, located: Located | Unusable) -> Iterator[SubmittedImage]:
+        """The image that was found at a path; none if it has to be left out."""
+        if isinstance(located, Unusable):
+            self._leave_out(Kind.UNREADABLE, path, str(located))
+        elif not located.exists:
             link = os.path.islink(path)
             self._leave_out(Kind.UNREADABLE, path, "a link that leads to no file" if link else "not a regular file")
         elif located.size == 0:
@@ -298,7 +323,7 @@ class _Reader:
                 empty = False
                 yield from self._list(Path(path))
             elif kinds.is_image(path):
-                for image in self._found(path):
+                for image in self._taken(path, self._located(path)):
                     empty = False
                     yield image
             else:
@@ -337,8 +362,6 @@ class _Reader:
         self.locator.check_bounds(str(path), str(path))
         listing = source_lists.read(path)
         self.warnings += listing.warnings
-        if not listing.entries:
-            self.warnings.append(f"{path} names no images")
         base = os.path.dirname(os.path.abspath(path))
         folders = spelling.Folders()
         local = missing = 0
@@ -347,6 +370,9 @@ class _Reader:
         found: list[SubmittedImage] = []
         for entry in listing.entries:
             place = source_lists.where(path, entry.number)
+            if kinds.kind_of_file(entry.location.partition("?")[0]) is Kind.VIDEO:
+                self._leave_out(Kind.VIDEO, entry.location, place)
+                continue
             try:
                 located = self._of_list(entry, base, folders)
             except Unusable as error:
@@ -362,7 +388,9 @@ class _Reader:
             found.append(_submitted(located, entry.captured_at, entry.deployment))
         if unusable and not found:
             raise errors.InvalidSource(unusable[0])
-        if missing and missing == len(found):
+        if not found:
+            self.warnings.append(f"{path} names no images")
+        elif missing == len(found):
             raise errors.InvalidSource(
                 f"none of the {missing} files named in {path} exists (relative to {base}); the first: {first_missing}"
             )

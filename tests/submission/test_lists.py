@@ -168,6 +168,19 @@ def test_notes_beside_photographs_are_no_list(tmp_path: Path) -> None:
     assert rows(gathered(tmp_path, "lists/*.txt"), tmp_path) == [("lists/b.jpg", None, None)]
 
 
+def test_videos_of_a_list_are_left_out(tmp_path: Path) -> None:
+    """A14: tables of MegaDetector and AddaxAI name videos, too."""
+    empty(tmp_path, "pond/a.jpg", "v.mp4")
+    (tmp_path / "list.csv").write_text("file\npond/a.jpg\nv.mp4\n")
+    found = gathered(tmp_path, "list.csv")
+    assert ([image.uri[-5:] for image in found.images], [one.kind for one in found.left_out]) == (["a.jpg"], ["video"])
+    (tmp_path / "list.csv").write_text("file\nv.mp4\n")
+    with pytest.raises(errors.InvalidSource, match=r"names no images; left out: 1 video; `ffmpeg"):
+        gathered(tmp_path, "list.csv")
+    with pytest.raises(errors.InvalidSource, match=r"v\.mp4 is neither an image .*; `ffmpeg"):
+        gathered(tmp_path, "v.mp4")
+
+
 def test_a_name_that_two_files_share_is_not_guessed(tmp_path: Path) -> None:
     empty(tmp_path, "A.jpg", "a.JPG", "b.jpg")
     (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\n")

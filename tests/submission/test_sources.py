@@ -373,3 +373,14 @@ def test_progress_is_told_after_each_image(tmp_path: Path) -> None:
     told: list[int] = []
     gather(empty(tmp_path, "a.jpg", "b.jpg"), progress=told.append)
     assert told == [1, 2]
+
+
+@pytest.mark.parametrize("slow", [0.0, 60.0])
+def test_a_slow_share_gives_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: float) -> None:
+    """Point 5: from some time a look on, many files are looked at together; each has its place and its reason."""
+    monkeypatch.setattr(sources, "SLOW_LOOK", slow)
+    empty(tmp_path, *(f"{night}/{number}.jpg" for night in range(3) for number in range(200)))
+    (tmp_path / "2" / "199.jpg").write_bytes(b"")
+    found = gather(tmp_path)
+    assert names(found, tmp_path) == [f"{n // 200}/{n % 200}.jpg" for n in range(599)]
+    assert [one.kind for one in found.left_out] == ["empty"]
