@@ -15,6 +15,7 @@ from antenna_orchestration.domain.job import DispatchMode
 if TYPE_CHECKING:
     from antenna_orchestration.processing.services import Services
     from antenna_orchestration.processing.submit import Submission
+    from antenna_orchestration.settings import Settings
 
 
 class Exif(StrEnum):
@@ -79,6 +80,13 @@ def submit(
     config: Annotated[
         str, typer.Option(metavar="JSON", help="Pipeline settings to change, such as '{\"threshold\": 0.3}'.")
     ] = "{}",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what would be submitted, and submit nothing; needs no stack."),
+    ] = False,
+    list_left_out: Annotated[
+        bool, typer.Option("--list-left-out", help="Name each file and folder that is not taken, and why.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the job to end and show its progress.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the job as JSON.")] = False,
 ) -> None:
@@ -86,7 +94,8 @@ def submit(
 
     A folder is searched with all its subfolders, without hidden files. A list is a text file with one location per
     line, or a table with a column url, uri, path, file or image and, optionally, the columns captured_at (ISO 8601)
-    and deployment. Images that the pipeline has processed before are skipped.
+    and deployment; tables of Timelapse, AddaxAI, MegaDetector and exiftool are read as they are. Images that the
+    pipeline has processed before are skipped.
 
     With --wait, the exit code is 0 for SUCCESS and 1 for FAILURE or CANCELED.
     """
@@ -112,33 +121,80 @@ def submit(
         exif=exif.value,
         dispatch_mode=dispatch_mode,
     )
-    raise typer.Exit(with_services(lambda services: _submit(services, submission, wait=wait, as_json=json_)))
+    if dry_run:
+        _preview(submission, as_json=json_, list_left_out=list_left_out)
+        return
+    raise typer.Exit(
+        with_services(
+            lambda services: _submit(services, submission, wait=wait, as_json=json_, list_left_out=list_left_out)
+        )
+    )
 
 
-async def _submit(services: Services, submission: Submission, *, wait: bool, as_json: bool) -> int:
-    from antenna_orchestration.cli import dagster_ui, job_view, jobs
+def _preview(submission: Submission, *, as_json: bool, list_left_out: bool) -> None:
+    from antenna_orchestration import settings
+    from antenna_orchestration.cli import submission_view
+    from antenna_orchestration.processing import preview
+
+    allowed = _AllowedFolders(settings.get(), submission)
+    found = preview.preview(
+        settings.get(), submission, allowed_roots=allowed.roots, progress=submission_view.found_so_far()
+    )
+    for warning in (*found.warnings, *allowed.warnings()):
+        output.warn(warning)
+    if as_json:
+        output.as_json({**found.as_dict(), **submission_view.left_out_fields(found.left_out, listed=list_left_out)})
+    else:
+        submission_view.print_preview(found, list_left_out=list_left_out)
+
+
+class _AllowedFolders:
+    """What the setting IMAGE_ROOTS allows, and what the user names here: they may read it anyway."""
+
+    def __init__(self, settings: Settings, submission: Submission) -> None:
+        from antenna_orchestration.submission import sources
+
+        self._set = settings.image_roots
+        self._own = sources.own_folders(submission.sources) if self._set else []
+        # None allows every folder.
+        self.roots = [*self._set, *self._own] if self._set else None
+
+    def warnings(self) -> list[str]:
+        """For folders that workers with the setting do not open."""
+        return [
+            f"{folder} lies outside ANTENNA_IMAGE_ROOTS: workers that have this setting do not open it"
+            for folder in self._own
+            if not any(folder.resolve().is_relative_to(root.resolve()) for root in self._set)
+        ]
+
+
+async def _submit(services: Services, submission: Submission, *, wait: bool, as_json: bool, list_left_out: bool) -> int:
+    from antenna_orchestration.cli import dagster_ui, job_view, jobs, submission_view
     from antenna_orchestration.processing import submit as verb
-    from antenna_orchestration.submission import sources
 
-    roots = services.settings.image_roots
-    # What the setting allows, and what the user names here: they may read it anyway.
-    own = sources.own_folders(submission.sources) if roots else []
-    submitted = await verb.submit(services, submission, allowed_roots=[*roots, *own] if roots else None)
+    allowed = _AllowedFolders(services.settings, submission)
+    submitted = await verb.submit(
+        services, submission, allowed_roots=allowed.roots, progress=submission_view.found_so_far()
+    )
     settings = services.settings
     dagster_ui.add_partition(settings.ui_url, submitted.job_id, password=settings.ui_password)
-    for warning in submitted.warnings:
+    for warning in (*submitted.warnings, *allowed.warnings()):
         output.warn(warning)
-    for folder in own:
-        if not any(folder.resolve().is_relative_to(root.resolve()) for root in roots):
-            output.warn(f"{folder} lies outside ANTENNA_IMAGE_ROOTS: workers that have this setting do not open it")
+    if line := submission_view.left_out_line(submitted.left_out, listed=list_left_out):
+        output.note(line)
+    if list_left_out and not as_json:
+        for row in submission_view.left_out_rows(submitted.left_out):
+            output.note(row)
+    extra = {
+        "warnings": list(submitted.warnings),
+        **submission_view.left_out_fields(submitted.left_out, listed=list_left_out),
+    }
     if wait:
         output.note(f"job {submitted.job_id} submitted: {submitted.total} images, pipeline {submitted.pipeline}")
-        return await jobs.wait_for(
-            services, submitted.job_id, as_json=as_json, extra={"warnings": list(submitted.warnings)}
-        )
+        return await jobs.wait_for(services, submitted.job_id, as_json=as_json, extra=extra)
     if as_json:
         view = await job_view.read_view(services, await services.catalog.jobs.get(submitted.job_id))
-        output.as_json({**view.as_dict(), "warnings": list(submitted.warnings)})
+        output.as_json({**view.as_dict(), **extra})
     else:
         output.line(f"job {submitted.job_id} submitted: {submitted.total} images, pipeline {submitted.pipeline}")
         output.note(f"follow it with `antenna jobs watch {submitted.job_id}`")

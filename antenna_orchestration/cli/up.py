@@ -34,10 +34,12 @@ def up(
     up` continues them.
     """
     from antenna_orchestration import settings as settings_module
-    from antenna_orchestration.embedded import stack
+    from antenna_orchestration.embedded import network_folders, stack
 
     settings = settings_module.load(**({"ui_mode": ui.value} if ui else {}))
     output.note(f"starting in {settings.home}")
+    if warning := network_folders.warning(settings.home):
+        output.warn(warning)
     raise typer.Exit(stack.run_foreground(settings, on_event=_show))
 
 

@@ -15,7 +15,7 @@ from antenna_orchestration.dispatch.lease import Leased
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import addresses
 from antenna_orchestration.domain.http_lease import ImageClaim
-from antenna_orchestration.submission import buckets
+from antenna_orchestration.submission import buckets, kinds
 
 SHORTEST: Final = 3600
 """Seconds for which a URL is valid at least, counted from when its task is leased."""
@@ -57,13 +57,19 @@ def path_of(http: HttpServices, uri: str) -> Path | None:
 
 
 def _checked(path: str, roots: Sequence[Path]) -> Path | None:
-    """The path, if it is still the file that was submitted; None when a link has taken its place."""
+    """The real path of what was submitted; None outside the roots, and for a link to anything but an image.
+
+    A link may have taken the file's place since, and whoever could put it there is not to read other files through us.
+    """
     try:
-        real, mode = Path(os.path.realpath(path)), os.lstat(path).st_mode
+        real = Path(os.path.realpath(path))
+        if not stat.S_ISREG(real.stat().st_mode):
+            return None
+        if roots and not any(real.is_relative_to(root.resolve()) for root in roots):
+            return None
+        if str(real) == path:
+            return real
+        with real.open("rb") as file:
+            return real if kinds.begins_like_an_image(file.read(16)) else None
     except OSError:
         return None
-    if str(real) != path or not stat.S_ISREG(mode):
-        return None
-    if roots and not any(real.is_relative_to(root.resolve()) for root in roots):
-        return None
-    return real

@@ -29,7 +29,8 @@ class FileSource:
     """
 
     def __init__(self, *, roots: Sequence[Path], limit: int, threads: int) -> None:
-        self._roots = tuple(root.resolve() for root in roots)
+        # Both as they are written and where they lead: images keep the names that they were submitted with.
+        self._roots = (*roots, *(root.resolve() for root in roots))
         self._limit = limit
         self._threads = DaemonThreads(threads, name="read")
 

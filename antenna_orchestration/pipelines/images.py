@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
 from typing import IO, Any, Final
 
 import cv2
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from antenna_orchestration import errors, settings
+from antenna_orchestration.domain import capture_time
 from antenna_orchestration.pipelines.interface import RawImage
 
 # Pillow's guard against decompression bombs warns at 89 million pixels and refuses at 179 million, whatever our setting
@@ -99,26 +99,17 @@ def size_of_plain_jpeg(data: bytes, *, max_pixels: int | None = None) -> tuple[i
     return image.width, image.height
 
 
-def capture_time_from_exif(source: bytes | IO[bytes]) -> datetime | None:
-    """The capture time in the EXIF data, in UTC; None if there is none or it cannot be read.
+def exif_time(source: bytes | IO[bytes]) -> capture_time.Taken | None:
+    """The capture time in the EXIF data, read by `domain.capture_time`; None if there is none or it cannot be read.
 
-    The time is `DateTimeOriginal`, with the offset in `OffsetTimeOriginal` (or `OffsetTime`, or the older
-    `TimeZoneOffset` in hours). Without an offset it is taken as UTC. Only the header is read: the first 64 kB of a file
-    are enough as `source`.
+    Only the header is read: the first 64 kB of a file are enough as `source`.
     """
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
             exif = image.getexif()
-            tags = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
+            return capture_time.from_exif({**exif, **exif.get_ifd(ExifTags.IFD.Exif)})
     except Exception:
         # Broken EXIF data raises many kinds of exceptions in Pillow. An image without a capture time is still fine.
-        return None
-    text = _text(tags.get(ExifTags.Base.DateTimeOriginal))
-    try:
-        # A NUL or fractions may follow the seconds.
-        taken = datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S").replace(tzinfo=_zone(tags))
-        return taken.astimezone(UTC)
-    except (ValueError, OverflowError):
         return None
 
 
@@ -184,20 +175,3 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
         image = image.convert("RGBA")
         return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
     return np.asarray(image.convert("RGB"))
-
-
-def _text(value: Any) -> str:
-    return value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
-
-
-def _zone(tags: dict[int, Any]) -> timezone:
-    """The camera's time zone: `+02:00` in one of two tags, or whole hours in a third; UTC without any of them."""
-    for tag in (ExifTags.Base.OffsetTimeOriginal, ExifTags.Base.OffsetTime):
-        text = _text(tags.get(tag)).strip("\0 ")
-        try:
-            return datetime.strptime(text, "%z").tzinfo or UTC  # type: ignore[return-value]  # %z gives a timezone
-        except ValueError:
-            continue
-    hours = tags.get(ExifTags.Base.TimeZoneOffset)
-    hours = hours[0] if isinstance(hours, tuple) and hours else hours
-    return timezone(timedelta(hours=hours)) if isinstance(hours, int) and abs(hours) <= 14 else UTC

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -29,9 +29,10 @@ from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 from antenna_orchestration.processing import publish, services
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.submission import capture_times, locations
+from antenna_orchestration.submission import capture_times, kinds, locations
 from antenna_orchestration.submission import sources as sources_module
 from antenna_orchestration.submission.capture_times import ExifMode
+from antenna_orchestration.submission.sources import LeftOut
 
 MAX_INTERACTIVE: Final = 20
 """Most images of an interactive job. Such jobs go first, so they are limited to what a person waits for."""
@@ -91,6 +92,18 @@ class Submitted:
     duplicates: int
     # Warnings for people, one line each; they do not stop the job.
     warnings: tuple[str, ...]
+    # Files and folders below the sources that were not taken.
+    left_out: tuple[LeftOut, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """The images of a submission, before anything is written."""
+
+    images: list[SubmittedImage]
+    duplicates: int
+    warnings: list[str]
+    left_out: list[LeftOut]
 
 
 async def submit(
@@ -99,30 +112,29 @@ async def submit(
     *,
     allowed_roots: Sequence[Path] | None = None,
     allowed_buckets: Sequence[str] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Submitted:
     """Write a job and publish its first tasks.
 
     `allowed_roots` are the folders that local images may lie in: None stands for the setting `IMAGE_ROOTS` (any folder
     when that is not set), an empty sequence for no local images at all. `allowed_buckets` are the `s3://bucket/prefix`
-    locations that images in buckets may lie in; None for all that the credentials of this process reach.
+    locations that images in buckets may lie in; None for all that the credentials of this process reach. `progress` is
+    told, on another thread, how many images were found so far.
 
     Raises `InvalidInput` and its kinds, or `Unavailable` for the catalog or a bucket, with nothing written. A queue
     that cannot be reached is only a warning: the sensor publishes later.
     """
     spec = await _spec(services, submission.pipeline, submission.project)
-    config = _check(submission, spec)
-    gathered = await asyncio.to_thread(
-        sources_module.gather,
-        submission.sources,
-        submission.images,
-        settings=services.settings,
+    config = check(submission, spec)
+    selected = await asyncio.to_thread(
+        select,
+        submission,
+        services.settings,
         allowed_roots=allowed_roots,
         allowed_buckets=allowed_buckets,
-        deployment=submission.deployment,
+        progress=progress,
     )
-    chosen = _choose(gathered.images, submission)
-    chosen, exif_warnings = await asyncio.to_thread(capture_times.fill, chosen, exif=submission.exif)
-    _check_deployments(chosen)
+    chosen = selected.images
     if spec.slug in registry.all_pipelines():
         await services.catalog.pipelines.register(pipeline_row(spec))
     job_id = await services.catalog.jobs.create(
@@ -135,7 +147,7 @@ async def submit(
             priority=submission.priority,
             interactive=submission.interactive,
             reprocess=submission.reprocess,
-            duplicates=gathered.duplicates,
+            duplicates=selected.duplicates,
             source_kinds=locations.source_kinds((image.uri for image in chosen), services.settings),
             dispatch_mode=submission.dispatch_mode,
             created_by=submission.created_by or user_of_this_process(),
@@ -143,7 +155,7 @@ async def submit(
         chosen,
     )
     job = await services.catalog.jobs.get(job_id)
-    warnings = [*gathered.warnings, *exif_warnings]
+    warnings = list(selected.warnings)
     if job.duplicates:
         warnings.append(f"{_images(job.duplicates)} named more than once: merged")
     if job.skipped:
@@ -154,7 +166,9 @@ async def submit(
         )
     if queue_warning := await publish.publish_first(services, job_id):
         warnings.append(queue_warning)
-    await _begin_log(services, job_id, f"Submitted {_images(job.total)} to {spec.slug} {spec.version}", warnings)
+    left_out = kinds.summary(sources_module.count_left_out(selected.left_out))
+    message = f"Submitted {_images(job.total)} to {spec.slug} {spec.version}"
+    await _begin_log(services, job_id, f"{message}; left out: {left_out}" if left_out else message, warnings)
     return Submitted(
         job_id=job_id,
         name=job.name,
@@ -164,6 +178,38 @@ async def submit(
         skipped=job.skipped,
         duplicates=job.duplicates,
         warnings=tuple(warnings),
+        left_out=tuple(selected.left_out),
+    )
+
+
+def select(
+    submission: Submission,
+    settings: settings_module.Settings,
+    *,
+    allowed_roots: Sequence[Path] | None = None,
+    allowed_buckets: Sequence[str] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Selection:
+    """The images that a submission takes, with their capture times, as `submit` takes them; writes nothing.
+
+    Raises `InvalidInput` and its kinds, and `Unavailable` for a bucket.
+    """
+    gathered = sources_module.gather(
+        submission.sources,
+        submission.images,
+        settings=settings,
+        allowed_roots=allowed_roots,
+        allowed_buckets=allowed_buckets,
+        deployment=submission.deployment,
+        progress=progress,
+    )
+    images, warnings = capture_times.fill(_choose(gathered.images, submission), exif=submission.exif)
+    _check_deployments(images)
+    return Selection(
+        images=images,
+        duplicates=gathered.duplicates,
+        warnings=[*gathered.warnings, *warnings],
+        left_out=gathered.left_out,
     )
 
 
@@ -266,7 +312,7 @@ async def _spec(services: Services, slug: str, project: str) -> PipelineSpec:
     )
 
 
-def _check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
+def check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
     """Everything else that can be checked without looking at a source; the pipeline's whole configuration."""
     ids.slug(submission.project, "project")
     job_config.check(submission.config)

@@ -1,14 +1,14 @@
 """Fills in when images were taken, if the submission does not say: from the file name, else from a local file's EXIF.
 
 File names cost nothing. For EXIF data each file has to be opened. So unless the user asks for it, EXIF data is read
-only if at most `EXIF_AUTO` files would be opened; otherwise no file is opened, and a warning says so.
+only if at most `EXIF_AUTO` files would be opened: of all files, because EXIF data may add the zone to the time of a
+name, else of those whose name has no time; otherwise no file is opened, and a warning says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import unquote
@@ -30,44 +30,65 @@ _THREADS: Final = 8
 def fill(images: Sequence[SubmittedImage], *, exif: ExifMode) -> tuple[list[SubmittedImage], list[str]]:
     """The images with all capture times that could be found, in UTC, and warnings for the user.
 
-    Times that an image already has stay. A file that cannot be read keeps no time; that is not an error.
+    Times that an image already has stay. A file that cannot be read keeps the time of its name, or none; that is not an
+    error.
     """
-    filled = [
-        image if image.captured_at else SubmittedImage(image.uri, _from_name(image.uri), image.deployment)
-        for image in images
-    ]
-    without = [
-        index for index, image in enumerate(filled) if image.captured_at is None and image.uri.startswith("file:")
-    ]
-    if not without or exif == "never":
-        return filled, []
-    if exif == "auto" and len(without) > EXIF_AUTO:
-        return filled, [
+    filled = list(images)
+    named = {index: _from_name(image.uri) for index, image in enumerate(images) if image.captured_at is None}
+    opened, warnings = _to_open(images, named, exif)
+    with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="exif") as pool:
+        for index, taken in zip(opened, pool.map(_from_exif, [images[index].uri for index in opened]), strict=True):
+            stamp = named[index]
+            named[index] = capture_time.together(stamp, taken) if stamp and taken else stamp or taken
+    for index, time in named.items():
+        if time is not None:
+            filled[index] = images[index]._replace(captured_at=time.utc)
+    return filled, warnings
+
+
+def _to_open(
+    images: Sequence[SubmittedImage], named: Mapping[int, capture_time.Taken | None], exif: ExifMode
+) -> tuple[list[int], list[str]]:
+    """Which files to open for their EXIF data, and a warning if that leaves times unknown."""
+    local = [index for index in named if images[index].uri.startswith("file:")]
+    if exif == "never":
+        return [], []
+    if exif == "always" or len(local) <= EXIF_AUTO:
+        return local, []
+    without = [index for index in local if named[index] is None]
+    warnings = []
+    if len(without) > EXIF_AUTO:
+        warnings.append(
             f"capture times of {len(without)} images were not read from their EXIF data (more than {EXIF_AUTO} files "
             "to open): --exif always reads them, or put a column captured_at in a list"
-        ]
-    with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="exif") as pool:
-        paths = [Path(locations.local_path(filled[index].uri)) for index in without]
-        for index, time in zip(without, pool.map(_from_exif, paths), strict=True):
-            filled[index] = filled[index]._replace(captured_at=time)
-    return filled, []
+        )
+        without = []
+    if any(_adds_a_zone(images[index].uri, named[index]) for index in (local[0], local[len(local) // 2], local[-1])):
+        warnings.append(
+            f"times in the names of more than {EXIF_AUTO} images are taken as UTC, while their EXIF data say which "
+            "zone they are in: --exif always reads it"
+        )
+    return without, warnings
 
 
-def _from_name(uri: str) -> datetime | None:
-    name = uri.rsplit("/", 1)[-1]
-    if uri.startswith("s3:") or "%" not in name:
-        return capture_time.from_name(name)
-    return capture_time.from_name(unquote(name, errors="replace"))
+def _adds_a_zone(uri: str, stamp: capture_time.Taken | None) -> bool:
+    taken = _from_exif(uri) if stamp else None
+    return bool(stamp and taken and capture_time.together(stamp, taken).utc.replace(microsecond=0) != stamp.utc)
 
 
-def _from_exif(path: Path) -> datetime | None:
+def _from_name(uri: str) -> capture_time.Taken | None:
+    return capture_time.from_name(uri if uri.startswith("s3:") or "%" not in uri else unquote(uri, errors="replace"))
+
+
+def _from_exif(uri: str) -> capture_time.Taken | None:
     from antenna_orchestration.pipelines import images
 
+    path = Path(locations.local_path(uri))
     try:
         # Opening a named pipe would block for ever.
         if not path.is_file():
             return None
         with path.open("rb") as file:
-            return images.capture_time_from_exif(file)
+            return images.exif_time(file)
     except OSError:
         return None

@@ -1,11 +1,13 @@
 """Turns the location of one image, as people write it, into the URI that its task carries, or refuses it.
 
-Local paths become `file://` URIs: absolute, with symlinks resolved, percent-encoded. `s3://` and http(s) locations stay
-as they are written. This module neither lists folders or buckets nor loads images.
+Local paths become `file://` URIs: absolute, percent-encoded, and with the names that they were submitted with. Symbolic
+links keep their names, because those say what the photograph is (its site, its time); only the bounds are checked on
+what they lead to. `s3://` and http(s) locations stay as they are written. This module neither lists folders or buckets
+nor loads images.
 """
 
 # There may be hundreds of thousands of paths, and a Path object costs ten times as much as a string.
-# ruff: noqa: PTH116, PTH118
+# ruff: noqa: PTH100, PTH116, PTH118, PTH120
 from __future__ import annotations
 
 import errno
@@ -22,9 +24,6 @@ from antenna_orchestration.domain import addresses
 from antenna_orchestration.domain.addresses import is_private
 from antenna_orchestration.settings import Settings
 
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
-"""Endings of files in folders that are taken for images; upper and lower case are the same."""
-
 MAX_URI: Final = 2_000
 """Longest URI in bytes; the catalog's index cannot hold one that is much longer."""
 
@@ -34,13 +33,19 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SAFE = "/!$&'()*+,;=:@~"
 
 
+class Unusable(errors.InvalidSource):
+    """This one name stands for no image, whatever is allowed: too long, a folder, control characters."""
+
+
 class Located(NamedTuple):
-    """One image's URI."""
+    """One image's URI, and what is known of its file."""
 
     uri: str
     # False for a local file that does not exist. True for remote images, which are not checked before a worker loads
     # them.
     exists: bool
+    # Bytes of a local file.
+    size: int | None = None
 
 
 class Locator:
@@ -57,7 +62,7 @@ class Locator:
         self._roots = None if roots is None else tuple(Path(os.path.realpath(root)) for root in roots)
         self._bucket_roots = None if bucket_roots is None else tuple(f"{root.rstrip('/')}/" for root in bucket_roots)
         self._allow_private_hosts = allow_private_hosts
-        self._folders: dict[str, tuple[str, str]] = {}
+        self._folders: dict[str, str] = {}
         self._servers: set[str] = set()
 
     def locate(self, text: str, *, base: str = "") -> Located:
@@ -76,7 +81,7 @@ class Locator:
         if scheme == "s3":
             bucket, key = split_s3(text)
             if not bucket or not key or key.endswith("/"):
-                raise errors.InvalidSource(f"{text} names no object; s3://bucket/key does")
+                raise Unusable(f"{text} names no object; s3://bucket/key does")
             self.check_bucket_bounds(text)
         elif scheme in ("http", "https"):
             self._check_host(text)
@@ -87,25 +92,23 @@ class Locator:
     def file(self, path: str) -> Located:
         """The URI of a local file, which need not exist. Raises `InvalidSource` for folders and files out of bounds."""
         if "\0" in path:
-            raise errors.InvalidSource(f"{path!r} is not a valid path")
+            raise Unusable(f"{path!r} is not a valid path")
         folder, name = os.path.split(path)
         if name in ("", ".", ".."):
-            raise errors.InvalidSource(f"{path} is a folder, not an image")
-        real, prefix = self._folder(folder)
+            raise Unusable(f"{path} is a folder, not an image")
+        prefix = self._folder(folder)
         try:
-            mode = os.lstat(f"{real}/{name}").st_mode
-            if stat.S_ISLNK(mode):
-                target = os.path.realpath(f"{real}/{name}")
-                folder, name = os.path.split(target)
-                real, prefix = self._folder(folder)
-                mode = os.stat(target).st_mode
+            status = os.lstat(path)
+            if stat.S_ISLNK(status.st_mode):
+                self._folder(os.path.dirname(os.path.realpath(path)))
+                status = os.stat(path)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG):
-                raise errors.InvalidSource(f"{path}: {error.strerror}") from None
+                raise Unusable(f"{path}: {error.strerror}") from None
             return Located(_checked(prefix + _quoted(name)), False)
-        if stat.S_ISDIR(mode):
-            raise errors.InvalidSource(f"{path} is a folder, not an image")
-        return Located(_checked(prefix + _quoted(name)), stat.S_ISREG(mode))
+        if stat.S_ISDIR(status.st_mode):
+            raise Unusable(f"{path} is a folder, not an image")
+        return Located(_checked(prefix + _quoted(name)), stat.S_ISREG(status.st_mode), status.st_size)
 
     def check_bounds(self, path: str, named: str) -> None:
         """Raise `InvalidSource` if the path, with symlinks resolved, is outside the roots.
@@ -141,14 +144,15 @@ class Locator:
                 f"{uri} lies outside {where}" if where else f"{uri}: images in buckets are not accepted here"
             )
 
-    def _folder(self, folder: str) -> tuple[str, str]:
-        """The folder with symlinks resolved, and the start of the URIs of its files."""
+    def _folder(self, folder: str) -> str:
+        """The start of the URIs of a folder's files; its real path is checked to be within the bounds."""
         known = self._folders.get(folder)
         if known is None:
-            real = Path(os.path.realpath(folder or "."))
-            self.check_bounds(folder, str(real))
-            slash = "" if real == Path("/") else "/"
-            known = self._folders[folder] = (str(real).rstrip("/"), f"file://{_quoted(str(real))}{slash}")
+            real = os.path.realpath(folder or ".")
+            self.check_bounds(folder, real)
+            # What `..` means after a link, only the file system knows.
+            named = real if ".." in folder.split("/") else os.path.abspath(folder or ".")
+            known = self._folders[folder] = f"file://{_quoted(named.rstrip('/'))}/"
         return known
 
     def _check_host(self, url: str) -> None:
@@ -216,11 +220,11 @@ def _quoted(path: str) -> str:
 
 def _checked(uri: str) -> str:
     if _CONTROL.search(uri):
-        raise errors.InvalidSource(f"{uri!r} holds control characters")
+        raise Unusable(f"{uri!r} holds control characters")
     try:
         size = len(uri) if uri.isascii() else len(uri.encode())
     except UnicodeEncodeError:
-        raise errors.InvalidSource(f"{uri!r} is not UTF-8 text") from None
+        raise Unusable(f"{uri!r} is not UTF-8 text") from None
     if size > MAX_URI:
-        raise errors.InvalidSource(f"{uri[:80]}… is longer than {MAX_URI} bytes")
+        raise Unusable(f"{uri[:80]}… is longer than {MAX_URI} bytes")
     return uri

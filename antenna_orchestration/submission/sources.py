@@ -1,30 +1,58 @@
 """Expands the SOURCE arguments of a submission (folders, patterns, files, buckets, URLs, lists) into images.
 
 It reads file names and lists, but never an image, and it writes nothing. It may block on a slow disk or store, so
-`submit` calls it on a thread.
+`submit` calls it on a thread. What is left out of a folder, pattern, bucket or list is kept with its kind: one bad
+entry does not stop a submission.
 """
 
 # There may be hundreds of thousands of paths, and a Path object costs ten times as much as a string.
-# ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH116, PTH118, PTH120, PTH122, PTH207
+# ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH113, PTH114, PTH116, PTH118, PTH120, PTH207
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.settings import Settings
-from antenna_orchestration.submission import buckets, source_lists
-from antenna_orchestration.submission.locations import IMAGE_SUFFIXES, Locator, local_path, scheme_of
+from antenna_orchestration.submission import buckets, kinds, source_lists, spelling
+from antenna_orchestration.submission.kinds import Kind
+from antenna_orchestration.submission.locations import Located, Locator, Unusable, local_path, scheme_of
 
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 _MAGIC = re.compile(r"[*?\[]")
+
+SLOW_LOOK: Final = 0.001
+"""Seconds for a look at a file from which on several are looked at together: a share answers in milliseconds."""
+
+_LOOKS: Final = 16
+"""Looks at files of a slow share at the same time; they only wait."""
+
+_TOGETHER: Final = 256
+"""Files that are looked at before the next are taken from their folders."""
+
+_LOOKED_FOR = f"looked for {kinds.plain(kinds.IMAGE_SUFFIXES)}"
+
+
+class LeftOut(NamedTuple):
+    """A file or folder that was not taken, and why."""
+
+    kind: Kind
+    path: str
+    # What the kind does not say; may be empty.
+    why: str = ""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -36,6 +64,12 @@ class Gathered:
     duplicates: int = 0
     # What the user should know although it did not stop the submission.
     warnings: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+def count_left_out(left_out: Sequence[LeftOut]) -> Mapping[Kind, int]:
+    """How many files and folders of each kind were left out."""
+    return Counter(one.kind for one in left_out)
 
 
 def gather(
@@ -46,12 +80,14 @@ def gather(
     allowed_roots: Sequence[Path] | None = None,
     allowed_buckets: Sequence[str] | None = None,
     deployment: str | None = None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Gathered:
     """Collect the images that `sources` and `images` name, each URI once.
 
     `allowed_roots` are the folders that local images may be in; None stands for the setting `IMAGE_ROOTS`, and for any
     folder if that is not set. `allowed_buckets` are the `s3://bucket/prefix` locations that images may be in; None
-    allows everything that this process has credentials for. Images without a deployment get `deployment`.
+    allows everything that this process has credentials for. Images without a deployment get `deployment`. `progress` is
+    told how many images were found, after each.
 
     Raises `InvalidSource` if a source cannot be read or is not allowed, or if there are no images at all, and
     `Unavailable` if a store cannot be reached.
@@ -60,22 +96,50 @@ def gather(
     locator = Locator(roots=roots, allow_private_hosts=settings.allow_private_hosts, bucket_roots=allowed_buckets)
     reader = _Reader(locator=locator, settings=settings)
     found: dict[str, SubmittedImage] = {}
+    conflicts: dict[str, str] = {}
     count = 0
     for image in _named_images(reader, sources, images):
         count += 1
-        earlier = found.get(image.uri)
-        if earlier is None:
-            found[image.uri] = image
-        elif None in earlier:
-            found[image.uri] = SubmittedImage(
-                image.uri, earlier.captured_at or image.captured_at, earlier.deployment or image.deployment
+        progress(count)
+        earlier = found.setdefault(image.uri, image)
+        if earlier is not image:
+            if conflict := _conflict(earlier, image):
+                conflicts.setdefault(image.uri, conflict)
+            found[image.uri] = earlier._replace(
+                captured_at=earlier.captured_at or image.captured_at, deployment=earlier.deployment or image.deployment
             )
     if not found:
-        raise errors.InvalidSource("; ".join(reader.warnings) or "no images: name a folder, a list, or URLs")
+        raise errors.InvalidSource("; ".join(_nothing(reader)))
+    if conflicts:
+        uri, conflict = next(iter(conflicts.items()))
+        reader.warnings.append(
+            f"{len(conflicts)} images are named more than once with different values; the first value counts. "
+            f"The first such image: {uri} ({conflict})"
+        )
     chosen = list(found.values())
     if deployment:
         chosen = [image if image.deployment else image._replace(deployment=deployment) for image in chosen]
-    return Gathered(images=chosen, duplicates=count - len(chosen), warnings=reader.warnings)
+    return Gathered(
+        images=chosen, duplicates=count - len(chosen), warnings=reader.warnings, left_out=list(reader.left_out)
+    )
+
+
+def _nothing(reader: _Reader) -> list[str]:
+    """Why there are no images."""
+    said = reader.warnings or ["no images: name a folder, a list, or URLs"]
+    counts = count_left_out([*reader.left_out])
+    if summary := kinds.summary(counts):
+        said = [*said, f"left out: {summary}"]
+    return [*said, advice] if (advice := kinds.help_for(counts)) else said
+
+
+def _conflict(one: SubmittedImage, other: SubmittedImage) -> str:
+    """What two rows of one image say differently; empty if they agree or complete each other."""
+    if one.deployment and other.deployment and one.deployment != other.deployment:
+        return f"deployment {one.deployment!r} and {other.deployment!r}"
+    if one.captured_at and other.captured_at and one.captured_at != other.captured_at:
+        return f"captured_at {one.captured_at.isoformat()} and {other.captured_at.isoformat()}"
+    return ""
 
 
 def own_folders(sources: Sequence[str]) -> list[Path]:
@@ -104,11 +168,13 @@ def natural_order(name: str) -> tuple[list[str | int], str]:
 
 @dataclass(kw_only=True)
 class _Reader:
-    """Expands sources, one after the other, and collects warnings."""
+    """Expands sources, one after the other, and collects warnings and what is left out."""
 
     locator: Locator
     settings: Settings
     warnings: list[str] = field(default_factory=list)
+    # Keys only: two sources may leave out the same file.
+    left_out: dict[LeftOut, None] = field(default_factory=dict)
 
     def read(self, source: str) -> Iterator[SubmittedImage]:
         """The images of one source."""
@@ -116,7 +182,7 @@ class _Reader:
         if scheme == "s3":
             yield from self._bucket(source)
         elif scheme in ("http", "https"):
-            if urlsplit(source).path.lower().endswith(source_lists.LIST_SUFFIXES):
+            if urlsplit(source).path.lower().endswith(kinds.LIST_SUFFIXES):
                 raise errors.InvalidSource(f"{source} is a list; lists are read from local files: download it first")
             yield self.image(source)
         elif scheme in (None, "file"):
@@ -137,45 +203,133 @@ class _Reader:
 
     def image(self, location: str) -> SubmittedImage:
         """The image at one location."""
-        return SubmittedImage(self.locator.locate(location).uri, None, None)
+        return _submitted(self.locator.locate(location))
+
+    def _leave_out(self, kind: Kind, path: str, why: str = "") -> None:
+        self.left_out[LeftOut(kind, path, why)] = None
 
     def _path(self, path: str) -> Iterator[SubmittedImage]:
-        suffix = os.path.splitext(path)[1].lower()
         if os.path.isdir(path):
             yield from self._folder(path)
-        elif suffix in source_lists.LIST_SUFFIXES:
+        elif kinds.is_list(path):
             yield from self._list(Path(path))
-        elif suffix in IMAGE_SUFFIXES:
-            yield SubmittedImage(self.locator.file(path).uri, None, None)
+        elif kinds.is_image(path):
+            yield _submitted(self.locator.file(path))
         else:
+            advice = kinds.help_for({kinds.kind_of_file(path): 1})
             raise errors.InvalidSource(
-                f"{path} is neither an image ({_plain(IMAGE_SUFFIXES)}) nor a list "
-                f"({_plain(source_lists.LIST_SUFFIXES)})"
+                f"{path} is neither an image ({kinds.plain(kinds.IMAGE_SUFFIXES)}) nor a list "
+                f"({kinds.plain(kinds.LIST_SUFFIXES)}){advice and '; '}{advice}"
             )
 
     def _folder(self, folder: str) -> Iterator[SubmittedImage]:
         empty = True
-        for path in _walk(folder):
-            empty = False
-            yield SubmittedImage(self.locator.file(path).uri, None, None)
+        paths = self._walk(folder)
+        slow = False
+        with ThreadPoolExecutor(max_workers=_LOOKS, thread_name_prefix="look") as pool:
+            while some := list(itertools.islice(paths, _TOGETHER)):
+                began = time.monotonic()
+                located = list((pool.map if slow else map)(self._located, some))
+                slow = slow or time.monotonic() - began > len(some) * SLOW_LOOK
+                for path, one in zip(some, located, strict=True):
+                    for image in self._taken(path, one):
+                        empty = False
+                        yield image
         if empty:
-            self.warnings.append(f"no images in {folder} or below it (looked for {_plain(IMAGE_SUFFIXES)})")
+            self.warnings.append(f"no images in {folder} or below it ({_LOOKED_FOR})")
+
+    def _located(self, path: str) -> Located | Unusable:
+        """Where a file is that was found, or why nothing of it can be read. May be called by several threads."""
+        try:
+            return self.locator.file(path)
+        except Unusable as error:
+            return error
+
+    def _taken(self, path: str, located: Located | Unusable) -> Iterator[SubmittedImage]:
+        """The image that was found at a path; none if it has to be left out."""
+        if isinstance(located, Unusable):
+            self._leave_out(Kind.UNREADABLE, path, str(located))
+        elif not located.exists:
+            link = os.path.islink(path)
+            self._leave_out(Kind.UNREADABLE, path, "a link that leads to no file" if link else "not a regular file")
+        elif located.size == 0:
+            self._leave_out(Kind.EMPTY, path)
+        else:
+            yield _submitted(located)
+
+    def _walk(self, folder: str) -> Iterator[str]:
+        """The images below a folder, in natural order, without hidden and junk files and folders.
+
+        Symlinked folders are followed, and each folder is visited once. A folder that cannot be read is left out.
+        Raises `InvalidSource` if that is the folder itself.
+        """
+        seen: set[tuple[int, int]] = set()
+        # A stack for depth-first order; entries are pushed in reverse, so that subfolders and files come out sorted
+        # together.
+        waiting: list[tuple[str, bool]] = [(folder, True)]
+        while waiting:
+            path, is_folder = waiting.pop()
+            if not is_folder:
+                yield path
+                continue
+            try:
+                status = os.stat(path)
+                if (status.st_dev, status.st_ino) in seen:
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                wanted = self._entries(path)
+            except OSError as error:
+                if path == folder:
+                    raise errors.InvalidSource(f"folder {path} cannot be read: {error.strerror}") from None
+                self._leave_out(Kind.UNREADABLE, path, error.strerror or "")
+                continue
+            wanted.sort(key=lambda entry: natural_order(entry[0]), reverse=True)
+            waiting.extend((os.path.join(path, name), is_dir) for name, is_dir in wanted)
+
+    def _entries(self, folder: str) -> list[tuple[str, bool]]:
+        """The images and folders of a folder, and whether each is a folder; costs no look at a file that is no link."""
+        wanted = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if kind := kinds.left_out(entry.name):
+                    self._leave_out(kind, entry.path)
+                    continue
+                try:
+                    is_dir = entry.is_dir()
+                except OSError as error:
+                    self._leave_out(Kind.UNREADABLE, entry.path, error.strerror or "")
+                    continue
+                if is_dir or kinds.is_image(entry.name):
+                    wanted.append((entry.name, is_dir))
+                else:
+                    self._leave_out(kinds.kind_of_file(entry.name), entry.path)
+        return wanted
 
     def _pattern(self, pattern: str) -> Iterator[SubmittedImage]:
-        """Everything that matches, except files that are neither images nor lists."""
+        """Everything that matches; lists only if the pattern asks for them by their ending."""
         empty = True
+        asks_for_lists = kinds.is_list(pattern)
+        fixed = len(_fixed_part(pattern))
+        named = pattern.split("/")
         for path in sorted(glob.iglob(pattern, recursive=True), key=natural_order):
-            wanted = (*IMAGE_SUFFIXES, *source_lists.LIST_SUFFIXES)
-            if os.path.isdir(path):
+            if junk := kinds.first_junk(path[fixed:], named=named):
+                self._leave_out(Kind.JUNK, path[:fixed] + junk)
+            elif os.path.isdir(path):
                 # `**` matches each folder as well as its files, so the folder itself is skipped.
                 if "**" not in pattern:
                     empty = False
                     yield from self._folder(path)
-            elif path.lower().endswith(wanted):
+            elif kinds.is_list(path) and asks_for_lists:
                 empty = False
-                yield from self._path(path)
+                yield from self._list(Path(path))
+            elif kinds.is_image(path):
+                for image in self._taken(path, self._located(path)):
+                    empty = False
+                    yield image
+            else:
+                self._leave_out(kinds.kind_of_file(path), path)
         if empty:
-            self.warnings.append(f"no images match {pattern} (looked for {_plain(IMAGE_SUFFIXES)})")
+            self.warnings.append(f"no images match {pattern} ({_LOOKED_FOR})")
 
     def _bucket(self, uri: str) -> Iterator[SubmittedImage]:
         magic = _MAGIC.search(uri)
@@ -184,41 +338,86 @@ class _Reader:
         if keys == [uri]:
             yield self.image(uri)
             return
-        chosen = [key for key in keys if key.lower().endswith(IMAGE_SUFFIXES) and not _is_hidden(key, uri)]
-        for key in sorted(chosen, key=natural_order):
-            yield self.image(key)
-        if not chosen:
-            self.warnings.append(
-                f"no images under {uri}: {len(keys)} objects there (looked for {_plain(IMAGE_SUFFIXES)})"
-            )
+        fixed = len(uri[: magic.start()].rpartition("/")[0] if magic else uri.rstrip("/")) + 1
+        empty = True
+        for key in sorted(keys, key=natural_order):
+            if left_out := kinds.first_left_out(key[fixed:]):
+                kind, part = left_out
+                self._leave_out(kind, key[:fixed] + part)
+            elif not kinds.is_image(key):
+                self._leave_out(kinds.kind_of_file(key), key)
+            else:
+                try:
+                    image = self.image(key)
+                except Unusable as error:
+                    self._leave_out(Kind.UNREADABLE, key, str(error))
+                    continue
+                empty = False
+                yield image
+        if empty:
+            self.warnings.append(f"no images under {uri}: {len(keys)} objects there ({_LOOKED_FOR})")
 
     def _list(self, path: Path) -> Iterator[SubmittedImage]:
         # Again, because a symlink may be within bounds while the list it points to is not.
         self.locator.check_bounds(str(path), str(path))
-        entries = source_lists.read(path)
-        if not entries:
-            self.warnings.append(f"{path} names no images")
+        listing = source_lists.read(path)
+        self.warnings += listing.warnings
         base = os.path.dirname(os.path.abspath(path))
+        folders = spelling.Folders()
         local = missing = 0
         first_missing = ""
+        unusable: list[str] = []
         found: list[SubmittedImage] = []
-        for entry in entries:
+        for entry in listing.entries:
+            place = source_lists.where(path, entry.number)
+            if kinds.kind_of_file(entry.location.partition("?")[0]) is Kind.VIDEO:
+                self._leave_out(Kind.VIDEO, entry.location, place)
+                continue
             try:
-                located = self.locator.locate(entry.location, base=base)
+                located = self._of_list(entry, base, folders)
+            except Unusable as error:
+                unusable.append(f"{place}: {error}")
+                self._leave_out(Kind.UNREADABLE, entry.location, f"{place}: {error}")
+                continue
             except errors.InvalidSource as error:
-                raise errors.InvalidSource(f"{source_lists.where(path, entry.number)}: {error}") from None
+                raise errors.InvalidSource(f"{place}: {error}") from None
             local += located.uri.startswith("file:")
             if not located.exists:
                 missing += 1
-                first_missing = first_missing or f"{entry.location}, {source_lists.where(path, entry.number)}"
-            found.append(SubmittedImage(located.uri, entry.captured_at, entry.deployment))
-        if missing and missing == len(entries):
+                first_missing = first_missing or f"{entry.location}, {place}"
+            found.append(_submitted(located, entry.captured_at, entry.deployment))
+        if unusable and not found:
+            raise errors.InvalidSource(unusable[0])
+        if not found:
+            self.warnings.append(f"{path} names no images")
+        elif missing == len(found):
             raise errors.InvalidSource(
                 f"none of the {missing} files named in {path} exists (relative to {base}); the first: {first_missing}"
             )
         if missing:
             self.warnings.append(f"{missing} of {local} files named in {path} do not exist; the first: {first_missing}")
         yield from found
+
+    def _of_list(self, entry: source_lists.Entry, base: str, folders: spelling.Folders) -> Located:
+        """The image that a list's row names; a local one as it is spelled on this computer, if it is there at all.
+
+        Other computers write backslashes, other letter cases, other forms of accents, and their own folders.
+        """
+        first = None
+        written = [location for location in (entry.location, entry.otherwise) if location]
+        # A backslash may be part of a name, so that comes first.
+        for text in dict.fromkeys(form for location in written for form in (location, location.replace("\\", "/"))):
+            path = os.path.join(base, os.path.expanduser(text)) if scheme_of(text) is None else ""
+            # This checks the bounds, too.
+            located = self.locator.file(path) if path else self.locator.locate(text)
+            if located.exists:
+                return located
+            first = first or located
+            if path and (spelled := folders.find(path)) and os.path.isfile(spelled):
+                return self.locator.file(spelled)
+        if first is None:
+            raise Unusable("no location")
+        return first
 
 
 def _named_images(
@@ -228,41 +427,9 @@ def _named_images(
         yield from reader.read(source)
     for image in images:
         time = in_utc(image.captured_at) if image.captured_at else None
-        yield SubmittedImage(reader.image(image.uri).uri, time, image.deployment)
+        yield reader.image(image.uri)._replace(captured_at=time, deployment=image.deployment)
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """The images below a folder, in natural order, without hidden files and folders.
-
-    Symlinked folders are followed, and each folder is visited once.
-    """
-    seen: set[tuple[int, int]] = set()
-    # A stack for depth-first order; entries are pushed in reverse, so that subfolders and files come out sorted
-    # together.
-    waiting: list[tuple[str, bool]] = [(folder, True)]
-    while waiting:
-        path, is_folder = waiting.pop()
-        if not is_folder:
-            yield path
-            continue
-        try:
-            status = os.stat(path)
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(path) as entries:
-                shown = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            raise errors.InvalidSource(f"folder {path} cannot be read: {error.strerror}") from None
-        wanted = [(name, is_dir) for name, is_dir in shown if is_dir or name.lower().endswith(IMAGE_SUFFIXES)]
-        wanted.sort(key=lambda entry: natural_order(entry[0]), reverse=True)
-        waiting.extend((os.path.join(path, name), is_dir) for name, is_dir in wanted)
-
-
-def _is_hidden(key: str, prefix: str) -> bool:
-    """Whether any part of the key after the prefix begins with a dot."""
-    return any(part.startswith(".") for part in key.removeprefix(prefix).split("/"))
-
-
-def _plain(suffixes: Sequence[str]) -> str:
-    return ", ".join(suffix.removeprefix(".") for suffix in suffixes)
+def _submitted(located: Located, captured_at: datetime | None = None, deployment: str | None = None) -> SubmittedImage:
+    """The one place where a located image becomes one of a submission."""
+    return SubmittedImage(located.uri, captured_at, deployment)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,54 @@ def test_image_roots_and_the_folders_that_a_user_names(antenna: Shell, project: 
     antenna("submit", own / "list.txt", *common).refused(2, "list.txt, line 2")
     (own / "c.jpg").symlink_to(other / "c.jpg")
     antenna("submit", own, *common).refused(2, f"{other} lies outside ANTENNA_IMAGE_ROOTS")
+
+
+def test_one_line_tells_what_was_left_out(antenna: Shell, project: str, tmp_path: Path) -> None:
+    """A14: by kind and count, in the log, too; named on request."""
+    card = empty(tmp_path / "card", "a.jpg", "1.mp4", "2.MOV", "3.heic", "4.cr2", "@eaDir/a.jpg", "bell\x07.txt")
+    common = ["--pipeline", "null", "--project", project]
+    line = "left out: 2 videos, 1 heic, 1 raw, 1 junk folder, 1 other file"
+    answer = antenna("submit", card, *common)
+    assert f"{line} (--list-left-out names them)\n" in answer.err
+    job = only_job(project)
+    assert job is not None
+    assert line in antenna("jobs", "logs", job.job_id).out
+    listed = antenna("submit", card, *common, "--list-left-out")
+    assert f"video\t{card}/1.mp4\n" in listed.err
+    assert f"other\t{card}/bell?.txt\n" in listed.err
+    fields = antenna("submit", card, *common, "--json", "--list-left-out").json
+    assert fields["left_out"] == {"video": 2, "heic": 1, "raw": 1, "junk": 1, "other": 1}
+    assert {"kind": "junk", "path": f"{card}/@eaDir", "why": ""} in fields["left_out_files"]
+
+
+def test_dry_run_shows_what_would_be_taken(lonely: Shell, tmp_path: Path) -> None:
+    """Point 3: count, deployments, nights, times, first and last, odd dates, duplicates; no stack runs."""
+    card = empty(tmp_path / "card", "20260612221500.jpg", "20260613031500.jpg", "19700101000010.jpg",
+                 "20990613031500.jpg", "b.jpg", "c.mp4")  # fmt: skip
+    (tmp_path / "list.csv").write_text("file,deployment\ncard/b.jpg,pond\n")
+    answer = lonely("submit", card, tmp_path / "list.csv", "--dry-run")
+    assert answer.code == 0
+    shown = dict(re.split(r"  +", line, maxsplit=1) for line in answer.out.splitlines() if re.search(r"\S  +", line))
+    assert {name: value.strip() for name, value in shown.items()} == {
+        "images": "5", "named twice": "1", "first": f"{card}/19700101000010.jpg", "last": f"{card}/b.jpg",
+        "deployments": "none (4), pond (1)", "times": "1970-01-01 00:00:10 to 2099-06-13 03:15:00 UTC",
+        "nights": "3: 1969-12-31 to 2099-06-12", "without time": "1", "odd times": "2",
+        "pipeline": "light_trap_insects", "project": "default",
+    }  # fmt: skip
+    assert f"1970-01-01 00:00:10, the clock was reset: {card}/19700101000010.jpg\n" in answer.out
+    assert f"2099-06-13 03:15:00, in the future: {card}/20990613031500.jpg\n" in answer.out
+    assert "left out: 1 video (--list-left-out names them)\n" in answer.out
+    fields = lonely("submit", card, "--dry-run", "--json").json
+    assert (fields["images"], fields["duplicates"], fields["left_out"]) == (5, 0, {"video": 1})
+    assert fields["nights"] == {"1969-12-31": 1, "2026-06-12": 2, "2099-06-12": 1}
+    assert not (tmp_path / ".antenna").exists()
+
+
+def test_dry_run_refuses_what_submit_refuses(lonely: Shell, tmp_path: Path) -> None:
+    empty(tmp_path / "phone", "a.heic")
+    lonely("submit", tmp_path / "phone", "--dry-run").refused(2, "left out: 1 heic; `heif-convert")
+    lonely("submit", tmp_path, "--dry-run", "--pipeline", "nope").refused(2, "there is no pipeline 'nope'")
+    lonely("submit", tmp_path, "--dry-run", "--config", '{"x": 1}').refused(2, "has no setting 'x'")
 
 
 def test_wait_ends_with_the_job(antenna: Shell, project: str, tmp_path: Path) -> None:

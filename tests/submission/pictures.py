@@ -8,11 +8,11 @@ from PIL import ExifTags, Image
 
 
 def empty(folder: Path, *names: str) -> Path:
-    """Create empty files in a new folder; returns the folder."""
+    """Create files of one byte in a new folder; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+        (folder / name).write_bytes(b"x")
     return folder
 
 

@@ -17,6 +17,11 @@ KEYS = [
     "night-10/b.jpg", "single",
 ]  # fmt: skip
 
+CARDS = [
+    "a.jpg", "n/@eaDir/a.jpg", "n/@eaDir/b.jpg", "#recycle/c.jpg", "n/.hid.jpg", "n/bell\x07.jpg", "v.mp4",
+    f"n/{'x' * 900}/{'蛾' * 30}.jpg", "n/b.jpg",
+]  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
@@ -24,10 +29,12 @@ def endpoint() -> Iterator[str]:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
         store = fsspec.filesystem("s3", endpoint_url=endpoint, skip_instance_cache=True)
-        for bucket in ("traps", "bare"):
+        for bucket in ("traps", "bare", "cards"):
             store.mkdir(bucket)
         for key in KEYS:
             store.pipe_file(f"traps/{key}", b"x")
+        for key in CARDS:
+            store.pipe_file(f"cards/{key}", b"x")
         yield endpoint
 
 
@@ -78,3 +85,13 @@ def test_a_store_out_of_reach(endpoint: str, tmp_path: Path, monkeypatch: pytest
     nobody = settings.load(home=tmp_path, s3_endpoint_url=f"http://127.0.0.1:{free}")
     with pytest.raises(errors.Unavailable, match="s3://traps cannot be listed"):
         listed("s3://traps", nobody)
+
+
+def test_junk_and_bad_keys_are_left_out(at_store: Settings) -> None:
+    """A5, A6, A14: the same rule as for folders; one key with a control character refused a whole bucket."""
+    found = sources.gather(["s3://cards"], settings=at_store)
+    taken = [image.uri.removeprefix("s3://cards/") for image in found.images]
+    assert taken == ["a.jpg", "n/b.jpg", f"n/{'x' * 900}/{'蛾' * 30}.jpg"]
+    assert sources.count_left_out(found.left_out) == {"junk": 2, "hidden": 1, "unreadable": 1, "video": 1}
+    assert {one.path for one in found.left_out if one.kind == "junk"} == {"s3://cards/n/@eaDir", "s3://cards/#recycle"}
+    assert len(sources.gather(["s3://cards/n/@eaDir"], settings=at_store).images) == 2

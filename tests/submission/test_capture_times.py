@@ -46,6 +46,18 @@ def test_from_exif_with_and_without_zone(tmp_path: Path) -> None:
     assert fill(image(naive.as_uri()), image(zoned.as_uri())) == [JUNE, JUNE]
 
 
+def test_exif_adds_the_zone_to_a_names_time(tmp_path: Path) -> None:
+    """A4: the zone wins over the same local time in a name; of many files it is only said that there are zones."""
+    path = taken_at(tmp_path / "2024-06-02_01-15-00.jpg", "2024:06:02 01:15:00", offset="+02:00")
+    assert fill(image(path.as_uri())) == [JUNE]
+    many = [image(path.as_uri())] * (capture_times.EXIF_AUTO + 1)
+    times, warnings = capture_times.fill(many, exif="auto")
+    assert times[0].captured_at == datetime(2024, 6, 2, 1, 15, tzinfo=UTC)
+    assert len(warnings) == 1
+    assert "EXIF data say which" in warnings[0]
+    assert capture_times.fill(many[:3], exif="never") == ([times[0]] * 3, [])
+
+
 def test_what_has_no_time_has_none(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "empty.jpg").touch()

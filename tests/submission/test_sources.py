@@ -1,5 +1,6 @@
 """How folders, patterns, files and lists become images."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.catalog.jobs import SubmittedImage
-from antenna_orchestration.submission import sources
+from antenna_orchestration.submission import kinds, sources
 from antenna_orchestration.submission.locations import local_path
 from antenna_orchestration.submission.sources import Gathered
 from tests.submission.pictures import empty
@@ -42,7 +43,7 @@ def test_symlinked_folders_are_followed_once(tmp_path: Path) -> None:
     empty(tmp_path / "traps", "b.jpg")
     (tmp_path / "traps" / "more").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "round").symlink_to(tmp_path / "traps")
-    assert sorted(names(gather(tmp_path / "traps"), tmp_path)) == ["disk/a.jpg", "traps/b.jpg"]
+    assert sorted(names(gather(tmp_path / "traps"), tmp_path)) == ["traps/b.jpg", "traps/more/a.jpg"]
 
 
 def test_one_empty_folder_of_several_is_a_warning(tmp_path: Path) -> None:
@@ -170,13 +171,13 @@ def test_parquet_list(tmp_path: Path, zone: str | None, kind: str) -> None:
         ("l.csv", b"name,size\na.jpg,1\n", r"no column url, uri, path, file or image; its columns: name, size"),
         ("l.csv", b"", r"has no column .* its columns: none"),
         ("l.csv", b"url\nhttps://example.org/a\n\nftp://example.org/b\n", r"l\.csv, line 4: ftp://.* is not supported"),
-        ("l.csv", b"n,url\n1,https://example.org/a\n2,\n", r"l\.csv, line 3: no location"),
+        ("l.csv", b"n,url\n1,\n2,NA\n", r"l\.csv, line 2: no location"),
         ("l.csv", b"url,captured_at\nhttps://example.org/a,yesterday\n", r"line 2: captured_at 'yesterday' is no"),
         ("l.csv", b'url\n"https://example.org/a\n', r"l\.csv, line 2: unexpected end of data"),
         ("l.txt", b"https://example.org/a\nhttps://example.org/\xff\n", r"l\.txt, line 2: not UTF-8 text"),
         ("l.txt", b"\x00\x01\n", r"l\.txt, line 1: .* is not a valid path"),
         ("l.txt", b"# nothing\n\n", r"l\.txt names no images"),
-        ("l.txt", b"here\n.\n", r"l\.txt, line 2: .* is a folder"),
+        ("l.txt", b".\n/\n", r"l\.txt, line 1: .* is a folder"),
         ("l.txt", b"gone-1.jpg\ngone-2.jpg\n", r"none of the 2 files named .*l\.txt exists .* gone-1\.jpg, .*line 1"),
         ("l.txt", b"http://10.0.0.1/a.jpg\n", r"l\.txt, line 1: .* private address"),
         ("l.parquet", b"not parquet", r"l\.parquet cannot be read as Parquet"),
@@ -193,8 +194,8 @@ def test_bad_parquet_rows(tmp_path: Path) -> None:
     pd.DataFrame({"n": [1]}).to_parquet(path)
     with pytest.raises(errors.InvalidSource, match="has no column"):
         gather(path)
-    pd.DataFrame({"url": ["https://example.org/a", None]}).to_parquet(path)
-    with pytest.raises(errors.InvalidSource, match=r"row 2: no location"):
+    pd.DataFrame({"url": [None, None]}, dtype="string").to_parquet(path)
+    with pytest.raises(errors.InvalidSource, match=r"row 1: no location"):
         gather(path)
     pd.DataFrame({"url": ["https://example.org/a"], "captured_at": ["soon"]}).to_parquet(path)
     with pytest.raises(errors.InvalidSource, match=r"row 1: captured_at 'soon'"):
@@ -285,3 +286,101 @@ def test_own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
              (tmp_path / "n1").as_uri()]  # fmt: skip
     expected = ["n1", "n1", "", "n1", "", "", "n1"]
     assert [folder.resolve() for folder in sources.own_folders(named)] == [tmp_path.resolve() / one for one in expected]
+
+
+def test_one_bad_entry_does_not_refuse_a_disk(tmp_path: Path) -> None:
+    """A5: a link to itself, a link to nothing, a long path in CJK letters, a pipe; an unreadable folder is below."""
+    empty(tmp_path, "night/a.jpg")
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    (tmp_path / "night" / "gone.jpg").symlink_to(tmp_path / "annex")
+    os.mkfifo(tmp_path / "night" / "pipe.jpg")
+    (tmp_path / "night" / "full.jpg").touch()
+    deep = tmp_path / ("蛾" * 80) / ("蛾" * 80) / ("蛾" * 80)
+    empty(deep, "b.jpg")
+    found = gather(tmp_path)
+    assert names(found, tmp_path) == ["night/a.jpg"]
+    assert sources.count_left_out(found.left_out) == {"unreadable": 4, "empty": 1}
+    assert {one.why.split("; ")[0] for one in found.left_out if Path(one.path).name == "gone.jpg"} == {
+        "a link that leads to no file"
+    }
+    with pytest.raises(errors.InvalidSource, match=r"no images in .*left out: 1 unreadable"):
+        gather(deep)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_of_another_user_is_left_out(tmp_path: Path) -> None:
+    """A5: `lost+found` and its kind; only the folder that was named must be readable."""
+    empty(tmp_path, "a.jpg", "theirs/b.jpg")
+    (tmp_path / "theirs").chmod(0)
+    try:
+        found = gather(tmp_path)
+        assert (names(found, tmp_path), [one.kind for one in found.left_out]) == (["a.jpg"], ["unreadable"])
+        with pytest.raises(errors.InvalidSource, match="theirs cannot be read: Permission denied"):
+            gather(tmp_path / "theirs")
+    finally:
+        (tmp_path / "theirs").chmod(0o755)
+
+
+def test_junk_folders_are_left_out_and_counted_once(tmp_path: Path) -> None:
+    """A6: thumbnails and deleted photographs of NAS systems, Windows and macOS."""
+    empty(tmp_path, "a.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "@eaDir/b.jpg", "#recycle/old.jpg",
+          "$RECYCLE.BIN/x.jpg", "System Volume Information/y.jpg", ".Trashes/z.jpg", "n1/c.jpg",
+          "n1/@eaDir/c.jpg")  # fmt: skip
+    found = gather(tmp_path)
+    assert names(found, tmp_path) == ["a.jpg", "n1/c.jpg"]
+    assert sources.count_left_out(found.left_out) == {"junk": 6}
+    for pattern in ("*", "**/*.jpg", "*/*.jpg"):
+        assert "n1/c.jpg" in names(gather(tmp_path / pattern), tmp_path)
+        assert not [name for name in names(gather(tmp_path / pattern), tmp_path) if "@" in name or "#" in name]
+    assert names(gather(tmp_path / "*/@eaDir/*.jpg"), tmp_path) == ["n1/@eaDir/c.jpg"]
+    assert len(gather(tmp_path / "@eaDir").images) == 2
+
+
+def test_what_is_left_out_is_kept_by_kind(tmp_path: Path) -> None:
+    """A14: videos, HEIC, raw, hidden and other files."""
+    empty(tmp_path, "a.jpg", "1.MP4", "2.avi", "3.heic", "4.NEF", ".DS_Store", "notes.txt", ".thumbs/t.jpg")
+    found = gather(tmp_path, tmp_path)
+    assert kinds.summary(sources.count_left_out(found.left_out)) == "2 videos, 1 heic, 1 raw, 2 hidden, 1 other file"
+    empty(tmp_path / "phone", "1.heic", "2.heic")
+    with pytest.raises(errors.InvalidSource, match=r"no images in .*; left out: 2 heic"):
+        gather(tmp_path / "phone")
+
+
+def test_links_are_captures_of_their_own(tmp_path: Path) -> None:
+    """A3: git-annex and DVC keep the bytes under a hash; the names that people gave stay."""
+    annex = empty(tmp_path / ".git" / "annex", "SHA256E--1.jpg")
+    traps = empty(tmp_path / "traps")
+    for name in ("2024-06-01_23-15-00.jpg", "2024-06-01_23-16-00.jpg"):
+        (traps / name).symlink_to(annex / "SHA256E--1.jpg")
+    assert names(gather(traps), traps) == ["2024-06-01_23-15-00.jpg", "2024-06-01_23-16-00.jpg"]
+    (traps / "out.jpg").symlink_to(empty(tmp_path / "out", "b.jpg") / "b.jpg")
+    with pytest.raises(errors.InvalidSource, match="outside ANTENNA_IMAGE_ROOTS"):
+        gather(traps, allowed_roots=[traps, annex])
+
+
+def test_spaces_percent_signs_and_a_share_that_cannot_be_written(tmp_path: Path) -> None:
+    """Point 5: paths as people have them; nothing is written beside the photographs."""
+    share = empty(tmp_path / "50% of NAS #1?" / "night one", "a b%20c.jpg", "käfer.jpg")
+    share.chmod(0o555)
+    try:
+        assert names(gather(share), share) == ["a b%20c.jpg", "käfer.jpg"]
+        assert names(gather(f"{share}/a*.jpg"), share) == ["a b%20c.jpg"]
+    finally:
+        share.chmod(0o755)
+
+
+def test_progress_is_told_after_each_image(tmp_path: Path) -> None:
+    told: list[int] = []
+    gather(empty(tmp_path, "a.jpg", "b.jpg"), progress=told.append)
+    assert told == [1, 2]
+
+
+@pytest.mark.parametrize("slow", [0.0, 60.0])
+def test_a_slow_share_gives_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: float) -> None:
+    """Point 5: from some time a look on, many files are looked at together; each has its place and its reason."""
+    monkeypatch.setattr(sources, "SLOW_LOOK", slow)
+    empty(tmp_path, *(f"{night}/{number}.jpg" for night in range(3) for number in range(200)))
+    (tmp_path / "2" / "199.jpg").write_bytes(b"")
+    found = gather(tmp_path)
+    assert names(found, tmp_path) == [f"{n // 200}/{n % 200}.jpg" for n in range(599)]
+    assert [one.kind for one in found.left_out] == ["empty"]

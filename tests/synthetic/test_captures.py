@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,7 @@ def test_samples_look_like_one_night_of_one_trap(tmp_path: Path) -> None:
     assert [file.name for file in files] == [
         "20260612220500-00-01.jpg", "20260612221200-00-02.jpg", "20260612221900-00-03.jpg"
     ]  # fmt: skip
-    assert capture_time.from_name(files[1].name) == datetime(2026, 6, 12, 22, 12, tzinfo=UTC)
+    assert capture_time.from_name(files[1].name) == (datetime(2026, 6, 12, 22, 12), None)
     truth = json.loads((tmp_path / "night" / "truth.json").read_text())
     assert list(truth) == [file.name for file in files]
     assert truth[files[0].name]["width"] == 800

@@ -1,0 +1,110 @@
+"""How `antenna submit` shows what it takes, what it leaves out, and how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from antenna_orchestration.cli import output
+
+if TYPE_CHECKING:
+    from antenna_orchestration.processing.preview import Preview
+    from antenna_orchestration.submission.sources import LeftOut
+
+_EVERY: Final = 5.0
+"""Seconds between two lines of progress; small submissions end before the first."""
+
+_SHOWN: Final = 10
+"""Rows of a preview's sections; `--json` has all."""
+
+
+def found_so_far() -> Callable[[int], None]:
+    """Says now and then how many images were found: a folder on a slow share may take minutes."""
+    said = time.monotonic()
+
+    def progress(count: int) -> None:
+        nonlocal said
+        if count % 100 == 0 and time.monotonic() - said >= _EVERY:
+            said = time.monotonic()
+            output.note(f"{count} images found so far")
+
+    return progress
+
+
+def left_out_line(left_out: Sequence[LeftOut], *, listed: bool) -> str:
+    """One line that says what was left out; empty if nothing was."""
+    from antenna_orchestration.submission import kinds, sources
+
+    summary = kinds.summary(sources.count_left_out(left_out))
+    if not summary:
+        return ""
+    return f"left out: {summary}" if listed else f"left out: {summary} (--list-left-out names them)"
+
+
+def left_out_rows(left_out: Sequence[LeftOut]) -> list[str]:
+    """A line for each file and folder that was left out: kind, path, reason, separated by tabs."""
+    return ["\t".join(filter(None, (one.kind, shown(one.path), shown(one.why)))) for one in left_out]
+
+
+def left_out_fields(left_out: Sequence[LeftOut], *, listed: bool) -> dict[str, Any]:
+    """For JSON: the counts by kind and, if asked for, each of them."""
+    from antenna_orchestration.submission import sources
+
+    fields: dict[str, Any] = {
+        "left_out": {kind.value: count for kind, count in sources.count_left_out(left_out).items()}
+    }
+    if listed:
+        fields["left_out_files"] = [
+            {"kind": one.kind.value, "path": shown(one.path), "why": shown(one.why)} for one in left_out
+        ]
+    return fields
+
+
+def shown(text: str) -> str:
+    """A name on one line, whatever characters or bytes it holds."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def print_preview(preview: Preview, *, list_left_out: bool) -> None:
+    """What would be submitted, for people."""
+    from antenna_orchestration.processing.preview import place
+
+    nights = list(preview.nights)
+    times = None
+    if preview.earliest and preview.latest:
+        times = f"{preview.earliest:%Y-%m-%d %H:%M:%S} to {preview.latest:%Y-%m-%d %H:%M:%S} UTC"
+    output.console().print(
+        output.pairs(
+            {
+                "images": preview.images,
+                "named twice": preview.duplicates or None,
+                "first": shown(place(preview.first)),
+                "last": shown(place(preview.last)),
+                "deployments": _some({name or "none": count for name, count in preview.deployments.items()}),
+                "times": times,
+                "nights": f"{len(nights)}: {nights[0]} to {nights[-1]}" if nights else None,
+                "without time": preview.without_time or None,
+                "odd times": len(preview.odd_times) or None,
+                "pipeline": preview.pipeline,
+                "project": preview.project,
+            }
+        )
+    )
+    for image, why in preview.odd_times[:_SHOWN]:
+        output.line(f"{image.captured_at:%Y-%m-%d %H:%M:%S}, {why}: {shown(place(image))}")
+    if len(preview.odd_times) > _SHOWN:
+        output.line(f"and {len(preview.odd_times) - _SHOWN} more odd times (--json has all)")
+    if line := left_out_line(preview.left_out, listed=list_left_out):
+        output.line(line)
+    if list_left_out:
+        for row in left_out_rows(preview.left_out):
+            output.line(row)
+    output.note("nothing was submitted (--dry-run)")
+
+
+def _some(counts: Mapping[str, int]) -> str:
+    """Names with their counts, the most frequent first, as far as a line holds."""
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    text = ", ".join(f"{shown(name)} ({count})" for name, count in ordered[:_SHOWN])
+    return f"{text} and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else text

@@ -1,0 +1,136 @@
+"""What a submission would take, without writing anything: `antenna submit --dry-run`.
+
+It needs no server. So it cannot tell which images were processed before, and does not know pipelines that only workers
+behind the gateway have registered.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from antenna_orchestration.catalog.jobs import SubmittedImage
+from antenna_orchestration.domain import addresses
+from antenna_orchestration.pipelines import registry
+from antenna_orchestration.processing.submit import Submission, check, select
+from antenna_orchestration.settings import Settings
+from antenna_orchestration.submission.kinds import Kind
+from antenna_orchestration.submission.sources import LeftOut, count_left_out
+
+_NIGHT_STARTS: Final = timedelta(hours=12)
+"""A night is named for the day on which it began; the hours before noon belong to the day before."""
+
+_FIRST_CAMERAS: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""Digital camera traps are younger; a clock that was reset begins at 1970, 1980 or 2000."""
+
+_RESET: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preview:
+    """The images that a submission would take, in numbers and examples."""
+
+    pipeline: str
+    project: str
+    images: int
+    # Images that are named more than once and taken once.
+    duplicates: int
+    # Images by deployment; the empty name stands for images without one.
+    deployments: Mapping[str, int]
+    # Images by night: from noon to noon, UTC, named for the day on which it began.
+    nights: Mapping[date, int]
+    # Capture times in UTC; None if no image has one.
+    earliest: datetime | None
+    latest: datetime | None
+    without_time: int
+    # Images whose time cannot be right, with the reason.
+    odd_times: Sequence[tuple[SubmittedImage, str]]
+    # In the order in which they are processed.
+    first: SubmittedImage
+    last: SubmittedImage
+    left_out: Sequence[LeftOut]
+    warnings: Sequence[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "pipeline": self.pipeline,
+            "project": self.project,
+            "images": self.images,
+            "duplicates": self.duplicates,
+            "deployments": dict(self.deployments),
+            "nights": {str(night): count for night, count in self.nights.items()},
+            "earliest": self.earliest,
+            "latest": self.latest,
+            "without_time": self.without_time,
+            "odd_times": [{**_as_dict(image), "why": why} for image, why in self.odd_times],
+            "first": _as_dict(self.first),
+            "last": _as_dict(self.last),
+            "left_out": {kind.value: count for kind, count in self.counts.items()},
+            "warnings": list(self.warnings),
+        }
+
+    @property
+    def counts(self) -> Mapping[Kind, int]:
+        """How many files and folders of each kind were left out."""
+        return count_left_out(self.left_out)
+
+
+def preview(
+    settings: Settings,
+    submission: Submission,
+    *,
+    allowed_roots: Sequence[Path] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Preview:
+    """Look at what a submission would take, and check the rest of it. Raises what `submit` raises."""
+    check(submission, registry.get(submission.pipeline))
+    selected = select(submission, settings, allowed_roots=allowed_roots, progress=progress)
+    images = selected.images
+    times = [image.captured_at for image in images if image.captured_at]
+    now = datetime.now(UTC)
+    return Preview(
+        pipeline=submission.pipeline,
+        project=submission.project,
+        images=len(images),
+        duplicates=selected.duplicates,
+        deployments=Counter(image.deployment or "" for image in images),
+        nights=dict(sorted(Counter(_night(time) for time in times).items())),
+        earliest=min(times, default=None),
+        latest=max(times, default=None),
+        without_time=len(images) - len(times),
+        odd_times=[(image, why) for image in images if image.captured_at and (why := odd(image.captured_at, now))],
+        first=images[0],
+        last=images[-1],
+        left_out=selected.left_out,
+        warnings=selected.warnings,
+    )
+
+
+def odd(captured_at: datetime, now: datetime) -> str:
+    """Why a capture time cannot be right; empty for one that can."""
+    if captured_at > now + _RESET:
+        return "in the future"
+    if captured_at < _FIRST_CAMERAS + _RESET:
+        return "the clock was reset" if (captured_at.month, captured_at.day) == (1, 1) else "before camera traps"
+    return ""
+
+
+def place(image: SubmittedImage) -> str:
+    """Where an image is, for people: a path, or a URL."""
+    return addresses.path_of(image.uri) if image.uri.startswith("file:") else image.uri
+
+
+def _night(captured_at: datetime) -> date:
+    try:
+        return (captured_at - _NIGHT_STARTS).date()
+    except OverflowError:
+        return captured_at.date()
+
+
+def _as_dict(image: SubmittedImage) -> dict[str, Any]:
+    return {"uri": image.uri, "captured_at": image.captured_at, "deployment": image.deployment}
