@@ -10,7 +10,7 @@ import pyarrow as pa
 PREVIEW_ROWS = 8
 """Rows of a table shown in the UI."""
 
-PICTURES = 3
+PICTURES = 4
 """Sample images shown in the UI."""
 
 

@@ -24,8 +24,13 @@ Images = dict[int, tuple[str, int]]
 """Of each image, its status and how many detections it has."""
 
 
-def write_job(lake: Lake, job: int, pipeline: str | None, images: Images, *, hour: int | None = None) -> None:
-    """The final tables of a job that ended in that hour; one without a pipeline is of an earlier version."""
+def write_job(
+    lake: Lake, job: int, pipeline: str | None, images: Images, *, hour: int | None = None, unnamed: int = 0
+) -> None:
+    """The final tables of a job that ended in that hour; one without a pipeline is of an earlier version.
+
+    The detections of the image `unnamed` have no classification.
+    """
     of_job: dict[str, Any] = dict(rows.of_job("traps", f"job {job}", pipeline or "", "1"))
     captures = [
         {
@@ -45,6 +50,7 @@ def write_job(lake: Lake, job: int, pipeline: str | None, images: Images, *, hou
         | {"created_at": NIGHT}
         | of_job
         for one in detections
+        if one["image_id"] != unnamed
         for label in ("moth", "comes")
     ]
     for name, made in (("captures", captures), ("detections", detections), ("classifications", steps)):
