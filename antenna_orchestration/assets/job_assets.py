@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import dagster as dg
 
@@ -23,9 +23,6 @@ from antenna_orchestration.processing import collect, finish, publish, samples
 from antenna_orchestration.processing.retrying import retry_forever
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.interruptible import Reports
-
-MOST_VALUES: Final = 20
-"""Labels and reasons shown in the UI, the most frequent ones."""
 
 
 @dg.asset(partitions_def=processing_jobs, group_name=GROUP, **of_table("manifest"))
@@ -197,16 +194,17 @@ async def _describe(services: Services, job: Job, counts: Counts) -> _Collected:
         name: await _shown(services, name, job)
         for name in ("captures", "detections", "classifications", "failed_images")
     }
-    tables["detections"] |= {
+    drawn = await samples.sample_pictures(services, current, count=metadata.PICTURES, width=900)
+    tables["detections"] = {
+        # First, as the UI shows them in this order, and Markdown only after a click.
+        "pictures": metadata.pictures(drawn),
         "images_done": counts.done,
         "images_per_second": round(counts.accounted / seconds, 2),
-        "pictures": metadata.pictures(
-            await samples.sample_pictures(services, current, count=metadata.PICTURES, width=900)
-        ),
+        **tables["detections"],
     }
     for name, column in (("classifications", "label"), ("failed_images", "reason")):
         found = await asyncio.to_thread(services.lake.value_counts, name, job.job_id, column)
-        tables[name][f"{column}s"] = metadata.counts(column, found.most_common(MOST_VALUES))
+        tables[name][f"{column}s"] = metadata.counts(column, found)
     return _Collected(job=job, counts=counts, tables=tables)
 
 

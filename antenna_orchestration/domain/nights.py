@@ -11,6 +11,9 @@ from antenna_orchestration import errors
 UTC_NAME: Final = "UTC"
 """The zone of everything for which none was named."""
 
+TIME_UNKNOWN: Final = "time unknown"
+"""What people read in place of a night."""
+
 _NOON: Final = timedelta(hours=12)
 
 
@@ -23,6 +26,11 @@ def night_of(moment: datetime, zone: tzinfo) -> date:
         return (moment.astimezone(zone).replace(tzinfo=None) - _NOON).date()
     except OverflowError:
         return moment.date()
+
+
+def named(moment: datetime | None, zone: tzinfo) -> str:
+    """The night as people read it, also of a moment that is not known."""
+    return TIME_UNKNOWN if moment is None else str(night_of(moment, zone))
 
 
 def zone_named(name: str) -> ZoneInfo:

@@ -13,13 +13,11 @@ from antenna_orchestration.domain.job import Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.lake import arrow
 from antenna_orchestration.processing import finish
-from antenna_orchestration.processing.samples import sample_pictures
+from antenna_orchestration.processing.samples import NO_DEPLOYMENT, sample_pictures
 from antenna_orchestration.processing.services import Services
 
 PICTURES: Final = 8
 """Pictures beside the report, in the lake."""
-
-TIME_UNKNOWN: Final = "time unknown"
 
 MOST: Final = 10_000
 """Rows of a table in the file; what is beyond is named, with the table of the lake that has it."""
@@ -162,8 +160,8 @@ def _nights(services: Services, job: Job) -> tuple[dict[tuple[str, str], _Place]
     for batch in services.lake.batches("captures", job.job_id, ["deployment", "captured_at", "status", "detections"]):
         moments = arrow.moments(batch["captured_at"])
         for row, captured_at in zip(batch.drop_columns("captured_at").to_pylist(), moments, strict=True):
-            night = str(nights.night_of(captured_at, zone)) if captured_at else TIME_UNKNOWN
-            place = found[row["deployment"] or "no deployment", night]
+            night = nights.named(captured_at, zone)
+            place = found[row["deployment"] or NO_DEPLOYMENT, night]
             place.images += 1
             place.detections += row["detections"] or 0
             without += row["status"] == ImageStatus.DONE and not row["detections"]
@@ -172,8 +170,8 @@ def _nights(services: Services, job: Job) -> tuple[dict[tuple[str, str], _Place]
 
 def _span(of_place: set[str]) -> Row:
     """How many nights there are, the first and the last."""
-    known = of_place - {TIME_UNKNOWN}
-    return (len(known), min(known), max(known)) if known else (0, TIME_UNKNOWN, "")
+    known = of_place - {nights.TIME_UNKNOWN}
+    return (len(known), min(known), max(known)) if known else (0, nights.TIME_UNKNOWN, "")
 
 
 def _where_the_tables_are(services: Services, job: Job) -> list[str]:

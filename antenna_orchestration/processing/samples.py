@@ -10,7 +10,7 @@ import zlib
 from collections import defaultdict
 from functools import partial
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -26,6 +26,9 @@ from antenna_orchestration.processing.services import Services
 
 logger = logging.getLogger(__name__)
 
+NO_DEPLOYMENT: Final = "no deployment"
+"""What people read where none was given."""
+
 _KEYS = ["image_id", "detection_id", "algorithm", "algorithm_version", "score"]
 _OF_DETECTIONS = [*_KEYS, "x1", "y1", "x2", "y2"]
 _OF_CLASSIFICATIONS = [*_KEYS, "label", "terminal"]
@@ -40,6 +43,14 @@ class _Candidate(NamedTuple):
     mixed: int
     image: int
     url: str
+    # Deployment and night, as a caption names them.
+    deployment: str
+    night: str
+
+    def caption(self, detections: int) -> str:
+        """What stands with the picture."""
+        count = "1 detection" if detections == 1 else f"{detections} detections"
+        return f"{self.deployment}, {self.night}, {_name(self.url)}: {count}"
 
 
 async def sample_pictures(
@@ -80,7 +91,7 @@ async def sample_pictures(
             except (errors.AntennaError, TimeoutError) as error:
                 logger.info("no picture of image %d: %s", one.image, error or "it took too long")
                 continue
-            found.append((f"{_name(one.url)}: {len(boxes)} detections", jpeg))
+            found.append((one.caption(len(boxes)), jpeg))
     return found
 
 
@@ -98,8 +109,9 @@ def _choose(services: Services, job: Job, count: int) -> list[_Candidate]:
         for image, url, deployment, detections, captured_at in zip(*columns, moments, strict=True):
             if not detections:
                 continue
-            one = _Candidate(zlib.crc32(b"%d" % image), image, url)
-            place = deployment or "", str(nights.night_of(captured_at, zone)) if captured_at else ""
+            night = nights.named(captured_at, zone)
+            one = _Candidate(zlib.crc32(b"%d" % image), image, url, deployment or NO_DEPLOYMENT, night)
+            place = one.deployment, night
             first_of[place] = min(one, first_of.get(place, one))
             others.append(one)
         others = heapq.nsmallest(count, others)

@@ -120,9 +120,11 @@ async def test_pictures_are_spread_over_sites_and_nights(services: Services, pro
     captures[2] = (*captures[2][:2], 20, captures[2][3])
     job = await job_with(services, project, captures)
     found = await samples.sample_pictures(services, job, count=4, width=900)
-    assert sorted(caption[0] for caption, _ in found) == ["0", "1", "2", "3"]
+    assert sorted(caption.split(",")[0] for caption, _ in found) == [f"site {site}" for site in range(4)]
     found = await samples.sample_pictures(services, job, count=8)
-    assert sorted({caption[:3] for caption, _ in found}) == [f"{site}-{night}" for site in range(4) for night in (0, 1)]
+    assert sorted({caption.rpartition(",")[0] for caption, _ in found}) == [
+        f"site {site}, 2026-06-0{1 + night}" for site in range(4) for night in (0, 1)
+    ]
     # Where there are fewer nights than pictures, a night has several.
     assert len(await samples.sample_pictures(services, job, count=9)) == 9
     # In the lake they are as large as the photographs.
