@@ -28,7 +28,7 @@ MEANINGS: Final = {
         "width": "pixels as decoded; null if the image failed or the pipeline did not decode it",
         "height": "likewise, from top to bottom",
         "status": "`done` or `failed`",
-        "detections": "how many detections it has; an image without any is a row with 0",
+        "detections": "how many sightings were found; an image without any is a row with 0",
         "seconds": "work on the image as the worker reports it: decoding, inference and what follows; null if it "
         "reports none",
         "finished_at": "when the collector committed the outcome: among several results of an image, the latest is the "
@@ -39,7 +39,7 @@ MEANINGS: Final = {
     },
     "detections": {
         "image_id": "the capture",
-        "detection_id": "unique within the job",
+        "detection_id": "one sighting; unique within the job",
         "x1": "left edge, in pixels of the image as decoded: origin top left, EXIF rotation not applied",
         "y1": "upper edge",
         "x2": "right edge",

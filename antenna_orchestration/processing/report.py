@@ -93,7 +93,7 @@ def _head(job: Job, counts: Counts, without: int) -> list[str]:
             [
                 ("done", counts.done),
                 ("failed", counts.failed),
-                ("without any insect", without),
+                ("done, and nothing found", without),
                 ("skipped, processed before", job.skipped),
                 ("named twice", job.duplicates),
             ],

@@ -285,3 +285,14 @@ def test_the_other_descriptions_of_ones_own_models_are_read(tmp_path: Path, monk
     assert [one.key for one in mine.algorithms] == ["fasterrcnn_for_ami_moth_traps_2023", "my_moths"]
     assert [one.key for one in lab.algorithms][1:] == ["moth_nonmoth_classifier", "lab_moths"]
     assert mine.algorithms[1].labels_uri == str(tmp_path / "my_moths_v2.json")
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "docs/quickstart.md", "docs/model-card.md", "docs/reference/glossary.md", "docs/reference/tables.md"],
+)
+def test_pages_that_count_call_a_detection_a_sighting(page: str) -> None:
+    """B12: they said one row per insect, which readers took for individuals."""
+    text = " ".join((ROOT / page).read_text().split())
+    assert "sighting" in text
+    assert not re.search(r"(one|a) row (per|for each|an) insect\b(?! (on|in) (one|a) photograph)", text, re.IGNORECASE)
