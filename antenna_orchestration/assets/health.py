@@ -20,7 +20,9 @@ class HealthConfig(dg.Config):
     check_specs=[
         dg.AssetCheckSpec(name, asset="jobs_health", description=text) for name, text in health.CHECKS.items()
     ],
-    description="What the health checks looked at, repaired, and could not repair.",
+    description="What the health checks looked at, repaired, and could not repair, as numbers over time: of each "
+    "check, how many things were `checked`, `fixed`, and are `unfixable`, which needs a person. The tab *Checks* says "
+    "of each what it looks at. `antenna health` does the same in a shell.",
 )
 def jobs_health(context: dg.AssetExecutionContext, config: HealthConfig, stores: Stores) -> Iterator[Any]:
     """Run the health check once."""

@@ -1,6 +1,7 @@
 """What materializations show: previews, counts, pictures. Kept small, because Dagster stores it with every event."""
 
 import base64
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,10 @@ import pyarrow as pa
 PREVIEW_ROWS = 8
 """Rows of a table shown in the UI."""
 
-PICTURES = 3
+MOST_VALUES = 20
+"""Labels and reasons shown in the UI, the most frequent ones."""
+
+PICTURES = 4
 """Sample images shown in the UI."""
 
 
@@ -24,11 +28,14 @@ def preview(table: pa.Table) -> dg.MetadataValue[Any]:
     )
 
 
-def counts(title: str, numbers: Sequence[tuple[str, int]]) -> dg.MetadataValue[Any]:
-    """A table of labels and numbers."""
+def counts(title: str, numbers: Counter[str]) -> dg.MetadataValue[Any]:
+    """A table of values and how often each occurs, the most frequent first, and how many it leaves out."""
     if not numbers:
         return dg.MetadataValue.text("none")
-    return dg.MetadataValue.table([dg.TableRecord({title: label, "count": number}) for label, number in numbers])
+    shown = numbers.most_common(MOST_VALUES)
+    if (rest := len(numbers) - len(shown)) > 0:
+        shown.append((f"{rest} more, see job_report", numbers.total() - sum(number for _, number in shown)))
+    return dg.MetadataValue.table([dg.TableRecord({title: value, "count": number}) for value, number in shown])
 
 
 def pictures(images: Sequence[tuple[str, bytes]]) -> dg.MetadataValue[Any]:

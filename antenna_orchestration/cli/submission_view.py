@@ -83,7 +83,7 @@ def print_preview(preview: Preview, *, list_left_out: bool) -> None:
                 "last": shown(place(preview.last)),
                 "deployments": _some({name or "none": count for name, count in preview.deployments.items()}),
                 "times": times,
-                "nights": f"{len(nights)}: {nights[0]} to {nights[-1]}" if nights else None,
+                "nights": f"{len(nights)}: {nights[0]} to {nights[-1]} ({preview.time_zone})" if nights else None,
                 "without time": preview.without_time or None,
                 "odd times": len(preview.odd_times) or None,
                 "pipeline": preview.pipeline,

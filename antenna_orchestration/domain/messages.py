@@ -101,7 +101,7 @@ class Classification(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Detection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One insect found in an image."""
+    """One sighting: an insect found in one image. The same insect in the next image is another detection."""
 
     box: tuple[float, float, float, float]
     """x1, y1, x2, y2 in pixels of the image as decoded (no EXIF rotation), origin at the top left corner."""

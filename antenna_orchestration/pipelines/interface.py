@@ -140,7 +140,7 @@ class ImageResult:
     # Full size of the image in pixels, as stored, without EXIF rotation. None if the pipeline did not decode it.
     width: int | None
     height: int | None
-    # One per insect; empty if there are none. An empty list is a success, not a failure.
+    # One per insect that is seen in this image; empty if there are none. An empty list is a success, not a failure.
     detections: list[Detection]
 
 

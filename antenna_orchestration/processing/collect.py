@@ -88,7 +88,7 @@ class _Batch:
     failed: list[messages.Result] = field(default_factory=list)
     # Images whose result cannot be decoded.
     unreadable: list[ImageId] = field(default_factory=list)
-    # The rows of a part; empty when no insect was found.
+    # The rows of a part; empty when nothing was found.
     tables: rows.Tables = field(default_factory=dict)
 
 

@@ -14,15 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from antenna_orchestration.catalog.jobs import SubmittedImage
-from antenna_orchestration.domain import addresses
+from antenna_orchestration.domain import addresses, nights
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing.submit import Submission, check, select
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.submission.kinds import Kind
 from antenna_orchestration.submission.sources import LeftOut, count_left_out
-
-_NIGHT_STARTS: Final = timedelta(hours=12)
-"""A night is named for the day on which it began; the hours before noon belong to the day before."""
 
 _FIRST_CAMERAS: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """Digital camera traps are younger; a clock that was reset begins at 1970, 1980 or 2000."""
@@ -41,8 +38,9 @@ class Preview:
     duplicates: int
     # Images by deployment; the empty name stands for images without one.
     deployments: Mapping[str, int]
-    # Images by night: from noon to noon, UTC, named for the day on which it began.
+    # Images by night: from noon to noon in the time zone, named for the day on which it began.
     nights: Mapping[date, int]
+    time_zone: str
     # Capture times in UTC; None if no image has one.
     earliest: datetime | None
     latest: datetime | None
@@ -64,6 +62,7 @@ class Preview:
             "duplicates": self.duplicates,
             "deployments": dict(self.deployments),
             "nights": {str(night): count for night, count in self.nights.items()},
+            "time_zone": self.time_zone,
             "earliest": self.earliest,
             "latest": self.latest,
             "without_time": self.without_time,
@@ -89,6 +88,7 @@ def preview(
 ) -> Preview:
     """Look at what a submission would take, and check the rest of it. Raises what `submit` raises."""
     check(submission, registry.get(submission.pipeline))
+    zone = nights.zone_named(submission.time_zone or settings.time_zone)
     selected = select(submission, settings, allowed_roots=allowed_roots, progress=progress)
     images = selected.images
     times = [image.captured_at for image in images if image.captured_at]
@@ -99,7 +99,8 @@ def preview(
         images=len(images),
         duplicates=selected.duplicates,
         deployments=Counter(image.deployment or "" for image in images),
-        nights=dict(sorted(Counter(_night(time) for time in times).items())),
+        nights=dict(sorted(Counter(nights.night_of(time, zone) for time in times).items())),
+        time_zone=zone.key,
         earliest=min(times, default=None),
         latest=max(times, default=None),
         without_time=len(images) - len(times),
@@ -123,13 +124,6 @@ def odd(captured_at: datetime, now: datetime) -> str:
 def place(image: SubmittedImage) -> str:
     """Where an image is, for people: a path, or a URL."""
     return addresses.path_of(image.uri) if image.uri.startswith("file:") else image.uri
-
-
-def _night(captured_at: datetime) -> date:
-    try:
-        return (captured_at - _NIGHT_STARTS).date()
-    except OverflowError:
-        return captured_at.date()
 
 
 def _as_dict(image: SubmittedImage) -> dict[str, Any]:

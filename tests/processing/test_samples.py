@@ -40,7 +40,7 @@ async def test_an_image_behind_http_is_drawn(wanted: settings.Settings, project:
     await prepare(wanted)
     async with opened(wanted.model_copy(update={"allow_private_hosts": True})) as services:
         [(caption, picture)] = await finished_job(services, project, server)
-    assert caption == "1.jpg: 1 detections"
+    assert caption == "no deployment, time unknown, 1.jpg: 1 detection"
     assert picture.startswith(b"\xff\xd8")
 
 
