@@ -20,10 +20,13 @@ from urllib.parse import quote_from_bytes, urlsplit
 from antenna_orchestration import errors
 from antenna_orchestration.domain import addresses
 from antenna_orchestration.domain.addresses import is_private
+from antenna_orchestration.pipelines import file_kinds
 from antenna_orchestration.settings import Settings
 
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
-"""Endings of files in folders that are taken for images; upper and lower case are the same."""
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", *file_kinds.extra_suffixes())
+"""Endings of files in folders that are taken for images; upper and lower case are the same.
+
+HEIC and camera raw are among them where the libraries that read them are installed."""
 
 MAX_URI: Final = 2_000
 """Longest URI in bytes; the catalog's index cannot hold one that is much longer."""
