@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     )
     s3_endpoint_url: str = Field(default="", description="Endpoint of an S3 store that is not AWS.")
     s3_anonymous: bool = Field(default=False, description="Whether to read public buckets without credentials.")
+    s3_requester_pays: bool = Field(
+        default=False, description="Whether to pay for what is read from buckets whose owners ask for that."
+    )
 
     host_id: Annotated[str, FoundAtStart("the host's name")] = Field(
         default_factory=socket.gethostname, description="Names this host in source kinds (`file:…`) and worker names."
