@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from antenna_orchestration.assets.health import jobs_health
-from antenna_orchestration.assets.job_assets import captures, image_tasks, results
+from antenna_orchestration.assets.job_assets import image_tasks, manifest, results
 from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.assets.report import job_report
 from antenna_orchestration.assets.run_session import RunSession
@@ -27,7 +27,7 @@ def build_definitions(**resources: Any) -> dg.Definitions:
     """All definitions; keyword arguments replace resources by name."""
     stores = resources.pop("stores", Stores())
     return dg.Definitions(
-        assets=[captures, image_tasks, results, job_report, jobs_health, merged_tables],
+        assets=[manifest, image_tasks, results, job_report, jobs_health, merged_tables],
         jobs=[process_job, inference_worker, jobs_health_check, merge_tables, submit_job, prune_history],
         sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_runs, health_watch],
         schedules=[health_check_schedule, merge_schedule],

@@ -111,6 +111,11 @@ class Settings(BaseSettings):
         default=(),
         description="Folders that local images may lie in, separated by `:`. Symbolic links are followed first.",
     )
+    time_zone: str = Field(
+        default="UTC",
+        description="Time zone at whose noon the nights of new jobs are cut, such as `Europe/Berlin`. Capture times "
+        "stay as they are.",
+    )
     bucket_roots: Words = Field(
         default=(),
         description="`s3://bucket/prefix` locations, separated by `,`: whoever submits over HTTP may name images in "

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from antenna_orchestration.domain import markdown
 from antenna_orchestration.processing import health
 from antenna_orchestration.resources.stores import Stores
 
@@ -20,7 +21,9 @@ class HealthConfig(dg.Config):
     check_specs=[
         dg.AssetCheckSpec(name, asset="jobs_health", description=text) for name, text in health.CHECKS.items()
     ],
-    description="What the health checks looked at, repaired, and could not repair.",
+    description="What the health checks looked at, repaired, and could not repair, as numbers over time: of each "
+    "check, how many things were `checked`, `fixed`, and are `unfixable`, which needs a person. The tab *Checks* says "
+    "of each what it looks at. `antenna health` does the same in a shell.",
 )
 def jobs_health(context: dg.AssetExecutionContext, config: HealthConfig, stores: Stores) -> Iterator[Any]:
     """Run the health check once."""
@@ -48,5 +51,7 @@ def check_metadata(result: health.CheckResult) -> dict[str, Any]:
         "checked": result.checked,
         "fixed": result.fixed,
         "unfixable": result.unfixable,
-        "details": dg.MetadataValue.md("\n".join(f"- {detail}" for detail in result.details[:50]) or "nothing"),
+        "details": dg.MetadataValue.md(
+            "\n".join(f"- {markdown.escape(detail)}" for detail in result.details[:50]) or "nothing"
+        ),
     }

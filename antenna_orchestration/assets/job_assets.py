@@ -1,4 +1,4 @@
-"""The assets of one job: captures, image_tasks, detections, classifications, failed_images.
+"""The assets of one job: manifest, image_tasks, captures, detections, classifications, failed_images.
 
 Belongs here: what a run of `process_job` does, as assets that show their counts. Each asset calls a verb of
 `processing/` through the run's session and returns what Dagster shows of it. No asset imports torch, has a retry
@@ -14,6 +14,7 @@ from typing import Any, Final
 import dagster as dg
 
 from antenna_orchestration.assets import metadata
+from antenna_orchestration.assets.descriptions import GROUP, of_table
 from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.assets.progress_teller import ProgressTeller
 from antenna_orchestration.assets.run_session import RunSession
@@ -26,12 +27,10 @@ from antenna_orchestration.resources.interruptible import Reports
 MOST_VALUES: Final = 20
 """Labels and reasons shown in the UI, the most frequent ones."""
 
-_GROUP: Final = "processing"
 
-
-@dg.asset(partitions_def=processing_jobs, group_name=_GROUP, kinds={"parquet"})
-def captures(context: dg.AssetExecutionContext, run_session: RunSession) -> dg.MaterializeResult[Any]:
-    """The images of the job, in the order in which they are published."""
+@dg.asset(partitions_def=processing_jobs, group_name=GROUP, **of_table("manifest"))
+def manifest(context: dg.AssetExecutionContext, run_session: RunSession) -> dg.MaterializeResult[Any]:
+    """Write down the images of the job, in the order in which they are published."""
     return dg.MaterializeResult(metadata=run_session.do(context, _write_manifest))
 
 
@@ -50,9 +49,17 @@ async def _write_manifest(services: Services, job: Job, _: Reports) -> dict[str,
     }
 
 
-@dg.asset(partitions_def=processing_jobs, group_name=_GROUP, deps=[captures], kinds={"nats"})
+@dg.asset(
+    partitions_def=processing_jobs,
+    group_name=GROUP,
+    deps=[manifest],
+    kinds={"nats"},
+    description="The tasks of the job: one per image on the queue (NATS), from which workers take them. Materializing "
+    "it publishes those that submission and sensor have not published yet. It is no table: tasks are gone when they "
+    "are done. `published_now` counts what this run published, `already_on_the_queue` what was there before.",
+)
 def image_tasks(context: dg.AssetExecutionContext, run_session: RunSession) -> dg.MaterializeResult[Any]:
-    """One task per image on the queue, from where submission and sensor left off."""
+    """Publish one task per image, from where submission and sensor left off."""
     return dg.MaterializeResult(metadata=run_session.do(context, _publish))
 
 
@@ -77,28 +84,19 @@ async def _publish(services: Services, job: Job, reports: Reports) -> dict[str, 
 
 @dg.multi_asset(
     partitions_def=processing_jobs,
-    group_name=_GROUP,
+    group_name=GROUP,
     specs=[
-        dg.AssetSpec("detections", deps=[image_tasks], kinds={"parquet"}, description="The insects found."),
-        dg.AssetSpec(
-            "classifications",
-            deps=["detections"],
-            kinds={"parquet"},
-            description="What the insects are.",
-        ),
-        dg.AssetSpec(
-            "failed_images",
-            deps=[image_tasks],
-            kinds={"parquet"},
-            description="Images that failed, and why.",
-        ),
+        dg.AssetSpec("captures", deps=[image_tasks], **of_table("captures")),
+        dg.AssetSpec("detections", deps=[image_tasks], **of_table("detections")),
+        dg.AssetSpec("classifications", deps=["detections"], **of_table("classifications")),
+        dg.AssetSpec("failed_images", deps=[image_tasks], **of_table("failed_images")),
     ],
     check_specs=[
         dg.AssetCheckSpec(
             "every_image_accounted_for",
             asset="detections",
             blocking=True,
-            description="done + failed = total, each image once.",
+            description="done + failed = total, each image once, and the tables have as many rows as the catalog says.",
         ),
         dg.AssetCheckSpec(
             "failure_rate",
@@ -126,7 +124,6 @@ class _Collected:
 
     job: Job
     counts: Counts
-    captures: int
     # The metadata of each table that is an asset.
     tables: dict[str, dict[str, Any]]
 
@@ -138,7 +135,7 @@ class _Collected:
     def adds_up(self) -> bool:
         """Whether tables and catalog agree; a row that was lost or doubled between part and table shows here."""
         return (
-            self.counts.accounted == self.counts.total == self.captures
+            self.counts.accounted == self.counts.total == self.rows("captures")
             and self.rows("detections") == self.counts.detections
             and self.rows("classifications") == self.counts.classifications
         )
@@ -174,8 +171,7 @@ def _every_image_accounted_for(collected: _Collected) -> dg.AssetCheckResult:
             "total": collected.counts.total,
             "done": collected.counts.done,
             "failed": collected.counts.failed,
-            "rows_in_captures": collected.captures,
-            **{f"rows_in_{name}": collected.rows(name) for name in ("detections", "classifications")},
+            **{f"rows_in_{name}": collected.rows(name) for name in ("captures", "detections", "classifications")},
         },
     )
 
@@ -197,7 +193,10 @@ async def _describe(services: Services, job: Job, counts: Counts) -> _Collected:
     current = await services.catalog.jobs.get(job.job_id)
     began = current.started_at or current.created_at
     seconds = max(((current.finished_at or datetime.now(UTC)) - began).total_seconds(), 0.001)
-    tables = {name: await _shown(services, name, job) for name in ("detections", "classifications", "failed_images")}
+    tables = {
+        name: await _shown(services, name, job)
+        for name in ("captures", "detections", "classifications", "failed_images")
+    }
     tables["detections"] |= {
         "images_done": counts.done,
         "images_per_second": round(counts.accounted / seconds, 2),
@@ -208,8 +207,7 @@ async def _describe(services: Services, job: Job, counts: Counts) -> _Collected:
     for name, column in (("classifications", "label"), ("failed_images", "reason")):
         found = await asyncio.to_thread(services.lake.value_counts, name, job.job_id, column)
         tables[name][f"{column}s"] = metadata.counts(column, found.most_common(MOST_VALUES))
-    captures = await asyncio.to_thread(services.lake.count_rows, "captures", job.job_id)
-    return _Collected(job=job, counts=counts, captures=captures, tables=tables)
+    return _Collected(job=job, counts=counts, tables=tables)
 
 
 async def _shown(services: Services, name: str, job: Job) -> dict[str, Any]:

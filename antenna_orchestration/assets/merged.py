@@ -11,7 +11,12 @@ from antenna_orchestration.resources.stores import Stores
 
 @dg.asset(
     group_name="operations",
-    description="The tables of all finished jobs once more, a thousand jobs a file, in `<lake>/merged`.",
+    kinds={"parquet"},
+    description="The tables of all finished jobs once more, a thousand jobs a file, in `<lake>/merged/<table>`, with "
+    "the same columns and `job_id` before them. Optional, for lakes with thousands of small jobs, where opening the "
+    "files takes longer than reading them. Materializing it adds the jobs that finished since. `jobs` and `files` "
+    "count what is there, `jobs_written` and `files_written` what this run wrote.\n\nExample, in DuckDB: `SELECT "
+    "pipeline, count(*) FROM '.antenna/lake/merged/detections/*.parquet' GROUP BY ALL`.",
 )
 def merged_tables(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Add the jobs that finished since the last merge."""

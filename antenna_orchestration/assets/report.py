@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from antenna_orchestration.assets.descriptions import GROUP
 from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.assets.run_session import RunSession
 from antenna_orchestration.domain.job import Job
@@ -15,12 +16,15 @@ from antenna_orchestration.resources.interruptible import Reports
 
 @dg.asset(
     partitions_def=processing_jobs,
-    group_name="processing",
+    group_name=GROUP,
     deps=["captures", "detections", "classifications", "failed_images"],
     kinds={"markdown"},
+    description="One page about a finished job, for people: what was found, at which sites and in which nights, what "
+    "failed, and where the tables are. The whole page, with pictures in full size, is the file `report.md` that the "
+    "entry `dagster/uri` names; the entry `report` is a shorter copy.",
 )
 def job_report(context: dg.AssetExecutionContext, run_session: RunSession) -> dg.MaterializeResult[Any]:
-    """What the job found, where and when, what failed, and where the tables are."""
+    """Write the report."""
     written = run_session.do(context, _write_report)
     return dg.MaterializeResult(metadata={"report": dg.MetadataValue.md(written.markdown), "dagster/uri": written.uri})
 

@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.database import Connection, Database, Row, first_line, value
+from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun, PipelineSlug, ProjectId
 from antenna_orchestration.domain.job import TERMINAL, DispatchMode, Job, JobStatus, sources_of
 
@@ -48,6 +49,8 @@ class NewJob:
     dispatch_mode: DispatchMode | None = None
     # Who submits it, for people.
     created_by: str | None = None
+    # At whose noon its nights are cut.
+    time_zone: str = nights.UTC_NAME
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +67,11 @@ class FinalJob(NamedTuple):
     job_id: JobId
     generation: Generation
     images: int
+    # What its tables say of it in each row.
+    project: str
+    name: str
+    pipeline: str
+    pipeline_version: str | None
 
 
 class Jobs:
@@ -169,6 +177,7 @@ class Jobs:
                 source_kinds=list(new.source_kinds),
                 dispatch_mode=new.dispatch_mode,
                 created_by=new.created_by,
+                time_zone=new.time_zone,
             )
             await connection.execute(queries.load("insert_job_images"), {"job": job_id})
         return JobId(job_id)
@@ -253,7 +262,7 @@ class Jobs:
     async def final(self) -> Sequence[FinalJob]:
         """The jobs that are over and have final tables, oldest first."""
         rows = await self._database.rows("final_jobs", terminal=[str(status) for status in TERMINAL])
-        return [FinalJob(row["job_id"], row["generation"], row["total"]) for row in rows]
+        return [FinalJob(*row.values()) for row in rows]
 
     @asynccontextmanager
     async def merge_lock(self) -> AsyncIterator[None]:
@@ -316,4 +325,6 @@ def _job(row: Row) -> Job:
         claimed_at=row["claimed_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
+        pipeline_version=row["pipeline_version"],
+        time_zone=row["time_zone"],
     )

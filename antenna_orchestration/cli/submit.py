@@ -63,6 +63,14 @@ def submit(
         str | None,
         typer.Option(help="Deployment (camera site) of images for which the list names none.", show_default="none"),
     ] = None,
+    time_zone: Annotated[
+        str,
+        typer.Option(
+            metavar="ZONE",
+            help="Cut nights at noon there, such as Europe/Berlin; capture times stay as they are.",
+            show_default="ANTENNA_TIME_ZONE, or UTC",
+        ),
+    ] = "",
     exif: Annotated[
         Exif,
         typer.Option(
@@ -109,6 +117,7 @@ def submit(
         seed=seed,
         reprocess=reprocess,
         deployment=deployment,
+        time_zone=time_zone,
         exif=exif.value,
         dispatch_mode=dispatch_mode,
     )

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun, PipelineSlug, ProjectId
 
 
@@ -122,6 +123,10 @@ class Job:
     finished_at: datetime | None
     # Who submitted it: a token's label, or a user of the host; None for jobs from before this was recorded.
     created_by: str | None = None
+    # The pipeline's version when it was submitted; None for jobs from before this was recorded.
+    pipeline_version: str | None = None
+    # At whose noon its nights are cut.
+    time_zone: str = nights.UTC_NAME
 
     @property
     def job_run(self) -> JobRun:

@@ -2,13 +2,13 @@
 
 import dagster as dg
 
-from antenna_orchestration.assets.job_assets import captures, image_tasks, results
+from antenna_orchestration.assets.job_assets import image_tasks, manifest, results
 from antenna_orchestration.assets.report import job_report
 from antenna_orchestration.domain import run_tags as tags
 
 process_job = dg.define_asset_job(
     "process_job",
-    selection=dg.AssetSelection.assets(captures, image_tasks, results, job_report),
+    selection=dg.AssetSelection.assets(manifest, image_tasks, results, job_report),
     # For runs that a person launches; the sensor chooses the role by the job's size.
     tags={tags.ROLE: tags.COLLECTOR_BULK},
     description="Publish, collect and materialize one job. Terminating cancels the job unless all its images are "

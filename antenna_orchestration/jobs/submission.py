@@ -22,6 +22,7 @@ class SubmitConfig(dg.Config):
     project: str = "default"
     name: str = ""
     deployment: str | None = None
+    time_zone: str = ""
     priority: int = 1
     interactive: bool = False
     limit: int | None = None
@@ -43,6 +44,7 @@ def submit(context: dg.OpExecutionContext, config: SubmitConfig, stores: Stores)
         project=config.project,
         name=config.name,
         deployment=config.deployment,
+        time_zone=config.time_zone,
         priority=config.priority,
         interactive=config.interactive,
         limit=config.limit,

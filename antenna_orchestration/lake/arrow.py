@@ -7,7 +7,7 @@ second of CPU and 40 MB. This module does what runs need of them; a test checks 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence, Sized
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import Any, Final, TypeVar
 
@@ -22,6 +22,7 @@ Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_FIRST_DAY: Final = date(1970, 1, 1)
 
 
 def table(
@@ -41,7 +42,7 @@ def table_of_rows(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Ta
 
 
 def column(values: Sequence[Any] | Numbers, kind: pa.DataType, *, nulls: bool = False) -> pa.Array:
-    """One column of numbers, booleans, texts, bytes, aware datetimes, or lists of these.
+    """One column of numbers, booleans, texts, bytes, aware datetimes, dates, or lists of these.
 
     With `nulls`, None becomes null. Raises `OverflowError` for a number beyond the type, and for more than 2 GiB of
     text or bytes.
@@ -63,6 +64,8 @@ def column(values: Sequence[Any] | Numbers, kind: pa.DataType, *, nulls: bool = 
         buffers = [_offsets(filled), pa.py_buffer(b"".join(filled))]
     elif pa.types.is_timestamp(kind):
         buffers = [_numbers([(value - _EPOCH) // _MICROSECOND for value in filled], np.int64)]
+    elif pa.types.is_date32(kind):
+        buffers = [_numbers([(value - _FIRST_DAY).days for value in filled], np.int32)]
     else:
         buffers = [_numbers(filled, kind.to_pandas_dtype())]
     return pa.Array.from_buffers(kind, len(values), [valid, *buffers], children=children)
@@ -84,10 +87,22 @@ def fitted(rows: Rows, schema: pa.Schema) -> Rows:
     return type(rows).from_arrays(arrays, schema=schema)
 
 
+def with_constants(rows: Rows, values: Mapping[str, str | None]) -> Rows:
+    """A table or batch in which these columns of texts, which it has, hold one value in every row."""
+    first = column(np.zeros(rows.num_rows, np.int64), pa.int64())
+    arrays = [
+        column([values[field.name]], field.type, nulls=True).take(first) if field.name in values else rows[field.name]
+        for field in rows.schema
+    ]
+    return type(rows).from_arrays(arrays, schema=rows.schema)
+
+
 def _blank(kind: pa.DataType) -> Any:
     """The value stored in a null's place."""
     if pa.types.is_timestamp(kind):
         return _EPOCH
+    if pa.types.is_date32(kind):
+        return _FIRST_DAY
     if pa.types.is_list(kind):
         return ()
     return "" if pa.types.is_string(kind) else b"" if pa.types.is_binary(kind) else 0

@@ -38,6 +38,7 @@ ALONE: Final = 10_000
 """Images above which a job has its own file, so that merging small jobs does not copy it again."""
 
 _HELD: Final = b"antenna.jobs"
+_COLUMNS: Final = b"antenna.columns"
 _ROW_GROUP: Final = 128 * 1024
 _GROUP_BYTES: Final = 64 * 2**20
 _CODEC: Final = "zstd"
@@ -45,10 +46,11 @@ _CODEC: Final = "zstd"
 
 @dataclass(slots=True)
 class MergedFile:
-    """The jobs that belong to one file, with their final generations."""
+    """The jobs that belong to one file, with their final generations, and what each of their rows says of its job."""
 
     name: str
     jobs: dict[JobId, Generation] = field(default_factory=dict)
+    of_job: dict[JobId, Mapping[str, str | None]] = field(default_factory=dict)
 
 
 def file_of(job: JobId, images: int) -> str:
@@ -66,27 +68,30 @@ class MergedTables:
         """Make a table's file hold these jobs; returns how many were added or replaced, 0 if it was up to date.
 
         Rows of jobs that were not retried since are copied from the file itself, and so are the rows of jobs that are
-        being retried: readers keep them until the retry is final.
+        being retried: readers keep them until the retry is final. A file of an earlier version, which has other
+        columns, is made anew.
         """
         path = f"{FOLDER}/{name}/{file.name}"
-        held = self._held(path)
-        fresh = {job for job, generation in file.jobs.items() if held.get(job) != generation}
+        columns = ",".join(_schema(name).names).encode()
+        held, has_columns = self._held(path, columns)
+        fresh = {job for job, generation in file.jobs.items() if not has_columns or held.get(job) != generation}
         if not fresh:
             return 0
         kept = {job: generation for job, generation in held.items() if job not in fresh}
         holds = {**kept, **{job: file.jobs[job] for job in fresh}}
-        schema = _schema(name).with_metadata({_HELD: json.dumps(holds, sort_keys=True).encode()})
+        said = {_HELD: json.dumps(holds, sort_keys=True).encode(), _COLUMNS: columns}
+        schema = _schema(name).with_metadata(said)
 
         def fill(sink: Any) -> None:
             with pq.ParquetWriter(sink, schema, compression=_CODEC) as writer:
-                for table in _row_groups(self._rows(name, path, kept, sorted(fresh)), schema):
+                for table in _row_groups(self._rows(name, path, kept, sorted(fresh), file), schema):
                     writer.write_table(table, row_group_size=_ROW_GROUP)
 
         self._lake.write_file(path, fill)
         return len(fresh)
 
     def _rows(
-        self, name: str, path: str, kept: Mapping[JobId, Generation], fresh: Iterable[JobId]
+        self, name: str, path: str, kept: Mapping[JobId, Generation], fresh: Iterable[JobId], file: MergedFile
     ) -> Iterator[pa.RecordBatch]:
         if kept:
             wanted = pa.array(kept, pa.int64())
@@ -94,21 +99,27 @@ class MergedTables:
                 yield batch.filter(pc.is_in(batch["job_id"], value_set=wanted))
         for job in fresh:
             try:
-                for batch in self._lake.batches(name, job):
+                for read in self._lake.batches(name, job):
+                    # A table of an earlier version does not say it.
+                    batch = arrow.with_constants(read, file.of_job[job])
                     of_job = pa.repeat(pa.scalar(int(job), pa.int64()), batch.num_rows)
                     yield pa.record_batch([of_job, *batch.columns], names=["job_id", *batch.schema.names])
             except pa.ArrowException as error:
                 raise errors.Unavailable(f"{self._lake.table(name, job)} is damaged: {error}") from error
 
-    def _held(self, path: str) -> dict[JobId, Generation]:
-        """The jobs that a file holds, with their generations; none if the file is missing or cannot be read."""
+    def _held(self, path: str, columns: bytes) -> tuple[dict[JobId, Generation], bool]:
+        """The jobs that a file holds, with their generations, and whether it has these columns.
+
+        There are none if the file is missing or cannot be read.
+        """
         try:
-            metadata = self._lake.metadata_of_file(path)
+            metadata = self._lake.metadata_of_file(path) or {}
             said: dict[str, int] = json.loads(metadata[_HELD]) if metadata else {}
         except (pa.ArrowException, KeyError, ValueError) as error:
             logger.warning("%s is damaged and made anew: %s", path, error)
-            return {}
-        return {JobId(int(job)): Generation(generation) for job, generation in said.items()}
+            return {}, False
+        held = {JobId(int(job)): Generation(generation) for job, generation in said.items()}
+        return held, metadata.get(_COLUMNS) == columns
 
 
 def _schema(name: str) -> pa.Schema:

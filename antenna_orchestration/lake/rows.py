@@ -36,7 +36,7 @@ def tables_of(results: Sequence[Result]) -> Tables:
     corners = np.fromiter(chain.from_iterable(one.box for one in detections), np.float32, 4 * len(detections))
     return {
         "detections": arrow.table(
-            schemas.DETECTIONS,
+            schemas.OF_PARTS["detections"],
             [
                 images,
                 ids,
@@ -50,7 +50,7 @@ def tables_of(results: Sequence[Result]) -> Tables:
             nulls=["score", "inference_time"],
         ),
         "classifications": arrow.table(
-            schemas.CLASSIFICATIONS,
+            schemas.OF_PARTS["classifications"],
             [
                 images.take(c_owners),
                 ids.take(c_owners),
@@ -67,6 +67,11 @@ def tables_of(results: Sequence[Result]) -> Tables:
             nulls=["score", "scores", "inference_time"],
         ),
     }
+
+
+def of_job(project: str, name: str, pipeline: str, version: str | None) -> dict[str, str | None]:
+    """What each row of a job's final tables says of the job: the columns `schemas.OF_JOB`."""
+    return {"project": project, "job_name": name, "pipeline": pipeline, "pipeline_version": version}
 
 
 def _owners(owned: Sequence[Sized]) -> pa.Array:

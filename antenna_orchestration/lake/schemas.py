@@ -1,4 +1,7 @@
-"""The columns of every table of the lake. `job_id` is only in the path."""
+"""The columns of every table of the lake. `job_id` is only in the path.
+
+New columns come last in their group; a file of an earlier version lacks them, and `arrow.fitted` reads it with nulls.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,15 @@ import pyarrow as pa
 
 TIME: Final = pa.timestamp("us", tz="UTC")
 
+OF_JOB: Final = (
+    ("project", pa.string()),
+    ("job_name", pa.string()),
+    ("pipeline", pa.string()),
+    # As it was when the job was submitted; null for jobs from before this was recorded.
+    ("pipeline_version", pa.string()),
+)
+"""What each row of a final table says of the job that it is from. They are constant in a file, and take no space."""
+
 MANIFEST: Final = pa.schema(
     [
         pa.field("image_id", pa.int64(), nullable=False),
@@ -15,6 +27,7 @@ MANIFEST: Final = pa.schema(
         ("url", pa.string()),
         ("deployment", pa.string()),
         ("captured_at", TIME),
+        *OF_JOB,
     ]
 )
 
@@ -29,6 +42,11 @@ CAPTURES: Final = pa.schema(
         ("status", pa.string()),
         ("detections", pa.int32()),
         ("seconds", pa.float32()),
+        # When the collector committed the outcome: of several jobs' results of an image, the latest is the newest.
+        ("finished_at", TIME),
+        # From noon to noon in the job's time zone, see `domain/nights.py`.
+        ("night", pa.date32()),
+        *OF_JOB,
     ]
 )
 
@@ -46,6 +64,7 @@ DETECTIONS: Final = pa.schema(
         ("worker", pa.string()),
         ("created_at", TIME),
         ("inference_time", pa.float32()),
+        *OF_JOB,
     ]
 )
 
@@ -64,6 +83,7 @@ CLASSIFICATIONS: Final = pa.schema(
         # The whole softmax vector, little-endian float16 in the category map's order; null unless the job asked for it.
         ("scores", pa.binary()),
         ("inference_time", pa.float32()),
+        *OF_JOB,
     ]
 )
 
@@ -74,6 +94,7 @@ FAILED_IMAGES: Final = pa.schema(
         ("reason", pa.string()),
         ("attempts", pa.int32()),
         ("failed_at", TIME),
+        *OF_JOB,
     ]
 )
 
@@ -84,3 +105,6 @@ TABLES: Final = {
     "classifications": CLASSIFICATIONS,
     "failed_images": FAILED_IMAGES,
 }
+
+OF_PARTS: Final = {name: pa.schema(list(TABLES[name])[: -len(OF_JOB)]) for name in ("detections", "classifications")}
+"""The tables of a part: it belongs to one job, which the final tables name."""

@@ -11,6 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -43,6 +44,9 @@ _DAMAGED = (pa.ArrowException, OSError, EOFError)
 
 _PARTS = "_parts"
 """Folder of all parts. pandas, DuckDB and Polars do not read a folder with a leading underscore as a table."""
+
+CURRENT = "current.sql"
+"""The file below the root that defines what the newest results are, for DuckDB; beside this module is its text."""
 
 _FILE_OF_GENERATION = re.compile(r"part-g(\d+)-.*\.parquet")
 
@@ -158,7 +162,8 @@ class Lake:
     def write_table(self, name: str, job: JobId, generation: Generation, tables: Iterable[pa.Table]) -> int:
         """Replace the files that this generation has in a job's table; returns the number of rows. Idempotent.
 
-        The same input gives the same file names, and each file is replaced as a whole.
+        The same input gives the same file names, and each file is replaced as a whole. A column that the input lacks,
+        as a part lacks those of its job, is null.
         There is always at least one file, even if empty.
         """
         folder = _table(name, job)
@@ -176,7 +181,7 @@ class Lake:
                 nonlocal table, rows, size
                 with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
                     while table is not None and size < self._max_file_bytes:
-                        writer.write_table(table, row_group_size=_ROW_GROUP)
+                        writer.write_table(arrow.fitted(table, schema), row_group_size=_ROW_GROUP)
                         rows += table.num_rows
                         # Uncompressed bytes: an upper bound of what they become.
                         size += table.nbytes
@@ -261,6 +266,13 @@ class Lake:
         """Write one small file below the root; its URI."""
         self._folder.write(path, lambda sink: sink.write(content))
         return f"{self.uri}/{path}"
+
+    def write_current(self) -> None:
+        """Write `current.sql`, the views that show the newest result of each image and pipeline; idempotent."""
+        # The path stands in a text of SQL, and DuckDB takes it for a pattern.
+        root = re.sub(r"[\[*?]", r"[\g<0>]", self._folder.uri).replace("'", "''")
+        views = (Path(__file__).parent / CURRENT).read_text(encoding="utf-8").replace("{lake}", root)
+        self.write_bytes(CURRENT, views.encode())
 
     def write_file(self, path: str, fill: Callable[[Any], object]) -> None:
         """Let `fill` write a file below the root, durably, and whole or not at all."""

@@ -1,4 +1,4 @@
-"""Draws detections on a photograph, as a JPEG small enough for a page of Dagster or an e-mail."""
+"""Draws detections on a photograph: in full size, or as a JPEG small enough for a page of Dagster or an e-mail."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from antenna_orchestration.pipelines import images
 MAX_BYTES: Final = 60_000
 """Largest picture in bytes. Dagster stores it in its event log, so it must be small."""
 
+FULL_WIDTH: Final = 8192
+"""Width of a picture in full size, at most: wider photographs are rare, and one of them takes much memory."""
+
 _MOTH: Final = (255, 140, 0)
 _OTHER: Final = (0, 120, 255)
 _UNCLASSIFIED: Final = (230, 0, 60)
 
 
-def draw_boxes(data: bytes, detections: Sequence[Detection], max_width: int = 1024) -> bytes:
-    """Draw the detections on a photograph; returns a JPEG at most `max_width` pixels wide and `MAX_BYTES` large.
+def draw_boxes(
+    data: bytes, detections: Sequence[Detection], max_width: int = 1024, *, max_bytes: int | None = MAX_BYTES
+) -> bytes:
+    """Draw the detections on a photograph; returns a JPEG at most `max_width` pixels wide and `max_bytes` large.
 
     `data` is the photograph as the pipeline got it, and the boxes are in its pixels as stored. Each box is labelled
     with its score in per cent, if it has one, and its terminal label. Raises `ImageUnusable` as `images.decode` does.
@@ -37,7 +42,7 @@ def draw_boxes(data: bytes, detections: Sequence[Detection], max_width: int = 10
         for quality in (80, 65, 50, 40):
             stream = io.BytesIO()
             picture.save(stream, "JPEG", quality=quality, subsampling=0, optimize=True)
-            if stream.tell() <= MAX_BYTES:
+            if max_bytes is None or stream.tell() <= max_bytes:
                 return stream.getvalue()
         width = width * 4 // 5
 

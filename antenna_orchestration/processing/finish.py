@@ -10,14 +10,17 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from antenna_orchestration.catalog.database import Row
+from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.job import ImageStatus, Job, JobStatus, verdict
 from antenna_orchestration.lake import arrow, schemas
+from antenna_orchestration.lake import rows as rows_module
 from antenna_orchestration.processing import clear_queue
 from antenna_orchestration.processing.collect import JobLeft
 from antenna_orchestration.processing.reconcile import reconcile
@@ -74,6 +77,7 @@ async def write_final_tables(services: Services, job: Job) -> FinalTables:
         await _redo(services, job, lost)
         return FinalTables(lost_parts=tuple(lost))
     rows["captures"], rows["failed_images"] = await _write_images(services, job)
+    await asyncio.to_thread(services.lake.write_current)
     return FinalTables(rows=rows)
 
 
@@ -107,7 +111,7 @@ async def _write_rows(
             table = services.lake.read_part(job.job_id, part, name)
             if table is None:
                 raise PartLost(part)
-            yield table.filter(pc.is_in(table["image_id"], value_set=images))
+            yield arrow.with_constants(table.filter(pc.is_in(table["image_id"], value_set=images)), _of_job(job))
 
     await asyncio.to_thread(services.lake.drop_generations, name, job.job_id, earlier)
     # A later generation adds files of its own. There is always one file, even if empty, so that the table exists.
@@ -166,6 +170,10 @@ async def clean_up(services: Services, job: Job) -> None:
     await clear_queue.clear_queue(services, job)
 
 
+def _of_job(job: Job) -> dict[str, str | None]:
+    return rows_module.of_job(job.project, job.name, job.pipeline, job.pipeline_version)
+
+
 async def _write_images(services: Services, job: Job) -> tuple[int, int]:
     images = services.catalog.images
     captures = await _write_whole(services, "captures", job, images.manifest(job.job_id))
@@ -176,6 +184,10 @@ async def _write_images(services: Services, job: Job) -> tuple[int, int]:
 async def _write_whole(services: Services, name: str, job: Job, images: AsyncIterator[list[Row]]) -> int:
     """Write a table that each generation writes as a whole, one row per image; returns its rows."""
     loop = asyncio.get_running_loop()
+    of_job, zone = _of_job(job), nights.zone_named(job.time_zone)
+
+    def night(row: Row) -> date | None:
+        return nights.night_of(row["captured_at"], zone) if row["captured_at"] else None
 
     async def chunk() -> list[Row] | None:
         return await anext(images, None)
@@ -183,7 +195,7 @@ async def _write_whole(services: Services, name: str, job: Job, images: AsyncIte
     def tables() -> Iterator[pa.Table]:
         # On the thread that writes, which waits for each chunk: no more than one is in memory.
         while rows := asyncio.run_coroutine_threadsafe(chunk(), loop).result():
-            yield arrow.table_of_rows(schemas.TABLES[name], rows)
+            yield arrow.table_of_rows(schemas.TABLES[name], [{**row, **of_job, "night": night(row)} for row in rows])
 
     def write() -> int:
         rows = services.lake.write_table(name, job.job_id, job.generation, tables())

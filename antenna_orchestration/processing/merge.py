@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import FinalJob
 from antenna_orchestration.lake.merged import TABLES, MergedFile, MergedTables, file_of
+from antenna_orchestration.lake.rows import of_job
 from antenna_orchestration.processing.services import Services
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,9 @@ async def merge(services: Services) -> Merged:
                 continue
             merged.files_written += any(written)
             merged.jobs_written += max(written)
+    if merged.files_written:
+        # The jobs of an earlier version did not write it.
+        await asyncio.to_thread(services.lake.write_current)
     if faults:
         raise errors.Unavailable(f"{len(faults)} of {merged.files} files could not be merged; the first: {faults[0]}")
     return merged
@@ -58,5 +62,7 @@ def planned(jobs: Iterable[FinalJob]) -> list[MergedFile]:
     files: dict[str, MergedFile] = {}
     for job in jobs:
         name = file_of(job.job_id, job.images)
-        files.setdefault(name, MergedFile(name)).jobs[job.job_id] = job.generation
+        file = files.setdefault(name, MergedFile(name))
+        file.jobs[job.job_id] = job.generation
+        file.of_job[job.job_id] = of_job(job.project, job.name, job.pipeline, job.pipeline_version)
     return list(files.values())

@@ -3,31 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from dataclasses import dataclass
-from datetime import timedelta
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
+from antenna_orchestration.domain import markdown, nights
 from antenna_orchestration.domain.job import Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.lake import arrow
+from antenna_orchestration.processing import finish
 from antenna_orchestration.processing.samples import sample_pictures
 from antenna_orchestration.processing.services import Services
 
-MOST: Final = 30
-"""Rows of a table in the report."""
+PICTURES: Final = 8
+"""Pictures beside the report, in the lake."""
 
-NIGHT_STARTS: Final = timedelta(hours=12)
-"""A night is named for the day on which it began; the hours before noon belong to the day before."""
+TIME_UNKNOWN: Final = "time unknown"
+
+MOST: Final = 10_000
+"""Rows of a table in the file; what is beyond is named, with the table of the lake that has it."""
+
+SHOWN: Final = 60
+"""The same in the copy for the UI, which Dagster keeps with every run. Sites have more room: none should vanish."""
+
+SITES_SHOWN: Final = 300
+
+Row = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """A job's report."""
 
-    # Without the pictures, which are files beside it.
+    # A shorter copy, without the pictures, which are files beside the report.
     markdown: str
     uri: str
+
+
+@dataclass(slots=True)
+class _Place:
+    """What is known of the images of a deployment, or of one night there."""
+
+    images: int = 0
+    detections: int = 0
+    nights: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Section:
+    """One table of the report."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[Row]
+    # Where the rest is, if not all rows are shown.
+    rest: str
+    # What is to be known to read it.
+    note: str = ""
+    # Rows in the copy for the UI.
+    shown: int = SHOWN
 
 
 async def write_report(services: Services, job: Job) -> Report:
@@ -35,24 +70,28 @@ async def write_report(services: Services, job: Job) -> Report:
     counts = await services.catalog.images.count(job.job_id)
     folder = f"reports/job_id={job.job_id}"
     names: list[tuple[str, str]] = []
-    for number, (caption, jpeg) in enumerate(await sample_pictures(services, job, count=4, width=1200), start=1):
+    for number, (caption, jpeg) in enumerate(await sample_pictures(services, job, count=PICTURES), start=1):
         await asyncio.to_thread(services.lake.write_bytes, f"{folder}/sample-{number}.jpg", jpeg)
         names.append((caption, f"sample-{number}.jpg"))
-    bare = await asyncio.to_thread(_text, services, job, counts)
-    text = "\n".join([bare, "## Samples", "", *(f"![{caption}]({name})\n" for caption, name in names)])
-    uri = await asyncio.to_thread(services.lake.write_bytes, f"{folder}/report.md", text.encode())
-    return Report(markdown=bare, uri=uri)
+    sections, without = await asyncio.to_thread(_sections, services, job)
+    head = _head(job, counts, without)
+    tables = _where_the_tables_are(services, job)
+    pictures = (
+        ["## Samples", "", *(f"![{markdown.escape(caption)}]({name})\n" for caption, name in names)] if names else []
+    )
+    text = "\n".join([*head, *(line for one in sections for line in _written(one, MOST)), *tables, *pictures])
+    uri = await asyncio.to_thread(services.lake.write_bytes, f"{folder}/report.md", f"{text}\n".encode())
+    copy = "\n".join([*head, *(line for one in sections for line in _written(one, one.shown, uri)), *tables])
+    return Report(markdown=copy, uri=uri)
 
 
-def _text(services: Services, job: Job, counts: Counts) -> str:
-    nights, without = _nights(services, job)
-    labels = services.lake.value_counts("classifications", job.job_id, "label", where="terminal")
-    reasons = services.lake.value_counts("failed_images", job.job_id, "reason")
-    lines = [
-        f"# Job {job.job_id}: {job.name}",
+def _head(job: Job, counts: Counts, without: int) -> list[str]:
+    return [
+        f"# Job {job.job_id}: {markdown.escape(job.name)}",
         "",
-        f"Project {job.project}, pipeline {job.pipeline}, generation {job.generation}, {job.status}."
-        + (f" {job.status_reason}." if job.status_reason else ""),
+        f"Project {markdown.escape(job.project)}, pipeline {markdown.escape(_pipeline(job))}, "
+        f"generation {job.generation}, {job.status}."
+        + (f" {markdown.escape(job.status_reason)}." if job.status_reason else ""),
         "",
         *_table(
             ("", "images"),
@@ -65,15 +104,13 @@ def _text(services: Services, job: Job, counts: Counts) -> str:
             ],
         ),
         "",
-        f"{counts.detections} detections, {counts.classifications} classifications.{_took(job)}",
+        f"{counts.detections:,} detections, {counts.classifications:,} classifications.{_took(job)} A detection is one "
+        "sighting: an insect that sits through ten photographs is counted ten times.",
     ]
-    lines += _section("What was found", ("label", "detections"), labels.most_common(MOST))
-    lines += _section("Where and when", ("deployment, night", "detections"), nights)
-    lines += _section("What failed", ("reason", "images"), reasons.most_common(MOST))
-    lines += ["", "## Tables", ""]
-    for name in ("captures", "detections", "classifications", "failed_images"):
-        lines.append(f"- `{services.lake.table(name, job.job_id)}`")
-    return "\n".join(lines) + "\n"
+
+
+def _pipeline(job: Job) -> str:
+    return f"{job.pipeline} {job.pipeline_version or ''}".rstrip()
 
 
 def _took(job: Job) -> str:
@@ -82,27 +119,102 @@ def _took(job: Job) -> str:
     return f" Took {duration((job.finished_at - job.started_at).total_seconds())}."
 
 
-def _nights(services: Services, job: Job) -> tuple[list[tuple[str, int]], int]:
-    """Detections by deployment and night, and the images in which nothing was found."""
-    found: Counter[str] = Counter()
+def _sections(services: Services, job: Job) -> tuple[list[_Section], int]:
+    """The tables of the report, and how many images are done and without a detection."""
+    by_night, without = _nights(services, job)
+    sites: dict[str, _Place] = defaultdict(_Place)
+    for (site, night), place in by_night.items():
+        sites[site].images += place.images
+        sites[site].detections += place.detections
+        sites[site].nights.add(night)
+    labels = services.lake.value_counts("classifications", job.job_id, "label", where="terminal")
+    reasons = services.lake.value_counts("failed_images", job.job_id, "reason")
+    return [
+        _Section(
+            title="What was found",
+            header=("label", "detections"),
+            rows=labels.most_common(),
+            rest="the column `label` of the table `classifications`",
+        ),
+        _Section(
+            title="Where",
+            header=("deployment", "images", "detections", "nights", "first night", "last night"),
+            rows=[
+                (site, place.images, place.detections, *_span(place.nights)) for site, place in sorted(sites.items())
+            ],
+            rest="the column `deployment` of the table `captures`",
+            shown=SITES_SHOWN,
+        ),
+        _Section(
+            title="Where and when",
+            header=("deployment", "night", "images", "detections"),
+            rows=[(site, night, one.images, one.detections) for (site, night), one in sorted(by_night.items())],
+            rest="the columns `deployment` and `night` of the table `captures`",
+            note=f"A night lasts from noon to noon {job.time_zone} and is named for the day on which it begins.",
+        ),
+        _Section(
+            title="What failed",
+            header=("reason", "images"),
+            rows=reasons.most_common(),
+            rest="the table `failed_images`",
+        ),
+    ], without
+
+
+def _nights(services: Services, job: Job) -> tuple[dict[tuple[str, str], _Place], int]:
+    """What there is of each deployment and night, and the images in which nothing was found."""
+    found: dict[tuple[str, str], _Place] = defaultdict(_Place)
     without = 0
+    zone = nights.zone_named(job.time_zone)
     for batch in services.lake.batches("captures", job.job_id, ["deployment", "captured_at", "status", "detections"]):
         moments = arrow.moments(batch["captured_at"])
         for row, captured_at in zip(batch.drop_columns("captured_at").to_pylist(), moments, strict=True):
-            night = str((captured_at - NIGHT_STARTS).date()) if captured_at else "time unknown"
-            found[f"{row['deployment'] or 'no deployment'}, {night}"] += row["detections"]
+            night = str(nights.night_of(captured_at, zone)) if captured_at else TIME_UNKNOWN
+            place = found[row["deployment"] or "no deployment", night]
+            place.images += 1
+            place.detections += row["detections"] or 0
             without += row["status"] == ImageStatus.DONE and not row["detections"]
-    return sorted(found.items())[:MOST], without
+    return found, without
 
 
-def _section(title: str, header: tuple[str, str], rows: list[tuple[str, int]]) -> list[str]:
-    return ["", f"## {title}", "", *_table(header, rows)] if rows else []
+def _span(of_place: set[str]) -> Row:
+    """How many nights there are, the first and the last."""
+    known = of_place - {TIME_UNKNOWN}
+    return (len(known), min(known), max(known)) if known else (0, TIME_UNKNOWN, "")
 
 
-def _table(header: tuple[str, str], rows: list[tuple[str, int]]) -> list[str]:
-    # A `|` in a label would end the cell.
+def _where_the_tables_are(services: Services, job: Job) -> list[str]:
+    tables = (services.lake.table(name, job.job_id) for name in finish.TABLES)
+    return ["", "## Tables", "", *(f"- {markdown.code(table)}" for table in tables), ""]
+
+
+def _written(section: _Section, most: int, file: str = "") -> list[str]:
+    """A section as Markdown with the first `most` rows, and where the rest is; `file` has more rows than these."""
+    if not section.rows:
+        return []
+    rest = len(section.rows) - most
+    left_out = [f"and {rest:,} more rows: see {markdown.code(file) if file else section.rest}"]
     return [
-        f"| {header[0]} | {header[1]} |",
-        "| --- | ---: |",
-        *(f"| {str(label).replace('|', '/')} | {number:,} |" for label, number in rows),
+        "",
+        f"## {section.title}",
+        "",
+        *([section.note, ""] if section.note else []),
+        *_table(section.header, section.rows[:most]),
+        *(["", *left_out] if rest > 0 else []),
     ]
+
+
+def _table(header: tuple[str, ...], rows: Sequence[Row]) -> list[str]:
+    aligned = [
+        "---",
+        *("---:" if all(isinstance(row[n], int) for row in rows) else "---" for n in range(1, len(header))),
+    ]
+    return [_line(header), f"| {' | '.join(aligned)} |", *(_line(row) for row in rows)]
+
+
+def _line(cells: Row) -> str:
+    return f"| {' | '.join(_cell(cell) for cell in cells)} |"
+
+
+def _cell(cell: str | int) -> str:
+    return f"{cell:,}" if isinstance(cell, int) else markdown.escape(cell)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import time
-from collections import Counter
-from typing import Any
+import zlib
+from collections import defaultdict
+from functools import partial
+from itertools import zip_longest
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
 from antenna_orchestration.lake import arrow
@@ -20,9 +25,6 @@ from antenna_orchestration.pipelines import pictures
 from antenna_orchestration.processing.services import Services
 
 logger = logging.getLogger(__name__)
-
-PREVIEW_ROWS = 20_000
-"""Detections from which the samples are chosen: the first ones of a large job."""
 
 _KEYS = ["image_id", "detection_id", "algorithm", "algorithm_version", "score"]
 _OF_DETECTIONS = [*_KEYS, "x1", "y1", "x2", "y2"]
@@ -32,55 +34,95 @@ PATIENCE = 20.0
 """Seconds for loading all samples together, since the end of the job waits for them."""
 
 
-async def sample_pictures(services: Services, job: Job, *, count: int, width: int) -> list[tuple[str, bytes]]:
-    """Up to `count` images with the most detections, as caption and JPEG.
+class _Candidate(NamedTuple):
+    """An image with detections. The smallest is taken first: its number, mixed, so that none is preferred."""
 
-    An image that this host cannot read (no mount, no rights, gone, slow) is left out: the picture is an extra.
+    mixed: int
+    image: int
+    url: str
+
+
+async def sample_pictures(
+    services: Services, job: Job, *, count: int, width: int | None = None
+) -> list[tuple[str, bytes]]:
+    """Up to `count` images with detections, as caption and JPEG: spread over deployments, and over the nights of each.
+
+    With a `width` they are small enough for Dagster's event log, otherwise in full size. An image that this host cannot
+    read (no mount, no rights, gone, slow) is left out: the picture is an extra.
     """
-    head = services.lake.head
-    detections = await asyncio.to_thread(head, "detections", job.job_id, PREVIEW_ROWS, _OF_DETECTIONS)
-    labels = await asyncio.to_thread(head, "classifications", job.job_id, 2 * PREVIEW_ROWS, _OF_CLASSIFICATIONS)
-    if not detections.num_rows:
-        return []
-    found_in = Counter(detections["image_id"].to_pylist())
     # A few more than needed, as some may not be reachable.
-    best = sorted(found_in, key=lambda image: (-found_in[image], image))[: 2 * count]
-    urls = await asyncio.to_thread(_urls, services, job, set(best))
+    chosen = await asyncio.to_thread(_choose, services, job, 2 * count)
+    if not chosen:
+        return []
+    images = arrow.column([one.image for one in chosen], pa.int64())
+    detections = await asyncio.to_thread(_rows_of, services, job, "detections", _OF_DETECTIONS, images)
+    labels = await asyncio.to_thread(_rows_of, services, job, "classifications", _OF_CLASSIFICATIONS, images)
     found: list[tuple[str, bytes]] = []
     # aiohttp is slow to import, and most processes with definitions draw nothing.
     from antenna_orchestration.loading.loader import Loader
     from antenna_orchestration.loading.memory import MemoryBudget
 
+    if width is None:
+        draw = partial(pictures.draw_boxes, max_width=pictures.FULL_WIDTH, max_bytes=None)
+    else:
+        draw = partial(pictures.draw_boxes, max_width=width)
     deadline = time.monotonic() + PATIENCE
     async with Loader(settings=services.settings, memory=MemoryBudget(services.settings.max_image_bytes)) as loader:
-        for image in best:
-            if image not in urls or len(found) == count or time.monotonic() > deadline:
-                continue
-            url, boxes = urls[image], _detections(detections, labels, image)
+        for one in chosen:
+            if len(found) == count or time.monotonic() > deadline:
+                break
+            boxes = _detections(detections, labels, one.image)
             try:
                 async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
-                    content = await loader.load(url)
+                    content = await loader.load(one.url)
                 loader.memory.release(len(content))
-                jpeg = await asyncio.to_thread(pictures.draw_boxes, content, boxes, width)
+                jpeg = await asyncio.to_thread(draw, content, boxes)
             except (errors.AntennaError, TimeoutError) as error:
-                logger.info("no picture of image %d: %s", image, error or "it took too long")
+                logger.info("no picture of image %d: %s", one.image, error or "it took too long")
                 continue
-            found.append((f"{_name(url)}: {len(boxes)} detections", jpeg))
+            found.append((f"{_name(one.url)}: {len(boxes)} detections", jpeg))
     return found
+
+
+def _choose(services: Services, job: Job, count: int) -> list[_Candidate]:
+    """Up to `count` images with detections: one of each deployment in turn, each time of another night there."""
+    first_of: dict[tuple[str, str], _Candidate] = {}
+    # For jobs with fewer nights than pictures.
+    others: list[_Candidate] = []
+    zone = nights.zone_named(job.time_zone)
+    for batch in services.lake.batches(
+        "captures", job.job_id, ["image_id", "url", "deployment", "captured_at", "detections"]
+    ):
+        moments = arrow.moments(batch["captured_at"])
+        columns = (batch[name].to_pylist() for name in ("image_id", "url", "deployment", "detections"))
+        for image, url, deployment, detections, captured_at in zip(*columns, moments, strict=True):
+            if not detections:
+                continue
+            one = _Candidate(zlib.crc32(b"%d" % image), image, url)
+            place = deployment or "", str(nights.night_of(captured_at, zone)) if captured_at else ""
+            first_of[place] = min(one, first_of.get(place, one))
+            others.append(one)
+        others = heapq.nsmallest(count, others)
+    by_deployment: dict[str, list[_Candidate]] = defaultdict(list)
+    for (deployment, _), one in first_of.items():
+        by_deployment[deployment].append(one)
+    turns = zip_longest(*(sorted(of_deployment) for _, of_deployment in sorted(by_deployment.items())))
+    spread = [one for turn in turns for one in turn if one is not None]
+    return list(dict.fromkeys([*spread, *others]))[:count]
+
+
+def _rows_of(services: Services, job: Job, name: str, columns: list[str], images: pa.Array) -> pa.Table:
+    """The rows of a table that belong to these images."""
+    found = [
+        batch.filter(pc.is_in(batch["image_id"], value_set=images))
+        for batch in services.lake.batches(name, job.job_id, columns)
+    ]
+    return pa.Table.from_batches(found) if found else services.lake.head(name, job.job_id, 0, columns)
 
 
 def _name(url: str) -> str:
     """The last part of a URL's path, without the query, which may hold a signature."""
     return urlsplit(url).path.rpartition("/")[2] if url.startswith("http") else url.rpartition("/")[2]
-
-
-def _urls(services: Services, job: Job, images: set[int]) -> dict[int, str]:
-    found: dict[int, str] = {}
-    wanted = arrow.column(sorted(images), pa.int64())
-    for batch in services.lake.batches("captures", job.job_id, ["image_id", "url"]):
-        chosen = batch.filter(pc.is_in(batch["image_id"], value_set=wanted))
-        found.update(zip(chosen["image_id"].to_pylist(), chosen["url"].to_pylist(), strict=True))
-    return found
 
 
 def _detections(detections: pa.Table, labels: pa.Table, image: int) -> list[Detection]:

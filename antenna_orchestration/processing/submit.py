@@ -22,7 +22,7 @@ from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
-from antenna_orchestration.domain import ids
+from antenna_orchestration.domain import ids, nights
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.pipelines import registry
@@ -71,6 +71,8 @@ class Submission:
     exif: ExifMode = "auto"
     # Whether workers lease the tasks or a push worker sends them to a processing service; None: as the project says.
     dispatch_mode: DispatchMode | None = None
+    # At whose noon nights are cut, such as `Europe/Berlin`; empty: as the setting TIME_ZONE says.
+    time_zone: str = ""
     # Who submits, for people; empty for the user of this process.
     created_by: str = ""
 
@@ -111,6 +113,7 @@ async def submit(
     """
     spec = await _spec(services, submission.pipeline, submission.project)
     config = _check(submission, spec)
+    zone = nights.zone_named(submission.time_zone or services.settings.time_zone)
     gathered = await asyncio.to_thread(
         sources_module.gather,
         submission.sources,
@@ -139,6 +142,7 @@ async def submit(
             source_kinds=locations.source_kinds((image.uri for image in chosen), services.settings),
             dispatch_mode=submission.dispatch_mode,
             created_by=submission.created_by or user_of_this_process(),
+            time_zone=zone.key,
         ),
         chosen,
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from antenna_orchestration import settings
-from antenna_orchestration.assets.job_assets import captures, image_tasks, results
+from antenna_orchestration.assets.job_assets import image_tasks, manifest, results
 from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.assets.report import job_report
 from antenna_orchestration.assets.run_session import RunSession
@@ -19,7 +19,7 @@ from antenna_orchestration.resources.stores import Stores
 from tests.processing.jobs_by_hand import hands, make_job
 from tests.waiting import eventually
 
-ASSETS = [captures, image_tasks, results, job_report]
+ASSETS = [manifest, image_tasks, results, job_report]
 
 
 def run_of(
@@ -71,7 +71,8 @@ def test_a_run_materializes_its_job_and_again_from_the_lake(wanted: settings.Set
             if event.asset_key
         }
         assert rows["detections"] == dg.IntMetadataValue(20)
-        assert rows["captures"] == dg.IntMetadataValue(20)
+        # B10: each asset that is a table has the table's name.
+        assert rows["manifest"] == rows["captures"] == dg.IntMetadataValue(20)
         assert [event.passed for event in first.get_asset_check_evaluations()] == [True, True]
 
         again = run_of(job, instance)
@@ -123,7 +124,7 @@ def test_a_run_keeps_to_the_generation_that_it_began_with(wanted: settings.Setti
             await cancel.cancel(services, job.job_id, reason="a test")
             await retry.retry(services, job.job_id)
 
-    @dg.asset(partitions_def=processing_jobs, deps=[captures])
+    @dg.asset(partitions_def=processing_jobs, deps=[manifest])
     def meanwhile() -> None:
         asyncio.run(cancel_and_retry())
 
@@ -132,14 +133,14 @@ def test_a_run_keeps_to_the_generation_that_it_began_with(wanted: settings.Setti
         run_session.do(context, _nothing)
 
     with dg.DagsterInstance.ephemeral() as instance:
-        run = run_of(job, instance, assets=[captures, meanwhile, afterwards])
+        run = run_of(job, instance, assets=[manifest, meanwhile, afterwards])
         assert not run.success
         assert [event.step_key for event in run.all_events if event.event_type_value == "STEP_SUCCESS"] == [
-            "captures",
+            "manifest",
             "meanwhile",
         ]
         # A second run serves the generation that is there.
-        assert run_of(job, instance, assets=[captures]).success
+        assert run_of(job, instance, assets=[manifest]).success
     final = asyncio.run(state(wanted, job))
     assert (final.status, final.generation) == (JobStatus.RUNNING, 2)
 
@@ -157,7 +158,7 @@ def test_a_canceled_job_is_retried_by_a_run_that_a_person_launches(wanted: setti
 
     asyncio.run(canceled())
     with dg.DagsterInstance.ephemeral() as instance:
-        assert run_of(job, instance, assets=[captures]).success
+        assert run_of(job, instance, assets=[manifest]).success
     final = asyncio.run(state(wanted, job))
     assert (final.status, final.generation) == (JobStatus.RUNNING, 2)
     asyncio.run(canceled())

@@ -20,7 +20,7 @@ from antenna_orchestration import settings
 from antenna_orchestration.cli.main import app
 from antenna_orchestration.domain.job import IMAGE_TRANSITIONS, JOB_TRANSITIONS
 from antenna_orchestration.domain.messages import Announcement, Heartbeat, Result, Task
-from antenna_orchestration.lake import schemas
+from antenna_orchestration.lake import columns, schemas
 from antenna_orchestration.pipelines import interface, registry
 from antenna_orchestration.pipelines.interface import RawImage
 from antenna_orchestration.synthetic import captures
@@ -137,7 +137,10 @@ def test_the_page_of_tables_has_the_columns_of_the_lake() -> None:
     for name, schema in schemas.TABLES.items():
         section = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
         assert section, name
-        assert re.findall(r"^\| `(\w+)` \|", section[1], re.MULTILINE) == schema.names
+        assert re.findall(r"^\| `(\w+)` \|", section[1], re.MULTILINE) == schema.names == list(columns.MEANINGS[name])
+        # B10: the asset pages say the same.
+        meanings = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| (.*) \|$", section[1], re.MULTILINE))
+        assert meanings == columns.MEANINGS[name]
 
 
 def test_the_page_of_the_queue_has_the_fields_of_each_message() -> None:

@@ -19,6 +19,7 @@ VALUES: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.string(): TEXTS,
     pa.binary(): st.binary(),
     schemas.TIME: st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),
+    pa.date32(): st.dates(),
     pa.list_(pa.string()): st.lists(TEXTS),
     pa.list_(pa.float32()): st.lists(st.floats(width=32, allow_nan=False)),
 }
@@ -48,4 +49,7 @@ def test_numbers_beyond_the_type_are_refused() -> None:
 def test_an_older_table_gets_nulls_for_new_columns() -> None:
     older = pa.table({"image_id": [1], "reason": ["404"]})
     fitted = arrow.fitted(older, schemas.FAILED_IMAGES)
-    assert fitted.to_pylist() == [{"image_id": 1, "url": None, "reason": "404", "attempts": None, "failed_at": None}]
+    nothing = dict.fromkeys(schemas.FAILED_IMAGES.names)
+    assert fitted.to_pylist() == [nothing | {"image_id": 1, "reason": "404"}]
+    of_job = arrow.with_constants(fitted, {"project": "traps", "pipeline_version": None})
+    assert of_job.to_pylist() == [nothing | {"image_id": 1, "reason": "404", "project": "traps"}]

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from antenna_orchestration import errors
@@ -207,6 +208,33 @@ async def test_a_damaged_table_of_one_job_is_named_and_leaves_the_rest(services:
     path.write_bytes(content)
     await merge.merge(services)
     assert merged_rows(lake) == own_rows(lake)
+
+
+async def test_files_of_an_earlier_version_get_the_new_columns(services: Services) -> None:
+    """B4: a merged file of an earlier version is made anew, and what its jobs' own files lack is in the catalog."""
+    lake = Path(services.settings.lake)
+    await merge.merge(services)
+    names = {str(job.job_id): (job.name, job.project, job.pipeline) for job in await services.catalog.jobs.list()}
+    of_job = [name for name, _ in schemas.OF_JOB]
+    for path in [*lake.glob("merged/*/*.parquet"), *lake.glob("[a-z]*/job_id=*/*.parquet")]:
+        table = pq.ParquetFile(path).read()
+        held = {key: value for key, value in (table.schema.metadata or {}).items() if key == b"antenna.jobs"}
+        pq.write_table(table.drop_columns(of_job).replace_schema_metadata(held), path)
+    before = merged_rows(str(lake))
+    await merge.merge(services)
+    assert merged_rows(str(lake)) == before
+    for table in merged.TABLES:
+        read = pd.read_parquet(lake / "merged" / table)
+        said = read[["job_id", "job_name", "project", "pipeline"]].drop_duplicates()
+        assert {str(job): tuple(rest) for job, *rest in said.itertuples(index=False)}.items() <= names.items()
+        assert set(read["pipeline_version"]) <= {"1"}
+    assert (await merge.merge(services)).files_written == 0
+    # The views read either: the merged tables name the pipeline that the jobs' own files do not.
+    for folder, pipelines in (("", {None}), ("/merged", {"null"})):
+        connection = duckdb.connect()
+        connection.execute(f"SET VARIABLE lake = '{lake}{folder}'")
+        connection.execute((lake / "current.sql").read_text())
+        assert {name for (name,) in connection.sql("SELECT pipeline FROM current_found").fetchall()} == pipelines
 
 
 def test_where_a_job_belongs_depends_on_its_id_and_size_alone() -> None:

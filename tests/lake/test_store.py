@@ -279,6 +279,7 @@ CALLS: dict[str, Callable[[Lake], object]] = {
     "count_rows": lambda lake: lake.count_rows("failed_images", JOB),
     "files_of": lambda lake: lake.files_of("failed_images", JOB),
     "reading_file": lambda lake: read_whole(lake, "part-g1-0.parquet"),
+    "write_current": lambda lake: lake.write_current(),
     "write_bytes": lambda lake: lake.write_bytes("a", b"b"),
     "write_file": lambda lake: lake.write_file("a", lambda sink: sink.write(b"b")),
     "batches_of_file": lambda lake: list(lake.batches_of_file("a")),

@@ -10,7 +10,7 @@ import pytest
 from tests.stack.antenna_up import RunningStack, blank_images
 from tests.waiting import wait_until
 
-ASSETS = ("captures", "image_tasks", "detections", "classifications", "failed_images", "job_report")
+ASSETS = ("manifest", "image_tasks", "captures", "detections", "classifications", "failed_images", "job_report")
 
 
 @pytest.fixture
@@ -41,7 +41,8 @@ def test_submit_and_wait(running: RunningStack, images: Path) -> None:
         """query ($keys: [AssetKeyInput!], $partitions: [String!]) { assetNodes(assetKeys: $keys) {
                assetMaterializations(partitions: $partitions) { assetKey { path } metadataEntries { label } } } }""",
         keys=[
-            {"path": [name]} for name in ("captures", "image_tasks", "detections", "classifications", "failed_images")
+            {"path": [name]}
+            for name in ("manifest", "image_tasks", "captures", "detections", "classifications", "failed_images")
         ],
         partitions=[key],
     )["assetNodes"]

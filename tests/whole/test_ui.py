@@ -27,7 +27,7 @@ DELAY = 0.1
 OFF_FOR = 30.0
 """Seconds for which sensors are off: twice as long as a collector has to be silent to count as dead."""
 
-TABLES = ("captures", "image_tasks", "detections", "classifications", "failed_images", "job_report")
+TABLES = ("manifest", "image_tasks", "captures", "detections", "classifications", "failed_images", "job_report")
 
 _REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
 

@@ -1,0 +1,68 @@
+"""What the asset pages say of the tables: what a row is, the columns with their units, and how to read them."""
+
+from typing import Any, Final, TypedDict
+
+import dagster as dg
+
+from antenna_orchestration.lake import schemas
+from antenna_orchestration.lake.columns import MEANINGS
+
+GROUP: Final = "processing"
+"""The group of the assets of a job."""
+
+_ROWS: Final = {
+    "manifest": "One row per image of the job, in the order in which the tasks are published. Written first, before "
+    "anything is known of the results; the table `captures` has the outcomes.",
+    "captures": "One row per image of the job, with its outcome: `done` or `failed`, and how many detections it has. "
+    "An image without any has a row too, so that effort can be counted.",
+    "detections": "One row per detection: one sighting of an insect on one photograph, with its box in pixels. An "
+    "insect that sits through ten photographs has ten rows. So rows are activity, not individuals.",
+    "classifications": "One row per statement about a detection. The row with `terminal` true is the pipeline's "
+    "verdict; the others are steps on the way, such as a filter.",
+    "failed_images": "One row per image that failed, with the reason and how often it was tried. `antenna jobs retry` "
+    "tries them again.",
+}
+
+_QUERIES: Final = {
+    "manifest": "SELECT deployment, count(*) FROM '{lake}/manifest/*/*.parquet' GROUP BY ALL",
+    "captures": "SELECT deployment, night, count(*) AS images, sum(detections) AS detections\n"
+    "FROM current_captures WHERE status = 'done' GROUP BY ALL ORDER BY ALL",
+    "detections": "SELECT url, x1, y1, x2, y2, score FROM current_detections\n"
+    "JOIN current_captures USING (job_id, image_id) WHERE score > 0.5",
+    "classifications": "SELECT pipeline, deployment, label, count(*) FROM current_found GROUP BY ALL ORDER BY ALL",
+    "failed_images": "SELECT job_id, reason, count(*) FROM '{lake}/failed_images/*/*.parquet' GROUP BY ALL",
+}
+
+_VIEWS: Final = (
+    "`current.sql` in the lake makes the views that this uses: the newest finished result of each image and pipeline. "
+    "The table itself keeps the rows of all jobs, also of images that were processed again."
+)
+
+
+class TableAsset(TypedDict):
+    """What an asset that is a table says of itself."""
+
+    description: str
+    metadata: dict[str, Any]
+    kinds: set[str]
+
+
+def of_table(name: str) -> TableAsset:
+    """The description and the columns of an asset that is a table of the lake and has its name."""
+    query = _QUERIES[name].replace("{lake}", ".antenna/lake")
+    parts = [
+        _ROWS[name],
+        f"It is the table of the same name: Parquet in the folder `<lake>/{name}/job_id=<job>`, one partition per job. "
+        "The entry `dagster/uri` of a partition says where that is.",
+        f"Example, in DuckDB:\n\n```sql\n{query}\n```",
+        *([_VIEWS] if "current_" in query else []),
+        "`docs/howto/read-results.md` has more, for pandas, R and Excel too.",
+    ]
+    columns = [
+        dg.TableColumn(field.name, str(field.type), MEANINGS[name][field.name]) for field in schemas.TABLES[name]
+    ]
+    return {
+        "description": "\n\n".join(parts),
+        "metadata": {"dagster/column_schema": dg.TableSchema(columns=columns)},
+        "kinds": {"parquet"},
+    }
