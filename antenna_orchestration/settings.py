@@ -132,6 +132,9 @@ class Settings(BaseSettings):
     )
     s3_endpoint_url: str = Field(default="", description="Endpoint of an S3 store that is not AWS.")
     s3_anonymous: bool = Field(default=False, description="Whether to read public buckets without credentials.")
+    s3_requester_pays: bool = Field(
+        default=False, description="Whether to pay for what is read from buckets whose owners ask for that."
+    )
 
     host_id: Annotated[str, FoundAtStart("the host's name")] = Field(
         default_factory=socket.gethostname, description="Names this host in source kinds (`file:…`) and worker names."
@@ -197,7 +200,8 @@ class Settings(BaseSettings):
         default=200_000_000, gt=0, description="Most pixels of an image; one with more fails, with that reason."
     )
     allow_truncated: bool = Field(
-        default=False, description="Whether to decode a truncated image as far as it goes, instead of failing it."
+        default=False,
+        description="Whether to decode truncated or damaged images as far as they go, instead of failing them.",
     )
     load_timeout: float = Field(default=60.0, gt=0, description="How long reading one image may take.")
     load_concurrency: int = Field(default=16, ge=1, description="Images that a worker reads at the same time.")

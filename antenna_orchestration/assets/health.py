@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from antenna_orchestration.domain import markdown
 from antenna_orchestration.processing import health
 from antenna_orchestration.resources.stores import Stores
 
@@ -50,5 +51,7 @@ def check_metadata(result: health.CheckResult) -> dict[str, Any]:
         "checked": result.checked,
         "fixed": result.fixed,
         "unfixable": result.unfixable,
-        "details": dg.MetadataValue.md("\n".join(f"- {detail}" for detail in result.details[:50]) or "nothing"),
+        "details": dg.MetadataValue.md(
+            "\n".join(f"- {markdown.escape(detail)}" for detail in result.details[:50]) or "nothing"
+        ),
     }

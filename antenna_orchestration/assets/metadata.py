@@ -8,6 +8,8 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from antenna_orchestration.domain import markdown
+
 PREVIEW_ROWS = 8
 """Rows of a table shown in the UI."""
 
@@ -41,7 +43,7 @@ def counts(title: str, numbers: Counter[str]) -> dg.MetadataValue[Any]:
 def pictures(images: Sequence[tuple[str, bytes]]) -> dg.MetadataValue[Any]:
     """JPEGs with captions, embedded."""
     blocks = (
-        f"**{caption}**\n\n![{caption}](data:image/jpeg;base64,{base64.b64encode(jpeg).decode()})"
+        f"**{markdown.escape(caption)}**\n\n![{markdown.escape(caption)}](data:image/jpeg;base64,{base64.b64encode(jpeg).decode()})"
         for caption, jpeg in images
     )
     return dg.MetadataValue.md("\n\n".join(blocks) or "no image could be shown")

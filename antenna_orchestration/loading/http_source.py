@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ import aiohttp
 from yarl import URL
 
 from antenna_orchestration import __version__, errors
-from antenna_orchestration.loading import resolver
+from antenna_orchestration.loading import resolver, urls
 from antenna_orchestration.loading.sources import Reservation, ReservationTooSmall, check_size
 
 MAX_REDIRECTS: Final = 5
@@ -21,6 +22,8 @@ CONNECT_TIMEOUT: Final = 10.0
 CHUNK: Final = 256 * 1024
 """Bytes read at a time."""
 
+_WHOLE: Final = frozenset({200, 203})
+_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.IGNORECASE | re.ASCII)
 _GONE: Final = frozenset({404, 410})
 _FORBIDDEN: Final = frozenset({401, 403, 407})
 _PASSING: Final = frozenset({408, 421, 425, 429})
@@ -59,7 +62,7 @@ class HttpSource:
         TLS, no route, not a public address).
         """
         try:
-            return await self._follow(URL(uri, encoded="%" in uri), reservation)
+            return await self._follow(urls.sendable(uri), reservation)
         except (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError) as error:
             raise errors.ImageForbidden(f"{self.host(uri)}: {_plain(error)}") from error
         except aiohttp.ClientConnectorError as error:
@@ -92,7 +95,7 @@ class HttpSource:
                 target = response.headers.get("Location")
                 if not target:
                     raise errors.ImageUnusable(f"HTTP {response.status} without a Location header")
-                url = url.join(URL(target, encoded="%" in target))
+                url = url.join(urls.sendable(target))
         raise errors.ImageUnusable(f"more than {MAX_REDIRECTS} redirects")
 
     async def _read(self, response: aiohttp.ClientResponse, reservation: Reservation) -> bytes:
@@ -114,16 +117,22 @@ class HttpSource:
 
 def _check_status(response: aiohttp.ClientResponse) -> None:
     status = response.status
-    if status == 200:
+    if status in _WHOLE or (status == 206 and _is_whole(response.headers.get("Content-Range"))):
         return
     reason = f"HTTP {status} {response.reason or ''}".strip()
     if status in _GONE:
         raise errors.ImageUnusable(reason)
     if status in _FORBIDDEN:
         raise errors.ImageForbidden(f"{reason} from {response.url.host}")
-    if status in _PASSING or status >= 500:
+    if status in _PASSING or status >= 500 or status == 206:
         raise errors.ImageUnreachable(f"{reason} from {response.url.host}")
     raise errors.ImageUnusable(reason)
+
+
+def _is_whole(content_range: str | None) -> bool:
+    """Whether a partial answer, to a request for everything, holds everything; some stores answer so."""
+    match = _RANGE.fullmatch((content_range or "bytes 0-0/1").strip())
+    return match is not None and int(match[1]) == 0 and (match[3] == "*" or int(match[2]) + 1 == int(match[3]))
 
 
 def _plain(error: Exception) -> str:

@@ -101,6 +101,7 @@ class Loader:
             return S3Source(
                 endpoint_url=settings.s3_endpoint_url,
                 anonymous=settings.s3_anonymous,
+                requester_pays=settings.s3_requester_pays,
                 limit=settings.max_image_bytes,
                 connections=settings.load_concurrency,
             )

@@ -27,18 +27,23 @@ _NO_CREDENTIALS: Final = (
 class S3Source:
     """Reads objects over one pooled client, with boto's time-outs and retries per request.
 
-    `limit` is the largest image in bytes, `connections` the largest number of connections at the same time.
+    `limit` is the largest image in bytes, `connections` the largest number of connections at the same time. With
+    `requester_pays`, what is read is paid for, in buckets whose owners ask for that.
     """
 
-    def __init__(self, *, endpoint_url: str, anonymous: bool, limit: int, connections: int) -> None:
+    def __init__(
+        self, *, endpoint_url: str, anonymous: bool, limit: int, connections: int, requester_pays: bool = False
+    ) -> None:
         self._limit = limit
         self._connected = False
         self._fs = s3fs.S3FileSystem(
             anon=anonymous,
             endpoint_url=endpoint_url or None,
+            requester_pays=requester_pays,
             asynchronous=True,
             skip_instance_cache=True,
             config_kwargs={
+                "signature_version": "s3v4",
                 "max_pool_connections": connections,
                 "connect_timeout": 10,
                 "read_timeout": 30,
@@ -54,11 +59,11 @@ class S3Source:
         Raises `ImageUnusable` when the object is missing or too large, `ImageForbidden` when the bucket is missing or
         the credentials are missing or refused, and `ImageUnreachable` for passing faults.
         """
-        bucket, key, version = self._fs.split_path(uri)
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
         if not key:
             raise errors.ImageUnusable("the s3 URI has no key")
         try:
-            return await self._read(bucket, key, version, reservation)
+            return await self._read_named(bucket, key, reservation)
         except FileNotFoundError as error:
             if "bucket" in str(error).lower():
                 raise errors.ImageForbidden(f"bucket {bucket}: {error}") from error
@@ -77,13 +82,24 @@ class S3Source:
 
     def host(self, uri: str) -> str:
         """The bucket."""
-        return f"s3:{self._fs.split_path(uri)[0]}"
+        return f"s3:{uri.removeprefix('s3://').partition('/')[0]}"
 
     async def close(self) -> None:
         """Close the connections."""
         if self._connected:
             session, self._connected = await self._fs.set_session(), False
             await session.close()
+
+    async def _read_named(self, bucket: str, key: str, reservation: Reservation) -> bytes:
+        """The object of this name; if there is none, and the name ends like a version, that version."""
+        name, mark, version = key.rpartition("?versionId=")
+        try:
+            return await self._read(bucket, key, None, reservation)
+        except (FileNotFoundError, PermissionError):
+            # Without the right to list, a store answers 403 for what is missing.
+            if not mark:
+                raise
+        return await self._read(bucket, name, version, reservation)
 
     async def _read(self, bucket: str, key: str, version: str | None, reservation: Reservation) -> bytes:
         await self._fs.set_session()

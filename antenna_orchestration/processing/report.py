@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from antenna_orchestration.domain import nights
+from antenna_orchestration.domain import markdown, nights
 from antenna_orchestration.domain.job import Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.lake import arrow
@@ -74,7 +74,9 @@ async def write_report(services: Services, job: Job) -> Report:
     sections, without = await asyncio.to_thread(_sections, services, job)
     head = _head(job, counts, without)
     tables = _where_the_tables_are(services, job)
-    pictures = ["## Samples", "", *(f"![{caption}]({name})\n" for caption, name in names)] if names else []
+    pictures = (
+        ["## Samples", "", *(f"![{markdown.escape(caption)}]({name})\n" for caption, name in names)] if names else []
+    )
     text = "\n".join([*head, *(line for one in sections for line in _written(one, MOST)), *tables, *pictures])
     uri = await asyncio.to_thread(services.lake.write_bytes, f"{folder}/report.md", f"{text}\n".encode())
     copy = "\n".join([*head, *(line for one in sections for line in _written(one, one.shown, uri)), *tables])
@@ -83,10 +85,11 @@ async def write_report(services: Services, job: Job) -> Report:
 
 def _head(job: Job, counts: Counts, without: int) -> list[str]:
     return [
-        f"# Job {job.job_id}: {job.name}",
+        f"# Job {job.job_id}: {markdown.escape(job.name)}",
         "",
-        f"Project {job.project}, pipeline {job.pipeline}{f' {job.pipeline_version}' if job.pipeline_version else ''}, "
-        f"generation {job.generation}, {job.status}." + (f" {job.status_reason}." if job.status_reason else ""),
+        f"Project {markdown.escape(job.project)}, pipeline {markdown.escape(_pipeline(job))}, "
+        f"generation {job.generation}, {job.status}."
+        + (f" {markdown.escape(job.status_reason)}." if job.status_reason else ""),
         "",
         *_table(
             ("", "images"),
@@ -102,6 +105,10 @@ def _head(job: Job, counts: Counts, without: int) -> list[str]:
         f"{counts.detections:,} detections, {counts.classifications:,} classifications.{_took(job)} A detection is one "
         "sighting: an insect that sits through ten photographs is counted ten times.",
     ]
+
+
+def _pipeline(job: Job) -> str:
+    return f"{job.pipeline} {job.pipeline_version or ''}".rstrip()
 
 
 def _took(job: Job) -> str:
@@ -176,7 +183,7 @@ def _span(of_place: set[str]) -> Row:
 
 def _where_the_tables_are(services: Services, job: Job) -> list[str]:
     tables = (services.lake.table(name, job.job_id) for name in finish.TABLES)
-    return ["", "## Tables", "", *(f"- `{table}`" for table in tables), ""]
+    return ["", "## Tables", "", *(f"- {markdown.code(table)}" for table in tables), ""]
 
 
 def _written(section: _Section, most: int, file: str = "") -> list[str]:
@@ -184,7 +191,7 @@ def _written(section: _Section, most: int, file: str = "") -> list[str]:
     if not section.rows:
         return []
     rest = len(section.rows) - most
-    left_out = [f"and {rest:,} more rows: see `{file}`" if file else f"and {rest:,} more rows: see {section.rest}"]
+    left_out = [f"and {rest:,} more rows: see {markdown.code(file) if file else section.rest}"]
     return [
         "",
         f"## {section.title}",
@@ -208,5 +215,4 @@ def _line(cells: Row) -> str:
 
 
 def _cell(cell: str | int) -> str:
-    # A `|` in a label would end the cell.
-    return f"{cell:,}" if isinstance(cell, int) else cell.replace("|", "/")
+    return f"{cell:,}" if isinstance(cell, int) else markdown.escape(cell)

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.settings import Settings
+
+VERSION: Final = "?versionId="
+"""Begins the version of an object at the end of its location, unless the bucket has an object of the whole name."""
+
+_MAGIC: Final = re.compile(r"[*?\[]")
 
 
 def list_objects(uri: str, settings: Settings) -> list[str]:
     """URIs of the objects under a prefix, of one object, or of those that match a pattern with `*`, `?` or `[...]`.
 
-    A prefix ends at a slash, whether or not it is written: `s3://traps/night-1` does not include
-    `s3://traps/night-10/a.jpg`. Raises `InvalidSource` if the bucket is missing or may not be listed, and `Unavailable`
-    if the store cannot be reached.
+    A name is a name first: what exists with this name, brackets included, is meant. A pattern that matches folders
+    means everything in them, as it does for local folders. A prefix ends at a slash, whether or not it is written:
+    `s3://traps/night-1` does not include `s3://traps/night-10/a.jpg`. `s3://traps/a.jpg?versionId=x` is one version.
+
+    Raises `InvalidSource` if the bucket is missing or may not be listed, and `Unavailable` if the store cannot be
+    reached.
     """
-    path = uri.removeprefix("s3://")
-    bucket = path.partition("/")[0]
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not bucket:
         raise errors.InvalidSource(f"{uri} names no bucket; s3://bucket/prefix does")
+    if _MAGIC.search(bucket):
+        raise errors.InvalidSource(f"{uri}: the name of a bucket cannot be a pattern; name each bucket")
     try:
         store = _store(settings)
-        found = store.glob(path) if any(character in path for character in "*?[") else store.find(path)
-        return [f"s3://{key}" for key in found if not key.endswith("/")]
+        found = list(_named(store, bucket, key))
+        if not found and VERSION in key and _has_version(store, bucket, key):
+            found = [key]
+        if not found and _MAGIC.search(key):
+            found = list(_matching(store, bucket, key))
+        return [f"s3://{bucket}/{name}" for name in found]
     except FileNotFoundError:
         raise errors.InvalidSource(f"there is no bucket {bucket!r}, or these credentials may not see it") from None
     except PermissionError as error:
@@ -38,15 +53,117 @@ def list_objects(uri: str, settings: Settings) -> list[str]:
 
 
 def presign(uris: Iterable[str], settings: Settings, *, valid_for: int) -> list[str]:
-    """A signed URL per object, which reads it without credentials for `valid_for` seconds; sends no request.
+    """A signed URL per object, which reads it without credentials for `valid_for` seconds.
 
+    It sends no request, but one for each new bucket, to learn its region, and one for each object with a version.
     Raises `Unavailable` if there are no credentials to sign with.
     """
+    from fsspec import asyn
+
     store = _store(settings, lasting=True)
+
+    async def sign() -> list[str]:
+        await store.set_session()
+        signed = []
+        for uri in uris:
+            bucket, _, key = uri.removeprefix("s3://").partition("/")
+            which = {"Bucket": bucket, "Key": key}
+            if VERSION in key and not await _exists(store, bucket, key):
+                which = _version(bucket, key)
+            client = await store.get_s3(bucket)
+            if settings.s3_requester_pays:
+                client.meta.events.register("before-sign.s3.GetObject", _pay_by_query, unique_id="antenna-pays")
+            signed.append(await client.generate_presigned_url("get_object", Params=which, ExpiresIn=valid_for))
+        return signed
+
     try:
-        return [str(store.url(uri.removeprefix("s3://"), expires=valid_for)) for uri in uris]
+        urls: list[str] = asyn.sync(store.loop, sign)
     except Exception as error:
         raise errors.Unavailable(f"URLs of images in a bucket cannot be signed: {error}") from error
+    return urls
+
+
+def _pay_by_query(request: Any, **_: Any) -> None:
+    """Put the consent to pay into the URL. botocore would make it a header, which no browser sends."""
+    request.url += ("&" if "?" in request.url else "?") + "x-amz-request-payer=requester"
+
+
+def matches(pattern: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether a pattern, cut at its slashes, means the object with these names: itself, or a folder that it is in.
+
+    `**` stands for any number of folders; a pattern with it means only what it matches, as it does for local files.
+    """
+    end = len(pattern)
+    states = _reached(pattern, {0})
+    for name in names:
+        following = set()
+        for state in states:
+            if state == end:
+                following |= set() if "**" in pattern else {end}
+            elif pattern[state] == "**":
+                following.add(state)
+            elif fnmatch.fnmatchcase(name, pattern[state]):
+                following.add(state + 1)
+        states = _reached(pattern, following)
+    return end in states
+
+
+def _reached(pattern: Sequence[str], states: set[int]) -> set[int]:
+    """The states, and those after each `**`, which may stand for nothing."""
+    for state in sorted(states):
+        following = state
+        while following < len(pattern) and pattern[following] == "**":
+            following += 1
+            states.add(following)
+    return states
+
+
+def _named(store: Any, bucket: str, key: str) -> Iterator[str]:
+    """The object of this name, and those in the folder of this name."""
+    if key and not key.endswith("/") and next(_keys(store, bucket, key, most=1), None) == key:
+        yield key
+    yield from _keys(store, bucket, f"{key.rstrip('/')}/" if key else "")
+
+
+def _matching(store: Any, bucket: str, key: str) -> Iterator[str]:
+    magic = _MAGIC.search(key)
+    pattern = key.rstrip("/").split("/")
+    for name in _keys(store, bucket, key[: magic.start()] if magic else key):
+        if matches(pattern, name.split("/")):
+            yield name
+
+
+def _keys(store: Any, bucket: str, prefix: str, *, most: int = 1000) -> Iterator[str]:
+    """The keys that begin with the prefix, in the order of the store, without the objects that stand for folders."""
+    more: dict[str, str] = {}
+    while True:
+        page = store.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most, **more)
+        yield from (found["Key"] for found in page.get("Contents", ()) if not found["Key"].endswith("/"))
+        if most == 1 or not page.get("IsTruncated"):
+            return
+        more = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def _version(bucket: str, key: str) -> dict[str, str]:
+    name, _, version = key.rpartition(VERSION)
+    return {"Bucket": bucket, "Key": name, "VersionId": version}
+
+
+def _has_version(store: Any, bucket: str, key: str) -> bool:
+    try:
+        store.call_s3("head_object", **_version(bucket, key))
+    except (OSError, ValueError):
+        # Missing, or no version: then it may be a pattern.
+        return False
+    return True
+
+
+async def _exists(store: Any, bucket: str, key: str) -> bool:
+    try:
+        await store._call_s3("head_object", Bucket=bucket, Key=key)
+    except OSError:
+        return False
+    return True
 
 
 def _store(settings: Settings, *, lasting: bool = False) -> Any:
@@ -57,6 +174,11 @@ def _store(settings: Settings, *, lasting: bool = False) -> Any:
         "s3",
         anon=settings.s3_anonymous,
         endpoint_url=settings.s3_endpoint_url or None,
+        requester_pays=settings.s3_requester_pays,
+        # botocore signs URLs in the old way, which many stores and regions refuse, unless told otherwise. The new way
+        # needs the bucket's region.
+        config_kwargs={"signature_version": "s3v4"},
+        cache_regions=not settings.s3_endpoint_url,
         # A cached listing of an earlier submission may be out of date.
         use_listings_cache=False,
         skip_instance_cache=not lasting,

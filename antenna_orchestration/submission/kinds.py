@@ -9,8 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
-"""Endings of files in folders that are taken for images; upper and lower case are the same."""
+from antenna_orchestration.pipelines import file_kinds
+
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", *file_kinds.extra_suffixes())
+"""Endings of files in folders that are taken for images; upper and lower case are the same.
+
+HEIC and camera raw are among them where the libraries that read them are installed.
+"""
 
 LIST_SUFFIXES: Final = (".txt", ".csv", ".parquet", ".json")
 """Endings of lists of images."""
@@ -37,10 +42,9 @@ _SUFFIXES: Final[Mapping[Kind, frozenset[str]]] = {
         (".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".3gp", ".asf", ".h264",
          ".h265", ".webm")
     ),
-    Kind.HEIC: frozenset((".heic", ".heif", ".hif", ".avif")),
+    Kind.HEIC: frozenset((*file_kinds.HEIC_SUFFIXES, ".avif")),
     Kind.RAW: frozenset(
-        (".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".dng", ".orf", ".rw2", ".raf", ".pef",
-         ".srw", ".raw", ".rwl", ".3fr", ".iiq", ".x3f", ".gpr")
+        (*file_kinds.RAW_SUFFIXES, ".crw", ".sr2", ".srf", ".raw", ".rwl", ".3fr", ".iiq", ".x3f", ".gpr")
     ),
 }  # fmt: skip
 
@@ -69,8 +73,8 @@ _JUNK: Final = frozenset(
 
 _HELP: Final[Mapping[Kind, str]] = {
     Kind.VIDEO: "`ffmpeg -i night.mp4 -vf fps=1 night_%06d.jpg` takes pictures out of a video",
-    Kind.HEIC: "`heif-convert photo.heic photo.jpg` converts HEIC",
-    Kind.RAW: "`darktable-cli photo.nef photo.jpg` converts raw",
+    Kind.HEIC: "`pip install pillow-heif` reads HEIC, `heif-convert photo.heic photo.jpg` converts it",
+    Kind.RAW: "`pip install rawpy` reads raw, `darktable-cli photo.nef photo.jpg` converts it",
 }
 """What to do about photographs that are not read."""
 

@@ -30,6 +30,8 @@ class ImageServer:
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
+        # As they stood in the request line.
+        self.paths: list[str] = []
         self.image = jpeg()
         # If set, every request is answered with this status.
         self.outage: int | None = None
@@ -42,6 +44,7 @@ class ImageServer:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         path = request.path.strip("/")
         self.requests[path] += 1
+        self.paths.append(request.raw_path)
         if self.outage is not None:
             return web.Response(status=self.outage)
         kind, _, detail = path.partition("/")
@@ -54,6 +57,9 @@ class ImageServer:
             "status": lambda: web.Response(status=int(detail)),
             "recovers": lambda: web.Response(body=self.image) if self.requests[path] > 1 else web.Response(status=503),
             "redirect": lambda: web.Response(status=302, headers={"Location": request.query["to"]}),
+            "part": lambda: web.Response(
+                status=206, body=self.image, headers={"Content-Range": request.query["range"]}
+            ),
             "loop": lambda: web.Response(status=302, headers={"Location": "/loop"}),
             "bucket": lambda: web.Response(body=self.image),
             "no-bucket": lambda: s3_error(404, "NoSuchBucket", "The specified bucket does not exist"),

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -47,6 +48,46 @@ async def test_http_images_come_whole(server: ImageServer, tmp_path: Path) -> No
         assert len(await load(loader, server.uri("chunked/3000000"))) == 3_000_000
         assert await load(loader, server.uri(f"redirect?to={server.uri('good/2')}")) == server.image
         assert await load(loader, server.uri("redirect?to=/good/3")) == server.image
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("good/1.jpg", "good/1.jpg"),
+        ("good/a b.jpg", "good/a%20b.jpg"),
+        ("good/a%20b c.jpg", "good/a%20b%20c.jpg"),
+        ("good/K\u00e4fer%20n\u00ba1.jpg", "good/K%C3%A4fer%20n%C2%BA1.jpg"),
+        ("good/a%2Fb%2f.jpg?s=x%2By%3D", "good/a%2Fb%2f.jpg?s=x%2By%3D"),
+        ("good/100%.jpg", "good/100%25.jpg"),
+        ("good/50%zz 1%.jpg", "good/50%25zz%201%25.jpg"),
+        ("good/[1]{2}|3^`.jpg", "good/%5B1%5D%7B2%7D%7C3%5E%60.jpg"),
+        ("good/a+b~c!$&'()*,;=:@.jpg", "good/a+b~c!$&'()*,;=:@.jpg"),
+        ('good/a\\b"<>.jpg', "good/a%5Cb%22%3C%3E.jpg"),
+        ("good/a//b.jpg", "good/a//b.jpg"),
+        ("good/1.jpg?q=a b&r=[1]&t=%5B", "good/1.jpg?q=a%20b&r=%5B1%5D&t=%5B"),
+    ],
+)
+async def test_what_may_not_stand_in_a_url_is_quoted(
+    server: ImageServer, tmp_path: Path, written: str, sent: str
+) -> None:
+    """A8: valid escapes stay byte for byte, also where others are needed, and after a redirect."""
+    async with opened(tmp_path) as loader:
+        assert await load(loader, server.uri(written)) == server.image
+        assert server.paths == [f"/{sent}"]
+        assert await load(loader, server.uri(f"redirect?to=/{quote(written, safe='')}")) == server.image
+        assert server.paths[-1] == f"/{sent}"
+
+
+@pytest.mark.parametrize("bytes_range", ["bytes 0-{last}/{size}", "bytes 0-{last}/*"])
+async def test_a_whole_partial_answer_is_a_picture(server: ImageServer, tmp_path: Path, bytes_range: str) -> None:
+    """A8: some stores answer 206 to a request for everything."""
+    size = len(server.image)
+    async with opened(tmp_path) as loader:
+        uri = server.uri(f"part?range={bytes_range.format(last=size - 1, size=size)}")
+        assert await load(loader, uri) == server.image
+        assert await load(loader, server.uri("status/203")) == b""
+        with pytest.raises(errors.ImageUnreachable, match="HTTP 206 Partial Content"):
+            await loader.load(server.uri(f"part?range=bytes 0-{size - 1}/{size + 100}"))
 
 
 @pytest.mark.parametrize(

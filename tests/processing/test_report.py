@@ -16,6 +16,7 @@ from antenna_orchestration.domain.job import Job
 from antenna_orchestration.lake import schemas
 from antenna_orchestration.processing import report, samples
 from antenna_orchestration.processing.services import Services
+from tests.domain.test_markdown import plain, seen
 from tests.processing.jobs_by_hand import make_job
 
 DUSK = datetime(2026, 6, 1, 20, tzinfo=UTC)
@@ -103,6 +104,16 @@ async def test_the_report_cuts_nights_at_noon_of_the_job_s_zone(services: Servic
         text = Path((await report.write_report(services, job)).uri).read_text()
         assert [night for _, night, *_ in rows_of(text, "Where and when")] == found
         assert f"from noon to noon {zone}" in text
+
+
+async def test_hostile_names_are_shown_as_they_are(services: Services, project: str) -> None:
+    """A15: names went raw into the report."""
+    hostile = "[x](javascript:alert(1)) <img src=http://h> |**a**`b`\n# c"
+    job = await job_with(services, project, [(hostile, DUSK, 1, "http://192.0.2.1/1.jpg")], name=hostile)
+    for text in ((written := await report.write_report(services, job)).markdown, Path(written.uri).read_text()):
+        reader = seen(text)
+        assert reader.text.count(plain(hostile)) == 3
+        assert not {"a", "img", "strong", "em", "script"} & set(reader.elements)
 
 
 async def test_pictures_are_spread_over_sites_and_nights(services: Services, project: str, tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
 """Listing an S3 store."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import fsspec
 import pytest
+import requests
 
 from antenna_orchestration import errors, settings
+from antenna_orchestration.loading.loader import Loader
+from antenna_orchestration.loading.memory import MemoryBudget
 from antenna_orchestration.settings import Settings
-from antenna_orchestration.submission import sources
+from antenna_orchestration.submission import buckets, sources
 from tests.submission.s3_store import CREDENTIALS, s3_store
 
 KEYS = [
@@ -60,6 +65,107 @@ def test_a_whole_bucket(at_store: Settings) -> None:
 
 def test_a_pattern(at_store: Settings) -> None:
     assert listed("s3://traps/night-*/?.jpg", at_store) == ["night-10/b.jpg"]
+
+
+ODD = [
+    "nights/2026-06-01/a.jpg", "nights/2026-06-01/deep/b.jpg", "nights/2026-06-02/c.jpg", "nights/2026-07-01/d.jpg",
+    "names/trap[1]/e.jpg", "names/trap1/f.jpg", "names/what?.jpg", "names/whats.jpg", "names/a*b.jpg", "names/axb.jpg",
+    "names/old.jpg?versionId=7.jpg", "names/old.jpg", "names//double.jpg", "names/ space .jpg",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def odd(endpoint: str) -> Iterator[None]:
+    store = fsspec.filesystem("s3", endpoint_url=endpoint, skip_instance_cache=True)
+    for bucket in ("odd", "versions"):
+        store.call_s3("create_bucket", Bucket=bucket)
+    for key in ODD:
+        store.call_s3("put_object", Bucket="odd", Key=key, Body=key.encode())
+    yield
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("nights/2026-06-*", ["2026-06-01/a.jpg", "2026-06-01/deep/b.jpg", "2026-06-02/c.jpg"]),
+        ("nights/2026-06-*/", ["2026-06-01/a.jpg", "2026-06-01/deep/b.jpg", "2026-06-02/c.jpg"]),
+        ("nights/*/*.jpg", ["2026-06-01/a.jpg", "2026-06-02/c.jpg", "2026-07-01/d.jpg"]),
+        ("nights/**/*.jpg", [key.removeprefix("nights/") for key in ODD[:4]]),
+        ("nights/2026-06-01/**", ["2026-06-01/a.jpg", "2026-06-01/deep/b.jpg"]),
+        ("nights/2026-0[67]-01/?.jpg", ["2026-06-01/a.jpg", "2026-07-01/d.jpg"]),
+        ("nights", [key.removeprefix("nights/") for key in ODD[:4]]),
+        ("names/trap[1]", ["trap[1]/e.jpg"]),
+        ("names/trap[1]/e.jpg", ["trap[1]/e.jpg"]),
+        ("names/trap[1]/*.jpg", ["trap1/f.jpg"]),
+        ("names/what?.jpg", ["what?.jpg"]),
+        ("names/wh?t*.jpg", ["what?.jpg", "whats.jpg"]),
+        ("names/a*b.jpg", ["a*b.jpg"]),
+        ("names/a?b.jpg", ["a*b.jpg", "axb.jpg"]),
+        ("names/old.jpg?versionId=7.jpg", ["old.jpg?versionId=7.jpg"]),
+        ("names//double.jpg", ["/double.jpg"]),
+        ("names/ space .jpg", [" space .jpg"]),
+    ],
+)
+def test_a_name_is_a_name_first_and_a_pattern_takes_folders(
+    at_store: Settings, odd: None, pattern: str, expected: list[str], tmp_path: Path
+) -> None:
+    """A7: objects with brackets in their names are found, and patterns mean what they mean for local files."""
+    above = pattern.partition("/")[0]
+    found = buckets.list_objects(f"s3://odd/{pattern}", at_store)
+    assert sorted(found) == sorted(f"s3://odd/{above}/{name}" for name in expected)
+    if "//" not in pattern and "versionId" not in pattern:
+        for key in ODD:
+            (tmp_path / "odd" / key).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "odd" / key).touch()
+        local = sources.gather([f"{tmp_path}/odd/{pattern}"], settings=at_store).images
+        root = f"file://{tmp_path}/odd/{above}/"
+        assert sorted(unquote(image.uri.removeprefix(root)) for image in local) == sorted(expected)
+
+
+async def test_every_listed_name_is_the_one_that_is_read(at_store: Settings, odd: None) -> None:
+    """A7: what stands behind `?versionId=` belongs to the name if the bucket has an object of the whole name."""
+    listed_names = await asyncio.to_thread(buckets.list_objects, "s3://odd", at_store)
+    assert len(listed_names) == len(ODD)
+    signed = await asyncio.to_thread(buckets.presign, listed_names, at_store, valid_for=60)
+    async with Loader(settings=at_store, memory=MemoryBudget(2**26)) as loader:
+        for uri, url in zip(listed_names, signed, strict=True):
+            assert await loader.load(uri) == uri.removeprefix("s3://odd/").encode()
+            assert (await asyncio.to_thread(requests.get, url, timeout=60)).content == uri[len("s3://odd/") :].encode()
+
+
+async def test_one_version_of_an_object_can_be_named(at_store: Settings, odd: None, endpoint: str) -> None:
+    """A7: an earlier version is listed, loaded and signed."""
+
+    def write() -> str:
+        store = fsspec.filesystem("s3", endpoint_url=endpoint, skip_instance_cache=True)
+        store.call_s3("put_bucket_versioning", Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+        first = store.call_s3("put_object", Bucket="versions", Key="a.jpg", Body=b"first")
+        store.call_s3("put_object", Bucket="versions", Key="a.jpg", Body=b"second")
+        return f"s3://versions/a.jpg?versionId={first['VersionId']}"
+
+    uri = await asyncio.to_thread(write)
+    assert [image.uri for image in sources.gather([uri], settings=at_store).images] == [uri]
+    signed = await asyncio.to_thread(buckets.presign, [uri, "s3://versions/a.jpg"], at_store, valid_for=60)
+    async with Loader(settings=at_store, memory=MemoryBudget(2**26)) as loader:
+        assert await loader.load(uri) == b"first"
+        assert await loader.load("s3://versions/a.jpg") == b"second"
+    contents = [(await asyncio.to_thread(requests.get, url, timeout=60)).content for url in signed]
+    assert contents == [b"first", b"second"]
+
+
+def test_links_are_signed_in_the_new_way_and_say_who_pays(at_store: Settings) -> None:
+    """A7: SigV4 always, with the requester's consent to pay where it is set."""
+    (url,) = buckets.presign(["s3://traps/night-10/b.jpg"], at_store, valid_for=60)
+    assert "X-Amz-Signature=" in url and "payer" not in url
+    (url,) = buckets.presign(
+        ["s3://traps/night-10/b.jpg"], at_store.model_copy(update={"s3_requester_pays": True}), valid_for=60
+    )
+    assert "x-amz-request-payer=requester" in url
+
+
+def test_a_long_pattern_is_no_burden() -> None:
+    assert not buckets.matches(["**", "a"] * 40, ["a"] * 200 + ["b"])
+    assert buckets.matches(["**", "a"] * 40, ["a"] * 200)
 
 
 def test_a_single_object_whatever_its_name(at_store: Settings) -> None:

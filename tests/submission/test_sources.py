@@ -30,7 +30,7 @@ def names(gathered: Gathered, folder: Path) -> list[str]:
 
 def test_a_folder_is_searched_in_natural_order(tmp_path: Path) -> None:
     empty(tmp_path, "trap2/b.jpg", "trap10/a.JPEG", "trap2/deep er/x.Png", "trap2/a10.jpg", "trap2/a9.jpg", "z.WEBP",
-          "Käfer 蛾.tiff", "z.bmp", "z.tif", "notes.txt", "raw.cr2", ".hidden.jpg", ".thumbs/a.jpg",
+          "Käfer 蛾.tiff", "z.bmp", "z.tif", "notes.txt", "raw.x3f", ".hidden.jpg", ".thumbs/a.jpg",
           "trap2/._a.jpg")  # fmt: skip
     assert names(gather(tmp_path), tmp_path) == [
         "Käfer 蛾.tiff", "trap2/a9.jpg", "trap2/a10.jpg", "trap2/b.jpg", "trap2/deep er/x.Png", "trap10/a.JPEG",
@@ -51,9 +51,8 @@ def test_one_empty_folder_of_several_is_a_warning(tmp_path: Path) -> None:
     empty(tmp_path / "bare", "readme.md")
     found = gather(tmp_path / "full", tmp_path / "bare")
     assert len(found.images) == 1
-    assert found.warnings == [
-        f"no images in {tmp_path}/bare or below it (looked for jpg, jpeg, png, tif, tiff, webp, bmp)"
-    ]
+    (warning,) = found.warnings
+    assert warning.startswith(f"no images in {tmp_path}/bare or below it (looked for jpg, jpeg, png, tif,")
 
 
 def test_nothing_anywhere_is_refused(tmp_path: Path) -> None:

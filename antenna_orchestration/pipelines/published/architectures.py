@@ -6,9 +6,12 @@ gets weights of its own anyway, and would fail without internet access.
 
 from __future__ import annotations
 
-import pickle
+import contextlib
+import logging
+import re
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,13 +24,13 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
 from antenna_orchestration import errors
+from antenna_orchestration.pipelines.published import checkpoint_files
 from antenna_orchestration.pipelines.published.specs import Architecture
+
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 DETECTIONS: Final = 500
 """Largest number of boxes that the detector returns per image."""
-
-_BROKEN: Final = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
-"""What torch raises for a file that is not a checkpoint."""
 
 
 def detector(checkpoint: Path) -> nn.Module:
@@ -53,8 +56,13 @@ def classifier(architecture: Architecture, checkpoint: Path, classes: int) -> nn
 
 def exported_program(path: Path, device: torch.device) -> nn.Module:
     """Load a program that `torch.export.save` wrote, onto the device. Raises `InternalError` if it cannot be read."""
+    what = checkpoint_files.what_it_is(path)
+    if what is None and not zipfile.is_zipfile(path):
+        what = "it is damaged, or no program; write it with torch.export.save"
+    if what is not None:
+        raise errors.InternalError(f"{path} cannot be read as a program of torch.export: {what}")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet("torch.export"):
             # Older versions of torch read constants from a read-only buffer and warn about it.
             warnings.filterwarnings("ignore", message="The given buffer is not writable")
             program = torch.export.load(str(path))
@@ -65,6 +73,18 @@ def exported_program(path: Path, device: torch.device) -> nn.Module:
     except Exception as error:
         raise errors.InternalError(f"{path} cannot be read as a program of torch.export: {_line(error)}") from error
     return module
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a library's logger from warning of what is reported in our own words, in this process, for a moment."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 class HeadlessResNet50(nn.Module):
@@ -100,12 +120,12 @@ def _empty_classifier(architecture: Architecture, classes: int) -> nn.Module:
 
 def _filled(model: nn.Module, path: Path) -> nn.Module:
     """Load a checkpoint into the model, in eval mode without gradients. Its keys must be exactly the model's."""
+    state = checkpoint_files.read(path)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        state = checkpoint.get("model_state_dict") or checkpoint
         model.load_state_dict(state)
-    except (*_BROKEN, AttributeError, TypeError) as error:
-        raise errors.InternalError(f"weights {path} do not fit {_named(model)}: {_line(error)}") from error
+    except (RuntimeError, AttributeError, TypeError) as error:
+        why = checkpoint_files.misfit(state, model.state_dict())
+        raise errors.InternalError(f"weights {path} do not fit {_named(model)}: {why}") from error
     return model.eval().requires_grad_(requires_grad=False)
 
 
@@ -115,5 +135,5 @@ def _named(model: nn.Module) -> str:
 
 def _line(error: Exception) -> str:
     """The first two lines of an exception as one line; torch's first line says only that something is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
     return " ".join(lines[:2])[:300] or type(error).__name__
