@@ -138,7 +138,7 @@ def _preview(submission: Submission, *, as_json: bool, list_left_out: bool) -> N
 
     allowed = _AllowedFolders(settings.get(), submission)
     found = preview.preview(
-        settings.get(), submission, allowed_roots=allowed.roots, progress=submission_view.found_so_far()
+        settings.get(), submission, allowed_roots=allowed.roots, progress=submission_view.progress_lines()
     )
     for warning in (*found.warnings, *allowed.warnings()):
         output.warn(warning)
@@ -174,7 +174,7 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
 
     allowed = _AllowedFolders(services.settings, submission)
     submitted = await verb.submit(
-        services, submission, allowed_roots=allowed.roots, progress=submission_view.found_so_far()
+        services, submission, allowed_roots=allowed.roots, progress=submission_view.progress_lines()
     )
     dagster_ui.add_partition(services.settings.ui_url, submitted.job_id)
     for warning in (*submitted.warnings, *allowed.warnings()):
