@@ -19,15 +19,15 @@ _SHOWN: Final = 10
 """Rows of a preview's sections; `--json` has all."""
 
 
-def found_so_far() -> Callable[[int], None]:
-    """Says now and then how many images were found: a folder on a slow share may take minutes."""
+def progress_lines() -> Callable[[str, int], None]:
+    """Says now and then what was done so far: a folder on a slow share may take minutes."""
     said = time.monotonic()
 
-    def progress(count: int) -> None:
+    def progress(what: str, count: int) -> None:
         nonlocal said
         if count % 100 == 0 and time.monotonic() - said >= _EVERY:
             said = time.monotonic()
-            output.note(f"{count} images found so far")
+            output.note(f"{count} {what} so far")
 
     return progress
 

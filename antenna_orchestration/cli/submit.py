@@ -147,7 +147,7 @@ def _preview(submission: Submission, *, as_json: bool, list_left_out: bool) -> N
 
     allowed = _AllowedFolders(settings.get(), submission)
     found = preview.preview(
-        settings.get(), submission, allowed_roots=allowed.roots, progress=submission_view.found_so_far()
+        settings.get(), submission, allowed_roots=allowed.roots, progress=submission_view.progress_lines()
     )
     for warning in (*found.warnings, *allowed.warnings()):
         output.warn(warning)
@@ -183,7 +183,7 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
 
     allowed = _AllowedFolders(services.settings, submission)
     submitted = await verb.submit(
-        services, submission, allowed_roots=allowed.roots, progress=submission_view.found_so_far()
+        services, submission, allowed_roots=allowed.roots, progress=submission_view.progress_lines()
     )
     settings = services.settings
     dagster_ui.add_partition(settings.ui_url, submitted.job_id, password=settings.ui_password)

@@ -84,7 +84,7 @@ def preview(
     submission: Submission,
     *,
     allowed_roots: Sequence[Path] | None = None,
-    progress: Callable[[int], None] = lambda count: None,
+    progress: Callable[[str, int], None] = lambda what, count: None,
 ) -> Preview:
     """Look at what a submission would take, and check the rest of it. Raises what `submit` raises."""
     check(submission, registry.get(submission.pipeline))

@@ -114,14 +114,14 @@ async def submit(
     *,
     allowed_roots: Sequence[Path] | None = None,
     allowed_buckets: Sequence[str] | None = None,
-    progress: Callable[[int], None] = lambda count: None,
+    progress: Callable[[str, int], None] = lambda what, count: None,
 ) -> Submitted:
     """Write a job and publish its first tasks.
 
     `allowed_roots` are the folders that local images may lie in: None stands for the setting `IMAGE_ROOTS` (any folder
     when that is not set), an empty sequence for no local images at all. `allowed_buckets` are the `s3://bucket/prefix`
     locations that images in buckets may lie in; None for all that the credentials of this process reach. `progress` is
-    told, on another thread, how many images were found so far.
+    told, on another thread, what was done and how often so far, such as `images found`.
 
     Raises `InvalidInput` and its kinds, or `Unavailable` for the catalog or a bucket, with nothing written. A queue
     that cannot be reached is only a warning: the sensor publishes later.
@@ -192,7 +192,7 @@ def select(
     *,
     allowed_roots: Sequence[Path] | None = None,
     allowed_buckets: Sequence[str] | None = None,
-    progress: Callable[[int], None] = lambda count: None,
+    progress: Callable[[str, int], None] = lambda what, count: None,
 ) -> Selection:
     """The images that a submission takes, with their capture times, as `submit` takes them; writes nothing.
 
@@ -205,9 +205,13 @@ def select(
         allowed_roots=allowed_roots,
         allowed_buckets=allowed_buckets,
         deployment=submission.deployment,
-        progress=progress,
+        progress=lambda count: progress("images found", count),
     )
-    images, warnings = capture_times.fill(_choose(gathered.images, submission), exif=submission.exif)
+    images, warnings = capture_times.fill(
+        _choose(gathered.images, submission),
+        exif=submission.exif,
+        progress=lambda count: progress("files read for their capture times", count),
+    )
     _check_deployments(images)
     return Selection(
         images=images,

@@ -7,7 +7,7 @@ name, else of those whose name has no time; otherwise no file is opened, and a w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Literal
@@ -27,8 +27,12 @@ _THREADS: Final = 8
 """Threads that read EXIF data. They mostly wait for the disk or the network drive."""
 
 
-def fill(images: Sequence[SubmittedImage], *, exif: ExifMode) -> tuple[list[SubmittedImage], list[str]]:
+def fill(
+    images: Sequence[SubmittedImage], *, exif: ExifMode, progress: Callable[[int], None] = lambda count: None
+) -> tuple[list[SubmittedImage], list[str]]:
     """The images with all capture times that could be found, in UTC, and warnings for the user.
+
+    `progress` is told how many files were opened, after each.
 
     Times that an image already has stay. A file that cannot be read keeps the time of its name, or none; that is not an
     error.
@@ -37,7 +41,14 @@ def fill(images: Sequence[SubmittedImage], *, exif: ExifMode) -> tuple[list[Subm
     named = {index: _from_name(image.uri) for index, image in enumerate(images) if image.captured_at is None}
     opened, warnings = _to_open(images, named, exif)
     with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="exif") as pool:
-        for index, taken in zip(opened, pool.map(_from_exif, [images[index].uri for index in opened]), strict=True):
+        # Some at a time: all that are asked for at once are kept in memory.
+        found = (
+            taken
+            for start in range(0, len(opened), EXIF_AUTO)
+            for taken in pool.map(_from_exif, [images[index].uri for index in opened[start : start + EXIF_AUTO]])
+        )
+        for count, (index, taken) in enumerate(zip(opened, found, strict=True), 1):
+            progress(count)
             stamp = named[index]
             named[index] = capture_time.together(stamp, taken) if stamp and taken else stamp or taken
     for index, time in named.items():

@@ -178,6 +178,8 @@ class _Reader:
 
     def read(self, source: str) -> Iterator[SubmittedImage]:
         """The images of one source."""
+        if "\0" in source:
+            raise errors.InvalidSource(f"{source!r} is not a valid path")
         scheme = scheme_of(source)
         if scheme == "s3":
             yield from self._bucket(source)
@@ -407,6 +409,8 @@ class _Reader:
         written = [location for location in (entry.location, entry.otherwise) if location]
         # A backslash may be part of a name, so that comes first.
         for text in dict.fromkeys(form for location in written for form in (location, location.replace("\\", "/"))):
+            if "\0" in text:
+                raise Unusable(f"{text!r} is not a valid path")
             path = os.path.join(base, os.path.expanduser(text)) if scheme_of(text) is None else ""
             # This checks the bounds, too.
             located = self.locator.file(path) if path else self.locator.locate(text)

@@ -129,6 +129,7 @@ TROUBLE = [
     ("path,captured_at,deployment\npond/a.jpg,2025-09-14 20:53:06,\npond/b.jpg,,n\npond/b.jpg,,s\n",
      [A, ("pond/b.jpg", None, "n")], "1 images are named more than once with .*b.jpg .deployment 'n' and 's'."),
     (f"path,captured_at\npond/a.jpg,2025-09-14 20:53:06\npond/{'蛾' * 800}.jpg,\n", [A], None),
+    ("path,captured_at\npond/a.jpg,2025-09-14 20:53:06\n~a\0b.jpg,\n", [A], None),
 ]  # fmt: skip
 
 

@@ -241,7 +241,7 @@ def test_nothing_beyond_the_roots_is_looked_at(tmp_path: Path) -> None:
         gather(inside / "link.txt", allowed_roots=[inside])
     with pytest.raises(errors.InvalidSource, match=r"no \.\. after a pattern"):
         gather(f"{inside}/*/../../out/*.txt", allowed_roots=[inside])
-    for odd in (f"{inside}/\0", f"{inside}/\ud800", "~nobody-of-that-name/x"):
+    for odd in (f"{inside}/\0", "~a\0b", f"{inside}/\ud800", "~nobody-of-that-name/x"):
         with pytest.raises(errors.InvalidSource):
             gather(odd, allowed_roots=[inside])
 
