@@ -52,5 +52,8 @@ def test_jobs_from_before_have_their_deployments_and_pipelines_their_projects(em
     with psycopg.connect(empty_catalog) as catalog:
         jobs = catalog.execute("SELECT deployments, created_by FROM jobs ORDER BY job_id").fetchall()
         assert jobs == [([1, 2], None), ([3], None), ([], None)]
+        # B3: their nights were cut at noon UTC. B4: nobody wrote down which version it was.
+        zones = catalog.execute("SELECT DISTINCT time_zone, pipeline_version FROM jobs").fetchall()
+        assert zones == [("UTC", None)]
         pipelines = catalog.execute("SELECT slug, is_public FROM pipelines ORDER BY slug").fetchall()
         assert pipelines == [("installed", True), ("own", False)]

@@ -1,6 +1,7 @@
 """What a submission writes to the catalog, and that a refused one writes nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,22 @@ def test_the_function_for_python(shared_stores: EmbeddedStores, project: str, tm
         listed(tmp_path, 3), settings=shared_stores.settings, pipeline="null", project=project, limit=2
     )
     assert (submitted.total, submitted.project) == (2, project)
+
+
+async def test_a_job_keeps_its_zone_and_its_pipeline_s_version(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    """B3, B4: as they were when it was submitted; the option wins over the setting."""
+    source = listed(tmp_path, 1)
+    there = replace(services, settings=services.settings.model_copy(update={"time_zone": "America/Panama"}))
+    jobs = [
+        await send(services, source, project=project),
+        await send(there, source, project=project),
+        await send(there, source, project=project, time_zone="Europe/Berlin"),
+    ]
+    kept = [await services.catalog.jobs.get(job.job_id) for job in jobs]
+    assert [job.time_zone for job in kept] == ["UTC", "America/Panama", "Europe/Berlin"]
+    assert {job.pipeline_version for job in kept} == {registry.get("null").version}
+    with pytest.raises(errors.InvalidInput, match="there is no time zone 'Panama City'"):
+        await send(services, source, project=f"{project}-2", time_zone="Panama City")
+    assert await services.catalog.jobs.list(project=f"{project}-2") == []
