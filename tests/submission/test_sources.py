@@ -336,11 +336,11 @@ def test_junk_folders_are_left_out_and_counted_once(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_kept_by_kind(tmp_path: Path) -> None:
-    """A14: videos, HEIC, raw, hidden and other files."""
-    empty(tmp_path, "a.jpg", "1.MP4", "2.avi", "3.heic", "4.NEF", ".DS_Store", "notes.txt", ".thumbs/t.jpg")
+    """A14: videos, HEIC, raw, hidden and other files; AVIF and CRW are never read, whatever is installed."""
+    empty(tmp_path, "a.jpg", "1.MP4", "2.avi", "3.avif", "4.CRW", ".DS_Store", "notes.txt", ".thumbs/t.jpg")
     found = gather(tmp_path, tmp_path)
     assert kinds.summary(sources.count_left_out(found.left_out)) == "2 videos, 1 heic, 1 raw, 2 hidden, 1 other file"
-    empty(tmp_path / "phone", "1.heic", "2.heic")
+    empty(tmp_path / "phone", "1.avif", "2.avif")
     with pytest.raises(errors.InvalidSource, match=r"no images in .*; left out: 2 heic"):
         gather(tmp_path / "phone")
 
