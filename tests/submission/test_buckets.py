@@ -116,7 +116,7 @@ def test_a_name_is_a_name_first_and_a_pattern_takes_folders(
     if "//" not in pattern and "versionId" not in pattern:
         for key in ODD:
             (tmp_path / "odd" / key).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "odd" / key).touch()
+            (tmp_path / "odd" / key).write_bytes(b"x")
         local = sources.gather([f"{tmp_path}/odd/{pattern}"], settings=at_store).images
         root = f"file://{tmp_path}/odd/{above}/"
         assert sorted(unquote(image.uri.removeprefix(root)) for image in local) == sorted(expected)
