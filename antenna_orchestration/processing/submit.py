@@ -29,7 +29,7 @@ from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 from antenna_orchestration.processing import publish, services
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.submission import capture_times, locations
+from antenna_orchestration.submission import capture_times, locations, versions
 from antenna_orchestration.submission import sources as sources_module
 from antenna_orchestration.submission.capture_times import ExifMode
 
@@ -123,6 +123,7 @@ async def submit(
     chosen = _choose(gathered.images, submission)
     chosen, exif_warnings = await asyncio.to_thread(capture_times.fill, chosen, exif=submission.exif)
     _check_deployments(chosen)
+    chosen, version_warnings = await asyncio.to_thread(versions.fill, chosen, gathered.versions, services.settings)
     if spec.slug in registry.all_pipelines():
         await services.catalog.pipelines.register(pipeline_row(spec))
     job_id = await services.catalog.jobs.create(
@@ -154,6 +155,7 @@ async def submit(
         )
     if queue_warning := await publish.publish_first(services, job_id):
         warnings.append(queue_warning)
+    warnings += version_warnings
     await _begin_log(services, job_id, f"Submitted {_images(job.total)} to {spec.slug} {spec.version}", warnings)
     return Submitted(
         job_id=job_id,

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import versions
+from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.settings import Settings
 
+logger = logging.getLogger(__name__)
 
-def list_objects(uri: str, settings: Settings) -> list[str]:
-    """URIs of the objects under a prefix, of one object, or of those that match a pattern with `*`, `?` or `[...]`.
+FEW: Final = 8
+"""Objects of one folder that are asked for one by one; for more of them the folder is listed."""
+
+
+def list_objects(uri: str, settings: Settings) -> dict[str, Version]:
+    """The objects under a prefix, one object, or those that match a pattern with `*`, `?` or `[...]`, with versions.
 
     A prefix ends at a slash, whether or not it is written: `s3://traps/night-1` does not include
     `s3://traps/night-10/a.jpg`. Raises `InvalidSource` if the bucket is missing or may not be listed, and `Unavailable`
@@ -22,8 +30,8 @@ def list_objects(uri: str, settings: Settings) -> list[str]:
         raise errors.InvalidSource(f"{uri} names no bucket; s3://bucket/prefix does")
     try:
         store = _store(settings)
-        found = store.glob(path) if any(character in path for character in "*?[") else store.find(path)
-        return [f"s3://{key}" for key in found if not key.endswith("/")]
+        found = (store.glob if any(character in path for character in "*?[") else store.find)(path, detail=True)
+        return {f"s3://{key}": versions.of_object(found[key]) for key in found if not key.endswith("/")}
     except FileNotFoundError:
         raise errors.InvalidSource(f"there is no bucket {bucket!r}, or these credentials may not see it") from None
     except PermissionError as error:
@@ -35,6 +43,29 @@ def list_objects(uri: str, settings: Settings) -> list[str]:
                 f"{uri} cannot be listed: {error}; ANTENNA_S3_ANONYMOUS=true reads public buckets"
             ) from None
         raise errors.Unavailable(f"{uri} cannot be listed: {error}") from error
+
+
+def versions_of(uris: Iterable[str], settings: Settings) -> dict[str, Version]:
+    """The versions of objects that are named one by one, from listings of their folders.
+
+    Those that cannot be found or listed are left out.
+    """
+    folders: dict[str, set[str]] = {}
+    for uri in uris:
+        folders.setdefault(uri.rpartition("/")[0], set()).add(uri)
+    store = _store(settings)
+    found: dict[str, Version] = {}
+    for folder, wanted in folders.items():
+        few = len(wanted) <= FEW
+        for path in [uri.removeprefix("s3://") for uri in wanted] if few else [folder.removeprefix("s3://")]:
+            try:
+                entries = [store.info(path)] if few else store.ls(path, detail=True)
+            except Exception as error:
+                # Whatever the reason, the version is unknown, and the submission says so.
+                logger.debug("no version of %s: %s", path, error)
+                continue
+            found.update((uri, versions.of_object(one)) for one in entries if (uri := f"s3://{one['name']}") in wanted)
+    return found
 
 
 def presign(uris: Iterable[str], settings: Settings, *, valid_for: int) -> list[str]:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain.times import in_utc
+from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.submission import buckets, source_lists
 from antenna_orchestration.submission.locations import IMAGE_SUFFIXES, Locator, local_path, scheme_of
@@ -36,6 +37,8 @@ class Gathered:
     duplicates: int = 0
     # What the user should know although it did not stop the submission.
     warnings: list[str] = field(default_factory=list)
+    # What listings of buckets said of the images' versions.
+    versions: dict[str, Version] = field(default_factory=dict)
 
 
 def gather(
@@ -66,7 +69,7 @@ def gather(
         earlier = found.get(image.uri)
         if earlier is None:
             found[image.uri] = image
-        elif None in earlier:
+        elif earlier.captured_at is None or earlier.deployment is None:
             found[image.uri] = SubmittedImage(
                 image.uri, earlier.captured_at or image.captured_at, earlier.deployment or image.deployment
             )
@@ -75,7 +78,7 @@ def gather(
     chosen = list(found.values())
     if deployment:
         chosen = [image if image.deployment else image._replace(deployment=deployment) for image in chosen]
-    return Gathered(images=chosen, duplicates=count - len(chosen), warnings=reader.warnings)
+    return Gathered(images=chosen, duplicates=count - len(chosen), warnings=reader.warnings, versions=reader.versions)
 
 
 def own_folders(sources: Sequence[str]) -> list[Path]:
@@ -109,6 +112,7 @@ class _Reader:
     locator: Locator
     settings: Settings
     warnings: list[str] = field(default_factory=list)
+    versions: dict[str, Version] = field(default_factory=dict)
 
     def read(self, source: str) -> Iterator[SubmittedImage]:
         """The images of one source."""
@@ -181,7 +185,8 @@ class _Reader:
         magic = _MAGIC.search(uri)
         self.locator.check_bucket_bounds(uri[: magic.start()] if magic else f"{uri.rstrip('/')}/")
         keys = buckets.list_objects(uri, self.settings)
-        if keys == [uri]:
+        self.versions.update(keys)
+        if list(keys) == [uri]:
             yield self.image(uri)
             return
         chosen = [key for key in keys if key.lower().endswith(IMAGE_SUFFIXES) and not _is_hidden(key, uri)]
