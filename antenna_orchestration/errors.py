@@ -4,6 +4,7 @@
     ├── InvalidInput             what the user typed, named or sent cannot be used; nothing was written
     │   ├── InvalidSource        an image source: no such folder, no images, unreadable list, outside IMAGE_ROOTS
     │   ├── UnknownPipeline      no pipeline with that slug is registered
+    │   ├── OtherVersion         a job was submitted for another version of a pipeline than the one here
     │   ├── InvalidSetting       an ANTENNA_* setting does not parse
     │   ├── TooLarge             a request body over the gateway's limits
     │   └── RangeNotSatisfiable  the bytes of a file that a request asks for lie beyond its end
@@ -16,6 +17,7 @@
     │   └── QueueFull            a JetStream stream is at its byte limit; publishers slow down
     ├── ImageError               one image cannot be processed; the job goes on without it
     │   ├── ImageUnusable        the image's own fault: 404, not an image, truncated, too many pixels
+    │   │   └── ImageChanged     the store holds other bytes than those that were submitted
     │   ├── ImageUnreachable     temporary: time-out, 5xx, throttling; the image is handed back with a delay
     │   └── ImageForbidden       this worker's fault: no rights, no mount, no route; the job rests on this worker
     └── InternalError            a bug or a broken installation: a bundled server did not start
@@ -47,6 +49,10 @@ class InvalidSource(InvalidInput):
 
 class UnknownPipeline(InvalidInput):
     """No pipeline with that slug is registered."""
+
+
+class OtherVersion(InvalidInput):
+    """A job was submitted for another version of its pipeline than the one here."""
 
 
 class InvalidSetting(InvalidInput):
@@ -114,6 +120,10 @@ class ImageError(AntennaError):
 
 class ImageUnusable(ImageError):
     """The image itself is at fault: its failure is final at once."""
+
+
+class ImageChanged(ImageUnusable):
+    """The image changed since it was submitted (submit it again)."""
 
 
 class ImageUnreachable(ImageError):

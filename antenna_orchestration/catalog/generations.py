@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.database import Database
 from antenna_orchestration.domain.ids import Epoch, Generation, JobRun
 from antenna_orchestration.domain.job import JobStatus
+from antenna_orchestration.domain.messages import AlgorithmRef
+
+
+class Terms(NamedTuple):
+    """Version and algorithms of a pipeline, in order; empty for a generation from before that was recorded."""
+
+    version: str
+    algorithms: tuple[AlgorithmRef, ...]
 
 
 class Generations:
@@ -23,6 +33,13 @@ class Generations:
         if row is None:
             raise errors.NotFound(f"job {job_run.job} has no generation {job_run.generation}")
         return Epoch(row["epoch"])
+
+    async def terms(self, job_run: JobRun) -> Terms:
+        """The pipeline as it was when the generation was opened."""
+        row = await self._database.row("terms_of_job", **job_run._asdict())
+        if row is None or row["pipeline_version"] is None:
+            return Terms("", ())
+        return Terms(row["pipeline_version"], tuple(AlgorithmRef(*one) for one in row["algorithms"]))
 
     async def replace_epoch(self, job_run: JobRun, lost: Epoch, epoch: Epoch) -> bool:
         """Replace the epoch of a lost task consumer; False when another caller has replaced it already."""

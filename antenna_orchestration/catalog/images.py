@@ -32,6 +32,8 @@ class ImageOutcome(msgspec.Struct, frozen=True, gc=False):
     # By the worker's or the gateway's clock; None when that is not known.
     leased_at: datetime | None = None
     posted_at: datetime | None = None
+    # Whether the result names other algorithms than the job was submitted with.
+    by_others: bool = False
 
 
 class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +130,11 @@ class Images:
         return {ImageId(row["image_id"]) for row in rows}
 
     async def add_processed(self, job_id: JobId) -> None:
-        """Add the job's done images to the ledger of which algorithms have processed which images; idempotent."""
+        """Add the job's done images to the ledger of which algorithms have processed which images; idempotent.
+
+        Those are the algorithms that the image's generation was opened with. Images whose results name others are left
+        out.
+        """
         await self._database.rows("add_processed", job=job_id)
 
     async def find(self, job_id: JobId, image: ImageId) -> ImageRow | None:

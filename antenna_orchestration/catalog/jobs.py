@@ -29,6 +29,12 @@ class SubmittedImage(NamedTuple):
     uri: str
     captured_at: datetime | None
     deployment: str | None
+    # Which bytes the URI stands for, as `domain/versions.py` writes it; empty where that is not known.
+    version: str = ""
+    # When these bytes came to be, as the store says; decides whether a capture of an unknown version is this one.
+    modified_at: datetime | None = None
+    # The URI to load where it is not `uri`: with a signature, which is no part of the identity.
+    link: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +78,13 @@ class FinalJob(NamedTuple):
     name: str
     pipeline: str
     pipeline_version: str | None
+
+
+class _Versions(NamedTuple):
+    """Whether any submitted image has a known version, and whether any has an unknown one."""
+
+    known: bool
+    unknown: bool
 
 
 class Jobs:
@@ -150,18 +163,25 @@ class Jobs:
     async def create(self, new: NewJob, images: Iterable[SubmittedImage]) -> JobId:
         """Create a job with all its images in one transaction: captures, deployments, job, job_images.
 
-        100,000 images take about a second. `images` holds each URL once. Images that every algorithm of the pipeline
-        has already processed are left out and counted as skipped, unless `reprocess` is set.
+        100,000 images take about a second. `images` holds each URL once. A URL with another version is another capture;
+        one without a version is the newest capture of its URL. Images that every algorithm of the pipeline has already
+        processed are left out and counted as skipped, unless `reprocess` is set. Time and deployment of each image, and
+        version and algorithms of the pipeline, are the job's from then on.
         """
         async with self._database.transaction() as connection:
-            await _copy_submitted(connection, images)
+            kinds = await _copy_submitted(connection, images)
             await connection.execute(queries.load("ensure_project"), {"slug": new.project})
             project = await value(connection, "find_project", slug=new.project)
             await connection.execute(queries.load("ensure_deployments"), {"project": project})
+            if kinds.known:
+                await connection.execute(queries.load("adopt_versions"), {"project": project})
+            if kinds.unknown:
+                await connection.execute(queries.load("assume_versions"), {"project": project})
             await connection.execute(queries.load("ensure_captures"), {"project": project})
+            terms = await _row(connection, "pipeline_now", pipeline=new.pipeline)
             await connection.execute(
                 queries.load("select_images"),
-                {"project": project, "pipeline": new.pipeline, "reprocess": new.reprocess},
+                {"project": project, "algorithms": terms["algorithms"], "reprocess": new.reprocess},
             )
             job_id = await value(
                 connection,
@@ -179,7 +199,7 @@ class Jobs:
                 created_by=new.created_by,
                 time_zone=new.time_zone,
             )
-            await connection.execute(queries.load("insert_job_images"), {"job": job_id})
+            await connection.execute(queries.load("insert_job_images"), {"job": job_id, **terms})
         return JobId(job_id)
 
     async def claim(self, limit: int, *, job_id: JobId | None = None) -> Sequence[Job]:
@@ -283,17 +303,27 @@ class Jobs:
                     await connection.execute("SELECT pg_advisory_unlock_all()")
 
 
-async def _copy_submitted(connection: Connection, images: Iterable[SubmittedImage]) -> None:
+async def _copy_submitted(connection: Connection, images: Iterable[SubmittedImage]) -> _Versions:
     """Fill the temporary table `submitted` that the statements of a submission read."""
+    known = unknown = False
     await connection.execute(
         "CREATE TEMPORARY TABLE submitted (ordinal bigint GENERATED ALWAYS AS IDENTITY, url text, "
-        "captured_at timestamptz, deployment text) ON COMMIT DROP"
+        "captured_at timestamptz, deployment text, version text, modified_at timestamptz, link text) ON COMMIT DROP"
     )
-    copy_in = "COPY submitted (url, captured_at, deployment) FROM STDIN"
+    copy_in = "COPY submitted (url, captured_at, deployment, version, modified_at, link) FROM STDIN"
     async with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
         for image in images:
+            known, unknown = known or bool(image.version), unknown or not image.version
             await copy.write_row(image)
     await connection.execute("ANALYZE submitted")
+    return _Versions(known, unknown)
+
+
+async def _row(connection: Connection, query: str, **parameters: Any) -> Row:
+    row = await (await connection.execute(queries.load(query), parameters)).fetchone()
+    if row is None:
+        raise errors.InternalError(f"{query} returned no row")
+    return row
 
 
 def _job(row: Row) -> Job:

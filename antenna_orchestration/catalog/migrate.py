@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
+from typing import Final
 
 import alembic.command
 import alembic.config
@@ -18,6 +20,9 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _ONE_AT_A_TIME = 4_201_893_377
 """Key of the advisory lock that keeps two processes from migrating at the same time."""
 
+ASK_AGAIN: Final = 0.2
+"""Seconds until a process that is to migrate asks again whether another one does."""
+
 
 def migrate(database_url: str) -> None:
     """Apply the missing migrations; idempotent, so that every start may call it. Raises `Unavailable`."""
@@ -27,7 +32,10 @@ def migrate(database_url: str) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     try:
         with engine.connect() as connection:
-            connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": _ONE_AT_A_TIME})
+            # Asking, and not waiting in PostgreSQL: an index that is built concurrently waits for every open statement.
+            while not connection.scalar(sqlalchemy.text("SELECT pg_try_advisory_lock(:key)"), {"key": _ONE_AT_A_TIME}):
+                connection.commit()
+                time.sleep(ASK_AGAIN)
             connection.commit()
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")

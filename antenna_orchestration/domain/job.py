@@ -159,6 +159,8 @@ class ImageToPublish(NamedTuple):
     uri: str
     captured_at: datetime | None
     deployment: str | None
+    # Which bytes the URI stood for when the job was submitted; empty where that is not known.
+    version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -68,6 +68,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Names the job's configuration, which the announcement carries once for all its tasks."""
     captured_at: datetime | None = None
     deployment: str | None = None
+    version: str = ""
+    """Which bytes were submitted, as `domain/versions.py` writes it; empty where that is not known."""
 
     @property
     def job_run(self) -> JobRun:
@@ -135,6 +137,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Seconds by stage: load, wait (in the worker's hands until its batch began), decode, infer, finish. A worker
     behind the gateway reports one number, which is `infer`; the gateway adds `held`: from its lease to its post."""
     created_at: datetime | None = None
+    algorithms: list[AlgorithmRef] = []
+    """What processed the image, whether or not it found anything; empty from workers that do not tell."""
 
     @property
     def job_run(self) -> JobRun:
@@ -172,6 +176,10 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     dispatch_mode: DispatchMode = DispatchMode.ASYNC
     """Whose tasks these are. Anything but `async_api` comes with the version `PUSHED`."""
+    pipeline_version: str = ""
+    algorithms: list[AlgorithmRef] = []
+    """The pipeline's as it was when the job was submitted. Workers that have another version leave the job alone. Empty
+    for jobs from before this was recorded."""
 
     @property
     def job_run(self) -> JobRun:
@@ -215,6 +223,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """What an HTTP worker says of itself: hostname, pod_name, pid, device, software, version, platform."""
     failing: dict[str, str] = {}
     """Pipelines that it would serve and cannot load, each with the reason; they are not among `pipelines`."""
+    refused: dict[str, str] = {}
+    """Jobs by number that were submitted with another version of a pipeline than this worker has, with the reason."""
 
 
 M = TypeVar("M", Task, Result, Announcement, Heartbeat)

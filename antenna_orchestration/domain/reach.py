@@ -25,6 +25,7 @@ def can_serve(worker: Heartbeat, job: Job) -> bool:
     """Whether a worker listens for such jobs and can load their images, or the service that it posts to can."""
     return (
         job.pipeline in worker.pipelines
+        and str(job.job_id) not in worker.refused
         and (worker.kind == "push") == (job.dispatch_mode is DispatchMode.SYNC)
         and worker.state != "waiting"
         and (not worker.projects or job.project in worker.projects)
@@ -32,13 +33,14 @@ def can_serve(worker: Heartbeat, job: Job) -> bool:
     )
 
 
-def why_not(workers: Iterable[Heartbeat], pipeline: str) -> str:
-    """Why workers that would serve a pipeline cannot load it, as a sentence's end; empty when there are none."""
-    reasons = [
-        f"{worker.worker} cannot load it: {worker.failing[pipeline]}"
-        for worker in workers
-        if pipeline in worker.failing
-    ]
+def why_not(workers: Iterable[Heartbeat], job: Job) -> str:
+    """Why workers that would serve a job's pipeline do not, as a sentence's end; empty when there are none."""
+    reasons = []
+    for worker in workers:
+        if job.pipeline in worker.failing:
+            reasons.append(f"{worker.worker} cannot load it: {worker.failing[job.pipeline]}")
+        elif reason := worker.refused.get(str(job.job_id)):
+            reasons.append(f"{worker.worker} leaves it alone: {reason}")
     return "".join(f"; {reason}" for reason in reasons[:MOST_REASONS])
 
 

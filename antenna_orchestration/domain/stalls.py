@@ -28,7 +28,7 @@ def why_unserved(job: Job, workers: Sequence[Heartbeat]) -> str:
         return f"no processing service serves {job.pipeline} (`antenna push`)"
     if any(job.pipeline in worker.pipelines for worker in workers):
         return f"no worker for {job.pipeline} reaches {', '.join(job.source_kinds)}"
-    return f"no worker listens for {job.pipeline}" + why_not(workers, job.pipeline)
+    return f"no worker listens for {job.pipeline}" + why_not(workers, job)
 
 
 def waits_since(job: Job) -> datetime:

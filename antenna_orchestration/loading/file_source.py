@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import addresses
+from antenna_orchestration.domain import addresses, versions
 from antenna_orchestration.loading.sources import Reservation, ReservationTooSmall, check_size
 from antenna_orchestration.loading.threads import DaemonThreads
 
@@ -44,7 +44,7 @@ class FileSource:
         path = _local_path(uri)
         while True:
             try:
-                return await self._threads.run(lambda: self._read(path, reservation.size))
+                return await self._threads.run(lambda: self._read(path, reservation))
             except ReservationTooSmall as more:
                 reservation.grow(more.size)
 
@@ -56,9 +56,9 @@ class FileSource:
         """Stop using the threads. A read that hangs cannot be stopped; its thread ends with the process."""
         self._threads.close()
 
-    def _read(self, path: str, reserved: int) -> bytes:
+    def _read(self, path: str, reservation: Reservation) -> bytes:
         try:
-            return _read_regular(path, reserved=reserved, limit=self._limit)
+            return _read_regular(path, reservation, limit=self._limit)
         except FileNotFoundError:
             raise self._missing(Path(path)) from None
         except PermissionError as error:
@@ -97,16 +97,17 @@ def _local_path(uri: str) -> str:
     return path
 
 
-def _read_regular(path: str, *, reserved: int, limit: int) -> bytes:
-    """Read a whole file of at most `limit` bytes. Raises `ReservationTooSmall` if it is larger than `reserved`."""
+def _read_regular(path: str, reservation: Reservation, *, limit: int) -> bytes:
+    """Read a whole file of at most `limit` bytes. Raises `ReservationTooSmall` if it is larger than reserved."""
     # Without O_NONBLOCK, opening a named pipe would wait for somebody to write to it.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise errors.ImageUnusable("not a regular file")
+        reservation.found(versions.of_file(size=status.st_size, mtime_ns=status.st_mtime_ns).version)
         check_size(status.st_size, limit)
-        if status.st_size > reserved:
+        if status.st_size > reservation.size:
             raise ReservationTooSmall(status.st_size)
         data = os.read(handle, status.st_size)
         while len(data) < status.st_size and (more := os.read(handle, status.st_size - len(data))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import versions
 from antenna_orchestration.loading.file_source import FileSource
 from antenna_orchestration.loading.http_source import HttpSource
 from antenna_orchestration.loading.memory import MemoryBudget
@@ -44,16 +45,17 @@ class Loader:
         except errors.ImageError:
             return "unknown"
 
-    async def load(self, uri: str) -> bytes:
-        """Load an image and return its bytes, as stored.
+    async def load(self, uri: str, *, version: str = "") -> bytes:
+        """Load an image and return its bytes, as stored. `version` is the one that was submitted, if it is known.
 
         Raises `ImageUnusable` when the image is at fault, `ImageUnreachable` for a passing fault (also when loading
-        takes longer than `ANTENNA_LOAD_TIMEOUT`) and `ImageForbidden` when this worker cannot reach the store.
+        takes longer than `ANTENNA_LOAD_TIMEOUT`), `ImageChanged` when the store tells of another
+        version, and `ImageForbidden` when this worker cannot reach the store.
         """
         source = self._source(uri)
         size = min(int(2 * self.mean_size) or FIRST_GUESS, self._settings.max_image_bytes)
         while True:
-            reservation = _Reservation(self.memory, size)
+            reservation = _Reservation(self.memory, size, version)
             await self.memory.reserve(size)
             try:
                 async with asyncio.timeout(self._settings.load_timeout):
@@ -111,9 +113,14 @@ class Loader:
 class _Reservation:
     """Memory reserved for one image, charged to the budget; sizes in bytes."""
 
-    def __init__(self, memory: MemoryBudget, size: int) -> None:
+    def __init__(self, memory: MemoryBudget, size: int, version: str) -> None:
         self._memory = memory
+        self._version = version
         self.size = size
+
+    def found(self, version: str) -> None:
+        if versions.have_changed(self._version, version):
+            raise errors.ImageChanged("changed since it was submitted (submit it again)")
 
     def grow(self, size: int) -> None:
         if not self._memory.try_reserve(size - self.size):

@@ -8,6 +8,7 @@ import botocore.exceptions
 import s3fs
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import versions
 from antenna_orchestration.loading.sources import Reservation, ReservationTooSmall, check_size
 
 CHUNK: Final = 256 * 1024
@@ -108,6 +109,8 @@ class S3Source:
         # One request: the answer's headers give the size. The public methods of s3fs make a second request for it.
         answer = await self._fs._call_s3("get_object", **which)
         async with answer["Body"] as body:
+            size = answer["ContentLength"]
+            reservation.found(versions.of_object({"ETag": answer.get("ETag"), "size": size}).version)
             check_size(answer["ContentLength"], self._limit)
             if answer["ContentLength"] > reservation.size:
                 reservation.grow(answer["ContentLength"])

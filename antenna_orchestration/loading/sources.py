@@ -22,6 +22,9 @@ class Reservation(Protocol):
     def size(self) -> int:
         """Bytes reserved."""
 
+    def found(self, version: str) -> None:
+        """Tell which version the store has. Raises `ImageChanged` if another one was submitted."""
+
     def grow(self, size: int) -> None:
         """Raise the reservation to `size` bytes, without waiting. Call it on the event loop only.
 

@@ -25,6 +25,7 @@ import ulid
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.algorithms import ran_others
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import JobProgress
@@ -143,6 +144,8 @@ class Collector:
         # What was seen at how many checks in a row: unread results and pending images, and no task under way.
         self._undelivered: tuple[int, int] | None = None
         self._undelivered_checks = 0
+        # What the job was submitted for; None until it was read.
+        self._algorithms: frozenset[messages.AlgorithmRef] | None = None
 
     async def run(self) -> Counts:
         """Collect to the end, with the checks running beside."""
@@ -184,9 +187,16 @@ class Collector:
     async def _commit(self, batch: _Batch) -> None:
         """Write a batch's part, then commit its images. A repetition writes another part and moves no image twice."""
         part = str(ulid.ULID())
+        if self._algorithms is None:
+            terms = await self._services.catalog.generations.terms(self._job.job_run)
+            self._algorithms = frozenset(terms.algorithms)
+        algorithms = self._algorithms
         if batch.tables:
             await asyncio.to_thread(self._services.lake.write_part, self._job.job_id, part, batch.tables)
-        outcomes = [_outcome(result, part if result.detections else None) for result in (*batch.done, *batch.failed)]
+        outcomes = [
+            _outcome(result, part if result.detections else None, by_others=ran_others(result, algorithms))
+            for result in (*batch.done, *batch.failed)
+        ]
         outcomes += self._given_up(batch.unreadable)
         async with self._counting:
             moved = await self._services.catalog.images.commit(self._job.job_run, outcomes)
@@ -329,7 +339,7 @@ class Collector:
         return True
 
 
-def _outcome(result: messages.Result, part: str | None) -> ImageOutcome:
+def _outcome(result: messages.Result, part: str | None, *, by_others: bool) -> ImageOutcome:
     return ImageOutcome(
         image=result.image,
         status=ImageStatus.DONE if result.outcome == "done" else ImageStatus.FAILED,
@@ -345,6 +355,7 @@ def _outcome(result: messages.Result, part: str | None) -> ImageOutcome:
         seconds=_seconds(result.timings),
         leased_at=result.leased_at,
         posted_at=result.posted_at,
+        by_others=by_others,
     )
 
 

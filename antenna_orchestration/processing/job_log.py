@@ -46,7 +46,7 @@ class JobLog:
         if nobody and self._nobody_listens is not True:
             message = (
                 f"No worker for pipeline {self._job.pipeline} reaches the images; the job waits"
-                f"{reach.why_not(workers, self._job.pipeline)}"
+                f"{reach.why_not(workers, self._job)}"
                 if self._job.dispatch_mode is DispatchMode.ASYNC
                 else f"No processing service serves pipeline {self._job.pipeline}; the job waits for "
                 f"`antenna push URL --project {self._job.project}`"

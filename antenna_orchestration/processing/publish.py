@@ -84,7 +84,7 @@ async def publish(
             if status not in ACTIVE:
                 break
             if not announced:
-                await services.announcements.announce(announcement(job, epoch))
+                await announce(services, job, epoch)
                 announced = True
             if on_chunk:
                 on_chunk(cursor)
@@ -98,7 +98,7 @@ async def publish(
     if status not in ACTIVE:
         await clear_queue.clear_queue(services, job)
     elif not announced:
-        await services.announcements.announce(announcement(job, epoch))
+        await announce(services, job, epoch)
     return Published(stored=stored, refused=refused, upto=cursor, complete=cursor >= job.total)
 
 
@@ -120,9 +120,10 @@ async def republish(services: Services, job: Job, images: Sequence[ImageToPublis
     return stored
 
 
-def announcement(job: Job, epoch: Epoch) -> messages.Announcement:
-    """The job as it is announced to workers."""
-    return messages.Announcement(
+async def announce(services: Services, job: Job, epoch: Epoch) -> None:
+    """Announce the job to workers. Raises `Unavailable`."""
+    terms = await services.catalog.generations.terms(job.job_run)
+    announcement = messages.Announcement(
         v=messages.VERSION if job.dispatch_mode is DispatchMode.ASYNC else messages.PUSHED,
         job=job.job_id,
         generation=job.generation,
@@ -136,7 +137,10 @@ def announcement(job: Job, epoch: Epoch) -> messages.Announcement:
         total=job.total,
         name=job.name,
         dispatch_mode=job.dispatch_mode,
+        pipeline_version=terms.version,
+        algorithms=list(terms.algorithms),
     )
+    await services.announcements.announce(announcement)
 
 
 async def _next(services: Services, job: Job, after: int, left: int) -> list[ImageToPublish]:
@@ -157,6 +161,7 @@ async def _publish_chunk(
             config_hash=job.config_hash,
             captured_at=image.captured_at,
             deployment=image.deployment,
+            version=image.version,
         )
         for image in images
     ]

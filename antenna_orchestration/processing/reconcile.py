@@ -85,7 +85,7 @@ async def reconcile(services: Services, job_id: JobId, *, dry_run: bool = False)
     if not dry_run:
         epoch = await _next_epoch(services, job, job.epoch) if reopened else job.epoch
         if not await services.announcements.has(job.job_run, epoch):
-            await services.announcements.announce(publish.announcement(job, epoch))
+            await publish.announce(services, job, epoch)
     lost = await _lost(services, job, undeliverable=undeliverable)
     count = len(lost)
     if lost and not dry_run:

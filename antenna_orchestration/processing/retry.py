@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing.submit import pipeline_row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +29,9 @@ async def retry(services: Services, job_id: JobId) -> Retried:
     the job is not over, `NotFound`, `Unavailable`.
     """
     job = await services.catalog.jobs.get(job_id)
+    if job.pipeline in registry.all_pipelines():
+        # The new generation takes the pipeline as it is now: the version that workers have.
+        await services.catalog.pipelines.register(pipeline_row(registry.get(job.pipeline)))
     opened = await services.catalog.jobs.retry(job_id)
     if opened is None:
         raise errors.Conflict(f"job {job_id} is {job.status}; only a job that is over can be retried")

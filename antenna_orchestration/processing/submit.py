@@ -25,11 +25,12 @@ from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain import ids, job_config, nights
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 from antenna_orchestration.processing import publish, services
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.submission import capture_times, kinds, locations
+from antenna_orchestration.submission import capture_times, kinds, locations, versions
 from antenna_orchestration.submission import sources as sources_module
 from antenna_orchestration.submission.capture_times import ExifMode
 from antenna_orchestration.submission.sources import LeftOut
@@ -106,6 +107,8 @@ class Selection:
     duplicates: int
     warnings: list[str]
     left_out: list[LeftOut]
+    # What listings of buckets said of the images' versions.
+    versions: dict[str, Version]
 
 
 async def submit(
@@ -137,7 +140,9 @@ async def submit(
         allowed_buckets=allowed_buckets,
         progress=progress,
     )
-    chosen = selected.images
+    chosen, version_warnings = await asyncio.to_thread(
+        versions.fill, selected.images, selected.versions, services.settings
+    )
     if spec.slug in registry.all_pipelines():
         await services.catalog.pipelines.register(pipeline_row(spec))
     job_id = await services.catalog.jobs.create(
@@ -170,6 +175,7 @@ async def submit(
         )
     if queue_warning := await publish.publish_first(services, job_id):
         warnings.append(queue_warning)
+    warnings += version_warnings
     left_out = kinds.summary(sources_module.count_left_out(selected.left_out))
     message = f"Submitted {_images(job.total)} to {spec.slug} {spec.version}"
     await _begin_log(services, job_id, f"{message}; left out: {left_out}" if left_out else message, warnings)
@@ -218,6 +224,7 @@ def select(
         duplicates=gathered.duplicates,
         warnings=[*gathered.warnings, *warnings],
         left_out=gathered.left_out,
+        versions=gathered.versions,
     )
 
 

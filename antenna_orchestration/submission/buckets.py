@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import versions
+from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 VERSION: Final = "?versionId="
 """Begins the version of an object at the end of its location, unless the bucket has an object of the whole name."""
 
 _MAGIC: Final = re.compile(r"[*?\[]")
 
+FEW: Final = 8
+"""Objects of one folder that are asked for one by one; for more of them the folder is listed."""
 
-def list_objects(uri: str, settings: Settings) -> list[str]:
-    """URIs of the objects under a prefix, of one object, or of those that match a pattern with `*`, `?` or `[...]`.
+
+Entry = tuple[str, Mapping[str, Any]]
+"""A key, with what the store says of its object: `ETag`, `Size`, `LastModified`."""
+
+
+def list_objects(uri: str, settings: Settings) -> dict[str, Version]:
+    """The objects under a prefix, one object, or those that match a pattern with `*`, `?` or `[...]`, with versions.
 
     A name is a name first: what exists with this name, brackets included, is meant. A pattern that matches folders
     means everything in them, as it does for local folders. A prefix ends at a slash, whether or not it is written:
@@ -33,12 +45,12 @@ def list_objects(uri: str, settings: Settings) -> list[str]:
         raise errors.InvalidSource(f"{uri}: the name of a bucket cannot be a pattern; name each bucket")
     try:
         store = _store(settings)
-        found = list(_named(store, bucket, key))
-        if not found and VERSION in key and _has_version(store, bucket, key):
-            found = [key]
+        found = dict(_named(store, bucket, key))
+        if not found and VERSION in key and (described := _described(store, bucket, key)):
+            found = {key: described}
         if not found and _MAGIC.search(key):
-            found = list(_matching(store, bucket, key))
-        return [f"s3://{bucket}/{name}" for name in found]
+            found = dict(_matching(store, bucket, key))
+        return {f"s3://{bucket}/{name}": versions.of_object(described) for name, described in found.items()}
     except FileNotFoundError:
         raise errors.InvalidSource(f"there is no bucket {bucket!r}, or these credentials may not see it") from None
     except PermissionError as error:
@@ -50,6 +62,29 @@ def list_objects(uri: str, settings: Settings) -> list[str]:
                 f"{uri} cannot be listed: {error}; ANTENNA_S3_ANONYMOUS=true reads public buckets"
             ) from None
         raise errors.Unavailable(f"{uri} cannot be listed: {error}") from error
+
+
+def versions_of(uris: Iterable[str], settings: Settings) -> dict[str, Version]:
+    """The versions of objects that are named one by one, from listings of their folders.
+
+    Those that cannot be found or listed are left out.
+    """
+    folders: dict[str, set[str]] = {}
+    for uri in uris:
+        folders.setdefault(uri.rpartition("/")[0], set()).add(uri)
+    store = _store(settings)
+    found: dict[str, Version] = {}
+    for folder, wanted in folders.items():
+        few = len(wanted) <= FEW
+        for path in [uri.removeprefix("s3://") for uri in wanted] if few else [folder.removeprefix("s3://")]:
+            try:
+                entries = [store.info(path)] if few else store.ls(path, detail=True)
+            except Exception as error:
+                # Whatever the reason, the version is unknown, and the submission says so.
+                logger.debug("no version of %s: %s", path, error)
+                continue
+            found.update((uri, versions.of_object(one)) for one in entries if (uri := f"s3://{one['name']}") in wanted)
+    return found
 
 
 def presign(uris: Iterable[str], settings: Settings, *, valid_for: int) -> list[str]:
@@ -118,27 +153,27 @@ def _reached(pattern: Sequence[str], states: set[int]) -> set[int]:
     return states
 
 
-def _named(store: Any, bucket: str, key: str) -> Iterator[str]:
+def _named(store: Any, bucket: str, key: str) -> Iterator[Entry]:
     """The object of this name, and those in the folder of this name."""
-    if key and not key.endswith("/") and next(_keys(store, bucket, key, most=1), None) == key:
-        yield key
+    if key and not key.endswith("/"):
+        yield from (entry for entry in _keys(store, bucket, key, most=1) if entry[0] == key)
     yield from _keys(store, bucket, f"{key.rstrip('/')}/" if key else "")
 
 
-def _matching(store: Any, bucket: str, key: str) -> Iterator[str]:
+def _matching(store: Any, bucket: str, key: str) -> Iterator[Entry]:
     magic = _MAGIC.search(key)
     pattern = key.rstrip("/").split("/")
-    for name in _keys(store, bucket, key[: magic.start()] if magic else key):
-        if matches(pattern, name.split("/")):
-            yield name
+    for entry in _keys(store, bucket, key[: magic.start()] if magic else key):
+        if matches(pattern, entry[0].split("/")):
+            yield entry
 
 
-def _keys(store: Any, bucket: str, prefix: str, *, most: int = 1000) -> Iterator[str]:
-    """The keys that begin with the prefix, in the order of the store, without the objects that stand for folders."""
+def _keys(store: Any, bucket: str, prefix: str, *, most: int = 1000) -> Iterator[Entry]:
+    """The keys that begin with the prefix, with their entries, in the store's order; without those that stand for folders."""
     more: dict[str, str] = {}
     while True:
         page = store.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most, **more)
-        yield from (found["Key"] for found in page.get("Contents", ()) if not found["Key"].endswith("/"))
+        yield from ((found["Key"], found) for found in page.get("Contents", ()) if not found["Key"].endswith("/"))
         if most == 1 or not page.get("IsTruncated"):
             return
         more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -149,13 +184,13 @@ def _version(bucket: str, key: str) -> dict[str, str]:
     return {"Bucket": bucket, "Key": name, "VersionId": version}
 
 
-def _has_version(store: Any, bucket: str, key: str) -> bool:
+def _described(store: Any, bucket: str, key: str) -> Mapping[str, Any] | None:
+    """What the store says of one version of an object; None without it: then it may be a pattern."""
     try:
-        store.call_s3("head_object", **_version(bucket, key))
+        described: Mapping[str, Any] = store.call_s3("head_object", **_version(bucket, key))
     except (OSError, ValueError):
-        # Missing, or no version: then it may be a pattern.
-        return False
-    return True
+        return None
+    return {**described, "Size": described.get("ContentLength")}
 
 
 async def _exists(store: Any, bucket: str, key: str) -> bool:

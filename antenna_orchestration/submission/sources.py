@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain.times import in_utc
+from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.submission import buckets, kinds, source_lists, spelling
 from antenna_orchestration.submission.kinds import Kind
@@ -65,6 +66,8 @@ class Gathered:
     # What the user should know although it did not stop the submission.
     warnings: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    # What listings of buckets said of the images' versions.
+    versions: dict[str, Version] = field(default_factory=dict)
 
 
 def count_left_out(left_out: Sequence[LeftOut]) -> Mapping[Kind, int]:
@@ -120,7 +123,11 @@ def gather(
     if deployment:
         chosen = [image if image.deployment else image._replace(deployment=deployment) for image in chosen]
     return Gathered(
-        images=chosen, duplicates=count - len(chosen), warnings=reader.warnings, left_out=list(reader.left_out)
+        images=chosen,
+        duplicates=count - len(chosen),
+        warnings=reader.warnings,
+        left_out=list(reader.left_out),
+        versions=reader.versions,
     )
 
 
@@ -175,6 +182,7 @@ class _Reader:
     warnings: list[str] = field(default_factory=list)
     # Keys only: two sources may leave out the same file.
     left_out: dict[LeftOut, None] = field(default_factory=dict)
+    versions: dict[str, Version] = field(default_factory=dict)
 
     def read(self, source: str) -> Iterator[SubmittedImage]:
         """The images of one source."""
@@ -337,7 +345,8 @@ class _Reader:
         magic = _MAGIC.search(uri)
         self.locator.check_bucket_bounds(uri[: magic.start()] if magic else f"{uri.rstrip('/')}/")
         keys = buckets.list_objects(uri, self.settings)
-        if keys == [uri]:
+        self.versions.update(keys)
+        if list(keys) == [uri]:
             yield self.image(uri)
             return
         fixed = len(uri[: magic.start()].rpartition("/")[0] if magic else uri.rstrip("/")) + 1

@@ -254,6 +254,7 @@ class Engine:
             tasks_in_hand=self._tasks_in_hand,
             reporter=self._reporter,
             model_loader=self._model_loader,
+            scheduler=self._scheduler,
             device=connections.device,
             memory=memory,
         )

@@ -6,6 +6,8 @@ import os
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
+from typing import Final
 
 from antenna_orchestration.domain import messages
 from antenna_orchestration.loading.memory import MemoryBudget
@@ -13,7 +15,11 @@ from antenna_orchestration.worker import metrics
 from antenna_orchestration.worker.device.client import Device
 from antenna_orchestration.worker.device.model_loading import ModelLoader
 from antenna_orchestration.worker.stages.reporter import Reporter
+from antenna_orchestration.worker.stages.scheduler import Scheduler
 from antenna_orchestration.worker.stages.tasks_in_hand import TasksInHand
+
+MOST_REFUSED: Final = 50
+"""Refused jobs that a heartbeat names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +47,7 @@ class Status:
         tasks_in_hand: TasksInHand,
         reporter: Reporter,
         model_loader: ModelLoader,
+        scheduler: Scheduler,
         device: Device,
         memory: MemoryBudget,
     ) -> None:
@@ -48,6 +55,7 @@ class Status:
         self._tasks_in_hand = tasks_in_hand
         self._reporter = reporter
         self._model_loader = model_loader
+        self._scheduler = scheduler
         self._device = device
         self._memory = memory
         # Set once the worker leases nothing more.
@@ -92,6 +100,7 @@ class Status:
             state=self._state(),
             run_id=self._identity.run_id,
             failing=dict(failing),
+            refused=dict(islice(self._scheduler.refused_jobs(), MOST_REFUSED)),
         )
 
     def _state(self) -> str:

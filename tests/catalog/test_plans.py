@@ -163,16 +163,18 @@ def test_images_that_no_statistics_know_are_committed_by_their_key(
 def test_a_small_submission_reads_no_whole_table(filled: psycopg.Connection[Any]) -> None:
     with filled.transaction(force_rollback=True):
         filled.execute(
-            "CREATE TEMPORARY TABLE submitted (ordinal bigint, url text, captured_at timestamptz, deployment text)"
+            "CREATE TEMPORARY TABLE submitted (ordinal bigint, url text, captured_at timestamptz, deployment text, "
+            "version text, modified_at timestamptz, link text)"
         )
         filled.execute(
-            "INSERT INTO submitted (ordinal, url) SELECT n, 'http://192.0.2.1/' || n FROM generate_series(1, 50) n"
+            "INSERT INTO submitted (ordinal, url, version) "
+            "SELECT n, 'http://192.0.2.1/' || n, '' FROM generate_series(1, 50) n"
         )
         filled.execute("ANALYZE submitted")
         creation = queries.load("select_images")
         select = creation[creation.index("SELECT") :]
         row = filled.execute(
-            "EXPLAIN (FORMAT JSON) " + select, {"project": 1, "pipeline": "null", "reprocess": False}
+            "EXPLAIN (FORMAT JSON) " + select, {"project": 1, "algorithms": [1], "reprocess": False}
         ).fetchone()
     assert row is not None
     assert not scanned(row[0][0]["Plan"]) & BIG_TABLES, row[0]

@@ -35,6 +35,7 @@ MESSAGES: dict[str, Message] = {
         config_hash="9f86d081",
         captured_at=MOMENT,
         deployment="Vermont 1",
+        version="52428-1781306055678901000",
     ),
     "result_done": messages.Result(
         job=JobId(7),
@@ -65,6 +66,7 @@ MESSAGES: dict[str, Message] = {
         ],
         timings={"load": 0.125, "wait": 0.25, "decode": 0.0625, "infer": 0.5, "finish": 0.03125},
         created_at=MOMENT,
+        algorithms=[DETECTOR, CLASSIFIER],
     ),
     "result_failed": messages.Result(
         job=JobId(7),
@@ -88,6 +90,8 @@ MESSAGES: dict[str, Message] = {
         source_kinds=("s3:https://s3.example.org/trap", "http"),
         total=4_000,
         name="June",
+        pipeline_version="3",
+        algorithms=[DETECTOR, CLASSIFIER],
     ),
     "announcement_pushed": messages.Announcement(
         v=messages.PUSHED,
@@ -122,6 +126,7 @@ MESSAGES: dict[str, Message] = {
         service="http://gpu-1:2000",
         client_info={"hostname": "gpu-1", "software": "ami-data-companion"},
         failing={"moth_binary": "weights model.pth: there is no such file on this machine"},
+        refused={"42": "it was submitted for moths 2, here is 1"},
     ),
 }
 
@@ -174,7 +179,11 @@ def with_unknown_fields(value: Any) -> Any:
 def test_unknown_fields_are_ignored(name: str) -> None:
     later = msgspec.msgpack.decode(recorded(name))
     # These are maps of the user's and the worker's own, not of fields.
-    own = {key: later.pop(key) for key in ("config", "timings", "counters", "client_info", "failing") if key in later}
+    own = {
+        key: later.pop(key)
+        for key in ("config", "timings", "counters", "client_info", "failing", "refused")
+        if key in later
+    }
     bytes_of_later = msgspec.msgpack.encode({**with_unknown_fields(later), **own, "another": None})
     assert read(name, bytes_of_later) == MESSAGES[name]
 

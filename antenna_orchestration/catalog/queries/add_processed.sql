@@ -1,8 +1,9 @@
--- Add the done images of a job to the ledger.
+-- Add the done images of a job to the ledger, with the algorithms that their generation was opened with. Images whose
+-- results name others are left out: they are processed again when they are submitted again.
 INSERT INTO processed (image_id, algorithm_id, job_id)
 SELECT i.image_id, a.algorithm_id, i.job_id
 FROM job_images i
-JOIN jobs j USING (job_id)
-JOIN pipeline_algorithms a ON a.slug = j.pipeline
-WHERE i.job_id = %(job)s AND i.status = 'done'
+JOIN job_generations g USING (job_id, generation)
+CROSS JOIN unnest(g.algorithms) AS a (algorithm_id)
+WHERE i.job_id = %(job)s AND i.status = 'done' AND NOT i.by_others
 ON CONFLICT DO NOTHING

@@ -8,7 +8,8 @@ WITH given AS MATERIALIZED (
     SELECT n.*, %(job)s::bigint AS job
     FROM json_to_recordset(%(outcomes)s::json) AS n (
         image bigint, status text, part text, attempts int, reason text, retryable bool, width int, height int,
-        detections int, classifications int, worker text, seconds real, leased_at timestamptz, posted_at timestamptz
+        detections int, classifications int, worker text, seconds real, leased_at timestamptz, posted_at timestamptz,
+        by_others bool
     )
     WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.job_id = %(job)s AND j.generation = %(generation)s
                   AND j.status IN ('QUEUED', 'CLAIMED', 'RUNNING'))
@@ -20,7 +21,8 @@ WITH given AS MATERIALIZED (
     UPDATE job_images i
     SET status = f.status, part = f.part, attempts = f.attempts, reason = f.reason, retryable = f.retryable,
         width = f.width, height = f.height, detections = f.detections, classifications = f.classifications,
-        worker = f.worker, seconds = f.seconds, leased_at = f.leased_at, posted_at = f.posted_at, finished_at = now()
+        worker = f.worker, seconds = f.seconds, leased_at = f.leased_at, posted_at = f.posted_at,
+        by_others = coalesce(f.by_others, false), finished_at = now()
     FROM found f
     WHERE i.job_id = f.job AND i.image_id = f.image
       AND f.generation = %(generation)s AND (f.was = 'pending' OR (f.was = 'failed' AND f.status = 'done'))

@@ -1,8 +1,11 @@
 -- The next pending images after the cursor.
-SELECT i.ordinal, i.image_id, c.url, c.captured_at, d.name
+SELECT i.ordinal, i.image_id, coalesce(i.link, c.url) AS uri,
+       CASE WHEN j.is_frozen THEN i.captured_at ELSE c.captured_at END AS captured_at, d.name, c.version
 FROM job_images i
+JOIN jobs j USING (job_id)
 JOIN captures c USING (image_id)
-LEFT JOIN deployments d USING (deployment_id)
+LEFT JOIN deployments d
+    ON d.deployment_id = CASE WHEN j.is_frozen THEN i.deployment_id ELSE c.deployment_id END
 WHERE i.job_id = %(job)s AND i.ordinal > %(after)s AND i.generation = %(generation)s AND i.status = 'pending'
 ORDER BY i.ordinal
 LIMIT %(limit)s

@@ -1,11 +1,10 @@
 INSERT INTO jobs (project_id, name, pipeline, config, config_hash, priority, interactive, total, skipped, duplicates,
-                  source_kinds, dispatch_mode, created_by, deployments, pipeline_version, time_zone)
+                  source_kinds, dispatch_mode, created_by, deployments, is_frozen, pipeline_version, time_zone)
 SELECT %(project)s, %(name)s, %(pipeline)s, %(config)s, %(config_hash)s, %(priority)s, %(interactive)s,
        (SELECT count(*) FROM selected), (SELECT count(*) FROM submitted) - (SELECT count(*) FROM selected),
        %(duplicates)s, %(source_kinds)s,
        coalesce(%(dispatch_mode)s, (SELECT dispatch_mode FROM projects WHERE project_id = %(project)s)),
        %(created_by)s,
-       ARRAY (SELECT DISTINCT c.deployment_id FROM selected JOIN captures c USING (image_id)
-              WHERE c.deployment_id IS NOT NULL ORDER BY 1),
+       ARRAY (SELECT DISTINCT deployment_id FROM selected WHERE deployment_id IS NOT NULL ORDER BY 1), true,
        (SELECT version FROM pipelines WHERE slug = %(pipeline)s), %(time_zone)s
 RETURNING job_id

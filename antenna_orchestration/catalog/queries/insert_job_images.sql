@@ -1,2 +1,6 @@
-WITH opened AS (INSERT INTO job_generations (job_id, generation) VALUES (%(job)s, 1))
-INSERT INTO job_images (job_id, image_id, ordinal) SELECT %(job)s, image_id, ordinal FROM selected ORDER BY ordinal
+WITH opened AS (
+    INSERT INTO job_generations (job_id, generation, pipeline_version, algorithms)
+    VALUES (%(job)s, 1, %(version)s, %(algorithms)s)
+)
+INSERT INTO job_images (job_id, image_id, ordinal, captured_at, deployment_id, link)
+SELECT %(job)s, image_id, ordinal, captured_at, deployment_id, link FROM selected ORDER BY ordinal

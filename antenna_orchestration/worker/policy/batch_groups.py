@@ -10,6 +10,7 @@ from typing import Any
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.algorithms import why_other
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
 logger = logging.getLogger(__name__)
@@ -41,12 +42,15 @@ class BatchGroups:
     def group_of(self, announcement: messages.Announcement) -> BatchGroup:
         """The job's batch group, created for the first job of its kind.
 
-        Raises `UnknownPipeline` when this worker does not serve the pipeline, and `InvalidInput` when the pipeline
-        refuses the configuration.
+        Raises `UnknownPipeline` when this worker does not serve the pipeline, `OtherVersion` when the job was submitted
+        for another version of it, and `InvalidInput` when the pipeline refuses the configuration.
         """
         spec = self._pipelines.get(announcement.pipeline)
         if spec is None:
             raise errors.UnknownPipeline(f"pipeline {announcement.pipeline!r} is not served here")
+        algorithms = [algorithm.ref for algorithm in spec.algorithms]
+        if reason := why_other(announcement, spec.version, algorithms):
+            raise errors.OtherVersion(reason)
         config = spec.merged_config(announcement.config)
         # By value rather than by the announced hash: different hashes may stand for the same merged configuration.
         key = (spec.slug, json.dumps(config, sort_keys=True, default=str))

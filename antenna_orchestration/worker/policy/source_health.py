@@ -115,7 +115,7 @@ class SourceHealth:
             return self._forbidden(job_run, uri, error, delivery=delivery, now=now)
         if isinstance(error, errors.ImageUnreachable):
             return self._unreachable(job_run, host, error, delivery=delivery, now=now)
-        return Fail(str(error), retryable=False)
+        return Fail(str(error), retryable=isinstance(error, errors.ImageChanged))
 
     def host_rests(self, host: str, now: float) -> float:
         """Seconds for which the host still rests; 0 when it does not."""

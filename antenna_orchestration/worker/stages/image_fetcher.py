@@ -102,7 +102,7 @@ class ImageFetcher:
     async def _load(self, held: TaskInHand, host: str) -> None:
         """Raises `ImageError`."""
         started = self._clock()
-        data = await self._bytes(held.lease.task.uri)
+        data = await self._bytes(held.lease.task.uri, held.lease.task.version)
         if held.gone:
             self._loader.memory.release(len(data))
             return
@@ -113,10 +113,10 @@ class ImageFetcher:
         self._tasks_in_hand.loaded(held, data)
         self._batcher.add(held)
 
-    async def _bytes(self, uri: str) -> bytes:
+    async def _bytes(self, uri: str, version: str = "") -> bytes:
         """The image, compressed; its size is charged to the memory budget. Raises `ImageError`."""
         try:
-            return await self._loader.load(uri)
+            return await self._loader.load(uri, version=version)
         except errors.ImageError:
             raise
         except Exception as error:

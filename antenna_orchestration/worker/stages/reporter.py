@@ -161,6 +161,7 @@ class Reporter:
             delivery=held.lease.delivery,
             timings=held.timings,
             created_at=datetime.now(UTC),
+            algorithms=[algorithm.ref for algorithm in held.batch_group.spec.algorithms],
             **outcome,  # type: ignore[arg-type]
         )
         self._tasks_in_hand.free(held)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts, messages, reach
 from antenna_orchestration.domain.backoff import Backoff
-from antenna_orchestration.domain.ids import Epoch, JobRun
+from antenna_orchestration.domain.ids import Epoch, JobId, JobRun
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.queue.announcements import Snapshot
 from antenna_orchestration.queue.leasing import Leaser
@@ -109,6 +109,8 @@ class Scheduler:
         self._missing: dict[Epoch, _Missing] = {}
         self._delicate_until: dict[JobRun, float] = {}
         self._skipped: set[JobRun] = set()
+        # Announced jobs of another version of a pipeline than the one here, with the reason.
+        self._refused: dict[JobId, str] = {}
         # The batch group found for an announcement: reading configurations at each turn would cost more than the turn.
         self._found: dict[JobRun, tuple[messages.Announcement, BatchGroup | None]] = {}
         # What the last look found, by the fair share's key, and when to look again.
@@ -129,9 +131,14 @@ class Scheduler:
             self._delicate_until.pop(job_run, None)
             self._skipped.discard(job_run)
             self._found.pop(job_run, None)
+            self._refused.pop(job_run.job, None)
         self._look_again_at = 0.0
         self._nudged.set()
         return withdrawn
+
+    def refused_jobs(self) -> Iterator[tuple[str, str]]:
+        """Jobs, as text, that were submitted for another version of a pipeline than the one here, with the reason."""
+        return ((str(job), reason) for job, reason in self._refused.items())
 
     def stop(self) -> None:
         """Lease nothing more; `run` ends after the turns that are being taken."""
@@ -208,6 +215,10 @@ class Scheduler:
             return None
         try:
             group = self._batch_groups.group_of(announcement)
+        except errors.OtherVersion as error:
+            self._refused[announcement.job] = str(error)
+            self._skip(announcement, str(error), logging.WARNING)
+            return None
         except errors.UnknownPipeline as error:
             self._skip(announcement, str(error), logging.DEBUG)
             return None

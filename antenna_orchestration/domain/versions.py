@@ -1,0 +1,91 @@
+"""Versions: which bytes a location stood for, told from what a store says of them without sending them.
+
+Equal versions mean equal bytes, as far as the store can be trusted. An empty version means that nobody knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, NamedTuple
+
+UNKNOWN: Final = ""
+
+MAX_VERSION: Final = 300
+"""Longest version in characters; the catalog's index cannot hold one that is much longer beside its URL."""
+
+
+ROUNDING_NS: Final = 2_000_000_000
+"""Nanoseconds by which two hosts may differ about the time of one file."""
+
+_NS_DIGITS: Final = 17
+"""Digits that only a time in nanoseconds has, and no size of a picture."""
+
+
+class Version(NamedTuple):
+    """What a store says of an image."""
+
+    version: str = UNKNOWN
+    # When these bytes came to be; None if the store does not say.
+    modified_at: datetime | None = None
+
+
+def of_file(*, size: int, mtime_ns: int) -> Version:
+    """The version of a local file: its size in bytes and the time of its last change in nanoseconds."""
+    return Version(f"{size}-{mtime_ns}", _moment(mtime_ns / 1e9))
+
+
+def of_object(described: Mapping[str, Any]) -> Version:
+    """The version of an object in a bucket, from its entry in a listing: ETag and size.
+
+    So the same bytes are known when they are uploaded again, unless in parts of another size.
+    """
+    etag, modified = described.get("ETag"), described.get("LastModified")
+    version = _bounded(f"{_bare(str(etag))}-{described.get('size', described.get('Size', ''))}") if etag else UNKNOWN
+    return Version(version, modified if isinstance(modified, datetime) else None)
+
+
+def of_answer(headers: Mapping[str, str], size: int | None) -> Version:
+    """The version of a web page, from an answer's headers: its ETag, else its Last-Modified with its size in bytes."""
+    etag, stamp = headers.get("ETag", "").strip(), headers.get("Last-Modified", "").strip()
+    modified = None
+    if stamp:
+        try:
+            parsed = parsedate_to_datetime(stamp)
+            modified = parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+        except ValueError:
+            stamp = ""
+    if etag:
+        return Version(_bounded(_bare(etag)), modified)
+    return Version(_bounded(f"{stamp}-{size}"), modified) if stamp and size is not None else Version(UNKNOWN, modified)
+
+
+def have_changed(submitted: str, found: str) -> bool:
+    """Whether what a store has is certainly not what was submitted. False if either is unknown.
+
+    Another host may see the time of a file on a share rounded, to two seconds by some systems.
+    """
+    if not submitted or not found or submitted == found:
+        return False
+    (size, _, time), (other_size, _, other_time) = submitted.partition("-"), found.partition("-")
+    if not (time.isdecimal() and other_time.isdecimal() and len(time) >= _NS_DIGITS):
+        return True
+    return size != other_size or abs(int(time) - int(other_time)) > ROUNDING_NS
+
+
+def _bare(etag: str) -> str:
+    """The ETag without quotes and the mark of a weak one: stores differ in them for the same bytes."""
+    return etag.removeprefix("W/").strip('"')
+
+
+def _bounded(version: str) -> str:
+    """The version, or unknown where a store says something that no catalog can hold."""
+    return version if len(version) <= MAX_VERSION and version.isprintable() else UNKNOWN
+
+
+def _moment(seconds: float) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
