@@ -48,7 +48,7 @@ def fill(
         known = _of_file(uri) if uri.startswith("file:") else found.get(uri, Version())
         if not known.version and not uri.startswith("file:"):
             unknown[_store_of(uri)] += 1
-        filled.append(image._replace(version=known.version, modified_at=known.modified_at))
+        filled.append(SubmittedImage(uri, image.captured_at, image.deployment, known.version, known.modified_at))
     return filled, [_warning(store, count) for store, count in sorted(unknown.items())]
 
 
