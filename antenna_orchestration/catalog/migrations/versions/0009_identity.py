@@ -1,8 +1,8 @@
 """The identity of a capture: project, URL and version.
 
 The index is built beside the running system, without a lock that stops a submission. It reads all captures twice, and
-waits for statements that were running before. An attempt that was interrupted leaves an index that is not valid; the next one
-begins again. The old rule holds until the new one does.
+waits for statements that were running before. An attempt that was interrupted leaves an index that is not valid; the
+next one begins again. The old rule holds until the new one does.
 """
 
 from alembic import op
