@@ -63,8 +63,7 @@ def _show(home: Home, planned: Plan, lake_elsewhere: str) -> None:
         for part in planned.parts
         if part.bytes >= _WORTH_A_LINE or part.leads_to
     ]
-    console = output.console(to_stderr=True)
-    console.print(output.table(("SIZE", "NAME", "WHAT"), rows, numbers=("SIZE",)))
+    output.show_table(("SIZE", "NAME", "WHAT"), rows, numbers=("SIZE",), wraps=("WHAT",), to_stderr=True)
     for path in planned.kept:
         output.note(f"stays, because no stack made it: {path}")
     if lake_elsewhere:
