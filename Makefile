@@ -57,5 +57,7 @@ lock: install ## pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --extra embedded --extra pipelines --extra dev --output-file requirements.lock pyproject.toml requirements.in
 
-clean: ## forget the embedded stack's data (stop `antenna up` first)
-	rm -rf .antenna
+# A script says YES=1: without a person to ask, nothing is deleted.
+clean: ## delete the embedded stack's data, all results among them; asks first
+	@test -x $(BIN)/antenna || { echo "$(BIN)/antenna is needed, which knows what belongs to a stack: make install"; exit 1; }
+	@env ANTENNA_HOME=$(CURDIR)/.antenna $(BIN)/antenna clean $(if $(YES),--yes)

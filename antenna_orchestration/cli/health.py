@@ -53,5 +53,5 @@ def health(
             for result in report.results
         ]
         columns = ("CHECK", "CHECKED", "FIXABLE" if dry_run else "FIXED", "UNFIXABLE", "")
-        output.console().print(output.table(columns, rows, numbers=columns[1:4]))
+        output.show_table(columns, rows, numbers=columns[1:4], wraps=("",))
     raise typer.Exit(0 if report.is_healthy else 1)

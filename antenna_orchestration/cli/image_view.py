@@ -28,4 +28,4 @@ def show(life: ImageLife, *, as_json: bool) -> None:
         (output.clock(moment.at) if moment.at is not None else "?", moment.what, moment.detail)
         for moment in life.moments
     ]
-    output.console().print(output.table(("WHEN", "WHAT", ""), rows))
+    output.show_table(("WHEN", "WHAT", ""), rows, wraps=("",))

@@ -63,10 +63,10 @@ def list_(
     if json_:
         output.as_json([view.as_dict() for view in views])
         return
-    numbers = ("JOB", "DONE", "FAILED", "TOTAL", "SKIPPED")
     rows = [
         (
             view.job.job_id,
+            view.job.project,
             view.job.name,
             view.job.pipeline,
             view.job.status,
@@ -78,8 +78,20 @@ def list_(
         )
         for view in views
     ]
-    columns = ("JOB", "NAME", "PIPELINE", "STATUS", "DONE", "FAILED", "TOTAL", "SKIPPED", "SUBMITTED")
-    output.console().print(output.table(columns, rows, numbers=numbers))
+    empty = "no such jobs" if status or project else "no jobs; `antenna submit FOLDER` makes one"
+    show_rows(rows, empty=empty)
+
+
+def show_rows(rows: list[tuple[Any, ...]], *, empty: str) -> None:
+    """Print jobs, one line each."""
+    output.show_table(
+        ("JOB", "PROJECT", "NAME", "PIPELINE", "STATUS", "DONE", "FAILED", "TOTAL", "SKIPPED", "SUBMITTED"),
+        rows,
+        numbers=("JOB", "DONE", "FAILED", "TOTAL", "SKIPPED"),
+        shrinks=("PROJECT", "NAME", "PIPELINE"),
+        drops=("SKIPPED", "PIPELINE"),
+        empty=empty,
+    )
 
 
 @app.command()

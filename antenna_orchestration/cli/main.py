@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from antenna_orchestration import __version__, errors
 from antenna_orchestration.cli import (
     backup,
+    clean,
     demo,
     env,
     gateway,
@@ -59,6 +60,7 @@ _ORDER = (
     "rebuild",
     "backup",
     "restore",
+    "clean",
     "settings",
 )
 
@@ -96,6 +98,7 @@ app.command("health")(health.health)
 app.command("rebuild")(rebuild.rebuild)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("clean")(clean.clean)
 app.command("settings")(settings.settings)
 
 

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 _WIDTH_OF_FILES = 240
 """Columns when stdout is a file or a pipe: nothing is cut."""
 
+_LEAST_WIDTH = 14
+"""Columns to which a name may be cut before a less important column is left out."""
+
+_GAP = 2
+"""Columns of space between two columns of a table."""
+
 
 def line(text: str = "") -> None:
     """One line of the answer."""
@@ -63,17 +69,70 @@ def console(*, to_stderr: bool = False) -> Console:
     return Console(stderr=to_stderr, width=None if is_terminal else _WIDTH_OF_FILES, highlight=False)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: Sequence[str] = ()) -> Table:
-    """A table without lines around it; columns named in `numbers` are aligned to the right."""
+def show_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    numbers: Sequence[str] = (),
+    shrinks: Sequence[str] = (),
+    wraps: Sequence[str] = (),
+    drops: Sequence[str] = (),
+    empty: str = "",
+    to_stderr: bool = False,
+) -> None:
+    """Print a table without lines around it that fits the terminal, or `empty` beside the answer if there are no rows.
+
+    Columns in `numbers` are aligned to the right. Where the terminal is narrow, columns in `shrinks` are cut with an
+    ellipsis, and those in `wraps` are broken between words; all others keep their width. Where that is not enough, the
+    columns in `drops` are left out, the first one first.
+    """
+    if not rows and empty:
+        note(empty)
+        return
     from rich.table import Table
     from rich.text import Text
 
+    shown = console(to_stderr=to_stderr)
+    natural = [_widest([column, *(row[place] for row in rows)]) for place, column in enumerate(columns)]
+    least = [
+        min(width, _LEAST_WIDTH) if name in (*shrinks, *wraps) else width
+        for name, width in zip(columns, natural, strict=True)
+    ]
+    kept = list(range(len(columns)))
+    for name in drops:
+        if sum(least[place] + _GAP for place in kept) - _GAP > shown.width:
+            kept.remove(columns.index(name))
+    widths = _fitted([natural[place] for place in kept], [least[place] for place in kept], shown.width)
     made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    for place, width in zip(kept, widths, strict=True):
+        name = columns[place]
+        made.add_column(
+            name,
+            justify="right" if name in numbers else "left",
+            overflow="fold" if name in wraps else "ellipsis",
+            no_wrap=name not in wraps,
+            width=width,
+        )
     for row in rows:
-        made.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    return made
+        made.add_row(*(Text("" if row[place] is None else str(row[place])) for place in kept))
+    shown.print(made)
+
+
+def _fitted(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Widths of columns that together fit, if they can: the widest ones are narrowed first."""
+    widths = list(natural)
+    while sum(widths) + _GAP * (len(widths) - 1) > room:
+        place = max((at for at in range(len(widths)) if widths[at] > least[at]), key=widths.__getitem__, default=None)
+        if place is None:
+            break
+        widths[place] -= 1
+    return widths
+
+
+def _widest(cells: Sequence[Any]) -> int:
+    from rich.cells import cell_len
+
+    return max(cell_len(line) for cell in cells for line in ("" if cell is None else str(cell)).split("\n"))
 
 
 def pairs(values: Mapping[str, Any]) -> Table:

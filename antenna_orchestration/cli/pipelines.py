@@ -31,7 +31,7 @@ def list_(json_: JsonOption = False) -> None:
         (spec.slug, spec.version, "default" if spec.slug == registry.DEFAULT_PIPELINE else "", spec.description)
         for spec in specs.values()
     ]
-    output.console().print(output.table(("PIPELINE", "VERSION", "", "DESCRIPTION"), rows))
+    output.show_table(("PIPELINE", "VERSION", "", "DESCRIPTION"), rows, wraps=("DESCRIPTION",))
 
 
 @app.command()
@@ -57,17 +57,24 @@ def show(
     console.print(output.pairs(values))
     console.print()
     rows = [(one.key, one.version, one.task, _shown(_labels(one)), one.description) for one in spec.algorithms]
-    console.print(output.table(("ALGORITHM", "VERSION", "TASK", "LABELS", "DESCRIPTION"), rows))
+    output.show_table(
+        ("ALGORITHM", "VERSION", "TASK", "LABELS", "DESCRIPTION"),
+        rows,
+        shrinks=("ALGORITHM", "TASK"),
+        wraps=("LABELS", "DESCRIPTION"),
+    )
     if files := _files(spec):
         console.print()
-        console.print(output.table(("FILE", "HERE"), [(uri, path or "not yet") for uri, path in files.items()]))
+        # Addresses are copied from here: they are broken where they must be, and not cut.
+        here = [(uri, path or "not yet") for uri, path in files.items()]
+        output.show_table(("FILE", "HERE"), here, wraps=("FILE", "HERE"))
     if spec.default_config:
         console.print()
         defaults = [
             (name, repr(value), " or ".join(repr(choice) for choice in spec.choices.get(name, ())))
             for name, value in spec.default_config.items()
         ]
-        console.print(output.table(("SETTING (--config)", "DEFAULT", "VALUES"), defaults))
+        output.show_table(("SETTING (--config)", "DEFAULT", "VALUES"), defaults, wraps=("DEFAULT", "VALUES"))
 
 
 @app.command()

@@ -34,7 +34,13 @@ def list_(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
         )
         return
     rows = [(one.slug, one.name, str(one.dispatch_mode), str(one.image_root or "")) for one in found]
-    output.console().print(output.table(("PROJECT", "NAME", "DISPATCH MODE", "IMAGE ROOT"), rows))
+    output.show_table(
+        ("PROJECT", "NAME", "DISPATCH MODE", "IMAGE ROOT"),
+        rows,
+        shrinks=("PROJECT", "NAME"),
+        wraps=("IMAGE ROOT",),
+        empty="no projects; the first job or token that names one creates it",
+    )
 
 
 @app.command("set")

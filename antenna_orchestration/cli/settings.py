@@ -43,7 +43,7 @@ def settings(
         (row["name"], _cell(row["value"]), "" if row["value"] == row["default"] else "set", row["description"])
         for row in rows
     ]
-    output.console().print(output.table(("SETTING", "VALUE", "", "MEANING"), shown))
+    output.show_table(("SETTING", "VALUE", "", "MEANING"), shown, wraps=("VALUE", "MEANING"))
 
 
 def describe(settings: Settings) -> list[dict[str, Any]]:

@@ -106,7 +106,13 @@ def list_(json_: JsonOption = False) -> None:
         for one in found
     ]
     columns = ("TOKEN", "ROLE", "LABEL", "PROJECTS", "CREATED", "USED", "VALID")
-    output.console().print(output.table(columns, rows))
+    output.show_table(
+        columns,
+        rows,
+        shrinks=("LABEL", "PROJECTS"),
+        drops=("CREATED", "ROLE"),
+        empty="no tokens; `antenna token create --project NAME` makes one",
+    )
 
 
 @app.command()

@@ -21,7 +21,7 @@ _TROUBLES = ("reported", "expired", "late", "rejected")
 
 
 def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List running workers."""
+    """List running workers. Their pipelines are named in `--json`."""
 
     async def read(services: Services) -> tuple[list[Heartbeat], dict[str, int], dict[str, Counter[str]]]:
         return (
@@ -38,6 +38,11 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
         output.as_json([{**msgspec.to_builtins(one), "reasons": dict(reasons.get(one.worker, {}))} for one in found])
         return
+    show(found, reasons)
+
+
+def show(found: list[Heartbeat], reasons: dict[str, Counter[str]]) -> None:
+    """Print workers, one line each, and below what is wrong with them."""
     from antenna_orchestration.contract import client_info
 
     rows = [
@@ -45,7 +50,7 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
             one.worker,
             one.kind,
             f"{one.host} → {one.service}" if one.service else one.device or client_info.line(one.client_info),
-            ",".join(one.pipelines),
+            one.pipelines[0] if len(one.pipelines) == 1 else f"{len(one.pipelines)} pipelines",
             one.state,
             one.leased,
             one.done,
@@ -56,9 +61,18 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         )
         for one in found
     ]
+    is_troubled = any(row[-1] for row in rows)
     columns = ("WORKER", "KIND", "DEVICE", "PIPELINES", "STATE", "LEASED", "DONE", "FAILED", "RATE", "STARTED",
                "TROUBLES")  # fmt: skip
-    output.console().print(output.table(columns, rows, numbers=("LEASED", "DONE", "FAILED", "RATE")))
+    output.show_table(
+        columns,
+        rows,
+        numbers=("LEASED", "DONE", "FAILED", "RATE"),
+        shrinks=("WORKER", "DEVICE", "PIPELINES"),
+        wraps=("TROUBLES",) if is_troubled else (),
+        drops=(*(() if is_troubled else ("TROUBLES",)), "STARTED", "KIND", "PIPELINES", "FAILED"),
+        empty="no workers run; `antenna worker` starts one, and `antenna up` does when jobs wait",
+    )
     for one in found:
         if given := reasons.get(one.worker):
             output.line(f"{one.worker} reports errors: {reported_errors.in_words(given)}")

@@ -26,6 +26,12 @@ def read(home: Home) -> dict[str, str]:
     return {} if settings_module.fault_of_env_file(home.path) else settings_module.read_env_file(home.path)
 
 
+def lake_elsewhere(home: Home) -> str:
+    """The lake of a home's stack if it does not lie in the home, or else an empty text."""
+    lake = read(home).get("ANTENNA_LAKE_URI", "")
+    return "" if not lake or Path(lake).is_relative_to(home.path) else lake
+
+
 def export_lines(home: Home) -> list[str]:
     """What `antenna env` prints: `export NAME=value`, to be evaluated by a shell.
 

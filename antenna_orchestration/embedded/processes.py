@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import psutil
 
@@ -99,7 +100,7 @@ def run(command: Command, *, mark: Mapping[str, str], timeout: float) -> None:
         process.wait()
         raise errors.InternalError(f"{command.name} did not finish within {timeout:.0f} s: see {command.log}") from None
     if status:
-        raise errors.InternalError(f"{command.name} failed: {last_line(command.log)} (log: {command.log})")
+        raise errors.InternalError(f"{command.name} failed: {cause(command.log)} (log: {command.log})")
 
 
 def marked(name: str, value: str) -> list[psutil.Process]:
@@ -205,6 +206,32 @@ def last_line(log: Path) -> str:
         return "no log"
     lines = [line.strip() for line in tail.splitlines() if line.strip()]
     return lines[-1][:300] if lines else "it said nothing"
+
+
+_ADVICE: Final = {
+    "resize shared memory": "there is no room in /dev/shm: make it larger (docker run --shm-size=256m)",
+    "No space left on device": "the disk is full: free some, or set ANTENNA_HOME to a folder on another disk",
+    "Disk quota exceeded": "the disk quota is used up: free some, or set ANTENNA_HOME to a folder on another disk",
+    "Read-only file system": "the disk is read-only: set ANTENNA_HOME to a folder on another disk",
+    "File too large": "a limit on the size of files is in the way: ulimit -f unlimited",
+    "Permission denied": "it may not write there: set ANTENNA_HOME to a folder of your own",
+}
+"""What to do about what a server's log says when it ended."""
+
+
+def cause(log: Path) -> str:
+    """Why a program failed, for an error of one line: what it said of the system's refusal, or else its last line.
+
+    The last words of `initdb` say only that it cleans up after itself.
+    """
+    try:
+        lines = log.read_bytes()[-8192:].decode("utf-8", "replace").splitlines()
+    except OSError:
+        return last_line(log)
+    for sign, advice in _ADVICE.items():
+        if said := next((line.strip() for line in reversed(lines) if sign in line), ""):
+            return f"{advice} ({said[:200]})"
+    return last_line(log)
 
 
 def rotate(log: Path) -> None:

@@ -7,6 +7,7 @@ from tests.processing.jobs_by_hand import make_job
 
 
 async def test_the_newest_lines_are_those_written_last(services: Services, project: str) -> None:
+    """C3: they were the last of the first page."""
     job = await make_job(services, project, 1)
     # More than a page.
     async with services.catalog.job_log._database.transaction() as connection:

@@ -32,9 +32,10 @@ def test_list(antenna: Shell, project: str, tmp_path: Path) -> None:
     selected = antenna("jobs", "list", "--project", project, "--status", "queued", "--json").json
     assert [one["job_id"] for one in selected] == [numbers[2], numbers[0]]
     text = antenna("jobs", "list", "--project", project).out.splitlines()
-    assert text[0].split() == ["JOB", "NAME", "PIPELINE", "STATUS", "DONE", "FAILED", "TOTAL", "SKIPPED", "SUBMITTED"]
-    assert [line.split()[:5] for line in text[1:]] == [
-        [str(number), "[red]", "night", "null", status]
+    columns = ["JOB", "PROJECT", "NAME", "PIPELINE", "STATUS", "DONE", "FAILED", "TOTAL", "SKIPPED", "SUBMITTED"]
+    assert text[0].split() == columns
+    assert [line.split()[:6] for line in text[1:]] == [
+        [str(number), project, "[red]", "night", "null", status]
         for number, status in zip(numbers[::-1], ["QUEUED", "CANCELED", "QUEUED"], strict=True)
     ]
 
@@ -77,7 +78,8 @@ def test_unknown_jobs(antenna: Shell) -> None:
 def test_workers_and_health(antenna: Shell, project: str, tmp_path: Path) -> None:
     # Workers of other tests may still be shown for half a minute.
     assert all(set(beat) >= {"worker", "host", "pipelines"} for beat in antenna("workers", "--json").json)
-    assert antenna("workers").out.split()[0] == "WORKER"
+    answer = antenna("workers")
+    assert answer.out.startswith("WORKER") or answer.err.startswith("no workers run")
     number = queued(antenna, project, tmp_path)
     answer = antenna("health", "--dry-run", "--json")
     checks = {check["name"]: check for check in answer.json["checks"]}

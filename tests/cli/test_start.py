@@ -25,7 +25,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_help_lists_every_command(lonely: Shell) -> None:
     shown = lonely("--help").out
     names = ["up", "env", "demo", "submit", "jobs", "worker", "workers", "gateway", "push", "token", "projects"]
-    names += ["pipelines", "health", "rebuild", "backup", "restore", "settings"]
+    names += ["pipelines", "health", "rebuild", "backup", "restore", "clean", "settings"]
     lines = [line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line]
     assert lines == names
     assert "..." not in shown.partition("Commands:")[2]
@@ -98,3 +98,15 @@ def test_a_stack_trace_only_on_request(antenna: Shell) -> None:
     assert answer.code == 3
     assert "Traceback" in answer.err
     assert answer.err.rstrip().splitlines()[-1].startswith("antenna: error: there is no job")
+
+
+def test_only_workers_need_torch() -> None:
+    """The definitions, the gateway, submitting and the lists of pipelines work on a host without PyTorch."""
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'torchvision', 'timm'])); "
+        "import antenna_orchestration.definitions, antenna_orchestration.gateway.app; "
+        "import antenna_orchestration.push.main, antenna_orchestration.processing.submit; "
+        "from antenna_orchestration.cli import main; "
+        "assert main.run(['pipelines', 'show', 'panama_moths_2023']) == 0"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -105,6 +105,17 @@ def test_a_wrong_command_is_noticed() -> None:
 
 
 @pages()
+def test_commands_of_the_data_companion_exist(page: Path) -> None:
+    """B17: its worker is started with `ami worker`, which has the one command `register`; `run` is taken for a name."""
+    said = re.findall(r"\bami worker(?: +([a-z]+)| *(?=[`\n]))", "\n".join(code_of(page.read_text())))
+    assert set(said) <= {"", "register"}
+
+
+def code_of(text: str) -> list[str]:
+    return [*_FENCE.findall(text), *re.findall(r"^    (\S.*)$", text, re.MULTILINE), *re.findall(r"`([^`\n]+)`", text)]
+
+
+@pages()
 def test_every_variable_is_a_setting(page: Path) -> None:
     known = {f"ANTENNA_{name.upper()}" for name in settings.Settings.model_fields}
     # `ANTENNA_*_URL` names a group.

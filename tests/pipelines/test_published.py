@@ -232,6 +232,12 @@ def test_all_ten_are_there_under_their_names() -> None:
     assert set(sides.values()) == {128, 300}
 
 
+def test_weights_are_named_as_their_publishers_spell_them() -> None:
+    """B18: one file's published name has a slip of the pen, and only that name can be downloaded."""
+    (panama,) = [spec for spec in specs.PIPELINES if spec.slug == "panama_moths_2023"]
+    assert str(panama.algorithms[-1].uri).endswith("/panama_resetnet50_best_5aeb515a.pth")
+
+
 def test_building_a_detector_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")

@@ -166,7 +166,7 @@ PIPELINES: Final[Sequence[PipelineSpec]] = [
         "Panama Species Classifier 2023",
         "panama_species_classifier_2023",
         "Moth species of Panama, 1,060 classes.",
-        weights="panama_resnet50_best_5aeb515a.pth",
+        weights="panama_resetnet50_best_5aeb515a.pth",  # spelled so by those who published it
         labels="03_moths_centralAmerica_category_map-202311110-with-names.json",
     ),
     _species(

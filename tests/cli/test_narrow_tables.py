@@ -1,0 +1,52 @@
+"""B8: listings at the width of an ordinary terminal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from antenna_orchestration.cli import jobs, output, workers
+from antenna_orchestration.domain import messages
+from tests.cli.shells import Shell
+
+PIPELINES = tuple(f"a_pipeline_of_the_moths_of_region_{number}" for number in range(45))
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 80 columns, as `antenna` sees a pipe."""
+    monkeypatch.setattr(output, "_WIDTH_OF_FILES", 80)
+
+
+def test_one_job_is_one_line_with_its_project(narrow: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """B8: the project was missing, and names were broken within words."""
+    row = (123456, "vermont-2026", "a long name of a night's photographs", "quebec_vermont_moths_2023", "RUNNING",
+           12_345, 12, 100_000, 0, "12 min ago")  # fmt: skip
+    jobs.show_rows([row], empty="")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 80
+    assert "vermont-2026" in lines[1]
+    assert "a long name" in lines[1]
+    assert "…" in lines[1]
+    assert lines[0].split() == ["JOB", "PROJECT", "NAME", "STATUS", "DONE", "FAILED", "TOTAL", "SUBMITTED"]
+
+
+def test_one_worker_is_one_line(narrow: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """B8: one worker filled 45 lines with the names of its pipelines."""
+    now = datetime.now(UTC)
+    beat = messages.Heartbeat(
+        worker="trap-server-7.example.org-1234567", host="trap-server-7", pid=1, device="NVIDIA H100 80GB HBM3",
+        pipelines=PIPELINES, reaches=("file:*",), started_at=now, at=now, done=123456,
+    )  # fmt: skip
+    workers.show([beat], {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 80
+
+
+def test_no_worker_is_said_in_words(antenna: Shell) -> None:
+    """B8: an empty list was a squashed header."""
+    answer = antenna("jobs", "list", "--project", "nobody-has-this")
+    assert (answer.out, answer.err) == ("", "no such jobs\n")
