@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from antenna_orchestration.processing import health
 from antenna_orchestration.resources.stores import Stores
 
 
 class HealthConfig(dg.Config):
-    """Launch configuration."""
+    """Whether to repair what is found."""
 
-    dry_run: bool = False
+    dry_run: bool = Field(default=False, description="Look only: say what would be repaired, and change nothing.")
 
 
 @dg.asset(

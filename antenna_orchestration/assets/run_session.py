@@ -173,6 +173,12 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def _job_id(context: dg.AssetExecutionContext) -> JobId:
+    """The job of the run's partition. Raises `InvalidInput` if there is none, or if it is not a job's."""
+    if not context.has_partition_key:
+        raise errors.InvalidInput(
+            "this run has no partition: choose the partition job-<id> of a job, or queue images with submit_job; "
+            'on the command line, --tags \'{"dagster/partition": "job-<id>"}\''
+        )
     return ids.job_of_partition(context.partition_key)
 
 

@@ -77,7 +77,7 @@ def submit(
         ),
     ] = None,
     config: Annotated[
-        str, typer.Option(metavar="JSON", help="Pipeline settings to change, such as '{\"threshold\": 0.3}'.")
+        str, typer.Option(metavar="JSON", help="Pipeline settings to change, such as '{\"min_score\": 0.5}'.")
     ] = "{}",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the job to end and show its progress.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the job as JSON.")] = False,

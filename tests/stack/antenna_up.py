@@ -40,7 +40,6 @@ class RunningStack:
             "ANTENNA_WORKER_IDLE_EXIT": "20",
             "ANTENNA_UI_PORT": "0",
             "ANTENNA_GATEWAY_PORT": "0",
-            "ANTENNA_IMAGE_ROOTS": tempfile.gettempdir(),
         }
         self.process: subprocess.Popen[bytes] | None = None
 
