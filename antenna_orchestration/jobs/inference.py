@@ -12,7 +12,7 @@ from antenna_orchestration.jobs.refusals import check_range, told_in_one_line
 from antenna_orchestration.resources.interruptible import run_interruptible_blocking
 from antenna_orchestration.worker import main as engine
 
-_YEAR: Final = 366 * 24 * 3600.0
+_YEAR: Final = 366 * 24 * 3600
 """In seconds."""
 
 

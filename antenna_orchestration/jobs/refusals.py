@@ -21,7 +21,7 @@ def check_range(name: str, value: float | None, least: float, most: float) -> No
     """Raise `InvalidInput` for a value out of its range, which includes both ends; None stands for the default."""
     # Not `value < least or value > most`, which lets NaN pass.
     if value is not None and not least <= value <= most:
-        raise errors.InvalidInput(f"{name} is {least:,g} to {most:,g}, not {value:,g}")
+        raise errors.InvalidInput(f"{name} is {least:,} to {most:,}, not {value:,}")
 
 
 def check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:

@@ -101,7 +101,7 @@ def test_local_folders_outside_image_roots_stay_refused(
         (submit_job, "submit", {"config": {"colour": 1}}, "pipeline null has no setting 'colour'"),
         (prune_history, "prune", {"keep_days": -1}, "keep_days is 1 to 36,500, not -1"),
         (prune_history, "prune", {"keep_days": 0}, "keep_days is 1 to 36,500, not 0"),
-        (prune_history, "prune", {"keep_days": 10**9}, "keep_days is 1 to 36,500, not 1e+09"),
+        (prune_history, "prune", {"keep_days": 10**9}, "keep_days is 1 to 36,500, not 1,000,000,000"),
         (inference_worker, "work", {"batch_size": -1}, "batch_size is 0 to 10,000, not -1"),
         (inference_worker, "work", {"exit_when_idle": float("nan")}, "exit_when_idle is 0 to "),
         (inference_worker, "work", {"max_lifetime": 0.0}, "max_lifetime is 1 to "),
