@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from antenna_orchestration.domain import markdown
 from antenna_orchestration.processing import health
@@ -11,9 +12,9 @@ from antenna_orchestration.resources.stores import Stores
 
 
 class HealthConfig(dg.Config):
-    """Launch configuration."""
+    """Whether to repair what is found."""
 
-    dry_run: bool = False
+    dry_run: bool = Field(default=False, description="Look only: say what would be repaired, and change nothing.")
 
 
 @dg.asset(

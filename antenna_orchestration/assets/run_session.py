@@ -20,6 +20,7 @@ from antenna_orchestration.domain.ids import Generation, JobId, JobRun
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing import cancel, collect, retry
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.resources import run_states
 from antenna_orchestration.resources.interruptible import Reports, run_interruptible, was_terminated
 from antenna_orchestration.resources.stores import Stores
 
@@ -38,8 +39,11 @@ WAITING: Final = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, d
 def is_in_charge(run: dg.DagsterRun, job: Job) -> bool:
     """Whether the job is this run's to end: the run took it up last, or was requested for a launch not taken up yet.
 
-    A run that is executed again inherits the tags of the sensor's request, but not the request.
+    A run that is executed again inherits the tags of the sensor's request, but not the request. The end of a run that
+    ended with the stack is not the job's.
     """
+    if run_states.was_ended_with_stack(run):
+        return False
     if job.run_id is not None:
         return run.run_id == job.run_id
     requested = (run.tags.get(tags.GENERATION), run.tags.get(tags.LAUNCH))
@@ -173,6 +177,12 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def _job_id(context: dg.AssetExecutionContext) -> JobId:
+    """The job of the run's partition. Raises `InvalidInput` if there is none, or if it is not a job's."""
+    if not context.has_partition_key:
+        raise errors.InvalidInput(
+            "this run has no partition: choose the partition job-<id> of a job, or queue images with submit_job; "
+            'on the command line, --tags \'{"dagster/partition": "job-<id>"}\''
+        )
     return ids.job_of_partition(context.partition_key)
 
 

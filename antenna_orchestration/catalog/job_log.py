@@ -45,3 +45,8 @@ class JobLog:
         """Delete lines written before a moment, of jobs that are over only. Returns how many lines were deleted."""
         row = await self._database.row("prune_log", before=before)
         return int(row["lines"]) if row else 0
+
+    async def count_old(self, before: datetime) -> int:
+        """How many lines `prune` would delete."""
+        row = await self._database.row("count_old_log", before=before)
+        return int(row["lines"]) if row else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -70,11 +71,16 @@ def show(
         output.show_table(("FILE", "HERE"), here, wraps=("FILE", "HERE"))
     if spec.default_config:
         console.print()
-        defaults = [
-            (name, repr(value), " or ".join(repr(choice) for choice in spec.choices.get(name, ())))
+        console.print(
+            "Settings that a job may change, with --config '{\"NAME\": VALUE}':", highlight=False, markup=False
+        )
+        rows = [
+            (name, spec.kind(name), json.dumps(value), spec.allowed(name), spec.meanings.get(name, ""))
             for name, value in spec.default_config.items()
         ]
-        output.show_table(("SETTING (--config)", "DEFAULT", "VALUES"), defaults, wraps=("DEFAULT", "VALUES"))
+        output.show_table(
+            ("SETTING", "TYPE", "DEFAULT", "VALUES", "MEANING"), rows, wraps=("DEFAULT", "VALUES", "MEANING")
+        )
 
 
 @app.command()
@@ -118,6 +124,8 @@ def _as_dict(spec: PipelineSpec) -> dict[str, Any]:
         "batch_size": spec.batch_size,
         "config": dict(spec.default_config),
         "choices": {name: list(values) for name, values in spec.choices.items()},
+        "ranges": {name: list(values) for name, values in spec.ranges.items()},
+        "meanings": dict(spec.meanings),
         "algorithms": [
             {
                 "key": one.key,

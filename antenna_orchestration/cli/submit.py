@@ -86,7 +86,7 @@ def submit(
         ),
     ] = None,
     config: Annotated[
-        str, typer.Option(metavar="JSON", help="Pipeline settings to change, such as '{\"threshold\": 0.3}'.")
+        str, typer.Option(metavar="JSON", help="Pipeline settings to change, such as '{\"min_score\": 0.5}'.")
     ] = "{}",
     dry_run: Annotated[
         bool,

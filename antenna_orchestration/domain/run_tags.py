@@ -10,6 +10,10 @@ LAUNCH: Final = "antenna/launch"
 PROCESS: Final = "antenna/process"
 """The run's process (`kernel.this_process`); each run writes it when it starts."""
 
+STOPPED: Final = "antenna/stopped"
+"""The id of the run that ended because `antenna up` was stopped: nobody terminated it, and its job goes on at the next
+start. The id, because a run that is executed again inherits the tags of the first."""
+
 COLLECTOR_BULK: Final = "collector-bulk"
 COLLECTOR_SMALL: Final = "collector-small"
 COLLECTOR_INTERACTIVE: Final = "collector-interactive"

@@ -3,12 +3,14 @@
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+from pydantic import Field
 
 from antenna_orchestration import errors
 from antenna_orchestration.assets.health import jobs_health
 from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
+from antenna_orchestration.jobs.refusals import check_range, told_in_one_line
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.stores import Stores
 
@@ -28,29 +30,41 @@ merge_tables = dg.define_asset_job(
 
 _PAGE = 200
 
+_MOST_DAYS = 36_500
+
 
 class PruneConfig(dg.Config):
-    """Launch configuration."""
+    """What to keep, and whether to delete at all."""
 
-    keep_days: int = 90
+    keep_days: int = Field(
+        default=90, description="Days, 1 to 36,500, of which the runs and the lines of the jobs' logs are kept."
+    )
+    dry_run: bool = Field(default=False, description="Count only: say what would be deleted, and delete nothing.")
 
 
 @dg.op
 def prune(context: dg.OpExecutionContext, config: PruneConfig, stores: Stores) -> None:
     """Delete old runs that are over and old job-log lines; never a result, nor the run that a job names as its own."""
-    before = datetime.now(UTC) - timedelta(days=config.keep_days)
-    runs = _runs_over(context.instance, before)
-    jobs = {job for run in runs if (job := _job_of(run)) is not None}
+    with told_in_one_line():
+        check_range("keep_days", config.keep_days, 1, _MOST_DAYS)
+        before = datetime.now(UTC) - timedelta(days=config.keep_days)
+        runs = _runs_over(context.instance, before)
+        jobs = {job for run in runs if (job := _job_of(run)) is not None}
 
-    async def prune_log(services: Services) -> tuple[set[str], int]:
-        found = [await services.catalog.jobs.find(job) for job in jobs]
-        return {job.run_id for job in found if job and job.run_id}, await services.catalog.job_log.prune(before)
+        async def prune_log(services: Services) -> tuple[set[str], int]:
+            found = [await services.catalog.jobs.find(job) for job in jobs]
+            log = services.catalog.job_log
+            lines = await (log.count_old(before) if config.dry_run else log.prune(before))
+            return {job.run_id for job in found if job and job.run_id}, lines
 
-    kept, lines = stores.call(prune_log)
-    deleted = [run.run_id for run in runs if run.run_id not in kept]
-    for run_id in deleted:
-        context.instance.delete_run(run_id)
-    context.log.info(f"deleted {len(deleted)} runs and {lines} job-log lines from before {before:%Y-%m-%d}")
+        kept, lines = stores.call(prune_log)
+    old = [run.run_id for run in runs if run.run_id not in kept]
+    if not config.dry_run:
+        for run_id in old:
+            context.instance.delete_run(run_id)
+    did = "would delete" if config.dry_run else "deleted"
+    context.log.info(f"{did} {len(old)} runs and {lines} job-log lines from before {before:%Y-%m-%d}")
+    context.add_output_metadata({"runs": len(old), "log_lines": lines, "dry_run": config.dry_run})
 
 
 def _runs_over(instance: dg.DagsterInstance, before: datetime) -> list[dg.DagsterRun]:
@@ -73,5 +87,8 @@ def _job_of(run: dg.DagsterRun) -> ids.JobId | None:
 
 @dg.job(tags={tags.ROLE: tags.OPERATIONS})
 def prune_history() -> None:
-    """Delete the history that nobody looks at any more."""
+    """Delete runs that are over and lines of finished jobs' logs, both older than keep_days; never a result.
+
+    `dry_run: true` only counts them.
+    """
     prune()

@@ -1,44 +1,91 @@
 """The Dagster job that queues a processing job, for the launchpad and for scripts."""
 
-from typing import Any
+from typing import Any, cast, get_args
 
 import dagster as dg
+from pydantic import Field
 
-from antenna_orchestration import errors
 from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.jobs.refusals import check_choice, told_in_one_line
 from antenna_orchestration.pipelines.registry import DEFAULT_PIPELINE
 from antenna_orchestration.processing import submit as verb
 from antenna_orchestration.resources.stores import Stores
+from antenna_orchestration.submission.capture_times import ExifMode
 
 
 class SubmitConfig(dg.Config):
-    """What to process: folders, globs, s3:// or http(s) URLs, or .txt/.csv/.parquet lists of them."""
+    """What to process, and how: the same as the options of `antenna submit`."""
 
-    sources: list[str]
-    pipeline: str = DEFAULT_PIPELINE
-    project: str = "default"
-    name: str = ""
-    deployment: str | None = None
-    time_zone: str = ""
-    priority: int = 1
-    interactive: bool = False
-    limit: int | None = None
-    shuffle: bool = False
-    reprocess: bool = False
-    dispatch_mode: str | None = None
-    config: dict[str, Any] = {}  # noqa: RUF012  Dagster's Config is a pydantic model
+    sources: list[str] = Field(
+        description="Folders, file patterns, s3:// or http(s):// locations, or .txt, .csv, .json or .parquet lists of "
+        "these; local ones lie on the machine that runs Dagster."
+    )
+    pipeline: str = Field(
+        default=DEFAULT_PIPELINE, description="Slug of the pipeline to run; `antenna pipelines list` shows all."
+    )
+    project: str = Field(
+        default=verb.DEFAULT_PROJECT,
+        description="Slug of the images' project; within it, the same URL is the same image.",
+    )
+    name: str = Field(default="", description="Name of the job, shown in lists; empty: made from the first source.")
+    deployment: str | None = Field(
+        default=None, description="Deployment (camera site) of images for which the list names none."
+    )
+    time_zone: str = Field(
+        default="",
+        description="Cut nights at noon there, such as Europe/Berlin; empty: ANTENNA_TIME_ZONE, or UTC.",
+    )
+    priority: int = Field(default=1, description="Share of the workers, 1 to 100: 2 gets twice as much as 1.")
+    interactive: bool = Field(
+        default=False, description=f"Process before all other jobs; for at most {verb.MAX_INTERACTIVE} images."
+    )
+    limit: int | None = Field(default=None, description="Submit at most this many images, 1 or more; not given: all.")
+    shuffle: bool = Field(default=False, description="Process in random order; with limit, a random sample.")
+    seed: int | None = Field(default=None, description="Random seed, to repeat a shuffle; not given: random.")
+    reprocess: bool = Field(
+        default=False, description="Also take images that this pipeline has processed before, instead of skipping them."
+    )
+    exif: str = Field(
+        default="auto",
+        description="Whether to read capture times from EXIF where file names have none: auto (for up to 2,000 files), "
+        "always or never.",
+    )
+    dispatch_mode: str | None = Field(
+        default=None,
+        description="async_api: workers fetch the images; sync_api: `antenna push` sends them to a processing service; "
+        "not given: the project's.",
+    )
+    config: dict[str, Any] = Field(
+        default={},
+        description="Pipeline settings to change, such as {min_score: 0.5}; `antenna pipelines show SLUG` lists them.",
+    )
 
 
 @dg.op
 def submit(context: dg.OpExecutionContext, config: SubmitConfig, stores: Stores) -> None:
     """Queue a job; refuses with one clear line and writes nothing when the input cannot be used."""
-    modes = [str(mode) for mode in DispatchMode]
-    if config.dispatch_mode not in (None, *modes):
-        raise dg.Failure(description=f"dispatch_mode is one of {', '.join(modes)}", allow_retries=False)
-    submission = verb.Submission(
+    # People at the launchpad are not users of this host: if folders are set, only those are read.
+    roots = stores.settings.image_roots or None
+    with told_in_one_line():
+        submission = _submission(config)
+        submitted = stores.call(lambda services: verb.submit(services, submission, allowed_roots=roots))
+    key = ids.partition_key(submitted.job_id)
+    # The sensor adds the key as well; added here, `dagster job execute -j process_job` can use it at once.
+    context.instance.add_dynamic_partitions(processing_jobs.name or "", [key])
+    for warning in submitted.warnings:
+        context.log.warning(warning)
+    context.log.info(f"queued {key}: {submitted.total} images, {submitted.skipped} skipped")
+    context.add_output_metadata({"job_id": submitted.job_id, "total": submitted.total})
+
+
+def _submission(config: SubmitConfig) -> verb.Submission:
+    """What the configuration asks for. Raises `InvalidInput` for words that are none of the choices."""
+    check_choice("dispatch_mode", config.dispatch_mode, tuple(map(str, DispatchMode)))
+    check_choice("exif", config.exif, get_args(ExifMode))
+    return verb.Submission(
         sources=tuple(config.sources),
         pipeline=config.pipeline,
         project=config.project,
@@ -49,27 +96,19 @@ def submit(context: dg.OpExecutionContext, config: SubmitConfig, stores: Stores)
         interactive=config.interactive,
         limit=config.limit,
         shuffle=config.shuffle,
+        seed=config.seed,
         reprocess=config.reprocess,
+        exif=cast(ExifMode, config.exif),
         dispatch_mode=DispatchMode(config.dispatch_mode) if config.dispatch_mode else None,
         config=config.config,
         created_by="Dagster",
     )
-    try:
-        # People at the launchpad are not users of this host, so only folders that the setting allows are read.
-        roots = stores.settings.image_roots
-        submitted = stores.call(lambda services: verb.submit(services, submission, allowed_roots=roots))
-    except errors.AntennaError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from None
-    key = ids.partition_key(submitted.job_id)
-    # The sensor adds the key as well; added here, `dagster job execute -j process_job` can use it at once.
-    context.instance.add_dynamic_partitions(processing_jobs.name or "", [key])
-    for warning in submitted.warnings:
-        context.log.warning(warning)
-    context.log.info(f"queued {key}: {submitted.total} images, {submitted.skipped} skipped")
-    context.add_output_metadata({"job_id": submitted.job_id, "total": submitted.total})
 
 
 @dg.job(tags={tags.ROLE: tags.OPERATIONS})
 def submit_job() -> None:
-    """Queue a processing job."""
+    """Queue images for processing, as `antenna submit` does.
+
+    The sensor queued_jobs then starts a run of process_job for the job.
+    """
     submit()

@@ -82,6 +82,10 @@ class PipelineSpec:
     takes_any_config: bool = False
     # The allowed values of those settings that take one of a few.
     choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    # The least and the greatest allowed value of settings that are numbers.
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    # What each setting means, for people; a unit belongs here.
+    meanings: Mapping[str, str] = field(default_factory=dict)
     # What the class needs to know and no job may change, such as which model files to load. Any picklable value.
     recipe: Any = None
     # Images per call of `infer`, unless the worker's setting says otherwise.
@@ -91,7 +95,8 @@ class PipelineSpec:
         """The default settings, overridden by the job's.
 
         Raises `InvalidInput` for a key that the pipeline does not have, a value of another type than the default's (a
-        default of None takes any type, and a number takes int and float), and a value that is not among the `choices`.
+        default of None takes any type, and a number takes int and float), and a value that is not among the `choices`
+        or not in its range.
         """
         unknown = sorted(set(config) - set(self.default_config))
         if unknown and not self.takes_any_config:
@@ -114,7 +119,28 @@ class PipelineSpec:
             if value not in self.choices.get(key, (value,)):
                 allowed = " or ".join(repr(choice) for choice in self.choices[key])
                 raise errors.InvalidInput(f"setting {key!r} of pipeline {self.slug} is {allowed}, not {value!r}")
+            # Not `value < least or value > most`, which lets NaN pass.
+            if key in self.ranges and not self.ranges[key][0] <= value <= self.ranges[key][1]:
+                raise errors.InvalidInput(
+                    f"setting {key!r} of pipeline {self.slug} is {self.allowed(key)}, not {value!r}"
+                )
         return {**self.default_config, **config}
+
+    def kind(self, key: str) -> str:
+        """What type of value a setting takes, in a word for people."""
+        default = self.default_config[key]
+        if isinstance(default, bool):
+            return "true or false"
+        if isinstance(default, (int, float)):
+            return "number"
+        return "text" if isinstance(default, str) else "any" if default is None else type(default).__name__
+
+    def allowed(self, key: str) -> str:
+        """The values that a setting takes, for people; empty if its type says all."""
+        if key in self.ranges:
+            least, most = self.ranges[key]
+            return f"{least:,} to {most:,}"
+        return " or ".join(repr(choice) for choice in self.choices.get(key, ()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -37,17 +37,14 @@ NULL = PipelineSpec(
         ),
     ),
     factory=f"{__name__}:NullPipeline",
-    default_config={
-        # Insects per image.
-        "detections": 1,
-        # Classes of the imaginary classifier; with 0, detections are not classified.
-        "classes": 2,
-        # Inference time per image, in milliseconds; a batch takes the sum.
-        "delay_ms": 0,
-        # Share of the images that fail, in [0, 1]; their ids decide which.
-        "fail_share": 0.0,
-        # Whether results carry the whole score vector too, to measure large results.
-        "full_scores": False,
+    default_config={"detections": 1, "classes": 2, "delay_ms": 0, "fail_share": 0.0, "full_scores": False},
+    ranges={"detections": (0, 100_000), "classes": (0, 1_000_000), "delay_ms": (0, 86_400_000), "fail_share": (0, 1)},
+    meanings={
+        "detections": "Insects per image.",
+        "classes": "Classes of the imaginary classifier; with 0, detections are not classified.",
+        "delay_ms": "Inference time per image, in milliseconds; a batch takes the sum.",
+        "fail_share": "Share of the images that fail; their ids decide which.",
+        "full_scores": "Whether results carry the whole score vector too, to measure large results.",
     },
     batch_size=16,
 )

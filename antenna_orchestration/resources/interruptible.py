@@ -15,6 +15,8 @@ from typing import Any, Final, TypeVar
 
 import dagster as dg
 
+from antenna_orchestration.resources import run_states
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -165,4 +167,6 @@ def _watch(context: Any, reports: Reports, thread: threading.Thread, stop: Calla
             # Repeatedly, because a cancellation can be swallowed on its way (see `processing.loops`).
             stop()
             thread.join(AGAIN_AFTER)
+        if run_states.is_stack_stopping():
+            run_states.end_with_stack(context.instance, context.run.run_id)
         raise

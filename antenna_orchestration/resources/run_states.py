@@ -5,15 +5,18 @@ STARTED for ever: its job waits, and it occupies one of the run queue's slots. A
 it is heard.
 """
 
+import logging
 import time
 from datetime import UTC, datetime
 from typing import Final
 
 import dagster as dg
 
-from antenna_orchestration import kernel
+from antenna_orchestration import kernel, settings
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.times import in_utc
+
+logger = logging.getLogger(__name__)
 
 START_GRACE: Final = 60.0
 """Seconds from a run's start within which its first heartbeat is expected."""
@@ -49,6 +52,32 @@ def end(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> None:
         instance.report_run_canceled(run, message=f"{why}; the run was being canceled")
     else:
         instance.report_run_failed(run, why)
+
+
+def is_stack_stopping() -> bool:
+    """Whether `antenna up` is stopping: an interrupted run was then not terminated by a person."""
+    return (settings.get().home / "stopping").exists()
+
+
+def end_with_stack(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Let a run that the end of `antenna up` interrupts become CANCELED rather than a failure, which it is not.
+
+    It is tagged first, so that nobody takes it for terminated by a person. If Dagster's database does not answer, the
+    run becomes a failure.
+    """
+    why = "antenna up was stopped; at its next start the work goes on in another run"
+    try:
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.status == dg.DagsterRunStatus.STARTED:
+            instance.add_run_tags(run_id, {tags.STOPPED: run_id})
+            instance.report_run_canceling(run, message=why)
+    except Exception as error:
+        logger.warning("Dagster was not told that the run ends with the stack: %s", error)
+
+
+def was_ended_with_stack(run: dg.DagsterRun) -> bool:
+    """Whether `end_with_stack` ended the run."""
+    return run.tags.get(tags.STOPPED) == run.run_id
 
 
 def age(record: dg.RunRecord) -> float:

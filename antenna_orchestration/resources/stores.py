@@ -14,6 +14,7 @@ import dagster as dg
 from antenna_orchestration import settings
 from antenna_orchestration.processing import services
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.resources import run_states
 
 T = TypeVar("T")
 
@@ -41,4 +42,4 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def is_stopping(self) -> bool:
         """Whether `antenna up` is stopping: an interrupted run was then not terminated by a person."""
-        return (self.settings.home / "stopping").exists()
+        return run_states.is_stack_stopping()

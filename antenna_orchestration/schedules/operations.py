@@ -11,6 +11,8 @@ health_check_schedule = dg.ScheduleDefinition(
     cron_schedule=settings.get().health_check_cron,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     execution_timezone="UTC",
+    description="Runs every health check, records each as an asset check of jobs_health, and repairs what can be "
+    "repaired; how often says ANTENNA_HEALTH_CHECK_CRON (UTC).",
 )
 
 merge_schedule = dg.ScheduleDefinition(
@@ -20,4 +22,6 @@ merge_schedule = dg.ScheduleDefinition(
     # Off by default, because it writes every row a second time.
     default_status=dg.DefaultScheduleStatus.STOPPED,
     execution_timezone="UTC",
+    description="Copies the tables of finished jobs into files that many jobs share, every night at 2:30 UTC. Off "
+    "until switched on, because it stores every row a second time.",
 )

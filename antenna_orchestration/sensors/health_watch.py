@@ -41,7 +41,13 @@ class _Memory:
     cleared_at: float = 0.0
 
 
-@dg.sensor(minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Every 15 seconds: runs the health checks that only look, records an asset check of jobs_health when "
+    "its verdict changes, and clears what jobs that are over left behind. Alerts hang on these asset "
+    "checks.",
+)
 def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
     """Report health checks that began to fail or pass, and clear what jobs that are over left behind."""
     memory = _Memory(**json.loads(context.cursor or "{}"))

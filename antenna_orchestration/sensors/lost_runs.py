@@ -15,7 +15,12 @@ from antenna_orchestration.resources import run_states
 from antenna_orchestration.resources.stores import Stores
 
 
-@dg.sensor(minimum_interval_seconds=10, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Ends, as failed, started runs whose process is gone, so that their jobs go on and their place in the"
+    " run queue is free.",
+)
 def lost_runs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
     """End started runs that are not heard any more, in this code location and in others.
 

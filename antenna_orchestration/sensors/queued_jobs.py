@@ -45,7 +45,13 @@ MAX_STALLED = 5
 _ENDED_BY_A_PERSON = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
-@dg.sensor(job=process_job, minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    job=process_job,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Takes jobs that `antenna submit` or submit_job queued and starts one run of process_job for each, "
+    "whose partition is the job; starts another run when a job's run died. Switched off, no job begins.",
+)
 def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
     """Claim queued jobs, publish their first tasks, and request one run per job; relaunch jobs whose run is gone."""
     # Filled step by step: jobs that were claimed or taken back before a store failed get their run all the same.

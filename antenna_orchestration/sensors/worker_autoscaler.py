@@ -24,7 +24,13 @@ from antenna_orchestration.resources.stores import Stores
 _ON_THEIR_WAY = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 
 
-@dg.sensor(job=inference_worker, minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    job=inference_worker,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Starts a run of inference_worker on this machine while a job waits for a pipeline that no worker "
+    "serves; off with ANTENNA_AUTOSCALE=0. Workers end by themselves when idle.",
+)
 def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> dg.RunRequest | dg.SkipReason:
     """Request a worker run while jobs wait for a pipeline that no worker serves."""
     settings = stores.settings

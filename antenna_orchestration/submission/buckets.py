@@ -169,7 +169,7 @@ def _matching(store: Any, bucket: str, key: str) -> Iterator[Entry]:
 
 
 def _keys(store: Any, bucket: str, prefix: str, *, most: int = 1000) -> Iterator[Entry]:
-    """The keys that begin with the prefix, with their entries, in the store's order; without those that stand for folders."""
+    """The keys that begin with the prefix, with their entries, in the store's order; none that stands for a folder."""
     more: dict[str, str] = {}
     while True:
         page = store.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most, **more)

@@ -4,6 +4,7 @@ import asyncio
 
 import dagster as dg
 import psycopg
+import sqlalchemy
 
 from antenna_orchestration import settings
 from antenna_orchestration.definitions import build_definitions
@@ -22,8 +23,8 @@ def a_run(instance: dg.DagsterInstance, job: Job, status: dg.DagsterRunStatus) -
     return instance.create_run_for_job(process_job, status=status, tags=tags).run_id
 
 
-def pruned(instance: dg.DagsterInstance, keep_days: int) -> None:
-    config = {"ops": {"prune": {"config": {"keep_days": keep_days}}}}
+def pruned(instance: dg.DagsterInstance, keep_days: int, *, dry_run: bool = False) -> None:
+    config = {"ops": {"prune": {"config": {"keep_days": keep_days, "dry_run": dry_run}}}}
     assert prune_history.execute_in_process(
         instance=instance, resources={"stores": Stores()}, run_config=config
     ).success
@@ -58,6 +59,8 @@ def test_old_history_goes_and_the_record_stays(wanted: settings.Settings, projec
             connection.execute("UPDATE jobs SET run_id = %s WHERE job_id = %s", [named, over.job_id])
         before, images, _ = asyncio.run(record(over))
 
+        pruned(instance, keep_days=90, dry_run=True)
+        assert "told" in asyncio.run(record(over))[2], "B6: a dry run deletes nothing"
         pruned(instance, keep_days=90)
         assert all(instance.has_run(run) for run in (forgotten, named, living))
         after, images_after, lines = asyncio.run(record(over))
@@ -65,7 +68,11 @@ def test_old_history_goes_and_the_record_stays(wanted: settings.Settings, projec
         assert "told" not in lines and "canceled" in lines
         assert "told" in asyncio.run(record(active))[2], "the story of a job at work is whole"
 
-        pruned(instance, keep_days=0)
+        with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
+            connection.execute(sqlalchemy.text("UPDATE runs SET create_timestamp = '2020-01-01 00:00:00'"))
+        pruned(instance, keep_days=1, dry_run=True)
+        assert instance.has_run(forgotten), "B6: a dry run deletes nothing"
+        pruned(instance, keep_days=1)
         assert not instance.has_run(forgotten)
         assert instance.has_run(named) and instance.has_run(living)
         assert asyncio.run(record(over))[:2] == (before, images)

@@ -67,7 +67,7 @@ def jobs(own: EmbeddedStores) -> list[Job]:
 
 async def finished(services: Services, worker: Hands, images: int, *, failing: int = 0) -> Job:
     """A job from submission to its end."""
-    return await done(services, worker, await make_job(services, "readers", images), failing=failing)
+    return await done(services, worker, await make_job(services, "readers", images, reprocess=True), failing=failing)
 
 
 async def done(services: Services, worker: Hands, job: Job, *, failing: int = 0) -> Job:

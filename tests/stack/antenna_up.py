@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,6 @@ class RunningStack:
             "ANTENNA_WORKER_IDLE_EXIT": "20",
             "ANTENNA_UI_PORT": "0",
             "ANTENNA_GATEWAY_PORT": "0",
-            "ANTENNA_IMAGE_ROOTS": tempfile.gettempdir(),
         }
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -120,6 +120,8 @@ def _of_photographs(given: Description, path: Path, width: int, height: int) -> 
         ),
         default_config={"min_score": 0.5 if given.min_score is None else given.min_score, "scores": "top"},
         choices={"scores": ("top", "full")},
+        ranges=specs.RANGES,
+        meanings=specs.MEANINGS,
         batch_size=max(4, given.batch_size),
     )
 

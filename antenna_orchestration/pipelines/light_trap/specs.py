@@ -68,12 +68,15 @@ MOTHS = AlgorithmSpec(
     labels=("moth", "nonmoth"),
 )
 
-SETTINGS: Final = {
-    # Smallest score of a detection.
-    "min_score": 0.4,
-    # Smallest longer side of a detection, in pixels of the photograph. 0 stands for 0.9 % of the photograph's longer
-    # side (37 pixels at 4096), because traps differ more in resolution than in the size of the sheet.
-    "min_size": 0,
+SETTINGS: Final = {"min_score": 0.4, "min_size": 0}
+
+RANGES: Final = {"min_score": (0, 1), "min_size": (0, 100_000)}
+
+MEANINGS: Final = {
+    "min_score": "Smallest score of a detection; fewer and surer insects with a higher one.",
+    # Because traps differ more in resolution than in the size of the sheet.
+    "min_size": "Smallest longer side of a detection, in pixels of the photograph; 0 stands for 0.9 % of the "
+    "photograph's longer side (37 pixels at 4096).",
 }
 
 
@@ -91,6 +94,8 @@ LIGHT_TRAP_INSECTS = PipelineSpec(
     factory="antenna_orchestration.pipelines.light_trap.ensemble:LightTrapInsects",
     # Low enough to include an insect that only one half sees, if it is nearly certain. Chosen on drawn photographs.
     default_config={**SETTINGS, "min_score": 0.3},
+    ranges=RANGES,
+    meanings=MEANINGS,
     batch_size=4,
 )
 
@@ -102,6 +107,8 @@ LIGHT_TRAP_NETWORK = PipelineSpec(
     algorithms=(NETWORK, NETWORK_MOTHS),
     factory="antenna_orchestration.pipelines.light_trap.network_detector:LightTrapNetwork",
     default_config=SETTINGS,
+    ranges=RANGES,
+    meanings=MEANINGS,
     batch_size=4,
 )
 
@@ -113,6 +120,8 @@ LIGHT_TRAP_BLOBS = PipelineSpec(
     algorithms=(BLOBS, SHAPE),
     factory="antenna_orchestration.pipelines.light_trap.blob_detector:LightTrapBlobs",
     default_config=SETTINGS,
+    ranges=RANGES,
+    meanings=MEANINGS,
     batch_size=4,
 )
 

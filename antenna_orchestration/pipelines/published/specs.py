@@ -26,6 +26,13 @@ IMAGENET_MEAN: Final[Triple] = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final[Triple] = (0.229, 0.224, 0.225)
 HALVES: Final[Triple] = (0.5, 0.5, 0.5)
 
+RANGES: Final = {"min_score": (0, 1)}
+
+MEANINGS: Final = {
+    "min_score": "Detections with this score or less are dropped.",
+    "scores": "full adds the whole score vector to each classification.",
+}
+
 FACTORY: Final = "antenna_orchestration.pipelines.published.pipeline:PublishedPipeline"
 
 
@@ -113,13 +120,11 @@ def pipeline(
         algorithms=(DETECTOR, *(step.algorithm for step in steps)),
         factory=FACTORY,
         recipe=recipe,
-        default_config={
-            # Detections with this score or less are dropped. The detector itself drops those of 0.05 and less.
-            "min_score": min_score,
-            # `full` adds the whole score vector to each classification.
-            "scores": "top",
-        },
+        default_config={"min_score": min_score, "scores": "top"},
         choices={"scores": ("top", "full")},
+        ranges=RANGES,
+        meanings=MEANINGS
+        | {"min_score": "Detections with this score or less are dropped; the detector itself gives none below 0.05."},
         batch_size=4,
     )
 

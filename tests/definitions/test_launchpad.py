@@ -1,0 +1,139 @@
+"""What a person types into the Launchpad: every field is explained, what is refused is refused in one line."""
+
+import asyncio
+import inspect
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from PIL import Image
+
+from antenna_orchestration import settings
+from antenna_orchestration.assets.health import HealthConfig
+from antenna_orchestration.assets.job_assets import captures
+from antenna_orchestration.assets.run_session import RunSession
+from antenna_orchestration.cli.submit import submit as submit_command
+from antenna_orchestration.definitions import build_definitions
+from antenna_orchestration.jobs.inference import WorkerConfig, inference_worker
+from antenna_orchestration.jobs.operations import PruneConfig, prune_history
+from antenna_orchestration.jobs.submission import SubmitConfig, submit_job
+from antenna_orchestration.processing.services import opened
+from antenna_orchestration.resources.stores import Stores
+
+OF_THE_COMMAND_LINE_ALONE = {"wait", "json_", "dry_run", "list_left_out"}
+
+
+def launched(job: dg.JobDefinition, op: str, config: dict[str, Any]) -> dg.ExecuteInProcessResult:
+    with dg.DagsterInstance.ephemeral() as instance:
+        return job.execute_in_process(
+            instance=instance,
+            resources={"stores": Stores()},
+            run_config={"ops": {op: {"config": config}}},
+            raise_on_error=False,
+        )
+
+
+def reason(result: dg.ExecuteInProcessResult) -> str:
+    """What the run's page shows of the failure: the line that we wrote, and no traceback of another error."""
+    assert not result.success
+    [data] = [event.step_failure_data for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
+    assert data.user_failure_data is not None, data.error
+    return str(data.user_failure_data.description)
+
+
+@pytest.mark.parametrize("config", [SubmitConfig, WorkerConfig, PruneConfig, HealthConfig])
+def test_every_field_of_the_launchpad_is_explained(config: type[dg.Config]) -> None:
+    """B16: the Launchpad showed bare names."""
+    assert [name for name, field in config.model_fields.items() if not field.description] == []
+
+
+def test_every_job_sensor_and_schedule_is_explained() -> None:
+    """B10, B16: jobs were described by a few words, schedules not at all."""
+    definitions = build_definitions()
+    described = [*(definitions.jobs or []), *(definitions.sensors or []), *(definitions.schedules or [])]
+    short = [each.name for each in described if len(each.description or "") < 60]  # type: ignore[union-attr]
+    assert short == []
+
+
+def test_the_launchpad_takes_what_the_command_line_takes() -> None:
+    """B16: `seed` and `exif` were missing."""
+    options = set(inspect.signature(submit_command).parameters) - OF_THE_COMMAND_LINE_ALONE
+    assert set(SubmitConfig.model_fields) == options
+
+
+def test_local_folders_are_taken_without_image_roots(wanted: settings.Settings, project: str, tmp_path: Path) -> None:
+    """B1: an empty ANTENNA_IMAGE_ROOTS was read as "no local files" by the Launchpad, as "any" everywhere else."""
+    assert wanted.image_roots == ()
+    Image.new("RGB", (64, 48)).save(tmp_path / "one.jpg")
+    (tmp_path / "list.csv").write_text(f"path\n{tmp_path}/one.jpg\n")
+    sources = [str(tmp_path), f"{tmp_path}/*.jpg", f"file://{tmp_path}/one.jpg", f"{tmp_path}/list.csv"]
+    config = {"sources": sources, "pipeline": "null", "project": project, "exif": "always", "seed": 1}
+    result = launched(submit_job, "submit", config)
+    assert result.success
+    [output] = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
+    job_id = output.step_output_data.metadata["job_id"].value
+
+    async def images() -> int:
+        async with opened(wanted) as services:
+            return (await services.catalog.jobs.get(job_id)).total
+
+    assert asyncio.run(images()) == 1
+
+
+def test_local_folders_outside_image_roots_stay_refused(
+    wanted: settings.Settings, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B1: what is set still bounds people at the Launchpad."""
+    monkeypatch.setenv("ANTENNA_IMAGE_ROOTS", str(tmp_path / "allowed"))
+    settings.get.cache_clear()
+    config = {"sources": [str(tmp_path)], "pipeline": "null", "project": project}
+    assert "lies outside ANTENNA_IMAGE_ROOTS" in reason(launched(submit_job, "submit", config))
+
+
+@pytest.mark.parametrize(
+    ("job", "op", "config", "words"),
+    [
+        (submit_job, "submit", {"exif": "sometimes"}, "exif is auto or always or never, not 'sometimes'"),
+        (submit_job, "submit", {"dispatch_mode": "x"}, "dispatch_mode is async_api or sync_api, not 'x'"),
+        (submit_job, "submit", {"priority": 0}, "priority 0 is not between 1 and 100"),
+        (submit_job, "submit", {"limit": -1}, "limit -1 leaves no image; it is 1 or more"),
+        (submit_job, "submit", {"config": {"colour": 1}}, "pipeline null has no setting 'colour'"),
+        (prune_history, "prune", {"keep_days": -1}, "keep_days is 1 to 36,500, not -1"),
+        (prune_history, "prune", {"keep_days": 0}, "keep_days is 1 to 36,500, not 0"),
+        (prune_history, "prune", {"keep_days": 10**9}, "keep_days is 1 to 36,500, not 1,000,000,000"),
+        (inference_worker, "work", {"batch_size": -1}, "batch_size is 0 to 10,000, not -1"),
+        (inference_worker, "work", {"exit_when_idle": float("nan")}, "exit_when_idle is 0 to "),
+        (inference_worker, "work", {"max_lifetime": 0.0}, "max_lifetime is 1 to "),
+        (inference_worker, "work", {"pipelines": ["moths"]}, "moths"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(
+    wanted: settings.Settings, job: dg.JobDefinition, op: str, config: dict[str, Any], words: str
+) -> None:
+    """B6, B16: `keep_days: -1` deleted everything, and other values ended in a traceback."""
+    given = {"sources": ["/nowhere"], "pipeline": "null", **config} if job is submit_job else config
+    said = reason(launched(job, op, given))
+    assert words in said and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("partition", "words"),
+    [
+        (None, "this run has no partition: choose the partition job-<id> of a job"),
+        ("job-999999999", "no job 999999999"),
+    ],
+)
+def test_a_run_without_its_job_says_so(wanted: settings.Settings, partition: str | None, words: str) -> None:
+    """B16: a missing partition ended in Dagster's own error."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        if partition:
+            instance.add_dynamic_partitions("processing_jobs", [partition])
+        result = dg.materialize(
+            [captures],
+            instance=instance,
+            tags={"dagster/partition": partition} if partition else None,
+            resources={"run_session": RunSession(stores=Stores())},
+            raise_on_error=False,
+        )
+    assert words in reason(result)
