@@ -11,12 +11,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
-from yarl import URL
 
 from antenna_orchestration import __version__
 from antenna_orchestration.domain import versions
 from antenna_orchestration.domain.versions import Version
-from antenna_orchestration.loading import resolver
+from antenna_orchestration.loading import resolver, urls
 from antenna_orchestration.loading.http_source import MAX_REDIRECTS
 
 logger = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ logger = logging.getLogger(__name__)
 PARALLEL: Final = 32
 """Questions at the same time."""
 
-PATIENCE: Final = 10.0
+PATIENCE: Final = 5.0
 """Seconds for one answer."""
 
 DEADLINE: Final = 60.0
@@ -39,11 +38,11 @@ _SIGNED: Final = re.compile(r"[?&](?:X-Amz-Signature|X-Goog-Signature|Signature|
 _REDIRECT: Final = frozenset({301, 302, 303, 307, 308})
 
 
-async def ask(urls: Sequence[str], *, allow_private: bool) -> dict[str, Version]:
+async def ask(images: Sequence[str], *, allow_private: bool) -> dict[str, Version]:
     """The versions that the servers tell before the deadline; the others are left out or unknown."""
     found: dict[str, Version] = {}
     silent: Counter[str] = Counter()
-    waiting = iter(urls)
+    waiting = iter(images)
     connector = aiohttp.TCPConnector(resolver=None if allow_private else resolver.PublicResolver(), limit=PARALLEL)
 
     async def ask_in_turn(session: aiohttp.ClientSession) -> None:
@@ -67,7 +66,7 @@ async def ask(urls: Sequence[str], *, allow_private: bool) -> dict[str, Version]
     ) as session:
         try:
             async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as group:
-                for number in range(min(PARALLEL, len(urls))):
+                for number in range(min(PARALLEL, len(images))):
                     group.create_task(ask_in_turn(session), name=f"ask for versions {number}")
         except TimeoutError:
             pass
@@ -85,7 +84,7 @@ async def _ask(session: aiohttp.ClientSession, uri: str, *, allow_private: bool)
 
 async def _answer(session: aiohttp.ClientSession, method: str, uri: str, *, allow_private: bool) -> Version | None:
     """What the server says; None when it refuses."""
-    url = URL(uri, encoded="%" in uri)
+    url = urls.sendable(uri)
     headers = {"Range": "bytes=0-0"} if method == "GET" else {}
     for _ in range(MAX_REDIRECTS + 1):
         if not allow_private and url.host:
@@ -93,7 +92,7 @@ async def _answer(session: aiohttp.ClientSession, method: str, uri: str, *, allo
         async with session.request(method, url, headers=headers, allow_redirects=False) as answer:
             target = answer.headers.get("Location")
             if answer.status in _REDIRECT and target:
-                url = url.join(URL(target, encoded="%" in target))
+                url = url.join(urls.sendable(target))
                 continue
             if answer.status not in (200, 206):
                 return None
