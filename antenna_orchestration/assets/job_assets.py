@@ -151,7 +151,7 @@ async def _collect(services: Services, job: Job, reports: Reports) -> _Collected
         if not written.lost_parts:
             break
     counts = await services.catalog.images.count(job.job_id)
-    teller.tell_end(counts.accounted, counts.total)
+    teller.tell_end(counts)
     return await retry_forever("describing the tables", lambda: _describe(services, job, counts))
 
 

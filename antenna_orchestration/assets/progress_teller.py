@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from antenna_orchestration.domain.job import Counts
 from antenna_orchestration.domain.progress import JobProgress, duration
 from antenna_orchestration.resources.interruptible import Reports
 
@@ -50,9 +51,9 @@ class ProgressTeller:
             f"{progress.line}; {progress.detections} detections; {progress.waiting} waiting after {duration(elapsed)}"
         )
 
-    def tell_end(self, accounted: int, total: int) -> None:
-        """Tell that all images are accounted for."""
-        self._reports.tag(PROGRESS_TAG, f"{accounted}/{total}, done")
+    def tell_end(self, counts: Counts) -> None:
+        """Tell that all images are accounted for, and how many failed."""
+        self._reports.tag(PROGRESS_TAG, f"{JobProgress.of(counts).line}, done")
 
     def _tag(self, text: str, now: datetime) -> None:
         if self._tagged is None or now - self._tagged >= TAG_EVERY:

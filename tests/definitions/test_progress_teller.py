@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from antenna_orchestration.assets.progress_teller import ProgressTeller
+from antenna_orchestration.domain.job import Counts
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.resources.interruptible import Reports
 
@@ -71,3 +72,10 @@ def test_publishing_is_told_when_it_takes_longer_than_ten_seconds(told: Told) ->
     assert told.tags == []
     ProgressTeller(told, started=datetime.now(UTC) - timedelta(seconds=11)).tell_published(10, 20)
     assert told.tags == ["publishing 10/20"]
+
+
+def test_the_last_tag_says_how_many_images_failed(told: Told) -> None:
+    """B9: a job of which all images failed ended as `3/3, done`."""
+    ProgressTeller(told).tell_end(Counts(total=8, done=5, failed=3))
+    ProgressTeller(told).tell_end(Counts(total=8, done=8))
+    assert told.tags == ["8/8, 3 failed, done", "8/8, done"]
