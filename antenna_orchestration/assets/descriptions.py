@@ -25,11 +25,11 @@ _ROWS: Final = {
 
 _QUERIES: Final = {
     "manifest": "SELECT deployment, count(*) FROM '{lake}/manifest/*/*.parquet' GROUP BY ALL",
-    "captures": "SELECT deployment, night, count(*) AS images, sum(detections) AS detections\n"
+    "captures": "SELECT project, pipeline, deployment, night, count(*) AS images, sum(detections) AS detections\n"
     "FROM current_captures WHERE status = 'done' GROUP BY ALL ORDER BY ALL",
     "detections": "SELECT url, x1, y1, x2, y2, score FROM current_detections\n"
     "JOIN current_captures USING (job_id, image_id) WHERE score > 0.5",
-    "classifications": "SELECT pipeline, deployment, label, count(*) FROM current_found GROUP BY ALL ORDER BY ALL",
+    "classifications": "SELECT project, pipeline, deployment, label, count(*) FROM current_found GROUP BY ALL ORDER BY ALL",
     "failed_images": "SELECT job_id, reason, count(*) FROM '{lake}/failed_images/*/*.parquet' GROUP BY ALL",
 }
 

@@ -20,8 +20,13 @@ from tests.lake.test_current import NIGHT, write_job
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "docs/howto/read-results.md"
 
-COUNTS = {("a", "pond", "comes"): 6, ("a", None, None): 1, ("b", "pond", "comes"): 4}
-"""What is right to count in the lake below: by pipeline, deployment and label."""
+COUNTS = {
+    ("demo", "a", "pond", "comes"): 5,
+    ("traps", "a", "pond", "comes"): 6,
+    ("traps", "a", None, None): 1,
+    ("traps", "b", "pond", "comes"): 4,
+}
+"""What is right to count in the lake below: by project, pipeline, deployment and label."""
 
 
 @pytest.fixture
@@ -32,6 +37,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     write_job(made, 1, "a", {1: ("done", 3), 2: ("done", 1), 3: ("failed", 0)}, unnamed=2)
     write_job(made, 2, "a", {1: ("done", 2), 2: ("failed", 0), 3: ("done", 4)})
     write_job(made, 3, "b", {1: ("done", 4)})
+    write_job(made, 6, "a", {7: ("done", 5)}, project="demo")
     made.write_current()
     return made
 
@@ -60,27 +66,28 @@ def test_the_duckdb_recipe_counts_each_result_once(lake: Lake) -> None:
     [recipe], [effort] = blocks(RECIPES, "python", "DuckDB"), blocks(RECIPES, "sql", "DuckDB")
     names = executed(recipe)
     rows = names["counts"].fetchall()
-    assert {(pipeline, site, label): count for pipeline, site, _, label, count in rows} == COUNTS
-    assert {night for _, _, night, _, _ in rows} == {NIGHT.date()}
+    assert {(project, pipeline, site, label): count for project, pipeline, site, _, label, count in rows} == COUNTS
+    assert {night for _, _, _, night, _, _ in rows} == {NIGHT.date()}
     found = names["lake"].sql(effort).fetchall()
     assert found == [
-        ("a", "pond", NIGHT.date(), 2, 6, 3.0),
-        ("a", None, NIGHT.date(), 1, 1, 1.0),
-        ("b", "pond", NIGHT.date(), 1, 4, 4.0),
+        ("demo", "a", "pond", NIGHT.date(), 1, 5, 5.0),
+        ("traps", "a", "pond", NIGHT.date(), 2, 6, 3.0),
+        ("traps", "a", None, NIGHT.date(), 1, 1, 1.0),
+        ("traps", "b", "pond", NIGHT.date(), 1, 4, 4.0),
     ]
 
 
 def test_the_pandas_recipe_counts_each_result_once(lake: Lake) -> None:
     """B4"""
     counts = executed(*blocks(RECIPES, "python", "pandas"))["counts"]
-    assert {(p, of(site), of(label)): n for (p, site, _, label), n in counts.items()} == COUNTS
+    assert {(project, p, of(site), of(label)): n for (project, p, site, _, label), n in counts.items()} == COUNTS
 
 
 def test_the_quickstart_counts_each_result_once(lake: Lake) -> None:
     """B4: it counted images that were processed again twice, and lost those without a deployment."""
     query, *_ = blocks(ROOT / "docs/quickstart.md", "python")
     counts = executed(query)["counts"]
-    assert {(p, of(site), of(label)): n for (p, site, label), n in counts.items()} == COUNTS
+    assert {(project, p, of(site), of(label)): n for (project, p, site, label), n in counts.items()} == COUNTS
 
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # of pandas, about DuckDB's way to use it
@@ -122,8 +129,8 @@ def test_the_r_recipes_count_each_result_once(lake: Lake, number: int, packages:
     if why := r_packages(*packages):
         pytest.skip(why)
     executed("\n".join([*blocks(RECIPES, "python", "pandas"), *blocks(RECIPES, "python", "Excel")]))
-    last = "names(counts)[5] <- 'n'\nwrite.csv(counts, 'counts.csv', row.names = FALSE, na = '')\n"
+    last = "names(counts)[6] <- 'n'\nwrite.csv(counts, 'counts.csv', row.names = FALSE, na = '')\n"
     Path("counts.R").write_text(blocks(RECIPES, "r", "R")[number] + last)
     subprocess.run(["Rscript", "counts.R"], check=True, capture_output=True)
-    rows = duckdb.sql("SELECT pipeline, deployment, label, n FROM 'counts.csv'").fetchall()
-    assert {(pipeline, site, label): n for pipeline, site, label, n in rows} == COUNTS
+    rows = duckdb.sql("SELECT project, pipeline, deployment, label, n FROM 'counts.csv'").fetchall()
+    assert {(project, pipeline, site, label): n for project, pipeline, site, label, n in rows} == COUNTS

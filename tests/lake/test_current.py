@@ -25,13 +25,20 @@ Images = dict[int, tuple[str, int]]
 
 
 def write_job(
-    lake: Lake, job: int, pipeline: str | None, images: Images, *, hour: int | None = None, unnamed: int = 0
+    lake: Lake,
+    job: int,
+    pipeline: str | None,
+    images: Images,
+    *,
+    hour: int | None = None,
+    unnamed: int = 0,
+    project: str = "traps",
 ) -> None:
     """The final tables of a job that ended in that hour; one without a pipeline is of an earlier version.
 
     The detections of the image `unnamed` have no classification.
     """
-    of_job: dict[str, Any] = dict(rows.of_job("traps", f"job {job}", pipeline or "", "1"))
+    of_job: dict[str, Any] = dict(rows.of_job(project, f"job {job}", pipeline or "", "1"))
     captures = [
         {
             "image_id": image, "url": f"file:///{image}.jpg", "deployment": "pond" if image % 2 else None,
