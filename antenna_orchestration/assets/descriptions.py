@@ -29,7 +29,8 @@ _QUERIES: Final = {
     "FROM current_captures WHERE status = 'done' GROUP BY ALL ORDER BY ALL",
     "detections": "SELECT url, x1, y1, x2, y2, score FROM current_detections\n"
     "JOIN current_captures USING (job_id, image_id) WHERE score > 0.5",
-    "classifications": "SELECT project, pipeline, deployment, label, count(*) FROM current_found GROUP BY ALL ORDER BY ALL",
+    "classifications": "SELECT project, pipeline, deployment, label, count(*)\n"
+    "FROM current_found GROUP BY ALL ORDER BY ALL",
     "failed_images": "SELECT job_id, reason, count(*) FROM '{lake}/failed_images/*/*.parquet' GROUP BY ALL",
 }
 
