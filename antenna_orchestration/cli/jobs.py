@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -128,7 +129,8 @@ def show(
         "name": found.name,
         "project": found.project,
         "pipeline": found.pipeline,
-        "config": found.config or None,
+        # As `--config` takes it.
+        "config": json.dumps(found.config, ensure_ascii=False) if found.config else None,
         "status": f"{found.status}{f' ({found.status_reason})' if found.status_reason else ''}",
         "progress": view.progress.line,
         "skipped": found.skipped or None,

@@ -66,6 +66,8 @@ def test_json_of_a_queued_job(antenna: Shell, project: str, tmp_path: Path) -> N
     expected = {"status": "QUEUED", "total": 2, "done": 0, "failed": 0, "skipped": 0, "duplicates": 1, "priority": 3}
     assert {name: answer.json[name] for name in expected} == expected
     assert answer.json["config"]["detections"] == 2
+    # As a person may copy it into the next `--config`.
+    assert '"detections": 2' in antenna("jobs", "show", answer.json["job_id"]).out
     assert answer.json["warnings"] == ["1 image named more than once: merged"]
     assert answer.err == "antenna: warning: 1 image named more than once: merged\n"
     shown = antenna("jobs", "show", answer.json["job_id"], "--json").json
@@ -131,7 +133,8 @@ def test_image_roots_and_the_folders_that_a_user_names(antenna: Shell, project: 
 
 def test_one_line_tells_what_was_left_out(antenna: Shell, project: str, tmp_path: Path) -> None:
     """A14: by kind and count, in the log, too; named on request."""
-    card = empty(tmp_path / "card", "a.jpg", "1.mp4", "2.MOV", "3.heic", "4.cr2", "@eaDir/a.jpg", "bell\x07.txt")
+    # Of HEIC and raw, kinds that no installed library reads.
+    card = empty(tmp_path / "card", "a.jpg", "1.mp4", "2.MOV", "3.avif", "4.crw", "@eaDir/a.jpg", "bell\x07.txt")
     common = ["--pipeline", "null", "--project", project]
     line = "left out: 2 videos, 1 heic, 1 raw, 1 junk folder, 1 other file"
     answer = antenna("submit", card, *common)
@@ -158,7 +161,7 @@ def test_dry_run_shows_what_would_be_taken(lonely: Shell, tmp_path: Path) -> Non
     assert {name: value.strip() for name, value in shown.items()} == {
         "images": "5", "named twice": "1", "first": f"{card}/19700101000010.jpg", "last": f"{card}/b.jpg",
         "deployments": "none (4), pond (1)", "times": "1970-01-01 00:00:10 to 2099-06-13 03:15:00 UTC",
-        "nights": "3: 1969-12-31 to 2099-06-12", "without time": "1", "odd times": "2",
+        "nights": "3: 1969-12-31 to 2099-06-12 (UTC)", "without time": "1", "odd times": "2",
         "pipeline": "light_trap_insects", "project": "default",
     }  # fmt: skip
     assert f"1970-01-01 00:00:10, the clock was reset: {card}/19700101000010.jpg\n" in answer.out
@@ -171,8 +174,8 @@ def test_dry_run_shows_what_would_be_taken(lonely: Shell, tmp_path: Path) -> Non
 
 
 def test_dry_run_refuses_what_submit_refuses(lonely: Shell, tmp_path: Path) -> None:
-    empty(tmp_path / "phone", "a.heic")
-    lonely("submit", tmp_path / "phone", "--dry-run").refused(2, "left out: 1 heic; `heif-convert")
+    empty(tmp_path / "phone", "a.avif")
+    lonely("submit", tmp_path / "phone", "--dry-run").refused(2, "left out: 1 heic; `pip install pillow-heif`")
     lonely("submit", tmp_path, "--dry-run", "--pipeline", "nope").refused(2, "there is no pipeline 'nope'")
     lonely("submit", tmp_path, "--dry-run", "--config", '{"x": 1}').refused(2, "has no setting 'x'")
 
