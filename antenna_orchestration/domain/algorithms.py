@@ -10,7 +10,9 @@ from antenna_orchestration.domain.messages import AlgorithmRef, Announcement, Re
 def why_other(announcement: Announcement, version: str, algorithms: Sequence[AlgorithmRef]) -> str | None:
     """Why a worker with this version of the pipeline leaves the job alone; None if it serves it."""
     asked = announcement.pipeline_version
-    if not asked or (asked, list(announcement.algorithms)) == (version, list(algorithms)):
+    # A pipeline may have been registered without naming its algorithms; then its version alone tells.
+    is_same = not announcement.algorithms or list(announcement.algorithms) == list(algorithms)
+    if not asked or (asked == version and is_same):
         return None
     wanted, ours = _spelled(asked, announcement.algorithms), _spelled(version, algorithms)
     return f"it was submitted for {announcement.pipeline} {wanted}, here is {ours}; cancel and retry it to change that"

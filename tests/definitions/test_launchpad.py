@@ -11,7 +11,7 @@ from PIL import Image
 
 from antenna_orchestration import settings
 from antenna_orchestration.assets.health import HealthConfig
-from antenna_orchestration.assets.job_assets import captures
+from antenna_orchestration.assets.job_assets import manifest
 from antenna_orchestration.assets.run_session import RunSession
 from antenna_orchestration.cli.submit import submit as submit_command
 from antenna_orchestration.definitions import build_definitions
@@ -130,7 +130,7 @@ def test_a_run_without_its_job_says_so(wanted: settings.Settings, partition: str
         if partition:
             instance.add_dynamic_partitions("processing_jobs", [partition])
         result = dg.materialize(
-            [captures],
+            [manifest],
             instance=instance,
             tags={"dagster/partition": partition} if partition else None,
             resources={"run_session": RunSession(stores=Stores())},

@@ -1,6 +1,7 @@
 """What the health check clears, and what it leaves alone, on real stores."""
 
 import dataclasses
+from hashlib import sha256
 
 import pytest
 
@@ -82,11 +83,12 @@ async def test_an_orphaned_payload_goes_and_that_of_a_live_job_stays(services: S
     over = await running_job(services, project, 1)
     live = await running_job(services, project, 1)
     await cancel.cancel(services, over.job_id, reason="test")
-    orphan, wanted = (names.payload_name(job.job_run, ImageId(1), "0" * 64) for job in (over, live))
+    large = bytes(payloads.CHUNK_BYTES + 1)
+    orphan, wanted = (names.payload_name(job.job_run, ImageId(1), sha256(large).hexdigest()) for job in (over, live))
     async with Publisher(services.connection) as publisher:
         store = Payloads(services.connection, publisher)
         for name in (orphan, wanted):
-            await store.put(name, bytes(payloads.CHUNK_BYTES + 1))
+            await store.put(name, large)
         assert await leftovers(services, over, dry_run=True)
         assert await store.get(orphan) is not None
         assert await leftovers(services, over)
