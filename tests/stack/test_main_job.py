@@ -116,7 +116,9 @@ def test_a_run_terminated_by_force_and_executed_again_at_once_goes_on(running: R
         how={"parentRunId": run, "strategy": "FROM_FAILURE"},
     )
     assert again["launchRunReexecution"]["__typename"] == "LaunchRunSuccess"
-    shown = running.wait_for(job)
+    # For a moment it is canceled: until the second run has taken it up.
+    wait_until(lambda: running.job(job)["status"] == "SUCCESS", description=f"job {job} is done", timeout=120)
+    shown = running.job(job)
     found = images_in(shown["lake"], job, "detections")
     assert shown["done"] == len(found) == len(set(found)) == 40
 
