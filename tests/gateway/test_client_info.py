@@ -8,6 +8,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antenna_orchestration.cli import output
 from antenna_orchestration.contract import client_info
 from antenna_orchestration.domain.access import fingerprint
 from antenna_orchestration.embedded.stores import EmbeddedStores
@@ -93,3 +94,4 @@ def test_what_is_read_is_plain_and_short(given_info: dict[str, Any]) -> None:
     name = client_info.process_name(info)
     assert name.isascii() and len(name) <= client_info.LONGEST_NAME and not set(name) & set(" @/*>")
     assert client_info.line(info).isprintable()
+    output.show_table(["A"], [[client_info.line(info)]])
