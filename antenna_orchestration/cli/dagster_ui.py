@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
-import urllib.error
 import urllib.request
 
 from antenna_orchestration.domain import ids
@@ -35,7 +35,7 @@ def add_partition(ui_url: str, job: ids.JobId, *, password: str = "") -> bool:
     try:
         with urllib.request.urlopen(request, timeout=3) as answer:  # noqa: S310  the scheme was looked at above
             answered = json.load(answer)
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         logger.debug("the partition of job %s was not added: %s", job, error)
         return False
     kind = ((answered.get("data") or {}).get("addDynamicPartition") or {}).get("__typename")

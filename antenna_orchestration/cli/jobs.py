@@ -175,7 +175,7 @@ def cancel(
         over: list[str] = []
         for job in jobs:
             if await verb.cancel(services, _id(job), reason=reason):
-                output.line(f"job {job} canceled")
+                output.outcome(f"job {job} canceled")
             else:
                 current = await services.catalog.jobs.get(_id(job))
                 over.append(f"job {job} is over already: {current.status}")
@@ -206,9 +206,9 @@ def retry(
             return await wait_for(services, _id(job), as_json=json_)
         if json_:
             view = await job_view.read_view(services, await services.catalog.jobs.get(_id(job)))
-            output.as_json(view.as_dict())
+            output.outcome(output.json_text(view.as_dict()))
         else:
-            output.line(f"job {job} queued again: {retried.images} images (generation {retried.generation})")
+            output.outcome(f"job {job} queued again: {retried.images} images (generation {retried.generation})")
         return 0
 
     raise typer.Exit(with_services(run))

@@ -25,6 +25,7 @@ from antenna_orchestration.cli import (
     gateway,
     health,
     jobs,
+    output,
     pipelines,
     projects,
     push,
@@ -119,6 +120,7 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit: 0, or the error's exit code after one line on stderr."""
+    output.open_streams()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -162,7 +164,7 @@ def _fail_usage(error: Exception, message: str) -> int:
 def _fail(message: str, error: BaseException, code: int) -> int:
     if _is_debugging():
         traceback.print_exception(error)
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         sys.stderr.write(f"antenna: error: {' '.join(message.split())}\n")
     return code
 

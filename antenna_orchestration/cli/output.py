@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from antenna_orchestration.domain.progress import duration
@@ -28,14 +31,46 @@ _GAP = 2
 """Columns of space between two columns of a table."""
 
 
+def open_streams() -> None:
+    """Let nothing fail for where the output goes.
+
+    A stream that the caller closed is the null device, not the next socket, and characters that the terminal's encoding
+    lacks are written out.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # It takes the lowest free number.
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  it stays open
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
 def line(text: str = "") -> None:
     """One line of the answer."""
     sys.stdout.write(f"{text}\n")
 
 
+def outcome(text: str) -> None:
+    """One line about what was done and stays done: where stdout does not take it, stderr gets it, and nothing fails."""
+    try:
+        line(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer would fail again when the interpreter ends.
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  it stays open
+        note(text)
+        if not isinstance(error, BrokenPipeError):
+            warn(f"the answer could not be written to stdout: {error.strerror}")
+
+
 def note(text: str) -> None:
-    """One line beside the answer."""
-    sys.stderr.write(f"{text}\n")
+    """One line beside the answer. Where stderr takes none, it is lost: no command fails for that."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{text}\n")
 
 
 def warn(text: str) -> None:
@@ -58,7 +93,12 @@ def show_own_logs(level: str) -> None:
 
 def as_json(value: Any) -> None:
     """The answer as JSON, times as ISO 8601."""
-    line(json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=_plain, ensure_ascii=False))
+    line(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """A value as `as_json` prints it."""
+    return json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=_plain, ensure_ascii=False)
 
 
 def console(*, to_stderr: bool = False) -> Console:

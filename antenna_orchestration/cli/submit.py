@@ -203,9 +203,9 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
         return await jobs.wait_for(services, submitted.job_id, as_json=as_json, extra=extra)
     if as_json:
         view = await job_view.read_view(services, await services.catalog.jobs.get(submitted.job_id))
-        output.as_json({**view.as_dict(), **extra})
+        output.outcome(output.json_text({**view.as_dict(), **extra}))
     else:
-        output.line(f"job {submitted.job_id} submitted: {submitted.total} images, pipeline {submitted.pipeline}")
+        output.outcome(f"job {submitted.job_id} submitted: {submitted.total} images, pipeline {submitted.pipeline}")
         output.note(f"follow it with `antenna jobs watch {submitted.job_id}`")
     return 0
 

@@ -36,6 +36,12 @@ async def retry(services: Services, job_id: JobId) -> Retried:
     if opened is None:
         raise errors.Conflict(f"job {job_id} is {job.status}; only a job that is over can be retried")
     generation, images = opened
-    await services.catalog.job_log.add(job_id, "retried", f"Retrying {images} images as generation {generation}")
-    warning = await publish.publish_first(services, job_id)
-    return Retried(generation=generation, images=images, warnings=(warning,) if warning else ())
+    warnings = []
+    try:
+        await services.catalog.job_log.add(job_id, "retried", f"Retrying {images} images as generation {generation}")
+    except errors.AntennaError as error:
+        # The generation is open already.
+        warnings.append(f"the job's log lacks the line about this retry: {error}")
+    if warning := await publish.publish_first(services, job_id):
+        warnings.append(warning)
+    return Retried(generation=generation, images=images, warnings=tuple(warnings))

@@ -22,7 +22,7 @@ from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
-from antenna_orchestration.domain import ids, job_config, nights
+from antenna_orchestration.domain import ids, job_config, nights, texts
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.domain.versions import Version
@@ -175,10 +175,10 @@ async def submit(
         )
     if queue_warning := await publish.publish_first(services, job_id):
         warnings.append(queue_warning)
-    warnings += version_warnings
+    warnings = [texts.storable(warning) for warning in (*warnings, *version_warnings)]
     left_out = kinds.summary(sources_module.count_left_out(selected.left_out))
     message = f"Submitted {_images(job.total)} to {spec.slug} {spec.version}"
-    await _begin_log(services, job_id, f"{message}; left out: {left_out}" if left_out else message, warnings)
+    warnings += await _begin_log(services, job_id, f"{message}; left out: {left_out}" if left_out else message, warnings)
     return Submitted(
         job_id=job_id,
         name=job.name,
@@ -383,11 +383,15 @@ def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     return f"{name} and {others} more" if others else name
 
 
-async def _begin_log(services: Services, job_id: JobId, message: str, warnings: Sequence[str]) -> None:
-    """Begin the job's log."""
-    await services.catalog.job_log.add(job_id, "submitted", message)
-    for warning in warnings:
-        await services.catalog.job_log.add(job_id, "submitted", warning, level="WARNING")
+async def _begin_log(services: Services, job_id: JobId, message: str, warnings: Sequence[str]) -> list[str]:
+    """Begin the job's log. The job is there already, so what goes wrong here is one more warning, which it returns."""
+    try:
+        await services.catalog.job_log.add(job_id, "submitted", message)
+        for warning in warnings:
+            await services.catalog.job_log.add(job_id, "submitted", warning, level="WARNING")
+    except errors.AntennaError as error:
+        return [f"the job's log lacks its first lines: {error}"]
+    return []
 
 
 def _images(count: int) -> str:

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from antenna_orchestration.catalog.catalog import Catalog, opened
 from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job, JobStatus
-from tests.cli.shells import Shell, ended
+from tests.cli.shells import ANTENNA, Shell, ended
 from tests.submission.pictures import empty
 from tests.waiting import wait_until
 
@@ -237,3 +238,45 @@ def test_a_reader_that_leaves_is_no_news(antenna: Shell) -> None:
     assert listing.stderr.read() == ""
     listing.stderr.close()
     assert listing.wait(timeout=60) == 1
+
+
+def test_undecodable_name_in_a_warning_fails_nothing(antenna: Shell, project: str, tmp_path: Path) -> None:
+    """A11: a warning with bytes that are no UTF-8 ended a committed submission with exit code 2."""
+    bare = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    bare.mkdir()
+    images = empty(tmp_path / "night", "a.jpg")
+    answer = antenna("submit", images, bare, "--pipeline", "null", "--project", project, "--json")
+    assert answer.code == 0, answer
+    assert "caf\\xe9" in answer.json["warnings"][0]
+    assert "caf\\xe9" in antenna("jobs", "logs", answer.json["job_id"]).out
+
+
+@pytest.mark.parametrize(
+    "redirection",
+    ["1>&-", "1>&- 2>&-", ">/dev/full", ">/dev/full 2>&1"],
+    ids=["no-stdout", "neither", "full-stdout", "full-both"],
+)
+def test_closed_or_full_output_fails_no_submission(
+    antenna: Shell, project: str, tmp_path: Path, redirection: str
+) -> None:
+    """A11: a job that is there is no error, wherever the line about it was to go."""
+    images, empty_folder = empty(tmp_path / "night", "a.jpg"), tmp_path / "bare"
+    empty_folder.mkdir()
+    command = [*ANTENNA, "submit", str(images), str(empty_folder), "--pipeline", "null", "--project", project]
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {redirection}', "sh", *command], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done
+    job = only_job(project)
+    assert job is not None
+    if redirection == ">/dev/full":
+        assert f"job {job.job_id} submitted" in done.stderr
+
+
+def test_names_beyond_the_terminals_letters_are_written_out(antenna: Shell, project: str, tmp_path: Path) -> None:
+    """A11: with an ASCII locale the answer failed on its first letter beyond it."""
+    images = empty(tmp_path / "Käfer", "a.jpg")
+    antenna.set(PYTHONIOENCODING="ascii")
+    answer = antenna.process("submit", images, "--pipeline", "null", "--project", project, "--json")
+    assert answer.code == 0, answer
+    assert "K\\xe4fer" in answer.out

@@ -1,0 +1,21 @@
+"""Texts that came from outside, such as names of files, made fit to be stored and shown."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_UNFIT: Final = re.compile("[\0\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    r"""The text with what UTF-8 or PostgreSQL cannot hold written out: a file name's byte 0xFF as `\xff`."""
+    return _UNFIT.sub(_written_out, text)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    # Python reads a byte that is no UTF-8 as this half of a surrogate pair.
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
