@@ -37,6 +37,7 @@ from antenna_orchestration.cli import (
     worker,
     workers,
 )
+from antenna_orchestration.domain import proxies
 
 DEBUG_LEVEL = "DEBUG"
 
@@ -121,6 +122,7 @@ def _root(
 def main() -> None:
     """Run the command line and exit: 0, or the error's exit code after one line on stderr."""
     output.open_streams()
+    os.environ.update(proxies.sparing_loopback(os.environ))
     sys.exit(run(sys.argv[1:]))
 
 

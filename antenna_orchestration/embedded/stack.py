@@ -23,6 +23,7 @@ import psutil
 
 from antenna_orchestration import errors, kernel
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.domain import proxies
 from antenna_orchestration.embedded import dagster_processes, prepare, processes, supervisor
 from antenna_orchestration.embedded.events import Event, from_line
 from antenna_orchestration.embedded.home import Home
@@ -162,7 +163,7 @@ class Front:
             return subprocess.Popen(
                 # -P: a file of the user's folder must not hide a module.
                 [sys.executable, "-P", "-m", supervisor.__name__, str(self.home.path)],
-                env={**os.environ, **mark},
+                env={**os.environ, **proxies.sparing_loopback(os.environ), **mark},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stream,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from antenna_orchestration import __version__, errors
-from antenna_orchestration.loading import resolver, urls
+from antenna_orchestration.loading import proxy, resolver, urls
 from antenna_orchestration.loading.sources import Reservation, ReservationTooSmall, check_size
 
 MAX_REDIRECTS: Final = 5
@@ -36,18 +38,22 @@ class HttpSource:
 
     Redirects are followed here and not by aiohttp, so that each target is checked like the first URL. `limit` is the
     largest image in bytes, `connections` the largest number of connections at the same time. Unless `allow_private`
-    is set, only public addresses are connected to.
+    is set, only public addresses are connected to, the proxy that the environment names excepted.
     """
 
     def __init__(self, *, allow_private: bool, limit: int, connections: int) -> None:
         self._allow_private = allow_private
         self._limit = limit
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=None if allow_private else resolver.PublicResolver(),
-                limit=connections,
-                ttl_dns_cache=60,
-            ),
+        self._connections = connections
+        self._resolver = None if allow_private else resolver.PublicResolver()
+        self._session = self._opened(self._resolver)
+        # Made when it is needed. The proxy itself may have a private address, so its connector may not refuse those.
+        self._through_proxy: aiohttp.ClientSession | None = None
+        self._looked_at: set[str] = set()
+
+    def _opened(self, names: AbstractResolver | None) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=names, limit=self._connections, ttl_dns_cache=60),
             # The loader limits the time of the whole download; a refused connection is given up sooner.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
             headers={"User-Agent": f"antenna-orchestration/{__version__}", "Accept-Encoding": "identity"},
@@ -63,6 +69,8 @@ class HttpSource:
         """
         try:
             return await self._follow(urls.sendable(uri), reservation)
+        except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
+            raise _of_proxy(self.host(uri), error) from error
         except (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError) as error:
             raise errors.ImageForbidden(f"{self.host(uri)}: {_plain(error)}") from error
         except aiohttp.ClientConnectorError as error:
@@ -81,6 +89,8 @@ class HttpSource:
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+        if self._through_proxy is not None:
+            await self._through_proxy.close()
 
     async def _follow(self, url: URL, reservation: Reservation) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
@@ -88,7 +98,9 @@ class HttpSource:
                 raise errors.ImageUnusable("redirected to a URL that is not http(s)")
             if not self._allow_private:
                 resolver.check_literal(url.host)
-            async with self._session.get(url, allow_redirects=False) as response:
+            through = proxy.proxy_for(url)
+            session = self._session if through is None else await self._session_through_proxy(url.host)
+            async with session.get(url, allow_redirects=False, proxy=through) as response:
                 if response.status not in _REDIRECT:
                     _check_status(response)
                     return await self._read(response, reservation)
@@ -97,6 +109,17 @@ class HttpSource:
                     raise errors.ImageUnusable(f"HTTP {response.status} without a Location header")
                 url = url.join(urls.sendable(target))
         raise errors.ImageUnusable(f"more than {MAX_REDIRECTS} redirects")
+
+    async def _session_through_proxy(self, host: str) -> aiohttp.ClientSession:
+        """The session for requests through a proxy. Refuses a host that is known here and is not public."""
+        if self._resolver is not None and host not in self._looked_at:
+            # The proxy resolves the name; often nobody else can, and asking in vain may take seconds.
+            with contextlib.suppress(OSError):
+                await self._resolver.resolve(host)
+            self._looked_at.add(host)
+        if self._through_proxy is None:
+            self._through_proxy = self._opened(None)
+        return self._through_proxy
 
     async def _read(self, response: aiohttp.ClientResponse, reservation: Reservation) -> bytes:
         """Read the body, but no more bytes than the limit and the reservation allow."""
@@ -133,6 +156,14 @@ def _is_whole(content_range: str | None) -> bool:
     """Whether a partial answer, to a request for everything, holds everything; some stores answer so."""
     match = _RANGE.fullmatch((content_range or "bytes 0-0/1").strip())
     return match is not None and int(match[1]) == 0 and (match[3] == "*" or int(match[2]) + 1 == int(match[3]))
+
+
+def _of_proxy(host: str, error: aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError) -> Exception:
+    """A proxy that cannot be reached, or that refuses to open a connection (403, 407) or fails to (502)."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        kind = errors.ImageForbidden if error.status in _FORBIDDEN else errors.ImageUnreachable
+        return kind(f"{host}: the proxy answers HTTP {error.status} {error.message}".strip())
+    return errors.ImageUnreachable(f"{host}: the proxy {error.host}:{error.port}: {_plain(error)}")
 
 
 def _plain(error: Exception) -> str:
