@@ -22,7 +22,7 @@ import pydantic
 from pydantic import Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, server_urls
 
 _LOCATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}=[^\s=]+:\d{1,5}")
 
@@ -289,6 +289,11 @@ class Settings(BaseSettings):
         separated = _mark(info.field_name or "", SeparatedBy)
         return separated.split(value) if separated and isinstance(value, str) else value
 
+    @pydantic.field_validator("nats_url", "worker_nats_url", "redis_url", "database_url", "dagster_pg_url")
+    @classmethod
+    def _encode_login(cls, value: str) -> str:
+        return server_urls.with_encoded_login(value)
+
     @pydantic.field_validator("image_roots", "pipeline_paths")
     @classmethod
     def _expand(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -474,14 +479,3 @@ def give(settings: Settings) -> None:
     global _given  # noqa: PLW0603  set once, before anything reads it
     _given = settings
     get.cache_clear()
-
-
-_PASSWORD = re.compile(r"(?P<user>(?:^|//|,)[^:/@,]*):[^/]*@")
-
-
-def without_password(url: str) -> str:
-    """A URL fit for logs: `nats://user:***@host:4222`, without a query, which may hold a password too.
-
-    Of several URLs or hosts, separated by commas, each.
-    """
-    return _PASSWORD.sub(r"\g<user>:***@", url).partition("?")[0]

@@ -12,7 +12,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors, server_urls
 from antenna_orchestration.catalog.database import CONNECT_TIMEOUT, first_line
 
 TABLES: Final = (
@@ -112,7 +112,7 @@ async def _connected(database_url: str) -> AsyncIterator[psycopg.AsyncConnection
         async with await psycopg.AsyncConnection.connect(database_url, connect_timeout=CONNECT_TIMEOUT) as connection:
             yield connection
     except psycopg.OperationalError as error:
-        where = settings.without_password(database_url)
+        where = server_urls.without_password(database_url)
         raise errors.Unavailable(f"PostgreSQL at {where}: {first_line(error)}") from error
 
 

@@ -15,7 +15,7 @@ import psycopg
 import psycopg_pool
 from psycopg.rows import dict_row
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors, server_urls
 from antenna_orchestration.catalog import queries
 
 CONNECT_TIMEOUT: Final = 5
@@ -62,7 +62,7 @@ class Database:
         except psycopg_pool.PoolTimeout as error:
             await self._pool.close()
             raise errors.Unavailable(
-                f"PostgreSQL at {settings.without_password(self._url)} cannot be reached"
+                f"PostgreSQL at {server_urls.without_password(self._url)} cannot be reached"
             ) from error
         return self
 

@@ -12,7 +12,7 @@ import alembic.config
 import sqlalchemy
 import sqlalchemy.exc
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors, server_urls
 from antenna_orchestration.catalog.database import first_line
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -41,7 +41,7 @@ def migrate(database_url: str) -> None:
             alembic.command.upgrade(config, "head")
             connection.commit()
     except sqlalchemy.exc.OperationalError as error:
-        where, why = settings.without_password(database_url), first_line(error.orig or error)
+        where, why = server_urls.without_password(database_url), first_line(error.orig or error)
         raise errors.Unavailable(f"PostgreSQL at {where} cannot be reached: {why}") from error
     finally:
         engine.dispose()

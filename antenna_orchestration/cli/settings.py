@@ -76,7 +76,8 @@ def reference() -> str:
 
 
 def _masked(name: str, value: Any) -> Any:
-    from antenna_orchestration.settings import SECRETS, without_password
+    from antenna_orchestration.server_urls import without_password
+    from antenna_orchestration.settings import SECRETS
 
     if name in SECRETS:
         return "***" if value else ""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, server_urls
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.embedded.home import Home, write_private
 
@@ -51,7 +51,7 @@ def is_users_own(setting: str, value: str, *, home: Home, own_password: str) -> 
     if not value or urlsplit(value).password == own_password:
         return False
     name = f"ANTENNA_{setting.upper()}"
-    return read(home).get(name) != value or os.environ.get(name) == value
+    return read(home).get(name) != value or server_urls.with_encoded_login(os.environ.get(name, "")) == value
 
 
 def settings_as_variables(settings: settings_module.Settings) -> dict[str, str]:

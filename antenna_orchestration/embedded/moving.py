@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, server_urls
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.embedded import credentials, ports
 from antenna_orchestration.embedded.events import Report
@@ -63,5 +63,5 @@ def _refuse_what_is_shared(home: Home, before: Path, settings: settings_module.S
         if (value := getattr(settings, name)) and value == theirs_set.get(variable):
             raise errors.InternalError(
                 f"{home.path} is a copy of {before}, whose {variable} it would use, too "
-                f"({settings_module.without_password(value)}): set {variable} to a place of the copy's own"
+                f"({server_urls.without_password(value)}): set {variable} to a place of the copy's own"
             )

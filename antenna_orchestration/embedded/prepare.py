@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from antenna_orchestration import errors, kernel
+from antenna_orchestration import errors, kernel, server_urls
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.domain import run_tags
 from antenna_orchestration.domain.job import ACTIVE
@@ -104,7 +104,7 @@ def _connected(url: str) -> psycopg.Connection[tuple[object, ...]]:
     try:
         return psycopg.connect(url.replace("+psycopg2", ""))
     except psycopg.OperationalError as error:
-        where, why = settings_module.without_password(url), str(error).strip().splitlines()[-1]
+        where, why = server_urls.without_password(url), str(error).strip().splitlines()[-1]
         raise errors.Unavailable(f"PostgreSQL at {where} cannot be reached: {why}") from error
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import redis.asyncio
 import redis.exceptions
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors, server_urls
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ async def check(client: Any, redis_url: str) -> None:
     try:
         await client.ping()
     except _ERRORS as error:
-        shown = settings.without_password(redis_url)
+        shown = server_urls.without_password(redis_url)
         raise errors.Unavailable(f"Redis at {shown} cannot be reached: {error}") from error
 
 

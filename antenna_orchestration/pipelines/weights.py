@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urldefrag, urlsplit
 
-from antenna_orchestration import errors, kernel, settings
+from antenna_orchestration import errors, kernel, server_urls, settings
 from antenna_orchestration.domain import addresses
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def _name(address: str) -> str:
 
 def _shown(address: str) -> str:
     """The address without password or signature, for messages."""
-    return settings.without_password(address)
+    return server_urls.without_password(address)
 
 
 def _in_place(path: Path, digest: str | None) -> Path:

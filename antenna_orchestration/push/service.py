@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pydantic
 
-from antenna_orchestration import __version__, errors, settings
+from antenna_orchestration import __version__, errors, server_urls
 from antenna_orchestration.contract import models
 from antenna_orchestration.domain.backoff import Backoff
 from antenna_orchestration.processing import loops
@@ -87,9 +87,9 @@ class ProcessingService:
         """`url` is the address of the service, with or without a path; `timeout` is that of a post, in seconds."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise errors.InvalidInput(f"{settings.without_password(url)!r} is no address of a processing service")
+            raise errors.InvalidInput(f"{server_urls.without_password(url)!r} is no address of a processing service")
         self._url = url.rstrip("/")
-        self.name = settings.without_password(self._url)
+        self.name = server_urls.without_password(self._url)
         self._timeout = timeout
         self._connections = connections
         self._largest = largest

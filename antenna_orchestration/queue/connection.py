@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from itertools import chain, repeat
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors, server_urls
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.queue.reconnecting import EXPECTED, ReconnectingClient
 
@@ -38,7 +38,7 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
     for URLs with different credentials.
     """
     members, login = _members(url)
-    shown = settings.without_password(url)
+    shown = server_urls.without_password(url)
     last_fault = ""
 
     async def on_error(error: Exception) -> None:
@@ -134,12 +134,14 @@ def _members(url: str) -> tuple[list[str], dict[str, str]]:
         try:
             parts = urlsplit(member if "://" in member else f"nats://{member}")
             _ = parts.port
-        except ValueError as error:
-            raise errors.InvalidSetting(f"NATS URL {settings.without_password(member)}: {error}") from None
+        except ValueError:
+            # What the library says may show a part of the password.
+            shown = server_urls.without_password(url)
+            raise errors.InvalidSetting(f"NATS URL {shown} has no valid port; {server_urls.ADVICE}") from None
         if parts.username and parts.password is not None:
-            logins.append({"user": parts.username, "password": parts.password})
+            logins.append({"user": unquote(parts.username), "password": unquote(parts.password)})
         elif parts.username:
-            logins.append({"token": parts.username})
+            logins.append({"token": unquote(parts.username)})
     if not members:
         raise errors.InvalidSetting("the NATS URL is empty")
     if any(login != logins[0] for login in logins):

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors, server_urls
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.queue import connection
 from tests.waiting import eventually
@@ -60,7 +60,7 @@ async def test_an_outage_is_told_again_and_again_until_it_ends(
     [
         ("nats://a:secret@127.0.0.1:1,nats://b:secret@127.0.0.1:2", "different credentials"),
         ("nats://a:secret@127.0.0.1:1,nats://token@127.0.0.1:2", "different credentials"),
-        ("nats://a:secret@127.0.0.1:99999", "Port out of range"),
+        ("nats://a:secret@127.0.0.1:99999", "no valid port"),
         (" , ", "empty"),
     ],
 )
@@ -82,4 +82,13 @@ async def test_urls_that_cannot_be_meant(urls: str, why: str) -> None:
     ],
 )
 def test_what_is_shown_of_a_url(url: str, shown: str) -> None:
-    assert settings.without_password(url) == shown
+    assert server_urls.without_password(url) == shown
+
+
+async def test_a_login_is_decoded_before_it_is_sent(shared_stores: EmbeddedStores) -> None:
+    """A13: a percent-encoded password was sent as it stands, and refused."""
+    url = shared_stores.settings.nats_url
+    password = url.split(":")[2].split("@")[0]
+    encoded = "".join(f"%{ord(letter):02X}" for letter in password)
+    async with connection.connected(url.replace(password, encoded), name="test") as client:
+        assert client.is_connected
