@@ -53,6 +53,8 @@ async def follow(services: Services, job_id: JobId, shown: Display) -> JobView:
 
     Raises `NotFound`, and `Unavailable` when the servers stay away for a minute.
     """
+    from antenna_orchestration.processing.job_log import WORKER_COMES
+
     seen = 0
     reached = time.monotonic()
     while True:
@@ -60,7 +62,9 @@ async def follow(services: Services, job_id: JobId, shown: Display) -> JobView:
             view = await job_view.read_view(services, await services.catalog.jobs.get(job_id))
             for log_id, entry in await services.catalog.job_log.read(job_id, after=seen):
                 seen = log_id
-                if entry.level != "INFO" and entry.action not in ("submitted", "finished"):
+                if entry.action == WORKER_COMES:
+                    shown.say(f"{output.clock(entry.at)} {entry.message}")
+                elif entry.level != "INFO" and entry.action not in ("submitted", "finished"):
                     shown.say(f"{output.clock(entry.at)} {entry.level} {entry.message}")
         except errors.Unavailable as error:
             if time.monotonic() - reached > _PATIENCE:

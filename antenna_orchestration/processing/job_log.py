@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from antenna_orchestration.domain import reach, reported_errors
+from antenna_orchestration.domain import reach, reported_errors, stalls
 from antenna_orchestration.domain.job import DispatchMode, Job
+from antenna_orchestration.domain.messages import Heartbeat
 from antenna_orchestration.domain.progress import JobProgress
+from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.tasks import Waiting
 
 FIRST_LINE: Final = 10.0
 LINE_AT_MOST_EVERY: Final = 300.0
 """Seconds until the first line about progress. The time between lines doubles up to the longest."""
+
+WORKER_COMES: Final = "worker_comes"
+"""The action of the line that says that a worker is about to start."""
 
 MOST_WORKERS: Final = 10
 """Workers named in one line."""
@@ -34,15 +39,25 @@ class JobLog:
         self._started = time.monotonic()
         self._next_line = FIRST_LINE
         self._nobody_listens: bool | None = None
+        self._told_of_start = False
         self._told_reported = False
         # Images per worker whose result was committed.
         self.posted: Counter[str] = Counter()
 
     async def look_for_workers(self) -> None:
-        """Log once when no worker serves the pipeline, and once when some do. Waiting never fails a job."""
+        """Log once when no worker serves the pipeline, and once when some do. Waiting never fails a job.
+
+        Where the autoscaler is about to start one, that is no fault yet, and the line says what comes.
+        """
         workers = await self._services.heartbeats.workers()
         listening = [worker for worker in workers if reach.can_serve(worker, self._job)]
         nobody = not listening
+        if nobody and self._one_is_about_to_start(workers):
+            if not self._told_of_start:
+                self._told_of_start = True
+                message = f"No worker listens for {self._job.pipeline} yet: one is about to start on this host"
+                await self._milestone(WORKER_COMES, message)
+            return
         if nobody and self._nobody_listens is not True:
             message = (
                 f"No worker for pipeline {self._job.pipeline} reaches the images; the job waits"
@@ -56,6 +71,19 @@ class JobLog:
             names = ", ".join(worker.worker for worker in listening[:5])
             await self._milestone("workers", f"{len(listening)} workers listen for {self._job.pipeline}: {names}")
         self._nobody_listens = nobody
+
+    def _one_is_about_to_start(self, workers: Sequence[Heartbeat]) -> bool:
+        """Whether the autoscaler starts a worker for the job, and has had too little time to do so."""
+        settings, pipeline = self._services.settings, self._job.pipeline
+        return (
+            time.monotonic() - self._started < stalls.UNSERVED_AFTER
+            and settings.autoscale
+            and settings.autoscale_max_workers > 0
+            and self._job.dispatch_mode is DispatchMode.ASYNC
+            and pipeline in registry.all_pipelines()
+            # One that is there and does not serve the job: another would do no better.
+            and not any(pipeline in {*worker.pipelines, *worker.failing} for worker in workers)
+        )
 
     async def tell_reported(self, reasons: Counter[str]) -> None:
         """Log the first errors that workers report; later ones are in the lines about progress."""

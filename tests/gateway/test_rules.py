@@ -122,6 +122,7 @@ def test_a_score_that_nobody_gave_is_null() -> None:
 
 
 def test_sizes_and_times_are_kept_and_odd_ones_refuse_nothing() -> None:
+    """C6: they were dropped."""
     result = success("5")
     result["source_images"][0].update(width=4096, height=2160)
     result["detections"][0]["inference_time"] = 0.25

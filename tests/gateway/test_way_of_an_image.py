@@ -15,6 +15,7 @@ from tests.waiting import eventually
 async def test_an_existing_worker_registers_polls_leases_and_posts(
     services: Services, gateway: RunningGateway, project: str, tmp_path: Path
 ) -> None:
+    """C6: width, height and seconds that an HTTP worker sends reach the table `captures`."""
     slug = f"w-{project}"[:60]
     secret = await token(services, project, label="gpu-1")
     worker = HttpWorker(base=gateway.base, token=secret, slugs=(slug,), fetch=True, size={"width": 64, "height": 48})

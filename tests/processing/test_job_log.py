@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from antenna_orchestration.domain import messages
+from antenna_orchestration.domain import messages, stalls
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.processing import job_log
 from antenna_orchestration.processing.job_log import JobLog
@@ -48,6 +48,31 @@ async def test_the_warning_of_an_unserved_job_names_who_cannot_load_it(services:
         line.level == "WARNING" and line.message == told[0]
         for _, line in await services.catalog.job_log.read(job.job_id)
     )
+
+
+async def test_a_worker_about_to_start_is_no_alarm(
+    services: Services, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B7: the first thing that `--wait` showed was a warning, seconds before the autoscaled worker came."""
+    job = await make_job(services, project, 1)
+
+    async def lines() -> list[tuple[str, str]]:
+        return [(line.level, line.message) for _, line in await services.catalog.job_log.read(job.job_id)]
+
+    log = JobLog(services=services, job=job, tell=lambda _: None)
+    before = await lines()
+    for _ in range(2):
+        await log.look_for_workers()
+    comes = ("INFO", "No worker listens for null yet: one is about to start on this host")
+    assert await lines() == [*before, comes]
+    # It did not come.
+    monkeypatch.setattr(stalls, "UNSERVED_AFTER", 0.0)
+    await log.look_for_workers()
+    (late,) = (await lines())[len(before) + 1 :]
+    assert late[0] == "WARNING"
+    async with beating(services, pipelines=("null",), reaches=job.source_kinds):
+        await log.look_for_workers()
+    assert (await lines())[-1] == ("INFO", "1 workers listen for null: gpu-1")
 
 
 async def test_a_line_of_progress_names_who_holds_leases(
