@@ -207,7 +207,7 @@ def retry(
         if json_:
             view = await job_view.read_view(services, await services.catalog.jobs.get(_id(job)))
             output.outcome(output.json_text(view.as_dict()))
-        else:
+        elif retried.images:
             output.outcome(f"job {job} queued again: {retried.images} images (generation {retried.generation})")
         return 0
 

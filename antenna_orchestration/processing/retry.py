@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
@@ -14,7 +15,7 @@ from antenna_orchestration.processing.submit import pipeline_row
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retried:
-    """The new generation, and how many images it holds."""
+    """The job's generation now, and how many images it holds; none if there was nothing to retry."""
 
     generation: Generation
     images: int
@@ -25,10 +26,16 @@ class Retried:
 async def retry(services: Services, job_id: JobId) -> Retried:
     """Queue the job's failed and missing images again; images that are done stay as they are.
 
+    Of a SUCCESS without any, nothing is queued, and a warning says so: the job stays as it is, in its generation.
+
     Leases and results of earlier generations name their generation, so they are never mixed in. Raises `Conflict` when
     the job is not over, `NotFound`, `Unavailable`.
     """
     job = await services.catalog.jobs.get(job_id)
+    counts = await services.catalog.images.count(job_id)
+    if job.status is JobStatus.SUCCESS and job.compacted and counts.done == counts.total:
+        nothing = f"nothing to retry: all {job.total} images of job {job_id} are done"
+        return Retried(generation=job.generation, images=0, warnings=(nothing,))
     if job.pipeline in registry.all_pipelines():
         # The new generation takes the pipeline as it is now: the version that workers have.
         await services.catalog.pipelines.register(pipeline_row(registry.get(job.pipeline)))

@@ -203,8 +203,13 @@ class EveryImageOnce(RuleBasedStateMachine):
     async def _retry(self) -> None:
         rows = await self._rows()
         done = {row["image_id"] for row in rows if row["status"] == "done"}
+        before = await self._job()
         retried = await retry.retry(self.services, self.job_id)
         assert retried.images == IMAGES - len(done)
+        if retried.generation == before.generation:
+            # Nothing to retry; what another generation does to such a job is tried all the same.
+            assert not retried.images
+            assert await self.services.catalog.jobs.retry(self.job_id)
         self.succeeded, self.failed, self.lost = done, set(), set()
         await self._start()
 

@@ -74,6 +74,21 @@ async def test_a_job_of_mostly_failed_images_fails_and_retry_does_those(services
     assert services.lake.read_table("failed_images", job.job_id).num_rows == 0
 
 
+async def test_a_retry_of_nothing_starts_nothing(services: Services, project: str) -> None:
+    """B15: it opened a generation and a run, and rewrote the tables, for nothing."""
+    job = await claimed(services, await make_job(services, project, 2))
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
+    async with hands(services) as worker:
+        await worker.report(await worker.lease(job, 2))
+    assert await collect_all(services, job.job_id) is JobStatus.SUCCESS
+    before = await services.catalog.jobs.get(job.job_id)
+    retried = await retry.retry(services, job.job_id)
+    assert (retried.generation, retried.images) == (1, 0)
+    assert retried.warnings == (f"nothing to retry: all 2 images of job {job.job_id} are done",)
+    assert await services.catalog.jobs.get(job.job_id) == before
+
+
 async def test_cancel_frees_everything_and_retry_goes_on(services: Services, project: str) -> None:
     job = await claimed(services, await make_job(services, project, 10))
     await publish.publish(services, job.job_id)
