@@ -22,7 +22,7 @@ from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
-from antenna_orchestration.domain import ids, job_config, nights, texts
+from antenna_orchestration.domain import ids, job_config, nights, signatures, texts
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.domain.versions import Version
@@ -377,6 +377,9 @@ def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     first = submission.sources[0] if submission.sources else unquote(images[0].uri)
     if locations.scheme_of(first) is None:
         first = str(Path(first).expanduser().absolute())
+    elif first.startswith("http"):
+        # A name is shown to many, and a signature is for those who load the image.
+        first = signatures.without(first)
     last = first.rstrip("/").rsplit("/", 1)[-1] or first
     others = len(submission.sources or images) - 1
     name = "".join(character if character.isprintable() else "?" for character in last)[: _MAX_NAME - 20]

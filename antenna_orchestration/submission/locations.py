@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote_from_bytes, urlsplit
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import addresses
+from antenna_orchestration.domain import addresses, signatures
 from antenna_orchestration.domain.addresses import is_private
 from antenna_orchestration.settings import Settings
 
@@ -46,6 +46,10 @@ class Located(NamedTuple):
     exists: bool
     # Bytes of a local file.
     size: int | None = None
+    # When a local file was last changed, in nanoseconds.
+    mtime_ns: int | None = None
+    # The signed URL to load, where `uri` is without its signature.
+    link: str | None = None
 
 
 class Locator:
@@ -72,7 +76,7 @@ class Locator:
         """
         server = _UP_TO_PATH.match(text)
         if server and server.group() in self._servers:
-            return Located(_checked(text), True)
+            return _on_the_web(text)
         scheme = scheme_of(text)
         if scheme is None:
             return self.file(os.path.join(base, text))
@@ -85,6 +89,7 @@ class Locator:
             self.check_bucket_bounds(text)
         elif scheme in ("http", "https"):
             self._check_host(text)
+            return _on_the_web(text)
         else:
             raise errors.InvalidSource(f"{text}: {scheme}:// is not supported; use a path, s3:// or http(s)://")
         return Located(_checked(text), True)
@@ -108,7 +113,9 @@ class Locator:
             return Located(_checked(prefix + _quoted(name)), False)
         if stat.S_ISDIR(status.st_mode):
             raise Unusable(f"{path} is a folder, not an image")
-        return Located(_checked(prefix + _quoted(name)), stat.S_ISREG(status.st_mode), status.st_size)
+        return Located(
+            _checked(prefix + _quoted(name)), stat.S_ISREG(status.st_mode), status.st_size, status.st_mtime_ns
+        )
 
     def check_bounds(self, path: str, named: str) -> None:
         """Raise `InvalidSource` if the path, with symlinks resolved, is outside the roots.
@@ -212,6 +219,11 @@ def source_kinds(uris: Iterable[str], settings: Settings) -> tuple[str, ...]:
         else:
             kinds.add(f"file:{settings.host_id}" if store == "file:" else "http")
     return tuple(sorted(kinds))
+
+
+def _on_the_web(url: str) -> Located:
+    uri = signatures.without(_checked(url))
+    return Located(uri, True, link=None if uri == url else url)
 
 
 def _quoted(path: str) -> str:

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
+from antenna_orchestration.domain import versions
 from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.settings import Settings
@@ -109,7 +110,10 @@ def gather(
             if conflict := _conflict(earlier, image):
                 conflicts.setdefault(image.uri, conflict)
             found[image.uri] = earlier._replace(
-                captured_at=earlier.captured_at or image.captured_at, deployment=earlier.deployment or image.deployment
+                captured_at=earlier.captured_at or image.captured_at,
+                deployment=earlier.deployment or image.deployment,
+                # A later signature is likely to be valid for longer.
+                link=image.link or earlier.link,
             )
     if not found:
         raise errors.InvalidSource("; ".join(_nothing(reader)))
@@ -445,4 +449,7 @@ def _named_images(
 
 def _submitted(located: Located, captured_at: datetime | None = None, deployment: str | None = None) -> SubmittedImage:
     """The one place where a located image becomes one of a submission."""
-    return SubmittedImage(located.uri, captured_at, deployment)
+    if located.mtime_ns is not None and located.size is not None and located.exists:
+        known = versions.of_file(size=located.size, mtime_ns=located.mtime_ns)
+        return SubmittedImage(located.uri, captured_at, deployment, *known)
+    return SubmittedImage(located.uri, captured_at, deployment, link=located.link)

@@ -3,25 +3,17 @@
 No image is read. A store that does not say leaves the version unknown, which is a warning and no error.
 """
 
-# There may be hundreds of thousands of paths, and a Path object costs ten times as much as a string.
-# ruff: noqa: PTH116
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final
 from urllib.parse import urlsplit
 
 from antenna_orchestration.catalog.jobs import SubmittedImage
-from antenna_orchestration.domain import addresses, versions
 from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.submission import buckets
-
-_PLAIN_PATH: Final = re.compile(r"file://(/[^%?#]*)", re.DOTALL)
 
 
 def fill(
@@ -29,10 +21,11 @@ def fill(
 ) -> tuple[list[SubmittedImage], list[str]]:
     """The images with the versions that could be found, and warnings. `listed` are versions known from listings.
 
-    Call it on a thread: it blocks for as long as the stores need, web servers for a minute at most.
+    Those of local files are known from when they were found. Call it on a thread: it blocks for as long as the stores
+    need, web servers for a minute at most.
     """
     found = dict(listed)
-    web = [image.uri for image in images if image.uri.startswith("http")]
+    web = [image.link or image.uri for image in images if image.uri.startswith("http")]
     objects = [image.uri for image in images if image.uri.startswith("s3:") and image.uri not in found]
     if objects:
         found.update(buckets.versions_of(objects, settings))
@@ -44,11 +37,13 @@ def fill(
     filled = []
     unknown: Counter[str] = Counter()
     for image in images:
-        uri = image.uri
-        known = _of_file(uri) if uri.startswith("file:") else found.get(uri, Version())
-        if not known.version and not uri.startswith("file:"):
-            unknown[_store_of(uri)] += 1
-        filled.append(SubmittedImage(uri, image.captured_at, image.deployment, known.version, known.modified_at))
+        if image.uri.startswith("file:"):
+            filled.append(image)
+            continue
+        known = found.get(image.link or image.uri, Version())
+        if not known.version:
+            unknown[_store_of(image.uri)] += 1
+        filled.append(image._replace(version=known.version, modified_at=known.modified_at))
     return filled, [_warning(store, count) for store, count in sorted(unknown.items())]
 
 
@@ -60,13 +55,3 @@ def _warning(store: str, count: int) -> str:
 def _store_of(uri: str) -> str:
     parts = urlsplit(uri)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def _of_file(uri: str) -> Version:
-    match = _PLAIN_PATH.fullmatch(uri)
-    try:
-        status = os.stat(match.group(1) if match else addresses.path_of(uri))
-    except (OSError, ValueError):
-        # A worker will say what is wrong with it.
-        return Version()
-    return versions.of_file(size=status.st_size, mtime_ns=status.st_mtime_ns)

@@ -21,18 +21,18 @@ def locator(*, roots: list[Path] | None = None, private: bool = False) -> Locato
 )
 def test_a_path_survives_as_uri(tmp_path: Path, name: str) -> None:
     empty(tmp_path, name)
-    uri, exists, _ = locator().locate(str(tmp_path / name))
+    uri, exists, *_ = locator().locate(str(tmp_path / name))
     assert exists
     assert uri.isascii()
     assert unquote(urlsplit(uri).path) == str(tmp_path.resolve() / name)
     assert locations.local_path(uri) == str(tmp_path.resolve() / name)
-    assert locator().locate(uri) == (uri, True, 1)
+    assert locator().locate(uri)[:3] == (uri, True, 1)
 
 
 def test_a_name_that_is_not_utf8_survives(tmp_path: Path) -> None:
     path = os.path.join(os.fsencode(tmp_path), b"moth-\xff.jpg")
     Path(os.fsdecode(path)).touch()
-    uri, exists, _ = locator().locate(os.fsdecode(path))
+    uri, exists, *_ = locator().locate(os.fsdecode(path))
     assert exists
     assert uri.endswith("/moth-%FF.jpg")
     assert os.fsencode(locations.local_path(uri)) == os.path.realpath(path)
@@ -43,7 +43,7 @@ def test_links_keep_their_names(tmp_path: Path) -> None:
     empty(tmp_path / "annex", "SHA256E-s1--01ba47.jpg")
     for name in ("2024-06-01_23-15-00.jpg", "2024-06-01_23-16-00.jpg"):
         (tmp_path / name).symlink_to(tmp_path / "annex" / "SHA256E-s1--01ba47.jpg")
-        assert locator().locate(str(tmp_path / name)) == (f"{tmp_path.as_uri()}/{name}", True, 1)
+        assert locator().locate(str(tmp_path / name))[:3] == (f"{tmp_path.as_uri()}/{name}", True, 1)
     (tmp_path / "pond").symlink_to(tmp_path / "annex")
     named = f"{tmp_path.as_uri()}/pond/SHA256E-s1--01ba47.jpg"
     assert locator().locate(str(tmp_path / "pond" / "SHA256E-s1--01ba47.jpg")).uri == named
@@ -55,7 +55,7 @@ def test_dots_after_a_link_mean_what_the_file_system_says(tmp_path: Path) -> Non
     empty(tmp_path / "far", "a.jpg")
     (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")
     located = locator().locate(str(tmp_path / "link" / ".." / "a.jpg"))
-    assert located == ((tmp_path / "far" / "a.jpg").as_uri(), True, 1)
+    assert located[:3] == ((tmp_path / "far" / "a.jpg").as_uri(), True, 1)
 
 
 def test_a_missing_file_is_located_but_does_not_exist(tmp_path: Path) -> None:

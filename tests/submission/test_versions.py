@@ -1,6 +1,7 @@
 """A photograph is its bytes and not its path (A2): the next card at a path is new, and what is known stays known."""
 
 import asyncio
+import dataclasses
 import os
 import random
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,7 @@ from antenna_orchestration.domain.ids import ImageId, JobId, PipelineSlug
 from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.loading.memory import MemoryBudget
 from antenna_orchestration.pipelines import registry
+from antenna_orchestration.processing import submit
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.submit import pipeline_row
 from antenna_orchestration.submission import sources, versions
@@ -224,6 +226,52 @@ async def test_web_servers_are_asked_without_a_download(web_server: str, tmp_pat
         versions.fill, images, {}, config.model_copy(update={"allow_private_hosts": False})
     )
     assert not any(image.version for image in refused)
+
+
+async def test_fresh_signatures_are_loaded_with_and_no_identity(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    """A2: links signed anew were new captures, so everything was processed again, and tables held the signatures."""
+    fresh = ""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=b"x", headers={"ETag": '"e"'}, status=200 if fresh in request.query_string else 403)
+
+    runner = web.AppRunner(app := web.Application())
+    app.router.add_get("/{path:.*}", answer)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    config = services.settings.model_copy(update={"allow_private_hosts": True})
+    services = dataclasses.replace(services, settings=config)
+    shown = [f"http://127.0.0.1:{runner.addresses[0][1]}/{name}.jpg" for name in "ab"]
+
+    async def signed_submission(**changes: Any) -> tuple[Any, list[str]]:
+        amz = f"X-Amz-Algorithm=a&X-Amz-Credential=c&X-Amz-Date=d&X-Amz-Expires=9&X-Amz-Signature={fresh}"
+        links = [f"{url}?{amz}" for url in shown]
+        listing = tmp_path / "list.txt"
+        listing.write_text("\n".join(links))
+        return await submit.submit(
+            services, submit.Submission(sources=(str(listing),), pipeline="null", project=project, **changes)
+        ), links
+
+    fresh = "june"
+    first, links = await signed_submission()
+    assert (first.total, first.warnings) == (2, ())
+    assert [row["url"] for row in await images_of(services, first.job_id)] == shown
+    await finish(services, first.job_id)
+    fresh = "july"
+    assert ((again := (await signed_submission())[0]).total, again.skipped) == (0, 2)
+    third, links = await signed_submission(reprocess=True)
+    job = await services.catalog.jobs.get(third.job_id)
+    published = await services.catalog.images.to_publish(job.job_run, after=0, limit=9)
+    assert [one.uri for one in published] == links
+    async with Loader(settings=config, memory=MemoryBudget(2**20)) as loader:
+        assert [await loader.load(one.uri, version=one.version) for one in published] == [b"x", b"x"]
+    named = await submit.submit(
+        services, submit.Submission(sources=(links[0],), pipeline="null", project=project, reprocess=True)
+    )
+    assert named.name == "a.jpg"
+    await runner.cleanup()
 
 
 async def test_a_file_that_changed_after_submission_is_refused(tmp_path: Path) -> None:
