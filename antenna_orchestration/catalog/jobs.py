@@ -31,7 +31,8 @@ class SubmittedImage(NamedTuple):
     deployment: str | None
     # Which bytes the URI stands for, as `domain/versions.py` writes it; empty where that is not known.
     version: str = ""
-    # When these bytes came to be, as the store says; decides whether a capture of an unknown version is this one.
+    # When these bytes came to be, as the store says; versions of local files say it themselves. It decides whether
+    # a capture of an unknown version is this one.
     modified_at: datetime | None = None
     # The URI to load where it is not `uri`: with a signature, which is no part of the identity.
     link: str | None = None

@@ -31,9 +31,9 @@ class Version(NamedTuple):
     modified_at: datetime | None = None
 
 
-def of_file(*, size: int, mtime_ns: int) -> Version:
+def of_file(*, size: int, mtime_ns: int) -> str:
     """The version of a local file: its size in bytes and the time of its last change in nanoseconds."""
-    return Version(f"{size}-{mtime_ns}", _moment(mtime_ns / 1e9))
+    return f"{size}-{mtime_ns}"
 
 
 def of_object(described: Mapping[str, Any]) -> Version:
@@ -82,10 +82,3 @@ def _bare(etag: str) -> str:
 def _bounded(version: str) -> str:
     """The version, or unknown where a store says something that no catalog can hold."""
     return version if len(version) <= MAX_VERSION and version.isprintable() else UNKNOWN
-
-
-def _moment(seconds: float) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None

@@ -105,7 +105,7 @@ def _read_regular(path: str, reservation: Reservation, *, limit: int) -> bytes:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise errors.ImageUnusable("not a regular file")
-        reservation.found(versions.of_file(size=status.st_size, mtime_ns=status.st_mtime_ns).version)
+        reservation.found(versions.of_file(size=status.st_size, mtime_ns=status.st_mtime_ns))
         check_size(status.st_size, limit)
         if status.st_size > reservation.size:
             raise ReservationTooSmall(status.st_size)

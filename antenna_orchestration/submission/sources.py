@@ -450,6 +450,6 @@ def _named_images(
 def _submitted(located: Located, captured_at: datetime | None = None, deployment: str | None = None) -> SubmittedImage:
     """The one place where a located image becomes one of a submission."""
     if located.mtime_ns is not None and located.size is not None and located.exists:
-        known = versions.of_file(size=located.size, mtime_ns=located.mtime_ns)
-        return SubmittedImage(located.uri, captured_at, deployment, *known)
+        version = versions.of_file(size=located.size, mtime_ns=located.mtime_ns)
+        return SubmittedImage(located.uri, captured_at, deployment, version)
     return SubmittedImage(located.uri, captured_at, deployment, link=located.link)

@@ -94,23 +94,26 @@ async def test_a_job_without_times_does_not_get_them_later(services: Services, p
     assert (deployment, captured_at) == (None, None)
 
 
+@pytest.mark.parametrize("url", ["http://192.0.2.1/a.jpg", "file:///card/a.jpg"])
 @pytest.mark.parametrize(("age", "known"), [(timedelta(hours=1), True), (-timedelta(hours=1), False), (None, True)])
 async def test_a_capture_from_before_versions_is_adopted_unless_older(
-    services: Services, project: str, age: timedelta | None, known: bool
+    services: Services, project: str, age: timedelta | None, known: bool, url: str
 ) -> None:
-    url = "http://192.0.2.1/a.jpg"
     first = await create(services, project, [SubmittedImage(url, None, None)])
     await finish(services, first)
     modified = datetime.now(UTC) - age if age is not None else None
+    version = "v1"
+    if url.startswith("file:") and modified:
+        version, modified = f"5-{int(modified.timestamp())}000000000", None
     for _ in range(2):
-        again = await create(services, project, [SubmittedImage(url, None, None, "v1", modified)])
+        again = await create(services, project, [SubmittedImage(url, None, None, version, modified)])
         job = await services.catalog.jobs.get(again)
         assert (job.skipped == 1) is known
         [old] = await images_of(services, first)
         assert known or [old["image_id"]] != [row["image_id"] for row in await images_of(services, again)]
     # Whoever cannot tell the version means the newest.
     unknown = await create(services, project, [SubmittedImage(url, None, None)], reprocess=True)
-    newest = await create(services, project, [SubmittedImage(url, None, None, "v1")], reprocess=True)
+    newest = await create(services, project, [SubmittedImage(url, None, None, version)], reprocess=True)
     [a], [b] = await images_of(services, unknown), await images_of(services, newest)
     assert a["image_id"] == b["image_id"]
 
