@@ -30,6 +30,7 @@ from antenna_orchestration.cli import (
     projects,
     push,
     rebuild,
+    service,
     settings,
     submit,
     tokens,
@@ -47,6 +48,7 @@ EXIT_INTERRUPTED = 130
 
 _ORDER = (
     "up",
+    "service",
     "env",
     "demo",
     "submit",
@@ -85,6 +87,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("up")(up.up)
+app.add_typer(service.app, name="service")
 app.command("env")(env.env)
 app.command("demo")(demo.demo)
 app.command("submit")(submit.submit)

@@ -97,7 +97,7 @@ class Home:
         check_room(self.path, needed=ROOM, what="`antenna up`")
         try:
             # As root, PostgreSQL runs as another user and has to pass through.
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
+            make_folder(self.path, 0o711 if os.geteuid() == 0 else 0o700)
             for folder in (self.logs, self.nats, self.redis, self.dagster):
                 folder.mkdir(exist_ok=True, mode=0o700)
             kernel.sync_folder(self.path)
@@ -141,6 +141,13 @@ def check_room(path: Path, *, needed: int, what: str) -> None:
             f"the disk that {place} is on has {left / 1e6:.0f} MB left, and {what} needs {needed / 1e6:.0f} MB there: "
             f"free some, or {_ELSEWHERE}"
         )
+
+
+def make_folder(path: Path, mode: int) -> None:
+    """Make a folder with this mode, whatever the umask is. One that exists is left as it is."""
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True, mode=mode)
+        path.chmod(mode)
 
 
 def write_private(path: Path, text: str, *, owner: tuple[int, int] | None = None) -> None:

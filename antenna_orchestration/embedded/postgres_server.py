@@ -27,7 +27,7 @@ from antenna_orchestration import errors, kernel
 from antenna_orchestration.embedded import processes, servers
 from antenna_orchestration.embedded.credentials import Credentials
 from antenna_orchestration.embedded.events import Report, untold
-from antenna_orchestration.embedded.home import Home, check_room, write_private
+from antenna_orchestration.embedded.home import Home, check_room, make_folder, write_private
 
 SUPERUSER = "postgres"
 CATALOG = "antenna"
@@ -213,11 +213,12 @@ class PostgresServer:
         if not folder.exists():
             if self._account is None or reachable(self.home.path, self._account):
                 folder.unlink(missing_ok=True)  # a link to a place that is gone
-                folder.mkdir(mode=0o711 if self._account else 0o700)
+                make_folder(folder, 0o711 if self._account else 0o700)
             else:
                 elsewhere = PRIVATE_HOMES / self.credentials.identity
                 try:
-                    elsewhere.mkdir(parents=True, exist_ok=True, mode=0o711)
+                    make_folder(PRIVATE_HOMES, 0o755)
+                    make_folder(elsewhere, 0o711)
                 except OSError as error:
                     raise errors.InternalError(
                         f"cannot make {elsewhere}, as PostgreSQL does not reach {self.home.path}: {error.strerror}"
@@ -263,6 +264,8 @@ class PostgresServer:
         if not copy.exists():
             fresh = copy.with_suffix(".new")
             shutil.rmtree(fresh, ignore_errors=True)
+            make_folder(fresh / package.name, 0o711)
+            fresh.chmod(0o711)
             # Side by side as in the installation: the binaries look for their libraries relative to themselves.
             for part in (Path(package.name) / _MAJOR, Path(f"{package.name}.libs")):
                 if (source := package.parent / part).exists():

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -219,6 +220,15 @@ def test_a_server_that_cannot_start_is_named_with_its_last_words(home: Path, tem
     assert not _alive(home)
 
 
+@pytest.fixture
+def strict_umask() -> Iterator[None]:
+    """Nobody else may use what this process makes, as in a service of systemd with `UMask=0077`."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("strict_umask")
 def test_root_puts_the_cluster_where_its_account_reaches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid() != 0:
         pytest.skip("an ordinary user runs PostgreSQL itself")
