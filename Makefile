@@ -13,12 +13,24 @@ RUN := env -u ANTENNA_HOME PYTHONUNBUFFERED=1
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
+# make install TORCH=cpu TORCH_INDEX=…: PyTorch without CUDA, from an index of yours that has such a build of the pinned
+# version. make install TORCH=none: an orchestrator, without PyTorch. Each in a new .venv.
+TORCH ?= default
+TORCH_INDEX ?=
+CHOSEN = --constraints requirements.lock --extra embedded --requirement pyproject.toml
+PACKAGES_default = --requirement requirements.lock
+PACKAGES_none = $(CHOSEN)
+PACKAGES_cpu = $(CHOSEN) --requirement requirements.in --extra worker --extra dev --index $(TORCH_INDEX)
+
 $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)))' \
 	  || { echo "Python 3.11, 3.12 or 3.13 is needed; name it: make PYTHON=python3.11"; exit 1; }
+	@case '$(TORCH)/$(TORCH_INDEX)' in default/*|none/*|cpu/?*) ;; \
+	  cpu/) echo "TORCH=cpu needs TORCH_INDEX, the address of an index that has PyTorch without CUDA"; exit 1;; \
+	  *) echo "TORCH is default, cpu or none"; exit 1;; esac
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(PACKAGES_$(TORCH))
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
@@ -55,7 +67,7 @@ docs: install ## the generated pages of docs/
 
 lock: install ## pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	  --extra embedded --extra pipelines --extra dev --output-file requirements.lock pyproject.toml requirements.in
+	  --extra embedded --extra worker --extra dev --output-file requirements.lock pyproject.toml requirements.in
 
 # A script says YES=1: without a person to ask, nothing is deleted.
 clean: ## delete the embedded stack's data, all results among them; asks first

@@ -62,9 +62,12 @@ def worker(
     from antenna_orchestration import errors
     from antenna_orchestration import settings as settings_module
     from antenna_orchestration.cli import joined
+    from antenna_orchestration.pipelines import torch_installed
     from antenna_orchestration.worker import main as engine
 
     settings = settings_module.get()
+    if not pipelines:
+        torch_installed.check()
     if gpus is not None:
         if device is not None:
             raise errors.InvalidSetting(

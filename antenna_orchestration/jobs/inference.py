@@ -9,6 +9,7 @@ from pydantic import Field
 from antenna_orchestration import settings
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.jobs.refusals import check_range, told_in_one_line
+from antenna_orchestration.pipelines import torch_installed
 from antenna_orchestration.resources.interruptible import run_interruptible_blocking
 from antenna_orchestration.worker import main as engine
 
@@ -45,6 +46,8 @@ def work(context: dg.OpExecutionContext, config: WorkerConfig) -> None:
         check_range("batch_size", config.batch_size, 0, 10_000)
         check_range("exit_when_idle", config.exit_when_idle, 0, _YEAR)
         check_range("max_lifetime", config.max_lifetime, 1, _YEAR)
+        if not config.pipelines:
+            torch_installed.check()
     options = engine.WorkerOptions(
         pipelines=tuple(config.pipelines),
         device=config.device,

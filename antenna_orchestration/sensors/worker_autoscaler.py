@@ -15,7 +15,7 @@ from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job
 from antenna_orchestration.domain.messages import Heartbeat
 from antenna_orchestration.jobs.inference import inference_worker
-from antenna_orchestration.pipelines import registry
+from antenna_orchestration.pipelines import registry, torch_installed
 from antenna_orchestration.processing.health import MANY
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources import run_states
@@ -42,6 +42,8 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> dg
         return dg.SkipReason(f"a server does not answer: {error}")
     if not unserved:
         return dg.SkipReason("nothing waits without a worker")
+    if reason := torch_installed.without():
+        return dg.SkipReason(f"jobs wait for a worker that serves {', '.join(sorted(unserved))}: {reason}")
     runs = _count_runs(context.instance, {worker.run_id for worker in workers})
     if runs >= settings.autoscale_max_workers:
         return dg.SkipReason(f"{runs} worker runs are there or on their way")

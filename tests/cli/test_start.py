@@ -100,13 +100,26 @@ def test_a_stack_trace_only_on_request(antenna: Shell) -> None:
     assert answer.err.rstrip().splitlines()[-1].startswith("antenna: error: there is no job")
 
 
+WITHOUT_TORCH = (
+    "import sys; sys.modules.update(dict.fromkeys(['torch', 'torchvision', 'timm'])); "
+    "from antenna_orchestration.cli import main; "
+)
+
+
+def test_a_worker_without_torch_says_what_to_install(lonely: Shell) -> None:
+    code = f"{WITHOUT_TORCH} sys.exit(main.run(['worker']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("antenna: error: PyTorch is not installed here")
+    assert "pip install '.[worker]'" in line
+
+
 def test_only_workers_need_torch() -> None:
     """The definitions, the gateway, submitting and the lists of pipelines work on a host without PyTorch."""
     code = (
-        "import sys; sys.modules.update(dict.fromkeys(['torch', 'torchvision', 'timm'])); "
-        "import antenna_orchestration.definitions, antenna_orchestration.gateway.app; "
+        f"{WITHOUT_TORCH} import antenna_orchestration.definitions, antenna_orchestration.gateway.app; "
         "import antenna_orchestration.push.main, antenna_orchestration.processing.submit; "
-        "from antenna_orchestration.cli import main; "
         "assert main.run(['pipelines', 'show', 'panama_moths_2023']) == 0"
     )
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -1,6 +1,7 @@
 """Which runs are taken for dead, and who ends them."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
@@ -136,16 +137,24 @@ def test_a_heartbeat_lasts_as_long_as_the_outermost_block(wanted: settings.Setti
 
 
 def test_a_stale_worker_run_does_not_keep_the_next_from_starting(
-    wanted: settings.Settings, instance: dg.DagsterInstance, project: str
+    wanted: settings.Settings, instance: dg.DagsterInstance, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask(wanted, lambda services: make_job(services, project, 1, priority=10))
 
-    def requested() -> bool:
+    def answer() -> dg.RunRequest | dg.SkipReason:
         with dg.build_sensor_context(
             instance=instance, resources={"stores": Stores()}, definitions=build_definitions()
         ) as context:
-            return isinstance(worker_autoscaler(context), dg.RunRequest)
+            return worker_autoscaler(context)
 
+    def requested() -> bool:
+        return isinstance(answer(), dg.RunRequest)
+
+    with monkeypatch.context() as absent:
+        absent.setitem(sys.modules, "torch", None)
+        refused = answer()
+        assert isinstance(refused, dg.SkipReason), "a worker that cannot work was started"
+        assert "PyTorch is not installed here" in (refused.skip_message or "")
     stale = started(instance, "inference_worker", process=GONE, since=300)
     assert requested(), "a run that nobody hears counted as a worker"
     instance.report_run_failed(stale)

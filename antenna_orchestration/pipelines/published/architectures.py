@@ -111,9 +111,7 @@ def _empty_classifier(architecture: Architecture, classes: int) -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise errors.InternalError(
-            "this pipeline needs timm: pip install 'antenna-orchestration[pipelines]'"
-        ) from error
+        raise errors.InternalError("this pipeline needs timm: pip install 'antenna-orchestration[worker]'") from error
     convnext: nn.Module = timm.create_model("convnext_tiny", pretrained=False, num_classes=classes)
     return convnext
 
