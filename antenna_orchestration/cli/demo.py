@@ -58,9 +58,14 @@ def demo(
     every image is accounted for.
     """
     from antenna_orchestration import settings as settings_module
+    from antenna_orchestration.embedded import stack
+    from antenna_orchestration.pipelines import torch_installed
     from antenna_orchestration.synthetic import captures
 
     settings = settings_module.load()
+    if stack.status(settings.home) is None:
+        # No worker from elsewhere reaches a stack that is started here.
+        torch_installed.check()
     folder = settings.home / "demo" / f"{images}-images"
     # Servers start and photographs are drawn at the same time.
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="draw") as pool:

@@ -106,8 +106,10 @@ WITHOUT_TORCH = (
 )
 
 
-def test_a_worker_without_torch_says_what_to_install(lonely: Shell) -> None:
-    code = f"{WITHOUT_TORCH} sys.exit(main.run(['worker']))"
+@pytest.mark.usefixtures("lonely")
+@pytest.mark.parametrize("command", ["worker", "demo"])
+def test_a_worker_without_torch_says_what_to_install(command: str) -> None:
+    code = f"{WITHOUT_TORCH} sys.exit(main.run(['{command}']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
