@@ -140,3 +140,18 @@ def test_what_is_known_of_jobs_that_ended_is_forgotten(health: SourceHealth) -> 
     health.forget_all_but(set())
     assert not health.job_rests(JOB, 1)
     assert health.due(100) == []
+
+
+def test_the_last_images_of_a_job_fail_when_only_they_are_forbidden(health: SourceHealth) -> None:
+    """A1: nothing else is left to be loaded, so that no success will end the row of forbidden images."""
+    health.loaded(JOB, "host", 0.0)
+    for delivery in range(1, ONE_OF_MANY):
+        for image in range(4):
+            assert isinstance(fails(health, FORBIDDEN, delivery=delivery, now=10 * delivery + image), HandBack)
+        assert health.job_rests(JOB, 10 * delivery + 4)
+        health.tried(JOB, loadable=False, now=10 * delivery + 5)
+        assert health.is_on_trial(JOB)
+    for image in range(4):
+        verdict = fails(health, FORBIDDEN, delivery=ONE_OF_MANY, now=100 + image)
+        assert verdict == Fail("HTTP 403", retryable=True)
+        assert not health.job_rests(JOB, 100 + image)

@@ -35,10 +35,11 @@ JOB_REST: Final = Backoff(first=15.0, longest=300.0)
 """Seconds until an image of a resting job is tried again, without a lease; longer each time it is still forbidden."""
 
 TRIAL_EVERY: Final = 4
-"""After so many failed tries a single task is leased, in case other images of the job are not forbidden."""
+"""After so many failed tries a single task is leased, in case other images of the job are not forbidden; after each
+one where images of the job were loaded before."""
 
 ONE_OF_MANY: Final = 3
-"""Delivery from which a forbidden image fails if other images of its job can be loaded."""
+"""Delivery from which a forbidden image fails if other images of its job could be loaded here."""
 
 _REMEMBERED: Final = 3
 
@@ -151,7 +152,8 @@ class SourceHealth:
             self._forgive(state)
             return
         state.tries += 1
-        state.on_trial = state.tries % TRIAL_EVERY == 0
+        # Once others were loaded, those that failed may be all that is left: only leasing them ends the job.
+        state.on_trial = state.loaded_at > float("-inf") or state.tries % TRIAL_EVERY == 0
         state.rests_until = now + JOB_REST.pause(state.tries + 1)
 
     def forget_all_but(self, job_runs: Set[JobRun]) -> None:
@@ -180,7 +182,8 @@ class SourceHealth:
     ) -> HandBack | Fail:
         state = self._job(job_run)
         loaded_before = state.loaded_at > float("-inf")
-        if loaded_before and not state.forbidden and delivery >= ONE_OF_MANY:
+        if loaded_before and delivery >= ONE_OF_MANY:
+            # A rest that this image began goes on, and a trial too: the next image may be a good one.
             return Fail(str(error), retryable=True)
         state.forbidden += 1
         if uri not in state.uris:
