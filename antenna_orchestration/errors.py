@@ -134,5 +134,9 @@ class ImageForbidden(ImageError):
     """The worker is at fault (rights, DNS, TLS, a missing mount): the task is handed back and the job rests here."""
 
 
+class FolderMissing(ImageForbidden):
+    """The image's folder does not exist here: not mounted, unless the image was submitted on this very host."""
+
+
 class InternalError(AntennaError):
     """A bundled server or a child process of ours failed."""

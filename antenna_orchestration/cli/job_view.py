@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from antenna_orchestration.domain.progress import JobProgress, duration
@@ -20,6 +20,8 @@ class JobView:
     progress: JobProgress
     # Root of the lake.
     lake: str
+    # What it waits for while it does not move; empty for one that moves or is over.
+    waiting_for: str = ""
 
     @property
     def elapsed_s(self) -> float:
@@ -46,6 +48,7 @@ class JobView:
             "done": progress.done,
             "failed": progress.failed,
             "waiting": progress.waiting,
+            "waiting_for": self.waiting_for or None,
             "reported": progress.reported,
             "reported_reasons": progress.reasons or None,
             "skipped": job.skipped,
@@ -91,3 +94,11 @@ async def read_view(services: Services, job: Job) -> JobView:
         if not job.status.is_terminal:
             progress = progress.with_reports(await open_reports(services, job.job_run))
     return JobView(job=job, progress=progress, lake=services.lake.uri)
+
+
+async def read_waiting_view(services: Services, job: Job) -> JobView:
+    """As `read_view`, and what the job waits for."""
+    from antenna_orchestration.processing import waiting
+
+    view = await read_view(services, job)
+    return replace(view, waiting_for=await waiting.of_job(services, job, view.progress))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,7 +116,7 @@ def show(
         return
 
     async def read(services: Services) -> tuple[job_view.JobView, list[str]]:
-        view = await job_view.read_view(services, await services.catalog.jobs.get(_id(job)))
+        view = await job_view.read_waiting_view(services, await services.catalog.jobs.get(_id(job)))
         tables = [services.lake.table(name, _id(job)) for name in ("detections", "classifications", "failed_images")]
         return view, tables
 
@@ -132,7 +133,8 @@ def show(
         # As `--config` takes it.
         "config": json.dumps(found.config, ensure_ascii=False) if found.config else None,
         "status": f"{found.status}{f' ({found.status_reason})' if found.status_reason else ''}",
-        "progress": view.progress.line,
+        "progress": replace(view.progress, waits="").line,
+        "waits for": view.waiting_for or None,
         "skipped": found.skipped or None,
         "duplicates": found.duplicates or None,
         "detections": view.progress.detections,

@@ -79,3 +79,5 @@ def show(found: list[Heartbeat], reasons: dict[str, Counter[str]]) -> None:
     for one in found:
         for slug, reason in one.failing.items():
             output.line(f"{one.worker} cannot load {slug}: {reason}")
+        for job, reason in one.forbidden.items():
+            output.line(f"{one.worker} may not load images of job {job}: {reason}")

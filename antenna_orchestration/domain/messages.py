@@ -180,6 +180,9 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     algorithms: list[AlgorithmRef] = []
     """The pipeline's as it was when the job was submitted. Workers that have another version leave the job alone. Empty
     for jobs from before this was recorded."""
+    some_done: bool = False
+    """Whether images of the job are done, and no worker can load any that are left; set only then. Workers that loaded
+    none of the job themselves learn from it that those need not be waited for."""
 
     @property
     def job_run(self) -> JobRun:
@@ -225,6 +228,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Pipelines that it would serve and cannot load, each with the reason; they are not among `pipelines`."""
     refused: dict[str, str] = {}
     """Jobs by number that were submitted with another version of a pipeline than this worker has, with the reason."""
+    forbidden: dict[str, str] = {}
+    """Jobs by number that rest on this worker because it may not load their images: the last reason, and since when."""
 
 
 M = TypeVar("M", Task, Result, Announcement, Heartbeat)

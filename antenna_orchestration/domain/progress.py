@@ -26,6 +26,8 @@ class JobProgress:
     # Images that a worker reported as failing and that are to be tried again, and why, in words.
     reported: int = 0
     reasons: str = ""
+    # Why no worker may load what is left; empty while one may.
+    waits: str = ""
 
     @classmethod
     def of(cls, counts: Counts, *, published: int | None = None, rate: float = 0.0) -> JobProgress:
@@ -72,6 +74,8 @@ class JobProgress:
             parts.append(f"{duration(self.eta_s)} left")
         if self.reported:
             parts.append(f"{self.reported} reported as failing: {self.reasons}")
+        if self.waits and self.waiting:
+            parts.append(f"waits: {self.waits}")
         return ", ".join(parts)
 
 

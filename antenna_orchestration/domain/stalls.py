@@ -8,7 +8,7 @@ from typing import Final
 
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.messages import Heartbeat
-from antenna_orchestration.domain.reach import can_serve, why_not
+from antenna_orchestration.domain.reach import MOST_REASONS, can_serve, why_not
 
 UNSERVED_AFTER: Final = 60.0
 """Seconds after which a job without a worker is a fault; a worker that the autoscaler starts needs half of it."""
@@ -18,6 +18,13 @@ STILL_AFTER: Final = 90.0
 
 LOADING_AFTER: Final = 600.0
 """Seconds that a worker may load models, which may be downloads."""
+
+_OF_CANCELING: Final = "its cancellation to be completed (`antenna health` does it)"
+_OF_SILENCE: Final = "nobody collects its results; is the sensor queued_jobs running?"
+_OF_RUNS: Final = {
+    JobStatus.QUEUED: "a run to collect its results; the sensor queued_jobs starts one",
+    JobStatus.CLAIMED: "its run, which waits in Dagster's queue or is being started",
+}
 
 
 def why_unserved(job: Job, workers: Sequence[Heartbeat]) -> str:
@@ -29,6 +36,61 @@ def why_unserved(job: Job, workers: Sequence[Heartbeat]) -> str:
     if any(job.pipeline in worker.pipelines for worker in workers):
         return f"no worker for {job.pipeline} reaches {', '.join(job.source_kinds)}"
     return f"no worker listens for {job.pipeline}" + why_not(workers, job)
+
+
+def why_forbidden(job: Job, workers: Sequence[Heartbeat]) -> str:
+    """Why none of the workers that serve the job may load its images; empty if one may, or none serves it."""
+    serving = [worker for worker in workers if can_serve(worker, job)]
+    number = str(job.job_id)
+    if not serving or any(number not in worker.forbidden for worker in serving):
+        return ""
+    reasons = "; ".join(f"{worker.worker}: {worker.forbidden[number]}" for worker in serving[:MOST_REASONS])
+    return f"no worker may load its images ({reasons})"
+
+
+def waiting_for(
+    job: Job,
+    workers: Sequence[Heartbeat],
+    *,
+    silent: Collection[int],
+    pending: int,
+    rate: float,
+    reported: str,
+    now: datetime,
+) -> str:
+    """What a job that does not move waits for, in one line; empty only for one that moves or is over.
+
+    `silent` and `rate` as for `why_still`; `pending` are images that nobody has accounted for, `reported` is what
+    workers said about those of them that failed, in words.
+    """
+    if job.status.is_terminal or (job.status is JobStatus.RUNNING and rate > 0 and job.job_id not in silent):
+        return ""
+    # In this order: the first that is not empty holds the job up.
+    reasons = (
+        _OF_CANCELING if job.status is JobStatus.CANCELING else "",
+        _OF_SILENCE if job.job_id in silent else "",
+        "" if pending else "its tables to be written",
+        why_unserved(job, workers),
+        why_forbidden(job, workers),
+        _OF_RUNS.get(job.status, ""),
+        why_still(job, workers, silent=silent, rate=rate, now=now),
+    )
+    return next(filter(None, reasons), "") or _next_result(job, workers, pending, reported)
+
+
+def _next_result(job: Job, workers: Sequence[Heartbeat], pending: int, reported: str) -> str:
+    serving = [worker for worker in workers if can_serve(worker, job)]
+    names = ", ".join(worker.worker for worker in serving[:MOST_REASONS])
+    if all(worker.state == "loading" for worker in serving):
+        return f"models to be loaded by {names}"
+    if reported:
+        return f"images that are tried again after errors: {reported}"
+    for worker in serving:
+        if why := worker.forbidden.get(str(job.job_id)):
+            return f"{pending} images for {names}; {worker.worker} may not load some: {why}"
+    if held := sum(worker.leased for worker in serving):
+        return f"results of {held} tasks that workers hold, of all their jobs ({names})"
+    return f"{pending} images to be offered again, after a pause, to {names}"
 
 
 def waits_since(job: Job) -> datetime:
@@ -51,7 +113,7 @@ def why_still(job: Job, workers: Sequence[Heartbeat], *, silent: Collection[int]
     if job.status is not JobStatus.RUNNING or (now - waits_since(job)).total_seconds() < STILL_AFTER:
         return ""
     if job.job_id in silent:
-        return "nobody collects its results; is the sensor queued_jobs running?"
+        return _OF_SILENCE
     serving = [worker for worker in workers if can_serve(worker, job)]
     if rate > 0 or not serving or any(_may_deliver(worker, now) for worker in serving):
         return ""

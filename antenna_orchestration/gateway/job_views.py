@@ -27,7 +27,8 @@ async def job_view(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDe
         pipeline_slug=job.pipeline,
         config=_shown(job.config),
         status=statuses.WIRE[job.status],
-        status_reason=job.status_reason,
+        # While nothing decides it, what it waits for.
+        status_reason=job.status_reason or progress.waits or None,
         dispatch_mode=job.dispatch_mode,
         generation=job.generation,
         priority=job.priority,

@@ -42,6 +42,7 @@ class Counters:
             "at": progress.at.timestamp(),
             "reported": progress.reported,
             "reasons": progress.reasons,
+            "waits": progress.waits,
         }
         try:
             with translated("live counters are not written"):
@@ -76,6 +77,7 @@ class Counters:
             # Collectors of earlier versions do not write these.
             reported=int(values.get("reported", 0)),
             reasons=values.get("reasons", ""),
+            waits=values.get("waits", ""),
         )
 
     async def jobs(self) -> set[JobRun]:

@@ -79,8 +79,10 @@ class FileSource:
         try:
             with os.scandir(folder) as entries:
                 empty = next(entries, None) is None
+        except FileNotFoundError:
+            return errors.FolderMissing(f"the folder {folder} does not exist on this worker")
         except OSError:
-            return errors.ImageForbidden(f"the folder {folder} does not exist on this worker")
+            return errors.ImageForbidden(f"no permission to look into {folder}")
         if empty:
             return errors.ImageForbidden(f"the folder {folder} is empty on this worker; is it mounted?")
         return errors.ImageUnusable("no such file")

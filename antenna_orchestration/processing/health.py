@@ -189,6 +189,9 @@ async def _running_jobs(services: Services, result: CheckResult, dry_run: bool) 
         if why := stalls.why_still(job, workers, silent=silent, rate=rate, now=datetime.now(UTC)):
             result.unfixable += 1
             result.details.append(f"job {job.job_id} stands still: {why}")
+        elif why := stalls.why_forbidden(job, workers):
+            result.unfixable += stalls.is_unserved_for_long(job, datetime.now(UTC))
+            result.details.append(f"job {job.job_id} waits: {why}")
         line = progress.line if progress else "no live counters"
         if waiting:
             line += f"; {waiting.queued} waiting, {waiting.leased} leased, {waiting.redelivered} redelivered"

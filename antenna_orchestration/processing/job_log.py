@@ -41,6 +41,7 @@ class JobLog:
         self._nobody_listens: bool | None = None
         self._told_of_start = False
         self._told_reported = False
+        self._forbidden = False
         # Images per worker whose result was committed.
         self.posted: Counter[str] = Counter()
 
@@ -71,6 +72,14 @@ class JobLog:
             names = ", ".join(worker.worker for worker in listening[:5])
             await self._milestone("workers", f"{len(listening)} workers listen for {self._job.pipeline}: {names}")
         self._nobody_listens = nobody
+
+    async def tell_forbidden(self, why: str) -> None:
+        """Log why no worker may load the images, when that begins, and that one may again."""
+        if why and not self._forbidden:
+            await self._milestone("forbidden", f"The job waits: {why}", level="WARNING")
+        elif self._forbidden and not why:
+            await self._milestone("forbidden", "Workers may load its images again, or fail those that are left")
+        self._forbidden = bool(why)
 
     def _one_is_about_to_start(self, workers: Sequence[Heartbeat]) -> bool:
         """Whether the autoscaler starts a worker for the job, and has had too little time to do so."""

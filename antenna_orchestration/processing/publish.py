@@ -120,8 +120,8 @@ async def republish(services: Services, job: Job, images: Sequence[ImageToPublis
     return stored
 
 
-async def announce(services: Services, job: Job, epoch: Epoch) -> None:
-    """Announce the job to workers. Raises `Unavailable`."""
+async def announce(services: Services, job: Job, epoch: Epoch, *, some_done: bool = False) -> None:
+    """Announce the job to workers; `some_done` as in the announcement. Raises `Unavailable`."""
     terms = await services.catalog.generations.terms(job.job_run)
     announcement = messages.Announcement(
         v=messages.VERSION if job.dispatch_mode is DispatchMode.ASYNC else messages.PUSHED,
@@ -139,6 +139,7 @@ async def announce(services: Services, job: Job, epoch: Epoch) -> None:
         dispatch_mode=job.dispatch_mode,
         pipeline_version=terms.version,
         algorithms=list(terms.algorithms),
+        some_done=some_done,
     )
     await services.announcements.announce(announcement)
 

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from antenna_orchestration import errors, kernel
+from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.loading.memory import MemoryBudget
 from antenna_orchestration.pipelines import registry
@@ -218,6 +219,7 @@ class Engine:
             tasks_in_hand=self._tasks_in_hand,
             source_health=source_health,
             speed=speed,
+            is_from_here=self._is_from_here,
             nudge=nudge,
             timing=timing,
         )
@@ -255,9 +257,13 @@ class Engine:
             reporter=self._reporter,
             model_loader=self._model_loader,
             scheduler=self._scheduler,
+            source_health=source_health,
             device=connections.device,
             memory=memory,
         )
+
+    def _is_from_here(self, job_run: JobRun) -> bool:
+        return self._scheduler.has_files_of(job_run, f"file:{self._settings.host_id}")
 
     async def run(self, stop: StopRequest) -> WorkerSummary:
         """Work until idle, too old, or asked to leave; then leave in order. Raises `InternalError` if a stage died."""

@@ -14,6 +14,7 @@ from antenna_orchestration.loading.memory import MemoryBudget
 from antenna_orchestration.worker import metrics
 from antenna_orchestration.worker.device.client import Device
 from antenna_orchestration.worker.device.model_loading import ModelLoader
+from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.scheduler import Scheduler
 from antenna_orchestration.worker.stages.tasks_in_hand import TasksInHand
@@ -48,6 +49,7 @@ class Status:
         reporter: Reporter,
         model_loader: ModelLoader,
         scheduler: Scheduler,
+        source_health: SourceHealth,
         device: Device,
         memory: MemoryBudget,
     ) -> None:
@@ -56,6 +58,7 @@ class Status:
         self._reporter = reporter
         self._model_loader = model_loader
         self._scheduler = scheduler
+        self._source_health = source_health
         self._device = device
         self._memory = memory
         # Set once the worker leases nothing more.
@@ -101,6 +104,7 @@ class Status:
             run_id=self._identity.run_id,
             failing=dict(failing),
             refused=dict(islice(self._scheduler.refused_jobs(), MOST_REFUSED)),
+            forbidden=self._source_health.forbidden,
         )
 
     def _state(self) -> str:

@@ -73,3 +73,41 @@ def test_nobody_for_a_pipeline_is_a_fault_after_a_minute() -> None:
     assert not stalls.why_unserved(waiting_job(total=0), [])
     assert stalls.is_unserved_for_long(waiting_job(created_at=ago(61)), NOW)
     assert not stalls.is_unserved_for_long(waiting_job(created_at=ago(30)), NOW)
+
+
+DENIED = {"7": "HTTP 403 Forbidden from photos.example, since 2026-06-12 22:10 UTC"}
+
+
+@pytest.mark.parametrize(
+    ("job", "workers", "asked", "answer"),
+    [
+        (waiting_job(status=JobStatus.SUCCESS), [], {}, ""),
+        (waiting_job(), [heard()], {"rate": 0.5}, ""),
+        (waiting_job(status=JobStatus.CANCELING), [], {}, "its cancellation"),
+        (waiting_job(), [heard()], {"silent": (7,), "rate": 0.5}, "nobody collects"),
+        (waiting_job(), [], {"pending": 0}, "its tables"),
+        (waiting_job(), [], {}, "no worker listens for null"),
+        (waiting_job(status=JobStatus.QUEUED), [], {}, "no worker listens for null"),
+        (waiting_job(), [heard(reaches=())], {}, "reaches http"),
+        (waiting_job(dispatch_mode=DispatchMode.SYNC), [heard()], {}, "no processing service"),
+        (waiting_job(), [heard(forbidden=DENIED)], {}, "w: HTTP 403 Forbidden from photos.example, since 2026-06-12"),
+        (waiting_job(status=JobStatus.QUEUED), [heard(forbidden=DENIED)], {}, "no worker may load its images"),
+        (waiting_job(status=JobStatus.QUEUED), [heard()], {}, "a run to collect"),
+        (waiting_job(status=JobStatus.CLAIMED), [heard()], {}, "its run"),
+        (waiting_job(), [heard()], {}, "hold 288 tasks and deliver nothing"),
+        (waiting_job(), [heard(state="loading", started_at=ago(100), last_result_at=None)], {}, "models to be loaded"),
+        (waiting_job(), [heard(last_result_at=ago(1))], {"reported": "oom (2)"}, "tried again after errors: oom (2)"),
+        (waiting_job(), [heard(last_result_at=ago(1)), heard(worker="v", forbidden=DENIED)], {}, "v may not load some"),
+        (waiting_job(), [heard(last_result_at=ago(1))], {}, "results of 288 tasks"),
+        (waiting_job(), [heard(last_result_at=ago(1), leased=0)], {}, "3 images to be offered again"),
+    ],
+)
+def test_every_waiting_job_says_for_what_in_one_line(
+    job: Job, workers: list[Heartbeat], asked: dict[str, Any], answer: str
+) -> None:
+    """A1: `jobs show` of a stalled job answers "what is it waiting for", always."""
+    values: dict[str, Any] = {"silent": (), "pending": 3, "rate": 0.0, "reported": "", "now": NOW}
+    why = stalls.waiting_for(job, workers, **(values | asked))
+    assert answer in why
+    assert bool(why) == bool(answer)
+    assert "\n" not in why

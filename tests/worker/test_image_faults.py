@@ -121,3 +121,16 @@ async def test_a_shared_mount_can_be_declared(
     job = await bench.submit(pictures, source_kinds=("file:another-host",))
     with running(settings):
         assert len(once_each(await bench.results(job))) == len(pictures)
+
+
+async def test_where_a_job_was_submitted_a_missing_folder_is_no_such_file(
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
+) -> None:
+    """A1: elsewhere it is a share that may be mounted yet; here nobody has it, and the job would wait for ever."""
+    uris = [*pictures[:2], (tmp_path / "no folder" / "a.jpg").as_uri()]
+    job = await bench.submit(uris, source_kinds=(f"file:{settings.host_id}",))
+    with running(settings):
+        results = once_each(await bench.results(job))
+    assert [results[image].outcome for image in (1, 2, 3)] == ["done", "done", "failed"]
+    assert "no such file: the folder" in (results[3].reason or "")
+    assert results[3].retryable

@@ -13,6 +13,7 @@ from antenna_orchestration.worker.policy.source_health import (
     HOST_PATIENCE,
     HOST_REST,
     JOB_REST,
+    LONGEST_AT_THE_END,
     ONE_OF_MANY,
     TRIAL_EVERY,
     Fail,
@@ -125,7 +126,8 @@ def test_one_forbidden_image_among_many_good_ones_fails_and_rests_nobody(health:
         assert isinstance(fails(health, FORBIDDEN, delivery=delivery, now=delivery), HandBack)
         assert not health.job_rests(JOB, delivery)
     health.loaded(JOB, "host", 10)
-    assert fails(health, FORBIDDEN, delivery=ONE_OF_MANY, now=11) == Fail("HTTP 403", retryable=True)
+    last = fails(health, FORBIDDEN, delivery=ONE_OF_MANY, now=11)
+    assert isinstance(last, Fail) and last.retryable and last.reason.startswith("HTTP 403, since")
 
 
 def test_rights_that_end_in_mid_job_rest_it_and_fail_nothing(health: SourceHealth) -> None:
@@ -153,5 +155,46 @@ def test_the_last_images_of_a_job_fail_when_only_they_are_forbidden(health: Sour
         assert health.is_on_trial(JOB)
     for image in range(4):
         verdict = fails(health, FORBIDDEN, delivery=ONE_OF_MANY, now=100 + image)
-        assert verdict == Fail("HTTP 403", retryable=True)
+        assert isinstance(verdict, Fail) and verdict.retryable and verdict.reason.startswith("HTTP 403, since")
         assert not health.job_rests(JOB, 100 + image)
+
+
+def test_forbidden_images_fail_where_others_were_done_by_somebody_else(health: SourceHealth) -> None:
+    """A1: a fresh worker, and the retry of forbidden images alone, have loaded nothing of the job themselves."""
+    health.know_done({JOB})
+    now = 0.0
+    for delivery in range(1, ONE_OF_MANY):
+        assert isinstance(fails(health, FORBIDDEN, delivery=delivery, now=now), HandBack)
+        assert "HTTP 403, since 20" in health.forbidden["1"]
+        now += LONGEST_AT_THE_END
+        assert health.due(now)
+        health.tried(JOB, loadable=False, now=now)
+        assert health.is_on_trial(JOB)
+    verdict = fails(health, FORBIDDEN, delivery=ONE_OF_MANY, now=now)
+    assert isinstance(verdict, Fail)
+    assert verdict.retryable
+    assert verdict.reason.startswith("HTTP 403, since 20") and verdict.reason.endswith("UTC (delivery 3)")
+
+
+def test_many_forbidden_images_of_a_job_end_within_the_hour(health: SourceHealth) -> None:
+    """A1: each trial takes twice as many tasks as the one before."""
+    health.know_done({JOB})
+    deliveries, now = [0] * 1000, 0.0
+    while any(delivery < ONE_OF_MANY for delivery in deliveries):
+        if health.job_rests(JOB, now):
+            now += LONGEST_AT_THE_END
+            health.tried(JOB, loadable=False, now=now)
+        image = deliveries.index(min(deliveries))
+        deliveries[image] += 1
+        fails(health, FORBIDDEN, delivery=deliveries[image], now=now)
+    assert 300 < now < 3600
+
+
+def test_a_job_of_which_nothing_is_done_waits_and_says_why(health: SourceHealth) -> None:
+    """A1: a worker with access may come yet."""
+    assert health.forbidden == {}
+    for delivery in range(1, 20):
+        assert isinstance(fails(health, FORBIDDEN, delivery=delivery, now=delivery), HandBack)
+    assert "HTTP 403" in health.forbidden["1"]
+    health.loaded(JOB, "host", 30)
+    assert health.forbidden == {}

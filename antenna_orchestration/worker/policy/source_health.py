@@ -3,7 +3,8 @@
 It depends on the cause. The image itself (404, not an image): the task fails at once. A passing fault (time-out, 5xx):
 the task is handed back with a delay, and after many such failures in a row from one host that host rests. This worker
 (no rights, no route): the job rests here until one of the images that failed can be loaded. One forbidden image among
-many good ones does not rest its job: it fails after a few attempts.
+many good ones does not rest its job: it fails after a few attempts. Nor do jobs wait for ever for their last images:
+once others were done, here or elsewhere, forbidden ones are leased again after each rest, and fail.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import random
 from collections import deque
 from collections.abc import Set
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from antenna_orchestration import errors
@@ -35,12 +37,22 @@ JOB_REST: Final = Backoff(first=15.0, longest=300.0)
 """Seconds until an image of a resting job is tried again, without a lease; longer each time it is still forbidden."""
 
 TRIAL_EVERY: Final = 4
-"""After so many failed tries a single task is leased, in case other images of the job are not forbidden; after each
-one where images of the job were loaded before."""
+"""After so many failed tries a single task is leased, in case other images of the job are not forbidden."""
+
+LONGEST_AT_THE_END: Final = 60.0
+"""Longest rest in seconds of a job of which other images were done: each one ends in a trial, of twice as many tasks as
+the one before, so that thousands of forbidden images end within the hour and one within a minute."""
+
+LONGEST_REASON: Final = 200
+"""Characters of a reason that heartbeats carry."""
+
+MOST_TOLD: Final = 50
+"""Resting jobs in one heartbeat."""
 
 ONE_OF_MANY: Final = 3
-"""Delivery from which a forbidden image fails if other images of its job could be loaded here."""
+"""Delivery from which a forbidden image fails if other images of its job were done."""
 
+MOST_DOUBLINGS: Final = 12
 _REMEMBERED: Final = 3
 
 
@@ -78,7 +90,11 @@ class _Job:
     rests_until: float = 0.0
     # Failed tries in a row since it began to rest.
     tries: int = 0
-    on_trial: bool = False
+    # Tasks to be leased one by one as probes.
+    probes: int = 0
+    # What the last forbidden image met, and since when the row lasts.
+    reason: str = ""
+    since: datetime | None = None
     hosts: set[str] = field(default_factory=set)
     warned: bool = False
 
@@ -98,6 +114,7 @@ class SourceHealth:
         self._dice = dice
         self._hosts: dict[str, _Host] = {}
         self._jobs: dict[JobRun, _Job] = {}
+        self._with_done: Set[JobRun] = frozenset()
 
     def loaded(self, job_run: JobRun, host: str, now: float) -> None:
         """Record that an image of the job was loaded from the host: both stop resting."""
@@ -126,21 +143,21 @@ class SourceHealth:
     def job_rests(self, job_run: JobRun, now: float) -> bool:
         """Whether no task of the job may be leased now."""
         state = self._jobs.get(job_run)
-        if state is None or state.on_trial:
+        if state is None or state.probes:
             return False
         return state.rests_until > 0 or any(self._blocks(host, state, now) for host in state.hosts)
 
     def is_on_trial(self, job_run: JobRun) -> bool:
-        """Whether a single task of the job is leased as a probe."""
+        """Whether tasks of the job are leased one by one as probes."""
         state = self._jobs.get(job_run)
-        return state is not None and state.on_trial
+        return state is not None and state.probes > 0
 
     def due(self, now: float) -> list[tuple[JobRun, list[str]]]:
         """Jobs whose rest is over, with images that were forbidden. Try to load these, and report it with `tried`."""
         return [
             (job_run, list(state.uris))
             for job_run, state in self._jobs.items()
-            if 0 < state.rests_until <= now and not state.on_trial
+            if 0 < state.rests_until <= now and not state.probes
         ]
 
     def tried(self, job_run: JobRun, *, loadable: bool, now: float) -> None:
@@ -152,14 +169,27 @@ class SourceHealth:
             self._forgive(state)
             return
         state.tries += 1
-        # Once others were loaded, those that failed may be all that is left: only leasing them ends the job.
-        state.on_trial = state.loaded_at > float("-inf") or state.tries % TRIAL_EVERY == 0
-        state.rests_until = now + JOB_REST.pause(state.tries + 1)
+        if self._has_done(job_run, state):
+            # Those that failed may be all that is left: only leasing them ends the job.
+            state.probes = 2 ** min(state.tries - 1, MOST_DOUBLINGS)
+        elif state.tries % TRIAL_EVERY == 0:
+            state.probes = 1
+        state.rests_until = now + self._rest(job_run, state)
 
     def forget_all_but(self, job_runs: Set[JobRun]) -> None:
         """Keep only the state of these jobs."""
         for job_run in self._jobs.keys() - job_runs:
             del self._jobs[job_run]
+
+    def know_done(self, job_runs: Set[JobRun]) -> None:
+        """Of these jobs images are done, whoever did them, and the rest could be loaded by nobody when last tried."""
+        self._with_done = job_runs
+
+    @property
+    def forbidden(self) -> dict[str, str]:
+        """Jobs that rest here because their images are forbidden, by number, with the reason and since when."""
+        resting = [(run, state) for run, state in self._jobs.items() if state.rests_until > 0 and state.since]
+        return {str(run.job): _since(state.reason, state.since) for run, state in resting[:MOST_TOLD]}
 
     def _unreachable(
         self, job_run: JobRun, host: str, error: errors.ImageError, *, delivery: int, now: float
@@ -181,16 +211,20 @@ class SourceHealth:
         self, job_run: JobRun, uri: str, error: errors.ImageError, *, delivery: int, now: float
     ) -> HandBack | Fail:
         state = self._job(job_run)
-        loaded_before = state.loaded_at > float("-inf")
-        if loaded_before and delivery >= ONE_OF_MANY:
+        state.since = state.since or datetime.now(UTC)
+        state.reason = str(error)[:LONGEST_REASON]
+        has_done = self._has_done(job_run, state)
+        if has_done and delivery >= ONE_OF_MANY:
             # A rest that this image began goes on, and a trial too: the next image may be a good one.
-            return Fail(str(error), retryable=True)
+            return Fail(f"{_since(str(error), state.since)} (delivery {delivery})", retryable=True)
         state.forbidden += 1
         if uri not in state.uris:
             state.uris.append(uri)
-        if state.on_trial or not loaded_before or state.forbidden >= JOB_PATIENCE:
-            state.on_trial = False
-            state.rests_until = max(state.rests_until, now + JOB_REST.pause(state.tries + 1))
+        if state.probes > 1:
+            state.probes -= 1
+        elif state.probes or state.loaded_at == float("-inf") or state.forbidden >= JOB_PATIENCE:
+            state.probes = 0
+            state.rests_until = max(state.rests_until, now + self._rest(job_run, state))
             if not state.warned:
                 state.warned = True
                 logger.warning("job %d, generation %d rests on this worker: %s", job_run.job, job_run.generation, error)
@@ -206,7 +240,15 @@ class SourceHealth:
         state.forbidden = state.tries = 0
         state.uris.clear()
         state.rests_until = 0.0
-        state.on_trial = False
+        state.probes = 0
+        state.since = None
+
+    def _has_done(self, job_run: JobRun, state: _Job) -> bool:
+        return state.loaded_at > float("-inf") or job_run in self._with_done
+
+    def _rest(self, job_run: JobRun, state: _Job) -> float:
+        longest = LONGEST_AT_THE_END if self._has_done(job_run, state) else JOB_REST.longest
+        return min(JOB_REST.pause(state.tries + 1), longest)
 
     def _blocks(self, host: str, state: _Job, now: float) -> bool:
         """Whether the host rests and the job has loaded nothing since its failures began."""
@@ -215,3 +257,7 @@ class SourceHealth:
 
     def _jittered(self, seconds: float) -> float:
         return spread_out(seconds, attempts.RETRY_SPREAD, self._dice)
+
+
+def _since(reason: str, since: datetime | None) -> str:
+    return f"{reason}, since {since:%Y-%m-%d %H:%M} UTC" if since else reason

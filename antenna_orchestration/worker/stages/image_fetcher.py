@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.worker.nudge import Nudge
 from antenna_orchestration.worker.policy.source_health import Fail, HandBack, SourceHealth
@@ -43,6 +45,7 @@ class ImageFetcher:
         tasks_in_hand: TasksInHand,
         source_health: SourceHealth,
         speed: DeviceSpeed,
+        is_from_here: Callable[[JobRun], bool],
         nudge: Nudge,
         timing: Timing,
     ) -> None:
@@ -53,6 +56,7 @@ class ImageFetcher:
         self._tasks_in_hand = tasks_in_hand
         self._source_health = source_health
         self._speed = speed
+        self._is_from_here = is_from_here
         self._nudge = nudge
         self._clock = timing.clock
         self._dice = timing.dice
@@ -127,6 +131,11 @@ class ImageFetcher:
     async def _after_error(self, held: TaskInHand, host: str, error: errors.ImageError) -> None:
         task = held.lease.task
         if held.gone:
+            return
+        if isinstance(error, errors.FolderMissing) and self._is_from_here(held.job_run):
+            # Not a share that this worker lacks: where the job was submitted, the folder is what the image lacks. A
+            # disk may have been unplugged, so that a retry may do better.
+            self._reporter.report_failed(held, f"no such file: {error}, where it was submitted", retryable=True)
             return
         verdict = self._source_health.failed(
             held.job_run, host, task.uri, error, delivery=held.lease.delivery, now=self._clock()

@@ -125,6 +125,7 @@ class Scheduler:
         self._announced = announced
         self.has_announcements = True
         self._source_health.forget_all_but(job_runs)
+        self._source_health.know_done({one.job_run for one in announced.values() if one.some_done})
         epochs = {announcement.epoch for announcement in announced.values()}
         self._missing = {epoch: missing for epoch, missing in self._missing.items() if epoch in epochs}
         for job_run in withdrawn:
@@ -139,6 +140,11 @@ class Scheduler:
     def refused_jobs(self) -> Iterator[tuple[str, str]]:
         """Jobs, as text, that were submitted for another version of a pipeline than the one here, with the reason."""
         return ((str(job), reason) for job, reason in self._refused.items())
+
+    def has_files_of(self, job_run: JobRun, kind: str) -> bool:
+        """Whether all files of the job are of this kind of source."""
+        found = next((one for one in self._announced.values() if one.job_run == job_run), None)
+        return found is not None and [one for one in found.source_kinds if one.startswith("file:")] == [kind]
 
     def stop(self) -> None:
         """Lease nothing more; `run` ends after the turns that are being taken."""
