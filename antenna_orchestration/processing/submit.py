@@ -178,7 +178,9 @@ async def submit(
     warnings = [texts.storable(warning) for warning in (*warnings, *version_warnings)]
     left_out = kinds.summary(sources_module.count_left_out(selected.left_out))
     message = f"Submitted {_images(job.total)} to {spec.slug} {spec.version}"
-    warnings += await _begin_log(services, job_id, f"{message}; left out: {left_out}" if left_out else message, warnings)
+    if left_out:
+        message += f"; left out: {left_out}"
+    warnings += await _begin_log(services, job_id, message, warnings)
     return Submitted(
         job_id=job_id,
         name=job.name,
