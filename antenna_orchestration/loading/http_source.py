@@ -87,7 +87,7 @@ class HttpSource:
             if url.scheme not in ("http", "https") or not url.host:
                 raise errors.ImageUnusable("redirected to a URL that is not http(s)")
             if not self._allow_private:
-                resolver.check_literal(url.host)
+                resolver.check_host(url)
             async with self._session.get(url, allow_redirects=False) as response:
                 if response.status not in _REDIRECT:
                     _check_status(response)
