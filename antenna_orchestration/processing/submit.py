@@ -374,8 +374,14 @@ def _choose(images: list[SubmittedImage], submission: Submission) -> list[Submit
 
 def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     """The default name of a job: the last part of its first source."""
-    first = submission.sources[0] if submission.sources else unquote(images[0].uri)
-    if locations.scheme_of(first) is None:
+    first = submission.sources[0] if submission.sources else images[0].uri
+    scheme = locations.scheme_of(first)
+    if scheme in ("http", "https"):
+        # Everybody who lists jobs sees their names.
+        first = settings_module.without_password(first).partition("#")[0]
+    if not submission.sources:
+        first = unquote(first)
+    if scheme is None:
         first = str(Path(first).expanduser().absolute())
     last = first.rstrip("/").rsplit("/", 1)[-1] or first
     others = len(submission.sources or images) - 1

@@ -27,7 +27,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.domain.versions import Version
-from antenna_orchestration.settings import Settings
+from antenna_orchestration.settings import Settings, without_password
 from antenna_orchestration.submission import buckets, kinds, source_lists, spelling
 from antenna_orchestration.submission.kinds import Kind
 from antenna_orchestration.submission.locations import Located, Locator, Unusable, local_path, scheme_of
@@ -117,7 +117,7 @@ def gather(
         uri, conflict = next(iter(conflicts.items()))
         reader.warnings.append(
             f"{len(conflicts)} images are named more than once with different values; the first value counts. "
-            f"The first such image: {uri} ({conflict})"
+            f"The first such image: {without_password(uri)} ({conflict})"
         )
     chosen = list(found.values())
     if deployment:
