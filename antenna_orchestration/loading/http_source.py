@@ -97,7 +97,7 @@ class HttpSource:
             if url.scheme not in ("http", "https") or not url.host:
                 raise errors.ImageUnusable("redirected to a URL that is not http(s)")
             if not self._allow_private:
-                resolver.check_literal(url.host)
+                resolver.check_host(url)
             through = proxy.proxy_for(url)
             session = self._session if through is None else await self._session_through_proxy(url.host)
             async with session.get(url, allow_redirects=False, proxy=through) as response:

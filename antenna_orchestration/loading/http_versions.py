@@ -87,8 +87,8 @@ async def _answer(session: aiohttp.ClientSession, method: str, uri: str, *, allo
     url = urls.sendable(uri)
     headers = {"Range": "bytes=0-0"} if method == "GET" else {}
     for _ in range(MAX_REDIRECTS + 1):
-        if not allow_private and url.host:
-            resolver.check_literal(url.host)
+        if not allow_private:
+            resolver.check_host(url)
         async with session.request(method, url, headers=headers, allow_redirects=False) as answer:
             target = answer.headers.get("Location")
             if answer.status in _REDIRECT and target:

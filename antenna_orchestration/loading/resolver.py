@@ -1,8 +1,8 @@
 """Refuses http(s) addresses that are not public, unless the setting `ALLOW_PRIVATE_HOSTS` allows all.
 
 This protects against server-side request forgery. The resolver itself does the check, on the very address that is then
-connected to, so DNS rebinding (a name that resolves differently the second time) does not get around it. aiohttp does
-not resolve addresses that are written out in a URL; `check_literal` checks those.
+connected to, so DNS rebinding (a name that resolves differently the second time) does not get around it. `check_host`
+judges what is written in a URL, by the rule for submissions: aiohttp does not resolve addresses.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import socket
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from yarl import URL
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain.addresses import is_public
+from antenna_orchestration.domain.addresses import is_public, why_refused
 
 
-def check_literal(host: str) -> None:
-    """Raise `ImageForbidden` if the host is an IP address and not a public one. Names are left to the resolver."""
-    try:
-        public = is_public(host)
-    except ValueError:
-        return
-    if not public:
+def check_host(url: URL) -> None:
+    """Raise `ImageForbidden` if the URL's host is an address and not a public one. Names are left to the resolver."""
+    # The text that aiohttp takes to the resolver.
+    host = url.raw_host or ""
+    if why_refused(host):
         raise _refused(host)
 
 

@@ -1,8 +1,9 @@
 """Fetches model files (weights, programs, labels) from https, S3 or a folder, and caches them.
 
 A file is downloaded once and checked each time it is used. A URI may name the digest that its file must have:
-`https://.../model.pth#sha256=<64 hex digits>`. For a URI without a digest, the digest of the first download is kept
-beside the file; that detects a damaged cache, but trusts the first download. Pipelines download nothing else.
+`https://.../model.pth#sha256=<64 hex digits>`. For a URI without a digest, the digest of the first download is noted
+beside the file, and whatever is downloaded from there later has to have it. Plain http, which anybody on the way may
+alter, takes a URI with a digest, except from this machine itself. Pipelines download nothing else.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import fcntl
 import glob
 import hashlib
+import ipaddress
 import logging
 import os
 import re
@@ -19,7 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urldefrag, urlsplit
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from antenna_orchestration import errors, kernel, server_urls, settings
 from antenna_orchestration.domain import addresses
@@ -34,6 +36,8 @@ SILENCE: Final = 60.0
 
 _DIGEST: Final = re.compile(r"sha256=([0-9a-f]{64})")
 
+_WANTED: Final = "plain http can be altered on the way: use https, or name the file's digest, #sha256=<64 hex digits>"
+
 
 def fetch(uri: str) -> Path:
     """The path of a URI's file on this machine; downloads the file if it is not in the cache yet.
@@ -42,8 +46,8 @@ def fetch(uri: str) -> Path:
     downloaded from there, by their file name. Several processes may ask for the same file at the same time: one
     downloads it and the others wait.
 
-    Raises `Unavailable` if the file cannot be read or downloaded, and `InvalidInput` for other kinds of URIs and for a
-    file with another digest than the URI's.
+    Raises `Unavailable` if the file cannot be read or downloaded, and `InvalidInput` for other kinds of URIs, for plain
+    http without a digest, and for a file with another digest than the URI's or than the first download's.
     """
     address, digest = _address(uri)
     if (path := _local_path(address)) is not None:
@@ -94,7 +98,20 @@ def _address(uri: str) -> tuple[str, str | None]:
         raise errors.InvalidInput(f"weights {_shown(address)}: only https, http, s3 and file addresses can be read")
     if mirror := settings.get().weights_mirror:
         address = f"{mirror.rstrip('/')}/{_name(address)}"
+    if digest is None and _is_open_to_change(address):
+        raise errors.InvalidInput(f"weights {_shown(address)}: {_WANTED}")
     return address, digest
+
+
+def _is_open_to_change(address: str) -> bool:
+    """Whether what is read from the address may be altered on the way."""
+    parts = urlsplit(address)
+    if parts.scheme != "http":
+        return False
+    try:
+        return not ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return parts.hostname != "localhost"
 
 
 def _local_path(address: str) -> Path | None:
@@ -126,21 +143,29 @@ def _in_place(path: Path, digest: str | None) -> Path:
 
 # The cache holds `<name>` and `<name>.sha256`, in the format of the program sha256sum. The digest is written first, and
 # a file counts as complete only if it matches the digest: a crash or a full disk at any point leaves no file that is
-# used.
+# used. The noted digest outlives the file: it is what the address has been trusted with.
 
 
 def _note(target: Path) -> Path:
     return target.with_name(f"{target.name}.sha256")
 
 
-def _is_whole(target: Path, digest: str | None) -> bool:
-    """Whether the cached file is complete: its digest is the one noted beside it, and the required one if any."""
+def _noted(target: Path) -> str | None:
+    """The digest of the first download; None if there was none, or its note is unreadable."""
     try:
         noted = _note(target).read_text().split()[0]
-        found = _sha256(target)
     except (FileNotFoundError, IndexError, UnicodeDecodeError):
+        return None
+    return noted if _DIGEST.fullmatch(f"sha256={noted}") else None
+
+
+def _is_whole(target: Path, digest: str | None) -> bool:
+    """Whether the cached file is complete: its digest is the one noted beside it, and the required one if any."""
+    noted = _noted(target)
+    try:
+        return noted is not None and digest in (None, noted) and _sha256(target) == noted
+    except FileNotFoundError:
         return False
-    return found == noted and digest in (None, found)
 
 
 def _fill(address: str, target: Path, digest: str | None) -> None:
@@ -160,12 +185,18 @@ def _download(address: str, target: Path, digest: str | None) -> None:
     started = time.monotonic()
     logger.info("downloading weights %s", _shown(address))
     with _temporary(target) as temporary:
-        _copy_to_file(address, temporary)
+        _copy_to_file(address, temporary, named=digest is not None)
         size, found = temporary.stat().st_size, _sha256(temporary)
         if not size:
             raise errors.Unavailable(f"weights {_shown(address)}: the file is empty")
         if digest is not None and found != digest:
             raise errors.InvalidInput(f"weights {_shown(address)}: the SHA-256 is {found}, not {digest}")
+        if digest is None and (noted := _noted(target)) not in (None, found):
+            raise errors.InvalidInput(
+                f"weights {_shown(address)}: another file is there now. Its SHA-256 is {found}; it was {noted} at the "
+                f"first download, as noted in {_note(target)}. If the new file is meant, put #sha256={found} behind "
+                "its address, or delete the note"
+            )
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         kernel.replace_file(_note(target), f"{found}  {target.name}\n", mode=0o644)
@@ -199,8 +230,8 @@ def _locked(target: Path) -> Iterator[None]:
         yield
 
 
-def _copy_to_file(address: str, file: Path) -> None:
-    """Download the address into the file. Raises `Unavailable`."""
+def _copy_to_file(address: str, file: Path, *, named: bool) -> None:
+    """Download the address into the file; `named` says whether its digest is known. Raises `Unavailable`."""
     import fsspec
 
     options: dict[str, Any]
@@ -212,14 +243,26 @@ def _copy_to_file(address: str, file: Path) -> None:
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
+        hops = aiohttp.TraceConfig()
+        if not named:
+            hops.on_request_redirect.append(_check_redirect)
         # `trust_env` makes aiohttp use HTTPS_PROXY.
-        options = {"client_kwargs": {"timeout": timeout, "trust_env": True}}
+        options = {"client_kwargs": {"timeout": timeout, "trust_env": True, "trace_configs": [hops]}}
     try:
         # Not `url_to_fs`, which reads `::` in an address as a chain of file systems.
         fsspec.filesystem(urlsplit(address).scheme, **options).get_file(address, str(file))
+    except errors.InvalidInput as error:
+        raise errors.InvalidInput(f"weights {_shown(address)}: {error}") from None
     except Exception as error:
         # Each kind of store raises the errors of its own libraries.
         raise errors.Unavailable(f"weights {_shown(address)} cannot be downloaded: {_why(error)}") from error
+
+
+async def _check_redirect(_session: Any, _context: Any, hop: Any) -> None:
+    """Refuse a redirect to plain http. Called by aiohttp with its `TraceRequestRedirectParams`, before it follows."""
+    target = urljoin(str(hop.url), hop.response.headers.get("Location", ""))
+    if _is_open_to_change(target):
+        raise errors.InvalidInput(f"it redirects to {_shown(target)}, and {_WANTED}")
 
 
 def _why(error: Exception) -> str:

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, server_urls
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
-from antenna_orchestration.domain import ids, job_config, nights, signatures, texts
+from antenna_orchestration.domain import ids, job_config, nights, texts
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.domain.versions import Version
@@ -376,12 +376,15 @@ def _choose(images: list[SubmittedImage], submission: Submission) -> list[Submit
 
 def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     """The default name of a job: the last part of its first source."""
-    first = submission.sources[0] if submission.sources else unquote(images[0].uri)
-    if locations.scheme_of(first) is None:
+    first = submission.sources[0] if submission.sources else images[0].uri
+    scheme = locations.scheme_of(first)
+    if scheme in ("http", "https"):
+        # Everybody who lists jobs sees their names; signatures and passwords are for those who load the image.
+        first = server_urls.without_password(first).partition("#")[0]
+    if not submission.sources:
+        first = unquote(first)
+    if scheme is None:
         first = str(Path(first).expanduser().absolute())
-    elif first.startswith("http"):
-        # A name is shown to many, and a signature is for those who load the image.
-        first = signatures.without(first)
     last = first.rstrip("/").rsplit("/", 1)[-1] or first
     others = len(submission.sources or images) - 1
     name = "".join(character if character.isprintable() else "?" for character in last)[: _MAX_NAME - 20]

@@ -21,7 +21,7 @@ from urllib.parse import quote_from_bytes, urlsplit
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import addresses, signatures
-from antenna_orchestration.domain.addresses import is_private
+from antenna_orchestration.loading import urls
 from antenna_orchestration.settings import Settings
 
 MAX_URI: Final = 2_000
@@ -168,18 +168,14 @@ class Locator:
         if server in self._servers:
             return
         try:
-            parts = urlsplit(server)
-            host = parts.hostname or ""
-            parts.port  # noqa: B018  # reading the port checks it
+            # As the worker will read it: two readers of URLs may find two hosts in one text.
+            host = urls.sendable(server).raw_host or ""
         except ValueError as error:
             raise errors.InvalidSource(f"{url} is not a valid URL: {error}") from None
         if not host:
             raise errors.InvalidSource(f"{url} names no host")
-        if not self._allow_private_hosts and is_private(host):
-            raise errors.InvalidSource(
-                f"{url}: {host} is a loopback, link-local or private address; "
-                "ANTENNA_ALLOW_PRIVATE_HOSTS=true allows them"
-            )
+        if not self._allow_private_hosts and (reason := addresses.why_refused(host)):
+            raise errors.InvalidSource(f"{url}: {host} {reason}; ANTENNA_ALLOW_PRIVATE_HOSTS=true allows them")
         self._servers.add(server)
 
 

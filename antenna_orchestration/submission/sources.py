@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, server_urls
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain import versions
 from antenna_orchestration.domain.times import in_utc
@@ -121,7 +121,7 @@ def gather(
         uri, conflict = next(iter(conflicts.items()))
         reader.warnings.append(
             f"{len(conflicts)} images are named more than once with different values; the first value counts. "
-            f"The first such image: {uri} ({conflict})"
+            f"The first such image: {server_urls.without_password(uri)} ({conflict})"
         )
     chosen = list(found.values())
     if deployment:

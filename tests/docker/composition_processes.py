@@ -66,7 +66,7 @@ class Here:
         """An address, a command's word, or a whole configuration file."""
         for name, port in _PORTS.items():
             here = f"127.0.0.1:{self.ports[name]}"
-            text = re.sub(rf"(?<![\w.-])(?:{name}|0\.0\.0\.0|127\.0\.0\.1):{port}\b", here, text)
+            text = re.sub(rf"(?<![\w.-])(?:{name}(?:-inside)?|0\.0\.0\.0|127\.0\.0\.1):{port}\b", here, text)
         text = text.replace("/opt/antenna/prepare.py", str(composition.DOCKER / "prepare.py"))
         return re.sub(
             r"(?<![\w.:/])/(?=(?:etc|data|run|images|pipelines|var/lib/antenna)\b)", f"{self.path('/')}/", text

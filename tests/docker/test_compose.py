@@ -63,9 +63,15 @@ def test_it_takes_no_setting_of_an_embedded_stack() -> None:
     assert not {name for name in taken if f"{name}=" not in described}
 
 
-def test_the_gateway_is_published_and_the_ui_on_loopback_alone(services: dict[str, Service]) -> None:
+def test_gateway_and_ui_are_published_on_loopback_alone(
+    services: dict[str, Service], variables: dict[str, str]
+) -> None:
+    """Low, addresses: the gateway, which speaks no TLS, was published on every address of the host."""
     published = {name: service.raw["ports"] for name, service in services.items() if "ports" in service.raw}
-    assert published == {"webserver": ["127.0.0.1:3000:3000"], "gateway": ["8000:8000"]}
+    assert published == {"webserver": ["127.0.0.1:3000:3000"], "gateway": ["127.0.0.1:8000:8000"]}
+    for chosen in ("8000", "192.168.7.2:8000"):
+        opened = Composition({**variables, "STACK_GATEWAY_PORT": chosen}).services["gateway"]
+        assert opened.raw["ports"] == [f"{chosen}:8000"]
     assert not [name for name, service in services.items() if "network_mode" in service.raw]
 
 
@@ -84,7 +90,8 @@ def test_workers_reach_nats_and_no_other_part(services: dict[str, Service], vari
     workers = {name for name in services if name.startswith("worker")}
     assert len(workers) == 5
     assert neighbours["workers"] == workers | {"nats"}
-    assert neighbours["outward"] == {"code-location", "webserver", "gateway"}
+    assert neighbours["outward"] == {"webserver", "gateway"}
+    assert neighbours["listing"] == {"code-location"}
     assert not neighbours["inside"] & workers
     networks = Composition(variables).raw["networks"]
     assert [name for name, network in networks.items() if network.get("internal")] == ["inside"]
@@ -92,6 +99,19 @@ def test_workers_reach_nats_and_no_other_part(services: dict[str, Service], vari
         told = str(services[name].environment)
         secrets = {key for key, value in variables.items() if value in told}
         assert secrets == {"STACK_NATS_WORKER_PASSWORD"}
+
+
+def test_grpc_listens_in_the_internal_network_alone(services: dict[str, Service]) -> None:
+    """Low, addresses: the code location ran whatever it was told on its address in the outward network, too."""
+    location = services["code-location"]
+    host = location.command[location.command.index("--host") + 1]
+    names = {network: (each or {}).get("aliases", []) for network, each in location.raw["networks"].items()}
+    # A service's own name is known in all of its networks, an alias in the one that has it.
+    assert host != location.name
+    assert [network for network, aliases in names.items() if host in aliases] == ["inside"]
+    assert f'"{host}:4000"' in location.healthcheck[-1]
+    [image] = re.findall(r"embedded\.code_server.*\"--host\", \"([^\"]+)", (DOCKER / "Dockerfile").read_text())
+    assert image == "127.0.0.1", "the image alone"
 
 
 def test_webserver_and_daemon_know_dagsters_database_and_nothing_else(services: dict[str, Service]) -> None:

@@ -105,14 +105,14 @@ class ImageServer:
 
 
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[ImageServer]:
-    """Run a server on a free port of the loopback interface."""
+async def serving(*, host: str = "127.0.0.1") -> AsyncIterator[ImageServer]:
+    """Run a server on a free port of the loopback interface, or of the host's address."""
     server = ImageServer()
     app = web.Application()
     app.router.add_get("/{path:.*}", server.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.5)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, host, 0)
     await site.start()
     server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -163,12 +166,27 @@ async def test_private_addresses_are_refused(server: ImageServer, tmp_path: Path
     assert not server.requests
 
 
-@pytest.mark.parametrize("host", ["2130706433", "127.1", "0x7f.1", "0177.0.0.1"])
+@pytest.mark.parametrize("host", ["2130706433", "127.1", "0x7f.1", "0177.0.0.1", "①②⑦.1", "user:pw@127.1"])
 async def test_odd_spellings_of_loopback_are_refused(server: ImageServer, tmp_path: Path, host: str) -> None:
+    """Low, hosts: by our own rule, not because the HTTP library happens to stop them."""
     async with opened(tmp_path, allow_private_hosts=False) as loader:
-        with pytest.raises(errors.ImageError):
+        with pytest.raises(errors.ImageForbidden, match="not a public address"):
             await loader.load(f"http://{host}:{server.url.rpartition(':')[2]}/good/1")
     assert not server.requests
+
+
+def test_redirects_from_public_hosts_to_private_ones_are_refused() -> None:
+    """Low, hosts: each hop is judged. In a network of its own, where an address that looks public is this machine's."""
+    command = ["unshare", "--user", "--map-root-user", "--net"]
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], check=False).returncode:
+        pytest.skip("this system makes no networks for users")
+    script = [*command, sys.executable, "-m", "tests.loading.redirecting"]
+    ended = subprocess.run(script, check=False, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    answers = dict(line.split("\t") for line in ended.stdout.splitlines())
+    assert answers.pop("9.9.9.9") == "loaded"
+    assert len(answers) == 7
+    assert set(answers.values()) == {"ImageForbidden"}
 
 
 async def test_reasons_hold_no_signature(server: ImageServer, tmp_path: Path) -> None:

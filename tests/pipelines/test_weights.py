@@ -36,6 +36,12 @@ class Store:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         self.requests[handler.path] += 1
+        if handler.path.startswith("/redirect/"):
+            handler.send_response(302)
+            handler.send_header("Location", "http://192.0.2.1/model.pth")
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
         if handler.path.startswith("/status/"):
             handler.send_error(int(handler.path.rpartition("/")[2]))
             return
@@ -172,6 +178,46 @@ def test_the_digest_that_an_address_carries_has_to_be_the_files(store: Store, ca
     assert left_over(cache) == ["model.pth", "model.pth.sha256"]
     with pytest.raises(errors.InvalidInput, match="64 lower-case hex digits"):
         weights.fetch(f"{store.url}/model.pth#sha256=abc")
+
+
+@pytest.mark.parametrize("lost", ["file", "bytes"])
+def test_a_file_that_changed_at_its_address_is_refused(store: Store, cache: Path, lost: str) -> None:
+    """Low, weights: the digest of the first download is pinned; before, the next download was trusted as well."""
+    uri = f"{store.url}/model.pth"
+    path = weights.fetch(uri)
+    note = path.with_name("model.pth.sha256")
+    if lost == "file":
+        path.unlink()
+    else:
+        path.write_bytes(b"damaged")
+    store.content = b"another program"
+    found = hashlib.sha256(store.content).hexdigest()
+    with pytest.raises(errors.InvalidInput, match="another file is there now") as caught:
+        weights.fetch(uri)
+    for told in (DIGEST, found, str(note), f"#sha256={found}"):
+        assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert note.read_text().startswith(DIGEST)
+    # Whoever means the new file says so.
+    assert weights.fetch(f"{uri}#sha256={found}").read_bytes() == store.content
+    assert weights.fetch(uri).read_bytes() == store.content
+    # Or goes back to the first one.
+    store.content = CONTENT
+    assert weights.fetch(f"{uri}#sha256={DIGEST}").read_bytes() == CONTENT
+
+
+def test_plain_http_needs_a_digest(store: Store, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Low, weights: what somebody on the way could alter is refused before it is asked for, as is a redirect there."""
+    for uri in ("http://models.example/model.pth", "http://192.0.2.1:8080/model.pth", "http://[::2]/model.pth"):
+        with pytest.raises(errors.InvalidInput, match=r"model\.pth: plain http can be altered on the way: use https"):
+            weights.fetch(uri)
+        assert weights.cached_path(f"{uri}#sha256={DIGEST}").name == "model.pth"
+    with pytest.raises(errors.InvalidInput, match=r"it redirects to http://192\.0\.2\.1/model\.pth, and plain http"):
+        weights.fetch(f"{store.url}/redirect/model.pth")
+    assert left_over(cache) == []
+    configure(monkeypatch, WEIGHTS_MIRROR="http://models.example/all")
+    with pytest.raises(errors.InvalidInput, match="plain http"):
+        weights.fetch("https://models.example/model.pth")
 
 
 def test_a_local_file_stays_where_it_is(tmp_path: Path, cache: Path) -> None:

@@ -164,6 +164,23 @@ async def test_names_that_jobs_give_themselves(services: Services, project: str,
     assert named.name == "a.jpg"
 
 
+async def test_signatures_and_passwords_are_in_no_name_and_log(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    """Low, names: a job of a presigned URL was named `a.jpg?X-Amz-Signature=…`; so were images in its log."""
+    signed = "https://user:hunter2@example.org/trap/a%20b.jpg?X-Amz-Credential=me&X-Amz-Signature=abcdef#x"
+    image = SubmittedImage(signed, None, None)
+    other = SubmittedImage(signed, None, "site-1"), SubmittedImage(signed, None, "site-2")
+    for given in (Submission(sources=[signed]), Submission(images=[image]), Submission(images=other)):
+        job = await submit(services, replace(given, pipeline="null", project=project, exif="never", reprocess=True))
+        assert job.name.removesuffix(" and 1 more") in ("a%20b.jpg", "a b.jpg")
+        said = [line.message for _, line in await services.catalog.job_log.read(job.job_id)]
+        assert not any(secret in text for text in said for secret in ("hunter2", "abcdef", "X-Amz"))
+    assert any("site-1" in text for text in said)
+    alone = await send(services, "https://user:hunter2@example.org", project=project)
+    assert alone.name == "user:***@example.org"
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
