@@ -148,7 +148,7 @@ def show(
         "started": output.clock(found.started_at) if found.started_at else None,
         "finished": output.clock(found.finished_at) if found.finished_at else None,
     }
-    if found.status.is_terminal:
+    if found.status.is_terminal and found.total:
         values["tables"] = "\n".join(tables)
     output.console().print(output.pairs(values))
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from antenna_orchestration.catalog.database import Row
 from antenna_orchestration.domain import nights
-from antenna_orchestration.domain.job import ImageStatus, Job, JobStatus, verdict
+from antenna_orchestration.domain.job import ImageStatus, Job, JobStatus, verdict, why_empty
 from antenna_orchestration.lake import arrow, schemas
 from antenna_orchestration.lake import rows as rows_module
 from antenna_orchestration.processing import clear_queue
@@ -141,7 +141,7 @@ async def finish_job(services: Services, job: Job) -> JobStatus:
     if status is JobStatus.FAILURE:
         reason = f"{counts.failed} of {counts.total} images failed"
     elif not counts.total:
-        reason = f"all {job.skipped} images were processed before" if job.skipped else "the job has no images"
+        reason = why_empty(job.skipped)
     elif counts.failed:
         reason = f"{counts.failed} of {counts.total} images failed; see the table failed_images"
     await services.catalog.images.add_processed(job.job_id)

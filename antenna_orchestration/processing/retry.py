@@ -34,7 +34,9 @@ async def retry(services: Services, job_id: JobId) -> Retried:
     job = await services.catalog.jobs.get(job_id)
     counts = await services.catalog.images.count(job_id)
     if job.status is JobStatus.SUCCESS and job.compacted and counts.done == counts.total:
-        nothing = f"nothing to retry: all {job.total} images of job {job_id} are done"
+        which = "the one image" if job.total == 1 else f"all {job.total} images"
+        why = f"{which} of job {job_id} {'is' if job.total == 1 else 'are'} done" if job.total else job.status_reason
+        nothing = f"nothing to retry: {why}"
         return Retried(generation=job.generation, images=0, warnings=(nothing,))
     if job.pipeline in registry.all_pipelines():
         # The new generation takes the pipeline as it is now: the version that workers have.

@@ -24,7 +24,7 @@ from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain import ids, job_config, nights, signatures, texts
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
-from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
@@ -87,6 +87,8 @@ class Submitted:
     name: str
     project: str
     pipeline: PipelineSlug
+    # QUEUED; SUCCESS if there is nothing to process, because all images were skipped.
+    status: JobStatus
     # Images to process, without the skipped ones.
     total: int
     # Images left out because the pipeline processed them before.
@@ -119,7 +121,7 @@ async def submit(
     allowed_buckets: Sequence[str] | None = None,
     progress: Callable[[str, int], None] = lambda what, count: None,
 ) -> Submitted:
-    """Write a job and publish its first tasks.
+    """Write a job and publish its first tasks. A job of which every image is skipped is over at once.
 
     `allowed_roots` are the folders that local images may lie in: None stands for the setting `IMAGE_ROOTS` (any folder
     when that is not set), an empty sequence for no local images at all. `allowed_buckets` are the `s3://bucket/prefix`
@@ -168,10 +170,10 @@ async def submit(
     if job.duplicates:
         warnings.append(f"{_images(job.duplicates)} named more than once: merged")
     if job.skipped:
-        everything = "all " if not job.total else ""
+        everything = "all " if not job.total and job.skipped > 1 else ""
         warnings.append(
             f"{everything}{_images(job.skipped)} skipped, processed by {spec.slug} {spec.version} before "
-            "(--reprocess takes them too)"
+            f"(--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
         )
     if queue_warning := await publish.publish_first(services, job_id):
         warnings.append(queue_warning)
@@ -180,12 +182,13 @@ async def submit(
     message = f"Submitted {_images(job.total)} to {spec.slug} {spec.version}"
     if left_out:
         message += f"; left out: {left_out}"
-    warnings += await _begin_log(services, job_id, message, warnings)
+    warnings += await _begin_log(services, job, message, warnings)
     return Submitted(
         job_id=job_id,
         name=job.name,
         project=job.project,
         pipeline=job.pipeline,
+        status=job.status,
         total=job.total,
         skipped=job.skipped,
         duplicates=job.duplicates,
@@ -388,12 +391,14 @@ def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     return f"{name} and {others} more" if others else name
 
 
-async def _begin_log(services: Services, job_id: JobId, message: str, warnings: Sequence[str]) -> list[str]:
+async def _begin_log(services: Services, job: Job, message: str, warnings: Sequence[str]) -> list[str]:
     """Begin the job's log. The job is there already, so what goes wrong here is one more warning, which it returns."""
     try:
-        await services.catalog.job_log.add(job_id, "submitted", message)
+        await services.catalog.job_log.add(job.job_id, "submitted", message)
         for warning in warnings:
-            await services.catalog.job_log.add(job_id, "submitted", warning, level="WARNING")
+            await services.catalog.job_log.add(job.job_id, "submitted", warning, level="WARNING")
+        if job.status.is_terminal:
+            await services.catalog.job_log.add(job.job_id, "finished", f"{job.status}: {job.status_reason}")
     except errors.AntennaError as error:
         return [f"the job's log lacks its first lines: {error}"]
     return []
