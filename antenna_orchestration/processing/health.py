@@ -75,7 +75,11 @@ Round = Callable[[Services, CheckResult, bool], Awaitable[None]]
 
 
 async def check(services: Services, *, dry_run: bool = False) -> HealthReport:
-    """Run all checks. With `dry_run` nothing is changed, and what would be repaired counts as fixed."""
+    """Run all checks.
+
+    With `dry_run` nothing is changed, and what would be repaired counts as fixed; not so a stream that is missing,
+    without which no job goes on.
+    """
     return await _run(services, CHECKS, dry_run=dry_run)
 
 
@@ -228,7 +232,8 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
     in_lake = await lake_leftovers.clear(services, dry_run=dry_run)
     result.checked += in_lake.checked
     result.fixed += len(in_lake.cleared)
-    result.details += in_lake.cleared
+    result.unfixable += len(in_lake.kept)
+    result.details += in_lake.cleared + in_lake.kept
 
 
 async def _workers(services: Services, result: CheckResult, dry_run: bool) -> None:
@@ -256,14 +261,14 @@ async def _runs(services: Services, result: CheckResult, dry_run: bool) -> None:
 
 
 async def _queue(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """Make streams and buckets again that are missing, and report them."""
+    """Make streams and buckets again that are missing; report those that are missing still."""
     result.checked = len(names.STORED)
     missing = await services.missing_streams()
-    for name in missing:
-        result.fixed += 1
-        result.details.append(f"the stream {name} was missing")
     if missing and not dry_run:
         await services.ensure_streams()
+    still = await services.missing_streams() if missing else []
+    result.fixed, result.unfixable = len(missing) - len(still), len(still)
+    result.details += [f"the stream {name} {'is' if name in still else 'was'} missing" for name in missing]
 
 
 async def _clocks(services: Services, result: CheckResult, dry_run: bool) -> None:

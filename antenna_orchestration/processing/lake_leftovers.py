@@ -19,6 +19,8 @@ class LakeLeftovers:
 
     checked: int = 0
     cleared: list[str] = field(default_factory=list)
+    # What the lake refused to delete.
+    kept: list[str] = field(default_factory=list)
 
 
 async def clear(services: Services, *, dry_run: bool = False) -> LakeLeftovers:
@@ -30,9 +32,10 @@ async def clear(services: Services, *, dry_run: bool = False) -> LakeLeftovers:
     for job_id in sorted(with_parts):
         if job_id in compacted:
             found.checked += 1
-            if not dry_run:
-                await asyncio.to_thread(lake.drop_parts, job_id)
-            found.cleared.append(f"job {job_id}: its parts deleted, the final tables hold their rows")
+            if dry_run or await asyncio.to_thread(lake.drop_parts, job_id):
+                found.cleared.append(f"job {job_id}: its parts deleted, the final tables hold their rows")
+            else:
+                found.kept.append(f"job {job_id}: its parts cannot be deleted from {lake.uri}")
         else:
             await _clear_unnamed(services, job_id, found, dry_run=dry_run)
     drafts = await asyncio.to_thread(lake.lost_drafts)
