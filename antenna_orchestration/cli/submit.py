@@ -10,8 +10,8 @@ import typer
 
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
-from antenna_orchestration.domain import texts
 from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.processing.services import Services
@@ -201,7 +201,7 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
         "warnings": list(submitted.warnings),
         **submission_view.left_out_fields(submitted.left_out, listed=list_left_out),
     }
-    images = texts.counted(submitted.total, "image")
+    images = counted(submitted.total, "image")
     if wait:
         if not is_over:
             output.note(f"job {submitted.job_id} submitted: {images}, pipeline {submitted.pipeline}")

@@ -9,7 +9,7 @@ _UNFIT: Final = re.compile("[\0\ud800-\udfff]")
 
 
 def counted(count: int, one: str, several: str = "") -> str:
-    """A number with its word: `1 image`, `2 images`, `1,204 images`. `several` where it is not `one` with an s."""
+    """A number with its word: `1 image`, `1,204 images`. `several` where it is not `one` with an s."""
     return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
 

@@ -6,9 +6,10 @@ import dagster as dg
 from pydantic import Field
 
 from antenna_orchestration.assets.partitions import processing_jobs
-from antenna_orchestration.domain import ids, texts
+from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.jobs.refusals import check_choice, told_in_one_line
 from antenna_orchestration.pipelines.registry import DEFAULT_PIPELINE
 from antenna_orchestration.processing import submit as verb
@@ -83,7 +84,7 @@ def submit(context: dg.OpExecutionContext, config: SubmitConfig, stores: Stores)
     else:
         # The sensor adds the key as well; added here, `dagster job execute -j process_job` can use it at once.
         context.instance.add_dynamic_partitions(processing_jobs.name or "", [key])
-        context.log.info(f"queued {key}: {texts.counted(submitted.total, 'image')}, {submitted.skipped} skipped")
+        context.log.info(f"queued {key}: {counted(submitted.total, 'image')}, {submitted.skipped} skipped")
     context.add_output_metadata({"job_id": submitted.job_id, "total": submitted.total, "skipped": submitted.skipped})
 
 

@@ -19,6 +19,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import stalls
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ACTIVE, Job, JobStatus
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.processing import cancel, clear_queue, disk_space, finish, lake_leftovers
 from antenna_orchestration.processing.reconcile import rebuild
 from antenna_orchestration.processing.services import Services
@@ -144,7 +145,7 @@ async def _lost_images(services: Services, result: CheckResult, dry_run: bool) -
         # Missing counters are not reported: a job that never had a collector has none.
         if found.lost or found.reopened:
             result.fixed += 1
-            result.details.append(f"job {job.job_id}: {found.lost} images published again")
+            result.details.append(f"job {job.job_id}: {counted(found.lost, 'image')} published again")
 
     unattended = [job for job in await _active(services) if job.job_id in silent or job.status is JobStatus.QUEUED]
     await _each(result, unattended, look)

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.processing.services import Services
 
 
@@ -43,7 +44,9 @@ async def clear(services: Services, *, dry_run: bool = False) -> LakeLeftovers:
         found.checked += len(drafts)
         if not dry_run:
             await asyncio.to_thread(lake.drop_drafts, drafts)
-        found.cleared.append(f"{len(drafts)} unfinished files of the lake deleted, whose writers died")
+        found.cleared.append(
+            f"{counted(len(drafts), 'unfinished file')} of the lake deleted, left by writers that died"
+        )
     return found
 
 
@@ -67,4 +70,4 @@ async def _clear_unnamed(services: Services, job_id: JobId, found: LakeLeftovers
             await asyncio.to_thread(services.lake.drop_part, job_id, part)
         if not named:
             await asyncio.to_thread(services.lake.drop_parts, job_id)
-    found.cleared.append(f"job {job_id}: {len(unnamed)} parts deleted that no image counts for")
+    found.cleared.append(f"job {job_id}: {counted(len(unnamed), 'part')} deleted that no image counts for")

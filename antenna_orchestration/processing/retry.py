@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.job import JobStatus
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
@@ -47,7 +48,9 @@ async def retry(services: Services, job_id: JobId) -> Retried:
     generation, images = opened
     warnings = []
     try:
-        await services.catalog.job_log.add(job_id, "retried", f"Retrying {images} images as generation {generation}")
+        await services.catalog.job_log.add(
+            job_id, "retried", f"Retrying {counted(images, 'image')} as generation {generation}"
+        )
     except errors.AntennaError as error:
         # The generation is open already.
         warnings.append(f"the job's log lacks the line about this retry: {error}")

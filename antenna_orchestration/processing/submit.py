@@ -25,6 +25,7 @@ from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain import ids, job_config, nights, signatures, texts
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
@@ -107,10 +108,17 @@ class Selection:
 
     images: list[SubmittedImage]
     duplicates: int
+    # What is said differently of some of these, by URI.
+    conflicts: Mapping[str, str]
     warnings: list[str]
     left_out: list[LeftOut]
     # What listings of buckets said of the images' versions.
     versions: dict[str, Version]
+
+    @property
+    def about_duplicates(self) -> str:
+        """A warning about images that were named more than once; empty if none was."""
+        return sources_module.about_duplicates(self.duplicates, self.conflicts)
 
 
 async def submit(
@@ -166,13 +174,11 @@ async def submit(
         chosen,
     )
     job = await services.catalog.jobs.get(job_id)
-    warnings = list(selected.warnings)
-    if job.duplicates:
-        warnings.append(f"{_images(job.duplicates)} named more than once: merged")
+    warnings = [*selected.warnings, *filter(None, [selected.about_duplicates])]
     if job.skipped:
         everything = "all " if not job.total and job.skipped > 1 else ""
         warnings.append(
-            f"{everything}{_images(job.skipped)} skipped, processed by {spec.slug} {spec.version} before "
+            f"{everything}{counted(job.skipped, 'image')} skipped, processed by {spec.slug} {spec.version} before "
             f"(--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
         )
     warnings += await _likely_copies(services, job)
@@ -180,7 +186,7 @@ async def submit(
         warnings.append(queue_warning)
     warnings = [texts.storable(warning) for warning in (*warnings, *version_warnings)]
     left_out = kinds.summary(sources_module.count_left_out(selected.left_out))
-    message = f"Submitted {_images(job.total)} to {spec.slug} {spec.version}"
+    message = f"Submitted {counted(job.total, 'image')} to {spec.slug} {spec.version}"
     if left_out:
         message += f"; left out: {left_out}"
     warnings += await _begin_log(services, job, message, warnings)
@@ -228,6 +234,7 @@ def select(
     return Selection(
         images=images,
         duplicates=gathered.duplicates,
+        conflicts=gathered.conflicts,
         warnings=[*gathered.warnings, *warnings],
         left_out=gathered.left_out,
         versions=gathered.versions,
@@ -417,11 +424,7 @@ async def _likely_copies(services: Services, job: Job) -> list[str]:
     if count == 1:
         has, is_, was = "has the size that it", "it is", "it was"
     warning = (
-        f"{_images(count)} {has} had before at the same path, and another time of change: {is_} taken as new. If {was} "
-        f"only copied again (`cp -p` keeps the time), `antenna jobs cancel {job.job_id}` stops that"
+        f"{counted(count, 'image')} {has} had before at the same path, and another time of change: {is_} taken as new. "
+        f"If {was} only copied again (`cp -p` keeps the time), `antenna jobs cancel {job.job_id}` stops that"
     )
     return [warning] if count else []
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"

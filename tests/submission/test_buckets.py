@@ -205,6 +205,17 @@ def test_a_store_out_of_reach(endpoint: str, tmp_path: Path, monkeypatch: pytest
         listed("s3://traps", nobody)
 
 
+def test_empty_objects_are_left_out(at_store: Settings, endpoint: str) -> None:
+    """A14: they were submitted, and failed one by one; empty files are left out and counted."""
+    store = fsspec.filesystem("s3", endpoint_url=endpoint, skip_instance_cache=True)
+    store.mkdir("holes")
+    for key, body in (("a.jpg", b"x"), ("b.jpg", b""), ("c.jpg", b"")):
+        store.call_s3("put_object", Bucket="holes", Key=key, Body=body)
+    found = sources.gather(["s3://holes"], settings=at_store)
+    assert [image.uri for image in found.images] == ["s3://holes/a.jpg"]
+    assert sources.count_left_out(found.left_out) == {"empty": 2}
+
+
 def test_junk_and_bad_keys_are_left_out(at_store: Settings) -> None:
     """A5, A6, A14: the same rule as for folders; one key with a control character refused a whole bucket."""
     found = sources.gather(["s3://cards"], settings=at_store)
