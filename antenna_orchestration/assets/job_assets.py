@@ -19,6 +19,7 @@ from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.assets.progress_teller import ProgressTeller
 from antenna_orchestration.assets.run_session import RunSession
 from antenna_orchestration.domain.job import Counts, Job, JobStatus
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.processing import collect, finish, publish, samples
 from antenna_orchestration.processing.retrying import retry_forever
 from antenna_orchestration.processing.services import Services
@@ -69,7 +70,7 @@ async def _publish(services: Services, job: Job, reports: Reports) -> dict[str, 
         lambda: publish.publish(services, job.job_id, on_chunk=lambda cursor: teller.tell_published(cursor, job.total)),
     )
     if published.stored:
-        await services.catalog.job_log.add(job.job_id, "published", f"Published {published.stored} tasks")
+        await services.catalog.job_log.add(job.job_id, "published", f"Published {counted(published.stored, 'task')}")
     seconds = (datetime.now(UTC) - started).total_seconds()
     return {
         "published_now": published.stored,

@@ -5,6 +5,7 @@ from typing import Final
 
 from antenna_orchestration.domain.job import Counts
 from antenna_orchestration.domain.progress import JobProgress, duration
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.resources.interruptible import Reports
 
 PROGRESS_TAG: Final = "antenna/progress"
@@ -48,7 +49,8 @@ class ProgressTeller:
         while self._next_share <= share:
             self._next_share += SHARE
         self._reports.log(
-            f"{progress.line}; {progress.detections} detections; {progress.waiting} waiting after {duration(elapsed)}"
+            f"{progress.line}; {counted(progress.detections, 'detection')}; "
+            f"{progress.waiting} waiting after {duration(elapsed)}"
         )
 
     def tell_end(self, counts: Counts) -> None:

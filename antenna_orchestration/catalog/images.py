@@ -96,6 +96,11 @@ class Images:
         rows = await self._database.rows("commit_images", **job_run._asdict(), outcomes=written)
         return {image: ImageStatus(row["was"]) for row in rows for image in row["images"]}
 
+    async def likely_copies(self, job: JobId) -> int:
+        """Local files that are new since this job, at a path where one of the same size was known by another time."""
+        row = await self._database.row("count_likely_copies", job=job)
+        return int(row["images"]) if row else 0
+
     async def count(self, job_id: JobId) -> Counts:
         """Count the job's images by state."""
         row = await self._database.row("count_images", job=job_id)

@@ -20,7 +20,7 @@ from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.database import Connection, Database, Row, first_line, value
 from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun, PipelineSlug, ProjectId
-from antenna_orchestration.domain.job import TERMINAL, DispatchMode, Job, JobStatus, sources_of
+from antenna_orchestration.domain.job import TERMINAL, DispatchMode, Job, JobStatus, sources_of, why_empty
 
 
 class SubmittedImage(NamedTuple):
@@ -166,8 +166,9 @@ class Jobs:
 
         100,000 images take about a second. `images` holds each URL once. A URL with another version is another capture;
         one without a version is the newest capture of its URL. Images that every algorithm of the pipeline has already
-        processed are left out and counted as skipped, unless `reprocess` is set. Time and deployment of each image, and
-        version and algorithms of the pipeline, are the job's from then on.
+        processed are left out and counted as skipped, unless `reprocess` is set; a job without any other is a SUCCESS
+        from its beginning. Time and deployment of each image, and version and algorithms of the pipeline, are the job's
+        from then on.
         """
         async with self._database.transaction() as connection:
             kinds = await _copy_submitted(connection, images)
@@ -184,7 +185,7 @@ class Jobs:
                 queries.load("select_images"),
                 {"project": project, "algorithms": terms["algorithms"], "reprocess": new.reprocess},
             )
-            job_id = await value(
+            inserted = await _row(
                 connection,
                 "insert_job",
                 project=project,
@@ -199,9 +200,14 @@ class Jobs:
                 dispatch_mode=new.dispatch_mode,
                 created_by=new.created_by,
                 time_zone=new.time_zone,
+                version=terms["version"],
             )
+            job_id = JobId(inserted["job_id"])
             await connection.execute(queries.load("insert_job_images"), {"job": job_id, **terms})
-        return JobId(job_id)
+            if not inserted["total"]:
+                reason = why_empty(inserted["skipped"])
+                await connection.execute(queries.load("end_empty_job"), {"job": job_id, "reason": reason})
+        return job_id
 
     async def claim(self, limit: int, *, job_id: JobId | None = None) -> Sequence[Job]:
         """Claim queued jobs for this caller alone, or only the one named: interactive ones first, then by priority."""

@@ -8,6 +8,7 @@ import typer
 
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.processing.backup import Contents
@@ -59,4 +60,7 @@ def _print(contents: Contents, what: str, *, as_json: bool) -> None:
         )
         return
     megabytes = contents.bytes / 2**20
-    output.line(f"{what} {contents.uri}: {contents.jobs} jobs, {contents.files} files of the lake, {megabytes:.1f} MB")
+    output.line(
+        f"{what} {contents.uri}: {counted(contents.jobs, 'job')}, {counted(contents.files, 'file')} of the lake, "
+        f"{megabytes:.1f} MB"
+    )

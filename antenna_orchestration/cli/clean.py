@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from antenna_orchestration.cli import output
+from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.embedded.deleting import Plan
@@ -44,12 +45,13 @@ def clean(
         if not yes:
             if not sys.stdin.isatty():
                 raise errors.InvalidInput(
-                    f"nothing was deleted: nobody is there to ask: add --yes to delete {home.path}"
+                    "nothing was deleted: nobody is there to ask; `antenna clean --yes`, or `make clean YES=1`, "
+                    f"deletes {home.path} without asking"
                 )
             if typer.prompt(f"Type {_WORD} to delete this for ever", default="", show_default=False, err=True) != _WORD:
                 raise errors.InvalidInput("nothing was deleted")
         deleting.delete(home, planned)
-    output.line(f"deleted {len(planned.parts)} parts of {home.path}, {_megabytes(planned.bytes)} MB")
+    output.line(f"deleted {counted(len(planned.parts), 'part')} of {home.path}, {_megabytes(planned.bytes)} MB")
 
 
 def _show(home: Home, planned: Plan, lake_elsewhere: str) -> None:

@@ -16,6 +16,7 @@ import typer
 
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
+from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.cli.job_view import JobView
@@ -71,7 +72,7 @@ def demo(
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="draw") as pool:
         drawing_done = pool.submit(captures.write_samples, folder, images)
         with _stack(settings) as ui:
-            output.note(f"drawing {images} photographs in {folder}")
+            output.note(f"drawing {counted(images, 'photograph')} in {folder}")
             drawing_done.result()
             outcome = asyncio.run(_process(settings_module.load(), folder))
     if json_:
@@ -119,7 +120,7 @@ async def _process(settings: Settings, folder: Path) -> Outcome:
         submitted = await verb.submit(services, submission, allowed_roots=[folder])
         for warning in submitted.warnings:
             output.warn(warning)
-        output.note(f"job {submitted.job_id}: {submitted.total} photographs, pipeline {submitted.pipeline}")
+        output.note(f"job {submitted.job_id}: {counted(submitted.total, 'photograph')}, pipeline {submitted.pipeline}")
         with _worker_if_needed(settings), watching.display() as shown:
             view = await watching.follow(services, submitted.job_id, shown)
         score = await asyncio.to_thread(demo_score.compare, services.lake, submitted.job_id, folder / "truth.json")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from antenna_orchestration.domain.progress import JobProgress, duration
+from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.domain.job import Job
@@ -78,7 +79,7 @@ class JobView:
         parts = [f"{progress.done} done", f"{progress.failed} failed"]
         if job.skipped:
             parts.append(f"{job.skipped} skipped")
-        parts += [f"{progress.detections} detections", f"{progress.classifications} classifications"]
+        parts += [counted(progress.detections, "detection"), counted(progress.classifications, "classification")]
         reason = f" ({job.status_reason})" if job.status_reason else ""
         return f"job {job.job_id} {job.status}{reason}: {', '.join(parts)}, in {duration(self.elapsed_s)}"
 

@@ -15,6 +15,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
 from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.domain.ids import ImageId, JobId
@@ -148,7 +149,7 @@ def show(
         "started": output.clock(found.started_at) if found.started_at else None,
         "finished": output.clock(found.finished_at) if found.finished_at else None,
     }
-    if found.status.is_terminal:
+    if found.status.is_terminal and found.total:
         values["tables"] = "\n".join(tables)
     output.console().print(output.pairs(values))
 
@@ -210,7 +211,9 @@ def retry(
             view = await job_view.read_view(services, await services.catalog.jobs.get(_id(job)))
             output.outcome(output.json_text(view.as_dict()))
         elif retried.images:
-            output.outcome(f"job {job} queued again: {retried.images} images (generation {retried.generation})")
+            output.outcome(
+                f"job {job} queued again: {counted(retried.images, 'image')} (generation {retried.generation})"
+            )
         return 0
 
     raise typer.Exit(with_services(run))

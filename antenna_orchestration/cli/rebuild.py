@@ -8,6 +8,7 @@ import typer
 
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.processing.reconcile import Rebuilt
@@ -45,7 +46,7 @@ def rebuild(
     if not rebuilt.is_needed:
         output.line(f"job {job}: nothing was missing")
         return
-    missing = [f"{rebuilt.lost} tasks"] if rebuilt.lost else []
+    missing = [counted(rebuilt.lost, "task")] if rebuilt.lost else []
     missing += ["its consumer"] if rebuilt.reopened else []
     missing += ["its counters"] if rebuilt.counters else []
     output.line(f"job {job}: {', '.join(missing)} {'missing' if dry_run else 'put back'}")

@@ -11,6 +11,7 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.processing.services import Services
@@ -186,7 +187,9 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
         services, submission, allowed_roots=allowed.roots, progress=submission_view.progress_lines()
     )
     settings = services.settings
-    dagster_ui.add_partition(settings.ui_url, submitted.job_id, password=settings.ui_password)
+    is_over = submitted.status.is_terminal
+    if not is_over:
+        dagster_ui.add_partition(settings.ui_url, submitted.job_id, password=settings.ui_password)
     for warning in (*submitted.warnings, *allowed.warnings()):
         output.warn(warning)
     if line := submission_view.left_out_line(submitted.left_out, listed=list_left_out):
@@ -198,14 +201,18 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
         "warnings": list(submitted.warnings),
         **submission_view.left_out_fields(submitted.left_out, listed=list_left_out),
     }
+    images = counted(submitted.total, "image")
     if wait:
-        output.note(f"job {submitted.job_id} submitted: {submitted.total} images, pipeline {submitted.pipeline}")
+        if not is_over:
+            output.note(f"job {submitted.job_id} submitted: {images}, pipeline {submitted.pipeline}")
         return await jobs.wait_for(services, submitted.job_id, as_json=as_json, extra=extra)
     if as_json:
         view = await job_view.read_view(services, await services.catalog.jobs.get(submitted.job_id))
         output.outcome(output.json_text({**view.as_dict(), **extra}))
+    elif is_over:
+        output.outcome(f"job {submitted.job_id} is over already: nothing to process")
     else:
-        output.outcome(f"job {submitted.job_id} submitted: {submitted.total} images, pipeline {submitted.pipeline}")
+        output.outcome(f"job {submitted.job_id} submitted: {images}, pipeline {submitted.pipeline}")
         output.note(f"follow it with `antenna jobs watch {submitted.job_id}`")
     return 0
 

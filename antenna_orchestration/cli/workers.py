@@ -10,6 +10,7 @@ import typer
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
 from antenna_orchestration.domain import reported_errors
+from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.domain.messages import Heartbeat
@@ -50,7 +51,7 @@ def show(found: list[Heartbeat], reasons: dict[str, Counter[str]]) -> None:
             one.worker,
             one.kind,
             f"{one.host} → {one.service}" if one.service else one.device or client_info.line(one.client_info),
-            one.pipelines[0] if len(one.pipelines) == 1 else f"{len(one.pipelines)} pipelines",
+            one.pipelines[0] if len(one.pipelines) == 1 else counted(len(one.pipelines), "pipeline"),
             one.state,
             one.leased,
             one.done,

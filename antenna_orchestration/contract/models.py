@@ -64,6 +64,8 @@ class TasksAnswer(BaseModel):
     """The leased tasks; an empty list means that the job has no task to lease now."""
 
     tasks: list[WireTask]
+    lease_seconds: float
+    """How long the leases are kept, at least, while the gateway hears from the worker."""
 
 
 class ItemStatus(BaseModel):

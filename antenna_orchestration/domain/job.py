@@ -57,7 +57,8 @@ JOB_TRANSITIONS: Final[dict[JobStatus, frozenset[JobStatus]]] = {
     JobStatus.CLAIMED: frozenset({JobStatus.RUNNING, JobStatus.FAILURE, JobStatus.CANCELING}),
     JobStatus.RUNNING: frozenset({JobStatus.SUCCESS, JobStatus.FAILURE, JobStatus.CANCELING}),
     JobStatus.CANCELING: frozenset({JobStatus.CANCELED}),
-    # Retry is the only edge out of a terminal status; it raises the generation in the same statement.
+    # A job without images is a SUCCESS from its beginning. Retry is the only edge out of a terminal status; it raises
+    # the generation in the same statement.
     JobStatus.SUCCESS: frozenset({JobStatus.QUEUED}),
     JobStatus.FAILURE: frozenset({JobStatus.QUEUED}),
     JobStatus.CANCELED: frozenset({JobStatus.QUEUED}),
@@ -80,6 +81,13 @@ def sources_of(status: JobStatus) -> list[str]:
 def verdict(*, total: int, failed: int, threshold: float) -> JobStatus:
     """SUCCESS, or FAILURE when more than `threshold` of the images failed. No images at all is a SUCCESS."""
     return JobStatus.FAILURE if total and failed / total > threshold else JobStatus.SUCCESS
+
+
+def why_empty(skipped: int) -> str:
+    """Why a job has no images, for people."""
+    if not skipped:
+        return "the job has no images"
+    return "the one image was processed before" if skipped == 1 else f"all {skipped} images were processed before"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -183,6 +183,9 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     some_done: bool = False
     """Whether images of the job are done, and no worker can load any that are left; set only then. Workers that loaded
     none of the job themselves learn from it that those need not be waited for."""
+    ack_wait: float = 0.0
+    """Seconds that a lease of the job's tasks lasts, as the queue was told; 0 for jobs from before this was announced.
+    """
 
     @property
     def job_run(self) -> JobRun:

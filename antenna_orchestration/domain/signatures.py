@@ -66,5 +66,10 @@ def without(url: str) -> str:
     return url
 
 
+def is_signed(url: str) -> bool:
+    """Whether an http(s) URL is signed for sure; such a link is good for one method only."""
+    return without(url) != url
+
+
 def _name(pair: str) -> str:
     return pair.partition("=")[0].lower()

@@ -9,6 +9,7 @@ from typing import Final
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.messages import Heartbeat
 from antenna_orchestration.domain.reach import MOST_REASONS, can_serve, why_not
+from antenna_orchestration.domain.texts import counted
 
 UNSERVED_AFTER: Final = 60.0
 """Seconds after which a job without a worker is a fault; a worker that the autoscaler starts needs half of it."""
@@ -87,10 +88,10 @@ def _next_result(job: Job, workers: Sequence[Heartbeat], pending: int, reported:
         return f"images that are tried again after errors: {reported}"
     for worker in serving:
         if why := worker.forbidden.get(str(job.job_id)):
-            return f"{pending} images for {names}; {worker.worker} may not load some: {why}"
+            return f"{counted(pending, 'image')} for {names}; {worker.worker} may not load some: {why}"
     if held := sum(worker.leased for worker in serving):
-        return f"results of {held} tasks that workers hold, of all their jobs ({names})"
-    return f"{pending} images to be offered again, after a pause, to {names}"
+        return f"results of {counted(held, 'task')} that workers hold, of all their jobs ({names})"
+    return f"{counted(pending, 'image')} to be offered again, after a pause, to {names}"
 
 
 def waits_since(job: Job) -> datetime:
@@ -121,7 +122,7 @@ def why_still(job: Job, workers: Sequence[Heartbeat], *, silent: Collection[int]
     last = max((worker.last_result_at for worker in serving if worker.last_result_at), default=None)
     when = f"{(now - last).total_seconds():.0f} s ago" if last else "never"
     names = ", ".join(worker.worker for worker in serving[:3])
-    return f"its workers hold {held} tasks and deliver nothing; the last result came {when} ({names})"
+    return f"its workers hold {counted(held, 'task')} and deliver nothing; the last result came {when} ({names})"
 
 
 def _may_deliver(worker: Heartbeat, now: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Texts that came from outside, such as names of files, made fit to be stored and shown."""
+"""Texts for people: counts with their words, and what came from outside made fit to be stored and shown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import re
 from typing import Final
 
 _UNFIT: Final = re.compile("[\0\ud800-\udfff]")
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """A number with its word: `1 image`, `1,204 images`. `several` where it is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
 
 def storable(text: str) -> str:

@@ -29,6 +29,8 @@ class Version(NamedTuple):
     version: str = UNKNOWN
     # When these bytes came to be; None if the store does not say.
     modified_at: datetime | None = None
+    # How many bytes there are; None if the store does not say.
+    size: int | None = None
 
 
 def of_file(*, size: int, mtime_ns: int) -> str:
@@ -42,8 +44,11 @@ def of_object(described: Mapping[str, Any]) -> Version:
     So the same bytes are known when they are uploaded again, unless in parts of another size.
     """
     etag, modified = described.get("ETag"), described.get("LastModified")
-    version = _bounded(f"{_bare(str(etag))}-{described.get('size', described.get('Size', ''))}") if etag else UNKNOWN
-    return Version(version, modified if isinstance(modified, datetime) else None)
+    size = described.get("size", described.get("Size", ""))
+    version = _bounded(f"{_bare(str(etag))}-{size}") if etag else UNKNOWN
+    return Version(
+        version, modified if isinstance(modified, datetime) else None, size if isinstance(size, int) else None
+    )
 
 
 def of_answer(headers: Mapping[str, str], size: int | None) -> Version:

@@ -20,6 +20,7 @@ import pyarrow as pa
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.job import ImageStatus, Job
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.lake import arrow
 from antenna_orchestration.lake.store import Lake
 
@@ -251,7 +252,7 @@ def _missing_sizes(found: _Found, lake: Lake, job: Job, size_of: Callable[[str],
                 sizes[row["image_id"]] = size
     if unknown:
         raise errors.Conflict(
-            f"the size of {unknown} images is not known, because their worker did not report it, and this format has "
+            f"the size of {counted(unknown, 'image')} is not known, because no worker reported it, and this format has "
             "boxes as shares of it: use the tables, whose boxes are in pixels"
         )
     return sizes

@@ -129,7 +129,8 @@ async def _lease(
                 id=str(one.image), image_id=str(one.image), image_url=url, reply_subject=one.token, config=job.config
             )
             for one, url in zip(leased, urls, strict=True)
-        ]
+        ],
+        lease_seconds=gateway.settings.http_lease,
     )
 
 

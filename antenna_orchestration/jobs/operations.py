@@ -10,6 +10,7 @@ from antenna_orchestration.assets.health import jobs_health
 from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.jobs.refusals import check_range, told_in_one_line
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.stores import Stores
@@ -63,7 +64,9 @@ def prune(context: dg.OpExecutionContext, config: PruneConfig, stores: Stores) -
         for run_id in old:
             context.instance.delete_run(run_id)
     did = "would delete" if config.dry_run else "deleted"
-    context.log.info(f"{did} {len(old)} runs and {lines} job-log lines from before {before:%Y-%m-%d}")
+    context.log.info(
+        f"{did} {counted(len(old), 'run')} and {counted(lines, 'job-log line')} from before {before:%Y-%m-%d}"
+    )
     context.add_output_metadata({"runs": len(old), "log_lines": lines, "dry_run": config.dry_run})
 
 

@@ -9,10 +9,12 @@ from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.jobs.refusals import check_choice, told_in_one_line
 from antenna_orchestration.pipelines.registry import DEFAULT_PIPELINE
 from antenna_orchestration.processing import submit as verb
 from antenna_orchestration.resources.stores import Stores
+from antenna_orchestration.submission import kinds, sources
 from antenna_orchestration.submission.capture_times import ExifMode
 
 
@@ -72,13 +74,18 @@ def submit(context: dg.OpExecutionContext, config: SubmitConfig, stores: Stores)
     with told_in_one_line():
         submission = _submission(config)
         submitted = stores.call(lambda services: verb.submit(services, submission, allowed_roots=roots))
-    key = ids.partition_key(submitted.job_id)
-    # The sensor adds the key as well; added here, `dagster job execute -j process_job` can use it at once.
-    context.instance.add_dynamic_partitions(processing_jobs.name or "", [key])
     for warning in submitted.warnings:
         context.log.warning(warning)
-    context.log.info(f"queued {key}: {submitted.total} images, {submitted.skipped} skipped")
-    context.add_output_metadata({"job_id": submitted.job_id, "total": submitted.total})
+    if left_out := kinds.summary(sources.count_left_out(submitted.left_out)):
+        context.log.info(f"left out: {left_out}")
+    key = ids.partition_key(submitted.job_id)
+    if submitted.status.is_terminal:
+        context.log.info(f"{key} is over already: nothing to process")
+    else:
+        # The sensor adds the key as well; added here, `dagster job execute -j process_job` can use it at once.
+        context.instance.add_dynamic_partitions(processing_jobs.name or "", [key])
+        context.log.info(f"queued {key}: {counted(submitted.total, 'image')}, {submitted.skipped} skipped")
+    context.add_output_metadata({"job_id": submitted.job_id, "total": submitted.total, "skipped": submitted.skipped})
 
 
 def _submission(config: SubmitConfig) -> verb.Submission:

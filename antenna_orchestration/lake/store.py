@@ -127,14 +127,16 @@ class Lake:
             if (match := _FOLDER_OF_JOB.fullmatch(name))
         }
 
-    def drop_parts(self, job: JobId) -> None:
-        """Delete the job's parts; its final tables hold their rows. What cannot be deleted stays behind."""
+    def drop_parts(self, job: JobId) -> bool:
+        """Delete the job's parts; its final tables hold their rows. False if any cannot be deleted and stays behind."""
         try:
             self._folder.remove_folder(_parts(job))
         except Missing:
             logger.debug("job %s has no parts", job)
         except errors.Unavailable as error:
             logger.warning("parts of job %s stay behind: %s", job, error)
+            return False
+        return True
 
     def parts(self, job: JobId) -> set[str]:
         """The names of the parts that a job has, whole or not."""

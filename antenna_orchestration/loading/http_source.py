@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import re
 from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from antenna_orchestration import __version__, errors
-from antenna_orchestration.loading import proxy, resolver, urls
+from antenna_orchestration import errors
+from antenna_orchestration.loading import urls
+from antenna_orchestration.loading.http_sessions import MAX_REDIRECTS, REDIRECTS, HttpSessions
 from antenna_orchestration.loading.sources import Reservation, ReservationTooSmall, check_size
-
-MAX_REDIRECTS: Final = 5
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds that one address may take to accept a connection; `ANTENNA_LOAD_TIMEOUT` limits the whole download."""
@@ -29,7 +26,6 @@ _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.IGNORECASE | re.ASC
 _GONE: Final = frozenset({404, 410})
 _FORBIDDEN: Final = frozenset({401, 403, 407})
 _PASSING: Final = frozenset({408, 421, 425, 429})
-_REDIRECT: Final = frozenset({301, 302, 303, 307, 308})
 _NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL})
 
 
@@ -42,22 +38,12 @@ class HttpSource:
     """
 
     def __init__(self, *, allow_private: bool, limit: int, connections: int) -> None:
-        self._allow_private = allow_private
         self._limit = limit
-        self._connections = connections
-        self._resolver = None if allow_private else resolver.PublicResolver()
-        self._session = self._opened(self._resolver)
-        # Made when it is needed. The proxy itself may have a private address, so its connector may not refuse those.
-        self._through_proxy: aiohttp.ClientSession | None = None
-        self._looked_at: set[str] = set()
-
-    def _opened(self, names: AbstractResolver | None) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=names, limit=self._connections, ttl_dns_cache=60),
+        self._sessions = HttpSessions(
+            allow_private=allow_private,
+            connections=connections,
             # The loader limits the time of the whole download; a refused connection is given up sooner.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
-            headers={"User-Agent": f"antenna-orchestration/{__version__}", "Accept-Encoding": "identity"},
-            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def fetch(self, uri: str, reservation: Reservation) -> bytes:
@@ -88,20 +74,15 @@ class HttpSource:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._session.close()
-        if self._through_proxy is not None:
-            await self._through_proxy.close()
+        await self._sessions.close()
 
     async def _follow(self, url: URL, reservation: Reservation) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
             if url.scheme not in ("http", "https") or not url.host:
                 raise errors.ImageUnusable("redirected to a URL that is not http(s)")
-            if not self._allow_private:
-                resolver.check_host(url)
-            through = proxy.proxy_for(url)
-            session = self._session if through is None else await self._session_through_proxy(url.host)
-            async with session.get(url, allow_redirects=False, proxy=through) as response:
-                if response.status not in _REDIRECT:
+            way = await self._sessions.way_to(url)
+            async with way.session.get(url, allow_redirects=False, proxy=way.proxy) as response:
+                if response.status not in REDIRECTS:
                     _check_status(response)
                     return await self._read(response, reservation)
                 target = response.headers.get("Location")
@@ -109,17 +90,6 @@ class HttpSource:
                     raise errors.ImageUnusable(f"HTTP {response.status} without a Location header")
                 url = url.join(urls.sendable(target))
         raise errors.ImageUnusable(f"more than {MAX_REDIRECTS} redirects")
-
-    async def _session_through_proxy(self, host: str) -> aiohttp.ClientSession:
-        """The session for requests through a proxy. Refuses a host that is known here and is not public."""
-        if self._resolver is not None and host not in self._looked_at:
-            # The proxy resolves the name; often nobody else can, and asking in vain may take seconds.
-            with contextlib.suppress(OSError):
-                await self._resolver.resolve(host)
-            self._looked_at.add(host)
-        if self._through_proxy is None:
-            self._through_proxy = self._opened(None)
-        return self._through_proxy
 
     async def _read(self, response: aiohttp.ClientResponse, reservation: Reservation) -> bytes:
         """Read the body, but no more bytes than the limit and the reservation allow."""

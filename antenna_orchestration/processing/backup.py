@@ -20,6 +20,7 @@ from typing import Final
 from antenna_orchestration import __version__, errors
 from antenna_orchestration.catalog import backup as catalog_backup
 from antenna_orchestration.domain.job import ACTIVE
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.lake.folder import BLOCK, Folder
 from antenna_orchestration.lake.store import storage_options
 from antenna_orchestration.processing import clear_queue
@@ -107,7 +108,9 @@ async def restore(services: Services, source: str) -> Contents:
         )
     lake, copy = _lake(services), Folder(f"{from_.uri}/{_LAKE}", storage_options=options)
     if found := await asyncio.to_thread(lake.files):
-        raise errors.Conflict(f"the lake {lake.uri} is not empty ({len(found)} files): restore into an empty one")
+        raise errors.Conflict(
+            f"the lake {lake.uri} is not empty ({counted(len(found), 'file')}): restore into an empty one"
+        )
     files = await asyncio.to_thread(copy.files)
     if (len(files), sum(files.values())) != (contents.files, contents.bytes):
         raise errors.InvalidInput(

@@ -29,6 +29,7 @@ from antenna_orchestration.domain.algorithms import ran_others
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import JobProgress
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.lake import rows
 from antenna_orchestration.processing import clear_queue, loops, publish, retrying
 from antenna_orchestration.processing.job_log import JobLog
@@ -310,7 +311,7 @@ class Collector:
             # The job may have been announced anew.
             self._told_done = False
             if found.lost or found.reopened:
-                self._observer.on_milestone(f"the queue lost {found.lost} images; published again")
+                self._observer.on_milestone(f"the queue lost {counted(found.lost, 'image')}; published again")
 
     async def _look_for_forbidden(self) -> None:
         """See whether no worker may load what is left; if images of the job are done, tell the workers so.

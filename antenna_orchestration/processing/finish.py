@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 
 from antenna_orchestration.catalog.database import Row
 from antenna_orchestration.domain import nights
-from antenna_orchestration.domain.job import ImageStatus, Job, JobStatus, verdict
+from antenna_orchestration.domain.job import ImageStatus, Job, JobStatus, verdict, why_empty
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.lake import arrow, schemas
 from antenna_orchestration.lake import rows as rows_module
 from antenna_orchestration.processing import clear_queue
@@ -124,7 +125,7 @@ async def _redo(services: Services, job: Job, lost: list[str]) -> None:
     """Make the images of lost parts pending, and publish them again."""
     for part in lost:
         images = await services.catalog.images.reset_part(job.job_run, part)
-        message = f"Part {part} cannot be read; its {len(images)} images are done again"
+        message = f"Part {part} cannot be read; {counted(len(images), 'image of it is', 'images of it are')} done again"
         await services.catalog.job_log.add(job.job_id, "lost_part", message, level="WARNING")
     await reconcile(services, job.job_id)
 
@@ -139,18 +140,18 @@ async def finish_job(services: Services, job: Job) -> JobStatus:
     status = verdict(total=counts.total, failed=counts.failed, threshold=services.settings.failure_threshold)
     reason = None
     if status is JobStatus.FAILURE:
-        reason = f"{counts.failed} of {counts.total} images failed"
+        reason = f"{counts.failed} of {counted(counts.total, 'image')} failed"
     elif not counts.total:
-        reason = f"all {job.skipped} images were processed before" if job.skipped else "the job has no images"
+        reason = why_empty(job.skipped)
     elif counts.failed:
-        reason = f"{counts.failed} of {counts.total} images failed; see the table failed_images"
+        reason = f"{counts.failed} of {counted(counts.total, 'image')} failed; see the table failed_images"
     await services.catalog.images.add_processed(job.job_id)
     if await services.catalog.jobs.finish(job.job_run, status, reason, collected=True):
         level = "INFO" if status is JobStatus.SUCCESS and counts.total else "WARNING"
         await services.catalog.job_log.add(
             job.job_id,
             "finished",
-            f"{status}: {counts.done} done, {counts.failed} failed, {counts.detections} detections"
+            f"{status}: {counts.done} done, {counts.failed} failed, {counted(counts.detections, 'detection')}"
             + (f" ({reason})" if reason else ""),
             level=level,
         )

@@ -19,6 +19,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import stalls
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ACTIVE, Job, JobStatus
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.processing import cancel, clear_queue, disk_space, finish, lake_leftovers
 from antenna_orchestration.processing.reconcile import rebuild
 from antenna_orchestration.processing.services import Services
@@ -75,7 +76,11 @@ Round = Callable[[Services, CheckResult, bool], Awaitable[None]]
 
 
 async def check(services: Services, *, dry_run: bool = False) -> HealthReport:
-    """Run all checks. With `dry_run` nothing is changed, and what would be repaired counts as fixed."""
+    """Run all checks.
+
+    With `dry_run` nothing is changed, and what would be repaired counts as fixed; not so a stream that is missing,
+    without which no job goes on.
+    """
     return await _run(services, CHECKS, dry_run=dry_run)
 
 
@@ -140,7 +145,7 @@ async def _lost_images(services: Services, result: CheckResult, dry_run: bool) -
         # Missing counters are not reported: a job that never had a collector has none.
         if found.lost or found.reopened:
             result.fixed += 1
-            result.details.append(f"job {job.job_id}: {found.lost} images published again")
+            result.details.append(f"job {job.job_id}: {counted(found.lost, 'image')} published again")
 
     unattended = [job for job in await _active(services) if job.job_id in silent or job.status is JobStatus.QUEUED]
     await _each(result, unattended, look)
@@ -228,7 +233,8 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
     in_lake = await lake_leftovers.clear(services, dry_run=dry_run)
     result.checked += in_lake.checked
     result.fixed += len(in_lake.cleared)
-    result.details += in_lake.cleared
+    result.unfixable += len(in_lake.kept)
+    result.details += in_lake.cleared + in_lake.kept
 
 
 async def _workers(services: Services, result: CheckResult, dry_run: bool) -> None:
@@ -256,14 +262,14 @@ async def _runs(services: Services, result: CheckResult, dry_run: bool) -> None:
 
 
 async def _queue(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """Make streams and buckets again that are missing, and report them."""
+    """Make streams and buckets again that are missing; report those that are missing still."""
     result.checked = len(names.STORED)
     missing = await services.missing_streams()
-    for name in missing:
-        result.fixed += 1
-        result.details.append(f"the stream {name} was missing")
     if missing and not dry_run:
         await services.ensure_streams()
+    still = await services.missing_streams() if missing else []
+    result.fixed, result.unfixable = len(missing) - len(still), len(still)
+    result.details += [f"the stream {name} {'is' if name in still else 'was'} missing" for name in missing]
 
 
 async def _clocks(services: Services, result: CheckResult, dry_run: bool) -> None:

@@ -18,6 +18,7 @@ from antenna_orchestration.domain.ids import ImageId, JobId
 from antenna_orchestration.domain.job import DispatchMode, ImageStatus, Job, LogLine
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.domain.reported_errors import Report
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.live.leases import NOBODY, KeptLease
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.tasks import QueuedTask
@@ -173,7 +174,11 @@ def _settled(row: ImageRow) -> list[Moment]:
         found.append(Moment(at=row.leased_at, what="leased", detail=f"{by}, delivery {row.attempts}"))
     if row.posted_at is not None:
         found.append(Moment(at=row.posted_at, what="posted", detail=by))
-    what = f"{row.detections} detections, part {row.part}" if row.status is ImageStatus.DONE else row.reason or ""
+    what = (
+        f"{counted(row.detections, 'detection')}, part {row.part}"
+        if row.status is ImageStatus.DONE
+        else row.reason or ""
+    )
     found.append(Moment(at=row.finished_at, what=str(row.status), detail=what))
     return found
 

@@ -11,6 +11,7 @@ from antenna_orchestration.domain import reach, reported_errors, stalls
 from antenna_orchestration.domain.job import DispatchMode, Job
 from antenna_orchestration.domain.messages import Heartbeat
 from antenna_orchestration.domain.progress import JobProgress
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.tasks import Waiting
@@ -70,7 +71,10 @@ class JobLog:
             await self._milestone("no_worker", message, level="WARNING")
         elif not nobody and self._nobody_listens is not False:
             names = ", ".join(worker.worker for worker in listening[:5])
-            await self._milestone("workers", f"{len(listening)} workers listen for {self._job.pipeline}: {names}")
+            await self._milestone(
+                "workers",
+                f"{counted(len(listening), 'worker listens', 'workers listen')} for {self._job.pipeline}: {names}",
+            )
         self._nobody_listens = nobody
 
     async def tell_forbidden(self, why: str) -> None:
@@ -100,7 +104,7 @@ class JobLog:
             self._told_reported = True
             number = reasons.total()
             message = (
-                f"Workers reported errors about {number} {'image' if number == 1 else 'images'}, to be looked at and "
+                f"Workers reported errors about {counted(number, 'image')}, to be looked at and "
                 f"tried again: {reported_errors.in_words(reasons)}"
             )
             await self._milestone("reported", message, level="WARNING")
@@ -121,7 +125,7 @@ class JobLog:
 
     async def tell_end(self, progress: JobProgress) -> None:
         """Log the end of collecting: what was found, whose results they are, and the consumer's final counters."""
-        found = f"{progress.done} done, {progress.failed} failed, {progress.detections} detections"
+        found = f"{progress.done} done, {progress.failed} failed, {counted(progress.detections, 'detection')}"
         posted = f"posted by {_named(self.posted)}" if self.posted else "nobody posted"
         await self._milestone("collected", "; ".join([found, posted, *_of_queue(await self._waiting())]))
 
@@ -148,6 +152,6 @@ def _of_queue(waiting: Waiting | None) -> list[str]:
     if waiting is None:
         return []
     return [
-        f"{waiting.queued} tasks wait, {waiting.leased} leased, "
-        f"{waiting.delivered} deliveries, {waiting.redelivered} redelivered"
+        f"{counted(waiting.queued, 'task waits', 'tasks wait')}, {waiting.leased} leased, "
+        f"{counted(waiting.delivered, 'delivery', 'deliveries')}, {waiting.redelivered} redelivered"
     ]

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.processing.services import Services
 
 
@@ -19,6 +20,8 @@ class LakeLeftovers:
 
     checked: int = 0
     cleared: list[str] = field(default_factory=list)
+    # What the lake refused to delete.
+    kept: list[str] = field(default_factory=list)
 
 
 async def clear(services: Services, *, dry_run: bool = False) -> LakeLeftovers:
@@ -30,9 +33,10 @@ async def clear(services: Services, *, dry_run: bool = False) -> LakeLeftovers:
     for job_id in sorted(with_parts):
         if job_id in compacted:
             found.checked += 1
-            if not dry_run:
-                await asyncio.to_thread(lake.drop_parts, job_id)
-            found.cleared.append(f"job {job_id}: its parts deleted, the final tables hold their rows")
+            if dry_run or await asyncio.to_thread(lake.drop_parts, job_id):
+                found.cleared.append(f"job {job_id}: its parts deleted, the final tables hold their rows")
+            else:
+                found.kept.append(f"job {job_id}: its parts cannot be deleted from {lake.uri}")
         else:
             await _clear_unnamed(services, job_id, found, dry_run=dry_run)
     drafts = await asyncio.to_thread(lake.lost_drafts)
@@ -40,7 +44,9 @@ async def clear(services: Services, *, dry_run: bool = False) -> LakeLeftovers:
         found.checked += len(drafts)
         if not dry_run:
             await asyncio.to_thread(lake.drop_drafts, drafts)
-        found.cleared.append(f"{len(drafts)} unfinished files of the lake deleted, whose writers died")
+        found.cleared.append(
+            f"{counted(len(drafts), 'unfinished file')} of the lake deleted, left by writers that died"
+        )
     return found
 
 
@@ -64,4 +70,4 @@ async def _clear_unnamed(services: Services, job_id: JobId, found: LakeLeftovers
             await asyncio.to_thread(services.lake.drop_part, job_id, part)
         if not named:
             await asyncio.to_thread(services.lake.drop_parts, job_id)
-    found.cleared.append(f"job {job_id}: {len(unnamed)} parts deleted that no image counts for")
+    found.cleared.append(f"job {job_id}: {counted(len(unnamed), 'part')} deleted that no image counts for")

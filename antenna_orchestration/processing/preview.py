@@ -108,7 +108,8 @@ def preview(
         first=images[0],
         last=images[-1],
         left_out=selected.left_out,
-        warnings=selected.warnings,
+        # How many were named twice is shown by itself.
+        warnings=[*selected.warnings, *([selected.about_duplicates] if selected.conflicts else [])],
     )
 
 

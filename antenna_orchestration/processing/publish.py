@@ -140,6 +140,7 @@ async def announce(services: Services, job: Job, epoch: Epoch, *, some_done: boo
         pipeline_version=terms.version,
         algorithms=list(terms.algorithms),
         some_done=some_done,
+        ack_wait=services.settings.task_ack_wait,
     )
     await services.announcements.announce(announcement)
 

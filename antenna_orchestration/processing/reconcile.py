@@ -13,6 +13,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Epoch, ImageId, JobId
 from antenna_orchestration.domain.job import ACTIVE, Job
 from antenna_orchestration.domain.progress import JobProgress
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.processing import clear_queue, publish
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.names import new_epoch
@@ -96,7 +97,7 @@ async def reconcile(services: Services, job_id: JobId, *, dry_run: bool = False)
         await services.catalog.job_log.add(
             job_id,
             "lost_images",
-            f"The queue lost {count} images{' and the job itself' if reopened else ''}; published again",
+            f"The queue lost {counted(count, 'image')}{' and the job itself' if reopened else ''}; published again",
             level="WARNING",
             images=sorted(lost)[:MOST_NAMED],
         )

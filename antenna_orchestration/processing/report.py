@@ -11,6 +11,7 @@ from typing import Final
 from antenna_orchestration.domain import markdown, nights
 from antenna_orchestration.domain.job import Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import duration
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.lake import arrow
 from antenna_orchestration.processing import finish
 from antenna_orchestration.processing.samples import NO_DEPLOYMENT, sample_pictures
@@ -43,7 +44,9 @@ class Report:
 class _Place:
     """What is known of the images of a deployment, or of one night there."""
 
+    # All of them, those that failed among them.
     images: int = 0
+    failed: int = 0
     detections: int = 0
     nights: set[str] = field(default_factory=set)
 
@@ -102,8 +105,8 @@ def _head(job: Job, counts: Counts, without: int) -> list[str]:
             ],
         ),
         "",
-        f"{counts.detections:,} detections, {counts.classifications:,} classifications.{_took(job)} A detection is one "
-        "sighting: an insect that sits through ten photographs is counted ten times.",
+        f"{counted(counts.detections, 'detection')}, {counted(counts.classifications, 'classification')}.{_took(job)} "
+        "A detection is one sighting: an insect that sits through ten photographs is counted ten times.",
     ]
 
 
@@ -123,6 +126,7 @@ def _sections(services: Services, job: Job) -> tuple[list[_Section], int]:
     sites: dict[str, _Place] = defaultdict(_Place)
     for (site, night), place in by_night.items():
         sites[site].images += place.images
+        sites[site].failed += place.failed
         sites[site].detections += place.detections
         sites[site].nights.add(night)
     labels = services.lake.value_counts("classifications", job.job_id, "label", where="terminal")
@@ -136,17 +140,20 @@ def _sections(services: Services, job: Job) -> tuple[list[_Section], int]:
         ),
         _Section(
             title="Where",
-            header=("deployment", "images", "detections", "nights", "first night", "last night"),
+            header=("deployment", "images", "failed", "detections", "nights", "first night", "last night"),
             rows=[
-                (site, place.images, place.detections, *_span(place.nights)) for site, place in sorted(sites.items())
+                (site, place.images, place.failed, place.detections, *_span(place.nights))
+                for site, place in sorted(sites.items())
             ],
             rest="the column `deployment` of the table `captures`",
             shown=SITES_SHOWN,
         ),
         _Section(
             title="Where and when",
-            header=("deployment", "night", "images", "detections"),
-            rows=[(site, night, one.images, one.detections) for (site, night), one in sorted(by_night.items())],
+            header=("deployment", "night", "images", "failed", "detections"),
+            rows=[
+                (site, night, one.images, one.failed, one.detections) for (site, night), one in sorted(by_night.items())
+            ],
             rest="the columns `deployment` and `night` of the table `captures`",
             note=f"A night lasts from noon to noon {job.time_zone} and is named for the day on which it begins.",
         ),
@@ -170,6 +177,7 @@ def _nights(services: Services, job: Job) -> tuple[dict[tuple[str, str], _Place]
             night = nights.named(captured_at, zone)
             place = found[row["deployment"] or NO_DEPLOYMENT, night]
             place.images += 1
+            place.failed += row["status"] == ImageStatus.FAILED
             place.detections += row["detections"] or 0
             without += row["status"] == ImageStatus.DONE and not row["detections"]
     return found, without

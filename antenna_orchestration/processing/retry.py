@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.job import JobStatus
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
@@ -34,7 +35,9 @@ async def retry(services: Services, job_id: JobId) -> Retried:
     job = await services.catalog.jobs.get(job_id)
     counts = await services.catalog.images.count(job_id)
     if job.status is JobStatus.SUCCESS and job.compacted and counts.done == counts.total:
-        nothing = f"nothing to retry: all {job.total} images of job {job_id} are done"
+        which = "the one image" if job.total == 1 else f"all {job.total} images"
+        why = f"{which} of job {job_id} {'is' if job.total == 1 else 'are'} done" if job.total else job.status_reason
+        nothing = f"nothing to retry: {why}"
         return Retried(generation=job.generation, images=0, warnings=(nothing,))
     if job.pipeline in registry.all_pipelines():
         # The new generation takes the pipeline as it is now: the version that workers have.
@@ -45,7 +48,9 @@ async def retry(services: Services, job_id: JobId) -> Retried:
     generation, images = opened
     warnings = []
     try:
-        await services.catalog.job_log.add(job_id, "retried", f"Retrying {images} images as generation {generation}")
+        await services.catalog.job_log.add(
+            job_id, "retried", f"Retrying {counted(images, 'image')} as generation {generation}"
+        )
     except errors.AntennaError as error:
         # The generation is open already.
         warnings.append(f"the job's log lacks the line about this retry: {error}")

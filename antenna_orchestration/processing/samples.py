@@ -20,6 +20,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.lake import arrow
 from antenna_orchestration.pipelines import pictures
 from antenna_orchestration.processing.services import Services
@@ -49,7 +50,7 @@ class _Candidate(NamedTuple):
 
     def caption(self, detections: int) -> str:
         """What stands with the picture."""
-        count = "1 detection" if detections == 1 else f"{detections} detections"
+        count = counted(detections, "detection")
         return f"{self.deployment}, {self.night}, {_name(self.url)}: {count}"
 
 

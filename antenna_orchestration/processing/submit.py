@@ -24,7 +24,8 @@ from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain import ids, job_config, nights, texts
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
-from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
@@ -87,6 +88,8 @@ class Submitted:
     name: str
     project: str
     pipeline: PipelineSlug
+    # QUEUED; SUCCESS if there is nothing to process, because all images were skipped.
+    status: JobStatus
     # Images to process, without the skipped ones.
     total: int
     # Images left out because the pipeline processed them before.
@@ -105,10 +108,17 @@ class Selection:
 
     images: list[SubmittedImage]
     duplicates: int
+    # What is said differently of some of these, by URI.
+    conflicts: Mapping[str, str]
     warnings: list[str]
     left_out: list[LeftOut]
     # What listings of buckets said of the images' versions.
     versions: dict[str, Version]
+
+    @property
+    def about_duplicates(self) -> str:
+        """A warning about images that were named more than once; empty if none was."""
+        return sources_module.about_duplicates(self.duplicates, self.conflicts)
 
 
 async def submit(
@@ -119,7 +129,7 @@ async def submit(
     allowed_buckets: Sequence[str] | None = None,
     progress: Callable[[str, int], None] = lambda what, count: None,
 ) -> Submitted:
-    """Write a job and publish its first tasks.
+    """Write a job and publish its first tasks. A job of which every image is skipped is over at once.
 
     `allowed_roots` are the folders that local images may lie in: None stands for the setting `IMAGE_ROOTS` (any folder
     when that is not set), an empty sequence for no local images at all. `allowed_buckets` are the `s3://bucket/prefix`
@@ -164,28 +174,28 @@ async def submit(
         chosen,
     )
     job = await services.catalog.jobs.get(job_id)
-    warnings = list(selected.warnings)
-    if job.duplicates:
-        warnings.append(f"{_images(job.duplicates)} named more than once: merged")
+    warnings = [*selected.warnings, *filter(None, [selected.about_duplicates])]
     if job.skipped:
-        everything = "all " if not job.total else ""
+        everything = "all " if not job.total and job.skipped > 1 else ""
         warnings.append(
-            f"{everything}{_images(job.skipped)} skipped, processed by {spec.slug} {spec.version} before "
-            "(--reprocess takes them too)"
+            f"{everything}{counted(job.skipped, 'image')} skipped, processed by {spec.slug} {spec.version} before "
+            f"(--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
         )
+    warnings += await _likely_copies(services, job)
     if queue_warning := await publish.publish_first(services, job_id):
         warnings.append(queue_warning)
     warnings = [texts.storable(warning) for warning in (*warnings, *version_warnings)]
     left_out = kinds.summary(sources_module.count_left_out(selected.left_out))
-    message = f"Submitted {_images(job.total)} to {spec.slug} {spec.version}"
+    message = f"Submitted {counted(job.total, 'image')} to {spec.slug} {spec.version}"
     if left_out:
         message += f"; left out: {left_out}"
-    warnings += await _begin_log(services, job_id, message, warnings)
+    warnings += await _begin_log(services, job, message, warnings)
     return Submitted(
         job_id=job_id,
         name=job.name,
         project=job.project,
         pipeline=job.pipeline,
+        status=job.status,
         total=job.total,
         skipped=job.skipped,
         duplicates=job.duplicates,
@@ -224,6 +234,7 @@ def select(
     return Selection(
         images=images,
         duplicates=gathered.duplicates,
+        conflicts=gathered.conflicts,
         warnings=[*gathered.warnings, *warnings],
         left_out=gathered.left_out,
         versions=gathered.versions,
@@ -391,16 +402,32 @@ def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     return f"{name} and {others} more" if others else name
 
 
-async def _begin_log(services: Services, job_id: JobId, message: str, warnings: Sequence[str]) -> list[str]:
+async def _begin_log(services: Services, job: Job, message: str, warnings: Sequence[str]) -> list[str]:
     """Begin the job's log. The job is there already, so what goes wrong here is one more warning, which it returns."""
     try:
-        await services.catalog.job_log.add(job_id, "submitted", message)
+        await services.catalog.job_log.add(job.job_id, "submitted", message)
         for warning in warnings:
-            await services.catalog.job_log.add(job_id, "submitted", warning, level="WARNING")
+            await services.catalog.job_log.add(job.job_id, "submitted", warning, level="WARNING")
+        if job.status.is_terminal:
+            await services.catalog.job_log.add(job.job_id, "finished", f"{job.status}: {job.status_reason}")
     except errors.AntennaError as error:
         return [f"the job's log lacks its first lines: {error}"]
     return []
 
 
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
+async def _likely_copies(services: Services, job: Job) -> list[str]:
+    """A warning if files have the size they had before, and another time. The job is there already: nothing fails."""
+    if not any(kind.startswith("file:") for kind in job.source_kinds):
+        return []
+    try:
+        count = await services.catalog.images.likely_copies(job.job_id)
+    except errors.AntennaError as error:
+        return [f"whether files were known by another time of change is not known: {error}"]
+    has, is_, was = "have the size that they", "they are", "they were"
+    if count == 1:
+        has, is_, was = "has the size that it", "it is", "it was"
+    warning = (
+        f"{counted(count, 'image')} {has} had before at the same path, and another time of change: {is_} taken as new. "
+        f"If {was} only copied again (`cp -p` keeps the time), `antenna jobs cancel {job.job_id}` stops that"
+    )
+    return [warning] if count else []

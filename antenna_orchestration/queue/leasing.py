@@ -110,8 +110,12 @@ class Leaser:
             await self._client.publish(delivery.ack.subject, b"-NAK")
         await self._puller.__aexit__(*error)
 
-    async def lease(self, job_run: JobRun, epoch: Epoch, wanted: int, *, wait: float = 0.0) -> list[Lease] | None:
+    async def lease(
+        self, job_run: JobRun, epoch: Epoch, wanted: int, *, wait: float = 0.0, ack_wait: float = 0.0
+    ) -> list[Lease] | None:
         """Lease up to `wanted` tasks of a job, waiting up to `wait` seconds for the first.
+
+        They last for `ack_wait` seconds, as the job's announcement says; 0 is what this process was made with.
 
         None when its consumer is gone: skip the job until it is announced anew. A message that is not a task is removed
         from the queue with an error in the log; none of our programs writes one. Raises `Unavailable`.
@@ -119,10 +123,10 @@ class Leaser:
         deliveries = await self._puller.pull(names.TASKS, names.task_consumer(job_run, epoch), wanted, wait=wait)
         if deliveries is None:
             return None
-        leases = [await self._lease(delivery, epoch) for delivery in deliveries]
+        leases = [await self._lease(delivery, epoch, ack_wait or self._ack_wait) for delivery in deliveries]
         return [lease for lease in leases if lease is not None]
 
-    async def _lease(self, delivery: Delivery, epoch: Epoch) -> Lease | None:
+    async def _lease(self, delivery: Delivery, epoch: Epoch, ack_wait: float) -> Lease | None:
         try:
             task = messages.decode(messages.Task, delivery.payload)
         except errors.InvalidInput as error:
@@ -135,6 +139,6 @@ class Leaser:
             task,
             epoch=epoch,
             arrived=delivery.arrived,
-            ack_wait=self._ack_wait,
+            ack_wait=ack_wait,
             clock=self._clock,
         )

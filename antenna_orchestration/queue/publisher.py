@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.queue.connection import translated
 
 ALREADY_THERE = "maximum messages per subject exceeded"
@@ -133,7 +134,9 @@ class Publisher:
             except TimeoutError:
                 if chunk.stored + chunk.refused == before:
                     missing = chunk.expected - before
-                    raise errors.Unavailable(f"publishing: {missing} messages not confirmed; {TAKES_NONE}") from None
+                    raise errors.Unavailable(
+                        f"publishing: {counted(missing, 'message')} not confirmed; {TAKES_NONE}"
+                    ) from None
 
     async def _on_confirmation(self, message: Msg) -> None:
         chunk = self._chunks.get(message.subject.rpartition(".")[2])

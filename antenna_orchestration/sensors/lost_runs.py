@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 import dagster as dg
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.processing import run_heartbeat
 from antenna_orchestration.processing.services import Services
@@ -60,7 +61,9 @@ def lost_runs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorR
         # Otherwise the next tick does.
         with contextlib.suppress(errors.Unavailable):
             stores.call(lambda services: run_heartbeat.forget(services, over))
-    return dg.SensorResult(cursor=json.dumps(unlisted), skip_reason=f"{len(records)} runs, {len(lost)} of them lost")
+    return dg.SensorResult(
+        cursor=json.dumps(unlisted), skip_reason=f"{counted(len(records), 'run')}, {len(lost)} of them lost"
+    )
 
 
 async def _heard(services: Services) -> tuple[dict[str, float], dict[str, str]]:

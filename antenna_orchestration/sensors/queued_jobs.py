@@ -18,6 +18,7 @@ from antenna_orchestration.assets.run_session import PARTITION, WAITING, is_in_c
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.jobs.processing import process_job
 from antenna_orchestration.processing import cancel, clear_queue, publish
 from antenna_orchestration.processing.services import Services
@@ -128,7 +129,9 @@ async def _claim_some(services: Services, jobs: list[Job]) -> bool:
     # It should take a fraction of a second, however many large jobs are claimed.
     share = max(publish.AT_CLAIM // max(len(claimed), 1), publish.AT_SUBMIT)
     for job in claimed:
-        await services.catalog.job_log.add(job.job_id, "claimed", f"Claimed, launch {job.launch}: {job.total} images")
+        await services.catalog.job_log.add(
+            job.job_id, "claimed", f"Claimed, launch {job.launch}: {counted(job.total, 'image')}"
+        )
         try:
             await publish.publish(services, job.job_id, limit=share)
         except errors.Unavailable as error:

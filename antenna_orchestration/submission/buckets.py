@@ -6,6 +6,7 @@ import fnmatch
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from antenna_orchestration import errors
@@ -22,6 +23,10 @@ _MAGIC: Final = re.compile(r"[*?\[]")
 
 FEW: Final = 8
 """Objects of one folder that are asked for one by one; for more of them the folder is listed."""
+
+
+_ASKED_AT_ONCE: Final = 16
+"""Questions about single versions at the same time; they only wait."""
 
 
 Entry = tuple[str, Mapping[str, Any]]
@@ -67,13 +72,21 @@ def list_objects(uri: str, settings: Settings) -> dict[str, Version]:
 def versions_of(uris: Iterable[str], settings: Settings) -> dict[str, Version]:
     """The versions of objects that are named one by one, from listings of their folders.
 
-    Those that cannot be found or listed are left out.
+    One version of an object, named by its end `?versionId=`, is asked for by itself. Those that cannot be found or
+    listed are left out.
     """
     folders: dict[str, set[str]] = {}
+    single: set[str] = set()
     for uri in uris:
-        folders.setdefault(uri.rpartition("/")[0], set()).add(uri)
+        if VERSION in uri:
+            # No listing shows it, and s3fs takes the end of a name off.
+            single.add(uri)
+        else:
+            folders.setdefault(uri.rpartition("/")[0], set()).add(uri)
     store = _store(settings)
-    found: dict[str, Version] = {}
+    with ThreadPoolExecutor(max_workers=_ASKED_AT_ONCE, thread_name_prefix="versions") as pool:
+        told = pool.map(lambda uri: _version_of_one(store, uri), single)
+        found = {uri: version for uri, version in zip(single, told, strict=True) if version}
     for folder, wanted in folders.items():
         few = len(wanted) <= FEW
         for path in [uri.removeprefix("s3://") for uri in wanted] if few else [folder.removeprefix("s3://")]:
@@ -85,6 +98,24 @@ def versions_of(uris: Iterable[str], settings: Settings) -> dict[str, Version]:
                 continue
             found.update((uri, versions.of_object(one)) for one in entries if (uri := f"s3://{one['name']}") in wanted)
     return found
+
+
+def _version_of_one(store: Any, uri: str) -> Version | None:
+    """The version of what a location with `?versionId=` names: an object of this whole name, else that version."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    try:
+        exact = next((described for name, described in _keys(store, bucket, key, most=1) if name == key), None)
+    except Exception as error:
+        # Without the right to list, the version may be readable all the same.
+        logger.debug("%s cannot be listed: %s", uri, error)
+        exact = None
+    try:
+        described = exact or _described(store, bucket, key)
+    except Exception as error:
+        # Whatever the reason, the version is unknown, and the submission says so.
+        logger.debug("no version of %s: %s", uri, error)
+        return None
+    return versions.of_object(described) if described else None
 
 
 def presign(uris: Iterable[str], settings: Settings, *, valid_for: int) -> list[str]:
@@ -188,7 +219,8 @@ def _described(store: Any, bucket: str, key: str) -> Mapping[str, Any] | None:
     """What the store says of one version of an object; None without it: then it may be a pattern."""
     try:
         described: Mapping[str, Any] = store.call_s3("head_object", **_version(bucket, key))
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        logger.debug("s3://%s/%s is no version: %s", bucket, key, error)
         return None
     return {**described, "Size": described.get("ContentLength")}
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.pipelines import file_kinds
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", *file_kinds.extra_suffixes())
@@ -73,8 +74,13 @@ _JUNK: Final = frozenset(
 
 _HELP: Final[Mapping[Kind, str]] = {
     Kind.VIDEO: "`ffmpeg -i night.mp4 -vf fps=1 night_%06d.jpg` takes pictures out of a video",
-    Kind.HEIC: "`pip install pillow-heif` reads HEIC, `heif-convert photo.heic photo.jpg` converts it",
-    Kind.RAW: "`pip install rawpy` reads raw, `darktable-cli photo.nef photo.jpg` converts it",
+    # What is left out although the library is installed is of a kind that it does not read.
+    Kind.HEIC: "`heif-convert photo.avif photo.jpg` converts AVIF"
+    if file_kinds.reads_heic()
+    else "`pip install pillow-heif` reads HEIC, `heif-convert photo.heic photo.jpg` converts it",
+    Kind.RAW: "`darktable-cli photo.crw photo.jpg` converts camera raw"
+    if file_kinds.reads_raw()
+    else "`pip install rawpy` reads raw, `darktable-cli photo.nef photo.jpg` converts it",
 }
 """What to do about photographs that are not read."""
 
@@ -137,7 +143,7 @@ def begins_like_an_image(head: bytes) -> bool:
 
 def summary(counts: Mapping[Kind, int]) -> str:
     """One line for people: `2 videos, 1 heic, 3 raw`; empty if nothing was left out."""
-    return ", ".join(f"{counts[kind]} {_NAMES[kind][counts[kind] != 1]}" for kind in Kind if counts.get(kind))
+    return ", ".join(counted(counts[kind], *_NAMES[kind]) for kind in Kind if counts.get(kind))
 
 
 def help_for(counts: Mapping[Kind, int]) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import list_columns
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.times import in_utc
 
 _DELIMITERS: Final = ",;\t"
@@ -125,12 +126,14 @@ def _listing(path: Path, table: _Table, warnings: list[str]) -> Listing:
     if nowhere.count and not entries:
         raise errors.InvalidSource(f"{nowhere.first}: no location")
     if nowhere.count:
-        warnings.append(f"{nowhere.count} rows of {path} have no location and are left out; the first: {nowhere.first}")
+        warnings.append(
+            f"{counted(nowhere.count, 'row')} of {path} without a location: left out; the first: {nowhere.first}"
+        )
     if timeless.count:
         message = f"{timeless.first} is not an ISO 8601 time such as 2024-06-01T23:15:00+02:00"
         if timeless.count == times and list_columns.key(columns.time_name) == "capturedat":
             raise errors.InvalidSource(message)
-        warnings.append(f"{timeless.count} of {times} times in {path} cannot be read and are not used; {message}")
+        warnings.append(f"{timeless.count} of {counted(times, 'time')} in {path} cannot be read: not used; {message}")
     return Listing(entries=entries, warnings=warnings)
 
 
@@ -193,8 +196,8 @@ def _in_columns(
             long.add(where(path, number))
     if long.count:
         warnings.append(
-            f"{long.count} rows of {path} have more cells than its header has columns, is a separator not quoted? "
-            f"The first: {long.first}"
+            f"{counted(long.count, 'row has', 'rows have')} more cells than the header of {path} has columns, is a "
+            f"separator not quoted? The first: {long.first}"
         )
     return [(number, row[:width]) for number, row in rows]
 

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 from antenna_orchestration import errors, server_urls
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain import versions
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.settings import Settings
@@ -64,6 +65,8 @@ class Gathered:
     images: list[SubmittedImage]
     # How many images were named more than once and merged.
     duplicates: int = 0
+    # What is said differently of some of these, by URI.
+    conflicts: Mapping[str, str] = field(default_factory=dict)
     # What the user should know although it did not stop the submission.
     warnings: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
@@ -117,21 +120,30 @@ def gather(
             )
     if not found:
         raise errors.InvalidSource("; ".join(_nothing(reader)))
-    if conflicts:
-        uri, conflict = next(iter(conflicts.items()))
-        reader.warnings.append(
-            f"{len(conflicts)} images are named more than once with different values; the first value counts. "
-            f"The first such image: {server_urls.without_password(uri)} ({conflict})"
-        )
     chosen = list(found.values())
     if deployment:
         chosen = [image if image.deployment else image._replace(deployment=deployment) for image in chosen]
     return Gathered(
         images=chosen,
         duplicates=count - len(chosen),
+        conflicts=conflicts,
         warnings=reader.warnings,
         left_out=list(reader.left_out),
         versions=reader.versions,
+    )
+
+
+def about_duplicates(duplicates: int, conflicts: Mapping[str, str]) -> str:
+    """A warning about images that were named more than once; empty if none was."""
+    if not duplicates:
+        return ""
+    merged = f"{counted(duplicates, 'image')} named more than once: merged"
+    if not conflicts:
+        return merged
+    uri, conflict = next(iter(conflicts.items()))
+    return (
+        f"{merged}; {len(conflicts):,} with different values, of which the first counts. The first such image: "
+        f"{server_urls.without_password(uri)} ({conflict})"
     )
 
 
@@ -361,6 +373,8 @@ class _Reader:
                 self._leave_out(kind, key[:fixed] + part)
             elif not kinds.is_image(key):
                 self._leave_out(kinds.kind_of_file(key), key)
+            elif keys[key].size == 0:
+                self._leave_out(Kind.EMPTY, key)
             else:
                 try:
                     image = self.image(key)
@@ -370,7 +384,7 @@ class _Reader:
                 empty = False
                 yield image
         if empty:
-            self.warnings.append(f"no images under {uri}: {len(keys)} objects there ({_LOOKED_FOR})")
+            self.warnings.append(f"no images under {uri}: {counted(len(keys), 'object')} there ({_LOOKED_FOR})")
 
     def _list(self, path: Path) -> Iterator[SubmittedImage]:
         # Again, because a symlink may be within bounds while the list it points to is not.
@@ -407,10 +421,14 @@ class _Reader:
             self.warnings.append(f"{path} names no images")
         elif missing == len(found):
             raise errors.InvalidSource(
-                f"none of the {missing} files named in {path} exists (relative to {base}); the first: {first_missing}"
+                f"none of the {counted(missing, 'file')} named in {path} exists (relative to {base}); "
+                f"the first: {first_missing}"
             )
         if missing:
-            self.warnings.append(f"{missing} of {local} files named in {path} do not exist; the first: {first_missing}")
+            self.warnings.append(
+                f"{missing} of {counted(local, 'file')} named in {path} {'does' if missing == 1 else 'do'} not exist; "
+                f"the first: {first_missing}"
+            )
         yield from found
 
     def _of_list(self, entry: source_lists.Entry, base: str, folders: spelling.Folders) -> Located:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from antenna_orchestration.catalog.jobs import SubmittedImage
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.submission import buckets
@@ -48,7 +49,7 @@ def fill(
 
 
 def _warning(store: str, count: int) -> str:
-    whose = "1 image" if count == 1 else f"{count} images"
+    whose = counted(count, "image")
     return f"{store} does not say which version {whose} {'is' if count == 1 else 'are'}: known by URL only"
 
 

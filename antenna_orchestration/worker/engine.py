@@ -41,6 +41,7 @@ from antenna_orchestration.worker.device.model_loading import ModelLoader
 from antenna_orchestration.worker.nudge import Nudge
 from antenna_orchestration.worker.options import WorkerOptions, WorkerSummary
 from antenna_orchestration.worker.policy.batch_groups import BatchGroups
+from antenna_orchestration.worker.policy.lease_time import LeaseTime
 from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.policy.speed import DeviceSpeed
 from antenna_orchestration.worker.stages.announcement_follower import AnnouncementFollower
@@ -184,8 +185,9 @@ class Engine:
         self._tasks_in_hand = TasksInHand(memory=memory, nudge=nudge, timing=timing)
         self._model_loader = ModelLoader(device=connections.device, nudge=nudge, timing=timing)
         source_health = SourceHealth(max_attempts=settings.max_attempts, dice=timing.dice)
+        self._lease_time = LeaseTime(settings.task_ack_wait)
         speed = DeviceSpeed(
-            ack_wait=settings.task_ack_wait,
+            lease_time=self._lease_time,
             prepare_threads=settings.worker_threads or kernel.usable_cpus(),
             batch_size=settings.batch_size if options.batch_size is None else options.batch_size,
         )
@@ -233,23 +235,27 @@ class Engine:
             batch_groups=BatchGroups(pipelines),
             speed=speed,
             source_health=source_health,
-            ack_wait=settings.task_ack_wait,
+            lease_time=self._lease_time,
             reaches=identity.reaches,
             nudge=nudge,
             timing=timing,
         )
 
         # What helps them.
-        self._follower = AnnouncementFollower(
-            announcements=connections.announcements, scheduler=self._scheduler, batcher=self._batcher
-        )
         self._lease_extender = LeaseExtender(
             tasks_in_hand=self._tasks_in_hand,
             reporter=self._reporter,
             device=connections.device,
-            ack_wait=settings.task_ack_wait,
+            lease_time=self._lease_time,
             task_timeout=settings.task_timeout,
             timing=timing,
+        )
+        self._follower = AnnouncementFollower(
+            announcements=connections.announcements,
+            scheduler=self._scheduler,
+            batcher=self._batcher,
+            lease_time=self._lease_time,
+            lease_extender=self._lease_extender,
         )
         self.status = Status(
             identity=identity,
@@ -357,7 +363,7 @@ class Engine:
         await _end(tasks.batcher, tasks.device_watch)
 
         await _end(tasks.reporter)
-        await self._reporter.flush(min(LAST_DELIVERY, self._settings.task_ack_wait))
+        await self._reporter.flush(min(LAST_DELIVERY, self._lease_time.seconds))
         for held in self._tasks_in_hand:
             await self._tasks_in_hand.hand_back(held)
 

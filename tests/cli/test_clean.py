@@ -71,7 +71,7 @@ def test_make_clean_needs_a_person_or_an_explicit_word(old_home: Home) -> None:
     make = ["make", "-f", ROOT / "Makefile", "-C", old_home.path.parent, f"VENV={sys.prefix}", "clean"]
     refused = subprocess.run(make, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert refused.returncode
-    assert "nobody is there to ask" in refused.stderr
+    assert "nobody is there to ask; `antenna clean --yes`, or `make clean YES=1`, deletes" in refused.stderr
     assert (old_home.path / "lake").is_dir()
     subprocess.run([*make, "YES=1"], stdin=subprocess.DEVNULL, capture_output=True, check=True)
     assert not (old_home.path / "lake").exists()

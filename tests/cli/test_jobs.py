@@ -51,11 +51,11 @@ def test_show_cancel_retry_and_logs(antenna: Shell, project: str, tmp_path: Path
     shown = antenna("jobs", "show", number, "--json").json
     assert (shown["status"], shown["status_reason"], shown["generation"]) == ("CANCELED", "wrong folder", 1)
     assert antenna("jobs", "watch", number).code == 1
-    assert antenna("jobs", "retry", number).out == f"job {number} queued again: 1 images (generation 2)\n"
+    assert antenna("jobs", "retry", number).out == f"job {number} queued again: 1 image (generation 2)\n"
     assert antenna("jobs", "show", number, "--json").json["status"] == "QUEUED"
     story = antenna("jobs", "logs", number).out
     assert "Canceling: wrong folder" in story
-    assert "Retrying 1 images as generation 2" in story
+    assert "Retrying 1 image as generation 2" in story
     antenna("jobs", "cancel", number)
     followed = antenna("jobs", "logs", number, "--follow").out
     assert followed.startswith(story)

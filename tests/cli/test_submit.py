@@ -80,7 +80,7 @@ def test_text_of_a_queued_job(antenna: Shell, project: str, tmp_path: Path) -> N
     answer = antenna("submit", empty(tmp_path, "a.jpg"), "--pipeline", "null", "--project", project)
     job = only_job(project)
     assert job is not None
-    assert answer.out == f"job {job.job_id} submitted: 1 images, pipeline null\n"
+    assert answer.out == f"job {job.job_id} submitted: 1 image, pipeline null\n"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_dry_run_shows_what_would_be_taken(lonely: Shell, tmp_path: Path) -> Non
 
 def test_dry_run_refuses_what_submit_refuses(lonely: Shell, tmp_path: Path) -> None:
     empty(tmp_path / "phone", "a.avif")
-    lonely("submit", tmp_path / "phone", "--dry-run").refused(2, "left out: 1 heic; `pip install pillow-heif`")
+    lonely("submit", tmp_path / "phone", "--dry-run").refused(2, "left out: 1 heic; `")
     lonely("submit", tmp_path, "--dry-run", "--pipeline", "nope").refused(2, "there is no pipeline 'nope'")
     lonely("submit", tmp_path, "--dry-run", "--config", '{"x": 1}').refused(2, "has no setting 'x'")
 
@@ -193,6 +193,23 @@ def test_wait_ends_with_the_job(antenna: Shell, project: str, tmp_path: Path) ->
     assert {name: answer.json[name] for name in expected} == expected
     assert "WARNING No worker listens; the job waits" in answer.err
     assert f"job {job.job_id} SUCCESS 2/2" in answer.err
+
+
+def test_with_nothing_to_process_waiting_ends_at_once(antenna: Shell, project: str, tmp_path: Path) -> None:
+    """B15: it waited for a run, which nobody starts here."""
+    common = ["submit", empty(tmp_path / "n1", "a.jpg"), "--pipeline", "null", "--project", project]
+    antenna(*common)
+    job = only_job(project)
+    assert job is not None
+    conclude(job.job_id, JobStatus.SUCCESS)
+    with_catalog(lambda catalog: catalog.images.add_processed(job.job_id))
+    again = antenna(*common)
+    newest = only_job(project)
+    assert newest is not None
+    assert (again.code, again.out) == (0, f"job {newest.job_id} is over already: nothing to process\n")
+    waited = antenna(*common, "--wait")
+    assert waited.code == 0
+    assert "SUCCESS (the one image was processed before): 0 done, 0 failed, 1 skipped" in waited.out
 
 
 def test_watch_of_a_failure_on_a_terminal(antenna: Shell, project: str, tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from antenna_orchestration import settings
 from antenna_orchestration.assets.health import HealthConfig
 from antenna_orchestration.assets.job_assets import manifest
 from antenna_orchestration.assets.run_session import RunSession
+from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.cli.submit import submit as submit_command
 from antenna_orchestration.definitions import build_definitions
+from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.jobs.inference import WorkerConfig, inference_worker
 from antenna_orchestration.jobs.operations import PruneConfig, prune_history
 from antenna_orchestration.jobs.submission import SubmitConfig, submit_job
@@ -79,6 +81,43 @@ def test_local_folders_are_taken_without_image_roots(wanted: settings.Settings, 
             return (await services.catalog.jobs.get(job_id)).total
 
     assert asyncio.run(images()) == 1
+
+
+def test_what_was_left_out_and_nothing_to_do_are_told(wanted: settings.Settings, project: str, tmp_path: Path) -> None:
+    """A14, B15: the log of `submit_job` said nothing of left-out files, and queued what had nothing to process."""
+    Image.new("RGB", (64, 48)).save(tmp_path / "one.jpg")
+    (tmp_path / "two.mp4").write_bytes(b"x")
+    config = {"sources": [str(tmp_path)], "pipeline": "null", "project": project}
+
+    async def process() -> None:
+        async with opened(wanted) as services:
+            [job] = await services.catalog.jobs.list(project=project)
+            await services.catalog.jobs.claim(1, job_id=job.job_id)
+            await services.catalog.jobs.start(job.job_run, "run")
+            images = await services.catalog.images.pending(job.job_run, upto=1)
+            done = [ImageOutcome(image, "done", None, 1, None, False, 1, 1, 0, 0, "w") for image in images]
+            await services.catalog.images.commit(job.job_run, done)
+            await services.catalog.images.add_processed(job.job_id)
+            await services.catalog.jobs.finish(job.job_run, JobStatus.SUCCESS, None)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def submitted() -> list[str]:
+            """The lines of a run's log."""
+            result = submit_job.execute_in_process(
+                instance=instance,
+                resources={"stores": Stores()},
+                run_config={"ops": {"submit": {"config": config}}},
+            )
+            return [record.user_message for record in instance.all_logs(result.run_id)]
+
+        first = submitted()
+        assert "left out: 1 video" in first
+        [partition] = instance.get_dynamic_partitions("processing_jobs")
+        assert f"queued {partition}: 1 image, 0 skipped" in first
+        asyncio.run(process())
+        assert any(line.endswith("is over already: nothing to process") for line in submitted())
+        assert instance.get_dynamic_partitions("processing_jobs") == [partition]
 
 
 def test_local_folders_outside_image_roots_stay_refused(

@@ -27,6 +27,7 @@ AZURE = "sv=2022-11-02&st=a&se=b&sr=b&sp=r&spr=https&sig=x%3D"
 def test_signatures_are_left_out(query: str, left: str) -> None:
     """A2: the rest says what is read, and stays as it is written."""
     assert signatures.without(f"https://h/a%20b.jpg{query}") == f"https://h/a%20b.jpg{left}"
+    assert signatures.is_signed(f"https://h/a%20b.jpg{query}")
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,4 @@ def test_signatures_are_left_out(query: str, left: str) -> None:
 def test_what_is_not_surely_a_signature_stays(query: str) -> None:
     """A2: two pictures must not become one."""
     assert signatures.without(f"https://h/a.jpg{query}") == f"https://h/a.jpg{query}"
+    assert not signatures.is_signed(f"https://h/a.jpg{query}")

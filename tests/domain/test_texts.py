@@ -1,10 +1,19 @@
-"""Texts made fit to be stored."""
+"""Texts for people: counts, and texts made fit to be stored."""
 
 import os
 
 import pytest
 
 from antenna_orchestration.domain import texts
+
+
+def test_a_count_and_its_word_agree() -> None:
+    """Point 6: `1 images`, `1 workers listen`."""
+    assert [texts.counted(count, "image") for count in (0, 1, 2, 1204)] == [
+        "0 images", "1 image", "2 images", "1,204 images",
+    ]  # fmt: skip
+    assert texts.counted(1, "delivery", "deliveries") == "1 delivery"
+    assert texts.counted(2, "delivery", "deliveries") == "2 deliveries"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ NS = 1_718_000_000_000_000_000
 def test_a_web_server_tells_a_version(
     headers: dict[str, str], size: int | None, version: str, modified: datetime | None
 ) -> None:
-    assert versions.of_answer(headers, size) == (version, modified)
+    assert versions.of_answer(headers, size)[:2] == (version, modified)
 
 
 def test_the_same_bytes_in_a_bucket_are_one_version() -> None:

@@ -68,7 +68,11 @@ async def test_at_the_bound_the_job_is_drained_for_this_worker(
     with running_gateway(shared_stores, ANTENNA_HTTP_LEASE="60") as gateway:
         job = await job_for_http(services, project, 32)
         worker = await http_worker(services, gateway, project)
-        assert len(leased(worker, job.job_id, 100)) == 32
+        with session(worker.token) as http:
+            answer = http.post(f"{worker.base}/jobs/{job.job_id}/tasks/", json={"batch_size": 100}, timeout=60).json()
+        assert len(answer["tasks"]) == 32
+        # C7: a worker could not know how long it has.
+        assert answer["lease_seconds"] == 60.0
         assert leased(worker, job.job_id, 8) == []
 
 

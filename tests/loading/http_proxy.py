@@ -21,16 +21,18 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         host = "127.0.0.1" if (parts.hostname or "").endswith(".example") else parts.hostname or ""
         connection = http.client.HTTPConnection(host, parts.port, timeout=60)
-        connection.request("GET", f"{parts.path}?{parts.query}".rstrip("?"), headers={"Host": parts.netloc})
+        connection.request(self.command, f"{parts.path}?{parts.query}".rstrip("?"), headers={"Host": parts.netloc})
         answer = connection.getresponse()
         body = answer.read()
         self.send_response(answer.status)
-        for name in ("Content-Type", "Location"):
+        for name in ("Content-Type", "Location", "ETag"):
             if answer.headers[name]:
                 self.send_header(name, answer.headers[name])
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", answer.headers["Content-Length"] or str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    do_HEAD = do_GET
 
     def do_CONNECT(self) -> None:
         print(self.path, self.headers.get("Proxy-Authorization", "-"), flush=True)

@@ -60,6 +60,7 @@ class ImageServer:
             "part": lambda: web.Response(
                 status=206, body=self.image, headers={"Content-Range": request.query["range"]}
             ),
+            "tagged": lambda: web.Response(body=self.image, headers={"ETag": f'"{detail}"'}),
             "loop": lambda: web.Response(status=302, headers={"Location": "/loop"}),
             "bucket": lambda: web.Response(body=self.image),
             "no-bucket": lambda: s3_error(404, "NoSuchBucket", "The specified bucket does not exist"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from antenna_orchestration import errors
+from antenna_orchestration.loading import http_versions
 from tests.loading.http_proxy import proxying
 from tests.loading.image_server import serving
 from tests.loading.test_loading import load, opened
@@ -52,6 +53,28 @@ async def test_images_come_through_the_proxy(tmp_path: Path, monkeypatch: pytest
                 f"{away}/status/404 Basic {LOGIN}",
                 f"camera.example:443 Basic {LOGIN}",
             ]
+
+
+async def test_versions_are_asked_for_through_the_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A12: the submission asked directly, in vain, where the workers load through the proxy; it had another rule."""
+    async with serving() as server:
+        port = server.url.rpartition(":")[2]
+        away = f"http://camera.example:{port}"
+        signed = f"{away}/tagged/2?Signature=s&Expires=9&Key-Pair-Id=k"
+        private = [server.uri("tagged/3"), "http://10.0.0.1/a.jpg", f"http://localhost:{port}/tagged/3"]
+        with proxying(tmp_path) as proxy:
+            monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+            wanted = [f"{away}/tagged/1", f"{away}/redirect?to={away}/tagged/4", signed, *private]
+            found = await http_versions.ask(wanted, allow_private=False)
+            assert {url: version.version for url, version in found.items()} == {
+                wanted[0]: "1", wanted[1]: "4", signed: "2",
+            }  # fmt: skip
+            monkeypatch.setenv("no_proxy", "127.0.0.1")
+            direct = await http_versions.ask([server.uri("tagged/5")], allow_private=True)
+            assert [version.version for version in direct.values()] == ["5"]
+            assert sorted(proxy.requests) == sorted(
+                f"{url} -" for url in (wanted[0], wanted[1], f"{away}/tagged/4", signed)
+            )
 
 
 async def test_buckets_are_read_through_the_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

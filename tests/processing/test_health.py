@@ -1,11 +1,15 @@
 """What the health check clears, and what it leaves alone, on real stores."""
 
 import dataclasses
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 
+import psycopg
 import pytest
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import ImageId, JobId
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.lake import rows
@@ -15,6 +19,7 @@ from antenna_orchestration.queue import names, payloads
 from antenna_orchestration.queue.payloads import Payloads
 from antenna_orchestration.queue.publisher import Publisher
 from tests.processing.jobs_by_hand import claimed, hands, make_job, result_of
+from tests.small_disks import small_disk
 from tests.waiting import eventually
 
 
@@ -175,6 +180,62 @@ async def test_chunks_of_an_upload_that_never_ended_go_with_their_job(services: 
     await js.publish(subject, b"and a late one")
     assert await leftovers(services, job)
     assert not await leftovers(services, job)
+
+
+async def test_each_check_that_looks_is_able_to_fail(services: Services, project: str) -> None:
+    """C2: `workers` and `running_jobs` passed whatever they saw, so no alert could hang on them."""
+    unserved = await make_job(services, project, 1)
+    unheard = await running_job(services, f"{project[:50]}-unheard", 1)
+    now = datetime.now(UTC)
+    beat = messages.Heartbeat(
+        worker=project, host="elsewhere", pid=1, device="cpu", pipelines=(), reaches=(), started_at=now,
+        at=now + timedelta(hours=1),
+    )  # fmt: skip
+    async with await psycopg.AsyncConnection.connect(services.settings.database_url, autocommit=True) as connection:
+        await connection.execute(
+            "UPDATE jobs SET created_at = now() - interval '1 hour', claimed_at = now() - interval '1 hour', "
+            "started_at = now() - interval '1 hour' WHERE job_id = ANY (%s)",
+            [[unserved.job_id, unheard.job_id]],
+        )
+        await connection.execute(
+            "INSERT INTO run_heartbeats (run_id, heartbeat_at) VALUES (%s, now() - interval '1 hour')", [project]
+        )
+        await services.heartbeats.beat(beat)
+        try:
+            report = await health.check(services, dry_run=True)
+        finally:
+            await services.heartbeats.leave(project)
+            await connection.execute("DELETE FROM run_heartbeats WHERE run_id = %s", [project])
+            for job in (unserved, unheard):
+                await cancel.cancel(services, job.job_id, reason="done")
+    expected = {
+        "running_jobs": f"job {unheard.job_id} stands still: nobody collects its results",
+        "stale_jobs": f"job {unheard.job_id} is RUNNING and nobody has worked on it",
+        "workers": f"job {unserved.job_id} waits: no worker listens",
+        "runs": f"run {project} was last heard 3600 s ago",
+        "clocks": f"the clock of worker {project} on elsewhere is 36",
+    }
+    found = {result.name: result for result in report.results}
+    assert {name for name in expected if not found[name].unfixable} == set()
+    for name, line in expected.items():
+        assert [detail for detail in found[name].details if detail.startswith(line)], (name, found[name].details)
+    # Tried by tests of their own, except `lost_images`, which puts back all that it finds or fails with the queue.
+    assert set(expected) | {"lost_images", "leftovers", "queue", "disk_space"} == set(health.CHECKS)
+
+
+async def test_parts_that_cannot_be_deleted_fail_the_check(services: Services, project: str) -> None:
+    """C2: it said that they were deleted, each minute."""
+    job = await running_job(services, project, 1)
+    async with hands(services) as worker:
+        await worker.report(await worker.lease(job, 1))
+    await collect.collect(services, job, observer=collect.Observer())
+    await finish.write_final_tables(services, job)
+    assert await finish.finish_job(services, job) is JobStatus.SUCCESS
+    # A disk's own folder cannot be deleted.
+    with small_disk(Path(services.lake.uri) / "_parts" / f"job_id={job.job_id}", megabytes=1):
+        result = await health.clear_leftovers(services)
+    assert result.unfixable == 1
+    assert f"job {job.job_id}: its parts cannot be deleted from {services.lake.uri}" in result.details
 
 
 async def test_a_store_that_is_out_ends_the_check_but_not_the_round(

@@ -72,7 +72,7 @@ async def test_a_worker_about_to_start_is_no_alarm(
     assert late[0] == "WARNING"
     async with beating(services, pipelines=("null",), reaches=job.source_kinds):
         await log.look_for_workers()
-    assert (await lines())[-1] == ("INFO", "1 workers listen for null: gpu-1")
+    assert (await lines())[-1] == ("INFO", "1 worker listens for null: gpu-1")
 
 
 async def test_a_line_of_progress_names_who_holds_leases(

@@ -134,7 +134,7 @@ async def test_every_listed_name_is_the_one_that_is_read(at_store: Settings, odd
 
 
 async def test_one_version_of_an_object_can_be_named(at_store: Settings, odd: None, endpoint: str) -> None:
-    """A7: an earlier version is listed, loaded and signed."""
+    """A7, A2: an earlier version is listed, told apart, loaded and signed."""
 
     def write() -> str:
         store = fsspec.filesystem("s3", endpoint_url=endpoint, skip_instance_cache=True)
@@ -144,11 +144,23 @@ async def test_one_version_of_an_object_can_be_named(at_store: Settings, odd: No
         return f"s3://versions/a.jpg?versionId={first['VersionId']}"
 
     uri = await asyncio.to_thread(write)
-    assert [image.uri for image in sources.gather([uri], settings=at_store).images] == [uri]
+    found = sources.gather([uri], settings=at_store)
+    assert [image.uri for image in found.images] == [uri]
+    newest, missing = "s3://versions/a.jpg", "s3://versions/a.jpg?versionId=none"
+    # Named one by one or in a list, its version was unknown, and nothing noticed other bytes.
+    told = await asyncio.to_thread(buckets.versions_of, [uri, newest, missing], at_store)
+    assert set(told) == {uri, newest}
+    assert told[uri] == found.versions[uri] and told[uri].version.endswith("-5")
+    assert told[newest].version.endswith("-6")
+    whole = "s3://odd/names/old.jpg?versionId=7.jpg"
+    listed_all = await asyncio.to_thread(buckets.list_objects, "s3://odd/names", at_store)
+    assert (await asyncio.to_thread(buckets.versions_of, [whole], at_store))[whole] == listed_all[whole]
     signed = await asyncio.to_thread(buckets.presign, [uri, "s3://versions/a.jpg"], at_store, valid_for=60)
     async with Loader(settings=at_store, memory=MemoryBudget(2**26)) as loader:
-        assert await loader.load(uri) == b"first"
-        assert await loader.load("s3://versions/a.jpg") == b"second"
+        assert await loader.load(uri, version=told[uri].version) == b"first"
+        assert await loader.load(newest, version=told[newest].version) == b"second"
+        with pytest.raises(errors.ImageChanged):
+            await loader.load(newest, version=told[uri].version)
     contents = [(await asyncio.to_thread(requests.get, url, timeout=60)).content for url in signed]
     assert contents == [b"first", b"second"]
 
@@ -191,6 +203,17 @@ def test_a_store_out_of_reach(endpoint: str, tmp_path: Path, monkeypatch: pytest
     nobody = settings.load(home=tmp_path, s3_endpoint_url=f"http://127.0.0.1:{free}")
     with pytest.raises(errors.Unavailable, match="s3://traps cannot be listed"):
         listed("s3://traps", nobody)
+
+
+def test_empty_objects_are_left_out(at_store: Settings, endpoint: str) -> None:
+    """A14: they were submitted, and failed one by one; empty files are left out and counted."""
+    store = fsspec.filesystem("s3", endpoint_url=endpoint, skip_instance_cache=True)
+    store.mkdir("holes")
+    for key, body in (("a.jpg", b"x"), ("b.jpg", b""), ("c.jpg", b"")):
+        store.call_s3("put_object", Bucket="holes", Key=key, Body=body)
+    found = sources.gather(["s3://holes"], settings=at_store)
+    assert [image.uri for image in found.images] == ["s3://holes/a.jpg"]
+    assert sources.count_left_out(found.left_out) == {"empty": 2}
 
 
 def test_junk_and_bad_keys_are_left_out(at_store: Settings) -> None:

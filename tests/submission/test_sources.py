@@ -10,6 +10,7 @@ import pytest
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.catalog.jobs import SubmittedImage
+from antenna_orchestration.pipelines import file_kinds
 from antenna_orchestration.submission import kinds, sources
 from antenna_orchestration.submission.locations import local_path
 from antenna_orchestration.submission.sources import Gathered
@@ -207,7 +208,7 @@ def test_some_missing_files_of_a_list_are_a_warning(tmp_path: Path) -> None:
     found = gather(tmp_path / "l.txt")
     assert names(found, tmp_path) == ["a.jpg", "gone.jpg"]
     assert found.warnings == [
-        f"1 of 2 files named in {tmp_path}/l.txt do not exist; the first: gone.jpg, {tmp_path}/l.txt, line 2"
+        f"1 of 2 files named in {tmp_path}/l.txt does not exist; the first: gone.jpg, {tmp_path}/l.txt, line 2"
     ]
 
 
@@ -341,8 +342,11 @@ def test_what_is_left_out_is_kept_by_kind(tmp_path: Path) -> None:
     found = gather(tmp_path, tmp_path)
     assert kinds.summary(sources.count_left_out(found.left_out)) == "2 videos, 1 heic, 1 raw, 2 hidden, 1 other file"
     empty(tmp_path / "phone", "1.avif", "2.avif")
-    with pytest.raises(errors.InvalidSource, match=r"no images in .*; left out: 2 heic"):
+    with pytest.raises(errors.InvalidSource, match=r"no images in .*; left out: 2 heic") as refused:
         gather(tmp_path / "phone")
+    # The advice was to install what was installed.
+    assert ("pip install pillow-heif" in str(refused.value)) is not file_kinds.reads_heic()
+    assert "heif-convert photo." in str(refused.value)
 
 
 def test_links_are_captures_of_their_own(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing import submit as submit_module
+from antenna_orchestration.processing.retry import retry
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.submit import Submission, Submitted, submit
 from antenna_orchestration.submission.locations import local_path
@@ -111,7 +112,8 @@ async def test_processed_images_are_skipped_until_asked_for(services: Services, 
     assert (everything.total, everything.skipped) == (5, 0)
 
 
-async def test_a_job_of_which_all_is_skipped_is_accepted(services: Services, project: str, tmp_path: Path) -> None:
+async def test_a_job_of_which_all_is_skipped_is_over(services: Services, project: str, tmp_path: Path) -> None:
+    """B15: it waited for a run, which wrote empty tables."""
     first = await send(services, listed(tmp_path, 2), project=project)
     await finish(services, first.job_id)
     again = await send(services, listed(tmp_path, 2), project=project)
@@ -119,7 +121,18 @@ async def test_a_job_of_which_all_is_skipped_is_accepted(services: Services, pro
     assert "all 2 images skipped" in again.warnings[0]
     levels = [line.level for _, line in await services.catalog.job_log.read(again.job_id)]
     # Of versions, which the store of these URLs does not tell, and of the skipped images.
-    assert levels == ["INFO", "WARNING", "WARNING"]
+    assert levels == ["INFO", "WARNING", "WARNING", "INFO"]
+    job = await services.catalog.jobs.get(again.job_id)
+    assert (again.status, job.status, job.compacted) == (JobStatus.SUCCESS, JobStatus.SUCCESS, True)
+    assert job.status_reason == "all 2 images were processed before"
+    assert job.finished_at == job.created_at
+    assert await services.catalog.jobs.claim(1, job_id=job.job_id) == []
+    assert (job.job_id, job.generation) not in await services.announcements.read()
+    retried = await retry(services, job.job_id)
+    assert (retried.images, retried.warnings) == (0, ("nothing to retry: all 2 images were processed before",))
+    one = await send(services, url(0), project=project)
+    assert "1 image skipped, processed by null 1 before (--reprocess takes it too)" in one.warnings
+    assert (await services.catalog.jobs.get(one.job_id)).status_reason == "the one image was processed before"
 
 
 async def test_limit_and_shuffle(services: Services, project: str, tmp_path: Path) -> None:

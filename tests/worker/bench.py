@@ -88,6 +88,7 @@ class Bench:
             interactive=interactive,
             source_kinds=source_kinds,
             total=len(ids),
+            ack_wait=self.settings.task_ack_wait,
         )
         queued = QueuedJob(job, slug, epoch, ids, announcement)
         if announce:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
+from antenna_orchestration.worker.policy.lease_time import LeaseTime
 from antenna_orchestration.worker.policy.speed import AHEAD, COLD_LEASE, DeviceSpeed
 
 FAST = BatchGroup(1, registry.get("null", ()), {})
@@ -17,7 +18,7 @@ SLOW = BatchGroup(2, registry.get("null", ()), {})
 
 
 def new_speed(ack_wait: float = 30.0, threads: int = 2, batch_size: int = 16) -> DeviceSpeed:
-    return DeviceSpeed(ack_wait=ack_wait, prepare_threads=threads, batch_size=batch_size)
+    return DeviceSpeed(lease_time=LeaseTime(ack_wait), prepare_threads=threads, batch_size=batch_size)
 
 
 def test_a_cold_group_gets_a_small_batch_to_begin_with() -> None:
@@ -52,6 +53,21 @@ def test_two_batches_of_a_slow_group_fit_into_half_a_lease() -> None:
     # One image is always allowed: it is extended while it moves.
     assert warm.room(batches={SLOW: 1}, unstarted=Counter(), held=Counter()) >= warm.cost(SLOW)
     assert warm.room(batches={SLOW: 1}, unstarted=Counter(), held=Counter({SLOW: 1})) == 0.0
+
+
+def test_leases_last_as_long_as_the_announcements_say() -> None:
+    """C7: only the worker's own setting was asked, which may be another than the orchestrator's."""
+    lease_time = LeaseTime(600.0)
+    warm = DeviceSpeed(lease_time=lease_time, prepare_threads=2, batch_size=16)
+    warm.finished(SLOW, 1, 2.5)
+    assert warm.batch(SLOW) == 16
+    assert not lease_time.announced([])
+    assert lease_time.announced([60.0, 30.0])
+    assert (lease_time.seconds, warm.batch(SLOW)) == (30.0, 3)
+    # Tasks of the last job may be in hand.
+    assert not lease_time.announced([]) and lease_time.seconds == 30.0
+    # A job from before this was announced.
+    assert not lease_time.announced([0.0]) and lease_time.seconds == 600.0
 
 
 def test_what_the_device_holds_at_once_is_remembered() -> None:

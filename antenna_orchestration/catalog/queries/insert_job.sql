@@ -6,5 +6,5 @@ SELECT %(project)s, %(name)s, %(pipeline)s, %(config)s, %(config_hash)s, %(prior
        coalesce(%(dispatch_mode)s, (SELECT dispatch_mode FROM projects WHERE project_id = %(project)s)),
        %(created_by)s,
        ARRAY (SELECT DISTINCT deployment_id FROM selected WHERE deployment_id IS NOT NULL ORDER BY 1), true,
-       (SELECT version FROM pipelines WHERE slug = %(pipeline)s), %(time_zone)s
-RETURNING job_id
+       %(version)s, %(time_zone)s
+RETURNING job_id, total, skipped

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
+from antenna_orchestration.worker.policy.lease_time import LeaseTime
 
 COLD_LEASE: Final = 2
 """The most images of a batch group in hand until its speed is known, that is, until its first batch is finished."""
@@ -28,16 +29,20 @@ _CHEAPEST: Final = 1e-5
 class DeviceSpeed:
     """Device seconds per image of each batch group, seconds per load, and what follows from them."""
 
-    def __init__(self, *, ack_wait: float, prepare_threads: int, batch_size: int = 0) -> None:
-        """`ack_wait`: length of a lease in seconds. `batch_size`: images per batch; 0 is each pipeline's own choice."""
+    def __init__(self, *, lease_time: LeaseTime, prepare_threads: int, batch_size: int = 0) -> None:
+        """`batch_size`: images per batch; 0 is each pipeline's own choice."""
         self._prepare_threads = prepare_threads
         self._batch_size = batch_size
         self._depths: dict[BatchGroup, int] = {}
-        # Whatever is reserved must be finished within half a lease.
-        self._half_lease = ack_wait / 2
+        self._lease_time = lease_time
         self._costs: dict[BatchGroup, float] = {}
         self._limits: dict[BatchGroup, int] = {}
         self._latency = 0.0
+
+    @property
+    def _half_lease(self) -> float:
+        """Whatever is reserved must be finished within it."""
+        return self._lease_time.seconds / 2
 
     def loaded(self, seconds: float) -> None:
         """Record that an image was loaded in so many seconds."""

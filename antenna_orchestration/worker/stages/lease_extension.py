@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.worker.device.client import Device
+from antenna_orchestration.worker.policy.lease_time import LeaseTime
 from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.tasks_in_hand import Stage, TaskInHand, TasksInHand
 from antenna_orchestration.worker.timing import Timing
@@ -19,7 +21,7 @@ LONGEST_WAIT: Final = 3
 
 
 class LeaseExtender:
-    """Extends leases three times within `ack_wait` seconds, each for as long as its task makes progress.
+    """Extends leases three times within the time that one lasts, each for as long as its task makes progress.
 
     None is extended while results cannot be delivered for longer than a lease: whoever can deliver shall have them.
     """
@@ -30,26 +32,33 @@ class LeaseExtender:
         tasks_in_hand: TasksInHand,
         reporter: Reporter,
         device: Device,
-        ack_wait: float,
+        lease_time: LeaseTime,
         task_timeout: float,
         timing: Timing,
     ) -> None:
         self._tasks_in_hand = tasks_in_hand
         self._reporter = reporter
         self._device = device
-        self._ack_wait = ack_wait
-        self._every = ack_wait / 3
+        self._lease_time = lease_time
+        self._hurried = asyncio.Event()
         self._task_timeout = task_timeout
         self._clock = timing.clock
+
+    def hurry(self) -> None:
+        """Extend now, because leases became shorter."""
+        self._hurried.set()
 
     async def run(self) -> None:
         """Extend leases, for ever."""
         while True:
-            await asyncio.sleep(self._every)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._lease_time.seconds / 3):
+                    await self._hurried.wait()
+            self._hurried.clear()
             now = self._clock()
             if self._device.changes:
                 self._tasks_in_hand.all_moved()
-            delivers = not self._reporter.failed_for(self._ack_wait)
+            delivers = not self._reporter.failed_for(self._lease_time.seconds)
             for held in self._tasks_in_hand:
                 if held.lease.is_ours:
                     if delivers and self._moves(held, now):

@@ -20,6 +20,7 @@ from antenna_orchestration.worker.device.model_loading import ModelLoader
 from antenna_orchestration.worker.nudge import Nudge
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup, BatchGroups
 from antenna_orchestration.worker.policy.fair_share import Entrant, FairShare, Turn
+from antenna_orchestration.worker.policy.lease_time import LeaseTime
 from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.policy.speed import COLD_LEASE, DeviceSpeed
 from antenna_orchestration.worker.stages.image_fetcher import ImageFetcher
@@ -81,7 +82,7 @@ class Scheduler:
         batch_groups: BatchGroups,
         speed: DeviceSpeed,
         source_health: SourceHealth,
-        ack_wait: float,
+        lease_time: LeaseTime,
         reaches: tuple[str, ...],
         nudge: Nudge,
         timing: Timing,
@@ -96,7 +97,7 @@ class Scheduler:
         self._batch_groups = batch_groups
         self._speed = speed
         self._source_health = source_health
-        self._ack_wait = ack_wait
+        self._lease_time = lease_time
         self._reaches = reaches
         self._clock = timing.clock
         self._dice = timing.dice
@@ -260,7 +261,7 @@ class Scheduler:
 
     def _room(self) -> float:
         """Device seconds of work to lease now."""
-        if self._reporter.failed_for(self._ack_wait):
+        if self._reporter.failed_for(self._lease_time.seconds):
             # A task leased now would only be held back from workers whose results arrive.
             return 0.0
         if self._reporter.backlog >= MAX_BACKLOG or any(held.alone or held.suspect for held in self._tasks_in_hand):
@@ -291,7 +292,9 @@ class Scheduler:
         entry = self._entries[turn.key]
         announcement = entry.announcement
         try:
-            leases = await self._leaser.lease(announcement.job_run, announcement.epoch, turn.wanted)
+            leases = await self._leaser.lease(
+                announcement.job_run, announcement.epoch, turn.wanted, ack_wait=announcement.ack_wait
+            )
         except errors.Unavailable:
             self._fair.took(turn, 0, self._clock())
             raise
