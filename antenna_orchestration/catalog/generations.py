@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.database import Database
-from antenna_orchestration.domain.ids import Epoch, Generation, JobRun
+from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.domain.messages import AlgorithmRef
 
@@ -40,6 +41,15 @@ class Generations:
         if row is None or row["pipeline_version"] is None:
             return Terms("", ())
         return Terms(row["pipeline_version"], tuple(AlgorithmRef(*one) for one in row["algorithms"]))
+
+    async def terms_of(self, jobs: Sequence[JobId]) -> dict[JobId, Terms]:
+        """The same for the present generations of many jobs; without those of which it was not recorded."""
+        rows = await self._database.rows("terms_of_jobs", jobs=list(jobs))
+        return {
+            JobId(row["job_id"]): Terms(row["pipeline_version"], tuple(AlgorithmRef(*one) for one in row["algorithms"]))
+            for row in rows
+            if row["pipeline_version"] is not None
+        }
 
     async def replace_epoch(self, job_run: JobRun, lost: Epoch, epoch: Epoch) -> bool:
         """Replace the epoch of a lost task consumer; False when another caller has replaced it already."""

@@ -82,3 +82,7 @@ def show(found: list[Heartbeat], reasons: dict[str, Counter[str]]) -> None:
             output.line(f"{one.worker} cannot load {slug}: {reason}")
         for job, reason in one.forbidden.items():
             output.line(f"{one.worker} may not load images of job {job}: {reason}")
+        for job, reason in one.unreachable.items():
+            output.line(f"{one.worker} tries images of job {job} again: {reason}")
+        for job, reason in one.refused.items():
+            output.line(f"{one.worker} leaves job {job} alone: {reason}")

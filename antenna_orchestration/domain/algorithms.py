@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from antenna_orchestration.domain.messages import AlgorithmRef, Announcement, Result
+from antenna_orchestration.domain.messages import AlgorithmRef, Result
 
 
-def why_other(announcement: Announcement, version: str, algorithms: Sequence[AlgorithmRef]) -> str | None:
-    """Why a worker with this version of the pipeline leaves the job alone; None if it serves it."""
-    asked = announcement.pipeline_version
+def why_other(
+    pipeline: str,
+    asked: tuple[str, Sequence[AlgorithmRef]],
+    here: tuple[str, Sequence[AlgorithmRef]],
+) -> str | None:
+    """Why a worker leaves a job alone; None if it serves it.
+
+    `asked` are the version and the algorithms of the pipeline that the job was submitted for, `here` the worker's.
+    """
+    version, algorithms = asked
     # A pipeline may have been registered without naming its algorithms; then its version alone tells.
-    is_same = not announcement.algorithms or list(announcement.algorithms) == list(algorithms)
-    if not asked or (asked == version and is_same):
+    is_same = not algorithms or list(algorithms) == list(here[1])
+    if not version or (version == here[0] and is_same):
         return None
-    wanted, ours = _spelled(asked, announcement.algorithms), _spelled(version, algorithms)
-    return f"it was submitted for {announcement.pipeline} {wanted}, here is {ours}; cancel and retry it to change that"
+    wanted, ours = _spelled(version, algorithms), _spelled(*here)
+    return f"it was submitted for {pipeline} {wanted}, here is {ours}; cancel and retry it to change that"
 
 
 def _spelled(version: str, algorithms: Sequence[AlgorithmRef]) -> str:

@@ -186,6 +186,9 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     ack_wait: float = 0.0
     """Seconds that a lease of the job's tasks lasts, as the queue was told; 0 for jobs from before this was announced.
     """
+    forbidden_since: datetime | None = None
+    """Since when no worker may load the images that are left, while that is so: a worker that comes to a job which has
+    waited for days says so."""
 
     @property
     def job_run(self) -> JobRun:
@@ -230,9 +233,12 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     failing: dict[str, str] = {}
     """Pipelines that it would serve and cannot load, each with the reason; they are not among `pipelines`."""
     refused: dict[str, str] = {}
-    """Jobs by number that were submitted with another version of a pipeline than this worker has, with the reason."""
+    """Jobs by number that this worker leaves alone though it has their pipeline, with the reason: they were submitted
+    with another version of it, or with settings that it does not take."""
     forbidden: dict[str, str] = {}
     """Jobs by number that rest on this worker because it may not load their images: the last reason, and since when."""
+    unreachable: dict[str, str] = {}
+    """Jobs by number of which images could not be loaded lately and are tried again: host, reason, and since when."""
 
 
 M = TypeVar("M", Task, Result, Announcement, Heartbeat)

@@ -26,7 +26,7 @@ class JobProgress:
     # Images that a worker reported as failing and that are to be tried again, and why, in words.
     reported: int = 0
     reasons: str = ""
-    # Why no worker may load what is left; empty while one may.
+    # Why what is left cannot be loaded; empty while it can, or that is not known.
     waits: str = ""
 
     @classmethod
@@ -59,8 +59,8 @@ class JobProgress:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until the last image at the present rate; None while nothing moves."""
-        return self.waiting / self.rate if self.rate > 0 else None
+        """Seconds until the last image at the present rate; None while nothing moves, or what is left waits."""
+        return self.waiting / self.rate if self.rate > 0 and not self.waits else None
 
     @property
     def line(self) -> str:

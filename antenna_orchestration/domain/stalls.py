@@ -28,15 +28,20 @@ _OF_RUNS: Final = {
 }
 
 
-def why_unserved(job: Job, workers: Sequence[Heartbeat]) -> str:
-    """Why no worker serves the job; empty if one does, or if it has no images."""
+def why_unserved(job: Job, workers: Sequence[Heartbeat], unfit: str = "") -> str:
+    """Why no worker serves the job; empty if one does, or if it has no images.
+
+    `unfit` is why a worker that is yet to be started would not serve it.
+    """
     if not job.total or any(can_serve(worker, job) for worker in workers):
         return ""
     if job.dispatch_mode is DispatchMode.SYNC:
-        return f"no processing service serves {job.pipeline} (`antenna push`)"
-    if any(job.pipeline in worker.pipelines for worker in workers):
+        return f"no processing service serves {job.pipeline} (`antenna push URL --project {job.project}`)"
+    number = str(job.job_id)
+    if any(job.pipeline in worker.pipelines and number not in worker.refused for worker in workers):
         return f"no worker for {job.pipeline} reaches {', '.join(job.source_kinds)}"
-    return f"no worker listens for {job.pipeline}" + why_not(workers, job)
+    why = why_not(workers, job) + (f"; one on this machine would leave it alone: {unfit}" if unfit else "")
+    return f"no worker listens for {job.pipeline}{why}"
 
 
 def why_forbidden(job: Job, workers: Sequence[Heartbeat]) -> str:
@@ -49,6 +54,13 @@ def why_forbidden(job: Job, workers: Sequence[Heartbeat]) -> str:
     return f"no worker may load its images ({reasons})"
 
 
+def why_unreachable(job: Job, workers: Sequence[Heartbeat]) -> str:
+    """Which images of the job workers could not reach and try again; empty if none."""
+    number = str(job.job_id)
+    told = [worker for worker in workers if can_serve(worker, job) and number in worker.unreachable]
+    return "; ".join(f"{worker.worker}: {worker.unreachable[number]}" for worker in told[:MOST_REASONS])
+
+
 def waiting_for(
     job: Job,
     workers: Sequence[Heartbeat],
@@ -57,12 +69,13 @@ def waiting_for(
     pending: int,
     rate: float,
     reported: str,
+    unfit: str,
     now: datetime,
 ) -> str:
     """What a job that does not move waits for, in one line; empty only for one that moves or is over.
 
     `silent` and `rate` as for `why_still`; `pending` are images that nobody has accounted for, `reported` is what
-    workers said about those of them that failed, in words.
+    workers said about those of them that failed, in words; `unfit` as for `why_unserved`.
     """
     if job.status.is_terminal or (job.status is JobStatus.RUNNING and rate > 0 and job.job_id not in silent):
         return ""
@@ -71,27 +84,33 @@ def waiting_for(
         _OF_CANCELING if job.status is JobStatus.CANCELING else "",
         _OF_SILENCE if job.job_id in silent else "",
         "" if pending else "its tables to be written",
-        why_unserved(job, workers),
+        why_unserved(job, workers, unfit),
         why_forbidden(job, workers),
         _OF_RUNS.get(job.status, ""),
+        _tried_again(why_unreachable(job, workers)),
         why_still(job, workers, silent=silent, rate=rate, now=now),
     )
     return next(filter(None, reasons), "") or _next_result(job, workers, pending, reported)
 
 
+def _tried_again(why: str) -> str:
+    return f"images that could not be reached and are tried again ({why})" if why else ""
+
+
 def _next_result(job: Job, workers: Sequence[Heartbeat], pending: int, reported: str) -> str:
     serving = [worker for worker in workers if can_serve(worker, job)]
     names = ", ".join(worker.worker for worker in serving[:MOST_REASONS])
+    images = counted(pending, "image")
     if all(worker.state == "loading" for worker in serving):
         return f"models to be loaded by {names}"
     if reported:
         return f"images that are tried again after errors: {reported}"
     for worker in serving:
         if why := worker.forbidden.get(str(job.job_id)):
-            return f"{counted(pending, 'image')} for {names}; {worker.worker} may not load some: {why}"
+            return f"{images} for {names}; {worker.worker} may not load some: {why}"
     if held := sum(worker.leased for worker in serving):
         return f"results of {counted(held, 'task')} that workers hold, of all their jobs ({names})"
-    return f"{counted(pending, 'image')} to be offered again, after a pause, to {names}"
+    return f"{images} to be offered again, after a pause, to {names}"
 
 
 def waits_since(job: Job) -> datetime:
@@ -122,7 +141,7 @@ def why_still(job: Job, workers: Sequence[Heartbeat], *, silent: Collection[int]
     last = max((worker.last_result_at for worker in serving if worker.last_result_at), default=None)
     when = f"{(now - last).total_seconds():.0f} s ago" if last else "never"
     names = ", ".join(worker.worker for worker in serving[:3])
-    return f"its workers hold {counted(held, 'task')} and deliver nothing; the last result came {when} ({names})"
+    return f"its workers hold {counted(held, 'task')} and deliver nothing; the last result: {when} ({names})"
 
 
 def _may_deliver(worker: Heartbeat, now: datetime) -> bool:

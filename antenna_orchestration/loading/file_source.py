@@ -68,7 +68,8 @@ class FileSource:
                 raise errors.ImageUnusable(f"not a file: {error.strerror}") from error
             if error.errno == errno.ENOTDIR:
                 raise errors.ImageUnusable("no such file") from error
-            raise errors.ImageUnreachable(f"reading failed: {error.strerror or error}") from error
+            where = Path(path).parent
+            raise errors.ImageUnreachable(f"reading from {where} failed: {error.strerror or error}") from error
 
     def _missing(self, path: Path) -> errors.ImageError:
         """The error for a missing file. If its folder is missing or empty, the drive is probably not mounted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from typing import Final
 from urllib.parse import urlsplit
@@ -23,7 +24,6 @@ CHUNK: Final = 256 * 1024
 
 _WHOLE: Final = frozenset({200, 203})
 _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.IGNORECASE | re.ASCII)
-_GONE: Final = frozenset({404, 410})
 _FORBIDDEN: Final = frozenset({401, 403, 407})
 _PASSING: Final = frozenset({408, 421, 425, 429})
 _NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL})
@@ -112,13 +112,11 @@ def _check_status(response: aiohttp.ClientResponse) -> None:
     status = response.status
     if status in _WHOLE or (status == 206 and _is_whole(response.headers.get("Content-Range"))):
         return
-    reason = f"HTTP {status} {response.reason or ''}".strip()
-    if status in _GONE:
-        raise errors.ImageUnusable(reason)
+    reason = " ".join(filter(None, [f"HTTP {status}", response.reason, f"from {response.url.host}"]))
     if status in _FORBIDDEN:
-        raise errors.ImageForbidden(f"{reason} from {response.url.host}")
+        raise errors.ImageForbidden(reason)
     if status in _PASSING or status >= 500 or status == 206:
-        raise errors.ImageUnreachable(f"{reason} from {response.url.host}")
+        raise errors.ImageUnreachable(reason)
     raise errors.ImageUnusable(reason)
 
 
@@ -140,5 +138,6 @@ def _plain(error: Exception) -> str:
     """The operating system's message if there is one, because aiohttp's own messages repeat the URL."""
     inner = getattr(error, "os_error", None) or error.__cause__
     if isinstance(inner, OSError) and inner.strerror:
-        return inner.strerror
+        # asyncio's message of a failed connection names the address again instead of the reason.
+        return os.strerror(inner.errno or 0) if inner.strerror.startswith("Connect call") else inner.strerror
     return str(error).partition("url=")[0].strip(" ,") or type(error).__name__

@@ -67,7 +67,9 @@ class Loader:
                 size = more.size
             except TimeoutError:
                 reservation.release()
-                raise errors.ImageUnreachable(f"not loaded within {self._settings.load_timeout:g} s") from None
+                raise errors.ImageUnreachable(
+                    f"{source.host(uri)}: not loaded within {self._settings.load_timeout:g} s"
+                ) from None
             except BaseException:
                 reservation.release()
                 raise

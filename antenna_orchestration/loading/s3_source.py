@@ -67,10 +67,10 @@ class S3Source:
             return await self._read_named(bucket, key, reservation)
         except FileNotFoundError as error:
             if "bucket" in str(error).lower():
-                raise errors.ImageForbidden(f"bucket {bucket}: {error}") from error
-            raise errors.ImageUnusable("no such object") from error
+                raise errors.ImageForbidden(f"bucket {bucket}: {_told(error)}") from error
+            raise errors.ImageUnusable(f"bucket {bucket}: no such object") from error
         except PermissionError as error:
-            raise errors.ImageForbidden(f"bucket {bucket}: {error}") from error
+            raise errors.ImageForbidden(f"bucket {bucket}: {_told(error)}") from error
         except _NO_CREDENTIALS as error:
             raise errors.ImageForbidden(f"bucket {bucket}: {error}") from error
         except (OSError, TimeoutError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
@@ -122,6 +122,15 @@ class S3Source:
                     raise ReservationTooSmall(self._limit)
                 chunks.append(chunk)
         return b"".join(chunks)
+
+
+def _told(error: Exception) -> str:
+    """What the store answered, with the code that s3fs leaves out: `HTTP 403 AccessDenied: Access Denied`."""
+    answer = error.__cause__.response if isinstance(error.__cause__, botocore.exceptions.ClientError) else {}
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    code = answer.get("Error", {}).get("Code")
+    named = " ".join(filter(None, [f"HTTP {status}" if status else "", code]))
+    return ": ".join(filter(None, [named, _first_line(error).rstrip(". ")]))
 
 
 def _first_line(error: Exception) -> str:

@@ -31,6 +31,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.algorithms import why_other
 from antenna_orchestration.domain.messages import AlgorithmRef, Detection
 
 P = TypeVar("P")
@@ -90,6 +91,18 @@ class PipelineSpec:
     recipe: Any = None
     # Images per call of `infer`, unless the worker's setting says otherwise.
     batch_size: int = 4
+
+    def config_of_job(
+        self, config: Mapping[str, Any], *, version: str, algorithms: Sequence[AlgorithmRef]
+    ) -> dict[str, Any]:
+        """The settings for a job that was submitted for this version and these algorithms; see `merged_config`.
+
+        Raises `OtherVersion` if this pipeline has others, and `InvalidInput` for settings that it refuses.
+        """
+        here = (self.version, [algorithm.ref for algorithm in self.algorithms])
+        if reason := why_other(self.slug, (version, algorithms), here):
+            raise errors.OtherVersion(reason)
+        return self.merged_config(config)
 
     def merged_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The default settings, overridden by the job's.

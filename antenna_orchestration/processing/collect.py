@@ -24,14 +24,15 @@ import ulid
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.images import ImageOutcome
-from antenna_orchestration.domain import messages, stalls
+from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.algorithms import ran_others
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.lake import rows
-from antenna_orchestration.processing import clear_queue, loops, publish, retrying
+from antenna_orchestration.processing import clear_queue, loops, retrying
+from antenna_orchestration.processing.access_watch import AccessWatch
 from antenna_orchestration.processing.job_log import JobLog
 from antenna_orchestration.processing.open_reports import open_reports
 from antenna_orchestration.processing.read_ahead import FLUSH, ReadAhead
@@ -142,9 +143,7 @@ class Collector:
         self._has_results = False
         # Open images that workers reported as failing, by reason.
         self._reported: Counter[str] = Counter()
-        # Why no worker may load the images that are left, and whether workers know that others are done.
-        self._forbidden = ""
-        self._told_done = False
+        self._access = AccessWatch(services, job, self._job_log)
         # What was seen at how many checks in a row: unread results and pending images, and no task under way.
         self._undelivered: tuple[int, int] | None = None
         self._undelivered_checks = 0
@@ -296,36 +295,21 @@ class Collector:
             self._recent.popleft()
         span = now - self._recent[0][0] if self._recent else 0.0
         rate = sum(number for _, number in self._recent) / max(span, FLUSH) if self._recent else 0.0
-        progress = replace(JobProgress.of(self._counts, rate=rate), waits=self._forbidden)
+        progress = replace(JobProgress.of(self._counts, rate=rate), waits=self._access.waits(rate))
         return progress.with_reports(self._reported) if self._counts.pending else progress
 
     async def _check(self) -> None:
         await self._job_log.look_for_workers()
-        await self._look_for_forbidden()
+        await self._access.look(self._counts)
         await self._job_log.tell_progress(self._progress())
         if await self._something_is_missing():
             # Another collector may have committed what this one waits for, if the lock's connection broke.
             async with self._counting:
                 self._counts = await self._services.catalog.images.count(self._job.job_id)
             found = await reconcile(self._services, self._job.job_id)
-            # The job may have been announced anew.
-            self._told_done = False
+            self._access.announced_anew()
             if found.lost or found.reopened:
                 self._observer.on_milestone(f"the queue lost {counted(found.lost, 'image')}; published again")
-
-    async def _look_for_forbidden(self) -> None:
-        """See whether no worker may load what is left; if images of the job are done, tell the workers so.
-
-        They then fail it, after a few deliveries. Where nothing is done the job waits for a worker with access.
-        """
-        self._forbidden = stalls.why_forbidden(self._job, await self._services.heartbeats.workers())
-        await self._job_log.tell_forbidden(self._forbidden)
-        if not self._forbidden or self._told_done or not (self._counts.done or self._job.skipped):
-            return
-        job = await self._services.catalog.jobs.get(self._job.job_id)
-        if job.epoch is not None and job.status in ACTIVE and job.generation == self._job.generation:
-            await publish.announce(self._services, job, job.epoch, some_done=True)
-            self._told_done = True
 
     async def _something_is_missing(self) -> bool:
         """Whether tasks, unread results and committed images do not add up; read in the order in which images move."""

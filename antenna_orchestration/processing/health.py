@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -20,7 +20,7 @@ from antenna_orchestration.domain import stalls
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ACTIVE, Job, JobStatus
 from antenna_orchestration.domain.texts import counted
-from antenna_orchestration.processing import cancel, clear_queue, disk_space, finish, lake_leftovers
+from antenna_orchestration.processing import cancel, clear_queue, disk_space, finish, lake_leftovers, served_here
 from antenna_orchestration.processing.reconcile import rebuild
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names
@@ -193,11 +193,12 @@ async def _running_jobs(services: Services, result: CheckResult, dry_run: bool) 
         rate = progress.rate if progress else 0.0
         if why := stalls.why_still(job, workers, silent=silent, rate=rate, now=datetime.now(UTC)):
             result.unfixable += 1
-            result.details.append(f"job {job.job_id} stands still: {why}")
+            why_not = stalls.why_unreachable(job, workers)
+            result.details.append(f"job {job.job_id} stands still: {why}{f'; {why_not}' if why_not else ''}")
         elif why := stalls.why_forbidden(job, workers):
             result.unfixable += stalls.is_unserved_for_long(job, datetime.now(UTC))
             result.details.append(f"job {job.job_id} waits: {why}")
-        line = progress.line if progress else "no live counters"
+        line = replace(progress, waits="").line if progress else "no live counters"
         if waiting:
             line += f"; {waiting.queued} waiting, {waiting.leased} leased, {waiting.redelivered} redelivered"
         result.details.append(f"job {job.job_id}: {line}")
@@ -245,8 +246,10 @@ async def _workers(services: Services, result: CheckResult, dry_run: bool) -> No
         f"{worker.worker}: {worker.state}, {worker.rate:.1f} images/s, {worker.leased} leased" for worker in workers
     ]
     now = datetime.now(UTC)
-    for job in await _active(services):
-        if why := stalls.why_unserved(job, workers):
+    unserved = [job for job in await _active(services) if stalls.why_unserved(job, workers)]
+    unfit = await served_here.why_not(services, unserved)
+    for job in unserved:
+        if why := stalls.why_unserved(job, workers, unfit.get(job.job_id, "")):
             result.unfixable += stalls.is_unserved_for_long(job, now)
             result.details.append(f"job {job.job_id} waits: {why}")
 

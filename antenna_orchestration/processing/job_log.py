@@ -13,6 +13,7 @@ from antenna_orchestration.domain.messages import Heartbeat
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.pipelines import registry
+from antenna_orchestration.processing import waiting
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.tasks import Waiting
 
@@ -43,6 +44,7 @@ class JobLog:
         self._told_of_start = False
         self._told_reported = False
         self._forbidden = False
+        self._told_unreachable = False
         # Images per worker whose result was committed.
         self.posted: Counter[str] = Counter()
 
@@ -54,20 +56,15 @@ class JobLog:
         workers = await self._services.heartbeats.workers()
         listening = [worker for worker in workers if reach.can_serve(worker, self._job)]
         nobody = not listening
-        if nobody and self._one_is_about_to_start(workers):
+        unfit = await waiting.why_unfit(self._services, self._job, workers) if nobody else ""
+        if nobody and not unfit and self._one_is_about_to_start(workers):
             if not self._told_of_start:
                 self._told_of_start = True
                 message = f"No worker listens for {self._job.pipeline} yet: one is about to start on this host"
                 await self._milestone(WORKER_COMES, message)
             return
         if nobody and self._nobody_listens is not True:
-            message = (
-                f"No worker for pipeline {self._job.pipeline} reaches the images; the job waits"
-                f"{reach.why_not(workers, self._job)}"
-                if self._job.dispatch_mode is DispatchMode.ASYNC
-                else f"No processing service serves pipeline {self._job.pipeline}; the job waits for "
-                f"`antenna push URL --project {self._job.project}`"
-            )
+            message = f"The job waits: {stalls.why_unserved(self._job, workers, unfit)}"
             await self._milestone("no_worker", message, level="WARNING")
         elif not nobody and self._nobody_listens is not False:
             names = ", ".join(worker.worker for worker in listening[:5])
@@ -77,13 +74,19 @@ class JobLog:
             )
         self._nobody_listens = nobody
 
-    async def tell_forbidden(self, why: str) -> None:
-        """Log why no worker may load the images, when that begins, and that one may again."""
-        if why and not self._forbidden:
-            await self._milestone("forbidden", f"The job waits: {why}", level="WARNING")
-        elif self._forbidden and not why:
-            await self._milestone("forbidden", "Workers may load its images again, or fail those that are left")
-        self._forbidden = bool(why)
+    async def tell_access(self, forbidden: str, unreachable: str) -> None:
+        """Log when the job begins to wait because no worker may load its images, and when that ends.
+
+        Also, once, why images of it are tried again.
+        """
+        if forbidden and not self._forbidden:
+            await self._milestone("forbidden", f"The job waits: {forbidden}", level="WARNING")
+        elif self._forbidden and not forbidden:
+            await self._milestone("forbidden", "The job no longer waits: images of it were loaded, or have failed")
+        self._forbidden = bool(forbidden)
+        if unreachable and not self._told_unreachable:
+            self._told_unreachable = True
+            await self._milestone("unreachable", f"Some images are tried again: {unreachable}", level="WARNING")
 
     def _one_is_about_to_start(self, workers: Sequence[Heartbeat]) -> bool:
         """Whether the autoscaler starts a worker for the job, and has had too little time to do so."""

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from antenna_orchestration import errors
@@ -120,8 +121,10 @@ async def republish(services: Services, job: Job, images: Sequence[ImageToPublis
     return stored
 
 
-async def announce(services: Services, job: Job, epoch: Epoch, *, some_done: bool = False) -> None:
-    """Announce the job to workers; `some_done` as in the announcement. Raises `Unavailable`."""
+async def announce(
+    services: Services, job: Job, epoch: Epoch, *, some_done: bool = False, forbidden_since: datetime | None = None
+) -> None:
+    """Announce the job to workers; `some_done` and the rest as in the announcement. Raises `Unavailable`."""
     terms = await services.catalog.generations.terms(job.job_run)
     announcement = messages.Announcement(
         v=messages.VERSION if job.dispatch_mode is DispatchMode.ASYNC else messages.PUSHED,
@@ -141,6 +144,7 @@ async def announce(services: Services, job: Job, epoch: Epoch, *, some_done: boo
         algorithms=list(terms.algorithms),
         some_done=some_done,
         ack_wait=services.settings.task_ack_wait,
+        forbidden_since=forbidden_since,
     )
     await services.announcements.announce(announcement)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from antenna_orchestration.domain import stalls
+from antenna_orchestration.domain import reach, stalls
 from antenna_orchestration.domain.job import Job
+from antenna_orchestration.domain.messages import Heartbeat
 from antenna_orchestration.domain.progress import JobProgress
+from antenna_orchestration.processing import served_here
 from antenna_orchestration.processing.services import Services
 
 SILENT_AFTER: Final = 60.0
@@ -20,13 +23,25 @@ async def of_job(services: Services, job: Job, progress: JobProgress) -> str:
     """One line; empty for a job that moves or is over. Raises `Unavailable`."""
     if job.status.is_terminal:
         return ""
+    workers = await services.heartbeats.workers()
     suspects = await services.catalog.jobs.suspects(claimed_for=600.0, silent_for=SILENT_AFTER, limit=MANY)
     return stalls.waiting_for(
         job,
-        await services.heartbeats.workers(),
+        workers,
         silent={one.job_id for one in suspects if one.job_id == job.job_id},
         pending=progress.waiting,
         rate=progress.rate,
         reported=progress.reasons,
+        unfit=await why_unfit(services, job, workers),
         now=datetime.now(UTC),
     )
+
+
+async def why_unfit(services: Services, job: Job, workers: Sequence[Heartbeat]) -> str:
+    """Why a job that no worker serves would not be served by one that is started on this machine.
+
+    Empty if it would, if that is not known, and if a worker that is there says why itself. Raises `Unavailable`.
+    """
+    if not stalls.why_unserved(job, workers) or reach.why_not(workers, job):
+        return ""
+    return (await served_here.why_not(services, [job])).get(job.job_id, "")

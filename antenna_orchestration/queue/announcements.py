@@ -52,18 +52,23 @@ class Announcements:
             bucket = await self._js.key_value(names.JOBS_BUCKET)
             await bucket.purge(names.job_key(job_run))
 
-    async def has(self, job_run: JobRun, epoch: Epoch) -> bool:
-        """Whether the job is announced with this epoch; False also when the bucket is gone. Raises `Unavailable`."""
+    async def find(self, job_run: JobRun) -> messages.Announcement | None:
+        """How the job is announced; None if it is not, or in a way this does not read. Raises `Unavailable`."""
         with translated(f"looking for the announcement of job {job_run.job}"):
             try:
                 bucket = await self._js.key_value(names.JOBS_BUCKET)
                 entry = await bucket.get(names.job_key(job_run))
             except nats.js.errors.NotFoundError:
-                return False
+                return None
         try:
-            return messages.decode(messages.Announcement, entry.value or b"").epoch == epoch
+            return messages.decode(messages.Announcement, entry.value or b"")
         except errors.InvalidInput:
-            return False
+            return None
+
+    async def has(self, job_run: JobRun, epoch: Epoch) -> bool:
+        """Whether the job is announced with this epoch; False also when the bucket is gone. Raises `Unavailable`."""
+        announced = await self.find(job_run)
+        return announced is not None and announced.epoch == epoch
 
     async def read(self) -> Snapshot:
         """All announcements now; empty when the bucket is gone. Raises `Unavailable`."""

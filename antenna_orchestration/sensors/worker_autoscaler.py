@@ -12,11 +12,14 @@ import dagster as dg
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import reach
-from antenna_orchestration.domain.job import ACTIVE, DispatchMode, Job
+from antenna_orchestration.domain.ids import PipelineSlug
+from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.domain.messages import Heartbeat
 from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.pipelines import registry, torch_installed
+from antenna_orchestration.processing import served_here
 from antenna_orchestration.processing.health import MANY
+from antenna_orchestration.processing.served_here import is_for_workers_here
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources import run_states
 from antenna_orchestration.resources.stores import Stores
@@ -37,11 +40,11 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> dg
     if not settings.autoscale or settings.autoscale_max_workers < 1:
         return dg.SkipReason("ANTENNA_AUTOSCALE is off")
     try:
-        unserved, workers = stores.call(_unserved_pipelines)
+        unserved, unfit, workers = stores.call(_unserved_pipelines)
     except errors.Unavailable as error:
         return dg.SkipReason(f"a server does not answer: {error}")
     if not unserved:
-        return dg.SkipReason("nothing waits without a worker")
+        return dg.SkipReason(unfit or "nothing waits without a worker")
     if reason := torch_installed.without():
         return dg.SkipReason(f"jobs wait for a worker that serves {', '.join(sorted(unserved))}: {reason}")
     runs = _count_runs(context.instance, {worker.run_id for worker in workers})
@@ -49,14 +52,6 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> dg
         return dg.SkipReason(f"{runs} worker runs are there or on their way")
     config = {"ops": {"work": {"config": {"exit_when_idle": settings.worker_idle_exit}}}}
     return dg.RunRequest(run_key=uuid.uuid4().hex, run_config=config)
-
-
-def is_for_workers_here(job: Job, ours: Container[str]) -> bool:
-    """Whether a worker of this installation, whose pipelines are `ours`, could serve the job.
-
-    It serves neither pipelines that HTTP workers registered nor jobs that are pushed to a processing service.
-    """
-    return job.total > 0 and job.pipeline in ours and job.dispatch_mode is DispatchMode.ASYNC
 
 
 def _count_runs(instance: dg.DagsterInstance, heard: Container[str | None]) -> int:
@@ -74,15 +69,21 @@ def _count_runs(instance: dg.DagsterInstance, heard: Container[str | None]) -> i
     )
 
 
-async def _unserved_pipelines(services: Services) -> tuple[set[str], list[Heartbeat]]:
-    """Pipelines of active jobs that no living worker can serve, and the workers that are heard."""
+async def _unserved_pipelines(services: Services) -> tuple[set[PipelineSlug], str, list[Heartbeat]]:
+    """Pipelines of active jobs that no living worker can serve and a new one would, and the workers that are heard.
+
+    Between the two: why a new one would leave one of the other jobs alone.
+    """
     ours = registry.all_pipelines(services.settings.pipeline_paths)
     active = await services.catalog.jobs.list(statuses=ACTIVE, limit=MANY)
     jobs = [job for job in active if is_for_workers_here(job, ours)]
     if not jobs:
-        return set(), []
+        return set(), "", []
     workers = await services.heartbeats.workers()
     # A pipeline that a worker here failed to load would fail to load in another worker on this machine, too.
     failing = {slug for worker in workers if worker.host == socket.gethostname() for slug in worker.failing}
     unserved = [job for job in jobs if not any(reach.can_serve(worker, job) for worker in workers)]
-    return {job.pipeline for job in unserved if job.pipeline not in failing}, workers
+    unfit = await served_here.why_not(services, unserved)
+    reason = "; ".join(f"a worker here would leave job {job} alone: {why}" for job, why in [*unfit.items()][:1])
+    wanted = {job.pipeline for job in unserved if job.pipeline not in failing and job.job_id not in unfit}
+    return wanted, reason, workers

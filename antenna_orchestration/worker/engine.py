@@ -330,7 +330,9 @@ class Engine:
             if self._options.max_lifetime is not None and now - self._started >= self._options.max_lifetime:
                 return "lifetime"
             unread = not self._scheduler.has_announcements and now - self._started < FIRST_ANNOUNCEMENTS
-            if len(self._tasks_in_hand) or self._model_loader.busy or unread:
+            # Another worker that came in its place would wait for the same, and would have nothing to tell of it.
+            waits = self._scheduler.has_waiting_jobs
+            if len(self._tasks_in_hand) or self._model_loader.busy or unread or waits:
                 idle_since = now
             elif self._options.exit_when_idle is not None and now - idle_since >= self._options.exit_when_idle:
                 return "idle"

@@ -105,6 +105,7 @@ class Status:
             failing=dict(failing),
             refused=dict(islice(self._scheduler.refused_jobs(), MOST_REFUSED)),
             forbidden=self._source_health.forbidden,
+            unreachable=self._source_health.unreachable,
         )
 
     def _state(self) -> str:

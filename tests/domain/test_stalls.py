@@ -1,5 +1,6 @@
 """When an active job stands still."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 
 from antenna_orchestration.domain import stalls
 from antenna_orchestration.domain.ids import Generation, JobId, PipelineSlug, ProjectId
-from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
+from antenna_orchestration.domain.job import Counts, DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.messages import Heartbeat
+from antenna_orchestration.domain.progress import JobProgress
 
 NOW = datetime(2026, 6, 12, 23, 0, tzinfo=UTC)
 
@@ -76,6 +78,7 @@ def test_nobody_for_a_pipeline_is_a_fault_after_a_minute() -> None:
 
 
 DENIED = {"7": "HTTP 403 Forbidden from photos.example, since 2026-06-12 22:10 UTC"}
+GONE = {"7": "http://cam: Connection refused, since 2026-06-12 22:10 UTC"}
 
 
 @pytest.mark.parametrize(
@@ -99,6 +102,10 @@ DENIED = {"7": "HTTP 403 Forbidden from photos.example, since 2026-06-12 22:10 U
         (waiting_job(), [heard(last_result_at=ago(1))], {"reported": "oom (2)"}, "tried again after errors: oom (2)"),
         (waiting_job(), [heard(last_result_at=ago(1)), heard(worker="v", forbidden=DENIED)], {}, "v may not load some"),
         (waiting_job(), [heard(last_result_at=ago(1))], {}, "results of 288 tasks"),
+        (waiting_job(), [heard(unreachable=GONE)], {}, "tried again (w: http://cam: Connection refused, since"),
+        (waiting_job(status=JobStatus.QUEUED), [heard(unreachable=GONE)], {}, "a run to collect"),
+        (waiting_job(), [], {"unfit": "it was submitted for null 2"}, "alone: it was submitted for null 2"),
+        (waiting_job(), [heard(refused={"7": "here is 1"})], {}, "w leaves it alone: here is 1"),
         (waiting_job(), [heard(last_result_at=ago(1), leased=0)], {}, "3 images to be offered again"),
     ],
 )
@@ -106,8 +113,17 @@ def test_every_waiting_job_says_for_what_in_one_line(
     job: Job, workers: list[Heartbeat], asked: dict[str, Any], answer: str
 ) -> None:
     """A1: `jobs show` of a stalled job answers "what is it waiting for", always."""
-    values: dict[str, Any] = {"silent": (), "pending": 3, "rate": 0.0, "reported": "", "now": NOW}
+    values: dict[str, Any] = {"silent": (), "pending": 3, "rate": 0.0, "reported": "", "unfit": "", "now": NOW}
     why = stalls.waiting_for(job, workers, **(values | asked))
     assert answer in why
     assert bool(why) == bool(answer)
     assert "\n" not in why
+
+
+def test_no_end_is_foretold_beside_what_a_job_waits_for() -> None:
+    """A1: "9 s left" stood beside "waits", from the speed of the images before."""
+    counts = Counts(total=4, done=3, failed=0, pending=1, detections=0, classifications=0)
+    moving = JobProgress.of(counts, rate=0.1)
+    assert "10 s left" in moving.line
+    stuck = replace(moving, waits="no worker may load its images")
+    assert "left" not in stuck.line and stuck.eta_s is None

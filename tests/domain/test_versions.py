@@ -6,8 +6,8 @@ import pytest
 
 from antenna_orchestration.domain import versions
 from antenna_orchestration.domain.algorithms import ran_others, why_other
-from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, PipelineSlug
-from antenna_orchestration.domain.messages import AlgorithmRef, Announcement, Classification, Detection, Result
+from antenna_orchestration.domain.ids import Generation, ImageId, JobId
+from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection, Result
 
 STAMP = "Wed, 21 Oct 2015 07:28:00 GMT"
 MOMENT = datetime(2015, 10, 21, 7, 28, tzinfo=UTC)
@@ -100,10 +100,7 @@ def test_a_result_of_other_algorithms_is_recognized(came: Result, others: bool) 
 
 def test_a_worker_of_another_version_says_why_it_leaves_a_job() -> None:
     """C1: an older or newer worker does not take tasks of a version that it does not have."""
-    job = Announcement(
-        job=JobId(1), generation=Generation(1), epoch=Epoch("e"), pipeline=PipelineSlug("moths"), config={},
-        config_hash="", pipeline_version="2", algorithms=[FINDS, NEWER],
-    )  # fmt: skip
-    assert why_other(job, "2", [FINDS, NEWER]) is None
-    assert "moths 2 (finds 1, names 2), here is 1 (finds 1)" in str(why_other(job, "1", [FINDS]))
-    assert why_other(job, "2", [FINDS, NAMES])
+    asked = ("2", [FINDS, NEWER])
+    assert why_other("moths", asked, ("2", [FINDS, NEWER])) is None
+    assert "moths 2 (finds 1, names 2), here is 1 (finds 1)" in str(why_other("moths", asked, ("1", [FINDS])))
+    assert why_other("moths", asked, ("2", [FINDS, NAMES]))

@@ -94,6 +94,7 @@ MESSAGES: dict[str, Message] = {
         algorithms=[DETECTOR, CLASSIFIER],
         some_done=True,
         ack_wait=30.0,
+        forbidden_since=MOMENT,
     ),
     "announcement_pushed": messages.Announcement(
         v=messages.PUSHED,
@@ -129,7 +130,8 @@ MESSAGES: dict[str, Message] = {
         client_info={"hostname": "gpu-1", "software": "ami-data-companion"},
         failing={"moth_binary": "weights model.pth: there is no such file on this machine"},
         refused={"42": "it was submitted for moths 2, here is 1"},
-        forbidden={"43": "HTTP 403 Forbidden from images.example.org"},
+        forbidden={"43": "HTTP 403 Forbidden from photos.example, since 2026-06-12 23:14 UTC"},
+        unreachable={"44": "http://camera-7: Connection refused, since 2026-06-12 23:14 UTC"},
     ),
 }
 
@@ -184,7 +186,16 @@ def test_unknown_fields_are_ignored(name: str) -> None:
     # These are maps of the user's and the worker's own, not of fields.
     own = {
         key: later.pop(key)
-        for key in ("config", "timings", "counters", "client_info", "failing", "refused", "forbidden")
+        for key in (
+            "config",
+            "timings",
+            "counters",
+            "client_info",
+            "failing",
+            "refused",
+            "forbidden",
+            "unreachable",
+        )
         if key in later
     }
     bytes_of_later = msgspec.msgpack.encode({**with_unknown_fields(later), **own, "another": None})

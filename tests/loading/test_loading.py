@@ -222,8 +222,12 @@ async def test_s3_objects_come_whole(server: ImageServer, tmp_path: Path) -> Non
 async def test_s3_faults(server: ImageServer, tmp_path: Path, uri: str, error: type[errors.ImageError]) -> None:
     patience = 2.0 if "hang" in uri else 30.0
     async with opened(tmp_path, s3_endpoint_url=server.url, s3_anonymous=True, load_timeout=patience) as loader:
-        with pytest.raises(error):
+        with pytest.raises(error) as raised:
             await loader.load(uri)
+    # A1: what failed names where, and the store's code where it gave one.
+    is_of_store = uri != "s3://bucket" and "large" not in uri
+    assert not is_of_store or uri.removeprefix("s3://").split("/")[0] in str(raised.value)
+    assert "denied" not in uri or "HTTP 403 AccessDenied: Access Denied" in str(raised.value)
 
 
 async def test_s3_without_credentials_is_the_workers(

@@ -41,7 +41,7 @@ async def test_the_warning_of_an_unserved_job_names_who_cannot_load_it(services:
     told: list[str] = []
     async with beating(services, pipelines=("moth_binary",), reaches=("http",), failing=failing):
         await JobLog(services=services, job=job, tell=told.append).look_for_workers()
-    said = "No worker for pipeline null reaches the images; the job waits; gpu-1 cannot load it: weights model.pth"
+    said = "The job waits: no worker listens for null; gpu-1 cannot load it: weights model.pth"
     assert len(told) == 1
     assert told[0].startswith(said)
     assert any(

@@ -67,7 +67,7 @@ async def test_an_image_that_hangs_fails_at_its_last_attempt_and_is_retryable(
     with running(settings):
         [result] = await bench.results(job)
     assert (result.outcome, result.delivery, result.retryable) == ("failed", 2, True)
-    assert "not loaded within 1 s" in (result.reason or "")
+    assert f"{server.url}: not loaded within 1 s, since 20" in (result.reason or "")
 
 
 async def test_an_outage_of_the_store_fails_no_image(

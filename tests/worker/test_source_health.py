@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 
 import pytest
 
@@ -161,7 +162,7 @@ def test_the_last_images_of_a_job_fail_when_only_they_are_forbidden(health: Sour
 
 def test_forbidden_images_fail_where_others_were_done_by_somebody_else(health: SourceHealth) -> None:
     """A1: a fresh worker, and the retry of forbidden images alone, have loaded nothing of the job themselves."""
-    health.know_done({JOB})
+    health.know(done={JOB}, forbidden_since={})
     now = 0.0
     for delivery in range(1, ONE_OF_MANY):
         assert isinstance(fails(health, FORBIDDEN, delivery=delivery, now=now), HandBack)
@@ -178,7 +179,7 @@ def test_forbidden_images_fail_where_others_were_done_by_somebody_else(health: S
 
 def test_many_forbidden_images_of_a_job_end_within_the_hour(health: SourceHealth) -> None:
     """A1: each trial takes twice as many tasks as the one before."""
-    health.know_done({JOB})
+    health.know(done={JOB}, forbidden_since={})
     deliveries, now = [0] * 1000, 0.0
     while any(delivery < ONE_OF_MANY for delivery in deliveries):
         if health.job_rests(JOB, now):
@@ -198,3 +199,25 @@ def test_a_job_of_which_nothing_is_done_waits_and_says_why(health: SourceHealth)
     assert "HTTP 403" in health.forbidden["1"]
     health.loaded(JOB, "host", 30)
     assert health.forbidden == {}
+
+
+def test_a_fresh_worker_says_since_when_the_job_waits(health: SourceHealth) -> None:
+    """A1: with each worker that the autoscaler started the wait began anew, in all that people see."""
+    began = datetime(2026, 6, 12, 22, 10, tzinfo=UTC)
+    health.know(done=frozenset(), forbidden_since={JOB: began})
+    fails(health, FORBIDDEN, now=0)
+    assert health.forbidden["1"] == "HTTP 403, since 2026-06-12 22:10 UTC"
+    health.know(done={JOB}, forbidden_since={JOB: began})
+    verdict = fails(health, FORBIDDEN, delivery=ONE_OF_MANY, now=1)
+    assert isinstance(verdict, Fail) and "since 2026-06-12 22:10 UTC" in verdict.reason
+
+
+def test_an_unreachable_host_is_named_with_its_reason_and_since_when(health: SourceHealth) -> None:
+    """A1: while its images are tried again nothing told for what the job waits; then their reason had no time."""
+    assert not health.has_waiting
+    fails(health, UNREACHABLE, now=0)
+    assert "HTTP 503, since 20" in health.unreachable["1"] and health.has_waiting
+    last = fails(health, UNREACHABLE, delivery=5, now=1)
+    assert isinstance(last, Fail) and "HTTP 503, since 20" in last.reason and "(attempt 5)" in last.reason
+    health.loaded(JOB, "host", 2)
+    assert not health.unreachable and not health.has_waiting

@@ -10,7 +10,6 @@ from typing import Any
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.algorithms import why_other
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
 logger = logging.getLogger(__name__)
@@ -48,10 +47,9 @@ class BatchGroups:
         spec = self._pipelines.get(announcement.pipeline)
         if spec is None:
             raise errors.UnknownPipeline(f"pipeline {announcement.pipeline!r} is not served here")
-        algorithms = [algorithm.ref for algorithm in spec.algorithms]
-        if reason := why_other(announcement, spec.version, algorithms):
-            raise errors.OtherVersion(reason)
-        config = spec.merged_config(announcement.config)
+        config = spec.config_of_job(
+            announcement.config, version=announcement.pipeline_version, algorithms=announcement.algorithms
+        )
         # By value rather than by the announced hash: different hashes may stand for the same merged configuration.
         key = (spec.slug, json.dumps(config, sort_keys=True, default=str))
         if key not in self._groups:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -47,7 +47,10 @@ LONGEST_REASON: Final = 200
 """Characters of a reason that heartbeats carry."""
 
 MOST_TOLD: Final = 50
-"""Resting jobs in one heartbeat."""
+"""Jobs in one heartbeat that rest, and as many of which images cannot be reached."""
+
+MOST_HOSTS: Final = 3
+"""Hosts that are named for one job."""
 
 ONE_OF_MANY: Final = 3
 """Delivery from which a forbidden image fails if other images of its job were done."""
@@ -76,6 +79,7 @@ class _Host:
     # Failures in a row, and when the first of them was.
     streak: int = 0
     streak_since: float = 0.0
+    since: datetime | None = None
     rests_until: float = 0.0
 
 
@@ -96,6 +100,8 @@ class _Job:
     reason: str = ""
     since: datetime | None = None
     hosts: set[str] = field(default_factory=set)
+    # What the last image met that could not be reached, by host; the ones that are tried again.
+    unreachable: dict[str, str] = field(default_factory=dict)
     warned: bool = False
 
 
@@ -115,12 +121,14 @@ class SourceHealth:
         self._hosts: dict[str, _Host] = {}
         self._jobs: dict[JobRun, _Job] = {}
         self._with_done: Set[JobRun] = frozenset()
+        self._announced_since: Mapping[JobRun, datetime] = {}
 
     def loaded(self, job_run: JobRun, host: str, now: float) -> None:
         """Record that an image of the job was loaded from the host: both stop resting."""
         state = self._job(job_run)
         state.loaded_at = now
         state.hosts.add(host)
+        state.unreachable.pop(host, None)
         if state.forbidden or state.rests_until:
             self._forgive(state)
         self._hosts.pop(host, None)
@@ -181,21 +189,47 @@ class SourceHealth:
         for job_run in self._jobs.keys() - job_runs:
             del self._jobs[job_run]
 
-    def know_done(self, job_runs: Set[JobRun]) -> None:
-        """Of these jobs images are done, whoever did them, and the rest could be loaded by nobody when last tried."""
-        self._with_done = job_runs
+    def know(self, *, done: Set[JobRun], forbidden_since: Mapping[JobRun, datetime]) -> None:
+        """Take over what only the orchestrator knows of jobs whose images nobody could load when last tried.
+
+        Of the jobs `done` other images are done, whoever did them; `forbidden_since` is when that began.
+        """
+        self._with_done = done
+        self._announced_since = forbidden_since
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a job has images that this worker could not load, and that are to be tried again."""
+        return any(state.rests_until > 0 or state.unreachable for state in self._jobs.values())
 
     @property
     def forbidden(self) -> dict[str, str]:
         """Jobs that rest here because their images are forbidden, by number, with the reason and since when."""
         resting = [(run, state) for run, state in self._jobs.items() if state.rests_until > 0 and state.since]
-        return {str(run.job): _since(state.reason, state.since) for run, state in resting[:MOST_TOLD]}
+        return {
+            str(run.job): _since(state.reason, self._announced_since.get(run, state.since))
+            for run, state in resting[:MOST_TOLD]
+        }
+
+    @property
+    def unreachable(self) -> dict[str, str]:
+        """Jobs of which images cannot be reached now, by number, with host, reason and since when."""
+        waiting = [(run, state) for run, state in self._jobs.items() if state.unreachable]
+        return {
+            str(run.job): "; ".join(
+                _since(reason, self._hosts[host].since if host in self._hosts else None)
+                for host, reason in [*state.unreachable.items()][:MOST_HOSTS]
+            )
+            for run, state in waiting[:MOST_TOLD]
+        }
 
     def _unreachable(
         self, job_run: JobRun, host: str, error: errors.ImageError, *, delivery: int, now: float
     ) -> HandBack | Fail:
-        self._job(job_run).hosts.add(host)
-        state = self._hosts.setdefault(host, _Host(streak_since=now))
+        job = self._job(job_run)
+        job.hosts.add(host)
+        job.unreachable[host] = str(error)[:LONGEST_REASON]
+        state = self._hosts.setdefault(host, _Host(streak_since=now, since=datetime.now(UTC)))
         state.streak += 1
         if state.streak >= HOST_PATIENCE:
             if state.rests_until <= now:
@@ -204,7 +238,7 @@ class SourceHealth:
                 )
             state.rests_until = now + HOST_REST
         if attempts.is_final(delivery, self._max_attempts):
-            return Fail(f"{error} (attempt {delivery})", retryable=True)
+            return Fail(f"{_since(str(error), state.since)} (attempt {delivery})", retryable=True)
         return HandBack(self._jittered(max(attempts.retry_delay(delivery), self.host_rests(host, now))))
 
     def _forbidden(
@@ -216,7 +250,8 @@ class SourceHealth:
         has_done = self._has_done(job_run, state)
         if has_done and delivery >= ONE_OF_MANY:
             # A rest that this image began goes on, and a trial too: the next image may be a good one.
-            return Fail(f"{_since(str(error), state.since)} (delivery {delivery})", retryable=True)
+            since = self._announced_since.get(job_run, state.since)
+            return Fail(f"{_since(str(error), since)} (delivery {delivery})", retryable=True)
         state.forbidden += 1
         if uri not in state.uris:
             state.uris.append(uri)

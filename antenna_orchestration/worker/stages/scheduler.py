@@ -110,7 +110,7 @@ class Scheduler:
         self._missing: dict[Epoch, _Missing] = {}
         self._delicate_until: dict[JobRun, float] = {}
         self._skipped: set[JobRun] = set()
-        # Announced jobs of another version of a pipeline than the one here, with the reason.
+        # Announced jobs of another version of a pipeline than the one here, or with other settings, with the reason.
         self._refused: dict[JobId, str] = {}
         # The batch group found for an announcement: reading configurations at each turn would cost more than the turn.
         self._found: dict[JobRun, tuple[messages.Announcement, BatchGroup | None]] = {}
@@ -126,7 +126,10 @@ class Scheduler:
         self._announced = announced
         self.has_announcements = True
         self._source_health.forget_all_but(job_runs)
-        self._source_health.know_done({one.job_run for one in announced.values() if one.some_done})
+        self._source_health.know(
+            done={one.job_run for one in announced.values() if one.some_done},
+            forbidden_since={one.job_run: one.forbidden_since for one in announced.values() if one.forbidden_since},
+        )
         epochs = {announcement.epoch for announcement in announced.values()}
         self._missing = {epoch: missing for epoch, missing in self._missing.items() if epoch in epochs}
         for job_run in withdrawn:
@@ -139,8 +142,14 @@ class Scheduler:
         return withdrawn
 
     def refused_jobs(self) -> Iterator[tuple[str, str]]:
-        """Jobs, as text, that were submitted for another version of a pipeline than the one here, with the reason."""
+        """Jobs, as text, that do not fit the pipeline as it is here, with the reason."""
         return ((str(job), reason) for job, reason in self._refused.items())
+
+    @property
+    def has_waiting_jobs(self) -> bool:
+        """Whether jobs wait for images or models that this worker could not load, and tries again."""
+        failing = self._model_loader.failing
+        return self._source_health.has_waiting or any(one.pipeline in failing for one in self._announced.values())
 
     def has_files_of(self, job_run: JobRun, kind: str) -> bool:
         """Whether all files of the job are of this kind of source."""
@@ -230,6 +239,7 @@ class Scheduler:
             self._skip(announcement, str(error), logging.DEBUG)
             return None
         except errors.InvalidInput as error:
+            self._refused[announcement.job] = str(error)
             self._skip(announcement, str(error), logging.ERROR)
             return None
         if not reach.covers(self._reaches, announcement.source_kinds):

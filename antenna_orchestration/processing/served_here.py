@@ -1,0 +1,49 @@
+"""Whether a worker of this installation would serve a job: the rule of the autoscaler, and what people are told."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.generations import Terms
+from antenna_orchestration.domain import reach
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.job import DispatchMode, Job
+from antenna_orchestration.pipelines import registry
+from antenna_orchestration.pipelines.interface import PipelineSpec
+from antenna_orchestration.processing.services import Services
+
+_UNKNOWN = Terms("", ())
+
+
+def is_for_workers_here(job: Job, ours: Container[str]) -> bool:
+    """Whether the job is for such workers as this installation, whose pipelines are `ours`, starts.
+
+    They serve neither pipelines that HTTP workers registered nor jobs that are pushed to a processing service.
+    """
+    return job.total > 0 and job.pipeline in ours and job.dispatch_mode is DispatchMode.ASYNC
+
+
+async def why_not(services: Services, jobs: Sequence[Job]) -> dict[JobId, str]:
+    """Those of the jobs that a worker on this machine would leave alone, each with the reason. Raises `Unavailable`.
+
+    Only jobs that are for workers of this installation: of others nothing is known here.
+    """
+    ours = registry.all_pipelines(services.settings.pipeline_paths)
+    of_here = [job for job in jobs if is_for_workers_here(job, ours)]
+    if not of_here:
+        return {}
+    terms = await services.catalog.generations.terms_of([job.job_id for job in of_here])
+    reached = services.settings.loadable_sources
+    found = {job.job_id: _why_not(job, ours[job.pipeline], terms.get(job.job_id, _UNKNOWN), reached) for job in of_here}
+    return {job: reason for job, reason in found.items() if reason}
+
+
+def _why_not(job: Job, spec: PipelineSpec, terms: Terms, reached: Sequence[str]) -> str:
+    if not reach.covers(reached, job.source_kinds):
+        return f"its images ({', '.join(job.source_kinds)}) are out of reach; see ANTENNA_WORKER_REACHES"
+    try:
+        spec.config_of_job(job.config, version=terms.version, algorithms=terms.algorithms)
+    except errors.InvalidInput as error:
+        return str(error)
+    return ""
