@@ -1,4 +1,5 @@
-# Everything runs in .venv, made from the pinned versions in requirements.lock. `make help` lists the targets.
+# Everything runs in .venv, made from the versions and digests in requirements.lock, and uv itself from those in
+# requirements-uv.lock: a package that was altered since is refused. `make help` lists the targets.
 # On another Python, beside it: make test PYTHON=python3.13 VENV=.venv-3.13
 
 PYTHON ?= python3
@@ -8,30 +9,33 @@ BIN := $(VENV)/bin
 RUN := env -u ANTENNA_HOME PYTHONUNBUFFERED=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow chaos lint format bench lock docs clean
+.PHONY: help install demo test slow hostile chaos lint format bench lock audit docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 # make install TORCH=cpu TORCH_INDEX=…: PyTorch without CUDA, from an index of yours that has such a build of the pinned
-# version. make install TORCH=none: an orchestrator, without PyTorch. Each in a new .venv.
+# version; these are other files than the lock's, so of PyTorch only the versions are pinned. make install TORCH=none: an
+# orchestrator, without PyTorch. Each in a new .venv.
 TORCH ?= default
 TORCH_INDEX ?=
-CHOSEN = --constraints requirements.lock --extra embedded --requirement pyproject.toml
-PACKAGES_default = --requirement requirements.lock
+CHOSEN = --constraints $(if $(filter cpu,$(TORCH)),$(VENV)/cpu.lock,requirements.lock) --extra embedded --requirement pyproject.toml
+PACKAGES_default = --require-hashes --requirement requirements.lock
 PACKAGES_none = $(CHOSEN)
 PACKAGES_cpu = $(CHOSEN) --requirement requirements.in --extra worker --extra dev --index $(TORCH_INDEX)
+WITHOUT_DIGEST_OF_TORCH = /^[a-z]/ { torch = /^torch(vision)?==/; if (torch) print $$1 } !torch
 
-$(VENV)/installed: requirements.lock pyproject.toml
+$(VENV)/installed: requirements.lock requirements-uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)))' \
 	  || { echo "Python 3.11, 3.12 or 3.13 is needed; name it: make PYTHON=python3.11"; exit 1; }
 	@case '$(TORCH)/$(TORCH_INDEX)' in default/*|none/*|cpu/?*) ;; \
 	  cpu/) echo "TORCH=cpu needs TORCH_INDEX, the address of an index that has PyTorch without CUDA"; exit 1;; \
 	  *) echo "TORCH is default, cpu or none"; exit 1;; esac
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-uv.lock
+	awk '$(WITHOUT_DIGEST_OF_TORCH)' requirements.lock > $(VENV)/cpu.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(PACKAGES_$(TORCH))
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --build-constraints requirements.lock --editable .
 	touch $@
 
 install: $(VENV)/installed ## make .venv with the pinned versions
@@ -65,9 +69,16 @@ bench: install ## the benchmarks
 docs: install ## the generated pages of docs/
 	$(BIN)/antenna settings --markdown > docs/reference/settings.md
 
-lock: install ## pin the newest versions that pyproject.toml allows
-	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	  --extra embedded --extra worker --extra dev --output-file requirements.lock pyproject.toml requirements.in
+COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url \
+  --no-emit-find-links
+
+lock: install ## pin the newest versions that pyproject.toml allows, with the digests of their files
+	$(COMPILE) --extra embedded --extra worker --extra dev --output-file requirements.lock pyproject.toml requirements.in
+	echo uv | $(COMPILE) --output-file requirements-uv.lock -
+
+# Whatever cannot be looked up is an error, too.
+audit: install ## ask pip-audit for known vulnerabilities in what requirements.lock pins; needs the internet
+	$(BIN)/uv tool run pip-audit --strict --requirement requirements.lock --disable-pip --require-hashes
 
 # A script says YES=1: without a person to ask, nothing is deleted.
 clean: ## delete the embedded stack's data, all results among them; asks first

@@ -77,6 +77,13 @@ def package_folder(package: str, *, what: str) -> Path:
     return Path(spec.submodule_search_locations[0]).resolve()
 
 
+def package_file(package: str, name: str, *, what: str) -> Path:
+    """A file of this name anywhere in a package, which is not imported. Raises `InternalError`."""
+    for path in package_folder(package, what=what).rglob(name):
+        return path
+    raise errors.InternalError(NOT_INSTALLED.format(name=what))
+
+
 def converse(port: int, name: str, *, greeting: bool, say: bytes, until: bytes) -> tuple[bytes, bytes]:
     """Speak a line protocol for one exchange: returns the greeting line and the answer, which contains `until`.
 

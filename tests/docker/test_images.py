@@ -94,7 +94,33 @@ def _closure(wanted: Iterable[Requirement], *, without: Iterable[str] = ()) -> s
 @pytest.fixture(scope="module")
 def locked() -> set[str]:
     lines = (REPOSITORY / "requirements.lock").read_text().splitlines()
-    return {canonicalize_name(line.partition("==")[0]) for line in lines}
+    return {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line}
+
+
+def test_everything_is_installed_by_digest(tmp_path: Path) -> None:
+    """Low, supply: the lock had no hashes, uv no version, and what builds the package neither."""
+    for name, count in (("requirements.lock", 150), ("requirements-uv.lock", 1)):
+        packages = re.split(r"\n(?=[a-z])", (REPOSITORY / name).read_text().strip())
+        assert len(packages) >= count
+        assert not [each for each in packages if not re.match(r"[a-z0-9.-]+==\S+ \\\n    --hash=sha256:", each)], name
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for installs in (
+        "pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-uv.lock",
+        "--require-hashes --requirement requirements.lock",
+        "--no-deps --build-constraints requirements.lock --editable .",
+    ):
+        assert installs in makefile
+    assert "--require-hashes --requirement requirements-uv.lock" in DOCKERFILE
+    assert all("--build-constraints requirements.lock" in STAGES[f"build-{target}"] for target in TARGETS)
+    [program] = re.findall(r"awk '(.*)' requirements\.lock > cpu\.lock", STAGES["build-worker-cpu"])
+    lock = (REPOSITORY / "requirements.lock").read_text()
+    done = subprocess.run(["awk", program], input=lock, check=True, capture_output=True, text=True)
+    kept = done.stdout.splitlines()
+    assert [line for line in kept if re.match("[a-z]", line) and not line.endswith("\\")] == [
+        line.removesuffix(" \\") for line in lock.splitlines() if line.startswith(("torch==", "torchvision=="))
+    ]
+    alone = [each for each in re.split(r"\n(?=[a-z])", lock.strip()) if not re.match("torch(vision)?==", each)]
+    assert [each for each in re.split(r"\n(?=[a-z])", done.stdout.strip()) if "--hash" in each] == alone
 
 
 def test_the_orchestrator_has_no_torch_and_only_pinned_packages(locked: set[str]) -> None:

@@ -57,10 +57,29 @@ def test_each_role_connects_only_to_its_own_database_with_its_password(
 
 def test_redis_refuses_strangers_and_never_evicts(shared_stores: stores.EmbeddedStores) -> None:
     with redis.Redis.from_url(shared_stores.settings.redis_url) as client:
-        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        assert client.info("memory")["maxmemory_policy"] == "noeviction"
     wrong = redis.Redis.from_url(shared_stores.settings.redis_url.replace("redis://:", "redis://:x"))
     with wrong as client, pytest.raises(redis.AuthenticationError):
         client.ping()
+
+
+def test_redis_is_a_newer_one_that_takes_no_administration(shared_stores: stores.EmbeddedStores) -> None:
+    """M9: it was Redis 6.2.14, years behind the fixes of its Lua, and did for our password whatever it was told."""
+    with redis.Redis.from_url(shared_stores.settings.redis_url, decode_responses=True) as client:
+        server = client.info("server")
+        assert tuple(map(int, server["valkey_version"].split("."))) >= (9, 1, 2)
+        for command in (
+            "CONFIG GET dir", "CONFIG SET dir /tmp", "MODULE LOAD /tmp/x.so", "DEBUG SLEEP 0", "SAVE", "BGREWRITEAOF",
+            "REPLICAOF 192.0.2.1 6379", "ACL LIST", "MONITOR", "SHUTDOWN NOSAVE", "CLIENT KILL TYPE normal",
+            "MIGRATE 192.0.2.1 6379 key 0 1", "RESTORE key 0 x", "FUNCTION LIST",
+        ):  # fmt: skip
+            with pytest.raises(redis.ResponseError, match=r"no permissions|not allowed"):
+                client.execute_command(*command.split())
+            # Nor from a script.
+            with pytest.raises(redis.ResponseError):
+                client.eval(f"return redis.call({', '.join(map(repr, command.split()))})", 0)
+        assert client.eval("return redis.call('INCR', KEYS[1])", 1, "trial") == 1
+        assert client.delete("trial") == 1
 
 
 def test_servers_listen_on_loopback_and_no_command_line_holds_a_password(
