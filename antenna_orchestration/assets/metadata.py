@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from antenna_orchestration.domain import markdown
+from antenna_orchestration.domain import markdown, terminal
 
 PREVIEW_ROWS = 8
 """Rows of a table shown in the UI."""
@@ -37,7 +37,7 @@ def counts(title: str, numbers: Counter[str]) -> dg.MetadataValue[Any]:
     shown = numbers.most_common(MOST_VALUES)
     if (rest := len(numbers) - len(shown)) > 0:
         shown.append((f"{rest} more, see job_report", numbers.total() - sum(number for _, number in shown)))
-    return dg.MetadataValue.table([dg.TableRecord({title: value, "count": number}) for value, number in shown])
+    return dg.MetadataValue.table([dg.TableRecord({title: _plain(value), "count": number}) for value, number in shown])
 
 
 def pictures(images: Sequence[tuple[str, bytes]]) -> dg.MetadataValue[Any]:
@@ -58,8 +58,9 @@ def _times_as_text(table: pa.Table) -> pa.Table:
 def _plain(value: Any) -> str | int | float | bool:
     if isinstance(value, float):
         return round(value, 3)
-    if isinstance(value, (int, str, bool)):
+    if isinstance(value, (int, bool)):
         return value
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
-    return "" if value is None else str(value)
+    # The UI shows the cells of tables as text; what is copied from there may go to a terminal.
+    return "" if value is None else terminal.line(value)

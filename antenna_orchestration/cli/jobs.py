@@ -147,7 +147,7 @@ def show(
         "finished": output.clock(found.finished_at) if found.finished_at else None,
     }
     if found.status.is_terminal:
-        values["tables"] = "\n".join(tables)
+        values["tables"] = tables
     output.console().print(output.pairs(values))
 
 

@@ -192,8 +192,7 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
     if line := submission_view.left_out_line(submitted.left_out, listed=list_left_out):
         output.note(line)
     if list_left_out and not as_json:
-        for row in submission_view.left_out_rows(submitted.left_out):
-            output.note(row)
+        submission_view.print_left_out(submitted.left_out, to_stderr=True)
     extra = {
         "warnings": list(submitted.warnings),
         **submission_view.left_out_fields(submitted.left_out, listed=list_left_out),

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from antenna_orchestration.assets.partitions import processing_jobs
-from antenna_orchestration.domain import ids
+from antenna_orchestration.domain import ids, terminal
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.jobs.refusals import check_choice, told_in_one_line
@@ -76,7 +76,7 @@ def submit(context: dg.OpExecutionContext, config: SubmitConfig, stores: Stores)
     # The sensor adds the key as well; added here, `dagster job execute -j process_job` can use it at once.
     context.instance.add_dynamic_partitions(processing_jobs.name or "", [key])
     for warning in submitted.warnings:
-        context.log.warning(warning)
+        context.log.warning(terminal.line(warning))
     context.log.info(f"queued {key}: {submitted.total} images, {submitted.skipped} skipped")
     context.add_output_metadata({"job_id": submitted.job_id, "total": submitted.total})
 
