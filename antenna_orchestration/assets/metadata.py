@@ -9,6 +9,7 @@ import dagster as dg
 import pyarrow as pa
 
 from antenna_orchestration.domain import markdown, terminal
+from antenna_orchestration.processing.samples import Sample
 
 PREVIEW_ROWS = 8
 """Rows of a table shown in the UI."""
@@ -40,13 +41,16 @@ def counts(title: str, numbers: Counter[str]) -> dg.MetadataValue[Any]:
     return dg.MetadataValue.table([dg.TableRecord({title: _plain(value), "count": number}) for value, number in shown])
 
 
-def pictures(images: Sequence[tuple[str, bytes]]) -> dg.MetadataValue[Any]:
-    """JPEGs with captions, embedded."""
-    blocks = (
-        f"**{markdown.escape(caption)}**\n\n![{markdown.escape(caption)}](data:image/jpeg;base64,{base64.b64encode(jpeg).decode()})"
-        for caption, jpeg in images
-    )
-    return dg.MetadataValue.md("\n\n".join(blocks) or "no image could be shown")
+def pictures(images: Sequence[Sample]) -> dg.MetadataValue[Any]:
+    """JPEGs with captions, embedded; where there is none, the reason."""
+    return dg.MetadataValue.md("\n\n".join(map(_picture, images)) or "no image has a detection")
+
+
+def _picture(sample: Sample) -> str:
+    caption = markdown.escape(sample.caption)
+    if sample.jpeg is None:
+        return f"**{caption}**\n\nno picture: {markdown.escape(sample.why)}"
+    return f"**{caption}**\n\n![{caption}](data:image/jpeg;base64,{base64.b64encode(sample.jpeg).decode()})"
 
 
 def _times_as_text(table: pa.Table) -> pa.Table:

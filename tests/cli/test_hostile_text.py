@@ -19,6 +19,7 @@ from antenna_orchestration.cli import main, output, submission_view, workers
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.markdown import escape
 from antenna_orchestration.embedded.stores import EmbeddedStores
+from antenna_orchestration.processing.samples import Sample
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.submission.kinds import Kind
 from antenna_orchestration.submission.sources import LeftOut
@@ -80,8 +81,9 @@ def test_whatever_a_text_holds_a_command_prints_its_lines(text: str) -> None:
 def test_asset_metadata_show_text_as_it_is(text: str) -> None:
     [row] = metadata.counts("label", Counter([text])).value.records  # type: ignore[attr-defined]
     assert is_harmless(str(row.data["label"]))
-    shown = metadata.pictures([(text, b"jpeg")]).value
+    shown = metadata.pictures([Sample(text, b"jpeg")]).value
     assert shown == f"**{escape(text)}**\n\n![{escape(text)}](data:image/jpeg;base64,anBlZw==)"
+    assert metadata.pictures([Sample(text, None, text)]).value == f"**{escape(text)}**\n\nno picture: {escape(text)}"
 
 
 def test_commands_show_a_hostile_job_and_worker(
