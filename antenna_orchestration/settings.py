@@ -130,6 +130,11 @@ class Settings(BaseSettings):
     allow_private_hosts: bool = Field(
         default=False, description="Whether to accept http(s) images on loopback, link-local and private addresses."
     )
+    pictures_of_urls: bool = Field(
+        default=False,
+        description="Whether the orchestrator loads photographs at http(s) URLs for the pictures of the UI and the "
+        "report; its network may reach what workers' does not.",
+    )
     s3_endpoint_url: str = Field(default="", description="Endpoint of an S3 store that is not AWS.")
     s3_anonymous: bool = Field(default=False, description="Whether to read public buckets without credentials.")
     s3_requester_pays: bool = Field(

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from antenna_orchestration.domain import markdown
+from antenna_orchestration.domain import markdown, terminal
 from antenna_orchestration.processing import health
 from antenna_orchestration.resources.stores import Stores
 
@@ -34,7 +34,7 @@ def jobs_health(context: dg.AssetExecutionContext, config: HealthConfig, stores:
         numbers |= {f"{result.name}/checked": result.checked, f"{result.name}/fixed": result.fixed}
         numbers[f"{result.name}/unfixable"] = result.unfixable
         for detail in result.details[:20]:
-            context.log.info(f"{result.name}: {detail}")
+            context.log.info(terminal.line(f"{result.name}: {detail}"))
     yield dg.MaterializeResult(asset_key="jobs_health", metadata=numbers)
     for result in report.results:
         yield dg.AssetCheckResult(

@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from antenna_orchestration.domain import markdown
+from antenna_orchestration.domain import markdown, terminal
+from antenna_orchestration.processing.samples import Sample
 
 PREVIEW_ROWS = 8
 """Rows of a table shown in the UI."""
@@ -37,16 +38,19 @@ def counts(title: str, numbers: Counter[str]) -> dg.MetadataValue[Any]:
     shown = numbers.most_common(MOST_VALUES)
     if (rest := len(numbers) - len(shown)) > 0:
         shown.append((f"{rest} more, see job_report", numbers.total() - sum(number for _, number in shown)))
-    return dg.MetadataValue.table([dg.TableRecord({title: value, "count": number}) for value, number in shown])
+    return dg.MetadataValue.table([dg.TableRecord({title: _plain(value), "count": number}) for value, number in shown])
 
 
-def pictures(images: Sequence[tuple[str, bytes]]) -> dg.MetadataValue[Any]:
-    """JPEGs with captions, embedded."""
-    blocks = (
-        f"**{markdown.escape(caption)}**\n\n![{markdown.escape(caption)}](data:image/jpeg;base64,{base64.b64encode(jpeg).decode()})"
-        for caption, jpeg in images
-    )
-    return dg.MetadataValue.md("\n\n".join(blocks) or "no image could be shown")
+def pictures(images: Sequence[Sample]) -> dg.MetadataValue[Any]:
+    """JPEGs with captions, embedded; where there is none, the reason."""
+    return dg.MetadataValue.md("\n\n".join(map(_picture, images)) or "no image has a detection")
+
+
+def _picture(sample: Sample) -> str:
+    caption = markdown.escape(sample.caption)
+    if sample.jpeg is None:
+        return f"**{caption}**\n\nno picture: {markdown.escape(sample.why)}"
+    return f"**{caption}**\n\n![{caption}](data:image/jpeg;base64,{base64.b64encode(sample.jpeg).decode()})"
 
 
 def _times_as_text(table: pa.Table) -> pa.Table:
@@ -58,8 +62,9 @@ def _times_as_text(table: pa.Table) -> pa.Table:
 def _plain(value: Any) -> str | int | float | bool:
     if isinstance(value, float):
         return round(value, 3)
-    if isinstance(value, (int, str, bool)):
+    if isinstance(value, (int, bool)):
         return value
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
-    return "" if value is None else str(value)
+    # The UI shows the cells of tables as text; what is copied from there may go to a terminal.
+    return "" if value is None else terminal.line(value)

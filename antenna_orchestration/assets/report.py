@@ -8,6 +8,7 @@ import dagster as dg
 from antenna_orchestration.assets.descriptions import GROUP
 from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.assets.run_session import RunSession
+from antenna_orchestration.domain import terminal
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing import report
 from antenna_orchestration.processing.retrying import retry_forever
@@ -31,7 +32,7 @@ def job_report(context: dg.AssetExecutionContext, run_session: RunSession) -> It
     if job.status is JobStatus.FAILURE:
         # In the last step, when tables and report are written: the run of a job that failed shows as failed.
         reason = f"job {job.job_id} is FAILURE: {job.status_reason}; its tables and this report are complete"
-        raise dg.Failure(description=reason, allow_retries=False)
+        raise dg.Failure(description=terminal.line(reason), allow_retries=False)
 
 
 async def _write_report(services: Services, job: Job, _: Reports) -> tuple[Job, report.Report]:

@@ -14,7 +14,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from antenna_orchestration import errors, kernel
-from antenna_orchestration.domain import ids
+from antenna_orchestration.domain import ids, terminal
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.ids import Generation, JobId, JobRun
 from antenna_orchestration.domain.job import Job, JobStatus
@@ -192,7 +192,7 @@ def _requested_launch(run: dg.DagsterRun) -> int | None:
 
 
 def _failure(error: errors.AntennaError) -> dg.Failure:
-    return dg.Failure(description=str(error), allow_retries=False)
+    return dg.Failure(description=terminal.line(error), allow_retries=False)
 
 
 def _end_as_canceled(context: dg.AssetExecutionContext, why: str) -> None:

@@ -20,6 +20,6 @@ def env() -> None:
     if not lines:
         raise errors.NotFound(f"there is no stack in {home.path}: start one with `antenna up`")
     for line in lines:
-        output.line(line)
+        output.verbatim(line)
     if stack.status(home.path) is None:
         output.note(f"# no stack runs in {home.path} now: start it with `antenna up`")

@@ -49,7 +49,7 @@ def health(
         )
     else:
         rows = [
-            (result.name, result.checked, result.fixed, result.unfixable, "\n".join(result.details))
+            (result.name, result.checked, result.fixed, result.unfixable, list(result.details))
             for result in report.results
         ]
         columns = ("CHECK", "CHECKED", "FIXABLE" if dry_run else "FIXED", "UNFIXABLE", "")

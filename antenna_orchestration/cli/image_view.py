@@ -21,7 +21,7 @@ def show(life: ImageLife, *, as_json: bool) -> None:
         "url": row.url,
         "now": life.now,
         "generation": row.generation if row.generation > 1 else None,
-        "not recorded": "\n".join(life.unknown) or None,
+        "not recorded": list(life.unknown) or None,
     }
     output.console().print(output.pairs(values))
     rows = [

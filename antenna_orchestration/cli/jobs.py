@@ -150,7 +150,7 @@ def show(
         "finished": output.clock(found.finished_at) if found.finished_at else None,
     }
     if found.status.is_terminal and found.total:
-        values["tables"] = "\n".join(tables)
+        values["tables"] = tables
     output.console().print(output.pairs(values))
 
 
@@ -209,7 +209,7 @@ def retry(
             return await wait_for(services, _id(job), as_json=json_)
         if json_:
             view = await job_view.read_view(services, await services.catalog.jobs.get(_id(job)))
-            output.outcome(output.json_text(view.as_dict()))
+            output.outcome_as_json(view.as_dict())
         elif retried.images:
             output.outcome(
                 f"job {job} queued again: {counted(retried.images, 'image')} (generation {retried.generation})"

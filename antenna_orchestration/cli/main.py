@@ -38,7 +38,7 @@ from antenna_orchestration.cli import (
     worker,
     workers,
 )
-from antenna_orchestration.domain import proxies
+from antenna_orchestration.domain import proxies, terminal
 
 DEBUG_LEVEL = "DEBUG"
 
@@ -168,9 +168,10 @@ def _fail_usage(error: Exception, message: str) -> int:
 
 def _fail(message: str, error: BaseException, code: int) -> int:
     if _is_debugging():
-        traceback.print_exception(error)
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"antenna: error: {' '.join(message.split())}\n")
+        trace = terminal.lines("".join(traceback.format_exception(error)))
+        with contextlib.suppress(OSError):
+            sys.stderr.write(trace)
+    output.note(f"antenna: error: {' '.join(message.split())}")
     return code
 
 
@@ -181,11 +182,9 @@ def _is_debugging() -> bool:
 
 def _configure_logging() -> None:
     """Warnings go to stderr as lines; commands that run long say more."""
-    logging.basicConfig(
-        level=logging.DEBUG if _is_debugging() else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(output.LogLines("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if _is_debugging() else logging.WARNING, handlers=[handler])
 
 
 if __name__ == "__main__":

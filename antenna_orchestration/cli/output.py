@@ -1,4 +1,8 @@
-"""What commands print, and where: answers on stdout, everything else on stderr."""
+"""What commands print, and where: answers on stdout, everything else on stderr.
+
+All text is escaped here for a terminal (`domain/terminal.py`): what users, workers, files and servers say is read, and
+commands nothing. So everything that a command prints goes through this module.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from antenna_orchestration.domain import terminal
 from antenna_orchestration.domain.progress import duration
 
 if TYPE_CHECKING:
@@ -51,26 +56,47 @@ def open_streams() -> None:
 
 def line(text: str = "") -> None:
     """One line of the answer."""
+    sys.stdout.write(f"{terminal.line(text)}\n")
+
+
+def verbatim(text: str) -> None:
+    """Lines of the answer as they are, for shells: nothing in them comes from outside."""
     sys.stdout.write(f"{text}\n")
 
 
 def outcome(text: str) -> None:
     """One line about what was done and stays done: where stdout does not take it, stderr gets it, and nothing fails."""
+    _tell(terminal.line(text))
+
+
+def outcome_as_json(value: Any) -> None:
+    """What was done as JSON, otherwise as `outcome`."""
+    _tell(_json_text(value))
+
+
+def _tell(text: str) -> None:
     try:
-        line(text)
+        verbatim(text)
         sys.stdout.flush()
     except OSError as error:
         # What is left in the buffer would fail again when the interpreter ends.
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  it stays open
-        note(text)
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{text}\n")
         if not isinstance(error, BrokenPipeError):
             warn(f"the answer could not be written to stdout: {error.strerror}")
+
+
+def fields(*texts: str, to_stderr: bool = False) -> None:
+    """One line of texts with tabs between them; empty ones are left out."""
+    joined = "\t".join(terminal.line(text) for text in texts if text)
+    (sys.stderr if to_stderr else sys.stdout).write(f"{joined}\n")
 
 
 def note(text: str) -> None:
     """One line beside the answer. Where stderr takes none, it is lost: no command fails for that."""
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{terminal.line(text)}\n")
 
 
 def warn(text: str) -> None:
@@ -93,12 +119,12 @@ def show_own_logs(level: str) -> None:
 
 def as_json(value: Any) -> None:
     """The answer as JSON, times as ISO 8601."""
-    line(json_text(value))
+    verbatim(_json_text(value))
 
 
-def json_text(value: Any) -> str:
-    """A value as `as_json` prints it."""
-    return json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=_plain, ensure_ascii=False)
+def _json_text(value: Any) -> str:
+    text = json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=_plain, ensure_ascii=False)
+    return terminal.json_text(text)
 
 
 def console(*, to_stderr: bool = False) -> Console:
@@ -124,7 +150,7 @@ def show_table(
 
     Columns in `numbers` are aligned to the right. Where the terminal is narrow, columns in `shrinks` are cut with an
     ellipsis, and those in `wraps` are broken between words; all others keep their width. Where that is not enough, the
-    columns in `drops` are left out, the first one first.
+    columns in `drops` are left out, the first one first. A cell that is a list of texts has a line for each.
     """
     if not rows and empty:
         note(empty)
@@ -132,6 +158,7 @@ def show_table(
     from rich.table import Table
     from rich.text import Text
 
+    rows = [[_cell(value) for value in row] for row in rows]
     shown = console(to_stderr=to_stderr)
     natural = [_widest([column, *(row[place] for row in rows)]) for place, column in enumerate(columns)]
     least = [
@@ -154,7 +181,7 @@ def show_table(
             width=width,
         )
     for row in rows:
-        made.add_row(*(Text("" if row[place] is None else str(row[place])) for place in kept))
+        made.add_row(*(Text(row[place]) for place in kept))
     shown.print(made)
 
 
@@ -169,14 +196,20 @@ def _fitted(natural: Sequence[int], least: Sequence[int], room: int) -> list[int
     return widths
 
 
-def _widest(cells: Sequence[Any]) -> int:
+def _widest(cells: Sequence[str]) -> int:
     from rich.cells import cell_len
 
-    return max(cell_len(line) for cell in cells for line in ("" if cell is None else str(cell)).split("\n"))
+    return max(cell_len(line) for cell in cells for line in cell.split("\n"))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return "\n".join(map(terminal.line, value))
+    return "" if value is None else terminal.line(value)
 
 
 def pairs(values: Mapping[str, Any]) -> Table:
-    """Names and values, one pair per line; values that are None are left out."""
+    """Names and values, one pair per line; values that are None are left out, and a list has a line for each."""
     from rich.table import Table
     from rich.text import Text
 
@@ -185,8 +218,24 @@ def pairs(values: Mapping[str, Any]) -> Table:
     made.add_column(overflow="fold")
     for name, value in values.items():
         if value is not None:
-            made.add_row(name, Text(str(value)))
+            made.add_row(Text(terminal.line(name)), Text(_cell(value)))
     return made
+
+
+class LogLines(logging.Formatter):
+    """Log lines for a terminal. What others say begins no line of its own; traces keep theirs."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line without a trace."""
+        return terminal.line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        """The trace."""
+        return terminal.lines(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:
+        """The frames."""
+        return terminal.lines(super().formatStack(stack_info))
 
 
 def ago(time: datetime | None) -> str:

@@ -54,7 +54,7 @@ def install(
     account = account or systemd.account_of(home)
     text = service.text(home=home, folder=Path.cwd(), account=account)
     if only_print:
-        output.line(text.rstrip())
+        output.verbatim(text.rstrip())
         return
     systemd.check_rights(service)
     if not files_only:

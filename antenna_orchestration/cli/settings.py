@@ -31,7 +31,7 @@ def settings(
 ) -> None:
     """List every setting, without passwords."""
     if markdown:
-        output.line(reference().rstrip("\n"))
+        output.verbatim(reference().rstrip("\n"))
         return
     from antenna_orchestration import settings as settings_module
 

@@ -42,9 +42,10 @@ def left_out_line(left_out: Sequence[LeftOut], *, listed: bool) -> str:
     return f"left out: {summary}" if listed else f"left out: {summary} (--list-left-out names them)"
 
 
-def left_out_rows(left_out: Sequence[LeftOut]) -> list[str]:
+def print_left_out(left_out: Sequence[LeftOut], *, to_stderr: bool = False) -> None:
     """A line for each file and folder that was left out: kind, path, reason, separated by tabs."""
-    return ["\t".join(filter(None, (one.kind, shown(one.path), shown(one.why)))) for one in left_out]
+    for one in left_out:
+        output.fields(one.kind.value, one.path, one.why, to_stderr=to_stderr)
 
 
 def left_out_fields(left_out: Sequence[LeftOut], *, listed: bool) -> dict[str, Any]:
@@ -55,15 +56,8 @@ def left_out_fields(left_out: Sequence[LeftOut], *, listed: bool) -> dict[str, A
         "left_out": {kind.value: count for kind, count in sources.count_left_out(left_out).items()}
     }
     if listed:
-        fields["left_out_files"] = [
-            {"kind": one.kind.value, "path": shown(one.path), "why": shown(one.why)} for one in left_out
-        ]
+        fields["left_out_files"] = [{"kind": one.kind.value, "path": one.path, "why": one.why} for one in left_out]
     return fields
-
-
-def shown(text: str) -> str:
-    """A name on one line, whatever characters or bytes it holds."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def print_preview(preview: Preview, *, list_left_out: bool) -> None:
@@ -79,8 +73,8 @@ def print_preview(preview: Preview, *, list_left_out: bool) -> None:
             {
                 "images": preview.images,
                 "named twice": preview.duplicates or None,
-                "first": shown(place(preview.first)),
-                "last": shown(place(preview.last)),
+                "first": place(preview.first),
+                "last": place(preview.last),
                 "deployments": _some({name or "none": count for name, count in preview.deployments.items()}),
                 "times": times,
                 "nights": f"{len(nights)}: {nights[0]} to {nights[-1]} ({preview.time_zone})" if nights else None,
@@ -92,19 +86,18 @@ def print_preview(preview: Preview, *, list_left_out: bool) -> None:
         )
     )
     for image, why in preview.odd_times[:_SHOWN]:
-        output.line(f"{image.captured_at:%Y-%m-%d %H:%M:%S}, {why}: {shown(place(image))}")
+        output.line(f"{image.captured_at:%Y-%m-%d %H:%M:%S}, {why}: {place(image)}")
     if len(preview.odd_times) > _SHOWN:
         output.line(f"and {len(preview.odd_times) - _SHOWN} more odd times (--json has all)")
     if line := left_out_line(preview.left_out, listed=list_left_out):
         output.line(line)
     if list_left_out:
-        for row in left_out_rows(preview.left_out):
-            output.line(row)
+        print_left_out(preview.left_out)
     output.note("nothing was submitted (--dry-run)")
 
 
 def _some(counts: Mapping[str, int]) -> str:
     """Names with their counts, the most frequent first, as far as a line holds."""
     ordered = sorted(counts.items(), key=lambda pair: -pair[1])
-    text = ", ".join(f"{shown(name)} ({count})" for name, count in ordered[:_SHOWN])
+    text = ", ".join(f"{name} ({count})" for name, count in ordered[:_SHOWN])
     return f"{text} and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else text

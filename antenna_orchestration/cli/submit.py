@@ -195,8 +195,7 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
     if line := submission_view.left_out_line(submitted.left_out, listed=list_left_out):
         output.note(line)
     if list_left_out and not as_json:
-        for row in submission_view.left_out_rows(submitted.left_out):
-            output.note(row)
+        submission_view.print_left_out(submitted.left_out, to_stderr=True)
     extra = {
         "warnings": list(submitted.warnings),
         **submission_view.left_out_fields(submitted.left_out, listed=list_left_out),
@@ -208,7 +207,7 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
         return await jobs.wait_for(services, submitted.job_id, as_json=as_json, extra=extra)
     if as_json:
         view = await job_view.read_view(services, await services.catalog.jobs.get(submitted.job_id))
-        output.outcome(output.json_text({**view.as_dict(), **extra}))
+        output.outcome_as_json({**view.as_dict(), **extra})
     elif is_over:
         output.outcome(f"job {submitted.job_id} is over already: nothing to process")
     else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from antenna_orchestration import errors
 from antenna_orchestration.cli import job_view, output
 from antenna_orchestration.cli.job_view import JobView
+from antenna_orchestration.domain import terminal
 from antenna_orchestration.processing import loops
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ class _Bar:
             # A bar without images is full, not on its way.
             total=view.progress.total or 1,
             completed=view.progress.accounted if view.progress.total else 1,
-            line=view.progress.line,
+            line=terminal.line(view.progress.line),
         )
 
     def say(self, text: str) -> None:
-        self._bar.console.print(text, markup=False)
+        self._bar.console.print(terminal.line(text), markup=False)

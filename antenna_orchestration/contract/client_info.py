@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from antenna_orchestration.domain import plain_text
+
 KNOWN: Final = ("hostname", "pod_name", "pid", "device", "software", "version", "platform")
 """The fields that are read. The first four tell one process from another."""
 
@@ -30,7 +32,7 @@ def read(given: Mapping[str, Any] | None) -> dict[str, str]:
         if isinstance(value, bool) or not isinstance(value, str | int):
             continue
         text = value[:LONGEST] if isinstance(value, str) else str(value) if abs(value) < 10**15 else ""
-        text = "".join(character if character.isprintable() else " " for character in text).strip()
+        text = plain_text.seen(text, " ").strip()
         if text:
             found[field] = text
     return found

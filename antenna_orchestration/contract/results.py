@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import messages
+from antenna_orchestration.domain import messages, plain_text
 
 MOST_ITEMS: Final = 10_000
 """Most results in one post; existing workers post 8 to 64 at a time."""
@@ -166,7 +166,7 @@ class _Known:
         if places is None:
             _, labels = self.reduction.algorithms.get(algorithm, ("", []))
             # Of equal labels the first one counts.
-            places = self._places[algorithm] = {labels[i]: i for i in range(len(labels) - 1, -1, -1)}
+            places = self._places[algorithm] = {plain(labels[i]): i for i in range(len(labels) - 1, -1, -1)}
         return places.get(label)
 
 
@@ -335,7 +335,7 @@ def _classification(said: _Classification, known: _Known) -> messages.Classifica
         algorithm=algorithm,
         label=label,
         score=max(scores) if place is None else scores[place],
-        top_labels=[labels[index] for index in best],
+        top_labels=[plain(labels[index]) for index in best],
         top_scores=[scores[index] for index in best],
         terminal=said.terminal,
         scores=vector,
@@ -372,11 +372,10 @@ def _reference(algorithm: _Algorithm, reduction: Reduction) -> messages.Algorith
 
 
 def plain(text: str, *, most: int = messages.MAX_TEXT) -> str:
-    """The text as lake and terminals accept it: a space for unprintable characters, cut to `most` characters."""
+    """The text as the lake keeps it: a space for characters that cannot be seen, cut to `most` characters."""
     if len(text) <= most and text.isprintable():
         return text
-    cut = "".join(character if character.isprintable() else " " for character in text[:most])
-    return " ".join(cut.split())
+    return " ".join(plain_text.seen(text[:most], " ").split())
 
 
 def reduction_of(

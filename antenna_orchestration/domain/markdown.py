@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from antenna_orchestration.domain import plain_text
+
 _SPECIAL: Final = re.compile(
     # Emphasis, code, links, HTML, tables, entities, headings, pictures, formulas.
     r"[\\`*_\[\]<>|~&#!$]"
@@ -39,5 +41,4 @@ def code(text: object) -> str:
 
 
 def _on_one_line(text: object) -> str:
-    shown = "".join(one if one.isprintable() or one.isspace() else _UNSEEN for one in str(text))
-    return " ".join(shown.split())
+    return " ".join(plain_text.seen(str(text), _UNSEEN).split())

@@ -19,6 +19,7 @@ import traceback
 from typing import Any
 
 from antenna_orchestration import errors, kernel, settings
+from antenna_orchestration.domain import terminal
 from antenna_orchestration.embedded import (
     dagster_processes,
     environment,
@@ -259,7 +260,7 @@ class Supervisor:
 
     def _tell(self, event: Event) -> None:
         with contextlib.suppress(OSError):  # a full disk: the front is told all the same
-            print(f"{time.strftime('%H:%M:%S')} {event.kind}: {event.text}", file=sys.stderr, flush=True)
+            print(f"{time.strftime('%H:%M:%S')} {event.kind}: {terminal.line(event.text)}", file=sys.stderr, flush=True)
         if event.kind == "started":
             self._write_status()
         # Nobody listening, or nobody reading: the log has it.

@@ -13,15 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types
 
+from antenna_orchestration.domain import csv_cells
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.lake import arrow, schemas
 from antenna_orchestration.lake.store import Lake
 
 _ROWS: Final = 5_000
 """Rows made into text at once, which bounds memory."""
-
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What a text begins with that spreadsheets would run as a formula. Labels are other people's words."""
 
 
 def columns_of(table: str) -> list[str]:
@@ -49,9 +47,11 @@ def _cells(column: pa.Array) -> list[Any]:
         return [None if at is None else _time(at) for at in arrow.moments(column)]
     values: list[Any] = column.to_pylist()
     if pa.types.is_list(column.type):
-        return [None if value is None else json.dumps(_short(value), ensure_ascii=False) for value in values]
+        return [
+            None if value is None else csv_cells.cell(json.dumps(_short(value), ensure_ascii=False)) for value in values
+        ]
     if pa.types.is_string(column.type):
-        return [f"'{value}" if value and value.startswith(_FORMULA) else value for value in values]
+        return [csv_cells.cell(value) if value else value for value in values]
     if pa.types.is_float32(column.type):
         return _short(values)
     return values

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import terminal
 
 
 @contextmanager
@@ -14,7 +15,7 @@ def told_in_one_line() -> Iterator[None]:
     try:
         yield
     except errors.AntennaError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from None
+        raise dg.Failure(description=terminal.line(error), allow_retries=False) from None
 
 
 def check_range(name: str, value: float | None, least: float, most: float) -> None:

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from antenna_orchestration.assets.partitions import processing_jobs
-from antenna_orchestration.domain import ids
+from antenna_orchestration.domain import ids, terminal
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.domain.texts import counted
@@ -75,9 +75,9 @@ def submit(context: dg.OpExecutionContext, config: SubmitConfig, stores: Stores)
         submission = _submission(config)
         submitted = stores.call(lambda services: verb.submit(services, submission, allowed_roots=roots))
     for warning in submitted.warnings:
-        context.log.warning(warning)
+        context.log.warning(terminal.line(warning))
     if left_out := kinds.summary(sources.count_left_out(submitted.left_out)):
-        context.log.info(f"left out: {left_out}")
+        context.log.info(terminal.line(f"left out: {left_out}"))
     key = ids.partition_key(submitted.job_id)
     if submitted.status.is_terminal:
         context.log.info(f"{key} is over already: nothing to process")

@@ -70,16 +70,18 @@ async def write_report(services: Services, job: Job) -> Report:
     """Write `reports/job_id=<id>/report.md` with its pictures beside it; idempotent."""
     counts = await services.catalog.images.count(job.job_id)
     folder = f"reports/job_id={job.job_id}"
-    names: list[tuple[str, str]] = []
-    for number, (caption, jpeg) in enumerate(await sample_pictures(services, job, count=PICTURES), start=1):
-        await asyncio.to_thread(services.lake.write_bytes, f"{folder}/sample-{number}.jpg", jpeg)
-        names.append((caption, f"sample-{number}.jpg"))
+    samples: list[str] = []
+    for number, one in enumerate(await sample_pictures(services, job, count=PICTURES), start=1):
+        caption = markdown.escape(one.caption)
+        if one.jpeg is None:
+            samples.append(f"{caption}; no picture: {markdown.escape(one.why)}\n")
+            continue
+        await asyncio.to_thread(services.lake.write_bytes, f"{folder}/sample-{number}.jpg", one.jpeg)
+        samples.append(f"![{caption}](sample-{number}.jpg)\n")
     sections, without = await asyncio.to_thread(_sections, services, job)
     head = _head(job, counts, without)
     tables = _where_the_tables_are(services, job)
-    pictures = (
-        ["## Samples", "", *(f"![{markdown.escape(caption)}]({name})\n" for caption, name in names)] if names else []
-    )
+    pictures = ["## Samples", "", *samples] if samples else []
     text = "\n".join([*head, *(line for one in sections for line in _written(one, MOST)), *tables, *pictures])
     uri = await asyncio.to_thread(services.lake.write_bytes, f"{folder}/report.md", f"{text}\n".encode())
     copy = "\n".join([*head, *(line for one in sections for line in _written(one, one.shown, uri)), *tables])

@@ -8,10 +8,9 @@ import logging
 import time
 import zlib
 from collections import defaultdict
-from functools import partial
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +21,8 @@ from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.lake import arrow
-from antenna_orchestration.pipelines import pictures
+from antenna_orchestration.pipelines.pictures import MAX_BYTES
+from antenna_orchestration.processing.drawing import Drawing, NotDrawn
 from antenna_orchestration.processing.services import Services
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,18 @@ _KEYS = ["image_id", "detection_id", "algorithm", "algorithm_version", "score"]
 _OF_DETECTIONS = [*_KEYS, "x1", "y1", "x2", "y2"]
 _OF_CLASSIFICATIONS = [*_KEYS, "label", "terminal"]
 
-PATIENCE = 20.0
-"""Seconds for loading all samples together, since the end of the job waits for them."""
+PATIENCE = 30.0
+"""Seconds for all samples together, since the end of the job waits for them."""
+
+NOT_OF_URLS: Final = "photographs at URLs are not loaded here (ANTENNA_PICTURES_OF_URLS=true does)"
+
+
+class Sample(NamedTuple):
+    """An image with detections, for people: its picture, or why there is none."""
+
+    caption: str
+    jpeg: bytes | None
+    why: str = ""
 
 
 class _Candidate(NamedTuple):
@@ -54,13 +64,12 @@ class _Candidate(NamedTuple):
         return f"{self.deployment}, {self.night}, {_name(self.url)}: {count}"
 
 
-async def sample_pictures(
-    services: Services, job: Job, *, count: int, width: int | None = None
-) -> list[tuple[str, bytes]]:
-    """Up to `count` images with detections, as caption and JPEG: spread over deployments, and over the nights of each.
+async def sample_pictures(services: Services, job: Job, *, count: int, width: int | None = None) -> list[Sample]:
+    """Up to `count` images with detections: spread over deployments, and over the nights of each.
 
-    With a `width` they are small enough for Dagster's event log, otherwise in full size. An image that this host cannot
-    read (no mount, no rights, gone, slow) is left out: the picture is an extra.
+    With a `width` their JPEGs are small enough for Dagster's event log, otherwise in full size. An image that this host
+    cannot read (no mount, no rights, gone, slow) gives its place to another one, and is told of if there is no other.
+    One that cannot be drawn keeps its place. A process of its own draws, and the whole has a deadline (`PATIENCE`).
     """
     # A few more than needed, as some may not be reachable.
     chosen = await asyncio.to_thread(_choose, services, job, 2 * count)
@@ -69,31 +78,43 @@ async def sample_pictures(
     images = arrow.column([one.image for one in chosen], pa.int64())
     detections = await asyncio.to_thread(_rows_of, services, job, "detections", _OF_DETECTIONS, images)
     labels = await asyncio.to_thread(_rows_of, services, job, "classifications", _OF_CLASSIFICATIONS, images)
-    found: list[tuple[str, bytes]] = []
+    wanted = [(one, _detections(detections, labels, one.image)) for one in chosen]
+    return await _drawn(services, wanted, count=count, width=width)
+
+
+async def _drawn(
+    services: Services, wanted: Sequence[tuple[_Candidate, list[Detection]]], *, count: int, width: int | None
+) -> list[Sample]:
     # aiohttp is slow to import, and most processes with definitions draw nothing.
     from antenna_orchestration.loading.loader import Loader
     from antenna_orchestration.loading.memory import MemoryBudget
 
-    if width is None:
-        draw = partial(pictures.draw_boxes, max_width=pictures.FULL_WIDTH, max_bytes=None)
-    else:
-        draw = partial(pictures.draw_boxes, max_width=width)
+    settings = services.settings
+    shown: list[Sample] = []
+    unread: list[Sample] = []
     deadline = time.monotonic() + PATIENCE
-    async with Loader(settings=services.settings, memory=MemoryBudget(services.settings.max_image_bytes)) as loader:
-        for one in chosen:
-            if len(found) == count or time.monotonic() > deadline:
+    async with (
+        Loader(settings=settings, memory=MemoryBudget(settings.max_image_bytes)) as loader,
+        Drawing(settings) as drawing,
+    ):
+        for one, boxes in wanted:
+            if len(shown) == count:
                 break
-            boxes = _detections(detections, labels, one.image)
+            caption = one.caption(len(boxes))
+            content: bytes | None = None
             try:
-                async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    if one.url.startswith(("http://", "https://")) and not settings.pictures_of_urls:
+                        raise errors.ImageForbidden(NOT_OF_URLS)
                     content = await loader.load(one.url)
-                loader.memory.release(len(content))
-                jpeg = await asyncio.to_thread(draw, content, boxes)
-            except (errors.AntennaError, TimeoutError) as error:
-                logger.info("no picture of image %d: %s", one.image, error or "it took too long")
-                continue
-            found.append((one.caption(len(boxes)), jpeg))
-    return found
+                    loader.memory.release(len(content))
+                    jpeg = await drawing.draw(content, boxes, width=width, most=None if width is None else MAX_BYTES)
+                    shown.append(Sample(caption, jpeg))
+            except (errors.ImageError, NotDrawn, TimeoutError) as error:
+                why = str(error) or f"all pictures together took longer than {PATIENCE:.0f} s"
+                logger.info("no picture of image %d: %s", one.image, why)
+                (unread if content is None else shown).append(Sample(caption, None, why))
+    return [*shown, *unread][:count]
 
 
 def _choose(services: Services, job: Job, count: int) -> list[_Candidate]:
@@ -135,7 +156,8 @@ def _rows_of(services: Services, job: Job, name: str, columns: list[str], images
 
 def _name(url: str) -> str:
     """The last part of a URL's path, without the query, which may hold a signature."""
-    return urlsplit(url).path.rpartition("/")[2] if url.startswith("http") else url.rpartition("/")[2]
+    path = url.partition("?")[0].partition("#")[0] if url.startswith("http") else url
+    return path.rpartition("/")[2]
 
 
 def _detections(detections: pa.Table, labels: pa.Table, image: int) -> list[Detection]:

@@ -22,7 +22,7 @@ from antenna_orchestration import errors, server_urls
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
-from antenna_orchestration.domain import ids, job_config, nights, texts
+from antenna_orchestration.domain import ids, job_config, nights, terminal, texts
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.texts import counted
@@ -398,7 +398,8 @@ def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
         first = str(Path(first).expanduser().absolute())
     last = first.rstrip("/").rsplit("/", 1)[-1] or first
     others = len(submission.sources or images) - 1
-    name = "".join(character if character.isprintable() else "?" for character in last)[: _MAX_NAME - 20]
+    # It must stand in lists, as a name that somebody gives has to.
+    name = terminal.line(last)[: _MAX_NAME - 20]
     return f"{name} and {others} more" if others else name
 
 

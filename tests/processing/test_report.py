@@ -111,9 +111,11 @@ async def test_hostile_names_are_shown_as_they_are(services: Services, project: 
     """A15: names went raw into the report."""
     hostile = "[x](javascript:alert(1)) <img src=http://h> |**a**`b`\n# c"
     job = await job_with(services, project, [(hostile, DUSK, 1, "http://192.0.2.1/1.jpg")], name=hostile)
-    for text in ((written := await report.write_report(services, job)).markdown, Path(written.uri).read_text()):
+    written = await report.write_report(services, job)
+    # The file has a line for the sample, too.
+    for text, times in ((written.markdown, 3), (Path(written.uri).read_text(), 4)):
         reader = seen(text)
-        assert reader.text.count(plain(hostile)) == 3
+        assert reader.text.count(plain(hostile)) == times
         assert not {"a", "img", "strong", "em", "script"} & set(reader.elements)
 
 
@@ -132,9 +134,9 @@ async def test_pictures_are_spread_over_sites_and_nights(services: Services, pro
     captures[2] = (*captures[2][:2], 20, captures[2][3])
     job = await job_with(services, project, captures)
     found = await samples.sample_pictures(services, job, count=4, width=900)
-    assert sorted(caption.split(",")[0] for caption, _ in found) == [f"site {site}" for site in range(4)]
+    assert sorted(one.caption.split(",")[0] for one in found) == [f"site {site}" for site in range(4)]
     found = await samples.sample_pictures(services, job, count=8)
-    assert sorted({caption.rpartition(",")[0] for caption, _ in found}) == [
+    assert sorted({one.caption.rpartition(",")[0] for one in found}) == [
         f"site {site}, 2026-06-0{1 + night}" for site in range(4) for night in (0, 1)
     ]
     # Where there are fewer nights than pictures, a night has several.
@@ -144,3 +146,17 @@ async def test_pictures_are_spread_over_sites_and_nights(services: Services, pro
     pictures = sorted(Path(uri).parent.glob("sample-*.jpg"))
     assert len(pictures) == report.PICTURES
     assert {Image.open(io.BytesIO(one.read_bytes())).size for one in pictures} == {(1500, 60)}
+
+
+async def test_a_picture_that_cannot_be_drawn_is_told_in_its_place(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    """S3: it was left out without a word."""
+    path = tmp_path / "a|b.jpg"
+    path.write_bytes(b"no picture")
+    gone = (tmp_path / "gone.jpg").as_uri()
+    job = await job_with(services, project, [("pond", DUSK, 1, path.as_uri()), ("pond", DUSK, 1, gone)])
+    reader = seen(Path((await report.write_report(services, job)).uri).read_text())
+    assert "pond, 2026-06-01, a%7Cb.jpg: 1 detection; no picture: not an image" in reader.text
+    assert "gone.jpg: 1 detection; no picture: no such file" in reader.text
+    assert "img" not in reader.elements

@@ -1,15 +1,19 @@
 """Pictures for the UI, of images wherever they lie."""
 
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
 
 from antenna_orchestration import settings
+from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import collect, finish, publish, samples
+from antenna_orchestration.processing import collect, drawing, finish, publish, samples
+from antenna_orchestration.processing.drawing import Drawing, NotDrawn
 from antenna_orchestration.processing.services import Services, opened, prepare
-from tests.loading.image_server import ImageServer, serving
-from tests.processing.jobs_by_hand import claimed, hands, make_job
+from tests.loading.image_server import ImageServer, jpeg, serving
+from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
 
 
 @pytest.fixture
@@ -18,7 +22,7 @@ async def server() -> AsyncIterator[ImageServer]:
         yield running
 
 
-async def finished_job(services: Services, project: str, server: ImageServer) -> list[tuple[str, bytes]]:
+async def finished_job(services: Services, project: str, server: ImageServer) -> list[samples.Sample]:
     """Pictures of a job with one detection in each of two images behind a web server."""
     urls = [server.uri("good/1.jpg?signature=secret"), server.uri("status/404")]
     job = await claimed(services, await make_job(services, project, 2, urls=urls))
@@ -36,16 +40,48 @@ def wanted(shared_stores: EmbeddedStores) -> settings.Settings:
     return shared_stores.settings
 
 
-async def test_an_image_behind_http_is_drawn(wanted: settings.Settings, project: str, server: ImageServer) -> None:
+async def test_an_image_behind_http_is_drawn_if_wanted(
+    wanted: settings.Settings, project: str, server: ImageServer
+) -> None:
     await prepare(wanted)
-    async with opened(wanted.model_copy(update={"allow_private_hosts": True})) as services:
-        [(caption, picture)] = await finished_job(services, project, server)
-    assert caption == "no deployment, time unknown, 1.jpg: 1 detection"
-    assert picture.startswith(b"\xff\xd8")
+    allowing = wanted.model_copy(update={"allow_private_hosts": True, "pictures_of_urls": True})
+    async with opened(allowing) as services:
+        first, second = await finished_job(services, project, server)
+    assert first.caption == "no deployment, time unknown, 1.jpg: 1 detection"
+    assert first.jpeg is not None and first.jpeg.startswith(b"\xff\xd8")
+    assert (second.jpeg, second.why) == (None, "HTTP 404 Not Found")
 
 
-async def test_a_private_address_is_not_followed(wanted: settings.Settings, project: str, server: ImageServer) -> None:
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"allow_private_hosts": True}, samples.NOT_OF_URLS), ({"pictures_of_urls": True}, "not a public address")],
+)
+async def test_no_url_and_no_private_address_is_asked(
+    wanted: settings.Settings, project: str, server: ImageServer, changes: dict[str, bool], why: str
+) -> None:
+    """Low: pictures loaded URLs in the orchestrator's network, although the documents say never."""
     await prepare(wanted)
-    async with opened(wanted) as services:
-        assert await finished_job(services, project, server) == []
+    async with opened(wanted.model_copy(update=changes)) as services:
+        found = await finished_job(services, project, server)
+    assert [(one.jpeg, why in one.why) for one in found] == [(None, True)] * 2
     assert not server.requests
+
+
+async def test_a_process_that_dies_or_hangs_costs_one_picture(
+    wanted: settings.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3: drawing held the interpreter's lock in the collector's process, and no deadline ended it."""
+    boxes = [Detection(box=(1.0, 2.0, 30.0, 40.0), score=0.5, algorithm=ALGORITHM)]
+    async with Drawing(wanted) as drawer:
+        assert (await drawer.draw(jpeg(), boxes, width=32, most=None)).startswith(b"\xff\xd8")
+        assert drawer._process is not None
+        os.kill(drawer._process.pid, signal.SIGSTOP)
+        with monkeypatch.context() as patch, pytest.raises(NotDrawn, match="too long"):
+            patch.setattr(drawing, "DRAW_TIMEOUT", 0.1)
+            await drawer.draw(jpeg(), boxes, width=32, most=None)
+        assert (await drawer.draw(jpeg(), boxes, width=None, most=None)).startswith(b"\xff\xd8")
+        os.kill(drawer._process.pid, signal.SIGKILL)
+        with pytest.raises(NotDrawn, match="ended"):
+            await drawer.draw(jpeg(), boxes, width=32, most=None)
+        with pytest.raises(NotDrawn, match="truncated JPEG"):
+            await drawer.draw(jpeg()[:300], boxes, width=32, most=None)

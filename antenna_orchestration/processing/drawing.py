@@ -1,0 +1,106 @@
+"""Draws pictures in a process of its own: no photograph fails or stalls whoever wants its picture.
+
+A decoder may take minutes, gigabytes or the whole process, and it holds the interpreter's lock at times, so that a
+collector's heartbeat would stop. The process has a bound on its memory, each picture has a deadline, and one that dies
+or is too slow is replaced for the next picture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import pickle
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.messages import Detection
+from antenna_orchestration.processing.draw_process import READY
+from antenna_orchestration.settings import Settings
+
+START_TIMEOUT: Final = 60.0
+"""Seconds that the process may take to start, on a busy machine."""
+
+DRAW_TIMEOUT: Final = 15.0
+"""Seconds for one picture; a large photograph takes one or two."""
+
+
+class NotDrawn(errors.AntennaError):
+    """There is no picture of a photograph; the message says why, for people."""
+
+
+class Drawing:
+    """Draws pictures, one after another. Use it as an async context manager; the process starts with the first."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Drawing:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._end()
+
+    async def draw(
+        self, photograph: bytes, detections: Sequence[Detection], *, width: int | None, most: int | None
+    ) -> bytes:
+        """A JPEG as `pictures.draw_boxes` makes it: at most `width` wide (None: in full size) and `most` bytes large.
+
+        Raises `NotDrawn`.
+        """
+        boxes = msgspec.msgpack.encode(list(detections))
+        request = {"photograph": len(photograph), "boxes": len(boxes), "width": width, "most": most}
+        try:
+            process = await self._running()
+            async with asyncio.timeout(DRAW_TIMEOUT):
+                size, why = json.loads(await _asked(process, json.dumps(request).encode() + b"\n", photograph, boxes))
+                assert process.stdout is not None
+                picture = await process.stdout.readexactly(size)
+        except TimeoutError:
+            await self._end()
+            raise NotDrawn("drawing it took too long") from None
+        except (OSError, ValueError, asyncio.IncompleteReadError):
+            await self._end()
+            raise NotDrawn("the process that drew it ended") from None
+        except BaseException:
+            await self._end()
+            raise
+        if why:
+            raise NotDrawn(why)
+        return picture
+
+    async def _running(self) -> asyncio.subprocess.Process:
+        if self._process is None:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "antenna_orchestration.processing.draw_process", str(os.getpid()),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )  # fmt: skip
+            async with asyncio.timeout(START_TIMEOUT):
+                ready = await _asked(self._process, base64.b64encode(pickle.dumps(self._settings)) + b"\n")
+            if ready != READY:
+                raise OSError("it does not start")
+        return self._process
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def _asked(process: asyncio.subprocess.Process, *parts: bytes) -> bytes:
+    """The line that the process answers with."""
+    assert process.stdin is not None and process.stdout is not None
+    for part in parts:
+        process.stdin.write(part)
+        await process.stdin.drain()
+    return await process.stdout.readline()
