@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import resource
 import signal
 import sys
 import time
@@ -18,6 +19,9 @@ from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
+
+_MOST_FILES: Final = 65_536
+"""Open files that a process is allowed by itself; old programs close all that they might have."""
 
 # Loaded here: between fork and exec nothing may be.
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -42,6 +46,15 @@ def be_the_first_to_die() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def raise_file_limit() -> int:
+    """Let this process and its children have as many open files as the system allows; how many those are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(hard, _MOST_FILES) if hard != resource.RLIM_INFINITY else _MOST_FILES
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return max(soft, most)
 
 
 def usable_cpus() -> int:

@@ -8,6 +8,7 @@ this class; a field's description is its documentation.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import shlex
@@ -192,6 +193,17 @@ class Settings(BaseSettings):
     gateway_max_body: int = Field(
         default=768 * 2**20, gt=0, description="Largest request body, after unpacking; larger ones get 413."
     )
+    gateway_patience: float = Field(
+        default=60.0,
+        ge=1,
+        description="How long the gateway waits for a request to begin and for its head, and over which it measures "
+        "whether a body, or the reading of an answer, still moves.",
+    )
+    gateway_proxies: Words = Field(
+        default=(),
+        description="Addresses or networks, separated by `,`, of the reverse proxies before the gateway. Only from "
+        "them is `X-Forwarded-For` believed.",
+    )
     gateway_rate: float = Field(
         default=100.0, gt=0, description="Requests per second from one token; a burst may be ten times as many."
     )
@@ -311,6 +323,16 @@ class Settings(BaseSettings):
         if wrong := [root for root in roots if not root.startswith("s3://") or root == "s3:/"]:
             raise ValueError(f"{wrong[0]} is not of the form s3://bucket/prefix")
         return roots
+
+    @pydantic.field_validator("gateway_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in value:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ValueError(f"{proxy!r} is not an address or network, such as 10.0.0.7 or 10.0.0.0/24") from None
+        return value
 
     @pydantic.field_validator("ui_hosts")
     @classmethod

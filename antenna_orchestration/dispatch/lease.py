@@ -37,6 +37,9 @@ MOST_AT_ONCE: Final = 1_000
 WAIT_AT_BOUND: Final = 20.0
 """Seconds that a call waits while the worker holds all that it may; existing clients give up after 30."""
 
+MOST_BEYOND: Final = 8
+"""Tasks beyond its bound that a worker is given after such waits: existing ones call from several processes at once."""
+
 LOOK_EVERY: Final = 0.25
 """Seconds between looks during that wait."""
 
@@ -69,16 +72,26 @@ async def lease(
     """
     if job.status not in ACTIVE or job.epoch is None:
         return []
-    room = await _room(http, job, job.epoch, worker, wanted, is_over=is_over)
-    standing = await further_tries.standing(http, job, job.epoch, worker) if room else further_tries.Standing()
-    while room and not standing.holds_alone:
+    deadline = time.monotonic() + WAIT_AT_BOUND
+    while await _has_room(http, job, job.epoch, worker, deadline, is_over=is_over):
+        async with http.leasing(worker.holder):
+            # Other calls of the worker may have been given tasks since.
+            if room := await _room(http, worker, deadline):
+                return await _give(http, job, job.epoch, worker, min(room, wanted))
+    return []
+
+
+async def _give(http: HttpServices, job: Job, epoch: Epoch, worker: Token, room: int) -> list[Leased]:
+    """Lease up to `room` tasks; an empty list when none can be delivered, or the worker has to try one alone."""
+    standing = await further_tries.standing(http, job, epoch, worker)
+    while not standing.holds_alone:
         if parked := await further_tries.take_parked(http, job, worker, standing):
             return [await _give_parked(http, job, worker, *parked)]
         async with http.pulling(job.job_id):
-            found = await http.leaser.lease(job.job_run, job.epoch, min(room, MOST_AT_ONCE))
+            found = await http.leaser.lease(job.job_run, epoch, min(room, MOST_AT_ONCE))
         if found is None:
             # The consumer is gone; or it has no leader just now, and then this raises.
-            await http.services.queue.counts(job.job_run, job.epoch)
+            await http.services.queue.counts(job.job_run, epoch)
         if not found:
             return []
         # Some may be left from a pull that failed long ago.
@@ -97,29 +110,34 @@ async def lease(
     return []
 
 
-async def _room(
-    http: HttpServices, job: Job, epoch: Epoch, worker: Token, wanted: int, *, is_over: Callable[[], Awaitable[bool]]
-) -> int:
-    """How many tasks the worker may lease now; waits while it may lease none.
-
-    0 when the job has no leasable task, or the worker's turn is over.
-    """
+async def _has_room(
+    http: HttpServices,
+    job: Job,
+    epoch: Epoch,
+    worker: Token,
+    deadline: float,
+    *,
+    is_over: Callable[[], Awaitable[bool]],
+) -> bool:
+    """Wait until the worker may lease a task; False when the job has no leasable one, or the worker's turn is over."""
     judge_at = time.monotonic()
-    deadline = judge_at + WAIT_AT_BOUND
     while True:
         if time.monotonic() >= judge_at:
             judge_at = time.monotonic() + JUDGE_EVERY
             if await is_over():
-                return 0
-        speed = (await http.live.workers.get(worker.holder)).speed
-        room = speed.may_hold(http.settings.http_lease) - await http.live.leases.held_by(worker.holder)
-        if room > 0:
-            return min(room, wanted)
-        if not await has_tasks(http, job.job_run, epoch):
-            return 0
-        if time.monotonic() >= deadline:
-            return 1
+                return False
+        if await _room(http, worker, deadline) > 0:
+            return True
+        if time.monotonic() >= deadline or not await has_tasks(http, job.job_run, epoch):
+            return False
         await asyncio.sleep(LOOK_EVERY)
+
+
+async def _room(http: HttpServices, worker: Token, deadline: float) -> int:
+    """How many tasks the worker may lease now; one beyond its bound after the deadline, if it has few of these."""
+    speed = (await http.live.workers.get(worker.holder)).speed
+    room = speed.may_hold(http.settings.http_lease) - await http.live.leases.held_by(worker.holder)
+    return 1 if room <= 0 and room > -MOST_BEYOND and time.monotonic() >= deadline else max(room, 0)
 
 
 async def _without_known(http: HttpServices, job: Job, found: Sequence[Lease]) -> list[Lease]:

@@ -42,12 +42,20 @@ class HttpServices:
     listening: Listening = field(default_factory=Listening)
     lease_log: LeaseLog = field(default_factory=LeaseLog)
     _pulls: WeakValueDictionary[JobId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    _givings: WeakValueDictionary[int, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def pulling(self, job: JobId) -> asyncio.Lock:
         """A lock to hold while pulling tasks of the job: there may be one pull per consumer at a time."""
         lock = self._pulls.get(job)
         if lock is None:
             lock = self._pulls[job] = asyncio.Lock()
+        return lock
+
+    def leasing(self, holder: int) -> asyncio.Lock:
+        """A lock to hold while a worker is given tasks: else parallel calls each give it what it may hold."""
+        lock = self._givings.get(holder)
+        if lock is None:
+            lock = self._givings[holder] = asyncio.Lock()
         return lock
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -25,7 +26,7 @@ HOME_VARIABLE = "ANTENNA_STACK_HOME"
 """The home of that `up`. Neither is ever in the env file: a user's own shell must not look like part of the stack."""
 
 _ROTATE_AT = 8 * 2**20
-"""A log larger than this is moved to `<name>.log.1` when its process starts."""
+"""A log larger than this is moved to `<name>.log.1` when its process starts, or copied there while it runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +239,23 @@ def rotate(log: Path) -> None:
     """Keep one earlier file, so that logs stay bounded across starts."""
     if log.exists() and log.stat().st_size > _ROTATE_AT:
         log.replace(log.with_name(log.name + ".1"))
+
+
+def shorten(log: Path) -> None:
+    """The same for a log that a process is writing: it goes on in an empty file, because it appends.
+
+    A line that it writes in the milliseconds between may be lost. Raises `OSError`, and then the log is as it was.
+    """
+    if not log.exists() or log.stat().st_size <= _ROTATE_AT:
+        return
+    earlier = log.with_name(log.name + ".1")
+    earlier.unlink(missing_ok=True)
+    try:
+        shutil.copyfile(log, earlier)
+    except OSError:
+        earlier.unlink(missing_ok=True)
+        raise
+    os.truncate(log, 0)
 
 
 def plain_environment() -> dict[str, str]:

@@ -40,6 +40,8 @@ QUIET = 30.0
 """Seconds after which a start says what it waits for."""
 STORES_QUIET = 8.0
 """The same for the bundled servers, which answer within a second or two."""
+LOGS_EVERY = 30.0
+"""Seconds between two looks at the size of the logs."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,7 +160,18 @@ class Supervisor:
     async def _work(self) -> None:
         """Everything up to the stop. Ends only by raising."""
         async with asyncio.TaskGroup() as keepers:
+            keepers.create_task(self._keep_logs_short(), name="logs")
             await self._start(keepers)
+
+    async def _keep_logs_short(self) -> None:
+        """Whoever can make a process write lines, such as a client of the gateway, must not fill the disk."""
+        while True:
+            for log in self._home.logs.glob("*.log"):
+                try:
+                    processes.shorten(log)
+                except OSError as error:
+                    self._say("problem", f"{log} cannot be shortened: {error.strerror}")
+            await asyncio.sleep(LOGS_EVERY)
 
     async def _start(self, keepers: asyncio.TaskGroup) -> None:
         """Start everything; `keepers` is given a task for each process that runs, which starts it again."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -72,6 +74,7 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         responses=_ERRORS,
     )
     # In this order because `jobs/next/` would otherwise be read as a job's number.
@@ -90,13 +93,22 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientDisconnect, _on_gone)
-    app.add_exception_handler(Exception, _on_bug)
     app.add_middleware(Edge)
     _describe_security(app)
 
+    @cache
+    def described() -> tuple[bytes, bytes]:
+        # Once: they take a second to make, anybody may ask for them, and they never change.
+        document = app.openapi()
+        return pages.describe(document).encode(), json.dumps(document, ensure_ascii=False).encode()
+
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return HTMLResponse(pages.describe(app.openapi()), headers={"Content-Security-Policy": pages.POLICY})
+        return HTMLResponse(described()[0], headers={"Content-Security-Policy": pages.POLICY})
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(described()[1], media_type="application/json")
 
     return app
 
@@ -140,11 +152,6 @@ async def _on_http_error(_request: Request, error: Exception) -> JSONResponse:
 
 async def _on_gone(_request: Request, _error: Exception) -> Response:
     return Response(status_code=CLIENT_GONE)
-
-
-async def _on_bug(request: Request, error: Exception) -> JSONResponse:
-    logger.error("%s %s", request.method, shown(request.scope["path"]), exc_info=error)
-    return _answer(500, "internal error; the gateway's log has it under the request's id")
 
 
 def _describe_security(app: FastAPI) -> None:

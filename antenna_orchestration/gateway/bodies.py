@@ -1,4 +1,4 @@
-"""Receiving the bodies of result posts: decompressed, limited in size, and written to disk beyond one megabyte."""
+"""Receiving bodies: decompressed, limited in size, one by one and together, and written to disk beyond a megabyte."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from typing import IO, Final
 from fastapi import Request
 
 from antenna_orchestration import errors
-
-IN_MEMORY: Final = 2**20
-"""Largest body, in bytes, that is kept in memory; a larger one is written to a file."""
+from antenna_orchestration.gateway.budget import Room
 
 BLOCK: Final = 2**20
 """Bytes decompressed and written at a time."""
+
+STEP: Final = 8 * 2**20
+"""Bytes after which a body's room is counted anew: little that was received may unpack to much."""
 
 MOST_PIECES: Final = 1_000
 """Pieces as they were received, written at a time: a million of one byte each would take much memory."""
@@ -41,33 +42,43 @@ class Body:
 class _Sink:
     """Collects the pieces of a body, decompressed if necessary, in memory or in a file."""
 
-    def __init__(self, *, folder: Path, limit: int, gzipped: bool) -> None:
+    def __init__(self, *, folder: Path, limit: int, in_memory: int, gzipped: bool) -> None:
         self._folder = folder
         self._limit = limit
+        self._in_memory = in_memory
         self._unpacker = zlib.decompressobj(_GZIP) if gzipped else None
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self.path: Path | None = None
         self.size = 0
 
-    def add(self, pieces: Sequence[bytes]) -> None:
-        for piece in pieces:
-            if self._unpacker is None:
-                self._put(piece)
-            else:
-                self._unpack(self._unpacker, piece)
+    def add(self, pieces: Sequence[bytes]) -> list[bytes]:
+        """Take pieces in. Returns those that are left when the body grew by a step; they come next.
 
-    def _unpack(self, unpacker: zlib._Decompress, piece: bytes) -> None:
+        Raises `InvalidInput`, `TooLarge`, and `Unavailable` when they cannot be written.
+        """
+        left = [piece for piece in reversed(pieces) if piece]
+        step = self.size + STEP
+        try:
+            while left and self.size < step:
+                piece = left.pop()
+                rest = self._put(piece) if self._unpacker is None else self._unpack(self._unpacker, piece)
+                if rest:
+                    left.append(rest)
+        except OSError as error:
+            raise errors.Unavailable(f"a body cannot be written to {self._folder}: {error.strerror}") from error
+        return left[::-1]
+
+    def _unpack(self, unpacker: zlib._Decompress, piece: bytes) -> bytes:
         # In blocks: a few compressed kilobytes may decompress to gigabytes.
-        while piece:
-            if unpacker.eof:
-                # zlib would buffer it in memory without a limit.
-                raise errors.InvalidInput("data follows the end of the gzip body")
-            try:
-                self._put(unpacker.decompress(piece, BLOCK))
-            except zlib.error as error:
-                raise errors.InvalidInput(f"the body is not gzip: {error}") from None
-            piece = unpacker.unconsumed_tail or unpacker.unused_data
+        if unpacker.eof:
+            # zlib would buffer it in memory without a limit.
+            raise errors.InvalidInput("data follows the end of the gzip body")
+        try:
+            self._put(unpacker.decompress(piece, BLOCK))
+        except zlib.error as error:
+            raise errors.InvalidInput(f"the body is not gzip: {error}") from None
+        return unpacker.unconsumed_tail or unpacker.unused_data
 
     def finish(self) -> Body:
         if self._unpacker is not None:
@@ -86,13 +97,13 @@ class _Sink:
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes) -> bytes:
         self.size += len(data)
         if self.size > self._limit:
-            raise errors.TooLarge(f"the body is larger than {self._limit} bytes (ANTENNA_GATEWAY_MAX_BODY)")
-        if self._file is None and self.size <= IN_MEMORY:
+            raise errors.TooLarge(f"the body is larger than {self._limit} bytes")
+        if self._file is None and self.size <= self._in_memory:
             self._memory += data
-            return
+            return b""
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle, name = tempfile.mkstemp(prefix="post-", dir=self._folder)
@@ -101,6 +112,7 @@ class _Sink:
             self._file.write(self._memory)
             self._memory = bytearray()
         self._file.write(data)
+        return b""
 
 
 async def _read_on(stream: AsyncIterator[bytes], limit: int) -> None:
@@ -113,16 +125,22 @@ async def _read_on(stream: AsyncIterator[bytes], limit: int) -> None:
 
 
 @asynccontextmanager
-async def received(request: Request, *, folder: Path, limit: int) -> AsyncIterator[Body]:
+async def received(request: Request, *, folder: Path, limit: int, room: Room) -> AsyncIterator[Body]:
     """Receive the request's body, which is deleted after the block.
 
-    Raises `TooLarge` as soon as the decompressed body exceeds `limit` bytes, and `InvalidInput` for invalid gzip or
-    another encoding.
+    Raises `TooLarge` as soon as the decompressed body exceeds `limit` bytes, `InvalidInput` for invalid gzip or
+    another encoding, `TooMany` when others take the `room` that it needs, and `Unavailable` when the disk is full.
     """
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip", ""):
         raise errors.InvalidInput(f"content encoding {encoding!r} is not gzip")
-    sink = _Sink(folder=folder, limit=limit, gzipped=encoding == "gzip")
+    sink = _Sink(folder=folder, limit=limit, in_memory=room.in_memory, gzipped=encoding == "gzip")
+
+    async def take(pieces: list[bytes]) -> None:
+        while pieces:
+            pieces = await asyncio.to_thread(sink.add, pieces)
+            await room.grow_to(sink.size)
+
     # Not joined: a large body would be copied twice more.
     pending: list[bytes] = []
     size = 0
@@ -134,8 +152,8 @@ async def received(request: Request, *, folder: Path, limit: int) -> AsyncIterat
                 size += len(piece)
                 if size >= BLOCK or len(pending) >= MOST_PIECES:
                     block, pending, size = pending, [], 0
-                    await asyncio.to_thread(sink.add, block)
-            await asyncio.to_thread(sink.add, pending)
+                    await take(block)
+            await take(pending)
             body = sink.finish()
         except errors.InvalidInput:
             await _read_on(stream, limit)

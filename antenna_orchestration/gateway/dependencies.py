@@ -17,6 +17,7 @@ from antenna_orchestration.domain.access import Act, Token
 from antenna_orchestration.domain.ids import JobId, ProjectId
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.gateway.parameters import Number
+from antenna_orchestration.gateway.routing import demands
 from antenna_orchestration.gateway.state import Gateway, gateway_of
 from antenna_orchestration.processing import retrying
 
@@ -39,7 +40,7 @@ def _caller_who_may(act: Act) -> Callable[..., Awaitable[Token]]:
         token.check(act)
         return token
 
-    return caller
+    return demands(act)(caller)
 
 
 AnyCaller = Annotated[Token, Depends(_caller_who_may(Act.LIST))]
@@ -96,6 +97,7 @@ ResultDeadline = Annotated[float, Depends(_result_deadline)]
 """Until when a post of results waits for the stores before its body is read, in monotonic seconds."""
 
 
+@demands(Act.LEASE)
 async def _posting_caller(request: Request, gateway: ThisGateway, deadline: ResultDeadline) -> Token:
     caller = await retrying.retry_until(deadline, lambda: gateway.callers.authenticate(request))
     caller.check(Act.LEASE)

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import uvicorn
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.dispatch import services
-from antenna_orchestration.gateway import several
+from antenna_orchestration.gateway import connections, protocol, several
 from antenna_orchestration.gateway.app import create_app
 
 logger = logging.getLogger(__name__)
@@ -80,8 +80,19 @@ def _serve_on(settings: settings_module.Settings, listener: socket.socket) -> No
 
 
 def _config(settings: settings_module.Settings, **where: Any) -> uvicorn.Config:
+    most = max(min(connections.MOST, kernel.raise_file_limit() - connections.FILES), 1)
+    guard = protocol.Guard(
+        connections=connections.Connections(most=most, most_of_one=min(connections.MOST_OF_ONE, most)),
+        patience=settings.gateway_patience,
+        proxies=settings.gateway_proxies,
+    )
     return uvicorn.Config(
         create_app(settings),
+        http=guard.protocol(),
+        # No route takes a WebSocket, and one would leave the bounds of our protocol.
+        ws="none",
+        proxy_headers=bool(settings.gateway_proxies),
+        forwarded_allow_ips=list(settings.gateway_proxies),
         log_config=None,
         access_log=False,
         server_header=False,

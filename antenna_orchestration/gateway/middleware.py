@@ -1,4 +1,4 @@
-"""ASGI middleware for every request: normalized paths, request ids, headers, a limit on bodies, the access log."""
+"""ASGI middleware for every request: normalized paths, request ids, headers, the answer to a bug, the access log."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from typing import Final
 from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+logger = logging.getLogger(__name__)
 access_log = logging.getLogger("antenna_orchestration.gateway.access")
-
-MAX_JSON: Final = 32 * 2**20
-"""Largest body, in bytes, of a request other than a post of results; those are streamed."""
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-_HEADERS: Final = {
+HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+"""What every answer carries."""
 
 
 def shown(path: str) -> str:
@@ -63,12 +62,6 @@ class Edge:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MAX_JSON and not path.rstrip("/").endswith("/result"):
-                # Discard the rest, up to a limit: a client that is cut off while it sends never sees the answer.
-                while message.get("more_body") and received < 4 * MAX_JSON:
-                    message = await receive()
-                    received += len(message.get("body", b""))
-                raise HTTPException(413, f"the body is larger than {MAX_JSON} bytes")
             return message
 
         async def send_with_headers(message: Message) -> None:
@@ -77,7 +70,7 @@ class Edge:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                for name, value in _HEADERS.items():
+                for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             else:
                 sent += len(message.get("body", b""))
@@ -85,6 +78,13 @@ class Edge:
 
         try:
             await self._app(scope, counted_receive, send_with_headers)
+        except Exception as error:
+            logger.error("%s %s, request %s", scope["method"], shown(path), request_id, exc_info=error)
+            if status:
+                # Half an answer is sent. The server breaks it off, which tells the client.
+                raise
+            answer = JSONResponse({"detail": "internal error; the gateway's log has it under the request's id"}, 500)
+            await answer(scope, counted_receive, send_with_headers)
         finally:
             client = scope.get("client")
             access_log.info(

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import FileResponse, JSONResponse
 
 from antenna_orchestration import __version__, errors
 from antenna_orchestration.dispatch import image_urls
-from antenna_orchestration.gateway.dependencies import ThisGateway
+from antenna_orchestration.gateway.dependencies import ThisGateway, host_of
 
 router = APIRouter()
 
-READY_TIMEOUT = 5.0
-
 
 @router.get("/api/v2/images/{signed}/", tags=["images"], summary="Read an image", response_class=FileResponse)
-async def read_image(gateway: ThisGateway, signed: Annotated[str, Path(max_length=500)]) -> FileResponse:
+async def read_image(
+    request: Request, gateway: ThisGateway, signed: Annotated[str, Path(max_length=500)]
+) -> FileResponse:
     """A local image, behind the link that came with its task. The link is all that is needed, until it expires."""
     path = await image_urls.local_file(gateway.http, signed)
+    connection = getattr(request.state, "connection", None)
+    if connection is not None and not connection.is_owned_by(f"links of {host_of(request)}"):
+        raise errors.TooMany("too many connections that read images from this address")
     return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
 
 
@@ -41,19 +43,6 @@ async def livez() -> dict[str, bool]:
 )
 async def readyz(gateway: ThisGateway) -> JSONResponse:
     """Whether queue, catalog and Redis answer. Without Redis the gateway works on by what it remembers."""
-    http = gateway.http
-    checks = {
-        "queue": http.services.queue_answers(),
-        "catalog": http.services.catalog.projects.list([]),
-        "redis": http.services.live.check(),
-    }
-    found: dict[str, bool] = {}
-    for name, check in checks.items():
-        try:
-            async with asyncio.timeout(READY_TIMEOUT):
-                await check
-            found[name] = True
-        except (errors.Unavailable, TimeoutError):
-            found[name] = False
+    found = await gateway.readiness.look()
     ready = found["queue"] and found["catalog"]
     return JSONResponse({"status": ready, **found}, status_code=200 if ready else 503)

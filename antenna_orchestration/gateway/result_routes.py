@@ -20,7 +20,7 @@ from antenna_orchestration.dispatch import image_urls
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.exports import csv_tables, megadetector
 from antenna_orchestration.gateway import ranges
-from antenna_orchestration.gateway.dependencies import JobForViewer, ThisGateway
+from antenna_orchestration.gateway.dependencies import JobForViewer, ThisGateway, ViewerCaller
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
 from antenna_orchestration.lake.folder import Missing
@@ -37,6 +37,9 @@ BLOCK: Final = 2**20
 
 MOST_EXPORTS: Final = 4
 """MegaDetector files that a process makes at the same time: it holds the numbers of all detections for each."""
+
+MOST_OF_ONE: Final = 2
+"""Of these, those with one token: it may read slowly."""
 
 CSV: Final = {200: {"content": {"text/csv": {}}, "description": "The table as CSV."}}
 JSON: Final = {200: {"content": {"application/json": {}}, "description": "MegaDetector's batch format 1.6."}}
@@ -80,7 +83,7 @@ async def list_results(request: Request, gateway: ThisGateway, job: JobForViewer
     responses=JSON,  # type: ignore[arg-type]
 )
 async def read_megadetector(
-    gateway: ThisGateway, job: JobForViewer, threshold: Annotated[float, Query(ge=0, le=1)] = 0.0
+    gateway: ThisGateway, caller: ViewerCaller, job: JobForViewer, threshold: Annotated[float, Query(ge=0, le=1)] = 0.0
 ) -> StreamingResponse:
     """All images with their detections, for Timelapse, AddaxAI and others; without detections below `threshold`."""
     _check_final(job)
@@ -88,15 +91,17 @@ async def read_megadetector(
     def size_of(url: str) -> megadetector.Size | None:
         return _size(gateway, url)
 
-    if len(gateway.exports) >= MOST_EXPORTS:
-        raise errors.TooMany(f"{MOST_EXPORTS} such files are being made and read; ask again in a while")
+    if len(gateway.exports) >= MOST_EXPORTS or [*gateway.exports.values()].count(caller.token_id) >= MOST_OF_ONE:
+        raise errors.TooMany(
+            f"{MOST_EXPORTS} such files, or {MOST_OF_ONE} of this token, are being made and read; ask again in a while"
+        )
     pieces = megadetector.pieces(gateway.http.services.lake, job, threshold=threshold, size_of=size_of)
-    gateway.exports.add(pieces)
+    gateway.exports[pieces] = caller.token_id
     return await _streamed(
         pieces,
         media_type="application/json",
         name=f"job-{job.job_id}-megadetector.json",
-        when_over=lambda: gateway.exports.discard(pieces),
+        when_over=lambda: gateway.exports.pop(pieces, None),
     )
 
 
@@ -181,7 +186,7 @@ async def _streamed(
     name: str,
     status: int = 200,
     headers: dict[str, str] | None = None,
-    when_over: Callable[[], None] = lambda: None,
+    when_over: Callable[[], object] = lambda: None,
 ) -> StreamingResponse:
     """An answer that is sent while it is made. What goes wrong before its first piece is an ordinary error.
 

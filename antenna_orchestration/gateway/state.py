@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from fastapi import Request
 
@@ -17,8 +17,10 @@ from antenna_orchestration import settings as settings_module
 from antenna_orchestration.dispatch import keep_leases, reported, services
 from antenna_orchestration.dispatch.offers import Offers
 from antenna_orchestration.dispatch.services import HttpServices
+from antenna_orchestration.gateway.budget import Budget
 from antenna_orchestration.gateway.callers import Callers
 from antenna_orchestration.gateway.parsing import Parsing
+from antenna_orchestration.gateway.readiness import Readiness
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +33,10 @@ class Gateway:
     offers: Offers
     callers: Callers
     parsing: Parsing
-    # The files that are made while they are sent; each is gone when its last piece is, or its reader.
-    exports: WeakSet[Iterator[bytes]] = field(default_factory=WeakSet)
+    budget: Budget
+    readiness: Readiness
+    # The files that are made while they are sent, and whose token; each is gone when its last piece is, or its reader.
+    exports: WeakKeyDictionary[Iterator[bytes], int] = field(default_factory=WeakKeyDictionary)
 
     @property
     def settings(self) -> settings_module.Settings:
@@ -58,7 +62,15 @@ async def opened(settings: settings_module.Settings) -> AsyncIterator[Gateway]:
         for name, loop in loops.items():
             stack.callback(asyncio.create_task(loop, name=name).cancel)
         kernel.keep_what_is_imported()
-        yield Gateway(http=http, offers=offers, callers=Callers(http), parsing=parsing)
+        budget = Budget(largest=settings.gateway_max_body)
+        yield Gateway(
+            http=http,
+            offers=offers,
+            callers=Callers(http),
+            parsing=parsing,
+            budget=budget,
+            readiness=Readiness(http),
+        )
 
 
 def gateway_of(request: Request) -> Gateway:

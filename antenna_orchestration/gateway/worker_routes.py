@@ -82,7 +82,7 @@ async def lease_tasks(
     wanted: models.TasksRequest,
 ) -> models.TasksAnswer:
     """Up to `batch_size` tasks of the job. An empty list means that nothing of it can be leased now."""
-    return await _lease(request, gateway, caller, job, wanted.batch_size, info=wanted.client_info)
+    return await _lease(request, gateway, caller, job, wanted.batch_size, info=wanted.client_info)  # type: ignore[return-value]
 
 
 @router.get("/jobs/{job_id}/tasks/", summary="Lease tasks (before April 2026)", deprecated=True)
@@ -94,12 +94,12 @@ async def lease_tasks_of_old(
     batch: Annotated[int, Query(ge=1, le=2**31)] = 1,
 ) -> models.TasksAnswer:
     """The same, as workers asked for it before."""
-    return await _lease(request, gateway, caller, job, batch)
+    return await _lease(request, gateway, caller, job, batch)  # type: ignore[return-value]
 
 
 async def _lease(
     request: Request, gateway: Gateway, origin: Token, job: Job, wanted: int, *, info: Mapping[str, Any] | None = None
-) -> models.TasksAnswer:
+) -> Response:
     if job.dispatch_mode is not DispatchMode.ASYNC:
         raise errors.InvalidInput("Only async_api jobs have fetchable tasks")
     caller = told_apart(request, origin, info)
@@ -111,11 +111,20 @@ async def _lease(
     async def is_over() -> bool:
         return await gateway.offers.is_turn_over(caller, origin, job.job_run, wanted, partial(_asked_for, gateway))
 
-    leased = await lease.lease(gateway.http, job, caller, wanted, is_over=is_over)
     base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
+    leased = await lease.lease(gateway.http, job, caller, wanted, is_over=is_over)
     try:
         urls = await image_urls.urls_of(gateway.http, leased, base=base)
         await gateway.offers.leased(caller, origin, job.job_run, len(leased))
+        tasks = [
+            models.WireTask(
+                id=str(one.image), image_id=str(one.image), image_url=url, reply_subject=one.token, config=job.config
+            )
+            for one, url in zip(leased, urls, strict=True)
+        ]
+        # As it is sent: what cannot be written must not be found out later.
+        answer = models.TasksAnswer(tasks=tasks, lease_seconds=gateway.settings.http_lease)
+        return Response(answer.model_dump_json(), media_type="application/json")
     except BaseException:
         # The worker is never told about these tasks.
         try:
@@ -123,15 +132,6 @@ async def _lease(
         except errors.Unavailable as error:
             logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
         raise
-    return models.TasksAnswer(
-        tasks=[
-            models.WireTask(
-                id=str(one.image), image_id=str(one.image), image_url=url, reply_subject=one.token, config=job.config
-            )
-            for one, url in zip(leased, urls, strict=True)
-        ],
-        lease_seconds=gateway.settings.http_lease,
-    )
 
 
 @router.post(
@@ -157,7 +157,8 @@ async def post_results(
     folder, limit = gateway.parsing.folder, gateway.settings.gateway_max_body
     async with (
         gateway.callers.posting(caller),
-        bodies.received(request, folder=folder, limit=limit) as body,
+        gateway.budget.room(caller.token_id) as room,
+        bodies.received(request, folder=folder, limit=limit, room=room) as body,
     ):
         # Counted from the body's last byte, as clients count: a slow upload does not use up the time.
         deadline = time.monotonic() + RESULT_PATIENCE

@@ -11,9 +11,10 @@ from typing import Any
 import psutil
 import pytest
 
+from antenna_orchestration.domain.access import Role
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
-from tests.gateway.gateway_process import RunningGateway, http_worker, job_for_http, running_gateway
+from tests.gateway.gateway_process import RunningGateway, http_worker, job_for_http, running_gateway, token
 from tests.gateway.http_worker import Task, session, success
 from tests.waiting import wait_until
 
@@ -116,4 +117,6 @@ async def test_what_is_no_post_is_refused(services: Services, gateway: RunningGa
         answer = http.post(f"{gateway.base}/jobs/{job.job_id}/tasks/", json={"batch_size": 0}, timeout=60)
         assert answer.status_code == 400 and answer.json()["batch_size"]
         big = {"project": project, "name": "x", "images": [], "deployment": "x" * (33 * 2**20)}
-        assert http.post(f"{gateway.base}/jobs/", json=big, timeout=60).status_code in (400, 413)
+        assert http.post(f"{gateway.base}/jobs/", json=big, timeout=60).status_code == 403
+    with session(await token(services, project, role=Role.SUBMITTER)) as http:
+        assert http.post(f"{gateway.base}/jobs/", json=big, timeout=60).status_code == 413

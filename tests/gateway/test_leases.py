@@ -2,19 +2,31 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 
 import requests
 
+from antenna_orchestration.dispatch import lease
+from antenna_orchestration.dispatch import services as dispatch_services
 from antenna_orchestration.domain import reach
+from antenna_orchestration.domain.access import digest
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.live import connection, keys
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.queue.publisher import Publisher
-from tests.gateway.gateway_process import RunningGateway, collected, http_worker, job_for_http, rows, running_gateway
+from tests.gateway.gateway_process import (
+    RunningGateway,
+    collected,
+    http_worker,
+    job_for_http,
+    rows,
+    running_gateway,
+    token,
+)
 from tests.gateway.http_worker import SLUG, HttpWorker, Task, session, success
 from tests.processing.jobs_by_hand import hands
 from tests.waiting import eventually, wait_until
@@ -59,6 +71,26 @@ async def test_a_worker_that_told_nothing_yet_holds_little(
     assert len(leased(worker, job.job_id, 24)) == 24
     # Existing workers ask for the next batch while they are at the first.
     assert len(leased(worker, job.job_id, 24)) == 8
+
+
+async def test_parallel_calls_of_a_worker_share_its_bound(
+    shared_stores: EmbeddedStores, services: Services, project: str
+) -> None:
+    """Issue 17, low: each of them was given what the worker may hold in all."""
+    job = await job_for_http(services, project, 200)
+    worker = await services.catalog.tokens.find(digest(await token(services, project)))
+    assert worker is not None
+    async with dispatch_services.opened(shared_stores.settings) as http:
+
+        async def call() -> int:
+            asked = itertools.count()
+
+            async def is_over() -> bool:
+                return next(asked) > 0
+
+            return len(await lease.lease(http, job, worker, 100, is_over=is_over))
+
+        assert sorted(await asyncio.gather(*(call() for _ in range(6)))) == [0, 0, 0, 0, 0, 32]
 
 
 async def test_at_the_bound_the_job_is_drained_for_this_worker(

@@ -14,7 +14,7 @@ from PIL import Image
 from antenna_orchestration import errors
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.gateway import ranges
-from antenna_orchestration.gateway.result_routes import MOST_EXPORTS
+from antenna_orchestration.gateway.result_routes import MOST_EXPORTS, MOST_OF_ONE
 from antenna_orchestration.lake import schemas
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import RunningGateway, collected, file_job, http_worker, token
@@ -82,9 +82,13 @@ async def test_results_of_a_job_are_read_over_http(
     many = {"image_id": 2**40, "url": "https://x.org/" + "long" * 50, "status": "failed"}
     table = pa.Table.from_pylist([many] * 80_000, schema=schemas.CAPTURES)
     services.lake.write_table("captures", job.job_id, job.generation, [table])
+    more = [await token(services, project, role=Role.SUBMITTER) for _ in range(2)]
     with contextlib.ExitStack() as readers:
-        for _ in range(MOST_EXPORTS):
-            http = readers.enter_context(session(secret))
+        for number in range(MOST_EXPORTS):
+            if number == MOST_OF_ONE:
+                # One token leaves places for others.
+                assert (await asyncio.to_thread(get, "/megadetector.json", more[0])).status_code == 429
+            http = readers.enter_context(session(more[number // MOST_OF_ONE]))
             reading = http.get(f"{url}/megadetector.json", stream=True, timeout=60)
             readers.callback(reading.close)
             assert reading.status_code == 200
