@@ -177,7 +177,7 @@ def test_roles_have_fewer_connections_than_there_are(services: dict[str, Service
     # Some are left for superusers: backups, and a person who looks why there are none.
     assert sum(limits) + 10 <= most
     runs = yaml.safe_load((composition.REPOSITORY / "dagster.yaml").read_text())["concurrency"]["runs"]
-    collectors = sum(x["limit"] for x in runs["tag_concurrency_limits"] if x["value"].startswith("collector"))
+    collectors = sum(x["limit"] for x in runs["tag_concurrency_limits"] if str(x["value"]).startswith("collector"))
     assert collectors * 5 < limits[0], "each collector's pool, and its lock"
 
 
