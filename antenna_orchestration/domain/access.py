@@ -128,6 +128,15 @@ def check_interactive(under_way: int, most: int | None) -> None:
         )
 
 
+MAX_LABEL: Final = 60
+
+
+def check_label(label: str) -> None:
+    """Raise `InvalidInput` for a label that a list could not show."""
+    if len(label) > MAX_LABEL or not label.isprintable():
+        raise errors.InvalidInput(f"a label is printable text of at most {MAX_LABEL} characters")
+
+
 def token_of(holder: int) -> int:
     """The id of the token whose worker a number names."""
     return holder % TOKENS

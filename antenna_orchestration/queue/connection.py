@@ -18,6 +18,7 @@ from nats.aio.client import Client
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain.progress import duration
+from antenna_orchestration.queue import names
 from antenna_orchestration.queue.reconnecting import EXPECTED, ReconnectingClient
 
 logger = logging.getLogger(__name__)
@@ -145,6 +146,12 @@ def _members(url: str) -> tuple[list[str], dict[str, str]]:
     if any(login != logins[0] for login in logins):
         raise errors.InvalidSetting("the NATS URLs of one setting have different credentials; a cluster shares them")
     return members, logins[0] if logins else {}
+
+
+def worker_inbox(url: str) -> str:
+    """The inbox prefix of the worker that a URL logs in. Raises `InvalidSetting` as `connect` does."""
+    _, login = _members(url)
+    return names.inbox_of_user(login.get("user", ""))
 
 
 @asynccontextmanager

@@ -184,7 +184,8 @@ def test_roles_have_fewer_connections_than_there_are(services: dict[str, Service
 def test_jetstream_has_room_for_the_streams() -> None:
     [room] = re.findall(r"max_file_store: (\d+)GB", (DOCKER / "nats.conf").read_text())
     known = settings.Settings.model_fields
-    assert known["tasks_max_bytes"].default + known["results_max_bytes"].default < int(room) * 2**30
+    streams = known["tasks_max_bytes"].default + known["results_max_bytes"].default * 5 // 4 + 3 * 2**29
+    assert streams < int(room) * 10**9
 
 
 def test_the_roles_of_nats_are_the_embedded_stacks_own(variables: dict[str, str]) -> None:
