@@ -293,7 +293,7 @@ async def test_one_site_is_locked_out_and_no_other_notices(sides: Sides, running
         assert lost == ["first"] and sides.worker.is_connected
         sides.refusals.clear()
     shown = {site.label: site.revoked_at is not None for site in nats_sites.list_all(Home(running.settings.home))}
-    assert shown == {"first": True, "second": False}
+    assert (shown["first"], shown["second"]) == (True, False)
     # Also after the next start, which reads the same file.
     users = (Home(running.settings.home).nats / "users.conf").read_text()
     assert users.count('user: "site-') == 1 and fingerprint not in users
@@ -323,6 +323,23 @@ async def test_a_stranger_is_refused(running: EmbeddedStores) -> None:
     for url in (wrong, nobody):
         with pytest.raises(errors.Unavailable, match="cannot be reached"):
             await connection.connect(url, name="stranger", wait=0.5)
+
+
+async def test_a_worker_that_is_locked_out_says_so(
+    running: EmbeddedStores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """M1: not that the stack is to be started again."""
+    monkeypatch.setattr(connection, "REMIND_AFTER", (0.1,))
+    monkeypatch.setattr(connection, "REMIND_EVERY", 0.1)
+    made, url, _ = sites.create(running.settings, label="third")
+    async with connection.connected(url, name="test", inbox_prefix=connection.worker_inbox(url)):
+        sites.revoke(running.settings, made.fingerprint)
+
+        async def is_told() -> bool:
+            return any("refuses this login" in message for message in caplog.messages)
+
+        await eventually(is_told, description="the reason is told")
+    assert "***" in caplog.text and made.password not in caplog.text
 
 
 async def test_what_a_worker_writes_by_a_reply_subject_is_taken_for_nothing(sides: Sides) -> None:
