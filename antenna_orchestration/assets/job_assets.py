@@ -6,9 +6,10 @@ policy, or records an event per image.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -105,7 +106,7 @@ async def _publish(services: Services, job: Job, reports: Reports) -> dict[str, 
 )
 def results(context: dg.AssetExecutionContext, run_session: RunSession) -> Iterator[Any]:
     """Collect the job's results until every image is accounted for, write its final tables, then finish the job."""
-    collected = run_session.do(context, _collect)
+    collected = run_session.do(context, partial(_collect, others_wait=run_session.others_wait(context)))
     for name, shown in collected.tables.items():
         yield dg.MaterializeResult(asset_key=name, metadata=shown)
     yield _every_image_accounted_for(collected)
@@ -139,7 +140,9 @@ class _Collected:
         )
 
 
-async def _collect(services: Services, job: Job, reports: Reports) -> _Collected:
+async def _collect(
+    services: Services, job: Job, reports: Reports, *, others_wait: Callable[[], Awaitable[bool]]
+) -> _Collected:
     """Collect and write the final tables; collect again when a part was lost meanwhile."""
     teller = ProgressTeller(reports)
     observer = collect.Observer(on_progress=teller.tell_collected, on_milestone=reports.log)
@@ -147,7 +150,7 @@ async def _collect(services: Services, job: Job, reports: Reports) -> _Collected
         # A person selected this asset without `image_tasks`, or re-executes from a failure after it.
         await retry_forever("publishing", lambda: publish.publish(services, job.job_id))
     while not job.status.is_terminal:
-        await collect.collect(services, job, observer=observer)
+        await collect.collect(services, job, observer=observer, others_wait=others_wait)
         written = await retry_forever("writing the tables", lambda: finish.write_final_tables(services, job))
         if not written.lost_parts:
             break

@@ -4,6 +4,7 @@ Belongs here: the rules between a run and its job, which all assets share. What 
 `processing/`.
 """
 
+import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -32,6 +33,11 @@ Verb = Callable[[Services, Job, Reports], Awaitable[T]]
 
 PARTITION: Final = "dagster/partition"
 
+AWAITS_RESULTS: Final = (
+    "No worker takes tasks of this job and other runs wait, so its run leaves them its place; the job stays RUNNING, "
+    "and another run begins with its next result"
+)
+
 WAITING: Final = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 """Statuses of a run that has not begun."""
 
@@ -40,9 +46,9 @@ def is_in_charge(run: dg.DagsterRun, job: Job) -> bool:
     """Whether the job is this run's to end: the run took it up last, or was requested for a launch not taken up yet.
 
     A run that is executed again inherits the tags of the sensor's request, but not the request. The end of a run that
-    ended with the stack is not the job's.
+    ended with the stack, or for want of results, is not the job's.
     """
-    if run_states.was_ended_with_stack(run):
+    if run_states.left_its_job(run):
         return False
     if job.run_id is not None:
         return run.run_id == job.run_id
@@ -80,6 +86,9 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
             return run_interruptible(context, partial(self._work, context, verb))
         except collect.JobLeft as left:
             _end_as_canceled(context, str(left))
+            raise dg.DagsterExecutionInterruptedError from None
+        except collect.NothingToCollect:
+            self._await_results(context)
             raise dg.DagsterExecutionInterruptedError from None
         except dg.DagsterExecutionInterruptedError:
             by_a_person = was_terminated(context) and not self.stores.is_stopping
@@ -145,6 +154,38 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
             job = await services.catalog.jobs.get(job.job_id)
         self._generation = job.generation
         return job
+
+    def others_wait(self, context: dg.AssetExecutionContext) -> Callable[[], Awaitable[bool]]:
+        """Whether runs wait for the place of this one, as a question that a coroutine may ask.
+
+        Nobody waits for the place of a run that a person launched: it stays until its job is over.
+        """
+        if _requested_launch(context.run) is None:
+            return collect.nobody_waits
+
+        async def ask() -> bool:
+            try:
+                return await asyncio.to_thread(run_states.others_wait, context.instance, context.run)
+            except Exception as error:
+                # Of whatever library serves Dagster's storage; the next check asks again.
+                raise errors.Unavailable(f"Dagster's database does not answer: {error}") from error
+
+        return ask
+
+    def _await_results(self, context: dg.AssetExecutionContext) -> None:
+        """Leave the job until there is something to collect: `queued_jobs` launches it again then."""
+
+        async def leave(services: Services) -> None:
+            job = await services.catalog.jobs.get(_job_id(context))
+            await services.catalog.job_log.add(job.job_id, "awaits_results", AWAITS_RESULTS)
+            await services.catalog.collectors.leave(job.job_run, run_id=context.run.run_id, awaits_results=True)
+
+        try:
+            run_states.end_awaiting_results(context.instance, context.run.run_id, AWAITS_RESULTS)
+            self.stores.call(leave)
+        except errors.Unavailable as error:
+            # Then the job is launched again at once, as one whose run is gone.
+            context.log.warning(f"the job does not know that its run ends: {error}")
 
     def let_go(self, context: dg.AssetExecutionContext, *, by_a_person: bool) -> None:
         """Stop working for an unfinished job: cancel it if a person ended its run, else let the sensor relaunch it.

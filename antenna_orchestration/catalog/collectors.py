@@ -29,9 +29,12 @@ class Collectors:
         """Record which run collects the job; idempotent. From then on the run's heartbeats are the collector's."""
         await self._database.rows("enter_collector", **job_run._asdict(), run_id=run_id, host=host)
 
-    async def leave(self, job_run: JobRun, *, run_id: str) -> None:
-        """Record that the collector stopped in order before its job was finished."""
-        await self._database.rows("leave_collector", **job_run._asdict(), run_id=run_id)
+    async def leave(self, job_run: JobRun, *, run_id: str, awaits_results: bool = False) -> None:
+        """Record that the collector stopped in order before its job was finished.
+
+        With `awaits_results`, because there was nothing to collect: the job needs no collector until there is.
+        """
+        await self._database.rows("leave_collector", **job_run._asdict(), run_id=run_id, awaits_results=awaits_results)
 
     @asynccontextmanager
     async def lock(self, job_id: JobId) -> AsyncIterator[None]:

@@ -19,6 +19,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.database import Connection, Database, Row, first_line, value
 from antenna_orchestration.domain import nights
+from antenna_orchestration.domain.access import check_interactive
 from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun, PipelineSlug, ProjectId
 from antenna_orchestration.domain.job import TERMINAL, DispatchMode, Job, JobStatus, sources_of, why_empty
 
@@ -58,6 +59,8 @@ class NewJob:
     created_by: str | None = None
     # At whose noon its nights are cut.
     time_zone: str = nights.UTC_NAME
+    # How many interactive jobs of its project may be under way, this one among them; None for any number.
+    most_interactive: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,12 +171,16 @@ class Jobs:
         one without a version is the newest capture of its URL. Images that every algorithm of the pipeline has already
         processed are left out and counted as skipped, unless `reprocess` is set; a job without any other is a SUCCESS
         from its beginning. Time and deployment of each image, and version and algorithms of the pipeline, are the job's
-        from then on.
+        from then on. Raises `Conflict`, with nothing written, for an interactive job beyond `most_interactive`.
         """
         async with self._database.transaction() as connection:
             kinds = await _copy_submitted(connection, images)
             await connection.execute(queries.load("ensure_project"), {"slug": new.project})
             project = await value(connection, "find_project", slug=new.project)
+            if new.interactive and new.most_interactive is not None:
+                await connection.execute(queries.load("lock_project"), {"project": project})
+                found = await value(connection, "count_interactive", project=project)
+                check_interactive(found, new.most_interactive)
             await connection.execute(queries.load("ensure_deployments"), {"project": project})
             if kinds.known:
                 await connection.execute(queries.load("adopt_versions"), {"project": project})
@@ -209,18 +216,31 @@ class Jobs:
                 await connection.execute(queries.load("end_empty_job"), {"job": job_id, "reason": reason})
         return job_id
 
+    async def count_interactive(self, project: ProjectId) -> int:
+        """How many interactive jobs of the project are not over."""
+        row = await self._database.row("count_interactive", project=project)
+        return int(row["count"]) if row else 0
+
     async def claim(self, limit: int, *, job_id: JobId | None = None) -> Sequence[Job]:
         """Claim queued jobs for this caller alone, or only the one named: interactive ones first, then by priority."""
         return [_job(row) for row in await self._database.rows("claim_jobs", limit=limit, job=job_id)]
 
-    async def suspects(self, *, claimed_for: float, silent_for: float, limit: int = 100) -> Sequence[Job]:
+    async def suspects(
+        self, *, claimed_for: float, silent_for: float, awaiting: bool = False, limit: int = 100
+    ) -> Sequence[Job]:
         """Jobs that nobody seems to work on.
 
         They were claimed `claimed_for` seconds ago and have not started, or they are running and their collector has
-        been silent for `silent_for` seconds.
+        been silent for `silent_for` seconds; with `awaiting` also those that `awaiting_results` returns.
         """
-        rows = await self._database.rows("suspect_jobs", claimed_for=claimed_for, silent_for=silent_for, limit=limit)
+        rows = await self._database.rows(
+            "suspect_jobs", claimed_for=claimed_for, silent_for=silent_for, awaiting=awaiting, limit=limit
+        )
         return [_job(row) for row in rows]
+
+    async def awaiting_results(self, limit: int = 1000) -> Sequence[Job]:
+        """Running jobs whose collector left because there was nothing to collect, and that were not launched since."""
+        return [_job(row) for row in await self._database.rows("awaiting_jobs", limit=limit)]
 
     async def take_back(self, job: Job) -> int | None:
         """Raise the launch number of a job whose run is gone.

@@ -41,6 +41,8 @@ class PipelineRow:
     algorithms: Sequence[AlgorithmRow]
     # Whether every project may run it, or only those that it was registered for.
     is_public: bool = True
+    # The project that may change it; None for one of the installation, or of an admin of all projects.
+    owner_id: ProjectId | None = None
 
 
 class Pipelines:
@@ -49,8 +51,8 @@ class Pipelines:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def register(self, pipeline: PipelineRow) -> None:
-        """Register a pipeline with its algorithms; idempotent.
+    async def register(self, pipeline: PipelineRow, *, take_over: bool = False) -> None:
+        """Register a pipeline with its algorithms; idempotent. With `take_over` it is its owner's alone from now on.
 
         Raises `Conflict` when an algorithm with the same key and version is registered with other labels.
         """
@@ -65,11 +67,16 @@ class Pipelines:
                     "description": pipeline.description,
                     "default_config": Jsonb(dict(pipeline.default_config)),
                     "is_public": pipeline.is_public,
+                    "owner": pipeline.owner_id,
                 },
             )
             await connection.execute(
                 queries.load("register_pipeline_algorithms"), {"slug": pipeline.slug, "algorithms": ids}
             )
+            if take_over:
+                await connection.execute(
+                    queries.load("disable_pipeline"), {"slug": pipeline.slug, "owner": pipeline.owner_id}
+                )
 
     async def find(self, slug: str, *, project: str | None = None) -> PipelineRow | None:
         """A registered pipeline with its algorithms, or None; also None if the `project` (its slug) may not run it."""
@@ -110,10 +117,10 @@ class Pipelines:
         """The registered workers of some projects, or with None all, with what they registered there."""
         return await self._database.rows("workers_for", projects=None if projects is None else list(projects))
 
-    async def projects_of(self, slug: str) -> set[ProjectId]:
-        """The projects that the pipeline was registered for, or that have jobs of it."""
-        rows = await self._database.rows("projects_of_pipeline", slug=slug)
-        return {ProjectId(row["project_id"]) for row in rows}
+    async def is_held(self, slug: str, projects: Iterable[ProjectId], *, days: int) -> bool:
+        """Whether projects other than these use the pipeline: by jobs, or by a worker heard within so many days."""
+        row = await self._database.row("pipeline_is_held", slug=slug, projects=list(projects), days=days)
+        return bool(row and row["held"])
 
 
 async def _register_algorithm(connection: Connection, algorithm: AlgorithmRow) -> int:

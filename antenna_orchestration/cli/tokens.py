@@ -26,6 +26,13 @@ class RoleName(StrEnum):
     ADMIN = "admin"
 
 
+class KindName(StrEnum):
+    """Where a token is used, as an option."""
+
+    HTTP = "http"
+    NATS = "nats"
+
+
 @app.command()
 def create(
     *,
@@ -37,6 +44,9 @@ def create(
     days: Annotated[
         float | None, typer.Option(min=0.001, max=36_500, help="Days until the token expires.", show_default="never")
     ] = None,
+    kind: Annotated[
+        KindName, typer.Option(help="For whom: programs that call the gateway, or the workers of a site on NATS.")
+    ] = KindName.HTTP,
     json_: JsonOption = False,
 ) -> None:
     """Create a token and show it, only this once.
@@ -44,7 +54,13 @@ def create(
     With a worker's token, a program takes tasks, sends results and registers pipelines in the named projects; with a
     submitter's, it submits, cancels and retries jobs there; with an admin's, it may do everything, in all projects if
     none is named. Give each worker a token of its own.
+
+    With `--kind nats` it is the URL with which all workers of a site connect to the queue (`antenna worker`). They are
+    trusted with all projects. Give each site one of its own.
     """
+    if kind is KindName.NATS:
+        _create_site(label, json_, refused=bool(project or days or role is not RoleName.WORKER))
+        return
     from antenna_orchestration.domain.access import Role
     from antenna_orchestration.processing import tokens
 
@@ -73,13 +89,18 @@ def create(
 @app.command("list")
 def list_(json_: JsonOption = False) -> None:
     """List tokens by their fingerprints."""
+    from antenna_orchestration import settings
+    from antenna_orchestration.embedded import nats_sites
+    from antenna_orchestration.embedded.home import Home
     from antenna_orchestration.processing import tokens
 
     found = with_services(tokens.list_all)
+    its_sites = nats_sites.list_all(Home(settings.get().home))
     if json_:
         output.as_json(
             [
                 {
+                    "kind": "http",
                     "fingerprint": one.fingerprint,
                     "name": one.name,
                     "role": str(one.role),
@@ -90,6 +111,20 @@ def list_(json_: JsonOption = False) -> None:
                     "last_used_at": one.last_used_at,
                 }
                 for one in found
+            ]
+            + [
+                {
+                    "kind": "nats",
+                    "fingerprint": site.fingerprint,
+                    "name": site.user,
+                    "role": "worker",
+                    "projects": [],
+                    "created_at": site.created_at,
+                    "expires_at": None,
+                    "revoked_at": site.revoked_at,
+                    "last_used_at": None,
+                }
+                for site in its_sites
             ]
         )
         return
@@ -104,6 +139,17 @@ def list_(json_: JsonOption = False) -> None:
             _until(one.expires_at, one.revoked_at),
         )
         for one in found
+    ] + [
+        (
+            site.fingerprint,
+            "worker on NATS",
+            site.label,
+            "all",
+            output.ago(site.created_at),
+            "not known",
+            _until(None, site.revoked_at),
+        )
+        for site in its_sites
     ]
     columns = ("TOKEN", "ROLE", "LABEL", "PROJECTS", "CREATED", "USED", "VALID")
     output.show_table(
@@ -119,16 +165,49 @@ def list_(json_: JsonOption = False) -> None:
 def revoke(
     fingerprint: Annotated[list[str], typer.Argument(metavar="TOKEN…", help="Fingerprints.", show_default=False)],
 ) -> None:
-    """Revoke tokens; gateways refuse them within seconds, and offer to others what their workers hold."""
+    """Revoke tokens; gateways refuse them within seconds, and offer to others what their workers hold.
+
+    A site's workers are cut off from NATS at once.
+    """
+    from antenna_orchestration import settings
+    from antenna_orchestration.embedded import nats_sites, sites
+    from antenna_orchestration.embedded.home import Home
     from antenna_orchestration.processing import tokens
     from antenna_orchestration.processing.services import Services
 
+    its_sites = {site.fingerprint for site in nats_sites.list_all(Home(settings.get().home))}
+
     async def end(services: Services) -> None:
         for one in fingerprint:
-            await tokens.revoke(services, one)
+            warning = sites.revoke(settings.get(), one) if one in its_sites else ""
+            if one not in its_sites:
+                await tokens.revoke(services, one)
             output.line(f"token {one} is revoked")
+            if warning:
+                output.note(warning)
 
     with_services(end)
+
+
+def _create_site(label: str, json_: bool, *, refused: bool) -> None:
+    """Make and show the URL for a site's workers."""
+    from antenna_orchestration import errors, settings
+    from antenna_orchestration.embedded import sites
+
+    if refused:
+        raise errors.InvalidInput(
+            "a token of the kind nats is for workers, for all projects and until it is revoked: leave out --project, "
+            "--role and --days"
+        )
+    site, url, warning = sites.create(settings.get(), label=label)
+    if json_:
+        output.as_json({"token": url, "fingerprint": site.fingerprint, "name": site.user, "role": "worker"})
+    else:
+        output.line(url)
+        output.note(f"token {site.fingerprint} of {label or site.user}; it is not shown again")
+        output.note("on each of the site's machines: export ANTENNA_WORKER_NATS_URL='…', then antenna worker")
+    if warning:
+        output.note(warning)
 
 
 def _until(expires_at: datetime | None, revoked_at: datetime | None) -> str:

@@ -3,9 +3,11 @@
 An algorithm is identified by key and version, and its labels belong to that identity. A registration that contradicts
 an earlier one is refused, never merged.
 
-A pipeline belongs to the projects that it was registered for: only they may run it, and only a token that reaches all
-of them may change it. One that is public, of this installation or published by an admin of all projects, may be run by
-all, and changed by such an admin only. Slugs are one namespace: who comes second serves the very same, or is refused.
+A pipeline belongs to the project that registered it first. Others may serve the very same, and run it then, but only a
+token that reaches the owner may change it. One that is public, of this installation or published by an admin of all
+projects, may be run by all, and changed by such an admin only. Slugs are one namespace, and using a slug is what holds
+it: one of which its projects have no jobs, and whose workers were silent for a week or have no valid token any more,
+goes to who registers it next.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
@@ -35,6 +37,10 @@ SETTINGS: Final[Mapping[str, Any]] = {
 
 MOST_DETAILS: Final = 16_000
 """Longest description that a worker may give of itself, in characters of JSON."""
+
+
+HELD_FOR: Final = 7
+"""Days after which a slug without jobs is free whose workers are silent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,10 +75,11 @@ async def register(
     """
     if public and worker.scope is not None:
         raise errors.Forbidden("only a token of an admin of all projects may publish pipelines for all of them")
-    rows: list[PipelineRow] = []
+    rows: list[_Allowed] = []
+    owner = None if public else project
     for pipeline in pipelines:
         _check(pipeline)
-        rows.append(await _allowed(http, worker, replace(pipeline, is_public=public)))
+        rows.append(await _allowed(http, worker, replace(pipeline, is_public=public, owner_id=owner)))
     keys = {(one.key, one.version) for pipeline in pipelines for one in pipeline.algorithms}
     known = await http.services.catalog.pipelines.known_algorithms(key for key, _ in keys)
     details = {"service": service, **({"client_info": dict(client_info)} if client_info else {})}
@@ -83,10 +90,10 @@ async def register(
     )
     created: list[str] = []
     updated: list[str] = []
-    for pipeline in rows:
-        await http.services.catalog.pipelines.register(pipeline)
-        fresh = await http.services.catalog.pipelines.enable(project, pipeline.slug, worker=worker_id)
-        (created if fresh else updated).append(pipeline.slug)
+    for allowed in rows:
+        await http.services.catalog.pipelines.register(allowed.row, take_over=allowed.takes_over)
+        fresh = await http.services.catalog.pipelines.enable(project, allowed.row.slug, worker=worker_id)
+        (created if fresh else updated).append(allowed.row.slug)
     return Registered(
         worker_id=worker_id,
         pipelines=tuple(pipeline.slug for pipeline in pipelines),
@@ -121,29 +128,41 @@ def _check(pipeline: PipelineRow) -> None:
         raise errors.InvalidInput(f"pipeline {pipeline.slug} names an algorithm twice")
 
 
-async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> PipelineRow:
-    """What to register; for a pipeline that serves projects beyond the token's, this is what was registered before.
+class _Allowed(NamedTuple):
+    row: PipelineRow
+    # Whether the slug was another project's, who does not use it.
+    takes_over: bool = False
+
+
+async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> _Allowed:
+    """What to register; for a pipeline that is not the token's to change, this is what was registered before.
 
     Raises `Conflict` for a change that the worker may not make.
     """
     if pipeline.slug in registry.all_pipelines():
         if _algorithms(pipeline_row(registry.get(pipeline.slug))) != _algorithms(pipeline):
             raise errors.Conflict(f"pipeline {pipeline.slug} belongs to this installation; choose another slug")
-        return pipeline_row(registry.get(pipeline.slug))
+        return _Allowed(pipeline_row(registry.get(pipeline.slug)))
     before = await http.services.catalog.pipelines.find(pipeline.slug)
     if before is None:
-        return pipeline
+        return _Allowed(pipeline)
     is_ours = worker.scope is None or (
-        not before.is_public
-        and all(worker.reaches(project) for project in await http.services.catalog.pipelines.projects_of(pipeline.slug))
+        not before.is_public and before.owner_id is not None and worker.reaches(before.owner_id)
     )
+    if is_ours and not pipeline.is_public:
+        # An admin of all projects, too, registers for whose it is.
+        pipeline = replace(pipeline, owner_id=before.owner_id)
     if (before.version, _algorithms(before)) == (pipeline.version, _algorithms(pipeline)):
-        return pipeline if is_ours else before
+        return _Allowed(pipeline if is_ours else before)
     if not is_ours:
-        whose = "is public" if before.is_public else "serves other projects"
-        raise errors.Conflict(
-            f"pipeline {pipeline.slug} {whose} and is registered otherwise: choose another slug for yours"
-        )
+        if before.is_public or await http.services.catalog.pipelines.is_held(
+            pipeline.slug, worker.scope or (), days=HELD_FOR
+        ):
+            whose = "is public" if before.is_public else "serves other projects"
+            raise errors.Conflict(
+                f"pipeline {pipeline.slug} {whose} and is registered otherwise: choose another slug for yours"
+            )
+        return _Allowed(pipeline, takes_over=True)
     if before.version == pipeline.version:
         old, new = (", ".join(sorted({f"{key} {version}" for key, version, _ in _algorithms(one)}) or ["none"])
                     for one in (before, pipeline))  # fmt: skip
@@ -151,7 +170,7 @@ async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> 
             f"pipeline {pipeline.slug} version {pipeline.version} is registered with the algorithms {old}, "
             f"not {new}, or with other labels; give the change a new version"
         )
-    return pipeline
+    return _Allowed(pipeline)
 
 
 def _algorithms(pipeline: PipelineRow) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -46,6 +46,13 @@ MAY: Final[Mapping[Role, frozenset[Act]]] = {
 }
 
 
+MOST_PRIORITY: Final[Mapping[Role, int]] = {Role.SUBMITTER: 10, Role.ADMIN: 100}
+"""The highest priority that a job may be submitted with, by role: workers give their time in proportion to it."""
+
+MOST_INTERACTIVE: Final[Mapping[Role, int | None]] = {Role.SUBMITTER: 2, Role.ADMIN: None}
+"""How many interactive jobs of a project may be under way when the role submits one more: they go before all others."""
+
+
 TOKENS: Final = 10**7
 """More than there are tokens. Holders are numbers below 2**53 in all, as Redis' scripts compute with doubles."""
 
@@ -99,10 +106,35 @@ class Token:
         """Whether the role allows this."""
         return act in MAY[self.role]
 
+    def check_priority(self, priority: int) -> None:
+        """Raise `Forbidden` for a priority that the role may not ask for."""
+        if priority > MOST_PRIORITY[self.role]:
+            raise errors.Forbidden(
+                f"a token of the role {self.role} may ask for a priority of at most {MOST_PRIORITY[self.role]}"
+            )
+
     def check(self, act: Act) -> None:
         """Raise `Forbidden` when the role does not allow this."""
         if not self.may(act):
             raise errors.Forbidden(f"a token of the role {self.role} may not {act}")
+
+
+def check_interactive(under_way: int, most: int | None) -> None:
+    """Raise `Conflict` when there can be no further interactive job beside those that are under way."""
+    if most is not None and under_way >= most:
+        raise errors.Conflict(
+            f"{under_way} interactive jobs of this project are under way, and there may be {most}: submit without "
+            "interactive, or wait until one is over"
+        )
+
+
+MAX_LABEL: Final = 60
+
+
+def check_label(label: str) -> None:
+    """Raise `InvalidInput` for a label that a list could not show."""
+    if len(label) > MAX_LABEL or not label.isprintable():
+        raise errors.InvalidInput(f"a label is printable text of at most {MAX_LABEL} characters")
 
 
 def token_of(holder: int) -> int:

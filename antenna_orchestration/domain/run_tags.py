@@ -14,6 +14,10 @@ STOPPED: Final = "antenna/stopped"
 """The id of the run that ended because `antenna up` was stopped: nobody terminated it, and its job goes on at the next
 start. The id, because a run that is executed again inherits the tags of the first."""
 
+AWAITING: Final = "antenna/awaiting-results"
+"""The id of the run that left its place in the run queue to others, because there was nothing to collect: nobody
+terminated it, and its job goes on with the first result."""
+
 COLLECTOR_BULK: Final = "collector-bulk"
 COLLECTOR_SMALL: Final = "collector-small"
 COLLECTOR_INTERACTIVE: Final = "collector-interactive"
@@ -25,3 +29,8 @@ LOCATION: Final = "antenna"
 
 SMALL: Final = 1_000
 """Images up to which a job counts as small. Interactive, small and long ones never queue behind each other."""
+
+
+def share_of(role: str) -> str:
+    """The tag that names the project of a collector's run, by which the run queue limits each project's runs."""
+    return f"antenna/share-{role.removeprefix('collector-')}"

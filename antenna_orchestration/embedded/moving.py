@@ -10,7 +10,7 @@ from pathlib import Path
 
 from antenna_orchestration import errors, server_urls
 from antenna_orchestration import settings as settings_module
-from antenna_orchestration.embedded import credentials, ports
+from antenna_orchestration.embedded import credentials, nats_sites, ports
 from antenna_orchestration.embedded.events import Report
 from antenna_orchestration.embedded.home import Home, read_json
 
@@ -38,6 +38,7 @@ def settle(home: Home, settings: settings_module.Settings, *, report: Report) ->
     _refuse_what_is_shared(home, before, settings)
     ports.forget(home)
     credentials.renew(home, known)
+    nats_sites.forget(home)
     report(f"this home is a copy of {before}: it has passwords and ports of its own from now on")
 
 

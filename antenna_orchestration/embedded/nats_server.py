@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from antenna_orchestration import errors
-from antenna_orchestration.embedded import disk, processes, servers
+from antenna_orchestration.embedded import disk, nats_sites, processes, servers
 from antenna_orchestration.embedded.credentials import Credentials
 from antenna_orchestration.embedded.events import Report, untold
 from antenna_orchestration.embedded.home import Home, write_private
@@ -36,15 +36,23 @@ jetstream {{
   max_file_store: 4TB
 }}
 authorization {{
-  include "roles.conf"
-  users: [
-    {{ user: "{orchestrator}", password: "{orchestrator_password}", permissions: $ORCHESTRATOR }}
-    {{ user: "{worker}", password: "{worker_password}", permissions: $WORKER }}
-  ]
+  include "users.conf"
 }}
 accounts {{
   $SYS {{ users: [ {{ user: "{supervisor}", password: "{supervisor_password}" }} ] }}
 }}
+"""
+
+_USERS = """\
+include "roles.conf"
+users: [
+  {{ user: "{orchestrator}", password: "{orchestrator_password}", permissions: $ORCHESTRATOR }}
+  {{ user: "{worker}", password: "{worker_password}", permissions: $WORKER }}
+{sites}]
+"""
+_SITE = """\
+  {{ user: "{user}", password: "{password}"
+     permissions: {{ publish: $WORKER_PUBLISH, subscribe: {{ allow: ["_INBOX_{user}.>"] }} }} }}
 """
 
 _HEALTH = "$SYS.REQ.SERVER.PING.HEALTHZ"
@@ -80,20 +88,48 @@ class NatsServer:
         """Write the configuration, and delete what the server would misread."""
         self._delete_torn_streams()
         write_private(self.home.nats / "roles.conf", ROLES.read_text())
+        self.write_users()
         write_private(
             self.home.nats / "nats.conf",
             _CONFIGURATION.format(
                 server_name=self.server_name,
                 port=self.port,
                 store=self.home.nats,
-                orchestrator=ORCHESTRATOR,
-                orchestrator_password=self.credentials.orchestrator,
-                worker=WORKER,
-                worker_password=self.credentials.worker,
                 supervisor=SUPERVISOR,
                 supervisor_password=self.credentials.supervisor,
             ),
         )
+
+    def write_users(self) -> None:
+        """Write the users that the server lets in. It reads them at its start and at `reload`."""
+        try:
+            sites = [site for site in nats_sites.list_all(self.home) if site.revoked_at is None]
+        except errors.InternalError as error:
+            self.report(f"{error}; until then no site is let in")
+            sites = []
+        users = _USERS.format(
+            orchestrator=ORCHESTRATOR,
+            orchestrator_password=self.credentials.orchestrator,
+            worker=WORKER,
+            worker_password=self.credentials.worker,
+            sites="".join(_SITE.format(user=site.user, password=site.password) for site in sites),
+        )
+        write_private(self.home.nats / "users.conf", users)
+
+    def reload(self) -> None:
+        """Let the running server read its users again; only connections of users who are gone end.
+
+        Raises `Unavailable` when it does not answer, and `InternalError` when it refuses the configuration.
+        """
+        hello, _ = self._converse(SUPERVISOR, self.credentials.supervisor, say="PING", until="PONG\r\n")
+        try:
+            server = json.loads(hello.removeprefix(b"INFO "))["server_id"]
+        except (ValueError, KeyError):
+            raise errors.Unavailable("NATS does not say who it is") from None
+        say = f"SUB _INBOX.reload 1\r\nPUB $SYS.REQ.SERVER.{server}.RELOAD _INBOX.reload 0\r\n"
+        _, answer = self._converse(SUPERVISOR, self.credentials.supervisor, say=say, until="}}\r\n")
+        if b'"error":' in answer:
+            raise errors.InternalError(f"NATS refuses its users: {answer.decode(errors='replace')[-300:].strip()}")
 
     def _delete_torn_streams(self) -> None:
         """Delete streams whose description a power loss tore.

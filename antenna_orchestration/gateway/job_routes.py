@@ -11,7 +11,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.catalog.projects import Project
 from antenna_orchestration.contract import models
-from antenna_orchestration.domain.access import Token
+from antenna_orchestration.domain.access import MOST_INTERACTIVE, Token, check_interactive
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.gateway.dependencies import (
     JobForSubmitter,
@@ -44,6 +44,7 @@ async def create_job(gateway: ThisGateway, caller: SubmitterCaller, new: models.
     Local sources are taken only from the project's folder: `<root>/<project>` in one of the image roots; those in
     buckets from `<root>/<project>` in one of the bucket roots.
     """
+    caller.check_priority(new.priority)
     project = await _project(gateway, caller, new.project)
     submission = submit.Submission(
         sources=new.sources,
@@ -68,6 +69,7 @@ async def create_job(gateway: ThisGateway, caller: SubmitterCaller, new: models.
         submission,
         allowed_roots=_roots(gateway, caller, project),
         allowed_buckets=_bucket_roots(gateway, caller, project),
+        most_interactive=MOST_INTERACTIVE[caller.role],
     )
     shown = await job_view(gateway, await job_of(gateway, caller, submitted.job_id))
     return shown.model_copy(update={"warnings": list(submitted.warnings)})
@@ -84,6 +86,9 @@ async def run_job(gateway: ThisGateway, job: JobForSubmitter) -> models.JobDetai
 @router.post("/jobs/{job_id}/retry/", summary="Retry a job")
 async def retry_job(gateway: ThisGateway, caller: SubmitterCaller, job: JobForSubmitter) -> models.JobDetail:
     """Queue the failed and missing images of a job that is over once more."""
+    if job.interactive and job.status.is_terminal:
+        under_way = await gateway.http.services.catalog.jobs.count_interactive(job.project_id)
+        check_interactive(under_way, MOST_INTERACTIVE[caller.role])
     retried = await retry.retry(gateway.http.services, job.job_id)
     shown = await job_view(gateway, await job_of(gateway, caller, job.job_id))
     return shown.model_copy(update={"warnings": list(retried.warnings)})

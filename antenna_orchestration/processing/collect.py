@@ -14,7 +14,7 @@ import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -66,11 +66,18 @@ MOST_SECONDS: Final = 1e6
 """No image takes so little or so long; a worker that says so is wrong. The catalog's column does not hold every number:
 it refuses 1e-50."""
 
+GIVE_WAY_AFTER: Final = 30.0
+"""Seconds without a result after which a collector leaves its place to others that wait for one."""
+
 UNREADABLE: Final = "its results could not be read"
 
 
 class JobLeft(Exception):
     """The job was canceled, finished or retried while it was being collected."""
+
+
+class NothingToCollect(Exception):
+    """There is nothing to collect before a worker comes, and others wait for the collector's place."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +88,11 @@ class Observer:
     on_progress: Callable[[JobProgress], None] = lambda _: None
     # A milestone, when it is written to the job's log.
     on_milestone: Callable[[str], None] = lambda _: None
+
+
+async def nobody_waits() -> bool:
+    """The answer for a collector that holds no place that others could need."""
+    return False
 
 
 @dataclass(slots=True)
@@ -105,14 +117,17 @@ def _without_cycles() -> Iterator[None]:
         gc.enable()
 
 
-async def collect(services: Services, job: Job, *, observer: Observer) -> Counts:
+async def collect(
+    services: Services, job: Job, *, observer: Observer, others_wait: Callable[[], Awaitable[bool]] = nobody_waits
+) -> Counts:
     """Collect until `done + failed == total`; returns the final counts.
 
     It can be repeated after any interruption, and called twice at the same time: the second call waits for the first.
     While the catalog, the queue or the lake is unavailable it retries and acknowledges nothing. Raises `JobLeft` when
-    this generation of the job is no longer to be collected.
+    this generation of the job is no longer to be collected, and `NothingToCollect` when no worker serves the job and
+    `others_wait`, which is asked every ten seconds then.
     """
-    collector = Collector(services=services, job=job, observer=observer)
+    collector = Collector(services=services, job=job, observer=observer, others_wait=others_wait)
     async with services.catalog.collectors.lock(job.job_id):
         try:
             return await collector.run()
@@ -126,10 +141,20 @@ async def collect(services: Services, job: Job, *, observer: Observer) -> Counts
 class Collector:
     """Collects one job's results, and checks on the job meanwhile."""
 
-    def __init__(self, *, services: Services, job: Job, observer: Observer) -> None:
+    def __init__(
+        self,
+        *,
+        services: Services,
+        job: Job,
+        observer: Observer,
+        others_wait: Callable[[], Awaitable[bool]] = nobody_waits,
+    ) -> None:
         self._services = services
         self._job = job
         self._observer = observer
+        self._others_wait = others_wait
+        self._quiet_since = time.monotonic()
+        self._gives_way = False
         self._counts = Counts()
         # A recount and the addition of a committed batch exclude each other, or the batch would be counted twice.
         self._counting = asyncio.Lock()
@@ -174,7 +199,10 @@ class Collector:
                 loops.raise_if_cancelled()
                 received, batch = await ahead.next()
                 self._has_results = bool(received)
+                if not received and self._gives_way:
+                    raise NothingToCollect
                 if received:
+                    self._quiet_since, self._gives_way = time.monotonic(), False
                     await retrying.retry_forever("committing results", partial(self._commit, batch))
                     await feed.acknowledge(received)
                     ahead.committed(received)
@@ -310,6 +338,15 @@ class Collector:
             self._access.announced_anew()
             if found.lost or found.reopened:
                 self._observer.on_milestone(f"the queue lost {counted(found.lost, 'image')}; published again")
+        self._gives_way = await self._has_nothing_to_do() and await self._others_wait()
+
+    async def _has_nothing_to_do(self) -> bool:
+        """Whether all that is missing waits on the queue for a worker, as it has for a while."""
+        if self._feed is None or time.monotonic() - self._quiet_since < GIVE_WAY_AFTER:
+            return False
+        job = await self._services.catalog.jobs.get(self._job.job_id)
+        tasks = await self._services.queue.counts(job.job_run, job.epoch) if job.epoch else None
+        return bool(tasks and tasks.queued and not tasks.leased) and await self._feed.unread() == 0
 
     async def _something_is_missing(self) -> bool:
         """Whether tasks, unread results and committed images do not add up; read in the order in which images move."""

@@ -132,9 +132,8 @@ async def _active(services: Services) -> Sequence[Job]:
 
 async def _lost_images(services: Services, result: CheckResult, dry_run: bool) -> None:
     """Active jobs without a living collector; the others are checked by their collectors."""
-    silent = {
-        job.job_id for job in await services.catalog.jobs.suspects(claimed_for=0, silent_for=SILENT_AFTER, limit=MANY)
-    }
+    suspects = await services.catalog.jobs.suspects(claimed_for=0, silent_for=SILENT_AFTER, awaiting=True, limit=MANY)
+    silent = {job.job_id for job in suspects}
 
     async def look(job: Job) -> None:
         try:

@@ -127,17 +127,19 @@ async def submit(
     *,
     allowed_roots: Sequence[Path] | None = None,
     allowed_buckets: Sequence[str] | None = None,
+    most_interactive: int | None = None,
     progress: Callable[[str, int], None] = lambda what, count: None,
 ) -> Submitted:
     """Write a job and publish its first tasks. A job of which every image is skipped is over at once.
 
     `allowed_roots` are the folders that local images may lie in: None stands for the setting `IMAGE_ROOTS` (any folder
     when that is not set), an empty sequence for no local images at all. `allowed_buckets` are the `s3://bucket/prefix`
-    locations that images in buckets may lie in; None for all that the credentials of this process reach. `progress` is
+    locations that images in buckets may lie in; None for all that the credentials of this process reach.
+    `most_interactive` is how many interactive jobs of the project may be under way, this one among them. `progress` is
     told, on another thread, what was done and how often so far, such as `images found`.
 
-    Raises `InvalidInput` and its kinds, or `Unavailable` for the catalog or a bucket, with nothing written. A queue
-    that cannot be reached is only a warning: the sensor publishes later.
+    Raises `InvalidInput` and its kinds, `Conflict` for an interactive job too many, or `Unavailable` for the catalog or
+    a bucket, with nothing written. A queue that cannot be reached is only a warning: the sensor publishes later.
     """
     spec = await _spec(services, submission.pipeline, submission.project)
     config = check(submission, spec)
@@ -170,6 +172,7 @@ async def submit(
             dispatch_mode=submission.dispatch_mode,
             created_by=submission.created_by or user_of_this_process(),
             time_zone=zone.key,
+            most_interactive=most_interactive,
         ),
         chosen,
     )

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import access, ids
 from antenna_orchestration.domain.access import Role, Token
 from antenna_orchestration.processing.services import Services
-
-MAX_LABEL: Final = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +33,7 @@ async def create(
         raise errors.InvalidInput(f"a token of the role {role} is for projects: name one with --project")
     for project in projects:
         ids.slug(project, "project")
-    if len(label) > MAX_LABEL or not label.isprintable():
-        raise errors.InvalidInput(f"a label is printable text of at most {MAX_LABEL} characters")
+    access.check_label(label)
     expires_at = datetime.now(UTC) + timedelta(days=valid_days) if valid_days else None
     secret = access.new_secret()
     await services.catalog.tokens.add(

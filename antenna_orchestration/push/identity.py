@@ -14,7 +14,6 @@ from antenna_orchestration import errors
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import access
 from antenna_orchestration.domain.access import Role, Token
-from antenna_orchestration.processing.tokens import MAX_LABEL
 
 _PURPOSE: Final = b"antenna push "
 
@@ -35,7 +34,7 @@ async def worker_token(http: HttpServices, *, project: str, service: str) -> Tok
                 sha256=access.digest(secret),
                 fingerprint=fingerprint,
                 role=Role.WORKER,
-                label=f"push-{service.partition('://')[2]}"[:MAX_LABEL],
+                label=f"push-{service.partition('://')[2]}"[: access.MAX_LABEL],
                 projects=[project],
                 expires_at=None,
             )

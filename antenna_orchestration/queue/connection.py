@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from itertools import chain, repeat
@@ -18,6 +18,7 @@ from nats.aio.client import Client
 
 from antenna_orchestration import errors, server_urls
 from antenna_orchestration.domain.progress import duration
+from antenna_orchestration.queue import names
 from antenna_orchestration.queue.reconnecting import EXPECTED, ReconnectingClient
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,16 @@ PENDING_BYTES = 64 * 2**20
 REMIND_AFTER: Final = (10.0, 50.0, 240.0)
 REMIND_EVERY: Final = 600.0
 """Seconds of an outage until it is told once more: after 10 s, a minute and five minutes, then every ten minutes."""
+
+
+_ABSENT: Final = (
+    "NATS at %s cannot be reached since %s (%s), trying on: start its stack (`antenna up`) or server again; if that "
+    "has moved, start this process again with the new address"
+)
+_REFUSED: Final = (
+    "NATS at %s refuses this login since %s (%s), trying on: it was revoked or has another password; start this "
+    "process again with a new one (`antenna token create --kind nats` makes one for a site)"
+)
 
 
 async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: float = 5.0) -> Client:
@@ -52,8 +63,10 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
             logger.error("a message from %s was not handled", shown, exc_info=error)
 
     async def on_disconnect() -> None:
+        nonlocal last_fault
         # nats-py calls this when we close the connection, too.
         if not client.is_closed:
+            last_fault = ""
             logger.warning("connection to %s lost, reconnecting", shown)
             outage.begin()
 
@@ -65,7 +78,7 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
         outage.end()
 
     client = ReconnectingClient()
-    outage = _Outage(shown)
+    outage = _Outage(shown, lambda: last_fault)
     try:
         async with asyncio.timeout(wait):
             await client.connect(
@@ -96,8 +109,9 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
 class _Outage:
     """Tells from time to time that a server cannot be reached, for whoever looks at a terminal only now."""
 
-    def __init__(self, shown: str) -> None:
+    def __init__(self, shown: str, fault: Callable[[], str]) -> None:
         self._shown = shown
+        self._fault = fault
         self._telling: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -117,13 +131,8 @@ class _Outage:
         for pause in chain(REMIND_AFTER, repeat(REMIND_EVERY)):
             await asyncio.sleep(pause)
             lasted += timedelta(seconds=pause)
-            logger.warning(
-                "NATS at %s cannot be reached since %s (%s), trying on: start its stack (`antenna up`) or server "
-                "again; if that has moved, start this process again with the new address",
-                self._shown,
-                since.strftime("%H:%M:%S"),
-                duration(lasted.total_seconds()),
-            )
+            what = _REFUSED if "authorization" in self._fault().lower() else _ABSENT
+            logger.warning(what, self._shown, since.strftime("%H:%M:%S"), duration(lasted.total_seconds()))
 
 
 def _members(url: str) -> tuple[list[str], dict[str, str]]:
@@ -147,6 +156,12 @@ def _members(url: str) -> tuple[list[str], dict[str, str]]:
     if any(login != logins[0] for login in logins):
         raise errors.InvalidSetting("the NATS URLs of one setting have different credentials; a cluster shares them")
     return members, logins[0] if logins else {}
+
+
+def worker_inbox(url: str) -> str:
+    """The inbox prefix of the worker that a URL logs in. Raises `InvalidSetting` as `connect` does."""
+    _, login = _members(url)
+    return names.inbox_of_user(login.get("user", ""))
 
 
 @asynccontextmanager

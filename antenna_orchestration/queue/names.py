@@ -28,6 +28,15 @@ STORED: Final = (
 WORKER_INBOX: Final = "_INBOX_worker"
 """Inbox prefix of the worker role, which may subscribe to nothing else."""
 
+SITE: Final = re.compile(r"site-[A-Za-z0-9_-]{1,64}")
+"""The NATS user of one site's workers, who may subscribe to nothing but its own inbox."""
+
+
+def inbox_of_user(user: str) -> str:
+    """The inbox prefix with which a worker's connection has to subscribe."""
+    return f"_INBOX_{user}" if SITE.fullmatch(user) else WORKER_INBOX
+
+
 OBJECT_HEADER: Final = "Antenna-Object"
 """Header of a result whose payload is in the object store: its sha256, from which the reader derives the name."""
 

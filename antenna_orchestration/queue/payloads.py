@@ -73,7 +73,9 @@ class Payloads:
             }
             chunk_subject = f"$O.{names.PAYLOADS_BUCKET}.C.{nuid}"
             await self._publisher.publish([Message(chunk_subject, chunk) for chunk in chunks])
-            await self._publisher.publish([Message(meta_subject, json.dumps(meta).encode(), {"Nats-Rollup": "sub"})])
+            # Without the header that replaces an earlier entry, which the bucket refuses (`streams.py`). Two uploads of
+            # the same payload leave two entries, of which readers take the last.
+            await self._publisher.publish([Message(meta_subject, json.dumps(meta).encode())])
 
     async def _is_there(self, meta_subject: str) -> bool:
         try:

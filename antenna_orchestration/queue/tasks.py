@@ -128,9 +128,9 @@ class TaskQueue:
             some_are_leased=bool(info.num_ack_pending),
         )
 
-    async def has_unread_result(self, job_run: JobRun, image: ImageId) -> bool:
-        """Whether a result of the image waits to be collected. Raises `Unavailable`."""
-        with translated(f"looking for the result of image {image}"):
+    async def has_unread_result(self, job_run: JobRun, image: ImageId | None = None) -> bool:
+        """Whether a result of the image, or of any image, waits to be collected. Raises `Unavailable`."""
+        with translated(f"looking for results of job {job_run.job}"):
             try:
                 await self._js.get_last_msg(names.RESULTS, names.result_subject(job_run, image))
             except nats.js.errors.NotFoundError:

@@ -75,9 +75,23 @@ def end_with_stack(instance: dg.DagsterInstance, run_id: str) -> None:
         logger.warning("Dagster was not told that the run ends with the stack: %s", error)
 
 
-def was_ended_with_stack(run: dg.DagsterRun) -> bool:
-    """Whether `end_with_stack` ended the run."""
-    return run.tags.get(tags.STOPPED) == run.run_id
+def end_awaiting_results(instance: dg.DagsterInstance, run_id: str, why: str) -> None:
+    """Let a run that has nothing to collect become CANCELED; it is tagged first, as in `end_with_stack`."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and run.status == dg.DagsterRunStatus.STARTED:
+        instance.add_run_tags(run_id, {tags.AWAITING: run_id})
+        instance.report_run_canceling(run, message=why)
+
+
+def left_its_job(run: dg.DagsterRun) -> bool:
+    """Whether `end_with_stack` or `end_awaiting_results` ended the run: it was canceled, and its job goes on."""
+    return run.run_id in (run.tags.get(tags.STOPPED), run.tags.get(tags.AWAITING))
+
+
+def others_wait(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether runs of the same role wait in the run queue."""
+    wanted = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED], tags={tags.ROLE: run.tags.get(tags.ROLE, "")})
+    return instance.get_runs_count(wanted) > 0
 
 
 def age(record: dg.RunRecord) -> float:

@@ -66,8 +66,10 @@ def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Senso
             state = _run_state(context.instance, job, silent_for)
             if state is RunState.TERMINATED and await cancel.cancel_with_run(services, job):
                 continue
-            if state is not RunState.ALIVE and await _take_back(services, job, state):
+            if state is not RunState.ALIVE and await _take_back(services, job, state.value, level="WARNING"):
                 jobs.append(await services.catalog.jobs.get(job.job_id))
+        # After the suspects: nobody works yet on what is launched here.
+        await _launch_awaited(services, jobs)
         for job in await services.catalog.jobs.list(statuses=[JobStatus.CANCELING]):
             await cancel.complete_cancellation(services, job.job_id)
 
@@ -102,6 +104,7 @@ def run_request(job: Job) -> dg.RunRequest:
         partition_key=ids.partition_key(job.job_id),
         tags={
             tags.ROLE: role,
+            tags.share_of(role): job.project,
             tags.JOB: str(job.job_id),
             tags.GENERATION: str(job.generation),
             tags.LAUNCH: str(job.launch),
@@ -169,7 +172,21 @@ def _run_state(instance: dg.DagsterInstance, job: Job, silent_for: Mapping[str, 
     return next(state for state in RunState if state in found)
 
 
-async def _take_back(services: Services, job: Job, why: RunState) -> bool:
+async def _launch_awaited(services: Services, jobs: list[Job]) -> None:
+    """Launch jobs again whose run left until there is something to collect, and there is; add them to `jobs`."""
+    for job in await services.catalog.jobs.awaiting_results():
+        if await services.queue.has_unread_result(job.job_run):
+            why = "there are results to collect"
+        elif job.epoch is None or await services.queue.counts(job.job_run, job.epoch) is None:
+            # Its collector publishes the tasks again.
+            why = "the queue has lost its tasks"
+        else:
+            continue
+        if await _take_back(services, job, why, level="INFO"):
+            jobs.append(await services.catalog.jobs.get(job.job_id))
+
+
+async def _take_back(services: Services, job: Job, why: str, *, level: str) -> bool:
     """Raise the job's launch number; False if another process did so first, or if the job is given up."""
     stalled = await services.catalog.jobs.take_back(job)
     if stalled is None:
@@ -178,8 +195,8 @@ async def _take_back(services: Services, job: Job, why: RunState) -> bool:
         await services.catalog.job_log.add(
             job.job_id,
             "relaunched",
-            f"{why.value.capitalize()}; launch {job.launch + 1}",
-            level="WARNING",
+            f"{why[0].upper()}{why[1:]}; launch {job.launch + 1}",
+            level=level,
             stalled=stalled,
         )
         return True

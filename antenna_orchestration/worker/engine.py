@@ -27,7 +27,7 @@ from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.loading.memory import MemoryBudget
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import PipelineSpec
-from antenna_orchestration.queue import connection, names
+from antenna_orchestration.queue import connection
 from antenna_orchestration.queue.announcements import Announcements
 from antenna_orchestration.queue.heartbeats import Heartbeats
 from antenna_orchestration.queue.leasing import Leaser
@@ -109,8 +109,9 @@ async def serve(*, settings: Settings, options: WorkerOptions, stop: StopRequest
 
 
 async def _connect(stack: AsyncExitStack, settings: Settings, options: WorkerOptions, name: str) -> Connections:
+    url = settings.worker_queue_url
     client = await stack.enter_async_context(
-        connection.connected(settings.worker_queue_url, name=f"worker {name}", inbox_prefix=names.WORKER_INBOX)
+        connection.connected(url, name=f"worker {name}", inbox_prefix=connection.worker_inbox(url))
     )
     memory = MemoryBudget(settings.worker_memory_mb * 2**20)
     return Connections(

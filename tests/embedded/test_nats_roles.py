@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.js import api
+from nats.js.errors import APIError
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun, PipelineSlug
+from antenna_orchestration.embedded import nats_sites, sites
+from antenna_orchestration.embedded.home import Home
 from antenna_orchestration.embedded.nats_server import WORKER_INBOX
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
 from antenna_orchestration.queue import connection, names, streams
@@ -29,6 +33,8 @@ from antenna_orchestration.queue.publisher import Publisher
 from antenna_orchestration.queue.watching import watching
 from tests.homes import temporary_folder
 from tests.waiting import eventually
+
+QUEUE_PAGE = Path(__file__).parents[2] / "docs/reference/queue.md"
 
 
 @dataclass
@@ -165,7 +171,7 @@ async def test_a_worker_stores_a_large_result(sides: Sides) -> None:
     about = {"name": name, "bucket": "payloads", "nuid": "someid", "size": len(payload), "chunks": len(chunks)}
     about |= {"digest": f"SHA-256={digest}", "mtime": "2026-01-01T00:00:00Z", "options": {"max_chunk_size": size}}
     meta = "$O.payloads.M." + base64.urlsafe_b64encode(name.encode()).decode()
-    await js.publish(meta, json.dumps(about).encode(), headers={"Nats-Rollup": "sub"})
+    await js.publish(meta, json.dumps(about).encode())
     assert not sides.refusals
     stored = await (await sides.orchestrator.jetstream(timeout=60).object_store("payloads")).get(name)
     assert stored.data == payload
@@ -179,85 +185,118 @@ async def test_a_worker_stores_a_large_result(sides: Sides) -> None:
     assert store is not None
 
 
-@pytest.mark.parametrize(
-    "subject",
-    [
-        "tasks.null.1.1.8",
-        "$KV.jobs.1.1",
-        "_INBOX.somebody",
-        "_INBOX_worker.other",
-        "anything",
-        "$SYS.REQ.SERVER.PING",
-        "$JS.API.INFO",
-        "$JS.API.STREAM.LIST",
-        "$JS.API.STREAM.CREATE.MINE",
-        *(
-            f"$JS.API.{verb}.{stream}"
-            for verb in ("STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.SNAPSHOT")
-            for stream in ("TASKS", "RESULTS", "KV_jobs", "KV_workers", "OBJ_payloads")
-        ),
-        *(f"$JS.API.STREAM.MSG.DELETE.{stream}" for stream in ("TASKS", "RESULTS", "KV_jobs")),
-        *(f"$JS.API.STREAM.MSG.GET.{stream}" for stream in ("TASKS", "RESULTS", "KV_workers")),
-        *(f"$JS.API.DIRECT.GET.{stream}.x" for stream in ("TASKS", "RESULTS", "KV_workers")),
-        *(f"$JS.API.CONSUMER.CREATE.{stream}" for stream in ("TASKS", "RESULTS", "KV_workers", "OBJ_payloads")),
-        *(f"$JS.API.CONSUMER.CREATE.{stream}.mine" for stream in ("TASKS", "RESULTS", "KV_workers", "OBJ_payloads")),
-        *(f"$JS.API.STREAM.MSG.DELETE.{stream}" for stream in ("KV_workers", "OBJ_payloads")),
-        *(f"$JS.API.STREAM.INFO.{stream}" for stream in ("TASKS", "RESULTS")),
-        *(f"$JS.API.DIRECT.GET.{stream}" for stream in ("TASKS", "RESULTS", "KV_workers")),
-        *(f"$JS.API.CONSUMER.{verb}.TASKS" for verb in ("NAMES", "LIST")),
-        *(f"$JS.API.CONSUMER.{verb}.TASKS.j1-g1-e" for verb in ("INFO", "LEADER.STEPDOWN", "UNPIN")),
-        *(f"$JS.API.STREAM.{verb}.TASKS" for verb in ("LEADER.STEPDOWN", "PEER.REMOVE", "RESTORE")),
-        "$JS.API.STREAM.NAMES",
-        "$JS.API.META.LEADER.STEPDOWN",
-        "$JS.API.SERVER.REMOVE",
-        "$JS.API.ACCOUNT.PURGE.x",
-        "$JS.ACK.KV_jobs.x.1.1.1.1.1",
-        "$KV.payloads.x",
-        "$O.jobs.M.x",
-        "$SYS.REQ.ACCOUNT.PING.CONNZ",
-        "$SYS.REQ.USER.INFO",
-        "$SRV.PING",
-        "$NRG.V.x",
-        "$JS.API.CONSUMER.DURABLE.CREATE.TASKS.mine",
-        "$JS.API.CONSUMER.DURABLE.CREATE.RESULTS.mine",
-        "$JS.API.CONSUMER.DELETE.TASKS.j1-g1-e",
-        "$JS.API.CONSUMER.PAUSE.TASKS.j1-g1-e",
-        "$JS.API.CONSUMER.MSG.NEXT.RESULTS.r1",
-        "$JS.ACK.RESULTS.r1.1.1.1.1.1",
-        "$JS.FC.TASKS.x",
-    ],
-)
-async def test_a_worker_may_not_publish(sides: Sides, subject: str) -> None:
-    await sides.worker.publish(subject, b"{}")
-    await sides.refused(subject)
+def denied(how: str) -> list[str]:
+    """The subjects of the documented table whose second column begins so, without braces."""
+    rows = [row.split(" | ") for row in QUEUE_PAGE.read_text().splitlines() if row.startswith("| ")]
+    found = [code for row in rows if len(row) == 3 and row[1] == how for code in re.findall("`([^`]+)`", row[2])]
+    return [subject for code in found for subject in without_braces(code)]
 
 
-@pytest.mark.parametrize(
-    "subject",
-    [
-        ">",
-        "*",
-        "_INBOX.>",
-        "_INBOX_worker2.>",
-        "_INBOX_worker",
-        "results.>",
-        "results.1.1.7",
-        "tasks.>",
-        "tasks.null.1.1.7",
-        "$KV.>",
-        "$KV.jobs.>",
-        "$JS.>",
-        "$JS.API.>",
-        "$JS.EVENT.ADVISORY.>",
-        "$O.>",
-        "$SYS.>",
-        "$SRV.>",
-        "$NRG.>",
-    ],
-)
-async def test_a_worker_may_not_subscribe(sides: Sides, subject: str) -> None:
-    await sides.worker.subscribe(subject)
-    await sides.refused(subject)
+def without_braces(text: str) -> list[str]:
+    match = re.search(r"\{([^}]*)\}", text)
+    if match is None:
+        return [text]
+    each = (text[: match.start()] + choice + text[match.end() :] for choice in match[1].split(","))
+    return [subject for one in each for subject in without_braces(one)]
+
+
+async def test_a_worker_may_do_nothing_of_the_documented_table(sides: Sides) -> None:
+    """M1: the table of the page about the queue, subject by subject."""
+    publishes, subscribes = denied("publish"), denied("subscribe")
+    assert len(publishes) > 90 and len(subscribes) > 15
+    for subject in publishes:
+        await sides.worker.publish(subject, b"{}")
+        await sides.refused(subject)
+    for subject in subscribes:
+        await sides.worker.subscribe(subject)
+        await sides.refused(subject)
+
+
+async def test_a_worker_empties_no_bucket_with_a_header(sides: Sides) -> None:
+    """M1: one message with `Nats-Rollup` replaced all others of its bucket."""
+    js = sides.orchestrator.jetstream(timeout=60)
+    for bucket in ("workers", "openings"):
+        await (await js.key_value(bucket)).put("kept", b"1")
+    await js.publish("$O.payloads.C.kept", b"1")
+    subjects = denied("header `Nats-Rollup`")
+    assert len(subjects) == 5
+    for subject in subjects:
+        for extent in ("all", "sub"):
+            with pytest.raises(APIError, match="rollup not permitted"):
+                await sides.worker.jetstream(timeout=60).publish(subject, b"x", headers={"Nats-Rollup": extent})
+    for stream in ("KV_workers", "KV_openings", "OBJ_payloads"):
+        assert (await js.stream_info(stream)).state.messages == 1
+
+
+async def test_buckets_from_before_get_their_limits(sides: Sides) -> None:
+    """M1: buckets of an earlier version had no limits, and allowed to be emptied by a header."""
+    js = sides.orchestrator.jetstream(timeout=60)
+    for stream in ("KV_workers", "KV_openings", "OBJ_payloads", "KV_jobs"):
+        config = (await js.stream_info(stream)).config
+        assert config.max_bytes and config.max_bytes > 0 and config.max_consumers and config.max_consumers > 0
+        await js.update_stream(config, max_bytes=-1, max_consumers=-1, allow_rollup_hdrs=True)
+    await (await js.key_value("workers")).put("kept", b"1")
+    await streams.ensure(sides.orchestrator, tasks_max_bytes=8 * 2**30, results_max_bytes=2**30, update=True)
+    found = {name: (await js.stream_info(name)).config for name in ("KV_workers", "OBJ_payloads", "KV_jobs")}
+    assert [config.allow_rollup_hdrs for config in found.values()] == [False, False, True]
+    assert found["OBJ_payloads"].max_bytes == 2**28
+    assert (await (await js.key_value("workers")).get("kept")).value == b"1"
+
+
+async def test_one_site_is_locked_out_and_no_other_notices(sides: Sides, running: EmbeddedStores) -> None:
+    """M1: all workers shared one user, whose password could only be changed for everybody."""
+    lost: list[str] = []
+
+    async def site(label: str, connections: AsyncExitStack) -> tuple[str, Client]:
+        made, url, warning = sites.create(running.settings, label=label)
+        assert not warning
+        inbox = connection.worker_inbox(url)
+        assert inbox == f"_INBOX_{made.user}"
+
+        async def on_loss() -> None:
+            lost.append(label)
+
+        client = await nats.connect(
+            url, inbox_prefix=inbox.encode(), disconnected_cb=on_loss, allow_reconnect=False, connect_timeout=60
+        )
+        connections.push_async_callback(client.close)
+        return made.fingerprint, client
+
+    async with AsyncExitStack() as connections:
+        fingerprint, first = await site("first", connections)
+        _, second = await site("second", connections)
+        for client in (first, second):
+            await (await client.jetstream(timeout=60).key_value("workers")).put("host", b"alive")
+        # Nobody reads another site's inbox.
+        refusals: list[str] = []
+
+        async def on_error(error: Exception) -> None:
+            refusals.append(str(error).lower())
+
+        second._error_cb = on_error
+        await second.subscribe(f"_INBOX_site-{fingerprint}.>")
+        await second.flush()
+
+        async def is_refused() -> bool:
+            await second.flush()
+            return any("permissions violation" in refusal for refusal in refusals)
+
+        await eventually(is_refused, description="the other site's inbox is refused")
+        assert sites.revoke(running.settings, fingerprint) == ""
+
+        async def is_out() -> bool:
+            return "first" in lost
+
+        await eventually(is_out, description="the site is cut off")
+        await (await second.jetstream(timeout=60).key_value("workers")).put("host", b"alive")
+        await sides.worker.flush()
+        assert lost == ["first"] and sides.worker.is_connected
+        sides.refusals.clear()
+    shown = {site.label: site.revoked_at is not None for site in nats_sites.list_all(Home(running.settings.home))}
+    assert (shown["first"], shown["second"]) == (True, False)
+    # Also after the next start, which reads the same file.
+    users = (Home(running.settings.home).nats / "users.conf").read_text()
+    assert users.count('user: "site-') == 1 and fingerprint not in users
 
 
 async def test_a_worker_may_not_join_a_queue_group(sides: Sides) -> None:
@@ -284,6 +323,23 @@ async def test_a_stranger_is_refused(running: EmbeddedStores) -> None:
     for url in (wrong, nobody):
         with pytest.raises(errors.Unavailable, match="cannot be reached"):
             await connection.connect(url, name="stranger", wait=0.5)
+
+
+async def test_a_worker_that_is_locked_out_says_so(
+    running: EmbeddedStores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """M1: not that the stack is to be started again."""
+    monkeypatch.setattr(connection, "REMIND_AFTER", (0.1,))
+    monkeypatch.setattr(connection, "REMIND_EVERY", 0.1)
+    made, url, _ = sites.create(running.settings, label="third")
+    async with connection.connected(url, name="test", inbox_prefix=connection.worker_inbox(url)):
+        sites.revoke(running.settings, made.fingerprint)
+
+        async def is_told() -> bool:
+            return any("refuses this login" in message for message in caplog.messages)
+
+        await eventually(is_told, description="the reason is told")
+    assert "***" in caplog.text and made.password not in caplog.text
 
 
 async def test_what_a_worker_writes_by_a_reply_subject_is_taken_for_nothing(sides: Sides) -> None:

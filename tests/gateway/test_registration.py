@@ -4,7 +4,7 @@ from typing import Any
 
 import requests
 
-from antenna_orchestration.domain.access import Role
+from antenna_orchestration.domain.access import Role, fingerprint
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import RunningGateway, token
 from tests.gateway.http_worker import HttpWorker, pipeline_description, session
@@ -126,6 +126,44 @@ async def test_a_project_cannot_run_or_change_another_s_pipeline(
         assert made.status_code == 201, made.text
     known = await services.catalog.pipelines.find(slug)
     assert known is not None and (known.name, known.is_public) == (mine["name"], False)
+
+
+async def test_who_serves_the_same_locks_nobody_out(services: Services, gateway: RunningGateway, project: str) -> None:
+    """M2: the owner got 409 for new versions, as soon as another project had registered the very same or had a job."""
+    slug, theirs = f"l-{project}"[:60], f"{project[:50]}-other"
+    mine = pipeline_description(slug)
+    owner, stranger = await token(services, project), await token(services, theirs)
+    assert register(gateway, owner, mine).status_code == 201
+    assert register(gateway, stranger, mine).status_code == 201
+    with session(await token(services, theirs, role=Role.SUBMITTER)) as http:
+        new = {"project": theirs, "pipeline": slug, "images": [{"url": "https://example.org/1.jpg"}]}
+        assert http.post(f"{gateway.base}/jobs/", json=new, timeout=60).status_code == 201
+    changed = {**mine, "version": 2, "algorithms": mine["algorithms"][:1]}
+    refused = register(gateway, stranger, {**changed, "version": 3})
+    assert refused.status_code == 409 and "serves other projects" in refused.json()["detail"]
+    assert register(gateway, owner, changed).status_code == 201
+    known = await services.catalog.pipelines.find(slug)
+    assert known is not None and known.version == "2"
+
+
+async def test_a_slug_that_nobody_uses_is_not_held(services: Services, gateway: RunningGateway, project: str) -> None:
+    """M2: whoever registered a slug first kept it from everybody else for ever."""
+    slug, theirs = f"s-{project}"[:60], f"{project[:50]}-other"
+    mine = pipeline_description(slug)
+    squatter, owner = await token(services, theirs), await token(services, project)
+    squatted = {**mine, "algorithms": mine["algorithms"][:1]}
+    assert register(gateway, squatter, squatted).status_code == 201
+    refused = register(gateway, owner, mine)
+    assert refused.status_code == 409 and mine["algorithms"][0]["key"] not in refused.text
+    await services.catalog.tokens.revoke(fingerprint(squatter))
+    assert register(gateway, owner, mine).status_code == 201
+    for name, expected in [(project, 201), (theirs, 400)]:
+        with session(await token(services, name, role=Role.SUBMITTER)) as http:
+            new = {"project": name, "pipeline": slug, "images": [{"url": "https://example.org/1.jpg"}]}
+            assert http.post(f"{gateway.base}/jobs/", json=new, timeout=60).status_code == expected
+    # It is in use now, and no longer to be had.
+    again = register(gateway, await token(services, theirs), squatted)
+    assert again.status_code == 409
 
 
 async def test_an_admin_of_all_projects_publishes_for_all(

@@ -100,3 +100,14 @@ def test_a_gateway_without_its_stores_says_why_in_one_line() -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "ANTENNA_NATS_URL is not set" in done.stderr
+
+
+def test_a_site_gets_a_url_and_is_listed_and_revoked(shared_stores: EmbeddedStores) -> None:
+    """M1: with the command, as a person does."""
+    made = json.loads(antenna(shared_stores, "token", "create", "--kind", "nats", "--label", "hall", "--json").stdout)
+    assert made["token"].startswith(f"nats://site-{made['fingerprint']}:")
+    antenna(shared_stores, "token", "revoke", made["fingerprint"])
+    listing = antenna(shared_stores, "token", "list", "--json").stdout
+    assert made["token"].split(":")[2].split("@")[0] not in listing
+    [site] = [one for one in json.loads(listing) if one["fingerprint"] == made["fingerprint"]]
+    assert site["kind"] == "nats" and site["revoked_at"]

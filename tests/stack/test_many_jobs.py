@@ -39,3 +39,24 @@ def test_an_interactive_job_overtakes_long_ones(stack: RunningStack, tmp_path: P
     assert not set(statuses) & set(ENDED), statuses
     for job in long:
         stack.antenna("jobs", "cancel", str(job))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_jobs_that_wait_for_a_worker_delay_no_other_project(stack: RunningStack, tmp_path: Path) -> None:
+    """S6: twelve of them held all places of small jobs, as long as no worker came."""
+    images = blank_images(tmp_path / "trap", 5)
+    unserved = ("--pipeline", "null", "--reprocess", "--dispatch-mode", "sync_api")
+    waiting = [stack.submit(images, "--project", "a", *unserved) for _ in range(12)]
+
+    def places_taken() -> bool:
+        return [stack.job(job)["status"] for job in waiting].count("RUNNING") >= 6
+
+    wait_until(places_taken, description="the waiting jobs have their project's places", timeout=300)
+    other = stack.submit(images, "--project", "b", "--pipeline", "null")
+    assert stack.wait_for(other, timeout=300)["done"] == 5
+    # Nor does it the project's own jobs, for which the runs that wait make room.
+    own = stack.submit(images, "--project", "a", "--pipeline", "null", "--reprocess")
+    assert stack.wait_for(own, timeout=300)["done"] == 5
+    assert not {stack.job(job)["status"] for job in waiting} & set(ENDED)
+    assert "another run begins with its next result" in stack.antenna("jobs", "logs", str(waiting[0])).stdout
