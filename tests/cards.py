@@ -1,7 +1,8 @@
 """Draws cards: folders, lists, URLs and buckets as people have them, with the right answer known by construction.
 
 A card has some shapes, each of which adds files and says what must become of them. `AWAITED` names the shapes whose
-right answer the system does not give yet; empty it as it learns them.
+right answer the system does not give yet; empty it as it learns them. What cannot be drawn in an ordinary folder (a
+share that is mounted read-only, a disk that is full) has tests of its own.
 """
 
 from __future__ import annotations
@@ -24,13 +25,17 @@ from PIL import Image
 
 DONE: Final = "done"
 FAILED: Final = "failed"
+WITHHELD: Final = "withheld"
+"""Whoever loads it is refused, or finds no host or folder: it fails, too, but only after some deliveries."""
 
-AWAITED: Final = frozenset(
-    {"junk folders", "links", "empty files", "missing folders", "circular links", "control keys"}
-)
+AWAITED: Final[frozenset[str]] = frozenset()
 """Shapes that are drawn on request only."""
 
 BUCKET: Final = "cards"
+
+_UNKNOWN_HOST: Final = "http://camera.invalid"
+# Nothing listens at the port for discarded bytes.
+_SILENT_HOST: Final = "http://127.0.0.1:9"
 
 
 @dataclass(kw_only=True)
@@ -53,6 +58,9 @@ class Card:
     sources: list[str] = field(default_factory=list)
     # By the last part of the name, which is unique among all cards.
     expected: dict[str, str] = field(default_factory=dict)
+    # The next card in the same slot, under the same names: its folders, files and what must become of them.
+    next_sources: list[str] = field(default_factory=list)
+    next_files: dict[Path, tuple[bytes, str]] = field(default_factory=dict)
     shapes: list[str] = field(default_factory=list)
 
     def name(self, ending: str = ".jpg") -> str:
@@ -81,14 +89,29 @@ class Card:
             self.expected.setdefault(f"none {len(self.expected)}", "")
         return folder / name
 
-    def outcomes(self) -> dict[str, str]:
-        """What must become of each photograph, by its name."""
+    def loads(self) -> dict[str, str]:
+        """What must come of loading each photograph once, by its name."""
         return {name: becomes for name, becomes in self.expected.items() if becomes}
+
+    def outcomes(self) -> dict[str, str]:
+        """What must become of each photograph in the end."""
+        return {name: DONE if becomes == DONE else FAILED for name, becomes in self.loads().items()}
+
+    def insert_next(self) -> dict[str, str]:
+        """Put the next card into the slot; what must become of its photographs."""
+        for file, (data, _) in self.next_files.items():
+            file.write_bytes(data)
+        return {file.name: becomes for file, (_, becomes) in self.next_files.items()}
 
 
 @functools.cache
 def photograph(kind: str = "plain") -> bytes:
     """A small photograph that can be read, of some kind."""
+    return another_photograph(kind)
+
+
+def another_photograph(kind: str) -> bytes:
+    """One of the same kind with other bytes."""
     mode = {"grey": "L", "cmyk": "CMYK", "palette": "P", "transparent": "RGBA"}.get(kind, "RGB")
     size = (1, 40) if kind == "thin" else (40, 30)
     image = Image.effect_noise(size, 60).convert("RGB").convert(mode)
@@ -241,7 +264,7 @@ def missing_folders(card: Card, places: Places) -> None:
     root = card.folder / "moved"
     good = good_files(card, root)
     gone = card.name()
-    card.expected[gone] = FAILED
+    card.expected[gone] = WITHHELD
     (root / "list.txt").write_text("\n".join([*(file.name for file in good), f"elsewhere/{gone}"]))
     card.sources.append(str(root / "list.txt"))
 
@@ -264,6 +287,74 @@ def line_ends(card: Card, places: Places) -> None:
     card.sources.append(str(root))
 
 
+def withheld(card: Card, places: Places) -> None:
+    """A list of URLs, some of which the server does not give to everybody, or whose host is gone."""
+    root = card.folder / "guarded"
+    rows = [f"{places.web}/{quote(file.relative_to(card.folder.parent).as_posix())}" for file in good_files(card, root)]
+    for host in (f"{places.web}/401", f"{places.web}/403", _UNKNOWN_HOST, _SILENT_HOST):
+        name = card.name()
+        card.expected[name] = WITHHELD
+        rows.append(f"{host}/{quote(name)}")
+    target = card.folder / "guarded.csv"
+    card.random.shuffle(rows)
+    target.write_text("url\n" + "".join(f'"{row}"\n' for row in rows))
+    card.sources.append(str(target))
+
+
+def next_card(card: Card, places: Places) -> None:
+    """A slot into which another card is put later: the same names, as many bytes or not, of other photographs."""
+    root = card.folder / "slot" / "DCIM"
+    for kind in card.random.choices(list(GOOD), k=card.random.randint(1, 3)):
+        file = card.add(root, photograph(kind), DONE, GOOD[kind])
+        # Some have as many bytes as before: only the time of change tells them apart.
+        card.next_files[file] = card.random.choice(
+            [(another_photograph(kind), DONE), (bytes(len(photograph(kind))), FAILED)]
+        )
+    card.sources.append(str(root.parent))
+    card.next_sources.append(str(root.parent))
+
+
+def read_only(card: Card, places: Places) -> None:
+    """A folder in which nothing may be written, neither by its owner nor by a program."""
+    root = card.folder / "share"
+    for file in good_files(card, root / "night 1"):
+        file.chmod(0o444)
+    (root / "night 1").chmod(0o555)
+    root.chmod(0o555)
+    card.sources.append(str(root))
+
+
+def accents(card: Card, places: Places) -> None:
+    """A list whose names have accents in the other form than the files, and two files that differ in that alone."""
+    root = card.folder / unicodedata.normalize(card.random.choice(["NFC", "NFD"]), "for\u00eat")
+    root.mkdir()
+    forms = card.random.sample(["NFC", "NFD"], 2)
+    rows = []
+    for index in range(card.random.randint(1, 3)):
+        stored, listed = (unicodedata.normalize(form, f"\u00e9t\u00e9 {card.number}-{index}.jpg") for form in forms)
+        (root / stored).write_bytes(photograph())
+        card.expected[stored] = DONE
+        rows.append(listed)
+    (root / "names.txt").write_text("\n".join(rows))
+    both = root / "both"
+    both.mkdir()
+    for form in forms:
+        name = unicodedata.normalize(form, f"na\u00efve {card.number}.jpg")
+        (both / name).write_bytes(photograph())
+        card.expected[name] = DONE
+    card.sources += [str(root / "names.txt"), str(both)]
+
+
+def percents(card: Card, places: Places) -> None:
+    """Folders with `%` and spaces, named as a path, as a pattern, and as the URIs of a list."""
+    root = card.folder / card.random.choice(["50% of it", "a%20b", " leading", "trailing ", "100%41", "two  spaces"])
+    files = good_files(card, root)
+    files.append(card.add(root, photograph(), DONE))
+    as_uris = card.folder / "uris.csv"
+    as_uris.write_text("uri\n" + "".join(f'"file://{quote(str(file))}"\n' for file in files))
+    card.sources.append(card.random.choice([str(root), str(as_uris), f"{root}/*"]))
+
+
 def control_keys(card: Card, places: Places) -> None:
     """A key with a control character, which no URI can hold, among others."""
     store = fsspec.filesystem("s3", endpoint_url=places.endpoint, skip_instance_cache=True)
@@ -278,7 +369,8 @@ SHAPES: Final[dict[str, Callable[[Card, Places], None]]] = {
     "nights": nights, "other files": other_files, "patterns": patterns, "named twice": named_twice, "lists": lists,
     "urls": urls, "bucket": bucket, "junk folders": junk_folders, "links": links, "empty files": empty_files,
     "missing folders": missing_folders, "circular links": circular_links, "line ends": line_ends,
-    "control keys": control_keys,
+    "control keys": control_keys, "withheld": withheld, "next card": next_card, "read-only": read_only,
+    "accents": accents, "percents": percents,
 }  # fmt: skip
 
 
@@ -307,9 +399,14 @@ def name_of(uri: str) -> str:
 
 @contextmanager
 def web_server(folder: Path) -> Iterator[str]:
-    """Serve a folder; yields the address."""
+    """Serve a folder, and refuse what is below `/401` and `/403`; yields the address."""
 
     class Quiet(SimpleHTTPRequestHandler):
+        def send_head(self) -> Any:
+            if self.path.startswith(("/401/", "/403/")):
+                return self.send_error(int(self.path[1:4]))
+            return super().send_head()
+
         def log_message(self, *arguments: Any) -> None:
             pass
 

@@ -27,19 +27,21 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[cards.Pl
         yield places
 
 
-async def outcomes(card: cards.Card, loader: Loader, config: Settings) -> dict[str, str]:
-    """What becomes of each photograph of a card where a worker loads and decodes it."""
-    gathered = await asyncio.to_thread(sources.gather, card.sources, settings=config)
+async def outcomes(named: list[str], loader: Loader, config: Settings) -> dict[str, str]:
+    """What comes of each photograph of what is named where a worker loads and decodes it."""
+    gathered = await asyncio.to_thread(sources.gather, named, settings=config)
     found = {}
     for image in gathered.images:
         name = cards.name_of(image.uri)
         assert name not in found, f"{image.uri} is there twice"
         try:
-            data = await loader.load(image.uri)
+            data = await loader.load(image.uri, version=image.version)
             loader.memory.release(len(data))
             images.decode(data)
         except errors.ImageUnusable:
             found[name] = cards.FAILED
+        except (errors.ImageForbidden, errors.ImageUnreachable):
+            found[name] = cards.WITHHELD
         else:
             found[name] = cards.DONE
     return found
@@ -53,8 +55,20 @@ async def all_as_they_should(
         drawn = await asyncio.to_thread(cards.draw, seed, count, folder, places, awaited=awaited)
         for card in drawn:
             async with asyncio.timeout(120):
-                found = await outcomes(card, loader, config)
-            assert found == card.outcomes(), f"seed {seed}, card {card.number}: {card.shapes}, {card.sources}"
+                found = await outcomes(card.sources, loader, config)
+            assert found == card.loads(), f"seed {seed}, card {card.number}: {card.shapes}, {card.sources}"
+            if card.next_sources:
+                await next_card_is_new(card, loader, config)
+
+
+async def next_card_is_new(card: cards.Card, loader: Loader, config: Settings) -> None:
+    """A2: what is in the slot now is not what was submitted, and is read like any other card."""
+    before = await asyncio.to_thread(sources.gather, card.next_sources, settings=config)
+    becomes = card.insert_next()
+    for image in before.images:
+        with pytest.raises(errors.ImageChanged):
+            await loader.load(image.uri, version=image.version)
+    assert await outcomes(card.next_sources, loader, config) == becomes
 
 
 async def test_each_photograph_of_some_cards_ends_as_it_should(places: cards.Places, tmp_path: Path) -> None:
