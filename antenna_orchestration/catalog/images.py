@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.database import Database, Row
+from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain.ids import ImageId, JobId, JobRun
 from antenna_orchestration.domain.job import Counts, ImageStatus, ImageToPublish
+
+_LOOKED_UP_AT_ONCE: Final = 10_000
+"""Files that one statement looks up."""
 
 
 class ImageOutcome(msgspec.Struct, frozen=True, gc=False):
@@ -96,10 +101,17 @@ class Images:
         rows = await self._database.rows("commit_images", **job_run._asdict(), outcomes=written)
         return {image: ImageStatus(row["was"]) for row in rows for image in row["images"]}
 
-    async def likely_copies(self, job: JobId) -> int:
-        """Local files that are new since this job, at a path where one of the same size was known by another time."""
-        row = await self._database.row("count_likely_copies", job=job)
-        return int(row["images"]) if row else 0
+    async def likely_copies(self, project: str, images: Sequence[SubmittedImage]) -> int:
+        """How many of these local files are new, at a path where one of the same size is known by another time."""
+        files = [(image.uri, image.version) for image in images if image.version and image.uri.startswith("file:")]
+        found = 0
+        for start in range(0, len(files), _LOOKED_UP_AT_ONCE):
+            urls, versions = zip(*files[start : start + _LOOKED_UP_AT_ONCE], strict=True)
+            row = await self._database.row(
+                "count_likely_copies", project=project, urls=list(urls), versions=list(versions)
+            )
+            found += row["images"] if row else 0
+        return found
 
     async def count(self, job_id: JobId) -> Counts:
         """Count the job's images by state."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +16,13 @@ from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
+    from antenna_orchestration.processing.preview import Preview
     from antenna_orchestration.processing.services import Services
     from antenna_orchestration.processing.submit import Submission
     from antenna_orchestration.settings import Settings
+
+
+logger = logging.getLogger(__name__)
 
 
 class Exif(StrEnum):
@@ -150,12 +156,29 @@ def _preview(submission: Submission, *, as_json: bool, list_left_out: bool) -> N
     found = preview.preview(
         settings.get(), submission, allowed_roots=allowed.roots, progress=submission_view.progress_lines()
     )
-    for warning in (*found.warnings, *allowed.warnings()):
+    copies = asyncio.run(_likely_copies(settings.get(), submission, found))
+    for warning in (*found.warnings, *([copies] if copies else []), *allowed.warnings()):
         output.warn(warning)
     if as_json:
         output.as_json({**found.as_dict(), **submission_view.left_out_fields(found.left_out, listed=list_left_out)})
     else:
         submission_view.print_preview(found, list_left_out=list_left_out)
+
+
+async def _likely_copies(settings: Settings, submission: Submission, found: Preview) -> str:
+    """A warning about files that were likely only copied again; empty if there are none, or no stack runs to ask."""
+    from antenna_orchestration.catalog import catalog as catalog_module
+    from antenna_orchestration.processing import submit as verb
+
+    if not settings.database_url:
+        return ""
+    try:
+        async with catalog_module.opened(settings.database_url, max_connections=1) as catalog:
+            count = await catalog.images.likely_copies(submission.project, found.selected)
+    except errors.Unavailable as error:
+        logger.debug("no catalog to compare with: %s", error)
+        return ""
+    return verb.about_copies(count) if count else ""
 
 
 class _AllowedFolders:

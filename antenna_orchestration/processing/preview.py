@@ -51,6 +51,8 @@ class Preview:
     first: SubmittedImage
     last: SubmittedImage
     left_out: Sequence[LeftOut]
+    # All images, as they would be submitted.
+    selected: Sequence[SubmittedImage]
     warnings: Sequence[str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -108,6 +110,7 @@ def preview(
         first=images[0],
         last=images[-1],
         left_out=selected.left_out,
+        selected=images,
         # How many were named twice is shown by itself.
         warnings=[*selected.warnings, *([selected.about_duplicates] if selected.conflicts else [])],
     )

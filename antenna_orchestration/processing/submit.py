@@ -157,6 +157,7 @@ async def submit(
     )
     if spec.slug in registry.all_pipelines():
         await services.catalog.pipelines.register(pipeline_row(spec))
+    copies = await services.catalog.images.likely_copies(submission.project, chosen)
     job_id = await services.catalog.jobs.create(
         NewJob(
             project=submission.project,
@@ -184,7 +185,8 @@ async def submit(
             f"{everything}{counted(job.skipped, 'image')} skipped, processed by {spec.slug} {spec.version} before "
             f"(--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
         )
-    warnings += await _likely_copies(services, job)
+    if copies:
+        warnings.append(f"{about_copies(copies)}; `antenna jobs cancel {job_id}` stops that")
     if queue_warning := await publish.publish_first(services, job_id):
         warnings.append(queue_warning)
     warnings = [texts.storable(warning) for warning in (*warnings, *version_warnings)]
@@ -241,6 +243,17 @@ def select(
         warnings=[*gathered.warnings, *warnings],
         left_out=gathered.left_out,
         versions=gathered.versions,
+    )
+
+
+def about_copies(count: int) -> str:
+    """A warning about files that have the size they had before, and another time."""
+    has, is_, was = "have the size that they", "they are", "they were"
+    if count == 1:
+        has, is_, was = "has the size that it", "it is", "it was"
+    return (
+        f"{counted(count, 'image')} {has} had before at the same path, and another time of change: {is_} taken as new, "
+        f"also if {was} only copied again (`cp -p` keeps the time)"
     )
 
 
@@ -417,21 +430,3 @@ async def _begin_log(services: Services, job: Job, message: str, warnings: Seque
     except errors.AntennaError as error:
         return [f"the job's log lacks its first lines: {error}"]
     return []
-
-
-async def _likely_copies(services: Services, job: Job) -> list[str]:
-    """A warning if files have the size they had before, and another time. The job is there already: nothing fails."""
-    if not any(kind.startswith("file:") for kind in job.source_kinds):
-        return []
-    try:
-        count = await services.catalog.images.likely_copies(job.job_id)
-    except errors.AntennaError as error:
-        return [f"whether files were known by another time of change is not known: {error}"]
-    has, is_, was = "have the size that they", "they are", "they were"
-    if count == 1:
-        has, is_, was = "has the size that it", "it is", "it was"
-    warning = (
-        f"{counted(count, 'image')} {has} had before at the same path, and another time of change: {is_} taken as new. "
-        f"If {was} only copied again (`cp -p` keeps the time), `antenna jobs cancel {job.job_id}` stops that"
-    )
-    return [warning] if count else []

@@ -20,7 +20,7 @@ HOT: dict[str, dict[str, Any]] = {
     "images_to_publish_again": {"images": [1_001, 1_002]},
     "pending_images": {"upto": 1_000},
     "count_images": {},
-    "count_likely_copies": {},
+    "count_likely_copies": {"project": "p", "urls": ["http://192.0.2.1/1001"], "versions": ["5-1"]},
     "part_of_images": {},
     "advance_cursor": {"upto": 1_000},
     "reset_images_of_part": {"part": "x"},

@@ -181,6 +181,20 @@ def test_dry_run_refuses_what_submit_refuses(lonely: Shell, tmp_path: Path) -> N
     lonely("submit", tmp_path, "--dry-run", "--config", '{"x": 1}').refused(2, "has no setting 'x'")
 
 
+def test_dry_run_tells_of_files_that_were_likely_copied_again(antenna: Shell, project: str, tmp_path: Path) -> None:
+    """A2: they would count twice; without a stack there is nobody to ask, and that is no error."""
+    card = empty(tmp_path / "card", "a.jpg", "b.jpg")
+    common = ["submit", card, "--pipeline", "null", "--project", project]
+    antenna(*common)
+    assert "only copied again" not in antenna(*common, "--dry-run").err
+    for name in ("a.jpg", "b.jpg"):
+        os.utime(card / name, (1_700_000_000, 1_700_000_000))
+    (card / "b.jpg").write_bytes(b"of another size")
+    answer = antenna(*common, "--dry-run")
+    assert answer.code == 0
+    assert "1 image has the size that it had before at the same path" in answer.err
+
+
 def test_wait_ends_with_the_job(antenna: Shell, project: str, tmp_path: Path) -> None:
     common = ["--pipeline", "null", "--project", project, "--wait"]
     waiting = antenna.start("submit", empty(tmp_path / "n1", "a.jpg", "b.jpg"), *common, "--json")

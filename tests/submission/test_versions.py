@@ -67,8 +67,8 @@ async def test_the_next_card_at_the_same_path_is_new(services: Services, project
     assert (second.total, second.skipped) == (1, 0)
     # Or it was copied without its time: the same bytes would be processed and counted twice, which nobody was told.
     assert second.warnings == (
-        "1 image has the size that it had before at the same path, and another time of change: it is taken as new. "
-        f"If it was only copied again (`cp -p` keeps the time), `antenna jobs cancel {second.job_id}` stops that",
+        "1 image has the size that it had before at the same path, and another time of change: it is taken as new, "
+        f"also if it was only copied again (`cp -p` keeps the time); `antenna jobs cancel {second.job_id}` stops that",
     )
     assert not (await send(services, folder, project=project)).warnings, "this time it is no news"
     (folder / "IMG_0001.jpg").write_bytes(b"of another size")
