@@ -50,6 +50,9 @@ test: install ## the test suite, on real servers
 slow: install ## the tests that `make test` leaves out for their length
 	$(RUN) $(BIN)/python -m pytest -m "slow and not chaos"
 
+hostile: install ## hostile clients beside a normal job: what it lost by them; part of `make slow`
+	$(RUN) $(BIN)/python -m pytest tests/hostile -m slow -s
+
 chaos: install ## the fault tests, with how long the system took to recover from each
 	$(RUN) $(BIN)/python -m pytest tests/chaos tests/whole -n 3 --dist worksteal --no-loadscope-reorder
 

@@ -1,0 +1,1 @@
+"""Hostile clients beside normal ones; run by `make hostile`, part of `make slow`."""
