@@ -93,6 +93,9 @@ class Locator:
         """The URI of a local file, which need not exist. Raises `InvalidSource` for folders and files out of bounds."""
         if "\0" in path:
             raise Unusable(f"{path!r} is not a valid path")
+        if len(path) > MAX_URI:
+            # Before it is looked for: that takes time for each of its folders.
+            raise Unusable(f"{path[:80]}… is longer than {MAX_URI} bytes")
         folder, name = os.path.split(path)
         if name in ("", ".", ".."):
             raise Unusable(f"{path} is a folder, not an image")
