@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,10 @@ def demo(
         # No worker from elsewhere reaches a stack that is started here.
         torch_installed.check()
     folder = settings.home / "demo" / f"{images}-images"
+    if settings.image_roots:
+        # Workers started from here read nothing else.
+        os.environ["ANTENNA_IMAGE_ROOTS"] = ":".join(map(str, (*settings.image_roots, folder)))
+        settings = settings_module.load()
     # Servers start and photographs are drawn at the same time.
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="draw") as pool:
         drawing_done = pool.submit(captures.write_samples, folder, images)

@@ -51,6 +51,9 @@ _TIMES: Final = (
 _TIME_ZONE_OFFSET: Final = 0x882A
 """Whole hours, written by older cameras: one number, or two of which the first is for the photograph."""
 
+_LONGEST: Final = 100
+"""Characters of a time. One of 100,000 spaces took ten minutes to be recognized as none."""
+
 _WIDEST_OFFSET: Final = timedelta(hours=14)
 """No place on Earth is further from UTC."""
 
@@ -117,7 +120,7 @@ def from_exif(tags: Mapping[int, Any]) -> Taken | None:
 
 def from_text(text: str) -> Taken | None:
     """A time as EXIF data have it, `2025:09:14 20:53:06`, in any of its variants; None for other text."""
-    match = _EXIF_TIME.fullmatch(text)
+    match = _EXIF_TIME.fullmatch(text) if len(text) <= _LONGEST else None
     return _taken(match.groupdict()) if match else None
 
 
@@ -136,7 +139,7 @@ def together(in_name: Taken, in_exif: Taken) -> Taken:
 
 def parse_offset(text: str) -> timezone | None:
     """A zone such as `+02:00`, `+2:00`, `-0330`, `+2`, `UTC+2` or `Z`; None for anything else."""
-    match = _OFFSET.fullmatch(text)
+    match = _OFFSET.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None or not text:
         return None
     offset = timedelta(hours=int(match["hours"] or 0), minutes=int(match["minutes"] or 0))
@@ -182,4 +185,4 @@ def _exif_zone(tags: Mapping[int, Any], own: int) -> timezone | None:
 
 def _text(value: Any) -> str:
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
-    return text.partition("\0")[0].strip()
+    return text.partition("\0")[0].strip()[:_LONGEST]

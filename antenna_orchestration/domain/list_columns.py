@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -29,6 +29,9 @@ _DEPLOYMENTS: Final = ("deployment", "deploymentid", "station")
 
 _MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none"})
 """What programs write where there is no value: R, Excel, pandas, SQL, Python."""
+
+_LONGEST_TIME: Final = 200
+"""Characters of a cell that may be a time; a file name with one is a time, too."""
 
 _ZEROS = re.compile(r"[0\s:./T-]+")
 
@@ -53,6 +56,18 @@ class Columns:
         """The indices of all columns that are read, each once, in order."""
         every = (self.name, self.folder, *self.times, *(self.date_and_time or ()), self.site)
         return tuple(sorted({index for index in every if index is not None}))
+
+    def packed(self) -> Columns:
+        """The same for rows that have the columns of `used` only, in that order."""
+        place = {index: place for place, index in enumerate(self.used())}
+        return replace(
+            self,
+            name=place[self.name],
+            folder=None if self.folder is None else place[self.folder],
+            times=tuple(place[index] for index in self.times),
+            date_and_time=(place[self.date_and_time[0]], place[self.date_and_time[1]]) if self.date_and_time else None,
+            site=None if self.site is None else place[self.site],
+        )
 
     def location(self, row: Sequence[Any]) -> tuple[str | None, str | None]:
         """Where the image is, and where it is if not there; None without a value."""
@@ -117,6 +132,8 @@ def parse_time(text: str, *, day_first: bool = False) -> datetime:
     September or in October, nobody can tell.
     """
     text = text.strip()
+    if len(text) > _LONGEST_TIME:
+        raise ValueError(text[:_LONGEST_TIME])
     try:
         return datetime.fromisoformat(text)
     except ValueError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
@@ -27,6 +27,9 @@ from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import cancel, retry, submit
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["jobs"])
+
+LOOK_WITHIN: Final = 120.0
+"""Seconds that looking for a submission's images may take; few clients wait longer for an answer."""
 
 
 @router.get("/jobs/{job_id}/", summary="Show a job")
@@ -70,6 +73,7 @@ async def create_job(gateway: ThisGateway, caller: SubmitterCaller, new: models.
         allowed_roots=_roots(gateway, caller, project),
         allowed_buckets=_bucket_roots(gateway, caller, project),
         most_interactive=MOST_INTERACTIVE[caller.role],
+        within=LOOK_WITHIN,
     )
     shown = await job_view(gateway, await job_of(gateway, caller, submitted.job_id))
     return shown.model_copy(update={"warnings": list(submitted.warnings)})

@@ -6,7 +6,8 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -23,14 +24,16 @@ _NAMED_WRONGLY: Final = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL
 class FileSource:
     """Reads local files on threads.
 
-    It reads any path: submission has already checked which folders a job may name. `roots` (the setting `IMAGE_ROOTS`)
-    only help to tell a missing mount from a missing file. `limit` is the largest file in bytes, `threads` the largest
+    With `roots` (the setting `IMAGE_ROOTS`) it reads only what lies in them, wherever links lead: a link may have taken
+    a file's place since the file was submitted, and a worker reads with other rights than whoever put it there. Without
+    them it reads any path. `limit` is the largest file in bytes, `threads` the largest
     number of reads at the same time.
     """
 
     def __init__(self, *, roots: Sequence[Path], limit: int, threads: int) -> None:
         # Both as they are written and where they lead: images keep the names that they were submitted with.
-        self._roots = (*roots, *(root.resolve() for root in roots))
+        self._real_roots = tuple(root.resolve() for root in roots)
+        self._roots = (*roots, *self._real_roots)
         self._limit = limit
         self._threads = DaemonThreads(threads, name="read")
 
@@ -38,7 +41,8 @@ class FileSource:
         """Read the file that a `file://` URI names.
 
         Raises `ImageForbidden` when this worker cannot see the folder (not mounted, or no permission), `ImageUnusable`
-        when the folder is there but the file is missing, too large or not a regular file, and `ImageUnreachable` when
+        when the folder is there but the file is missing, too large, not a regular file, or a link that leads out of the
+        roots, and `ImageUnreachable` when
         reading fails.
         """
         path = _local_path(uri)
@@ -58,18 +62,35 @@ class FileSource:
 
     def _read(self, path: str, reservation: Reservation) -> bytes:
         try:
-            return _read_regular(path, reservation, limit=self._limit)
-        except FileNotFoundError:
-            raise self._missing(Path(path)) from None
-        except PermissionError as error:
-            raise errors.ImageForbidden(f"no permission to read {error.filename or path}") from error
+            return _read_regular(path, reservation, limit=self._limit, check=partial(self._check_opened, path))
         except OSError as error:
-            if error.errno in _NAMED_WRONGLY:
-                raise errors.ImageUnusable(f"not a file: {error.strerror}") from error
-            if error.errno == errno.ENOTDIR:
-                raise errors.ImageUnusable("no such file") from error
-            where = Path(path).parent
-            raise errors.ImageUnreachable(f"reading from {where} failed: {error.strerror or error}") from error
+            # What is outside is not told, not even whether it is there.
+            self._check_bounds(path, Path(os.path.realpath(path)))
+            raise self._error(path, error) from error
+
+    def _error(self, path: str, error: OSError) -> errors.ImageError:
+        """What a failed read means."""
+        if isinstance(error, FileNotFoundError):
+            return self._missing(Path(path))
+        if isinstance(error, PermissionError):
+            return errors.ImageForbidden(f"no permission to read {error.filename or path}")
+        if error.errno in _NAMED_WRONGLY:
+            return errors.ImageUnusable(f"not a file: {error.strerror}")
+        if error.errno == errno.ENOTDIR:
+            return errors.ImageUnusable("no such file")
+        return errors.ImageUnreachable(f"reading from {Path(path).parent} failed: {error.strerror or error}")
+
+    def _check_opened(self, path: str, handle: int) -> None:
+        """Raise if an opened file lies outside the roots. Where it lies the kernel says, so no link can change it."""
+        if self._real_roots:
+            self._check_bounds(path, Path(f"/proc/self/fd/{handle}").readlink())
+
+    def _check_bounds(self, path: str, real: Path) -> None:
+        if not self._real_roots or any(real.is_relative_to(root) for root in self._real_roots):
+            return
+        if any(Path(path).is_relative_to(root) for root in self._roots):
+            raise errors.ImageUnusable("a link that leads out of this worker's IMAGE_ROOTS")
+        raise errors.ImageForbidden(f"the folder {Path(path).parent} lies outside this worker's IMAGE_ROOTS")
 
     def _missing(self, path: Path) -> errors.ImageError:
         """The error for a missing file. If its folder is missing or empty, the drive is probably not mounted."""
@@ -100,11 +121,15 @@ def _local_path(uri: str) -> str:
     return path
 
 
-def _read_regular(path: str, reservation: Reservation, *, limit: int) -> bytes:
-    """Read a whole file of at most `limit` bytes. Raises `ReservationTooSmall` if it is larger than reserved."""
+def _read_regular(path: str, reservation: Reservation, *, limit: int, check: Callable[[int], None]) -> bytes:
+    """Read a whole file of at most `limit` bytes. Raises `ReservationTooSmall` if it is larger than reserved.
+
+    `check` is given the opened file before anything is read, and may raise.
+    """
     # Without O_NONBLOCK, opening a named pipe would wait for somebody to write to it.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        check(handle)
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise errors.ImageUnusable("not a regular file")

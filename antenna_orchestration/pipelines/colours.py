@@ -47,11 +47,25 @@ def to_rgb(image: Image.Image, *, deep: bytes | None = None) -> NDArray[np.uint8
 def _flat(image: Image.Image) -> NDArray[np.uint8]:
     try:
         if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return _on_white(image)
         return np.asarray(image.convert("RGB"))
     except ValueError as error:
         raise errors.ImageUnusable(f"pixels of the kind {image.mode} are not supported: {error}") from error
+
+
+def _on_white(image: Image.Image) -> NDArray[np.uint8]:
+    """A transparent image on white. Strip by strip: whole, each of the steps would take four bytes a pixel more."""
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    rows = _rows_at_once(image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        white = Image.new("RGBA", strip.size, "white")
+        rgb[top : top + rows] = np.asarray(Image.alpha_composite(white, strip).convert("RGB"))
+    return rgb
+
+
+def _rows_at_once(width: int) -> int:
+    return max(1, 2**20 // max(1, width))
 
 
 def _declared(image: Image.Image) -> int | None:
@@ -67,11 +81,15 @@ def _declared(image: Image.Image) -> int | None:
 
 
 def _eight_bits(samples: NDArray[Any], largest: int | None = None) -> NDArray[np.uint8]:
-    wide = samples.astype(np.int64).clip(0)
-    brightest = int(wide.max(initial=0))
+    brightest = int(samples.max(initial=0))
     if largest is None or brightest > largest:
         largest = next((2**bits - 1 for bits in _DEPTHS if brightest < 2**bits), brightest)
-    return (wide * 255 // largest).astype(np.uint8)
+    # Some rows at a time: numbers that are wide enough take eight bytes each.
+    made = np.empty(samples.shape, np.uint8)
+    rows = _rows_at_once(samples.shape[1] if samples.ndim > 1 else 1)
+    for top in range(0, len(samples), rows):
+        made[top : top + rows] = samples[top : top + rows].astype(np.int64).clip(0) * 255 // largest
+    return made
 
 
 def _read_deep(data: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
@@ -86,6 +104,8 @@ def _read_deep(data: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
         return None
     rgb = _eight_bits(samples[:, :, 2::-1])
     if samples.shape[2] == 4:
-        opaque = samples[:, :, 3:] / 65535
-        rgb = (rgb * opaque + 255 * (1 - opaque)).astype(np.uint8)
+        rows = _rows_at_once(rgb.shape[1])
+        for top in range(0, len(rgb), rows):
+            opaque = samples[top : top + rows, :, 3:] / 65535
+            rgb[top : top + rows] = rgb[top : top + rows] * opaque + 255 * (1 - opaque)
     return rgb

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain import capture_time
-from antenna_orchestration.pipelines import colours, file_kinds, raw_files
+from antenna_orchestration.pipelines import colours, file_kinds, jpeg_scans, raw_files
 from antenna_orchestration.pipelines.interface import RawImage
 
 # Pillow's guard against decompression bombs warns at 89 million pixels and refuses at 179 million, whatever our setting
@@ -28,6 +28,10 @@ FORMATS: Final = ["JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000"]
 """Formats that are opened; JPEG includes MPO. The list keeps out formats that run other programs, such as EPS.
 
 `HEIF` is added when the first such file is met, if the library for it is installed."""
+
+_SHARE_OF_PIXELS: Final = {"WEBP": 0.4, "JPEG2000": 0.4}
+"""Formats whose decoders take several times the memory of others for a pixel, and the share of `MAX_PIXELS` that they
+may have. All other formats stay below 3 GB at 200 million pixels."""
 
 _BEGINNING_OF_JPEG: Final = b"\xff\xd8"
 _END_OF_JPEG: Final = b"\xff\xd9"
@@ -145,6 +149,16 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         raise errors.ImageUnusable(file_kinds.why_not_an_image(data)) from error
     if image.width * image.height > max_pixels:
         raise errors.ImageUnusable(f"{image.width}x{image.height} pixels, over MAX_PIXELS ({max_pixels})")
+    share = _SHARE_OF_PIXELS.get(image.format or "", 1)
+    if image.width * image.height > max_pixels * share:
+        raise errors.ImageUnusable(
+            f"{image.width}x{image.height} pixels, over {share:.0%} of MAX_PIXELS ({max_pixels}), the most that "
+            f"{image.format} may have because of its decoder's memory"
+        )
+    if image.format in ("JPEG", "MPO"):
+        most = jpeg_scans.limit(*image.size)
+        if jpeg_scans.count(data, most) > most:
+            raise errors.ImageUnusable(f"a JPEG of more than {most} scans, each of which takes the time of a decoding")
     return image
 
 

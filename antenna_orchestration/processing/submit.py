@@ -13,9 +13,11 @@ import json
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import unquote
 
 from antenna_orchestration import errors, server_urls
@@ -42,6 +44,12 @@ MAX_INTERACTIVE: Final = 20
 DEFAULT_PROJECT: Final = "default"
 
 _MAX_NAME = 200
+
+_threads: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="submission")
+"""Where sources are read: it takes as long as a client's folders and patterns make it."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,6 +136,7 @@ async def submit(
     allowed_roots: Sequence[Path] | None = None,
     allowed_buckets: Sequence[str] | None = None,
     most_interactive: int | None = None,
+    within: float | None = None,
     progress: Callable[[str, int], None] = lambda what, count: None,
 ) -> Submitted:
     """Write a job and publish its first tasks. A job of which every image is skipped is over at once.
@@ -136,7 +145,8 @@ async def submit(
     when that is not set), an empty sequence for no local images at all. `allowed_buckets` are the `s3://bucket/prefix`
     locations that images in buckets may lie in; None for all that the credentials of this process reach.
     `most_interactive` is how many interactive jobs of the project may be under way, this one among them. `progress` is
-    told, on another thread, what was done and how often so far, such as `images found`.
+    told, on another thread, what was done and how often so far, such as `images found`. Looking for the images ends
+    after `within` seconds, None: no matter how long it takes.
 
     Raises `InvalidInput` and its kinds, `Conflict` for an interactive job too many, or `Unavailable` for the catalog or
     a bucket, with nothing written. A queue that cannot be reached is only a warning: the sensor publishes later.
@@ -144,17 +154,16 @@ async def submit(
     spec = await _spec(services, submission.pipeline, submission.project)
     config = check(submission, spec)
     zone = nights.zone_named(submission.time_zone or services.settings.time_zone)
-    selected = await asyncio.to_thread(
+    selected = await _on_a_thread(
         select,
         submission,
         services.settings,
         allowed_roots=allowed_roots,
         allowed_buckets=allowed_buckets,
+        within=within,
         progress=progress,
     )
-    chosen, version_warnings = await asyncio.to_thread(
-        versions.fill, selected.images, selected.versions, services.settings
-    )
+    chosen, version_warnings = await _on_a_thread(versions.fill, selected.images, selected.versions, services.settings)
     if spec.slug in registry.all_pipelines():
         await services.catalog.pipelines.register(pipeline_row(spec))
     copies = await services.catalog.images.likely_copies(submission.project, chosen)
@@ -215,6 +224,7 @@ def select(
     *,
     allowed_roots: Sequence[Path] | None = None,
     allowed_buckets: Sequence[str] | None = None,
+    within: float | None = None,
     progress: Callable[[str, int], None] = lambda what, count: None,
 ) -> Selection:
     """The images that a submission takes, with their capture times, as `submit` takes them; writes nothing.
@@ -228,6 +238,7 @@ def select(
         allowed_roots=allowed_roots,
         allowed_buckets=allowed_buckets,
         deployment=submission.deployment,
+        within=within,
         progress=lambda count: progress("images found", count),
     )
     images, warnings = capture_times.fill(
@@ -417,6 +428,11 @@ def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     # It must stand in lists, as a name that somebody gives has to.
     name = terminal.line(last)[: _MAX_NAME - 20]
     return f"{name} and {others} more" if others else name
+
+
+async def _on_a_thread(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """Call a function that may take long on a thread that nothing but submissions waits for."""
+    return await asyncio.get_running_loop().run_in_executor(_threads, partial(function, *arguments, **options))
 
 
 async def _begin_log(services: Services, job: Job, message: str, warnings: Sequence[str]) -> list[str]:

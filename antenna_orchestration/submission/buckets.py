@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
 import logging
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -13,13 +11,13 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import versions
 from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.settings import Settings
+from antenna_orchestration.submission import patterns
+from antenna_orchestration.submission.patterns import MAGIC
 
 logger = logging.getLogger(__name__)
 
 VERSION: Final = "?versionId="
 """Begins the version of an object at the end of its location, unless the bucket has an object of the whole name."""
-
-_MAGIC: Final = re.compile(r"[*?\[]")
 
 FEW: Final = 8
 """Objects of one folder that are asked for one by one; for more of them the folder is listed."""
@@ -33,12 +31,14 @@ Entry = tuple[str, Mapping[str, Any]]
 """A key, with what the store says of its object: `ETag`, `Size`, `LastModified`."""
 
 
-def list_objects(uri: str, settings: Settings) -> dict[str, Version]:
+def list_objects(uri: str, settings: Settings, *, check: Callable[[], None] = lambda: None) -> dict[str, Version]:
     """The objects under a prefix, one object, or those that match a pattern with `*`, `?` or `[...]`, with versions.
 
     A name is a name first: what exists with this name, brackets included, is meant. A pattern that matches folders
     means everything in them, as it does for local folders. A prefix ends at a slash, whether or not it is written:
     `s3://traps/night-1` does not include `s3://traps/night-10/a.jpg`. `s3://traps/a.jpg?versionId=x` is one version.
+
+    `check` is called for each page of a listing, and may raise `InvalidSource`.
 
     Raises `InvalidSource` if the bucket is missing or may not be listed, and `Unavailable` if the store cannot be
     reached.
@@ -46,20 +46,22 @@ def list_objects(uri: str, settings: Settings) -> dict[str, Version]:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not bucket:
         raise errors.InvalidSource(f"{uri} names no bucket; s3://bucket/prefix does")
-    if _MAGIC.search(bucket):
+    if MAGIC.search(bucket):
         raise errors.InvalidSource(f"{uri}: the name of a bucket cannot be a pattern; name each bucket")
     try:
         store = _store(settings)
-        found = dict(_named(store, bucket, key))
+        found = dict(_named(store, bucket, key, check))
         if not found and VERSION in key and (described := _described(store, bucket, key)):
             found = {key: described}
-        if not found and _MAGIC.search(key):
-            found = dict(_matching(store, bucket, key))
+        if not found and MAGIC.search(key):
+            found = dict(_matching(store, bucket, key, check))
         return {f"s3://{bucket}/{name}": versions.of_object(described) for name, described in found.items()}
     except FileNotFoundError:
         raise errors.InvalidSource(f"there is no bucket {bucket!r}, or these credentials may not see it") from None
     except PermissionError as error:
         raise errors.InvalidSource(f"{uri} may not be listed: {error}; are the AWS credentials set?") from None
+    except errors.InvalidSource:
+        raise
     except Exception as error:
         # botocore has its own error classes for connections, credentials and regions; this module does not import it.
         if "credentials" in str(error).lower():
@@ -154,55 +156,28 @@ def _pay_by_query(request: Any, **_: Any) -> None:
     request.url += ("&" if "?" in request.url else "?") + "x-amz-request-payer=requester"
 
 
-def matches(pattern: Sequence[str], names: Sequence[str]) -> bool:
-    """Whether a pattern, cut at its slashes, means the object with these names: itself, or a folder that it is in.
-
-    `**` stands for any number of folders; a pattern with it means only what it matches, as it does for local files.
-    """
-    end = len(pattern)
-    states = _reached(pattern, {0})
-    for name in names:
-        following = set()
-        for state in states:
-            if state == end:
-                following |= set() if "**" in pattern else {end}
-            elif pattern[state] == "**":
-                following.add(state)
-            elif fnmatch.fnmatchcase(name, pattern[state]):
-                following.add(state + 1)
-        states = _reached(pattern, following)
-    return end in states
-
-
-def _reached(pattern: Sequence[str], states: set[int]) -> set[int]:
-    """The states, and those after each `**`, which may stand for nothing."""
-    for state in sorted(states):
-        following = state
-        while following < len(pattern) and pattern[following] == "**":
-            following += 1
-            states.add(following)
-    return states
-
-
-def _named(store: Any, bucket: str, key: str) -> Iterator[Entry]:
+def _named(store: Any, bucket: str, key: str, check: Callable[[], None]) -> Iterator[Entry]:
     """The object of this name, and those in the folder of this name."""
     if key and not key.endswith("/"):
         yield from (entry for entry in _keys(store, bucket, key, most=1) if entry[0] == key)
-    yield from _keys(store, bucket, f"{key.rstrip('/')}/" if key else "")
+    yield from _keys(store, bucket, f"{key.rstrip('/')}/" if key else "", check=check)
 
 
-def _matching(store: Any, bucket: str, key: str) -> Iterator[Entry]:
-    magic = _MAGIC.search(key)
-    pattern = key.rstrip("/").split("/")
-    for entry in _keys(store, bucket, key[: magic.start()] if magic else key):
-        if matches(pattern, entry[0].split("/")):
+def _matching(store: Any, bucket: str, key: str, check: Callable[[], None]) -> Iterator[Entry]:
+    magic = MAGIC.search(key)
+    pattern = patterns.Pattern(key)
+    for entry in _keys(store, bucket, key[: magic.start()] if magic else key, check=check):
+        if patterns.matches(pattern, entry[0].split("/")):
             yield entry
 
 
-def _keys(store: Any, bucket: str, prefix: str, *, most: int = 1000) -> Iterator[Entry]:
+def _keys(
+    store: Any, bucket: str, prefix: str, *, most: int = 1000, check: Callable[[], None] = lambda: None
+) -> Iterator[Entry]:
     """The keys that begin with the prefix, with their entries, in the store's order; none that stands for a folder."""
     more: dict[str, str] = {}
     while True:
+        check()
         page = store.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most, **more)
         yield from ((found["Key"], found) for found in page.get("Contents", ()) if not found["Key"].endswith("/"))
         if most == 1 or not page.get("IsTruncated"):

@@ -98,6 +98,9 @@ class Locator:
         """The URI of a local file, which need not exist. Raises `InvalidSource` for folders and files out of bounds."""
         if "\0" in path:
             raise Unusable(f"{path!r} is not a valid path")
+        if len(path) > MAX_URI:
+            # Before it is looked for: that takes time for each of its folders.
+            raise Unusable(f"{path[:80]}… is longer than {MAX_URI} bytes")
         folder, name = os.path.split(path)
         if name in ("", ".", ".."):
             raise Unusable(f"{path} is a folder, not an image")
@@ -105,7 +108,7 @@ class Locator:
         try:
             status = os.lstat(path)
             if stat.S_ISLNK(status.st_mode):
-                self._folder(os.path.dirname(os.path.realpath(path)))
+                self._folder(os.path.dirname(os.path.realpath(path)), path)
                 status = os.stat(path)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG):
@@ -151,12 +154,15 @@ class Locator:
                 f"{uri} lies outside {where}" if where else f"{uri}: images in buckets are not accepted here"
             )
 
-    def _folder(self, folder: str) -> str:
-        """The start of the URIs of a folder's files; its real path is checked to be within the bounds."""
+    def _folder(self, folder: str, named: str = "") -> str:
+        """The start of the URIs of a folder's files; its real path is checked to be within the bounds.
+
+        `named` is what an error calls it: where a link leads is not told to whoever names the link.
+        """
         known = self._folders.get(folder)
         if known is None:
             real = os.path.realpath(folder or ".")
-            self.check_bounds(folder, real)
+            self.check_bounds(folder, named or folder)
             # What `..` means after a link, only the file system knows.
             named = real if ".." in folder.split("/") else os.path.abspath(folder or ".")
             known = self._folders[folder] = f"file://{_quoted(named.rstrip('/'))}/"

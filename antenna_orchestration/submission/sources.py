@@ -6,10 +6,9 @@ entry does not stop a submission.
 """
 
 # There may be hundreds of thousands of paths, and a Path object costs ten times as much as a string.
-# ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH113, PTH114, PTH116, PTH118, PTH120, PTH207
+# ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH113, PTH114, PTH116, PTH118, PTH120
 from __future__ import annotations
 
-import glob
 import itertools
 import os
 import re
@@ -30,12 +29,13 @@ from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.settings import Settings
-from antenna_orchestration.submission import buckets, kinds, source_lists, spelling
+from antenna_orchestration.submission import buckets, kinds, patterns, source_lists, spelling
 from antenna_orchestration.submission.kinds import Kind
-from antenna_orchestration.submission.locations import Located, Locator, Unusable, local_path, scheme_of
+from antenna_orchestration.submission.limits import Deadline
+from antenna_orchestration.submission.locations import MAX_URI, Located, Locator, Unusable, local_path, scheme_of
+from antenna_orchestration.submission.patterns import MAGIC
 
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
-_MAGIC = re.compile(r"[*?\[]")
 
 SLOW_LOOK: Final = 0.001
 """Seconds for a look at a file from which on several are looked at together: a share answers in milliseconds."""
@@ -87,6 +87,7 @@ def gather(
     allowed_roots: Sequence[Path] | None = None,
     allowed_buckets: Sequence[str] | None = None,
     deployment: str | None = None,
+    within: float | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Gathered:
     """Collect the images that `sources` and `images` name, each URI once.
@@ -96,17 +97,19 @@ def gather(
     allows everything that this process has credentials for. Images without a deployment get `deployment`. `progress` is
     told how many images were found, after each.
 
-    Raises `InvalidSource` if a source cannot be read or is not allowed, or if there are no images at all, and
+    Raises `InvalidSource` if a source cannot be read or is not allowed, if there are no images at all, or if looking
+    for them took longer than `within` seconds (None: no matter how long), and
     `Unavailable` if a store cannot be reached.
     """
     roots = (settings.image_roots or None) if allowed_roots is None else allowed_roots
     locator = Locator(roots=roots, allow_private_hosts=settings.allow_private_hosts, bucket_roots=allowed_buckets)
-    reader = _Reader(locator=locator, settings=settings)
+    reader = _Reader(locator=locator, settings=settings, deadline=Deadline(within))
     found: dict[str, SubmittedImage] = {}
     conflicts: dict[str, str] = {}
     count = 0
     for image in _named_images(reader, sources, images):
         count += 1
+        reader.deadline.check()
         progress(count)
         earlier = found.setdefault(image.uri, image)
         if earlier is not image:
@@ -179,7 +182,7 @@ def own_folders(sources: Sequence[str]) -> list[Path]:
 
 def _fixed_part(path: str) -> str:
     """The path itself; for a pattern, the folder that contains everything it can match."""
-    while _MAGIC.search(path) and not os.path.exists(path):
+    while MAGIC.search(path) and not os.path.exists(path):
         path = os.path.dirname(path)
     return path
 
@@ -195,6 +198,7 @@ class _Reader:
 
     locator: Locator
     settings: Settings
+    deadline: Deadline
     warnings: list[str] = field(default_factory=list)
     # Keys only: two sources may leave out the same file.
     left_out: dict[LeftOut, None] = field(default_factory=dict)
@@ -204,6 +208,8 @@ class _Reader:
         """The images of one source."""
         if "\0" in source:
             raise errors.InvalidSource(f"{source!r} is not a valid path")
+        if len(source) > MAX_URI:
+            raise errors.InvalidSource(f"{source[:80]}… is longer than {MAX_URI} characters")
         scheme = scheme_of(source)
         if scheme == "s3":
             yield from self._bucket(source)
@@ -219,7 +225,7 @@ class _Reader:
                 raise errors.InvalidSource(f"{source}: no .. after a pattern")
             if os.path.exists(path):
                 yield from self._path(path)
-            elif _MAGIC.search(path):
+            elif MAGIC.search(path):
                 yield from self._pattern(path)
             else:
                 raise errors.InvalidSource(f"there is no file or folder {path}")
@@ -295,6 +301,7 @@ class _Reader:
         waiting: list[tuple[str, bool]] = [(folder, True)]
         while waiting:
             path, is_folder = waiting.pop()
+            self.deadline.check()
             if not is_folder:
                 yield path
                 continue
@@ -335,12 +342,21 @@ class _Reader:
         """Everything that matches; lists only if the pattern asks for them by their ending."""
         empty = True
         asks_for_lists = kinds.is_list(pattern)
-        fixed = len(_fixed_part(pattern))
+        magic = MAGIC.search(pattern)
+        fixed = pattern.rfind("/", 0, magic.start() if magic else None) + 1
         named = pattern.split("/")
-        for path in sorted(glob.iglob(pattern, recursive=True), key=natural_order):
+        found = patterns.local_paths(
+            pattern[:fixed],
+            pattern[fixed:],
+            unreadable=lambda path, why: self._leave_out(Kind.UNREADABLE, path, why),
+            check=self.deadline.check,
+        )
+        for path, is_folder in sorted(found, key=lambda one: natural_order(one[0])):
+            if pattern.endswith("/") and not is_folder:
+                continue
             if junk := kinds.first_junk(path[fixed:], named=named):
                 self._leave_out(Kind.JUNK, path[:fixed] + junk)
-            elif os.path.isdir(path):
+            elif is_folder:
                 # `**` matches each folder as well as its files, so the folder itself is skipped.
                 if "**" not in pattern:
                     empty = False
@@ -358,9 +374,9 @@ class _Reader:
             self.warnings.append(f"no images match {pattern} ({_LOOKED_FOR})")
 
     def _bucket(self, uri: str) -> Iterator[SubmittedImage]:
-        magic = _MAGIC.search(uri)
+        magic = MAGIC.search(uri)
         self.locator.check_bucket_bounds(uri[: magic.start()] if magic else f"{uri.rstrip('/')}/")
-        keys = buckets.list_objects(uri, self.settings)
+        keys = buckets.list_objects(uri, self.settings, check=self.deadline.check)
         self.versions.update(keys)
         if list(keys) == [uri]:
             yield self.image(uri)
@@ -395,9 +411,10 @@ class _Reader:
         folders = spelling.Folders()
         local = missing = 0
         first_missing = ""
-        unusable: list[str] = []
+        unusable = ""
         found: list[SubmittedImage] = []
         for entry in listing.entries:
+            self.deadline.check()
             place = source_lists.where(path, entry.number)
             if kinds.kind_of_file(entry.location.partition("?")[0]) is Kind.VIDEO:
                 self._leave_out(Kind.VIDEO, entry.location, place)
@@ -405,7 +422,7 @@ class _Reader:
             try:
                 located = self._of_list(entry, base, folders)
             except Unusable as error:
-                unusable.append(f"{place}: {error}")
+                unusable = unusable or f"{place}: {error}"
                 self._leave_out(Kind.UNREADABLE, entry.location, f"{place}: {error}")
                 continue
             except errors.InvalidSource as error:
@@ -416,7 +433,7 @@ class _Reader:
                 first_missing = first_missing or f"{entry.location}, {place}"
             found.append(_submitted(located, entry.captured_at, entry.deployment))
         if unusable and not found:
-            raise errors.InvalidSource(unusable[0])
+            raise errors.InvalidSource(unusable)
         if not found:
             self.warnings.append(f"{path} names no images")
         elif missing == len(found):

@@ -18,7 +18,7 @@ import pytest
 from antenna_orchestration import errors, settings
 from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.loading.memory import MemoryBudget
-from tests.loading.image_server import ImageServer, serving
+from tests.loading.image_server import ImageServer, jpeg, serving
 
 MB = 2**20
 
@@ -328,3 +328,28 @@ async def load_size(loader: Loader, uri: str) -> int:
     data = await loader.load(uri)
     loader.memory.release(len(data))
     return len(data)
+
+
+async def test_a_link_that_took_a_files_place_leads_nowhere_outside(tmp_path: Path) -> None:
+    """Low: a worker followed it, with rights of its own, and told by its errors what is outside."""
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    for folder in (inside, outside):
+        folder.mkdir()
+        (folder / "a.jpg").write_bytes(jpeg())
+    (inside / "link.jpg").symlink_to(inside / "a.jpg")
+    (inside / "out.jpg").symlink_to(outside / "a.jpg")
+    (inside / "gone.jpg").symlink_to(outside / "gone.jpg")
+    (inside / "folder").symlink_to(outside)
+    (tmp_path / "roots").symlink_to(inside)
+    async with opened(tmp_path, image_roots=(tmp_path / "roots",)) as loader:
+        for name in ("in/a.jpg", "roots/a.jpg", "in/link.jpg"):
+            assert await load_size(loader, (tmp_path / name).as_uri())
+        for name in ("in/out.jpg", "in/gone.jpg", "in/folder/a.jpg", "in/folder/gone.jpg", "roots/out.jpg"):
+            with pytest.raises(errors.ImageUnusable) as caught:
+                await loader.load((tmp_path / name).as_uri())
+            assert str(caught.value) == "a link that leads out of this worker's IMAGE_ROOTS"
+        for name in ("out/a.jpg", "out/gone.jpg"):
+            with pytest.raises(errors.ImageForbidden, match="out lies outside this worker's IMAGE_ROOTS"):
+                await loader.load((tmp_path / name).as_uri())
+    async with opened(tmp_path) as loader:
+        assert await load_size(loader, (inside / "out.jpg").as_uri()), "without the setting any folder is allowed"

@@ -240,6 +240,13 @@ def test_nothing_beyond_the_roots_is_looked_at(tmp_path: Path) -> None:
         assert str(caught.value) == f"{named} lies outside ANTENNA_IMAGE_ROOTS ({inside})"
     with pytest.raises(errors.InvalidSource, match=r"link\.txt lies outside ANTENNA_IMAGE_ROOTS"):
         gather(inside / "link.txt", allowed_roots=[inside])
+    (inside / "far.jpg").symlink_to(outside / "b.jpg")
+    (inside / "deep").symlink_to(outside)
+    for name in ("far.jpg", "deep", "deep/b.jpg", "f?r.jpg"):
+        with pytest.raises(errors.InvalidSource) as caught:
+            gather(inside / name, allowed_roots=[inside])
+        # Low: the error named the folder that a link leads to.
+        assert str(outside) not in str(caught.value)
     with pytest.raises(errors.InvalidSource, match=r"no \.\. after a pattern"):
         gather(f"{inside}/*/../../out/*.txt", allowed_roots=[inside])
     for odd in (f"{inside}/\0", "~a\0b", f"{inside}/\ud800", "~nobody-of-that-name/x"):
