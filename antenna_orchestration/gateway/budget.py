@@ -13,7 +13,7 @@ from antenna_orchestration import errors
 WAIT: Final = 45.0
 """Seconds that a body waits for room while nothing more of it is read; existing clients give up after 60."""
 
-BODIES_OF_ONE: Final = 2
+BODIES_OF_ONE: Final = 4
 """Of the largest allowed size, that one token may have here at the same time."""
 
 BODIES_IN_ALL: Final = 8

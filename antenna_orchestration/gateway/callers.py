@@ -18,7 +18,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import access
 from antenna_orchestration.domain.access import Token
-from antenna_orchestration.gateway.clients import client_of
+from antenna_orchestration.gateway.clients import client_of, neighbourhood
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Callers:
         address = request.client.host if request.client else "unknown"
         secret = _secret(request.headers.get("authorization", ""))
         # Strangers are limited by their address, so that they cannot flood the catalog, the counters and the log.
-        stranger = f"address {address}"
+        stranger = f"address {neighbourhood(address)}"
         if not secret:
             self._spend(stranger, STRANGERS_RATE)
             await self._refuse(address, MISSING, "none")

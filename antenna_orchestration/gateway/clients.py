@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,6 +22,17 @@ _CLIENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 def client_of(request: Request) -> str:
     """The client that a request says it is, or the address that it calls from."""
     return _named(request) or (request.client.host if request.client else "")
+
+
+def neighbourhood(host: str) -> str:
+    """The addresses that count as one where strangers are limited: of IPv6, whoever has one has a whole /64 of them."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 4 or address.ipv4_mapped is not None:
+        return host
+    return str(ipaddress.ip_network((int(address), 64), strict=False))
 
 
 def told_apart(request: Request, caller: Token, given: Mapping[str, Any] | None) -> Token:

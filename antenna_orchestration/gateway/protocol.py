@@ -24,6 +24,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from antenna_orchestration import errors
+from antenna_orchestration.gateway.clients import neighbourhood
 from antenna_orchestration.gateway.connections import Connections
 from antenna_orchestration.gateway.middleware import HEADERS
 from antenna_orchestration.gateway.pace import Pace
@@ -31,8 +32,9 @@ from antenna_orchestration.gateway.pace import Pace
 logger = logging.getLogger(__name__)
 
 LONGEST_HEAD: Final = 64 * 1024
-"""Bytes of a request before its body, and of what surrounds the pieces of a body: chunk extensions, trailers. One read
-from the socket may go beyond it."""
+"""Bytes of a request before its body, and of what surrounds the pieces of a body: chunk extensions, trailers."""
+
+HEAD_TOO_LONG: Final = f"the request's head is larger than {LONGEST_HEAD} bytes, or so much surrounds its body"
 
 MOST_AHEAD: Final = 16
 """Requests that a client may send before the first is answered."""
@@ -103,6 +105,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._writing = Pace(guard.patience, now=now)
         self._unread: int | None = None
         self._refused = False
+        self._is_head_too_long = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection in, unless there are too many."""
@@ -110,7 +113,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._guard.open.add(self)
         self._guard.look(self.loop)
         host = self.client[0] if self.client else "unknown"
-        self.owner = f"address {host}"
+        self.owner = f"address {neighbourhood(host)}"
         now = self._awaits_since = self.loop.time()
         if not self._table.admit(self, now=now, is_shared=self._guard.is_proxy(host)):
             self._refused = True
@@ -144,7 +147,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._around > LONGEST_HEAD:
             self._turn_away(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"the request's head is larger than {LONGEST_HEAD} bytes, or so much surrounds its body",
+                HEAD_TOO_LONG,
             )
         elif self._unwanted > MOST_UNWANTED:
             self.transport.close()
@@ -163,8 +166,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A request's head came, and the request begins."""
+        # What is raised here the parser reports as a request that cannot be read.
         if len(self.pipeline) >= MOST_AHEAD:
             raise errors.TooMany("too many requests before the first is answered")
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > LONGEST_HEAD:
+            # All of it came with one read from the socket.
+            self._is_head_too_long = True
+            raise errors.TooLarge(HEAD_TOO_LONG)
         self._steps += 1
         self._in_head, self._in_body = False, True
         self._awaits_since = None
@@ -213,9 +221,12 @@ class GuardedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
+        """Answer what cannot be read."""
         self._refused = True
-        self._turn_away(HTTPStatus.BAD_REQUEST, msg)
+        if self._is_head_too_long:
+            self._turn_away(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HEAD_TOO_LONG)
+        else:
+            self._turn_away(HTTPStatus.BAD_REQUEST, msg)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: the request is answered like any other."""

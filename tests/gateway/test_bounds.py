@@ -27,6 +27,7 @@ from antenna_orchestration.gateway import connections, protocol
 from antenna_orchestration.gateway.app import create_app
 from antenna_orchestration.gateway.budget import BODIES_OF_ONE, Budget, Room
 from antenna_orchestration.gateway.callers import BURST, STRANGERS_RATE, Callers
+from antenna_orchestration.gateway.clients import neighbourhood
 from antenna_orchestration.gateway.connections import Connections
 from antenna_orchestration.gateway.middleware import Edge
 from antenna_orchestration.gateway.pace import SLOWEST, Pace
@@ -180,6 +181,14 @@ def test_an_endless_head_is_cut_off(gateway: RunningGateway, head: bytes) -> Non
     # The kernel's buffers took it.
     assert sent < 2**24
     assert requests.get(f"{gateway.url}/livez", timeout=60).ok
+
+
+@pytest.mark.parametrize(("size", "status"), [(60_000, 200), (70_000, 431), (200_000, 431)])
+def test_a_large_head_is_named_as_the_reason(gateway: RunningGateway, size: int, status: int) -> None:
+    """S2: also one that comes at once."""
+    answer = requests.get(f"{gateway.url}/livez", headers={"X-Long": "a" * size}, timeout=60)
+    assert answer.status_code == status and answer.headers["X-Request-Id"]
+    assert status == 200 or "head is larger than 65536 bytes" in answer.json()["detail"]
 
 
 def test_who_asks_ahead_too_often_is_cut_off(gateway: RunningGateway) -> None:
@@ -343,6 +352,21 @@ async def test_docs_and_readiness_are_made_once(gateway: RunningGateway) -> None
             assert len({answer.content for answer in answers}) == 1
     app = create_app(Settings())
     assert app.openapi_url is None
+
+
+@pytest.mark.parametrize(
+    ("host", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:aaaa::7", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "::ffff:192.0.2.7"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_addresses_of_one_stranger_count_as_one(host: str, counted: str) -> None:
+    """S2: with IPv6 a stranger may call from as many addresses as it likes."""
+    assert neighbourhood(host) == counted
 
 
 def test_a_proxy_is_an_address_or_a_network() -> None:
