@@ -17,6 +17,7 @@ from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.assets.run_session import PARTITION, WAITING, is_in_charge
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain import run_tags as tags
+from antenna_orchestration.domain.ids import Generation, JobId, JobRun
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.jobs.processing import process_job
@@ -42,6 +43,11 @@ LOOK_AFTER = 10.0
 
 MAX_STALLED = 5
 """Launches in a row that died without accounting for one image, after which the job fails."""
+
+PRIORITY = "dagster/priority"
+INTERACTIVE = 1_000
+HAS_RESULTS = 500
+"""Priorities of runs in the run queue, above those that jobs can have."""
 
 _ENDED_BY_A_PERSON = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
@@ -70,6 +76,7 @@ def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Senso
                 jobs.append(await services.catalog.jobs.get(job.job_id))
         # After the suspects: nobody works yet on what is launched here.
         await _launch_awaited(services, jobs)
+        await _put_first(services, context.instance)
         for job in await services.catalog.jobs.list(statuses=[JobStatus.CANCELING]):
             await cancel.complete_cancellation(services, job.job_id)
 
@@ -108,7 +115,7 @@ def run_request(job: Job) -> dg.RunRequest:
             tags.JOB: str(job.job_id),
             tags.GENERATION: str(job.generation),
             tags.LAUNCH: str(job.launch),
-            "dagster/priority": str(1_000 if job.interactive else job.priority),
+            PRIORITY: str(INTERACTIVE if job.interactive else job.priority),
         },
     )
 
@@ -184,6 +191,18 @@ async def _launch_awaited(services: Services, jobs: list[Job]) -> None:
             continue
         if await _take_back(services, job, why, level="INFO"):
             jobs.append(await services.catalog.jobs.get(job.job_id))
+
+
+async def _put_first(services: Services, instance: dg.DagsterInstance) -> None:
+    """Let runs begin first whose jobs have results to collect: those before them may wait for workers in vain."""
+    queued = dg.RunsFilter(job_name=process_job.name, statuses=[dg.DagsterRunStatus.QUEUED])
+    waiting = instance.get_runs(queued, limit=MOST_WAITING)
+    for run in waiting if len(waiting) > 1 else ():
+        if tags.JOB not in run.tags or int(run.tags.get(PRIORITY, "0")) >= HAS_RESULTS:
+            continue
+        job_run = JobRun(JobId(int(run.tags[tags.JOB])), Generation(int(run.tags[tags.GENERATION])))
+        if await services.queue.has_unread_result(job_run):
+            instance.add_run_tags(run.run_id, {PRIORITY: str(HAS_RESULTS)})
 
 
 async def _take_back(services: Services, job: Job, why: str, *, level: str) -> bool:

@@ -30,13 +30,13 @@ def runs(
         yield runs
 
 
-def another_waits(runs: RunsByHand) -> dg.DagsterRun:
-    """Another job's run in the run queue."""
+def another_waits(runs: RunsByHand, **its_tags: str) -> dg.DagsterRun:
+    """A run in the run queue, of another job unless the tags say otherwise."""
     location = GrpcServerCodeLocationOrigin(host="127.0.0.1", port=1, location_name=tags.LOCATION)
     return runs.instance.create_run_for_job(
         runs.process_job,
         status=dg.DagsterRunStatus.QUEUED,
-        tags={tags.ROLE: tags.COLLECTOR_SMALL},
+        tags={tags.ROLE: tags.COLLECTOR_SMALL, **its_tags},
         remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), "process_job"),
     )
 
@@ -79,6 +79,19 @@ def test_a_job_whose_queue_is_gone_gets_its_run_back(runs: RunsByHand) -> None:
     runs.begin(second)
     runs.bring_to_its_end()
     runs.check_every_image_once()
+
+
+def test_runs_with_results_to_collect_begin_before_those_without(runs: RunsByHand) -> None:
+    """S6: or a job would wait behind hundreds that wait for a worker, as long as these take to make room."""
+    (first,) = runs.tick()
+    other = another_waits(runs)
+    waiting = another_waits(runs, **{**runs.run(first).tags, "dagster/priority": "1"})
+    runs.tick()
+    assert runs.run(waiting.run_id).tags["dagster/priority"] == "1"
+    assert runs.work(1) == 1
+    runs.tick()
+    assert runs.run(waiting.run_id).tags["dagster/priority"] == "500"
+    assert "dagster/priority" not in runs.run(other.run_id).tags
 
 
 def test_a_run_that_a_person_launched_stays(runs: RunsByHand) -> None:
