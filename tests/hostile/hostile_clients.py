@@ -44,6 +44,8 @@ class Target:
     pipeline: str
     # A job of the others.
     foreign_job: int
+    # The kinds of clients to run; all without any.
+    only: list[str] = field(default_factory=list)
 
     begun: Counter[str] = field(default_factory=Counter)
     answers: dict[str, Counter[str]] = field(default_factory=dict)
@@ -259,13 +261,13 @@ async def again_and_again(target: Target, client: Client) -> None:
 
 async def replayed_and_racing(target: Target) -> None:
     """Lease ten times at once, post each result eight times at once and to a job of others, which is also canceled."""
-    headers = {"Authorization": f"Token {target.worker}"}
-    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=60)) as http:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http:
 
-        async def post(kind: str, path: str, body: Any) -> Any:
+        async def post(kind: str, path: str, body: Any, *, token: str = target.worker) -> Any:
             target.begun[kind] += 1
             try:
-                async with http.post(target.base + path, json=body) as answer:
+                headers = {"Authorization": f"Token {token}"}
+                async with http.post(target.base + path, json=body, headers=headers) as answer:
                     target.note(kind, str(answer.status))
                     return await answer.json(content_type=None)
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -288,7 +290,7 @@ async def replayed_and_racing(target: Target) -> None:
             for _ in range(300):
                 deep = {"a": deep}
             new = {"project": target.project, "pipeline": target.pipeline, "name": "x", "config": deep, "sources": []}
-            await post("deep configurations", "/jobs/", new)
+            await post("deep configurations", "/jobs/", new, token=target.submitter)
             await asyncio.sleep(1)
 
 
@@ -297,8 +299,10 @@ async def main(target: Target) -> None:
         asyncio.create_task(again_and_again(target, client))
         for client, count in CONNECTIONS.items()
         for _ in range(count)
+        if not target.only or client.__name__ in target.only
     ]
-    tasks.append(asyncio.create_task(replayed_and_racing(target)))
+    if not target.only or replayed_and_racing.__name__ in target.only:
+        tasks.append(asyncio.create_task(replayed_and_racing(target)))
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     threading.Thread(target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(over.set)), daemon=True).start()
