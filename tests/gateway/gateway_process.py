@@ -113,7 +113,11 @@ async def job_for_http(
         await services.catalog.pipelines.register(
             PipelineRow(slug=slug, name=slug, version="1", description="", default_config=SETTINGS, algorithms=[])
         )
-    job = await claimed(services, await make_job(services, project, images, pipeline=PipelineSlug(slug), **changes))
+    job = await make_job(services, project, images, pipeline=PipelineSlug(slug), **changes)
+    if job.status.is_terminal:
+        # Made for its project and pipeline: without images it is over.
+        return job
+    job = await claimed(services, job)
     await publish.publish(services, job.job_id)
     return await services.catalog.jobs.get(job.job_id)
 
