@@ -54,7 +54,7 @@ def of_table(name: str) -> TableAsset:
     parts = [
         _ROWS[name],
         f"It is the table of the same name: Parquet in the folder `<lake>/{name}/job_id=<job>`, one partition per job. "
-        "The entry `dagster/uri` of a partition says where that is.",
+        "The tab *Events* says where that is, as the entry `dagster/uri` of each partition.",
         f"Example, in DuckDB:\n\n```sql\n{query}\n```",
         *([_VIEWS] if "current_" in query else []),
         "`docs/howto/read-results.md` has more, for pandas, R and Excel too.",

@@ -23,7 +23,7 @@ from antenna_orchestration.resources.interruptible import Reports
     kinds={"markdown"},
     description="One page about a finished job, for people: what was found, at which sites and in which nights, what "
     "failed, and where the tables are. The whole page, with pictures in full size, is the file `report.md` that the "
-    "entry `dagster/uri` names; the entry `report` is a shorter copy.",
+    "tab *Events* names as `dagster/uri`; the entry `report` is a shorter copy.",
 )
 def job_report(context: dg.AssetExecutionContext, run_session: RunSession) -> Iterator[Any]:
     """Write the report."""

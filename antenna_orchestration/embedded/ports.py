@@ -37,7 +37,7 @@ def choose(
     public: Mapping[str, tuple[int, str]] | None = None,
     report: Report = untold,
 ) -> dict[str, int]:
-    """One free port per name, remembered for the next start; it is told who took one that was remembered.
+    """One free port per name, remembered for the next start; it is told who took one that was remembered or wanted.
 
     `public` are those that people type: where the search for each begins, and the setting that says so.
     """
@@ -52,6 +52,10 @@ def choose(
     for name, port in chosen.items():
         if (before := known.get(name, port)) != port and not is_free(before):
             report(f"port {before}, where {name} listened, is taken by {processes.listener(before)}: it gets {port}")
+            continue
+        wanted, setting = (public or {}).get(name, (0, ""))
+        if wanted and wanted != port and not is_free(wanted):
+            report(f"port {wanted} ({setting}) is taken by {processes.listener(wanted)}: the {name} gets {port}")
     write_private(home.ports_file, json.dumps({**known, **chosen}) + "\n")
     return chosen
 

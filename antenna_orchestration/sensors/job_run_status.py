@@ -20,7 +20,7 @@ from antenna_orchestration.resources.stores import Stores
     monitor_all_code_locations=True,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Cancels the job whose process_job run a person terminated, as `antenna jobs cancel` does. Switched "
+    description="Cancels the job whose process_job run a person terminated, as antenna jobs cancel does. Switched "
     "off, such a job is canceled later, by queued_jobs.",
 )
 def job_run_status(context: dg.RunStatusSensorContext, stores: Stores) -> dg.SkipReason | None:

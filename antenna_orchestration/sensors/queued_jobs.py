@@ -56,7 +56,7 @@ _ENDED_BY_A_PERSON = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELE
     job=process_job,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Takes jobs that `antenna submit` or submit_job queued and starts one run of process_job for each, "
+    description="Takes jobs that antenna submit or submit_job queued and starts one run of process_job for each, "
     "whose partition is the job; starts another run when a job's run died. Switched off, no job begins.",
 )
 def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:

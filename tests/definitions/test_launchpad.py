@@ -56,6 +56,9 @@ def test_every_job_sensor_and_schedule_is_explained() -> None:
     described = [*(definitions.jobs or []), *(definitions.sensors or []), *(definitions.schedules or [])]
     short = [each.name for each in described if len(each.description or "") < 60]  # type: ignore[union-attr]
     assert short == []
+    # Pages of sensors and schedules show them as they are, without Markdown.
+    marked = [*(definitions.sensors or []), *(definitions.schedules or [])]
+    assert [each.name for each in marked if "`" in (each.description or "")] == []  # type: ignore[union-attr]
 
 
 def test_the_launchpad_takes_what_the_command_line_takes() -> None:

@@ -229,6 +229,17 @@ def test_another_port_is_taken_when_ours_is_not_free(home: Path) -> None:
     assert said == [f"port {first['nats']}, where nats listened, is taken by {who}: it gets {second['nats']}"]
 
 
+def test_who_took_the_port_of_the_ui_is_told(home: Path) -> None:
+    """B14's sibling: a stack that was set to a port came up at the next one without a word."""
+    Home(home).create()
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        wanted = server.getsockname()[1]
+        chosen = ports.choose(Home(home), (), public={"ui": (wanted, "ANTENNA_UI_PORT")}, report=said.append)
+    who = f"{psutil.Process().name()} (pid {os.getpid()})"
+    assert said == [f"port {wanted} (ANTENNA_UI_PORT) is taken by {who}: the ui gets {chosen['ui']}"]
+
+
 def test_a_server_that_cannot_start_is_named_with_its_last_words(home: Path, template: Path) -> None:
     with stores.embedded_stores(home, template=template):
         pass
