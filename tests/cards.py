@@ -374,8 +374,10 @@ SHAPES: Final[dict[str, Callable[[Card, Places], None]]] = {
 }  # fmt: skip
 
 
-def draw(seed: int, count: int, folder: Path, places: Places, *, awaited: bool = False) -> list[Card]:
-    """Cards in folders of their own below `folder`; the same ones for the same seed."""
+def draw(
+    seed: int, count: int, folder: Path, places: Places, *, awaited: bool = False, mixed: bool = True
+) -> list[Card]:
+    """Cards in folders of their own below `folder`, the same for the same seed. Without `mixed`, each has one shape."""
     known = [name for name in SHAPES if awaited or name not in AWAITED]
     cards = []
     for number in range(count):
@@ -383,7 +385,7 @@ def draw(seed: int, count: int, folder: Path, places: Places, *, awaited: bool =
         card = Card(number=number, folder=folder / f"card{number}", random=chance)
         card.folder.mkdir(parents=True)
         # Each shape comes up; two more at most by chance.
-        card.shapes = [known[number % len(known)], *chance.sample(known, chance.randint(0, 2))]
+        card.shapes = [known[number % len(known)], *chance.sample(known, chance.randint(0, 2) if mixed else 0)]
         card.shapes = list(dict.fromkeys(card.shapes))
         for shape in card.shapes:
             SHAPES[shape](card, places)
