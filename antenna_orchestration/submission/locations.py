@@ -108,7 +108,7 @@ class Locator:
         try:
             status = os.lstat(path)
             if stat.S_ISLNK(status.st_mode):
-                self._folder(os.path.dirname(os.path.realpath(path)), path)
+                self._folder(os.path.dirname(os.path.realpath(path)), f"what the link {path} leads to")
                 status = os.stat(path)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG):
