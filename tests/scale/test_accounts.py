@@ -67,6 +67,13 @@ def url(port: int, user: str) -> str:
     return f"nats://{user}:secret@127.0.0.1:{port}"
 
 
+async def has_limits(port: int, account: str) -> tuple[bool, int]:
+    """Whether a header may empty a bucket that workers write, and the limit of one for which there is no room."""
+    async with connection.connected(url(port, account), name="test") as client:
+        workers, jobs = [(await client.jetstream().stream_info(name)).config for name in ("KV_workers", "KV_jobs")]
+        return bool(workers.allow_rollup_hdrs), jobs.max_bytes or 0
+
+
 async def a_task_in(port: int, account: str) -> None:
     """The same job, in the account of this name."""
 
@@ -104,3 +111,5 @@ async def test_accounts_keep_deployments_apart(port: int) -> None:
         ):
             leases = await leaser.lease(JobRun(JOB, FIRST), EPOCH, 10, wait=2.0) or []
             assert [lease.task.uri for lease in leases] == [task(account).uri]
+        # M1: an account that was sized before buckets had limits works on, without those that it has no room for.
+        assert await has_limits(port, account) == (False, -1)
