@@ -269,7 +269,10 @@ class Settings(BaseSettings):
     )
     autoscale_max_workers: int = Field(default=1, ge=0, description="Most worker runs that the autoscaler keeps.")
     worker_idle_exit: float = Field(
-        default=60.0, gt=0, description="How long an autoscaled worker waits for work before it leaves."
+        default=60.0,
+        gt=0,
+        description="How long an autoscaled worker waits for work before it leaves. It stays while a job waits for "
+        "images or models that it could not load.",
     )
     worker_locations: Words = Field(
         default=(),

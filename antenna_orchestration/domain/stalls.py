@@ -41,6 +41,8 @@ def why_unserved(job: Job, workers: Sequence[Heartbeat], unfit: str = "") -> str
     if any(job.pipeline in worker.pipelines and number not in worker.refused for worker in workers):
         return f"no worker for {job.pipeline} reaches {', '.join(job.source_kinds)}"
     why = why_not(workers, job) + (f"; one on this machine would leave it alone: {unfit}" if unfit else "")
+    if not why and not workers:
+        why = "; none runs at all (`antenna worker` starts one)"
     return f"no worker listens for {job.pipeline}{why}"
 
 

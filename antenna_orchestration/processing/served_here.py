@@ -27,9 +27,14 @@ def is_for_workers_here(job: Job, ours: Container[str]) -> bool:
 async def why_not(services: Services, jobs: Sequence[Job]) -> dict[JobId, str]:
     """Those of the jobs that a worker on this machine would leave alone, each with the reason. Raises `Unavailable`.
 
-    Only jobs that are for workers of this installation: of others nothing is known here.
+    Only jobs that are for workers of this installation: of others nothing is known here. A pipeline's file that cannot
+    be read is such a reason, too, and no error: who asks does so for jobs of all pipelines.
     """
-    ours = registry.all_pipelines(services.settings.pipeline_paths)
+    try:
+        ours = registry.all_pipelines(services.settings.pipeline_paths)
+    except (errors.InvalidSetting, errors.InternalError) as error:
+        reason = f"the pipelines cannot be read: {error}"
+        return {job.job_id: reason for job in jobs if job.total and job.dispatch_mode is DispatchMode.ASYNC}
     of_here = [job for job in jobs if is_for_workers_here(job, ours)]
     if not of_here:
         return {}

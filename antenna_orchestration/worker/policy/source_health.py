@@ -207,7 +207,7 @@ class SourceHealth:
         """Jobs that rest here because their images are forbidden, by number, with the reason and since when."""
         resting = [(run, state) for run, state in self._jobs.items() if state.rests_until > 0 and state.since]
         return {
-            str(run.job): _since(state.reason, self._announced_since.get(run, state.since))
+            str(run.job): _since(state.reason, self._waits_since(run, state.since))
             for run, state in resting[:MOST_TOLD]
         }
 
@@ -250,7 +250,7 @@ class SourceHealth:
         has_done = self._has_done(job_run, state)
         if has_done and delivery >= ONE_OF_MANY:
             # A rest that this image began goes on, and a trial too: the next image may be a good one.
-            since = self._announced_since.get(job_run, state.since)
+            since = self._waits_since(job_run, state.since)
             return Fail(f"{_since(str(error), since)} (delivery {delivery})", retryable=True)
         state.forbidden += 1
         if uri not in state.uris:
@@ -280,6 +280,10 @@ class SourceHealth:
 
     def _has_done(self, job_run: JobRun, state: _Job) -> bool:
         return state.loaded_at > float("-inf") or job_run in self._with_done
+
+    def _waits_since(self, job_run: JobRun, here: datetime) -> datetime:
+        """Since when the job's images are forbidden: here, or to all workers if that began earlier."""
+        return min(here, self._announced_since.get(job_run, here))
 
     def _rest(self, job_run: JobRun, state: _Job) -> float:
         longest = LONGEST_AT_THE_END if self._has_done(job_run, state) else JOB_REST.longest
