@@ -282,9 +282,10 @@ class SourceHealth:
     def _has_done(self, job_run: JobRun, state: _Job) -> bool:
         return state.loaded_at > float("-inf") or job_run in self._with_done
 
-    def _waits_since(self, job_run: JobRun, here: datetime) -> datetime:
+    def _waits_since(self, job_run: JobRun, here: datetime | None) -> datetime | None:
         """Since when the job's images are forbidden: here, or to all workers if that began earlier."""
-        return min(here, self._announced_since.get(job_run, here))
+        known = (here, self._announced_since.get(job_run))
+        return min((since for since in known if since), default=None)
 
     def _rest(self, job_run: JobRun, state: _Job) -> float:
         longest = LONGEST_AT_THE_END if self._has_done(job_run, state) else JOB_REST.longest
