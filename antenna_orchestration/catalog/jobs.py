@@ -226,15 +226,21 @@ class Jobs:
         return [_job(row) for row in await self._database.rows("claim_jobs", limit=limit, job=job_id)]
 
     async def suspects(
-        self, *, claimed_for: float, silent_for: float, awaiting: bool = False, limit: int = 100
+        self,
+        *,
+        claimed_for: float,
+        silent_for: float,
+        awaiting: bool = False,
+        job_id: JobId | None = None,
+        limit: int = 100,
     ) -> Sequence[Job]:
-        """Jobs that nobody seems to work on.
+        """Jobs that nobody seems to work on, or only the one named.
 
         They were claimed `claimed_for` seconds ago and have not started, or they are running and their collector has
         been silent for `silent_for` seconds; with `awaiting` also those that `awaiting_results` returns.
         """
         rows = await self._database.rows(
-            "suspect_jobs", claimed_for=claimed_for, silent_for=silent_for, awaiting=awaiting, limit=limit
+            "suspect_jobs", claimed_for=claimed_for, silent_for=silent_for, awaiting=awaiting, job=job_id, limit=limit
         )
         return [_job(row) for row in rows]
 

@@ -37,7 +37,7 @@ async def show_job(
     gateway: ThisGateway, job: JobForViewer, logs_limit: Annotated[int, Query(ge=0, le=5000)] = 1000
 ) -> models.JobDetail:
     """The job with its progress by stages, its counters and the newest lines of its log."""
-    return await job_view(gateway, job, logs=logs_limit)
+    return await job_view(gateway, job, logs=logs_limit, says_why=True)
 
 
 @router.post("/jobs/", status_code=201, summary="Submit a job")

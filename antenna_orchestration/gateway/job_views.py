@@ -11,13 +11,18 @@ from antenna_orchestration.domain import job_config
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.gateway.state import Gateway
+from antenna_orchestration.processing import waiting
 
 
-async def job_view(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDetail:
-    """The job with its current counters and the newest `logs` lines of its log."""
+async def job_view(gateway: Gateway, job: Job, *, logs: int = 0, says_why: bool = False) -> models.JobDetail:
+    """The job with its current counters and the newest `logs` lines of its log.
+
+    With `says_why` its reason is what it waits for, as `antenna jobs show` has it, while nothing decides it otherwise.
+    """
     services = gateway.http.services
     live = None if job.status.is_terminal else await services.live.counters.read(job.job_run)
     progress = live or JobProgress.of(await services.catalog.images.count(job.job_id))
+    waits = await waiting.of_job(services, job, progress) if says_why else progress.waits
     lines = await services.catalog.job_log.newest(job.job_id, logs) if logs else []
     return models.JobDetail(
         id=job.job_id,
@@ -27,8 +32,7 @@ async def job_view(gateway: Gateway, job: Job, *, logs: int = 0) -> models.JobDe
         pipeline_slug=job.pipeline,
         config=_shown(job.config),
         status=statuses.WIRE[job.status],
-        # While nothing decides it, what it waits for.
-        status_reason=job.status_reason or progress.waits or None,
+        status_reason=job.status_reason or waits or None,
         dispatch_mode=job.dispatch_mode,
         generation=job.generation,
         priority=job.priority,

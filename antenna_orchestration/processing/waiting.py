@@ -16,19 +16,17 @@ from antenna_orchestration.processing.services import Services
 SILENT_AFTER: Final = 60.0
 """Seconds of silence after which nobody is taken to collect a job."""
 
-MANY: Final = 100_000
-
 
 async def of_job(services: Services, job: Job, progress: JobProgress) -> str:
     """One line; empty for a job that moves or is over. Raises `Unavailable`."""
     if job.status.is_terminal:
         return ""
     workers = await services.heartbeats.workers()
-    suspects = await services.catalog.jobs.suspects(claimed_for=600.0, silent_for=SILENT_AFTER, limit=MANY)
+    suspects = await services.catalog.jobs.suspects(claimed_for=600.0, silent_for=SILENT_AFTER, job_id=job.job_id)
     return stalls.waiting_for(
         job,
         workers,
-        silent={one.job_id for one in suspects if one.job_id == job.job_id},
+        silent={one.job_id for one in suspects},
         pending=progress.waiting,
         rate=progress.rate,
         reported=progress.reasons,

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FINDINGS = {f"S{number}" for number in range(1, 9)} | {f"M{number}" for number in range(1, 10)}
-WITHOUT_A_TEST = {"S6", "S7", "M1", "M2", "M3", "M4", "M5", "M6", "M8"}
+WITHOUT_A_TEST: set[str] = set()
 """Rows that no test is named for yet; whoever fills one takes it out here."""
 
 

@@ -88,6 +88,8 @@ async def test_a_job_can_name_a_registered_pipeline(services: Services, gateway:
         shown = http.get(f"{gateway.base}/jobs/{job['id']}/", params={"logs_limit": 5}, timeout=60).json()
         assert [stage["key"] for stage in shown["progress"]["stages"]] == ["collect", "process", "results"]
         assert shown["logs"][0]["action"] == "submitted"
+        # A1: it says what it waits for. The worker asked, so that only the run is missing.
+        assert shown["status_reason"].startswith("a run to collect its results")
         assert http.post(f"{gateway.base}/jobs/{job['id']}/run", timeout=60).status_code == 200
         assert http.post(f"{gateway.base}/jobs/{job['id']}/retry/", timeout=60).status_code == 409
         canceled = http.post(f"{gateway.base}/jobs/{job['id']}/cancel/", timeout=60).json()

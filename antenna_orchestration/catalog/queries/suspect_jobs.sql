@@ -6,10 +6,11 @@ FROM jobs j
 JOIN projects p USING (project_id)
 LEFT JOIN job_generations g USING (job_id, generation)
 LEFT JOIN collectors c USING (job_id, generation)
-WHERE (j.status = 'CLAIMED' AND j.claimed_at < now() - make_interval(secs => %(claimed_for)s))
-   OR (j.status = 'RUNNING' AND (%(awaiting)s OR NOT coalesce(c.awaits_results AND c.run_id = j.run_id, false))
-       AND (c.left_at IS NOT NULL OR c.job_id IS NULL
-       OR greatest(c.heartbeat_at, j.claimed_at) < now() - make_interval(secs => %(silent_for)s)))
+WHERE ((j.status = 'CLAIMED' AND j.claimed_at < now() - make_interval(secs => %(claimed_for)s))
+    OR (j.status = 'RUNNING' AND (%(awaiting)s OR NOT coalesce(c.awaits_results AND c.run_id = j.run_id, false))
+        AND (c.left_at IS NOT NULL OR c.job_id IS NULL
+        OR greatest(c.heartbeat_at, j.claimed_at) < now() - make_interval(secs => %(silent_for)s))))
+  AND (%(job)s::bigint IS NULL OR j.job_id = %(job)s)
 -- Dead collectors first: there may be many claimed jobs, which rightly wait in Dagster's queue.
 ORDER BY j.status DESC, j.job_id
 LIMIT %(limit)s

@@ -206,7 +206,9 @@ class SourceHealth:
     def forbidden(self) -> dict[str, str]:
         """Jobs that rest here because their images are forbidden, by number, with the reason and since when."""
         resting = [
-            (run, state.reason, state.since) for run, state in self._jobs.items() if state.rests_until > 0 and state.since
+            (run, state.reason, state.since)
+            for run, state in self._jobs.items()
+            if state.rests_until > 0 and state.since
         ]
         return {
             str(run.job): _since(reason, self._waits_since(run, since)) for run, reason, since in resting[:MOST_TOLD]
