@@ -26,8 +26,7 @@ class FileSource:
 
     With `roots` (the setting `IMAGE_ROOTS`) it reads only what lies in them, wherever links lead: a link may have taken
     a file's place since the file was submitted, and a worker reads with other rights than whoever put it there. Without
-    them it reads any path. `limit` is the largest file in bytes, `threads` the largest
-    number of reads at the same time.
+    them it reads any path. `limit` is the largest file in bytes, `threads` the largest number of reads at a time.
     """
 
     def __init__(self, *, roots: Sequence[Path], limit: int, threads: int) -> None:
@@ -42,8 +41,7 @@ class FileSource:
 
         Raises `ImageForbidden` when this worker cannot see the folder (not mounted, or no permission), `ImageUnusable`
         when the folder is there but the file is missing, too large, not a regular file, or a link that leads out of the
-        roots, and `ImageUnreachable` when
-        reading fails.
+        roots, and `ImageUnreachable` when reading fails.
         """
         path = _local_path(uri)
         while True:

@@ -39,6 +39,7 @@ def test_several_values_are_separated_as_the_page_says(name: str, monkeypatch: p
         "bucket_roots": ("s3://a", "s3://b"),
         "worker_locations": ("a=h:1", "b=h:2"),
         "ui_hosts": ("a.example", "b.example"),
+        "gateway_proxies": ("10.0.0.7", "10.1.0.0/24"),
     }
     values = special.get(name, ("/a", "/b"))
     text = settings.as_text(name, values)
