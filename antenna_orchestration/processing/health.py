@@ -299,13 +299,14 @@ async def _disk_space(services: Services, result: CheckResult, dry_run: bool) ->
 
 
 _ROUNDS: Final[dict[str, Round]] = {
+    # First, since others publish to the streams.
+    "queue": _queue,
     "lost_images": _lost_images,
     "stale_jobs": _stale_jobs,
     "running_jobs": _running_jobs,
     "leftovers": _leftovers,
     "workers": _workers,
     "runs": _runs,
-    "queue": _queue,
     "clocks": _clocks,
     "disk_space": _disk_space,
 }
@@ -313,5 +314,5 @@ _ROUNDS: Final[dict[str, Round]] = {
 CHECKS: Final = {name: inspect.cleandoc(run.__doc__ or "") for name, run in _ROUNDS.items()}
 """All checks in their order, and what each does."""
 
-WATCHED: Final = ("running_jobs", "workers", "runs", "queue", "clocks", "disk_space")
+WATCHED: Final = ("queue", "running_jobs", "workers", "runs", "clocks", "disk_space")
 """The checks that cost little and only look."""

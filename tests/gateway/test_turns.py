@@ -126,7 +126,7 @@ async def test_a_worker_that_asks_for_no_job_drains_its_own(
 
 
 @pytest.mark.parametrize("images", [1_000, pytest.param(100_000, marks=pytest.mark.slow)])
-async def test_an_interactive_image_waits_for_two_batches_at_most(
+async def test_an_interactive_image_waits_for_few_batches(
     services: Services, gateway: RunningGateway, project: str, images: int
 ) -> None:
     job = await claimed(services, await make_job(services, project, images, pipeline=PipelineSlug(SLUG)))
@@ -139,8 +139,8 @@ async def test_an_interactive_image_waits_for_two_batches_at_most(
             urgent = await job_of_its_own(services, project, 1, interactive=True)
             [image], before = await images_of(services, urgent), len(log)
             await asyncio.to_thread(wait_until, lambda: image in log, description="the image begun", timeout=120)  # noqa: B023  # awaited here
-            # The batch in each worker's hands, and one more.
-            assert log.index(image) - before <= 4 * 2 * BATCH
+            # The batch in each worker's hands, one more, and one until the gateway of a busy machine hears of the job.
+            assert log.index(image) - before <= 4 * 3 * BATCH
         # Each image ended the turn of one worker, which then found no second image; seldom of another one, too.
         assert sum(len(worker.empty) for worker in workers) <= 3 * 3
 

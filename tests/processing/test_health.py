@@ -252,9 +252,10 @@ async def test_a_store_that_is_out_ends_the_check_but_not_the_round(
         patched.setattr(services.catalog.jobs, "find", find)
         # `get` goes by `find`, so that only the check of leftovers is of interest here.
         report = await health.check(services, dry_run=True)
-    result = report.results[3]
-    assert "the check itself failed: out" in result.details and result.checked == health.OUTAGE_AFTER
-    assert not any("the check itself failed" in line for line in report.results[4].details)
+    found = {result.name: result for result in report.results}
+    assert "the check itself failed: out" in found["leftovers"].details
+    assert found["leftovers"].checked == health.OUTAGE_AFTER
+    assert not any("the check itself failed" in line for line in found["workers"].details)
     for job in jobs:
         await cancel.cancel(services, job.job_id, reason="done")
 
@@ -271,7 +272,7 @@ async def test_a_claimed_job_that_waits_for_its_run_needs_nobody(
     with monkeypatch.context() as patched:
         patched.setattr(services.catalog.jobs, "suspects", suspects)
         report = await health.check(services, dry_run=True)
-    result = report.results[1]
+    [result] = [one for one in report.results if one.name == "stale_jobs"]
     assert result.unfixable == 1
     assert any(line.startswith(f"job {claimed_long_ago.job_id} was claimed") for line in result.details)
     for job in (claimed_long_ago, silent):

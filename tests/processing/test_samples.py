@@ -49,7 +49,7 @@ async def test_an_image_behind_http_is_drawn_if_wanted(
         first, second = await finished_job(services, project, server)
     assert first.caption == "no deployment, time unknown, 1.jpg: 1 detection"
     assert first.jpeg is not None and first.jpeg.startswith(b"\xff\xd8")
-    assert (second.jpeg, second.why) == (None, "HTTP 404 Not Found")
+    assert (second.jpeg, second.why) == (None, "HTTP 404 Not Found from 127.0.0.1")
 
 
 @pytest.mark.parametrize(
