@@ -96,13 +96,13 @@ def test_it_is_said_what_was_made_anew(home: Path) -> None:
     for name in ("credentials.json", "env"):
         tear(home / name, "rubbish")
     said: list[str] = []
-    stores.plan(settings.load(home=home), report=said.append)
+    stores.plan(settings.load(home=home), report=said.append, dagster=False)
     assert said == [
         f"{home}/env is damaged: it is written again; "
         "a lake that only an earlier `antenna up` was told has to be told again",
         f"{home}/credentials.json was damaged: passwords and keys are made anew, data are kept",
     ]
-    stores.plan(settings.load(home=home), report=said.append)
+    stores.plan(settings.load(home=home), report=said.append, dagster=False)
     assert len(said) == 3, "the caller of `plan` writes the env file"
 
 

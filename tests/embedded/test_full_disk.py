@@ -50,6 +50,7 @@ async def stores_one(client: Client, subject: str) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_nats_that_stores_nothing_after_a_full_disk_is_restarted(fresh_home: Path) -> None:
     with up(fresh_home, "--stores-only") as running:

@@ -84,7 +84,7 @@ def test_a_copy_of_a_running_home_leaves_the_original_alone(home: Path, elsewher
         assert same == {"secret_key"}
 
     said: list[str] = []
-    stores.plan(settings.load(home=elsewhere), report=said.append)
+    stores.plan(settings.load(home=elsewhere), report=said.append, dagster=False)
     assert not said, "said once"
 
 
@@ -92,10 +92,10 @@ def test_a_start_says_whether_its_home_was_moved_or_copied(home: Path, elsewhere
     environment.write(Home(home), _planned(home).variables)
     said: list[str] = []
     copied(home, elsewhere)
-    stores.plan(settings.load(home=elsewhere), report=said.append)
+    stores.plan(settings.load(home=elsewhere), report=said.append, dagster=False)
     shutil.rmtree(elsewhere)
     home.rename(elsewhere)
-    stores.plan(settings.load(home=elsewhere), report=said.append)
+    stores.plan(settings.load(home=elsewhere), report=said.append, dagster=False)
     assert said == [
         f"this home is a copy of {home}: it has passwords and ports of its own from now on",
         f"this home was moved here from {home}: its data are used where they are now",

@@ -31,6 +31,7 @@ def obstructed_home(template: Path) -> Iterator[Path]:
         yield home
 
 
+@pytest.mark.slow
 def test_up_waits_for_a_database_that_stands_still(obstructed_home: Path) -> None:
     with up(obstructed_home) as running:
         running.until("started", "postgres")
@@ -44,6 +45,7 @@ def test_up_waits_for_a_database_that_stands_still(obstructed_home: Path) -> Non
         stopped(running)
 
 
+@pytest.mark.slow
 def test_a_server_killed_while_others_start_is_started_again(obstructed_home: Path) -> None:
     with up(obstructed_home) as running:
         running.until("started", "postgres")

@@ -118,6 +118,7 @@ def test_a_crashed_process_is_started_again_and_a_killed_front_leaves_nothing(us
     assert stack.status(used_home) is None
 
 
+@pytest.mark.slow
 def test_runs_outlive_a_signal_to_the_fork_server_and_its_lost_socket(used_home: Path, tmp_path: Path) -> None:
     with up(used_home) as running:
         running.until("ready")

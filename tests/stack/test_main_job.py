@@ -100,6 +100,7 @@ def test_terminating_the_run_cancels_the_job_and_frees_the_queue(running: Runnin
     wait_until(is_free, description="nothing of the job is left on the queue")
 
 
+@pytest.mark.slow
 def test_a_run_terminated_by_force_and_executed_again_at_once_goes_on(running: RunningStack, images: Path) -> None:
     """As from the UI: from the failure on, so without the asset that publishes."""
     job = running.submit(images, "--pipeline", "null", "--reprocess", "--config", '{"delay_ms": 1000}')
