@@ -38,6 +38,8 @@ class Target:
     # Tokens of a worker and a submitter of a project of their own.
     worker: str
     submitter: str
+    # Of another worker there, whose room nobody else takes.
+    bomber: str
     # That project's job, and its name.
     job: int
     project: str
@@ -175,6 +177,11 @@ async def held_submission(target: Target, link: Connection) -> None:
     await held_body(target, link, "/jobs/", target.worker)
 
 
+async def held_job(target: Target, link: Connection) -> None:
+    """Of a role that may."""
+    await held_body(target, link, "/jobs/", target.submitter)
+
+
 async def held_result(target: Target, link: Connection) -> None:
     """Of a worker."""
     await held_body(target, link, f"/jobs/{target.job}/result/", target.worker)
@@ -183,7 +190,7 @@ async def held_result(target: Target, link: Connection) -> None:
 async def gzip_bomb(target: Target, link: Connection) -> None:
     """A gigabyte of spaces in a megabyte."""
     path = f"/jobs/{target.job}/result/"
-    await link.send(target.head(path, target.worker, "Content-Encoding: gzip", f"Content-Length: {len(BOMB)}") + BOMB)
+    await link.send(target.head(path, target.bomber, "Content-Encoding: gzip", f"Content-Length: {len(BOMB)}") + BOMB)
     await link.answer()
 
 
@@ -234,7 +241,7 @@ async def cheap(target: Target, link: Connection) -> None:
 
 CONNECTIONS: dict[Client, int] = {
     silent: 200, slow_header: 50, slow_body: 20, slow_reader: 10, endless_header: 2, endless_chunks: 2,
-    held_submission: 20, held_result: 20, gzip_bomb: 1, malformed: 4, cheap: 4,
+    held_submission: 20, held_job: 20, held_result: 20, gzip_bomb: 1, malformed: 4, cheap: 4,
 }  # fmt: skip
 """How many of each kind there are at any time."""
 

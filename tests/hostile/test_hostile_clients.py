@@ -78,12 +78,14 @@ class Stack(RunningStack):
             "antenna_orchestration.ui",
             "dagster._daemon",
         )
-        return {
-            each.pid: each.create_time()
-            for each in everything
-            if each.ppid() in {supervisor.pid, *(one.pid for one in supervisor.children())}
-            and any(word in " ".join(each.cmdline()) for word in lasting)
-        }
+        parents = {supervisor.pid, *(one.pid for one in supervisor.children())}
+        found: dict[int, float] = {}
+        for each in everything:
+            # Processes that parse a body or run a job come and go.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if each.ppid() in parents and any(word in " ".join(each.cmdline()) for word in lasting):
+                    found[each.pid] = each.create_time()
+        return found
 
     def gateway(self) -> psutil.Process:
         """The gateway's first process."""
@@ -95,7 +97,7 @@ class Stack(RunningStack):
         return found
 
     def tokens(self) -> dict[str, list[str]]:
-        """Tokens of the normal workers, and of both hostile roles."""
+        """Tokens of the normal workers, and of the hostile worker, submitter and second worker."""
         joined = self.joined()
         names = ("nats_url", "redis_url", "database_url", "secret_key", "lake_uri")
         given = {name: joined[variable] for name in names if (variable := f"ANTENNA_{name.upper()}") in joined}
@@ -106,6 +108,7 @@ class Stack(RunningStack):
                     NORMAL: [await token(services, NORMAL) for _ in range(CLIENTS)],
                     HOSTILE: [
                         await token(services, HOSTILE), await token(services, HOSTILE, role=Role.SUBMITTER),
+                        await token(services, HOSTILE),
                     ],
                 }  # fmt: skip
 
@@ -201,7 +204,7 @@ def hostile_clients(target: dict[str, object]) -> Iterator[None]:
 def test_a_normal_job_goes_on_beside_hostile_clients(stack: Stack) -> None:
     """Issue 17, done when, second line; S2, S8, M4, M7: one client stalled or filled the gateway."""
     tokens = stack.tokens()
-    worker, submitter = tokens[HOSTILE]
+    worker, submitter, bomber = tokens[HOSTILE]
     assert HttpWorker(base=stack.base, token=tokens[NORMAL][0]).register()
     assert HttpWorker(base=stack.base, token=worker, slugs=(HOSTILE_SLUG,)).register()
     before = stack.servers()
@@ -209,8 +212,8 @@ def test_a_normal_job_goes_on_beside_hostile_clients(stack: Stack) -> None:
     alone = measure(stack, tokens[NORMAL])
     prey = stack.job_of(HOSTILE, HOSTILE_SLUG, 500)
     target = {
-        "port": int(stack.base.split(":")[2].partition("/")[0]), "worker": worker, "submitter": submitter, "job": prey,
-        "project": HOSTILE, "pipeline": HOSTILE_SLUG, "foreign_job": prey + 1,
+        "port": int(stack.base.split(":")[2].partition("/")[0]), "worker": worker, "submitter": submitter,
+        "bomber": bomber, "job": prey, "project": HOSTILE, "pipeline": HOSTILE_SLUG, "foreign_job": prey + 1,
         "only": [kind for kind in os.environ.get("HOSTILE_KINDS", "").split(",") if kind],
     }  # fmt: skip
     print(f"\nalone: {alone}")
