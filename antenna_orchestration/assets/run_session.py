@@ -35,7 +35,7 @@ PARTITION: Final = "dagster/partition"
 
 AWAITS_RESULTS: Final = (
     "No worker takes tasks of this job and other runs wait, so its run leaves them its place; the job stays RUNNING, "
-    "and another run begins with its next result"
+    "and another run begins when a worker has come"
 )
 
 WAITING: Final = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)

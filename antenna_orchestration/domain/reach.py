@@ -33,6 +33,11 @@ def can_serve(worker: Heartbeat, job: Job) -> bool:
     )
 
 
+def some_serve(workers: Iterable[Heartbeat], job: Job) -> bool:
+    """Whether any of the workers can serve the job."""
+    return any(can_serve(worker, job) for worker in workers)
+
+
 def why_not(workers: Iterable[Heartbeat], job: Job) -> str:
     """Why workers that would serve a job's pipeline do not, as a sentence's end; empty when there are none."""
     reasons = []

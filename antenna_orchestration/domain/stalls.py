@@ -8,7 +8,7 @@ from typing import Final
 
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.messages import Heartbeat
-from antenna_orchestration.domain.reach import MOST_REASONS, can_serve, why_not
+from antenna_orchestration.domain.reach import MOST_REASONS, can_serve, some_serve, why_not
 from antenna_orchestration.domain.texts import counted
 
 UNSERVED_AFTER: Final = 60.0
@@ -33,7 +33,7 @@ def why_unserved(job: Job, workers: Sequence[Heartbeat], unfit: str = "") -> str
 
     `unfit` is why a worker that is yet to be started would not serve it.
     """
-    if not job.total or any(can_serve(worker, job) for worker in workers):
+    if not job.total or some_serve(workers, job):
         return ""
     if job.dispatch_mode is DispatchMode.SYNC:
         return f"no processing service serves {job.pipeline} (`antenna push URL --project {job.project}`)"

@@ -24,7 +24,7 @@ import ulid
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.images import ImageOutcome
-from antenna_orchestration.domain import messages
+from antenna_orchestration.domain import messages, reach
 from antenna_orchestration.domain.algorithms import ran_others
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
@@ -346,7 +346,9 @@ class Collector:
             return False
         job = await self._services.catalog.jobs.get(self._job.job_id)
         tasks = await self._services.queue.counts(job.job_run, job.epoch) if job.epoch else None
-        return bool(tasks and tasks.queued and not tasks.leased) and await self._feed.unread() == 0
+        if not tasks or not (tasks.queued or tasks.leased) or await self._feed.unread():
+            return False
+        return not tasks.leased or not reach.some_serve(await self._services.heartbeats.workers(), job)
 
     async def _something_is_missing(self) -> bool:
         """Whether tasks, unread results and committed images do not add up; read in the order in which images move."""

@@ -35,7 +35,7 @@ class Waiting:
 
     # Tasks that nobody has leased.
     queued: int
-    # Tasks that somebody has leased.
+    # Tasks that somebody has leased. Those that a worker handed back, or held when it died, count until the next lease.
     leased: int
     # Leased tasks that were delivered more than once.
     redelivered: int

@@ -15,7 +15,7 @@ import dagster as dg
 from antenna_orchestration import errors
 from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.assets.run_session import PARTITION, WAITING, is_in_charge
-from antenna_orchestration.domain import ids
+from antenna_orchestration.domain import ids, reach
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.ids import Generation, JobId, JobRun
 from antenna_orchestration.domain.job import Job, JobStatus
@@ -180,13 +180,19 @@ def _run_state(instance: dg.DagsterInstance, job: Job, silent_for: Mapping[str, 
 
 
 async def _launch_awaited(services: Services, jobs: list[Job]) -> None:
-    """Launch jobs again whose run left until there is something to collect, and there is; add them to `jobs`."""
-    for job in await services.catalog.jobs.awaiting_results():
+    """Launch jobs again whose run left until a worker comes, where one did; add them to `jobs`."""
+    awaiting = await services.catalog.jobs.awaiting_results()
+    workers = await services.heartbeats.workers() if awaiting else []
+    for job in awaiting:
+        tasks = await services.queue.counts(job.job_run, job.epoch) if job.epoch else None
         if await services.queue.has_unread_result(job.job_run):
             why = "there are results to collect"
-        elif job.epoch is None or await services.queue.counts(job.job_run, job.epoch) is None:
+        elif tasks is None:
             # Its collector publishes the tasks again.
             why = "the queue has lost its tasks"
+        elif tasks.leased and reach.some_serve(workers, job):
+            # If none of its images can be loaded there will be no result, and its collector has to tell the workers.
+            why = "a worker took tasks"
         else:
             continue
         if await _take_back(services, job, why, level="INFO"):

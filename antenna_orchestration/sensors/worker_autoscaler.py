@@ -82,7 +82,7 @@ async def _unserved_pipelines(services: Services) -> tuple[set[PipelineSlug], st
     workers = await services.heartbeats.workers()
     # A pipeline that a worker here failed to load would fail to load in another worker on this machine, too.
     failing = {slug for worker in workers if worker.host == socket.gethostname() for slug in worker.failing}
-    unserved = [job for job in jobs if not any(reach.can_serve(worker, job) for worker in workers)]
+    unserved = [job for job in jobs if not reach.some_serve(workers, job)]
     unfit = await served_here.why_not(services, unserved)
     reason = "; ".join(f"a worker here would leave job {job} alone: {why}" for job, why in [*unfit.items()][:1])
     wanted = {job.pipeline for job in unserved if job.pipeline not in failing and job.job_id not in unfit}

@@ -77,6 +77,18 @@ class RunsByHand:
 
         return self.do(act)
 
+    def hand_back(self, images: int) -> int:
+        """Lease up to so many of the job's tasks and hand them back, as a worker that leaves does; how many."""
+
+        async def act(services: Services) -> int:
+            async with hands(services) as worker:
+                leases = await worker.lease(await services.catalog.jobs.get(self.job_id), images, wait=0.1)
+                for lease in leases:
+                    await lease.hand_back()
+                return len(leases)
+
+        return self.do(act)
+
     # The daemon.
 
     def tick(self) -> list[str]:

@@ -1,6 +1,7 @@
 """S6: a job that waits for a worker keeps no other job from running."""
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -9,6 +10,7 @@ import yaml
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from antenna_orchestration import settings
+from antenna_orchestration.domain import messages
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing import collect
@@ -61,6 +63,46 @@ def test_a_run_without_results_makes_room_and_comes_back(runs: RunsByHand) -> No
     runs.check_every_image_once()
     actions = runs.do(lambda services: services.catalog.job_log.newest(runs.job_id, 100))
     assert {"awaits_results", "relaunched"} <= {line.action for line in actions}
+
+
+def test_a_job_whose_worker_left_makes_room(runs: RunsByHand) -> None:
+    """S6: what a worker handed back, or held when it died, the queue counts as leased until the next one comes."""
+    (first,) = runs.tick()
+    assert runs.hand_back(1) == 1
+    another_waits(runs)
+    runs.begin(first)
+    runs.ended(first)
+    assert runs.run(first).status is dg.DagsterRunStatus.CANCELED
+    assert runs.tick() == []
+    assert runs.work(1) == 1
+    (second,) = runs.tick()
+    runs.begin(second)
+    runs.bring_to_its_end()
+    runs.check_every_image_once()
+
+
+def test_a_job_whose_tasks_a_worker_takes_gets_its_run_back(runs: RunsByHand) -> None:
+    """S6: if nobody may load its images no result comes, and its collector has to tell the workers of those done."""
+    another_waits(runs)
+    (first,) = runs.tick()
+    runs.begin(first)
+    runs.ended(first)
+    job = runs.job()
+    runs.do(lambda services: services.heartbeats.beat(_heartbeat(job)))
+    assert runs.tick() == []
+    assert runs.hand_back(1) == 1
+    (second,) = runs.tick()
+    runs.do(lambda services: services.heartbeats.leave(job.project))
+    runs.begin(second)
+    runs.bring_to_its_end()
+
+
+def _heartbeat(job: Job) -> messages.Heartbeat:
+    now = datetime.now(UTC)
+    return messages.Heartbeat(
+        worker=job.project, host="here", pid=1, device="cpu", pipelines=(job.pipeline,), reaches=("*",),
+        started_at=now, at=now,
+    )  # fmt: skip
 
 
 async def _abandoned(services: Services) -> Sequence[Job]:

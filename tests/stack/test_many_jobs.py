@@ -59,4 +59,4 @@ def test_jobs_that_wait_for_a_worker_delay_no_other_project(stack: RunningStack,
     own = stack.submit(images, "--project", "a", "--pipeline", "null", "--reprocess")
     assert stack.wait_for(own, timeout=300)["done"] == 5
     assert not {stack.job(job)["status"] for job in waiting} & set(ENDED)
-    assert "another run begins with its next result" in stack.antenna("jobs", "logs", str(waiting[0])).stdout
+    assert "another run begins when a worker has come" in stack.antenna("jobs", "logs", str(waiting[0])).stdout
