@@ -89,7 +89,9 @@ def uninstall(*, is_system: Annotated[bool, _SYSTEM] = False, name: Annotated[st
     try:
         systemd.check_manager(service)
     except errors.Unavailable:
-        # Nothing runs it; what is left are the files.
+        # In a shell of su nobody answers for a manager that runs the service all the same.
+        if service.is_enabled:
+            raise
         service.remove()
     else:
         service.tells("disable", "--now", name)

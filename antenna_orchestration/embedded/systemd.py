@@ -72,6 +72,15 @@ class Service:
         return folder / f"{self.name}.service"
 
     @property
+    def is_enabled(self) -> bool:
+        """Whether the service starts at boot, as the files say: systemd need not answer."""
+        return (self.unit.parent / f"{self._target}.wants" / self.unit.name).is_symlink()
+
+    @property
+    def _target(self) -> str:
+        return "multi-user.target" if self.is_system else "default.target"
+
+    @property
     def secrets(self) -> Path:
         """The file with settings and secrets, which only its owner may read."""
         return (Path("/etc") if self.is_system else _config()) / "antenna" / f"{self.name}.env"
@@ -118,7 +127,7 @@ StandardOutput=journal
 StandardError=journal
 {_HARDENED}{_HARDENED_BY_ROOT if self.is_system else ""}
 [Install]
-WantedBy={"multi-user.target" if self.is_system else "default.target"}
+WantedBy={self._target}
 """
 
     def write(self, text: str) -> bool:

@@ -123,6 +123,17 @@ def test_variables_of_the_shell_are_not_forgotten(odd: Shell) -> None:
     assert "/srv/photographs" not in answer.err
 
 
+@pytest.mark.skipif(Path("/run/systemd/system").exists(), reason="systemd runs here: it would be asked")
+def test_a_service_that_may_run_is_not_removed_where_nobody_can_stop_it(odd: Shell, tmp_path: Path) -> None:
+    installed(odd)
+    unit = unit_of(tmp_path)
+    enabled = unit.parent / "default.target.wants" / unit.name
+    enabled.parent.mkdir()
+    enabled.symlink_to(unit)
+    odd("service", "uninstall").refused(5, "systemd does not run on this machine")
+    assert unit.exists()
+
+
 @pytest.mark.skipif(Path("/run/systemd/system").exists(), reason="systemd runs here: it would get a service")
 def test_without_systemd_one_line_says_so_and_nothing_is_written(odd: Shell, tmp_path: Path) -> None:
     odd("service", "install").refused(5, "systemd does not run on this machine")
