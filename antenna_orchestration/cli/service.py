@@ -40,7 +40,10 @@ def install(
         bool, typer.Option("--files-only", help="Write the files, and neither enable nor start the service.")
     ] = False,
 ) -> None:
-    """Write the unit of this folder's stack, and have systemd start it, now and at each boot."""
+    """Start this folder's stack with systemd.
+
+    Writes its unit; systemd starts the stack now and at each boot.
+    """
     from antenna_orchestration import errors
     from antenna_orchestration.embedded import stack, systemd
     from antenna_orchestration.settings import find_home
@@ -109,7 +112,10 @@ def status(
     name: Annotated[str, _NAME] = "antenna",
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show whether the service is installed, starts at boot, and runs. Exits with 1 if it does not run."""
+    """Show whether the service is installed and runs.
+
+    Also whether it starts at boot. The exit code is 1 if it does not run.
+    """
     from antenna_orchestration.embedded import systemd
 
     service = systemd.Service(name=name, is_system=is_system)

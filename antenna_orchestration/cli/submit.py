@@ -38,7 +38,7 @@ def submit(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Folder, file pattern, s3:// or http(s):// location, or a .txt, .csv or .parquet list of these.",
+            help="Folder, file pattern, s3:// or http(s):// location, or a list: .txt, .csv, .parquet or .json.",
             show_default=False,
         ),
     ],

@@ -165,9 +165,9 @@ def list_(json_: JsonOption = False) -> None:
 def revoke(
     fingerprint: Annotated[list[str], typer.Argument(metavar="TOKEN…", help="Fingerprints.", show_default=False)],
 ) -> None:
-    """Revoke tokens; gateways refuse them within seconds, and offer to others what their workers hold.
+    """Revoke tokens, within seconds.
 
-    A site's workers are cut off from NATS at once.
+    Gateways refuse them, and offer to others what their workers hold. A site's workers are cut off from NATS at once.
     """
     from antenna_orchestration import settings
     from antenna_orchestration.embedded import nats_sites, sites

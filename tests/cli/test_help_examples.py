@@ -80,3 +80,11 @@ def test_a_setting_out_of_its_range_is_refused(value: float) -> None:
     """B13: the range that is shown is the range that is taken."""
     with pytest.raises(errors.InvalidInput, match="setting 'fail_share' of pipeline null is 0 to 1, not"):
         registry.get("null").merged_config({"fail_share": value})
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if getattr(command, "commands", {})])
+def test_lists_of_commands_say_the_whole_first_line(name: str, lonely: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = lonely(*name.split()[1:], "--help").out
+    cut = [line for line in shown.splitlines() if line.startswith("  ") and line.endswith("...")]
+    assert not cut
