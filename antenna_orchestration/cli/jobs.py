@@ -118,7 +118,9 @@ def show(
 
     async def read(services: Services) -> tuple[job_view.JobView, list[str]]:
         view = await job_view.read_waiting_view(services, await services.catalog.jobs.get(_id(job)))
-        tables = [services.lake.table(name, _id(job)) for name in ("detections", "classifications", "failed_images")]
+        tables = [
+            services.lake.table(name, _id(job)) for name in ("captures", "detections", "classifications", "failed_images")
+        ]
         return view, tables
 
     view, tables = with_services(read)
@@ -149,7 +151,7 @@ def show(
         "started": output.clock(found.started_at) if found.started_at else None,
         "finished": output.clock(found.finished_at) if found.finished_at else None,
     }
-    if found.status.is_terminal and found.total:
+    if found.status.is_terminal and found.compacted and found.total:
         values["tables"] = tables
     output.console().print(output.pairs(values))
 

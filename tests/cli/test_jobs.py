@@ -57,6 +57,7 @@ def test_show_cancel_retry_and_logs(antenna: Shell, project: str, tmp_path: Path
     assert "Canceling: wrong folder" in story
     assert "Retrying 1 image as generation 2" in story
     antenna("jobs", "cancel", number)
+    assert "tables" not in antenna("jobs", "show", number).out, "a canceled job has none"
     followed = antenna("jobs", "logs", number, "--follow").out
     assert followed.startswith(story)
     assert "Canceling: asked for on the command line" in followed
