@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from antenna_orchestration import errors
 from antenna_orchestration.domain.progress import JobProgress, duration
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.domain.job import Job
     from antenna_orchestration.processing.services import Services
+
+MOST_REASONS: Final = 3
+"""Reasons of failed images that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,3 +108,20 @@ async def read_waiting_view(services: Services, job: Job) -> JobView:
 
     view = await read_view(services, job)
     return replace(view, waiting_for=await waiting.of_job(services, job, view.progress))
+
+
+async def read_reasons(services: Services, view: JobView) -> str:
+    """Why images of a job that is over failed, commonest first: `not an image: 3 images; truncated JPEG: 1 image`.
+
+    Empty if none failed, if the job has no tables, or if they cannot be read from here.
+    """
+    if not (view.progress.failed and view.job.status.is_terminal and view.job.compacted):
+        return ""
+    try:
+        found = await asyncio.to_thread(services.lake.value_counts, "failed_images", view.job.job_id, "reason")
+    except errors.Unavailable:
+        return ""
+    shown = [f"{reason}: {counted(number, 'image')}" for reason, number in found.most_common(MOST_REASONS)]
+    if len(found) > len(shown):
+        shown.append(f"{counted(len(found) - len(shown), 'more reason')} in the table failed_images")
+    return "; ".join(shown)

@@ -116,14 +116,15 @@ def show(
         image_view.show(life, as_json=json_)
         return
 
-    async def read(services: Services) -> tuple[job_view.JobView, list[str]]:
+    async def read(services: Services) -> tuple[job_view.JobView, list[str], str]:
         view = await job_view.read_waiting_view(services, await services.catalog.jobs.get(_id(job)))
         tables = [
-            services.lake.table(name, _id(job)) for name in ("captures", "detections", "classifications", "failed_images")
+            services.lake.table(name, _id(job))
+            for name in ("captures", "detections", "classifications", "failed_images")
         ]
-        return view, tables
+        return view, tables, "" if json_ else await job_view.read_reasons(services, view)
 
-    view, tables = with_services(read)
+    view, tables, reasons = with_services(read)
     if json_:
         output.as_json(view.as_dict())
         return
@@ -138,6 +139,7 @@ def show(
         "status": f"{found.status}{f' ({found.status_reason})' if found.status_reason else ''}",
         "progress": replace(view.progress, waits="").line,
         "waits for": view.waiting_for or None,
+        "why failed": reasons or None,
         "skipped": found.skipped or None,
         "duplicates": found.duplicates or None,
         "detections": view.progress.detections,
@@ -249,7 +251,7 @@ def logs(
 
 async def wait_for(services: Services, job_id: JobId, *, as_json: bool, extra: Mapping[str, Any] | None = None) -> int:
     """Follow a job until it is over and print the outcome; returns the command's exit code."""
-    from antenna_orchestration.cli import watching
+    from antenna_orchestration.cli import job_view, watching
     from antenna_orchestration.domain.job import JobStatus
 
     try:
@@ -264,6 +266,8 @@ async def wait_for(services: Services, job_id: JobId, *, as_json: bool, extra: M
         output.as_json({**view.as_dict(), **(extra or {})})
     else:
         output.line(view.summary)
+        if reasons := await job_view.read_reasons(services, view):
+            output.note(f"failed: {reasons}")
         if view.progress.done:
             output.note(f"tables: {services.lake.table('detections', job_id)} and its neighbours")
     return 0 if view.job.status is JobStatus.SUCCESS else 1

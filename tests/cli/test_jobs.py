@@ -4,12 +4,20 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+
+from antenna_orchestration import settings
+from antenna_orchestration.catalog.catalog import Catalog
+from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
+from antenna_orchestration.lake import schemas
+from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.queue import connection
 from antenna_orchestration.queue.heartbeats import Heartbeats
 from tests.cli.shells import Shell
-from tests.cli.test_submit import SHAPE
+from tests.cli.test_submit import SHAPE, with_catalog
 from tests.submission.pictures import empty
 
 
@@ -61,6 +69,33 @@ def test_show_cancel_retry_and_logs(antenna: Shell, project: str, tmp_path: Path
     followed = antenna("jobs", "logs", number, "--follow").out
     assert followed.startswith(story)
     assert "Canceling: asked for on the command line" in followed
+
+
+def test_show_says_why_images_failed(antenna: Shell, project: str, tmp_path: Path) -> None:
+    folder = empty(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    number = antenna("submit", folder, "--pipeline", "null", "--project", project, "--json").json["job_id"]
+    why = ["not an image", "no such file", "not an image"]
+
+    async def fail_all(catalog: Catalog) -> None:
+        await catalog.jobs.claim(1, job_id=number)
+        job = await catalog.jobs.get(number)
+        await catalog.jobs.start(job.job_run, "run")
+        images = [row["image_id"] async for rows in catalog.images.manifest(number) for row in rows]
+        failed = zip(images, why, strict=True)
+        await catalog.images.commit(
+            job.job_run,
+            [ImageOutcome(image, "failed", None, 1, reason, False, None, None, 0, 0, "w") for image, reason in failed],
+        )
+        rows = [{"image_id": image, "reason": reason} for image, reason in zip(images, why, strict=True)]
+        table = pa.Table.from_pylist(rows, schema=schemas.FAILED_IMAGES)
+        Lake(settings.load().lake).write_table("failed_images", number, job.generation, [table])
+        assert await catalog.jobs.finish(job.job_run, JobStatus.FAILURE, None, collected=True)
+
+    with_catalog(fail_all)
+    text = antenna("jobs", "show", number).out
+    assert "not an image: 2 images; no such file: 1 image" in text
+    assert "failed: not an image: 2 images; no such file: 1 image" in antenna("jobs", "watch", number).err
+    assert f"captures/job_id={number}" in text
 
 
 def test_logs_as_json_lines(antenna: Shell, project: str, tmp_path: Path) -> None:
