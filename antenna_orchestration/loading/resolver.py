@@ -47,4 +47,4 @@ class PublicResolver(AbstractResolver):
 
 
 def _refused(host: str) -> errors.ImageForbidden:
-    return errors.ImageForbidden(f"{host} is not a public address, and ALLOW_PRIVATE_HOSTS is off on this worker")
+    return errors.ImageForbidden(f"{host} is not a public address, and ANTENNA_ALLOW_PRIVATE_HOSTS is off here")

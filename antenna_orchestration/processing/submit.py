@@ -191,8 +191,8 @@ async def submit(
     if job.skipped:
         everything = "all " if not job.total and job.skipped > 1 else ""
         warnings.append(
-            f"{everything}{counted(job.skipped, 'image')} skipped, processed by {spec.slug} {spec.version} before "
-            f"(--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
+            f"{everything}{counted(job.skipped, 'image')} skipped, processed by version {spec.version} of {spec.slug} "
+            f"before (--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
         )
     if copies:
         warnings.append(f"{about_copies(copies)}; `antenna jobs cancel {job_id}` stops that")

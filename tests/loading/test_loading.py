@@ -161,7 +161,9 @@ async def test_tls_that_does_not_verify_is_the_workers(server: ImageServer, tmp_
 )
 async def test_private_addresses_are_refused(server: ImageServer, tmp_path: Path, uri: str) -> None:
     async with opened(tmp_path, allow_private_hosts=False) as loader:
-        with pytest.raises(errors.ImageForbidden, match="not a public address"):
+        with pytest.raises(
+            errors.ImageForbidden, match="not a public address, and ANTENNA_ALLOW_PRIVATE_HOSTS is off here"
+        ):
             await loader.load(uri.format(port=server.url.rpartition(":")[2]))
     assert not server.requests
 
