@@ -103,3 +103,12 @@ async def test_cancel_frees_everything_and_retry_goes_on(services: Services, pro
     assert not [name for name in names if name.startswith(f"j{job.job_id}-")]
     assert (await retry.retry(services, job.job_id)).images == 10
     await cancel.cancel(services, job.job_id, reason="done")
+
+
+async def test_dead_collectors_are_looked_for_before_runs_that_wait(services: Services, project: str) -> None:
+    """Of many that were launched again, whose runs wait in Dagster's queue, only so many are looked at."""
+    waits = await claimed(services, await make_job(services, project, 1))
+    dead = await claimed(services, await make_job(services, project, 1))
+    await services.catalog.jobs.take_back(waits)
+    found = [job.job_id for job in await services.catalog.jobs.suspects(claimed_for=0, silent_for=0, limit=10_000)]
+    assert found.index(dead.job_id) < found.index(waits.job_id)

@@ -11,6 +11,6 @@ WHERE ((j.status = 'CLAIMED' AND j.claimed_at < now() - make_interval(secs => %(
         AND (c.left_at IS NOT NULL OR c.job_id IS NULL
         OR greatest(c.heartbeat_at, j.claimed_at) < now() - make_interval(secs => %(silent_for)s))))
   AND (%(job)s::bigint IS NULL OR j.job_id = %(job)s)
--- Dead collectors first: there may be many claimed jobs, which rightly wait in Dagster's queue.
-ORDER BY j.status DESC, j.job_id
+-- Dead collectors first: there may be many claimed jobs, and many launched again, which rightly wait in Dagster's queue.
+ORDER BY j.status DESC, j.run_id IS NULL, j.job_id
 LIMIT %(limit)s
