@@ -93,8 +93,9 @@ def test_cancelling_a_job_that_only_has_to_be_finished_cancels_it(runs: RunsByHa
 def test_a_run_executed_again_at_once_takes_the_job_over(runs: RunsByHand) -> None:
     """Before the terminated run, or a sensor, could notice anything: the job is not canceled."""
     first = at_work(runs)
-    runs.instance.report_run_canceled(runs.run(first))
+    # In this order: the first run looks at its status all the time, and may notice its end at once.
     second = runs.launch(parent=first)
+    runs.instance.report_run_canceled(runs.run(first))
     runs.ended(first)
     runs.tell_of(first)
     assert runs.job().status is JobStatus.RUNNING
