@@ -19,6 +19,7 @@ from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import access
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.gateway.clients import client_of, neighbourhood
+from antenna_orchestration.processing import submit
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Callers:
         self._posting: WeakValueDictionary[int, _Turns] = WeakValueDictionary()
         self._reading_own: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
         self._reading = asyncio.Semaphore(READ_AT_ONCE)
+        self._submitting: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
 
     async def authenticate(self, request: Request) -> Token:
         """The request's token, looked up once per request. Raises `Unauthorized`, `TooMany`, `Unavailable`."""
@@ -148,6 +150,15 @@ class Callers:
         if own is None:
             own = self._reading_own[caller.token_id] = asyncio.Semaphore(1)
         async with own, self._reading:
+            yield
+
+    @asynccontextmanager
+    async def submitting(self, caller: Token) -> AsyncIterator[None]:
+        """Held while a submission is made: one token leaves others half of the threads that look for images."""
+        own = self._submitting.get(caller.token_id)
+        if own is None:
+            own = self._submitting[caller.token_id] = asyncio.Semaphore(submit.THREADS // 2)
+        async with own:
             yield
 
     def _spend(self, caller: str, rate: float) -> None:

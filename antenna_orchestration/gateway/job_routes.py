@@ -67,14 +67,15 @@ async def create_job(gateway: ThisGateway, caller: SubmitterCaller, new: models.
         exif="never",
         created_by=caller.owner,
     )
-    submitted = await submit.submit(
-        gateway.http.services,
-        submission,
-        allowed_roots=_roots(gateway, caller, project),
-        allowed_buckets=_bucket_roots(gateway, caller, project),
-        most_interactive=MOST_INTERACTIVE[caller.role],
-        within=LOOK_WITHIN,
-    )
+    async with gateway.callers.submitting(caller):
+        submitted = await submit.submit(
+            gateway.http.services,
+            submission,
+            allowed_roots=_roots(gateway, caller, project),
+            allowed_buckets=_bucket_roots(gateway, caller, project),
+            most_interactive=MOST_INTERACTIVE[caller.role],
+            within=LOOK_WITHIN,
+        )
     shown = await job_view(gateway, await job_of(gateway, caller, submitted.job_id))
     return shown.model_copy(update={"warnings": list(submitted.warnings)})
 

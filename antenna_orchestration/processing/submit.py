@@ -45,7 +45,10 @@ DEFAULT_PROJECT: Final = "default"
 
 _MAX_NAME = 200
 
-_threads: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="submission")
+THREADS: Final = 4
+"""Submissions of one process that look for their images at the same time."""
+
+_threads: Final = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="submission")
 """Where sources are read: it takes as long as a client's folders and patterns make it."""
 
 P = ParamSpec("P")

@@ -16,7 +16,6 @@ from antenna_orchestration.worker.policy.source_health import (
     JOB_REST,
     LONGEST_AT_THE_END,
     ONE_OF_MANY,
-    TRIAL_EVERY,
     Fail,
     HandBack,
     SourceHealth,
@@ -107,18 +106,25 @@ def test_a_forbidden_job_rests_until_one_of_its_images_can_be_loaded(health: Sou
 def test_a_resting_job_is_tried_more_and_more_seldom(health: SourceHealth) -> None:
     fails(health, FORBIDDEN, now=0)
     now, rests = JOB_REST.first, []
-    for tries in range(1, 3 * TRIAL_EVERY + 1):
+    for _ in range(12):
         health.tried(JOB, loadable=False, now=now)
-        assert health.is_on_trial(JOB) == (tries % TRIAL_EVERY == 0)
-        if health.is_on_trial(JOB):
-            assert not health.job_rests(JOB, now)
-            fails(health, FORBIDDEN, now=now)
-            assert health.job_rests(JOB, now)
+        assert health.is_on_trial(JOB) and not health.job_rests(JOB, now)
+        fails(health, FORBIDDEN, now=now)
+        assert health.job_rests(JOB, now)
         [rest] = [rest for rest in range(1, 1000) if health.due(now + rest)][:1]
         rests.append(rest)
         now += rest
     assert rests == sorted(rests)
     assert rests[-1] == JOB_REST.longest
+
+
+def test_a_good_image_behind_a_forbidden_one_ends_the_first_rest(health: SourceHealth) -> None:
+    """A1: only the forbidden one was tried, for four minutes, where a worker met it first."""
+    fails(health, FORBIDDEN, now=0)
+    health.tried(JOB, loadable=False, now=JOB_REST.first)
+    assert health.is_on_trial(JOB)
+    health.loaded(JOB, "host", JOB_REST.first)
+    assert not health.is_on_trial(JOB) and not health.job_rests(JOB, JOB_REST.first)
 
 
 def test_one_forbidden_image_among_many_good_ones_fails_and_rests_nobody(health: SourceHealth) -> None:

@@ -2,9 +2,10 @@
 
 It depends on the cause. The image itself (404, not an image): the task fails at once. A passing fault (time-out, 5xx):
 the task is handed back with a delay, and after many such failures in a row from one host that host rests. This worker
-(no rights, no route): the job rests here until one of the images that failed can be loaded. One forbidden image among
-many good ones does not rest its job: it fails after a few attempts. Nor do jobs wait for ever for their last images:
-once others were done, here or elsewhere, forbidden ones are leased again after each rest, and fail.
+(no rights, no route): the job rests here until one of its images can be loaded, one that failed or the one that is
+leased after each rest. One forbidden image among many good ones does not rest its job: it fails after a few attempts.
+Nor do jobs wait for ever for their last images: once others were done, here or elsewhere, forbidden ones are leased
+again after each rest, and fail.
 """
 
 from __future__ import annotations
@@ -35,9 +36,6 @@ JOB_PATIENCE: Final = 3
 
 JOB_REST: Final = Backoff(first=15.0, longest=300.0)
 """Seconds until an image of a resting job is tried again, without a lease; longer each time it is still forbidden."""
-
-TRIAL_EVERY: Final = 4
-"""After so many failed tries a single task is leased, in case other images of the job are not forbidden."""
 
 LONGEST_AT_THE_END: Final = 60.0
 """Longest rest in seconds of a job of which other images were done: each one ends in a trial, of twice as many tasks as
@@ -180,7 +178,8 @@ class SourceHealth:
         if self._has_done(job_run, state):
             # Those that failed may be all that is left: only leasing them ends the job.
             state.probes = 2 ** min(state.tries - 1, MOST_DOUBLINGS)
-        elif state.tries % TRIAL_EVERY == 0:
+        else:
+            # Another image of the job may be a good one, and those that failed stay as they are.
             state.probes = 1
         state.rests_until = now + self._rest(job_run, state)
 
