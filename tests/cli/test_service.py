@@ -124,7 +124,7 @@ def test_variables_of_the_shell_are_not_forgotten(odd: Shell) -> None:
 
 
 @pytest.mark.skipif(Path("/run/systemd/system").exists(), reason="systemd runs here: it would be asked")
-def test_a_service_that_may_run_is_not_removed_where_nobody_can_stop_it(odd: Shell, tmp_path: Path) -> None:
+def test_a_service_that_nobody_can_stop_is_not_removed(odd: Shell, tmp_path: Path) -> None:
     installed(odd)
     unit = unit_of(tmp_path)
     enabled = unit.parent / "default.target.wants" / unit.name

@@ -118,7 +118,7 @@ def test_a_resting_job_is_tried_more_and_more_seldom(health: SourceHealth) -> No
     assert rests[-1] == JOB_REST.longest
 
 
-def test_a_good_image_behind_a_forbidden_one_ends_the_first_rest(health: SourceHealth) -> None:
+def test_a_good_image_behind_a_forbidden_one_ends_its_rest(health: SourceHealth) -> None:
     """A1: only the forbidden one was tried, for four minutes, where a worker met it first."""
     fails(health, FORBIDDEN, now=0)
     health.tried(JOB, loadable=False, now=JOB_REST.first)
