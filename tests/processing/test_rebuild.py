@@ -93,6 +93,7 @@ async def has_six_tasks(services: Services, job: Job) -> bool:
     return len(await tasks_in_stream(services, job) or ()) == 6
 
 
+@pytest.mark.slow
 async def test_tasks_that_a_torn_queue_never_delivers_are_published_again(
     own_stores: EmbeddedStores, own_services: Services, project: str
 ) -> None:

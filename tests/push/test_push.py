@@ -5,6 +5,7 @@ import json
 import signal
 from pathlib import Path
 
+import pytest
 import requests
 
 from antenna_orchestration.domain import reach
@@ -187,6 +188,7 @@ async def test_a_service_that_breaks_and_goes_away_fails_no_image(
     assert (await services.catalog.images.count(job.job_id)).failed == 0
 
 
+@pytest.mark.slow
 async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
     services: Services, shared_stores: EmbeddedStores, service: ProcessingService, pushing: PushWorker, project: str
 ) -> None:

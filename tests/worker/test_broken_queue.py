@@ -99,6 +99,7 @@ async def test_results_that_cannot_be_delivered_wait_on_disk_for_the_next_start(
     assert {int(result.image) for result in results} == set(job.images)
 
 
+@pytest.mark.slow
 async def test_leases_end_while_the_queue_takes_no_results(
     settings: Settings, queue_server: EmbeddedStores, pictures: list[str], tmp_path: Path
 ) -> None:
