@@ -91,6 +91,11 @@ class Connection:
         return bool(self.reader.at_eof() or self.reader._buffer)  # type: ignore[attr-defined]
 
 
+async def pace(seconds: float) -> None:
+    """Go on after so long: how slowly a client goes is what is hostile about it, and nothing is awaited by it."""
+    await asyncio.sleep(seconds)
+
+
 # Slow.
 
 
@@ -105,7 +110,7 @@ async def slow_header(target: Target, link: Connection) -> None:
         await link.send(bytes([byte]))
         if link.was_answered():
             break
-        await asyncio.sleep(1)
+        await pace(1)
     await link.answer()
 
 
@@ -117,7 +122,7 @@ async def slow_body(target: Target, link: Connection) -> None:
         await link.send(PIECE[:1024])
         if link.was_answered():
             break
-        await asyncio.sleep(1)
+        await pace(1)
     await link.answer()
 
 
@@ -126,7 +131,7 @@ async def slow_reader(target: Target, link: Connection) -> None:
     for _ in range(200):
         await link.send(target.head(f"/jobs/{target.job}/", target.submitter, method="GET"))
     async for _ in _bytes(link):
-        await asyncio.sleep(1)
+        await pace(1)
 
 
 async def _bytes(link: Connection) -> AsyncIterator[bytes]:
@@ -142,7 +147,7 @@ async def endless_header(target: Target, link: Connection) -> None:
     await link.send(b"GET /api/v2/jobs/ HTTP/1.1\r\nHost: x\r\nX-Long: ")
     while not link.was_answered():
         await link.send(PIECE)
-        await asyncio.sleep(0.01)
+        await pace(0.01)
     await link.answer()
 
 
@@ -152,7 +157,7 @@ async def endless_chunks(target: Target, link: Connection) -> None:
     await link.send(target.head(path, target.submitter, "Transfer-Encoding: chunked"))
     while not link.was_answered():
         await link.send(b"10000\r\n" + PIECE + b"\r\n")
-        await asyncio.sleep(0.02)
+        await pace(0.02)
     await link.answer()
 
 
@@ -166,7 +171,7 @@ async def held_body(target: Target, link: Connection, path: str, token: str) -> 
         if link.was_answered():
             break
         await link.send(PIECE)
-        await asyncio.sleep(0.02)
+        await pace(0.02)
     else:
         await asyncio.wait([asyncio.ensure_future(link.reader.read(1))], timeout=60)
     await link.answer()
@@ -219,7 +224,7 @@ async def malformed(target: Target, link: Connection) -> None:
     else:
         await link.send(raw[turn // 2 % len(raw)])
     await link.answer()
-    await asyncio.sleep(0.5)
+    await pace(0.5)
 
 
 _TURNS = itertools.count()
@@ -236,7 +241,7 @@ async def cheap(target: Target, link: Connection) -> None:
     ]
     await link.send(asked[next(_TURNS) % 4])
     await link.answer()
-    await asyncio.sleep(0.2)
+    await pace(0.2)
 
 
 CONNECTIONS: dict[Client, int] = {
@@ -260,7 +265,7 @@ async def again_and_again(target: Target, client: Client) -> None:
         finally:
             if writer is not None:
                 writer.transport.abort()
-        await asyncio.sleep(0.2)
+        await pace(0.2)
 
 
 # Replayed and racing, by HTTP as it should be.
@@ -298,7 +303,7 @@ async def replayed_and_racing(target: Target) -> None:
                 deep = {"a": deep}
             new = {"project": target.project, "pipeline": target.pipeline, "name": "x", "config": deep, "sources": []}
             await post("deep configurations", "/jobs/", new, token=target.submitter)
-            await asyncio.sleep(1)
+            await pace(1)
 
 
 async def main(target: Target) -> None:
