@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from antenna_orchestration.ecology.steps import flags
+from antenna_orchestration.ecology.steps import consensus, fixtures, flags, tracking
 from antenna_orchestration.ecology.steps.step import Step
 
 STEPS: Final[Mapping[str, Step]] = {
     "flags": Step(flags.FlagsParameters, flags.apply),
+    "fixtures": Step(fixtures.FixturesParameters, fixtures.apply),
+    "tracking": Step(tracking.TrackingParameters, tracking.apply),
+    "consensus": Step(consensus.ConsensusParameters, consensus.apply),
 }
 """Every step by its name, in the order in which the built-in recipe has them."""

@@ -43,7 +43,7 @@ class Step:
     """A step as a recipe names it."""
 
     parameters: type[Parameters]
-    # Takes a night and the parameters, and returns a new night. It is a pure function: what it was given stays as it is.
+    # Takes a night and the parameters, and returns a new night. Pure: what it was given stays as it is.
     apply: Callable[[Night, Any], Night]
 
 
