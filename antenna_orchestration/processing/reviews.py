@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain.ids import JobId, ProjectId
+from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology import reviews
 from antenna_orchestration.ecology.reviews import Given
 from antenna_orchestration.lake.store import Lake
@@ -54,13 +54,11 @@ async def import_reviews(
     job: JobId | None = None,
     reviewer: str = "",
     imported_by: str,
-    reaches: Callable[[ProjectId], bool] = lambda _project: True,
 ) -> Imported:
     """Import a Label Studio export or a CSV file; the same again adds nothing.
 
-    `project` and `job` bound what it may name; `job` and `reviewer` hold where it names none. `reaches` says which
-    projects whoever imports it may see. Raises `InvalidInput`, with the place in the file, when anything in it cannot
-    be used; nothing is imported then.
+    `project` and `job` bound what it may name; `job` and `reviewer` hold where it names none. Raises `InvalidInput`,
+    with the place in the file, when anything in it cannot be used; nothing is imported then.
     """
     if len(reviewer) > reviews.MOST_CHARACTERS or not reviewer.isprintable():
         raise errors.InvalidInput(f"a reviewer is printable text of at most {reviews.MOST_CHARACTERS} characters")
@@ -74,25 +72,17 @@ async def import_reviews(
         if job is not None and given.review.job_id != job:
             raise errors.InvalidInput(f"{given.place}: of job {given.review.job_id}, not of job {job}")
         by_job[given.review.job_id].append(given)
-    projects = {await _check(services, one, of_job, project=project, reaches=reaches) for one, of_job in by_job.items()}
+    projects = {await _check(services, one, of_job, project=project) for one, of_job in by_job.items()}
     added = await services.catalog.reviews.add([given.review for given in reading.given], imported_by=imported_by)
     return Imported(reviews=len(reading.given), added=added, projects=sorted(projects), notes=reading.notes)
 
 
-async def _check(
-    services: Services,
-    job_id: JobId,
-    given: Sequence[Given],
-    *,
-    project: str | None,
-    reaches: Callable[[ProjectId], bool],
-) -> str:
-    """The project of a job. Raises `InvalidInput` unless it has all of these detections, and may be seen."""
-    job = await services.catalog.jobs.find(job_id) if job_id < 2**63 else None
-    if job is None or not reaches(job.project_id):
-        raise errors.InvalidInput(f"{given[0].place}: there is no job {job_id}")
-    if project is not None and job.project != project:
-        raise errors.InvalidInput(f"{given[0].place}: job {job_id} is of project {job.project}, not of {project}")
+async def _check(services: Services, job_id: JobId, given: Sequence[Given], *, project: str | None) -> str:
+    """The project of a job. Raises `InvalidInput` unless the job is of `project` and has all of these detections."""
+    job = await services.catalog.jobs.find(job_id)
+    # Other projects' jobs are nothing to whoever asks for one project.
+    if job is None or project not in (None, job.project):
+        raise errors.InvalidInput(f"{given[0].place}: there is no job {job_id}{f' in {project}' if project else ''}")
     if not await asyncio.to_thread(services.lake.has_table, "detections", job_id):
         raise errors.InvalidInput(f"{given[0].place}: job {job_id} has no tables yet; import when it has finished")
     unknown = await asyncio.to_thread(_unknown, services.lake, job_id, {one.review.detection_id for one in given})
