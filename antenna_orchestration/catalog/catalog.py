@@ -19,6 +19,7 @@ from antenna_orchestration.catalog.job_log import JobLog
 from antenna_orchestration.catalog.jobs import Jobs
 from antenna_orchestration.catalog.pipelines import Pipelines
 from antenna_orchestration.catalog.projects import Projects
+from antenna_orchestration.catalog.reviews import Reviews
 from antenna_orchestration.catalog.runs import Runs
 from antenna_orchestration.catalog.tokens import Tokens
 from antenna_orchestration.domain.times import in_utc
@@ -36,6 +37,7 @@ class Catalog:
     job_log: JobLog
     pipelines: Pipelines
     projects: Projects
+    reviews: Reviews
     tokens: Tokens
     database: Database
 
@@ -59,6 +61,7 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             job_log=JobLog(database),
             pipelines=Pipelines(database),
             projects=Projects(database),
+            reviews=Reviews(database),
             tokens=Tokens(database),
             database=database,
         )

@@ -30,6 +30,7 @@ from antenna_orchestration.cli import (
     projects,
     push,
     rebuild,
+    reviews,
     service,
     settings,
     submit,
@@ -60,6 +61,7 @@ _ORDER = (
     "token",
     "projects",
     "pipelines",
+    "reviews",
     "health",
     "rebuild",
     "backup",
@@ -99,6 +101,7 @@ app.command("push")(push.push)
 app.add_typer(tokens.app, name="token")
 app.add_typer(projects.app, name="projects")
 app.add_typer(pipelines.app, name="pipelines")
+app.add_typer(reviews.app, name="reviews")
 app.command("health")(health.health)
 app.command("rebuild")(rebuild.rebuild)
 app.command("backup")(backup.backup)

@@ -132,11 +132,18 @@ async def _project_for_registration(gateway: ThisGateway, caller: RegisteringCal
     return await _project_of(gateway, caller, project_id)
 
 
+async def _project_for_submitter(gateway: ThisGateway, caller: SubmitterCaller, project_id: Number) -> ProjectId:
+    return await _project_of(gateway, caller, project_id)
+
+
 ProjectForAnyCaller = Annotated[ProjectId, Depends(_project_for_any_caller)]
 """The project in the path, if it is one of the `AnyCaller`'s."""
 
 ProjectForRegistration = Annotated[ProjectId, Depends(_project_for_registration)]
 """The project in the path, if it is one of the `RegisteringCaller`'s."""
+
+ProjectForSubmitter = Annotated[ProjectId, Depends(_project_for_submitter)]
+"""The project in the path, if it is one of the `SubmitterCaller`'s."""
 
 
 def host_of(request: Request) -> str:
