@@ -147,7 +147,12 @@ def run(arguments: list[str]) -> int:
 
 
 def _explain(error: Exception) -> int:
-    """Print in one line what went wrong; returns the exit code."""
+    """Print in one line what went wrong, and the faults of a file in a line each; returns the exit code."""
+    if isinstance(error, errors.InvalidTable):
+        code = _fail(error.summary, error, error.exit_code)
+        for fault in error.faults:
+            output.note(f"  {' '.join(fault.split())}")
+        return code
     if isinstance(error, errors.AntennaError):
         return _fail(str(error), error, error.exit_code)
     if (message := getattr(error, "format_message", None)) is not None:
