@@ -13,6 +13,7 @@ from datetime import datetime
 
 from antenna_orchestration.catalog.collectors import Collectors
 from antenna_orchestration.catalog.database import Database
+from antenna_orchestration.catalog.deployments import Deployments
 from antenna_orchestration.catalog.generations import Generations
 from antenna_orchestration.catalog.images import Images
 from antenna_orchestration.catalog.job_log import JobLog
@@ -36,6 +37,7 @@ class Catalog:
     job_log: JobLog
     pipelines: Pipelines
     projects: Projects
+    deployments: Deployments
     tokens: Tokens
     database: Database
 
@@ -59,6 +61,7 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             job_log=JobLog(database),
             pipelines=Pipelines(database),
             projects=Projects(database),
+            deployments=Deployments(database),
             tokens=Tokens(database),
             database=database,
         )

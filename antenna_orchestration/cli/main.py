@@ -21,6 +21,7 @@ from antenna_orchestration.cli import (
     backup,
     clean,
     demo,
+    deployments,
     env,
     gateway,
     health,
@@ -59,6 +60,7 @@ _ORDER = (
     "push",
     "token",
     "projects",
+    "deployments",
     "pipelines",
     "health",
     "rebuild",
@@ -98,6 +100,7 @@ app.command("gateway")(gateway.gateway)
 app.command("push")(push.push)
 app.add_typer(tokens.app, name="token")
 app.add_typer(projects.app, name="projects")
+app.add_typer(deployments.app, name="deployments")
 app.add_typer(pipelines.app, name="pipelines")
 app.command("health")(health.health)
 app.command("rebuild")(rebuild.rebuild)
@@ -148,7 +151,7 @@ def run(arguments: list[str]) -> int:
 
 def _explain(error: Exception) -> int:
     """Print in one line what went wrong, and the faults of a file in a line each; returns the exit code."""
-    if isinstance(error, errors.InvalidTable):
+    if isinstance(error, errors.InvalidTable) and len(error.faults) > 1:
         code = _fail(error.summary, error, error.exit_code)
         for fault in error.faults:
             output.note(f"  {' '.join(fault.split())}")

@@ -21,6 +21,7 @@ from antenna_orchestration import __version__, errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.contract.models import ErrorAnswer
 from antenna_orchestration.gateway import (
+    deployment_routes,
     job_routes,
     metrics_routes,
     ml_routes,
@@ -84,6 +85,7 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         job_routes,
         result_routes,
         registry_routes,
+        deployment_routes,
         ml_routes,
         metrics_routes,
         other_routes,
