@@ -48,16 +48,26 @@ DETECTIONS: Final = pa.schema(
         ("detector", pa.string()),
         ("detector_version", pa.string()),
         ("detector_score", pa.float32()),
+    ]
+)
+"""What it needs of each detection."""
+
+CLASSIFICATIONS: Final = pa.schema(
+    [
+        ("image_id", pa.int64()),
+        ("detection_id", pa.string()),
         ("classifier", pa.string()),
         ("classifier_version", pa.string()),
         ("label", pa.string()),
         ("label_score", pa.float32()),
+        ("terminal", pa.bool_()),
+        ("created_at", columns.MOMENT),
         ("scores", pa.binary()),
         ("top_labels", pa.list_(pa.string())),
         ("top_scores", pa.list_(pa.float32())),
     ]
 )
-"""What it needs of each detection, with the one classification that decides: its columns from `classifier` on."""
+"""What it needs of each classification."""
 
 _VECTORS: Final = ("scores", "top_labels", "top_scores")
 
@@ -65,6 +75,7 @@ _VECTORS: Final = ("scores", "top_labels", "top_scores")
 def of_rows(
     captures: pa.Table,
     detections: pa.Table,
+    classifications: pa.Table,
     *,
     deployment: str | None,
     night: date | None,
@@ -75,10 +86,12 @@ def of_rows(
 ) -> Night:
     """A night from rows in any order; every photograph of the detections is among the captures.
 
-    `classes` has every classifier that the detections name, as `without_labels` makes it of those of unknown labels.
+    Of several classifications of a detection one decides: the last step of its pipeline, and of those the newest, then
+    the one with the best score. `classes` has every classifier that they name.
     """
     captures = captures.sort_by([(name, "ascending") for name in ("captured_at", "local_time", "url")])
     detections, photograph = _ordered(captures, detections)
+    detections = _classified(detections, classifications)
     algorithms = _algorithms(detections)
     return Night(
         deployment=deployment,
@@ -101,6 +114,27 @@ def _ordered(captures: pa.Table, detections: pa.Table) -> tuple[pa.Table, Number
     keys = pa.table({"photograph": photograph, "number": number.cast(pa.int64()), "id": detections["detection_id"]})
     order = pc.sort_indices(keys, [(name, "ascending") for name in keys.schema.names])
     return detections.take(order), photograph.take(order).to_numpy().astype(np.intp)
+
+
+def _classified(detections: pa.Table, classifications: pa.Table) -> pa.Table:
+    """The detections with the columns of the classification that decides; nulls where there is none."""
+    first = [("terminal", "descending"), ("created_at", "descending"), ("label_score", "descending")]
+    # So that the order of the rows decides nothing.
+    rest = [(name, "ascending") for name in ("classifier", "classifier_version", "label")]
+    order = pc.sort_indices(classifications.select([name for name, _ in first + rest]), first + rest)
+    # Of equal values, `index_in` finds the first.
+    deciding = order.take(pc.index_in(detections["detection_id"], value_set=_taken(classifications, order)))
+    names = [name for name in CLASSIFICATIONS.names if name not in (*DETECTIONS.names, "terminal", "created_at")]
+    said = classifications.select(names).take(deciding)
+    return pa.table({**_columns(detections), **_columns(said)})
+
+
+def _taken(classifications: pa.Table, order: pa.Array) -> pa.Array:
+    return classifications["detection_id"].take(order).combine_chunks()
+
+
+def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.schema.names, table.columns, strict=True))
 
 
 def _algorithms(detections: pa.Table) -> dict[AlgorithmRef, npt.NDArray[np.intp]]:
@@ -150,9 +184,7 @@ def _begun(
 ) -> pd.DataFrame:
     """The detections as the first step gets them: each is what its label means."""
     of_photograph = captures.select(["captured_at", "local_time", "width", "height"]).take(pa.array(photograph))
-    known = {name: of_photograph[name] for name in of_photograph.schema.names}
-    known |= {name: detections[name] for name in detections.schema.names if name not in _VECTORS}
-    frame = _frame(pa.table(known))
+    frame = _frame(pa.table({**_columns(of_photograph), **_columns(detections.drop_columns(list(_VECTORS)))}))
     labels = frame["label"].to_numpy()
     taxon, rank = labels.copy(), np.full(len(frame), None, object)
     source = np.full(len(frame), "detector", object)

@@ -75,6 +75,7 @@ def night_of(
     captures: Iterable[Mapping[str, Any]],
     detections: Sequence[Mapping[str, Any]] = (),
     *,
+    classifications: Sequence[Mapping[str, Any]] = (),
     night: date | None = date(2026, 6, 1),
     place: Place | None = None,
     **changed: Any,
@@ -82,9 +83,11 @@ def night_of(
     """A night of these rows."""
     on = {image: sum(one["image_id"] == image for one in detections) for image in {d["image_id"] for d in detections}}
     photographs = [{**one, "detections": on.get(one["image_id"], 0)} for one in captures]
+    said = [{"terminal": True, **one} for one in detections if one["classifier"]]
     return nights.of_rows(
         pa.Table.from_pylist(photographs, schema=nights.CAPTURES),
         pa.Table.from_pylist([dict(one) for one in detections], schema=nights.DETECTIONS),
+        pa.Table.from_pylist([*said, *classifications], schema=nights.CLASSIFICATIONS),
         deployment="by the pond",
         night=night,
         place=place,

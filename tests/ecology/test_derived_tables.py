@@ -268,6 +268,27 @@ def test_scores_are_whole_vectors_or_the_best_few() -> None:
     assert vectors.scores.tolist() == [[0.5, 0.25, 0.25], [0.125, 0.5, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.0]]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"terminal": False, "label_score": 0.99, "created_at": datetime(2026, 7, 2, tzinfo=UTC)},
+        {"terminal": True, "label_score": 0.99, "created_at": datetime(2026, 6, 30, tzinfo=UTC)},
+        {"terminal": True, "label_score": 0.25, "created_at": seen_at()},
+        {"terminal": True, "label_score": None, "created_at": seen_at()},
+        {"terminal": None, "label_score": 0.99, "created_at": None},
+    ],
+)
+def test_last_step_then_newest_then_best_score_decides(other: dict[str, Any]) -> None:
+    said = {"image_id": 1, "detection_id": "1-0", "classifier": MOTHS.key, "classifier_version": MOTHS.version}
+    night = night_of(
+        [capture(1, DUSK)],
+        [detection(1, 0, GAMMA, 0.5, created_at=seen_at())],
+        classifications=[{**said, "label": PRONUBA, **other}],
+    )
+
+    assert night.detections["label"].tolist() == [GAMMA]
+
+
 Photographs = list[tuple[int | None, list[str | None]]]
 """Of each its time and its labels."""
 
