@@ -69,6 +69,10 @@ class Unfit(ValueError):
         self.why = why
 
 
+class UnknownRank(Unfit):
+    """A row with a rank that there is not."""
+
+
 def canonical(text: str) -> str:
     """The name without author and year, subgenus and marks: `Noctua pronuba (Linnaeus, 1758)` is `Noctua pronuba`.
 
@@ -116,7 +120,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "label": ("label",),
     "name": ("scientificname", "canonicalname", "name", "taxonname", "taxon"),
     "rank": ("taxonrank", "rank"),
-    "taxon_id": ("taxonid", "gbifkey", "gbifid", "gbiftaxonkey", "taxonkey", "usagekey"),
+    "taxon_id": ("taxonid", "gbifkey", "gbiftaxonkey", "taxonkey", "usagekey"),
     "vernacular": ("vernacularname", "commonname"),
     "finest_rank": ("finestrank",),
 }
@@ -149,12 +153,13 @@ def taxon_of(row: Mapping[str, str]) -> Taxon:
     try:
         rank = rank_of(field(row, "rank"))
     except ValueError as error:
-        raise Unfit("taxonRank", str(error)) from None
+        raise UnknownRank("taxonRank", str(error)) from None
     # A subspecies is its species, a subfamily its family.
     is_between = rank is not None and column_key(field(row, "rank")) not in RANKS
     if rank is None:
         rank = next((one for one in RANKS if lineage.get(one, "").casefold() == name.casefold()), None)
-        rank = rank or ("species" if " " in name else None)
+        if rank is None and not field(row, "rank") and " " in name and name[0].isupper():
+            rank = "species"
     if rank is None and field(row, "rank") and lineage:
         # Said to have no rank, such as a cluster of DNA: it is the finest that is known of it.
         rank = max(lineage, key=RANKS.index)
@@ -209,7 +214,7 @@ class Names:
         for label, taxon in rows:
             if key := gbif_key(taxon.taxon_id):
                 self._by_key.setdefault(key, taxon)
-            self._by_name.setdefault(folded(label), taxon)
+            self._by_name.setdefault(folded(label) if label != taxon.name else label.casefold(), taxon)
         for _, taxon in rows:
             self._by_name.setdefault(taxon.name.casefold(), taxon)
         for taxon in _above(taxa.values()):
@@ -257,7 +262,8 @@ class Names:
 def _above(taxa: Iterable[Taxon]) -> list[Taxon]:
     """The taxa in the lineages, from the coarsest rank to the finest."""
     said: dict[tuple[int, str], dict[str, set[str]]] = {}
-    for names in {tuple(taxon.lineage.get(rank) for rank in RANKS) for taxon in taxa}:
+    # Each taxon without itself: most have their ranks in common with many others.
+    for names in {tuple(one.lineage.get(rank) if rank != one.rank else None for rank in RANKS) for one in taxa}:
         for depth, name in enumerate(names):
             if name:
                 above = said.setdefault((depth, name), {})
