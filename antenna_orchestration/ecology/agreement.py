@@ -6,10 +6,13 @@ say is in `docs/howto/review.md`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from antenna_orchestration.ecology.model import RANKS, Taxon
+from antenna_orchestration.domain.messages import AlgorithmRef
+from antenna_orchestration.ecology.model import RANKS, Classes, Taxon
+from antenna_orchestration.ecology.names import Names, classes_of
 from antenna_orchestration.ecology.reviews import REJECTED, rejects
 
 if TYPE_CHECKING:
@@ -55,30 +58,28 @@ class Agreement(NamedTuple):
     reliability: pd.DataFrame
 
 
-def judge(
-    label: str, human: str, classes: Sequence[str], names: Mapping[str, Taxon], *, by_name: Mapping[str, Taxon]
-) -> Judged:
+def judge(label: str, human: str, classes: Classes, names: Names) -> Judged:
     """Compare a classifier's label with a person's.
 
-    `names` has the taxa of labels, `by_name` the same by their scientific names in lower case. A person's name counts
-    as the finest of the classifier's classes that includes it: *Noctua pronuba* is a `moth`, and therefore not the
-    `nonmoth` that stands for all other insects.
+    A person's name counts as the finest of the classifier's classes that includes it: *Noctua pronuba* is a `moth`, and
+    therefore not the `nonmoth` that stands for all other insects.
     """
     if rejects(human):
         return Judged(REJECTED, NOTHING)
-    if same := [one for one in classes if one.casefold() == human.casefold()]:
+    if same := [one for one in classes.labels if one.casefold() == human.casefold()]:
         # Two classes may differ in case only.
         meant = human if human in same else same[0]
         return Judged(meant, AGREED if meant == label else OTHER)
-    taxon = names.get(human) or by_name.get(human.casefold())
+    taxon = names.match(human)
     if taxon is None:
         return Judged(human, AGREED if human.casefold() == label.casefold() else OTHER)
     lineage = {taxon.name, *taxon.lineage.values()}
-    including = [one for one in classes if one in names and names[one].name in lineage]
-    if including:
-        finest = max(including, key=lambda one: (_fineness(names[one]), one == label))
+    known = [(one, its) for one, its in zip(classes.labels, classes.taxa, strict=True) if its is not None]
+    if including := [(_fineness(its), one == label, one) for one, its in known if its.name in lineage]:
+        # Of several classes of one taxon, the one that the classifier chose.
+        *_, finest = max(including)
         return Judged(finest, AGREED if finest == label else OTHER)
-    own = names.get(label)
+    own = next((its for one, its in known if one == label), None)
     is_coarser = own is not None and taxon.name in own.lineage.values()
     return Judged(human, COARSER if is_coarser else OTHER)
 
@@ -91,28 +92,32 @@ def compare(
     observations: pd.DataFrame,
     reviews: pd.DataFrame,
     *,
-    classes: Mapping[tuple[str, str], Sequence[str]],
-    names: Mapping[str, Taxon],
+    classes: Mapping[AlgorithmRef, Classes],
+    names: Names,
 ) -> Agreement:
     """Compare observations, with the columns `OBSERVED`, with the newest reviews, as `reviews.newest` gives them.
 
-    `classes` has the labels of each classifier by key and version; of one that is not there, those that occur in the
-    observations. Reviews of other detections are ignored.
+    A classifier that is not in `classes` has those that occur in the observations. Reviews of other detections are
+    ignored.
     """
-    known = {
-        key: tuple(sorted(set(rows["label"].dropna())))
-        for key, rows in observations.groupby(["classifier", "classifier_version"])
-    } | dict(classes)
+    known = dict(classes)
+    for (key, version), rows in observations.groupby(["classifier", "classifier_version"]):
+        algorithm = AlgorithmRef(key, version)
+        if algorithm not in known:
+            known[algorithm] = classes_of(algorithm, sorted(set(rows["label"].dropna())), taxa=names)
     said = reviews.rename(columns={"label": "said"})[["job_id", "detection_id", "said"]]
     joined = observations[list(OBSERVED)].merge(said, on=["job_id", "detection_id"])
-    by_name = {taxon.name.casefold(): taxon for taxon in names.values()}
     named = joined.dropna(subset=["label"]).reset_index(drop=True)
-    judged = [
-        judge(row.label, row.said, known.get((row.classifier, row.classifier_version), ()), names, by_name=by_name)
-        for row in named.itertuples()
-    ]
-    named["human"] = [one.human for one in judged]
-    named["verdict"] = [one.verdict for one in judged]
+
+    @cache
+    def judged(key: str, version: str, label: str, human: str) -> Judged:
+        # Few different words are said of few labels.
+        return judge(label, human, known[AlgorithmRef(key, version)], names)
+
+    columns = [named[one] for one in ("classifier", "classifier_version", "label", "said")]
+    all_judged = [judged(*words) for words in zip(*columns, strict=True)]
+    named["human"] = [one.human for one in all_judged]
+    named["verdict"] = [one.verdict for one in all_judged]
     return Agreement(_boxes(joined), _labels(named), _confusion(named), _reliability(named))
 
 

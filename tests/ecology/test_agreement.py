@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology import agreement, plots, reviews
 from antenna_orchestration.ecology.agreement import AGREED, COARSER, NOTHING, OTHER
-from antenna_orchestration.ecology.model import RANKS, Taxon
+from antenna_orchestration.ecology.model import RANKS, Classes, Taxon
+from antenna_orchestration.ecology.names import Names, classes_of
 from antenna_orchestration.ecology.reviews import Review
 
 
@@ -28,15 +30,23 @@ def taxon(*names: str) -> Taxon:
 MOTH, INSECT = taxon("Lepidoptera"), taxon()
 NOCTUA = taxon("Lepidoptera", "Noctuidae", "Noctua", "Noctua pronuba")
 FLY = taxon("Diptera", "Muscidae", "Musca", "Musca domestica")
-NAMES = {
-    "moth": MOTH,
-    "nonmoth": INSECT,
-    "GBIF:1": NOCTUA,
-    "house fly": FLY,
-    "owlet": taxon("Lepidoptera", "Noctuidae"),
-}
+NAMES = Names(
+    {
+        "moth": MOTH,
+        "nonmoth": INSECT,
+        "GBIF:1": NOCTUA,
+        "house fly": FLY,
+        "owlet": taxon("Lepidoptera", "Noctuidae"),
+    }
+)
+C = AlgorithmRef("c", "1")
 TRAP = ("moth", "nonmoth")
 SPECIES = ("GBIF:1", "house fly")
+
+
+def known(*labels: str) -> Classes:
+    return classes_of(C, labels, taxa=NAMES)
+
 
 JUDGED = [
     # What the classifier said, what a person said, among which classes, what it means.
@@ -66,8 +76,7 @@ JUDGED = [
 def test_a_persons_name_is_compared_with_the_class_that_includes_it(
     label: str, human: str, classes: tuple[str, ...], expected: tuple[str, str]
 ) -> None:
-    by_name = {one.name.casefold(): one for one in NAMES.values()}
-    assert agreement.judge(label, human, classes, NAMES, by_name=by_name) == expected
+    assert agreement.judge(label, human, known(*classes), NAMES) == expected
 
 
 def observed(*labels: tuple[str | None, float | None], **values: Any) -> pd.DataFrame:
@@ -93,7 +102,7 @@ def test_the_tables_are_what_a_person_counts() -> None:
         (None, None), ("moth", 0.5),
     )  # fmt: skip
     words = said("moth", "Noctua pronuba", "Musca domestica", "not an insect", "moth", "nonmoth", "not an insect")
-    found = agreement.compare(observations, words, classes={("c", "1"): TRAP}, names=NAMES)
+    found = agreement.compare(observations, words, classes={C: known(*TRAP)}, names=NAMES)
 
     [box] = found.boxes.to_dict("records")
     assert (box["reviewed"], box["animals"], round(box["share"], 3)) == (7, 5, 0.714)
@@ -119,7 +128,7 @@ def test_the_tables_are_what_a_person_counts() -> None:
 def test_a_coarser_word_is_no_part_of_the_share() -> None:
     observations = observed(("GBIF:1", 0.9), ("GBIF:1", 0.9), ("GBIF:1", 0.9))
     words = said("GBIF:1", "owlet", "house fly")
-    [row] = agreement.compare(observations, words, classes={("c", "1"): SPECIES}, names=NAMES).labels.to_dict("records")
+    [row] = agreement.compare(observations, words, classes={C: known(*SPECIES)}, names=NAMES).labels.to_dict("records")
     assert (row["reviewed"], row[AGREED], row[COARSER], row[OTHER], row["share"]) == (3, 1, 1, 1, 0.5)
 
 
@@ -129,7 +138,7 @@ def test_pipelines_and_versions_are_not_added_up() -> None:
     later = observed(("moth", 0.9), classifier_version="2")
     together = pd.concat([first, other.assign(job_id=43), later.assign(job_id=44)])
     words = pd.concat([said("moth").assign(job_id=job) for job in (42, 43, 44)])
-    found = agreement.compare(together, words, classes={}, names={})
+    found = agreement.compare(together, words, classes={}, names=Names({}))
     assert [len(found.labels), len(found.confusion), len(found.reliability)] == [3, 3, 3]
     assert set(found.labels["reviewed"]) == {1}
 
@@ -138,7 +147,7 @@ def test_pipelines_and_versions_are_not_added_up() -> None:
 @given(st.lists(st.tuples(st.sampled_from(TRAP), st.sampled_from(["moth", "nonmoth", "not an insect", "x"]))))
 def test_every_reviewed_detection_is_counted_once_in_each_table(pairs: list[tuple[str, str]]) -> None:
     observations = observed(*((label, 0.5) for label, _ in pairs))
-    found = agreement.compare(observations, said(*(word for _, word in pairs)), classes={("c", "1"): TRAP}, names=NAMES)
+    found = agreement.compare(observations, said(*(word for _, word in pairs)), classes={C: known(*TRAP)}, names=NAMES)
     assert found.boxes["reviewed"].sum() == len(pairs)
     assert found.labels["reviewed"].sum() == len(pairs)
     assert found.confusion["detections"].sum() == len(pairs)
@@ -149,7 +158,7 @@ def test_every_reviewed_detection_is_counted_once_in_each_table(pairs: list[tupl
 
 
 def test_nothing_reviewed_gives_empty_tables() -> None:
-    found = agreement.compare(observed(("moth", 0.9)), said(), classes={}, names={})
+    found = agreement.compare(observed(("moth", 0.9)), said(), classes={}, names=Names({}))
     assert [len(table) for table in found] == [0, 0, 0, 0]
 
 
@@ -157,7 +166,7 @@ def test_a_plot_shows_labels_as_they_are() -> None:
     """Dollar signs are no formulas, and letters that no font has are no fault."""
     labels = ["moth", "$\\frac{1}$", "\N{CJK UNIFIED IDEOGRAPH-86FE}", "x" * 200]
     found = agreement.compare(
-        observed(*((label, 0.9) for label in labels)), said(*labels[1:], "moth"), classes={}, names={}
+        observed(*((label, 0.9) for label in labels)), said(*labels[1:], "moth"), classes={}, names=Names({})
     )
     picture = Image.open(io.BytesIO(plots.agreement(found, title="$project")))
     assert picture.format == "PNG"
