@@ -148,7 +148,7 @@ def agreement(
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Compare what people said with the classifiers' labels, per label.
+    """Compare what people said with what classifiers said.
 
     The shares hold for the detections that were reviewed; docs/howto/review.md tells what they do not say.
     """
