@@ -9,6 +9,7 @@ from antenna_orchestration.assets.job_assets import image_tasks, manifest, resul
 from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.assets.report import job_report
 from antenna_orchestration.assets.run_session import RunSession
+from antenna_orchestration.jobs.deployments import import_deployments
 from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.jobs.operations import jobs_health_check, merge_tables, prune_history
 from antenna_orchestration.jobs.processing import process_job
@@ -37,6 +38,7 @@ def build_definitions(**resources: Any) -> dg.Definitions:
             submit_job,
             import_reviews,
             prune_history,
+            import_deployments,
         ],
         sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_runs, health_watch],
         schedules=[health_check_schedule, merge_schedule],

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from antenna_orchestration.catalog.collectors import Collectors
 from antenna_orchestration.catalog.database import Database
+from antenna_orchestration.catalog.deployments import Deployments
 from antenna_orchestration.catalog.generations import Generations
 from antenna_orchestration.catalog.images import Images
 from antenna_orchestration.catalog.job_log import JobLog
@@ -38,6 +39,7 @@ class Catalog:
     pipelines: Pipelines
     projects: Projects
     reviews: Reviews
+    deployments: Deployments
     tokens: Tokens
     database: Database
 
@@ -62,6 +64,7 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             pipelines=Pipelines(database),
             projects=Projects(database),
             reviews=Reviews(database),
+            deployments=Deployments(database),
             tokens=Tokens(database),
             database=database,
         )

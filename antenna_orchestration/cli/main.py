@@ -21,6 +21,7 @@ from antenna_orchestration.cli import (
     backup,
     clean,
     demo,
+    deployments,
     env,
     gateway,
     health,
@@ -60,6 +61,7 @@ _ORDER = (
     "push",
     "token",
     "projects",
+    "deployments",
     "pipelines",
     "reviews",
     "health",
@@ -100,6 +102,7 @@ app.command("gateway")(gateway.gateway)
 app.command("push")(push.push)
 app.add_typer(tokens.app, name="token")
 app.add_typer(projects.app, name="projects")
+app.add_typer(deployments.app, name="deployments")
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(reviews.app, name="reviews")
 app.command("health")(health.health)
@@ -150,7 +153,12 @@ def run(arguments: list[str]) -> int:
 
 
 def _explain(error: Exception) -> int:
-    """Print in one line what went wrong; returns the exit code."""
+    """Print in one line what went wrong, and the faults of a file in a line each; returns the exit code."""
+    if isinstance(error, errors.InvalidTable) and len(error.faults) > 1:
+        code = _fail(error.summary, error, error.exit_code)
+        for fault in error.faults:
+            output.note(f"  {' '.join(fault.split())}")
+        return code
     if isinstance(error, errors.AntennaError):
         return _fail(str(error), error, error.exit_code)
     if (message := getattr(error, "format_message", None)) is not None:

@@ -235,6 +235,48 @@ class ReviewsAnswer(BaseModel):
     notes: list[str]
 
 
+class DeploymentItem(BaseModel):
+    """A deployment with its place and its clock; what is not known is null."""
+
+    deployment: str
+    latitude: float | None
+    longitude: float | None
+    uncertainty_m: float | None
+    time_zone: str | None
+    # `local` or `utc`: what the stamps of its photographs show.
+    clock: str
+    # How much later the clock should have been.
+    shift_seconds: int
+    # Local times.
+    starts_at: datetime | None
+    ends_at: datetime | None
+    location_name: str | None
+    country_code: str | None
+    pixels_per_mm: float | None
+    species_list: str | None
+    further: dict[str, str]
+    photographs: int
+    first_captured_at: datetime | None
+    last_captured_at: datetime | None
+
+
+class DeploymentList(BaseModel):
+    """The deployments of a project."""
+
+    count: int
+    results: list[DeploymentItem]
+
+
+class DeploymentsImported(BaseModel):
+    """What an import of deployments wrote: their names."""
+
+    described: list[str]
+    # Not known before.
+    created: list[str]
+    without_photographs: list[str]
+    warnings: list[str]
+
+
 class ResultFile(BaseModel):
     """A Parquet file of a job's table."""
 

@@ -19,13 +19,12 @@ async def import_reviews(
 ) -> models.ReviewsAnswer:
     """All of a file, or nothing. The same file again adds nothing; of each detection the newest review counts."""
     services = gateway.http.services
-    [found] = await services.catalog.projects.list([project])
     imported = await reviews.import_reviews(
         services,
         # Half a surrogate pair is refused as what it is, text that is not UTF-8.
         new.content.encode("utf-8", "surrogatepass"),
         name=new.name,
-        project=found.slug,
+        project=project.slug,
         job=None if new.job is None else JobId(new.job),
         reviewer=new.reviewer,
         imported_by=caller.owner,
