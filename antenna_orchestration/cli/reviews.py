@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -132,6 +132,74 @@ def list_(
         drops=("PROJECT",),
         empty="no such reviews" if project or job else "no reviews; `antenna reviews import FILE` adds some",
     )
+
+
+@app.command("agreement")
+def agreement(
+    *,
+    project: Annotated[
+        str, typer.Option(metavar="SLUG", help="Project whose derived observations are compared.")
+    ] = "default",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Write the tables as CSV files and a plot into this folder.", show_default="none"
+        ),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Compare what people said with what classifiers said.
+
+    The shares hold for the detections that were reviewed; docs/howto/review.md tells what they do not say.
+    """
+    from antenna_orchestration.processing import agreement as verb
+
+    compared = with_services(lambda services: verb.compare(services, project))
+    files = [] if out is None else verb.write(compared, out, title=f"project {project}")
+    tables = compared.agreement
+    if json_:
+        output.as_json(
+            {
+                "reviewed": compared.reviewed,
+                "missing": compared.missing,
+                **{name: verb.records(table) for name, table in tables._asdict().items()},
+                "files": list(map(str, files)),
+            }
+        )
+        return
+    for keys, labels in tables.labels.groupby(["pipeline", "classifier", "classifier_version"], sort=True):
+        pipeline, classifier, version = keys
+        output.line(f"{pipeline}: {classifier} {version}")
+        output.show_table(
+            ("LABEL", "REVIEWED", "AGREED", "COARSER", "NO ANIMAL", "OTHER", "SHARE", "95 %"),
+            [
+                (row.label, row.reviewed, row.agreed, row.coarser, row.rejected, row.other, *_share(row))
+                for row in labels.itertuples()
+            ],
+            numbers=("REVIEWED", "AGREED", "COARSER", "NO ANIMAL", "OTHER", "SHARE"),
+            shrinks=("LABEL",),
+        )
+        output.line()
+    for row in tables.boxes.itertuples():
+        share, interval = _share(row)
+        output.line(
+            f"{row.pipeline}: {row.animals:,} of {counted(row.reviewed, 'box', 'boxes')} of {row.detector} "
+            f"{row.detector_version} show animals: {share} ({interval})"
+        )
+    if compared.missing:
+        output.note(
+            f"{counted(compared.missing, 'reviewed detection')} not in the tables: a later job replaced its results, "
+            f"or `antenna tables --project {project}` has not derived them"
+        )
+    for file in files:
+        output.note(f"wrote {file}")
+
+
+def _share(row: Any) -> tuple[str, str]:
+    """A share and its interval; a dash where there is none."""
+    if row.share != row.share:
+        return "-", "-"
+    return f"{row.share:.2f}", f"{row.low:.2f} to {row.high:.2f}"
 
 
 def _id(job: int) -> JobId:
