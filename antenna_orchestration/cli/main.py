@@ -22,6 +22,7 @@ from antenna_orchestration.cli import (
     clean,
     demo,
     deployments,
+    derive,
     env,
     gateway,
     health,
@@ -64,6 +65,8 @@ _ORDER = (
     "deployments",
     "pipelines",
     "reviews",
+    "derive",
+    "tables",
     "health",
     "rebuild",
     "backup",
@@ -105,6 +108,8 @@ app.add_typer(projects.app, name="projects")
 app.add_typer(deployments.app, name="deployments")
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(reviews.app, name="reviews")
+app.command("derive")(derive.derive)
+app.command("tables")(derive.tables)
 app.command("health")(health.health)
 app.command("rebuild")(rebuild.rebuild)
 app.command("backup")(backup.backup)
