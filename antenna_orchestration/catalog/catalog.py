@@ -17,6 +17,7 @@ from antenna_orchestration.catalog.generations import Generations
 from antenna_orchestration.catalog.images import Images
 from antenna_orchestration.catalog.job_log import JobLog
 from antenna_orchestration.catalog.jobs import Jobs
+from antenna_orchestration.catalog.names import Names
 from antenna_orchestration.catalog.pipelines import Pipelines
 from antenna_orchestration.catalog.projects import Projects
 from antenna_orchestration.catalog.runs import Runs
@@ -36,6 +37,7 @@ class Catalog:
     job_log: JobLog
     pipelines: Pipelines
     projects: Projects
+    names: Names
     tokens: Tokens
     database: Database
 
@@ -59,6 +61,7 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             job_log=JobLog(database),
             pipelines=Pipelines(database),
             projects=Projects(database),
+            names=Names(database),
             tokens=Tokens(database),
             database=database,
         )

@@ -33,6 +33,7 @@ from antenna_orchestration.cli import (
     service,
     settings,
     submit,
+    taxa,
     tokens,
     up,
     worker,
@@ -59,6 +60,7 @@ _ORDER = (
     "push",
     "token",
     "projects",
+    "taxa",
     "pipelines",
     "health",
     "rebuild",
@@ -98,6 +100,7 @@ app.command("gateway")(gateway.gateway)
 app.command("push")(push.push)
 app.add_typer(tokens.app, name="token")
 app.add_typer(projects.app, name="projects")
+app.add_typer(taxa.app, name="taxa")
 app.add_typer(pipelines.app, name="pipelines")
 app.command("health")(health.health)
 app.command("rebuild")(rebuild.rebuild)
