@@ -215,6 +215,68 @@ class NewJob(BaseModel):
     deployment: Name | None = None
 
 
+class NewReviews(BaseModel):
+    """A file of reviews to import: the text of a Label Studio export (JSON) or of a CSV file.
+
+    `name` is what errors call it; `job` and `reviewer` hold where the file names none.
+    """
+
+    content: str
+    name: Name = "the file"
+    job: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
+    reviewer: Name = ""
+
+
+class ReviewsAnswer(BaseModel):
+    """How many reviews the file has, how many of them are new, and what of it is no review."""
+
+    reviews: int
+    added: int
+    notes: list[str]
+
+
+class DeploymentItem(BaseModel):
+    """A deployment with its place and its clock; what is not known is null."""
+
+    deployment: str
+    latitude: float | None
+    longitude: float | None
+    uncertainty_m: float | None
+    time_zone: str | None
+    # `local` or `utc`: what the stamps of its photographs show.
+    clock: str
+    # How much later the clock should have been.
+    shift_seconds: int
+    # Local times.
+    starts_at: datetime | None
+    ends_at: datetime | None
+    location_name: str | None
+    country_code: str | None
+    pixels_per_mm: float | None
+    species_list: str | None
+    further: dict[str, str]
+    photographs: int
+    first_captured_at: datetime | None
+    last_captured_at: datetime | None
+
+
+class DeploymentList(BaseModel):
+    """The deployments of a project."""
+
+    count: int
+    results: list[DeploymentItem]
+
+
+class DeploymentsImported(BaseModel):
+    """What an import of deployments wrote: their names."""
+
+    described: list[str]
+    # Not known before.
+    created: list[str]
+    without_photographs: list[str]
+    warnings: list[str]
+
+
 class ResultFile(BaseModel):
     """A Parquet file of a job's table."""
 

@@ -21,6 +21,7 @@ from antenna_orchestration import __version__, errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.contract.models import ErrorAnswer
 from antenna_orchestration.gateway import (
+    deployment_routes,
     job_routes,
     metrics_routes,
     ml_routes,
@@ -29,6 +30,7 @@ from antenna_orchestration.gateway import (
     registry_routes,
     release_routes,
     result_routes,
+    review_routes,
     state,
     worker_routes,
 )
@@ -84,6 +86,8 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         job_routes,
         result_routes,
         registry_routes,
+        review_routes,
+        deployment_routes,
         ml_routes,
         metrics_routes,
         other_routes,

@@ -90,7 +90,8 @@ def preview(
 ) -> Preview:
     """Look at what a submission would take, and check the rest of it. Raises what `submit` raises."""
     check(submission, registry.get(submission.pipeline))
-    zone = nights.zone_named(submission.time_zone or settings.time_zone)
+    time_zone = submission.time_zone or settings.time_zone
+    zone = nights.zone_named(time_zone)
     selected = select(submission, settings, allowed_roots=allowed_roots, progress=progress)
     images = selected.images
     times = [image.captured_at for image in images if image.captured_at]
@@ -102,7 +103,7 @@ def preview(
         duplicates=selected.duplicates,
         deployments=Counter(image.deployment or "" for image in images),
         nights=dict(sorted(Counter(nights.night_of(time, zone) for time in times).items())),
-        time_zone=zone.key,
+        time_zone=time_zone,
         earliest=min(times, default=None),
         latest=max(times, default=None),
         without_time=len(images) - len(times),

@@ -156,7 +156,8 @@ async def submit(
     """
     spec = await _spec(services, submission.pipeline, submission.project)
     config = check(submission, spec)
-    zone = nights.zone_named(submission.time_zone or services.settings.time_zone)
+    time_zone = submission.time_zone or services.settings.time_zone
+    nights.zone_named(time_zone)
     selected = await _on_a_thread(
         select,
         submission,
@@ -184,7 +185,7 @@ async def submit(
             source_kinds=locations.source_kinds((image.uri for image in chosen), services.settings),
             dispatch_mode=submission.dispatch_mode,
             created_by=submission.created_by or user_of_this_process(),
-            time_zone=zone.key,
+            time_zone=time_zone,
             most_interactive=most_interactive,
         ),
         chosen,
@@ -329,6 +330,7 @@ def pipeline_row(spec: PipelineSpec) -> PipelineRow:
                 description=algorithm.description,
                 uri=algorithm.uri,
                 labels=algorithm.labels,
+                categories=algorithm.categories,
             )
             for algorithm in spec.algorithms
         ),
@@ -364,6 +366,7 @@ async def _spec(services: Services, slug: str, project: str) -> PipelineSpec:
                 description=algorithm.description,
                 labels=tuple(algorithm.labels),
                 uri=algorithm.uri,
+                categories=tuple(algorithm.categories),
             )
             for algorithm in row.algorithms
         ),
