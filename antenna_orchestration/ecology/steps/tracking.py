@@ -32,7 +32,9 @@ OTHER_LABEL: Final = 0.5
 class TrackingParameters(Parameters):
     """How alike, how near and how soon after each other two detections of an animal are."""
 
-    max_cost: float = parameter(1.0, "cost above which two detections are not the same animal", unit="cost", gt=0, le=4)
+    max_cost: float = parameter(
+        1.25, "cost above which two detections are not the same animal", unit="cost", gt=0, le=4
+    )
     max_gap: float = parameter(
         120.0,
         "longest pause between photographs; a night whose median pause is longer has no tracks",
