@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from antenna_orchestration.ecology.steps import flags
+from antenna_orchestration.ecology.steps import best_picture, flags, masking, roll_up
 from antenna_orchestration.ecology.steps.step import Step
 
 STEPS: Final[Mapping[str, Step]] = {
     "flags": Step(flags.FlagsParameters, flags.apply),
+    "masking": Step(masking.MaskingParameters, masking.apply),
+    "roll_up": Step(roll_up.RollUpParameters, roll_up.apply),
+    "best_picture": Step(best_picture.BestPictureParameters, best_picture.apply),
 }
 """Every step by its name, in the order in which the built-in recipe has them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from antenna_orchestration.ecology.model import Night
+from antenna_orchestration.ecology.model import Classes, Night
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,13 +38,39 @@ def parameter(default: Any, description: str, *, unit: str, **limits: Any) -> An
     return Field(default, description=description, json_schema_extra={"unit": unit}, **limits)
 
 
+ROWS_AT_A_TIME: Final = 4096
+"""Rows of a matrix of scores that are worked on together: 16 MB with 1,000 classes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A step as a recipe names it."""
 
     parameters: type[Parameters]
-    # Takes a night and the parameters, and returns a new night. It is a pure function: what it was given stays as it is.
+    # Takes a night and the parameters, and returns a new night; what it was given stays as it is.
     apply: Callable[[Night, Any], Night]
+
+
+class Same:
+    """Classes as the key of a cache, by identity: comparing a thousand names each night would cost as much as the work.
+
+    All nights of a derivation share the objects.
+    """
+
+    def __init__(self, classes: Classes) -> None:
+        self.classes = classes
+
+    def __hash__(self) -> int:
+        return id(self.classes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other.classes is self.classes
+
+
+def blocks(rows: int) -> Iterator[slice]:
+    """Slices of `ROWS_AT_A_TIME` that make up so many rows."""
+    for start in range(0, rows, ROWS_AT_A_TIME):
+        yield slice(start, min(start + ROWS_AT_A_TIME, rows))
 
 
 def flagged(detections: pd.DataFrame, rows: npt.NDArray[np.bool_], flag: str) -> pd.Series[Any]:
@@ -58,8 +84,6 @@ def sourced(detections: pd.DataFrame, rows: npt.NDArray[np.bool_], what: str) ->
 
 
 def _changed(column: pd.Series[Any], rows: npt.NDArray[np.bool_], change: Callable[[Any], Any]) -> pd.Series[Any]:
-    import pandas as pd
-
     values = column.to_numpy(object).copy()
     # Few values differ, and rows with the same one share it.
     known: dict[Any, Any] = {}
@@ -68,4 +92,11 @@ def _changed(column: pd.Series[Any], rows: npt.NDArray[np.bool_], change: Callab
         if value not in known:
             known[value] = change(value)
         values[row] = known[value]
-    return pd.Series(values, index=column.index, dtype=object)
+    return objects(values, column)
+
+
+def objects(values: npt.NDArray[Any], like: pd.DataFrame | pd.Series[Any]) -> pd.Series[Any]:
+    """A column of texts or tuples, with None for null: pandas would otherwise choose a type by what is in it."""
+    import pandas as pd
+
+    return pd.Series(values, index=like.index, dtype=object)
