@@ -34,7 +34,7 @@ async def job_with_detections(services: Services, project: str, images: int) -> 
 async def imported(services: Services, *lines: str, header: str = HEADER, **options: object) -> reviews.Imported:
     content = "\n".join([header, *lines]).encode()
     given = {"name": "reviews.csv", "imported_by": "a test", **options}
-    return await reviews.import_reviews(services, content, **given)  # type: ignore[arg-type]
+    return await reviews.import_file(services, content, **given)  # type: ignore[arg-type]
 
 
 async def test_reviews_are_added_once_and_the_newest_counts(services: Services, project: str) -> None:
