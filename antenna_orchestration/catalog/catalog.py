@@ -18,6 +18,7 @@ from antenna_orchestration.catalog.generations import Generations
 from antenna_orchestration.catalog.images import Images
 from antenna_orchestration.catalog.job_log import JobLog
 from antenna_orchestration.catalog.jobs import Jobs
+from antenna_orchestration.catalog.names import Names
 from antenna_orchestration.catalog.pipelines import Pipelines
 from antenna_orchestration.catalog.projects import Projects
 from antenna_orchestration.catalog.reviews import Reviews
@@ -40,6 +41,7 @@ class Catalog:
     projects: Projects
     reviews: Reviews
     deployments: Deployments
+    names: Names
     tokens: Tokens
     database: Database
 
@@ -65,6 +67,7 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             projects=Projects(database),
             reviews=Reviews(database),
             deployments=Deployments(database),
+            names=Names(database),
             tokens=Tokens(database),
             database=database,
         )

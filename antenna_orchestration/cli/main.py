@@ -35,6 +35,7 @@ from antenna_orchestration.cli import (
     service,
     settings,
     submit,
+    taxa,
     tokens,
     up,
     worker,
@@ -62,6 +63,7 @@ _ORDER = (
     "token",
     "projects",
     "deployments",
+    "taxa",
     "pipelines",
     "reviews",
     "health",
@@ -103,6 +105,7 @@ app.command("push")(push.push)
 app.add_typer(tokens.app, name="token")
 app.add_typer(projects.app, name="projects")
 app.add_typer(deployments.app, name="deployments")
+app.add_typer(taxa.app, name="taxa")
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(reviews.app, name="reviews")
 app.command("health")(health.health)
