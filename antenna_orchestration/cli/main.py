@@ -22,6 +22,7 @@ from antenna_orchestration.cli import (
     clean,
     demo,
     deployments,
+    derive,
     env,
     gateway,
     health,
@@ -66,6 +67,8 @@ _ORDER = (
     "taxa",
     "pipelines",
     "reviews",
+    "derive",
+    "tables",
     "health",
     "rebuild",
     "backup",
@@ -108,6 +111,8 @@ app.add_typer(deployments.app, name="deployments")
 app.add_typer(taxa.app, name="taxa")
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(reviews.app, name="reviews")
+app.command("derive")(derive.derive)
+app.command("tables")(derive.tables)
 app.command("health")(health.health)
 app.command("rebuild")(rebuild.rebuild)
 app.command("backup")(backup.backup)

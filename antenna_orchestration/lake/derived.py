@@ -381,7 +381,14 @@ def _flush(writer: pq.ParquetWriter, waiting: list[pa.Table]) -> None:
         waiting.clear()
 
 
-def read(lake: Lake, scope: Scope, table: str) -> pa.Table | None:
-    """A derived table; None if it is not there."""
-    batches = list(lake.batches_of_file(scope.path(table))) if lake.metadata_of_file(scope.path(table)) else None
-    return None if batches is None else pa.Table.from_batches(batches, columns.SCHEMAS[table])
+def read(lake: Lake, scope: Scope, table: str, *, most: int | None = None) -> pa.Table:
+    """A derived table, or its first rows. Raises `Missing`."""
+    found: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in lake.batches_of_file(scope.path(table)):
+        found.append(batch)
+        rows += batch.num_rows
+        if most is not None and rows >= most:
+            break
+    whole = pa.Table.from_batches(found, columns.SCHEMAS[table])
+    return whole if most is None else whole.slice(0, most)
