@@ -20,12 +20,6 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
-def offset(minutes: int) -> str:
-    """An offset from UTC: `+02:00`."""
-    hours, rest = divmod(abs(minutes), 60)
-    return f"{'-' if minutes < 0 else '+'}{hours:02}:{rest:02}"
-
-
 def storable(text: str) -> str:
     r"""The text with what UTF-8 or PostgreSQL cannot hold written out: a file name's byte 0xFF as `\xff`."""
     return _UNFIT.sub(_written_out, text)

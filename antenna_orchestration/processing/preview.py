@@ -99,9 +99,8 @@ def preview(
     time_zone = submission.time_zone or settings.time_zone
     zone = nights.zone_named(time_zone)
     selected = select(submission, settings, allowed_roots=allowed_roots, progress=progress)
-    placed = capture_times.at_places(selected.images, known or {})
-    images = placed.images
-    zones = [] if known is None else about_zones(placed, submission.project)
+    images, zoneless = capture_times.at_places(selected.images, known or {})
+    zones = [about_zones(zoneless, submission.project)] if zoneless and known is not None else []
     times = [image.captured_at for image in images if image.captured_at]
     now = datetime.now(UTC)
     return Preview(

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import random
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -169,8 +168,8 @@ async def submit(
         progress=progress,
     )
     known = await services.catalog.deployments.places(submission.project)
-    placed = await _on_a_thread(capture_times.at_places, selected.images, known)
-    chosen, version_warnings = await _on_a_thread(versions.fill, placed.images, selected.versions, services.settings)
+    placed, zoneless = await _on_a_thread(capture_times.at_places, selected.images, known)
+    chosen, version_warnings = await _on_a_thread(versions.fill, placed, selected.versions, services.settings)
     if spec.slug in registry.all_pipelines():
         await services.catalog.pipelines.register(pipeline_row(spec))
     copies = await services.catalog.images.likely_copies(submission.project, chosen)
@@ -201,7 +200,8 @@ async def submit(
             f"{everything}{counted(job.skipped, 'image')} skipped, processed by version {spec.version} of {spec.slug} "
             f"before (--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
         )
-    warnings += about_zones(placed, submission.project)
+    if zoneless:
+        warnings.append(about_zones(zoneless, submission.project))
     if copies:
         warnings.append(f"{about_copies(copies)}; `antenna jobs cancel {job_id}` stops that")
     if queue_warning := await publish.publish_first(services, job_id):
@@ -276,24 +276,13 @@ def about_copies(count: int) -> str:
     )
 
 
-def about_zones(placed: capture_times.Placed, project: str) -> list[str]:
-    """Warnings, a line each: deployments without a time zone, and those whose photographs say another one."""
-    lines = []
-    if names := placed.zoneless:
-        lines.append(
-            f"no time zone is known for {counted(len(names), 'deployment')} ({texts.listed(names)}): the cameras' "
-            f"times count as UTC; `antenna deployments set NAME --time-zone ZONE --project {project}` says it, "
-            "`antenna deployments import FILE` for many"
-        )
-    if placed.contrary:
-        name, time_zone, said, there = placed.contrary[0]
-        more = f" (and {len(placed.contrary) - 1:,} more such deployments)" if len(placed.contrary) > 1 else ""
-        lines.append(
-            f"photographs of {name} say that their times are UTC{texts.offset(said)}, while {time_zone} has "
-            f"UTC{texts.offset(there)}{more}: what they say counts; if the clock showed the time there, `antenna "
-            f"deployments set {shlex.quote(name)} --shift {said - there:+}m --project {project}` corrects it"
-        )
-    return lines
+def about_zones(names: Sequence[str], project: str) -> str:
+    """A warning about deployments without a time zone, whose photographs' times do not say theirs."""
+    return (
+        f"no time zone is known for {counted(len(names), 'deployment')} ({texts.listed(names)}): the cameras' times "
+        f"count as UTC; `antenna deployments set NAME --time-zone ZONE --project {project}` says it, `antenna "
+        "deployments import FILE` for many"
+    )
 
 
 def submit_images(

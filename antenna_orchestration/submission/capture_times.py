@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 from urllib.parse import unquote
 
 from antenna_orchestration.catalog.jobs import SubmittedImage
@@ -67,30 +67,14 @@ def timed(image: SubmittedImage, time: capture_time.Taken) -> SubmittedImage:
     return image._replace(captured_at=time.utc, stamp=time.local, stamp_offset=time.offset)
 
 
-class Contrary(NamedTuple):
-    """A deployment whose photographs say another offset from UTC than its time zone has, for the first of them."""
+def at_places(images: Sequence[SubmittedImage], known: Mapping[str, Place]) -> tuple[list[SubmittedImage], list[str]]:
+    """The images with the moments at which they were taken, where their deployments are known.
 
-    deployment: str
-    time_zone: str
-    # Minutes east of UTC.
-    said: int
-    there: int
-
-
-class Placed(NamedTuple):
-    """Images with the moments at which they were taken, and what people should know of that."""
-
-    images: list[SubmittedImage]
-    # Deployments of which no zone is known, and whose images have digits without one: those count as UTC.
-    zoneless: list[str]
-    contrary: list[Contrary]
-
-
-def at_places(images: Sequence[SubmittedImage], known: Mapping[str, Place]) -> Placed:
-    """The images with the moments at which they were taken, where their deployments are known."""
+    Returns also the names of the deployments whose images have digits without a zone, and of which no zone is known:
+    those digits count as UTC.
+    """
     placed = list(images)
     zoneless: dict[str, None] = {}
-    contrary: dict[str, Contrary] = {}
     for index, image in enumerate(images):
         if image.stamp is None or image.deployment is None:
             continue
@@ -101,21 +85,7 @@ def at_places(images: Sequence[SubmittedImage], known: Mapping[str, Place]) -> P
         if place is not None and (place.zone or place.shift_seconds):
             moment = places.captured_at(image.stamp, image.stamp_offset, place)
             placed[index] = image._replace(captured_at=moment or _as_utc(image.stamp, place))
-            # A clock that is shifted was looked at.
-            is_doubtful = place.zone is not None and place.clock == "local" and not place.shift_seconds
-            if image.stamp_offset is not None and is_doubtful and image.deployment not in contrary:
-                there = _minutes_there(placed[index], place)
-                if there != image.stamp_offset:
-                    contrary[image.deployment] = Contrary(
-                        image.deployment, place.time_zone or "", image.stamp_offset, there
-                    )
-    return Placed(placed, list(zoneless), list(contrary.values()))
-
-
-def _minutes_there(image: SubmittedImage, place: Place) -> int:
-    """How far east of UTC the clocks at the place are when the image was taken."""
-    offset = image.captured_at.astimezone(place.zone).utcoffset() if image.captured_at else None
-    return round(offset.total_seconds() / 60) if offset else 0
+    return placed, list(zoneless)
 
 
 def _as_utc(stamp: datetime, place: Place) -> datetime:

@@ -72,14 +72,8 @@ async def test_stamps_are_kept_and_become_moments(services: Services, project: s
         ("panama", utc("2022-08-11T03:00:06"), stamps[6], None),
         ("oak", utc("2022-08-11T01:30:07"), stamps[7], -210),
     ]
-    zoneless, contrary = (line for line in job.warnings if "UTC" in line)
-    assert zoneless.startswith("no time zone is known for 1 deployment (oak)")
-    assert contrary.startswith("photographs of panama say that their times are UTC+02:00, while America/Panama has UTC")
-    # What it advises makes the digits the time there.
-    assert "--shift +420m" in contrary
-    await deployments.shift(services, project, "panama", "+420m")
-    again = await submitted(services, project, [f"{tmp_path}/zone.jpg,,panama"], tmp_path, reprocess=True)
-    assert [row[1] for row in await seen(services, again)] == [utc("2022-08-11T03:00:05")]
+    [warning] = [line for line in job.warnings if "time zone" in line]
+    assert warning.startswith("no time zone is known for 1 deployment (oak)")
 
 
 async def test_a_shift_that_is_known_is_in_the_moment(services: Services, project: str, tmp_path: Path) -> None:
