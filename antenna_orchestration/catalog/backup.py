@@ -33,6 +33,7 @@ TABLES: Final = (
     "token_projects",
     "workers",
     "project_pipelines",
+    "reviews",
 )
 """All tables, each one after the tables that it refers to."""
 

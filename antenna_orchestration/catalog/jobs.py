@@ -317,9 +317,9 @@ class Jobs:
         """Those of the jobs that are over and whose final tables hold all their rows."""
         return {JobId(row["job_id"]) for row in await self._database.rows("compacted_jobs", jobs=list(jobs))}
 
-    async def final(self) -> Sequence[FinalJob]:
-        """The jobs that are over and have final tables, oldest first."""
-        rows = await self._database.rows("final_jobs", terminal=[str(status) for status in TERMINAL])
+    async def final(self, *, project: str | None = None) -> Sequence[FinalJob]:
+        """The jobs that are over and have final tables, all or those of a project (its slug), oldest first."""
+        rows = await self._database.rows("final_jobs", terminal=[str(status) for status in TERMINAL], project=project)
         return [FinalJob(*row.values()) for row in rows]
 
     @asynccontextmanager

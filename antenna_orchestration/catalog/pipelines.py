@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -14,6 +14,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.database import Connection, Database, Row
 from antenna_orchestration.domain.ids import ProjectId
+from antenna_orchestration.domain.messages import AlgorithmRef
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +28,15 @@ class AlgorithmRow:
     description: str
     uri: str | None
     labels: Sequence[str]
+    # What is said of each class, such as its rank and GBIF key, in the order of the labels; empty if nothing is.
+    categories: Sequence[Mapping[str, Any]] = ()
+
+
+class Labels(NamedTuple):
+    """The classes of an algorithm in the order of its outputs, and what its worker registered of each, if anything."""
+
+    labels: Sequence[str]
+    categories: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,10 +64,14 @@ class Pipelines:
     async def register(self, pipeline: PipelineRow, *, take_over: bool = False) -> None:
         """Register a pipeline with its algorithms; idempotent. With `take_over` it is its owner's alone from now on.
 
-        Raises `Conflict` when an algorithm with the same key and version is registered with other labels.
+        Raises `Conflict` when an algorithm with the same key and version is registered with other labels. Other
+        categories of the same labels replace those before, unless a pipeline of another owner has the algorithm too.
         """
         async with self._database.transaction() as connection:
-            ids = [await _register_algorithm(connection, algorithm) for algorithm in pipeline.algorithms]
+            ids = [
+                await _register_algorithm(connection, algorithm, owner=pipeline.owner_id)
+                for algorithm in pipeline.algorithms
+            ]
             await connection.execute(
                 queries.load("register_pipeline"),
                 {
@@ -91,6 +105,14 @@ class Pipelines:
         rows = await self._database.rows("known_algorithms", keys=list(keys))
         return {(row["key"], row["version"]) for row in rows}
 
+    async def labels_of(self, algorithms: Iterable[AlgorithmRef]) -> dict[AlgorithmRef, Labels]:
+        """The labels of registered algorithms, and what was registered of each; those without labels are left out."""
+        asked = list(algorithms)
+        rows = await self._database.rows(
+            "labels_of_algorithms", keys=[one.key for one in asked], versions=[one.version for one in asked]
+        )
+        return {AlgorithmRef(row["key"], row["version"]): Labels(row["labels"], row["categories"]) for row in rows}
+
     async def note_worker(
         self, name: str, *, token: int, host: str, details: Mapping[str, Any], kind: str = "http"
     ) -> int:
@@ -109,6 +131,13 @@ class Pipelines:
         """The slugs of the pipelines that workers registered for the project."""
         return [row["slug"] for row in await self._database.rows("pipelines_of_project", project=project)]
 
+    async def used_by(self, project: str) -> list[PipelineRow]:
+        """The pipelines that a project (its slug) ran, or that workers registered for it, by slug."""
+        found = [
+            await self.find(row["slug"]) for row in await self._database.rows("pipelines_used_by", project=project)
+        ]
+        return [one for one in found if one is not None]
+
     async def runnable(self, projects: Iterable[ProjectId] | None) -> list[Row]:
         """The pipelines that some projects, or with None all, may run, with their algorithms; by slug."""
         return await self._database.rows("pipelines_for", projects=None if projects is None else list(projects))
@@ -123,7 +152,7 @@ class Pipelines:
         return bool(row and row["held"])
 
 
-async def _register_algorithm(connection: Connection, algorithm: AlgorithmRow) -> int:
+async def _register_algorithm(connection: Connection, algorithm: AlgorithmRow, *, owner: ProjectId | None) -> int:
     labels = list(algorithm.labels)
     sha256 = hashlib.sha256(json.dumps(labels).encode()).hexdigest()
     cursor = await connection.execute(
@@ -137,6 +166,8 @@ async def _register_algorithm(connection: Connection, algorithm: AlgorithmRow) -
             "uri": algorithm.uri,
             "labels": Jsonb(labels),
             "labels_sha256": sha256,
+            "categories": Jsonb([dict(one) for one in algorithm.categories]),
+            "owner": owner,
         },
     )
     row = await cursor.fetchone()

@@ -22,6 +22,7 @@ from antenna_orchestration.cli import (
     clean,
     demo,
     deployments,
+    derive,
     env,
     gateway,
     health,
@@ -31,9 +32,11 @@ from antenna_orchestration.cli import (
     projects,
     push,
     rebuild,
+    reviews,
     service,
     settings,
     submit,
+    taxa,
     tokens,
     up,
     worker,
@@ -61,7 +64,11 @@ _ORDER = (
     "token",
     "projects",
     "deployments",
+    "taxa",
     "pipelines",
+    "reviews",
+    "derive",
+    "tables",
     "health",
     "rebuild",
     "backup",
@@ -101,7 +108,11 @@ app.command("push")(push.push)
 app.add_typer(tokens.app, name="token")
 app.add_typer(projects.app, name="projects")
 app.add_typer(deployments.app, name="deployments")
+app.add_typer(taxa.app, name="taxa")
 app.add_typer(pipelines.app, name="pipelines")
+app.add_typer(reviews.app, name="reviews")
+app.command("derive")(derive.derive)
+app.command("tables")(derive.tables)
 app.command("health")(health.health)
 app.command("rebuild")(rebuild.rebuild)
 app.command("backup")(backup.backup)

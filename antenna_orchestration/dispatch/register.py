@@ -39,6 +39,12 @@ MOST_DETAILS: Final = 16_000
 """Longest description that a worker may give of itself, in characters of JSON."""
 
 
+MOST_FIELDS: Final = 20
+"""Fields of a row of a category map that are kept, besides index and label."""
+
+_LARGEST: Final = 2**53
+"""Numbers of a category map are below it: all that read JSON read these alike."""
+
 HELD_FOR: Final = 7
 """Days after which a slug without jobs is free whose workers are silent."""
 
@@ -194,6 +200,27 @@ def labels_of(data: object, labels: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(by_index[index] for index in range(len(rows)))
 
 
+def categories_of(data: object, labels: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    """What the rows of a category map say of each label, such as its rank and GBIF key; empty if they say nothing.
+
+    Texts, numbers and truth values are kept, 20 of each row at most, if they are no longer than a label may be. A row
+    that says anything else is registered all the same, without that: no worker is refused for what it says of names.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    for row in data if isinstance(data, list) else ():
+        said = {name: value for name, value in row.items() if name not in ("index", "label") and _is_kept(name, value)}
+        if said and isinstance(row.get("label"), str):
+            known.setdefault(row["label"], dict(sorted(said.items())[:MOST_FIELDS]))
+    return tuple(known.get(label, {}) for label in labels) if known.keys() & set(labels) else ()
+
+
+def _is_kept(name: str, value: object) -> bool:
+    texts = (name, value) if isinstance(value, str) else (name,)
+    if not all(len(text) <= messages.MAX_LABEL and text.isprintable() and text for text in texts):
+        return False
+    return isinstance(value, (str, bool)) or (isinstance(value, (int, float)) and abs(value) < _LARGEST)
+
+
 def pipeline_row_of(said: models.WirePipeline) -> PipelineRow:
     """A catalog row from a worker's or a service's description of a pipeline. Raises `InvalidInput`."""
     return PipelineRow(
@@ -210,7 +237,7 @@ def pipeline_row_of(said: models.WirePipeline) -> PipelineRow:
                 task_type=one.task_type,
                 description=one.description or "",
                 uri=one.uri,
-                labels=labels_of(one.category_map.data, one.category_map.labels) if one.category_map else (),
+                category_map=one.category_map,
             )
             for one in said.algorithms
         ),
@@ -219,10 +246,19 @@ def pipeline_row_of(said: models.WirePipeline) -> PipelineRow:
 
 def algorithm_row(
     *, key: str, version: int, name: str, task_type: str | None, description: str, uri: str | None,
-    labels: Sequence[str]
+    category_map: models.CategoryMap | None
 ) -> AlgorithmRow:  # fmt: skip
     """A catalog row for an algorithm. Its task is what the worker calls it, or else follows from the labels."""
+    data = category_map.data if category_map else None
+    labels = labels_of(data, category_map.labels) if category_map else ()
     task = task_type or ("classification" if labels else "localization")
     return AlgorithmRow(
-        key=key, version=str(version), name=name, task=task, description=description, uri=uri, labels=list(labels)
+        key=key,
+        version=str(version),
+        name=name,
+        task=task,
+        description=description,
+        uri=uri,
+        labels=list(labels),
+        categories=categories_of(data, labels),
     )

@@ -30,6 +30,7 @@ from antenna_orchestration.gateway import (
     registry_routes,
     release_routes,
     result_routes,
+    review_routes,
     state,
     worker_routes,
 )
@@ -85,6 +86,7 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         job_routes,
         result_routes,
         registry_routes,
+        review_routes,
         deployment_routes,
         ml_routes,
         metrics_routes,

@@ -57,6 +57,17 @@ class AlgorithmSpec:
     uri: str | None = None
     # Where a JSON file `{label: index}` with the labels is; None if `labels` has them, or there are none.
     labels_uri: str | None = None
+    # What is known of each label's name, in the order of `labels`, such as `{"name": "Lepidoptera", "taxon_rank":
+    # "order", "gbif_key": 797}`; empty if nothing is. Columns as in docs/howto/names.md.
+    categories: tuple[Mapping[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise `InvalidSetting` for categories that are not one a label."""
+        if self.categories and len(self.categories) != len(self.labels):
+            raise errors.InvalidSetting(
+                f"algorithm {self.key} has {len(self.categories)} categories for {len(self.labels)} labels: give each "
+                "label one, in the same order"
+            )
 
     @property
     def ref(self) -> AlgorithmRef:

@@ -343,6 +343,7 @@ def pipeline_row(spec: PipelineSpec) -> PipelineRow:
                 description=algorithm.description,
                 uri=algorithm.uri,
                 labels=algorithm.labels,
+                categories=algorithm.categories,
             )
             for algorithm in spec.algorithms
         ),
@@ -378,6 +379,7 @@ async def _spec(services: Services, slug: str, project: str) -> PipelineSpec:
                 description=algorithm.description,
                 labels=tuple(algorithm.labels),
                 uri=algorithm.uri,
+                categories=tuple(algorithm.categories),
             )
             for algorithm in row.algorithms
         ),

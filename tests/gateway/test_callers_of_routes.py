@@ -45,6 +45,7 @@ WHO_MAY = {
     "GET /api/v2/projects/": Act.LIST,
     "GET /api/v2/projects/{project_id}/pipelines/": Act.LIST,
     "POST /api/v2/projects/{project_id}/pipelines/": Act.REGISTER,
+    "POST /api/v2/projects/{project_id}/reviews/": Act.SUBMIT,
     "GET /api/v2/projects/{project_id}/deployments/": Act.LOOK,
     "POST /api/v2/projects/{project_id}/deployments/": Act.SUBMIT,
     "GET /api/v2/ml/pipelines/": Act.LIST,

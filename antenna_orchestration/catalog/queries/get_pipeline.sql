@@ -2,7 +2,7 @@
 SELECT p.slug, p.name, p.version, p.description, p.default_config, p.is_public, p.owner_id,
        coalesce(jsonb_agg(jsonb_build_object(
            'key', a.key, 'version', a.version, 'name', a.name, 'task', a.task, 'description', a.description,
-           'uri', a.uri, 'labels', a.labels
+           'uri', a.uri, 'labels', a.labels, 'categories', a.categories
        ) ORDER BY l.position) FILTER (WHERE a.algorithm_id IS NOT NULL), '[]') AS algorithms
 FROM pipelines p
 LEFT JOIN pipeline_algorithms l USING (slug)

@@ -1,0 +1,1 @@
+SELECT species_list FROM projects WHERE slug = %(project)s
