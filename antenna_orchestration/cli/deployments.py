@@ -62,6 +62,8 @@ def import_(
         )
     else:
         output.outcome(done.summary)
+        if len(done.without_photographs) < len(done.places):
+            output.note(_derive_again(project))
 
 
 @app.command("list")
@@ -122,7 +124,7 @@ def show(name: NameArgument, *, project: ProjectOption = "default", json_: JsonO
                 "country": place.country_code,
                 "pixels per mm": f"{place.pixels_per_mm:g}" if place.pixels_per_mm else None,
                 "species list": place.species_list,
-                **place.further,
+                "further": [f"{column}: {text}" for column, text in place.further.items()] or None,
                 "photographs": photographs.count if photographs else 0,
                 "shifts": [_shift_line(one) for one in shifts] or None,
             }
@@ -191,6 +193,11 @@ def set_(
         lambda services: _set(services, project, name, values, shift=shift, reason=reason, undo_shift=undo_shift)
     ):
         output.outcome(line)
+    output.note(_derive_again(project))
+
+
+def _derive_again(project: str) -> str:
+    return f"tables that were derived use it after `antenna tables --project {project}`"
 
 
 async def _set(
