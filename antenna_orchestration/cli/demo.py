@@ -115,10 +115,13 @@ def _show(event: Any) -> None:
 async def _process(settings: Settings, folder: Path) -> Outcome:
     """Submit, wait, and compare with what was drawn."""
     from antenna_orchestration.cli import demo_score, watching
+    from antenna_orchestration.processing import deployments
     from antenna_orchestration.processing import services as services_module
     from antenna_orchestration.processing import submit as verb
 
     async with services_module.opened(settings, max_connections=2) as services:
+        # The times in the names of drawn photographs are UTC.
+        await deployments.import_objects(services, _PROJECT, [{"deployment": "drawn trap", "timezone": "UTC"}])
         submission = verb.Submission(
             sources=(str(folder),), project=_PROJECT, name="demo", reprocess=True, deployment="drawn trap"
         )

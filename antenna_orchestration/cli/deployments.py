@@ -32,7 +32,7 @@ def import_(
     project: ProjectOption = "default",
     json_: JsonOption = False,
 ) -> None:
-    """Describe deployments as a CSV file says, one row each; all of it or nothing.
+    """Describe deployments as a CSV file says, all or nothing.
 
     The column deployment is needed. These are known: latitude, longitude, coordinateUncertainty (m), timezone (such as
     Europe/Copenhagen, or +01:00 for a camera without summer time), clock (local or UTC: what the stamps of the
@@ -62,11 +62,16 @@ def import_(
         )
     else:
         output.outcome(done.summary)
+        if len(done.without_photographs) < len(done.places):
+            output.note(_derive_again(project))
 
 
 @app.command("list")
 def list_(*, project: ProjectOption = "default", json_: JsonOption = False) -> None:
-    """List a project's deployments: a submission or an import that names one makes it."""
+    """List a project's deployments.
+
+    A submission or an import that names one makes it.
+    """
     from antenna_orchestration.processing import deployments
 
     found = with_services(lambda services: deployments.list_deployments(services, project))
@@ -119,7 +124,7 @@ def show(name: NameArgument, *, project: ProjectOption = "default", json_: JsonO
                 "country": place.country_code,
                 "pixels per mm": f"{place.pixels_per_mm:g}" if place.pixels_per_mm else None,
                 "species list": place.species_list,
-                **place.further,
+                "further": [f"{column}: {text}" for column, text in place.further.items()] or None,
                 "photographs": photographs.count if photographs else 0,
                 "shifts": [_shift_line(one) for one in shifts] or None,
             }
@@ -160,10 +165,10 @@ def set_(
     reason: Annotated[str, typer.Option(help="Why the clock is shifted, for people.", show_default=False)] = "",
     undo_shift: Annotated[bool, typer.Option("--undo-shift", help="Undo the newest shift that holds.")] = False,
 ) -> None:
-    """Set single values of a deployment; an empty text ('') takes one back. Shift a clock that was wrong, or undo that.
+    """Set single values, or shift a clock that was wrong.
 
-    The tables of results that are there stay as they are; what is derived from them uses the new values once it is made
-    again.
+    An empty text ('') takes a value back. The tables of results that are there stay as they are; what is derived from
+    them uses the new values once it is made again.
     """
     given = {
         "latitude": latitude,
@@ -188,6 +193,11 @@ def set_(
         lambda services: _set(services, project, name, values, shift=shift, reason=reason, undo_shift=undo_shift)
     ):
         output.outcome(line)
+    output.note(_derive_again(project))
+
+
+def _derive_again(project: str) -> str:
+    return f"tables that were derived use it after `antenna tables --project {project}`"
 
 
 async def _set(

@@ -36,10 +36,10 @@ LONGEST_NAME: Final = 200
 LONGEST_SHIFT: Final = timedelta(days=36_525)
 """A clock that was reset to 1970 is out by less than a century."""
 
-_DELIMITERS: Final = ",;\t"
+_DELIMITERS: Final = ",;\t|"
 
 # What Excel writes and reads to say which character separates the cells.
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?[ \t]*\r?\n', re.IGNORECASE)
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,2})?", re.ASCII)
 
@@ -163,8 +163,8 @@ _BY_KEY: Final = {
 def read_csv(data: bytes, known: Mapping[str, Place], file: str = "the file") -> list[Place]:
     """The places that a file names, in its order: what it says, over what is known of them.
 
-    The file is UTF-8, with or without a byte order mark, or UTF-16; its cells are set off by commas, semicolons or
-    tabs. Raises `InvalidTable`, which lists what is wrong, for the whole of it; rows count from 1, the header.
+    The file is UTF-8, with or without a byte order mark, or UTF-16; its cells are set off by commas, semicolons,
+    tabs or bars. Raises `InvalidTable`, which lists what is wrong, for the whole of it; rows count from 1, the header.
     """
     if len(data) > MOST_BYTES:
         raise errors.InvalidTable(file, [f"more than {MOST_BYTES // 2**20} MB"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import unquote
@@ -81,10 +81,19 @@ def at_places(images: Sequence[SubmittedImage], known: Mapping[str, Place]) -> t
         place = known.get(image.deployment)
         if not places.is_moment(image.stamp_offset, place):
             zoneless[image.deployment] = None
-        if place is not None:
-            found = places.moment(image.stamp, image.stamp_offset, place)
-            placed[index] = image._replace(captured_at=found.captured_at or found.local_time.replace(tzinfo=UTC))
+        # Where nothing is known, it counts as UTC already.
+        if place is not None and (place.zone or place.shift_seconds):
+            moment = places.captured_at(image.stamp, image.stamp_offset, place)
+            placed[index] = image._replace(captured_at=moment or _as_utc(image.stamp, place))
     return placed, list(zoneless)
+
+
+def _as_utc(stamp: datetime, place: Place) -> datetime:
+    """The digits as UTC, shifted unless that leads beyond the calendar's ends."""
+    try:
+        return places.shifted(stamp, place).replace(tzinfo=UTC)
+    except OverflowError:
+        return stamp.replace(tzinfo=UTC)
 
 
 def _to_open(

@@ -55,7 +55,7 @@ def test_sites_are_imported_listed_and_shown(
         {"attractant": "UV"},
     )
     text = antenna("deployments", "show", "panama", "--project", project).out
-    assert "9.15, -79.85" in text and "attractant" in text
+    assert "9.15, -79.85" in text and "attractant: UV" in text
 
 
 def test_importing_again_replaces_what_the_file_says(antenna: Shell, project: str, sites: Path) -> None:

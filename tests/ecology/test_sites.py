@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.nights import zone_named
@@ -128,6 +131,16 @@ def test_a_fault_names_file_row_and_column(columns: str, cells: str, fault: str)
 def test_a_file_that_cannot_be_used_says_why(data: bytes, fault: str) -> None:
     with pytest.raises(errors.InvalidTable, match=fault):
         sites.read_csv(data, {}, "sites.csv")
+
+
+@given(
+    st.binary(max_size=60)
+    | st.text("deploymnt,;\t\"\r\n='0u\ud800\0é", max_size=60).map(lambda s: s.encode(errors="replace"))
+)
+def test_any_bytes_are_places_or_a_fault(data: bytes) -> None:
+    for start in (b"", b"deployment,latitude,further\n", b'"sep=;"\n'):
+        with contextlib.suppress(errors.InvalidTable):
+            assert sites.read_csv(start + data, {})
 
 
 def test_all_faults_are_listed_up_to_a_limit() -> None:
