@@ -10,6 +10,7 @@ from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.assets.report import job_report
 from antenna_orchestration.assets.run_session import RunSession
 from antenna_orchestration.jobs.inference import inference_worker
+from antenna_orchestration.jobs.names import import_taxa
 from antenna_orchestration.jobs.operations import jobs_health_check, merge_tables, prune_history
 from antenna_orchestration.jobs.processing import process_job
 from antenna_orchestration.jobs.submission import submit_job
@@ -28,7 +29,15 @@ def build_definitions(**resources: Any) -> dg.Definitions:
     stores = resources.pop("stores", Stores())
     return dg.Definitions(
         assets=[manifest, image_tasks, results, job_report, jobs_health, merged_tables],
-        jobs=[process_job, inference_worker, jobs_health_check, merge_tables, submit_job, prune_history],
+        jobs=[
+            process_job,
+            inference_worker,
+            jobs_health_check,
+            merge_tables,
+            submit_job,
+            prune_history,
+            import_taxa,
+        ],
         sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_runs, health_watch],
         schedules=[health_check_schedule, merge_schedule],
         resources={"stores": stores, "run_session": RunSession(stores=stores), **resources},

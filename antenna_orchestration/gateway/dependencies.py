@@ -13,6 +13,7 @@ from typing import Annotated, Final
 from fastapi import Depends, Request
 
 from antenna_orchestration import errors
+from antenna_orchestration.catalog.projects import Project
 from antenna_orchestration.domain.access import Act, Token
 from antenna_orchestration.domain.ids import JobId, ProjectId
 from antenna_orchestration.domain.job import Job
@@ -116,21 +117,35 @@ JobForPost = Annotated[Job, Depends(_job_for_post)]
 """The job in the path, for a `PostingCaller`; it waits for the catalog likewise."""
 
 
-async def _project_of(gateway: Gateway, caller: Token, project_id: int) -> ProjectId:
+async def _project_of(gateway: Gateway, caller: Token, project_id: int) -> Project:
     if caller.reaches(ProjectId(project_id)):
         found = await gateway.http.services.catalog.projects.list([ProjectId(project_id)])
         if found:
-            return found[0].project_id
+            return found[0]
     raise errors.NotFound(f"there is no project {project_id}")
 
 
 async def _project_for_any_caller(gateway: ThisGateway, caller: AnyCaller, project_id: Number) -> ProjectId:
-    return await _project_of(gateway, caller, project_id)
+    return (await _project_of(gateway, caller, project_id)).project_id
 
 
 async def _project_for_registration(gateway: ThisGateway, caller: RegisteringCaller, project_id: Number) -> ProjectId:
+    return (await _project_of(gateway, caller, project_id)).project_id
+
+
+async def _project_for_viewer(gateway: ThisGateway, caller: ViewerCaller, project_id: Number) -> Project:
     return await _project_of(gateway, caller, project_id)
 
+
+async def _project_for_submitter(gateway: ThisGateway, caller: SubmitterCaller, project_id: Number) -> Project:
+    return await _project_of(gateway, caller, project_id)
+
+
+ProjectForViewer = Annotated[Project, Depends(_project_for_viewer)]
+"""The project in the path, if it is one of the `ViewerCaller`'s."""
+
+ProjectForSubmitter = Annotated[Project, Depends(_project_for_submitter)]
+"""The project in the path, if it is one of the `SubmitterCaller`'s."""
 
 ProjectForAnyCaller = Annotated[ProjectId, Depends(_project_for_any_caller)]
 """The project in the path, if it is one of the `AnyCaller`'s."""
