@@ -4,15 +4,19 @@ from typing import Any
 
 import dagster as dg
 
+from antenna_orchestration.assets.derived import derived_tables
 from antenna_orchestration.assets.health import jobs_health
 from antenna_orchestration.assets.job_assets import image_tasks, manifest, results
 from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.assets.report import job_report
 from antenna_orchestration.assets.run_session import RunSession
+from antenna_orchestration.jobs.deployments import import_deployments
+from antenna_orchestration.jobs.derivation import derive_tables
 from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.jobs.names import import_taxa
 from antenna_orchestration.jobs.operations import jobs_health_check, merge_tables, prune_history
 from antenna_orchestration.jobs.processing import process_job
+from antenna_orchestration.jobs.reviews import import_reviews
 from antenna_orchestration.jobs.submission import submit_job
 from antenna_orchestration.resources.run_executor import run_executor
 from antenna_orchestration.resources.stores import Stores
@@ -28,14 +32,17 @@ def build_definitions(**resources: Any) -> dg.Definitions:
     """All definitions; keyword arguments replace resources by name."""
     stores = resources.pop("stores", Stores())
     return dg.Definitions(
-        assets=[manifest, image_tasks, results, job_report, jobs_health, merged_tables],
+        assets=[manifest, image_tasks, results, derived_tables, job_report, jobs_health, merged_tables],
         jobs=[
             process_job,
             inference_worker,
             jobs_health_check,
             merge_tables,
+            derive_tables,
             submit_job,
+            import_reviews,
             prune_history,
+            import_deployments,
             import_taxa,
         ],
         sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_runs, health_watch],

@@ -5,6 +5,7 @@
     │   ├── InvalidSource        an image source: no such folder, no images, unreadable list, outside IMAGE_ROOTS
     │   ├── UnknownPipeline      no pipeline with that slug is registered
     │   ├── OtherVersion         a job was submitted for another version of a pipeline than the one here
+    │   ├── InvalidTable         a file or a list that is read as a whole has faults, which it lists by row and column
     │   ├── InvalidSetting       an ANTENNA_* setting does not parse
     │   ├── TooLarge             a request body over the gateway's limits
     │   └── RangeNotSatisfiable  the bytes of a file that a request asks for lie beyond its end
@@ -27,6 +28,8 @@ The message is one line: what is wrong, and what to do about it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class AntennaError(Exception):
@@ -53,6 +56,19 @@ class UnknownPipeline(InvalidInput):
 
 class OtherVersion(InvalidInput):
     """A job was submitted for another version of its pipeline than the one here."""
+
+
+class InvalidTable(InvalidInput):
+    """A file, or a list in a request, has faults; nothing of it was imported."""
+
+    MOST_LISTED = 20
+
+    def __init__(self, file: str, faults: Iterable[str]) -> None:
+        every = list(faults)
+        more = len(every) - self.MOST_LISTED
+        self.summary = f"{file}: nothing was imported, {len(every)} {'fault' if len(every) == 1 else 'faults'}"
+        self.faults = [*every[: self.MOST_LISTED], *([f"… and {more} more"] if more > 0 else [])]
+        super().__init__(f"{self.summary}: {'; '.join(self.faults)}")
 
 
 class InvalidSetting(InvalidInput):

@@ -4,6 +4,7 @@ from typing import Any, Final, TypedDict
 
 import dagster as dg
 
+from antenna_orchestration.ecology import columns as derived_columns
 from antenna_orchestration.lake import schemas
 from antenna_orchestration.lake.columns import MEANINGS
 
@@ -34,6 +35,24 @@ _QUERIES: Final = {
     "failed_images": "SELECT job_id, reason, count(*) FROM '{lake}/failed_images/*/*.parquet' GROUP BY ALL",
 }
 
+_DERIVED: Final = {
+    "observations": "One row per detection, with its determination after all steps of the recipe or by a person: what "
+    "it is, at which rank, how sure, why, its flags and its track.",
+    "tracks": "One row per track: detections on photographs one after the other that are the same animal, as far as "
+    "box and label can tell. Only where photographs follow each other closely.",
+    "nights": "One row per deployment and night, from noon to noon, also of nights in which nothing was found: how "
+    "many photographs there should be and are, how many were processed, gaps, sunset and sunrise.",
+    "counts": "One row per deployment, night and taxon: detections, photographs, the most on one photograph (MaxN), "
+    "tracks, first, last and the median time. Divide by the numbers in `nights` to compare nights.",
+}
+
+_DERIVED_QUERIES: Final = {
+    "observations": "SELECT deployment, night, taxon, rank, score, source FROM '{files}' WHERE counted",
+    "tracks": "SELECT taxon, count(*) AS tracks, median(seconds) FROM '{files}' GROUP BY ALL",
+    "nights": "SELECT deployment, night, found, expected, gaps FROM '{files}' ORDER BY ALL",
+    "counts": "SELECT night, taxon, max_n FROM '{files}' WHERE rank = 'species' ORDER BY ALL",
+}
+
 _VIEWS: Final = (
     "`current.sql` in the lake makes the views that this uses: the newest finished result of each image and pipeline. "
     "The table itself keeps the rows of all jobs, also of images that were processed again."
@@ -61,6 +80,29 @@ def of_table(name: str) -> TableAsset:
     ]
     columns = [
         dg.TableColumn(field.name, str(field.type), MEANINGS[name][field.name]) for field in schemas.TABLES[name]
+    ]
+    return {
+        "description": "\n\n".join(parts),
+        "metadata": {"dagster/column_schema": dg.TableSchema(columns=columns)},
+        "kinds": {"parquet"},
+    }
+
+
+def of_derived_table(name: str) -> TableAsset:
+    """The same of an asset that is a derived table."""
+    query = _DERIVED_QUERIES[name].replace("{files}", f".antenna/lake/derived/jobs/{name}/*/*.parquet")
+    parts = [
+        _DERIVED[name],
+        f"It is the file `<lake>/derived/jobs/{name}/job_id=<job>/{name}.parquet`, made from the results without "
+        "inference when the job is over. Materialize it again after a change of recipe, names, places or reviews; "
+        "`antenna derive --job N` does the same, and `antenna tables --project P` over all jobs of a project, in which "
+        "no image counts twice.",
+        f"Example, in DuckDB:\n\n```sql\n{query}\n```",
+        "`docs/reference/tables.md` explains the columns.",
+    ]
+    columns = [
+        dg.TableColumn(field.name, str(field.type), derived_columns.MEANINGS[name][field.name])
+        for field in derived_columns.SCHEMAS[name]
     ]
     return {
         "description": "\n\n".join(parts),

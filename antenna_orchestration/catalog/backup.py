@@ -18,6 +18,7 @@ from antenna_orchestration.catalog.database import CONNECT_TIMEOUT, first_line
 TABLES: Final = (
     "projects",
     "deployments",
+    "clock_shifts",
     "captures",
     "algorithms",
     "pipelines",
@@ -32,6 +33,7 @@ TABLES: Final = (
     "token_projects",
     "workers",
     "project_pipelines",
+    "reviews",
 )
 """All tables, each one after the tables that it refers to."""
 

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from antenna_orchestration.catalog.collectors import Collectors
 from antenna_orchestration.catalog.database import Database
+from antenna_orchestration.catalog.deployments import Deployments
 from antenna_orchestration.catalog.generations import Generations
 from antenna_orchestration.catalog.images import Images
 from antenna_orchestration.catalog.job_log import JobLog
@@ -20,6 +21,7 @@ from antenna_orchestration.catalog.jobs import Jobs
 from antenna_orchestration.catalog.names import Names
 from antenna_orchestration.catalog.pipelines import Pipelines
 from antenna_orchestration.catalog.projects import Projects
+from antenna_orchestration.catalog.reviews import Reviews
 from antenna_orchestration.catalog.runs import Runs
 from antenna_orchestration.catalog.tokens import Tokens
 from antenna_orchestration.domain.times import in_utc
@@ -37,6 +39,8 @@ class Catalog:
     job_log: JobLog
     pipelines: Pipelines
     projects: Projects
+    reviews: Reviews
+    deployments: Deployments
     names: Names
     tokens: Tokens
     database: Database
@@ -61,6 +65,8 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             job_log=JobLog(database),
             pipelines=Pipelines(database),
             projects=Projects(database),
+            reviews=Reviews(database),
+            deployments=Deployments(database),
             names=Names(database),
             tokens=Tokens(database),
             database=database,

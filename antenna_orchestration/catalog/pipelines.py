@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -14,6 +14,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.database import Connection, Database, Row
 from antenna_orchestration.domain.ids import ProjectId
+from antenna_orchestration.domain.messages import AlgorithmRef
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +30,13 @@ class AlgorithmRow:
     labels: Sequence[str]
     # What is said of each class, such as its rank and GBIF key, in the order of the labels; empty if nothing is.
     categories: Sequence[Mapping[str, Any]] = ()
+
+
+class Labels(NamedTuple):
+    """The classes of an algorithm in the order of its outputs, and what its worker registered of each, if anything."""
+
+    labels: Sequence[str]
+    categories: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +104,14 @@ class Pipelines:
         """The registered algorithms with these keys, as pairs of key and version."""
         rows = await self._database.rows("known_algorithms", keys=list(keys))
         return {(row["key"], row["version"]) for row in rows}
+
+    async def labels_of(self, algorithms: Iterable[AlgorithmRef]) -> dict[AlgorithmRef, Labels]:
+        """The labels of registered algorithms, and what was registered of each; those without labels are left out."""
+        asked = list(algorithms)
+        rows = await self._database.rows(
+            "labels_of_algorithms", keys=[one.key for one in asked], versions=[one.version for one in asked]
+        )
+        return {AlgorithmRef(row["key"], row["version"]): Labels(row["labels"], row["categories"]) for row in rows}
 
     async def note_worker(
         self, name: str, *, token: int, host: str, details: Mapping[str, Any], kind: str = "http"

@@ -21,6 +21,8 @@ from antenna_orchestration.cli import (
     backup,
     clean,
     demo,
+    deployments,
+    derive,
     env,
     gateway,
     health,
@@ -30,6 +32,7 @@ from antenna_orchestration.cli import (
     projects,
     push,
     rebuild,
+    reviews,
     service,
     settings,
     submit,
@@ -60,8 +63,12 @@ _ORDER = (
     "push",
     "token",
     "projects",
+    "deployments",
     "taxa",
     "pipelines",
+    "reviews",
+    "derive",
+    "tables",
     "health",
     "rebuild",
     "backup",
@@ -100,8 +107,12 @@ app.command("gateway")(gateway.gateway)
 app.command("push")(push.push)
 app.add_typer(tokens.app, name="token")
 app.add_typer(projects.app, name="projects")
+app.add_typer(deployments.app, name="deployments")
 app.add_typer(taxa.app, name="taxa")
 app.add_typer(pipelines.app, name="pipelines")
+app.add_typer(reviews.app, name="reviews")
+app.command("derive")(derive.derive)
+app.command("tables")(derive.tables)
 app.command("health")(health.health)
 app.command("rebuild")(rebuild.rebuild)
 app.command("backup")(backup.backup)
@@ -150,7 +161,12 @@ def run(arguments: list[str]) -> int:
 
 
 def _explain(error: Exception) -> int:
-    """Print in one line what went wrong; returns the exit code."""
+    """Print in one line what went wrong, and the faults of a file in a line each; returns the exit code."""
+    if isinstance(error, errors.InvalidTable) and len(error.faults) > 1:
+        code = _fail(error.summary, error, error.exit_code)
+        for fault in error.faults:
+            output.note(f"  {' '.join(fault.split())}")
+        return code
     if isinstance(error, errors.AntennaError):
         return _fail(str(error), error, error.exit_code)
     if (message := getattr(error, "format_message", None)) is not None:

@@ -176,19 +176,18 @@ class JobDetail(BaseModel):
     warnings: list[str] = []
 
 
-def _in_utc(time: datetime) -> datetime:
-    """Convert a time to UTC; one without a zone is taken as UTC. Raises `ValueError` outside the years 1800 to 2200."""
-    time = time if time.tzinfo else time.replace(tzinfo=UTC)
+def _of_our_times(time: datetime) -> datetime:
+    """A time as it is written, in its zone or without one. Raises `ValueError` outside the years 1800 to 2200."""
     if not 1800 <= time.year <= 2200:
         raise ValueError("the year must be from 1800 to 2200")
-    return time.astimezone(UTC)
+    return time
 
 
 class NewImage(BaseModel):
     """One image of a new job."""
 
     url: Annotated[str, Field(max_length=2000)]
-    captured_at: Annotated[datetime, AfterValidator(_in_utc)] | None = None
+    captured_at: Annotated[datetime, AfterValidator(_of_our_times)] | None = None
     deployment: Name | None = None
 
 
@@ -295,6 +294,68 @@ class SpeciesListUse(BaseModel):
 
     species_list: Annotated[str, Field(max_length=1000)] | None
     deployment: Name | None = None
+
+
+class NewReviews(BaseModel):
+    """A file of reviews to import: the text of a Label Studio export (JSON) or of a CSV file.
+
+    `name` is what errors call it; `job` and `reviewer` hold where the file names none.
+    """
+
+    content: str
+    name: Name = "the file"
+    job: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
+    reviewer: Name = ""
+
+
+class ReviewsAnswer(BaseModel):
+    """How many reviews the file has, how many of them are new, and what of it is no review."""
+
+    reviews: int
+    added: int
+    notes: list[str]
+
+
+class DeploymentItem(BaseModel):
+    """A deployment with its place and its clock; what is not known is null."""
+
+    deployment: str
+    latitude: float | None
+    longitude: float | None
+    uncertainty_m: float | None
+    time_zone: str | None
+    # `local` or `utc`: what the stamps of its photographs show.
+    clock: str
+    # How much later the clock should have been.
+    shift_seconds: int
+    # Local times.
+    starts_at: datetime | None
+    ends_at: datetime | None
+    location_name: str | None
+    country_code: str | None
+    pixels_per_mm: float | None
+    species_list: str | None
+    further: dict[str, str]
+    photographs: int
+    first_captured_at: datetime | None
+    last_captured_at: datetime | None
+
+
+class DeploymentList(BaseModel):
+    """The deployments of a project."""
+
+    count: int
+    results: list[DeploymentItem]
+
+
+class DeploymentsImported(BaseModel):
+    """What an import of deployments wrote: their names."""
+
+    described: list[str]
+    # Not known before.
+    created: list[str]
+    without_photographs: list[str]
+    warnings: list[str]
 
 
 class ResultFile(BaseModel):

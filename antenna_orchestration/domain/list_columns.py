@@ -25,7 +25,8 @@ _FOLDERS: Final = (("absolutepath", "relativepath"), ("relativepath", "file"), (
 
 _TIMES: Final = ("capturedat", "datetimeoriginal", "datetime", "timestamp", "createdate", "datetimedigitized")
 
-_DEPLOYMENTS: Final = ("deployment", "deploymentid", "station")
+DEPLOYMENTS: Final = ("deployment", "deploymentid", "station")
+"""Names of the column of deployments, as `key` gives them."""
 
 _MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none"})
 """What programs write where there is no value: R, Excel, pandas, SQL, Python."""
@@ -119,10 +120,15 @@ def find(names: Sequence[str]) -> Columns | None:
         folder=places[pair[0]] if pair else None,
         times=times,
         date_and_time=date_and_time,
-        site=next((places[name] for name in _DEPLOYMENTS if name in places), None),
+        site=next((places[name] for name in DEPLOYMENTS if name in places), None),
         time_name=names[times[0]].strip().lower() if times else "date",
         day_first=pair == _FOLDERS[0],
     )
+
+
+def is_missing(text: str) -> bool:
+    """Whether a cell stands for no value."""
+    return text.strip().lower() in _MISSING
 
 
 def parse_time(text: str, *, day_first: bool = False) -> datetime:
@@ -151,10 +157,10 @@ def parse_time(text: str, *, day_first: bool = False) -> datetime:
 
 def _is_zero(text: str) -> bool:
     """Whether it stands for no time: `NA`, `0000-00-00 00:00:00`."""
-    return text.strip().lower() in _MISSING or _ZEROS.fullmatch(text) is not None
+    return is_missing(text) or _ZEROS.fullmatch(text) is not None
 
 
 def _cell(row: Sequence[Any], index: int) -> str | None:
     value = row[index] if index < len(row) else None
     text = "" if value is None else str(value).strip()
-    return None if text.lower() in _MISSING else text
+    return None if is_missing(text) else text

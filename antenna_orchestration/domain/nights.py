@@ -1,8 +1,9 @@
-"""Which night a photograph belongs to."""
+"""Which night a photograph belongs to, and in which time zone."""
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta, tzinfo
+import re
+from datetime import date, datetime, timedelta, timezone, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,6 +17,19 @@ TIME_UNKNOWN: Final = "time unknown"
 
 _NOON: Final = timedelta(hours=12)
 
+_FIXED = re.compile(r"([-+])(\d\d?):?([0-5]\d)", re.ASCII)
+
+_WIDEST_OFFSET: Final = timedelta(hours=14)
+"""No place on Earth is further from UTC."""
+
+
+def night_of_local(local_time: datetime) -> date:
+    """The night of a local time, which has no zone: from noon to noon, named for the day on which it begins."""
+    try:
+        return (local_time - _NOON).date()
+    except OverflowError:
+        return local_time.date()
+
 
 def night_of(moment: datetime, zone: tzinfo) -> date:
     """The night of a moment: from noon to noon in `zone`, named for the day on which it begins.
@@ -23,7 +37,7 @@ def night_of(moment: datetime, zone: tzinfo) -> date:
     `moment` is aware. At the calendar's two ends, where there is no day before or after, it is the moment's own date.
     """
     try:
-        return (moment.astimezone(zone).replace(tzinfo=None) - _NOON).date()
+        return night_of_local(moment.astimezone(zone).replace(tzinfo=None))
     except OverflowError:
         return moment.date()
 
@@ -33,12 +47,20 @@ def named(moment: datetime | None, zone: tzinfo) -> str:
     return TIME_UNKNOWN if moment is None else str(night_of(moment, zone))
 
 
-def zone_named(name: str) -> ZoneInfo:
-    """The time zone of that name in the IANA list, such as `Europe/Berlin`. Raises `InvalidInput` for another name."""
+def zone_named(name: str) -> tzinfo:
+    """The time zone of that name: one of the IANA list such as `Europe/Berlin`, or a fixed offset such as `+01:00`.
+
+    Cameras that know no summer time have a fixed offset all year. Raises `InvalidInput` for another name.
+    """
+    if fixed := _FIXED.fullmatch(name):
+        offset = timedelta(hours=int(fixed[2]), minutes=int(fixed[3]))
+        if offset <= _WIDEST_OFFSET:
+            return timezone(-offset if fixed[1] == "-" else offset)
     try:
         return ZoneInfo(name)
     # An absolute path or one with `..` is a `ValueError`, a folder of zones such as `Europe` an `OSError`.
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise errors.InvalidInput(
-            f"there is no time zone {name!r}: name one of the IANA list, such as Europe/Berlin, America/Panama or UTC"
+            f"there is no time zone {name!r}: name one of the IANA list, such as Europe/Berlin, America/Panama or UTC, "
+            "or a fixed offset such as +01:00"
         ) from None

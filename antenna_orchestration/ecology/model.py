@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from typing import TYPE_CHECKING, Final, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from antenna_orchestration.domain.messages import AlgorithmRef
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
 RANKS: Final = ("kingdom", "phylum", "class", "order", "family", "genus", "species")

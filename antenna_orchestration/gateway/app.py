@@ -21,6 +21,7 @@ from antenna_orchestration import __version__, errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.contract.models import ErrorAnswer
 from antenna_orchestration.gateway import (
+    deployment_routes,
     job_routes,
     metrics_routes,
     ml_routes,
@@ -30,6 +31,7 @@ from antenna_orchestration.gateway import (
     registry_routes,
     release_routes,
     result_routes,
+    review_routes,
     state,
     worker_routes,
 )
@@ -86,6 +88,8 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         result_routes,
         registry_routes,
         name_routes,
+        review_routes,
+        deployment_routes,
         ml_routes,
         metrics_routes,
         other_routes,

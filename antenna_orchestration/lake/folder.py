@@ -61,6 +61,11 @@ class Folder:
         # Other stores raise errors of their own libraries: botocore's are no OSError, and s3fs lets them pass.
         self._faults: type[Exception] = OSError if self._is_local else Exception
 
+    @property
+    def remote(self) -> Any:
+        """The fsspec file system of a folder that is not on a local disk, for readers that take one; else None."""
+        return None if self._is_local else self._fs
+
     # Listing
 
     def files(self) -> dict[str, int]:

@@ -9,8 +9,9 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake import arrow, schemas
-from antenna_orchestration.lake.folder import Folder, Missing
+from antenna_orchestration.lake.folder import BLOCK, Folder, Missing
 
 if TYPE_CHECKING:
     from antenna_orchestration.settings import Settings
@@ -280,6 +281,42 @@ class Lake:
         """Let `fill` write a file below the root, durably, and whole or not at all."""
         self._folder.write(path, fill)
         self._folder.sync(path.rpartition("/")[0])
+
+    def write_files(self, files: Mapping[str, Path]) -> None:
+        """Copy local files to these paths below the root: all are there before the first replaces what was there."""
+        todo = list(files.items())
+
+        def put(rest: list[tuple[str, Path]]) -> None:
+            (path, source), *others = rest
+
+            def fill(sink: Any) -> None:
+                with source.open("rb") as content:
+                    shutil.copyfileobj(content, sink, BLOCK)
+                if others:
+                    put(others)
+
+            self.write_file(path, fill)
+
+        if todo:
+            put(todo)
+
+    def patterns(self, name: str, jobs: Iterable[JobId]) -> list[str]:
+        """The files of a table of these jobs as DuckDB reads them, which takes every path for a pattern.
+
+        Raises `Missing` when a job has none.
+        """
+        found = []
+        for job in jobs:
+            files = self._files(name, job)
+            if not files:
+                raise Missing(f"{self.table(name, job)}: the table is not there")
+            found += [re.sub(r"[\[*?]", r"[\g<0>]", f"{self._folder.uri}/{path}") for path in files]
+        return found
+
+    def open_to(self, session: Any) -> None:
+        """Let a DuckDB session read the lake where it is no local folder, with the lake's own credentials."""
+        if filesystem := self._folder.remote:
+            session.register_filesystem(filesystem)
 
     def batches_of_file(self, path: str) -> Iterator[pa.RecordBatch]:
         """A Parquet file below the root, in batches."""

@@ -17,9 +17,11 @@ from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.cli.submit import submit as submit_command
 from antenna_orchestration.definitions import build_definitions
 from antenna_orchestration.domain.job import JobStatus
+from antenna_orchestration.jobs.deployments import DeploymentsConfig
 from antenna_orchestration.jobs.inference import WorkerConfig, inference_worker
 from antenna_orchestration.jobs.names import TaxaConfig, import_taxa
 from antenna_orchestration.jobs.operations import PruneConfig, prune_history
+from antenna_orchestration.jobs.reviews import ReviewsConfig
 from antenna_orchestration.jobs.submission import SubmitConfig, submit_job
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
@@ -45,7 +47,9 @@ def reason(result: dg.ExecuteInProcessResult) -> str:
     return str(data.user_failure_data.description)
 
 
-@pytest.mark.parametrize("config", [SubmitConfig, WorkerConfig, PruneConfig, HealthConfig, TaxaConfig])
+@pytest.mark.parametrize(
+    "config", [SubmitConfig, WorkerConfig, PruneConfig, HealthConfig, ReviewsConfig, DeploymentsConfig, TaxaConfig]
+)
 def test_every_field_of_the_launchpad_is_explained(config: type[dg.Config]) -> None:
     """B16: the Launchpad showed bare names."""
     assert [name for name, field in config.model_fields.items() if not field.description] == []

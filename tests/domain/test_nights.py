@@ -27,6 +27,9 @@ LAST = date(2026, 6, 12)
         ("Asia/Kolkata", datetime(2026, 6, 12, 6, 29, tzinfo=UTC), LAST - timedelta(days=1)),
         ("Europe/Berlin", datetime(2026, 10, 25, 10, 59, tzinfo=UTC), date(2026, 10, 24)),
         ("Europe/Berlin", datetime(2026, 6, 13, 11, 30, tzinfo=timezone(timedelta(hours=2))), LAST),
+        # A camera that knows no summer time.
+        ("+01:00", datetime(2026, 6, 13, 10, 59, tzinfo=UTC), LAST),
+        ("-0330", datetime(2026, 6, 13, 15, 29, tzinfo=UTC), LAST),
         # The ends of the calendar.
         ("America/Panama", datetime(1, 1, 1, 1, tzinfo=UTC), date(1, 1, 1)),
         ("Asia/Tokyo", datetime(9999, 12, 31, 23, tzinfo=UTC), date(9999, 12, 31)),
@@ -37,7 +40,10 @@ def test_a_night_lasts_from_noon_to_noon_of_its_zone(zone: str, moment: datetime
     assert night_of(moment, zone_named(zone)) == night
 
 
-@pytest.mark.parametrize("name", ["Europe/Atlantis", "Europe", "", "../etc/passwd", "/etc/localtime", "UTC+2", "\0"])
+@pytest.mark.parametrize(
+    "name",
+    ["Europe/Atlantis", "Europe", "", "../etc/passwd", "/etc/localtime", "UTC+2", "\0", "+15:00", "+1", "+01:75"],
+)
 def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
     """B3"""
     with pytest.raises(errors.InvalidInput, match="Europe/Berlin"):

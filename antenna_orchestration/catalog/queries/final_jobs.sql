@@ -4,4 +4,5 @@ FROM jobs j
 JOIN projects p USING (project_id)
 JOIN job_generations g USING (job_id, generation)
 WHERE g.compacted_at IS NOT NULL AND j.status = ANY (%(terminal)s)
+  AND (%(project)s::text IS NULL OR p.slug = %(project)s)
 ORDER BY j.job_id

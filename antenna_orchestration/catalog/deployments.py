@@ -1,0 +1,160 @@
+"""Deployments: their places and clocks, as people describe them. A submission or an import that names one makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog import queries
+from antenna_orchestration.catalog.database import Connection, Database, Row, value
+from antenna_orchestration.domain import nights
+from antenna_orchestration.domain.ids import ProjectId
+from antenna_orchestration.ecology.model import Place
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Photographs:
+    """How many photographs a deployment has."""
+
+    count: int
+    # By `captured_at` as the catalog has it; None where no photograph has a time.
+    first: datetime | None
+    last: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClockShift:
+    """A clock that was wrong: how much later it should have been."""
+
+    seconds: int
+    reason: str
+    created_by: str
+    created_at: datetime
+    # None while it holds.
+    undone_by: str | None
+    undone_at: datetime | None
+
+
+class Deployments:
+    """The deployments."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def places(self, project: str) -> dict[str, Place]:
+        """What is known of a project's deployments, by name; nothing for a project that does not exist."""
+        async with self._database.transaction() as connection:
+            found = await _project(connection, project)
+            return {} if found is None else await _places(connection, found)
+
+    async def photographs(self, project: str) -> Mapping[str, Photographs]:
+        """How many photographs the deployments of a project have; those without any are left out."""
+        async with self._database.transaction() as connection:
+            rows = await _rows(connection, "photographs_of_deployments", project=await _project(connection, project))
+        return {
+            row["name"]: Photographs(count=row["photographs"], first=row["first"], last=row["last"]) for row in rows
+        }
+
+    async def describe(
+        self, project: str, change: Callable[[Mapping[str, Place]], Sequence[Place]], *, create: bool = True
+    ) -> tuple[Sequence[Place], frozenset[str]]:
+        """Write what `change` makes of the places that are known, in one transaction; nothing if it raises.
+
+        Returns the places, and the names of those that are new. With `create` the project is made if there is none;
+        without, `NotFound` is raised.
+        """
+        async with self._database.transaction() as connection:
+            if create:
+                await connection.execute(queries.load("ensure_project"), {"slug": project})
+            found = await _project(connection, project)
+            if found is None:
+                raise errors.NotFound(f"there is no project {project}; `antenna projects list` shows all")
+            await value(connection, "lock_project", project=found)
+            known = await _places(connection, found)
+            places = change(known)
+            written = Jsonb([_as_written(place) for place in places])
+            await connection.execute(queries.load("describe_deployments"), {"project": found, "places": written})
+        return places, frozenset(place.deployment for place in places if place.deployment not in known)
+
+    async def shift(self, project: str, name: str, seconds: int, *, reason: str, by: str) -> None:
+        """Record that the clock should have been `seconds` later, besides earlier shifts. Raises `NotFound`."""
+        async with self._database.transaction() as connection:
+            found = await _project(connection, project)
+            rows = await _rows(
+                connection, "add_clock_shift", project=found, name=name, seconds=seconds, reason=reason, by=by
+            )
+        if not rows:
+            raise errors.NotFound(unknown(project, name))
+
+    async def undo_shift(self, project: str, name: str, *, by: str) -> int | None:
+        """Undo the newest shift that holds; returns its seconds, or None if there is none."""
+        async with self._database.transaction() as connection:
+            found = await _project(connection, project)
+            rows = await _rows(connection, "undo_clock_shift", project=found, name=name, by=by)
+        return int(rows[0]["seconds"]) if rows else None
+
+    async def shifts(self, project: str, name: str) -> Sequence[ClockShift]:
+        """All shifts of a deployment's clock, oldest first, also those that were undone."""
+        async with self._database.transaction() as connection:
+            rows = await _rows(connection, "clock_shifts_of", project=await _project(connection, project), name=name)
+        return [ClockShift(**row) for row in rows]
+
+
+def unknown(project: str, name: str) -> str:
+    """The message for a deployment that does not exist."""
+    return f"project {project} has no deployment {name!r}; `antenna deployments list --project {project}` shows all"
+
+
+async def _project(connection: Connection, slug: str) -> ProjectId | None:
+    rows = await _rows(connection, "find_project", slug=slug)
+    return ProjectId(rows[0]["project_id"]) if rows else None
+
+
+async def _places(connection: Connection, project: ProjectId) -> dict[str, Place]:
+    return {row["name"]: _place(row) for row in await _rows(connection, "places_of_project", project=project)}
+
+
+async def _rows(connection: Connection, query: str, **parameters: Any) -> list[Row]:
+    return await (await connection.execute(queries.load(query), parameters)).fetchall()
+
+
+def _place(row: Row) -> Place:
+    return Place(
+        deployment=row["name"],
+        latitude=row["latitude"],
+        longitude=row["longitude"],
+        uncertainty_m=row["uncertainty_m"],
+        time_zone=row["time_zone"],
+        zone=nights.zone_named(row["time_zone"]) if row["time_zone"] else None,
+        clock=row["clock"],
+        shift_seconds=row["shift_seconds"],
+        starts_at=row["starts_at"],
+        ends_at=row["ends_at"],
+        location_name=row["location_name"],
+        country_code=row["country_code"],
+        pixels_per_mm=row["pixels_per_mm"],
+        species_list=row["species_list"],
+        further=row["further"],
+    )
+
+
+def _as_written(place: Place) -> dict[str, Any]:
+    return {
+        "name": place.deployment,
+        "latitude": place.latitude,
+        "longitude": place.longitude,
+        "uncertainty_m": place.uncertainty_m,
+        "time_zone": place.time_zone,
+        "clock": place.clock,
+        "starts_at": place.starts_at.isoformat() if place.starts_at else None,
+        "ends_at": place.ends_at.isoformat() if place.ends_at else None,
+        "location_name": place.location_name,
+        "country_code": place.country_code,
+        "pixels_per_mm": place.pixels_per_mm,
+        "further": dict(place.further),
+    }

@@ -1,0 +1,255 @@
+"""`antenna deployments`: where and in which time zone cameras stood; import, list, show, set, shift."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from antenna_orchestration import errors
+from antenna_orchestration.cli import output
+from antenna_orchestration.cli.connecting import with_services
+
+if TYPE_CHECKING:
+    from antenna_orchestration.catalog.deployments import ClockShift
+    from antenna_orchestration.processing.deployments import Known
+    from antenna_orchestration.processing.services import Services
+
+app = typer.Typer(help="Say where and in which time zone cameras stood.", no_args_is_help=True, rich_markup_mode=None)
+
+ProjectOption = Annotated[str, typer.Option(help="Project of the deployments.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the deployment.", show_default=False)]
+
+_SAME = "unchanged"
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV file such as sites.csv.", show_default=False)],
+    *,
+    project: ProjectOption = "default",
+    json_: JsonOption = False,
+) -> None:
+    """Describe deployments as a CSV file says, one row each; all of it or nothing.
+
+    The column deployment is needed. These are known: latitude, longitude, coordinateUncertainty (m), timezone (such as
+    Europe/Copenhagen, or +01:00 for a camera without summer time), clock (local or UTC: what the stamps of the
+    photographs show), deploymentStart, deploymentEnd, locationName, countryCode, pixels_per_mm. Any other is kept as it
+    is. Importing again replaces what the file says; an empty cell takes a value back.
+    """
+    from antenna_orchestration.processing import deployments
+
+    try:
+        with file.open("rb") as opened:
+            # One byte more than is allowed says that it is too large.
+            data = opened.read(deployments.MOST_BYTES + 1)
+    except OSError as error:
+        raise errors.InvalidInput(f"{file} cannot be read: {error.strerror}") from None
+    done = with_services(lambda services: deployments.import_file(services, project, data, str(file)))
+    for warning in done.warnings:
+        output.warn(warning)
+    if json_:
+        output.outcome_as_json(
+            {
+                "project": done.project,
+                "described": [place.deployment for place in done.places],
+                "created": list(done.created),
+                "without_photographs": list(done.without_photographs),
+                "warnings": done.warnings,
+            }
+        )
+    else:
+        output.outcome(done.summary)
+
+
+@app.command("list")
+def list_(*, project: ProjectOption = "default", json_: JsonOption = False) -> None:
+    """List a project's deployments: a submission or an import that names one makes it."""
+    from antenna_orchestration.processing import deployments
+
+    found = with_services(lambda services: deployments.list_deployments(services, project))
+    if json_:
+        output.as_json([deployments.as_dict(one) for one in found])
+        return
+    output.show_table(
+        ("DEPLOYMENT", "POSITION", "TIME ZONE", "CLOCK", "SHIFT", "PHOTOGRAPHS"),
+        [
+            (
+                one.place.deployment,
+                _position(one),
+                one.place.time_zone or "not known",
+                _clock(one),
+                _shift(one.place.shift_seconds),
+                one.photographs.count if one.photographs else 0,
+            )
+            for one in found
+        ],
+        numbers=("PHOTOGRAPHS",),
+        shrinks=("DEPLOYMENT",),
+        drops=("POSITION", "CLOCK"),
+        empty=f"project {project} has no deployments; `antenna deployments import sites.csv` describes them",
+    )
+
+
+@app.command()
+def show(name: NameArgument, *, project: ProjectOption = "default", json_: JsonOption = False) -> None:
+    """Show what is known of a deployment, and how its clock was shifted."""
+    from antenna_orchestration.processing import deployments
+
+    known, shifts = with_services(lambda services: deployments.show(services, project, name))
+    if json_:
+        output.as_json({**deployments.as_dict(known), "shifts": [_shift_as_dict(one) for one in shifts]})
+        return
+    place, photographs = known.place, known.photographs
+    output.console().print(
+        output.pairs(
+            {
+                "deployment": place.deployment,
+                "project": project,
+                "position": _position(known) or "not known",
+                "uncertainty": f"{place.uncertainty_m:g} m" if place.uncertainty_m else None,
+                "time zone": place.time_zone or "not known",
+                "clock": _clock(known),
+                "shift": _shift(place.shift_seconds) or None,
+                "start": str(place.starts_at) if place.starts_at else None,
+                "end": str(place.ends_at) if place.ends_at else None,
+                "location": place.location_name,
+                "country": place.country_code,
+                "pixels per mm": f"{place.pixels_per_mm:g}" if place.pixels_per_mm else None,
+                "species list": place.species_list,
+                **place.further,
+                "photographs": photographs.count if photographs else 0,
+                "shifts": [_shift_line(one) for one in shifts] or None,
+            }
+        )
+    )
+
+
+@app.command("set")
+def set_(
+    name: NameArgument,
+    *,
+    project: ProjectOption = "default",
+    latitude: Annotated[str | None, typer.Option(help="Degrees north, WGS 84.", show_default=_SAME)] = None,
+    longitude: Annotated[str | None, typer.Option(help="Degrees east.", show_default=_SAME)] = None,
+    uncertainty: Annotated[str | None, typer.Option(help="Of the position, in metres.", show_default=_SAME)] = None,
+    time_zone: Annotated[
+        str | None,
+        typer.Option(help="Such as Europe/Copenhagen, or +01:00 all year round.", show_default=_SAME),
+    ] = None,
+    clock: Annotated[
+        str | None, typer.Option(help="What the photographs' stamps show: local or UTC.", show_default=_SAME)
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="First local time that counts.", show_default=_SAME)] = None,
+    end: Annotated[str | None, typer.Option(help="Last local time that counts.", show_default=_SAME)] = None,
+    location_name: Annotated[str | None, typer.Option(help="What people call the place.", show_default=_SAME)] = None,
+    country_code: Annotated[str | None, typer.Option(help="Two letters, such as DK.", show_default=_SAME)] = None,
+    pixels_per_mm: Annotated[
+        str | None, typer.Option(help="Scale of the photographs, for lengths in mm.", show_default=_SAME)
+    ] = None,
+    shift: Annotated[
+        str | None,
+        typer.Option(
+            help="The clock was wrong: how much later it should have been, such as +1h, -12h30m or +8257d. Shifts add "
+            "up.",
+            show_default=False,
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why the clock is shifted, for people.", show_default=False)] = "",
+    undo_shift: Annotated[bool, typer.Option("--undo-shift", help="Undo the newest shift that holds.")] = False,
+) -> None:
+    """Set single values of a deployment; an empty text ('') takes one back. Shift a clock that was wrong, or undo that.
+
+    The tables of results that are there stay as they are; what is derived from them uses the new values once it is made
+    again.
+    """
+    given = {
+        "latitude": latitude,
+        "longitude": longitude,
+        "uncertainty_m": uncertainty,
+        "time_zone": time_zone,
+        "clock": clock,
+        "starts_at": start,
+        "ends_at": end,
+        "location_name": location_name,
+        "country_code": country_code,
+        "pixels_per_mm": pixels_per_mm,
+    }
+    values = {field: text for field, text in given.items() if text is not None}
+    if not values and shift is None and not undo_shift:
+        raise errors.InvalidInput("nothing to set: name at least one option, such as --time-zone or --shift")
+    if shift is not None and undo_shift:
+        raise errors.InvalidInput("--shift and --undo-shift exclude each other: name only one")
+    if reason and shift is None:
+        raise errors.InvalidInput("--reason says why the clock is shifted: name --shift, too")
+    for line in with_services(
+        lambda services: _set(services, project, name, values, shift=shift, reason=reason, undo_shift=undo_shift)
+    ):
+        output.outcome(line)
+
+
+async def _set(
+    services: Services,
+    project: str,
+    name: str,
+    values: dict[str, str],
+    *,
+    shift: str | None,
+    reason: str,
+    undo_shift: bool,
+) -> list[str]:
+    from antenna_orchestration.processing import deployments
+    from antenna_orchestration.processing.submit import user_of_this_process
+
+    by = user_of_this_process()
+    lines = []
+    if shift is not None:
+        # Before anything is written.
+        deployments.check_shift(shift, reason)
+    if values:
+        await deployments.set_values(services, project, name, values)
+        lines.append(f"deployment {name} is set")
+    if shift is not None:
+        total = await deployments.shift(services, project, name, shift, reason=reason, by=by)
+        lines.append(f"the clock of {name} is shifted by {_shift(total)} in all; --undo-shift undoes it")
+    if undo_shift:
+        undone, left = await deployments.undo_shift(services, project, name, by=by)
+        lines.append(f"the shift of {_shift(undone)} is undone; {_shift(left) if left else 'none'} is left")
+    return lines
+
+
+def _position(known: Known) -> str:
+    place = known.place
+    return "" if place.latitude is None else f"{place.latitude:.5g}, {place.longitude:.6g}"
+
+
+def _clock(known: Known) -> str:
+    return "UTC" if known.place.clock == "utc" else "local"
+
+
+def _shift(seconds: int) -> str:
+    """A shift as people write it, such as `-1d2h`; empty for none."""
+    rest, parts = abs(seconds), ""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        parts += f"{count}{unit}" if count else ""
+    return f"{'-' if seconds < 0 else '+'}{parts}" if parts else ""
+
+
+def _shift_line(one: ClockShift) -> str:
+    said = f"{_shift(one.seconds)} by {one.created_by or 'unknown'}, {output.clock(one.created_at)}"
+    said += f": {one.reason}" if one.reason else ""
+    return said if one.undone_at is None else f"{said} (undone by {one.undone_by}, {output.clock(one.undone_at)})"
+
+
+def _shift_as_dict(one: ClockShift) -> dict[str, Any]:
+    return {
+        "seconds": one.seconds,
+        "reason": one.reason,
+        "created_by": one.created_by,
+        "created_at": one.created_at,
+        "undone_by": one.undone_by,
+        "undone_at": one.undone_at,
+    }

@@ -1,0 +1,210 @@
+"""`antenna reviews`: import what people say detections are, and list it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from antenna_orchestration import errors
+from antenna_orchestration.cli import output
+from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.domain.texts import counted
+
+if TYPE_CHECKING:
+    from antenna_orchestration.domain.ids import JobId
+
+app = typer.Typer(
+    help="Import what people say detections are, and compare it.", no_args_is_help=True, rich_markup_mode=None
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Label Studio's export as JSON, or a CSV file with the columns detection_id, label, and if you like "
+            "reviewer and reviewed_at.",
+            show_default=False,
+        ),
+    ],
+    *,
+    project: Annotated[
+        str | None, typer.Option(metavar="SLUG", help="Take reviews of this project only.", show_default="any")
+    ] = None,
+    job: Annotated[
+        int | None,
+        typer.Option(help="Job of the detections, for ids such as 1007-0 that do not name it.", show_default="none"),
+    ] = None,
+    reviewer: Annotated[
+        str, typer.Option(metavar="NAME", help="Who it was, where the file does not say.", show_default="nobody")
+    ] = "",
+    json_: JsonOption = False,
+) -> None:
+    """Import reviews; all of the file, or nothing.
+
+    Reviews are added and never replaced: of each detection the newest one counts. The same file again adds nothing.
+    """
+    from antenna_orchestration.processing import reviews as verb
+    from antenna_orchestration.processing.submit import user_of_this_process
+
+    content = verb.content_of(file)
+    imported = with_services(
+        lambda services: verb.import_reviews(
+            services,
+            content,
+            name=str(file),
+            project=project,
+            job=None if job is None else _id(job),
+            reviewer=reviewer,
+            imported_by=user_of_this_process(),
+        )
+    )
+    if json_:
+        output.outcome_as_json(
+            {
+                "reviews": imported.reviews,
+                "added": imported.added,
+                "projects": list(imported.projects),
+                "notes": list(imported.notes),
+            }
+        )
+        return
+    for note in imported.notes:
+        output.note(note)
+    output.outcome(f"{counted(imported.added, 'review')} added, {imported.reviews - imported.added:,} known before")
+    if imported.added:
+        tables = " and ".join(f"`antenna tables --project {one}`" for one in imported.projects)
+        output.note(f"{tables} derives the tables with them")
+
+
+@app.command("list")
+def list_(
+    *,
+    project: Annotated[
+        str | None, typer.Option(metavar="SLUG", help="Only this project's reviews.", show_default="all")
+    ] = None,
+    job: Annotated[int | None, typer.Option(help="Only reviews of this job.", show_default="all")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="List at most this many reviews.")] = 20,
+    json_: JsonOption = False,
+) -> None:
+    """List reviews, the latest first."""
+    from antenna_orchestration.ecology.reviews import observation_id
+
+    wanted = None if job is None else _id(job)
+    found = with_services(lambda services: services.catalog.reviews.list(project=project, job=wanted, limit=limit))
+    if json_:
+        output.as_json(
+            [
+                {
+                    "project": one.project,
+                    "job_id": one.job_id,
+                    "detection_id": one.detection_id,
+                    "observation_id": observation_id(one.job_id, one.detection_id),
+                    "label": one.label,
+                    "reviewer": one.reviewer or None,
+                    "reviewed_at": one.reviewed_at,
+                    "imported_by": one.imported_by or None,
+                    "imported_at": one.imported_at,
+                }
+                for one in found
+            ]
+        )
+        return
+    output.show_table(
+        ("DETECTION", "LABEL", "REVIEWER", "REVIEWED", "PROJECT"),
+        [
+            (
+                observation_id(one.job_id, one.detection_id),
+                one.label,
+                one.reviewer,
+                output.clock(one.reviewed_at),
+                one.project,
+            )
+            for one in found
+        ],
+        shrinks=("LABEL", "REVIEWER", "PROJECT"),
+        drops=("PROJECT",),
+        empty="no such reviews" if project or job else "no reviews; `antenna reviews import FILE` adds some",
+    )
+
+
+@app.command("agreement")
+def agreement(
+    *,
+    project: Annotated[
+        str, typer.Option(metavar="SLUG", help="Project whose derived observations are compared.")
+    ] = "default",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Write the tables as CSV files and a plot into this folder.", show_default="none"
+        ),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Compare what people said with what classifiers said.
+
+    The shares hold for the detections that were reviewed; docs/howto/review.md tells what they do not say.
+    """
+    from antenna_orchestration.processing import agreement as verb
+
+    compared = with_services(lambda services: verb.compare(services, project))
+    files = [] if out is None else verb.write(compared, out, title=f"project {project}")
+    tables = compared.agreement
+    if json_:
+        output.as_json(
+            {
+                "reviewed": compared.reviewed,
+                "missing": compared.missing,
+                **{name: verb.records(table) for name, table in tables._asdict().items()},
+                "files": list(map(str, files)),
+            }
+        )
+        return
+    for keys, labels in tables.labels.groupby(["pipeline", "classifier", "classifier_version"], sort=True):
+        pipeline, classifier, version = keys
+        output.line(f"{pipeline}: {classifier} {version}")
+        output.show_table(
+            ("LABEL", "REVIEWED", "AGREED", "COARSER", "NO ANIMAL", "OTHER", "SHARE", "95 %"),
+            [
+                (row.label, row.reviewed, row.agreed, row.coarser, row.rejected, row.other, *_share(row))
+                for row in labels.itertuples()
+            ],
+            numbers=("REVIEWED", "AGREED", "COARSER", "NO ANIMAL", "OTHER", "SHARE"),
+            shrinks=("LABEL",),
+        )
+        output.line()
+    for row in tables.boxes.itertuples():
+        share, interval = _share(row)
+        output.line(
+            f"{row.pipeline}: {row.animals:,} of {counted(row.reviewed, 'box', 'boxes')} of {row.detector} "
+            f"{row.detector_version} show animals: {share} ({interval})"
+        )
+    if compared.missing:
+        output.note(
+            f"{counted(compared.missing, 'reviewed detection')} not in the tables: a later job replaced its results, "
+            f"or `antenna tables --project {project}` has not derived them"
+        )
+    for file in files:
+        output.note(f"wrote {file}")
+
+
+def _share(row: Any) -> tuple[str, str]:
+    """A share and its interval; a dash where there is none."""
+    if row.share != row.share:
+        return "-", "-"
+    return f"{row.share:.2f}", f"{row.low:.2f} to {row.high:.2f}"
+
+
+def _id(job: int) -> JobId:
+    from antenna_orchestration.domain.ids import JobId
+
+    if not 0 < job < 2**63:
+        raise errors.NotFound(f"there is no job {job}; `antenna jobs list` shows all")
+    return JobId(job)

@@ -1,0 +1,396 @@
+"""Derived tables in the lake: the results of jobs sorted into nights, and the files of what is computed of them.
+
+    <lake>/derived/jobs/<table>/job_id=42/<table>.parquet             of one job
+    <lake>/derived/projects/<table>/project=<slug>/<table>.parquet    of all finished jobs of a project
+
+Of each image and pipeline the newest finished result counts, by the rule of `current.sql`. DuckDB sorts within a memory
+limit; what does not fit is in a temporary folder, and so are the sorted rows, which are read one night at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.domain.messages import AlgorithmRef
+from antenna_orchestration.ecology import columns, nights, places
+from antenna_orchestration.lake.store import Lake
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+    from antenna_orchestration.ecology.model import Classes, Night, Place
+
+logger = logging.getLogger(__name__)
+
+FOLDER: Final = "derived"
+
+TABLES: Final = tuple(columns.SCHEMAS)
+
+RECIPE: Final = b"antenna.recipe"
+JOBS: Final = b"antenna.jobs"
+"""What a file's metadata say: the hash of the recipe, and the jobs that went in with their generations, as JSON."""
+
+_MEMORY: Final = "400MB"
+"""Memory of DuckDB's sorting and joining; what does not fit lies in the temporary folder."""
+
+_THREADS: Final = 2
+
+_ROWS: Final = 4096
+"""Rows of a group of the sorted files: a row of 1,000 scores has 2 kB."""
+
+_ROW_GROUP: Final = 64 * 1024
+
+_MISSING: Final = {
+    "captures": "NULL::TIMESTAMPTZ AS finished_at, NULL::TIMESTAMP AS stamp, NULL::SMALLINT AS stamp_offset",
+    "detections": "NULL::FLOAT AS inference_time",
+    "classifications": "NULL::FLOAT AS inference_time",
+}
+"""Columns that files of earlier versions lack."""
+
+_NEWEST: Final = """
+CREATE TEMP TABLE newest AS
+SELECT row_number() OVER () AS photograph, job_id, image_id, jobs.pipeline, url, deployment, captured_at,
+       -- A file of an earlier version has the camera's digits as if they were UTC.
+       coalesce(stamp, captured_at AT TIME ZONE 'UTC') AS stamp,
+       CASE WHEN stamp IS NOT NULL THEN stamp_offset END AS stamp_offset,
+       width, height, status, detections
+FROM captures JOIN jobs USING (job_id)
+QUALIFY row_number() OVER (
+    PARTITION BY image_id, jobs.pipeline ORDER BY status = 'done' DESC, finished_at DESC NULLS LAST, job_id DESC
+) = 1
+"""
+
+_PHOTOGRAPHS: Final = """
+CREATE TEMP TABLE photographs AS
+SELECT dense_rank() OVER (ORDER BY pipeline, deployment NULLS LAST, night NULLS LAST) AS number,
+       newest.* EXCLUDE (captured_at), times.* EXCLUDE (photograph)
+FROM newest JOIN times USING (photograph)
+"""
+
+_SORTED: Final = {
+    "captures": "SELECT number, {captures} FROM photographs ORDER BY number",
+    "detections": """
+        SELECT p.number, d.job_id, d.image_id, detection_id, x1, y1, x2, y2, algorithm AS detector,
+               algorithm_version AS detector_version, score AS detector_score
+        FROM detections d JOIN photographs p USING (job_id, image_id) ORDER BY p.number""",
+    "classifications": """
+        SELECT p.number, s.image_id, detection_id, algorithm AS classifier, algorithm_version AS classifier_version,
+               label, score AS label_score, terminal, created_at, scores, top_labels, top_scores
+        FROM classifications s JOIN photographs p USING (job_id, image_id) ORDER BY p.number""",
+}
+
+_SCHEMAS: Final = {
+    "captures": nights.CAPTURES,
+    "detections": nights.DETECTIONS,
+    "classifications": nights.CLASSIFICATIONS,
+}
+
+
+class Source(NamedTuple):
+    """A finished job whose tables are read."""
+
+    job_id: JobId
+    generation: Generation
+    pipeline: str
+    # How many it has; of none, there are no tables.
+    images: int
+
+
+class Group(NamedTuple):
+    """The photographs of one pipeline and deployment in one night, in the order of which they are read."""
+
+    number: int
+    pipeline: str
+    deployment: str | None
+    night: date | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """What was found of one group."""
+
+    group: Group
+    captures: pa.Table
+    detections: pa.Table
+    classifications: pa.Table
+
+    def night(
+        self,
+        *,
+        place: Place | None,
+        classes: Mapping[AlgorithmRef, Classes],
+        species: frozenset[str] | None = None,
+        fixtures: frozenset[tuple[int, str]] = frozenset(),
+    ) -> Night:
+        """The night, as the first step gets it."""
+        return nights.of_rows(
+            self.captures,
+            self.detections,
+            self.classifications,
+            deployment=self.group.deployment,
+            night=self.group.night,
+            place=place,
+            classes=classes,
+            species=species,
+            fixtures=fixtures,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SortedResults:
+    """The newest results of some jobs, sorted by pipeline, deployment and night."""
+
+    groups: Sequence[Group]
+    # The labels that occur, sorted, by classifier; and which classifiers each pipeline has.
+    labels: Mapping[AlgorithmRef, Sequence[str]]
+    classifiers: Mapping[str, frozenset[AlgorithmRef]]
+    folder: Path
+
+    def nights(self) -> Iterator[Rows]:
+        """The rows of each group; those of one are in memory."""
+        readers = {name: _by_group(self.folder / f"{name}.parquet", _SCHEMAS[name]) for name in _SCHEMAS}
+        waiting = {name: next(reader, None) for name, reader in readers.items()}
+        for group in self.groups:
+            found: dict[str, pa.Table] = {}
+            for name, reader in readers.items():
+                first = waiting[name]
+                if first is not None and first[0] == group.number:
+                    found[name] = first[1]
+                    waiting[name] = next(reader, None)
+                else:
+                    found[name] = _SCHEMAS[name].empty_table()
+            yield Rows(group=group, **found)
+
+    def boxes(self) -> Iterator[tuple[tuple[str, str | None], pd.DataFrame]]:
+        """The boxes of each pipeline and deployment: night, image, job_id, detection_id, x1, y1, x2, y2.
+
+        Photographs without a deployment or a time are left out: it is not known what they have in common.
+        """
+        wanted = pa.schema([one for one in nights.DETECTIONS if one.name in _OF_BOXES])
+        reader = _by_group(self.folder / "detections.parquet", wanted)
+        found = next(reader, None)
+        for key, groups in groupby(self.groups, key=lambda group: (group.pipeline, group.deployment)):
+            tables = []
+            for group in groups:
+                if found is not None and found[0] == group.number:
+                    if group.night is not None and group.deployment is not None:
+                        night = pa.repeat(pa.scalar(group.night, pa.date32()), len(found[1]))
+                        tables.append(found[1].append_column("night", night))
+                    found = next(reader, None)
+            if tables:
+                yield key, pa.concat_tables(tables).rename_columns({"image_id": "image"}).to_pandas()
+
+
+_OF_BOXES: Final = ("job_id", "image_id", "detection_id", "x1", "y1", "x2", "y2")
+
+
+@contextmanager
+def sorted_results(lake: Lake, jobs: Sequence[Source], known: Mapping[str, Place]) -> Iterator[SortedResults]:
+    """Sort the newest results of the jobs into nights, by the places of their deployments.
+
+    Blocks. Raises `Unavailable` when tables are missing or cannot be read.
+    """
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="antenna-derive-") as temporary:
+        folder = Path(temporary)
+        limits = {"memory_limit": _MEMORY, "threads": _THREADS, "temp_directory": str(folder / "spill")}
+        try:
+            with duckdb.connect(config={**limits, "autoinstall_known_extensions": False}) as session:
+                found = _sort(session, lake, jobs, known, folder)
+        except duckdb.Error as error:
+            raise errors.Unavailable(f"lake {lake.uri}: {str(error).splitlines()[0]}") from error
+        yield found
+
+
+def _sort(
+    session: duckdb.DuckDBPyConnection, lake: Lake, jobs: Sequence[Source], known: Mapping[str, Place], folder: Path
+) -> SortedResults:
+    session.execute("SET TimeZone = 'UTC'")
+    lake.open_to(session)
+    session.register(
+        "jobs", pa.table({"job_id": [job.job_id for job in jobs], "pipeline": [job.pipeline for job in jobs]})
+    )
+    for name, lacks in _MISSING.items():
+        files = lake.patterns(name, [job.job_id for job in jobs])
+        paths = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+        session.execute(
+            f"CREATE TEMP VIEW {name} AS SELECT * EXCLUDE (pipeline) FROM ("  # noqa: S608  # paths, quoted
+            f"SELECT * FROM read_parquet([{paths}], hive_partitioning = true, union_by_name = true) "
+            f"UNION ALL BY NAME SELECT NULL::VARCHAR AS pipeline, {lacks} WHERE false)"
+        )
+    session.execute(_NEWEST)
+    _add_times(session, known)
+    session.execute(_PHOTOGRAPHS)
+    for name, query in _SORTED.items():
+        text = query.format(captures=", ".join(nights.CAPTURES.names))
+        path = str(folder / f"{name}.parquet").replace("'", "''")
+        session.execute(f"COPY ({text}) TO '{path}' (FORMAT parquet, ROW_GROUP_SIZE {_ROWS})")
+    groups = session.sql("SELECT DISTINCT number, pipeline, deployment, night FROM photographs ORDER BY number")
+    labels, classifiers = _labels(session)
+    return SortedResults(
+        groups=[Group(**row) for row in groups.to_arrow_table().to_pylist()],
+        labels=labels,
+        classifiers=classifiers,
+        folder=folder,
+    )
+
+
+def _labels(
+    session: duckdb.DuckDBPyConnection,
+) -> tuple[dict[AlgorithmRef, list[str]], dict[str, frozenset[AlgorithmRef]]]:
+    """The labels that occur, by classifier, and the classifiers of each pipeline."""
+    found = session.sql(
+        "SELECT DISTINCT jobs.pipeline, algorithm AS key, algorithm_version AS version, "
+        "unnest(list_append(coalesce(top_labels, []), label)) AS label "
+        "FROM classifications JOIN jobs USING (job_id) WHERE algorithm IS NOT NULL"
+    ).to_arrow_table()
+    labels: dict[AlgorithmRef, set[str]] = {}
+    of_pipeline: dict[str, set[AlgorithmRef]] = {}
+    for row in found.to_pylist():
+        algorithm = AlgorithmRef(row["key"], row["version"] or "")
+        of_pipeline.setdefault(row["pipeline"], set()).add(algorithm)
+        labels.setdefault(algorithm, set()).update([row["label"]] if row["label"] is not None else [])
+    return (
+        {algorithm: sorted(names) for algorithm, names in labels.items()},
+        {pipeline: frozenset(algorithms) for pipeline, algorithms in of_pipeline.items()},
+    )
+
+
+def _add_times(session: duckdb.DuckDBPyConnection, known: Mapping[str, Place]) -> None:
+    """When each photograph was taken, by the one rule for that, one deployment at a time."""
+    session.execute(
+        "CREATE TEMP TABLE times (photograph BIGINT, captured_at TIMESTAMPTZ, local_time TIMESTAMP, night DATE)"
+    )
+    for row in session.sql("SELECT DISTINCT deployment FROM newest").to_arrow_table().to_pylist():
+        deployment = row["deployment"]
+        frame = (
+            session.sql(
+                "SELECT photograph, url, stamp, stamp_offset FROM newest WHERE deployment IS NOT DISTINCT FROM $1",
+                params=[deployment],
+            )
+            .to_arrow_table()
+            .to_pandas()
+        )
+        place = known.get(deployment) if deployment is not None else None
+        captured_at, local_time = places.moments(frame["stamp"], frame["stamp_offset"], place, sequence=frame["url"])
+        times = pa.table(
+            {
+                "photograph": pa.array(frame["photograph"]),
+                "captured_at": pa.array(captured_at, columns.MOMENT, from_pandas=True),
+                "local_time": pa.array(local_time, columns.LOCAL, from_pandas=True),
+                "night": pa.array(places.nights_of(local_time), pa.date32(), from_pandas=True),
+            }
+        )
+        session.register("of_deployment", times)
+        session.execute("INSERT INTO times SELECT * FROM of_deployment")
+        session.unregister("of_deployment")
+
+
+def _by_group(path: Path, schema: pa.Schema) -> Iterator[tuple[int, pa.Table]]:
+    """The rows of each group of a sorted file, without its number."""
+    gathered: list[pa.RecordBatch] = []
+    current: int | None = None
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_ROWS, columns=["number", *schema.names]):
+            numbers = batch["number"].to_numpy()
+            start = 0
+            while start < len(numbers):
+                end = int(numbers.searchsorted(numbers[start], "right"))
+                if current is not None and current != numbers[start]:
+                    yield current, _joined(gathered, schema)
+                    gathered = []
+                current = int(numbers[start])
+                gathered.append(batch.slice(start, end - start))
+                start = end
+    if current is not None:
+        yield current, _joined(gathered, schema)
+
+
+def _joined(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_batches(batches).select(schema.names).cast(schema)
+
+
+# Files
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope:
+    """Whose tables they are: one job's, or those of all finished jobs of a project."""
+
+    job: JobId | None = None
+    project: str | None = None
+
+    def path(self, table: str) -> str:
+        """The file of a table below the lake's root."""
+        folder = (
+            f"jobs/{table}/job_id={self.job}" if self.job is not None else f"projects/{table}/project={self.project}"
+        )
+        return f"{FOLDER}/{folder}/{table}.parquet"
+
+
+def write(
+    lake: Lake, scope: Scope, tables: Iterable[Mapping[str, pa.Table]], *, recipe: str, jobs: Sequence[Source]
+) -> dict[str, int]:
+    """Write the tables of the nights in their order, all or none of them; returns the rows of each.
+
+    The same rows of the same jobs give the same bytes. Raises `Unavailable`.
+    """
+    went_in = json.dumps({str(job.job_id): int(job.generation) for job in jobs}, sort_keys=True)
+    metadata = {RECIPE: recipe.encode(), JOBS: went_in.encode()}
+    rows = dict.fromkeys(TABLES, 0)
+    with tempfile.TemporaryDirectory(prefix="antenna-derive-") as temporary:
+        drafts = {name: Path(temporary) / f"{name}.parquet" for name in TABLES}
+        writers = {
+            name: pq.ParquetWriter(draft, columns.SCHEMAS[name].with_metadata(metadata), compression="zstd")
+            for name, draft in drafts.items()
+        }
+        waiting: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
+        try:
+            for night in tables:
+                for name in TABLES:
+                    rows[name] += night[name].num_rows
+                    waiting[name].append(night[name])
+                    if sum(table.num_rows for table in waiting[name]) >= _ROW_GROUP:
+                        _flush(writers[name], waiting[name])
+            for name in TABLES:
+                _flush(writers[name], waiting[name])
+        finally:
+            for writer in writers.values():
+                writer.close()
+        lake.write_files({scope.path(name): draft for name, draft in drafts.items()})
+    return rows
+
+
+def _flush(writer: pq.ParquetWriter, waiting: list[pa.Table]) -> None:
+    if waiting:
+        writer.write_table(pa.concat_tables(waiting).replace_schema_metadata(), row_group_size=_ROW_GROUP)
+        waiting.clear()
+
+
+def read(lake: Lake, scope: Scope, table: str, *, most: int | None = None) -> pa.Table:
+    """A derived table, or its first rows. Raises `Missing`."""
+    found: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in lake.batches_of_file(scope.path(table)):
+        found.append(batch)
+        rows += batch.num_rows
+        if most is not None and rows >= most:
+            break
+    whole = pa.Table.from_batches(found, columns.SCHEMAS[table])
+    return whole if most is None else whole.slice(0, most)

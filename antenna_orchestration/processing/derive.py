@@ -1,0 +1,190 @@
+"""Derive: compute observations, tracks, nights and counts of finished jobs anew from their results, without inference.
+
+The results themselves are never changed, and deriving may be repeated: with the same results, recipe and knowledge the
+files are the same to the byte. What is written replaces the derived tables of the same job or project.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.job import JobStatus
+from antenna_orchestration.domain.messages import AlgorithmRef
+from antenna_orchestration.domain.texts import counted
+from antenna_orchestration.ecology import tables
+from antenna_orchestration.ecology.model import Classes, Taxon
+from antenna_orchestration.ecology.names import require_kept
+from antenna_orchestration.ecology.recipes import Recipe
+from antenna_orchestration.ecology.tables import Tables
+from antenna_orchestration.lake import derived
+from antenna_orchestration.lake.derived import Scope, Source
+from antenna_orchestration.lake.store import Lake
+from antenna_orchestration.processing import knowledge
+from antenna_orchestration.processing.knowledge import Knowledge
+from antenna_orchestration.processing.services import Services
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Labels = Mapping[AlgorithmRef, Iterable[str]]
+
+Registered = Callable[[Labels], Mapping[AlgorithmRef, Classes]]
+"""The classes of classifiers, given the labels that occur of each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Derived:
+    """What was written."""
+
+    scope: Scope
+    project: str
+    # The jobs whose results went in.
+    jobs: Sequence[JobId]
+    # Hash of the recipe.
+    recipe: str
+    # Rows and places of each table.
+    rows: Mapping[str, int]
+    uris: Mapping[str, str]
+
+    @property
+    def summary(self) -> str:
+        """In one line, for people."""
+        whose = f"job {self.scope.job}" if self.scope.job is not None else f"project {self.project}"
+        rows = ", ".join(counted(self.rows[table], table[:-1]) for table in derived.TABLES)
+        return f"{whose}: {rows}; recipe {self.recipe}"
+
+
+async def derive(
+    services: Services, *, job: JobId | None = None, project: str | None = None, recipe: Recipe | None = None
+) -> Derived:
+    """Derive the tables of one finished job, or of all finished jobs of a project; with `recipe` in place of its own.
+
+    Raises `NotFound` for a job or project that does not exist, `Conflict` if the job has no final tables or the project
+    no finished job, `InvalidInput` if a species list keeps no class of a pipeline, and `Unavailable`. Whatever it
+    raises, the tables that were there stay.
+    """
+    if (job is None) == (project is None):
+        raise errors.InvalidInput("name either a job or a project")
+    scope = Scope(job=job, project=project)
+    of, sources = await (_job(services, job) if job is not None else _jobs(services, project or ""))
+    known = await knowledge.load(services, of, jobs=[one.job_id for one in sources], recipe=recipe)
+    loop = asyncio.get_running_loop()
+
+    def registered(seen: Labels) -> Mapping[AlgorithmRef, Classes]:
+        # On the thread that derives, which waits for the answer.
+        asked = knowledge.classes(services, known.taxa, seen)
+        return asyncio.run_coroutine_threadsafe(asked, loop).result()
+
+    rows = await asyncio.to_thread(write_tables, services.lake, scope, sources, known, registered)
+    return Derived(
+        scope=scope,
+        project=of,
+        jobs=[one.job_id for one in sources],
+        recipe=known.recipe.hash,
+        rows=rows,
+        uris={table: f"{services.lake.uri}/{scope.path(table)}" for table in derived.TABLES},
+    )
+
+
+async def _job(services: Services, job_id: JobId) -> tuple[str, list[Source]]:
+    """The project of a job, and the job. Raises `NotFound`, and `Conflict` if it has no final tables."""
+    job = await services.catalog.jobs.get(job_id)
+    if not await services.catalog.jobs.compacted([job_id]):
+        hint = f"; `antenna jobs retry {job_id}` goes on with it" if job.status is JobStatus.CANCELED else ""
+        raise errors.Conflict(f"job {job_id} is {job.status} and has no final tables to derive from{hint}")
+    return job.project, [Source(job_id, job.generation, job.pipeline, job.total)]
+
+
+async def _jobs(services: Services, project: str) -> tuple[str, list[Source]]:
+    """A project and its finished jobs. Raises `NotFound`, and `Conflict` if there are none."""
+    if not any(one.slug == project for one in await services.catalog.projects.list()):
+        raise errors.NotFound(f"there is no project {project}; `antenna projects list` shows all")
+    jobs = await services.catalog.jobs.final(project=project)
+    if not jobs:
+        raise errors.Conflict(f"project {project} has no finished job to derive tables from")
+    return project, [Source(one.job_id, one.generation, one.pipeline, one.images) for one in jobs]
+
+
+def write_tables(
+    lake: Lake, scope: Scope, sources: Sequence[Source], known: Knowledge, registered: Registered
+) -> dict[str, int]:
+    """Derive and write the tables, one night in memory; returns the rows of each. Blocks; raises as `derive` does."""
+    with_images = [one for one in sources if one.images]
+    if not with_images:
+        return derived.write(lake, scope, [], recipe=known.recipe.hash, jobs=sources)
+    with derived.sorted_results(lake, with_images, known.places) as results:
+        classes = registered(results.labels)
+        _check_lists(results, known, classes)
+        return derived.write(lake, scope, _nights(results, known, classes), recipe=known.recipe.hash, jobs=sources)
+
+
+def _nights(
+    results: derived.SortedResults, known: Knowledge, classes: Mapping[AlgorithmRef, Classes]
+) -> Iterator[Tables]:
+    """The tables of each night."""
+    taxon_ids = _taxon_ids(known, classes)
+    for rows in results.nights():
+        group = rows.group
+        listed = known.species_list(group.deployment)
+        night = rows.night(
+            place=known.places.get(group.deployment) if group.deployment is not None else None,
+            classes=classes,
+            species=listed.species if listed else None,
+        )
+        scope = tables.Scope(
+            project=known.project,
+            pipeline=group.pipeline,
+            recipe=known.recipe.hash,
+            count_without=known.recipe.count_without,
+            decisions=known.decisions,
+            taxon_ids=taxon_ids,
+        )
+        yield tables.of_night(known.recipe.apply(night), scope)
+
+
+def _taxon_ids(known: Knowledge, classes: Mapping[AlgorithmRef, Classes]) -> dict[str, str | None]:
+    """Ids by names; people's names come before those of workers."""
+    of_workers: list[Taxon] = [taxon for one in classes.values() for taxon in one.taxa if taxon is not None]
+    return {taxon.name: taxon.taxon_id for taxon in (*of_workers, *known.taxa.values()) if taxon.taxon_id}
+
+
+def _check_lists(results: derived.SortedResults, known: Knowledge, classes: Mapping[AlgorithmRef, Classes]) -> None:
+    """Raise `InvalidInput` if a species list that holds somewhere keeps no class of a pipeline that ran there."""
+    if known.recipe.parameters("masking") is None:
+        return
+    for pipeline, deployment in Counter((group.pipeline, group.deployment) for group in results.groups):
+        listed = known.species_list(deployment)
+        of_pipeline = [
+            classes[one]
+            for one in sorted(results.classifiers.get(pipeline, ()), key=lambda one: (one.key, one.version))
+        ]
+        if listed and of_pipeline:
+            require_kept(listed.name, listed.species, pipeline, of_pipeline)
+
+
+def head(lake: Lake, made: Derived, table: str, rows: int) -> pa.Table:
+    """The first rows of a table that was written. Blocks; raises `Unavailable`."""
+    return derived.read(lake, made.scope, table, most=rows)
+
+
+def summary(lake: Lake, made: Derived) -> dict[str, list[dict[str, Any]]]:
+    """The nights, and for each taxon of a pipeline how much of it there is, the most first. Blocks."""
+    nights = derived.read(lake, made.scope, "nights")
+    names = ["pipeline", "deployment", "night", "expected", "found", "done", "failed", "empty", "detections"]
+    taxa: dict[tuple[str, str | None], dict[str, Any]] = {}
+    for row in derived.read(lake, made.scope, "counts").to_pylist():
+        of_taxon = taxa.setdefault(
+            (row["pipeline"], row["taxon"]),
+            {**{name: row[name] for name in ("pipeline", "taxon", "rank")}, "nights": 0, "detections": 0, "max_n": 0},
+        )
+        of_taxon["nights"] += 1
+        of_taxon["detections"] += row["detections"]
+        of_taxon["max_n"] = max(of_taxon["max_n"], row["max_n"])
+    counts = sorted(taxa.values(), key=lambda one: (-one["detections"], one["taxon"] or "", one["pipeline"]))
+    return {"nights": nights.select(names).to_pylist(), "counts": counts}

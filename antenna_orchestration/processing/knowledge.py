@@ -1,0 +1,105 @@
+"""What people said that derived tables are made with: places, names, species lists, the recipe, reviews."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.messages import AlgorithmRef
+from antenna_orchestration.ecology import recipes, reviews
+from antenna_orchestration.ecology.model import Classes, Place, Taxon
+from antenna_orchestration.ecology.names import Names, classes_of
+from antenna_orchestration.ecology.recipes import Recipe
+from antenna_orchestration.ecology.tables import Decision
+from antenna_orchestration.processing.services import Services
+
+NO_NAMES: Final = Names({})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpeciesList:
+    """A species list by its name."""
+
+    name: str
+    species: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Knowledge:
+    """What is known of a project, besides its results."""
+
+    project: str
+    recipe: Recipe = field(default_factory=recipes.default)
+    # By the names of the deployments.
+    places: Mapping[str, Place] = field(default_factory=dict)
+    # By label.
+    taxa: Mapping[str, Taxon] = field(default_factory=dict)
+    # By name, and the name of the one that holds where a deployment has none of its own.
+    lists: Mapping[str, SpeciesList] = field(default_factory=dict)
+    project_list: str | None = None
+    # The newest word on each detection.
+    decisions: Mapping[tuple[int, str], Decision] = field(default_factory=dict)
+
+    def species_list(self, deployment: str | None) -> SpeciesList | None:
+        """The species list that holds at a deployment, or for photographs without one; None: every class counts."""
+        place = self.places.get(deployment) if deployment is not None else None
+        name = place.species_list if place is not None and place.species_list else self.project_list
+        return self.lists.get(name) if name else None
+
+
+async def load(services: Services, project: str, *, jobs: Iterable[JobId], recipe: Recipe | None = None) -> Knowledge:
+    """What is known of a project now, and of these jobs' detections; `recipe` in place of the project's.
+
+    Raises `Unavailable`.
+    """
+    catalog = services.catalog
+    taxa = await catalog.names.taxa(project)
+    places = await catalog.deployments.places(project)
+    project_list = await catalog.names.species_list_of(project)
+    wanted = {project_list, *(place.species_list for place in places.values())}
+    lists = {}
+    for name in sorted(filter(None, wanted)):
+        if (species := await catalog.names.species(project, name)) is not None:
+            lists[name] = SpeciesList(name=name, species=species)
+    return Knowledge(
+        project=project,
+        recipe=recipe or recipes.default(),
+        places=places,
+        taxa=taxa,
+        lists=lists,
+        project_list=project_list,
+        decisions=_decisions(await catalog.reviews.of(project, jobs=jobs), Names(taxa)),
+    )
+
+
+async def classes(
+    services: Services, taxa: Mapping[str, Taxon], seen: Mapping[AlgorithmRef, Iterable[str]]
+) -> dict[AlgorithmRef, Classes]:
+    """The classes of classifiers in the order of their outputs; of one that registered none, the labels seen of it."""
+    registered = await services.catalog.pipelines.labels_of(seen)
+    names = Names(taxa)
+    found = {}
+    for algorithm, labels in seen.items():
+        known = registered.get(algorithm)
+        found[algorithm] = classes_of(
+            algorithm, known.labels if known else list(labels), known.categories if known else (), names
+        )
+    return found
+
+
+def _decisions(said: Iterable[reviews.Review], names: Names) -> dict[tuple[int, str], Decision]:
+    """What the newest review of each detection says, by job and detection."""
+    found = {}
+    for row in reviews.newest(said).to_dict("records"):
+        taxon = names.match(row["label"])
+        rejected = reviews.rejects(row["label"])
+        found[int(row["job_id"]), str(row["detection_id"])] = Decision(
+            taxon=None if rejected else taxon.name if taxon else row["label"],
+            rank=taxon.rank if taxon and not rejected else None,
+            taxon_id=taxon.taxon_id if taxon and not rejected else None,
+            reviewer=row["reviewer"] or None,
+            reviewed_at=row["reviewed_at"].to_pydatetime(),
+        )
+    return found

@@ -1,0 +1,154 @@
+"""Derived tables through real files: which results count, what files of earlier versions lack, the same bytes again."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.ecology.model import Place
+from antenna_orchestration.lake import derived
+from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake.store import Lake
+from antenna_orchestration.processing.knowledge import Knowledge
+from tests.ecology.lakes_by_hand import FINISHED, PROJECT, derive_all, without_jobs, write_job
+from tests.ecology.nights_by_hand import capture, detection, times
+from tests.lake.conftest import content_of
+
+DUSK = datetime(2026, 6, 1, 22)
+GAMMA, PRONUBA = "Autographa gamma", "Noctua pronuba"
+
+CAPTURES = [
+    capture(number, one, deployment=deployment)
+    for number, (one, deployment) in enumerate(
+        [
+            *((one, "by the pond") for one in times(DUSK, [0, 60, 120, 86_400, 86_460])),
+            *((one, "hedge's [end]") for one in times(DUSK, [0, 30])),
+            (None, "by the pond"),
+            (None, None),
+        ]
+    )
+]
+DETECTIONS = [
+    detection(image, number, label)
+    for image, labels in enumerate([[GAMMA, PRONUBA], [GAMMA], [], [None, GAMMA], [], [PRONUBA], [GAMMA] * 11, [GAMMA]])
+    for number, label in enumerate(labels)
+]
+
+
+def shuffled(rows: list, seed: int) -> list:
+    return random.Random(seed).sample(rows, len(rows))
+
+
+def test_any_split_over_jobs_gives_the_same_tables(lake: Lake) -> None:
+    together = without_jobs(derive_all(lake, [write_job(lake, 1, CAPTURES, DETECTIONS)]))
+    parts = [shuffled(CAPTURES, 1)[start::3] for start in range(3)]
+    apart = [
+        write_job(lake, 10 + number, part, shuffled(DETECTIONS, number), finished_at=FINISHED + timedelta(number))
+        for number, part in enumerate(parts)
+    ]
+
+    assert without_jobs(derive_all(lake, apart)) == together
+    assert [row["found"] for row in together["nights"]] == [3, 2, 1, 2, 1]
+    assert [row["night"] for row in together["nights"]][2:] == [None, datetime(2026, 6, 1).date(), None]
+    assert [row["deployment"] for row in together["nights"]] == [*["by the pond"] * 3, "hedge's [end]", None]
+
+
+def test_deriving_again_gives_the_same_bytes(lake: Lake, root: str) -> None:
+    sources = [write_job(lake, 1, CAPTURES, DETECTIONS)]
+    derive_all(lake, sources)
+    before = {table: content_of(root, PROJECT.path(table)) for table in derived.TABLES}
+    write_job(lake, 1, shuffled(CAPTURES, 2), shuffled(DETECTIONS, 3))
+    derive_all(lake, sources)
+
+    assert {table: content_of(root, PROJECT.path(table)) for table in derived.TABLES} == before
+    metadata = lake.metadata_of_file(PROJECT.path("counts")) or {}
+    assert metadata[derived.JOBS] == b'{"1": 1}'
+    assert metadata[derived.RECIPE] == Knowledge(project="pond").recipe.hash.encode()
+
+
+def test_of_each_image_the_newest_finished_result_counts(lake: Lake) -> None:
+    failed = {"status": "failed", "width": None, "height": None}
+    first = [detection(0, 0, GAMMA), detection(1, 0, GAMMA)]
+    sources = [
+        write_job(lake, 1, CAPTURES[:3], first),
+        write_job(lake, 2, CAPTURES[:1], [detection(0, 0, PRONUBA)], finished_at=FINISHED + timedelta(1)),
+        # A failure afterwards takes nothing back.
+        write_job(lake, 3, [{**CAPTURES[1], **failed}], [], finished_at=FINISHED + timedelta(2)),
+        write_job(lake, 4, [{**CAPTURES[3], **failed}], []),
+    ]
+    tables = derive_all(lake, sources)
+
+    assert [(row["job_id"], row["taxon"]) for row in tables["observations"].to_pylist()] == [(2, PRONUBA), (1, GAMMA)]
+    assert [(row["done"], row["failed"]) for row in tables["nights"].to_pylist()] == [(3, 0), (0, 1)]
+
+
+def test_results_of_two_pipelines_are_never_added_up(lake: Lake) -> None:
+    moths = write_job(lake, 1, CAPTURES[:2], [detection(0, 0, GAMMA)])
+    others = write_job(lake, 2, CAPTURES[:2], [detection(0, 0, GAMMA)])._replace(pipeline="others")
+    tables = derive_all(lake, [moths, others])
+
+    assert [(row["pipeline"], row["found"]) for row in tables["nights"].to_pylist()] == [("moths", 2), ("others", 2)]
+    assert [(row["pipeline"], row["detections"]) for row in tables["counts"].to_pylist()] == [
+        ("moths", 1),
+        ("others", 1),
+    ]
+
+
+def test_files_of_earlier_versions_lack_columns(lake: Lake) -> None:
+    lacks = ["stamp", "stamp_offset", "finished_at", "night", "seconds", "inference_time", "pipeline"]
+    old = write_job(lake, 1, CAPTURES[:5], DETECTIONS, lacks=lacks)
+    new = write_job(lake, 2, CAPTURES[5:], DETECTIONS)
+    whole = write_job(lake, 3, CAPTURES, DETECTIONS)
+
+    assert without_jobs(derive_all(lake, [old, new])) == without_jobs(derive_all(lake, [whole]))
+
+
+def test_places_make_moments_and_nights(lake: Lake) -> None:
+    # 6 h in Panama by a clock in UTC: 1:00 of the night before.
+    captures = [capture(1, datetime(2026, 6, 2, 6)), capture(2, datetime(2026, 6, 2, 18))]
+    source = write_job(lake, 1, captures, [detection(1, 0, GAMMA)])
+    panama = ZoneInfo("America/Panama")
+    place = Place(deployment="by the pond", time_zone="America/Panama", zone=panama, clock="utc", pixels_per_mm=2.0)
+    tables = derive_all(lake, [source], Knowledge(project="pond", places={"by the pond": place}))
+
+    [row] = tables["observations"].to_pylist()
+    assert (row["night"], row["local_time"]) == (datetime(2026, 6, 1).date(), datetime(2026, 6, 2, 1))
+    assert (row["captured_at"], row["stamp"]) == (datetime(2026, 6, 2, 6, tzinfo=UTC), datetime(2026, 6, 2, 6))
+    assert row["length_mm"] == 4.0
+    assert [one["zone"] for one in tables["nights"].to_pylist()] == ["America/Panama"] * 2
+
+
+def test_a_job_without_images_has_empty_tables(lake: Lake) -> None:
+    tables = derive_all(lake, [write_job(lake, 1, [], [])], scope=Scope(job=JobId(1)))
+
+    assert {name: table.num_rows for name, table in tables.items()} == dict.fromkeys(derived.TABLES, 0)
+
+
+def test_a_damaged_table_is_told_in_one_line(lake: Lake) -> None:
+    source = write_job(lake, 1, CAPTURES, DETECTIONS)
+    derive_all(lake, [source])
+    lake.write_file("detections/job_id=1/part-g1-00000.parquet", lambda sink: sink.write(b"PAR1 no more"))
+
+    with pytest.raises(errors.Unavailable, match=r"^lake .*detections") as raised:
+        derive_all(lake, [source])
+    assert "\n" not in str(raised.value)
+    with pytest.raises(errors.Unavailable, match=r"job_id=2: the table is not there"):
+        derive_all(lake, [source._replace(job_id=JobId(2))])
+    assert derived.read(lake, PROJECT, "counts").num_rows, "what was there stays"
+
+
+def test_boxes_of_a_deployment_over_its_nights(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    source = write_job(lake, 1, CAPTURES, DETECTIONS)
+    with derived.sorted_results(lake, [source], {}) as results:
+        found = [(key, frame[["night", "image"]].drop_duplicates().values.tolist()) for key, frame in results.boxes()]
+
+    night = DUSK.date()
+    assert found == [
+        (("moths", "by the pond"), [[night, 0], [night, 1], [night + timedelta(1), 3]]),
+        (("moths", "hedge's [end]"), [[night, 5], [night, 6]]),
+    ]

@@ -1,0 +1,84 @@
+"""Reviews of a job's detections: all of a file or nothing, and nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.job import Job
+from antenna_orchestration.ecology.reviews import newest
+from antenna_orchestration.processing import collect, finish, publish, reviews
+from antenna_orchestration.processing.services import Services
+from tests.processing.jobs_by_hand import claimed, hands, make_job
+
+HEADER = "detection_id,label"
+
+
+async def job_with_detections(services: Services, project: str, images: int) -> tuple[Job, list[str]]:
+    """A job that is over, and the ids of its detections, one of each image."""
+    job = await claimed(services, await make_job(services, project, images))
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
+    async with hands(services) as worker:
+        await worker.report(await worker.lease(job, images))
+    await collect.collect(services, job, observer=collect.Observer())
+    await finish.write_final_tables(services, job)
+    await finish.finish_job(services, job)
+    found = services.lake.read_table("detections", job.job_id, ["detection_id"])
+    return job, sorted(found["detection_id"].to_pylist())
+
+
+async def imported(services: Services, *lines: str, header: str = HEADER, **options: object) -> reviews.Imported:
+    content = "\n".join([header, *lines]).encode()
+    given = {"name": "reviews.csv", "imported_by": "a test", **options}
+    return await reviews.import_reviews(services, content, **given)  # type: ignore[arg-type]
+
+
+async def test_reviews_are_added_once_and_the_newest_counts(services: Services, project: str) -> None:
+    job, (one, two) = await job_with_detections(services, project, 2)
+    key = f"{job.job_id}-"
+    first = await imported(services, f"{key}{one},moth", f"{key}{two},fly", project=project, reviewer="Ana")
+    assert (first.reviews, first.added, first.projects) == (2, 2, [project])
+    again = [imported(services, f"{one},moth", f"{two},fly", job=job.job_id, reviewer="Ana") for _ in range(3)]
+    assert [each.added for each in await asyncio.gather(*again)] == [0, 0, 0]
+
+    # What others said before, and then another word of hers.
+    dated = f"{HEADER},reviewer,reviewed_at"
+    for added in (2, 0):
+        lines = f"{key}{one},fly,Ben,2020-01-01T12:00:00Z", f"{key}{one},beetle,Ben,2020-01-01T13:00:00Z"
+        assert (await imported(services, *lines, header=dated)).added == added
+    assert (await imported(services, f"{key}{two},not an insect", reviewer="Ana")).added == 1
+
+    stored = await services.catalog.reviews.of(project)
+    assert len(stored) == 5
+    counts = newest(stored)
+    assert list(zip(counts["detection_id"], counts["label"], counts["reviewer"], strict=True)) == [
+        (one, "moth", "Ana"),
+        (two, "not an insect", "Ana"),
+    ]
+    assert await services.catalog.reviews.of(project, jobs=[JobId(job.job_id + 1)]) == []
+    [listed, *_] = await services.catalog.reviews.list(project=project, job=None, limit=1)
+    assert (listed.label, listed.imported_by, listed.project) == ("not an insect", "a test", project)
+
+
+async def test_nothing_is_imported_of_a_file_with_a_fault(services: Services, project: str) -> None:
+    job, [one] = await job_with_detections(services, project, 1)
+    waiting = await make_job(services, project, 1)
+    good = f"{job.job_id}-{one},moth"
+    dated = f"{HEADER},reviewed_at"
+    for lines, options, message in [
+        ([good, f"{job.job_id}-{one[:-1]}7,moth"], {}, f"line 3: job {job.job_id} has no detection {one[:-1]}7"),
+        ([good, "999999999-1-0,moth"], {}, "line 3: there is no job 999999999"),
+        ([good, f"{waiting.job_id}-1-0,moth"], {}, f"line 3: job {waiting.job_id} has no tables yet"),
+        ([good], {"project": "another"}, f"line 2: there is no job {job.job_id} in another"),
+        ([good], {"job": waiting.job_id}, f"line 2: of job {job.job_id}, not of job {waiting.job_id}"),
+        ([f"{good},2999-01-01"], {"header": dated}, "line 2, reviewed_at: 2999-01-01T00:00:00+00:00 lies in the"),
+        ([good], {"reviewer": "x\x1b"}, "a reviewer is printable text"),
+    ]:
+        with pytest.raises(errors.InvalidInput) as refused:
+            await imported(services, *lines, **options)  # type: ignore[arg-type]
+        assert message in str(refused.value)
+    assert await services.catalog.reviews.of(project) == []
