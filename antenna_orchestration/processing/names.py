@@ -200,22 +200,26 @@ async def show(services: Services, project: str, label: str) -> Shown:
     having: list[str] = []
     taxon: Taxon | None = None
     labels: set[str] = set()
+    # A list that keeps one class may keep those above it, so each is judged with the others of its classifier.
+    judged: list[tuple[Classes, int]] = []
     for pipeline, algorithm in await _classifiers(services, project):
         here = _labels(pipeline, algorithm)
         labels |= set(here)
         if label in here:
             having.append(f"{pipeline.slug}, {algorithm.key} {algorithm.version}")
-            taxon = taxon or classes_of(_ref(algorithm), here, algorithm.categories, names).taxa[here.index(label)]
+            classes = classes_of(_ref(algorithm), here, algorithm.categories, names)
+            judged.append((classes, here.index(label)))
+            taxon = taxon or classes.taxa[here.index(label)]
     taxon = taxon or names.match(label)
     if taxon is None:
         near = get_close_matches(label, {*labels, *taxa}, n=3)
         hint = f"; there are {', '.join(map(repr, near))}" if near else ""
         raise errors.NotFound(f"label {label!r} matches no name in project {project}{hint}")
-    one = Classes(algorithm=AlgorithmRef("", ""), labels=(label,), taxa=(taxon,))
+    judged = judged or [(Classes(algorithm=AlgorithmRef("", ""), labels=(label,), taxa=(taxon,)), 0)]
     keeps: dict[str, bool] = {}
-    for listed in await services.catalog.names.species_lists(project):
-        species = await services.catalog.names.species(project, listed.name)
-        keeps[listed.name] = bool(kept(one, species or ()).any())
+    for one in await services.catalog.names.species_lists(project):
+        species = await services.catalog.names.species(project, one.name)
+        keeps[one.name] = any(bool(kept(classes, species or ())[at]) for classes, at in judged)
     return Shown(label=label, taxon=taxon, classifiers=having, keeps=keeps)
 
 
