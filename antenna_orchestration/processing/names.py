@@ -103,9 +103,11 @@ class Imported:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
-    """The names of a project."""
+    """The names of a project, or a page of them."""
 
     taxa: Mapping[str, Taxon]
+    # How many there are in all.
+    count: int
     species_lists: Sequence[SpeciesList]
 
 
@@ -177,11 +179,12 @@ async def use_list(
     return [] if species is None else await matches(services, project, species=sorted(species))
 
 
-async def known(services: Services, project: str) -> Known:
+async def known(services: Services, project: str, *, limit: int | None = None, offset: int = 0) -> Known:
     """The taxa and the species lists of a project. Raises `NotFound`."""
     await _require_project(services, project)
     return Known(
-        taxa=await services.catalog.names.taxa(project),
+        taxa=await services.catalog.names.taxa(project, limit=limit, offset=offset),
+        count=await services.catalog.names.count(project),
         species_lists=await services.catalog.names.species_lists(project),
     )
 
@@ -197,22 +200,26 @@ async def show(services: Services, project: str, label: str) -> Shown:
     having: list[str] = []
     taxon: Taxon | None = None
     labels: set[str] = set()
+    # A list that keeps one class may keep those above it, so each is judged with the others of its classifier.
+    judged: list[tuple[Classes, int]] = []
     for pipeline, algorithm in await _classifiers(services, project):
         here = _labels(pipeline, algorithm)
         labels |= set(here)
         if label in here:
             having.append(f"{pipeline.slug}, {algorithm.key} {algorithm.version}")
-            taxon = taxon or classes_of(_ref(algorithm), here, algorithm.categories, names).taxa[here.index(label)]
+            classes = classes_of(_ref(algorithm), here, algorithm.categories, names)
+            judged.append((classes, here.index(label)))
+            taxon = taxon or classes.taxa[here.index(label)]
     taxon = taxon or names.match(label)
     if taxon is None:
         near = get_close_matches(label, {*labels, *taxa}, n=3)
         hint = f"; there are {', '.join(map(repr, near))}" if near else ""
         raise errors.NotFound(f"label {label!r} matches no name in project {project}{hint}")
-    one = Classes(algorithm=AlgorithmRef("", ""), labels=(label,), taxa=(taxon,))
+    judged = judged or [(Classes(algorithm=AlgorithmRef("", ""), labels=(label,), taxa=(taxon,)), 0)]
     keeps: dict[str, bool] = {}
-    for listed in await services.catalog.names.species_lists(project):
-        species = await services.catalog.names.species(project, listed.name)
-        keeps[listed.name] = bool(kept(one, species or ()).any())
+    for one in await services.catalog.names.species_lists(project):
+        species = await services.catalog.names.species(project, one.name)
+        keeps[one.name] = any(bool(kept(classes, species or ())[at]) for classes, at in judged)
     return Shown(label=label, taxon=taxon, classifiers=having, keeps=keeps)
 
 

@@ -125,6 +125,9 @@ async def test_a_species_list_holds_where_it_is_put(services: Services, project:
     with pytest.raises(errors.InvalidInput, match="'Noctua fimbriatta' in the list and 'Noctua fimbriata'"):
         await names.use_list(services, project, "elsewhere")
     assert (await names.show(services, project, "Noctua pronuba")).keeps == {"Denmark": True, "elsewhere": False}
+    # What stands above a class that is kept is kept, too.
+    await a_project_with(services, project, ["moth", "Noctua pronuba"], (), f"g-{project}"[:60])
+    assert (await names.show(services, project, "moth")).keeps == {"Denmark": True, "elsewhere": False}
     await names.use_list(services, project, None)
     assert await services.catalog.names.species_list_of(project) is None
 
