@@ -18,6 +18,7 @@ from antenna_orchestration.catalog.database import CONNECT_TIMEOUT, first_line
 TABLES: Final = (
     "projects",
     "deployments",
+    "clock_shifts",
     "captures",
     "algorithms",
     "pipelines",

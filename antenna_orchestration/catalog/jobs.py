@@ -28,6 +28,7 @@ class SubmittedImage(NamedTuple):
     """One image as it was named in a submission."""
 
     uri: str
+    # In UTC; digits without a zone count as UTC where the deployment's is not known.
     captured_at: datetime | None
     deployment: str | None
     # Which bytes the URI stands for, as `domain/versions.py` writes it; empty where that is not known.
@@ -37,6 +38,10 @@ class SubmittedImage(NamedTuple):
     modified_at: datetime | None = None
     # The URI to load where it is not `uri`: with a signature, which is no part of the identity.
     link: str | None = None
+    # The digits that the file, its name or a list has, without a zone, and how many minutes east of UTC they are; None
+    # if nothing says so.
+    stamp: datetime | None = None
+    stamp_offset: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -341,9 +346,12 @@ async def _copy_submitted(connection: Connection, images: Iterable[SubmittedImag
     known = unknown = False
     await connection.execute(
         "CREATE TEMPORARY TABLE submitted (ordinal bigint GENERATED ALWAYS AS IDENTITY, url text, "
-        "captured_at timestamptz, deployment text, version text, modified_at timestamptz, link text) ON COMMIT DROP"
+        "captured_at timestamptz, deployment text, version text, modified_at timestamptz, link text, stamp timestamp, "
+        "stamp_offset smallint) ON COMMIT DROP"
     )
-    copy_in = "COPY submitted (url, captured_at, deployment, version, modified_at, link) FROM STDIN"
+    copy_in = (
+        "COPY submitted (url, captured_at, deployment, version, modified_at, link, stamp, stamp_offset) FROM STDIN"
+    )
     async with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
         for image in images:
             known, unknown = known or bool(image.version), unknown or not image.version

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
+    from antenna_orchestration.ecology.model import Place
     from antenna_orchestration.processing.preview import Preview
     from antenna_orchestration.processing.services import Services
     from antenna_orchestration.processing.submit import Submission
@@ -154,7 +156,11 @@ def _preview(submission: Submission, *, as_json: bool, list_left_out: bool) -> N
 
     allowed = _AllowedFolders(settings.get(), submission)
     found = preview.preview(
-        settings.get(), submission, allowed_roots=allowed.roots, progress=submission_view.progress_lines()
+        settings.get(),
+        submission,
+        allowed_roots=allowed.roots,
+        known=asyncio.run(_places(settings.get(), submission)),
+        progress=submission_view.progress_lines(),
     )
     copies = asyncio.run(_likely_copies(settings.get(), submission, found))
     for warning in (*found.warnings, *([copies] if copies else []), *allowed.warnings()):
@@ -163,6 +169,20 @@ def _preview(submission: Submission, *, as_json: bool, list_left_out: bool) -> N
         output.as_json({**found.as_dict(), **submission_view.left_out_fields(found.left_out, listed=list_left_out)})
     else:
         submission_view.print_preview(found, list_left_out=list_left_out)
+
+
+async def _places(settings: Settings, submission: Submission) -> Mapping[str, Place] | None:
+    """What is known of the project's deployments; None if no stack runs to ask."""
+    from antenna_orchestration.catalog import catalog as catalog_module
+
+    if not settings.database_url:
+        return None
+    try:
+        async with catalog_module.opened(settings.database_url, max_connections=1) as catalog:
+            return await catalog.deployments.places(submission.project)
+    except errors.Unavailable as error:
+        logger.debug("no catalog to ask for time zones: %s", error)
+        return None
 
 
 async def _likely_copies(settings: Settings, submission: Submission, found: Preview) -> str:

@@ -176,19 +176,18 @@ class JobDetail(BaseModel):
     warnings: list[str] = []
 
 
-def _in_utc(time: datetime) -> datetime:
-    """Convert a time to UTC; one without a zone is taken as UTC. Raises `ValueError` outside the years 1800 to 2200."""
-    time = time if time.tzinfo else time.replace(tzinfo=UTC)
+def _of_our_times(time: datetime) -> datetime:
+    """A time as it is written, in its zone or without one. Raises `ValueError` outside the years 1800 to 2200."""
     if not 1800 <= time.year <= 2200:
         raise ValueError("the year must be from 1800 to 2200")
-    return time.astimezone(UTC)
+    return time
 
 
 class NewImage(BaseModel):
     """One image of a new job."""
 
     url: Annotated[str, Field(max_length=2000)]
-    captured_at: Annotated[datetime, AfterValidator(_in_utc)] | None = None
+    captured_at: Annotated[datetime, AfterValidator(_of_our_times)] | None = None
     deployment: Name | None = None
 
 

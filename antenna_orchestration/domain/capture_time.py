@@ -1,7 +1,8 @@
 """When a photograph was taken, from its file's name or from the tags of its EXIF data.
 
-Camera traps stamp local time and seldom say which zone; such a time is taken as UTC, so that a night stays in order
-whoever reads it. This module decides what a name or a tag means; `pipelines.images` reads the tags of a file.
+Camera traps stamp local time and seldom say which zone; such a time is taken as UTC where the deployment's zone is not
+known, so that a night stays in order whoever reads it (`ecology.places` has the rule). This module decides what a name
+or a tag means; `pipelines.images` reads the tags of a file.
 """
 
 from __future__ import annotations
@@ -65,6 +66,17 @@ class Taken(NamedTuple):
     local: datetime
     # None if the camera wrote none.
     zone: timezone | None
+
+    @classmethod
+    def of(cls, time: datetime) -> Taken:
+        """The same of a time as it is written: its digits, and its offset if it has a zone."""
+        offset = time.utcoffset()
+        return cls(time.replace(tzinfo=None, fold=0), None if offset is None else timezone(offset))
+
+    @property
+    def offset(self) -> int | None:
+        """How many minutes east of UTC the local time is; None if the camera wrote no zone."""
+        return round(self.zone.utcoffset(None).total_seconds() / 60) if self.zone else None
 
     @property
     def utc(self) -> datetime:

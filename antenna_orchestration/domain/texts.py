@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 _UNFIT: Final = re.compile("[\0\ud800-\udfff]")
@@ -11,6 +12,12 @@ _UNFIT: Final = re.compile("[\0\ud800-\udfff]")
 def counted(count: int, one: str, several: str = "") -> str:
     """A number with its word: `1 image`, `1,204 images`. `several` where it is not `one` with an s."""
     return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names for a message: the first few, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
 def storable(text: str) -> str:

@@ -44,7 +44,8 @@ def lines(lake: Lake, table: str, job: JobId) -> Iterator[bytes]:
 
 def _cells(column: pa.Array) -> list[Any]:
     if pa.types.is_timestamp(column.type):
-        return [None if at is None else _time(at) for at in arrow.moments(column)]
+        zone = "Z" if column.type.tz else ""
+        return [None if at is None else _time(at, zone) for at in arrow.moments(column)]
     values: list[Any] = column.to_pylist()
     if pa.types.is_list(column.type):
         return [
@@ -62,5 +63,5 @@ def _short(values: list[Any]) -> list[Any]:
     return [float(str(np.float32(value))) if isinstance(value, float) else value for value in values]
 
 
-def _time(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
+def _time(at: datetime, zone: str) -> str:
+    return at.isoformat().replace("+00:00", zone)

@@ -169,19 +169,22 @@ def _classify(found: _Found, lake: Lake, job: Job) -> None:
 
 
 def _captures(lake: Lake, job: Job) -> Iterator[list[dict[str, Any]]]:
-    columns = ["image_id", "url", "captured_at", "width", "height", "status"]
+    columns = ["image_id", "url", "captured_at", "stamp", "width", "height", "status"]
+    times = ("captured_at", "stamp")
     for batch in lake.batches("captures", job.job_id, columns):
         for start in range(0, batch.num_rows, _IMAGES):
             some = batch.slice(start, _IMAGES)
-            rows: list[dict[str, Any]] = some.select([name for name in columns if name != "captured_at"]).to_pylist()
-            for row, at in zip(rows, arrow.moments(some["captured_at"]), strict=True):
-                row["captured_at"] = at
+            rows: list[dict[str, Any]] = some.select([name for name in columns if name not in times]).to_pylist()
+            for name in times:
+                for row, at in zip(rows, arrow.moments(some[name]), strict=True):
+                    row[name] = at
             yield rows
 
 
 def _image(row: dict[str, Any], found: _Found, images: _Images, threshold: float) -> dict[str, Any]:
     image: dict[str, Any] = {"file": unquote(_place(row["url"])[len(images.base) :])}
-    at: datetime | None = row["captured_at"]
+    # Programs that read this show the camera's time. Tables of earlier versions have no stamps.
+    at: datetime | None = row["stamp"] or row["captured_at"]
     if at is not None:
         image["datetime"] = at.strftime("%Y:%m:%d %H:%M:%S")
     if row["status"] != ImageStatus.DONE:

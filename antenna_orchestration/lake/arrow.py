@@ -42,7 +42,7 @@ def table_of_rows(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Ta
 
 
 def column(values: Sequence[Any] | Numbers, kind: pa.DataType, *, nulls: bool = False) -> pa.Array:
-    """One column of numbers, booleans, texts, bytes, aware datetimes, dates, or lists of these.
+    """One column of numbers, booleans, texts, bytes, datetimes (aware if it has a zone), dates, or lists of these.
 
     With `nulls`, None becomes null. Raises `OverflowError` for a number beyond the type, and for more than 2 GiB of
     text or bytes.
@@ -63,7 +63,8 @@ def column(values: Sequence[Any] | Numbers, kind: pa.DataType, *, nulls: bool = 
     elif pa.types.is_binary(kind):
         buffers = [_offsets(filled), pa.py_buffer(b"".join(filled))]
     elif pa.types.is_timestamp(kind):
-        buffers = [_numbers([(value - _EPOCH) // _MICROSECOND for value in filled], np.int64)]
+        epoch = _epoch(kind)
+        buffers = [_numbers([(value - epoch) // _MICROSECOND for value in filled], np.int64)]
     elif pa.types.is_date32(kind):
         buffers = [_numbers([(value - _FIRST_DAY).days for value in filled], np.int32)]
     else:
@@ -100,12 +101,17 @@ def with_constants(rows: Rows, values: Mapping[str, str | None]) -> Rows:
 def _blank(kind: pa.DataType) -> Any:
     """The value stored in a null's place."""
     if pa.types.is_timestamp(kind):
-        return _EPOCH
+        return _epoch(kind)
     if pa.types.is_date32(kind):
         return _FIRST_DAY
     if pa.types.is_list(kind):
         return ()
     return "" if pa.types.is_string(kind) else b"" if pa.types.is_binary(kind) else 0
+
+
+def _epoch(kind: pa.DataType) -> datetime:
+    """From when a column of timestamps counts, with a zone if the column has one."""
+    return _EPOCH if kind.tz else _EPOCH.replace(tzinfo=None)
 
 
 def _numbers(values: Any, kind: Any) -> pa.Buffer:

@@ -17,14 +17,19 @@ MEANINGS: Final = {
         "ordinal": "position in the job, from 1; tasks are published in this order",
         "url": "`file://`, `s3://` or `http(s)://`, as tasks carry it",
         "deployment": "name of the deployment; null if none was given",
-        "captured_at": "when the photograph was taken; null if unknown",
+        "captured_at": "when the photograph was taken; null if unknown. A moment where the file or the deployment says "
+        "the time zone; else the camera's digits, taken as UTC",
+        "stamp": "the digits that the file's name, its EXIF data or the list has, without a zone; null if there are "
+        "none, and for jobs of earlier versions",
+        "stamp_offset": "how many minutes east of UTC these digits are, if the file or the list says so; else null",
         **_OF_JOB,
     },
     "captures": {
         "image_id": "the capture",
         "url": "`file://`, `s3://` or `http(s)://`, as tasks carry it",
         "deployment": "name of the deployment; null if none was given",
-        "captured_at": "when the photograph was taken; null if unknown",
+        "captured_at": "when the photograph was taken; null if unknown. A moment where the file or the deployment says "
+        "the time zone; else the camera's digits, taken as UTC",
         "width": "pixels as decoded; null if the image failed or the pipeline did not decode it",
         "height": "likewise, from top to bottom",
         "status": "`done` or `failed`",
@@ -33,8 +38,11 @@ MEANINGS: Final = {
         "reports none",
         "finished_at": "when the collector committed the outcome: among several results of an image, the latest is the "
         "newest",
-        "night": "the night of the photograph: from noon to noon in the job's time zone, named for the day on "
-        "which it begins; null if `captured_at` is",
+        "night": "the night of the photograph: from noon to noon in the deployment's time zone, or the job's where "
+        "that is not known, named for the day on which it begins; null if `captured_at` is",
+        "stamp": "the digits that the file's name, its EXIF data or the list has, without a zone; null if there are "
+        "none, and for jobs of earlier versions",
+        "stamp_offset": "how many minutes east of UTC these digits are, if the file or the list says so; else null",
         **_OF_JOB,
     },
     "detections": {

@@ -16,7 +16,8 @@ CREATE OR REPLACE VIEW all_captures AS
 SELECT * FROM read_parquet(getvariable('lake') || '/captures/**/*.parquet', hive_partitioning = true, union_by_name = true)
 UNION ALL BY NAME
 SELECT NULL::VARCHAR AS project, NULL::VARCHAR AS job_name, NULL::VARCHAR AS pipeline,
-       NULL::VARCHAR AS pipeline_version, NULL::TIMESTAMPTZ AS finished_at, NULL::DATE AS night, NULL::FLOAT AS seconds
+       NULL::VARCHAR AS pipeline_version, NULL::TIMESTAMPTZ AS finished_at, NULL::DATE AS night, NULL::FLOAT AS seconds,
+       NULL::TIMESTAMP AS stamp, NULL::SMALLINT AS stamp_offset
 WHERE false;
 
 CREATE OR REPLACE VIEW all_detections AS
@@ -56,7 +57,8 @@ SELECT s.* FROM all_classifications s SEMI JOIN current_captures c USING (job_id
 -- The last step of a pipeline decides, and where it did not come so far, the step before.
 CREATE OR REPLACE VIEW current_found AS
 SELECT d.*, s.label, s.score AS label_score, s.terminal, s.algorithm AS label_algorithm,
-       s.algorithm_version AS label_algorithm_version, c.url, c.deployment, c.captured_at, c.night
+       s.algorithm_version AS label_algorithm_version, c.url, c.deployment, c.captured_at, c.night,
+       c.stamp, c.stamp_offset
 FROM current_detections d
 JOIN current_captures c USING (job_id, image_id)
 LEFT JOIN (

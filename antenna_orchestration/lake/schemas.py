@@ -11,6 +11,9 @@ import pyarrow as pa
 
 TIME: Final = pa.timestamp("us", tz="UTC")
 
+STAMP: Final = pa.timestamp("us")
+"""The digits of a clock, without a zone."""
+
 OF_JOB: Final = (
     ("project", pa.string()),
     ("job_name", pa.string()),
@@ -27,6 +30,9 @@ MANIFEST: Final = pa.schema(
         ("url", pa.string()),
         ("deployment", pa.string()),
         ("captured_at", TIME),
+        # See `ecology/places.py`. The offset is in minutes east of UTC.
+        ("stamp", STAMP),
+        ("stamp_offset", pa.int16()),
         *OF_JOB,
     ]
 )
@@ -44,8 +50,10 @@ CAPTURES: Final = pa.schema(
         ("seconds", pa.float32()),
         # When the collector committed the outcome: of several jobs' results of an image, the latest is the newest.
         ("finished_at", TIME),
-        # From noon to noon in the job's time zone, see `domain/nights.py`.
+        # From noon to noon in the deployment's time zone, or the job's, see `domain/nights.py`.
         ("night", pa.date32()),
+        ("stamp", STAMP),
+        ("stamp_offset", pa.int16()),
         *OF_JOB,
     ]
 )

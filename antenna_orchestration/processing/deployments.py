@@ -13,7 +13,7 @@ from typing import Any
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.deployments import ClockShift, Photographs, unknown
 from antenna_orchestration.domain import ids
-from antenna_orchestration.domain.texts import counted, storable
+from antenna_orchestration.domain.texts import counted, listed, storable
 from antenna_orchestration.ecology import sites
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.processing.services import Services
@@ -61,12 +61,6 @@ class Known:
 
     place: Place
     photographs: Photographs | None
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """Names for a message: the first few, and how many more there are."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 async def import_file(services: Services, project: str, data: bytes, file: str) -> Imported:

@@ -20,6 +20,7 @@ from antenna_orchestration.catalog.database import Row
 from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.job import ImageStatus, Job, JobStatus, verdict, why_empty
 from antenna_orchestration.domain.texts import counted
+from antenna_orchestration.ecology import places
 from antenna_orchestration.lake import arrow, schemas
 from antenna_orchestration.lake import rows as rows_module
 from antenna_orchestration.processing import clear_queue
@@ -186,8 +187,12 @@ async def _write_whole(services: Services, name: str, job: Job, images: AsyncIte
     """Write a table that each generation writes as a whole, one row per image; returns its rows."""
     loop = asyncio.get_running_loop()
     of_job, zone = _of_job(job), nights.zone_named(job.time_zone)
+    known = await services.catalog.deployments.places(job.project)
 
     def night(row: Row) -> date | None:
+        place = known.get(row["deployment"])
+        if row["stamp"] and place and place.zone:
+            return nights.night_of_local(places.moment(row["stamp"], row["stamp_offset"], place).local_time)
         return nights.night_of(row["captured_at"], zone) if row["captured_at"] else None
 
     async def chunk() -> list[Row] | None:

@@ -7,17 +7,19 @@ behind the gateway have registered.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Final
 
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain import addresses, nights
+from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.pipelines import registry
-from antenna_orchestration.processing.submit import Submission, check, select
+from antenna_orchestration.processing.submit import Submission, about_zones, check, select
 from antenna_orchestration.settings import Settings
+from antenna_orchestration.submission import capture_times
 from antenna_orchestration.submission.kinds import Kind
 from antenna_orchestration.submission.sources import LeftOut, count_left_out
 
@@ -86,14 +88,19 @@ def preview(
     submission: Submission,
     *,
     allowed_roots: Sequence[Path] | None = None,
+    known: Mapping[str, Place] | None = None,
     progress: Callable[[str, int], None] = lambda what, count: None,
 ) -> Preview:
-    """Look at what a submission would take, and check the rest of it. Raises what `submit` raises."""
+    """Look at what a submission would take, and check the rest of it. Raises what `submit` raises.
+
+    `known` are the places of the project's deployments; None: nobody could be asked.
+    """
     check(submission, registry.get(submission.pipeline))
     time_zone = submission.time_zone or settings.time_zone
     zone = nights.zone_named(time_zone)
     selected = select(submission, settings, allowed_roots=allowed_roots, progress=progress)
-    images = selected.images
+    images, zoneless = capture_times.at_places(selected.images, known or {})
+    zones = [about_zones(zoneless, submission.project)] if zoneless and known is not None else []
     times = [image.captured_at for image in images if image.captured_at]
     now = datetime.now(UTC)
     return Preview(
@@ -102,7 +109,7 @@ def preview(
         images=len(images),
         duplicates=selected.duplicates,
         deployments=Counter(image.deployment or "" for image in images),
-        nights=dict(sorted(Counter(nights.night_of(time, zone) for time in times).items())),
+        nights=dict(sorted(Counter(_nights(images, known or {}, zone)).items())),
         time_zone=time_zone,
         earliest=min(times, default=None),
         latest=max(times, default=None),
@@ -113,8 +120,15 @@ def preview(
         left_out=selected.left_out,
         selected=images,
         # How many were named twice is shown by itself.
-        warnings=[*selected.warnings, *([selected.about_duplicates] if selected.conflicts else [])],
+        warnings=[*selected.warnings, *([selected.about_duplicates] if selected.conflicts else []), *zones],
     )
+
+
+def _nights(images: Sequence[SubmittedImage], known: Mapping[str, Place], zone: tzinfo) -> Iterator[date]:
+    for image in images:
+        place = known.get(image.deployment or "")
+        if image.captured_at:
+            yield nights.night_of(image.captured_at, (place and place.zone) or zone)
 
 
 def odd(captured_at: datetime, now: datetime) -> str:

@@ -173,10 +173,13 @@ def _nights(services: Services, job: Job) -> tuple[dict[tuple[str, str], _Place]
     found: dict[tuple[str, str], _Place] = defaultdict(_Place)
     without = 0
     zone = nights.zone_named(job.time_zone)
-    for batch in services.lake.batches("captures", job.job_id, ["deployment", "captured_at", "status", "detections"]):
+    for batch in services.lake.batches(
+        "captures", job.job_id, ["deployment", "captured_at", "night", "status", "detections"]
+    ):
         moments = arrow.moments(batch["captured_at"])
         for row, captured_at in zip(batch.drop_columns("captured_at").to_pylist(), moments, strict=True):
-            night = nights.named(captured_at, zone)
+            # Tables of earlier versions have no nights.
+            night = str(row["night"]) if row["night"] else nights.named(captured_at, zone)
             place = found[row["deployment"] or NO_DEPLOYMENT, night]
             place.images += 1
             place.failed += row["status"] == ImageStatus.FAILED

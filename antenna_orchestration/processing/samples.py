@@ -124,14 +124,15 @@ def _choose(services: Services, job: Job, count: int) -> list[_Candidate]:
     others: list[_Candidate] = []
     zone = nights.zone_named(job.time_zone)
     for batch in services.lake.batches(
-        "captures", job.job_id, ["image_id", "url", "deployment", "captured_at", "detections"]
+        "captures", job.job_id, ["image_id", "url", "deployment", "captured_at", "night", "detections"]
     ):
         moments = arrow.moments(batch["captured_at"])
-        columns = (batch[name].to_pylist() for name in ("image_id", "url", "deployment", "detections"))
-        for image, url, deployment, detections, captured_at in zip(*columns, moments, strict=True):
+        columns = (batch[name].to_pylist() for name in ("image_id", "url", "deployment", "detections", "night"))
+        for image, url, deployment, detections, day, captured_at in zip(*columns, moments, strict=True):
             if not detections:
                 continue
-            night = nights.named(captured_at, zone)
+            # Tables of earlier versions have no nights.
+            night = str(day) if day else nights.named(captured_at, zone)
             one = _Candidate(zlib.crc32(b"%d" % image), image, url, deployment or NO_DEPLOYMENT, night)
             place = one.deployment, night
             first_of[place] = min(one, first_of.get(place, one))

@@ -167,7 +167,9 @@ async def submit(
         within=within,
         progress=progress,
     )
-    chosen, version_warnings = await _on_a_thread(versions.fill, selected.images, selected.versions, services.settings)
+    known = await services.catalog.deployments.places(submission.project)
+    placed, zoneless = await _on_a_thread(capture_times.at_places, selected.images, known)
+    chosen, version_warnings = await _on_a_thread(versions.fill, placed, selected.versions, services.settings)
     if spec.slug in registry.all_pipelines():
         await services.catalog.pipelines.register(pipeline_row(spec))
     copies = await services.catalog.images.likely_copies(submission.project, chosen)
@@ -198,6 +200,8 @@ async def submit(
             f"{everything}{counted(job.skipped, 'image')} skipped, processed by version {spec.version} of {spec.slug} "
             f"before (--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
         )
+    if zoneless:
+        warnings.append(about_zones(zoneless, submission.project))
     if copies:
         warnings.append(f"{about_copies(copies)}; `antenna jobs cancel {job_id}` stops that")
     if queue_warning := await publish.publish_first(services, job_id):
@@ -269,6 +273,15 @@ def about_copies(count: int) -> str:
     return (
         f"{counted(count, 'image')} {has} had before at the same path, and another time of change: {is_} taken as new, "
         f"also if {was} only copied again (`cp -p` keeps the time)"
+    )
+
+
+def about_zones(names: Sequence[str], project: str) -> str:
+    """A warning about deployments without a time zone, whose photographs' times do not say theirs."""
+    return (
+        f"no time zone is known for {counted(len(names), 'deployment')} ({texts.listed(names)}): the cameras' times "
+        f"count as UTC; `antenna deployments set NAME --time-zone ZONE --project {project}` says it, `antenna "
+        "deployments import FILE` for many"
     )
 
 

@@ -1,5 +1,7 @@
 """Fills in when images were taken, if the submission does not say: from the file name, else from a local file's EXIF.
 
+What a file or a name says are digits (the stamp); `at_places` makes moments of them where the deployment is known.
+
 File names cost nothing. For EXIF data each file has to be opened. So unless the user asks for it, EXIF data is read
 only if at most `EXIF_AUTO` files would be opened: of all files, because EXIF data may add the zone to the time of a
 name, else of those whose name has no time; otherwise no file is opened, and a warning says so.
@@ -9,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import unquote
 
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain import capture_time
+from antenna_orchestration.ecology import places
+from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.submission import locations
 
 ExifMode = Literal["auto", "always", "never"]
@@ -53,8 +58,33 @@ def fill(
             named[index] = capture_time.together(stamp, taken) if stamp and taken else stamp or taken
     for index, time in named.items():
         if time is not None:
-            filled[index] = images[index]._replace(captured_at=time.utc)
+            filled[index] = timed(images[index], time)
     return filled, warnings
+
+
+def timed(image: SubmittedImage, time: capture_time.Taken) -> SubmittedImage:
+    """The image, taken at that time; digits without a zone count as UTC until `at_places`."""
+    return image._replace(captured_at=time.utc, stamp=time.local, stamp_offset=time.offset)
+
+
+def at_places(images: Sequence[SubmittedImage], known: Mapping[str, Place]) -> tuple[list[SubmittedImage], list[str]]:
+    """The images with the moments at which they were taken, where their deployments are known.
+
+    Returns also the names of the deployments whose images have digits without a zone, and of which no zone is known:
+    those digits count as UTC.
+    """
+    placed = list(images)
+    zoneless: dict[str, None] = {}
+    for index, image in enumerate(images):
+        if image.stamp is None or image.deployment is None:
+            continue
+        place = known.get(image.deployment)
+        if not places.is_moment(image.stamp_offset, place):
+            zoneless[image.deployment] = None
+        if place is not None:
+            found = places.moment(image.stamp, image.stamp_offset, place)
+            placed[index] = image._replace(captured_at=found.captured_at or found.local_time.replace(tzinfo=UTC))
+    return placed, list(zoneless)
 
 
 def _to_open(

@@ -13,12 +13,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import list_columns
+from antenna_orchestration.domain import list_columns, nights
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.submission import limits
@@ -46,6 +46,7 @@ class Entry(NamedTuple):
     # Line in the file, or row in the table, counted from 1; for messages.
     number: int
     location: str
+    # As it is written: in its own zone, or without one.
     captured_at: datetime | None
     deployment: str | None
     # Where the image is if it is not at the location: lists name folders of the computer that wrote them.
@@ -170,13 +171,15 @@ def _listing(path: Path, table: _Table, warnings: list[str]) -> Listing:
 
 
 def _time(value: Any, *, day_first: bool) -> datetime | None:
-    """A cell as a time in UTC. Raises `ValueError` if it is not one."""
+    """A cell as a time, in its zone if it has one. Raises `ValueError` if it is not one."""
     if value is None or isinstance(value, datetime):
         return value
     try:
-        return in_utc(list_columns.parse_time(str(value), day_first=day_first))
+        time = list_columns.parse_time(str(value), day_first=day_first)
+        in_utc(time)
     except OverflowError as error:
         raise ValueError(value) from error
+    return time
 
 
 def _encoding(path: Path) -> str:
@@ -337,7 +340,10 @@ def _unfolded(path: Path, column: Any) -> Any:
 
 
 def _plain(column: Any) -> list[Any]:
-    """The values of a column as text, or, for timestamps, as times in UTC; what no calendar holds stays a number."""
+    """The values of a column as text, or, for timestamps, as times, in the column's zone if it has one.
+
+    What no calendar holds stays a number.
+    """
     import pyarrow
 
     if not pyarrow.types.is_temporal(column.type):
@@ -346,12 +352,14 @@ def _plain(column: Any) -> list[Any]:
     zone = column.type.tz if pyarrow.types.is_timestamp(column.type) else None
     unit = "s" if seconds else "us"
     plain = column.cast(pyarrow.timestamp(unit, zone), safe=False).cast(pyarrow.int64())
-    return [None if value is None else _moment(value, seconds=seconds) for value in plain.to_pylist()]
+    there = nights.zone_named(zone) if zone else None
+    return [None if value is None else _moment(value, there, seconds=seconds) for value in plain.to_pylist()]
 
 
-def _moment(value: int, *, seconds: bool) -> datetime | str:
+def _moment(value: int, zone: tzinfo | None, *, seconds: bool) -> datetime | str:
     try:
-        return _EPOCH + (timedelta(seconds=value) if seconds else timedelta(microseconds=value))
+        at = _EPOCH + (timedelta(seconds=value) if seconds else timedelta(microseconds=value))
+        return at.astimezone(zone) if zone else at.replace(tzinfo=None)
     except OverflowError:
         return f"{value} {'seconds' if seconds else 'microseconds'} after 1970"
 

@@ -25,11 +25,11 @@ from urllib.parse import urlsplit
 from antenna_orchestration import errors, server_urls
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain import versions
+from antenna_orchestration.domain.capture_time import Taken
 from antenna_orchestration.domain.texts import counted
-from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.settings import Settings
-from antenna_orchestration.submission import buckets, kinds, patterns, source_lists, spelling
+from antenna_orchestration.submission import buckets, capture_times, kinds, patterns, source_lists, spelling
 from antenna_orchestration.submission.kinds import Kind
 from antenna_orchestration.submission.limits import Deadline
 from antenna_orchestration.submission.locations import MAX_URI, Located, Locator, Unusable, local_path, scheme_of
@@ -115,8 +115,11 @@ def gather(
         if earlier is not image:
             if conflict := _conflict(earlier, image):
                 conflicts.setdefault(image.uri, conflict)
+            timed = earlier if earlier.captured_at else image
             found[image.uri] = earlier._replace(
-                captured_at=earlier.captured_at or image.captured_at,
+                captured_at=timed.captured_at,
+                stamp=timed.stamp,
+                stamp_offset=timed.stamp_offset,
                 deployment=earlier.deployment or image.deployment,
                 # A later signature is likely to be valid for longer.
                 link=image.link or earlier.link,
@@ -478,13 +481,20 @@ def _named_images(
     for source in sources:
         yield from reader.read(source)
     for image in images:
-        time = in_utc(image.captured_at) if image.captured_at else None
-        yield reader.image(image.uri)._replace(captured_at=time, deployment=image.deployment)
+        found = reader.image(image.uri)._replace(deployment=image.deployment)
+        yield _timed(found, image.captured_at)
 
 
 def _submitted(located: Located, captured_at: datetime | None = None, deployment: str | None = None) -> SubmittedImage:
     """The one place where a located image becomes one of a submission."""
     if located.mtime_ns is not None and located.size is not None and located.exists:
         version = versions.of_file(size=located.size, mtime_ns=located.mtime_ns)
-        return SubmittedImage(located.uri, captured_at, deployment, version)
-    return SubmittedImage(located.uri, captured_at, deployment, link=located.link)
+        image = SubmittedImage(located.uri, None, deployment, version)
+    else:
+        image = SubmittedImage(located.uri, None, deployment, link=located.link)
+    return _timed(image, captured_at)
+
+
+def _timed(image: SubmittedImage, captured_at: datetime | None) -> SubmittedImage:
+    """The image with a time as it was written: in its own zone, or without one."""
+    return image if captured_at is None else capture_times.timed(image, Taken.of(captured_at))

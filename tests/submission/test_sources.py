@@ -1,7 +1,7 @@
 """How folders, patterns, files and lists become images."""
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +137,13 @@ def test_csv_list(tmp_path: Path, column: str, delimiter: str) -> None:
             ["x", "https://example.org/e.jpg"]]  # fmt: skip
     rows[1][3] = '"Hilltop, north"'
     (tmp_path / "list.csv").write_text("".join(delimiter.join(row) + "\n" for row in rows))
+    stamp = datetime(2024, 6, 1, 23, 15)
+    utc = stamp.replace(tzinfo=UTC)
     assert gather(tmp_path / "list.csv").images == [
-        SubmittedImage("https://example.org/a,b;c.jpg", datetime(2024, 6, 1, 21, 15, tzinfo=UTC), "Hilltop, north"),
-        SubmittedImage("https://example.org/d.jpg", datetime(2024, 6, 1, 23, 15, tzinfo=UTC), None),
+        SubmittedImage(
+            "https://example.org/a,b;c.jpg", utc - timedelta(hours=2), "Hilltop, north", stamp=stamp, stamp_offset=120
+        ),
+        SubmittedImage("https://example.org/d.jpg", utc, None, stamp=stamp),
         SubmittedImage("https://example.org/e.jpg", None, None),
     ]
 
@@ -155,13 +159,13 @@ def test_parquet_list(tmp_path: Path, zone: str | None, kind: str) -> None:
         {"URL": urls, "captured_at": times, "deployment": ["north", None, "south"], "other": [1, 2, 3]}
     )
     frame.to_parquet(tmp_path / "list.parquet")
-    hour = 23 if zone is None else 21
+    offset = None if zone is None else 120
+    first, last = datetime(2024, 6, 1, 23, 15), datetime(2024, 6, 2)
+    utc = [(time - timedelta(minutes=offset or 0)).replace(tzinfo=UTC) for time in (first, last)]
     assert gather(tmp_path / "list.parquet").images == [
-        SubmittedImage(urls[0], datetime(2024, 6, 1, hour, 15, tzinfo=UTC), "north"),
+        SubmittedImage(urls[0], utc[0], "north", stamp=first, stamp_offset=offset),
         SubmittedImage(urls[1], None, None),
-        SubmittedImage(
-            urls[2], datetime(2024, 6, 2, tzinfo=UTC) if zone is None else datetime(2024, 6, 1, 22, tzinfo=UTC), "south"
-        ),
+        SubmittedImage(urls[2], utc[1], "south", stamp=last, stamp_offset=offset),
     ]
 
 

@@ -68,7 +68,9 @@ async def test_a_folder_becomes_a_job(services: Services, project: str, tmp_path
     submitted = await send(
         services, folder, project=project, priority=7, deployment="Hilltop", config={"detections": 3}, exif="auto"
     )
-    assert (submitted.total, submitted.skipped, submitted.duplicates, submitted.warnings) == (3, 0, 0, ())
+    assert (submitted.total, submitted.skipped, submitted.duplicates) == (3, 0, 0)
+    [warning] = submitted.warnings
+    assert warning.startswith("no time zone is known for 1 deployment (Hilltop)")
     job = await services.catalog.jobs.get(submitted.job_id)
     assert (job.name, job.project, job.pipeline, job.priority, job.interactive) == (
         "night 1",
@@ -89,7 +91,7 @@ async def test_a_folder_becomes_a_job(services: Services, project: str, tmp_path
     ]  # fmt: skip
     assert {row["deployment"] for row in rows} == {"Hilltop"}
     lines = [line.message for _, line in await services.catalog.job_log.read(job.job_id)]
-    assert lines == ["Submitted 3 images to null 1"]
+    assert lines == ["Submitted 3 images to null 1", warning]
 
 
 async def test_the_first_tasks_are_leasable_at_once(services: Services, project: str, tmp_path: Path) -> None:

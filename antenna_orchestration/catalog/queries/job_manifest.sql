@@ -1,6 +1,8 @@
 -- The images of a job after an ordinal, in order, for the lake's tables with one row per image.
 SELECT i.image_id, i.ordinal, c.url, d.name AS deployment,
-       CASE WHEN j.is_frozen THEN i.captured_at ELSE c.captured_at END AS captured_at, i.status, i.width,
+       CASE WHEN j.is_frozen THEN i.captured_at ELSE c.captured_at END AS captured_at,
+       CASE WHEN j.is_frozen THEN i.stamp ELSE c.stamp END AS stamp,
+       CASE WHEN j.is_frozen THEN i.stamp_offset ELSE c.stamp_offset END AS stamp_offset, i.status, i.width,
        i.height, i.detections, i.seconds, i.attempts, i.reason, i.part, i.finished_at, i.finished_at AS failed_at
 FROM job_images i
 JOIN jobs j USING (job_id)

@@ -1,10 +1,10 @@
--- The images of a new job in the order submitted, except those that every algorithm of the pipeline has processed.
+-- The images of a new job in the order submitted, except those that every algorithm of the pipeline has processed. What
+-- is known of each capture was merged, and locked, by ensure_captures.
 CREATE TEMPORARY TABLE selected ON COMMIT DROP AS
 SELECT c.image_id, row_number() OVER (ORDER BY s.ordinal) AS ordinal, s.link,
-       coalesce(s.captured_at, c.captured_at) AS captured_at, coalesce(d.deployment_id, c.deployment_id) AS deployment_id
+       c.captured_at, c.stamp, c.stamp_offset, c.deployment_id
 FROM submitted s
 JOIN captures c ON c.project_id = %(project)s AND c.url = s.url AND c.version = s.version
-LEFT JOIN deployments d ON d.project_id = %(project)s AND d.name = s.deployment
 WHERE %(reprocess)s OR cardinality(%(algorithms)s::bigint[]) = 0 OR EXISTS (
     SELECT 1 FROM unnest(%(algorithms)s::bigint[]) AS a (algorithm_id)
     WHERE NOT EXISTS (SELECT 1 FROM processed r WHERE r.image_id = c.image_id AND r.algorithm_id = a.algorithm_id)
