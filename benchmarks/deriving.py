@@ -12,7 +12,6 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -21,13 +20,12 @@ import pyarrow as pa
 
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
-from antenna_orchestration.ecology import tables
-from antenna_orchestration.ecology.model import Place, Taxon
+from antenna_orchestration.ecology.model import Classes, Place, Taxon
 from antenna_orchestration.ecology.names import classes_of
 from antenna_orchestration.lake import arrow, derived, schemas
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import derive
-from antenna_orchestration.processing.knowledge import Knowledge
+from antenna_orchestration.processing.knowledge import Knowledge, SpeciesList
 from benchmarks.figures import Figure
 
 DETECTIONS: Final = 1_000_000
@@ -157,39 +155,34 @@ def _write(lake: Lake, name: str, job: int, values: dict[str, object], of_job: d
     lake.write_table(name, JobId(job), Generation(1), [_table(name, values, of_job)])
 
 
-def knowledge(classes: int) -> Knowledge:
+def knowledge(classes: int) -> tuple[Knowledge, Classes]:
     """A place for each deployment, a name for each label, and a species list with every other class."""
     names = labels(classes)
     taxa = {
-        name: Taxon(
-            name=name,
-            rank="species",
-            lineage={"family": "Familia", "genus": name.split()[0], "species": name},
-        )
+        name: Taxon(name=name, rank="species", lineage={"family": "Familia", "genus": name.split()[0], "species": name})
         for name in names
     }
-    return Knowledge(
+    zone = ZoneInfo("Europe/Copenhagen")
+    sites = [f"site {job}" for job in range(1, JOBS + 1)]
+    known = Knowledge(
         project="bench",
         places={
-            f"site {job}": Place(
-                deployment=f"site {job}",
-                latitude=55.7,
-                longitude=12.6,
-                time_zone="Europe/Copenhagen",
-                zone=ZoneInfo("Europe/Copenhagen"),
-            )
-            for job in range(1, JOBS + 1)
+            site: Place(deployment=site, latitude=55.7, longitude=12.6, time_zone=zone.key, zone=zone) for site in sites
         },
-        classes={CLASSIFIER: classes_of(CLASSIFIER, names, (), taxa)},
-        species={None: frozenset(names[::2])},
+        taxa=taxa,
+        lists={"half": SpeciesList(name="half", species=frozenset(names[::2]))},
+        project_list="half",
     )
+    return known, classes_of(CLASSIFIER, names, (), taxa)
 
 
 def _derive(folder: str, classes: int) -> tuple[float, float, float, int]:
-    known = knowledge(classes)
-    sources = [derived.Source(JobId(job), Generation(1), "moths") for job in range(1, JOBS + 1)]
+    known, of_classifier = knowledge(classes)
+    sources = [derived.Source(JobId(job), Generation(1), "moths", DETECTIONS // JOBS) for job in range(1, JOBS + 1)]
     started = time.perf_counter()
-    rows = derive.write_tables(Lake(folder), derived.Scope(project="bench"), sources, known)
+    rows = derive.write_tables(
+        Lake(folder), derived.Scope(project="bench"), sources, known, lambda _: {CLASSIFIER: of_classifier}
+    )
     seconds = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_SELF)
     return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, rows["counts"]

@@ -35,6 +35,7 @@ PARTS: Final = {
     "sizing": "benchmarks.sizing:run",
     "cluster": "benchmarks.cluster:run",
     "many-jobs": "benchmarks.many_jobs:run",
+    "derive": "benchmarks.deriving:run",
     "health": "benchmarks.health:run",
     "worker": "benchmarks.worker_overhead:run",
     "fairness": "benchmarks.fairness:run",

@@ -12,6 +12,7 @@ from antenna_orchestration.cli.connecting import with_services
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
+    from antenna_orchestration.ecology.recipes import Recipe
     from antenna_orchestration.processing.derive import Derived
     from antenna_orchestration.processing.services import Services
 
@@ -35,10 +36,10 @@ def derive(
     recipe: RecipeOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Derive the tables observations, tracks, nights and counts anew, of one job or of a project.
+    """Derive a job's or a project's tables anew, without inference.
 
-    Without inference: from the results that are there, with the names, places, reviews and the recipe that hold now.
-    The results stay as they are, and deriving again gives the same.
+    The tables observations, tracks, nights and counts are made from the results that are there, with the names, places,
+    reviews and the recipe that hold now. The results stay as they are, and deriving again gives the same.
     """
     made = _derived(job, project, recipe)
     if json_:
@@ -54,9 +55,9 @@ def tables(
     recipe: RecipeOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Derive the tables of a project over all of its finished jobs, and show its nights and counts.
+    """Derive a project's tables, and show its nights and counts.
 
-    No image counts twice: of each image and pipeline the newest finished result counts.
+    They are made from the results of all of its finished jobs. No image counts twice: of each image and pipeline the newest finished result counts.
     """
     made = _derived(None, project, recipe)
     summary = with_services(lambda services: _summary(services, made))
@@ -111,14 +112,25 @@ def tables(
 def _derived(job: int | None, project: str | None, recipe: Path | None) -> Derived:
     from antenna_orchestration.domain.ids import JobId
     from antenna_orchestration.processing import derive as verb
-    from antenna_orchestration.processing import recipes
 
-    read = None if recipe is None else recipes.read(recipe)
+    read = None if recipe is None else _read(recipe)
 
     async def run(services: Services) -> Derived:
         return await verb.derive(services, job=None if job is None else JobId(job), project=project, recipe=read)
 
     return with_services(run)
+
+
+def _read(path: Path) -> Recipe:
+    """The recipe in a file. Raises `InvalidInput`."""
+    from antenna_orchestration import errors
+    from antenna_orchestration.ecology import recipes
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise errors.InvalidInput(f"{path} cannot be read: {error}") from None
+    return recipes.parsed(text, str(path))
 
 
 async def _summary(services: Services, made: Derived) -> dict[str, Any]:

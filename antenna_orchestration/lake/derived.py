@@ -107,6 +107,8 @@ class Source(NamedTuple):
     job_id: JobId
     generation: Generation
     pipeline: str
+    # How many it has; of none, there are no tables.
+    images: int
 
 
 class Group(NamedTuple):

@@ -98,7 +98,7 @@ async def _job(services: Services, job_id: JobId) -> tuple[str, list[Source]]:
     if not await services.catalog.jobs.compacted([job_id]):
         hint = f"; `antenna jobs retry {job_id}` goes on with it" if job.status is JobStatus.CANCELED else ""
         raise errors.Conflict(f"job {job_id} is {job.status} and has no final tables to derive from{hint}")
-    return job.project, [Source(job_id, job.generation, job.pipeline)]
+    return job.project, [Source(job_id, job.generation, job.pipeline, job.total)]
 
 
 async def _jobs(services: Services, project: str) -> tuple[str, list[Source]]:
@@ -108,14 +108,17 @@ async def _jobs(services: Services, project: str) -> tuple[str, list[Source]]:
     jobs = await services.catalog.jobs.final(project=project)
     if not jobs:
         raise errors.Conflict(f"project {project} has no finished job to derive tables from")
-    return project, [Source(one.job_id, one.generation, one.pipeline) for one in jobs]
+    return project, [Source(one.job_id, one.generation, one.pipeline, one.images) for one in jobs]
 
 
 def write_tables(
     lake: Lake, scope: Scope, sources: Sequence[Source], known: Knowledge, registered: Registered
 ) -> dict[str, int]:
     """Derive and write the tables, one night in memory; returns the rows of each. Blocks; raises as `derive` does."""
-    with derived.sorted_results(lake, sources, known.places) as results:
+    with_images = [one for one in sources if one.images]
+    if not with_images:
+        return derived.write(lake, scope, [], recipe=known.recipe.hash, jobs=sources)
+    with derived.sorted_results(lake, with_images, known.places) as results:
         classes = registered(results.labels)
         _check_lists(results, known, classes)
         return derived.write(lake, scope, _nights(results, known, classes), recipe=known.recipe.hash, jobs=sources)

@@ -65,7 +65,7 @@ async def load(services: Services, project: str, *, jobs: Iterable[JobId], recip
             lists[name] = SpeciesList(name=name, species=species)
     return Knowledge(
         project=project,
-        recipe=recipe or await catalog.recipes.of(project),
+        recipe=recipe or recipes.default(),
         places=places,
         taxa=taxa,
         lists=lists,

@@ -3,10 +3,12 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import dagster as dg
 
 from antenna_orchestration import settings
+from antenna_orchestration.assets.derived import derived_tables
 from antenna_orchestration.assets.job_assets import image_tasks, manifest, results
 from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.assets.report import job_report
@@ -19,7 +21,7 @@ from antenna_orchestration.resources.stores import Stores
 from tests.processing.jobs_by_hand import hands, make_job
 from tests.waiting import eventually
 
-ASSETS = [manifest, image_tasks, results, job_report]
+ASSETS = [manifest, image_tasks, results, derived_tables, job_report]
 
 
 def run_of(
@@ -74,6 +76,8 @@ def test_a_run_materializes_its_job_and_again_from_the_lake(wanted: settings.Set
         # B10: each asset that is a table has the table's name.
         assert rows["manifest"] == rows["captures"] == dg.IntMetadataValue(20)
         assert [event.passed for event in first.get_asset_check_evaluations()] == [True, True]
+        derived = {name: rows[name] for name in ("observations", "nights", "counts")}
+        assert derived == {name: dg.IntMetadataValue(n) for name, n in zip(derived, (20, 1, 1), strict=True)}
 
         again = run_of(job, instance)
         assert again.success
@@ -82,6 +86,30 @@ def test_a_run_materializes_its_job_and_again_from_the_lake(wanted: settings.Set
         detections = {m.asset_key.to_user_string(): m for m in again.asset_materializations_for_node("results")}
         assert detections["detections"].metadata["dagster/row_count"] == dg.IntMetadataValue(20)
         assert asyncio.run(state(wanted, job)).generation == 1
+
+
+def test_a_fault_in_deriving_is_that_step_s_alone(wanted: settings.Settings, project: str) -> None:
+    job = asyncio.run(submitted(wanted, project, 2))
+    worker = threading.Thread(target=lambda: asyncio.run(work_off(wanted, job)))
+    worker.start()
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run_of(job, instance, assets=[manifest, image_tasks, results]).success
+        worker.join()
+        [damaged] = Path(wanted.lake, "detections", f"job_id={job.job_id}").glob("*.parquet")
+        damaged.write_bytes(b"PAR1 no more")
+        failed = run_of(job, instance, assets=[derived_tables])
+    assert not failed.success
+    [step] = [event for event in failed.all_events if event.is_step_failure]
+    assert step.step_failure_data.error is not None
+    assert "No magic bytes" in str(step.step_failure_data.error.message)
+
+    async def told() -> list[str]:
+        async with opened(wanted) as services:
+            return [line.message for line in await services.catalog.job_log.newest(job.job_id, 10)]
+
+    [line] = [line for line in asyncio.run(told()) if "derived" in line]
+    assert line.startswith("The derived tables could not be made, the results are complete: lake ")
+    assert asyncio.run(state(wanted, job)).status is JobStatus.SUCCESS
 
 
 def test_collecting_alone_publishes_what_is_not_published(wanted: settings.Settings, project: str) -> None:

@@ -77,7 +77,7 @@ def write_job(
             lake.write_file(path, lambda sink, table=table: pa.parquet.write_table(table, sink))
         else:
             lake.write_table(name, JobId(job), Generation(1), [arrow.fitted(table, schemas.TABLES[name])])
-    return Source(JobId(job), Generation(1), "moths")
+    return Source(JobId(job), Generation(1), "moths", len(captures))
 
 
 def derive_all(

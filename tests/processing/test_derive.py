@@ -1,0 +1,136 @@
+"""Deriving tables of finished jobs from the catalog and the lake: what holds for the project goes in."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.job import Job
+from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
+from antenna_orchestration.ecology.model import Taxon
+from antenna_orchestration.ecology.reviews import Review
+from antenna_orchestration.lake import derived
+from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.processing import cancel, collect, derive, finish, health, publish, retry
+from antenna_orchestration.processing.services import Services
+from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
+
+MOTHS = AlgorithmRef("moth_names", "1")
+LABELS = ["Autographa gamma", "Noctua pronuba", "Noctua fimbriata"]
+LINEAGE = {"family": "Noctuidae", "genus": "Noctua"}
+
+
+async def finished_job(services: Services, project: str, labels: list[str], *, failing: int = 0) -> Job:
+    """A finished job of one photograph a label, of which the last ones failed."""
+    slug = f"moths-{project}"
+    detector = AlgorithmRow(
+        key=ALGORITHM.key, version="1", name="boxes", task="localization", description="", uri=None, labels=[]
+    )
+    classifier = AlgorithmRow(
+        key=MOTHS.key, version="1", name="moths", task="classification", description="", uri=None, labels=LABELS
+    )
+    await services.catalog.pipelines.register(
+        PipelineRow(
+            slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[detector, classifier]
+        )
+    )
+    urls = [f"http://192.0.2.1/{project}/2026060{number + 1}233000.jpg" for number in range(len(labels))]
+    job = await claimed(services, await make_job(services, project, len(urls), urls=urls, pipeline=slug))
+    await processed(services, job, labels, failing=failing)
+    return await services.catalog.jobs.get(job.job_id)
+
+
+async def processed(services: Services, job: Job, labels: list[str], *, failing: int = 0) -> None:
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
+    async with hands(services) as worker:
+        left = (await services.catalog.images.count(job.job_id)).pending
+        while left:
+            leases = await worker.lease(job, left)
+            for lease in leases:
+                number = int(lease.task.uri.removesuffix("233000.jpg")[-2:]) - 1
+                if number >= len(labels) - failing:
+                    await worker.report([lease], outcome="failed", reason="no such file", detections=[])
+                else:
+                    await worker.report([lease], detections=[found(labels[number])], algorithms=[ALGORITHM, MOTHS])
+            left -= len(leases)
+    await collect.collect(services, job, observer=collect.Observer())
+    await finish.write_final_tables(services, job)
+    await finish.finish_job(services, job)
+
+
+def found(label: str) -> Detection:
+    said = Classification(algorithm=MOTHS, label=label, score=0.875, top_labels=[label], top_scores=[0.875])
+    return Detection(box=(1.0, 2.0, 6.0, 4.0), score=0.5, algorithm=ALGORITHM, classifications=[said])
+
+
+def rows(services: Services, scope: Scope, table: str) -> list[dict[str, Any]]:
+    return derived.read(services.lake, scope, table).to_pylist()
+
+
+async def test_what_people_said_of_a_project_goes_in(services: Services, project: str) -> None:
+    job = await finished_job(services, project, [*LABELS, LABELS[0]])
+    names = {
+        label: Taxon(name=label, rank="species", lineage={**LINEAGE, "species": label}, taxon_id=f"gbif:{number}")
+        for number, label in enumerate(LABELS[1:])
+    }
+    await services.catalog.names.put_taxa(project, names, by="test")
+    [first, *_] = services.lake.read_table("detections", job.job_id).column("detection_id").to_pylist()
+    await services.catalog.reviews.add(
+        [Review(job.job_id, first, LABELS[1], "Ada", datetime(2026, 7, 1, tzinfo=UTC))], imported_by="test"
+    )
+    made = await derive.derive(services, job=job.job_id)
+
+    assert (made.rows["observations"], made.rows["nights"]) == (4, 1)
+    assert made.uris["counts"] == f"{services.lake.uri}/derived/jobs/counts/job_id={job.job_id}/counts.parquet"
+    observations = rows(services, Scope(job=job.job_id), "observations")
+    of_first = next(row for row in observations if row["detection_id"] == first)
+    assert (of_first["taxon"], of_first["source"], of_first["reviewer"]) == (LABELS[1], "human", "Ada")
+    assert {row["taxon_id"] for row in observations if row["taxon"] == LABELS[2]} == {"gbif:1"}
+    assert {row["project"] for row in observations} == {project}
+
+
+async def test_a_retry_and_another_job_change_the_project_s_tables(services: Services, project: str) -> None:
+    job = await finished_job(services, project, LABELS, failing=1)
+    await derive.derive(services, project=project)
+    [before] = rows(services, Scope(project=project), "nights")
+    await retry.retry(services, job.job_id)
+    with pytest.raises(errors.Conflict, match=f"job {job.job_id} is QUEUED and has no final tables"):
+        await derive.derive(services, job=job.job_id)
+    with pytest.raises(errors.Conflict, match="no finished job"):
+        await derive.derive(services, project=project)
+    assert rows(services, Scope(project=project), "nights") == [before], "what was there stays"
+
+    await processed(services, await claimed(services, await services.catalog.jobs.get(job.job_id)), LABELS)
+    made = await derive.derive(services, project=project)
+    [after] = rows(services, Scope(project=project), "nights")
+    assert (before["done"], before["failed"], after["done"], after["failed"]) == (2, 1, 3, 0)
+    assert made.jobs == [job.job_id]
+    metadata = services.lake.metadata_of_file(Scope(project=project).path("counts")) or {}
+    assert metadata[derived.JOBS] == f'{{"{job.job_id}": 2}}'.encode()
+
+
+async def test_there_is_one_line_for_what_cannot_be_derived(services: Services, project: str) -> None:
+    waiting = await make_job(services, project, 1)
+    with pytest.raises(errors.NotFound, match="no job 999999999"):
+        await derive.derive(services, job=JobId(999999999))
+    with pytest.raises(errors.NotFound, match=f"no project {project}-x"):
+        await derive.derive(services, project=f"{project}-x")
+    with pytest.raises(errors.Conflict, match=f"project {project} has no finished job"):
+        await derive.derive(services, project=project)
+    await cancel.cancel(services, waiting.job_id, reason="a test")
+    with pytest.raises(errors.Conflict, match=f"antenna jobs retry {waiting.job_id}"):
+        await derive.derive(services, job=waiting.job_id)
+    with pytest.raises(errors.InvalidInput, match="either a job or a project"):
+        await derive.derive(services)
+
+
+async def test_derived_tables_are_no_leftovers(services: Services, project: str) -> None:
+    job = await finished_job(services, project, LABELS[:1])
+    made = await derive.derive(services, job=job.job_id)
+    await health.check(services)
+
+    assert rows(services, made.scope, "observations")
