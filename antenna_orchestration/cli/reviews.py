@@ -55,7 +55,7 @@ def import_(
 
     content = verb.content_of(file)
     imported = with_services(
-        lambda services: verb.import_reviews(
+        lambda services: verb.import_file(
             services,
             content,
             name=str(file),

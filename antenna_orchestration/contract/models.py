@@ -214,20 +214,8 @@ class NewJob(BaseModel):
     deployment: Name | None = None
 
 
-class NewReviews(BaseModel):
-    """A file of reviews to import: the text of a Label Studio export (JSON) or of a CSV file.
-
-    `name` is what errors call it; `job` and `reviewer` hold where the file names none.
-    """
-
-    content: str
-    name: Name = "the file"
-    job: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
-    reviewer: Name = ""
-
-
-class ReviewsAnswer(BaseModel):
-    """How many reviews the file has, how many of them are new, and what of it is no review."""
+class ReviewsImported(BaseModel):
+    """How many reviews were sent, how many of them are new, and what is no review."""
 
     reviews: int
     added: int

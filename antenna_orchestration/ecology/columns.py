@@ -65,7 +65,7 @@ OBSERVATIONS: Final = {
 
 TRACKS: Final = {
     **_KEYS,
-    "track": (pa.string(), "id of the track: the observation it begins with"),
+    "track": (pa.string(), "its id: the detection that it begins with"),
     "taxon": (pa.string(), "the determination of its detections; the commonest, if they differ"),
     "rank": (pa.string(), "rank of it"),
     "score": (pa.float32(), "the best score of its detections with that determination"),

@@ -10,9 +10,10 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from antenna_orchestration import errors
@@ -67,7 +68,7 @@ class Review(NamedTuple):
 
 
 class Given(NamedTuple):
-    """A review with its place in the file, for messages: `reviews.csv, row 3`."""
+    """A review with its place in the file, for messages: `line 3`."""
 
     review: Review
     place: str
@@ -110,7 +111,7 @@ def newest(reviews: Iterable[Review]) -> pd.DataFrame:
 def read(content: bytes, name: str, *, job: JobId | None = None, reviewer: str = "") -> Reading:
     """What a file of reviews says. `name` is for messages; `job` and `reviewer` hold where the file names none.
 
-    Raises `InvalidInput` for the first thing that cannot be used, with its place.
+    Raises `InvalidInput` for a file that cannot be used, and `InvalidTable` with the place of each fault.
     """
     if len(content) > MOST_BYTES:
         raise errors.InvalidInput(f"{name} is larger than {MOST_BYTES // 2**20} MB: cut it up, and import the parts")
@@ -120,18 +121,27 @@ def read(content: bytes, name: str, *, job: JobId | None = None, reviewer: str =
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise errors.InvalidInput(f"{name}, line {line}: not UTF-8 text; save it as UTF-8") from None
+    if text.lstrip()[:1] not in ("[", "{"):
+        about = _About(name=name, job=job, reviewer=reviewer)
+        return _read_rows(_csv_rows(text, name), about)
+    try:
+        said = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise errors.InvalidInput(f"{name} cannot be read as JSON: {error}") from None
+    return read_objects(said, name, job=job, reviewer=reviewer)
+
+
+def read_objects(said: Any, name: str, *, job: JobId | None = None, reviewer: str = "") -> Reading:
+    """The same of JSON that was parsed: a Label Studio export, or a list of objects with the columns of a CSV file."""
     about = _About(name=name, job=job, reviewer=reviewer)
-    reading = Reading()
-    rows = _of_label_studio(text, about, reading) if text.lstrip()[:1] in ("[", "{") else _of_csv(text, about)
-    for given in rows:
-        if len(reading.given) == MOST_REVIEWS:
-            raise errors.InvalidInput(f"{name} has more than {MOST_REVIEWS:,} reviews: cut it up, and import the parts")
-        reading.given.append(given)
-    if not reading.given:
-        said = f": {'; '.join(reading.notes)}" if reading.notes else ""
-        raise errors.InvalidInput(f"{name} has no review of a detection{said}")
-    _check_contradictions(reading.given)
-    return reading
+    objects = [said] if isinstance(said, dict) else said
+    if not isinstance(objects, list) or not all(isinstance(one, dict) for one in objects):
+        raise errors.InvalidInput(f"{name} is no list of objects")
+    if not any("annotations" in one for one in objects) and any(
+        list_columns.key(column) in _COLUMNS["detection"] for one in objects for column in one
+    ):
+        return _read_rows(_object_rows(objects), about)
+    return _read_label_studio(objects, about)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,18 +171,46 @@ class _About:
         return job, text
 
 
-def _check_contradictions(given: Sequence[Given]) -> None:
-    """Raise `InvalidInput` where one person says two things of a detection at one time: neither would be the newest."""
-    said: dict[tuple[Any, ...], Given] = {}
-    for one in given:
+@dataclass(kw_only=True, slots=True)
+class _Kept:
+    """The reviews of a file, and its faults, as they are found."""
+
+    reading: Reading = field(default_factory=Reading)
+    faults: list[str] = field(default_factory=list)
+    # The first word of one person on a detection at one time.
+    said: dict[tuple[Any, ...], Given] = field(default_factory=dict)
+
+    def add(self, made: Callable[[], Given | None]) -> None:
+        """Keep what `made` gives, or its fault."""
+        try:
+            one = made()
+        except errors.InvalidInput as error:
+            self.faults.append(str(error))
+            return
+        if one is None:
+            return
         review = one.review
-        before = said.setdefault((review.job_id, review.detection_id, review.reviewer, review.reviewed_at), one)
+        before = self.said.setdefault((review.job_id, review.detection_id, review.reviewer, review.reviewed_at), one)
         if before.review.label != review.label:
-            raise errors.InvalidInput(
+            # Neither would be the newest.
+            self.faults.append(
                 f"{one.place}: detection {observation_id(review.job_id, review.detection_id)} is {review.label!r}, "
-                f"but {before.review.label!r} in {before.place.rpartition(', ')[2]}; leave one, or say when each was "
-                "said in a column reviewed_at"
+                f"but {before.review.label!r} in {before.place}; leave one, or say when each was said in a column "
+                "reviewed_at"
             )
+        self.reading.given.append(one)
+
+    def all(self, name: str) -> Reading:
+        """What a file says. Raises `InvalidTable` and `InvalidInput`."""
+        if self.faults:
+            raise errors.InvalidTable(name, self.faults)
+        given = self.reading.given
+        if len(given) > MOST_REVIEWS:
+            raise errors.InvalidInput(f"{name} has more than {MOST_REVIEWS:,} reviews: cut it up, and import the parts")
+        if not given:
+            said = f": {'; '.join(self.reading.notes)}" if self.reading.notes else ""
+            raise errors.InvalidInput(f"{name} has no review of a detection{said}")
+        return self.reading
 
 
 def _label(text: str, place: str) -> str:
@@ -200,24 +238,60 @@ def _moment(value: Any, place: str) -> datetime | None:
         ) from None
 
 
-# CSV
+# Rows
 
 
-def _of_csv(text: str, about: _About) -> Iterator[Given]:
+class _Row(NamedTuple):
+    """A row of a table, with its place."""
+
+    place: str
+    cells: Sequence[str]
+
+
+class _Table(NamedTuple):
+    """A table before its rows are understood."""
+
+    names: Sequence[str]
+    rows: Iterable[_Row]
+
+
+def _read_rows(table: _Table, about: _About) -> Reading:
+    columns = _columns(table.names, about.name)
+    kept = _Kept()
+    for row in table.rows:
+        kept.add(partial(_of_row, row, table.names, columns, about))
+    return kept.all(about.name)
+
+
+def _csv_rows(text: str, name: str) -> _Table:
     lines = io.StringIO(text, newline="")
     header = next((line for line in lines if line.strip()), "")
     # Spreadsheets write semicolons in countries where the comma is the decimal sign.
     delimiter = max(_DELIMITERS, key=header.count)
     skipped = text[: text.find(header)].count("\n")
     reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True)
-    try:
-        names = next(reader, [])
-        columns = _columns(names, about.name)
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield _row(cells, names, columns, about, f"{about.name}, line {reader.line_num + skipped}")
-    except csv.Error as error:
-        raise errors.InvalidInput(f"{about.name}, line {reader.line_num + skipped}: {error}") from None
+
+    def rows() -> Iterator[_Row]:
+        try:
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    yield _Row(f"line {reader.line_num + skipped}", cells)
+        except csv.Error as error:
+            raise errors.InvalidInput(f"{name}, line {reader.line_num + skipped}: {error}") from None
+
+    made = rows()
+    return _Table(next(made, _Row("", [])).cells, made)
+
+
+def _object_rows(objects: Sequence[Mapping[str, Any]]) -> _Table:
+    names = list(dict.fromkeys(name for one in objects for name in one))
+    return _Table(
+        names,
+        (
+            _Row(f"row {number}", ["" if one.get(name) is None else str(one[name]) for name in names])
+            for number, one in enumerate(objects, 1)
+        ),
+    )
 
 
 def _columns(names: Sequence[str], file: str) -> dict[str, int]:
@@ -234,16 +308,17 @@ def _columns(names: Sequence[str], file: str) -> dict[str, int]:
     return found
 
 
-def _row(cells: Sequence[str], names: Sequence[str], columns: Mapping[str, int], about: _About, line: str) -> Given:
-    if len(cells) > len(names) and any(cells[len(names) :]):
-        raise errors.InvalidInput(f"{line}: more cells than the header has columns; is a separator not quoted?")
+def _of_row(row: _Row, names: Sequence[str], columns: Mapping[str, int], about: _About) -> Given:
+    if any(row.cells[len(names) :]):
+        raise errors.InvalidInput(f"{row.place}: more cells than the header has columns; is a separator not quoted?")
 
     def cell(what: str) -> tuple[str, str]:
         """The text, and its place."""
         index = columns.get(what)
         if index is None:
-            return "", line
-        return cells[index].strip() if index < len(cells) else "", f"{line}, {names[index].strip()}"
+            return "", row.place
+        text = row.cells[index].strip() if index < len(row.cells) else ""
+        return text, f"{row.place}, {names[index].strip()}"
 
     job = _job(*cell("job"))
     job_id, detection = about.detection(*cell("detection"), job)
@@ -254,7 +329,7 @@ def _row(cells: Sequence[str], names: Sequence[str], columns: Mapping[str, int],
         reviewer=_fit(*cell("reviewer"), "reviewer") or about.reviewer,
         reviewed_at=_moment(*cell("time")),
     )
-    return Given(review, line)
+    return Given(review, row.place)
 
 
 def _job(text: str, place: str) -> JobId | None:
@@ -278,25 +353,24 @@ class _Counts:
     skipped: int = 0
 
 
-def _of_label_studio(text: str, about: _About, reading: Reading) -> Iterator[Given]:
-    try:
-        tasks = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise errors.InvalidInput(f"{about.name} cannot be read as JSON: {error}") from None
-    tasks = [tasks] if isinstance(tasks, dict) else tasks
+def _read_label_studio(tasks: Sequence[Mapping[str, Any]], about: _About) -> Reading:
     counts = _Counts()
+    kept = _Kept()
     for number, task in enumerate(tasks, 1):
-        place = f"{about.name}, task {task.get('id', number) if isinstance(task, dict) else number}"
-        if not isinstance(task, dict) or not isinstance(task.get("annotations"), list):
-            raise errors.InvalidInput(f"{place}: no list `annotations`; export from Label Studio as JSON, not JSON-MIN")
+        place = f"task {task.get('id', number)}"
+        if not isinstance(task.get("annotations"), list):
+            raise errors.InvalidInput(
+                f"{about.name}, {place}: no list `annotations`; export from Label Studio as JSON, not JSON-MIN"
+            )
         for annotation in task["annotations"]:
             if not isinstance(annotation, dict) or not isinstance(annotation.get("result"), list):
-                raise errors.InvalidInput(f"{place}: an annotation without a list `result`")
+                raise errors.InvalidInput(f"{about.name}, {place}: an annotation without a list `result`")
             if annotation.get("was_cancelled"):
                 counts.skipped += 1
                 continue
-            yield from _of_annotation(annotation, task, place, about, counts)
-    reading.notes += [
+            for made in _of_annotation(annotation, task, place, about, counts):
+                kept.add(made)
+    kept.reading.notes += [
         said
         for number, said in (
             (counts.deleted, f"{counted(counts.deleted, 'box', 'boxes')} that reviewers deleted: {REJECTED}"),
@@ -306,32 +380,52 @@ def _of_label_studio(text: str, about: _About, reading: Reading) -> Iterator[Giv
         )
         if number
     ]
+    return kept.all(about.name)
 
 
 def _of_annotation(
     annotation: Mapping[str, Any], task: Mapping[str, Any], place: str, about: _About, counts: _Counts
-) -> Iterator[Given]:
-    data = task.get("data")
-    job = _job(str(data["job_id"]), f"{place}, job_id") if isinstance(data, dict) and data.get("job_id") else None
-    who = _fit(_reviewer(annotation.get("completed_by"), about), f"{place}, completed_by", "reviewer")
-    when = _moment(annotation.get("updated_at") or annotation.get("created_at"), f"{place}, updated_at")
+) -> Iterator[Callable[[], Given | None]]:
     regions = _regions(annotation["result"])
+    of_region = partial(_of_region, annotation=annotation, task=task, about=about, counts=counts)
     for region, answers in regions.items():
-        where = f"{place}, region {region[:80]}"
-        if not _is_ours(region):
-            counts.drawn += 1
-        elif label := _chosen(answers, where):
-            job_id, detection = about.detection(region, where, job)
-            yield Given(Review(job_id, detection, _label(label, where), who, when), where)
+        if _is_ours(region):
+            yield partial(of_region, region, answers, place=f"{place}, region {region}")
         else:
-            counts.unlabelled += 1
+            counts.drawn += 1
     # Whoever starts with the predicted boxes and deletes one says that there is nothing.
     for region in _regions(_predicted(annotation, task)):
         if region not in regions and _is_ours(region):
-            where = f"{place}, region {region[:80]}"
-            job_id, detection = about.detection(region, where, job)
             counts.deleted += 1
-            yield Given(Review(job_id, detection, REJECTED, who, when), where)
+            yield partial(of_region, region, None, place=f"{place}, region {region}")
+
+
+def _of_region(
+    region: str,
+    answers: Sequence[Mapping[str, Any]] | None,
+    *,
+    annotation: Mapping[str, Any],
+    task: Mapping[str, Any],
+    place: str,
+    about: _About,
+    counts: _Counts,
+) -> Given | None:
+    """The review of a region; None without a label. `answers` is None for one that was deleted."""
+    data = task.get("data")
+    job = _job(str(data["job_id"]), f"{place}, job_id") if isinstance(data, dict) and data.get("job_id") else None
+    label = REJECTED if answers is None else _chosen(answers, place)
+    if not label:
+        counts.unlabelled += 1
+        return None
+    job_id, detection = about.detection(region, place, job)
+    review = Review(
+        job_id=job_id,
+        detection_id=detection,
+        label=_label(label, place),
+        reviewer=_fit(_reviewer(annotation.get("completed_by"), about), f"{place}, completed_by", "reviewer"),
+        reviewed_at=_moment(annotation.get("updated_at") or annotation.get("created_at"), f"{place}, updated_at"),
+    )
+    return Given(review, place)
 
 
 def _is_ours(region: str) -> bool:

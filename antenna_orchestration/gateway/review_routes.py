@@ -1,8 +1,10 @@
-"""The route that imports what people say detections are."""
+"""The route that imports what people say detections are. It calls the command line's verb."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Body, Query
 
 from antenna_orchestration.contract import models
 from antenna_orchestration.domain.ids import JobId
@@ -12,21 +14,45 @@ from antenna_orchestration.processing import reviews
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["projects"])
 
+_NAME: Final = "the file"
 
-@router.post("/projects/{project_id}/reviews/", status_code=201, summary="Import reviews")
+_BODY: Final = {
+    "required": True,
+    "content": {
+        "text/csv": {"schema": {"type": "string", "description": "A file with columns detection_id and label."}},
+        "application/json": {
+            "schema": {
+                "type": "array",
+                "items": {"type": "object"},
+                "description": "A Label Studio export, or objects whose keys are the columns of such a file.",
+            }
+        },
+    },
+}
+
+
+@router.post("/projects/{project_id}/reviews/", summary="Import reviews", openapi_extra={"requestBody": _BODY})
 async def import_reviews(
-    gateway: ThisGateway, caller: SubmitterCaller, project: ProjectForSubmitter, new: models.NewReviews
-) -> models.ReviewsAnswer:
-    """All of a file, or nothing. The same file again adds nothing; of each detection the newest review counts."""
-    services = gateway.http.services
-    imported = await reviews.import_reviews(
-        services,
-        # Half a surrogate pair is refused as what it is, text that is not UTF-8.
-        new.content.encode("utf-8", "surrogatepass"),
-        name=new.name,
+    gateway: ThisGateway,
+    caller: SubmitterCaller,
+    project: ProjectForSubmitter,
+    said: Annotated[Any, Body()],
+    *,
+    job: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    reviewer: Annotated[str, Query(max_length=200)] = "",
+) -> models.ReviewsImported:
+    """A CSV file or a Label Studio export as it is: all of it, or nothing. The same again adds nothing.
+
+    `job` and `reviewer` hold where it names none. Of each detection the newest review counts.
+    """
+    verb = reviews.import_file if isinstance(said, bytes) else reviews.import_objects
+    done = await verb(
+        gateway.http.services,
+        said,
+        name=_NAME,
         project=project.slug,
-        job=None if new.job is None else JobId(new.job),
-        reviewer=new.reviewer,
+        job=None if job is None else JobId(job),
+        reviewer=reviewer,
         imported_by=caller.owner,
     )
-    return models.ReviewsAnswer(reviews=imported.reviews, added=imported.added, notes=list(imported.notes))
+    return models.ReviewsImported(reviews=done.reviews, added=done.added, notes=list(done.notes))

@@ -37,7 +37,7 @@ def import_file(context: dg.OpExecutionContext, config: ReviewsConfig, stores: S
         check_range("job", config.job, 1, 2**63 - 1)
         content = verb.content_of(_allowed(config.file, stores.settings.image_roots))
         imported = stores.call(
-            lambda services: verb.import_reviews(
+            lambda services: verb.import_file(
                 services,
                 content,
                 name=config.file,

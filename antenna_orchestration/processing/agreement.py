@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -53,8 +52,8 @@ async def compare(services: Services, project: str) -> Compared:
         raise errors.NotFound(
             f"project {project} has no table of observations; `antenna tables --project {project}` derives it"
         ) from None
-    names = await _names(services, project)
-    classes = await _classes(services, set(observations["pipeline"]), names)
+    names = Names(await services.catalog.names.taxa(project))
+    classes = await _classes(services, observations, names)
     return Compared(
         agreement=await asyncio.to_thread(agreement.compare, observations, newest, classes=classes, names=names),
         reviewed=len(newest),
@@ -76,20 +75,14 @@ def _reviewed(lake: Lake, project: str, newest: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-async def _names(services: Services, project: str) -> Names:
-    return Names({})
-
-
-async def _classes(services: Services, pipelines: Iterable[str], names: Names) -> dict[AlgorithmRef, Classes]:
-    """The classes of the pipelines' classifiers, as they are registered now."""
-    found = {}
-    for slug in sorted(pipelines):
-        pipeline = await services.catalog.pipelines.find(slug)
-        for one in pipeline.algorithms if pipeline else ():
-            if one.labels:
-                algorithm = AlgorithmRef(one.key, one.version)
-                found[algorithm] = classes_of(algorithm, one.labels, taxa=names)
-    return found
+async def _classes(services: Services, observations: pd.DataFrame, names: Names) -> dict[AlgorithmRef, Classes]:
+    """The classes of the classifiers that registered theirs."""
+    pairs = observations[["classifier", "classifier_version"]].dropna().drop_duplicates()
+    registered = await services.catalog.pipelines.labels_of(AlgorithmRef(*pair) for pair in pairs.to_numpy().tolist())
+    return {
+        algorithm: classes_of(algorithm, known.labels, known.categories, names)
+        for algorithm, known in registered.items()
+    }
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology import reviews
-from antenna_orchestration.ecology.reviews import Given
+from antenna_orchestration.ecology.reviews import Given, Reading
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing.services import Services
 
@@ -45,7 +45,7 @@ def content_of(path: Path) -> bytes:
         raise errors.InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-async def import_reviews(
+async def import_file(
     services: Services,
     content: bytes,
     *,
@@ -58,38 +58,69 @@ async def import_reviews(
     """Import a Label Studio export or a CSV file; the same again adds nothing.
 
     `project` and `job` bound what it may name; `job` and `reviewer` hold where it names none. Raises `InvalidInput`,
-    with the place in the file, when anything in it cannot be used; nothing is imported then.
+    with the places in the file, when anything in it cannot be used; nothing is imported then.
     """
+    _check_reviewer(reviewer)
+    reading = await asyncio.to_thread(reviews.read, content, name, job=job, reviewer=reviewer)
+    return await _import(services, reading, name=name, project=project, job=job, imported_by=imported_by)
+
+
+async def import_objects(
+    services: Services,
+    said: Any,
+    *,
+    name: str,
+    project: str | None = None,
+    job: JobId | None = None,
+    reviewer: str = "",
+    imported_by: str,
+) -> Imported:
+    """The same for JSON that was parsed: a Label Studio export, or objects with the columns of a CSV file."""
+    _check_reviewer(reviewer)
+    reading = await asyncio.to_thread(reviews.read_objects, said, name, job=job, reviewer=reviewer)
+    return await _import(services, reading, name=name, project=project, job=job, imported_by=imported_by)
+
+
+def _check_reviewer(reviewer: str) -> None:
     if len(reviewer) > reviews.MOST_CHARACTERS or not reviewer.isprintable():
         raise errors.InvalidInput(f"a reviewer is printable text of at most {reviews.MOST_CHARACTERS} characters")
-    reading = await asyncio.to_thread(reviews.read, content, name, job=job, reviewer=reviewer)
+
+
+async def _import(
+    services: Services, reading: Reading, *, name: str, project: str | None, job: JobId | None, imported_by: str
+) -> Imported:
     latest = datetime.now(UTC) + AHEAD
     by_job: dict[JobId, list[Given]] = defaultdict(list)
+    faults: list[str] = []
     for given in reading.given:
         said = given.review.reviewed_at
         if said is not None and said > latest:
-            raise errors.InvalidInput(f"{given.place}, reviewed_at: {said.isoformat()} lies in the future")
+            faults.append(f"{given.place}, reviewed_at: {said.isoformat()} lies in the future")
         if job is not None and given.review.job_id != job:
-            raise errors.InvalidInput(f"{given.place}: of job {given.review.job_id}, not of job {job}")
+            faults.append(f"{given.place}: of job {given.review.job_id}, not of job {job}")
         by_job[given.review.job_id].append(given)
-    projects = {await _check(services, one, of_job, project=project) for one, of_job in by_job.items()}
+    projects = set()
+    for job_id, of_job in by_job.items():
+        found = await services.catalog.jobs.find(job_id)
+        # Other projects' jobs are nothing to whoever names one project.
+        if found is None or project not in (None, found.project):
+            where = f" in {project}" if project else ""
+            faults += [f"{given.place}: there is no job {job_id}{where}" for given in of_job]
+        elif not await asyncio.to_thread(services.lake.has_table, "detections", job_id):
+            faults += [f"{given.place}: job {job_id} has no tables yet; wait for its end" for given in of_job]
+        else:
+            wanted = {given.review.detection_id for given in of_job}
+            unknown = await asyncio.to_thread(_unknown, services.lake, job_id, wanted)
+            faults += [
+                f"{given.place}: job {job_id} has no detection {given.review.detection_id}"
+                for given in of_job
+                if given.review.detection_id in unknown
+            ]
+            projects.add(found.project)
+    if faults:
+        raise errors.InvalidTable(name, faults)
     added = await services.catalog.reviews.add([given.review for given in reading.given], imported_by=imported_by)
     return Imported(reviews=len(reading.given), added=added, projects=sorted(projects), notes=reading.notes)
-
-
-async def _check(services: Services, job_id: JobId, given: Sequence[Given], *, project: str | None) -> str:
-    """The project of a job. Raises `InvalidInput` unless the job is of `project` and has all of these detections."""
-    job = await services.catalog.jobs.find(job_id)
-    # Other projects' jobs are nothing to whoever asks for one project.
-    if job is None or project not in (None, job.project):
-        raise errors.InvalidInput(f"{given[0].place}: there is no job {job_id}{f' in {project}' if project else ''}")
-    if not await asyncio.to_thread(services.lake.has_table, "detections", job_id):
-        raise errors.InvalidInput(f"{given[0].place}: job {job_id} has no tables yet; import when it has finished")
-    unknown = await asyncio.to_thread(_unknown, services.lake, job_id, {one.review.detection_id for one in given})
-    for one in given:
-        if one.review.detection_id in unknown:
-            raise errors.InvalidInput(f"{one.place}: job {job_id} has no detection {one.review.detection_id}")
-    return job.project
 
 
 def _unknown(lake: Lake, job_id: JobId, wanted: set[str]) -> set[str]:

@@ -20,6 +20,7 @@ from antenna_orchestration import settings
 from antenna_orchestration.cli.main import app
 from antenna_orchestration.domain.job import IMAGE_TRANSITIONS, JOB_TRANSITIONS
 from antenna_orchestration.domain.messages import Announcement, Heartbeat, Result, Task
+from antenna_orchestration.ecology import columns as derived
 from antenna_orchestration.lake import columns, schemas
 from antenna_orchestration.pipelines import interface, registry
 from antenna_orchestration.pipelines.interface import RawImage
@@ -141,6 +142,14 @@ def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from leaves(child, f"{name} {word}")
         else:
             yield f"{name} {word}", child
+
+
+def test_the_page_for_ecologists_explains_every_derived_column() -> None:
+    text = (ROOT / "docs/howto/card-to-table.md").read_text().split("\n## Every column\n")[1]
+    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^### |\Z)", text, re.MULTILINE | re.DOTALL))
+    found = {name: dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", body, re.MULTILINE)) for name, body in sections.items()}
+    assert found == derived.MEANINGS
+    assert [list(found[name]) for name in derived.MEANINGS] == [list(one) for one in derived.MEANINGS.values()]
 
 
 def test_the_page_of_tables_has_the_columns_of_the_lake() -> None:

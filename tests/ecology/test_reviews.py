@@ -62,6 +62,12 @@ CSV = {
 }
 
 
+def test_objects_are_read_like_rows() -> None:
+    rows = [{"detection_id": "42-1007-0", "label": "moth", "reviewer": None}, {"detection_id": "1-0", "label": "fly"}]
+    reading = reviews.read(json.dumps(rows).encode(), "reviews.json", job=JobId(7))
+    assert [one.review for one in reading.given] == [review(), review("fly", detection="1-0", job=7)]
+
+
 @pytest.mark.parametrize("name", CSV)
 def test_a_csv_file_says_what_people_wrote(name: str) -> None:
     text, expected = CSV[name]
@@ -104,6 +110,10 @@ REFUSED = {
         "detection_id,label\n42-1-0,moth\n42-1-0,fly\n",
         "line 3: detection 42-1-0 is 'fly', but 'moth' in line 2",
     ),
+    "several faults": (
+        "detection_id,label\n42-1-0,\nx,y\n",
+        "2 faults: line 2, label: no label; a box",
+    ),
     "an open quote": ('detection_id,label\n42-1-0,"moth\n', "line 2"),
     "no UTF-8": (b"detection_id,label\n42-1-0,\xff\n", "line 2: not UTF-8 text"),
     "JSON that is none": ("[{", "cannot be read as JSON"),
@@ -111,7 +121,7 @@ REFUSED = {
         '[{"id": 3, "image": "a.jpg", "taxon": "moth"}]',
         "task 3: no list `annotations`; export from Label Studio as JSON, not JSON-MIN",
     ),
-    "a list of numbers": ("[1]", "task 1: no list `annotations`"),
+    "a list of numbers": ("[1]", "is no list of objects"),
 }
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job
+from antenna_orchestration.ecology.columns import SCHEMAS
 from antenna_orchestration.ecology.reviews import newest
-from antenna_orchestration.processing import collect, finish, publish, reviews
+from antenna_orchestration.processing import agreement, collect, finish, publish, reviews
 from antenna_orchestration.processing.services import Services
 from tests.processing.jobs_by_hand import claimed, hands, make_job
 
@@ -34,7 +38,7 @@ async def job_with_detections(services: Services, project: str, images: int) -> 
 async def imported(services: Services, *lines: str, header: str = HEADER, **options: object) -> reviews.Imported:
     content = "\n".join([header, *lines]).encode()
     given = {"name": "reviews.csv", "imported_by": "a test", **options}
-    return await reviews.import_reviews(services, content, **given)  # type: ignore[arg-type]
+    return await reviews.import_file(services, content, **given)  # type: ignore[arg-type]
 
 
 async def test_reviews_are_added_once_and_the_newest_counts(services: Services, project: str) -> None:
@@ -82,3 +86,39 @@ async def test_nothing_is_imported_of_a_file_with_a_fault(services: Services, pr
             await imported(services, *lines, **options)  # type: ignore[arg-type]
         assert message in str(refused.value)
     assert await services.catalog.reviews.of(project) == []
+
+
+async def test_agreement_is_compared_over_the_derived_observations(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    job, (one, two) = await job_with_detections(services, project, 2)
+    with pytest.raises(errors.NotFound, match="was reviewed"):
+        await agreement.compare(services, project)
+    key = f"{job.job_id}-"
+    await imported(services, f"{key}{one},=moth", f"{key}{two},not an insect")
+    with pytest.raises(errors.NotFound, match=f"`antenna tables --project {project}` derives it"):
+        await agreement.compare(services, project)
+
+    rows = [
+        {
+            "project": project, "pipeline": "null", "job_id": job.job_id, "detection_id": one, "detector": "d",
+            "detector_version": "1", "classifier": "c", "classifier_version": "1", "label": "=moth", "label_score": 0.9,
+        }
+    ]  # fmt: skip
+    table = pa.Table.from_pylist(rows, schema=SCHEMAS["observations"])
+    path = agreement.OBSERVATIONS.format(project=project)
+    services.lake.write_file(path, lambda sink: pq.write_table(table, sink))
+
+    compared = await agreement.compare(services, project)
+    assert (compared.reviewed, compared.missing) == (2, 1)
+    [row] = agreement.records(compared.agreement.labels)
+    assert (row["label"], row["reviewed"], row["agreed"], row["share"]) == ("=moth", 1, 1, 1.0)
+
+    written = agreement.write(compared, tmp_path / "out", title=project)
+    names = ["boxes.csv", "labels.csv", "confusion.csv", "reliability.csv", "agreement.png"]
+    assert [file.name for file in written] == names
+    # Spreadsheets show it, and do not run it.
+    assert "c,1,'=moth,1,1," in written[1].read_text()
+    assert written[4].read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(errors.InvalidInput, match="cannot be written"):
+        agreement.write(compared, written[0], title=project)

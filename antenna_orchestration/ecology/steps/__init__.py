@@ -9,11 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from antenna_orchestration.ecology.steps import best_picture, flags, masking, roll_up
+from antenna_orchestration.ecology.steps import (
+    best_picture,
+    consensus,
+    fixtures,
+    flags,
+    masking,
+    roll_up,
+    tracking,
+)
 from antenna_orchestration.ecology.steps.step import Step
 
 STEPS: Final[Mapping[str, Step]] = {
     "flags": Step(flags.FlagsParameters, flags.apply),
+    "fixtures": Step(fixtures.FixturesParameters, fixtures.apply),
+    "tracking": Step(tracking.TrackingParameters, tracking.apply),
+    "consensus": Step(consensus.ConsensusParameters, consensus.apply),
     "masking": Step(masking.MaskingParameters, masking.apply),
     "roll_up": Step(roll_up.RollUpParameters, roll_up.apply),
     "best_picture": Step(best_picture.BestPictureParameters, best_picture.apply),

@@ -30,7 +30,7 @@ FLAGS: Final = {
 class Parameters(BaseModel):
     """The parameters of a step. Every one has a default, a description, and a unit."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
 
 def parameter(default: Any, description: str, *, unit: str, **limits: Any) -> Any:
