@@ -82,7 +82,7 @@ def test_of_each_image_the_newest_finished_result_counts(lake: Lake) -> None:
     ]
     tables = derive_all(lake, sources)
 
-    assert [(row["job_id"], row["taxon"]) for row in tables["observations"].to_pylist()] == [(2, PRONUBA), (1, GAMMA)]
+    assert [(row["job_id"], row["label"]) for row in tables["observations"].to_pylist()] == [(2, PRONUBA), (1, GAMMA)]
     assert [(row["done"], row["failed"]) for row in tables["nights"].to_pylist()] == [(3, 0), (0, 1)]
 
 
