@@ -118,6 +118,18 @@ class Group(NamedTuple):
     pipeline: str
     deployment: str | None
     night: date | None
+    # How many it has.
+    photographs: int
+
+
+class Boxes(NamedTuple):
+    """The boxes of one pipeline and deployment over its nights, and how many photographs each night has."""
+
+    pipeline: str
+    deployment: str
+    # night, image_id, job_id, detection_id, x1, y1, x2, y2
+    frame: pd.DataFrame
+    photographs: Mapping[date, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,24 +188,27 @@ class SortedResults:
                     found[name] = _SCHEMAS[name].empty_table()
             yield Rows(group=group, **found)
 
-    def boxes(self) -> Iterator[tuple[tuple[str, str | None], pd.DataFrame]]:
-        """The boxes of each pipeline and deployment: night, image, job_id, detection_id, x1, y1, x2, y2.
+    def boxes(self) -> Iterator[Boxes]:
+        """The boxes of each pipeline and deployment; those of one are in memory.
 
         Photographs without a deployment or a time are left out: it is not known what they have in common.
         """
         wanted = pa.schema([one for one in nights.DETECTIONS if one.name in _OF_BOXES])
         reader = _by_group(self.folder / "detections.parquet", wanted)
         found = next(reader, None)
-        for key, groups in groupby(self.groups, key=lambda group: (group.pipeline, group.deployment)):
+        for (pipeline, deployment), groups in groupby(self.groups, key=lambda one: (one.pipeline, one.deployment)):
             tables = []
+            photographs: dict[date, int] = {}
             for group in groups:
+                if group.night is not None:
+                    photographs[group.night] = group.photographs
                 if found is not None and found[0] == group.number:
                     if group.night is not None and group.deployment is not None:
                         night = pa.repeat(pa.scalar(group.night, pa.date32()), len(found[1]))
                         tables.append(found[1].append_column("night", night))
                     found = next(reader, None)
-            if tables:
-                yield key, pa.concat_tables(tables).rename_columns({"image_id": "image"}).to_pandas()
+            if tables and deployment is not None:
+                yield Boxes(pipeline, deployment, pa.concat_tables(tables).to_pandas(), photographs)
 
 
 _OF_BOXES: Final = ("job_id", "image_id", "detection_id", "x1", "y1", "x2", "y2")
@@ -222,6 +237,8 @@ def _sort(
     session: duckdb.DuckDBPyConnection, lake: Lake, jobs: Sequence[Source], known: Mapping[str, Place], folder: Path
 ) -> SortedResults:
     session.execute("SET TimeZone = 'UTC'")
+    # It would be drawn into the command's answer.
+    session.execute("SET enable_progress_bar = false")
     lake.open_to(session)
     session.register(
         "jobs", pa.table({"job_id": [job.job_id for job in jobs], "pipeline": [job.pipeline for job in jobs]})
@@ -241,7 +258,10 @@ def _sort(
         text = query.format(captures=", ".join(nights.CAPTURES.names))
         path = str(folder / f"{name}.parquet").replace("'", "''")
         session.execute(f"COPY ({text}) TO '{path}' (FORMAT parquet, ROW_GROUP_SIZE {_ROWS})")
-    groups = session.sql("SELECT DISTINCT number, pipeline, deployment, night FROM photographs ORDER BY number")
+    groups = session.sql(
+        "SELECT number, pipeline, deployment, night, count(*) AS photographs FROM photographs "
+        "GROUP BY ALL ORDER BY number"
+    )
     labels, classifiers = _labels(session)
     return SortedResults(
         groups=[Group(**row) for row in groups.to_arrow_table().to_pylist()],

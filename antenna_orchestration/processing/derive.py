@@ -21,6 +21,7 @@ from antenna_orchestration.ecology import tables
 from antenna_orchestration.ecology.model import Classes, Taxon
 from antenna_orchestration.ecology.names import require_kept
 from antenna_orchestration.ecology.recipes import Recipe
+from antenna_orchestration.ecology.steps import fixtures as steps_fixtures
 from antenna_orchestration.ecology.tables import Tables
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import Scope, Source
@@ -70,7 +71,7 @@ async def derive(
     raises, the tables that were there stay.
     """
     if (job is None) == (project is None):
-        raise errors.InvalidInput("name either a job or a project")
+        raise errors.InvalidInput("name either one job or one project")
     scope = Scope(job=job, project=project)
     of, sources = await (_job(services, job) if job is not None else _jobs(services, project or ""))
     known = await knowledge.load(services, of, jobs=[one.job_id for one in sources], recipe=recipe)
@@ -129,6 +130,7 @@ def _nights(
 ) -> Iterator[Tables]:
     """The tables of each night."""
     taxon_ids = _taxon_ids(known, classes)
+    fixtures = _fixtures(results, known.recipe)
     for rows in results.nights():
         group = rows.group
         listed = known.species_list(group.deployment)
@@ -136,6 +138,7 @@ def _nights(
             place=known.places.get(group.deployment) if group.deployment is not None else None,
             classes=classes,
             species=listed.species if listed else None,
+            fixtures=fixtures.get((group.pipeline, group.deployment), frozenset()),
         )
         scope = tables.Scope(
             project=known.project,
@@ -146,6 +149,19 @@ def _nights(
             taxon_ids=taxon_ids,
         )
         yield tables.of_night(known.recipe.apply(night), scope)
+
+
+def _fixtures(
+    results: derived.SortedResults, recipe: Recipe
+) -> dict[tuple[str, str | None], frozenset[tuple[int, str]]]:
+    """The detections of each pipeline and deployment whose boxes stay over nights, if the recipe asks for them."""
+    parameters = recipe.parameters("fixtures")
+    if parameters is None:
+        return {}
+    return {
+        (one.pipeline, one.deployment): steps_fixtures.find(one.frame, one.photographs, parameters)
+        for one in results.boxes()
+    }
 
 
 def _taxon_ids(known: Knowledge, classes: Mapping[AlgorithmRef, Classes]) -> dict[str, str | None]:

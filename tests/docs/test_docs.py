@@ -152,6 +152,15 @@ def test_the_page_for_ecologists_explains_every_derived_column() -> None:
     assert [list(found[name]) for name in derived.MEANINGS] == [list(one) for one in derived.MEANINGS.values()]
 
 
+def test_the_page_of_tables_has_the_derived_columns() -> None:
+    text = (ROOT / "docs/reference/tables.md").read_text().split("\n## Derived tables\n")[1]
+    for name, schema in derived.SCHEMAS.items():
+        section = re.search(rf"^### {name}\n(.*?)(?=^### |\Z)", text, re.MULTILINE | re.DOTALL)
+        assert section, name
+        rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (.*) \|$", section[1], re.MULTILINE)
+        assert rows == [(one.name, str(one.type), derived.MEANINGS[name][one.name]) for one in schema]
+
+
 def test_the_page_of_tables_has_the_columns_of_the_lake() -> None:
     text = (ROOT / "docs/reference/tables.md").read_text()
     for name, schema in schemas.TABLES.items():

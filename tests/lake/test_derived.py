@@ -82,7 +82,7 @@ def test_of_each_image_the_newest_finished_result_counts(lake: Lake) -> None:
     ]
     tables = derive_all(lake, sources)
 
-    assert [(row["job_id"], row["taxon"]) for row in tables["observations"].to_pylist()] == [(2, PRONUBA), (1, GAMMA)]
+    assert [(row["job_id"], row["label"]) for row in tables["observations"].to_pylist()] == [(2, PRONUBA), (1, GAMMA)]
     assert [(row["done"], row["failed"]) for row in tables["nights"].to_pylist()] == [(3, 0), (0, 1)]
 
 
@@ -145,10 +145,29 @@ def test_boxes_of_a_deployment_over_its_nights(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     source = write_job(lake, 1, CAPTURES, DETECTIONS)
     with derived.sorted_results(lake, [source], {}) as results:
-        found = [(key, frame[["night", "image"]].drop_duplicates().values.tolist()) for key, frame in results.boxes()]
+        found = [
+            (one.deployment, one.frame[["night", "image_id"]].drop_duplicates().values.tolist(), one.photographs)
+            for one in results.boxes()
+        ]
 
     night = DUSK.date()
     assert found == [
-        (("moths", "by the pond"), [[night, 0], [night, 1], [night + timedelta(1), 3]]),
-        (("moths", "hedge's [end]"), [[night, 5], [night, 6]]),
+        ("by the pond", [[night, 0], [night, 1], [night + timedelta(1), 3]], {night: 3, night + timedelta(1): 2}),
+        ("hedge's [end]", [[night, 5], [night, 6]], {night: 2}),
+    ]
+
+
+def test_what_stays_over_three_nights_is_a_fixture(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    captures = [capture(number, DUSK + timedelta(days=number)) for number in range(3)]
+    stays = [detection(number, 0, GAMMA) for number in range(3)]
+    comes = detection(1, 30, PRONUBA)
+    tables = derive_all(lake, [write_job(lake, 1, captures, [*stays, comes])])
+
+    observations = tables["observations"].to_pylist()
+    assert [("fixture" in row["flags"], row["counted"]) for row in observations] == [
+        (True, False),
+        (True, False),
+        (False, True),
+        (True, False),
     ]
