@@ -1,4 +1,4 @@
-"""How long a new recipe over 1,000,000 detections takes, and its memory: the whole of `processing/derive.py` on the lake.
+"""How long a new recipe over 1,000,000 detections takes, and its memory: all of `processing/derive.py` but the catalog.
 
 Ten jobs of 10,000 photographs, ten detections each, at ten deployments over a hundred nights; once with whole score
 vectors of 100 classes, once of 1,000. DuckDB has two threads. The memory is the process's highest resident set.

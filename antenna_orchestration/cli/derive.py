@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
 from antenna_orchestration.domain.texts import counted
@@ -57,7 +58,8 @@ def tables(
 ) -> None:
     """Derive a project's tables, and show its nights and counts.
 
-    They are made from the results of all of its finished jobs. No image counts twice: of each image and pipeline the newest finished result counts.
+    They are made from the results of all of its finished jobs. No image counts twice: of each image and pipeline the
+    newest finished result counts.
     """
     made = _derived(None, project, recipe)
     summary = with_services(lambda services: _summary(services, made))
@@ -113,6 +115,8 @@ def _derived(job: int | None, project: str | None, recipe: Path | None) -> Deriv
     from antenna_orchestration.domain.ids import JobId
     from antenna_orchestration.processing import derive as verb
 
+    if (job is None) == (project is None):
+        raise errors.InvalidInput("name either a job with --job or a project with --project")
     read = None if recipe is None else _read(recipe)
 
     async def run(services: Services) -> Derived:
@@ -123,13 +127,14 @@ def _derived(job: int | None, project: str | None, recipe: Path | None) -> Deriv
 
 def _read(path: Path) -> Recipe:
     """The recipe in a file. Raises `InvalidInput`."""
-    from antenna_orchestration import errors
     from antenna_orchestration.ecology import recipes
 
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise errors.InvalidInput(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise errors.InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise errors.InvalidInput(f"{path} is no text in UTF-8") from None
     return recipes.parsed(text, str(path))
 
 

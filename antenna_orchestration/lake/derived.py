@@ -222,6 +222,8 @@ def _sort(
     session: duckdb.DuckDBPyConnection, lake: Lake, jobs: Sequence[Source], known: Mapping[str, Place], folder: Path
 ) -> SortedResults:
     session.execute("SET TimeZone = 'UTC'")
+    # It would be drawn into the command's answer.
+    session.execute("SET enable_progress_bar = false")
     lake.open_to(session)
     session.register(
         "jobs", pa.table({"job_id": [job.job_id for job in jobs], "pipeline": [job.pipeline for job in jobs]})

@@ -70,7 +70,7 @@ async def derive(
     raises, the tables that were there stay.
     """
     if (job is None) == (project is None):
-        raise errors.InvalidInput("name either a job or a project")
+        raise errors.InvalidInput("name either one job or one project")
     scope = Scope(job=job, project=project)
     of, sources = await (_job(services, job) if job is not None else _jobs(services, project or ""))
     known = await knowledge.load(services, of, jobs=[one.job_id for one in sources], recipe=recipe)

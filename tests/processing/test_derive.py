@@ -124,7 +124,7 @@ async def test_there_is_one_line_for_what_cannot_be_derived(services: Services, 
     await cancel.cancel(services, waiting.job_id, reason="a test")
     with pytest.raises(errors.Conflict, match=f"antenna jobs retry {waiting.job_id}"):
         await derive.derive(services, job=waiting.job_id)
-    with pytest.raises(errors.InvalidInput, match="either a job or a project"):
+    with pytest.raises(errors.InvalidInput, match="either one job or one project"):
         await derive.derive(services)
 
 
