@@ -219,7 +219,7 @@ def test_no_class_counts_below_its_finest_rank() -> None:
     ]
 
 
-def test_a_class_of_all_others_is_not_rolled_up_into_a_less_probable_group() -> None:
+def test_no_label_is_rolled_up_into_a_less_probable_group() -> None:
     """Of `moth` and `nonmoth`, which is any other insect, the more probable one stays."""
     insect = {"class": "Insecta"}
     moth = Taxon(name="Lepidoptera", rank="order", lineage={**insect, "order": "Lepidoptera"})
