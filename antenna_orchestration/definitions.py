@@ -13,6 +13,7 @@ from antenna_orchestration.assets.run_session import RunSession
 from antenna_orchestration.jobs.deployments import import_deployments
 from antenna_orchestration.jobs.derivation import derive_tables
 from antenna_orchestration.jobs.inference import inference_worker
+from antenna_orchestration.jobs.names import import_taxa
 from antenna_orchestration.jobs.operations import jobs_health_check, merge_tables, prune_history
 from antenna_orchestration.jobs.processing import process_job
 from antenna_orchestration.jobs.reviews import import_reviews
@@ -42,6 +43,7 @@ def build_definitions(**resources: Any) -> dg.Definitions:
             import_reviews,
             prune_history,
             import_deployments,
+            import_taxa,
         ],
         sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_runs, health_watch],
         schedules=[health_check_schedule, merge_schedule],

@@ -53,7 +53,12 @@ class Names:
                 new += await value(connection, "put_taxa", project=found, taxa=written, by=by)
         return new
 
-    async def taxa(self, project: str) -> dict[str, Taxon]:
+    async def count(self, project: str) -> int:
+        """How many labels of a project have names."""
+        row = await self._database.row("count_taxa", project=project)
+        return int(row["count"]) if row else 0
+
+    async def taxa(self, project: str, *, limit: int | None = None, offset: int = 0) -> dict[str, Taxon]:
         """The taxa of a project by label, in the order of the labels; none for a project that does not exist."""
         return {
             row["label"]: Taxon(
@@ -64,7 +69,7 @@ class Names:
                 vernacular=row["vernacular_name"],
                 finest_rank=row["finest_rank"],
             )
-            for row in await self._database.rows("taxa_of_project", project=project)
+            for row in await self._database.rows("taxa_of_project", project=project, limit=limit, offset=offset)
         }
 
     async def put_list(self, project: str, name: str, species: Sequence[str], *, by: str) -> bool:

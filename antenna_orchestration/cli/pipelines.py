@@ -1,4 +1,7 @@
-"""`antenna pipelines`: what can be run, and the files that it takes. Works without any server."""
+"""`antenna pipelines`: what can be run, and the files that it takes. Works without any server.
+
+Only to show a pipeline that a worker registered over HTTP, the catalog is asked.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from antenna_orchestration import errors
 from antenna_orchestration.cli import output
+from antenna_orchestration.cli.connecting import with_services
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 
 app = typer.Typer(help="List and show pipelines, download their weights.", no_args_is_help=True, rich_markup_mode=None)
@@ -41,9 +48,7 @@ def show(
     json_: JsonOption = False,
 ) -> None:
     """Show a pipeline's algorithms and settings."""
-    from antenna_orchestration.pipelines import registry
-
-    spec = registry.get(slug)
+    spec = _spec(slug)
     if json_:
         output.as_json(_as_dict(spec))
         return
@@ -53,7 +58,7 @@ def show(
         "name": spec.name,
         "version": spec.version,
         "description": spec.description or None,
-        "images per batch": spec.batch_size,
+        "images per batch": spec.batch_size if spec.factory else None,
     }
     console.print(output.pairs(values))
     console.print()
@@ -64,6 +69,13 @@ def show(
         shrinks=("ALGORITHM", "TASK"),
         wraps=("LABELS", "DESCRIPTION"),
     )
+    for one in spec.algorithms:
+        if one.categories:
+            console.print()
+            known = [(label, _said(said)) for label, said in zip(one.labels, one.categories, strict=True) if said]
+            output.show_table((f"LABEL OF {one.key}", "WHAT IT SAYS"), known[:_SHOWN_LABELS], wraps=("WHAT IT SAYS",))
+            if len(known) > _SHOWN_LABELS:
+                output.note(f"{_SHOWN_LABELS} of {len(known):,} labels; --json shows all")
     if files := _files(spec):
         console.print()
         # Addresses are copied from here: they are broken where they must be, and not cut.
@@ -101,6 +113,30 @@ def fetch(
         output.line(path)
 
 
+def _spec(slug: str) -> PipelineSpec:
+    """A pipeline of this installation; else one that a worker registered, if the catalog can be reached.
+
+    Raises `UnknownPipeline`.
+    """
+    from antenna_orchestration.pipelines import registry
+
+    if slug not in registry.all_pipelines():
+        # Slow, and of no use to most.
+        from antenna_orchestration.processing.submit import registered_spec
+
+        try:
+            row = with_services(lambda services: services.catalog.pipelines.find(slug))
+        except (errors.Unavailable, errors.InvalidSetting):
+            row = None
+        if row is not None:
+            return registered_spec(row)
+    return registry.get(slug)
+
+
+def _said(category: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in category.items())
+
+
 def _addresses(spec: PipelineSpec) -> list[str]:
     """The files of a pipeline, each once."""
     named = [uri for one in spec.algorithms for uri in (one.uri, one.labels_uri) if uri]
@@ -136,6 +172,7 @@ def _as_dict(spec: PipelineSpec) -> dict[str, Any]:
                 "uri": one.uri,
                 "labels_uri": one.labels_uri,
                 "labels": list(_labels(one)),
+                "categories": [dict(said) for said in one.categories],
             }
             for one in spec.algorithms
         ],

@@ -35,11 +35,12 @@ def import_(
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Name the labels of classifiers, or with --name make a species list; all of it or nothing.
+    """Name labels, or make a species list with --name.
 
     FILE is a table with the column label or scientificName, and taxonRank, kingdom to genus, taxonID, vernacularName,
     finest_rank; or a species list as GBIF sends it, also as its zip; or a category map in JSON with the ranks. A
-    species list may also be text with one name a line. Importing again replaces what was known of the same labels.
+    species list may also be text with one name a line. Nothing is half imported, and importing again replaces what was
+    known of the same labels.
     """
     from antenna_orchestration.processing import names
     from antenna_orchestration.processing.submit import user_of_this_process
@@ -80,7 +81,7 @@ def use(
 ) -> None:
     """Let a species list hold for a project, or for one deployment.
 
-    From the next `antenna derive` on, only classes that the list keeps compete there.
+    When tables are derived next, only classes that the list keeps compete there.
     """
     from antenna_orchestration.processing import names
 
@@ -103,17 +104,17 @@ def list_(
     limit: Annotated[int, typer.Option(min=0, help="Show at most so many labels; 0: all.")] = 50,
     json_: JsonOption = False,
 ) -> None:
-    """List a project's species lists, and its labels with their names."""
+    """List species lists, and labels with their names."""
     from antenna_orchestration.processing import names
 
-    known = with_services(lambda services: names.known(services, project))
-    shown = list(known.taxa.items())[: limit or None]
+    known = with_services(lambda services: names.known(services, project, limit=limit or None))
+    shown = known.taxa.items()
     if json_:
         output.as_json(
             {
                 "project": project,
                 "species_lists": [names.list_as_dict(one) for one in known.species_lists],
-                "count": len(known.taxa),
+                "count": known.count,
                 "taxa": [names.taxon_as_dict(label, taxon) for label, taxon in shown],
             }
         )
@@ -137,8 +138,8 @@ def list_(
         shrinks=("LABEL", "NAME", "FAMILY"),
         empty="no names; `antenna taxa import FILE` brings some",
     )
-    if len(shown) < len(known.taxa):
-        output.note(f"{len(shown):,} of {len(known.taxa):,} labels; --limit 0 shows all")
+    if len(shown) < known.count:
+        output.note(f"{len(shown):,} of {known.count:,} labels; --limit 0 shows all")
 
 
 @app.command()
@@ -189,7 +190,7 @@ def unmatched(
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """List the labels of the project's pipelines that match no name."""
+    """List labels of the project's pipelines without a name."""
     from antenna_orchestration.processing import names
 
     found = with_services(lambda services: names.unmatched_labels(services, project, pipeline=pipeline))

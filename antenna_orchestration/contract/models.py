@@ -214,6 +214,88 @@ class NewJob(BaseModel):
     deployment: Name | None = None
 
 
+class TaxonItem(BaseModel):
+    """A label with the name that it stands for."""
+
+    label: str
+    scientific_name: str
+    rank: str
+    # Names by rank, its own among them.
+    lineage: dict[str, str]
+    taxon_id: str | None
+    vernacular_name: str | None
+    # The finest rank that a determination may have.
+    finest_rank: str | None
+
+
+class TaxonList(BaseModel):
+    """A page of a project's labels with their names; `count` is how many there are in all."""
+
+    count: int
+    results: list[TaxonItem]
+
+
+class LabelMatch(BaseModel):
+    """How the labels of one classifier match a project's names."""
+
+    pipeline: str
+    algorithm: str
+    version: str
+    # 0: none are known here.
+    labels: int
+    unmatched: list[str]
+    # How many of the labels the species list keeps, where there is one in question.
+    kept: int | None = None
+
+
+class LabelMatchList(BaseModel):
+    """The same for all classifiers of a project's pipelines."""
+
+    count: int
+    results: list[LabelMatch]
+
+
+class NamesImported(BaseModel):
+    """What an import of names wrote."""
+
+    project: str
+    # None for an import of labels.
+    species_list: str | None
+    count: int
+    # Labels that were not known before; of a species list 1 if it is new.
+    new: int
+    # Rows without a rank.
+    left_out: int
+    # Where the list holds.
+    holds_for: list[str]
+    matches: list[LabelMatch]
+
+
+class SpeciesListItem(BaseModel):
+    """A species list, without its names."""
+
+    name: str
+    count: int
+    imported_by: str
+    imported_at: datetime
+    holds_for_project: bool
+    deployments: list[str]
+
+
+class SpeciesListList(BaseModel):
+    """The species lists of a project."""
+
+    count: int
+    results: list[SpeciesListItem]
+
+
+class SpeciesListUse(BaseModel):
+    """Let a species list hold for a project, or for one deployment; null: no list there any more."""
+
+    species_list: Annotated[str, Field(max_length=1000)] | None
+    deployment: Name | None = None
+
+
 class ReviewsImported(BaseModel):
     """How many reviews were sent, how many of them are new, and what is no review."""
 

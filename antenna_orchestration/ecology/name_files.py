@@ -173,7 +173,9 @@ def _gbif_taxa(table: _Table, file: str) -> NamesRead:
 
 
 def _fault(file: str, table: _Table, number: int, column: str, why: str) -> errors.InvalidInput:
-    spelled = next((one for one in table.columns if column_key(one) == column_key(column)), column)
+    what = {"scientificName": "name", "taxonRank": "rank"}.get(column)
+    wanted = columns_of(what) if what else (column_key(column),)
+    spelled = next((one for one in table.columns if column_key(one) in wanted), column)
     return errors.InvalidInput(f"{file}, {table.word} {number}, column {spelled}: {why}")
 
 

@@ -103,9 +103,11 @@ class Imported:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
-    """The names of a project."""
+    """The names of a project, or a page of them."""
 
     taxa: Mapping[str, Taxon]
+    # How many there are in all.
+    count: int
     species_lists: Sequence[SpeciesList]
 
 
@@ -177,11 +179,12 @@ async def use_list(
     return [] if species is None else await matches(services, project, species=sorted(species))
 
 
-async def known(services: Services, project: str) -> Known:
+async def known(services: Services, project: str, *, limit: int | None = None, offset: int = 0) -> Known:
     """The taxa and the species lists of a project. Raises `NotFound`."""
     await _require_project(services, project)
     return Known(
-        taxa=await services.catalog.names.taxa(project),
+        taxa=await services.catalog.names.taxa(project, limit=limit, offset=offset),
+        count=await services.catalog.names.count(project),
         species_lists=await services.catalog.names.species_lists(project),
     )
 

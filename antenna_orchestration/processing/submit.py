@@ -362,6 +362,11 @@ async def _spec(services: Services, slug: str, project: str) -> PipelineSpec:
     row = await services.catalog.pipelines.find(slug, project=project)
     if row is None:
         return registry.get(slug)
+    return registered_spec(row)
+
+
+def registered_spec(row: PipelineRow) -> PipelineSpec:
+    """The description of a pipeline that a worker behind the gateway registered."""
     return PipelineSpec(
         slug=row.slug,
         name=row.name,

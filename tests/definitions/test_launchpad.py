@@ -19,6 +19,7 @@ from antenna_orchestration.definitions import build_definitions
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.jobs.deployments import DeploymentsConfig
 from antenna_orchestration.jobs.inference import WorkerConfig, inference_worker
+from antenna_orchestration.jobs.names import TaxaConfig, import_taxa
 from antenna_orchestration.jobs.operations import PruneConfig, prune_history
 from antenna_orchestration.jobs.reviews import ReviewsConfig
 from antenna_orchestration.jobs.submission import SubmitConfig, submit_job
@@ -47,7 +48,7 @@ def reason(result: dg.ExecuteInProcessResult) -> str:
 
 
 @pytest.mark.parametrize(
-    "config", [SubmitConfig, WorkerConfig, PruneConfig, HealthConfig, ReviewsConfig, DeploymentsConfig]
+    "config", [SubmitConfig, WorkerConfig, PruneConfig, HealthConfig, ReviewsConfig, DeploymentsConfig, TaxaConfig]
 )
 def test_every_field_of_the_launchpad_is_explained(config: type[dg.Config]) -> None:
     """B16: the Launchpad showed bare names."""
@@ -183,3 +184,20 @@ def test_a_run_without_its_job_says_so(wanted: settings.Settings, partition: str
             raise_on_error=False,
         )
     assert words in reason(result)
+
+
+def test_names_are_imported_as_the_command_line_does(wanted: settings.Settings, project: str, tmp_path: Path) -> None:
+    file = tmp_path / "taxa.csv"
+    file.write_text("label,scientificName,taxonRank\nmoth,Lepidoptera,order\n")
+    config = {"file": str(file), "project": project}
+    result = launched(import_taxa, "name_labels", config)
+    assert result.success
+    [output] = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
+    assert output.step_output_data.metadata["new"].value == 1
+    assert launched(import_taxa, "name_labels", {**config, "name": "here"}).success
+    file.write_text("label,taxonRank\nmoth,odrer\n")
+    assert "taxa.csv, row 2, column taxonRank: 'odrer' is no rank" in reason(
+        launched(import_taxa, "name_labels", config)
+    )
+    missing = {**config, "file": str(tmp_path / "none.csv")}
+    assert "cannot be read: No such file" in reason(launched(import_taxa, "name_labels", missing))

@@ -2,3 +2,4 @@ SELECT t.label, t.scientific_name, t.rank, t.lineage, t.taxon_id, t.vernacular_n
 FROM taxa t JOIN projects p USING (project_id)
 WHERE p.slug = %(project)s
 ORDER BY t.label COLLATE "C"
+LIMIT %(limit)s OFFSET %(offset)s
