@@ -32,7 +32,7 @@ def import_(
     project: ProjectOption = "default",
     json_: JsonOption = False,
 ) -> None:
-    """Describe deployments as a CSV file says, one row each; all of it or nothing.
+    """Describe deployments as a CSV file says, all or nothing.
 
     The column deployment is needed. These are known: latitude, longitude, coordinateUncertainty (m), timezone (such as
     Europe/Copenhagen, or +01:00 for a camera without summer time), clock (local or UTC: what the stamps of the
@@ -66,7 +66,10 @@ def import_(
 
 @app.command("list")
 def list_(*, project: ProjectOption = "default", json_: JsonOption = False) -> None:
-    """List a project's deployments: a submission or an import that names one makes it."""
+    """List a project's deployments.
+
+    A submission or an import that names one makes it.
+    """
     from antenna_orchestration.processing import deployments
 
     found = with_services(lambda services: deployments.list_deployments(services, project))
@@ -160,10 +163,10 @@ def set_(
     reason: Annotated[str, typer.Option(help="Why the clock is shifted, for people.", show_default=False)] = "",
     undo_shift: Annotated[bool, typer.Option("--undo-shift", help="Undo the newest shift that holds.")] = False,
 ) -> None:
-    """Set single values of a deployment; an empty text ('') takes one back. Shift a clock that was wrong, or undo that.
+    """Set single values, or shift a clock that was wrong.
 
-    The tables of results that are there stay as they are; what is derived from them uses the new values once it is made
-    again.
+    An empty text ('') takes a value back. The tables of results that are there stay as they are; what is derived from
+    them uses the new values once it is made again.
     """
     given = {
         "latitude": latitude,

@@ -70,19 +70,26 @@ def moment(stamp: datetime, offset: int | None, place: Place | None, *, second: 
     where there is no such moment, it is not known.
     """
     try:
-        local = stamp + timedelta(seconds=place.shift_seconds) if place else stamp
-        if not is_moment(offset, place):
-            return Moment(None, local)
-        zone = place.zone if place else None
-        if offset is not None:
-            at = (local - timedelta(minutes=offset)).replace(tzinfo=UTC)
-        elif zone is None or (place and place.clock == "utc"):
-            at = local.replace(tzinfo=UTC)
-        else:
-            at = local.replace(tzinfo=zone, fold=int(second)).astimezone(UTC)
-        return Moment(at, at.astimezone(zone).replace(tzinfo=None, fold=0) if zone else local)
+        local = shifted(stamp, place)
+        at = _captured_at(local, offset, place, second=second)
+        if at is None or place is None or place.zone is None:
+            return Moment(at, local)
+        return Moment(at, at.astimezone(place.zone).replace(tzinfo=None, fold=0))
     except OverflowError:
         return Moment(None, stamp)
+
+
+def captured_at(stamp: datetime, offset: int | None, place: Place | None) -> datetime | None:
+    """The moment alone, in a third of the time."""
+    try:
+        return _captured_at(shifted(stamp, place), offset, place)
+    except OverflowError:
+        return None
+
+
+def shifted(stamp: datetime, place: Place | None) -> datetime:
+    """The stamp as it would be if the clock had been right. Raises `OverflowError` at the calendar's ends."""
+    return stamp + timedelta(seconds=place.shift_seconds) if place and place.shift_seconds else stamp
 
 
 def moments(
@@ -115,19 +122,29 @@ def moments(
         by_zone = usual & ~with_offset
         if by_zone.any():
             east[by_zone] = _offsets(local[by_zone], place, None if sequence is None else np.asarray(sequence)[by_zone])
-    captured_at = np.where(certain, local - east, np.datetime64("NaT", "us"))
+    at_utc = np.where(certain, local - east, np.datetime64("NaT", "us"))
     there = local.copy()
     if place and place.zone:
-        aware = pd.Series(captured_at).dt.tz_localize("UTC").dt.tz_convert(place.zone)
+        aware = pd.Series(at_utc).dt.tz_localize("UTC").dt.tz_convert(place.zone)
         there = np.where(certain, aware.dt.tz_localize(None).to_numpy("datetime64[us]"), local)
     for row in np.flatnonzero(known & ~usual):
         one = digits[row].item()
         if isinstance(one, datetime):
             at, local_time = moment(one, None if np.isnan(minutes[row]) else int(minutes[row]), place)
-            captured_at[row] = np.datetime64(at.replace(tzinfo=None), "us") if at else np.datetime64("NaT", "us")
+            at_utc[row] = np.datetime64(at.replace(tzinfo=None), "us") if at else np.datetime64("NaT", "us")
             there[row] = np.datetime64(local_time, "us")
     index = stamps.index
-    return Moments(pd.Series(captured_at, index=index).dt.tz_localize("UTC"), pd.Series(there, index=index))
+    return Moments(pd.Series(at_utc, index=index).dt.tz_localize("UTC"), pd.Series(there, index=index))
+
+
+def _captured_at(local: datetime, offset: int | None, place: Place | None, *, second: bool = False) -> datetime | None:
+    if offset is not None:
+        return (local - timedelta(minutes=offset)).replace(tzinfo=UTC)
+    if place is None or (place.zone is None and place.clock != "utc"):
+        return None
+    if place.clock == "utc":
+        return local.replace(tzinfo=UTC)
+    return local.replace(tzinfo=place.zone, fold=int(second)).astimezone(UTC)
 
 
 def nights_of(local_time: pd.Series[Any]) -> pd.Series[Any]:
@@ -155,9 +172,9 @@ def _offsets(
 
 def _east(minute: np.datetime64, place: Place, *, second: bool) -> np.timedelta64:
     at = minute.astype("datetime64[us]")
-    captured_at = moment(at.item() - timedelta(seconds=place.shift_seconds), None, place, second=second).captured_at
-    assert captured_at is not None
-    east: np.timedelta64 = at - np.datetime64(captured_at.replace(tzinfo=None), "us")
+    utc = _captured_at(at.item(), None, place, second=second)
+    assert utc is not None
+    east: np.timedelta64 = at - np.datetime64(utc.replace(tzinfo=None), "us")
     return east
 
 

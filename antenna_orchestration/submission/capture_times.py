@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import unquote
@@ -83,9 +83,10 @@ def at_places(images: Sequence[SubmittedImage], known: Mapping[str, Place]) -> t
         place = known.get(image.deployment)
         if not places.is_moment(image.stamp_offset, place):
             zoneless[image.deployment] = None
-        if place is not None:
-            found = places.moment(image.stamp, image.stamp_offset, place)
-            placed[index] = image._replace(captured_at=found.captured_at or found.local_time.replace(tzinfo=UTC))
+        # Where nothing is known, it counts as UTC already.
+        if place is not None and (place.zone or place.shift_seconds):
+            moment = places.captured_at(image.stamp, image.stamp_offset, place)
+            placed[index] = image._replace(captured_at=moment or _as_utc(image.stamp, place))
     return placed, list(zoneless)
 
 
@@ -100,7 +101,7 @@ def unlike_their_places(images: Sequence[SubmittedImage], known: Mapping[str, Pl
         if place is None or place.zone is None or image.stamp is None or image.stamp_offset is None:
             continue
         named = _from_name(image.uri)
-        at = places.moment(image.stamp, image.stamp_offset, place).captured_at
+        at = places.captured_at(image.stamp, image.stamp_offset, place)
         if at is None or named is None or named.zone or named.local != image.stamp.replace(microsecond=0):
             continue
         is_local = place.clock == "local"
@@ -119,6 +120,14 @@ def unlike_their_places(images: Sequence[SubmittedImage], known: Mapping[str, Pl
 def _offset(minutes: int) -> str:
     hours, rest = divmod(abs(minutes), 60)
     return f"UTC{'-' if minutes < 0 else '+'}{hours:02d}:{rest:02d}"
+
+
+def _as_utc(stamp: datetime, place: Place) -> datetime:
+    """The digits as UTC, shifted unless that leads beyond the calendar's ends."""
+    try:
+        return places.shifted(stamp, place).replace(tzinfo=UTC)
+    except OverflowError:
+        return stamp.replace(tzinfo=UTC)
 
 
 def _to_open(

@@ -77,6 +77,7 @@ def test_a_stamp_becomes_a_moment_and_a_local_time(
 ) -> None:
     found = places.moment(digits(stamp), offset, place(zone, clock, shift))
     assert found == (digits(moment).replace(tzinfo=UTC) if moment else None, digits(local))
+    assert places.captured_at(digits(stamp), offset, place(zone, clock, shift)) == found.captured_at
 
 
 def test_columns_of_stamps_become_what_single_stamps_become() -> None:
