@@ -19,6 +19,9 @@ app = typer.Typer(
     help="Import what people say detections are, and compare it.", no_args_is_help=True, rich_markup_mode=None
 )
 
+_WORDS = 5
+"""Words without a name that are listed; `--out` and `--json` have all."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -171,12 +174,12 @@ def agreement(
         pipeline, classifier, version = keys
         output.line(f"{pipeline}: {classifier} {version}")
         output.show_table(
-            ("LABEL", "REVIEWED", "AGREED", "COARSER", "NO ANIMAL", "OTHER", "SHARE", "95 %"),
+            ("LABEL", "REVIEWED", "AGREED", "UNDECIDED", "NO ANIMAL", "OTHER", "SHARE", "95 %"),
             [
-                (row.label, row.reviewed, row.agreed, row.coarser, row.rejected, row.other, *_share(row))
+                (row.label, row.reviewed, row.agreed, row.coarser + row.unknown, row.rejected, row.other, *_share(row))
                 for row in labels.itertuples()
             ],
-            numbers=("REVIEWED", "AGREED", "COARSER", "NO ANIMAL", "OTHER", "SHARE"),
+            numbers=("REVIEWED", "AGREED", "UNDECIDED", "NO ANIMAL", "OTHER", "SHARE"),
             shrinks=("LABEL",),
         )
         output.line()
@@ -185,6 +188,12 @@ def agreement(
         output.line(
             f"{row.pipeline}: {row.animals:,} of {counted(row.reviewed, 'box', 'boxes')} of {row.detector} "
             f"{row.detector_version} show animals: {share} ({interval})"
+        )
+    if words := list(tables.unknown["label"]):
+        rest = f" and {len(words) - _WORDS:,} more" if len(words) > _WORDS else ""
+        output.note(
+            f"no class, and no name of project {project}: {', '.join(words[:_WORDS])}{rest}; "
+            "`antenna taxa import` adds names"
         )
     if compared.missing:
         output.note(

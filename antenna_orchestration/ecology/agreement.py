@@ -32,9 +32,11 @@ OBSERVED: Final = (
 
 _CLASSIFIER: Final = ["pipeline", "classifier", "classifier_version"]
 
-AGREED, COARSER, NOTHING, OTHER = "agreed", "coarser", "rejected", "other"
-"""What a person said of a label: the same; a group that includes it, which neither confirms nor refutes it; that there
-is no animal; something else."""
+AGREED, COARSER, UNKNOWN, NOTHING, OTHER = "agreed", "coarser", "unknown", "rejected", "other"
+"""What a person said of a label: the same; a group that includes it, or a word that is no class and no name that is
+known, which neither confirm nor refute it; that there is no animal; something else."""
+
+_UNDECIDED: Final = (COARSER, UNKNOWN)
 
 
 class Judged(NamedTuple):
@@ -50,12 +52,15 @@ class Agreement(NamedTuple):
 
     # pipeline, detector, detector_version, reviewed, animals, share, low, high: how many of the boxes are animals.
     boxes: pd.DataFrame
-    # pipeline, classifier, classifier_version, label, reviewed, agreed, coarser, rejected, other, share, low, high.
+    # pipeline, classifier, classifier_version, label, reviewed, agreed, coarser, unknown, rejected, other, share,
+    # low, high.
     labels: pd.DataFrame
     # pipeline, classifier, classifier_version, human, label, detections.
     confusion: pd.DataFrame
     # pipeline, classifier, classifier_version, score_from, score_to, reviewed, agreed, mean_score, share, low, high.
     reliability: pd.DataFrame
+    # label, detections: people's words that are no class and no name that is known.
+    unknown: pd.DataFrame
 
 
 def judge(label: str, human: str, classes: Classes, names: Names) -> Judged:
@@ -72,7 +77,7 @@ def judge(label: str, human: str, classes: Classes, names: Names) -> Judged:
         return Judged(meant, AGREED if meant == label else OTHER)
     taxon = names.match(human)
     if taxon is None:
-        return Judged(human, AGREED if human.casefold() == label.casefold() else OTHER)
+        return Judged(human, UNKNOWN)
     lineage = {taxon.name, *taxon.lineage.values()}
     known = [(one, its) for one, its in zip(classes.labels, classes.taxa, strict=True) if its is not None]
     if including := [(_fineness(its), one == label, one) for one, its in known if its.name in lineage]:
@@ -118,7 +123,7 @@ def compare(
     all_judged = [judged(*words) for words in zip(*columns, strict=True)]
     named["human"] = [one.human for one in all_judged]
     named["verdict"] = [one.verdict for one in all_judged]
-    return Agreement(_boxes(joined), _labels(named), _confusion(named), _reliability(named))
+    return Agreement(_boxes(joined), _labels(named), _confusion(named), _reliability(named), _unknown(named))
 
 
 def wilson(hits: int, of: int) -> tuple[float, float, float]:
@@ -145,11 +150,12 @@ def _boxes(joined: pd.DataFrame) -> pd.DataFrame:
 def _labels(named: pd.DataFrame) -> pd.DataFrame:
     def rows() -> Iterator[tuple[object, ...]]:
         for key, group in named.groupby([*_CLASSIFIER, "label"], sort=True):
-            of = {one: int((group["verdict"] == one).sum()) for one in (AGREED, COARSER, NOTHING, OTHER)}
+            of = {one: int((group["verdict"] == one).sum()) for one in (AGREED, COARSER, UNKNOWN, NOTHING, OTHER)}
             # What neither confirms nor refutes is no part of the share.
-            yield (*key, len(group), *of.values(), *wilson(of[AGREED], len(group) - of[COARSER]))
+            decided = len(group) - sum(of[one] for one in _UNDECIDED)
+            yield (*key, len(group), *of.values(), *wilson(of[AGREED], decided))
 
-    columns = [*_CLASSIFIER, "label", "reviewed", AGREED, COARSER, NOTHING, OTHER, "share", "low", "high"]
+    columns = [*_CLASSIFIER, "label", "reviewed", AGREED, COARSER, UNKNOWN, NOTHING, OTHER, "share", "low", "high"]
     return _frame(rows(), columns)
 
 
@@ -158,8 +164,13 @@ def _confusion(named: pd.DataFrame) -> pd.DataFrame:
     return _frame(((*key, len(group)) for key, group in named.groupby(keys, sort=True)), [*keys, "detections"])
 
 
+def _unknown(named: pd.DataFrame) -> pd.DataFrame:
+    words = named[named["verdict"] == UNKNOWN].groupby("human", sort=True)
+    return _frame(((word, len(group)) for word, group in words), ["label", "detections"])
+
+
 def _reliability(named: pd.DataFrame) -> pd.DataFrame:
-    decided = named[(named["verdict"] != COARSER) & named["label_score"].notna()]
+    decided = named[~named["verdict"].isin(_UNDECIDED) & named["label_score"].notna()]
 
     def rows() -> Iterator[tuple[object, ...]]:
         # The best score belongs to the last interval.

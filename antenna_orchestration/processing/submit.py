@@ -202,6 +202,7 @@ async def submit(
         )
     if zoneless:
         warnings.append(about_zones(zoneless, submission.project))
+    warnings += capture_times.unlike_their_places(placed, known)
     if copies:
         warnings.append(f"{about_copies(copies)}; `antenna jobs cancel {job_id}` stops that")
     if queue_warning := await publish.publish_first(services, job_id):

@@ -9,15 +9,17 @@ name, else of those whose name has no time; otherwise no file is opened, and a w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import unquote
 
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain import capture_time
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology import places
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.submission import locations
@@ -86,6 +88,38 @@ def at_places(images: Sequence[SubmittedImage], known: Mapping[str, Place]) -> t
             moment = places.captured_at(image.stamp, image.stamp_offset, place)
             placed[index] = image._replace(captured_at=moment or _as_utc(image.stamp, place))
     return placed, list(zoneless)
+
+
+def unlike_their_places(images: Sequence[SubmittedImage], known: Mapping[str, Place]) -> list[str]:
+    """A warning for each deployment whose images say another offset from UTC than its zone and clock have.
+
+    Those whose names have the same digits: a person who reads them expects these as local times.
+    """
+    found: Counter[tuple[str, int, int, str]] = Counter()
+    for image in images:
+        place = known.get(image.deployment) if image.deployment is not None else None
+        if place is None or place.zone is None or image.stamp is None or image.stamp_offset is None:
+            continue
+        named = _from_name(image.uri)
+        at = places.captured_at(image.stamp, image.stamp_offset, place)
+        if at is None or named is None or named.zone or named.local != image.stamp.replace(microsecond=0):
+            continue
+        is_local = place.clock == "local"
+        expected = at.astimezone(place.zone).utcoffset() if is_local else timedelta()
+        minutes = 0 if expected is None else round(expected.total_seconds() / 60)
+        if minutes != image.stamp_offset:
+            where = str(place.time_zone) if is_local else "the deployment's clock"
+            found[place.deployment, image.stamp_offset, minutes, where] += 1
+    return [
+        f"{counted(count, 'photograph')} of {deployment}: their EXIF data say that the clock was at {_offset(said)}, "
+        f"while {where} was at {_offset(minutes)}; the EXIF data count, so local times differ from those in the names"
+        for (deployment, said, minutes, where), count in sorted(found.items())
+    ]
+
+
+def _offset(minutes: int) -> str:
+    hours, rest = divmod(abs(minutes), 60)
+    return f"UTC{'-' if minutes < 0 else '+'}{hours:02d}:{rest:02d}"
 
 
 def _as_utc(stamp: datetime, place: Place) -> datetime:

@@ -14,7 +14,7 @@ from PIL import Image
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology import agreement, plots, reviews
-from antenna_orchestration.ecology.agreement import AGREED, COARSER, NOTHING, OTHER
+from antenna_orchestration.ecology.agreement import AGREED, COARSER, NOTHING, OTHER, UNKNOWN
 from antenna_orchestration.ecology.model import RANKS, Classes, Taxon
 from antenna_orchestration.ecology.names import Names, classes_of
 from antenna_orchestration.ecology.reviews import Review
@@ -64,9 +64,11 @@ JUDGED = [
     ("GBIF:1", "owlet", SPECIES, ("owlet", COARSER)),
     ("house fly", "owlet", SPECIES, ("owlet", OTHER)),
     ("GBIF:1", "Lepidoptera", SPECIES, ("Lepidoptera", COARSER)),
-    # Names that nobody knows are compared as they are.
-    ("beetle", "Beetle", (), ("Beetle", AGREED)),
-    ("beetle", "bug", (), ("bug", OTHER)),
+    # Classes without a name.
+    ("beetle", "Beetle", ("beetle", "bug"), ("beetle", AGREED)),
+    ("beetle", "bug", ("beetle", "bug"), ("bug", OTHER)),
+    # Whether it is a moth, nobody said.
+    ("moth", "Saturnia pavonia", TRAP, ("Saturnia pavonia", UNKNOWN)),
     ("moth", "Not_an_insect", TRAP, ("not an insect", NOTHING)),
     ("GBIF:1", "false positive", SPECIES, ("not an insect", NOTHING)),
 ]
@@ -151,15 +153,17 @@ def test_every_reviewed_detection_is_counted_once_in_each_table(pairs: list[tupl
     assert found.boxes["reviewed"].sum() == len(pairs)
     assert found.labels["reviewed"].sum() == len(pairs)
     assert found.confusion["detections"].sum() == len(pairs)
-    assert found.reliability["reviewed"].sum() == len(pairs)
-    verdicts = found.labels[[AGREED, COARSER, NOTHING, OTHER]].sum(axis=1)
+    assert found.reliability["reviewed"].sum() == len(pairs) - found.unknown["detections"].sum()
+    assert found.unknown["detections"].sum() == sum(word == "x" for _, word in pairs)
+    verdicts = found.labels[[AGREED, COARSER, UNKNOWN, NOTHING, OTHER]].sum(axis=1)
     assert verdicts.tolist() == found.labels["reviewed"].tolist()
-    assert ((found.labels["low"] <= found.labels["share"]) & (found.labels["share"] <= found.labels["high"])).all()
+    shares = found.labels.dropna(subset=["share"])
+    assert ((shares["low"] <= shares["share"]) & (shares["share"] <= shares["high"])).all()
 
 
 def test_nothing_reviewed_gives_empty_tables() -> None:
     found = agreement.compare(observed(("moth", 0.9)), said(), classes={}, names=Names({}))
-    assert [len(table) for table in found] == [0, 0, 0, 0]
+    assert [len(table) for table in found] == [0, 0, 0, 0, 0]
 
 
 def test_a_plot_shows_labels_as_they_are() -> None:

@@ -186,7 +186,7 @@ SUMS = [
     ([0.9, 0.05, 0.05, 0.0], {}, (PRONUBA, "species", 0.9, "classifier", ())),
     ([0.8, 0.1, 0.1, 0.0], {}, (PRONUBA, "species", 0.8, "classifier", ())),
     ([0.4, 0.15, 0.45, 0.0], {}, ("Noctuidae", "family", 1.0, "classifier+rollup_to_family", ())),
-    ([0.1, 0.1, 0.1, 0.1], {}, ("Lepidoptera", "order", 0.4, "classifier+rollup_to_order", ())),
+    ([0.15, 0.1, 0.1, 0.15], {}, ("Lepidoptera", "order", 0.5, "classifier+rollup_to_order", ())),
     # The most probable family, not that of the best class.
     ([0.2, 0.2, 0.15, 0.45], {}, ("Noctuidae", "family", 0.55, "classifier+rollup_to_family", ())),
     # One threshold for all ranks; ranks that are left out.
@@ -217,6 +217,17 @@ def test_no_class_counts_below_its_finest_rank() -> None:
         (COMES, "species", 0.95, "classifier"),
         ("Lepidoptera", "order", 1.0, "classifier+rollup_to_order"),
     ]
+
+
+def test_no_label_is_rolled_up_into_a_less_probable_group() -> None:
+    """Of `moth` and `nonmoth`, which is any other insect, the more probable one stays."""
+    insect = {"class": "Insecta"}
+    moth = Taxon(name="Lepidoptera", rank="order", lineage={**insect, "order": "Lepidoptera"})
+    other = Taxon(name="Insecta", rank="class", lineage=insect)
+    night = night_of_scores(
+        [[0.48, 0.52], [0.51, 0.49], [0.02, 0.98]], classes=classes_of_taxa(["moth", "nonmoth"], [moth, other])
+    )
+    assert rows(after("roll_up", night), "taxon") == [("Insecta",), ("Lepidoptera",), ("Insecta",)]
 
 
 def test_labels_of_one_species_are_added_up() -> None:
@@ -277,7 +288,7 @@ def by_hand(scores: np.ndarray, taxa: list[Taxon], thresholds: dict[str, float])
 def test_roll_up_keeps_the_lineage_and_never_exceeds_one(probabilities: np.ndarray, taxa: list[Taxon]) -> None:
     night = night_of_scores(probabilities, classes=classes_of_taxa([f"class {n}" for n in range(6)], taxa))
     rolled = after("roll_up", night)
-    thresholds = {"species": 0.8, "genus": 0.6, "family": 0.4, "order": 0.4}
+    thresholds = {"species": 0.8, "genus": 0.6, "family": 0.4, "order": 0.5}
     for row, scores in enumerate(night.vectors[ALGORITHM].scores.astype(np.float64)):
         taxon, rank, score = rolled.detections.loc[row, ["taxon", "rank", "score"]]
         expected = by_hand(scores, taxa, thresholds)

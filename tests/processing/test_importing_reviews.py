@@ -115,10 +115,10 @@ async def test_agreement_is_compared_over_the_derived_observations(
     assert (row["label"], row["reviewed"], row["agreed"], row["share"]) == ("=moth", 1, 1, 1.0)
 
     written = agreement.write(compared, tmp_path / "out", title=project)
-    names = ["boxes.csv", "labels.csv", "confusion.csv", "reliability.csv", "agreement.png"]
+    names = ["boxes.csv", "labels.csv", "confusion.csv", "reliability.csv", "unknown.csv", "agreement.png"]
     assert [file.name for file in written] == names
     # Spreadsheets show it, and do not run it.
     assert "c,1,'=moth,1,1," in written[1].read_text()
-    assert written[4].read_bytes().startswith(b"\x89PNG")
+    assert written[5].read_bytes().startswith(b"\x89PNG")
     with pytest.raises(errors.InvalidInput, match="cannot be written"):
         agreement.write(compared, written[0], title=project)

@@ -149,3 +149,24 @@ def test_a_request_keeps_the_digits_it_sends(text: str, stamp: datetime, offset:
     assert (image.stamp, image.stamp_offset) == (stamp, offset)
     zone = timezone(timedelta(minutes=offset or 0))
     assert image.captured_at == stamp.replace(tzinfo=zone)
+
+
+async def test_a_clock_that_was_not_at_its_place_is_told(services: Services, project: str, tmp_path: Path) -> None:
+    """The traps of Cyprus ran at UTC+1, as their EXIF data say; their names look like local times."""
+    await deployments.import_file(services, project, SITES, "sites.csv")
+    for name, offset in (("20220810220004", "+01:00"), ("20220810220005", "-05:00"), ("20220810220006", "+00:00")):
+        digits = f"2022:08:10 {name[8:10]}:{name[10:12]}:{name[12:]}"
+        taken_at(tmp_path / f"{name}.jpg", digits, offset=offset)
+    rows = [f"{tmp_path}/2022081022000{number}.jpg,,panama" for number in (4, 5, 6)]
+    # Times in a list are meant as they are written.
+    rows.append("https://example.org/20220810220007.jpg,2022-08-11T03:00:07Z,panama")
+    rows.append(f"{tmp_path}/20220810220004.jpg,,oak")
+    job = await submitted(services, project, rows[:4], tmp_path)
+    told = [warning for warning in job.warnings if "EXIF" in warning]
+    assert told == [
+        f"1 photograph of panama: their EXIF data say that the clock was at {offset}, while America/Panama was at "
+        "UTC-05:00; the EXIF data count, so local times differ from those in the names"
+        for offset in ("UTC+00:00", "UTC+01:00")
+    ]
+    elsewhere = await submitted(services, project, rows[4:], tmp_path, reprocess=True)
+    assert not [warning for warning in elsewhere.warnings if "EXIF" in warning]

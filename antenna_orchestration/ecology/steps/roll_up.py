@@ -37,18 +37,18 @@ class RollUpParameters(Parameters):
     species: float | None = _threshold(0.8, "a species")
     genus: float | None = _threshold(0.6, "a genus")
     family: float | None = _threshold(0.4, "a family")
-    order: float | None = _threshold(0.4, "an order")
+    order: float | None = _threshold(0.5, "an order")
     # `class` is a word of Python.
     class_: float | None = Field(
-        0.4,
+        0.5,
         alias="class",
         description="least probability of a class; null: nothing is determined to this rank",
         json_schema_extra={"unit": "probability"},
         ge=0,
         le=1,
     )
-    phylum: float | None = _threshold(0.4, "a phylum")
-    kingdom: float | None = _threshold(0.4, "a kingdom")
+    phylum: float | None = _threshold(0.5, "a phylum")
+    kingdom: float | None = _threshold(0.5, "a kingdom")
     threshold: float | None = parameter(
         None, "one threshold for all ranks, in place of those above", unit="probability", ge=0, le=1
     )
