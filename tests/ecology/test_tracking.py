@@ -200,3 +200,41 @@ def test_summer_time_is_no_pause() -> None:
     ]
     tracks = tracks_of(night_of(captures, [detection(n, 0, GAMMA.name) for n in range(2)]))
     assert tracks["1-0"] == "0-0"
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 60), st.floats(0, 60), st.floats(0.5, 60), st.floats(0.5, 60)), min_size=1, max_size=25
+    ),
+    st.sampled_from([0.5, 0.7, 0.9, 0.99]),
+)
+def test_spots_are_those_that_comparing_all_boxes_gives(boxes: Any, iou: float) -> None:
+    # Each on two photographs a night for three nights, so that every box is in a spot that persists.
+    nights = [date(2026, 6, day) for day in (1, 2, 3)]
+    rows = [
+        {"night": night, "image_id": 2 * day + half, "job_id": 1, "detection_id": f"{day}-{half}-{number:02d}"}
+        | dict(zip(("x1", "y1", "x2", "y2"), (x, y, x + w, y + h), strict=True))
+        for day, night in enumerate(nights)
+        for half in (0, 1)
+        for number, (x, y, w, h) in enumerate(boxes if half or day != 1 else boxes[:1])
+    ]
+    frame = pd.DataFrame(rows)
+    parameters = FixturesParameters(iou=iou, share=1.0)
+    found = fixtures.find(frame, dict.fromkeys(nights, 2), parameters)
+
+    leaders: list[Any] = []
+    members: list[list[Any]] = []
+    for row in frame.itertuples():
+        box = np.array([row.x1, row.y1, row.x2, row.y2])
+        for leader, own in zip(leaders, members, strict=True):
+            inner = np.maximum(np.minimum(leader[2:], box[2:]) - np.maximum(leader[:2], box[:2]), 0).prod()
+            both = (leader[2:] - leader[:2]).prod() + (box[2:] - box[:2]).prod() - inner
+            if inner >= iou * both:
+                own.append(row)
+                break
+        else:
+            leaders.append(box)
+            members.append([row])
+    held = {row.detection_id for own in members if len({row.image_id for row in own}) == 6 for row in own}
+    assert {detection for _, detection in found} == held

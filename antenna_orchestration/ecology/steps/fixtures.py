@@ -32,7 +32,7 @@ _CELL: Final = 64.0
 class FixturesParameters(Parameters):
     """What makes a spot a fixture."""
 
-    iou: float = parameter(0.9, "least overlap (IoU) of two boxes in one spot", unit="share", ge=0.5, le=1)
+    iou: float = parameter(0.9, "least overlap (IoU) of two boxes in one spot", unit="share", ge=0.5, le=0.99)
     nights: int = parameter(3, "fewest nights on which the box is there", unit="nights", ge=2, le=10_000)
     share: float = parameter(
         0.3, "least share of the photographs of each of these nights that show it", unit="share", gt=0, le=1
@@ -58,8 +58,8 @@ def find(
     `job_id`, `detection_id`, `x1`, `y1`, `x2`, `y2`; those without a night are not looked at. `photographs` says how
     many each night has.
 
-    A spot is the box that comes first (by night, photograph and detection) with all that overlap it by `iou`. Cells
-    that cannot hold a fixture are set aside first, since most boxes are animals.
+    A spot is the box that comes first (by night, photograph and detection) with all that overlap it by `iou`. What lies
+    where no fixture can be is set aside first, since most boxes are animals.
     """
     frame = boxes[boxes["night"].notna()].sort_values(["night", "image_id", "detection_id"], kind="stable")
     if len(photographs) < parameters.nights or frame.empty:
@@ -70,7 +70,7 @@ def find(
     needed = np.array([max(1, math.ceil(parameters.share * photographs[name] - 1e-9)) for name in names])
     cells = np.floor((corners[:, :2] + corners[:, 2:]) / 2 / _CELL).astype(np.int64)
     likely = np.flatnonzero(_may_be(cells, nights, images, needed, parameters.nights))
-    spots = _spots(corners[likely], cells[likely], parameters.iou)
+    spots = _spots(corners[likely], parameters.iou) if len(likely) else likely
     held = likely[_persists(spots, nights[likely], images[likely], needed, parameters.nights)]
     jobs, ids = frame["job_id"].to_numpy()[held], frame["detection_id"].to_numpy(object)[held]
     return frozenset(zip(jobs.tolist(), ids.tolist(), strict=True))
@@ -100,30 +100,56 @@ def _may_be(cells: npt.NDArray[np.int64], nights: Rows, images: Rows, needed: Ro
     return np.isin(cell, candidates[on_nights >= fewest])
 
 
-def _spots(corners: Floats, cells: npt.NDArray[np.int64], iou: float) -> Rows:
-    """Of each box the number of its spot: the first whose box it overlaps enough."""
-    areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
-    known: dict[tuple[int, int], list[int]] = {}
-    spots = np.zeros(len(corners), np.intp)
-    count = 0
+def _spots(corners: Floats, iou: float) -> Rows:
+    """Of each box the number of its spot: the first whose box it overlaps enough.
+
+    Boxes that overlap so much have similar sides and centres. So each spot is kept under the logarithms of its sides
+    and the cell of its centre, where cells grow with the sides, and only the neighbours of a box are compared with it.
+    """
+    sides = np.maximum(corners[:, 2:] - corners[:, :2], 0.0)
+    centres = (corners[:, :2] + corners[:, 2:]) / 2
+    areas = sides.prod(axis=1)
+    step = -math.log(iou)
+    bins = np.floor(np.log(np.maximum(sides, 1.0)) / step).astype(np.int64)
+    # The farthest that centres of boxes of a bin, or of the next one, can lie apart.
+    cells = np.exp((np.arange(bins.max() + 2) + 2) * step) * (1 - iou) / (1 + iou)
+    known: dict[tuple[tuple[int, int], tuple[int, int]], list[int]] = {}
     first: list[int] = []
-    for row, (column, line) in enumerate(cells.tolist()):
-        near = [spot for x in (-1, 0, 1) for y in (-1, 0, 1) for spot in known.get((column + x, line + y), ())]
-        found = -1
-        if near:
-            near.sort()
-            others = np.array([first[spot] for spot in near])
-            upper, lower = np.minimum(corners[others], corners[row]), np.maximum(corners[others], corners[row])
-            shared = np.maximum(upper[:, 2:] - lower[:, :2], 0).prod(axis=1)
-            alike = shared >= iou * (areas[others] + areas[row] - shared)
-            if alike.any():
-                found = near[int(alike.argmax())]
-        if found < 0:
-            found, count = count, count + 1
-            first.append(row)
-            known.setdefault((column, line), []).append(found)
-        spots[row] = found
+    spots = np.zeros(len(corners), np.intp)
+    for row, ((wide, high), (x, y)) in enumerate(zip(bins.tolist(), centres.tolist(), strict=True)):
+        near = [
+            spot
+            for across in _around(wide, x, cells)
+            for down in _around(high, y, cells)
+            for spot in known.get((across, down), ())
+        ]
+        found = _alike(corners, areas, row, [first[spot] for spot in sorted(near)], iou) if near else -1
+        if found >= 0:
+            spots[row] = spots[found]
+            continue
+        spots[row] = len(first)
+        key = (wide, math.floor(x / cells[wide])), (high, math.floor(y / cells[high]))
+        known.setdefault(key, []).append(len(first))
+        first.append(row)
     return spots
+
+
+def _around(size: int, place: float, cells: Floats) -> list[tuple[int, int]]:
+    """The bins and cells, along one axis, in which the like of a box can be."""
+    found = []
+    for one in (size - 1, size, size + 1):
+        if one >= 0:
+            cell = math.floor(place / cells[one])
+            found += [(one, cell - 1), (one, cell), (one, cell + 1)]
+    return found
+
+
+def _alike(corners: Floats, areas: Floats, row: int, others: list[int], iou: float) -> int:
+    """The first of the others that the box overlaps enough; -1 if none is."""
+    upper, lower = np.minimum(corners[others], corners[row]), np.maximum(corners[others], corners[row])
+    shared = np.maximum(upper[:, 2:] - lower[:, :2], 0).prod(axis=1)
+    fits = (shared > 0) & (shared >= iou * (areas[others] + areas[row] - shared))
+    return others[int(fits.argmax())] if fits.any() else -1
 
 
 def _persists(spots: Rows, nights: Rows, images: Rows, needed: Rows, fewest: int) -> npt.NDArray[np.bool_]:
