@@ -40,6 +40,9 @@ class Answered:
 
 class _Source(msgspec.Struct):
     id: results.Id
+    # As the service says them; `contract/results.py` decides what can be.
+    width: msgspec.Raw = msgspec.Raw(b"null")
+    height: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Part(msgspec.Struct):
@@ -76,7 +79,8 @@ def read_answer(body: bytes, batch: list[Sent], reduction: Reduction) -> Answere
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise errors.InvalidInput(f"not an answer of a processing service: {error}") from None
     found: dict[str, list[msgspec.Raw]] = {one.image_id: [] for one in batch}
-    named = {str(source.id) for source in answer.source_images or []}
+    sizes = {str(source.id): source for source in answer.source_images or []}
+    named = set(sizes)
     unknown = named - found.keys()
     for raw, image in detections:
         # If the batch has one image, a detection without an id belongs to it.
@@ -95,7 +99,7 @@ def read_answer(body: bytes, batch: list[Sent], reduction: Reduction) -> Answere
         elif faults and not found[one.image_id]:
             items.append(failed(one, faults))
         else:
-            items.append(_done(one, found[one.image_id], seconds, reduction))
+            items.append(_done(one, found[one.image_id], seconds, sizes.get(one.image_id), reduction))
     return Answered(items=items, unknown=sorted(unknown))
 
 
@@ -104,8 +108,15 @@ def failed(one: Sent, reason: str) -> Item:
     return Item(kind="failed", reply_subject=one.reply_subject, image_id=one.image_id, reason=results.plain(reason))
 
 
-def _done(one: Sent, detections: list[msgspec.Raw], seconds: float, reduction: Reduction) -> Item:
-    said = {"image_id": one.image_id, "detections": detections, "total_time": seconds}
+def _done(
+    one: Sent, detections: list[msgspec.Raw], seconds: float, source: _Source | None, reduction: Reduction
+) -> Item:
+    said = {
+        "image_id": one.image_id,
+        "source_images": [] if source is None else [source],
+        "detections": detections,
+        "total_time": seconds,
+    }
     post = msgspec.json.encode({"results": [{"reply_subject": one.reply_subject, "result": said}]})
     return next(results.read_post(post, reduction))
 

@@ -2,7 +2,7 @@
 
 It runs outside the event loop, and for large bodies in a separate process; it uses no store. A body is read from memory
 or from a memory-mapped file: the outlines of its items first, and then the scores, those of one classification at a
-time. So memory stays small even with 29,176 scores per classification. What is not kept, such as logits, is skipped.
+time. So memory stays small even with 29,176 scores per classification. What is not kept is skipped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import messages, plain_text
+from antenna_orchestration.domain import messages, plain_text, score_vectors
 
 MOST_ITEMS: Final = 10_000
 """Most results in one post; existing workers post 8 to 64 at a time."""
@@ -36,6 +36,9 @@ MOST_LABELS: Final = 16 * 2**20
 FEW: Final = 64
 """Scores that Python sorts faster than NumPy finds the best of them."""
 
+FULL_SCORES: Final = "full_scores"
+"""How jobs of earlier versions say `scores: full` or, where it is false, `scores: top`."""
+
 UNKNOWN_VERSION: Final = "unknown"
 """Version of an algorithm that is not in a registered pipeline."""
 
@@ -47,8 +50,8 @@ class Reduction(msgspec.Struct, frozen=True, kw_only=True):
 
     top_k: int
     """How many of the best classes are kept."""
-    full_scores: bool
-    """Whether the whole score vector is kept too, as little-endian float16."""
+    scores: str
+    """Whether the scores of all classes are kept too: `auto`, `top` or `full`, as `domain/score_vectors.py` has it."""
     algorithms: dict[str, tuple[str, list[str]]]
     """Version and labels of the pipeline's registered algorithms, by key."""
 
@@ -96,6 +99,7 @@ class _Classification(msgspec.Struct, gc=False):
     algorithm: _Algorithm
     classification: str
     scores: msgspec.Raw = msgspec.Raw()
+    logits: msgspec.Raw = msgspec.Raw()
     labels: list[str] | None = None
     terminal: bool = True
     inference_time: Any = None
@@ -309,13 +313,14 @@ def _classification(said: _Classification, known: _Known) -> messages.Classifica
     algorithm = _reference(said.algorithm, reduction)
     label = plain(said.classification, most=messages.MAX_LABEL)
     seconds = _seconds(said.inference_time)
-    scores = _scores(said.scores)
+    registered = reduction.algorithms.get(said.algorithm.key, ("", []))[1]
+    scores = _scores(said.scores) or _of_logits(said.logits, len(registered))
     if not scores:
         return messages.Classification(
             algorithm=algorithm, label=label, score=None, terminal=said.terminal, inference_time=seconds
         )
-    labels = said.labels or reduction.algorithms.get(said.algorithm.key, ("", []))[1]
-    vector = np.asarray(scores).astype("<f2").tobytes() if reduction.full_scores else None
+    labels = said.labels or registered
+    vector = _vector(scores, said.labels, registered, reduction.scores)
     if len(labels) != len(scores):
         # The names of the other classes are not known.
         return messages.Classification(
@@ -352,6 +357,32 @@ def _scores(raw: msgspec.Raw) -> list[float]:
     return _score_lists.decode(raw) or []
 
 
+def _of_logits(raw: msgspec.Raw, classes: int) -> list[float]:
+    """The softmax of logits, where they are one per registered class; else nothing is known of the scores."""
+    if not classes:
+        return []
+    try:
+        logits = _scores(raw)
+    except _UNREADABLE:
+        return []
+    return score_vectors.softmax(logits) if len(logits) == classes else []
+
+
+def _vector(scores: list[float], own: list[str] | None, registered: list[str], asked: str) -> bytes | None:
+    """The scores of all classes as the lake keeps them; None when they are not kept.
+
+    They are in the order of the registered labels: `own` labels in another order are put into that one. Scores of which
+    nobody could say what they belong to are kept only if the job asks for all.
+    """
+    if own and own != registered and len(own) == len(registered) == len(scores) and set(own) == set(registered):
+        places = {label: place for place, label in enumerate(own)}
+        if len(places) == len(own):
+            own, scores = registered, [scores[places[label]] for label in registered]
+    is_known = len(scores) == len(registered) and (not own or own == registered)
+    is_kept = asked == "full" or (is_known and score_vectors.is_kept(asked, len(scores)))
+    return score_vectors.packed(scores) if is_kept else None
+
+
 def _best(scores: list[float], wanted: int) -> list[int]:
     """Indices of the `wanted` best scores, best first; among equal scores the first index comes first."""
     if len(scores) <= max(wanted, FEW):
@@ -381,13 +412,16 @@ def plain(text: str, *, most: int = messages.MAX_TEXT) -> str:
 def reduction_of(
     config: Mapping[str, Any], *, top_k: int, algorithms: Mapping[str, tuple[str, list[str]]]
 ) -> Reduction:
-    """The reduction for a job: `top_k` and `full_scores` of its configuration, else the given default.
+    """The reduction for a job: `top_k` and `scores` of its configuration, else the given default.
 
     `algorithms` gives version and labels of the pipeline's registered algorithms, by key.
     """
     wanted = config.get("top_k")
+    asked: Any = config.get(score_vectors.SETTING)
+    if asked is None and FULL_SCORES in config:
+        asked = "full" if config[FULL_SCORES] else "top"
     return Reduction(
         top_k=wanted if isinstance(wanted, int) and 1 <= wanted <= 1000 else top_k,
-        full_scores=bool(config.get("full_scores")),
+        scores=asked if asked in score_vectors.CHOICES else score_vectors.AUTO,
         algorithms=dict(algorithms),
     )

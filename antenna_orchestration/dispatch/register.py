@@ -21,7 +21,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.contract import models
 from antenna_orchestration.dispatch.services import HttpServices
-from antenna_orchestration.domain import ids, messages
+from antenna_orchestration.domain import ids, messages, score_vectors
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.ids import ProjectId
 from antenna_orchestration.pipelines import registry
@@ -30,8 +30,8 @@ from antenna_orchestration.processing.submit import pipeline_row
 SETTINGS: Final[Mapping[str, Any]] = {
     # Classes kept of each classification, best first.
     "top_k": 10,
-    # Keep the whole score vector too, as float16.
-    "full_scores": False,
+    # Whether the scores of all classes are kept, too.
+    score_vectors.SETTING: score_vectors.AUTO,
 }
 """What a job can configure for a pipeline that a worker registered; the gateway applies it to the results."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from antenna_orchestration.domain import score_vectors
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification
 
 
@@ -42,5 +43,5 @@ def classification(
         top_labels=names,
         top_scores=scores,
         terminal=terminal,
-        scores=probabilities.numpy().astype("<f2").tobytes() if whole else None,
+        scores=score_vectors.packed(probabilities.numpy()) if whole else None,
     )

@@ -24,7 +24,7 @@ from antenna_orchestration import errors, server_urls
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
-from antenna_orchestration.domain import ids, job_config, nights, terminal, texts
+from antenna_orchestration.domain import ids, job_config, nights, score_vectors, terminal, texts
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.texts import counted
@@ -376,6 +376,7 @@ def registered_spec(row: PipelineRow) -> PipelineSpec:
         factory="",
         takes_any_config=True,
         default_config=row.default_config,
+        choices={score_vectors.SETTING: score_vectors.CHOICES},
         algorithms=tuple(
             AlgorithmSpec(
                 key=algorithm.key,
@@ -397,6 +398,8 @@ def check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
     ids.slug(submission.project, "project")
     job_config.check(submission.config)
     config = spec.merged_config(submission.config)
+    if config.get(score_vectors.SETTING) == score_vectors.AUTO:
+        del config[score_vectors.SETTING]
     config_hash(spec, config)
     if not 1 <= submission.priority <= 100:
         raise errors.InvalidInput(f"priority {submission.priority} is not between 1 and 100")

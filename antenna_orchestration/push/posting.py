@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.contract import pushing
+from antenna_orchestration.contract import pushing, results
 from antenna_orchestration.contract.pushing import Sent
 from antenna_orchestration.contract.results import Item
 from antenna_orchestration.dispatch import accept_results, register
@@ -103,7 +103,7 @@ class Poster:
         config = {
             key: value
             for key, value in batch.job.config.items()
-            if key not in register.SETTINGS and not key.startswith("request_")
+            if key not in (*register.SETTINGS, results.FULL_SCORES) and not key.startswith("request_")
         }
         body = pushing.request_body(batch.job.pipeline, list(batch.sent), config)
         outcome = await self._service.process(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract import results
-from antenna_orchestration.domain import http_lease, messages
+from antenna_orchestration.domain import http_lease, messages, score_vectors
 from antenna_orchestration.domain.http_lease import HttpWorkerSpeed, ImageClaim, LeaseClaim, Signer
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId
 from antenna_orchestration.live.leases import KeptLease
@@ -91,7 +91,7 @@ def test_several_gateways_extend_a_lease_once_and_in_time(offsets: list[float]) 
     assert ack_wait / 6 <= min(gaps) and max(gaps) <= ack_wait / 2 + 1e-6
 
 
-REDUCTION = results.Reduction(top_k=2, full_scores=True, algorithms={"moth_species": ("1", SPECIES_LABELS)})
+REDUCTION = results.Reduction(top_k=2, scores="full", algorithms={"moth_species": ("1", SPECIES_LABELS)})
 
 
 def read(*pairs: object, reduction: results.Reduction = REDUCTION) -> list[results.Item]:
@@ -119,6 +119,57 @@ def test_a_score_that_nobody_gave_is_null() -> None:
     result["detections"][0]["score"] = 0.0
     (item,) = read({"reply_subject": "x", "result": result})
     assert item.detections[0].score == 0.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "kept"),
+    [
+        ("auto", {"scores": [0.5, 0.25, 0.25]}, (0.5, 0.25, 0.25)),
+        ("top", {"scores": [0.5, 0.25, 0.25]}, None),
+        # The same labels in another order: the column has that of the registered ones.
+        ("auto", {"scores": [0.25, 0.25, 0.5], "labels": SPECIES_LABELS[::-1]}, (0.5, 0.25, 0.25)),
+        # Nobody could say what these belong to.
+        ("auto", {"scores": [0.5, 0.5]}, None),
+        ("auto", {"scores": [0.2, 0.7, 0.1], "labels": ["a", "b", "c"]}, None),
+        ("full", {"scores": [0.5, 0.5]}, (0.5, 0.5)),
+        # Without scores, the softmax of as many logits as there are classes.
+        ("auto", {"logits": [1.0, 1.0, 1.0]}, (1 / 3, 1 / 3, 1 / 3)),
+        ("auto", {"logits": [1e6, 0.0, -1e6]}, (1.0, 0.0, 0.0)),
+        ("auto", {"logits": [1.0, 2.0]}, None),
+        ("auto", {"logits": "none"}, None),
+        ("auto", {"scores": [1e-9, 1.0, 0.0]}, (0.0, 1.0, 0.0)),
+    ],
+)  # fmt: skip
+def test_all_scores_are_kept_where_classes_are_known(
+    asked: str, said: dict[str, object], kept: tuple[float, ...] | None
+) -> None:
+    result = success("5")
+    one = {"classification": SPECIES_LABELS[0], "algorithm": SPECIES, **said}
+    result["detections"][0]["classifications"] = [one]
+    reduction = results.Reduction(top_k=2, scores=asked, algorithms=REDUCTION.algorithms)
+    (item,) = read({"reply_subject": "x", "result": result}, reduction=reduction)
+    (found,) = item.detections[0].classifications
+    assert found.scores == (None if kept is None else struct.pack(f"<{len(kept)}e", *kept))
+    assert (found.score is None) == ("scores" not in said and kept is None)
+
+
+@pytest.mark.parametrize(
+    ("config", "asked"),
+    [({}, "auto"), ({"scores": "top"}, "top"), ({"scores": "full"}, "full"), ({"scores": 7}, "auto"),
+     # As jobs of earlier versions say it.
+     ({"full_scores": False}, "top"), ({"full_scores": True}, "full"), ({"full_scores": True, "scores": "top"}, "top")],
+)  # fmt: skip
+def test_jobs_of_earlier_versions_keep_the_scores_they_asked_for(config: dict[str, object], asked: str) -> None:
+    assert results.reduction_of(config, top_k=3, algorithms={}).scores == asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "classes", "kept"),
+    [("auto", 2, True), ("auto", 1000, True), ("auto", 1001, False), ("auto", 0, False), ("top", 2, False),
+     ("full", 29_176, True)],
+)  # fmt: skip
+def test_whole_vectors_are_kept_up_to_a_thousand_classes(asked: str, classes: int, kept: bool) -> None:
+    assert score_vectors.is_kept(asked, classes) is kept
 
 
 def test_sizes_and_times_are_kept_and_odd_ones_refuse_nothing() -> None:
@@ -151,7 +202,7 @@ def test_the_best_classes_are_those_that_sorting_finds(scores: list[float], top_
     result["detections"][0]["classifications"] = [
         {"classification": labels[-1], "scores": scores, "logits": "not read", "algorithm": SPECIES}
     ]
-    reduction = results.Reduction(top_k=top_k, full_scores=False, algorithms={SPECIES["key"]: ("1", labels)})
+    reduction = results.Reduction(top_k=top_k, scores="top", algorithms={SPECIES["key"]: ("1", labels)})
     (item,) = read({"reply_subject": "x", "result": result}, reduction=reduction)
     (found,) = item.detections[0].classifications
     # A stable sort: among equal scores the first class comes first.

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import numpy as np
 import requests
 
 from antenna_orchestration.domain.job import JobStatus
@@ -45,7 +46,7 @@ async def test_an_existing_worker_registers_polls_leases_and_posts(
     species = [row for row in rows(services, "classifications", job) if row["terminal"]]
     assert {row["label"] for row in species} == {SPECIES_LABELS[0]}
     assert species[0]["top_labels"] == SPECIES_LABELS and species[0]["top_scores"][0] == 0.75
-    assert species[0]["scores"] is None
+    assert np.frombuffer(species[0]["scores"], "<f2").tolist() == [0.75, 0.125, 0.125]
 
 
 async def test_nothing_is_redirected(services: Services, gateway: RunningGateway, project: str) -> None:
@@ -121,10 +122,10 @@ async def test_scores_are_kept_as_the_job_asks(services: Services, gateway: Runn
     slug = f"s-{project}"[:60]
     worker = await http_worker(services, gateway, project, slugs=(slug,))
     worker.register()
-    config = {"top_k": 2, "full_scores": True}
+    config = {"top_k": 2, "scores": "top"}
     job = await job_for_http(services, project, 1, slug=slug, register=False, config=config)
     async with collected(services, job):
         assert await asyncio.to_thread(worker.process, JobItem(id=job.job_id, pipeline_slug=slug))
     species = next(row for row in rows(services, "classifications", job) if row["terminal"])
     assert species["top_labels"] == SPECIES_LABELS[:2]
-    assert len(species["scores"]) == 2 * len(SPECIES_LABELS)
+    assert species["scores"] is None

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from antenna_orchestration.pipelines.light_trap import specs
-from antenna_orchestration.pipelines.light_trap.candidates import Candidates, agree, as_detections, without_duplicates
+from antenna_orchestration.pipelines.light_trap.candidates import (
+    Candidates,
+    agree,
+    as_detections,
+    as_result,
+    without_duplicates,
+)
 
 Row = tuple[float, float, float, float, float, float]
 
@@ -82,3 +91,13 @@ def test_whatever_is_proposed_boxes_and_scores_stay_what_they_are(network: Candi
     scores = [detection.score for detection in detections]
     assert scores == sorted(scores, reverse=True)
     assert all(score >= 0.3 for score in scores)
+
+
+@pytest.mark.parametrize(("scores", "there"), [("auto", True), ("full", True), ("top", False)])
+def test_scores_of_both_classes_are_kept_unless_asked(scores: str, there: bool) -> None:
+    config = {**specs.SETTINGS, "scores": scores}
+    kept = candidates((0, 0, 99, 99, 0.9, 0.25))
+    result = as_result(kept, specs.LIGHT_TRAP_INSECTS, config, width=200, height=200)
+    # In the order of the labels, though nonmoth is the better one.
+    expected = struct.pack("<2e", 0.25, 0.75) if there else None
+    assert [one.scores for found in result.detections for one in found.classifications] == [expected]

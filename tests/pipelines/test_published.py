@@ -247,8 +247,10 @@ def test_building_a_detector_downloads_nothing(tmp_path: Path, monkeypatch: pyte
 
 def test_scores_and_settings_are_checked_when_a_job_is_submitted() -> None:
     spec = registry.get("global_moths_2024", ())
-    assert spec.merged_config({"min_score": 0.5})["scores"] == "top"
-    with pytest.raises(errors.InvalidInput, match="'scores' of pipeline global_moths_2024 is 'top' or 'full', not"):
+    assert spec.merged_config({"min_score": 0.5})["scores"] == "auto"
+    with pytest.raises(
+        errors.InvalidInput, match="'scores' of pipeline global_moths_2024 is 'auto' or 'top' or 'full'"
+    ):
         spec.merged_config({"scores": "all"})
 
 

@@ -61,3 +61,13 @@ def test_a_detection_without_an_image_belongs_to_the_only_one() -> None:
     [only] = pushing.read_answer(body, BATCH[:1], REDUCTION).items
     assert only.kind == "done" and len(only.detections) == 1
     assert {item.kind for item in pushing.read_answer(body, BATCH, REDUCTION).items} == {"failed"}
+
+
+def test_sizes_that_a_service_gives_are_kept() -> None:
+    sources = [{"id": "0", "width": 4096, "height": 2160}, {"id": "1", "width": [], "height": 10**30}, {"id": "2"}]
+    items = pushing.read_answer(json.dumps({"source_images": sources}).encode(), BATCH, REDUCTION).items
+    assert [(item.kind, item.width, item.height) for item in items] == [
+        ("done", 4096, 2160),
+        ("done", None, None),
+        ("done", None, None),
+    ]

@@ -259,6 +259,16 @@ def test_the_configuration_has_one_name() -> None:
     assert len(submit_module.config_hash(spec, config)) == 64
 
 
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [({}, None), ({"scores": "auto"}, None), ({"scores": "top"}, "top"), ({"scores": "full"}, "full")],
+)
+@pytest.mark.parametrize("slug", ["light_trap_insects", "global_moths_2024"])
+def test_a_job_names_scores_only_where_it_asks(slug: str, asked: dict[str, str], stored: str | None) -> None:
+    submission = submit_module.Submission(sources=["/a"], pipeline=slug, config=asked)
+    assert submit_module.check(submission, registry.get(slug, ())).get("scores") == stored
+
+
 def test_the_function_for_python(shared_stores: EmbeddedStores, project: str, tmp_path: Path) -> None:
     submitted = submit_module.submit_images(
         listed(tmp_path, 3), settings=shared_stores.settings, pipeline="null", project=project, limit=2

@@ -14,7 +14,7 @@ from typing import Final, Literal
 import msgspec
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import ids
+from antenna_orchestration.domain import ids, score_vectors
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 from antenna_orchestration.pipelines.published import specs
 from antenna_orchestration.pipelines.published.specs import Triple
@@ -118,8 +118,11 @@ def _of_photographs(given: Description, path: Path, width: int, height: int) -> 
             std=given.std,
             at_once=given.batch_size,
         ),
-        default_config={"min_score": 0.5 if given.min_score is None else given.min_score, "scores": "top"},
-        choices={"scores": ("top", "full")},
+        default_config={
+            "min_score": 0.5 if given.min_score is None else given.min_score,
+            score_vectors.SETTING: score_vectors.AUTO,
+        },
+        choices={score_vectors.SETTING: score_vectors.CHOICES},
         ranges=specs.RANGES,
         meanings=specs.MEANINGS,
         batch_size=max(4, given.batch_size),

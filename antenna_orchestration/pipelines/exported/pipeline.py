@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import score_vectors
 from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines import images, labels, scoring, weights
 from antenna_orchestration.pipelines.exported.description import Program
@@ -84,7 +85,7 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
                         raw.probabilities[index],
                         self._labels,
                         top_k=self.top_k,
-                        whole=self.config["scores"] == "full",
+                        whole=score_vectors.is_kept(self.config[score_vectors.SETTING], len(self._labels)),
                     )
                 ]
             detections.append(

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from antenna_orchestration.domain import score_vectors
 from antenna_orchestration.domain.messages import Classification, Detection
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, ImageResult, PipelineSpec
 from antenna_orchestration.pipelines.light_trap import specs
@@ -95,15 +96,24 @@ def without_duplicates(found: Candidates) -> Candidates:
 
 
 def as_detections(
-    found: Candidates, detector: AlgorithmSpec, classifier: AlgorithmSpec, *, min_score: float, min_size: float
+    found: Candidates,
+    detector: AlgorithmSpec,
+    classifier: AlgorithmSpec,
+    *,
+    min_score: float,
+    min_size: float,
+    whole: bool = True,
 ) -> list[Detection]:
     """Detections for the candidates that reach both thresholds, best score first.
 
-    `min_size` is the smallest longer side of a box, in pixels of the photograph.
+    `min_size` is the smallest longer side of a box, in pixels of the photograph. `whole` adds the scores of all classes
+    as little-endian float16.
     """
     order = np.argsort(-found.scores, kind="stable")
     return [
-        _detection(found.boxes[index], float(found.scores[index]), float(found.moths[index]), detector, classifier)
+        _detection(
+            found.boxes[index], float(found.scores[index]), float(found.moths[index]), detector, classifier, whole=whole
+        )
         for index in order
         if found.scores[index] >= min_score and max(found.boxes[index, 2:] - found.boxes[index, :2]) >= min_size
     ]
@@ -119,11 +129,16 @@ def as_result(
     """
     detector, classifier = spec.algorithms
     min_size = specs.least_size(config, width, height)
-    detections = as_detections(found, detector, classifier, min_score=config["min_score"], min_size=min_size)
+    whole = score_vectors.is_kept(config[score_vectors.SETTING], len(LABELS))
+    detections = as_detections(
+        found, detector, classifier, min_score=config["min_score"], min_size=min_size, whole=whole
+    )
     return ImageResult(width=width, height=height, detections=detections)
 
 
-def _detection(box: Floats, score: float, moth: float, detector: AlgorithmSpec, classifier: AlgorithmSpec) -> Detection:
+def _detection(
+    box: Floats, score: float, moth: float, detector: AlgorithmSpec, classifier: AlgorithmSpec, *, whole: bool
+) -> Detection:
     order = [0, 1] if moth >= 0.5 else [1, 0]
     scores = (moth, 1 - moth)
     x1, y1, x2, y2 = (float(np.float32(value)) for value in box)
@@ -138,6 +153,7 @@ def _detection(box: Floats, score: float, moth: float, detector: AlgorithmSpec, 
                 score=scores[order[0]],
                 top_labels=[LABELS[index] for index in order],
                 top_scores=[scores[index] for index in order],
+                scores=score_vectors.packed(scores) if whole else None,
             )
         ],
     )

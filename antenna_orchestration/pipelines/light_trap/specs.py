@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from antenna_orchestration.domain import score_vectors
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 
 NETWORK = AlgorithmSpec(
@@ -68,7 +69,9 @@ MOTHS = AlgorithmSpec(
     labels=("moth", "nonmoth"),
 )
 
-SETTINGS: Final = {"min_score": 0.4, "min_size": 0}
+SETTINGS: Final = {"min_score": 0.4, "min_size": 0, score_vectors.SETTING: score_vectors.AUTO}
+
+CHOICES: Final = {score_vectors.SETTING: score_vectors.CHOICES}
 
 RANGES: Final = {"min_score": (0, 1), "min_size": (0, 100_000)}
 
@@ -77,6 +80,7 @@ MEANINGS: Final = {
     # Because traps differ more in resolution than in the size of the sheet.
     "min_size": "Smallest longer side of a detection, in pixels of the photograph; 0 stands for 0.9 % of the "
     "photograph's longer side (37 pixels at 4096).",
+    score_vectors.SETTING: score_vectors.MEANING,
 }
 
 
@@ -94,6 +98,7 @@ LIGHT_TRAP_INSECTS = PipelineSpec(
     factory="antenna_orchestration.pipelines.light_trap.ensemble:LightTrapInsects",
     # Low enough to include an insect that only one half sees, if it is nearly certain. Chosen on drawn photographs.
     default_config={**SETTINGS, "min_score": 0.3},
+    choices=CHOICES,
     ranges=RANGES,
     meanings=MEANINGS,
     batch_size=4,
@@ -107,6 +112,7 @@ LIGHT_TRAP_NETWORK = PipelineSpec(
     algorithms=(NETWORK, NETWORK_MOTHS),
     factory="antenna_orchestration.pipelines.light_trap.network_detector:LightTrapNetwork",
     default_config=SETTINGS,
+    choices=CHOICES,
     ranges=RANGES,
     meanings=MEANINGS,
     batch_size=4,
@@ -120,6 +126,7 @@ LIGHT_TRAP_BLOBS = PipelineSpec(
     algorithms=(BLOBS, SHAPE),
     factory="antenna_orchestration.pipelines.light_trap.blob_detector:LightTrapBlobs",
     default_config=SETTINGS,
+    choices=CHOICES,
     ranges=RANGES,
     meanings=MEANINGS,
     batch_size=4,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import score_vectors
 from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines import images, labels, scoring, weights
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
@@ -107,7 +108,7 @@ class PublishedPipeline(Pipeline[Photograph, Found]):
                         row.softmax(dim=0),
                         judge.labels,
                         top_k=self.top_k,
-                        whole=self.config["scores"] == "full",
+                        whole=score_vectors.is_kept(self.config[score_vectors.SETTING], len(judge.labels)),
                         terminal=judge is self._judges[-1],
                     )
                     for judge, row in zip(self._judges, rows, strict=False)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from antenna_orchestration.domain import score_vectors
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 
 Architecture = Literal["resnet50", "headless_resnet50", "convnext_tiny", "exported"]
@@ -30,7 +31,7 @@ RANGES: Final = {"min_score": (0, 1)}
 
 MEANINGS: Final = {
     "min_score": "Detections with this score or less are dropped.",
-    "scores": "full adds the whole score vector to each classification.",
+    score_vectors.SETTING: score_vectors.MEANING,
 }
 
 FACTORY: Final = "antenna_orchestration.pipelines.published.pipeline:PublishedPipeline"
@@ -120,8 +121,8 @@ def pipeline(
         algorithms=(DETECTOR, *(step.algorithm for step in steps)),
         factory=FACTORY,
         recipe=recipe,
-        default_config={"min_score": min_score, "scores": "top"},
-        choices={"scores": ("top", "full")},
+        default_config={"min_score": min_score, score_vectors.SETTING: score_vectors.AUTO},
+        choices={score_vectors.SETTING: score_vectors.CHOICES},
         ranges=RANGES,
         meanings=MEANINGS
         | {"min_score": "Detections with this score or less are dropped; the detector itself gives none below 0.05."},

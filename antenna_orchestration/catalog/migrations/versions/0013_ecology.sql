@@ -99,3 +99,8 @@ ALTER TABLE algorithms ADD COLUMN categories jsonb NOT NULL DEFAULT '[]';
 
 -- The job whose boxes are classified anew.
 ALTER TABLE jobs ADD COLUMN detections_of bigint;
+
+-- Of pipelines that workers registered: whether all scores are kept is decided anew, by the number of classes. Jobs that
+-- were submitted stay as they are.
+UPDATE pipelines SET default_config = default_config - 'full_scores' || '{"scores": "auto"}'
+WHERE default_config ? 'full_scores' AND default_config ? 'top_k';
