@@ -67,6 +67,7 @@ def test_pairs_cost_least_together_not_one_by_one() -> None:
     ("changes", "is_linked"),
     [
         ({"max_gap": 10.0}, True),
+        ({"max_gap": 9.0}, False),
         ({"max_cost": 0.05}, False),
         ({"size_ratio": 1.0}, True),
     ],
@@ -87,6 +88,12 @@ def test_one_long_pause_ends_all_tracks() -> None:
     captures = [capture(number, time) for number, time in enumerate(times(EVENING, seconds))]
     night = night_of(captures, [detection(number, 0, GAMMA.name) for number in range(5)])
     assert list(tracks_of(night).values()) == ["0-0", "0-0", "0-0", "3-0", "3-0"]
+
+
+def test_no_link_is_longer_than_the_longest_gap() -> None:
+    animals = [[(10, 10)], [], [(10, 10)]]
+    assert tracks_of(sheet(animals, pause=60), max_gap=120.0)["2-0"] == "0-0"
+    assert tracks_of(sheet(animals, pause=61), max_gap=120.0)["2-0"] == "2-0"
 
 
 def test_photographs_without_a_time_have_no_track() -> None:
@@ -143,6 +150,17 @@ def test_a_track_says_what_its_mean_says() -> None:
     assert together.vectors[MOTHS].scores.sum(axis=1) == pytest.approx([1.0] * 3, abs=2e-3)
 
 
+def test_the_best_few_classes_do_not_spoil_a_mean_of_whole_vectors() -> None:
+    captures = [capture(number, moment) for number, moment in enumerate(times(EVENING, [0, 10]))]
+    boxes = [detection(0, 0, "Autographa gamma", 0.8), detection(1, 0, "Noctua pronuba", 0.9, scores=None)]
+    night = tracking.apply(night_of(captures, boxes), TrackingParameters())
+    assert night.detections["track"].tolist() == ["0-0", "0-0"]
+    together = consensus.apply(night, ConsensusParameters())
+    assert together.detections["taxon"].tolist() == ["Autographa gamma"] * 2
+    assert together.vectors[MOTHS].scores[:, 0] == pytest.approx([0.8, 0.8], abs=1e-3)
+    assert not together.vectors[MOTHS].partial.any()
+
+
 def test_without_tracks_consensus_changes_nothing() -> None:
     night = sheet([[(10, 10)], [(10, 10)]], pause=600)
     assert consensus.apply(night, ConsensusParameters()) is night
@@ -181,6 +199,24 @@ def test_what_stays_for_nights_is_a_fixture(nights: int, each: int, seen: int, j
     found = fixtures.find(boxes.sample(frac=1, random_state=1), photographs, FixturesParameters())
     dirt = boxes[boxes["is_dirt"]]
     assert found == (frozenset(zip(dirt["job_id"], dirt["detection_id"], strict=True)) if is_fixture else frozenset())
+
+
+def test_numbers_of_photographs_do_not_make_fixtures() -> None:
+    # Overlap is not transitive: 0 and 4 are alike, 4 and 8 are, 0 and 8 are not.
+    nights = [date(2026, 6, day) for day in (1, 2, 3)]
+
+    def found(order: Sequence[int]) -> set[tuple[date, int]]:
+        rows = [
+            {"night": night, "image_id": 3 * day + order[n], "job_id": 1, "detection_id": f"{3 * day + order[n]}-0"}
+            | {"x1": 500.0 + 4 * n, "y1": 500.0, "x2": 600.0 + 4 * n, "y2": 600.0, "place": n}
+            for day, night in enumerate(nights)
+            for n in range(3)
+        ]
+        frame = pd.DataFrame(rows)
+        held = {one for _, one in fixtures.find(frame, dict.fromkeys(nights, 3), FixturesParameters(share=0.6))}
+        return {(row["night"], row["place"]) for row in rows if row["detection_id"] in held}
+
+    assert found([0, 1, 2]) == found([1, 0, 2]) == found([2, 1, 0])
 
 
 def test_fixtures_are_marked_and_the_rest_is_not() -> None:
@@ -225,7 +261,7 @@ def test_spots_are_those_that_comparing_all_boxes_gives(boxes: Any, iou: float) 
 
     leaders: list[Any] = []
     members: list[list[Any]] = []
-    for row in frame.itertuples():
+    for row in frame.sort_values(["night", "x1", "y1", "x2", "y2"], kind="stable").itertuples():
         box = np.array([row.x1, row.y1, row.x2, row.y2])
         for leader, own in zip(leaders, members, strict=True):
             inner = np.maximum(np.minimum(leader[2:], box[2:]) - np.maximum(leader[:2], box[:2]), 0).prod()

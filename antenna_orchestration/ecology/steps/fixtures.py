@@ -58,10 +58,10 @@ def find(
     `job_id`, `detection_id`, `x1`, `y1`, `x2`, `y2`; those without a night are not looked at. `photographs` says how
     many each night has.
 
-    A spot is the box that comes first (by night, photograph and detection) with all that overlap it by `iou`. What lies
-    where no fixture can be is set aside first, since most boxes are animals.
+    A spot is the box that comes first (by night, then from the left) with all that overlap it by `iou`: how photographs
+    are numbered does not matter. What lies where no fixture can be is set aside first, since most boxes are animals.
     """
-    frame = boxes[boxes["night"].notna()].sort_values(["night", "image_id", "detection_id"], kind="stable")
+    frame = boxes[boxes["night"].notna()].sort_values(["night", "x1", "y1", "x2", "y2"], kind="stable")
     if len(photographs) < parameters.nights or frame.empty:
         return frozenset()
     corners = frame[["x1", "y1", "x2", "y2"]].to_numpy("float64")

@@ -37,7 +37,7 @@ class TrackingParameters(Parameters):
     )
     max_gap: float = parameter(
         120.0,
-        "longest pause between photographs; a night whose median pause is longer has no tracks",
+        "most by which two photographs of an animal are apart; a night whose median pause is longer has no tracks",
         unit="seconds",
         gt=0,
         le=86_400,
@@ -62,7 +62,7 @@ def apply(night: Night, parameters: TrackingParameters) -> Night:
         return night
     frame = night.detections.copy(deep=False)
     scene = _Scene(night, sequence, parameters)
-    follows = _linked(scene, sequence, pauses, parameters)
+    follows = _linked(scene, sequence, parameters)
     ids = frame["detection_id"].to_numpy(object)
     tracks = np.full(len(frame), None, object)
     for row in np.concatenate([np.zeros(0, np.intp), *sequence.rows]):
@@ -183,15 +183,14 @@ class _Scene:
         return costs
 
 
-def _linked(scene: _Scene, sequence: _Sequence, pauses: Floats, parameters: TrackingParameters) -> Rows:
+def _linked(scene: _Scene, sequence: _Sequence, parameters: TrackingParameters) -> Rows:
     """Of each detection, the row of the one before it in its track; -1 where it is the first."""
     follows = np.full(len(scene.centres), -1, np.intp)
     # Ends of tracks that may go on, and their photographs.
     ends, seen = np.zeros(0, np.intp), np.zeros(0, np.intp)
     for number, now in enumerate(sequence.rows):
-        if number and pauses[number - 1] > parameters.max_gap:
-            ends, seen = np.zeros(0, np.intp), np.zeros(0, np.intp)
-        still = number - seen - 1 <= parameters.most_skipped
+        is_recent = sequence.times[number] - sequence.times[seen] <= parameters.max_gap
+        still = is_recent & (number - seen - 1 <= parameters.most_skipped)
         ends, seen = ends[still], seen[still]
         old, new = _assigned(*scene.pairs(ends, now, (seen, number)), parameters.max_cost)
         follows[now[new]] = ends[old]
