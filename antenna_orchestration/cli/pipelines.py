@@ -54,6 +54,7 @@ def show(
         "version": spec.version,
         "description": spec.description or None,
         "images per batch": spec.batch_size,
+        "takes boxes": "yes, with --detections-of" if spec.takes_detections else "no",
     }
     console.print(output.pairs(values))
     console.print()
@@ -122,6 +123,7 @@ def _as_dict(spec: PipelineSpec) -> dict[str, Any]:
         "version": spec.version,
         "description": spec.description,
         "batch_size": spec.batch_size,
+        "takes_detections": spec.takes_detections,
         "config": dict(spec.default_config),
         "choices": {name: list(values) for name, values in spec.choices.items()},
         "ranges": {name: list(values) for name, values in spec.ranges.items()},

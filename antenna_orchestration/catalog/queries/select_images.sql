@@ -1,7 +1,8 @@
 -- The images of a new job in the order submitted, except those that every algorithm of the pipeline has processed.
 CREATE TEMPORARY TABLE selected ON COMMIT DROP AS
 SELECT c.image_id, row_number() OVER (ORDER BY s.ordinal) AS ordinal, s.link,
-       coalesce(s.captured_at, c.captured_at) AS captured_at, coalesce(d.deployment_id, c.deployment_id) AS deployment_id
+       coalesce(s.captured_at, c.captured_at) AS captured_at, coalesce(d.deployment_id, c.deployment_id) AS deployment_id,
+       NULL::bytea AS boxes
 FROM submitted s
 JOIN captures c ON c.project_id = %(project)s AND c.url = s.url AND c.version = s.version
 LEFT JOIN deployments d ON d.project_id = %(project)s AND d.name = s.deployment

@@ -1,0 +1,14 @@
+-- The images of a new job that is given boxes, in the order submitted, except those that a job with the same boxes and the
+-- same version of the pipeline has done. The ledger says nothing of them: it knows algorithms, not boxes.
+CREATE TEMPORARY TABLE selected ON COMMIT DROP AS
+SELECT c.image_id, row_number() OVER (ORDER BY s.ordinal) AS ordinal, s.link,
+       coalesce(s.captured_at, c.captured_at) AS captured_at, coalesce(d.deployment_id, c.deployment_id) AS deployment_id,
+       s.boxes
+FROM submitted s
+JOIN captures c ON c.project_id = %(project)s AND c.url = s.url AND c.version = s.version
+LEFT JOIN deployments d ON d.project_id = %(project)s AND d.name = s.deployment
+WHERE %(reprocess)s OR NOT EXISTS (
+    SELECT 1 FROM jobs j JOIN job_images i USING (job_id)
+    WHERE j.detections_of = %(detections_of)s AND j.pipeline = %(pipeline)s
+      AND j.pipeline_version IS NOT DISTINCT FROM %(version)s AND i.image_id = c.image_id AND i.status = 'done'
+)
