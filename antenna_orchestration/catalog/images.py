@@ -12,8 +12,10 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.database import Database, Row
 from antenna_orchestration.catalog.jobs import SubmittedImage
+from antenna_orchestration.domain import given_boxes
 from antenna_orchestration.domain.ids import ImageId, JobId, JobRun
 from antenna_orchestration.domain.job import Counts, ImageStatus, ImageToPublish
+from antenna_orchestration.domain.messages import GivenBox
 
 _LOOKED_UP_AT_ONCE: Final = 10_000
 """Files that one statement looks up."""
@@ -145,6 +147,26 @@ class Images:
         """Make the images of an unreadable part pending again. Returns them."""
         rows = await self._database.rows("reset_images_of_part", **job_run._asdict(), part=part)
         return {ImageId(row["image_id"]) for row in rows}
+
+    async def boxes(self, job_id: JobId, images: Iterable[ImageId]) -> dict[ImageId, list[GivenBox]]:
+        """The boxes that these images of a job were given; images without any have an empty list."""
+        rows = await self._database.rows("boxes_of_images", job=job_id, images=list(images))
+        return {ImageId(row["image_id"]): given_boxes.unpacked(row["boxes"]) for row in rows}
+
+    async def done(self, job_id: JobId) -> dict[ImageId, SubmittedImage]:
+        """The done images of a job, as they would be submitted again, in order."""
+        return {
+            ImageId(row["image_id"]): SubmittedImage(
+                row["url"],
+                row["captured_at"],
+                row["deployment"],
+                row["version"],
+                link=row["link"],
+                stamp=row["stamp"],
+                stamp_offset=row["stamp_offset"],
+            )
+            for row in await self._database.rows("done_images", job=job_id)
+        }
 
     async def add_processed(self, job_id: JobId) -> None:
         """Add the job's done images to the ledger of which algorithms have processed which images; idempotent.

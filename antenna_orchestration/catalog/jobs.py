@@ -42,6 +42,8 @@ class SubmittedImage(NamedTuple):
     # if nothing says so.
     stamp: datetime | None = None
     stamp_offset: int | None = None
+    # Boxes of another job to classify, as `domain/given_boxes.py` packs them; None if a detector is to look for them.
+    boxes: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +68,8 @@ class NewJob:
     time_zone: str = nights.UTC_NAME
     # How many interactive jobs of its project may be under way, this one among them; None for any number.
     most_interactive: int | None = None
+    # The job whose boxes its images carry.
+    detections_of: JobId | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,8 +198,14 @@ class Jobs:
             await connection.execute(queries.load("ensure_captures"), {"project": project})
             terms = await _row(connection, "pipeline_now", pipeline=new.pipeline)
             await connection.execute(
-                queries.load("select_images"),
-                {"project": project, "algorithms": terms["algorithms"], "reprocess": new.reprocess},
+                queries.load("select_images" if new.detections_of is None else "select_images_with_boxes"),
+                {
+                    "project": project,
+                    "reprocess": new.reprocess,
+                    "detections_of": new.detections_of,
+                    "pipeline": new.pipeline,
+                    **terms,
+                },
             )
             inserted = await _row(
                 connection,
@@ -213,9 +223,12 @@ class Jobs:
                 created_by=new.created_by,
                 time_zone=new.time_zone,
                 version=terms["version"],
+                detections_of=new.detections_of,
             )
             job_id = JobId(inserted["job_id"])
-            await connection.execute(queries.load("insert_job_images"), {"job": job_id, **terms})
+            await connection.execute(
+                queries.load("insert_job_images"), {"job": job_id, "detections_of": new.detections_of, **terms}
+            )
             if not inserted["total"]:
                 reason = why_empty(inserted["skipped"])
                 await connection.execute(queries.load("end_empty_job"), {"job": job_id, "reason": reason})
@@ -347,10 +360,11 @@ async def _copy_submitted(connection: Connection, images: Iterable[SubmittedImag
     await connection.execute(
         "CREATE TEMPORARY TABLE submitted (ordinal bigint GENERATED ALWAYS AS IDENTITY, url text, "
         "captured_at timestamptz, deployment text, version text, modified_at timestamptz, link text, stamp timestamp, "
-        "stamp_offset smallint) ON COMMIT DROP"
+        "stamp_offset smallint, boxes bytea) ON COMMIT DROP"
     )
     copy_in = (
-        "COPY submitted (url, captured_at, deployment, version, modified_at, link, stamp, stamp_offset) FROM STDIN"
+        "COPY submitted (url, captured_at, deployment, version, modified_at, link, stamp, stamp_offset, boxes) "
+        "FROM STDIN"
     )
     async with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
         for image in images:
@@ -398,4 +412,5 @@ def _job(row: Row) -> Job:
         finished_at=row["finished_at"],
         pipeline_version=row["pipeline_version"],
         time_zone=row["time_zone"],
+        detections_of=JobId(row["detections_of"]) if row["detections_of"] else None,
     )

@@ -53,6 +53,8 @@ class PipelineRow:
     is_public: bool = True
     # The project that may change it; None for one of the installation, or of an admin of all projects.
     owner_id: ProjectId | None = None
+    # Whether it can classify boxes that it is given.
+    takes_detections: bool = False
 
 
 class Pipelines:
@@ -82,6 +84,7 @@ class Pipelines:
                     "default_config": Jsonb(dict(pipeline.default_config)),
                     "is_public": pipeline.is_public,
                     "owner": pipeline.owner_id,
+                    "takes_detections": pipeline.takes_detections,
                 },
             )
             await connection.execute(

@@ -59,6 +59,7 @@ def show(
         "version": spec.version,
         "description": spec.description or None,
         "images per batch": spec.batch_size if spec.factory else None,
+        "takes boxes": "yes, with --detections-of" if spec.takes_detections else "no",
     }
     console.print(output.pairs(values))
     console.print()
@@ -158,6 +159,7 @@ def _as_dict(spec: PipelineSpec) -> dict[str, Any]:
         "version": spec.version,
         "description": spec.description,
         "batch_size": spec.batch_size,
+        "takes_detections": spec.takes_detections,
         "config": dict(spec.default_config),
         "choices": {name: list(values) for name, values in spec.choices.items()},
         "ranges": {name: list(values) for name, values in spec.ranges.items()},

@@ -37,13 +37,13 @@ class Exif(StrEnum):
 
 def submit(
     sources: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="SOURCE...",
             help="Folder, file pattern, s3:// or http(s):// location, or a list: .txt, .csv, .parquet or .json.",
             show_default=False,
         ),
-    ],
+    ] = None,
     *,
     pipeline: Annotated[
         str | None,
@@ -54,6 +54,15 @@ def submit(
     project: Annotated[
         str, typer.Option(metavar="SLUG", help="Project of the images; within it, the same URL is the same image.")
     ] = "default",
+    detections_of: Annotated[
+        int | None,
+        typer.Option(
+            metavar="JOB",
+            min=1,
+            help="Classify the boxes of this finished job, with no detector; without SOURCE, all its images.",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the job, shown in lists.", show_default="from the source")] = "",
     priority: Annotated[int, typer.Option(min=1, max=100, help="Share of the workers: 2 gets twice as much as 1.")] = 1,
     interactive: Annotated[
@@ -123,7 +132,8 @@ def submit(
     from antenna_orchestration.processing.submit import Submission
 
     submission = Submission(
-        sources=tuple(sources),
+        sources=tuple(sources or ()),
+        detections_of=detections_of,
         pipeline=registry.DEFAULT_PIPELINE if pipeline is None else pipeline,
         project=project,
         name=name,
@@ -139,6 +149,8 @@ def submit(
         exif=exif.value,
         dispatch_mode=dispatch_mode,
     )
+    if dry_run and detections_of is not None:
+        raise errors.InvalidInput("--dry-run looks at sources only: leave it or --detections-of out")
     if dry_run:
         _preview(submission, as_json=json_, list_left_out=list_left_out)
         return

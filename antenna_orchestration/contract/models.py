@@ -58,6 +58,8 @@ class WireTask(BaseModel):
     image_url: str
     reply_subject: str | None
     config: dict[str, Any] = {}
+    detections: list[dict[str, Any]] = []
+    """Boxes to classify, as a processing service gets them; only in tasks of jobs that give some."""
 
 
 class TasksAnswer(BaseModel):
@@ -155,6 +157,8 @@ class JobDetail(BaseModel):
     status: str
     status_reason: str | None
     dispatch_mode: str
+    # The job whose boxes it classifies; null if its pipeline looks for its own.
+    detections_of: int | None = None
     generation: int
     priority: int
     interactive: bool
@@ -202,6 +206,8 @@ class NewJob(BaseModel):
     pipeline: Slug | None = None
     name: Name = ""
     sources: Annotated[list[Annotated[str, Field(max_length=2000)]], Field(max_length=1000)] = []
+    # A finished job of the project whose boxes are classified; without sources and images, all that it has done.
+    detections_of: Annotated[int, Field(ge=1, le=2**62)] | None = None
     images: Annotated[list[NewImage], Field(max_length=100_000)] = []
     config: dict[str, Any] = {}
     priority: Annotated[int, Field(ge=1, le=100)] = 1
@@ -417,6 +423,8 @@ class WirePipeline(BaseModel):
     version: Annotated[int, Field(ge=0, le=2**31)] = 1
     description: Annotated[str, Field(max_length=2000)] | None = None
     algorithms: Annotated[list[WireAlgorithm], Field(max_length=50)] = []
+    # Whether it classifies the boxes in `detections` of a request or task, instead of looking for its own.
+    takes_detections: bool = False
 
 
 class ServiceInfo(BaseModel):

@@ -6,7 +6,7 @@ the part of each image like any posted result. So an invalid part fails only its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import msgspec
 from antenna_orchestration import errors
 from antenna_orchestration.contract import results
 from antenna_orchestration.contract.results import Item, Reduction
+from antenna_orchestration.domain.messages import GivenBox
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +27,8 @@ class Sent:
     url: str
     # Identifies the lease of its task, which the result acknowledges.
     reply_subject: str
+    # Boxes to classify; None if the service is to look for some.
+    given: Sequence[GivenBox] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,13 +61,28 @@ class _Answer(msgspec.Struct):
 
 def request_body(pipeline: str, batch: list[Sent], config: Mapping[str, Any]) -> bytes:
     """The JSON body of `POST /process`."""
-    return msgspec.json.encode(
+    body: dict[str, Any] = {
+        "pipeline": pipeline,
+        "source_images": [{"id": one.image_id, "url": one.url} for one in batch],
+        "config": dict(config),
+    }
+    if any(one.given is not None for one in batch):
+        body["detections"] = [box for one in batch for box in wire_boxes(one.image_id, one.url, one.given or ())]
+    return msgspec.json.encode(body)
+
+
+def wire_boxes(image_id: str, url: str, given: Sequence[GivenBox]) -> list[dict[str, Any]]:
+    """Boxes to classify as the contract has them in a request (`DetectionRequest`), with the detector's score."""
+    return [
         {
-            "pipeline": pipeline,
-            "source_images": [{"id": one.image_id, "url": one.url} for one in batch],
-            "config": dict(config),
+            "source_image": {"id": image_id, "url": url},
+            "bbox": dict(zip(("x1", "y1", "x2", "y2"), one.box, strict=True)),
+            "crop_image_url": None,
+            "score": one.score,
+            "algorithm": {"name": one.algorithm.key, "key": one.algorithm.key},
         }
-    )
+        for one in given
+    ]
 
 
 def read_answer(body: bytes, batch: list[Sent], reduction: Reduction) -> Answered:

@@ -16,7 +16,7 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract.results import Item, Reduction, reduction_of
-from antenna_orchestration.dispatch import judge_results, reported, turns
+from antenna_orchestration.dispatch import given_to_workers, judge_results, reported, turns
 from antenna_orchestration.dispatch.judge_results import Posted, Status, Verdict
 from antenna_orchestration.dispatch.lease import ack_of
 from antenna_orchestration.dispatch.services import HttpServices
@@ -153,6 +153,7 @@ async def _read(
             images.add(image)
     kept = await _kept(http, job, worker, images)
     posted = [_posted(job, worker, item, token, kept) for item, token in zip(items, tokens, strict=True)]
+    posted = await given_to_workers.with_given(http, job, posted)
     posted = await _with_reports(http, job, posted)
     # Only for these does the verdict depend on the image's status.
     over = {

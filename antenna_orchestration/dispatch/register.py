@@ -229,6 +229,7 @@ def pipeline_row_of(said: models.WirePipeline) -> PipelineRow:
         version=str(said.version),
         description=said.description or "",
         default_config=SETTINGS,
+        takes_detections=said.takes_detections,
         algorithms=tuple(
             algorithm_row(
                 key=one.key,

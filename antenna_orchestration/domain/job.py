@@ -135,6 +135,8 @@ class Job:
     pipeline_version: str | None = None
     # At whose noon its nights are cut.
     time_zone: str = nights.UTC_NAME
+    # The job whose boxes it classifies; None if its pipeline looks for insects itself.
+    detections_of: JobId | None = None
 
     @property
     def job_run(self) -> JobRun:
@@ -169,6 +171,8 @@ class ImageToPublish(NamedTuple):
     deployment: str | None
     # Which bytes the URI stood for when the job was submitted; empty where that is not known.
     version: str = ""
+    # Boxes to classify, as `domain/given_boxes.py` packs them; None if a detector is to look for them.
+    boxes: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

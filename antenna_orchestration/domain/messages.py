@@ -23,6 +23,10 @@ PUSHED: Final = 2
 """Version of the announcement of a job that is pushed to a processing service. Workers from before there were such jobs
 would lease its tasks; they refuse the version, and so leave the job alone."""
 
+GIVEN: Final = 3
+"""Version of the announcement of a job whose tasks carry boxes. Workers from before there were such jobs would look for
+boxes of their own; they refuse the version, and so leave the job alone."""
+
 MAX_DETECTIONS: Final = 10_000
 """More detections than this in one image is a broken worker, not a swarm."""
 
@@ -54,6 +58,23 @@ MAX_LABEL: Final = 500
 
 
 # `gc=False` where messages come by the million: they hold no cycles, and the collector need not walk them.
+class AlgorithmRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An algorithm as results name it."""
+
+    key: str
+    version: str
+
+
+class GivenBox(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A detection of another job, whose box is to be classified."""
+
+    box: tuple[float, float, float, float]
+    """As in `Detection`."""
+    score: float | None
+    algorithm: AlgorithmRef
+    """The detector that found it."""
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One image of a job, to be processed by whoever leases it."""
 
@@ -70,18 +91,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str | None = None
     version: str = ""
     """Which bytes were submitted, as `domain/versions.py` writes it; empty where that is not known."""
+    detections: list[GivenBox] | msgspec.UnsetType = msgspec.UNSET
+    """The boxes to classify, where the job says so (`antenna submit --detections-of`); no detector runs then, and the
+    result has these boxes in this order. 10,000 are less than 1 MB."""
 
     @property
     def job_run(self) -> JobRun:
         """The job in the generation that the task belongs to."""
         return JobRun(self.job, self.generation)
-
-
-class AlgorithmRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An algorithm as results name it."""
-
-    key: str
-    version: str
 
 
 class Classification(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -175,7 +192,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     total: int = 0
     name: str = ""
     dispatch_mode: DispatchMode = DispatchMode.ASYNC
-    """Whose tasks these are. Anything but `async_api` comes with the version `PUSHED`."""
+    """Whose tasks these are. Anything but `async_api` comes with the version `PUSHED`, or `GIVEN`."""
     pipeline_version: str = ""
     algorithms: list[AlgorithmRef] = []
     """The pipeline's as it was when the job was submitted. Workers that have another version leave the job alone. Empty
@@ -246,7 +263,7 @@ M = TypeVar("M", Task, Result, Announcement, Heartbeat)
 _READ: Final[dict[type, frozenset[int]]] = {
     Task: frozenset({VERSION}),
     Result: frozenset({VERSION}),
-    Announcement: frozenset({VERSION, PUSHED}),
+    Announcement: frozenset({VERSION, PUSHED, GIVEN}),
     Heartbeat: frozenset({VERSION}),
 }
 """The versions that this reads."""

@@ -12,6 +12,7 @@ from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.catalog.projects import Project
 from antenna_orchestration.contract import models
 from antenna_orchestration.domain.access import MOST_INTERACTIVE, Token, check_interactive
+from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.gateway.dependencies import (
     JobForSubmitter,
@@ -49,6 +50,10 @@ async def create_job(gateway: ThisGateway, caller: SubmitterCaller, new: models.
     """
     caller.check_priority(new.priority)
     project = await _project(gateway, caller, new.project)
+    if new.detections_of is not None:
+        source = await job_of(gateway, caller, JobId(new.detections_of))
+        if source.project_id != project.project_id:
+            raise errors.InvalidInput(f"job {source.job_id} is of project {source.project}, not of {project.slug}")
     submission = submit.Submission(
         sources=new.sources,
         images=[SubmittedImage(one.url, one.captured_at, one.deployment) for one in new.images],
@@ -66,6 +71,7 @@ async def create_job(gateway: ThisGateway, caller: SubmitterCaller, new: models.
         # The submitter may not see the files, so the gateway does not read their headers for it.
         exif="never",
         created_by=caller.owner,
+        detections_of=new.detections_of,
     )
     async with gateway.callers.submitting(caller):
         submitted = await submit.submit(

@@ -34,6 +34,7 @@ async def job_view(gateway: Gateway, job: Job, *, logs: int = 0, says_why: bool 
         status=statuses.WIRE[job.status],
         status_reason=job.status_reason or waits or None,
         dispatch_mode=job.dispatch_mode,
+        detections_of=job.detections_of,
         generation=job.generation,
         priority=job.priority,
         interactive=job.interactive,

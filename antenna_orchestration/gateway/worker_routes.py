@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
 from antenna_orchestration import errors
-from antenna_orchestration.contract import client_info, models, statuses
-from antenna_orchestration.dispatch import accept_results, image_urls, lease, worker_status
+from antenna_orchestration.contract import client_info, models, pushing, statuses
+from antenna_orchestration.dispatch import accept_results, given_to_workers, image_urls, lease, worker_status
 from antenna_orchestration.dispatch.hand_back import hand_back
-from antenna_orchestration.domain import messages
+from antenna_orchestration.domain import given_boxes, messages
 from antenna_orchestration.domain.access import Act, Token
-from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.ids import ImageId, JobId
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
+from antenna_orchestration.domain.messages import GivenBox
 from antenna_orchestration.gateway import bodies
 from antenna_orchestration.gateway.clients import told_apart
 from antenna_orchestration.gateway.dependencies import (
@@ -112,19 +113,27 @@ async def _lease(
         return await gateway.offers.is_turn_over(caller, origin, job.job_run, wanted, partial(_asked_for, gateway))
 
     base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
+    if job.detections_of is not None:
+        wanted = min(wanted, given_boxes.MOST_AT_ONCE)
     leased = await lease.lease(gateway.http, job, caller, wanted, is_over=is_over)
     try:
         urls = await image_urls.urls_of(gateway.http, leased, base=base)
+        given = await given_to_workers.boxes_of(gateway.http, job, leased)
         await gateway.offers.leased(caller, origin, job.job_run, len(leased))
         tasks = [
             models.WireTask(
-                id=str(one.image), image_id=str(one.image), image_url=url, reply_subject=one.token, config=job.config
+                id=str(one.image),
+                image_id=str(one.image),
+                image_url=url,
+                reply_subject=one.token,
+                config=job.config,
+                **_detections(one.image, url, given),
             )
             for one, url in zip(leased, urls, strict=True)
         ]
         # As it is sent: what cannot be written must not be found out later.
         answer = models.TasksAnswer(tasks=tasks, lease_seconds=gateway.settings.http_lease)
-        return Response(answer.model_dump_json(), media_type="application/json")
+        return Response(answer.model_dump_json(exclude_unset=True), media_type="application/json")
     except BaseException:
         # The worker is never told about these tasks.
         try:
@@ -132,6 +141,11 @@ async def _lease(
         except errors.Unavailable as error:
             logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
         raise
+
+
+def _detections(image: ImageId, url: str, given: Mapping[ImageId, Sequence[GivenBox]]) -> dict[str, Any]:
+    """The field of a task that only those of some jobs have."""
+    return {"detections": pushing.wire_boxes(str(image), url, given[image])} if image in given else {}
 
 
 @router.post(

@@ -22,8 +22,9 @@ class SubmitConfig(dg.Config):
     """What to process, and how: the same as the options of `antenna submit`."""
 
     sources: list[str] = Field(
+        default=[],
         description="Folders, file patterns, s3:// or http(s):// locations, or .txt, .csv, .json or .parquet lists of "
-        "these; local ones lie on the machine that runs Dagster."
+        "these; local ones lie on the machine that runs Dagster.",
     )
     pipeline: str = Field(
         default=DEFAULT_PIPELINE, description="Slug of the pipeline to run; `antenna pipelines list` shows all."
@@ -59,6 +60,11 @@ class SubmitConfig(dg.Config):
         default=None,
         description="async_api: workers fetch the images; sync_api: `antenna push` sends them to a processing service; "
         "not given: the project's.",
+    )
+    detections_of: int | None = Field(
+        default=None,
+        description="Number of a finished job whose boxes the pipeline classifies, without a detector; no sources: "
+        "all images that it has done.",
     )
     config: dict[str, Any] = Field(
         default={},
@@ -108,6 +114,7 @@ def _submission(config: SubmitConfig) -> verb.Submission:
         exif=cast(ExifMode, config.exif),
         dispatch_mode=DispatchMode(config.dispatch_mode) if config.dispatch_mode else None,
         config=config.config,
+        detections_of=config.detections_of,
         created_by="Dagster",
     )
 

@@ -71,8 +71,8 @@ MEANINGS: Final = {
         "top_scores": "their scores, in the same order",
         "terminal": "false for an intermediate step, such as a filter before the classifier",
         "created_at": "when the worker made the result",
-        "scores": "the whole score vector, little-endian float16 in the order of the labels; null unless the job "
-        "asked for it",
+        "scores": "the scores of all classes, little-endian float16 in the order of the algorithm's labels, less than "
+        "3e-8 being 0; null for classifiers of more than 1,000 classes unless the job asks for it (`scores`)",
         "inference_time": "seconds, as a worker behind the gateway reports them; null if it does not",
         **_OF_JOB,
     },

@@ -88,7 +88,7 @@ CLASSIFICATIONS: Final = pa.schema(
         ("top_scores", pa.list_(pa.float32())),
         ("terminal", pa.bool_()),
         ("created_at", TIME),
-        # The whole softmax vector, little-endian float16 in the category map's order; null unless the job asked for it.
+        # The whole softmax vector, little-endian float16 in the category map's order; null where it is not kept.
         ("scores", pa.binary()),
         ("inference_time", pa.float32()),
         *OF_JOB,

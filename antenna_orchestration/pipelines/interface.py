@@ -32,7 +32,7 @@ from typing import Any, Generic, TypeVar
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.algorithms import why_other
-from antenna_orchestration.domain.messages import AlgorithmRef, Detection
+from antenna_orchestration.domain.messages import AlgorithmRef, Detection, GivenBox
 
 P = TypeVar("P")
 """What `Pipeline.prepare` makes of an image and `Pipeline.infer` takes."""
@@ -100,6 +100,8 @@ class PipelineSpec:
     meanings: Mapping[str, str] = field(default_factory=dict)
     # What the class needs to know and no job may change, such as which model files to load. Any picklable value.
     recipe: Any = None
+    # Whether it can classify boxes that it is given (`RawImage.detections`) instead of looking for them itself.
+    takes_detections: bool = False
     # Images per call of `infer`, unless the worker's setting says otherwise.
     batch_size: int = 4
 
@@ -181,6 +183,9 @@ class RawImage:
     captured_at: datetime | None = None
     # The trap or station that took it; None if it is not known.
     deployment: str | None = None
+    # Boxes to classify, in pixels of the image at full size: the result has just these, and the detector is not to run.
+    # None for other jobs; only pipelines whose description says `takes_detections` get any.
+    detections: Sequence[GivenBox] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

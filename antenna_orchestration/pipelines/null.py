@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain.messages import Classification, Detection
+from antenna_orchestration.domain.messages import Classification, Detection, GivenBox
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, ImageResult, Pipeline, PipelineSpec, RawImage
 
 SIDE = 1000.0
@@ -46,13 +46,21 @@ NULL = PipelineSpec(
         "fail_share": "Share of the images that fail; their ids decide which.",
         "full_scores": "Whether results carry the whole score vector too, to measure large results.",
     },
+    takes_detections=True,
     batch_size=16,
 )
 
 PIPELINES = [NULL]
 
 
-class NullPipeline(Pipeline[int, int]):
+class _Prepared(NamedTuple):
+    """What is known of an image: the bits, and the boxes that it is given."""
+
+    seed: int
+    given: Sequence[GivenBox] | None
+
+
+class NullPipeline(Pipeline[_Prepared, _Prepared]):
     """`prepare` hashes the image's id to 64 bits; boxes, labels and scores are made from these bits."""
 
     def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
@@ -67,29 +75,30 @@ class NullPipeline(Pipeline[int, int]):
         self._scores = [0.5 ** (rank + 1) for rank in range(min(top_k, self._classes))]
         self._made: dict[int, list[Classification]] = {}
 
-    def prepare(self, image: RawImage) -> int:
+    def prepare(self, image: RawImage) -> _Prepared:
         """Hash the image's id. Raises `ImageUnusable` for the images that `fail_share` selects."""
         seed = _mixed(image.image)
         if seed < self._fail_below:
             raise errors.ImageUnusable(f"the null pipeline fails image {image.image}, as its fail_share asks")
-        return seed
+        return _Prepared(seed, image.detections)
 
-    def infer(self, batch: Sequence[int]) -> Sequence[int]:
+    def infer(self, batch: Sequence[_Prepared]) -> Sequence[_Prepared]:
         """Return the batch as it is, after `delay_ms` per image."""
         if self._delay:
             time.sleep(self._delay * len(batch))
         return batch
 
-    def finish(self, prepared: int, raw: int) -> ImageResult:
+    def finish(self, prepared: _Prepared, raw: _Prepared) -> ImageResult:
         """Square boxes of 20 to 83 pixels within `SIDE`; width and height are None, because nothing was decoded."""
         detections = []
-        seed = prepared
-        for _ in range(self._detections):
+        seed = prepared.seed
+        given = prepared.given
+        for number in range(self._detections if given is None else len(given)):
             seed = (seed * 6364136223846793005 + 1442695040888963407) & _MASK
             x, y, side = (seed >> 44) % 900, (seed >> 24) % 900, 20 + (seed >> 58)
             detections.append(
                 Detection(
-                    box=(float(x), float(y), float(x + side), float(y + side)),
+                    box=given[number].box if given else (float(x), float(y), float(x + side), float(y + side)),
                     score=0.5 + ((seed >> 33) & 0xFF) / 512,
                     algorithm=self._detector,
                     classifications=self._classified((seed >> 33) % self._classes) if self._classes else [],

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from antenna_orchestration import settings
+from antenna_orchestration.domain.messages import GivenBox
 from antenna_orchestration.pipelines import images
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class Photograph:
     pixels: torch.Tensor | None = None
     # Recorded after the copy to the GPU; None on the CPU.
     copied: torch.cuda.Event | None = None
+    # Boxes to classify instead of those that a detector finds.
+    given: Sequence[GivenBox] | None = None
 
 
 class TorchDevice:

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from antenna_orchestration import errors
-from antenna_orchestration.domain import messages
+from antenna_orchestration.domain import given_boxes, messages
 from antenna_orchestration.domain.ids import Epoch, JobId
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, ImageToPublish, Job
 from antenna_orchestration.processing import clear_queue
@@ -33,6 +35,9 @@ second, because the tick shares its threads with other sensors."""
 
 CHUNK: Final = 1_000
 """Tasks in flight without confirmation; at most so many are published twice after a crash."""
+
+CHUNK_WITH_BOXES: Final = 50
+"""The same for tasks that carry boxes; 10,000 boxes are a message of nearly 1 MB."""
 
 FULL_PAUSE: Final = 1.0
 """Seconds between attempts while the stream is at its byte limit, until workers have made room."""
@@ -115,8 +120,9 @@ async def publish_first(services: Services, job_id: JobId) -> str | None:
 async def republish(services: Services, job: Job, images: Sequence[ImageToPublish]) -> int:
     """Publish the given images again, wherever the cursor is; returns how many of them the queue did not have."""
     stored = 0
-    for start in range(0, len(images), CHUNK):
-        confirmed = await _publish_chunk(services, job, images[start : start + CHUNK], wait_for_room=True)
+    chunk = CHUNK if job.detections_of is None else CHUNK_WITH_BOXES
+    for start in range(0, len(images), chunk):
+        confirmed = await _publish_chunk(services, job, images[start : start + chunk], wait_for_room=True)
         stored += confirmed[0]
     return stored
 
@@ -127,7 +133,7 @@ async def announce(
     """Announce the job to workers; `some_done` and the rest as in the announcement. Raises `Unavailable`."""
     terms = await services.catalog.generations.terms(job.job_run)
     announcement = messages.Announcement(
-        v=messages.VERSION if job.dispatch_mode is DispatchMode.ASYNC else messages.PUSHED,
+        v=_version(job),
         job=job.job_id,
         generation=job.generation,
         epoch=epoch,
@@ -149,8 +155,15 @@ async def announce(
     await services.announcements.announce(announcement)
 
 
+def _version(job: Job) -> int:
+    """The announcement's: workers that would misunderstand the job refuse it."""
+    if job.detections_of is not None:
+        return messages.GIVEN
+    return messages.VERSION if job.dispatch_mode is DispatchMode.ASYNC else messages.PUSHED
+
+
 async def _next(services: Services, job: Job, after: int, left: int) -> list[ImageToPublish]:
-    limit = min(CHUNK, left)
+    limit = min(CHUNK if job.detections_of is None else CHUNK_WITH_BOXES, left)
     return await services.catalog.images.to_publish(job.job_run, after=after, limit=limit)
 
 
@@ -168,6 +181,7 @@ async def _publish_chunk(
             captured_at=image.captured_at,
             deployment=image.deployment,
             version=image.version,
+            detections=msgspec.UNSET if image.boxes is None else given_boxes.unpacked(image.boxes),
         )
         for image in images
     ]

@@ -14,7 +14,7 @@ import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
@@ -31,7 +31,7 @@ from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
-from antenna_orchestration.processing import publish, services
+from antenna_orchestration.processing import given_detections, publish, services
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.submission import capture_times, kinds, locations, versions
 from antenna_orchestration.submission import sources as sources_module
@@ -89,6 +89,9 @@ class Submission:
     time_zone: str = ""
     # Who submits, for people; empty for the user of this process.
     created_by: str = ""
+    # A finished job whose boxes are classified instead of looking for insects anew. Without sources or images, all of
+    # its images that are done; the project is its project.
+    detections_of: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +129,11 @@ class Selection:
     # What listings of buckets said of the images' versions.
     versions: dict[str, Version]
 
+    @classmethod
+    def of_nothing(cls) -> Selection:
+        """For a submission that names no images."""
+        return cls(images=[], duplicates=0, conflicts={}, warnings=[], left_out=[], versions={})
+
     @property
     def about_duplicates(self) -> str:
         """A warning about images that were named more than once; empty if none was."""
@@ -154,25 +162,44 @@ async def submit(
     Raises `InvalidInput` and its kinds, `Conflict` for an interactive job too many, or `Unavailable` for the catalog or
     a bucket, with nothing written. A queue that cannot be reached is only a warning: the sensor publishes later.
     """
+    source = await given_detections.source_of(services, submission.detections_of, submission.project)
+    if source is not None:
+        submission = replace(submission, project=source.project)
     spec = await _spec(services, submission.pipeline, submission.project)
     config = check(submission, spec)
     time_zone = submission.time_zone or services.settings.time_zone
     nights.zone_named(time_zone)
-    selected = await _on_a_thread(
-        select,
-        submission,
-        services.settings,
-        allowed_roots=allowed_roots,
-        allowed_buckets=allowed_buckets,
-        within=within,
-        progress=progress,
+    offered = submission if source is None else replace(submission, limit=None, shuffle=False, interactive=False)
+    names_none = not submission.sources and not submission.images
+    selected = (
+        Selection.of_nothing()
+        if names_none
+        else await _on_a_thread(
+            select,
+            offered,
+            services.settings,
+            allowed_roots=allowed_roots,
+            allowed_buckets=allowed_buckets,
+            within=within,
+            progress=progress,
+        )
     )
     known = await services.catalog.deployments.places(submission.project)
-    placed, zoneless = await _on_a_thread(capture_times.at_places, selected.images, known)
-    chosen, version_warnings = await _on_a_thread(versions.fill, placed, selected.versions, services.settings)
+    if source is None:
+        placed, zoneless = await _on_a_thread(capture_times.at_places, selected.images, known)
+        chosen, version_warnings = await _on_a_thread(versions.fill, placed, selected.versions, services.settings)
+    else:
+        named = None if names_none else {image.uri for image in selected.images}
+        done, left_out_warning = await given_detections.images_of(services, source, named)
+        chosen = await _on_a_thread(
+            given_detections.with_boxes, services.lake, source, done, partial(_choose, submission=submission)
+        )
+        placed, zoneless = await _on_a_thread(capture_times.at_places, chosen, known)
+        chosen = placed
+        version_warnings = [left_out_warning] if left_out_warning else []
     if spec.slug in registry.all_pipelines():
         await services.catalog.pipelines.register(pipeline_row(spec))
-    copies = await services.catalog.images.likely_copies(submission.project, chosen)
+    copies = 0 if source else await services.catalog.images.likely_copies(submission.project, chosen)
     job_id = await services.catalog.jobs.create(
         NewJob(
             project=submission.project,
@@ -189,6 +216,7 @@ async def submit(
             created_by=submission.created_by or user_of_this_process(),
             time_zone=time_zone,
             most_interactive=most_interactive,
+            detections_of=source.job_id if source else None,
         ),
         chosen,
     )
@@ -196,9 +224,10 @@ async def submit(
     warnings = [*selected.warnings, *filter(None, [selected.about_duplicates])]
     if job.skipped:
         everything = "all " if not job.total and job.skipped > 1 else ""
+        boxes = f" with the boxes of job {source.job_id}" if source else ""
         warnings.append(
             f"{everything}{counted(job.skipped, 'image')} skipped, processed by version {spec.version} of {spec.slug} "
-            f"before (--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
+            f"before{boxes} (--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
         )
     if zoneless:
         warnings.append(about_zones(zoneless, submission.project))
@@ -210,6 +239,8 @@ async def submit(
     warnings = [texts.storable(warning) for warning in (*warnings, *version_warnings)]
     left_out = kinds.summary(sources_module.count_left_out(selected.left_out))
     message = f"Submitted {counted(job.total, 'image')} to {spec.slug} {spec.version}"
+    if source:
+        message += f" with the boxes of job {source.job_id}"
     if left_out:
         message += f"; left out: {left_out}"
     warnings += await _begin_log(services, job, message, warnings)
@@ -335,6 +366,7 @@ def pipeline_row(spec: PipelineSpec) -> PipelineRow:
         version=spec.version,
         description=spec.description,
         default_config=spec.default_config,
+        takes_detections=spec.takes_detections,
         algorithms=tuple(
             AlgorithmRow(
                 key=algorithm.key,
@@ -375,6 +407,7 @@ def registered_spec(row: PipelineRow) -> PipelineSpec:
         # Whoever registered it runs it.
         factory="",
         takes_any_config=True,
+        takes_detections=row.takes_detections,
         default_config=row.default_config,
         choices={score_vectors.SETTING: score_vectors.CHOICES},
         algorithms=tuple(
@@ -405,7 +438,12 @@ def check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
         raise errors.InvalidInput(f"priority {submission.priority} is not between 1 and 100")
     if submission.limit is not None and submission.limit < 1:
         raise errors.InvalidInput(f"limit {submission.limit} leaves no image; it is 1 or more")
-    if not submission.sources and not submission.images:
+    if submission.detections_of is not None and not spec.takes_detections:
+        raise errors.InvalidInput(
+            f"pipeline {spec.slug} cannot classify the boxes of another job, or does not say that it can; "
+            "`antenna pipelines show` says it of each"
+        )
+    if not submission.sources and not submission.images and submission.detections_of is None:
         raise errors.InvalidSource("no images: name a folder, a list, or URLs")
     _check_text(submission.name, "name")
     _check_text(submission.deployment or "", "deployment")
@@ -442,6 +480,8 @@ def _choose(images: list[SubmittedImage], submission: Submission) -> list[Submit
 
 def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     """The default name of a job: the last part of its first source."""
+    if submission.detections_of is not None:
+        return f"{submission.pipeline} on boxes of {submission.detections_of}"
     first = submission.sources[0] if submission.sources else images[0].uri
     scheme = locations.scheme_of(first)
     if scheme in ("http", "https"):

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract.pushing import Sent
-from antenna_orchestration.dispatch import image_urls, keep_leases, register, reported, worker_status
+from antenna_orchestration.dispatch import given_to_workers, image_urls, keep_leases, register, reported, worker_status
 from antenna_orchestration.dispatch.lease import lease
 from antenna_orchestration.dispatch.offers import Offers
 from antenna_orchestration.dispatch.services import HttpServices
@@ -267,6 +267,7 @@ class Pusher:
         await self._offers.leased(self._worker, self._worker, job.job_run, len(leased))
         try:
             urls = await image_urls.urls_of(self._http, leased, base=self._image_base())
+            given = await given_to_workers.boxes_of(self._http, job, leased)
         except BaseException:
             await self._poster.hand_back(job.job_run, [one.image for one in leased])
             raise
@@ -274,7 +275,7 @@ class Pusher:
             job=job,
             images=tuple(leased),
             sent=tuple(
-                Sent(image_id=str(one.image), url=url, reply_subject=one.token)
+                Sent(image_id=str(one.image), url=url, reply_subject=one.token, given=given.get(one.image))
                 for one, url in zip(leased, urls, strict=True)
             ),
             begin_until=time.monotonic() + self._http.settings.http_lease - self._timeout,

@@ -37,6 +37,18 @@ MESSAGES: dict[str, Message] = {
         deployment="Vermont 1",
         version="52428-1781306055678901000",
     ),
+    "task_with_boxes": messages.Task(
+        job=JobId(9),
+        generation=Generation(1),
+        image=ImageId(5),
+        uri="file:///trap/1.jpg",
+        pipeline=PipelineSlug("moths"),
+        config_hash="9f86d081",
+        detections=[
+            messages.GivenBox((1.5, 2.0, 30.25, 40.0), 0.875, DETECTOR),
+            messages.GivenBox((0.0, 0.0, 8.0, 8.0), None, DETECTOR),
+        ],
+    ),
     "result_done": messages.Result(
         job=JobId(7),
         generation=Generation(2),
@@ -106,6 +118,16 @@ MESSAGES: dict[str, Message] = {
         config_hash="9f86d081",
         total=4_000,
         dispatch_mode=DispatchMode.SYNC,
+    ),
+    "announcement_with_boxes": messages.Announcement(
+        v=messages.GIVEN,
+        job=JobId(9),
+        generation=Generation(1),
+        epoch=Epoch("0a1b2c3d"),
+        pipeline=PipelineSlug("moths"),
+        config={},
+        config_hash="9f86d081",
+        total=4_000,
     ),
     "heartbeat": messages.Heartbeat(
         worker="gpu-1:4711",
@@ -204,7 +226,7 @@ def test_unknown_fields_are_ignored(name: str) -> None:
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_an_unknown_version_is_refused(name: str) -> None:
-    later = msgspec.msgpack.decode(recorded(name)) | {"v": messages.PUSHED + 1}
+    later = msgspec.msgpack.decode(recorded(name)) | {"v": messages.GIVEN + 1}
     with pytest.raises(errors.InvalidInput, match="version"):
         read(name, msgspec.msgpack.encode(later))
 
@@ -219,6 +241,12 @@ def test_workers_from_before_push_mode_refuse_a_pushed_job_and_no_other() -> Non
     """They know version 1 only, and would lease the tasks of what they can read."""
     assert msgspec.msgpack.decode(recorded("announcement_pushed"))["v"] != messages.VERSION
     assert msgspec.msgpack.decode(recorded("announcement"))["v"] == messages.VERSION
+
+
+def test_workers_from_before_given_boxes_refuse_jobs_with_boxes() -> None:
+    """They know versions 1 and 2, and would look for boxes of their own."""
+    assert msgspec.msgpack.decode(recorded("announcement_with_boxes"))["v"] not in (messages.VERSION, messages.PUSHED)
+    assert "detections" not in msgspec.msgpack.decode(recorded("task"))
 
 
 def test_a_message_without_its_optional_fields_is_read() -> None:

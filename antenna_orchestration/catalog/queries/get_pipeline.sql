@@ -1,5 +1,5 @@
 -- A pipeline with its algorithms in order; with a project (its slug), only if that may run it.
-SELECT p.slug, p.name, p.version, p.description, p.default_config, p.is_public, p.owner_id,
+SELECT p.slug, p.name, p.version, p.description, p.default_config, p.is_public, p.owner_id, p.takes_detections,
        coalesce(jsonb_agg(jsonb_build_object(
            'key', a.key, 'version', a.version, 'name', a.name, 'task', a.task, 'description', a.description,
            'uri', a.uri, 'labels', a.labels, 'categories', a.categories

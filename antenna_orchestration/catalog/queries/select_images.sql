@@ -2,7 +2,7 @@
 -- is known of each capture was merged, and locked, by ensure_captures.
 CREATE TEMPORARY TABLE selected ON COMMIT DROP AS
 SELECT c.image_id, row_number() OVER (ORDER BY s.ordinal) AS ordinal, s.link,
-       c.captured_at, c.stamp, c.stamp_offset, c.deployment_id
+       c.captured_at, c.stamp, c.stamp_offset, c.deployment_id, NULL::bytea AS boxes
 FROM submitted s
 JOIN captures c ON c.project_id = %(project)s AND c.url = s.url AND c.version = s.version
 WHERE %(reprocess)s OR cardinality(%(algorithms)s::bigint[]) = 0 OR EXISTS (

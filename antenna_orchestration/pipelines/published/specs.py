@@ -126,6 +126,7 @@ def pipeline(
         ranges=RANGES,
         meanings=MEANINGS
         | {"min_score": "Detections with this score or less are dropped; the detector itself gives none below 0.05."},
+        takes_detections=True,
         batch_size=4,
     )
 

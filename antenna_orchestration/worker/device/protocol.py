@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
+from antenna_orchestration.domain.messages import GivenBox
+
 LENGTH: Final = struct.Struct("<I")
 
 LOGGER: Final = "antenna_orchestration.worker.device.process"
@@ -54,6 +56,8 @@ class Item(msgspec.Struct, frozen=True, array_like=True):
     uri: str
     captured_at: datetime | None
     deployment: str | None
+    detections: list[GivenBox] | None = None
+    """As in `Task.detections`."""
 
 
 class Run(msgspec.Struct, tag=True, frozen=True):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts
 from antenna_orchestration.queue.open_attempts import OpenAttempts
@@ -312,5 +314,6 @@ def _shipment(held: TaskInHand) -> Shipment:
     task, data = held.lease.task, held.data or b""
     # The device process has the bytes from here on; should it die, they are loaded again.
     held.data = None
-    item = protocol.Item(held.number, len(data), task.image, task.uri, task.captured_at, task.deployment)
+    given = None if task.detections is msgspec.UNSET else task.detections
+    item = protocol.Item(held.number, len(data), task.image, task.uri, task.captured_at, task.deployment, given)
     return Shipment(item=item, data=data)

@@ -100,6 +100,13 @@ ALTER TABLE algorithms ADD COLUMN categories jsonb NOT NULL DEFAULT '[]';
 -- The job whose boxes are classified anew.
 ALTER TABLE jobs ADD COLUMN detections_of bigint;
 
+-- Its images' boxes, as `domain/given_boxes.py` packs them: they are the job's own from then on, whatever becomes of the
+-- other one. Empty for an image without any; null in other jobs.
+ALTER TABLE job_images ADD COLUMN boxes bytea;
+
+-- Whether a pipeline can classify boxes that it is given.
+ALTER TABLE pipelines ADD COLUMN takes_detections boolean NOT NULL DEFAULT false;
+
 -- Of pipelines that workers registered: whether all scores are kept is decided anew, by the number of classes. Jobs that
 -- were submitted stay as they are.
 UPDATE pipelines SET default_config = default_config - 'full_scores' || '{"scores": "auto"}'

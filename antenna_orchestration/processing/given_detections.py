@@ -1,0 +1,82 @@
+"""The boxes of a finished job, for a job that classifies them anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+
+import numpy as np
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.jobs import SubmittedImage
+from antenna_orchestration.domain import given_boxes
+from antenna_orchestration.domain.ids import ImageId, JobId
+from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.domain.messages import GivenBox
+from antenna_orchestration.domain.texts import counted
+from antenna_orchestration.lake.store import Lake
+from antenna_orchestration.processing.services import Services
+
+FINISHED = (JobStatus.SUCCESS, JobStatus.FAILURE)
+
+
+async def source_of(services: Services, number: int | None, project: str) -> Job | None:
+    """The job whose boxes are wanted; None if none are.
+
+    Raises `NotFound`, `Conflict` for a job without final tables, and `InvalidInput` for one of another project than a
+    submission names.
+    """
+    if number is None:
+        return None
+    job = await services.catalog.jobs.get(JobId(number))
+    if project not in ("default", job.project):
+        raise errors.InvalidInput(f"job {number} is of project {job.project}, not of {project}: its images are, too")
+    if job.status not in FINISHED or not job.compacted:
+        raise errors.Conflict(f"job {number} is {job.status}: its boxes can be classified once it is finished")
+    return job
+
+
+async def images_of(
+    services: Services, source: Job, named: Set[str] | None
+) -> tuple[dict[ImageId, SubmittedImage], str | None]:
+    """The job's done images, of `named` URIs only unless that is None, and a warning about those it has not done.
+
+    Raises `InvalidSource` if there are none.
+    """
+    done = await services.catalog.images.done(source.job_id)
+    known = done if named is None else {number: one for number, one in done.items() if one.uri in named}
+    if not known:
+        of_these = "" if named is None else " of these"
+        raise errors.InvalidSource(f"job {source.job_id} has done no image{of_these}")
+    missing = 0 if named is None else len(named - {one.uri for one in known.values()})
+    warning = f"{counted(missing, 'image')} left out that job {source.job_id} has not done" if missing else None
+    return known, warning
+
+
+def with_boxes(
+    lake: Lake,
+    source: Job,
+    known: Mapping[ImageId, SubmittedImage],
+    choose: Callable[[list[SubmittedImage]], list[SubmittedImage]],
+) -> list[SubmittedImage]:
+    """Those of the images that are chosen, with their boxes in the order of the job's detections.
+
+    Raises `Unavailable` if the lake lacks the job's detections.
+    """
+    if not lake.has_table("detections", source.job_id):
+        raise errors.Unavailable(f"the lake has no detections of job {source.job_id}")
+    numbers = {image: number for number, image in known.items()}
+    chosen = choose(list(known.values()))
+    found: dict[ImageId, list[GivenBox]] = {numbers[image]: [] for image in chosen}
+    columns = ["image_id", "x1", "y1", "x2", "y2", "score", "algorithm", "algorithm_version"]
+    for batch in lake.batches("detections", source.job_id, columns):
+        corners = np.stack([batch[name].to_numpy(zero_copy_only=False) for name in ("x1", "y1", "x2", "y2")], 1)
+        boxes = given_boxes.from_columns(
+            map(tuple, corners.tolist()),
+            batch["score"].to_pylist(),
+            batch["algorithm"].to_pylist(),
+            batch["algorithm_version"].to_pylist(),
+        )
+        for number, box in zip(batch["image_id"].to_pylist(), boxes, strict=True):
+            if number in found:
+                found[number].append(box)
+    return [image._replace(boxes=given_boxes.packed(found[numbers[image]])) for image in chosen]
