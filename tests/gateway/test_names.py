@@ -16,6 +16,8 @@ async def test_names_of_a_project_over_http(services: Services, gateway: Running
     worker = await token(services, project)
     slug = f"n-{project}"[:60]
     described = pipeline_description(slug)
+    # An algorithm of its own: one that others have, too, keeps what they said of it.
+    described["algorithms"][1]["key"] = f"binary-{project}"
     labels = described["algorithms"][1]["category_map"]["labels"]
     rows = [{"index": index, "label": label, "taxon_rank": "ORDER"} for index, label in enumerate(labels)]
     described["algorithms"][1]["category_map"]["data"] = [{**rows[0], "gbif_key": 797}, *rows[1:]]

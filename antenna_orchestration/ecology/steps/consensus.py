@@ -9,13 +9,16 @@ one.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from antenna_orchestration.ecology.model import Classes, Night, Vectors
 from antenna_orchestration.ecology.steps.step import Parameters, sourced
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class ConsensusParameters(Parameters):
@@ -24,6 +27,8 @@ class ConsensusParameters(Parameters):
 
 def apply(night: Night, parameters: ConsensusParameters) -> Night:
     """Replace the vectors of tracks with two and more detections by their mean; without tracks, nothing changes."""
+    import pandas as pd
+
     if not night.tracked:
         return night
     frame = night.detections.copy(deep=False)
@@ -59,6 +64,8 @@ def _mean(own: Vectors, tracks: npt.NDArray[np.intp]) -> tuple[Vectors, npt.NDAr
 
 def _determined(frame: pd.DataFrame, vectors: Vectors, rows: npt.NDArray[np.intp], classes: Classes) -> pd.DataFrame:
     """The frame in which these rows of the vectors are what their best class means."""
+    import pandas as pd
+
     if not len(rows) or not classes.labels:
         return frame
     best = vectors.scores[rows].argmax(axis=1)
