@@ -33,6 +33,9 @@ TABLES: Final = (
     "token_projects",
     "workers",
     "project_pipelines",
+    "taxa",
+    "species_lists",
+    "recipes",
     "reviews",
 )
 """All tables, each one after the tables that it refers to."""

@@ -21,6 +21,7 @@ from antenna_orchestration.catalog.jobs import Jobs
 from antenna_orchestration.catalog.names import Names
 from antenna_orchestration.catalog.pipelines import Pipelines
 from antenna_orchestration.catalog.projects import Projects
+from antenna_orchestration.catalog.recipes import Recipes
 from antenna_orchestration.catalog.reviews import Reviews
 from antenna_orchestration.catalog.runs import Runs
 from antenna_orchestration.catalog.tokens import Tokens
@@ -39,6 +40,7 @@ class Catalog:
     job_log: JobLog
     pipelines: Pipelines
     projects: Projects
+    recipes: Recipes
     reviews: Reviews
     deployments: Deployments
     names: Names
@@ -65,6 +67,7 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             job_log=JobLog(database),
             pipelines=Pipelines(database),
             projects=Projects(database),
+            recipes=Recipes(database),
             reviews=Reviews(database),
             deployments=Deployments(database),
             names=Names(database),

@@ -13,7 +13,6 @@ from antenna_orchestration.cli.connecting import with_services
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
-    from antenna_orchestration.ecology.recipes import Recipe
     from antenna_orchestration.processing.derive import Derived
     from antenna_orchestration.processing.services import Services
 
@@ -114,28 +113,16 @@ def tables(
 def _derived(job: int | None, project: str | None, recipe: Path | None) -> Derived:
     from antenna_orchestration.domain.ids import JobId
     from antenna_orchestration.processing import derive as verb
+    from antenna_orchestration.processing import recipes
 
     if (job is None) == (project is None):
         raise errors.InvalidInput("name either a job with --job or a project with --project")
-    read = None if recipe is None else _read(recipe)
+    read = None if recipe is None else recipes.read(recipe)
 
     async def run(services: Services) -> Derived:
         return await verb.derive(services, job=None if job is None else JobId(job), project=project, recipe=read)
 
     return with_services(run)
-
-
-def _read(path: Path) -> Recipe:
-    """The recipe in a file. Raises `InvalidInput`."""
-    from antenna_orchestration.ecology import recipes
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise errors.InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise errors.InvalidInput(f"{path} is no text in UTF-8") from None
-    return recipes.parsed(text, str(path))
 
 
 async def _summary(services: Services, made: Derived) -> dict[str, Any]:

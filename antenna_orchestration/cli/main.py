@@ -32,6 +32,7 @@ from antenna_orchestration.cli import (
     projects,
     push,
     rebuild,
+    recipes,
     reviews,
     service,
     settings,
@@ -65,6 +66,7 @@ _ORDER = (
     "projects",
     "deployments",
     "taxa",
+    "recipes",
     "pipelines",
     "reviews",
     "derive",
@@ -109,6 +111,7 @@ app.add_typer(tokens.app, name="token")
 app.add_typer(projects.app, name="projects")
 app.add_typer(deployments.app, name="deployments")
 app.add_typer(taxa.app, name="taxa")
+app.add_typer(recipes.app, name="recipes")
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(reviews.app, name="reviews")
 app.command("derive")(derive.derive)

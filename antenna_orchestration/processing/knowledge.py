@@ -13,6 +13,7 @@ from antenna_orchestration.ecology.model import Classes, Place, Taxon
 from antenna_orchestration.ecology.names import Names, classes_of
 from antenna_orchestration.ecology.recipes import Recipe
 from antenna_orchestration.ecology.tables import Decision
+from antenna_orchestration.processing.recipes import of_project
 from antenna_orchestration.processing.services import Services
 
 NO_NAMES: Final = Names({})
@@ -65,7 +66,7 @@ async def load(services: Services, project: str, *, jobs: Iterable[JobId], recip
             lists[name] = SpeciesList(name=name, species=species)
     return Knowledge(
         project=project,
-        recipe=recipe or recipes.default(),
+        recipe=recipe or await of_project(services, project),
         places=places,
         taxa=taxa,
         lists=lists,

@@ -25,8 +25,8 @@ def test_help_imports_nothing_heavy() -> None:
 def test_help_lists_every_command(lonely: Shell) -> None:
     shown = lonely("--help").out
     names = ["up", "service", "env", "demo", "submit", "jobs", "worker", "workers", "gateway", "push", "token"]
-    names += ["projects", "deployments", "taxa", "pipelines", "reviews", "derive", "tables", "health", "rebuild"]
-    names += ["backup", "restore", "clean", "settings"]
+    names += ["projects", "deployments", "taxa", "recipes", "pipelines", "reviews", "derive", "tables", "health"]
+    names += ["rebuild", "backup", "restore", "clean", "settings"]
     lines = [line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line]
     assert lines == names
     assert "..." not in shown.partition("Commands:")[2]
@@ -39,7 +39,7 @@ def test_version(lonely: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["submit"], "Missing argument 'SOURCE...' (see antenna submit --help)"),
+        (["submit"], "no images: name a folder, a list, or URLs"),
         (["sumbit"], "No such command 'sumbit'"),
         (["submit", "x", "--prio", "1"], "No such option"),
         (["submit", "x", "--priority", "0"], "priority"),

@@ -21,6 +21,8 @@ from antenna_orchestration.cli.main import app
 from antenna_orchestration.domain.job import IMAGE_TRANSITIONS, JOB_TRANSITIONS
 from antenna_orchestration.domain.messages import Announcement, Heartbeat, Result, Task
 from antenna_orchestration.ecology import columns as derived
+from antenna_orchestration.ecology.steps import STEPS
+from antenna_orchestration.ecology.steps.step import FLAGS
 from antenna_orchestration.lake import columns, schemas
 from antenna_orchestration.pipelines import interface, registry
 from antenna_orchestration.pipelines.interface import RawImage
@@ -159,6 +161,22 @@ def test_the_page_of_tables_has_the_derived_columns() -> None:
         assert section, name
         rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (.*) \|$", section[1], re.MULTILINE)
         assert rows == [(one.name, str(one.type), derived.MEANINGS[name][one.name]) for one in schema]
+
+
+def test_the_page_of_recipes_has_every_step_and_parameter() -> None:
+    page = (ROOT / "docs/reference/recipes.md").read_text()
+    for name, step in STEPS.items():
+        section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        assert section, name
+        for key, field in step.parameters.model_fields.items():
+            told = re.search(rf"^\| `{field.alias or key}` \| (.*?) \| (.*?) \| (.*?) \|$", section, re.MULTILINE)
+            assert told, f"{name}: {key}"
+            default = field.default
+            shown = "none" if default is None else ", ".join(default) if isinstance(default, list) else str(default)
+            assert told[1] == (shown.lower() if isinstance(default, bool) else shown), f"{name}: {key}"
+            assert told[3] == field.description, f"{name}: {key}"
+    for flag in FLAGS:
+        assert f"| `{flag}` |" in page
 
 
 def test_the_page_of_tables_has_the_columns_of_the_lake() -> None:

@@ -10,11 +10,13 @@ from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
+from antenna_orchestration.ecology import recipes
 from antenna_orchestration.ecology.model import Taxon
 from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.processing import cancel, collect, derive, finish, health, publish, retry
+from antenna_orchestration.processing import recipes as recipe_verbs
 from antenna_orchestration.processing.services import Services
 from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
 
@@ -69,6 +71,29 @@ def found(label: str) -> Detection:
 
 def rows(services: Services, scope: Scope, table: str) -> list[dict[str, Any]]:
     return derived.read(services.lake, scope, table).to_pylist()
+
+
+async def test_the_recipe_of_a_project_goes_in_until_it_is_taken_back(services: Services, project: str) -> None:
+    job = await finished_job(services, project, LABELS)
+    scope = Scope(job=job.job_id)
+    own = recipes.parsed("steps: [{flags: {at_edge: null, label_score: 0.9}}]", "recipe.yaml")
+
+    async def derived_with() -> tuple[set[str], set[bool]]:
+        made = await derive.derive(services, job=job.job_id)
+        found = rows(services, scope, "observations")
+        assert {row["recipe"] for row in found} == {made.recipe}
+        return {made.recipe}, {row["counted"] for row in found}
+
+    assert await derived_with() == ({recipes.default().hash}, {True})
+    assert await recipe_verbs.use(services, project, own, by="test") == own.hash
+    assert await derived_with() == ({own.hash}, {False})
+    await recipe_verbs.use_built_in(services, project)
+    assert await derived_with() == ({recipes.default().hash}, {True})
+    assert await recipe_verbs.use_earlier(services, project, own.hash, by="test") == own.hash
+    [kept] = await recipe_verbs.versions(services, project)
+    assert (kept.hash, kept.text, kept.created_by, kept.holds) == (own.hash, own.text, "test", True)
+    with pytest.raises(errors.NotFound, match=f"no recipe {'0' * 12}"):
+        await recipe_verbs.use_earlier(services, project, "0" * 12, by="test")
 
 
 async def test_what_people_said_of_a_project_goes_in(services: Services, project: str) -> None:

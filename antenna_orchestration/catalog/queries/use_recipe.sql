@@ -1,0 +1,1 @@
+UPDATE projects SET recipe = %(hash)s WHERE project_id = %(project)s
