@@ -13,6 +13,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -27,6 +28,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology import columns, nights, places
+from antenna_orchestration.lake.folder import AT_A_TIME
 from antenna_orchestration.lake.store import Lake
 
 if TYPE_CHECKING:
@@ -414,3 +416,43 @@ def read(lake: Lake, scope: Scope, table: str, *, most: int | None = None) -> pa
             break
     whole = pa.Table.from_batches(found, columns.SCHEMAS[table])
     return whole if most is None else whole.slice(0, most)
+
+
+def projects(lake: Lake) -> list[str]:
+    """The projects that have derived tables."""
+    names = lake.names(f"{FOLDER}/projects/{TABLES[0]}")
+    return [name.removeprefix("project=") for name in names]
+
+
+def jobs_of(lake: Lake, scope: Scope, table: str) -> dict[JobId, Generation] | None:
+    """The jobs that went into a derived table, with their generations; None if the table does not exist."""
+    metadata = lake.metadata_of_file(scope.path(table))
+    if metadata is None:
+        return None
+    return {JobId(int(job)): Generation(one) for job, one in json.loads(metadata.get(JOBS, b"{}")).items()}
+
+
+def left_out(lake: Lake, scope: Scope, went_in: Mapping[JobId, Generation]) -> list[JobId]:
+    """The jobs of the scope of which the lake has results that are newer than those that went in, as footers tell."""
+    found = lake.jobs_with_table("captures")
+    if scope.job is not None:
+        found = {job: generation for job, generation in found.items() if job == scope.job}
+    unknown = sorted(found.keys() - went_in.keys())
+    with ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="footers") as pool:
+        of_project = dict(zip(unknown, pool.map(lambda job: _project_of(lake, job), unknown), strict=True))
+    return sorted(
+        job
+        for job, generation in found.items()
+        if (generation > went_in[job] if job in went_in else scope.project == of_project[job])
+    )
+
+
+_PROJECTS: Final[dict[tuple[str, JobId], str]] = {}
+"""The projects of jobs by the lake's URI, which never change: of a bucket, each footer is a request."""
+
+
+def _project_of(lake: Lake, job: JobId) -> str | None:
+    known = _PROJECTS.get((lake.uri, job)) or lake.constant("captures", job, "project")
+    if known is not None:
+        _PROJECTS[lake.uri, job] = known
+    return known

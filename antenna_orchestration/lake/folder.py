@@ -86,6 +86,13 @@ class Folder:
             return []
         return sorted(one.rstrip("/").rpartition("/")[2] for one in found)
 
+    def find(self, path: str) -> list[str]:
+        """The files below a folder, as paths below it; none if it does not exist."""
+        full = self._full(path)
+        with self._reaching():
+            self._fs.invalidate_cache()
+            return [found.removeprefix(f"{full}/") for found in self._fs.find(full)]
+
     # Reading
 
     def read(self, path: str) -> bytes:

@@ -254,6 +254,29 @@ class Lake:
         paths = self._files(name, job)
         return {path.rpartition("/")[2]: self._folder.size(path) for path in paths}
 
+    def jobs_with_table(self, name: str) -> dict[JobId, Generation]:
+        """The jobs that have files of a table, with their newest generations; from one listing."""
+        found: dict[JobId, Generation] = {}
+        for path in self._folder.find(name):
+            folder, _, file = path.rpartition("/")
+            job = _FOLDER_OF_JOB.fullmatch(folder)
+            generation = _generation(file)
+            if job and generation is not None:
+                job_id = JobId(int(job.group(1)))
+                found[job_id] = Generation(max(generation, found.get(job_id, 0)))
+        return found
+
+    def constant(self, name: str, job: JobId, column: str) -> str | None:
+        """The value that a column has in the first rows of a job's table, from a file's footer; None if it has none."""
+        for path in self._files(name, job):
+            metadata = pq.read_metadata(pa.BufferReader(self._tail(path)))
+            names = metadata.schema.names
+            if column in names and metadata.num_row_groups:
+                statistics = metadata.row_group(0).column(names.index(column)).statistics
+                if statistics is not None and statistics.has_min_max:
+                    return str(statistics.min)
+        return None
+
     @contextlib.contextmanager
     def reading_file(self, name: str, job: JobId, file: str) -> Iterator[IO[bytes]]:
         """One of `files_of`, opened for reading. Raises `Missing`, also for a name that is none of them."""
@@ -272,10 +295,13 @@ class Lake:
 
     def write_current(self) -> None:
         """Write `current.sql`, the views that show the newest result of each image and pipeline; idempotent."""
-        # The path stands in a text of SQL, and DuckDB takes it for a pattern.
-        root = re.sub(r"[\[*?]", r"[\g<0>]", self._folder.uri).replace("'", "''")
-        views = (Path(__file__).parent / CURRENT).read_text(encoding="utf-8").replace("{lake}", root)
-        self.write_bytes(CURRENT, views.encode())
+        self.write_bytes(CURRENT, self.current().encode())
+
+    def current(self) -> str:
+        """The text of `current.sql` for this lake."""
+        # The path stands in a text of SQL.
+        root = _pattern(self._folder.uri).replace("'", "''")
+        return (Path(__file__).parent / CURRENT).read_text(encoding="utf-8").replace("{lake}", root)
 
     def write_file(self, path: str, fill: Callable[[Any], object]) -> None:
         """Let `fill` write a file below the root, durably, and whole or not at all."""
@@ -310,13 +336,21 @@ class Lake:
             files = self._files(name, job)
             if not files:
                 raise Missing(f"{self.table(name, job)}: the table is not there")
-            found += [re.sub(r"[\[*?]", r"[\g<0>]", f"{self._folder.uri}/{path}") for path in files]
+            found += [self.pattern(path) for path in files]
         return found
+
+    def pattern(self, path: str) -> str:
+        """A file below the root as DuckDB reads it."""
+        return _pattern(f"{self._folder.uri}/{path}")
 
     def open_to(self, session: Any) -> None:
         """Let a DuckDB session read the lake where it is no local folder, with the lake's own credentials."""
         if filesystem := self._folder.remote:
             session.register_filesystem(filesystem)
+
+    def names(self, path: str) -> list[str]:
+        """The names in a folder below the root; none if it does not exist."""
+        return self._folder.names(path)
 
     def batches_of_file(self, path: str) -> Iterator[pa.RecordBatch]:
         """A Parquet file below the root, in batches."""
@@ -370,6 +404,11 @@ class Lake:
                 for batch in pq.ParquetFile(source).iter_batches(batch_size=batch_size, columns=schema.names):
                     # A file of an earlier generation may have been written by an earlier version.
                     yield batch if batch.schema.equals(schema) else arrow.fitted(batch, schema)
+
+
+def _pattern(path: str) -> str:
+    """A path as DuckDB reads it, which takes every path for a pattern."""
+    return re.sub(r"[\[*?]", r"[\g<0>]", path)
 
 
 def _table(name: str, job: JobId) -> str:
