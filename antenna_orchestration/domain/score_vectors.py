@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-import numpy as np
-
 SETTING: Final = "scores"
 """The job's setting. Where it is `auto`, a job's configuration leaves it out: workers of an older version, which do not
 know that value, take the job too, and keep the best classes only."""
@@ -35,11 +33,16 @@ def is_kept(asked: Any, classes: int) -> bool:
 
 def packed(scores: Any) -> bytes:
     """Scores as little-endian float16, in their order. What is less than 3e-8 becomes 0."""
+    # Not at the top: reading the list of pipelines needs no numpy.
+    import numpy as np
+
     return np.asarray(scores, np.float64).astype("<f2").tobytes()
 
 
 def softmax(logits: Sequence[float]) -> list[float]:
     """Probabilities of logits."""
+    import numpy as np
+
     values = np.asarray(logits, np.float64)
     powers = np.exp(values - values.max())
     shares: list[float] = (powers / powers.sum()).tolist()

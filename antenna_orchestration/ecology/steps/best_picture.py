@@ -48,7 +48,7 @@ def apply(night: Night, parameters: BestPictureParameters) -> Night:
     # A taxon whose boxes have no area: none is smaller than another.
     size = np.minimum(1.0, np.divide(area, median, out=np.ones_like(area), where=median > 0))
     score = np.nan_to_num(frame["score"].to_numpy(np.float64)[rows])
-    order = np.lexsort((rows, -size, -score * size, is_cut[rows], codes[rows]))
+    order = np.lexsort((rows, -area, -score * size, is_cut[rows], codes[rows]))
     is_first = np.diff(codes[rows][order], prepend=-1) != 0
     best = np.zeros(len(frame), bool)
     best[rows[order][is_first]] = True
