@@ -332,7 +332,6 @@ def _session(place: Lake) -> duckdb.DuckDBPyConnection:
 
     session = duckdb.connect(config={"autoinstall_known_extensions": False})
     session.execute("SET TimeZone = 'UTC'")
-    session.execute("SET enable_progress_bar = false")
     place.open_to(session)
     return session
 

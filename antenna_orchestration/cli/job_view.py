@@ -125,3 +125,19 @@ async def read_reasons(services: Services, view: JobView) -> str:
     if len(found) > len(shown):
         shown.append(f"{counted(len(found) - len(shown), 'more reason')} in the table failed_images")
     return "; ".join(shown)
+
+
+async def read_derived(services: Services, view: JobView) -> list[str]:
+    """The derived tables of a job that is over; none if there are none, or if the lake cannot be read from here."""
+    if not (view.job.status.is_terminal and view.job.compacted):
+        return []
+    from antenna_orchestration.lake import derived
+
+    scope = derived.Scope(job=view.job.job_id)
+    paths = [scope.path(table) for table in derived.TABLES]
+    try:
+        # They are written all or none.
+        there = await asyncio.to_thread(services.lake.names, paths[0].rpartition("/")[0])
+    except errors.Unavailable:
+        return []
+    return [f"{services.lake.uri}/{path}" for path in paths] if there else []

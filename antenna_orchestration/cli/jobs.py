@@ -116,15 +116,17 @@ def show(
         image_view.show(life, as_json=json_)
         return
 
-    async def read(services: Services) -> tuple[job_view.JobView, list[str], str]:
+    async def read(services: Services) -> tuple[job_view.JobView, list[str], list[str], str]:
         view = await job_view.read_waiting_view(services, await services.catalog.jobs.get(_id(job)))
         tables = [
             services.lake.table(name, _id(job))
             for name in ("captures", "detections", "classifications", "failed_images")
         ]
-        return view, tables, "" if json_ else await job_view.read_reasons(services, view)
+        if json_:
+            return view, tables, [], ""
+        return view, tables, await job_view.read_derived(services, view), await job_view.read_reasons(services, view)
 
-    view, tables, reasons = with_services(read)
+    view, tables, derived, reasons = with_services(read)
     if json_:
         output.as_json(view.as_dict())
         return
@@ -155,6 +157,7 @@ def show(
     }
     if found.status.is_terminal and found.compacted and found.total:
         values["tables"] = tables
+        values["derived"] = derived or None
     output.console().print(output.pairs(values))
 
 

@@ -88,7 +88,9 @@ def test_show_says_why_images_failed(antenna: Shell, project: str, tmp_path: Pat
         )
         rows = [{"image_id": image, "reason": reason} for image, reason in zip(images, why, strict=True)]
         table = pa.Table.from_pylist(rows, schema=schemas.FAILED_IMAGES)
-        Lake(settings.load().lake).write_table("failed_images", number, job.generation, [table])
+        lake = Lake(settings.load().lake)
+        lake.write_table("failed_images", number, job.generation, [table])
+        lake.write_bytes(f"derived/jobs/observations/job_id={number}/observations.parquet", b"")
         assert await catalog.jobs.finish(job.job_run, JobStatus.FAILURE, None, collected=True)
 
     with_catalog(fail_all)
@@ -96,6 +98,7 @@ def test_show_says_why_images_failed(antenna: Shell, project: str, tmp_path: Pat
     assert "not an image: 2 images; no such file: 1 image" in text
     assert "failed: not an image: 2 images; no such file: 1 image" in antenna("jobs", "watch", number).err
     assert f"captures/job_id={number}" in text
+    assert f"derived/jobs/counts/job_id={number}/counts.parquet" in "".join(text.split())
 
 
 def test_logs_as_json_lines(antenna: Shell, project: str, tmp_path: Path) -> None:

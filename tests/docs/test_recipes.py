@@ -6,19 +6,29 @@ import csv
 import io
 import re
 import shutil
+import struct
 import subprocess
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from antenna_orchestration.ecology.model import Classes, Taxon
+from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.store import Lake
+from antenna_orchestration.processing import derive
+from antenna_orchestration.processing.knowledge import Knowledge
+from tests.ecology.lakes_by_hand import write_job as write_job_by_hand
+from tests.ecology.nights_by_hand import MOTHS, capture, detection
 from tests.lake.test_current import NIGHT, write_job
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "docs/howto/read-results.md"
+
+NOTEBOOK = ROOT / "docs/notebooks/what-flew-where.ipynb"
+DUSK = datetime(2026, 6, 1, 22)
 
 COUNTS = {
     ("demo", "a", "pond", "comes"): 5,
@@ -39,6 +49,31 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     write_job(made, 3, "b", {1: ("done", 4)})
     write_job(made, 6, "a", {7: ("done", 5)}, project="demo")
     made.write_current()
+    return made
+
+
+@pytest.fixture
+def traps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """The lake of a stack in the working directory, with the derived tables of a project of two nights."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ANTENNA_HOME", raising=False)
+    return derived_traps(tmp_path)
+
+
+def derived_traps(folder: Path) -> Lake:
+    """Two nights by the pond: on three photographs of the first are 1, 2 and 0 moths, on those of the second none."""
+    made = Lake(str(folder / ".antenna/lake"))
+    of_job = {"project": "traps", "pipeline": "light_trap_insects", "deployment": "pond"}
+    captures = [
+        capture(number, DUSK + timedelta(seconds=seconds), **of_job)
+        for number, seconds in enumerate([0, 600, 1200, 86_400, 87_000, 87_600])
+    ]
+    scores = struct.pack("<3e", 0.9, 0.05, 0.05)
+    found = [detection(image, number, "moth", scores=scores) for image, number in ((0, 0), (1, 1), (1, 4))]
+    source = write_job_by_hand(made, 1, captures, found)._replace(pipeline="light_trap_insects")
+    lepidoptera = Taxon(name="Lepidoptera", rank="order", lineage={"order": "Lepidoptera"})
+    classes = {MOTHS: Classes(algorithm=MOTHS, labels=("moth", "nonmoth", "x"), taxa=(lepidoptera, None, None))}
+    derive.write_tables(made, Scope(project="traps"), [source], Knowledge(project="traps"), lambda _: classes)
     return made
 
 
@@ -75,6 +110,63 @@ def test_the_duckdb_recipe_counts_each_result_once(lake: Lake) -> None:
         ("traps", "a", None, NIGHT.date(), 1, 1, 1.0),
         ("traps", "b", "pond", NIGHT.date(), 1, 4, 4.0),
     ]
+
+
+@pytest.mark.usefixtures("traps")
+def test_the_examples_of_the_results_module_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """Issue 18, point 9."""
+    names = executed("\n".join(blocks(RECIPES, "python", "In Python")))
+    [row] = names["effort"].to_dict("records")
+    assert (row["night"], row["taxon"]) == (DUSK.date(), "Lepidoptera")
+    assert (row["detections"], row["max_n"], row["done"], row["per_photograph"]) == (3, 2, 3, 1.0)
+    assert names["by_taxon"].fetchall()[0][:2] == ("Lepidoptera", 3)
+    assert "file:///card/000.jpg" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("traps")
+def test_the_query_of_derived_tables_counts_with_effort() -> None:
+    """Issue 18, point 9."""
+    [query] = blocks(RECIPES, "sql", "Derived tables with DuckDB")
+    assert duckdb.sql(query).fetchall() == [
+        ("light_trap_insects", "pond", DUSK.date(), "Lepidoptera", 2, 3, 1.0),
+    ]
+
+
+@pytest.mark.usefixtures("traps")
+def test_the_page_for_ecologists_counts_and_plots() -> None:
+    """Issue 18: also a night without any moth."""
+    import matplotlib.pyplot as plt
+
+    try:
+        names = executed(*blocks(ROOT / "docs/howto/card-to-table.md", "python"))
+        assert names["per_night"]["max_n"].tolist() == [2, 0]
+        line, *_ = names["axes"].get_lines()
+        assert list(line.get_ydata()) == [2, 0]
+    finally:
+        plt.close("all")
+    assert Path("moths.png").read_bytes().startswith(b"\x89PNG")
+    [header, row] = Path("counts.csv").read_text().splitlines()
+    assert (header.split(",")[:4], row.split(",")[4]) == (["project", "pipeline", "deployment", "night"], "Lepidoptera")
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(traps: Lake, tmp_path: Path) -> None:
+    """Issue 18, point 9: as a copy of it does in a folder of a stack."""
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    assert [cell.outputs for cell in notebook.cells if cell.cell_type == "code" and cell.outputs] == []
+    client = nbclient.NotebookClient(
+        notebook, timeout=180, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert [one.text for one in outputs if one.output_type == "stream" and one.name == "stderr"] == []
+    kinds = [kind for one in outputs for kind in one.get("data", {})]
+    assert kinds.count("image/png") == 2
+    assert kinds.count("text/html") == 2
+    assert any("Lepidoptera" in one.get("data", {}).get("text/html", "") for one in outputs)
 
 
 def test_the_pandas_recipe_counts_each_result_once(lake: Lake) -> None:
