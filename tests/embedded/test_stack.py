@@ -97,6 +97,7 @@ def test_up_is_joined_refuses_a_second_and_stops_in_order(used_home: Path, tmp_p
     assert run_status(used_home, run) != "CANCELED"
 
 
+@pytest.mark.slow
 def test_a_crashed_process_is_started_again_and_a_killed_front_leaves_nothing(used_home: Path, tmp_path: Path) -> None:
     with up(used_home) as running:
         running.until("ready")

@@ -318,6 +318,7 @@ class EveryImageOnce(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(170)
+@pytest.mark.slow
 def test_every_image_is_counted_once_in_any_order(shared_stores: EmbeddedStores) -> None:
     wanted = shared_stores.settings.model_copy(update={"task_ack_wait": ACK_WAIT})
     asyncio.run(prepare(wanted))

@@ -58,6 +58,7 @@ async def test_entries_that_expired_before_they_came(bucket: KeyValue, services:
     assert await Watch(bucket, late).next(timeout=0.1) is None
 
 
+@pytest.mark.slow
 async def test_readers_leave_no_consumers_behind(services: Services) -> None:
     """The server allows a thousand per stream, which thirty workers and collectors would use up in five minutes."""
     js = services.connection.jetstream()

@@ -230,6 +230,7 @@ async def test_a_bad_deployment_in_a_list_is_refused(services: Services, project
         await send(services, tmp_path / "l.csv", project=project)
 
 
+@pytest.mark.slow
 async def test_a_hundred_thousand_images(services: Services, project: str, tmp_path: Path) -> None:
     submitted = await send(services, listed(tmp_path, 100_000), project=project)
     assert submitted.total == 100_000
