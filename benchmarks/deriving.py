@@ -180,7 +180,7 @@ def _derive(folder: str, classes: int) -> tuple[float, float, float, int]:
     known, of_classifier = knowledge(classes)
     sources = [derived.Source(JobId(job), Generation(1), "moths", DETECTIONS // JOBS) for job in range(1, JOBS + 1)]
     started = time.perf_counter()
-    rows = derive.write_tables(
+    rows, _ = derive.write_tables(
         Lake(folder), derived.Scope(project="bench"), sources, known, lambda _: {CLASSIFIER: of_classifier}
     )
     seconds = time.perf_counter() - started

@@ -46,6 +46,8 @@ async def _derive(services: Services, job: Job, _: Reports) -> dict[str, dict[st
         text = f"The derived tables could not be made, the results are complete: {error}"
         await services.catalog.job_log.add(job.job_id, "not_derived", text, level="WARNING")
         raise
+    for warning in made.warnings:
+        await services.catalog.job_log.add(job.job_id, "derived", f"Derived tables: {warning}", level="WARNING")
     return {name: await asyncio.to_thread(_shown, services, made, name) for name in made.rows}
 
 
@@ -54,5 +56,6 @@ def _shown(services: Services, made: verb.Derived, name: str) -> dict[str, Any]:
         "dagster/row_count": made.rows[name],
         "dagster/uri": made.uris[name],
         "recipe": made.recipe,
+        **({"warnings": "\n".join(made.warnings)} if made.warnings else {}),
         "preview": metadata.preview(verb.head(services.lake, made, name, metadata.PREVIEW_ROWS)),
     }

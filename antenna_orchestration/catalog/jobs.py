@@ -6,11 +6,12 @@ Which status may follow which is in `domain/job.py`; the statements take their g
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -22,6 +23,11 @@ from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.access import check_interactive
 from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun, PipelineSlug, ProjectId
 from antenna_orchestration.domain.job import TERMINAL, DispatchMode, Job, JobStatus, sources_of, why_empty
+
+logger = logging.getLogger(__name__)
+
+DERIVATION_PATIENCE: Final = 120
+"""Seconds that a derivation waits for another one of the same tables."""
 
 
 class SubmittedImage(NamedTuple):
@@ -350,6 +356,35 @@ class Jobs:
                 yield
             finally:
                 # The server notices a closed connection only after a while; the next merge should not wait for that.
+                with contextlib.suppress(psycopg.Error):
+                    await connection.execute("SELECT pg_advisory_unlock_all()")
+
+    @asynccontextmanager
+    async def derivation_lock(self, whose: str) -> AsyncIterator[None]:
+        """Be the only one that derives the tables of a job or project, such as `job 42`.
+
+        Waits for another one, two minutes at most. Raises `Conflict` if that is not over then.
+        """
+        key = f"derive:{whose}"
+        async with self._database.session() as connection:
+            try:
+                taken = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [key])
+                [is_ours] = await taken.fetchone() or [False]
+                if not is_ours:
+                    logger.warning("%s: waiting for another process that derives its tables", whose)
+                    await connection.execute(
+                        "SELECT set_config('lock_timeout', %s, false)", [f"{DERIVATION_PATIENCE}s"]
+                    )
+                    await connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [key])
+            except psycopg.errors.LockNotAvailable:
+                raise errors.Conflict(
+                    f"the tables of {whose} are being derived by another process; derive again when that is over"
+                ) from None
+            except psycopg.OperationalError as error:
+                raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
+            try:
+                yield
+            finally:
                 with contextlib.suppress(psycopg.Error):
                     await connection.execute("SELECT pg_advisory_unlock_all()")
 

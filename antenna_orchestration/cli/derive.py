@@ -141,10 +141,13 @@ def _as_json(made: Derived) -> dict[str, Any]:
         "jobs": list(made.jobs),
         "rows": dict(made.rows),
         "tables": dict(made.uris),
+        "warnings": list(made.warnings),
     }
 
 
 def _print_places(made: Derived) -> None:
+    for warning in made.warnings:
+        output.warn(warning)
     for uri in made.uris.values():
         output.line(uri)
 

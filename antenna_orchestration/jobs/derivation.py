@@ -30,8 +30,15 @@ def derive(context: dg.OpExecutionContext, config: DeriveConfig, stores: Stores)
     with told_in_one_line():
         made = run_interruptible(context, work)
     context.log.info(terminal.line(f"{made.summary}, of {counted(len(made.jobs), 'job')}"))
+    for warning in made.warnings:
+        context.log.warning(terminal.line(warning))
     context.add_output_metadata(
-        {"recipe": made.recipe, "jobs": len(made.jobs), **{f"{name}/rows": rows for name, rows in made.rows.items()}}
+        {
+            "recipe": made.recipe,
+            "jobs": len(made.jobs),
+            **{f"{name}/rows": rows for name, rows in made.rows.items()},
+            **({"warnings": "\n".join(made.warnings)} if made.warnings else {}),
+        }
     )
 
 

@@ -358,6 +358,11 @@ class Scope:
     job: JobId | None = None
     project: str | None = None
 
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"job {self.job}" if self.job is not None else f"project {self.project}"
+
     def path(self, table: str) -> str:
         """The file of a table below the lake's root."""
         folder = (

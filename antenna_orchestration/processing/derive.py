@@ -7,10 +7,9 @@ files are the same to the byte. What is written replaces the derived tables of t
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
@@ -39,6 +38,13 @@ Registered = Callable[[Labels], Mapping[AlgorithmRef, Classes]]
 """The classes of classifiers, given the labels that occur of each."""
 
 
+class _Where(NamedTuple):
+    """A pipeline at a deployment; None: photographs without one."""
+
+    pipeline: str
+    deployment: str | None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Derived:
     """What was written."""
@@ -52,6 +58,8 @@ class Derived:
     # Rows and places of each table.
     rows: Mapping[str, int]
     uris: Mapping[str, str]
+    # What people should know of it, a line each.
+    warnings: Sequence[str] = ()
 
     @property
     def summary(self) -> str:
@@ -67,13 +75,19 @@ async def derive(
     """Derive the tables of one finished job, or of all finished jobs of a project; with `recipe` in place of its own.
 
     Raises `NotFound` for a job or project that does not exist, `Conflict` if the job has no final tables or the project
-    no finished job, `InvalidInput` if a species list keeps no class of a pipeline, and `Unavailable`. Whatever it
-    raises, the tables that were there stay.
+    no finished job or another process is at the same for long, `InvalidInput` if the species lists keep no class of
+    any pipeline, and `Unavailable`. Whatever it raises, the tables that were there stay.
     """
     if (job is None) == (project is None):
         raise errors.InvalidInput("name either one job or one project")
     scope = Scope(job=job, project=project)
-    of, sources = await (_job(services, job) if job is not None else _jobs(services, project or ""))
+    # The one that ends last must be the one that began last: it knows the most, and the four tables are of one.
+    async with services.catalog.jobs.derivation_lock(scope.name):
+        return await _derive(services, scope, recipe)
+
+
+async def _derive(services: Services, scope: Scope, recipe: Recipe | None) -> Derived:
+    of, sources = await (_job(services, scope.job) if scope.job is not None else _jobs(services, scope.project or ""))
     known = await knowledge.load(services, of, jobs=[one.job_id for one in sources], recipe=recipe)
     loop = asyncio.get_running_loop()
 
@@ -82,7 +96,7 @@ async def derive(
         asked = knowledge.classes(services, known.taxa, seen)
         return asyncio.run_coroutine_threadsafe(asked, loop).result()
 
-    rows = await asyncio.to_thread(write_tables, services.lake, scope, sources, known, registered)
+    rows, warnings = await asyncio.to_thread(write_tables, services.lake, scope, sources, known, registered)
     return Derived(
         scope=scope,
         project=of,
@@ -90,6 +104,7 @@ async def derive(
         recipe=known.recipe.hash,
         rows=rows,
         uris={table: f"{services.lake.uri}/{scope.path(table)}" for table in derived.TABLES},
+        warnings=warnings,
     )
 
 
@@ -114,26 +129,34 @@ async def _jobs(services: Services, project: str) -> tuple[str, list[Source]]:
 
 def write_tables(
     lake: Lake, scope: Scope, sources: Sequence[Source], known: Knowledge, registered: Registered
-) -> dict[str, int]:
-    """Derive and write the tables, one night in memory; returns the rows of each. Blocks; raises as `derive` does."""
+) -> tuple[dict[str, int], Sequence[str]]:
+    """Derive and write the tables, one night in memory; returns the rows of each, and warnings.
+
+    Blocks; raises as `derive` does.
+    """
     with_images = [one for one in sources if one.images]
     if not with_images:
-        return derived.write(lake, scope, [], recipe=known.recipe.hash, jobs=sources)
+        return derived.write(lake, scope, [], recipe=known.recipe.hash, jobs=sources), ()
     with derived.sorted_results(lake, with_images, known.places) as results:
         classes = registered(results.labels)
-        _check_lists(results, known, classes)
-        return derived.write(lake, scope, _nights(results, known, classes), recipe=known.recipe.hash, jobs=sources)
+        unmasked = _unmasked(results, known, classes)
+        nights = _nights(results, known, classes, unmasked)
+        return derived.write(lake, scope, nights, recipe=known.recipe.hash, jobs=sources), _warnings(unmasked)
 
 
 def _nights(
-    results: derived.SortedResults, known: Knowledge, classes: Mapping[AlgorithmRef, Classes]
+    results: derived.SortedResults,
+    known: Knowledge,
+    classes: Mapping[AlgorithmRef, Classes],
+    unmasked: Mapping[_Where, str],
 ) -> Iterator[Tables]:
     """The tables of each night."""
     taxon_ids = _taxon_ids(known, classes)
     fixtures = _fixtures(results, known.recipe)
     for rows in results.nights():
         group = rows.group
-        listed = known.species_list(group.deployment)
+        is_masked = _Where(group.pipeline, group.deployment) not in unmasked
+        listed = known.species_list(group.deployment) if is_masked else None
         night = rows.night(
             place=known.places.get(group.deployment) if group.deployment is not None else None,
             classes=classes,
@@ -170,18 +193,46 @@ def _taxon_ids(known: Knowledge, classes: Mapping[AlgorithmRef, Classes]) -> dic
     return {taxon.name: taxon.taxon_id for taxon in (*of_workers, *known.taxa.values()) if taxon.taxon_id}
 
 
-def _check_lists(results: derived.SortedResults, known: Knowledge, classes: Mapping[AlgorithmRef, Classes]) -> None:
-    """Raise `InvalidInput` if a species list that holds somewhere keeps no class of a pipeline that ran there."""
+def _unmasked(
+    results: derived.SortedResults, known: Knowledge, classes: Mapping[AlgorithmRef, Classes]
+) -> dict[_Where, str]:
+    """Where a species list keeps no class of the pipeline that ran, with what is to be said of it.
+
+    Such a pipeline, as one that tells moths from others, is left as it is. Raises `InvalidInput` if nothing is kept
+    anywhere: then the list is the wrong one.
+    """
     if known.recipe.parameters("masking") is None:
-        return
-    for pipeline, deployment in Counter((group.pipeline, group.deployment) for group in results.groups):
-        listed = known.species_list(deployment)
+        return {}
+    refused: dict[_Where, errors.InvalidInput] = {}
+    judged = 0
+    for where in sorted(
+        {_Where(group.pipeline, group.deployment) for group in results.groups},
+        key=lambda one: (one.pipeline, one.deployment or ""),
+    ):
+        listed = known.species_list(where.deployment)
         of_pipeline = [
             classes[one]
-            for one in sorted(results.classifiers.get(pipeline, ()), key=lambda one: (one.key, one.version))
+            for one in sorted(results.classifiers.get(where.pipeline, ()), key=lambda one: (one.key, one.version))
         ]
         if listed and of_pipeline:
-            require_kept(listed.name, listed.species, pipeline, of_pipeline)
+            judged += 1
+            try:
+                require_kept(listed.name, listed.species, where.pipeline, of_pipeline)
+            except errors.InvalidInput as error:
+                refused[where] = error
+    if refused and len(refused) == judged:
+        # The pipeline with the most classes is the one that a list is made for.
+        raise refused[max(refused, key=lambda one: _size(results, classes, one.pipeline))]
+    return {where: str(error) for where, error in refused.items()}
+
+
+def _size(results: derived.SortedResults, classes: Mapping[AlgorithmRef, Classes], pipeline: str) -> int:
+    return sum(len(classes[one].labels) for one in results.classifiers[pipeline])
+
+
+def _warnings(unmasked: Mapping[_Where, str]) -> list[str]:
+    """What is to be said of the pipelines that are left as they are, a line for each and its list."""
+    return [f"not masked: {said}" for said in dict.fromkeys(unmasked.values())]
 
 
 def head(lake: Lake, made: Derived, table: str, rows: int) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,6 +14,7 @@ from antenna_orchestration.ecology.model import Classes, Place, Taxon
 from antenna_orchestration.ecology.names import Names, classes_of
 from antenna_orchestration.ecology.recipes import Recipe
 from antenna_orchestration.ecology.tables import Decision
+from antenna_orchestration.processing import known_labels
 from antenna_orchestration.processing.recipes import of_project
 from antenna_orchestration.processing.services import Services
 
@@ -78,15 +80,17 @@ async def load(services: Services, project: str, *, jobs: Iterable[JobId], recip
 async def classes(
     services: Services, taxa: Mapping[str, Taxon], seen: Mapping[AlgorithmRef, Iterable[str]]
 ) -> dict[AlgorithmRef, Classes]:
-    """The classes of classifiers in the order of their outputs; of one that registered none, the labels seen of it."""
+    """The classes of classifiers in the order of their outputs.
+
+    Of one that registered none they are those in its file, if that is on this machine; else the labels seen of it.
+    """
     registered = await services.catalog.pipelines.labels_of(seen)
     names = Names(taxa)
     found = {}
     for algorithm, labels in seen.items():
         known = registered.get(algorithm)
-        found[algorithm] = classes_of(
-            algorithm, known.labels if known else list(labels), known.categories if known else (), names
-        )
+        every = known.labels if known else await asyncio.to_thread(known_labels.in_file, algorithm) or list(labels)
+        found[algorithm] = classes_of(algorithm, every, known.categories if known else (), names)
     return found
 
 

@@ -20,8 +20,8 @@ from antenna_orchestration.domain.texts import counted, storable
 from antenna_orchestration.ecology import name_files
 from antenna_orchestration.ecology.model import Classes, Taxon
 from antenna_orchestration.ecology.names import Names, classes_of, kept, require_kept, unmatched
-from antenna_orchestration.pipelines import labels as label_files
-from antenna_orchestration.pipelines import registry, weights
+from antenna_orchestration.pipelines import registry
+from antenna_orchestration.processing import known_labels
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.submit import pipeline_row
 
@@ -203,7 +203,7 @@ async def show(services: Services, project: str, label: str) -> Shown:
     # A list that keeps one class may keep those above it, so each is judged with the others of its classifier.
     judged: list[tuple[Classes, int]] = []
     for pipeline, algorithm in await _classifiers(services, project):
-        here = _labels(pipeline, algorithm)
+        here = _labels(algorithm)
         labels |= set(here)
         if label in here:
             having.append(f"{pipeline.slug}, {algorithm.key} {algorithm.version}")
@@ -249,7 +249,7 @@ def _matches(
     names = Names(taxa)
     found: list[Match] = []
     for pipeline, algorithm in classifiers:
-        classes = classes_of(_ref(algorithm), _labels(pipeline, algorithm), algorithm.categories, names)
+        classes = classes_of(_ref(algorithm), _labels(algorithm), algorithm.categories, names)
         found.append(
             Match(
                 pipeline=pipeline.slug,
@@ -271,7 +271,7 @@ async def _check_list(services: Services, project: str, name: str, species: Sequ
         names = Names(taxa)
         by_pipeline: dict[str, list[Classes]] = {}
         for pipeline, algorithm in classifiers:
-            classes = classes_of(_ref(algorithm), _labels(pipeline, algorithm), algorithm.categories, names)
+            classes = classes_of(_ref(algorithm), _labels(algorithm), algorithm.categories, names)
             if classes.labels:
                 by_pipeline.setdefault(pipeline.slug, []).append(classes)
         refused: list[errors.InvalidInput] = []
@@ -309,15 +309,8 @@ async def _classifiers(
     ]
 
 
-def _labels(pipeline: PipelineRow, algorithm: AlgorithmRow) -> Sequence[str]:
-    """The labels of a classifier: those registered, or those in its file if that is on this machine."""
-    if algorithm.labels or pipeline.slug not in registry.all_pipelines():
-        return algorithm.labels
-    for spec in registry.get(pipeline.slug).algorithms:
-        is_it = (spec.key, spec.version) == (algorithm.key, algorithm.version)
-        if is_it and spec.labels_uri and weights.cached_path(spec.labels_uri).is_file():
-            return label_files.fetch_labels(spec)
-    return ()
+def _labels(algorithm: AlgorithmRow) -> Sequence[str]:
+    return algorithm.labels or known_labels.in_file(_ref(algorithm))
 
 
 def _ref(algorithm: AlgorithmRow) -> AlgorithmRef:

@@ -1,11 +1,13 @@
 """Deriving tables of finished jobs from the catalog and the lake: what holds for the project goes in."""
 
+import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, settings
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job
@@ -15,10 +17,12 @@ from antenna_orchestration.ecology.model import Taxon
 from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import Scope
-from antenna_orchestration.processing import cancel, collect, derive, finish, health, publish, retry
+from antenna_orchestration.pipelines.published import specs
+from antenna_orchestration.processing import cancel, collect, derive, finish, health, knowledge, publish, retry
 from antenna_orchestration.processing import recipes as recipe_verbs
 from antenna_orchestration.processing.services import Services
 from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
+from tests.waiting import eventually
 
 MOTHS = AlgorithmRef("moth_names", "1")
 LABELS = ["Autographa gamma", "Noctua pronuba", "Noctua fimbriata"]
@@ -159,3 +163,79 @@ async def test_derived_tables_are_no_leftovers(services: Services, project: str)
     await health.check(services)
 
     assert rows(services, made.scope, "observations")
+
+
+async def listed_job(services: Services, project: str, slug: str, algorithm: AlgorithmRef, label: str) -> Job:
+    """A finished job of one photograph, of a pipeline whose only classifier registered no labels."""
+    classifier = AlgorithmRow(
+        key=algorithm.key, version=algorithm.version, name=slug, task="classification", description="", uri=None,
+        labels=[],
+    )  # fmt: skip
+    await services.catalog.pipelines.register(
+        PipelineRow(slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[classifier])
+    )
+    job = await claimed(
+        services, await make_job(services, project, 1, urls=[f"http://192.0.2.1/{slug}/1.jpg"], pipeline=slug)
+    )
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
+    said = Classification(algorithm=algorithm, label=label, score=0.875, top_labels=[label], top_scores=[0.875])
+    box = Detection(box=(1.0, 2.0, 6.0, 4.0), score=0.5, algorithm=ALGORITHM, classifications=[said])
+    async with hands(services) as worker:
+        await worker.report(await worker.lease(job, 1), detections=[box], algorithms=[ALGORITHM, algorithm])
+    await collect.collect(services, job, observer=collect.Observer())
+    await finish.write_final_tables(services, job)
+    await finish.finish_job(services, job)
+    return job
+
+
+async def test_a_pipeline_that_no_list_knows_stays_as_it_is(services: Services, project: str) -> None:
+    moths, others = AlgorithmRef(f"names-{project}", "1"), AlgorithmRef(f"binary-{project}", "1")
+    of_moths = await listed_job(services, project, f"a-{project}"[:60], moths, LABELS[1])
+    of_others = await listed_job(services, project, f"b-{project}"[:60], others, "nonmoth")
+    taxon = Taxon(name=LABELS[1], rank="species", lineage={**LINEAGE, "species": LABELS[1]})
+    await services.catalog.names.put_taxa(project, {LABELS[1]: taxon}, by="test")
+    await services.catalog.names.put_list(project, "pond", [LABELS[1]], by="test")
+    await services.catalog.names.use_list(project, "pond")
+
+    made = await derive.derive(services, project=project)
+    [warning] = made.warnings
+    assert warning.startswith("not masked: species list pond keeps none of the 1 classes") and "b-" in warning
+    sources = {row["taxon"]: row["source"] for row in rows(services, made.scope, "observations")}
+    assert sources == {LABELS[1]: "classifier+mask", "nonmoth": "classifier"}
+    assert not (await derive.derive(services, job=of_moths.job_id)).warnings
+    with pytest.raises(errors.InvalidInput, match="pond keeps none of the 1 classes of pipeline b-"):
+        await derive.derive(services, job=of_others.job_id)
+
+
+async def test_labels_in_a_file_are_the_classes_in_their_order(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = specs.MOTH_FILTER.algorithm
+    (tmp_path / str(published.labels_uri).rpartition("/")[2]).write_text('{"nonmoth": 1, "moth": 0}', encoding="utf-8")
+    monkeypatch.setenv("ANTENNA_WEIGHTS_MIRROR", str(tmp_path))
+    settings.get.cache_clear()
+    try:
+        algorithm = AlgorithmRef(published.key, published.version)
+        found = await knowledge.classes(services, {}, {algorithm: ["nonmoth"], AlgorithmRef("other", "1"): ["a"]})
+    finally:
+        monkeypatch.undo()
+        settings.get.cache_clear()
+    assert [one.labels for one in found.values()] == [("moth", "nonmoth"), ("a",)]
+
+
+async def test_two_derivations_of_one_project_take_turns(
+    services: Services, project: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = await finished_job(services, project, LABELS[:1])
+
+    async def is_waiting() -> bool:
+        return f"project {project}: waiting for another process" in caplog.text
+
+    async with services.catalog.jobs.derivation_lock(f"project {project}"):
+        second = asyncio.create_task(derive.derive(services, project=project))
+        await eventually(is_waiting, description="the second waits")
+        # The tables of a job are others.
+        await derive.derive(services, job=job.job_id)
+        assert not second.done()
+    assert (await second).rows["observations"] == 1
