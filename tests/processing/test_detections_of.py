@@ -51,7 +51,8 @@ async def job_with_boxes(services: Services, project: str, folder: Path) -> Job:
                 )
                 for number in range(count)
             ]
-            await worker.report([lease], detections=found)
+            # It says so also where it found nothing.
+            await worker.report([lease], detections=found, algorithms=[FINDER])
     await ended(services, job)
     return await services.catalog.jobs.get(job.job_id)
 
