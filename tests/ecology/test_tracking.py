@@ -161,6 +161,17 @@ def test_the_best_few_classes_do_not_spoil_a_mean_of_whole_vectors() -> None:
     assert not together.vectors[MOTHS].partial.any()
 
 
+def test_labels_without_scores_stay_what_they_are() -> None:
+    captures = [capture(number, moment) for number, moment in enumerate(times(EVENING, [0, 10]))]
+    bare: dict[str, Any] = {"score": None, "scores": None, "top_labels": None, "top_scores": None}
+    night = night_of(captures, [detection(number, 0, "Noctua pronuba", **bare) for number in range(2)])
+    together = consensus.apply(tracking.apply(night, TrackingParameters()), ConsensusParameters())
+    assert together.detections["track"].tolist() == ["0-0", "0-0"]
+    assert together.detections["taxon"].tolist() == ["Noctua pronuba"] * 2
+    assert together.detections["score"].isna().all()
+    assert together.detections["source"].tolist() == ["classifier"] * 2
+
+
 def test_without_tracks_consensus_changes_nothing() -> None:
     night = sheet([[(10, 10)], [(10, 10)]], pause=600)
     assert consensus.apply(night, ConsensusParameters()) is night

@@ -3,7 +3,7 @@
 Each detection of a track gets the mean of the score vectors of the track, and is what that mean says; masking and
 roll-up after this step act on the mean. It is taken over the vectors of one classifier: where two classifiers judged
 the detections of a track, each has its own mean. Vectors of the best few classes count only if the track has no whole
-one.
+one, and detections without any score say nothing: a track of such stays as it is.
 """
 
 from __future__ import annotations
@@ -51,11 +51,12 @@ def _mean(own: Vectors, tracks: npt.NDArray[np.intp]) -> tuple[Vectors, npt.NDAr
     scores, partial = own.scores.copy(), own.partial.copy()
     replaced = []
     for group in np.split(order, starts[1:]):
-        if len(group) < 2:
+        scored = group[own.scores[group].any(axis=1)]
+        if len(group) < 2 or not len(scored):
             continue
-        whole = group[~own.partial[group]]
+        whole = scored[~own.partial[scored]]
         # In float64: the order of the rows must not show.
-        scores[group] = own.scores[whole if len(whole) else group].astype(np.float64).mean(axis=0)
+        scores[group] = own.scores[whole if len(whole) else scored].astype(np.float64).mean(axis=0)
         partial[group] = not len(whole)
         replaced.append(group)
     rows = np.sort(np.concatenate(replaced)) if replaced else np.zeros(0, np.intp)
