@@ -106,6 +106,14 @@ def of_rows(
     )
 
 
+def clock(frame: pd.DataFrame) -> Numbers:
+    """Moments if all are known, so that a change to summer time is no pause, else local times."""
+    captured = frame["captured_at"]
+    known = captured.dt.tz_convert(None) if captured.notna().all() else frame["local_time"]
+    times: Numbers = known.to_numpy("datetime64[us]")
+    return times
+
+
 def _ordered(captures: pa.Table, detections: pa.Table) -> tuple[pa.Table, Numbers]:
     """The detections in the order of their photographs, and of each the row of its photograph."""
     photograph = pc.index_in(detections["image_id"], value_set=captures["image_id"].combine_chunks())

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from antenna_orchestration.ecology import columns, sun
+from antenna_orchestration.ecology import columns, nights, sun
 from antenna_orchestration.ecology.model import Night
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 Numbers = npt.NDArray[Any]
 
@@ -164,7 +164,7 @@ def _tracks(night: Night, found: _Found) -> dict[str, Any]:
         if isinstance(track, str):
             rows.setdefault(track, []).append(row)
     local = night.detections["local_time"].to_numpy()
-    moment = _best_clock(night.detections)
+    moment = nights.clock(night.detections)
     made: dict[str, list[Any]] = {name: [] for name in columns.TRACKS if name not in _KEYS}
     for track, own in rows.items():
         names = found.taxon[own].tolist()
@@ -188,7 +188,7 @@ def _tracks(night: Night, found: _Found) -> dict[str, Any]:
 def _night(night: Night) -> dict[str, Any]:
     captures = night.captures
     done = (captures["status"] == "done").to_numpy()
-    moments = _best_clock(captures)
+    moments = nights.clock(captures)
     known = ~np.isnat(moments)
     local = captures["local_time"].to_numpy()[known]
     pauses = np.diff(np.sort(moments[known])) / np.timedelta64(1, "s")
@@ -256,14 +256,6 @@ def _median_time(times: Numbers) -> int | None:
     noon = (times.min() - _NOON).astype("datetime64[D]") + _NOON
     middle = int(np.median((times - noon).astype(np.int64)))
     return (middle + _DAY // 2) % _DAY
-
-
-def _best_clock(frame: pd.DataFrame) -> Numbers:
-    """Moments if all are known, so that a change to summer time is no pause, else local times."""
-    captured = frame["captured_at"]
-    known = captured.dt.tz_convert(None) if captured.notna().all() else frame["local_time"]
-    times: Numbers = known.to_numpy("datetime64[us]")
-    return times
 
 
 def _shared(times: Numbers) -> int:

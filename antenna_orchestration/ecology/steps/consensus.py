@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from antenna_orchestration.ecology.model import Classes, Night, Vectors
-from antenna_orchestration.ecology.steps.step import Parameters, sourced
+from antenna_orchestration.ecology.steps.step import Parameters, Same, meanings, objects, sourced
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,21 +65,14 @@ def _mean(own: Vectors, tracks: npt.NDArray[np.intp]) -> tuple[Vectors, npt.NDAr
 
 def _determined(frame: pd.DataFrame, vectors: Vectors, rows: npt.NDArray[np.intp], classes: Classes) -> pd.DataFrame:
     """The frame in which these rows of the vectors are what their best class means."""
-    import pandas as pd
-
-    if not len(rows) or not classes.labels:
+    if not len(rows):
         return frame
-    best = vectors.scores[rows].argmax(axis=1)
-    names = np.array(
-        [taxon.name if taxon else label for taxon, label in zip(classes.taxa, classes.labels, strict=True)]
-    )
-    ranks = np.array([taxon.rank if taxon else None for taxon in classes.taxa], object)
-    where = vectors.rows[rows]
-    for column, values in (("taxon", names.astype(object)[best]), ("rank", ranks[best])):
-        changed = frame[column].to_numpy(object).copy()
-        changed[where] = values
-        frame[column] = pd.Series(changed, index=frame.index, dtype=object)
-    score = frame["score"].to_numpy("float32", na_value=np.nan).copy()
+    where, best = vectors.rows[rows], vectors.scores[rows].argmax(axis=1)
+    for column, meant in zip(("taxon", "rank"), meanings(Same(classes)), strict=True):
+        values = frame[column].to_numpy(object).copy()
+        values[where] = meant[best]
+        frame[column] = objects(values, frame)
+    score = frame["score"].to_numpy(np.float32).copy()
     score[where] = vectors.scores[rows].max(axis=1)
-    frame["score"] = pd.Series(score, index=frame.index)
+    frame["score"] = score
     return frame

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from antenna_orchestration.ecology import names
 from antenna_orchestration.ecology.model import Classes, Night, Vectors
-from antenna_orchestration.ecology.steps.step import Parameters, Same, blocks, flagged, objects, parameter, sourced
+from antenna_orchestration.ecology.steps.step import (
+    Parameters,
+    Same,
+    blocks,
+    flagged,
+    meanings,
+    objects,
+    parameter,
+    sourced,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +56,7 @@ def apply(night: Night, parameters: MaskingParameters) -> Night:
             continue
         masked = _masked(own, keeps, _label(frame, own, classes), is_reweighted=parameters.reweight)
         best, rows = masked.best, own.rows[masked.best >= 0]
-        names_, ranks = _meanings(Same(classes))
+        names_, ranks = meanings(Same(classes))
         taxon[rows], rank[rows] = names_[best[best >= 0]], ranks[best[best >= 0]]
         score[rows] = masked.score[best >= 0]
         mass[own.rows] = masked.mass
@@ -118,14 +127,3 @@ def _label(frame: pd.DataFrame, own: Vectors, classes: Classes) -> npt.NDArray[n
 @functools.lru_cache(maxsize=256)
 def _kept(same: Same, species: frozenset[str]) -> npt.NDArray[np.bool_]:
     return names.kept(same.classes, species)
-
-
-@functools.lru_cache(maxsize=32)
-def _meanings(same: Same) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Of each class the determination and its rank."""
-    classes = same.classes
-    pairs = [
-        (taxon.name, taxon.rank) if taxon else (label, None)
-        for label, taxon in zip(classes.labels, classes.taxa, strict=True)
-    ]
-    return np.array([name for name, _ in pairs], object), np.array([rank for _, rank in pairs], object)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,6 @@ from pydantic import Field, model_validator
 
 from antenna_orchestration.ecology.model import RANKS, Classes, Night
 from antenna_orchestration.ecology.steps.step import Parameters, Same, blocks, flagged, objects, parameter, sourced
-
-if TYPE_CHECKING:
-    pass
 
 ROUNDING: Final = 2.0**-11
 """How much smaller than the true sum, as a share of it, a sum of float16 can be."""

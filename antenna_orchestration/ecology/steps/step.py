@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -65,6 +66,17 @@ class Same:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Same) and other.classes is self.classes
+
+
+@functools.lru_cache(maxsize=32)
+def meanings(same: Same) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Of each class the determination and its rank: its taxon's, else the label without a rank."""
+    classes = same.classes
+    pairs = [
+        (taxon.name, taxon.rank) if taxon else (label, None)
+        for label, taxon in zip(classes.labels, classes.taxa, strict=True)
+    ]
+    return np.array([name for name, _ in pairs], object), np.array([rank for _, rank in pairs], object)
 
 
 def blocks(rows: int) -> Iterator[slice]:

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from antenna_orchestration.ecology.model import Night
-from antenna_orchestration.ecology.steps.step import Parameters, parameter
-
-if TYPE_CHECKING:
-    import pandas as pd
+from antenna_orchestration.ecology.nights import clock
+from antenna_orchestration.ecology.steps.step import Parameters, objects, parameter
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -54,8 +52,6 @@ def apply(night: Night, parameters: TrackingParameters) -> Night:
     Photographs without a time are left out, and so are pairs of photographs of different sizes. A failed photograph
     counts as one on which the animal was missed.
     """
-    import pandas as pd
-
     sequence = _sequence(night)
     pauses = np.diff(sequence.times)
     if not len(pauses) or np.median(pauses) > parameters.max_gap:
@@ -68,7 +64,7 @@ def apply(night: Night, parameters: TrackingParameters) -> Night:
     for row in np.concatenate([np.zeros(0, np.intp), *sequence.rows]):
         before = follows[row]
         tracks[row] = ids[row] if before < 0 else tracks[before]
-    frame["track"] = pd.Series(tracks, index=frame.index, dtype=object)
+    frame["track"] = objects(tracks, frame)
     return replace(night, detections=frame, tracked=True)
 
 
@@ -88,7 +84,7 @@ def _sequence(night: Night) -> _Sequence:
     captures = night.captures
     known = captures["local_time"].notna().to_numpy()
     captures = captures[known]
-    moments = _clock(captures)
+    moments: Floats = clock(captures).astype(np.int64) / 1e6
     order = np.lexsort((captures["url"].to_numpy().astype(str), moments))
     place = {image: number for number, image in enumerate(captures["image_id"].to_numpy()[order].tolist())}
     photograph = np.array([place.get(image, -1) for image in night.detections["image_id"].tolist()], np.intp)
@@ -99,15 +95,6 @@ def _sequence(night: Night) -> _Sequence:
         rows=[by_photograph[start:end] for start, end in pairwise(bounds)],
         sizes=np.nan_to_num(captures[["width", "height"]].to_numpy("float64", na_value=np.nan))[order],
     )
-
-
-def _clock(captures: pd.DataFrame) -> Floats:
-    """Seconds: of the moments if all are known, so that the hour of a change to summer time is no pause."""
-    captured = captures["captured_at"]
-    local = captures["local_time"]
-    times = captured.dt.tz_convert(None) if len(captured) and captured.notna().all() else local
-    seconds: Floats = times.to_numpy("datetime64[us]").astype(np.int64) / 1e6
-    return seconds
 
 
 class _Scene:
