@@ -68,16 +68,7 @@ def observations(
     as_: As = "pandas",
 ) -> Any:
     """A row for each detection, with what it is determined to be, its flags and its track."""
-    return _derived(
-        "observations",
-        project=project,
-        job=job,
-        lake=lake,
-        as_=as_,
-        pipeline=pipeline,
-        deployment=deployment,
-        nights=nights,
-    )
+    return _derived("observations", project, job, lake, as_, pipeline=pipeline, deployment=deployment, nights=nights)
 
 
 def tracks(
@@ -91,16 +82,7 @@ def tracks(
     as_: As = "pandas",
 ) -> Any:
     """A row for each animal that was followed from one photograph to the next."""
-    return _derived(
-        "tracks",
-        project=project,
-        job=job,
-        lake=lake,
-        as_=as_,
-        pipeline=pipeline,
-        deployment=deployment,
-        nights=nights,
-    )
+    return _derived("tracks", project, job, lake, as_, pipeline=pipeline, deployment=deployment, nights=nights)
 
 
 def nights(
@@ -114,16 +96,7 @@ def nights(
     as_: As = "pandas",
 ) -> Any:
     """A row for each night of a deployment, also if nothing was found: how much was looked at, and when."""
-    return _derived(
-        "nights",
-        project=project,
-        job=job,
-        lake=lake,
-        as_=as_,
-        pipeline=pipeline,
-        deployment=deployment,
-        nights=nights,
-    )
+    return _derived("nights", project, job, lake, as_, pipeline=pipeline, deployment=deployment, nights=nights)
 
 
 def counts(
@@ -137,16 +110,7 @@ def counts(
     as_: As = "pandas",
 ) -> Any:
     """A row for each taxon that was found in a night at a deployment, with how many."""
-    return _derived(
-        "counts",
-        project=project,
-        job=job,
-        lake=lake,
-        as_=as_,
-        pipeline=pipeline,
-        deployment=deployment,
-        nights=nights,
-    )
+    return _derived("counts", project, job, lake, as_, pipeline=pipeline, deployment=deployment, nights=nights)
 
 
 # Tables of a job, as its workers and photographs gave them
@@ -228,7 +192,7 @@ def _reason(place: Lake, job: int, image_id: int) -> str | None:
 # Reading
 
 
-def _derived(table: str, *, project: str | None, job: int | None, lake: Where, as_: str, **filters: Any) -> Any:
+def _derived(table: str, project: str | None, job: int | None, lake: Where, as_: str, **filters: Any) -> Any:
     from antenna_orchestration.domain.ids import JobId
     from antenna_orchestration.ecology import columns
     from antenna_orchestration.lake.derived import Scope
@@ -283,7 +247,6 @@ def _check_there(place: Lake, scope: Scope, table: str, *, stacklevel: int) -> N
     """Raise `NotFound` if the table does not exist; warn if it lacks results that the lake has."""
     from antenna_orchestration.lake import derived
 
-    whose = f"job {scope.job}" if scope.job is not None else f"project {scope.project}"
     command = (
         f"antenna derive --job {scope.job}" if scope.job is not None else f"antenna tables --project {scope.project}"
     )
@@ -295,13 +258,13 @@ def _check_there(place: Lake, scope: Scope, table: str, *, stacklevel: int) -> N
                 raise _no_lake(place)
             others = f"; there are tables of {', '.join(projects)}" if projects and scope.project is not None else ""
             raise errors.NotFound(
-                f"lake {place.uri}: {whose} has no derived tables yet; `{command}` makes them{others}"
+                f"lake {place.uri}: {scope.name} has no derived tables yet; `{command}` makes them{others}"
             )
         lacking = derived.left_out(place, scope, went_in)
     if lacking:
         jobs = ", ".join(str(one) for one in lacking[:10]) + (" …" if len(lacking) > 10 else "")
         warnings.warn(
-            f"the tables of {whose} lack the newest results of {'job' if len(lacking) == 1 else 'jobs'} {jobs}; "
+            f"the tables of {scope.name} lack the newest results of {'job' if len(lacking) == 1 else 'jobs'} {jobs}; "
             f"`{command}` makes them again",
             UserWarning,
             stacklevel=stacklevel,

@@ -10,8 +10,8 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog import queries
-from antenna_orchestration.catalog.database import Connection, Database, Row, value
+from antenna_orchestration.catalog import projects, queries
+from antenna_orchestration.catalog.database import Connection, Database, Row
 from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.ids import ProjectId
 from antenna_orchestration.ecology.model import Place
@@ -69,12 +69,7 @@ class Deployments:
         without, `NotFound` is raised.
         """
         async with self._database.transaction() as connection:
-            if create:
-                await connection.execute(queries.load("ensure_project"), {"slug": project})
-            found = await _project(connection, project)
-            if found is None:
-                raise errors.NotFound(f"there is no project {project}; `antenna projects list` shows all")
-            await value(connection, "lock_project", project=found)
+            found = await (projects.made if create else projects.found)(connection, project)
             known = await _places(connection, found)
             places = change(known)
             written = Jsonb([_as_written(place) for place in places])

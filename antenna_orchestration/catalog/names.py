@@ -11,9 +11,8 @@ from typing import Final
 from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog import queries
-from antenna_orchestration.catalog.database import Connection, Database, value
-from antenna_orchestration.domain.ids import ProjectId
+from antenna_orchestration.catalog import projects, queries
+from antenna_orchestration.catalog.database import Database, value
 from antenna_orchestration.ecology.model import RANKS, Taxon
 
 _CHUNK: Final = 10_000
@@ -46,10 +45,10 @@ class Names:
         """
         new = 0
         async with self._database.transaction() as connection:
-            found = await _made(connection, project)
+            found = await projects.made(connection, project)
             rows = iter(sorted(taxa.items()))
             while chunk := list(islice(rows, _CHUNK)):
-                written = Jsonb([_as_written(label, taxon) for label, taxon in chunk])
+                written = Jsonb([taxon.as_data(label) for label, taxon in chunk])
                 new += await value(connection, "put_taxa", project=found, taxa=written, by=by)
         return new
 
@@ -75,7 +74,7 @@ class Names:
     async def put_list(self, project: str, name: str, species: Sequence[str], *, by: str) -> bool:
         """Write a species list; makes the project if there is none. Returns whether it is new."""
         async with self._database.transaction() as connection:
-            found = await _made(connection, project)
+            found = await projects.made(connection, project)
             return bool(
                 await value(
                     connection, "put_species_list", project=found, name=name, names=Jsonb(sorted(species)), by=by
@@ -109,7 +108,7 @@ class Names:
     async def use_list(self, project: str, name: str | None, *, deployment: str | None = None) -> None:
         """Let a species list hold for a project, or for one of its deployments; None: no list. Raises `NotFound`."""
         async with self._database.transaction() as connection:
-            found = await _found(connection, project)
+            found = await projects.found(connection, project)
             if name is not None and not await value(connection, "has_species_list", project=found, name=name):
                 raise errors.NotFound(
                     f"project {project} has no species list {name!r}; `antenna taxa list --project {project}` shows all"
@@ -122,30 +121,3 @@ class Names:
             )
             if await cursor.fetchone() is None:
                 raise errors.NotFound(f"project {project} has no deployment {deployment!r}")
-
-
-async def _made(connection: Connection, project: str) -> ProjectId:
-    """The project, made if there is none, and locked, so that two imports come one after the other."""
-    await connection.execute(queries.load("ensure_project"), {"slug": project})
-    return await _found(connection, project)
-
-
-async def _found(connection: Connection, project: str) -> ProjectId:
-    cursor = await connection.execute(queries.load("find_project"), {"slug": project})
-    row = await cursor.fetchone()
-    if row is None:
-        raise errors.NotFound(f"there is no project {project}; `antenna projects list` shows all")
-    await connection.execute(queries.load("lock_project"), {"project": row["project_id"]})
-    return ProjectId(row["project_id"])
-
-
-def _as_written(label: str, taxon: Taxon) -> dict[str, object]:
-    return {
-        "label": label,
-        "scientific_name": taxon.name,
-        "rank": taxon.rank,
-        "lineage": dict(taxon.lineage),
-        "taxon_id": taxon.taxon_id,
-        "vernacular_name": taxon.vernacular,
-        "finest_rank": taxon.finest_rank,
-    }

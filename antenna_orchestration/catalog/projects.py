@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.database import Database
+from antenna_orchestration.catalog import queries
+from antenna_orchestration.catalog.database import Connection, Database
 from antenna_orchestration.domain.ids import ProjectId
 from antenna_orchestration.domain.job import DispatchMode
 
@@ -23,6 +24,24 @@ class Project:
     image_root: Path | None
     # For jobs that do not say otherwise.
     dispatch_mode: DispatchMode
+
+
+async def made(connection: Connection, slug: str) -> ProjectId:
+    """The project, made if there is none, and locked as by `found`."""
+    await connection.execute(queries.load("ensure_project"), {"slug": slug})
+    return await found(connection, slug)
+
+
+async def found(connection: Connection, slug: str) -> ProjectId:
+    """The project, locked until the transaction ends: of two changes of its knowledge one comes after the other.
+
+    Raises `NotFound`.
+    """
+    row = await (await connection.execute(queries.load("find_project"), {"slug": slug})).fetchone()
+    if row is None:
+        raise errors.NotFound(f"there is no project {slug}; `antenna projects list` shows all")
+    await connection.execute(queries.load("lock_project"), {"project": row["project_id"]})
+    return ProjectId(row["project_id"])
 
 
 class Projects:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from antenna_orchestration import errors
-from antenna_orchestration.catalog import queries
+from antenna_orchestration.catalog import projects, queries
 from antenna_orchestration.catalog.database import Database
 from antenna_orchestration.domain.times import in_utc
 
@@ -32,21 +31,15 @@ class Recipes:
     async def use(self, project: str, text: str, hash_: str, *, by: str) -> None:
         """Keep a recipe and let it hold for a project; makes the project if there is none. Idempotent."""
         async with self._database.transaction() as connection:
-            await connection.execute(queries.load("ensure_project"), {"slug": project})
-            row = await (await connection.execute(queries.load("find_project"), {"slug": project})).fetchone()
-            if row is None:
-                raise errors.InternalError(f"project {project} could not be made")
-            found = {"project": row["project_id"], "hash": hash_}
+            found = {"project": await projects.made(connection, project), "hash": hash_}
             await connection.execute(queries.load("put_recipe"), {**found, "text": text, "by": by})
             await connection.execute(queries.load("use_recipe"), found)
 
     async def use_built_in(self, project: str) -> None:
         """Let the built-in recipe hold for a project again; its own are kept. Raises `NotFound`."""
         async with self._database.transaction() as connection:
-            row = await (await connection.execute(queries.load("find_project"), {"slug": project})).fetchone()
-            if row is None:
-                raise errors.NotFound(f"there is no project {project}; `antenna projects list` shows all")
-            await connection.execute(queries.load("use_recipe"), {"project": row["project_id"], "hash": None})
+            found = await projects.found(connection, project)
+            await connection.execute(queries.load("use_recipe"), {"project": found, "hash": None})
 
     async def of_project(self, project: str) -> StoredRecipe | None:
         """The recipe of its own that holds for a project; None if the built-in one does."""

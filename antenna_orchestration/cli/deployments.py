@@ -40,13 +40,9 @@ def import_(
     is. Importing again replaces what the file says; an empty cell takes a value back.
     """
     from antenna_orchestration.processing import deployments
+    from antenna_orchestration.processing.named_files import content_of
 
-    try:
-        with file.open("rb") as opened:
-            # One byte more than is allowed says that it is too large.
-            data = opened.read(deployments.MOST_BYTES + 1)
-    except OSError as error:
-        raise errors.InvalidInput(f"{file} cannot be read: {error.strerror}") from None
+    data = content_of(file, deployments.MOST_BYTES)
     done = with_services(lambda services: deployments.import_file(services, project, data, str(file)))
     for warning in done.warnings:
         output.warn(warning)

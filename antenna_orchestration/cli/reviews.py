@@ -54,9 +54,10 @@ def import_(
     Reviews are added and never replaced: of each detection the newest one counts. The same file again adds nothing.
     """
     from antenna_orchestration.processing import reviews as verb
+    from antenna_orchestration.processing.named_files import content_of
     from antenna_orchestration.processing.submit import user_of_this_process
 
-    content = verb.content_of(file)
+    content = content_of(file, verb.MOST_BYTES)
     imported = with_services(
         lambda services: verb.import_file(
             services,

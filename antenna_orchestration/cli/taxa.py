@@ -43,14 +43,10 @@ def import_(
     known of the same labels.
     """
     from antenna_orchestration.processing import names
+    from antenna_orchestration.processing.named_files import content_of
     from antenna_orchestration.processing.submit import user_of_this_process
 
-    try:
-        with file.open("rb") as opened:
-            # One byte more than is allowed says that it is too large.
-            data = opened.read(names.MOST_BYTES + 1)
-    except OSError as error:
-        raise errors.InvalidInput(f"{file} cannot be read: {error.strerror}") from None
+    data = content_of(file, names.MOST_BYTES)
     by = user_of_this_process()
     if name is None:
         done = with_services(lambda services: names.import_taxa(services, project, data, str(file), by=by))
@@ -115,7 +111,7 @@ def list_(
                 "project": project,
                 "species_lists": [names.list_as_dict(one) for one in known.species_lists],
                 "count": known.count,
-                "taxa": [names.taxon_as_dict(label, taxon) for label, taxon in shown],
+                "taxa": [taxon.as_data(label) for label, taxon in shown],
             }
         )
         return
@@ -156,7 +152,7 @@ def show(
     if json_:
         output.as_json(
             {
-                **names.taxon_as_dict(found.label, found.taxon),
+                **found.taxon.as_data(found.label),
                 "classifiers": list(found.classifiers),
                 "kept_by": dict(found.keeps),
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from antenna_orchestration.domain.messages import AlgorithmRef
 
@@ -63,6 +63,18 @@ class Taxon:
     vernacular: str | None = None
     # The finest rank that a determination may have, for groups that photographs cannot tell apart.
     finest_rank: str | None = None
+
+    def as_data(self, label: str) -> dict[str, Any]:
+        """The taxon as what a label stands for: as the catalog, the commands and the gateway write it."""
+        return {
+            "label": label,
+            "scientific_name": self.name,
+            "rank": self.rank,
+            "lineage": dict(self.lineage),
+            "taxon_id": self.taxon_id,
+            "vernacular_name": self.vernacular,
+            "finest_rank": self.finest_rank,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,7 +45,7 @@ async def list_taxa(
 ) -> models.TaxonList:
     """The project's labels with the names that they stand for, by label."""
     known = await names.known(gateway.http.services, project.slug, limit=limit, offset=offset)
-    results = [models.TaxonItem(**names.taxon_as_dict(label, taxon)) for label, taxon in known.taxa.items()]
+    results = [models.TaxonItem(**taxon.as_data(label)) for label, taxon in known.taxa.items()]
     return models.TaxonList(count=known.count, results=results)
 
 

@@ -1,15 +1,13 @@
 """The Dagster job that describes deployments, for the launchpad and for scripts."""
 
-from pathlib import Path
-
 import dagster as dg
 from pydantic import Field
 
-from antenna_orchestration import errors
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain import terminal
 from antenna_orchestration.jobs.refusals import told_in_one_line
 from antenna_orchestration.processing import deployments as verb
+from antenna_orchestration.processing.named_files import allowed, content_of
 from antenna_orchestration.processing.submit import DEFAULT_PROJECT
 from antenna_orchestration.resources.stores import Stores
 
@@ -25,25 +23,12 @@ class DeploymentsConfig(dg.Config):
 def describe_deployments(context: dg.OpExecutionContext, config: DeploymentsConfig, stores: Stores) -> None:
     """Describe deployments as a file says; refuses with one clear line and writes nothing when it has faults."""
     with told_in_one_line():
-        data = _read(Path(config.file).expanduser(), stores)
+        data = content_of(allowed(config.file, stores.settings.image_roots), verb.MOST_BYTES)
         done = stores.call(lambda services: verb.import_file(services, config.project, data, config.file))
     for warning in done.warnings:
         context.log.warning(terminal.line(warning))
     context.log.info(terminal.line(done.summary))
     context.add_output_metadata({"deployments": len(done.places), "new": len(done.created)})
-
-
-def _read(path: Path, stores: Stores) -> bytes:
-    """The file's bytes, and one more than are allowed if it is too large. Raises `InvalidInput`."""
-    # People at the launchpad are not users of this host: if folders are set, only those are read.
-    roots = stores.settings.image_roots
-    if roots and not any(path.resolve().is_relative_to(root.resolve()) for root in roots):
-        raise errors.InvalidInput(f"{path} lies outside ANTENNA_IMAGE_ROOTS")
-    try:
-        with path.open("rb") as opened:
-            return opened.read(verb.MOST_BYTES + 1)
-    except OSError as error:
-        raise errors.InvalidInput(f"{path} cannot be read: {error.strerror}") from None
 
 
 @dg.job(tags={tags.ROLE: tags.OPERATIONS})

@@ -1,15 +1,13 @@
 """The Dagster job that imports names, for the launchpad and for scripts."""
 
-from pathlib import Path
-
 import dagster as dg
 from pydantic import Field
 
-from antenna_orchestration import errors
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain import terminal
 from antenna_orchestration.jobs.refusals import told_in_one_line
 from antenna_orchestration.processing import names as verb
+from antenna_orchestration.processing.named_files import allowed, content_of
 from antenna_orchestration.processing.submit import DEFAULT_PROJECT
 from antenna_orchestration.resources.stores import Stores
 
@@ -31,7 +29,7 @@ class TaxaConfig(dg.Config):
 def name_labels(context: dg.OpExecutionContext, config: TaxaConfig, stores: Stores) -> None:
     """Name labels, or make a species list; refuses with one clear line and writes nothing when the file has a fault."""
     with told_in_one_line():
-        data = _read(Path(config.file).expanduser(), stores)
+        data = content_of(allowed(config.file, stores.settings.image_roots), verb.MOST_BYTES)
         name, project, file = config.name, config.project, config.file
         if name is None:
             done = stores.call(lambda services: verb.import_taxa(services, project, data, file, by="Dagster"))
@@ -40,19 +38,6 @@ def name_labels(context: dg.OpExecutionContext, config: TaxaConfig, stores: Stor
     for line in (done.summary, *(match.line for match in done.matches), *done.hints):
         context.log.info(terminal.line(line))
     context.add_output_metadata({"count": done.count, "new": done.new, "left_out": done.left_out})
-
-
-def _read(path: Path, stores: Stores) -> bytes:
-    """The file's bytes, and one more than are allowed if it is too large. Raises `InvalidInput`."""
-    # People at the launchpad are not users of this host: if folders are set, only those are read.
-    roots = stores.settings.image_roots
-    if roots and not any(path.resolve().is_relative_to(root.resolve()) for root in roots):
-        raise errors.InvalidInput(f"{path} lies outside ANTENNA_IMAGE_ROOTS")
-    try:
-        with path.open("rb") as opened:
-            return opened.read(verb.MOST_BYTES + 1)
-    except OSError as error:
-        raise errors.InvalidInput(f"{path} cannot be read: {error.strerror}") from None
 
 
 @dg.job(tags={tags.ROLE: tags.OPERATIONS})

@@ -1,18 +1,15 @@
 """The Dagster job that imports what people say detections are."""
 
-import os
-from pathlib import Path
-
 import dagster as dg
 from pydantic import Field
 
-from antenna_orchestration import errors
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain import terminal
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.jobs.refusals import check_range, told_in_one_line
 from antenna_orchestration.processing import reviews as verb
+from antenna_orchestration.processing.named_files import allowed, content_of
 from antenna_orchestration.resources.stores import Stores
 
 
@@ -35,7 +32,7 @@ def import_file(context: dg.OpExecutionContext, config: ReviewsConfig, stores: S
     """Import all of a file of reviews, or nothing; the same file again adds nothing."""
     with told_in_one_line():
         check_range("job", config.job, 1, 2**63 - 1)
-        content = verb.content_of(_allowed(config.file, stores.settings.image_roots))
+        content = content_of(allowed(config.file, stores.settings.image_roots), verb.MOST_BYTES)
         imported = stores.call(
             lambda services: verb.import_file(
                 services,
@@ -51,17 +48,6 @@ def import_file(context: dg.OpExecutionContext, config: ReviewsConfig, stores: S
         context.log.info(terminal.line(note))
     context.log.info(f"{counted(imported.added, 'review')} added, {imported.reviews - imported.added:,} known before")
     context.add_output_metadata({"reviews": imported.reviews, "added": imported.added})
-
-
-def _allowed(file: str, roots: tuple[Path, ...]) -> Path:
-    """The path of a file. People at the launchpad are not users of this host: if folders are set, only those are read.
-
-    Raises `InvalidInput`.
-    """
-    path = Path(os.path.realpath(file))
-    if roots and not any(path.is_relative_to(os.path.realpath(root)) for root in roots):
-        raise errors.InvalidInput(f"{file} is in none of the folders of ANTENNA_IMAGE_ROOTS")
-    return path
 
 
 @dg.job(tags={tags.ROLE: tags.OPERATIONS})

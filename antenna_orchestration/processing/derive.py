@@ -64,9 +64,8 @@ class Derived:
     @property
     def summary(self) -> str:
         """In one line, for people."""
-        whose = f"job {self.scope.job}" if self.scope.job is not None else f"project {self.project}"
         rows = ", ".join(counted(self.rows[table], table[:-1]) for table in derived.TABLES)
-        return f"{whose}: {rows}; recipe {self.recipe}"
+        return f"{self.scope.name}: {rows}; recipe {self.recipe}"
 
 
 async def derive(

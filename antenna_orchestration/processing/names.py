@@ -340,19 +340,6 @@ def listed(names: Sequence[str]) -> str:
     return shown if len(names) <= _MOST_SHOWN else f"{shown} and {len(names) - _MOST_SHOWN:,} more"
 
 
-def taxon_as_dict(label: str, taxon: Taxon) -> dict[str, Any]:
-    """A label with its taxon, as JSON."""
-    return {
-        "label": label,
-        "scientific_name": taxon.name,
-        "rank": taxon.rank,
-        "lineage": dict(taxon.lineage),
-        "taxon_id": taxon.taxon_id,
-        "vernacular_name": taxon.vernacular,
-        "finest_rank": taxon.finest_rank,
-    }
-
-
 def match_as_dict(match: Match) -> dict[str, Any]:
     """How a classifier's labels match, as JSON."""
     return {

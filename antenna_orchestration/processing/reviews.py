@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from antenna_orchestration import errors
@@ -16,6 +15,9 @@ from antenna_orchestration.ecology import reviews
 from antenna_orchestration.ecology.reviews import Given, Reading
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing.services import Services
+
+MOST_BYTES: Final = reviews.MOST_BYTES
+"""Largest file."""
 
 AHEAD: Final = timedelta(days=1)
 """How far a time may lie ahead: clocks differ, and times without a zone are taken as UTC. Further ahead, it would hold
@@ -33,16 +35,6 @@ class Imported:
     projects: Sequence[str]
     # What of the file is no review, for people.
     notes: Sequence[str]
-
-
-def content_of(path: Path) -> bytes:
-    """The bytes of a file of reviews. Raises `InvalidInput`."""
-    try:
-        if path.stat().st_size > reviews.MOST_BYTES:
-            raise errors.InvalidInput(f"{path} is larger than {reviews.MOST_BYTES // 2**20} MB: import it in parts")
-        return path.read_bytes()
-    except OSError as error:
-        raise errors.InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 async def import_file(
