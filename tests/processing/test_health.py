@@ -189,7 +189,8 @@ async def test_each_check_that_looks_is_able_to_fail(services: Services, project
     now = datetime.now(UTC)
     beat = messages.Heartbeat(
         worker=project, host="elsewhere", pid=1, device="cpu", pipelines=(), reaches=(), started_at=now,
-        at=now + timedelta(hours=1),
+        # Half a minute more: by the time it is stored, it is less than an hour ahead.
+        at=now + timedelta(hours=1, seconds=30),
     )  # fmt: skip
     async with await psycopg.AsyncConnection.connect(services.settings.database_url, autocommit=True) as connection:
         await connection.execute(
