@@ -11,8 +11,8 @@ What all functions take:
 - `as_`: `"pandas"`; `"arrow"` for a `pyarrow.Table`; `"duckdb"` for a DuckDB relation, which reads only what is asked
   of it.
 
-`observations`, `tracks`, `nights` and `counts` are the tables that are derived of the results of one job, or of all
-finished jobs of a project. They take filters: `pipeline` and `deployment` are a name or a list of names, where None
+`observations`, `tracks`, `nights`, `counts` and `photographs` are the tables that are derived of the results of one
+job, or of all finished jobs of a project. They take filters: `pipeline` and `deployment` are a name or a list of names, where None
 stands for photographs without one; `nights` is a date, a list of dates, or a tuple (first, last), dates as `date` or as
 `"2026-06-01"`.
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from antenna_orchestration.lake.derived import Scope
     from antenna_orchestration.lake.store import Lake
 
-__all__ = ["captures", "classifications", "counts", "detections", "image", "nights", "observations", "tracks"]
+__all__ = ["captures", "classifications", "counts", "detections", "image", "nights", "observations", "photographs", "tracks"]
 
 Where = str | PathLike[str] | None
 
@@ -111,6 +111,20 @@ def counts(
 ) -> Any:
     """A row for each taxon that was found in a night at a deployment, with how many."""
     return _derived("counts", project, job, lake, as_, pipeline=pipeline, deployment=deployment, nights=nights)
+
+
+def photographs(
+    *,
+    project: str | None = None,
+    job: int | None = None,
+    pipeline: Names = None,
+    deployment: Names = None,
+    nights: Nights = None,
+    lake: Where = None,
+    as_: As = "pandas",
+) -> Any:
+    """A row for each photograph, also if nothing was found or it failed: when and where, and what became of it."""
+    return _derived("photographs", project, job, lake, as_, pipeline=pipeline, deployment=deployment, nights=nights)
 
 
 # Tables of a job, as its workers and photographs gave them

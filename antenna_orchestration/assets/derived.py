@@ -1,4 +1,4 @@
-"""The derived tables of a job: observations, tracks, nights, counts; made when the job is over, and at any time again.
+"""The derived tables of a job, such as observations and counts; made when the job is over, and at any time again.
 
 A fault here is the fault of this step alone: the job is over, and its results are complete.
 """
@@ -30,6 +30,7 @@ from antenna_orchestration.resources.interruptible import Reports
         dg.AssetSpec("tracks", deps=["observations"], **of_derived_table("tracks")),
         dg.AssetSpec("nights", deps=["captures", "detections"], **of_derived_table("nights")),
         dg.AssetSpec("counts", deps=["observations"], **of_derived_table("counts")),
+        dg.AssetSpec("photographs", deps=["captures", "failed_images"], **of_derived_table("photographs")),
     ],
 )
 def derived_tables(context: dg.AssetExecutionContext, run_session: RunSession) -> Iterator[Any]:

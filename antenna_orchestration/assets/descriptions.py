@@ -44,6 +44,8 @@ _DERIVED: Final = {
     "many photographs there should be and are, how many were processed, gaps, sunset and sunrise.",
     "counts": "One row per deployment, night and taxon: detections, photographs, the most on one photograph (MaxN), "
     "tracks, first, last and the median time. Divide by the numbers in `nights` to compare nights.",
+    "photographs": "One row per photograph and pipeline, also of those on which nothing was found or that failed: when "
+    "and where it was taken, and what became of it.",
 }
 
 _DERIVED_QUERIES: Final = {
@@ -51,6 +53,7 @@ _DERIVED_QUERIES: Final = {
     "tracks": "SELECT taxon, count(*) AS tracks, median(seconds) FROM '{files}' GROUP BY ALL",
     "nights": "SELECT deployment, night, found, expected, gaps FROM '{files}' ORDER BY ALL",
     "counts": "SELECT night, taxon, max_n FROM '{files}' WHERE rank = 'species' ORDER BY ALL",
+    "photographs": "SELECT deployment, night, reason, count(*) FROM '{files}' WHERE status = 'failed' GROUP BY ALL",
 }
 
 _VIEWS: Final = (

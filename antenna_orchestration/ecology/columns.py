@@ -63,6 +63,21 @@ OBSERVATIONS: Final = {
     **_RECIPE,
 }
 
+PHOTOGRAPHS: Final = {
+    **_KEYS,
+    "job_id": (pa.int64(), "the job whose result counts, the newest"),
+    "image_id": (pa.int64(), "the photograph"),
+    "url": (pa.string(), "the photograph's location"),
+    "stamp": (LOCAL, "the digits that the file's name or EXIF data have, as the camera wrote them"),
+    "captured_at": (MOMENT, "when it was taken; null where neither the file nor the deployment has a zone"),
+    "local_time": (LOCAL, "the same in the deployment's zone; without a known zone the stamp, corrected by its shift"),
+    "width": (pa.int32(), "pixels as decoded, EXIF rotation not applied; null if not known"),
+    "height": (pa.int32(), "likewise"),
+    "status": (pa.string(), "`done` or `failed`"),
+    "reason": (pa.string(), "why it failed; null if it did not"),
+    "detections": (pa.int32(), "detections on it, all of them; 0: processed, and nothing found; null: it failed"),
+}
+
 TRACKS: Final = {
     **_KEYS,
     "track": (pa.string(), "its id: the detection that it begins with"),
@@ -125,6 +140,7 @@ MEANINGS: Final = {
         ("tracks", TRACKS),
         ("nights", NIGHTS),
         ("counts", COUNTS),
+        ("photographs", PHOTOGRAPHS),
     )
 }
 """Of each table, its columns in order with their meanings."""
@@ -136,6 +152,7 @@ SCHEMAS: Final = {
         ("tracks", TRACKS),
         ("nights", NIGHTS),
         ("counts", COUNTS),
+        ("photographs", PHOTOGRAPHS),
     )
 }
 """Of each table, its schema."""

@@ -111,7 +111,8 @@ class Night:
     deployment: str | None
     night: date | None
     place: Place | None
-    # One row a photograph: job_id, image_id, url, stamp, captured_at, local_time, width, height, status, detections.
+    # One row a photograph: job_id, image_id, url, stamp, captured_at, local_time, width, height, status,
+    # detections, reason.
     captures: pd.DataFrame
     # One row a detection, index 0 to n - 1; see `columns.DETECTION` for what a night begins with.
     detections: pd.DataFrame

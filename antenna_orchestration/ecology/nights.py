@@ -32,6 +32,7 @@ CAPTURES: Final = pa.schema(
         ("height", pa.int32()),
         ("status", pa.string()),
         ("detections", pa.int32()),
+        ("reason", pa.string()),
     ]
 )
 """What `of_rows` needs of each photograph."""

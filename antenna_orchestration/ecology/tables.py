@@ -1,4 +1,4 @@
-"""The derived tables of one night: observations, tracks, nights and counts, as `columns` describes them."""
+"""The derived tables of one night: observations, tracks, nights, counts and photographs, as `columns` describes them."""
 
 from __future__ import annotations
 
@@ -81,6 +81,7 @@ def of_night(night: Night, scope: Scope) -> Tables:
         "tracks": _table("tracks", _tracks(night, found), keys),
         "nights": _table("nights", _night(night), keys),
         "counts": _table("counts", _counts(night, found), keys),
+        "photographs": _table("photographs", _photographs(night), keys),
     }
 
 
@@ -155,6 +156,12 @@ def _observations(night: Night, found: _Found) -> dict[str, Any]:
         "reviewer": found.reviewer,
         "reviewed_at": found.reviewed_at,
     }
+
+
+def _photographs(night: Night) -> dict[str, Any]:
+    captures = night.captures
+    found = captures["detections"].where(captures["status"] == "done")
+    return {name: captures[name] for name in columns.PHOTOGRAPHS if name in captures} | {"detections": found}
 
 
 def _tracks(night: Night, found: _Found) -> dict[str, Any]:

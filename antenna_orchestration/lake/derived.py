@@ -61,6 +61,7 @@ _MISSING: Final = {
     "captures": "NULL::TIMESTAMPTZ AS finished_at, NULL::TIMESTAMP AS stamp, NULL::SMALLINT AS stamp_offset",
     "detections": "NULL::FLOAT AS inference_time",
     "classifications": "NULL::FLOAT AS inference_time",
+    "failed_images": "NULL::VARCHAR AS reason",
 }
 """Columns that files of earlier versions lack."""
 
@@ -80,8 +81,11 @@ QUALIFY row_number() OVER (
 _PHOTOGRAPHS: Final = """
 CREATE TEMP TABLE photographs AS
 SELECT dense_rank() OVER (ORDER BY pipeline, deployment NULLS LAST, night NULLS LAST) AS number,
-       newest.* EXCLUDE (captured_at), times.* EXCLUDE (photograph)
-FROM newest JOIN times USING (photograph)
+       newest.* EXCLUDE (captured_at), times.* EXCLUDE (photograph),
+       CASE WHEN status = 'failed' THEN coalesce(failures.reason, 'not known') END AS reason
+FROM newest JOIN times USING (photograph) LEFT JOIN (
+    SELECT job_id, image_id, arg_max(reason, failed_at) AS reason FROM failed_images GROUP BY ALL
+) AS failures USING (job_id, image_id)
 """
 
 _SORTED: Final = {

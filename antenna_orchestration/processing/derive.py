@@ -1,4 +1,4 @@
-"""Derive: compute observations, tracks, nights and counts of finished jobs anew from their results, without inference.
+"""Derive: compute observations, nights, counts and more of finished jobs anew from their results, without inference.
 
 The results themselves are never changed, and deriving may be repeated: with the same results, recipe and knowledge the
 files are the same to the byte. What is written replaces the derived tables of the same job or project.
@@ -80,7 +80,7 @@ async def derive(
     if (job is None) == (project is None):
         raise errors.InvalidInput("name either one job or one project")
     scope = Scope(job=job, project=project)
-    # The one that ends last must be the one that began last: it knows the most, and the four tables are of one.
+    # The one that ends last must be the one that began last: it knows the most, and all tables are of one.
     async with services.catalog.jobs.derivation_lock(scope.name):
         return await _derive(services, scope, recipe)
 

@@ -68,6 +68,9 @@ def write_job(
             for one in found
             if one["classifier"]
         ],
+        "failed_images": [
+            {**one, "attempts": 5, "failed_at": FINISHED} for one in captures if one["status"] == "failed"
+        ],
     }
     for name, of_table in rows.items():
         schema = pa.schema([one for one in schemas.TABLES[name] if one.name not in set(lacks)])

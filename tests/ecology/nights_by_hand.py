@@ -43,6 +43,7 @@ def capture(number: int, time: datetime | None, *, zone: tzinfo | None = UTC, **
         "height": 300,
         "status": "done",
         "detections": 0,
+        "reason": None,
         **changed,
     }
 
