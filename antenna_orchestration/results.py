@@ -12,9 +12,9 @@ What all functions take:
   of it.
 
 `observations`, `tracks`, `nights`, `counts` and `photographs` are the tables that are derived of the results of one
-job, or of all finished jobs of a project. They take filters: `pipeline` and `deployment` are a name or a list of names, where None
-stands for photographs without one; `nights` is a date, a list of dates, or a tuple (first, last), dates as `date` or as
-`"2026-06-01"`.
+job, or of all finished jobs of a project. They take filters: `pipeline` and `deployment` are a name or a list of names,
+where None stands for photographs without one; `nights` is a date, a list of dates, or a tuple (first, last), dates as
+`date` or as `"2026-06-01"`.
 
 In pandas, whole numbers are `Int64`, truth is `boolean`, texts are `string`, each with `pd.NA` for null; moments are
 `datetime64[us, UTC]`, local times `datetime64[us]`, nights and times of night are `date` and `time` objects.
@@ -41,7 +41,17 @@ if TYPE_CHECKING:
     from antenna_orchestration.lake.derived import Scope
     from antenna_orchestration.lake.store import Lake
 
-__all__ = ["captures", "classifications", "counts", "detections", "image", "nights", "observations", "photographs", "tracks"]
+__all__ = [
+    "captures",
+    "classifications",
+    "counts",
+    "detections",
+    "image",
+    "nights",
+    "observations",
+    "photographs",
+    "tracks",
+]
 
 Where = str | PathLike[str] | None
 

@@ -24,6 +24,7 @@ from antenna_orchestration.cli import (
     deployments,
     derive,
     env,
+    export,
     gateway,
     health,
     jobs,
@@ -71,6 +72,8 @@ _ORDER = (
     "reviews",
     "derive",
     "tables",
+    "export",
+    "check-export",
     "health",
     "rebuild",
     "backup",
@@ -116,6 +119,8 @@ app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(reviews.app, name="reviews")
 app.command("derive")(derive.derive)
 app.command("tables")(derive.tables)
+app.command("export")(export.export)
+app.command("check-export")(export.check_export)
 app.command("health")(health.health)
 app.command("rebuild")(rebuild.rebuild)
 app.command("backup")(backup.backup)

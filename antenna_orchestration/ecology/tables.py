@@ -1,4 +1,4 @@
-"""The derived tables of one night: observations, tracks, nights, counts and photographs, as `columns` describes them."""
+"""The derived tables of one night, such as its observations and counts, as `columns` describes them."""
 
 from __future__ import annotations
 

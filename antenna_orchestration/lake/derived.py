@@ -45,7 +45,9 @@ TABLES: Final = tuple(columns.SCHEMAS)
 
 RECIPE: Final = b"antenna.recipe"
 JOBS: Final = b"antenna.jobs"
-"""What a file's metadata say: the hash of the recipe, and the jobs that went in with their generations, as JSON."""
+KNOWLEDGE: Final = b"antenna.knowledge"
+"""What a file's metadata say: the hash of the recipe, the jobs that went in with their generations, as JSON, and the
+fingerprint of all that was known besides."""
 
 _MEMORY: Final = "400MB"
 """Memory of DuckDB's sorting and joining; what does not fit lies in the temporary folder."""
@@ -376,14 +378,20 @@ class Scope:
 
 
 def write(
-    lake: Lake, scope: Scope, tables: Iterable[Mapping[str, pa.Table]], *, recipe: str, jobs: Sequence[Source]
+    lake: Lake,
+    scope: Scope,
+    tables: Iterable[Mapping[str, pa.Table]],
+    *,
+    recipe: str,
+    jobs: Sequence[Source],
+    knowledge: str = "",
 ) -> dict[str, int]:
     """Write the tables of the nights in their order, all or none of them; returns the rows of each.
 
     The same rows of the same jobs give the same bytes. Raises `Unavailable`.
     """
     went_in = json.dumps({str(job.job_id): int(job.generation) for job in jobs}, sort_keys=True)
-    metadata = {RECIPE: recipe.encode(), JOBS: went_in.encode()}
+    metadata = {RECIPE: recipe.encode(), JOBS: went_in.encode(), KNOWLEDGE: knowledge.encode()}
     rows = dict.fromkeys(TABLES, 0)
     with tempfile.TemporaryDirectory(prefix="antenna-derive-") as temporary:
         drafts = {name: Path(temporary) / f"{name}.parquet" for name in TABLES}
@@ -439,6 +447,19 @@ def jobs_of(lake: Lake, scope: Scope, table: str) -> dict[JobId, Generation] | N
     if metadata is None:
         return None
     return {JobId(int(job)): Generation(one) for job, one in json.loads(metadata.get(JOBS, b"{}")).items()}
+
+
+def is_current(lake: Lake, scope: Scope, jobs: Sequence[Source], knowledge: str) -> bool:
+    """Whether all derived tables of a scope are there, made of exactly these jobs and of what is known.
+
+    Raises pyarrow's errors for a damaged file.
+    """
+    wanted = {job.job_id: job.generation for job in jobs}
+    return all(
+        jobs_of(lake, scope, table) == wanted
+        and (lake.metadata_of_file(scope.path(table)) or {}).get(KNOWLEDGE) == knowledge.encode()
+        for table in TABLES
+    )
 
 
 def left_out(lake: Lake, scope: Scope, went_in: Mapping[JobId, Generation]) -> list[JobId]:

@@ -357,6 +357,11 @@ class Lake:
         with self._folder.reading(path) as source:
             yield from pq.ParquetFile(source).iter_batches(batch_size=_ROW_GROUP // 8)
 
+    def fetch(self, path: str, to: Path) -> None:
+        """Copy a file below the root to this machine. Raises `Missing`."""
+        with self._folder.reading(path, fresh=True) as source, to.open("wb") as sink:
+            shutil.copyfileobj(source, sink, BLOCK)
+
     def metadata_of_file(self, path: str) -> dict[bytes, bytes] | None:
         """The key-value metadata of a Parquet file below the root; None if the file does not exist.
 

@@ -7,9 +7,14 @@ files are the same to the byte. What is written replaces the derived tables of t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
@@ -28,9 +33,6 @@ from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import knowledge
 from antenna_orchestration.processing.knowledge import Knowledge
 from antenna_orchestration.processing.services import Services
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Labels = Mapping[AlgorithmRef, Iterable[str]]
 
@@ -85,17 +87,63 @@ async def derive(
         return await _derive(services, scope, recipe)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalTables:
+    """Derived tables on this machine, for somebody who reads them as long as they are needed."""
+
+    lake: Lake
+    scope: Scope
+    # What they were made of, and with.
+    sources: Sequence[Source]
+    known: Knowledge
+
+
+@asynccontextmanager
+async def local_tables(
+    services: Services, *, jobs: Sequence[JobId] = (), project: str | None = None
+) -> AsyncIterator[LocalTables]:
+    """The derived tables of some jobs of one project, or of all of its finished jobs, as they are to be now.
+
+    Those of one job or of a project are derived in the lake, unless they are there and nothing has changed since; then
+    they are copied. Raises as `derive` does, and `InvalidInput` for jobs of several projects.
+    """
+    [job] = jobs if len(jobs) == 1 else [None]
+    with tempfile.TemporaryDirectory(prefix="antenna-tables-") as folder:
+        local = Lake(folder)
+        if len(jobs) > 1:
+            of, sources = await _several(services, jobs)
+            scope = Scope(project=of)
+            known = await knowledge.load(services, of, jobs=jobs)
+            await _write(services, scope, sources, known, into=local)
+        else:
+            scope = Scope(job=job, project=project)
+            async with services.catalog.jobs.derivation_lock(scope.name):
+                of, sources = await _sources(services, scope)
+                known = await knowledge.load(services, of, jobs=[one.job_id for one in sources])
+                if not await asyncio.to_thread(_is_current, services.lake, scope, sources, known):
+                    await _write(services, scope, sources, known)
+                await asyncio.to_thread(_copy, services.lake, scope, local)
+        yield LocalTables(lake=local, scope=scope, sources=sources, known=known)
+
+
+def _is_current(lake: Lake, scope: Scope, sources: Sequence[Source], known: Knowledge) -> bool:
+    # Of damaged tables nothing is known.
+    with suppress(pa.ArrowException):
+        return derived.is_current(lake, scope, sources, known.fingerprint)
+    return False
+
+
+def _copy(lake: Lake, scope: Scope, local: Lake) -> None:
+    for path in map(scope.path, derived.TABLES):
+        to = Path(local.uri) / path
+        to.parent.mkdir(parents=True, exist_ok=True)
+        lake.fetch(path, to)
+
+
 async def _derive(services: Services, scope: Scope, recipe: Recipe | None) -> Derived:
-    of, sources = await (_job(services, scope.job) if scope.job is not None else _jobs(services, scope.project or ""))
+    of, sources = await _sources(services, scope)
     known = await knowledge.load(services, of, jobs=[one.job_id for one in sources], recipe=recipe)
-    loop = asyncio.get_running_loop()
-
-    def registered(seen: Labels) -> Mapping[AlgorithmRef, Classes]:
-        # On the thread that derives, which waits for the answer.
-        asked = knowledge.classes(services, known.taxa, seen)
-        return asyncio.run_coroutine_threadsafe(asked, loop).result()
-
-    rows, warnings = await asyncio.to_thread(write_tables, services.lake, scope, sources, known, registered)
+    rows, warnings = await _write(services, scope, sources, known)
     return Derived(
         scope=scope,
         project=of,
@@ -105,6 +153,34 @@ async def _derive(services: Services, scope: Scope, recipe: Recipe | None) -> De
         uris={table: f"{services.lake.uri}/{scope.path(table)}" for table in derived.TABLES},
         warnings=warnings,
     )
+
+
+async def _write(
+    services: Services, scope: Scope, sources: Sequence[Source], known: Knowledge, *, into: Lake | None = None
+) -> tuple[dict[str, int], Sequence[str]]:
+    loop = asyncio.get_running_loop()
+
+    def registered(seen: Labels) -> Mapping[AlgorithmRef, Classes]:
+        # On the thread that derives, which waits for the answer.
+        asked = knowledge.classes(services, known.taxa, seen)
+        return asyncio.run_coroutine_threadsafe(asked, loop).result()
+
+    return await asyncio.to_thread(write_tables, services.lake, scope, sources, known, registered, into=into)
+
+
+async def _sources(services: Services, scope: Scope) -> tuple[str, list[Source]]:
+    if scope.job is not None:
+        return await _job(services, scope.job)
+    return await _jobs(services, scope.project or "")
+
+
+async def _several(services: Services, jobs: Sequence[JobId]) -> tuple[str, list[Source]]:
+    """The one project of some jobs, and the jobs. Raises `NotFound`, `Conflict`, `InvalidInput`."""
+    found = [await _job(services, job) for job in dict.fromkeys(jobs)]
+    projects = sorted({project for project, _ in found})
+    if len(projects) > 1:
+        raise errors.InvalidInput(f"the jobs belong to several projects ({', '.join(projects)}): export one at a time")
+    return projects[0], [source for _, sources in found for source in sources]
 
 
 async def _job(services: Services, job_id: JobId) -> tuple[str, list[Source]]:
@@ -127,20 +203,28 @@ async def _jobs(services: Services, project: str) -> tuple[str, list[Source]]:
 
 
 def write_tables(
-    lake: Lake, scope: Scope, sources: Sequence[Source], known: Knowledge, registered: Registered
+    lake: Lake,
+    scope: Scope,
+    sources: Sequence[Source],
+    known: Knowledge,
+    registered: Registered,
+    *,
+    into: Lake | None = None,
 ) -> tuple[dict[str, int], Sequence[str]]:
     """Derive and write the tables, one night in memory; returns the rows of each, and warnings.
 
-    Blocks; raises as `derive` does.
+    They are written into the lake that the results are in, or `into` another one. Blocks; raises as `derive` does.
     """
+    into = into or lake
+    made_with = {"recipe": known.recipe.hash, "knowledge": known.fingerprint}
     with_images = [one for one in sources if one.images]
     if not with_images:
-        return derived.write(lake, scope, [], recipe=known.recipe.hash, jobs=sources), ()
+        return derived.write(into, scope, [], jobs=sources, **made_with), ()
     with derived.sorted_results(lake, with_images, known.places) as results:
         classes = registered(results.labels)
         unmasked = _unmasked(results, known, classes)
         nights = _nights(results, known, classes, unmasked)
-        return derived.write(lake, scope, nights, recipe=known.recipe.hash, jobs=sources), _warnings(unmasked)
+        return derived.write(into, scope, nights, jobs=sources, **made_with), _warnings(unmasked)
 
 
 def _nights(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
 
+from antenna_orchestration import __version__
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology import recipes, reviews
@@ -44,6 +46,12 @@ class Knowledge:
     project_list: str | None = None
     # The newest word on each detection.
     decisions: Mapping[tuple[int, str], Decision] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all of it, and of the version that reads it: what else could change derived tables."""
+        known = [self.recipe.hash, self.project_list, self.places, self.taxa, self.lists, self.decisions]
+        return hashlib.sha256(f"{__version__}{_sorted(known)!r}".encode()).hexdigest()
 
     def species_list(self, deployment: str | None) -> SpeciesList | None:
         """The species list that holds at a deployment, or for photographs without one; None: every class counts."""
@@ -108,3 +116,14 @@ def _decisions(said: Iterable[reviews.Review], names: Names) -> dict[tuple[int, 
             reviewed_at=row["reviewed_at"].to_pydatetime(),
         )
     return found
+
+
+def _sorted(value: Any) -> Any:
+    """The value with an order that depends on nothing else; equal values are written alike."""
+    if isinstance(value, Mapping):
+        return sorted(((key, _sorted(one)) for key, one in value.items()), key=lambda pair: repr(pair[0]))
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, list | tuple):
+        return [_sorted(one) for one in value]
+    return _sorted(asdict(value)) if isinstance(value, Place | Taxon | SpeciesList | Decision) else str(value)

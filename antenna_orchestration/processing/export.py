@@ -1,0 +1,280 @@
+"""Export: write the results of jobs or of a project in a format of other programs, to a folder or a bucket.
+
+Tables that are out of date are derived first. What is written is whole or not there: it is made beside its place, or in
+a temporary folder, and moved there when it is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+from antenna_orchestration import __version__, errors, kernel
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.texts import counted
+from antenna_orchestration.ecology.names import Names
+from antenna_orchestration.exports.dataset import Dataset
+from antenna_orchestration.exports.formats import Format, Written
+from antenna_orchestration.exports.material import BOXES, Material, OfJob
+from antenna_orchestration.exports.selection import Selection
+from antenna_orchestration.lake.folder import Folder
+from antenna_orchestration.lake.store import storage_options
+from antenna_orchestration.processing import derive, photographs
+from antenna_orchestration.processing.services import Services
+
+ABOUT: Final = "antenna-export.json"
+"""The file in an exported folder that says what was exported, when and with what; a folder that has it is ours."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What to export, and how."""
+
+    format: Format
+    selection: Selection
+    # A path or `s3://…`: of the file, or of the folder.
+    out: str
+    # What the format's `choices` name.
+    options: Mapping[str, str] = field(default_factory=dict)
+    # In place of what is kept of the project.
+    dataset: Dataset | None = None
+    partial: bool = False
+    # Whether an earlier export in the same place may go.
+    replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """What was exported, and where it is."""
+
+    uri: str
+    written: Written
+    # False: some jobs are not over, and the rows are those so far.
+    is_complete: bool
+
+    @property
+    def summary(self) -> str:
+        """In one line, for people."""
+        return f"{self.uri}: " + ", ".join(counted(number, what[:-1]) for what, number in self.written.counts.items())
+
+
+def order(
+    format: Format,
+    selection: Selection,
+    *,
+    out: str,
+    options: Mapping[str, str] | None = None,
+    dataset: Dataset | None = None,
+    partial: bool = False,
+    replace: bool = False,
+) -> Order:
+    """An order that the format can carry out. Raises `InvalidInput`."""
+    if selection.threshold and not format.takes_threshold:
+        raise errors.InvalidInput(
+            f"{format.name} takes no threshold, as its counts are of all detections: set one in the project's recipe"
+        )
+    given = dict(options or {})
+    for name, value in given.items():
+        if name not in format.choices:
+            raise errors.InvalidInput(f"{format.name} has no option --{name}")
+        if value not in format.choices[name]:
+            raise errors.InvalidInput(f"--{name} {value!r}: must be one of {', '.join(format.choices[name])}")
+    every = {name: choices[0] for name, choices in format.choices.items()} | given
+    return Order(
+        format=format,
+        selection=selection,
+        out=out,
+        options=every,
+        dataset=dataset,
+        partial=partial,
+        replace=replace,
+    )
+
+
+async def export(services: Services, order: Order) -> Exported:
+    """Write an export.
+
+    Raises `Incomplete` if the format demands what nobody gave, `InvalidInput` for a selection or a place that cannot
+    be, `NotFound` and `Conflict` as `derive.local_tables` does, and `Unavailable`. Then nothing is written.
+    """
+    # Before the work.
+    place = _place(services, order)
+    async with material(services, order.selection, dataset=order.dataset, partial=order.partial) as made:
+        return await asyncio.to_thread(_write, made, order, place)
+
+
+@asynccontextmanager
+async def material(
+    services: Services, selection: Selection, *, dataset: Dataset | None = None, partial: bool = False
+) -> AsyncIterator[Material]:
+    """What exports and reports of a selection are made from, as long as it is needed. Raises as `export` does."""
+    jobs = selection.jobs
+    found = derive.local_tables(services, jobs=jobs, project=None if jobs else selection.project)
+    async with found as tables, photographs.pictures(services) as pictures:
+        made = Material(
+            selection=replace(selection, project=tables.known.project),
+            lake=tables.lake,
+            scope=tables.scope,
+            jobs=[await _of_job(services, source.job_id) for source in tables.sources],
+            places=tables.known.places,
+            names=Names(tables.known.taxa),
+            dataset=dataset or Dataset(),
+            pictures=pictures,
+            partial=partial,
+            made_at=datetime.now(UTC),
+        )
+        yield made
+
+
+async def _of_job(services: Services, job_id: JobId) -> OfJob:
+    job = await services.catalog.jobs.get(job_id)
+    return OfJob(job_id, job.name, job.pipeline, job.finished_at)
+
+
+def _write(made: Material, order: Order, place: _Place) -> Exported:
+    """Blocks."""
+    if not next(made.rows("SELECT count(*) AS photographs FROM photographs"))["photographs"]:
+        raise errors.NotFound(f"{order.selection.name}: there is no photograph to export")
+    with place.draft() as draft:
+        written = order.format.write(made, draft, **order.options)
+        if draft.is_dir():
+            (draft / ABOUT).write_text(_about(made, order, written), encoding="utf-8")
+        place.publish(draft)
+    return Exported(uri=place.uri, written=written, is_complete=made.is_complete)
+
+
+def _about(made: Material, order: Order, written: Written) -> str:
+    chosen = made.selection
+    said = {
+        "made_by": f"antenna {__version__}",
+        "made_at": made.made_at.isoformat(timespec="seconds"),
+        "format": order.format.name,
+        "project": chosen.project,
+        "jobs": [job.job_id for job in made.jobs],
+        "pipeline": chosen.pipeline,
+        "deployment": chosen.deployment,
+        "from": chosen.first and chosen.first.isoformat(),
+        "to": chosen.last and chosen.last.isoformat(),
+        "threshold": chosen.threshold,
+        "complete": made.is_complete,
+        **order.options,
+        "counts": dict(written.counts),
+        "left_out": list(written.left_out),
+        "notes": [BOXES, *written.notes],
+    }
+    return json.dumps(said, ensure_ascii=False, indent=2) + "\n"
+
+
+class _Place(Protocol):
+    """Where an export goes."""
+
+    uri: str
+
+    def draft(self) -> AbstractContextManager[Path]:
+        """A path for it to be made at, which does not exist yet and is gone in the end."""
+
+    def publish(self, draft: Path) -> None:
+        """Move or copy what was made to its place."""
+
+
+def _place(services: Services, order: Order) -> _Place:
+    """Raises `InvalidInput` for a place that is taken, or cannot be."""
+    if not order.out.strip():
+        raise errors.InvalidInput("--out is empty: name a file or a folder")
+    if "://" in order.out and not order.out.startswith("file://"):
+        return _Bucket(services, order)
+    return _Disk(order)
+
+
+class _Disk:
+    """A file or folder of this machine."""
+
+    def __init__(self, order: Order) -> None:
+        self._path = Path(order.out.removeprefix("file://")).expanduser().absolute()
+        self.uri = str(self._path)
+        _check_name(order, self._path.name)
+        if not self._path.parent.is_dir():
+            raise errors.InvalidInput(f"{self._path.parent} is no folder: make it, or name another place with --out")
+        if os.path.lexists(self._path):
+            _check_replaceable(order, self._path)
+
+    @contextmanager
+    def draft(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix=".antenna-export-", dir=self._path.parent) as folder:
+            yield Path(folder) / "draft"
+
+    def publish(self, draft: Path) -> None:
+        if self._path.is_dir():
+            # An empty folder, or an earlier export: it goes with the draft's folder.
+            self._path.rename(draft.with_name("earlier"))
+        draft.replace(self._path)
+        kernel.sync_folder(self._path.parent)
+
+
+class _Bucket:
+    """A file or folder of an object store."""
+
+    def __init__(self, services: Services, order: Order) -> None:
+        self.uri = order.out.rstrip("/")
+        folder, _, self._name = self.uri.rpartition("/")
+        if folder.endswith(("/", ":")):
+            raise errors.InvalidInput(f"{order.out}: name something in the bucket, such as {self.uri}/export")
+        _check_name(order, self._name)
+        self._folder = Folder(folder, storage_options=storage_options(services.settings, folder))
+        self._is_file = order.format.file is not None
+        there = set(self._folder.names(self._name) if not self._is_file else self._folder.names(""))
+        self._earlier = [] if self._is_file else [f"{self._name}/{path}" for path in self._folder.find(self._name)]
+        if (self._is_file and self._name in there) or self._earlier:
+            _refuse_unless_replaced(order, self.uri, is_ours=self._is_file or ABOUT in there)
+
+    @contextmanager
+    def draft(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="antenna-export-") as folder:
+            yield Path(folder) / self._name
+
+    def publish(self, draft: Path) -> None:
+        made = Folder(str(draft.parent))
+        paths = [self._name] if self._is_file else [f"{self._name}/{path}" for path in made.find(self._name)]
+        # What says that a folder is complete comes last.
+        about = f"{self._name}/{ABOUT}"
+        self._folder.remove(path for path in self._earlier if path not in paths or path == about)
+        self._folder.copy_from(made, [path for path in paths if path != about])
+        self._folder.copy_from(made, [path for path in paths if path == about])
+
+
+def _check_name(order: Order, name: str) -> None:
+    """Raise `InvalidInput` for a name that programs would not take for the format's."""
+    if not name or name in (".", ".."):
+        raise errors.InvalidInput(f"--out {order.out} has no name: name a file or a folder")
+    usual = order.format.file
+    suffix = Path(usual).suffix if usual else ""
+    if suffix and not name.lower().endswith(suffix):
+        raise errors.InvalidInput(f"{order.format.name} is one file: name it with --out, such as {usual}")
+
+
+def _check_replaceable(order: Order, path: Path) -> None:
+    """Raise `InvalidInput` unless what is at the path may go."""
+    if order.format.file is not None:
+        if path.is_dir():
+            raise errors.InvalidInput(f"{path} is a folder: {order.format.name} is a file, such as {order.format.file}")
+        _refuse_unless_replaced(order, str(path), is_ours=True)
+        return
+    if not path.is_dir() or path.is_symlink():
+        raise errors.InvalidInput(f"{path} exists and is no folder: name a new one with --out")
+    if any(path.iterdir()):
+        _refuse_unless_replaced(order, str(path), is_ours=(path / ABOUT).is_file())
+
+
+def _refuse_unless_replaced(order: Order, where: str, *, is_ours: bool) -> None:
+    if not is_ours:
+        raise errors.InvalidInput(f"{where} holds files that are no export: name a new folder with --out")
+    if not order.replace:
+        raise errors.InvalidInput(f"{where} exists: name another place with --out, or replace it with --replace")
