@@ -158,6 +158,8 @@ def show(
     if found.status.is_terminal and found.compacted and found.total:
         values["tables"] = tables
         values["derived"] = derived or None
+    elif view.progress.done or view.progress.failed:
+        values["results so far"] = f"`antenna export tables --job {found.job_id} --out FOLDER`"
     output.console().print(output.pairs(values))
 
 

@@ -43,7 +43,7 @@ class OfJob(NamedTuple):
     job_id: JobId
     name: str
     pipeline: str
-    # None: it is not over, or was canceled; the rows are those so far.
+    # None: it is not over, or was canceled.
     finished_at: datetime | None
 
 
@@ -96,12 +96,14 @@ class Material:
     pictures: Pictures
     # Whether what a format demands and nobody gave may be left out, and is reported.
     partial: bool = False
+    # Images of a job that is not over, or was canceled, which have no result yet: they are in no table.
+    pending: int = 0
     made_at: datetime
 
     @property
     def is_complete(self) -> bool:
-        """Whether all jobs were over; else the rows are those so far."""
-        return all(job.finished_at is not None for job in self.jobs)
+        """Whether all images have a result; else the rows are those so far."""
+        return not self.pending
 
     @contextmanager
     def session(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -46,8 +46,9 @@ TABLES: Final = tuple(columns.SCHEMAS)
 RECIPE: Final = b"antenna.recipe"
 JOBS: Final = b"antenna.jobs"
 KNOWLEDGE: Final = b"antenna.knowledge"
-"""What a file's metadata say: the hash of the recipe, the jobs that went in with their generations, as JSON, and the
-fingerprint of all that was known besides."""
+PENDING: Final = b"antenna.pending"
+"""What a file's metadata say: the hash of the recipe, the jobs that went in with their generations, as JSON, the
+fingerprint of all that was known besides, and how many images of the job were not done yet."""
 
 _MEMORY: Final = "400MB"
 """Memory of DuckDB's sorting and joining; what does not fit lies in the temporary folder."""
@@ -377,21 +378,35 @@ class Scope:
         return f"{FOLDER}/{folder}/{table}.parquet"
 
 
-def write(
-    lake: Lake,
-    scope: Scope,
-    tables: Iterable[Mapping[str, pa.Table]],
-    *,
-    recipe: str,
-    jobs: Sequence[Source],
-    knowledge: str = "",
-) -> dict[str, int]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MadeWith:
+    """What derived tables are made with, as their files say it."""
+
+    # Hash of the recipe, and the fingerprint of all that was known.
+    recipe: str
+    knowledge: str
+    jobs: Sequence[Source]
+    # Images of the job that had no result yet.
+    pending: int = 0
+
+    @property
+    def metadata(self) -> dict[bytes, bytes]:
+        """As a file's metadata."""
+        jobs = json.dumps({str(job.job_id): int(job.generation) for job in self.jobs}, sort_keys=True)
+        return {
+            RECIPE: self.recipe.encode(),
+            KNOWLEDGE: self.knowledge.encode(),
+            JOBS: jobs.encode(),
+            PENDING: b"%d" % self.pending,
+        }
+
+
+def write(lake: Lake, scope: Scope, tables: Iterable[Mapping[str, pa.Table]], made_with: MadeWith) -> dict[str, int]:
     """Write the tables of the nights in their order, all or none of them; returns the rows of each.
 
     The same rows of the same jobs give the same bytes. Raises `Unavailable`.
     """
-    went_in = json.dumps({str(job.job_id): int(job.generation) for job in jobs}, sort_keys=True)
-    metadata = {RECIPE: recipe.encode(), JOBS: went_in.encode(), KNOWLEDGE: knowledge.encode()}
+    metadata = made_with.metadata
     rows = dict.fromkeys(TABLES, 0)
     with tempfile.TemporaryDirectory(prefix="antenna-derive-") as temporary:
         drafts = {name: Path(temporary) / f"{name}.parquet" for name in TABLES}
@@ -457,9 +472,15 @@ def is_current(lake: Lake, scope: Scope, jobs: Sequence[Source], knowledge: str)
     wanted = {job.job_id: job.generation for job in jobs}
     return all(
         jobs_of(lake, scope, table) == wanted
-        and (lake.metadata_of_file(scope.path(table)) or {}).get(KNOWLEDGE) == knowledge.encode()
+        and (metadata := lake.metadata_of_file(scope.path(table)) or {}).get(KNOWLEDGE) == knowledge.encode()
+        and metadata.get(PENDING) == b"0"
         for table in TABLES
     )
+
+
+def pending(lake: Lake, scope: Scope) -> int:
+    """How many images were not done yet when the tables were derived, of a job that was not over then."""
+    return int((lake.metadata_of_file(scope.path(TABLES[0])) or {}).get(PENDING, b"0"))
 
 
 def left_out(lake: Lake, scope: Scope, went_in: Mapping[JobId, Generation]) -> list[JobId]:

@@ -27,7 +27,8 @@ from antenna_orchestration.exports.material import BOXES, Material, OfJob
 from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.lake.folder import Folder
 from antenna_orchestration.lake.store import storage_options
-from antenna_orchestration.processing import derive, photographs
+from antenna_orchestration.processing import photographs
+from antenna_orchestration.processing.local_tables import local_tables
 from antenna_orchestration.processing.services import Services
 
 ABOUT: Final = "antenna-export.json"
@@ -103,7 +104,7 @@ async def export(services: Services, order: Order) -> Exported:
     """Write an export.
 
     Raises `Incomplete` if the format demands what nobody gave, `InvalidInput` for a selection or a place that cannot
-    be, `NotFound` and `Conflict` as `derive.local_tables` does, and `Unavailable`. Then nothing is written.
+    be, `NotFound` and `Conflict` as `local_tables` does, and `Unavailable`. Then nothing is written.
     """
     # Before the work.
     place = _place(services, order)
@@ -117,18 +118,19 @@ async def material(
 ) -> AsyncIterator[Material]:
     """What exports and reports of a selection are made from, as long as it is needed. Raises as `export` does."""
     jobs = selection.jobs
-    found = derive.local_tables(services, jobs=jobs, project=None if jobs else selection.project)
+    found = local_tables(services, jobs=jobs, project=None if jobs else selection.project)
     async with found as tables, photographs.pictures(services) as pictures:
         made = Material(
             selection=replace(selection, project=tables.known.project),
             lake=tables.lake,
             scope=tables.scope,
-            jobs=[await _of_job(services, source.job_id) for source in tables.sources],
+            jobs=[await _of_job(services, source.job_id) for source in tables.results.sources],
             places=tables.known.places,
             names=Names(tables.known.taxa),
             dataset=dataset or Dataset(),
             pictures=pictures,
             partial=partial,
+            pending=tables.results.pending,
             made_at=datetime.now(UTC),
         )
         yield made
