@@ -262,6 +262,11 @@ class Settings(BaseSettings):
         description="Whether to decode JPEGs on the GPU (nvJPEG); its pixels may differ by a shade or two.",
     )
 
+    export_each_job: Words = Field(
+        default=(),
+        description="Formats of `antenna export`, such as tables,megadetector, in which each job is exported when it "
+        "is over, into the lake's folder `exports`.",
+    )
     health_check_cron: str = Field(default="*/15 * * * *", description="When `jobs_health_check` runs.")
     autoscale: bool = Field(
         default=True,

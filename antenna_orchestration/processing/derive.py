@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
@@ -30,6 +28,9 @@ from antenna_orchestration.processing import knowledge
 from antenna_orchestration.processing.knowledge import Knowledge
 from antenna_orchestration.processing.results_of import Results, results_of
 from antenna_orchestration.processing.services import Services
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Labels = Mapping[AlgorithmRef, Iterable[str]]
 

@@ -22,7 +22,7 @@ from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.names import Names
 from antenna_orchestration.exports.dataset import Dataset
-from antenna_orchestration.exports.formats import Format, Written
+from antenna_orchestration.exports.formats import Checked, Format, Written
 from antenna_orchestration.exports.material import BOXES, Material, OfJob
 from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.lake.folder import Folder
@@ -50,6 +50,8 @@ class Order:
     partial: bool = False
     # Whether an earlier export in the same place may go.
     replace: bool = False
+    # Whether it is checked as well, before it is moved to its place.
+    check: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +60,10 @@ class Exported:
 
     uri: str
     written: Written
-    # False: some jobs are not over, and the rows are those so far.
+    # False: images have no result yet, and the rows are those so far.
     is_complete: bool
+    # None: it was not checked.
+    checked: Checked | None = None
 
     @property
     def summary(self) -> str:
@@ -76,6 +80,7 @@ def order(
     dataset: Dataset | None = None,
     partial: bool = False,
     replace: bool = False,
+    check: bool = False,
 ) -> Order:
     """An order that the format can carry out. Raises `InvalidInput`."""
     if selection.threshold and not format.takes_threshold:
@@ -97,7 +102,16 @@ def order(
         dataset=dataset,
         partial=partial,
         replace=replace,
+        check=check,
     )
+
+
+def place_in_lake(services: Services, format: Format, job: JobId) -> str:
+    """Where the export of a job in the lake is: its file, or its folder."""
+    folder = f"{services.lake.uri}/exports/{format.name}/job_id={job}"
+    if "://" not in folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    return f"{folder}/{format.file or format.name}"
 
 
 async def export(services: Services, order: Order) -> Exported:
@@ -149,8 +163,9 @@ def _write(made: Material, order: Order, place: _Place) -> Exported:
         written = order.format.write(made, draft, **order.options)
         if draft.is_dir():
             (draft / ABOUT).write_text(_about(made, order, written), encoding="utf-8")
+        checked = order.format.check(draft) if order.check else None
         place.publish(draft)
-    return Exported(uri=place.uri, written=written, is_complete=made.is_complete)
+    return Exported(uri=place.uri, written=written, is_complete=made.is_complete, checked=checked)
 
 
 def _about(made: Material, order: Order, written: Written) -> str:
