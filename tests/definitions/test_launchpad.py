@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from antenna_orchestration import settings
+from antenna_orchestration.assets.exports import ExportConfig
 from antenna_orchestration.assets.health import HealthConfig
 from antenna_orchestration.assets.job_assets import manifest
 from antenna_orchestration.assets.run_session import RunSession
@@ -18,6 +19,7 @@ from antenna_orchestration.cli.submit import submit as submit_command
 from antenna_orchestration.definitions import build_definitions
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.jobs.deployments import DeploymentsConfig
+from antenna_orchestration.jobs.export import ExportDatasetConfig
 from antenna_orchestration.jobs.inference import WorkerConfig, inference_worker
 from antenna_orchestration.jobs.names import TaxaConfig, import_taxa
 from antenna_orchestration.jobs.operations import PruneConfig, prune_history
@@ -48,7 +50,18 @@ def reason(result: dg.ExecuteInProcessResult) -> str:
 
 
 @pytest.mark.parametrize(
-    "config", [SubmitConfig, WorkerConfig, PruneConfig, HealthConfig, ReviewsConfig, DeploymentsConfig, TaxaConfig]
+    "config",
+    [
+        SubmitConfig,
+        WorkerConfig,
+        PruneConfig,
+        HealthConfig,
+        ReviewsConfig,
+        DeploymentsConfig,
+        TaxaConfig,
+        ExportDatasetConfig,
+        ExportConfig,
+    ],
 )
 def test_every_field_of_the_launchpad_is_explained(config: type[dg.Config]) -> None:
     """B16: the Launchpad showed bare names."""
