@@ -14,7 +14,9 @@ TOLERANCE: Final = 1.5
 """Pixels by which a returned box may differ from the one given: existing workers cut coordinates to whole numbers."""
 
 MOST_AT_ONCE: Final = 64
-"""Tasks with boxes that an HTTP worker is given by one call: 10,000 boxes are 2 MB of JSON."""
+"""Images with boxes that an HTTP worker is given by one call, and a processing service by one post.
+
+10,000 boxes, the most that an image has, are 2 MB of JSON."""
 
 _boxes: Final = msgspec.msgpack.Decoder(list[GivenBox])
 _encoder: Final = msgspec.msgpack.Encoder()
