@@ -87,10 +87,10 @@ def with_boxes(
 ) -> list[SubmittedImage]:
     """Those of the images that are chosen, with their boxes in the order of the job's detections.
 
-    Raises `Unavailable` if the lake lacks the job's detections.
+    Raises `Conflict` if the lake lacks the job's detections, `Unavailable` if it does not answer.
     """
     if not lake.has_table("detections", source.job_id):
-        raise errors.Unavailable(
+        raise errors.Conflict(
             f"the lake has no detections of job {source.job_id}: is this the lake that the job was written to, and is "
             "it mounted?"
         )

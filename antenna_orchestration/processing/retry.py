@@ -46,7 +46,7 @@ async def retry(services: Services, job_id: JobId) -> Retried:
         pipeline = await services.catalog.pipelines.find(job.pipeline)
         if pipeline is None or not pipeline.takes_detections:
             raise errors.Conflict(
-                f"job {job_id} is given the boxes of job {job.detections_of}, which {job.pipeline} does not take any more"
+                f"job {job_id} is given the boxes of job {job.detections_of}, and {job.pipeline} takes none any more"
             )
     opened = await services.catalog.jobs.retry(job_id)
     if opened is None:

@@ -6,14 +6,12 @@ from typing import Any
 
 import requests
 
-from antenna_orchestration.catalog.pipelines import PipelineRow
-from antenna_orchestration.dispatch.register import SETTINGS
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.domain.job import JobStatus
-from antenna_orchestration.processing import publish
+from antenna_orchestration.processing import cancel, publish
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import RunningGateway, collected, rows, token
-from tests.gateway.http_worker import SPECIES, success
+from tests.gateway.http_worker import SPECIES, pipeline_description, success
 from tests.gateway.http_worker import session as http_session
 from tests.processing.boxes_by_hand import job_with_boxes
 from tests.processing.jobs_by_hand import claimed, make_job
@@ -37,16 +35,27 @@ async def test_old_boxes_get_new_names_over_http(
     source = await job_with_boxes(services, project, tmp_path)
     unfinished = await make_job(services, project, 1)
     slug, deaf = f"b-{project}"[:60], f"d-{project}"[:60]
-    for name, takes in ((slug, True), (deaf, False)):
-        await services.catalog.pipelines.register(
-            PipelineRow(slug=name, name=name, version="1", description="", default_config=SETTINGS, algorithms=[],
-                        takes_detections=takes)
-        )  # fmt: skip
     elsewhere = f"{project[:50]}-other"
     secret = await token(services, project, role=Role.SUBMITTER)
     stranger = await token(services, elsewhere, role=Role.SUBMITTER)
     both = await token(services, project, elsewhere, role=Role.SUBMITTER)
     worker = await token(services, project)
+    canceled = await make_job(services, project, 1)
+    await cancel.cancel(services, canceled.job_id, reason="test")
+
+    def register() -> None:
+        """One pipeline that takes boxes, and one as existing workers describe theirs."""
+        described = [{**pipeline_description(slug), "takes_detections": True}, pipeline_description(deaf)]
+        with http_session(worker) as http:
+            [mine] = http.get(f"{gateway.base}/projects/", timeout=60).json()["results"]
+            answer = http.post(
+                f"{gateway.base}/projects/{mine['id']}/pipelines/",
+                json={"processing_service_name": "test worker (host)", "pipelines": described},
+                timeout=60,
+            )
+        assert answer.status_code == 201, answer.text
+
+    await asyncio.to_thread(register)
 
     def submit(secret: str, **changes: Any) -> requests.Response:
         wanted = {"project": project, "pipeline": slug, "detections_of": source.job_id, **changes}
@@ -58,6 +67,7 @@ async def test_old_boxes_get_new_names_over_http(
             (secret, {"detections_of": 10**9}, 404, "there is no job"),
             (secret, {"detections_of": 0}, 400, "detections_of"),
             (secret, {"detections_of": unfinished.job_id}, 409, "once it is finished"),
+            (secret, {"detections_of": canceled.job_id}, 409, f"`antenna jobs retry {canceled.job_id}` finishes it"),
             (secret, {"pipeline": deaf}, 400, "cannot classify the boxes"),
             (stranger, {"project": elsewhere}, 404, "there is no job"),
             (both, {"project": elsewhere}, 400, f"is of project {project}, not of {elsewhere}"),
@@ -103,7 +113,10 @@ async def test_old_boxes_get_new_names_over_http(
         one, three = tasks
         refused, taken = post(classified(one, moved=40.0), classified(three))
         assert (refused["status"], taken["status"]) == ("retry", "queued")
-        assert "is none of those given" in refused["detail"] and "\n" not in refused["detail"]
+        assert (
+            "is none of those given: the pipeline looked for boxes of its own" in refused["detail"]
+            and "\n" not in refused["detail"]
+        )
         again: list[dict[str, Any]] = []
         wait_until(lambda: bool(again.extend(lease()) or again), description="the image that is tried again")
         assert [told["status"] for told in post(*map(classified, again))] == ["queued"]
@@ -119,6 +132,11 @@ async def test_old_boxes_get_new_names_over_http(
     species = [row for row in rows(services, "classifications", job) if row["terminal"]]
     assert {row["detection_id"] for row in species} == set(old)
     assert {row["algorithm"] for row in species} == {SPECIES["key"]}
+
+    for path in (Path(services.lake.uri) / "detections" / f"job_id={source.job_id}").iterdir():
+        path.unlink()
+    gone = await asyncio.to_thread(submit, secret, reprocess=True)
+    assert (gone.status_code, "is this the lake that the job was written to" in gone.text) == (409, True), gone.text
 
     ordinary = await make_job(services, project, 1)
     ordinary = await claimed(services, ordinary)

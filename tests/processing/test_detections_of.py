@@ -109,7 +109,7 @@ async def test_what_cannot_be_classified_anew_is_refused(services: Services, pro
         assert "\n" not in str(caught.value)
     for path in (Path(services.lake.uri) / "detections" / f"job_id={source.job_id}").iterdir():
         path.unlink()
-    with pytest.raises(errors.Unavailable, match=f"the lake has no detections of job {source.job_id}: is this"):
+    with pytest.raises(errors.Conflict, match=f"the lake has no detections of job {source.job_id}: is this"):
         await submit(services, wanted)
     assert len(await services.catalog.jobs.list(project=project)) == before
 
@@ -189,7 +189,7 @@ async def test_a_retry_is_refused_when_the_pipeline_takes_no_boxes_now(
     submitted = await submit(services, Submission(detections_of=source.job_id, pipeline=slug))
     await cancel.cancel(services, submitted.job_id, reason="test")
     await services.catalog.pipelines.register(replace(row, takes_detections=False))
-    with pytest.raises(errors.Conflict, match=f"given the boxes of job {source.job_id}, which {slug} does not take"):
+    with pytest.raises(errors.Conflict, match=f"given the boxes of job {source.job_id}, and {slug} takes none"):
         await retry.retry(services, submitted.job_id)
     assert (await services.catalog.jobs.get(submitted.job_id)).status is JobStatus.CANCELED
     await services.catalog.pipelines.register(row)
