@@ -1,6 +1,7 @@
 """A new classifier on the boxes of a finished job: from submission to the tables."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.domain.messages import Classification, Detection, GivenBox
+from antenna_orchestration.exports import megadetector
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.store import Lake
@@ -50,8 +52,14 @@ async def test_boxes_of_a_job_are_classified_by_another_pipeline(
     assert {row["algorithm"] for row in named} == {"null_classifier"}
     captures = services.lake.read_table("captures", job.job_id).to_pylist()
     assert sorted(row["detections"] for row in captures) == [0, 1, 3]
-    # Where there was nothing to classify, the size is known from the other job.
-    assert [row["width"] for row in captures if not row["detections"]] == [10]
+    # This pipeline tells no size; it is known from the other job.
+    assert [(row["width"], row["height"]) for row in captures] == [(10, 10)] * 3
+    made = json.loads(b"".join(megadetector.pieces(services.lake, job)))
+    assert (made["info"]["detector"], made["info"]["classifier"]) == ("finder 7", "null_classifier 1")
+    assert made["info"]["antenna"]["detections_without_score"] == 1
+    found = [one for image in made["images"] for one in image["detections"]]
+    assert sorted(one["conf"] for one in found) == [0.75, 0.75, 0.75, 1.0]
+    assert all(one["classifications"] for one in found)
 
     # The derived tables name both; the score that is missing stays so there, and in what everybody queries.
     await derive.derive(services, job=job.job_id)
@@ -61,8 +69,8 @@ async def test_boxes_of_a_job_are_classified_by_another_pipeline(
     assert {row["detection_id"]: row["detector_score"] for row in observations} == {
         key: row["score"] for key, row in by_id.items()
     }
-    found = await asyncio.to_thread(scores_of_all, services.lake, job.job_id)
-    assert sorted(found, key=str) == sorted((row["score"] for row in new), key=str)
+    seen = await asyncio.to_thread(scores_of_all, services.lake, job.job_id)
+    assert sorted(seen, key=str) == sorted((row["score"] for row in new), key=str)
 
     again = await submit(services, wanted)
     assert (again.total, again.skipped, again.status) == (0, 3, JobStatus.SUCCESS)
