@@ -189,14 +189,15 @@ async def submit(
         placed, zoneless = await _on_a_thread(capture_times.at_places, selected.images, known)
         chosen, version_warnings = await _on_a_thread(versions.fill, placed, selected.versions, services.settings)
     else:
-        named = None if names_none else {image.uri for image in selected.images}
-        done, left_out_warning = await given_detections.images_of(services, source, named)
+        done, left_out_warning = await given_detections.images_of(
+            services, source, None if names_none else selected.images, deployment=submission.deployment
+        )
         chosen = await _on_a_thread(
             given_detections.with_boxes, services.lake, source, done, partial(_choose, submission=submission)
         )
         placed, zoneless = await _on_a_thread(capture_times.at_places, chosen, known)
         chosen = placed
-        version_warnings = [left_out_warning] if left_out_warning else []
+        version_warnings = [*filter(None, [left_out_warning, given_detections.about_boxes(chosen)])]
     if spec.slug in registry.all_pipelines():
         await services.catalog.pipelines.register(pipeline_row(spec))
     copies = 0 if source else await services.catalog.images.likely_copies(submission.project, chosen)
