@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from antenna_orchestration.domain.ids import JobId
@@ -82,15 +82,17 @@ async def classes(
 ) -> dict[AlgorithmRef, Classes]:
     """The classes of classifiers in the order of their outputs.
 
-    Of one that registered none they are those in its file, if that is on this machine; else the labels seen of it.
+    Of one that registered none they are those in its file, if that is on this machine; else the labels seen of it,
+    whose order is not known: of its vectors the best few classes count, which are stored by their labels.
     """
     registered = await services.catalog.pipelines.labels_of(seen)
     names = Names(taxa)
     found = {}
     for algorithm, labels in seen.items():
         known = registered.get(algorithm)
-        every = known.labels if known else await asyncio.to_thread(known_labels.in_file, algorithm) or list(labels)
-        found[algorithm] = classes_of(algorithm, every, known.categories if known else (), names)
+        ordered = known.labels if known else await asyncio.to_thread(known_labels.in_file, algorithm)
+        made = classes_of(algorithm, ordered or list(labels), known.categories if known else (), names)
+        found[algorithm] = made if ordered else replace(made, is_in_order=False)
     return found
 
 

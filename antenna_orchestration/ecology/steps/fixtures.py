@@ -103,7 +103,7 @@ def _may_be(cells: npt.NDArray[np.int64], nights: Rows, images: Rows, needed: Ro
 
 def _is_wide(corners: Floats, iou: float) -> npt.NDArray[np.bool_]:
     """Which boxes are so large that those of one spot may lie more than a cell apart."""
-    longer = (corners[:, 2:] - corners[:, :2]).max(axis=1)
+    longer: Floats = (corners[:, 2:] - corners[:, :2]).max(axis=1)
     # Centres are at most `longer * (1 - iou) / (1 + iou)` from that of the spot's first box, on either side of it; and
     # of two boxes of a spot neither is longer than the other by more than 1 / iou each way.
     return longer * (1 - iou) / (1 + iou) * 2 > _CELL * iou**2
