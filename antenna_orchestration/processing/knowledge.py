@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
@@ -13,6 +13,7 @@ from antenna_orchestration.ecology import recipes, reviews
 from antenna_orchestration.ecology.model import Classes, Place, Taxon
 from antenna_orchestration.ecology.names import Names, classes_of
 from antenna_orchestration.ecology.recipes import Recipe
+from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.ecology.tables import Decision
 from antenna_orchestration.processing import known_labels
 from antenna_orchestration.processing.recipes import of_project
@@ -42,8 +43,8 @@ class Knowledge:
     # By name, and the name of the one that holds where a deployment has none of its own.
     lists: Mapping[str, SpeciesList] = field(default_factory=dict)
     project_list: str | None = None
-    # The newest word on each detection.
-    decisions: Mapping[tuple[int, str], Decision] = field(default_factory=dict)
+    # What people said of detections, in the order in which it was imported.
+    reviews: Sequence[Review] = ()
 
     def species_list(self, deployment: str | None) -> SpeciesList | None:
         """The species list that holds at a deployment, or for photographs without one; None: every class counts."""
@@ -73,7 +74,7 @@ async def load(services: Services, project: str, *, jobs: Iterable[JobId], recip
         taxa=taxa,
         lists=lists,
         project_list=project_list,
-        decisions=_decisions(await catalog.reviews.of(project, jobs=jobs), Names(taxa)),
+        reviews=await catalog.reviews.of(project, jobs=jobs),
     )
 
 
@@ -96,17 +97,42 @@ async def classes(
     return found
 
 
-def _decisions(said: Iterable[reviews.Review], names: Names) -> dict[tuple[int, str], Decision]:
-    """What the newest review of each detection says, by job and detection."""
+def decisions(known: Knowledge, classes: Callable[[JobId], Iterable[Classes]]) -> dict[tuple[int, str], Decision]:
+    """What the newest review of each detection says, by job and detection; `classes` are those of a job's classifiers.
+
+    A word that is one of these classes, or the name of one, means what it means to the classifier; another one is
+    looked up among the names of the project.
+    """
+    names = Names(known.taxa)
+    of_job: dict[JobId, Mapping[str, _Class]] = {}
     found = {}
-    for row in reviews.newest(said).to_dict("records"):
-        taxon = names.match(row["label"])
-        rejected = reviews.rejects(row["label"])
-        found[int(row["job_id"]), str(row["detection_id"])] = Decision(
-            taxon=None if rejected else taxon.name if taxon else row["label"],
-            rank=taxon.rank if taxon and not rejected else None,
-            taxon_id=taxon.taxon_id if taxon and not rejected else None,
+    for row in reviews.newest(known.reviews).to_dict("records"):
+        job, label = JobId(row["job_id"]), row["label"]
+        if job not in of_job:
+            of_job[job] = _by_label(classes(job))
+        meant = of_job[job].get(label) or of_job[job].get(label.casefold()) or _Class(label, names.match(label))
+        taxon = None if reviews.rejects(label) else meant.taxon
+        found[int(job), str(row["detection_id"])] = Decision(
+            taxon=None if reviews.rejects(label) else taxon.name if taxon else meant.label,
+            rank=taxon.rank if taxon else None,
+            taxon_id=taxon.taxon_id if taxon else None,
             reviewer=row["reviewer"] or None,
             reviewed_at=row["reviewed_at"].to_pydatetime(),
         )
     return found
+
+
+class _Class(NamedTuple):
+    """A class and its taxon, if it has one."""
+
+    label: str
+    taxon: Taxon | None
+
+
+def _by_label(classes: Iterable[Classes]) -> Mapping[str, _Class]:
+    """The classes by their labels, by these without regard to case, and by the names of their taxa."""
+    every = [_Class(*one) for of_one in classes for one in zip(of_one.labels, of_one.taxa, strict=True)]
+    # Two classes may differ in case only. Of equal ones, the last counts: one with a taxon.
+    every.sort(key=lambda one: one.taxon is not None)
+    named = {one.taxon.name.casefold(): one for one in every if one.taxon}
+    return named | {one.label.casefold(): one for one in every} | {one.label: one for one in every}
