@@ -172,6 +172,7 @@ def _nights(
             count_without=known.recipe.count_without,
             decisions=decisions,
             taxon_ids=taxon_ids,
+            best_picture=known.recipe.parameters("best_picture"),
         )
         yield tables.of_night(known.recipe.apply(night), scope)
 

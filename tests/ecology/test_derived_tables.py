@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from antenna_orchestration.ecology import columns, sun, tables
 from antenna_orchestration.ecology.model import Classes, Night, Place
+from antenna_orchestration.ecology.steps import best_picture
+from antenna_orchestration.ecology.steps.best_picture import BestPictureParameters
 from antenna_orchestration.ecology.tables import Decision, Scope
 from tests.ecology.nights_by_hand import LABELS, MOTHS, capture, detection, night_of, times
 
@@ -174,6 +176,21 @@ def test_a_person_wins_over_all_that_steps_decided() -> None:
         (PRONUBA, 2, "1776155"),
         (None, 1, None),
     ]
+
+
+def test_what_people_say_changes_the_best_pictures() -> None:
+    said = {
+        # Was the best of the first taxon, and is now the second's.
+        (1, "2-0"): Decision(taxon=PRONUBA, rank="species", reviewed_at=seen_at()),
+        (1, "3-1"): Decision(taxon=None, reviewed_at=seen_at()),
+    }
+    chooses = BestPictureParameters()
+    night = best_picture.apply(seen_night(), chooses)
+    assert [row["best_picture"] for row in made("observations", night)] == [False, False, True, True, False]
+    rows = made("observations", night, replace(SCOPE, decisions=said, best_picture=chooses))
+    assert [row["best_picture"] for row in rows] == [True, False, True, False, False]
+    none = made("observations", seen_night(), replace(SCOPE, decisions=said))
+    assert not any(row["best_picture"] for row in none)
 
 
 def seen_at() -> datetime:
