@@ -137,18 +137,21 @@ def write_tables(
     with derived.sorted_results(lake, with_images, known.places) as results:
         classes = registered(results.labels)
         unmasked = _unmasked(results, known, classes)
-        nights = _nights(results, known, classes, unmasked)
+        nights = _nights(results, with_images, known, classes, unmasked)
         return derived.write(into, scope, nights, made_with), _warnings(unmasked)
 
 
 def _nights(
     results: derived.SortedResults,
+    jobs: Sequence[Source],
     known: Knowledge,
     classes: Mapping[AlgorithmRef, Classes],
     unmasked: Mapping[_Where, str],
 ) -> Iterator[Tables]:
     """The tables of each night."""
     taxon_ids = _taxon_ids(known, classes)
+    pipelines = {job.job_id: job.pipeline for job in jobs}
+    decisions = knowledge.decisions(known, lambda job: _of_pipeline(results, classes, pipelines[job]))
     fixtures = _fixtures(results, known.recipe)
     for rows in results.nights():
         group = rows.group
@@ -165,8 +168,9 @@ def _nights(
             pipeline=group.pipeline,
             recipe=known.recipe.hash,
             count_without=known.recipe.count_without,
-            decisions=known.decisions,
+            decisions=decisions,
             taxon_ids=taxon_ids,
+            best_picture=known.recipe.parameters("best_picture"),
         )
         yield tables.of_night(known.recipe.apply(night), scope)
 
@@ -207,10 +211,7 @@ def _unmasked(
         key=lambda one: (one.pipeline, one.deployment or ""),
     ):
         listed = known.species_list(where.deployment)
-        of_pipeline = [
-            classes[one]
-            for one in sorted(results.classifiers.get(where.pipeline, ()), key=lambda one: (one.key, one.version))
-        ]
+        of_pipeline = _of_pipeline(results, classes, where.pipeline)
         if listed and of_pipeline:
             judged += 1
             try:
@@ -221,6 +222,14 @@ def _unmasked(
         # The pipeline with the most classes is the one that a list is made for.
         raise refused[max(refused, key=lambda one: _size(results, classes, one.pipeline))]
     return {where: str(error) for where, error in refused.items()}
+
+
+def _of_pipeline(
+    results: derived.SortedResults, classes: Mapping[AlgorithmRef, Classes], pipeline: str
+) -> list[Classes]:
+    """The classes of a pipeline's classifiers."""
+    found = results.classifiers.get(pipeline, ())
+    return [classes[one] for one in sorted(found, key=lambda one: (one.key, one.version))]
 
 
 def _size(results: derived.SortedResults, classes: Mapping[AlgorithmRef, Classes], pipeline: str) -> int:

@@ -10,12 +10,14 @@ import pytest
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology.model import Place
+from antenna_orchestration.ecology.names import classes_of
+from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing.knowledge import Knowledge
 from tests.ecology.lakes_by_hand import FINISHED, PROJECT, derive_all, without_jobs, write_job
-from tests.ecology.nights_by_hand import capture, detection, times
+from tests.ecology.nights_by_hand import MOTHS, capture, detection, times
 from tests.lake.conftest import content_of
 
 DUSK = datetime(2026, 6, 1, 22)
@@ -171,3 +173,22 @@ def test_what_stays_over_three_nights_is_a_fixture(tmp_path: Path) -> None:
         (False, True),
         (True, False),
     ]
+
+
+@pytest.mark.parametrize("said", ["moth 12", "MOTH 12", "Noctua pronuba"])
+def test_a_person_s_word_for_a_class_is_what_the_class_is(tmp_path: Path, said: str) -> None:
+    lake = Lake(str(tmp_path))
+    source = write_job(lake, 1, CAPTURES[:1], [detection(0, 0, "moth 12"), detection(0, 1, "other")])
+    # As a worker registers it, with the name in its category map; the project has no names.
+    labels, category = (
+        ("moth 12", "other"),
+        {"scientificName": "Noctua pronuba", "taxonRank": "species", "taxonID": "7"},
+    )
+    classes = {MOTHS: classes_of(MOTHS, labels, [category, {}])}
+    seen_at = datetime(2026, 7, 1, tzinfo=UTC)
+    known = Knowledge(project="pond", reviews=[Review(JobId(1), "0-1", said, "Ada", seen_at)])
+    tables = derive_all(lake, [source], known, classes=classes)
+
+    assert {(row["taxon"], row["taxon_id"]) for row in tables["observations"].to_pylist()} == {("Noctua pronuba", "7")}
+    [row] = tables["counts"].to_pylist()
+    assert (row["taxon"], row["rank"], row["max_n"]) == ("Noctua pronuba", "species", 2)

@@ -233,7 +233,7 @@ async def test_labels_in_a_file_are_the_classes_in_their_order(
     finally:
         monkeypatch.undo()
         settings.get.cache_clear()
-    assert [one.labels for one in found.values()] == [("moth", "nonmoth"), ("a",)]
+    assert [(one.labels, one.is_in_order) for one in found.values()] == [(("moth", "nonmoth"), True), (("a",), False)]
 
 
 async def test_two_derivations_of_one_project_take_turns(
