@@ -22,6 +22,7 @@ from antenna_orchestration import settings as settings_module
 from antenna_orchestration.contract.models import ErrorAnswer
 from antenna_orchestration.gateway import (
     deployment_routes,
+    derived_routes,
     job_routes,
     metrics_routes,
     ml_routes,
@@ -86,6 +87,7 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         release_routes,
         job_routes,
         result_routes,
+        derived_routes,
         registry_routes,
         name_routes,
         review_routes,

@@ -28,7 +28,8 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology import columns, nights, places
-from antenna_orchestration.lake.folder import AT_A_TIME
+from antenna_orchestration.lake import arrow
+from antenna_orchestration.lake.folder import AT_A_TIME, Version
 from antenna_orchestration.lake.store import Lake
 
 if TYPE_CHECKING:
@@ -450,6 +451,48 @@ def read(lake: Lake, scope: Scope, table: str, *, most: int | None = None) -> pa
     return whole if most is None else whole.slice(0, most)
 
 
+class MadeOf(NamedTuple):
+    """What a derived table was made of."""
+
+    # Hash of the recipe.
+    recipe: str
+    # The jobs that went in, with their generations.
+    jobs: Mapping[JobId, Generation]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A derived table that is open for reading: one version of it, whatever replaces it meanwhile."""
+
+    table: str
+    version: Version
+    made_of: MadeOf
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Its rows, with the columns of this version. Blocks."""
+        self.version.file.seek(0)
+        for batch in pq.ParquetFile(self.version.file).iter_batches(batch_size=_ROWS):
+            yield arrow.fitted(batch, columns.SCHEMAS[self.table])
+
+
+@contextmanager
+def opened(lake: Lake, scope: Scope, table: str) -> Iterator[Opened]:
+    """Open a derived table. Blocks; raises `Missing`, and `Unavailable` for a damaged one."""
+    with lake.reading_version(scope.path(table)) as version:
+        try:
+            yield Opened(table, version, _made_of(pq.read_metadata(version.file).metadata or {}))
+        except pa.ArrowException as error:
+            raise errors.Unavailable(f"lake {lake.uri}, {scope.path(table)}: {str(error).splitlines()[0]}") from error
+
+
+def _made_of(metadata: Mapping[bytes, bytes]) -> MadeOf:
+    jobs = json.loads(metadata.get(JOBS, b"{}"))
+    return MadeOf(
+        recipe=metadata.get(RECIPE, b"").decode(),
+        jobs={JobId(int(job)): Generation(one) for job, one in jobs.items()},
+    )
+
+
 def projects(lake: Lake) -> list[str]:
     """The projects that have derived tables."""
     names = lake.names(f"{FOLDER}/projects/{TABLES[0]}")
@@ -459,9 +502,7 @@ def projects(lake: Lake) -> list[str]:
 def jobs_of(lake: Lake, scope: Scope, table: str) -> dict[JobId, Generation] | None:
     """The jobs that went into a derived table, with their generations; None if the table does not exist."""
     metadata = lake.metadata_of_file(scope.path(table))
-    if metadata is None:
-        return None
-    return {JobId(int(job)): Generation(one) for job, one in json.loads(metadata.get(JOBS, b"{}")).items()}
+    return None if metadata is None else dict(_made_of(metadata).jobs)
 
 
 def is_current(lake: Lake, scope: Scope, jobs: Sequence[Source], knowledge: str) -> bool:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake import arrow, schemas
-from antenna_orchestration.lake.folder import BLOCK, Folder, Missing
+from antenna_orchestration.lake.folder import BLOCK, Folder, Missing, Version
 
 if TYPE_CHECKING:
     from antenna_orchestration.settings import Settings
@@ -363,6 +363,10 @@ class Lake:
         """Copy a file below the root to this machine. Raises `Missing`."""
         with self._folder.reading(path, fresh=True) as source, to.open("wb") as sink:
             shutil.copyfileobj(source, sink, BLOCK)
+
+    def reading_version(self, path: str) -> contextlib.AbstractContextManager[Version]:
+        """A file below the root, opened for reading, with what names this version of it. Raises `Missing`."""
+        return self._folder.reading_version(path)
 
     def metadata_of_file(self, path: str) -> dict[bytes, bytes] | None:
         """The key-value metadata of a Parquet file below the root; None if the file does not exist.
