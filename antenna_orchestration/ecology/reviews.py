@@ -126,7 +126,8 @@ def read(content: bytes, name: str, *, job: JobId | None = None, reviewer: str =
         return _read_rows(_csv_rows(text, name), about)
     try:
         said = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    # Not only `JSONDecodeError`: a number of more than 4,300 digits is another `ValueError`.
+    except (ValueError, RecursionError) as error:
         raise errors.InvalidInput(f"{name} cannot be read as JSON: {error}") from None
     return read_objects(said, name, job=job, reviewer=reviewer)
 
@@ -451,7 +452,8 @@ def _predicted(annotation: Mapping[str, Any], task: Mapping[str, Any]) -> list[A
     parent = annotation.get("parent_prediction")
     if parent is None:
         return []
-    known = [annotation.get("prediction"), *(task.get("predictions") or [])]
+    listed = task.get("predictions")
+    known = [annotation.get("prediction"), *(listed if isinstance(listed, list) else [])]
     for one in known:
         if isinstance(one, dict) and one.get("id", parent) == parent and isinstance(one.get("result"), list):
             return list(one["result"])
@@ -464,7 +466,8 @@ def _chosen(answers: Sequence[Mapping[str, Any]], place: str) -> str:
     Raises `InvalidInput` for several.
     """
     for kind in ("choices", "taxonomy", "rectanglelabels"):
-        values = [value for one in answers if one.get("type") == kind for value in one["value"].get(kind) or []]
+        given = [one["value"].get(kind) or [] for one in answers if one.get("type") == kind]
+        values = [value for one in given for value in (one if isinstance(one, list) else [one])]
         # A taxon is the way to it, from the coarsest name.
         labels = {str(value[-1]) if isinstance(value, list) and value else str(value) for value in values}
         if len(labels) > 1:
