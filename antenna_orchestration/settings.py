@@ -133,8 +133,8 @@ class Settings(BaseSettings):
     )
     pictures_of_urls: bool = Field(
         default=False,
-        description="Whether the orchestrator loads photographs at http(s) URLs for the pictures of the UI and the "
-        "report; its network may reach what workers' does not.",
+        description="Whether the orchestrator loads photographs at http(s) URLs for the pictures of the UI, of "
+        "reports and of exports; its network may reach what workers' does not.",
     )
     s3_endpoint_url: str = Field(default="", description="Endpoint of an S3 store that is not AWS.")
     s3_anonymous: bool = Field(default=False, description="Whether to read public buckets without credentials.")

@@ -65,7 +65,10 @@ class Pictures(Protocol):
         """The photograph as JPEG with its boxes, at most `width` pixels wide, turned as its EXIF data say."""
 
     def crops(self, url: str, boxes: Sequence[Box], *, margin: float = 0.0, longest: int | None = None) -> list[bytes]:
-        """What is in each box as JPEG, with a margin as a share of the box's longer side, turned likewise."""
+        """What is in each box as JPEG, with a margin as a share of the box's longer side, turned likewise.
+
+        A box that lies outside the photograph gives no bytes. A crop is at most `longest` pixels on its longer side.
+        """
 
 
 class Photograph(NamedTuple):

@@ -133,7 +133,7 @@ async def material(
     """What exports and reports of a selection are made from, as long as it is needed. Raises as `export` does."""
     jobs = selection.jobs
     found = local_tables(services, jobs=jobs, project=None if jobs else selection.project)
-    async with found as tables, photographs.pictures(services) as pictures:
+    async with found as tables, photographs.pictures(services.settings) as pictures:
         made = Material(
             selection=replace(selection, project=tables.known.project),
             lake=tables.lake,
