@@ -18,7 +18,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.contract import models
 from antenna_orchestration.dispatch import image_urls
 from antenna_orchestration.domain.job import Job
-from antenna_orchestration.exports import csv_tables, megadetector
+from antenna_orchestration.exports import csv_tables, megadetector_of_tables
 from antenna_orchestration.gateway import ranges
 from antenna_orchestration.gateway.dependencies import JobForViewer, ThisGateway, ViewerCaller
 from antenna_orchestration.gateway.routing import Route
@@ -88,14 +88,14 @@ async def read_megadetector(
     """All images with their detections, for Timelapse, AddaxAI and others; without detections below `threshold`."""
     _check_final(job)
 
-    def size_of(url: str) -> megadetector.Size | None:
+    def size_of(url: str) -> megadetector_of_tables.Size | None:
         return _size(gateway, url)
 
     if len(gateway.exports) >= MOST_EXPORTS or [*gateway.exports.values()].count(caller.token_id) >= MOST_OF_ONE:
         raise errors.TooMany(
             f"{MOST_EXPORTS} such files, or {MOST_OF_ONE} of this token, are being made and read; ask again in a while"
         )
-    pieces = megadetector.pieces(gateway.http.services.lake, job, threshold=threshold, size_of=size_of)
+    pieces = megadetector_of_tables.pieces(gateway.http.services.lake, job, threshold=threshold, size_of=size_of)
     gateway.exports[pieces] = caller.token_id
     return await _streamed(
         pieces,
@@ -167,7 +167,7 @@ def _blocks(lake: Lake, job: Job, table: str, file: str, *, start: int, end: int
             yield block
 
 
-def _size(gateway: Gateway, url: str) -> megadetector.Size | None:
+def _size(gateway: Gateway, url: str) -> megadetector_of_tables.Size | None:
     """The size of a local image, from its header; None for any other."""
     path = image_urls.path_of(gateway.http, url)
     if path is None:
