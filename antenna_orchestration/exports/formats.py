@@ -97,6 +97,13 @@ FORMATS: Final = {
             module="flat_tables",
             choices={"as": ("csv", "parquet", "xlsx")},
         ),
+        Format(
+            name="megadetector",
+            title="MegaDetector's JSON, for Timelapse and AddaxAI",
+            file="megadetector.json",
+            module="megadetector",
+            takes_threshold=True,
+        ),
     )
 }
 """By name, in the order in which people are told of them."""

@@ -165,14 +165,7 @@ class Material:
         first, last = found.get("first"), found.get("last")
         if first is None or last is None:
             return ""
-        # Of sorted texts, what the first and the last begin with, all begin with.
-        folders = _folders(first)
-        matching = 0
-        for one, other in zip(folders, _folders(last), strict=False):
-            if one != other:
-                break
-            matching += 1
-        return "/".join([*folders[:matching], ""]) if matching else ""
+        return common_folder(first, last)
 
     def _condition(self, table: str) -> str:
         chosen = self.selection
@@ -199,6 +192,18 @@ class Material:
             yield
         except (duckdb.Error, pa.ArrowException) as error:
             raise errors.Unavailable(f"lake {self.lake.uri}: {str(error).splitlines()[0]}") from error
+
+
+def common_folder(first: str, last: str) -> str:
+    """The folder, with its slash, of all photographs, by the first and the last of their sorted URLs; empty if none."""
+    # Of sorted texts, what the first and the last begin with, all begin with.
+    folders = _folders(first)
+    matching = 0
+    for one, other in zip(folders, _folders(last), strict=False):
+        if one != other:
+            break
+        matching += 1
+    return "/".join([*folders[:matching], ""]) if matching else ""
 
 
 def path_below(base: str, url: str) -> str:

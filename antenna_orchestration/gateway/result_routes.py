@@ -17,7 +17,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.contract import models
 from antenna_orchestration.dispatch import image_urls
 from antenna_orchestration.domain.job import Job
-from antenna_orchestration.exports import csv_tables, megadetector
+from antenna_orchestration.exports import csv_tables, megadetector_of_tables
 from antenna_orchestration.gateway import downloads
 from antenna_orchestration.gateway.dependencies import JobForViewer, ThisGateway, ViewerCaller
 from antenna_orchestration.gateway.routing import Route
@@ -77,14 +77,14 @@ async def read_megadetector(
     """All images with their detections, for Timelapse, AddaxAI and others; without detections below `threshold`."""
     check_final(job)
 
-    def size_of(url: str) -> megadetector.Size | None:
+    def size_of(url: str) -> megadetector_of_tables.Size | None:
         return _size(gateway, url)
 
     if len(gateway.exports) >= MOST_EXPORTS or [*gateway.exports.values()].count(caller.token_id) >= MOST_OF_ONE:
         raise errors.TooMany(
             f"{MOST_EXPORTS} such files, or {MOST_OF_ONE} of this token, are being made and read; ask again in a while"
         )
-    pieces = megadetector.pieces(gateway.http.services.lake, job, threshold=threshold, size_of=size_of)
+    pieces = megadetector_of_tables.pieces(gateway.http.services.lake, job, threshold=threshold, size_of=size_of)
     gateway.exports[pieces] = caller.token_id
     return await downloads.streamed(
         pieces,
@@ -146,7 +146,7 @@ def _blocks(lake: Lake, job: Job, table: str, file: str, part: downloads.Part) -
         yield from part.blocks(source)
 
 
-def _size(gateway: Gateway, url: str) -> megadetector.Size | None:
+def _size(gateway: Gateway, url: str) -> megadetector_of_tables.Size | None:
     """The size of a local image, from its header; None for any other."""
     path = image_urls.path_of(gateway.http, url)
     if path is None:

@@ -15,7 +15,8 @@ from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import Generation, ImageId, JobId, PipelineSlug, ProjectId
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.ecology import columns
-from antenna_orchestration.exports import csv_tables, megadetector
+from antenna_orchestration.exports import csv_tables, megadetector_of_tables
+from antenna_orchestration.exports.material import BOXES
 from antenna_orchestration.lake import rows, schemas
 from antenna_orchestration.lake.store import Lake
 
@@ -77,7 +78,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def exported(lake: Lake, **options: Any) -> Any:
-    return json.loads(b"".join(megadetector.pieces(lake, JOB, **options)))
+    return json.loads(b"".join(megadetector_of_tables.pieces(lake, JOB, **options)))
 
 
 def test_megadetector_s_json_has_every_image_once_in_order(lake: Lake) -> None:
@@ -86,7 +87,7 @@ def test_megadetector_s_json_has_every_image_once_in_order(lake: Lake) -> None:
         "format_version": "1.6", "detector": "detector 2", "classifier": "species 1",
         "detection_completion_time": "2026-06-13 08:00:01",
         "antenna": {"job": 42, "name": "night", "project": "traps", "pipeline": "p", "threshold": 0.0,
-                    "detections_without_score": 1},
+                    "detections_without_score": 1, "boxes": BOXES},
     }  # fmt: skip
     assert made["detection_categories"] == {"1": "animal"}
     names = made["classification_categories"]
@@ -121,10 +122,10 @@ def test_boxes_without_a_size_are_refused_or_measured(lake: Lake) -> None:
     sizeless = table.set_column(4, table.schema.field("width"), pa.nulls(4, pa.int32()))
     lake.write_table("captures", JOB.job_id, JOB.generation, [sizeless])
     with pytest.raises(errors.Conflict, match="the size of 2 images is not known"):
-        next(megadetector.pieces(lake, JOB))
+        next(megadetector_of_tables.pieces(lake, JOB))
     asked: list[str] = []
 
-    def size_of(url: str) -> megadetector.Size:
+    def size_of(url: str) -> megadetector_of_tables.Size:
         asked.append(url)
         return 100, 200
 
@@ -177,7 +178,7 @@ def test_scores_that_are_no_chances_are_written_as_some(tmp_path: Path) -> None:
         made.write_table(name, JOB.job_id, Generation(2), [tables[name]])
     row = {"image_id": 7, "url": "https://x.org/3.jpg", "width": 100, "height": 200, "status": "done"}
     made.write_table("captures", JOB.job_id, JOB.generation, [pa.Table.from_pylist([row], schema=schemas.CAPTURES)])
-    text = b"".join(megadetector.pieces(made, JOB, threshold=-5.0))
+    text = b"".join(megadetector_of_tables.pieces(made, JOB, threshold=-5.0))
     (image,) = json.loads(text)["images"]
     assert [one["conf"] for one in image["detections"]] == [1.0, 0.0]
     assert image["detections"][0]["classifications"] == [["0", 1.0]]
