@@ -137,8 +137,24 @@ def write_tables(
     with derived.sorted_results(lake, with_images, known.places) as results:
         classes = registered(results.labels)
         unmasked = _unmasked(results, known, classes)
-        nights = _nights(results, with_images, known, classes, unmasked)
-        return derived.write(into, scope, nights, made_with), _warnings(unmasked)
+        nights = _Counted(_nights(results, with_images, known, classes, unmasked))
+        rows = derived.write(into, scope, nights, made_with)
+    replaced = len({(one.job_id, one.detection_id) for one in known.reviews}) - nights.reviewed
+    return rows, [*_warnings(unmasked), *_about_replaced(replaced)]
+
+
+class _Counted:
+    """Nights as they are, counting the observations that people reviewed."""
+
+    def __init__(self, nights: Iterable[Tables]) -> None:
+        self._nights = nights
+        self.reviewed = 0
+
+    def __iter__(self) -> Iterator[Tables]:
+        for night in self._nights:
+            at = night["observations"]["reviewed_at"]
+            self.reviewed += len(at) - at.null_count
+            yield night
 
 
 def _nights(
@@ -239,6 +255,16 @@ def _size(results: derived.SortedResults, classes: Mapping[AlgorithmRef, Classes
 def _warnings(unmasked: Mapping[_Where, str]) -> list[str]:
     """What is to be said of the pipelines that are left as they are, a line for each and its list."""
     return [f"not masked: {said}" for said in dict.fromkeys(unmasked.values())]
+
+
+def _about_replaced(detections: int) -> list[str]:
+    """What is to be said if people reviewed so many detections whose results a later job replaced."""
+    if not detections:
+        return []
+    return [
+        f"{counted(detections, 'reviewed detection')} not in the tables: a later job replaced its results, and the "
+        "review is not one of the newer detections"
+    ]
 
 
 def head(lake: Lake, made: Derived, table: str, rows: int) -> pa.Table:

@@ -15,9 +15,10 @@ from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.store import Lake
+from antenna_orchestration.processing import derive
 from antenna_orchestration.processing.knowledge import Knowledge
 from tests.ecology.lakes_by_hand import FINISHED, PROJECT, derive_all, without_jobs, write_job
-from tests.ecology.nights_by_hand import MOTHS, capture, detection, times
+from tests.ecology.nights_by_hand import CLASSES, MOTHS, capture, detection, times
 from tests.lake.conftest import content_of
 
 DUSK = datetime(2026, 6, 1, 22)
@@ -192,3 +193,16 @@ def test_a_person_s_word_for_a_class_is_what_the_class_is(tmp_path: Path, said: 
     assert {(row["taxon"], row["taxon_id"]) for row in tables["observations"].to_pylist()} == {("Noctua pronuba", "7")}
     [row] = tables["counts"].to_pylist()
     assert (row["taxon"], row["rank"], row["max_n"]) == ("Noctua pronuba", "species", 2)
+
+
+def test_reviews_of_results_that_a_later_job_replaced_are_told(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    first = write_job(lake, 1, CAPTURES[:2], [detection(0, 0, GAMMA), detection(1, 0, GAMMA)])
+    again = write_job(lake, 2, CAPTURES[:1], [detection(0, 0, GAMMA)], finished_at=FINISHED + timedelta(1))
+    said = [Review(JobId(1), one, PRONUBA, who, FINISHED) for one in ("0-0", "1-0") for who in ("Ada", "Ben")]
+    known = Knowledge(project="pond", reviews=said)
+
+    _, warnings = derive.write_tables(lake, PROJECT, [first, again], known, lambda _: CLASSES)
+    assert [one[:42] for one in warnings] == ["1 reviewed detection not in the tables: a "]
+    _, warnings = derive.write_tables(lake, PROJECT, [first], known, lambda _: CLASSES)
+    assert not warnings
