@@ -183,6 +183,8 @@ async def finish_job(services: Services, job: Job) -> JobStatus:
         reason = why_empty(job.skipped)
     elif counts.failed:
         reason = f"{counts.failed} of {counted(counts.total, 'image')} failed; see the table failed_images"
+    elif job.detections_of is not None and not counts.detections:
+        reason = "no image has a box, so there was nothing to classify"
     await services.catalog.images.add_processed(job.job_id)
     if await services.catalog.jobs.finish(job.job_run, status, reason, collected=True):
         level = "INFO" if status is JobStatus.SUCCESS and counts.total else "WARNING"

@@ -441,8 +441,8 @@ def check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
         raise errors.InvalidInput(f"limit {submission.limit} leaves no image; it is 1 or more")
     if submission.detections_of is not None and not spec.takes_detections:
         raise errors.InvalidInput(
-            f"pipeline {spec.slug} cannot classify the boxes of another job, or does not say that it can; "
-            "`antenna pipelines show` says it of each"
+            f"pipeline {spec.slug} cannot classify the boxes of another job, or does not say that it can; those here "
+            f"that can are {texts.listed(_that_take_boxes())}"
         )
     if not submission.sources and not submission.images and submission.detections_of is None:
         raise errors.InvalidSource("no images: name a folder, a list, or URLs")
@@ -450,6 +450,10 @@ def check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
     _check_text(submission.deployment or "", "deployment")
     _check_text(submission.created_by, "created_by")
     return config
+
+
+def _that_take_boxes() -> list[str]:
+    return [slug for slug, spec in registry.all_pipelines().items() if spec.takes_detections]
 
 
 def _check_text(text: str, what: str) -> None:

@@ -138,6 +138,8 @@ async def test_a_job_without_any_box_ends_without_a_worker(services: Services, p
     await ended(services, job)
     for name, rows in (("captures", 2), ("detections", 0), ("classifications", 0), ("failed_images", 0)):
         assert services.lake.has_table(name, job.job_id) and services.lake.count_rows(name, job.job_id) == rows
+    over = await services.catalog.jobs.get(job.job_id)
+    assert over.status_reason == "no image has a box, so there was nothing to classify"
     nothing = await retry.retry(services, job.job_id)
     assert (nothing.images, nothing.warnings) == (0, (f"nothing to retry: all 2 images of job {job.job_id} are done",))
     # And anew, of the job that was made of boxes itself.
