@@ -13,7 +13,7 @@ from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
-from antenna_orchestration.ecology import recipes
+from antenna_orchestration.ecology import recipes, written_out
 from antenna_orchestration.ecology.model import Taxon
 from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.lake import derived
@@ -50,7 +50,7 @@ async def test_the_recipe_of_a_project_goes_in_until_it_is_taken_back(services: 
     assert await derived_with() == ({recipes.default().hash}, {True})
     assert await recipe_verbs.use_earlier(services, project, own.hash, by="test") == own.hash
     [kept] = await recipe_verbs.versions(services, project)
-    assert (kept.hash, kept.text, kept.created_by, kept.holds) == (own.hash, own.text, "test", True)
+    assert (kept.hash, kept.text, kept.created_by, kept.holds) == (own.hash, written_out.text_of(own), "test", True)
     with pytest.raises(errors.NotFound, match=f"no recipe {'0' * 12}"):
         await recipe_verbs.use_earlier(services, project, "0" * 12, by="test")
 
