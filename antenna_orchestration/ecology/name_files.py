@@ -195,7 +195,8 @@ def _text(data: bytes, file: str) -> str:
         raise errors.InvalidInput(f"{file}, row {row}: not UTF-8 text; save it as UTF-8") from None
     if "\0" in text:
         raise errors.InvalidInput(f"{file} is no text: it holds zero bytes")
-    return text
+    # Old spreadsheets end lines with a carriage return alone.
+    return text if "\n" in text else text.replace("\r", "\n")
 
 
 def _unpacked(data: bytes, file: str) -> bytes:
@@ -216,7 +217,10 @@ def _table(text: str, file: str) -> _Table | None:
     """A table with a header; None if the first line is not one."""
     first, _, _ = text.lstrip("\n").partition("\n")
     delimiter = max(_DELIMITERS, key=first.count)
-    columns = [name.strip() for name in next(csv.reader([first.rstrip("\r")], delimiter=delimiter), [])]
+    try:
+        columns = [name.strip() for name in next(csv.reader([first.rstrip("\r")], delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise errors.InvalidInput(f"{file}, row 1: {error}") from None
     spelled = [column_key(name) for name in columns]
     known = {*columns_of("label"), *columns_of("name"), *columns_of("rank"), *RANKS}
     if known.isdisjoint(spelled):
