@@ -197,7 +197,8 @@ def _text(data: bytes, file: str) -> str:
         raise errors.InvalidInput(f"{file}, row {row}: not UTF-8 text; save it as UTF-8") from None
     if "\0" in text:
         raise errors.InvalidInput(f"{file} is no text: it holds zero bytes")
-    return text
+    # Old spreadsheets end lines with a carriage return alone.
+    return text if "\n" in text else text.replace("\r", "\n")
 
 
 def _unpacked(data: bytes, file: str) -> bytes:

@@ -63,6 +63,10 @@ def test_tables_come_as_spreadsheets_write_them(delimiter: str, encoding: str) -
     assert read_taxa(data, "x") == read_taxa(TAXA_CSV.encode(), "x")
 
 
+def test_lines_may_end_with_a_carriage_return_alone() -> None:
+    assert read_taxa(TAXA_CSV.replace("\n", "\r").encode(), "f") == read_taxa(TAXA_CSV.encode(), "f")
+
+
 def test_a_gbif_download_is_read_as_it_is() -> None:
     read = read_taxa(gbif(INNUBA, PRONUBA, GENUS, OTHER_GENUS, NOTHING), "0001.csv")
     assert set(read.taxa) == {"Noctua pronuba", "Noctua innuba", "77", "Noctua", "Xestia"}
@@ -156,6 +160,8 @@ def damaged(method: int) -> bytes:
         (b"label,scientificName\n", "f holds no names"),
         (b"", "f is no file of names"),
         (b"label\nN\xf6\n", "f, row 2: not UTF-8"),
+        (b"label\rname\nx,y\n", "f, row 1: new-line character"),
+        (b"label" * 30_000, "f, row 1: field larger than"),
         (b"label\nN\0\n", "f is no text"),
         (b"PK\x03\x04garbage", "f cannot be unpacked"),
         *((damaged(method), "f cannot be unpacked") for method in (ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA)),
