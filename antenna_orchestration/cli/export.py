@@ -51,6 +51,9 @@ def export(
         str | None,
         typer.Option("--as", metavar="KIND", help="Of tables: csv, parquet or xlsx.", show_default="csv"),
     ] = None,
+    empty: Annotated[
+        bool, typer.Option("--empty", help="Of label-studio: also photographs on which nothing was found.")
+    ] = False,
     dataset: Annotated[
         Path | None,
         typer.Option(
@@ -94,7 +97,10 @@ def export(
             threshold=threshold or 0.0,
         ),
         out=out,
-        options={"as": as_} if as_ is not None else {},
+        options={
+            **({"as": as_} if as_ is not None else {}),
+            **({"empty": "yes"} if empty else {}),
+        },
         dataset=descriptions.read(content_of(dataset, descriptions.MOST_BYTES), str(dataset)) if dataset else None,
         partial=partial,
         replace=replace,

@@ -104,6 +104,13 @@ FORMATS: Final = {
             module="megadetector",
             takes_threshold=True,
         ),
+        Format(
+            name="label-studio",
+            title="tasks for Label Studio, the least certain first; what people correct comes back",
+            module="label_studio",
+            takes_threshold=True,
+            choices={"empty": ("no", "yes")},
+        ),
     )
 }
 """By name, in the order in which people are told of them."""

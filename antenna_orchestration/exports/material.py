@@ -6,10 +6,12 @@ them; each says so where its format has room (`BOXES`).
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -118,7 +120,17 @@ class Material:
 
         from antenna_orchestration.ecology import columns
 
-        with duckdb.connect(config={"autoinstall_known_extensions": False, "memory_limit": _MEMORY}) as session:
+        # What does not fit into memory lies here, and not in the working directory.
+        with (
+            tempfile.TemporaryDirectory(prefix="antenna-export-") as spill,
+            duckdb.connect(
+                config={
+                    "autoinstall_known_extensions": False,
+                    "memory_limit": _MEMORY,
+                    "temp_directory": str(Path(spill) / "spill"),
+                }
+            ) as session,
+        ):
             session.execute("SET TimeZone = 'UTC'")
             session.execute("SET enable_progress_bar = false")
             self.lake.open_to(session)

@@ -43,9 +43,14 @@ def _decoded(path: Path, kind: Any) -> Any:
         raise Unreadable(f"{path.name} cannot be read: {error}") from None
 
 
+def parsed(raw: msgspec.Raw) -> Any:
+    """A value of such an object or list."""
+    return msgspec.json.decode(raw)
+
+
 def value(found: Mapping[str, msgspec.Raw], name: str) -> Any:
     """A value of an object, parsed; None if it is not there."""
-    return msgspec.json.decode(found[name]) if name in found else None
+    return parsed(found[name]) if name in found else None
 
 
 def values(found: Mapping[str, msgspec.Raw], name: str) -> Iterator[Any]:
@@ -54,7 +59,7 @@ def values(found: Mapping[str, msgspec.Raw], name: str) -> Iterator[Any]:
         parts = msgspec.json.decode(found.get(name, b"null"), type=list[msgspec.Raw])
     except msgspec.MsgspecError:
         raise Unreadable(f"`{name}` is no list") from None
-    yield from map(msgspec.json.decode, parts)
+    yield from map(parsed, parts)
 
 
 def is_number(value: object) -> bool:
