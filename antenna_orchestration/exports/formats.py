@@ -97,6 +97,11 @@ FORMATS: Final = {
             module="flat_tables",
             choices={"as": ("csv", "parquet", "xlsx")},
         ),
+        Format(
+            name="camtrap-dp",
+            title="a Camera Trap Data Package 1.0.2, which GBIF and camtrapdp read",
+            module="camtrap_dp",
+        ),
     )
 }
 """By name, in the order in which people are told of them."""
