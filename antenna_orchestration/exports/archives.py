@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -365,6 +366,11 @@ def _notes(material: Material, session: duckdb.DuckDBPyConnection) -> list[str]:
     if not material.is_complete:
         notes.append("not all jobs were over: these are the results so far")
     return notes
+
+
+def id_of(material: Material) -> str:
+    """The same for every export of this selection."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"antenna:{material.selection.project}:{material.selection.name}"))
 
 
 def moment_of(local: datetime | None, place: Place) -> str | None:

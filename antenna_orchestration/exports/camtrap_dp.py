@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -178,7 +177,7 @@ def _described(
         {
             "profile": f"{SCHEMAS}camtrap-dp-profile.json",
             "name": name,
-            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"antenna:{chosen.project}:{chosen.name}")),
+            "id": archives.id_of(material),
             "created": material.made_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "title": said.title,
             "description": f"{said.description}\n\n{BOXES}" if said.description else BOXES,

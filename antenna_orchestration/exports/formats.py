@@ -102,6 +102,12 @@ FORMATS: Final = {
             title="a Camera Trap Data Package 1.0.2, which GBIF and camtrapdp read",
             module="camtrap_dp",
         ),
+        Format(
+            name="dwca",
+            title="a Darwin Core archive for GBIF: a record for each taxon of a night",
+            file="dwca.zip",
+            module="dwca",
+        ),
     )
 }
 """By name, in the order in which people are told of them."""
