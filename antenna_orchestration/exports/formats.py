@@ -105,6 +105,17 @@ FORMATS: Final = {
             takes_threshold=True,
         ),
         Format(
+            name="camtrap-dp",
+            title="a Camera Trap Data Package 1.0.2, which GBIF and camtrapdp read",
+            module="camtrap_dp",
+        ),
+        Format(
+            name="dwca",
+            title="a Darwin Core archive for GBIF: a record for each taxon of a night",
+            file="dwca.zip",
+            module="dwca",
+        ),
+        Format(
             name="label-studio",
             title="tasks for Label Studio, the least certain first; what people correct comes back",
             module="label_studio",
