@@ -141,7 +141,7 @@ def read_objects(said: Any, name: str, *, job: JobId | None = None, reviewer: st
     if not any("annotations" in one for one in objects) and any(
         list_columns.key(column) in _COLUMNS["detection"] for one in objects for column in one
     ):
-        return _read_rows(_object_rows(objects), about)
+        return _read_rows(_object_rows(objects, name), about)
     return _read_label_studio(objects, about)
 
 
@@ -284,12 +284,21 @@ def _csv_rows(text: str, name: str) -> _Table:
     return _Table(next(made, _Row("", [])).cells, made)
 
 
-def _object_rows(objects: Sequence[Mapping[str, Any]]) -> _Table:
+def _object_rows(objects: Sequence[Mapping[str, Any]], file: str) -> _Table:
     names = list(dict.fromkeys(name for one in objects for name in one))
+    read = {name for name in names if any(list_columns.key(name) in known for known in _COLUMNS.values())}
+
+    def cell(number: int, name: str, value: Any) -> str:
+        if name not in read or value is None:
+            return ""
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise errors.InvalidInput(f"{file}: row {number}, {name}: {str(value)[:80]} is neither text nor a number")
+        return str(value)
+
     return _Table(
         names,
         (
-            _Row(f"row {number}", ["" if one.get(name) is None else str(one[name]) for name in names])
+            _Row(f"row {number}", [cell(number, name, one.get(name)) for name in names])
             for number, one in enumerate(objects, 1)
         ),
     )

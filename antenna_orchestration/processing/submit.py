@@ -313,8 +313,8 @@ def about_zones(names: Sequence[str], project: str) -> str:
     """A warning about deployments without a time zone, whose photographs' times do not say theirs."""
     return (
         f"no time zone is known for {counted(len(names), 'deployment')} ({texts.listed(names)}): the cameras' times "
-        f"count as UTC; `antenna deployments set NAME --time-zone ZONE --project {project}` says it, `antenna "
-        "deployments import FILE` for many"
+        f"count as UTC; `antenna deployments import FILE --project {project}` says it, or, once a deployment is there, "
+        f"`antenna deployments set NAME --time-zone ZONE --project {project}`"
     )
 
 

@@ -124,6 +124,11 @@ REFUSED = {
         "task 3: no list `annotations`; export from Label Studio as JSON, not JSON-MIN",
     ),
     "a list of numbers": ("[1]", "is no list of objects"),
+    "no label in JSON": (
+        '[{"detection_id": "42-1-0", "label": NaN}]',
+        "row 1, label: nan is neither text nor a number",
+    ),
+    "a list as a label": ('[{"detection_id": "42-1-0", "label": ["moth"]}]', "row 1, label: ['moth'] is neither text"),
 }
 
 
