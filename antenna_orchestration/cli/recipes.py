@@ -133,6 +133,8 @@ def list_(*, project: ProjectOption = "default", json_: JsonOption = False) -> N
         shrinks=("SET BY",),
         empty="no recipe of its own; the built-in one holds",
     )
+    if found and not any(one.holds for one in found):
+        output.note("none of these holds, but the built-in one")
 
 
 def _shown(value: object) -> str:
