@@ -11,6 +11,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import nights
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.ecology.names import Names
+from antenna_orchestration.ecology.tables import Decision
 from antenna_orchestration.exports.dataset import Contributor, Dataset, Project
 from antenna_orchestration.exports.material import Box, Material, OfJob
 from antenna_orchestration.exports.selection import Selection
@@ -88,6 +89,7 @@ def material_of(
     *,
     places: Mapping[str, Place] | None = None,
     selection: Selection | None = None,
+    decisions: Mapping[tuple[int, str], Decision] | None = None,
     **changed: Any,
 ) -> Material:
     """The material of one job with these rows, or of `night_at_the_pond`; `changed` is of `Material`."""
@@ -96,7 +98,7 @@ def material_of(
     places = {POND.deployment: POND} if places is None else places
     taxa = {GAMMA.name: GAMMA, PRONUBA.name: PRONUBA}
     lake = Lake(str(folder))
-    known = Knowledge(project="pond", places=places, taxa=taxa)
+    known = Knowledge(project="pond", places=places, taxa=taxa, decisions=decisions or {})
     derive_all(lake, [write_job(lake, 1, captures, detections)], known)
     given = {
         "selection": selection or Selection(project="pond"),
