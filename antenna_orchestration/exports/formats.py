@@ -122,6 +122,18 @@ FORMATS: Final = {
             takes_threshold=True,
             choices={"empty": ("no", "yes")},
         ),
+        Format(
+            name="crops",
+            title="what is in each box as JPEG, in a folder for each taxon",
+            module="crops",
+            takes_threshold=True,
+        ),
+        Format(
+            name="pictures",
+            title="photographs as JPEG with what was found drawn in",
+            module="pictures",
+            takes_threshold=True,
+        ),
     )
 }
 """By name, in the order in which people are told of them."""
