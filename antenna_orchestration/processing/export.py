@@ -27,7 +27,7 @@ from antenna_orchestration.exports.material import BOXES, Material, OfJob
 from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.lake.folder import Folder
 from antenna_orchestration.lake.store import storage_options
-from antenna_orchestration.processing import derive, photographs
+from antenna_orchestration.processing import datasets, derive, photographs
 from antenna_orchestration.processing.services import Services
 
 ABOUT: Final = "antenna-export.json"
@@ -115,10 +115,14 @@ async def export(services: Services, order: Order) -> Exported:
 async def material(
     services: Services, selection: Selection, *, dataset: Dataset | None = None, partial: bool = False
 ) -> AsyncIterator[Material]:
-    """What exports and reports of a selection are made from, as long as it is needed. Raises as `export` does."""
+    """What exports and reports of a selection are made from, as long as it is needed. Raises as `export` does.
+
+    Without a `dataset`, the description that is kept of the project counts.
+    """
     jobs = selection.jobs
     found = derive.local_tables(services, jobs=jobs, project=None if jobs else selection.project)
     async with found as tables, photographs.pictures(services) as pictures:
+        known = None if dataset else await datasets.of_project(services, tables.known.project)
         made = Material(
             selection=replace(selection, project=tables.known.project),
             lake=tables.lake,
@@ -126,7 +130,7 @@ async def material(
             jobs=[await _of_job(services, source.job_id) for source in tables.sources],
             places=tables.known.places,
             names=Names(tables.known.taxa),
-            dataset=dataset or Dataset(),
+            dataset=dataset or (known.dataset if known else Dataset()),
             pictures=pictures,
             partial=partial,
             made_at=datetime.now(UTC),
