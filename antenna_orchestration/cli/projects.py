@@ -120,7 +120,10 @@ def set_(
     ] = None,
     no_dataset: Annotated[bool, typer.Option("--no-dataset", help="Take what is said of the data set back.")] = False,
 ) -> None:
-    """Set a project's defaults, for jobs submitted from now on, and describe it as a data set, for exports."""
+    """Set a project's defaults, and describe it as a data set.
+
+    Defaults are for jobs submitted from now on, the description for exports.
+    """
     from antenna_orchestration.processing import datasets
     from antenna_orchestration.processing.named_files import content_of
     from antenna_orchestration.processing.submit import user_of_this_process
