@@ -11,6 +11,7 @@ from antenna_orchestration.assets.job_assets import image_tasks, manifest, resul
 from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.assets.report import job_report
 from antenna_orchestration.assets.run_session import RunSession
+from antenna_orchestration.jobs.datasets import describe_dataset
 from antenna_orchestration.jobs.deployments import import_deployments
 from antenna_orchestration.jobs.derivation import derive_tables
 from antenna_orchestration.jobs.export import export_dataset
@@ -55,6 +56,7 @@ def build_definitions(**resources: Any) -> dg.Definitions:
             import_reviews,
             prune_history,
             import_deployments,
+            describe_dataset,
             import_taxa,
         ],
         sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_runs, health_watch],

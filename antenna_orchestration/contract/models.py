@@ -352,6 +352,16 @@ class DeploymentsImported(BaseModel):
     warnings: list[str]
 
 
+class DatasetItem(BaseModel):
+    """What is said of a project as a data set, which exports use."""
+
+    dataset: dict[str, Any]
+    # As it was written: YAML.
+    text: str
+    created_by: str
+    created_at: datetime
+
+
 class ResultFile(BaseModel):
     """A Parquet file of a job's table."""
 

@@ -21,6 +21,7 @@ from antenna_orchestration import __version__, errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.contract.models import ErrorAnswer
 from antenna_orchestration.gateway import (
+    dataset_routes,
     deployment_routes,
     derived_routes,
     job_routes,
@@ -92,6 +93,7 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         name_routes,
         review_routes,
         deployment_routes,
+        dataset_routes,
         ml_routes,
         metrics_routes,
         other_routes,

@@ -27,7 +27,7 @@ from antenna_orchestration.exports.material import BOXES, Material, OfJob
 from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.lake.folder import Folder
 from antenna_orchestration.lake.store import storage_options
-from antenna_orchestration.processing import photographs
+from antenna_orchestration.processing import datasets, photographs
 from antenna_orchestration.processing.local_tables import local_tables
 from antenna_orchestration.processing.services import Services
 
@@ -130,10 +130,14 @@ async def export(services: Services, order: Order) -> Exported:
 async def material(
     services: Services, selection: Selection, *, dataset: Dataset | None = None, partial: bool = False
 ) -> AsyncIterator[Material]:
-    """What exports and reports of a selection are made from, as long as it is needed. Raises as `export` does."""
+    """What exports and reports of a selection are made from, as long as it is needed. Raises as `export` does.
+
+    Without a `dataset`, the description that is kept of the project counts.
+    """
     jobs = selection.jobs
     found = local_tables(services, jobs=jobs, project=None if jobs else selection.project)
     async with found as tables, photographs.pictures(services.settings) as pictures:
+        known = None if dataset else await datasets.of_project(services, tables.known.project)
         made = Material(
             selection=replace(selection, project=tables.known.project),
             lake=tables.lake,
@@ -141,7 +145,7 @@ async def material(
             jobs=[await _of_job(services, source.job_id) for source in tables.results.sources],
             places=tables.known.places,
             names=Names(tables.known.taxa),
-            dataset=dataset or Dataset(),
+            dataset=dataset or (known.dataset if known else Dataset()),
             pictures=pictures,
             partial=partial,
             pending=tables.results.pending,
