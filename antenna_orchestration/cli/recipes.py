@@ -26,7 +26,7 @@ BuiltInOption = Annotated[bool, typer.Option("--default", help="The built-in rec
 
 @app.command()
 def show(*, project: ProjectOption = "default", default: BuiltInOption = False, json_: JsonOption = False) -> None:
-    """Show the recipe that holds for a project, with every value written out.
+    """Show the recipe that holds for a project, with all values.
 
     What it prints is a file that `antenna recipes set` takes.
     """

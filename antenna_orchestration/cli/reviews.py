@@ -13,6 +13,7 @@ from antenna_orchestration.cli.connecting import with_services
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
+    from antenna_orchestration.catalog.reviews import StoredReview
     from antenna_orchestration.domain.ids import JobId
 
 app = typer.Typer(
@@ -87,6 +88,54 @@ def import_(
         output.note(f"{tables} derives the tables with them")
 
 
+@app.command("withdraw")
+def withdraw(
+    detections: Annotated[
+        list[str],
+        typer.Argument(metavar="DETECTION…", help="Ids as `antenna reviews list` shows them.", show_default=False),
+    ],
+    *,
+    project: Annotated[
+        str | None, typer.Option(metavar="SLUG", help="Only reviews of this project.", show_default="any")
+    ] = None,
+    job: Annotated[
+        int | None,
+        typer.Option(help="Job of the detections, for ids such as 1007-0 that do not name it.", show_default="none"),
+    ] = None,
+    reviewer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Whose word to take back.", show_default="who said the word that counts"),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Take back what somebody said of detections by mistake.
+
+    Of all that are named, or of none. What others said of them counts then. Nothing is deleted: the list shows what
+    was withdrawn.
+    """
+    from antenna_orchestration.processing import reviews as verb
+    from antenna_orchestration.processing.submit import user_of_this_process
+
+    found = with_services(
+        lambda services: verb.withdraw(
+            services,
+            detections,
+            project=project,
+            job=None if job is None else _id(job),
+            reviewer=reviewer,
+            by=user_of_this_process(),
+        )
+    )
+    if json_:
+        output.outcome_as_json([_as_data(one) for one in found])
+        return
+    for one in found:
+        whose = f", which {one.reviewer} said" if one.reviewer else ""
+        output.outcome(f"{_observation(one)} is no longer {one.label}{whose}")
+    for each in sorted({one.project for one in found}):
+        output.note(f"`antenna tables --project {each}` derives the tables without it")
+
+
 @app.command("list")
 def list_(
     *,
@@ -98,34 +147,17 @@ def list_(
     json_: JsonOption = False,
 ) -> None:
     """List reviews, the latest first."""
-    from antenna_orchestration.ecology.reviews import observation_id
-
     wanted = None if job is None else _id(job)
     found = with_services(lambda services: services.catalog.reviews.list(project=project, job=wanted, limit=limit))
     if json_:
-        output.as_json(
-            [
-                {
-                    "project": one.project,
-                    "job_id": one.job_id,
-                    "detection_id": one.detection_id,
-                    "observation_id": observation_id(one.job_id, one.detection_id),
-                    "label": one.label,
-                    "reviewer": one.reviewer or None,
-                    "reviewed_at": one.reviewed_at,
-                    "imported_by": one.imported_by or None,
-                    "imported_at": one.imported_at,
-                }
-                for one in found
-            ]
-        )
+        output.as_json([{**_as_data(one), "withdrawn": one.withdrawn} for one in found])
         return
     output.show_table(
         ("DETECTION", "LABEL", "REVIEWER", "REVIEWED", "PROJECT"),
         [
             (
-                observation_id(one.job_id, one.detection_id),
-                one.label,
+                _observation(one),
+                f"{one.label} (withdrawn)" if one.withdrawn else one.label,
                 one.reviewer,
                 output.clock(one.reviewed_at),
                 one.project,
@@ -203,6 +235,26 @@ def agreement(
         )
     for file in files:
         output.note(f"wrote {file}")
+
+
+def _as_data(review: StoredReview) -> dict[str, Any]:
+    return {
+        "project": review.project,
+        "job_id": review.job_id,
+        "detection_id": review.detection_id,
+        "observation_id": _observation(review),
+        "label": review.label,
+        "reviewer": review.reviewer or None,
+        "reviewed_at": review.reviewed_at,
+        "imported_by": review.imported_by or None,
+        "imported_at": review.imported_at,
+    }
+
+
+def _observation(review: StoredReview) -> str:
+    from antenna_orchestration.ecology.reviews import observation_id
+
+    return observation_id(review.job_id, review.detection_id)
 
 
 def _share(row: Any) -> tuple[str, str]:

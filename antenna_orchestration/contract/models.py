@@ -302,6 +302,15 @@ class SpeciesListUse(BaseModel):
     deployment: Name | None = None
 
 
+class RecipeItem(BaseModel):
+    """A post-processing recipe: its hash, its steps with all parameters, and its text."""
+
+    recipe: str
+    steps: list[dict[str, dict[str, Any]]]
+    count_without: list[str]
+    text: str
+
+
 class ReviewsImported(BaseModel):
     """How many reviews were sent, how many of them are new, and what is no review."""
 

@@ -92,6 +92,11 @@ def observation_id(job: JobId, detection: str) -> str:
     return f"{job}-{detection}"
 
 
+def detection(text: str, *, job: JobId | None = None) -> tuple[JobId, str]:
+    """The job and the detection that an id names, as in a file of reviews. Raises `InvalidInput`."""
+    return _About(name="", job=job, reviewer="").detection(text, "the detection")
+
+
 def newest(reviews: Iterable[Review]) -> pd.DataFrame:
     """The review of each detection that counts, sorted by job and detection.
 

@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from antenna_orchestration import errors
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain import terminal
 from antenna_orchestration.jobs.refusals import told_in_one_line
@@ -24,6 +25,13 @@ class TaxaConfig(dg.Config):
         default=None, description="Make a species list of that name of the file; not given: name labels."
     )
 
+    use: bool = Field(
+        default=False, description="Let the species list hold, as `antenna taxa use` does; together with `name`."
+    )
+    deployment: str | None = Field(
+        default=None, description="Deployment for which it then holds; not given: the whole project."
+    )
+
 
 @dg.op
 def name_labels(context: dg.OpExecutionContext, config: TaxaConfig, stores: Stores) -> None:
@@ -31,10 +39,18 @@ def name_labels(context: dg.OpExecutionContext, config: TaxaConfig, stores: Stor
     with told_in_one_line():
         data = content_of(allowed(config.file, stores.settings.image_roots), verb.MOST_BYTES)
         name, project, file = config.name, config.project, config.file
+        if name is None and config.use:
+            raise errors.InvalidInput("use: name the species list that shall hold, in `name`")
+        if config.deployment is not None and not config.use:
+            raise errors.InvalidInput("deployment: it says where a species list holds; set `use` as well")
         if name is None:
             done = stores.call(lambda services: verb.import_taxa(services, project, data, file, by="Dagster"))
         else:
             done = stores.call(lambda services: verb.import_list(services, project, name, data, file, by="Dagster"))
+            if config.use:
+                stores.call(lambda services: verb.use_list(services, project, name, deployment=config.deployment))
+                where = f"deployment {config.deployment}" if config.deployment else f"project {project}"
+                context.log.info(terminal.line(f"species list {name!r} holds for {where}"))
     for line in (done.summary, *(match.line for match in done.matches), *done.hints):
         context.log.info(terminal.line(line))
     context.add_output_metadata({"count": done.count, "new": done.new, "left_out": done.left_out})

@@ -69,9 +69,16 @@ def is_hash(text: str) -> bool:
 def read(path: Path) -> Recipe:
     """The recipe in a file. Raises `InvalidInput`, with file, line, step and parameter."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except OSError as error:
         raise errors.InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None
+    return read_bytes(content, str(path))
+
+
+def read_bytes(content: bytes, name: str) -> Recipe:
+    """The recipe in the content of a file; `name` is for people. Raises `InvalidInput` likewise."""
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError:
-        raise errors.InvalidInput(f"{path} is no text in UTF-8") from None
-    return recipes.parsed(text, str(path))
+        raise errors.InvalidInput(f"{name} is no text in UTF-8") from None
+    return recipes.parsed(text, name)

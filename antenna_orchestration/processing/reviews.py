@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from antenna_orchestration import errors
+from antenna_orchestration.catalog.reviews import StoredReview
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology import reviews
 from antenna_orchestration.ecology.reviews import Given, Reading
@@ -71,6 +72,24 @@ async def import_objects(
     _check_reviewer(reviewer)
     reading = await asyncio.to_thread(reviews.read_objects, said, name, job=job, reviewer=reviewer)
     return await _import(services, reading, name=name, project=project, job=job, imported_by=imported_by)
+
+
+async def withdraw(
+    services: Services,
+    detections: Sequence[str],
+    *,
+    project: str | None = None,
+    job: JobId | None = None,
+    reviewer: str | None = None,
+    by: str,
+) -> Sequence[StoredReview]:
+    """Take back what was said of detections: all that `reviewer` said, or else who said the word that counts.
+
+    What others said counts then. All of the detections or none; returns the word of each that was withdrawn. `project`
+    and `job` bound what may be named. Raises `InvalidInput` for an id that is none, `NotFound` where nothing was said.
+    """
+    wanted = [reviews.detection(text, job=job) for text in detections]
+    return await services.catalog.reviews.withdraw(wanted, project=project, reviewer=reviewer, by=by)
 
 
 def _check_reviewer(reviewer: str) -> None:

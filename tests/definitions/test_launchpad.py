@@ -225,6 +225,12 @@ def test_a_run_without_its_job_says_so(wanted: settings.Settings, partition: str
     assert words in reason(result)
 
 
+async def lists_in_use(wanted: settings.Settings, project: str) -> list[str]:
+    async with opened(wanted) as services:
+        lists = await services.catalog.names.species_lists(project)
+        return [one.name for one in lists if one.is_project_s]
+
+
 def test_names_are_imported_as_the_command_line_does(wanted: settings.Settings, project: str, tmp_path: Path) -> None:
     file = tmp_path / "taxa.csv"
     file.write_text("label,scientificName,taxonRank\nmoth,Lepidoptera,order\n")
@@ -234,6 +240,12 @@ def test_names_are_imported_as_the_command_line_does(wanted: settings.Settings, 
     [output] = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
     assert output.step_output_data.metadata["new"].value == 1
     assert launched(import_taxa, "name_labels", {**config, "name": "here"}).success
+    result = launched(import_taxa, "name_labels", {**config, "name": "there", "use": True, "deployment": "pond"})
+    assert "has no deployment 'pond'" in reason(result)
+    for wrong, words in (({"use": True}, "name the species list"), ({"deployment": "pond"}, "set `use` as well")):
+        assert words in reason(launched(import_taxa, "name_labels", {**config, **wrong}))
+    assert launched(import_taxa, "name_labels", {**config, "name": "there", "use": True}).success
+    assert asyncio.run(lists_in_use(wanted, project)) == ["there"]
     file.write_text("label,taxonRank\nmoth,odrer\n")
     assert "taxa.csv, row 2, column taxonRank: 'odrer' is no rank" in reason(
         launched(import_taxa, "name_labels", config)

@@ -57,6 +57,8 @@ WHO_MAY = {
     "GET /api/v2/projects/{project_id}/species-lists/": Act.LOOK,
     "POST /api/v2/projects/{project_id}/species-lists/": Act.SUBMIT,
     "POST /api/v2/projects/{project_id}/species-lists/use/": Act.SUBMIT,
+    "GET /api/v2/projects/{project_id}/recipe/": Act.LOOK,
+    "POST /api/v2/projects/{project_id}/recipe/": Act.SUBMIT,
     "POST /api/v2/projects/{project_id}/reviews/": Act.SUBMIT,
     "GET /api/v2/projects/{project_id}/deployments/": Act.LOOK,
     "POST /api/v2/projects/{project_id}/deployments/": Act.SUBMIT,

@@ -178,3 +178,42 @@ async def test_agreement_is_compared_over_the_derived_observations(
     assert written[5].read_bytes().startswith(b"\x89PNG")
     with pytest.raises(errors.InvalidInput, match="cannot be written"):
         agreement.write(compared, written[0], title=project)
+
+
+async def test_a_review_by_mistake_is_taken_back(services: Services, project: str) -> None:
+    job, (one, two) = await job_with_detections(services, project, 2)
+    key = f"{job.job_id}-{one}"
+
+    async def holding() -> list[tuple[str, str]]:
+        stored = await services.catalog.reviews.of(project)
+        return [(each.label, each.reviewer) for each in stored if each.detection_id == one]
+
+    for label, reviewer in (("moth", "Ana"), ("fly", "Ben"), ("beetle", "Ana")):
+        await imported(services, f"{key},{label}", reviewer=reviewer)
+    # Not one of them is withdrawn where any cannot be.
+    for wrong, why in (
+        ([key, f"{job.job_id}-{two}"], f"no review of {job.job_id}-{two} that holds"),
+        ([key, f"{job.job_id + 10**6}-1-0"], "no review of"),
+    ):
+        with pytest.raises(errors.NotFound, match=why):
+            await reviews.withdraw(services, wrong, by="a test")
+    for options in ({"reviewer": "Eve"}, {"project": "another"}):
+        with pytest.raises(errors.NotFound):
+            await reviews.withdraw(services, [key], by="a test", **options)  # type: ignore[arg-type]
+    with pytest.raises(errors.InvalidInput, match="does not say of which job"):
+        await reviews.withdraw(services, [one], by="a test")
+    assert len(await holding()) == 3
+
+    # All that she said of it, whose word counted; then his; then nothing is left.
+    [gone] = await reviews.withdraw(services, [one, key], job=job.job_id, project=project, by="a test")
+    assert (gone.label, gone.reviewer) == ("beetle", "Ana")
+    assert await holding() == [("fly", "Ben")]
+    await reviews.withdraw(services, [key], reviewer="Ben", by="a test")
+    assert await holding() == []
+    with pytest.raises(errors.NotFound):
+        await reviews.withdraw(services, [key], by="a test")
+    listed = await services.catalog.reviews.list(project=project, job=None, limit=9)
+    assert [(each.label, each.withdrawn) for each in listed] == [("beetle", True), ("fly", True), ("moth", True)]
+    # Who says it again means it.
+    assert (await imported(services, f"{key},moth", reviewer="Ana")).added == 1
+    assert await holding() == [("moth", "Ana")]
