@@ -110,6 +110,7 @@ def write_results(folder: str, classes: int, detections: int = DETECTIONS) -> No
             "created_at": column(start, schemas.TIME, rows),
         }
         _write(lake, "captures", job, captures, of_job)
+        lake.write_table("failed_images", JobId(job), Generation(1), [schemas.FAILED_IMAGES.empty_table()])
         _write(lake, "detections", job, boxes, of_job)
         lake.write_table(
             "classifications",

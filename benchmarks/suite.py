@@ -36,6 +36,7 @@ PARTS: Final = {
     "cluster": "benchmarks.cluster:run",
     "many-jobs": "benchmarks.many_jobs:run",
     "derive": "benchmarks.deriving:run",
+    "exports": "benchmarks.exports:run",
     "health": "benchmarks.health:run",
     "worker": "benchmarks.worker_overhead:run",
     "fairness": "benchmarks.fairness:run",

@@ -48,7 +48,7 @@ def write(material: Material, out: Path, **options: Any) -> Written:
     counts = {}
     with _writer(kind, out) as write_table:
         for table in TABLES:
-            rows = _Counted(_deployments(material) if table == "deployments" else _rows(material, table))
+            rows = _Counted(deployments(material).to_batches() if table == "deployments" else _rows(material, table))
             write_table(table, rows)
             counts[table] = rows.number
     pipelines = sorted({one.pipeline for one in material.jobs})
@@ -111,7 +111,8 @@ def _mapped(texts: pa.Array, function: Callable[[str], str | None]) -> pa.Array:
     return arrow.column(made, pa.string(), nulls=True).take(distinct.indices)
 
 
-def _deployments(material: Material) -> Iterator[pa.RecordBatch]:
+def deployments(material: Material) -> pa.Table:
+    """A row for each deployment that has photographs, with the columns of `flat_columns`."""
     rows = []
     for row in material.rows(PLACES):
         place = material.places.get(row["deployment"])
@@ -126,7 +127,7 @@ def _deployments(material: Material) -> Iterator[pa.RecordBatch]:
             "deployment_end": place.ends_at,
         }  # fmt: skip
         rows.append({**row, **known})
-    yield from pa.Table.from_pylist(rows, schema=schema("deployments")).to_batches()
+    return pa.Table.from_pylist(rows, schema=schema("deployments"))
 
 
 # Files

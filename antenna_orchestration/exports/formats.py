@@ -134,6 +134,12 @@ FORMATS: Final = {
             module="pictures",
             takes_threshold=True,
         ),
+        Format(
+            name="duckdb",
+            title="all derived tables in one file of DuckDB",
+            file="results.duckdb",
+            module="duckdb_file",
+        ),
     )
 }
 """By name, in the order in which people are told of them."""

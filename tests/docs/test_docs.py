@@ -23,7 +23,7 @@ from antenna_orchestration.domain.messages import Announcement, Heartbeat, Resul
 from antenna_orchestration.ecology import columns as derived
 from antenna_orchestration.ecology.steps import STEPS
 from antenna_orchestration.ecology.steps.step import FLAGS
-from antenna_orchestration.exports import crops, flat_columns, pictures
+from antenna_orchestration.exports import crops, duckdb_file, flat_columns, pictures
 from antenna_orchestration.exports.formats import FORMATS
 from antenna_orchestration.lake import columns, schemas
 from antenna_orchestration.pipelines import interface, registry
@@ -172,6 +172,8 @@ def test_the_page_of_exports_has_every_format_and_column() -> None:
     for table in flat_columns.TABLES:
         there_is = f"### {table}\n\nThere is {flat_columns.CONTENTS[table]}.\n\n"
         assert f"{there_is}{flat_columns.markdown(table)}\n" in page
+    for name, rows in {**duckdb_file.TABLES, **{view: rows for view, (rows, _) in duckdb_file.VIEWS.items()}}.items():
+        assert re.search(rf"^\| `{name}`( \(view\))? \| {re.escape(rows)} \|$", page, re.MULTILINE), name
     for module in (crops, pictures):
         assert "".join(f"| `{name}` | {meaning} |\n" for name, meaning in module.COLUMNS.items()) in page
 
