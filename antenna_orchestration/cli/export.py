@@ -51,6 +51,10 @@ def export(
         str | None,
         typer.Option("--as", metavar="KIND", help="Of tables: csv, parquet or xlsx.", show_default="csv"),
     ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="Of yolo: none, or link for links to the files.", show_default="none"),
+    ] = None,
     empty: Annotated[
         bool, typer.Option("--empty", help="Of label-studio: also photographs on which nothing was found.")
     ] = False,
@@ -99,6 +103,7 @@ def export(
         out=out,
         options={
             **({"as": as_} if as_ is not None else {}),
+            **({"images": images} if images is not None else {}),
             **({"empty": "yes"} if empty else {}),
         },
         dataset=descriptions.read(content_of(dataset, descriptions.MOST_BYTES), str(dataset)) if dataset else None,

@@ -50,6 +50,13 @@ def shares(box: Corners, width: int, height: int, *, digits: int, whole: int = 1
     return Extent(left, top, across, down)
 
 
+def pixels(box: Corners, width: int, height: int, *, digits: int) -> Extent:
+    """A clipped box in pixels, rounded likewise."""
+    left, across = _rounded(box.x1, box.x2, digits, width)
+    top, down = _rounded(box.y1, box.y2, digits, height)
+    return Extent(left, top, across, down)
+
+
 def _rounded(start: float, end: float, digits: int, whole: int) -> tuple[float, float]:
     """Where a side starts, and how long it is."""
     start, end = round(start, digits), round(end, digits)

@@ -116,11 +116,31 @@ FORMATS: Final = {
             module="dwca",
         ),
         Format(
+            name="coco",
+            title="COCO with the fields of COCO Camera Traps, to train detectors",
+            file="coco.json",
+            module="coco",
+            takes_threshold=True,
+        ),
+        Format(
+            name="yolo",
+            title="YOLO labels, split by deployment and night",
+            module="yolo",
+            takes_threshold=True,
+            choices={"images": ("none", "link")},
+        ),
+        Format(
             name="label-studio",
             title="tasks for Label Studio, the least certain first; what people correct comes back",
             module="label_studio",
             takes_threshold=True,
             choices={"empty": ("no", "yes")},
+        ),
+        Format(
+            name="antenna",
+            title="results as the Antenna platform imports them",
+            module="antenna",
+            takes_threshold=True,
         ),
         Format(
             name="crops",

@@ -101,7 +101,11 @@ def checked(
         unchecked = f"{by} is not run over a file of more than {MOST_BYTES // 2**20} MB, as it holds all of it"
         return Checked(faults=faults, by=[OWN], unchecked=[unchecked])
     with contextlib.redirect_stdout(io.StringIO()):
-        found = list(islice(run(), MOST_FAULTS))
+        try:
+            found = list(islice(run(), MOST_FAULTS))
+        except Exception as error:
+            # Some of them say what is wrong in this way.
+            found = [f"{type(error).__name__}: {error}"]
     return Checked(faults=[f"{package}: {' '.join(one.split())}" for one in found], by=[OWN, by])
 
 
