@@ -413,6 +413,8 @@ class DerivedList(BaseModel):
     # The jobs that went in, and those that ended since: deriving again adds these.
     jobs: list[int]
     lacks: list[int]
+    # Images of a job that had no result when the tables were derived, as it was not over or was canceled.
+    pending: int
     tables: list[DerivedTable]
 
 

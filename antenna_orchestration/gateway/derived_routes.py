@@ -6,9 +6,9 @@ A file that is being read stays the version that it was, also when the tables ar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -23,11 +23,10 @@ from antenna_orchestration.ecology import columns
 from antenna_orchestration.exports import csv_tables
 from antenna_orchestration.gateway import downloads
 from antenna_orchestration.gateway.dependencies import JobForViewer, ProjectForViewer, ThisGateway
-from antenna_orchestration.gateway.result_routes import check_final
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
 from antenna_orchestration.lake import derived
-from antenna_orchestration.lake.derived import Opened, Scope
+from antenna_orchestration.lake.derived import MadeOf, Opened, Scope
 from antenna_orchestration.lake.folder import Missing
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["derived tables"])
@@ -40,8 +39,11 @@ _PROJECT: Final = "/projects/{project_id}/derived/"
 
 @router.get(_JOB, summary="List a job's derived tables")
 async def list_of_job(request: Request, gateway: ThisGateway, job: JobForViewer) -> models.DerivedList:
-    """Where the tables that are derived of a job can be read. 404 before there are any, 409 while they are made."""
-    return await _listed(request, gateway, _of_job(job), {job.job_id: job.generation}, f"jobs/{job.job_id}")
+    """Where the tables that are derived of a job can be read. 404 before there are any, 409 while they are made.
+
+    Of a job that is not over, or was canceled, they have the results that there were when somebody derived them.
+    """
+    return await _listed(request, gateway, Scope(job=job.job_id), _Newest.of_job(job), f"jobs/{job.job_id}")
 
 
 @router.get(
@@ -52,7 +54,7 @@ async def list_of_job(request: Request, gateway: ThisGateway, job: JobForViewer)
 )
 async def read_csv_of_job(gateway: ThisGateway, job: JobForViewer, table: Table) -> StreamingResponse:
     """Lists are JSON; moments ISO 8601 in UTC, ending in Z; local times without a zone."""
-    return await _csv(gateway, _of_job(job), table, {job.job_id: job.generation})
+    return await _csv(gateway, Scope(job=job.job_id), table, _Newest.of_job(job))
 
 
 @router.get(
@@ -65,15 +67,14 @@ async def read_parquet_of_job(
     request: Request, gateway: ThisGateway, job: JobForViewer, table: Table
 ) -> StreamingResponse:
     """The file. With `Range`, a part of it, and with `If-Range` only if it is the same file still."""
-    return await _parquet(request, gateway, _of_job(job), table, {job.job_id: job.generation})
+    return await _parquet(request, gateway, Scope(job=job.job_id), table, _Newest.of_job(job))
 
 
 @router.get(_PROJECT, summary="List a project's derived tables")
 async def list_of_project(request: Request, gateway: ThisGateway, project: ProjectForViewer) -> models.DerivedList:
     """Where the tables that are derived of all finished jobs of a project can be read."""
-    newest = {
-        one.job_id: one.generation for one in await gateway.http.services.catalog.jobs.final(project=project.slug)
-    }
+    finished = await gateway.http.services.catalog.jobs.final(project=project.slug)
+    newest = _Newest({one.job_id: one.generation for one in finished})
     return await _listed(request, gateway, _of_project(project), newest, f"projects/{project.project_id}")
 
 
@@ -101,9 +102,21 @@ async def read_parquet_of_project(
     return await _parquet(request, gateway, _of_project(project), table)
 
 
-def _of_job(job: Job) -> Scope:
-    check_final(job)
-    return Scope(job=job.job_id)
+class _Newest(NamedTuple):
+    """The newest results, of which a job's tables must be made."""
+
+    generations: Mapping[JobId, Generation]
+    # Whether a table of a part of the results will do: there are no more yet.
+    partly: bool = False
+
+    @classmethod
+    def of_job(cls, job: Job) -> _Newest:
+        return cls({job.job_id: job.generation}, partly=not (job.status.is_terminal and job.compacted))
+
+    def refuses(self, made_of: MadeOf) -> bool:
+        """Whether the tables lack results that there are."""
+        older = any(one > made_of.jobs.get(job, -1) for job, one in self.generations.items())
+        return older or (made_of.pending > 0 and not self.partly)
 
 
 def _of_project(project: Project) -> Scope:
@@ -114,33 +127,29 @@ def _command(scope: Scope) -> str:
     return f"antenna derive --job {scope.job}" if scope.job is not None else f"antenna derive --project {scope.project}"
 
 
-async def _listed(
-    request: Request, gateway: Gateway, scope: Scope, newest: dict[JobId, Generation], path: str
-) -> models.DerivedList:
+async def _listed(request: Request, gateway: Gateway, scope: Scope, newest: _Newest, path: str) -> models.DerivedList:
     base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
     base = f"{base}/api/v2/{path}/derived"
     tables = []
-    went_in: dict[JobId, Generation] = {}
+    made_of = MadeOf(recipe="", jobs={}, pending=0)
     for name in columns.SCHEMAS:
         stack, opened = await _opened(gateway, scope, name, newest if scope.job is not None else None)
         await asyncio.to_thread(stack.close)
-        went_in = dict(opened.made_of.jobs)
+        made_of = opened.made_of
         tables.append(
             models.DerivedTable(
                 name=name,
                 csv=f"{base}/{name}.csv",
                 parquet=f"{base}/{name}.parquet",
                 bytes=opened.version.size,
-                recipe=opened.made_of.recipe,
+                recipe=made_of.recipe,
             )
         )
-    lacks = [job for job, generation in newest.items() if generation > went_in.get(job, -1)]
-    return models.DerivedList(jobs=sorted(went_in), lacks=sorted(lacks), tables=tables)
+    lacks = [job for job, generation in newest.generations.items() if generation > made_of.jobs.get(job, -1)]
+    return models.DerivedList(jobs=sorted(made_of.jobs), lacks=sorted(lacks), pending=made_of.pending, tables=tables)
 
 
-async def _csv(
-    gateway: Gateway, scope: Scope, table: str, newest: dict[JobId, Generation] | None = None
-) -> StreamingResponse:
+async def _csv(gateway: Gateway, scope: Scope, table: str, newest: _Newest | None = None) -> StreamingResponse:
     stack, opened = await _opened(gateway, scope, table, newest)
     lines = csv_tables.lines(columns.SCHEMAS[table].names, opened.batches())
     return await downloads.streamed(
@@ -153,7 +162,7 @@ async def _csv(
 
 
 async def _parquet(
-    request: Request, gateway: Gateway, scope: Scope, table: str, newest: dict[JobId, Generation] | None = None
+    request: Request, gateway: Gateway, scope: Scope, table: str, newest: _Newest | None = None
 ) -> StreamingResponse:
     stack, opened = await _opened(gateway, scope, table, newest)
     try:
@@ -175,9 +184,7 @@ def _name(scope: Scope) -> str:
     return scope.name.replace(" ", "-")
 
 
-async def _opened(
-    gateway: Gateway, scope: Scope, table: str, newest: dict[JobId, Generation] | None
-) -> tuple[ExitStack, Opened]:
+async def _opened(gateway: Gateway, scope: Scope, table: str, newest: _Newest | None) -> tuple[ExitStack, Opened]:
     """A table, open until the stack is closed.
 
     Raises `NotFound` if there is none, and `Conflict` while the tables are written or if it lacks any of the `newest`
@@ -190,10 +197,9 @@ async def _opened(
     def enter() -> tuple[ExitStack, Opened]:
         with ExitStack() as stack:
             opened = stack.enter_context(derived.opened(services.lake, scope, table))
-            went_in = opened.made_of.jobs
-            if any(generation > went_in.get(job, -1) for job, generation in (newest or {}).items()):
+            if newest is not None and newest.refuses(opened.made_of):
                 raise errors.Conflict(
-                    f"the tables of {scope.name} are of an earlier run of it; `{_command(scope)}` makes them again"
+                    f"the tables of {scope.name} lack its newest results; `{_command(scope)}` makes them again"
                 )
             return stack.pop_all(), opened
 

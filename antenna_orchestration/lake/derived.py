@@ -458,6 +458,8 @@ class MadeOf(NamedTuple):
     recipe: str
     # The jobs that went in, with their generations.
     jobs: Mapping[JobId, Generation]
+    # Images of a job that had no result yet.
+    pending: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,6 +492,7 @@ def _made_of(metadata: Mapping[bytes, bytes]) -> MadeOf:
     return MadeOf(
         recipe=metadata.get(RECIPE, b"").decode(),
         jobs={JobId(int(job)): Generation(one) for job, one in jobs.items()},
+        pending=int(metadata.get(PENDING, b"0")),
     )
 
 
@@ -521,7 +524,7 @@ def is_current(lake: Lake, scope: Scope, jobs: Sequence[Source], knowledge: str)
 
 def pending(lake: Lake, scope: Scope) -> int:
     """How many images were not done yet when the tables were derived, of a job that was not over then."""
-    return int((lake.metadata_of_file(scope.path(TABLES[0])) or {}).get(PENDING, b"0"))
+    return _made_of(lake.metadata_of_file(scope.path(TABLES[0])) or {}).pending
 
 
 def left_out(lake: Lake, scope: Scope, went_in: Mapping[JobId, Generation]) -> list[JobId]:
