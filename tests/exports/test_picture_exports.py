@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image, IptcImagePlugin
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology.model import RANKS
 from antenna_orchestration.ecology.names import Names
-from antenna_orchestration.ecology.tables import Decision
+from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.exports import crops, file_names, formats, picture_folders, pictures
 from antenna_orchestration.exports.material import Material
 from antenna_orchestration.processing import photographs
@@ -68,13 +69,11 @@ def list_of(file: Path) -> list[dict[str, str]]:
 async def test_crops_lie_in_folders_of_their_taxa(tmp_path: Path) -> None:
     out = tmp_path / "crops"
     at = datetime(2026, 7, 1, tzinfo=UTC)
-    said = {
-        (1, "1-1"): Decision(taxon=PRONUBA.name, rank="species", reviewer="ada@example.org", reviewed_at=at),
-        (1, "2-0"): Decision(taxon=ODD, reviewer="ada@example.org", reviewed_at=at),
-    }
-    written: formats.Written = await with_pictures(
-        tmp_path, lambda material: crops.write(material, out), decisions=said
-    )
+    said = [
+        Review(JobId(1), "1-1", PRONUBA.name, "ada@example.org", at),
+        Review(JobId(1), "2-0", ODD, "ada@example.org", at),
+    ]
+    written: formats.Written = await with_pictures(tmp_path, lambda material: crops.write(material, out), reviews=said)
     odd = file_names.parts_of([ODD])[ODD]
     files = sorted(one.relative_to(out).as_posix() for one in out.rglob("*.jpg"))
     assert files == sorted(
