@@ -117,9 +117,10 @@ class _Cutter:
         except errors.ImageError as error:
             return _Cut(photograph.path, error=error)
         rows = []
-        for found, jpeg in zip(photograph.observations, pictures, strict=True):
+        for observation, jpeg in zip(photograph.observations, pictures, strict=True):
             if not jpeg:
                 continue
+            found = {name: _short(value) for name, value in observation.items()}
             file = f"{self._folders[found['taxon'] or UNKNOWN]}/{_name(found)}"
             marked = keywords.written(jpeg, self._keywords(found["taxon"]), identifier=found["observation_id"])
             (self._out / file).write_bytes(marked)
@@ -133,6 +134,11 @@ class _Cutter:
         known = self._material.names.match(taxon)
         lineage = [known.lineage[rank] for rank in RANKS if rank in known.lineage] if known else []
         return [*(one for one in lineage if one != taxon), taxon]
+
+
+def _short(value: Any) -> Any:
+    """Numbers with the digits that a float32 has."""
+    return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def _name(found: Mapping[str, Any]) -> str:

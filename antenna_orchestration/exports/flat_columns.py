@@ -162,7 +162,11 @@ DEPLOYMENTS: Final = (
             ("first_night", pa.date32(), "the first night with a photograph"),
             ("last_night", pa.date32(), "the last one"),
             ("nights", pa.int64(), "nights with at least one photograph"),
-            ("trap_nights", pa.int64(), "nights from the first to the last, also those without a photograph"),
+            (
+                "trap_nights",
+                pa.int64(),
+                "nights from the first to the last, also those without a photograph; null without a deployment",
+            ),
         )
     ),
 )
@@ -219,7 +223,8 @@ def query(table: str) -> str:
 PLACES: Final = """
 SELECT any_value(project) AS project, deployment, count(DISTINCT image_id) AS photographs,
        min(local_time) AS first, max(local_time) AS last, min(night) AS first_night, max(night) AS last_night,
-       count(DISTINCT night) AS nights, date_diff('day', min(night), max(night)) + 1 AS trap_nights
+       count(DISTINCT night) AS nights,
+       CASE WHEN deployment IS NOT NULL THEN date_diff('day', min(night), max(night)) + 1 END AS trap_nights
 FROM photographs GROUP BY deployment ORDER BY deployment NULLS LAST
 """
 """What the photographs say of each deployment; the rest is of its place."""

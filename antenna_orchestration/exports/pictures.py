@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.exports import file_names, picture_folders
 from antenna_orchestration.exports.formats import Checked, Written
 from antenna_orchestration.exports.material import Box, Material, Photograph
@@ -77,7 +78,7 @@ def write(material: Material, out: Path) -> Written:
 
     picture_folders.write_list(out / LIST, list(COLUMNS), rows())
     unread.require_some()
-    notes = [f"{LIST} also lists {empty:,} photographs that failed or have nothing on them"] if empty else []
+    notes = [f"{LIST} also has {counted(empty, 'photograph')} that failed or have nothing on them"] if empty else []
     return Written(counts=counts, left_out=unread.lines, notes=notes)
 
 

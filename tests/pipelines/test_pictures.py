@@ -6,6 +6,8 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
 from antenna_orchestration import errors
@@ -77,15 +79,18 @@ def test_no_image_no_picture() -> None:
         pictures.draw_boxes(b"", [])
 
 
-def lying(turn: int) -> bytes:
-    """Grey, 400 x 300, with a red bar of 60 x 20 at (40, 30), as a camera stores it that was held in some way."""
-    image = Image.new("RGB", (400, 300), (128, 128, 128))
+def lying(turn: int, size: tuple[int, int] = (400, 300)) -> bytes:
+    """Grey, with a red bar of 60 x 20 at (40, 30), as a camera stores it that was held in some way."""
+    image = Image.new("RGB", size, (128, 128, 128))
     image.paste((255, 0, 0), (40, 30, 100, 50))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = turn
     stream = io.BytesIO()
     image.save(stream, "JPEG", exif=exif, quality=95, subsampling=0)
     return stream.getvalue()
+
+
+SMALL = lying(1, (40, 30))
 
 
 def where_red(image: Image.Image) -> tuple[int, int, int, int]:
@@ -116,6 +121,22 @@ def test_people_see_photographs_upright_with_their_boxes(turn: int) -> None:
     [crop] = pictures.crop_boxes(photograph, [(40, 30, 100, 50)])
     assert opened(crop).size == (x2 - x1, y2 - y1)
     assert where_red(opened(crop)) == (0, 0, x2 - x1, y2 - y1)
+
+
+EDGE = st.floats(-50, 450)
+
+
+@settings(max_examples=40, deadline=None)
+@given(EDGE, EDGE, EDGE, EDGE, st.floats(0, 2), st.integers(1, 200))
+def test_no_box_gives_more_than_the_photograph(
+    left: float, top: float, right: float, bottom: float, margin: float, longest: int
+) -> None:
+    box = (min(left, right), min(top, bottom), max(left, right), max(top, bottom))
+    [crop] = pictures.crop_boxes(SMALL, [box], margin=margin, longest=longest)
+    assert bool(crop) == (box[0] < 40 and box[1] < 30 and box[2] > 0 and box[3] > 0)
+    if crop:
+        width, height = opened(crop).size
+        assert 1 <= width <= min(40, longest) and 1 <= height <= min(30, longest)
 
 
 @pytest.mark.parametrize(
