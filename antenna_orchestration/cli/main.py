@@ -169,10 +169,12 @@ def run(arguments: list[str]) -> int:
 
 
 def _explain(error: Exception) -> int:
-    """Print in one line what went wrong, and the faults of a file in a line each; returns the exit code."""
-    if isinstance(error, errors.InvalidTable) and len(error.faults) > 1:
-        code = _fail(error.summary, error, error.exit_code)
-        for fault in error.faults:
+    """Print in one line what went wrong, and what is listed in a line each; returns the exit code."""
+    # Of a file, and of an export that lacks something.
+    listed = getattr(error, "faults", None) or getattr(error, "missing", None) or []
+    if isinstance(error, errors.InvalidInput) and len(listed) > 1:
+        code = _fail(str(getattr(error, "summary", error)), error, error.exit_code)
+        for fault in listed:
             output.note(f"  {' '.join(fault.split())}")
         return code
     if isinstance(error, errors.AntennaError):

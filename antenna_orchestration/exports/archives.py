@@ -133,6 +133,7 @@ def opened(
     """
     with material.session() as session:
         check_pipelines(material, session)
+        of_the_dataset = len(gaps.lines)
         usable = _usable(material, session, gaps, judge)
         left_out = gaps.settle()
         _register_names(material, session)
@@ -145,7 +146,8 @@ def opened(
             ).fetchall()
         }
         if not spans:
-            raise Incomplete(gaps.format, left_out or [f"a photograph: {material.selection.name} has none"])
+            lacks = "".join(f"; {line}" for line in left_out[of_the_dataset:])
+            raise errors.InvalidInput(f"{gaps.format}: no photograph is left to be written{lacks}")
         yield Opened(
             session=session,
             places={name: material.places[name] for name in sorted(spans)},
@@ -183,11 +185,7 @@ def contacts(material: Material, gaps: Gaps) -> list[Contributor]:
 def ask(gaps: Gaps, material: Material, what: str, line: str) -> None:
     """Note that the description of the data set lacks something, which a line such as this one gives."""
     project = shlex.quote(material.selection.project or "…")
-    gaps.note(
-        what,
-        f"write {line} into dataset.yaml, and give that with --dataset, or once for all with "
-        f"`antenna projects set {project} --dataset dataset.yaml`",
-    )
+    gaps.note(what, f"{line} in dataset.yaml; `antenna projects set {project} --dataset dataset.yaml`, or --dataset")
 
 
 def _usable(

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
+from antenna_orchestration import errors
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.exports import archives, dwca_check, eml
 from antenna_orchestration.exports.archives import Gaps, Opened
 from antenna_orchestration.exports.dataset import LICENCES
-from antenna_orchestration.exports.formats import Checked, Incomplete, Written
+from antenna_orchestration.exports.formats import Checked, Written
 from antenna_orchestration.exports.material import BOXES, Material
 
 _DWC: Final = "http://rs.tdwg.org/dwc/terms/"
@@ -74,7 +75,10 @@ def write(material: Material, out: Path) -> Written:
             "measurements": made.count("SELECT count(*) FROM dwca_measurementorfact"),
         }
         if not counts["records"]:
-            raise Incomplete("dwca", ["a taxon: no observation has a scientific name"])
+            raise errors.InvalidInput(
+                "dwca: there is no record to write, as no observation has a scientific name; `antenna taxa unmatched`"
+                " shows which labels have none"
+            )
         hidden = made.count("SELECT count(*) FROM dwca_multimedia WHERE \"accessURI\" NOT LIKE 'http%://%'")
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("meta.xml", _meta(columns))

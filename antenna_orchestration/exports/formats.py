@@ -52,8 +52,10 @@ class Incomplete(errors.InvalidInput):
     def __init__(self, format: str, missing: Sequence[str]) -> None:
         self.format = format
         self.missing = list(missing)
-        self.summary = f"{format} needs {counted(len(self.missing), 'thing')} that nobody gave"
-        super().__init__(f"{self.summary}: {'; '.join(self.missing)}. --partial leaves out what cannot be written")
+        self.summary = (
+            f"{format} needs {counted(len(self.missing), 'thing')} that nobody gave; --partial leaves out what it can"
+        )
+        super().__init__(f"{self.summary}: {'; '.join(self.missing)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

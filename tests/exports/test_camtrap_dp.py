@@ -162,7 +162,7 @@ def test_without_a_place_or_a_description_all_is_asked_for(material: Material, t
         assert what in asks
     assert not (tmp_path / "package").exists()
     # With nothing left to write, leaving out is no help.
-    with pytest.raises(Incomplete):
+    with pytest.raises(errors.InvalidInput, match="no photograph is left to be written; latitude and longitude"):
         camtrap_dp.write(replace(asked, partial=True), tmp_path / "package")
 
 
