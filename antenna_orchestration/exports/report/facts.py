@@ -87,7 +87,7 @@ class Pick(NamedTuple):
     """A crop to show: one detection of a taxon."""
 
     taxon: str
-    # `best`, `median` or `least certain`.
+    # `best`, `median` or `least sure`.
     kind: str
     # Columns of the observation.
     row: Mapping[str, Any]
@@ -345,7 +345,7 @@ def _round_up(value: float) -> float:
 
 
 def picks(session: duckdb.DuckDBPyConnection, pipeline: str, taxa: Sequence[str]) -> list[Pick]:
-    """Of each taxon the best, the median and the least certain detection; fewer where there are fewer."""
+    """Of each taxon the best, the median and the least sure detection; fewer where there are fewer."""
     if not taxa:
         return []
     rows = session.execute(
@@ -364,7 +364,7 @@ def picks(session: duckdb.DuckDBPyConnection, pipeline: str, taxa: Sequence[str]
     by_taxon: dict[str, list[tuple[str, str]]] = {}
     for taxon, *ids in rows:
         own: dict[str, str] = {}
-        for kind, id_ in zip(("best", "median", "least certain"), ids, strict=True):
+        for kind, id_ in zip(("best", "median", "least sure"), ids, strict=True):
             if id_ is not None and id_ not in own.values():
                 own[kind] = id_
         by_taxon[taxon] = list(own.items())
