@@ -2,13 +2,14 @@
 
 import base64
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from antenna_orchestration.domain import markdown, terminal
+from antenna_orchestration.exports.report.charts import Chart
 from antenna_orchestration.processing.samples import Sample
 
 PREVIEW_ROWS = 8
@@ -16,6 +17,9 @@ PREVIEW_ROWS = 8
 
 MOST_VALUES = 20
 """Labels and reasons shown in the UI, the most frequent ones."""
+
+PLOT_BYTES = 100_000
+"""Of all plots together that the UI shows; a usual one has ten thousand."""
 
 PICTURES = 4
 """Sample images shown in the UI."""
@@ -44,6 +48,22 @@ def counts(title: str, numbers: Counter[str]) -> dg.MetadataValue[Any]:
 def pictures(images: Sequence[Sample]) -> dg.MetadataValue[Any]:
     """JPEGs with captions, embedded; where there is none, the reason."""
     return dg.MetadataValue.md("\n\n".join(map(_picture, images)) or "no image has a detection")
+
+
+def plots(charts: Mapping[str, Chart]) -> dict[str, dg.MetadataValue[Any]]:
+    """Plots, embedded: one entry with as many as events should hold, in order."""
+    shown: list[str] = []
+    left = PLOT_BYTES
+    for title, chart in charts.items():
+        plot = chart.standalone().encode()
+        if len(plot) <= left:
+            left -= len(plot)
+            caption = markdown.escape(chart.said)
+            shown.append(
+                f"**{markdown.escape(title)}**\n\n"
+                f"![{caption}](data:image/svg+xml;base64,{base64.b64encode(plot).decode()})"
+            )
+    return {"plots": dg.MetadataValue.md("\n\n".join(shown))} if shown else {}
 
 
 def _picture(sample: Sample) -> str:

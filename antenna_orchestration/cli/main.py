@@ -34,6 +34,7 @@ from antenna_orchestration.cli import (
     push,
     rebuild,
     recipes,
+    report,
     reviews,
     service,
     settings,
@@ -74,6 +75,7 @@ _ORDER = (
     "tables",
     "export",
     "check-export",
+    "report",
     "health",
     "rebuild",
     "backup",
@@ -121,6 +123,7 @@ app.command("derive")(derive.derive)
 app.command("tables")(derive.tables)
 app.command("export")(export.export)
 app.command("check-export")(export.check_export)
+app.command("report")(report.report)
 app.command("health")(health.health)
 app.command("rebuild")(rebuild.rebuild)
 app.command("backup")(backup.backup)

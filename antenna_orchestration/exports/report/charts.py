@@ -50,7 +50,8 @@ class Chart:
     def standalone(self, width: int = 640) -> str:
         """A file of its own, with a white ground and its title in it."""
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{self.height + 40}">'
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" width="{width}" '
+            f'height="{self.height + 40}">'
             f"<title>{text(self.title)}</title><desc>{text(self.said)}</desc><style>{palette.chart_style()}</style>"
             f'<rect width="100%" height="100%" fill="{palette.LIGHT["paper"]}"/>'
             f'<text x="10" y="24" class="head">{text(self.title)}</text>'
@@ -101,9 +102,9 @@ class Column:
 
     # Under the axis, if there is room; empty: none.
     name: str
-    value: float
+    value: int
     # What went into it, such as photographs, drawn below in another colour.
-    effort: float = 0
+    effort: int = 0
     # What a pointer on it shows.
     hint: str = ""
 
@@ -134,7 +135,7 @@ def columns(
     if effort:
         most = max((one.effort for one in columns), default=0) or 1
         low = bottom + 24 + _EFFORT
-        parts.append(f'<text x="0" y="{bottom + 17}" class="unit">{text(effort)}, up to {most:,.0f}</text>')
+        parts.append(f'<text x="0" y="{bottom + 17}" class="unit">{text(effort)}, up to {most:,}</text>')
         parts += _standing(
             [(one.effort, one.hint) for one in shown], most=most, height=_EFFORT, bottom=low, kind="effort"
         )
@@ -201,8 +202,8 @@ def spans(key: str, title: str, said: str, rows: Sequence[Span]) -> Chart:
         kind = "warned" if row.is_gappy else "main"
         parts.append(_lying(top + 14, row.start, shown, kind, row.hint))
     for number, name in enumerate(("12", "18", "0", "6", "12")):
-        anchor = ("start", "middle", "middle", "middle", "end")[number]
-        parts.append(f'<text x="{number * 25}%" y="{height + 14}" class="tick" text-anchor="{anchor}">{name}:00</text>')
+        kind = ("tick first", "tick", "tick", "tick", "tick last")[number]
+        parts.append(f'<text x="{number * 25}%" y="{height + 14}" class="{kind}">{name}:00</text>')
     return Chart(key=key, title=title, said=said, height=height + 22, body="".join(parts))
 
 
@@ -232,7 +233,7 @@ def _standing(
 def _grid(ticks: Sequence[float], top: float, bottom: float) -> Iterator[str]:
     for tick in ticks:
         y = bottom - tick / ticks[-1] * (bottom - top)
-        yield _level(y, "axis" if tick == 0 else "grid")
+        yield _level(y, "axis" if tick == 0 else "level")
         yield f'<text x="{LEFT - 8}" y="{y + 4:.1f}" class="scale">{_number(tick)}</text>'
 
 
@@ -243,15 +244,14 @@ def _level(y: float, kind: str) -> str:
     )
 
 
-def _ticks(most: float) -> list[float]:
+def _ticks(most: int) -> list[float]:
     """From 0 in three to five even steps to a round number that is not below the most."""
     if most <= 0:
         return [0, 1]
     rough = most / 4
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-    if most >= 1 and step < 1:
-        step = 1
+    # Of whole things.
+    step = max(next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999), 1.0)
     return [number * step for number in range(math.ceil(most / step - 1e-9) + 1)]
 
 

@@ -87,7 +87,7 @@ class Pick(NamedTuple):
     """A crop to show: one detection of a taxon."""
 
     taxon: str
-    # `best`, `median` or `least certain`.
+    # `best`, `median` or `least sure`.
     kind: str
     # Columns of the observation.
     row: Mapping[str, Any]
@@ -345,32 +345,31 @@ def _round_up(value: float) -> float:
 
 
 def picks(session: duckdb.DuckDBPyConnection, pipeline: str, taxa: Sequence[str]) -> list[Pick]:
-    """Of each taxon the best, the median and the least certain detection; fewer where there are fewer."""
+    """Of each taxon the best, the median and the least sure detection; fewer where there are fewer.
+
+    What a person determined is the surest. All detections of a track have its score; then the classifier's decides.
+    """
     if not taxa:
         return []
     rows = session.execute(
-        "WITH scored AS (SELECT taxon, observation_id, coalesce(score, detector_score) AS sure FROM observations"
+        "WITH scored AS (SELECT taxon, CASE WHEN source = 'human' THEN 1 ELSE coalesce(score, detector_score, 0) END"
+        " AS sure, {'sure': sure, 'label': coalesce(label_score, 0), 'id': observation_id} AS one FROM observations"
         " WHERE pipeline = ? AND counted AND list_contains(?, taxon)),"
-        " limits AS (SELECT taxon, max(sure) AS best, quantile_disc(sure, 0.5) AS median, min(sure) AS least,"
-        " min(observation_id) AS any_one FROM scored GROUP BY taxon),"
-        " chosen AS (SELECT taxon,"
-        " coalesce(min(observation_id) FILTER (sure = best), min(any_one)) AS best,"
-        " min(observation_id) FILTER (sure = median) AS median,"
-        " max(observation_id) FILTER (sure = least) AS least"
-        " FROM scored JOIN limits USING (taxon) GROUP BY taxon)"
-        " SELECT c.taxon, best, median, least FROM chosen c",
+        " middles AS (SELECT taxon, quantile_disc(sure, 0.5) AS middle FROM scored GROUP BY taxon)"
+        " SELECT taxon, max(one).id, max(one) FILTER (sure = middle).id, min(one).id"
+        " FROM scored JOIN middles USING (taxon) GROUP BY taxon",
         [pipeline, list(taxa)],
     ).fetchall()
     by_taxon: dict[str, list[tuple[str, str]]] = {}
     for taxon, *ids in rows:
         own: dict[str, str] = {}
-        for kind, id_ in zip(("best", "median", "least certain"), ids, strict=True):
+        for kind, id_ in zip(("best", "median", "least sure"), ids, strict=True):
             if id_ is not None and id_ not in own.values():
                 own[kind] = id_
         by_taxon[taxon] = list(own.items())
     wanted = [id_ for chosen in by_taxon.values() for _, id_ in chosen]
     found = session.execute(
-        "SELECT observation_id, image_id, job_id, url, deployment, local_time, taxon, score, detector_score, source,"
+        "SELECT observation_id, image_id, detection_id, url, deployment, local_time, taxon, score, detector_score, source,"
         " x1, y1, x2, y2 FROM observations WHERE pipeline = ? AND list_contains(?, observation_id)",
         [pipeline, wanted],
     )

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Final
 
 from antenna_orchestration import __version__
 from antenna_orchestration.domain.texts import counted, listed
+from antenna_orchestration.exports.formats import Checked, Format, Written
 from antenna_orchestration.exports.material import Material
-from antenna_orchestration.exports.report import facts, gallery, palette, sections
+from antenna_orchestration.exports.report import facts, gallery, palette, rules, sections
 from antenna_orchestration.exports.report.charts import Chart, text
 from antenna_orchestration.exports.report.facts import Facts
 from antenna_orchestration.exports.report.gallery import Gallery
@@ -25,6 +28,25 @@ from antenna_orchestration.exports.report.html import paragraph
 
 PATIENCE: Final = 120.0
 """Seconds that the pictures of a pipeline may take, unless somebody says otherwise."""
+
+
+FORMAT: Final = Format(
+    name="report",
+    title="a page for people: plots, pictures, and how far to trust it",
+    file="report.html",
+    module="report.page",
+    choices={"pictures": ("yes", "no")},
+)
+"""The report as exports see it; `antenna report` writes it."""
+
+
+def write(material: Material, out: Path, *, pictures: str = "yes") -> Written:
+    """Write the report to a file. Blocks; raises `Unavailable`."""
+    page = made(material, pictures=pictures == "yes")
+    out.write_bytes(page.html)
+    return Written(
+        counts={"photographs": page.photographs, "plots": len(page.plots), "crops": page.crops}, notes=page.notes
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +58,8 @@ class Page:
     plots: Mapping[tuple[str, str], Chart]
     photographs: int
     crops: int
+    # Why pictures are missing, a line each.
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,12 +91,20 @@ def made(material: Material, *, pictures: bool = True, patience: float = PATIENC
                 shown = gallery.made(material.pictures, chosen, on_them, patience=patience)
             parts.append(_Part(key=key, found=found, plots=sections.charts_of(found, key), shown=shown))
     html = "".join(_document(material, parts)).encode("utf-8", "replace")
+    shots = [shot for part in parts if part.shown for shot in part.shown.shots]
+    missing = Counter(shot.why for shot in shots if shot.jpeg is None)
     return Page(
         html=html,
         plots={(part.found.pipeline, name): plot for part in parts for name, plot in part.plots.items()},
         photographs=sum(part.found.photographs for part in parts),
-        crops=sum(shot.jpeg is not None for part in parts if part.shown for shot in part.shown.shots),
+        crops=sum(shot.jpeg is not None for shot in shots),
+        notes=[f"no picture of {counted(number, 'detection')}: {why}" for why, number in missing.most_common(5)],
     )
+
+
+def check(path: Path) -> Checked:
+    """Check that a report needs no network and no script, and that a screen reader can read it."""
+    return Checked(faults=rules.faults(path.read_text("utf-8", "replace")), by=["own rules"])
 
 
 @cache

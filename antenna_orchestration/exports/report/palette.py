@@ -46,20 +46,32 @@ LETTERS: Final = (
 SHAPES: Final = tuple((shape, "paper") for shape in ("main", "effort", "warned"))
 """Pairs of what plots say with their colour, and ground. Beside them stand the numbers, as text."""
 
-_CHART: Final = (
-    "text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:%(ink)s}"
-    ".unit,.tick,.scale{fill:%(soft)s;font-size:11.5px}.tick{text-anchor:middle}.tick[text-anchor=start]"
-    "{text-anchor:start}.tick[text-anchor=end]{text-anchor:end}.scale,.value{text-anchor:end}"
-    ".name,.value{font-size:13.5px}.value{fill:%(soft)s}.small{fill:%(soft)s;font-size:11.5px}"
-    ".latin{font-style:italic}.head{font-size:15px;font-weight:600}"
-    ".main{fill:%(main)s}.effort{fill:%(effort)s}.warned{fill:%(warned)s}.dark{fill:%(dark)s}.track{fill:%(track)s}"
-    ".area{fill:%(area)s}.line{stroke:%(main)s;stroke-width:2}.grid{stroke:%(rule)s}.axis{stroke:%(soft)s}"
-)
+_CHART: Final = """
+text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: %(ink)s }
+.unit, .tick, .scale, .small { fill: %(soft)s; font-size: 11.5px }
+.name, .value { font-size: 13.5px }
+.value { fill: %(soft)s }
+.tick { text-anchor: middle }
+.first { text-anchor: start }
+.last, .scale, .value { text-anchor: end }
+.latin { font-style: italic }
+.head { font-size: 15px; font-weight: 600 }
+.main { fill: %(main)s }
+.effort { fill: %(effort)s }
+.warned { fill: %(warned)s }
+.dark { fill: %(dark)s }
+.track { fill: %(track)s }
+.area { fill: %(area)s }
+.line { stroke: %(main)s; stroke-width: 2; stroke-linecap: square }
+.level { stroke: %(rule)s }
+.axis { stroke: %(soft)s }
+"""
 
 
 def chart_style(colours: Mapping[str, str] = LIGHT) -> str:
     """The style of plots, with these colours."""
-    return _CHART % colours
+    rules = (line.partition(" {") for line in (_CHART % colours).strip().splitlines())
+    return "".join(f"{', '.join(f'.chart {one}' for one in to.split(', '))} {{{what}\n" for to, _, what in rules)
 
 
 def variables(colours: Mapping[str, str]) -> str:
@@ -69,7 +81,7 @@ def variables(colours: Mapping[str, str]) -> str:
 
 def page_chart_style() -> str:
     """The style of plots in a page that has the variables."""
-    return chart_style({name: f"var(--{name})" for name in LIGHT}).replace("text{", ".chart text{", 1)
+    return chart_style({name: f"var(--{name})" for name in LIGHT})
 
 
 def contrast(one: str, other: str) -> float:

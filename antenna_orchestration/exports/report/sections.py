@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Final
+from urllib.parse import unquote
 
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.names import Names
@@ -96,18 +97,18 @@ def what(found: Facts, plots: dict[str, Chart], shown: Gallery | None, key: str)
         yield paragraph("Nothing was found on these photographs.")
         return
     yield paragraph(
-        "A detection is one sighting: an insect that sits through ten photographs is counted ten times. The most on "
-        "one photograph says how many individuals were there at least.",
+        "A detection is one sighting: an insect that sits through ten photographs is counted ten times. The most at "
+        "once, on one photograph, says how many individuals were there at least.",
         "note",
     )
     yield '<div class="grid">'
     if "taxa" in plots:
         yield card(plots["taxa"])
     rows = [
-        (latin(one.name, one.rank), one.rank or "", one.detections, one.max_n, one.nights, one.tracks)
+        (latin(one.name, one.rank), one.rank or "–", one.detections, one.max_n, one.nights, one.tracks)
         for one in found.taxa[: facts.MOST_TAXA]
     ]
-    header = ("name", "rank", "detections", "most on one photograph", "nights", "tracks")
+    header = ("name", "rank", "detections", "most at once", "nights", "tracks")
     if all(row[-1] is None for row in rows):
         rows, header = [row[:-1] for row in rows], header[:-1]  # type: ignore[misc,assignment]
     rest = len(found.taxa) - len(rows)
@@ -122,7 +123,7 @@ def what(found: Facts, plots: dict[str, Chart], shown: Gallery | None, key: str)
 def _gallery(found: Facts, shown: Gallery, key: str) -> Iterator[str]:
     yield f'<h2 id="{key}-gallery">How they look</h2>'
     yield paragraph(
-        "Of each name the best, a middling and the least certain detection. A crop leads to its photograph.", "note"
+        "Of each name the best, a middling and the least sure detection. A crop leads to its photograph.", "note"
     )
     ranks = {one.name: one for one in found.taxa}
     by_taxon: dict[str, list[Shot]] = {}
@@ -153,59 +154,63 @@ def _gallery(found: Facts, shown: Gallery, key: str) -> Iterator[str]:
 def _figure(shot: Shot, *, is_linked: bool, key: str) -> str:
     row = shot.pick.row
     score = row["score"] if row["score"] is not None else row["detector_score"]
-    sure = "people said so" if row["source"] == "human" else "no score" if score is None else f"{score:.2f}"
-    where = _where(row["deployment"], row["local_time"])
+    sure = "by people" if row["source"] == "human" else "no score" if score is None else f"{score:.2f}"
     if shot.jpeg is None:
         inside = f'<div class="none">No picture: {text(charts.short(shot.why, 120))}</div>'
     else:
         said = f"{shot.pick.taxon}, {shot.pick.kind}: {sure}"
         image = f'<img alt="{text(said)}" src="data:image/jpeg;base64,{base64.b64encode(shot.jpeg).decode()}">'
         inside = f'<a href="#{key}-photo-{shot.image}">{image}</a>' if is_linked else f'<div class="none">{image}</div>'
-    return f"<figure>{inside}<figcaption><b>{shot.pick.kind}: {text(sure)}</b>{text(where)}</figcaption></figure>"
+    site = text(row["deployment"] or _NO_DEPLOYMENT)
+    return (
+        f"<figure>{inside}<figcaption><span><b>{text(sure)}</b> {shot.pick.kind}</span><span>{site}</span>"
+        f"<span>{text(_moment(row['local_time']))}</span></figcaption></figure>"
+    )
 
 
 def when(found: Facts, plots: dict[str, Chart], key: str) -> Iterator[str]:
     """When: by hour and by night, how many names, how large."""
-    chosen = [name for name in ("hours", "nights", "accumulation", "sizes") if name in plots]
-    if not chosen:
+    cards = {"hours": _of_hours, "nights": _of_nights, "accumulation": _of_accumulation, "sizes": _of_sizes}
+    if not plots.keys() & cards.keys():
         return
     yield f'<h2 id="{key}-when">When, how many, how large</h2><div class="grid">'
-    if "hours" in plots:
-        notes = []
-        if found.zoneless:
-            notes.append(f"Of {counted(found.zoneless, 'night')} no time zone is known: hours are the camera's.")
-        if found.hourless:
-            notes.append(f"{counted(found.hourless, 'detection')} without a time {_is(found.hourless)} not shown.")
-        rows = [(f"{one.hour:02}:00", one.detections, one.photographs) for one in found.hours]
-        yield card(
-            plots["hours"],
-            numbers(table("By hour", ("hour", "detections", "photographs"), rows)),
-            note=" ".join(notes),
-        )
-    if "nights" in plots:
-        rows_ = [(one.night, one.detections, one.photographs, one.deployments) for one in found.nights]
-        yield card(
-            plots["nights"],
-            numbers(table("By night", ("night", "detections", "photographs", "deployments"), rows_[:MOST_COLUMNS])),
-        )
-    if "accumulation" in plots:
-        once = found.once
-        said = (
-            f"{counted(once, 'name')} of {len(found.named):,} {'was' if once == 1 else 'were'} found in one night only"
-            + (": more nights would bring more." if once * 5 >= len(found.named) else ".")
-        )
-        rows__ = [(night, number) for night, number in found.accumulated[:MOST_COLUMNS]]
-        yield card(plots["accumulation"], numbers(table("Names until a night", ("night", "names"), rows__)), note=said)
-    if "sizes" in plots:
-        note = (
-            f"The longer side of the boxes of {counted(found.sized, 'detection')}."
-            if found.size_unit == "mm"
-            else "The longer side of the box, in pixels of the photograph: how many pixels a millimetre has was not "
-            "given for any deployment."
-        )
-        rows3 = [(f"{_limit(one.start)} to {_limit(one.end)}", one.detections) for one in found.sizes]
-        yield card(plots["sizes"], numbers(table("Sizes", (found.size_unit, "detections"), rows3)), note=note)
+    yield from (make(found, plots[name]) for name, make in cards.items() if name in plots)
     yield "</div>"
+
+
+def _of_hours(found: Facts, plot: Chart) -> Markup:
+    notes = []
+    if found.zoneless:
+        notes.append(f"Of {counted(found.zoneless, 'night')} no time zone is known: hours are the camera's.")
+    if found.hourless:
+        notes.append(f"{counted(found.hourless, 'detection')} without a time {_is(found.hourless)} not shown.")
+    rows = [(f"{one.hour:02}:00", one.detections, one.photographs) for one in found.hours]
+    return card(plot, numbers(table("By hour", ("hour", "detections", "photographs"), rows)), note=" ".join(notes))
+
+
+def _of_nights(found: Facts, plot: Chart) -> Markup:
+    rows = [(one.night, one.detections, one.photographs, one.deployments) for one in found.nights[:MOST_COLUMNS]]
+    return card(plot, numbers(table("By night", ("night", "detections", "photographs", "deployments"), rows)))
+
+
+def _of_accumulation(found: Facts, plot: Chart) -> Markup:
+    note = "Every name was found in more than one night."
+    if once := found.once:
+        note = f"{counted(once, 'name')} of {len(found.named):,} {_is(once, 'was', 'were')} found in one night only"
+        note += ": more nights would bring more." if once * 5 >= len(found.named) else "."
+    rows = found.accumulated[:MOST_COLUMNS]
+    return card(plot, numbers(table("Names until a night", ("night", "names"), rows)), note=note)
+
+
+def _of_sizes(found: Facts, plot: Chart) -> Markup:
+    note = f"The longer side of the boxes of {counted(found.sized, 'detection')}."
+    if found.size_unit != "mm":
+        note = (
+            "The longer side of the box, in pixels of the photograph: how many pixels a millimetre has was not given "
+            "for any deployment."
+        )
+    rows = [(f"{_limit(one.start)} to {_limit(one.end)}", one.detections) for one in found.sizes]
+    return card(plot, numbers(table("Sizes", (found.size_unit, "detections"), rows)), note=note)
 
 
 def where(found: Facts, plots: dict[str, Chart], key: str) -> Iterator[str]:
@@ -290,11 +295,12 @@ def trust(found: Facts, plots: dict[str, Chart], names: Names, key: str) -> Iter
             note = f"{share(low, sum(one.detections for one in bins))} have a score below 0.5."
             rows = [(f"{one.start:.2f} to {one.end:.2f}", one.detections) for one in bins]
             yield card(plots[name], numbers(table(plots[name].title, ("score", "detections"), rows)), note=note)
-    yield f'<section class="card"><h3>What people checked</h3>{points(_checked(found, names))}</section>'
+    yield '<section class="card"><h3>What people checked</h3>'
+    yield from map(paragraph, _checked(found, names))
+    yield "</section>"
     yield f'<section class="card"><h3>How names came about</h3>{_sources(found)}</section>'
-    yield '<section class="card wide"><h3>What the models find and miss</h3>'
     yield from _models(found)
-    yield "</section></div>"
+    yield "</div>"
     if found.failed:
         yield f'<h2 id="{key}-failed">What failed</h2><div class="grid">'
         if "failures" in plots:
@@ -303,10 +309,7 @@ def trust(found: Facts, plots: dict[str, Chart], names: Names, key: str) -> Iter
         yield table(
             "Reasons",
             ("reason", "photographs", "one of them"),
-            [
-                (one.reason, one.photographs, _without_query(one.example or ""))
-                for one in found.reasons[: facts.MOST_REASONS]
-            ],
+            [(one.reason, one.photographs, _end_of(one.example)) for one in found.reasons[: facts.MOST_REASONS]],
         )
         if (rest := len(found.reasons) - facts.MOST_REASONS) > 0:
             yield paragraph(f"and {counted(rest, 'more reason')}: see the table photographs", "note")
@@ -358,9 +361,9 @@ def _models(found: Facts) -> Iterator[str]:
     for key, version, kind in found.models:
         known = models.CARDS.get(key)
         one = known or (models.UNKNOWN if kind == "classifier" else models.UNKNOWN_DETECTOR)
-        yield f"<h4><code>{text(key)}</code> {text(version or '')} <span class=soft>({kind})</span></h4>"
         lines = [one.what, one.measured or f"How often this {kind} is right was not measured here.", one.misses]
-        yield points(line for line in lines if line)
+        yield f'<section class="card"><h3>What the {kind} finds and misses</h3><p class="note"><code>{text(key)}</code>'
+        yield f" {text(version or '')}</p>{points(line for line in lines if line)}</section>"
     general = [
         "Counts are activity, not numbers of animals, and change with the interval of the camera. Compare nights of "
         "the same interval.",
@@ -369,7 +372,7 @@ def _models(found: Facts) -> Iterator[str]:
         general.append(
             f"On {counted(found.empty, 'photograph')} nothing was found; that is no proof that nothing was there."
         )
-    yield points(general)
+    yield f'<section class="card"><h3>What counts say</h3>{"".join(map(paragraph, general))}</section>'
 
 
 def _taxa(found: Facts, key: str) -> Chart | None:
@@ -578,12 +581,17 @@ def _where(deployment: str | None, moment: object) -> str:
 
 
 def _moment(moment: object) -> str:
-    return f"{moment:%Y-%m-%d %H:%M}" if moment is not None else "time unknown"
+    return f"{day(moment, True)}, {moment:%H:%M}" if isinstance(moment, datetime) else "time unknown"
 
 
 def _without_query(url: str) -> str:
     """A URL without its query, which may hold a signature."""
     return url.partition("?")[0] if url.startswith("http") else url
+
+
+def _end_of(url: str | None) -> str:
+    """The end of a URL, which says enough to find it: its folder and its name."""
+    return "/".join(unquote(_without_query(url or "")).split("/")[-2:])
 
 
 def _limit(value: float) -> str:
