@@ -269,8 +269,8 @@ class Settings(BaseSettings):
 
     export_each_job: Words = Field(
         default=(),
-        description="Formats of `antenna export` in which each job is exported when it is over, separated by `,`, such as "
-        "`tables,megadetector`; the files are in the lake's folder `exports`.",
+        description="Formats of `antenna export` in which each job is exported when it is over, separated by `,`, such "
+        "as `tables,megadetector`; the files are in the lake's folder `exports`.",
     )
     health_check_cron: str = Field(default="*/15 * * * *", description="When `jobs_health_check` runs.")
     autoscale: bool = Field(

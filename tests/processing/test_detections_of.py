@@ -15,7 +15,7 @@ from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.domain.messages import Classification, Detection, GivenBox
-from antenna_orchestration.exports import megadetector
+from antenna_orchestration.exports import megadetector_of_tables
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.store import Lake
@@ -54,7 +54,7 @@ async def test_boxes_of_a_job_are_classified_by_another_pipeline(
     assert sorted(row["detections"] for row in captures) == [0, 1, 3]
     # This pipeline tells no size; it is known from the other job.
     assert [(row["width"], row["height"]) for row in captures] == [(10, 10)] * 3
-    made = json.loads(b"".join(megadetector.pieces(services.lake, job)))
+    made = json.loads(b"".join(megadetector_of_tables.pieces(services.lake, job)))
     assert (made["info"]["detector"], made["info"]["classifier"]) == ("finder 7", "null_classifier 1")
     assert made["info"]["antenna"]["detections_without_score"] == 1
     found = [one for image in made["images"] for one in image["detections"]]
