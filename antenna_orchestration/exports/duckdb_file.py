@@ -95,8 +95,10 @@ def check(path: Path) -> Checked:
     """Check a file: it opens, has the tables with their columns, and these agree about the nights."""
     import duckdb
 
+    # A file of another program, such as SQLite's, would have an extension for it fetched.
+    alone = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     try:
-        with duckdb.connect(str(path), read_only=True) as session:
+        with duckdb.connect(str(path), read_only=True, config=alone) as session:
             return Checked(
                 faults=list(_faults(session))[:MOST_FAULTS], by=["own rules", f"duckdb {duckdb.__version__}"]
             )

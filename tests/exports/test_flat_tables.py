@@ -20,22 +20,7 @@ from tests.exports.materials import DUSK, POND, material_of
 
 Rows = list[dict[str, str]]
 
-ODD = [
-    "a, b",
-    'say "x"',
-    "two\nlines",
-    "=1+1",
-    " @x",
-    "+4",
-    "-4",
-    "＝1",
-    "Шмель",
-    "蛾",
-    "بعوضة",
-    "tab\tbed",
-    "bell\a",
-    "é",
-]
+ODD = ['a, b\n"x"', "=1+1", " @x", "+4", "＝1", "Шмель 蛾", "بعوضة\té", "bell\a"]
 
 
 def tables_in(folder: Path) -> dict[str, Rows]:
@@ -128,7 +113,7 @@ def test_texts_of_all_kinds_come_back_and_none_is_run(tmp_path: Path) -> None:
         flat_tables.write(material, tmp_path / kind, **{"as": kind})
         assert flat_tables.check(tmp_path / kind).faults == []
     shown = [text.replace("\a", "\N{REPLACEMENT CHARACTER}") for text in ODD]
-    guarded = {"=1+1", " @x", "+4", "-4", "＝1"}
+    guarded = {"=1+1", " @x", "+4", "＝1"}
     in_csv = [f"'{text}" if text in guarded else text for text in shown]
 
     tables = tables_in(tmp_path / "csv")

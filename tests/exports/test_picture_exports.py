@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -17,11 +17,8 @@ from PIL import Image, IptcImagePlugin
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
-from antenna_orchestration.ecology.model import RANKS
-from antenna_orchestration.ecology.names import Names
 from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.exports import crops, file_names, formats, picture_folders, pictures
-from antenna_orchestration.exports.material import Material
 from antenna_orchestration.processing import photographs
 from antenna_orchestration.settings import Settings
 from tests.ecology.nights_by_hand import GAMMA, PRONUBA, capture, detection
@@ -47,18 +44,11 @@ def a_card(folder: Path) -> dict[str, Any]:
         detection(1, 1, PRONUBA.name, 0.5, **BAR),
         detection(1, 2, None, x1=-90.0, x2=-1.0),
         detection(2, 0, PRONUBA.name, 0.96875, **BAR),
+        detection(2, 1, None, x1=200.0, y1=200.0, x2=260.0, y2=220.0),
         detection(4, 0, GAMMA.name, **BAR),
         detection(5, 0, GAMMA.name, **BAR),
     ]
     return {"captures": captures, "detections": detections}
-
-
-async def with_pictures(folder: Path, write: Callable[[Material], Any], **changed: Any) -> Any:
-    card = folder / "card"
-    card.mkdir()
-    async with photographs.pictures(Settings(image_roots=(card,))) as made:
-        material = await asyncio.to_thread(material_of, folder, **a_card(card), pictures=made, **changed)
-        return await asyncio.to_thread(write, material)
 
 
 def list_of(file: Path) -> list[dict[str, str]]:
@@ -66,20 +56,49 @@ def list_of(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-async def test_crops_lie_in_folders_of_their_taxa(tmp_path: Path) -> None:
-    out = tmp_path / "crops"
+class Made(NamedTuple):
+    """A folder with `crops` and `pictures`, and what is said of them."""
+
+    folder: Path
+    crops: formats.Written
+    pictures: formats.Written
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("made")
+    (card := folder / "card").mkdir()
     at = datetime(2026, 7, 1, tzinfo=UTC)
     said = [
         Review(JobId(1), "1-1", PRONUBA.name, "ada@example.org", at),
         Review(JobId(1), "2-0", ODD, "ada@example.org", at),
     ]
-    written: formats.Written = await with_pictures(tmp_path, lambda material: crops.write(material, out), reviews=said)
+
+    async def write() -> Made:
+        async with photographs.pictures(Settings(image_roots=(card,))) as real:
+            material = material_of(folder, **a_card(card), pictures=real, reviews=said)
+            return Made(
+                folder,
+                await asyncio.to_thread(crops.write, material, folder / "crops"),
+                await asyncio.to_thread(pictures.write, material, folder / "pictures"),
+            )
+
+    return asyncio.run(write())
+
+
+def test_crops_lie_in_folders_of_their_taxa(made: Made) -> None:
+    out, written = made.folder / "crops", made.crops
     odd = file_names.parts_of([ODD])[ODD]
     files = sorted(one.relative_to(out).as_posix() for one in out.rglob("*.jpg"))
     assert files == sorted(
-        ["Autographa gamma/0.875_1-1-0.jpg", "Noctua pronuba/human_1-1-1.jpg", f"{odd}/human_1-2-0.jpg"]
+        [
+            "Autographa gamma/0.875_1-1-0.jpg",
+            "Noctua pronuba/human_1-1-1.jpg",
+            f"{odd}/human_1-2-0.jpg",
+            "unknown/none_1-2-1.jpg",
+        ]
     )
-    assert written.counts == {"crops": 3, "photographs": 2}
+    assert written.counts == {"crops": 4, "photographs": 2}
     assert written.left_out == [
         "1 photograph that cannot be read, such as 4.jpg: truncated JPEG",
         "1 photograph that cannot be read, such as 5.jpg: no such file",
@@ -100,10 +119,9 @@ async def test_crops_lie_in_folders_of_their_taxa(tmp_path: Path) -> None:
         assert "<rdf:li>=a/b: &lt;蛾&gt;</rdf:li>" in image.info["xmp"].decode()
 
 
-async def test_pictures_have_the_boxes_and_the_list_has_all_photographs(tmp_path: Path) -> None:
-    out = tmp_path / "pictures"
-    written: formats.Written = await with_pictures(tmp_path, lambda material: pictures.write(material, out))
-    assert written.counts == {"pictures": 2, "boxes": 4}
+def test_pictures_have_the_boxes_and_the_list_has_all_photographs(made: Made) -> None:
+    out, written = made.folder / "pictures", made.pictures
+    assert written.counts == {"pictures": 2, "boxes": 5}
     assert len(written.left_out) == 2
     rows = [
         (row["file"], row["photograph"], row["status"], row["reason"], row["boxes"])
@@ -111,7 +129,7 @@ async def test_pictures_have_the_boxes_and_the_list_has_all_photographs(tmp_path
     ]
     assert rows == [
         ("1.jpg", "1.jpg", "done", "", "3"),
-        ("2.JPG", "2.JPG", "done", "", "1"),
+        ("2.JPG", "2.JPG", "done", "", "2"),
         ("", "3.jpg", "done", "", "0"),
         ("", "4.jpg", "unread", "truncated JPEG", ""),
         ("", "5.jpg", "unread", "no such file", ""),
@@ -128,19 +146,6 @@ def test_photographs_that_nobody_can_read_are_an_error(module: Any, tmp_path: Pa
         errors.InvalidSource, match=r"no photograph can be read of 2 .* 001\.jpg, for example: file:///card"
     ):
         module.write(material, tmp_path / "out")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `crops` and `pictures`."""
-    folder = tmp_path_factory.mktemp("made")
-
-    def write(material: Material) -> None:
-        crops.write(material, folder / "crops")
-        pictures.write(material, folder / "pictures")
-
-    asyncio.run(with_pictures(folder, write))
-    return folder
 
 
 def with_row(list_name: str, row: int, **values: str) -> Callable[[Path], None]:
@@ -181,7 +186,7 @@ CROP = "Autographa gamma/0.875_1-1-0.jpg"
         ("crops", with_row("crops.csv", 1, file=""), "row 1: it names no file"),
         ("crops", with_row("crops.csv", 1, observation_id="9-9-9"), "is not named for its observation"),
         ("crops", with_row("crops.csv", 1, score="0.9"), "is not named for its score"),
-        ("crops", twice("crops.csv"), "row 4: observation_id as in an earlier row"),
+        ("crops", twice("crops.csv"), "row 5: observation_id as in an earlier row"),
         ("crops", without_keywords, "does not have Autographa gamma among its keywords"),
         ("pictures", with_row("pictures.csv", 1, boxes="0"), "1.jpg has a picture exactly if it has boxes"),
         ("pictures", with_row("pictures.csv", 1, boxes="x"), "'x' is no number of boxes"),
@@ -194,9 +199,9 @@ CROP = "Autographa gamma/0.875_1-1-0.jpg"
     ],
 )  # fmt: skip
 def test_each_broken_rule_is_found(
-    made: Path, tmp_path: Path, which: str, break_: Callable[[Path], object], fault: str
+    made: Made, tmp_path: Path, which: str, break_: Callable[[Path], object], fault: str
 ) -> None:
-    folder = shutil.copytree(made / which, tmp_path / which)
+    folder = shutil.copytree(made.folder / which, tmp_path / which)
     format_ = formats.named(which)
     assert format_.check(folder).faults == []
     break_(folder)
@@ -237,10 +242,3 @@ def test_folders_of_different_taxa_are_different(taxa: set[str]) -> None:
     names = file_names.parts_of(taxa)
     assert len({one.casefold() for one in names.values()}) == len(taxa)
     assert all(one and "/" not in one and not one.startswith(".") for one in names.values())
-
-
-def test_lineages_of_a_project_are_keywords(tmp_path: Path) -> None:
-    cutter = crops._Cutter(material_of(tmp_path, names=Names({GAMMA.name: GAMMA})), tmp_path, {})
-    assert cutter._keywords(GAMMA.name) == ["Noctuidae", "Autographa", "Autographa gamma"]
-    assert (cutter._keywords("moth"), cutter._keywords(None)) == (["moth"], ["unknown"])
-    assert set(GAMMA.lineage) <= set(RANKS)
