@@ -10,6 +10,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from antenna_orchestration.exports import dwca, dwca_check
 from antenna_orchestration.exports.dataset import Contributor, Dataset
@@ -271,3 +273,21 @@ def test_the_usual_reader_reads_the_same_records(written: tuple[Path, Written]) 
     assert data[f"{DWC}scientificName"] == "Noctua pronuba"
     kinds = [one.rowtype.rpartition("/")[2] for one in extensions]
     assert (kinds.count("Multimedia"), kinds.count("MeasurementOrFact")) == (1, 4)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["meta.xml", "eml.xml", "occurrence.txt", "multimedia.txt"]),
+    st.integers(0, 6000),
+    st.binary(max_size=3),
+)
+def test_no_archive_makes_the_check_fail(
+    written: tuple[Path, Written], tmp_path: Path, name: str, at: int, between: bytes
+) -> None:
+    def change(files: dict[str, bytes]) -> None:
+        place = at % (len(files[name]) + 1)
+        files[name] = files[name][:place] + between + files[name][place + 1 :]
+
+    broken = repacked(written[0], tmp_path / "broken.zip", change)
+    for fault in islice(dwca_check.faults_of(broken), 50):
+        assert isinstance(fault, str)
