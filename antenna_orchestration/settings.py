@@ -138,8 +138,8 @@ class Settings(BaseSettings):
     )
     pictures_of_urls: bool = Field(
         default=False,
-        description="Whether the orchestrator loads photographs at http(s) URLs for the pictures of the UI and the "
-        "report; its network may reach what workers' does not.",
+        description="Whether the orchestrator loads photographs at http(s) URLs for the pictures of the UI, of "
+        "reports and of exports; its network may reach what workers' does not.",
     )
     s3_endpoint_url: str = Field(default="", description="Endpoint of an S3 store that is not AWS.")
     s3_anonymous: bool = Field(default=False, description="Whether to read public buckets without credentials.")
@@ -267,6 +267,11 @@ class Settings(BaseSettings):
         description="Whether to decode JPEGs on the GPU (nvJPEG); its pixels may differ by a shade or two.",
     )
 
+    export_each_job: Words = Field(
+        default=(),
+        description="Formats of `antenna export`, such as tables,megadetector, in which each job is exported when it "
+        "is over, into the lake's folder `exports`.",
+    )
     health_check_cron: str = Field(default="*/15 * * * *", description="When `jobs_health_check` runs.")
     autoscale: bool = Field(
         default=True,

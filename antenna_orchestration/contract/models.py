@@ -387,6 +387,26 @@ class ResultList(BaseModel):
     megadetector: str
 
 
+class DerivedTable(BaseModel):
+    """A derived table and where it can be read; `docs/reference/tables.md` describes the columns."""
+
+    name: str
+    csv: str
+    parquet: str
+    bytes: int
+    # Hash of the recipe that it was made with.
+    recipe: str
+
+
+class DerivedList(BaseModel):
+    """Where the derived tables of a job or project can be read."""
+
+    # The jobs that went in, and those that ended since: deriving again adds these.
+    jobs: list[int]
+    lacks: list[int]
+    tables: list[DerivedTable]
+
+
 class ProjectItem(BaseModel):
     """A project in a list."""
 

@@ -291,9 +291,14 @@ def _faults_by_frictionless(path: Path, schemas: Path) -> tuple[list[str], list[
         for one in readable:
             one["schema"] = {key: value for key, value in one["schema"].items() if key != "foreignKeys"}
     if readable:
-        report = Package.from_descriptor({"resources": readable}, basepath=str(path)).validate(
-            limit_rows=_ROWS_OF_FRICTIONLESS, limit_errors=MOST_FAULTS
-        )
+        longest = csv.field_size_limit()
+        try:
+            report = Package.from_descriptor({"resources": readable}, basepath=str(path)).validate(
+                limit_rows=_ROWS_OF_FRICTIONLESS, limit_errors=MOST_FAULTS
+            )
+        finally:
+            # frictionless raises it for the whole process, in which our readers refuse longer cells.
+            csv.field_size_limit(longest)
         faults += [f"{task.place}: {error.message}" for task in report.tasks for error in task.errors]
         faults += [error.message for error in report.errors]
     return faults, unchecked

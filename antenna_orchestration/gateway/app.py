@@ -23,6 +23,7 @@ from antenna_orchestration.contract.models import ErrorAnswer
 from antenna_orchestration.gateway import (
     dataset_routes,
     deployment_routes,
+    derived_routes,
     job_routes,
     metrics_routes,
     ml_routes,
@@ -87,6 +88,7 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         release_routes,
         job_routes,
         result_routes,
+        derived_routes,
         registry_routes,
         name_routes,
         review_routes,

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from antenna_orchestration.domain import nights
+from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology.model import Place
-from antenna_orchestration.ecology.tables import Decision
+from antenna_orchestration.ecology.reviews import REJECTED, Review
 from antenna_orchestration.exports.material import Material
 from tests.ecology.nights_by_hand import capture, detection
 from tests.exports.materials import DUSK, POND, material_of, night_at_the_pond
@@ -48,14 +49,12 @@ def two_deployments(folder: Path, **changed: object) -> Material:
         detection(12, 1, "Noctua pronuba", 0.9),
         detection(12, 2, "Autographa gamma", 0.9),
     ]
-    decisions = {
-        (1, "12-1"): Decision(
-            taxon="Noctua comes", rank="species", reviewer="ada@example.org", reviewed_at=REVIEWED_AT
-        ),
-        (1, "12-2"): Decision(taxon=None, reviewer="ada@example.org", reviewed_at=REVIEWED_AT),
-    }
+    reviews = [
+        Review(JobId(1), "12-1", "Noctua comes", "ada@example.org", REVIEWED_AT),
+        Review(JobId(1), "12-2", REJECTED, "ada@example.org", REVIEWED_AT),
+    ]
     places = {one.deployment: one for one in (POND, FOREST)}
-    given = {"places": places, "decisions": decisions, **changed}
+    given = {"places": places, "reviews": reviews, **changed}
     return material_of(folder, captures, detections, **given)  # type: ignore[arg-type]
 
 
