@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 from antenna_orchestration import errors
 from antenna_orchestration.domain import signatures
 from antenna_orchestration.domain.texts import counted, listed
-from antenna_orchestration.ecology.model import Place
+from antenna_orchestration.ecology.model import RANKS, Place
 from antenna_orchestration.ecology.names import gbif_key
 from antenna_orchestration.exports.dataset import Contributor
 from antenna_orchestration.exports.formats import Incomplete
@@ -30,6 +31,9 @@ from antenna_orchestration.exports.material import Material, path_below
 
 if TYPE_CHECKING:
     import duckdb
+
+RANKS_ABOVE: Final = RANKS[:-1]
+"""The ranks of which archives have a column."""
 
 NO_VALUE: Final = frozenset({"", "NA", "NaN", "nan"})
 """What readers of archives take for a missing value, so that it cannot be an id."""
@@ -131,7 +135,8 @@ def opened(
 
     Raises `Incomplete`, `InvalidInput` for results of several pipelines, and `Unavailable`.
     """
-    with material.session() as session:
+    with material.session() as session, tempfile.TemporaryDirectory(prefix="antenna-archive-") as spilled:
+        session.execute("SET temp_directory = ?", [spilled])
         check_pipelines(material, session)
         of_the_dataset = len(gaps.lines)
         usable = _usable(material, session, gaps, judge)
@@ -235,15 +240,10 @@ def _usable(
 
 def _register_names(material: Material, session: duckdb.DuckDBPyConnection) -> None:
     """What each determination is: `named`, a row a taxon."""
-    session.execute(
-        "CREATE TABLE named (taxon VARCHAR, kind VARCHAR, scientific_name VARCHAR, taxon_rank VARCHAR,"
-        ' taxon_id VARCHAR, vernacular VARCHAR, kingdom VARCHAR, phylum VARCHAR, class VARCHAR, "order" VARCHAR,'
-        " family VARCHAR, genus VARCHAR)"
-    )
     found = session.execute(
         "SELECT taxon, max(rank), max(taxon_id) FROM observations WHERE counted AND taxon IS NOT NULL GROUP BY 1"
     ).fetchall()
-    rows = []
+    rows: list[Sequence[Any]] = []
     for taxon, rank, taxon_id in found:
         kind = _KINDS.get(taxon.casefold())
         match = material.names.match(taxon)
@@ -258,11 +258,11 @@ def _register_names(material: Material, session: duckdb.DuckDBPyConnection) -> N
                 (rank or (known.rank if known else None)) if is_name else None,
                 taxon_address(taxon_id or (known.taxon_id if known else None)),
                 known.vernacular if known else None,
-                *(lineage.get(one) for one in ("kingdom", "phylum", "class", "order", "family", "genus")),
+                *(lineage.get(one) for one in RANKS_ABOVE),
             ]
         )
-    if rows:
-        session.executemany(f"INSERT INTO named VALUES ({', '.join('?' * 12)})", rows)  # noqa: S608  # question marks
+    names = ("taxon", "kind", "scientific_name", "taxon_rank", "taxon_id", "vernacular", *RANKS_ABOVE)
+    create_table(session, "named", dict.fromkeys(names, "string"), rows)
 
 
 def is_like_a_name(label: str) -> bool:
@@ -320,19 +320,29 @@ def _media_type(url: str) -> str:
 
 
 def _create(material: Material, session: duckdb.DuckDBPyConnection, usable: Sequence[str]) -> None:
-    session.execute("CREATE TABLE usable (deployment VARCHAR)")
-    if usable:
-        session.executemany("INSERT INTO usable VALUES (?)", [[name] for name in usable])
-    session.execute("CREATE TABLE ended (job_id BIGINT, ended VARCHAR)")
+    create_table(session, "usable", {"deployment": "string"}, [[name] for name in usable])
     ends = [
         [job.job_id, job.finished_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")]
         for job in material.jobs
         if job.finished_at
     ]
-    if ends:
-        session.executemany("INSERT INTO ended VALUES (?, ?)", ends)
+    create_table(session, "ended", {"job_id": "int64", "ended": "string"}, ends)
     session.execute("SET VARIABLE owner = ?", [material.selection.project or ""])
     run_file(session, "archives.sql")
+
+
+def create_table(
+    session: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]
+) -> None:
+    """Make a table of rows; `columns` are names with pyarrow's types. Inserting row by row would take seconds."""
+    import pyarrow as pa
+
+    schema = pa.schema([pa.field(column, kind) for column, kind in columns.items()])
+    values = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    made = pa.table([pa.array(of_column, field.type) for of_column, field in zip(values, schema, strict=True)], schema)
+    session.register("rows_of_table", made)
+    session.execute(f"CREATE TABLE {name} AS FROM rows_of_table")
+    session.unregister("rows_of_table")
 
 
 def run_file(session: duckdb.DuckDBPyConnection, name: str) -> None:

@@ -14,13 +14,14 @@ CREATE MACRO with_offset(utc, local) AS
     END;
 
 -- Of a box from a to b on a photograph of that size: whether something of it is inside, and as shares of the size where
--- it begins and how long it is. Clipped, and exact, so that no sum is above 1.
-CREATE MACRO inside(a, b, size) AS least(b::DOUBLE, size) > greatest(a::DOUBLE, 0);
-CREATE MACRO begins(a, size) AS least((greatest(a::DOUBLE, 0) / size)::DECIMAL(7, 6), 0.999999);
+-- it begins and how long it is. Clipped, and exact, so that no sum is above 1; also of a box outside, which nobody uses.
+CREATE MACRO inside(a, b, size) AS isfinite(a) AND isfinite(b) AND least(b::DOUBLE, size) > greatest(a::DOUBLE, 0);
+CREATE MACRO begins(a, size) AS least(greatest(a::DOUBLE, 0) / size, 0.999999)::DECIMAL(7, 6);
 CREATE MACRO length(a, b, size) AS
-    greatest(0.000001, least(
-        ((least(b::DOUBLE, size) - greatest(a::DOUBLE, 0)) / size)::DECIMAL(7, 6), 1.000000 - begins(a, size)
-    ));
+    least(
+        least(greatest((least(b::DOUBLE, size) - greatest(a::DOUBLE, 0)) / size, 0.000001), 1)::DECIMAL(7, 6),
+        1.000000 - begins(a, size)
+    );
 
 -- Some detectors and classifiers give numbers that are no probability.
 CREATE MACRO chance(score) AS CASE WHEN isfinite(score) THEN least(greatest(score, 0::FLOAT), 1::FLOAT) END;

@@ -67,12 +67,13 @@ def faults_of(path: Path) -> Iterator[str]:
     if not isinstance(package, dict):
         yield "datapackage.json is no object"
         return
-    for fault in _faults_of_package(package):
+    for fault in faults_of_package(package):
         yield f"datapackage.json: {fault}"
     yield from _Tables(path, package).faults()
 
 
-def _faults_of_package(package: Mapping[str, Any]) -> Iterator[str]:
+def faults_of_package(package: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the description itself."""
     for name in TOP:
         if name not in package:
             yield f"{name} is missing"
@@ -93,7 +94,10 @@ def _faults_of_package(package: Mapping[str, Any]) -> Iterator[str]:
             yield f"taxonomic {number}: scientificName is missing"
         if taxon.get("taxonRank", "species") not in (*RANKS, "subspecies"):
             yield f"taxonomic {number}: {str(taxon['taxonRank'])[:40]!r} is no rank"
-        for language in taxon.get("vernacularNames", ()):
+        names = taxon.get("vernacularNames", {})
+        if not isinstance(names, dict):
+            yield f"taxonomic {number}: vernacularNames must be an object of names by language"
+        for language in names if isinstance(names, dict) else ():
             if not re.fullmatch("[a-z]{3}", language):
                 yield f"taxonomic {number}: {language[:40]!r} is no language code of three letters, such as eng"
 

@@ -242,7 +242,7 @@ def _taxa(made: Opened, language: str) -> list[dict[str, Any]]:
                 "scientificName": row["scientific_name"],
                 "taxonID": row["taxon_id"],
                 "taxonRank": row["taxon_rank"] if row["taxon_rank"] in RANKS else None,
-                **{rank: row[rank] for rank in ("kingdom", "phylum", "class", "order", "family", "genus")},
+                **{rank: row[rank] for rank in archives.RANKS_ABOVE},
                 "vernacularNames": row["vernacular"] and {language: row["vernacular"]},
             }
         )

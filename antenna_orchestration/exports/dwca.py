@@ -122,12 +122,11 @@ def _create(material: Material, made: Opened) -> None:
         "boxes": BOXES,
     }.items():
         session.execute(f"SET VARIABLE {name} = ?::VARCHAR", [value])
-    session.execute(
-        "CREATE TABLE places (deployment VARCHAR, latitude DOUBLE, longitude DOUBLE, uncertainty DOUBLE,"
-        " locality VARCHAR, country VARCHAR)"
-    )
-    session.executemany(
-        "INSERT INTO places VALUES (?, ?, ?, ?, ?, ?)",
+    numbers = dict.fromkeys(("latitude", "longitude", "uncertainty"), "float64")
+    archives.create_table(
+        session,
+        "places",
+        {"deployment": "string", **numbers, "locality": "string", "country": "string"},
         [
             [name, place.latitude, place.longitude, place.uncertainty_m, place.location_name, place.country_code]
             for name, place in made.places.items()

@@ -125,7 +125,8 @@ def faults_of(path: Path) -> Iterator[str]:
 def _parsed(archive: zipfile.ZipFile, name: str) -> tuple[ET.Element | None, str]:
     try:
         return ET.fromstring(archive.read(name)), ""  # noqa: S314  # expat bounds what entities may become
-    except ET.ParseError as error:
+    # The others are of encodings that there are not.
+    except (ET.ParseError, LookupError, ValueError) as error:
         return None, f"{name} is not well-formed XML: {error}"
 
 
@@ -184,15 +185,25 @@ def _parts(meta: ET.Element, names: set[str]) -> tuple[list[_Part], list[str]]:
         if is_core:
             faults += [f"meta.xml: {file} lacks {term}" for term in REQUIRED if _DWC + term not in terms]
         separator = element.get("fieldsTerminatedBy", ",")
+        delimiter = _CHARACTERS.get(separator, separator)
+        quote = element.get("fieldsEnclosedBy", '"')
+        headers = element.get("ignoreHeaderLines", "0")
+        unfit = len(delimiter) != 1 or len(quote) > 1 or delimiter in "\r\n" or quote in ("\r", "\n", delimiter)
+        if unfit or not headers.isdecimal():
+            faults.append(
+                f"meta.xml: {file} must have one character in fieldsTerminatedBy, at most another one in "
+                "fieldsEnclosedBy, and a number in ignoreHeaderLines"
+            )
+            continue
         parts.append(
             _Part(
                 row_type=row_type,
                 file=file,
                 id_index=int(index),
                 indices={term: int(number) for number, term in fields if number},
-                delimiter=_CHARACTERS.get(separator, separator),
-                quote=element.get("fieldsEnclosedBy", '"'),
-                headers=int(element.get("ignoreHeaderLines", "0") or 0),
+                delimiter=delimiter,
+                quote=quote,
+                headers=int(headers),
                 is_core=is_core,
             )
         )

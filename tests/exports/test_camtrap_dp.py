@@ -4,12 +4,13 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -263,6 +264,7 @@ def without_file(name: str) -> Callable[[Path], None]:
         (changed_part("taxonomic", scientificName=None), "taxonomic 0: scientificName is missing"),
         (changed_part("taxonomic", taxonRank="tribe"), "'tribe' is no rank"),
         (changed_part("taxonomic", vernacularNames={"en": "Silver Y"}), "'en' is no language code"),
+        (changed_part("taxonomic", vernacularNames=["Silver Y"]), "vernacularNames must be an object"),
         (changed_part("resources", name="cameras"), "the resource deployments is missing"),
         (changed_part("resources", path="../deployments.csv"), "is no file in the folder"),
         (changed_part("resources", profile="data-resource"), "must be tabular-data-resource"),
@@ -338,3 +340,70 @@ def test_any_path_may_stand_in_an_archive(name: str, before: str) -> None:
 )  # fmt: skip
 def test_labels_that_read_as_names(label: str, is_name: bool) -> None:
     assert archives.is_like_a_name(label) is is_name
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["name", "title", "role"]), inner, max_size=2)
+    ),
+    max_leaves=3,
+)
+
+
+INNER = (None, "name", "title", "path", "scope", "schema", "role", "start", "taxonRank", "captureMethod",
+         "samplingDesign", "vernacularNames")  # fmt: skip
+
+
+@settings(max_examples=100)
+@given(
+    st.sampled_from(sorted({*camtrap_check.TOP, "licenses", "title"})),
+    st.sampled_from(INNER),
+    ANY_JSON,
+)
+def test_no_description_makes_the_check_fail(
+    described: dict[str, Any], name: str, inner: str | None, value: Any
+) -> None:
+    odd = json.loads(json.dumps(described))
+    target = odd[name][0] if isinstance(odd.get(name), list) else odd.get(name)
+    if inner and isinstance(target, dict):
+        target[inner] = value
+    else:
+        odd[name] = value
+    for fault in camtrap_check.faults_of_package(odd):
+        assert isinstance(fault, str)
+
+
+@pytest.fixture(scope="module")
+def described(written: tuple[Path, Written]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((written[0] / "datapackage.json").read_text(encoding="utf-8"))
+    found["taxonomic"][0]["vernacularNames"] = {"eng": "Silver Ys"}
+    return found
+
+
+EDGES = st.floats(-500, 5000, width=32) | st.sampled_from([0.0, 1e-30, 3999.9998, 4000.0, 4000.0002])
+
+
+@pytest.fixture(scope="module")
+def shares() -> Iterator[duckdb.DuckDBPyConnection]:
+    """The rules of boxes alone."""
+    text = Path(archives.__file__).with_name("archives.sql").read_text(encoding="utf-8")
+    with duckdb.connect() as session:
+        session.execute(text[: text.index("CREATE VIEW")])
+        yield session
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(EDGES, EDGES, st.integers(1, 5000)), min_size=1, max_size=50))
+def test_shares_of_boxes_stay_in_the_photograph(
+    shares: duckdb.DuckDBPyConnection, boxes: list[tuple[float, float, int]]
+) -> None:
+    values = ", ".join(f"({a}::FLOAT, {b}::FLOAT, {size})" for a, b, size in boxes)
+    for a, b, size, is_inside, start, length in shares.execute(
+        f"SELECT *, inside(a, b, size), begins(a, size), length(a, b, size) FROM (VALUES {values}) v(a, b, size)"
+    ).fetchall():
+        assert is_inside is (min(b, size) > max(a, 0))
+        if is_inside:
+            assert 0 <= start < 1 and length > 0 and start + length <= 1
+            assert abs(float(start) - max(a, 0) / size) < 2e-6
+            assert abs(float(length) - (min(b, size) - max(a, 0)) / size) < 2e-6

@@ -10,6 +10,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from antenna_orchestration.exports import dwca, dwca_check
 from antenna_orchestration.exports.dataset import Contributor, Dataset
@@ -190,6 +192,9 @@ def without_element(tag: str) -> Callable[[dict[str, bytes]], None]:
         (swapped("meta.xml", "dwc/text/", "dwc/texts/"), "an archive with one core"),
         (swapped("meta.xml", f'{DWC}Occurrence"', f'{DWC}Event"'), "the rowType of the core"),
         (swapped("meta.xml", 'encoding="UTF-8" f', 'encoding="latin1" f'), "must be UTF-8"),
+        (swapped("meta.xml", "encoding='UTF-8'", "encoding='TF-8'"), "meta.xml is not well-formed"),
+        (swapped("meta.xml", 'fieldsTerminatedBy="\\t"', 'fieldsTerminatedBy=", "'), "one character in"),
+        (swapped("meta.xml", 'ignoreHeaderLines="1"', 'ignoreHeaderLines="one"'), "a number in ignoreHeaderLines"),
         (swapped("meta.xml", '<id index="0" />', ""), "has no id"),
         (swapped("meta.xml", '<coreid index="0" />', ""), "has no coreid"),
         (swapped("meta.xml", f"{DWC}eventID", f"{DWC}parentEventID"), "parentEventID twice"),
@@ -271,3 +276,21 @@ def test_the_usual_reader_reads_the_same_records(written: tuple[Path, Written]) 
     assert data[f"{DWC}scientificName"] == "Noctua pronuba"
     kinds = [one.rowtype.rpartition("/")[2] for one in extensions]
     assert (kinds.count("Multimedia"), kinds.count("MeasurementOrFact")) == (1, 4)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["meta.xml", "eml.xml", "occurrence.txt", "multimedia.txt"]),
+    st.integers(0, 6000),
+    st.binary(max_size=3),
+)
+def test_no_archive_makes_the_check_fail(
+    written: tuple[Path, Written], tmp_path: Path, name: str, at: int, between: bytes
+) -> None:
+    def change(files: dict[str, bytes]) -> None:
+        place = at % (len(files[name]) + 1)
+        files[name] = files[name][:place] + between + files[name][place + 1 :]
+
+    broken = repacked(written[0], tmp_path / "broken.zip", change)
+    for fault in islice(dwca_check.faults_of(broken), 50):
+        assert isinstance(fault, str)
