@@ -112,6 +112,11 @@ class Settings(BaseSettings):
     lake_uri: str = Field(
         default="", description="Where Parquet goes: a folder or `s3://bucket/prefix`. Empty: `HOME/lake`."
     )
+    export_schemas: Path | None = Field(
+        default=None,
+        description="Folder of the schemas that `antenna check-export` and the checks of exports use: those of Camtrap "
+        "DP, EML, Darwin Core and GBIF. Without it, our own rules check, and other programs as far as they need none.",
+    )
     secret_key: str = Field(default="", repr=False, description="Signs lease tokens; generated once by `antenna up`.")
 
     image_roots: Paths = Field(
@@ -133,8 +138,8 @@ class Settings(BaseSettings):
     )
     pictures_of_urls: bool = Field(
         default=False,
-        description="Whether the orchestrator loads photographs at http(s) URLs for the pictures of the UI and the "
-        "report; its network may reach what workers' does not.",
+        description="Whether the orchestrator loads photographs at http(s) URLs for the pictures of the UI, of "
+        "reports and of exports; its network may reach what workers' does not.",
     )
     s3_endpoint_url: str = Field(default="", description="Endpoint of an S3 store that is not AWS.")
     s3_anonymous: bool = Field(default=False, description="Whether to read public buckets without credentials.")
@@ -262,6 +267,11 @@ class Settings(BaseSettings):
         description="Whether to decode JPEGs on the GPU (nvJPEG); its pixels may differ by a shade or two.",
     )
 
+    export_each_job: Words = Field(
+        default=(),
+        description="Formats of `antenna export`, such as tables,megadetector, in which each job is exported when it "
+        "is over, into the lake's folder `exports`.",
+    )
     health_check_cron: str = Field(default="*/15 * * * *", description="When `jobs_health_check` runs.")
     autoscale: bool = Field(
         default=True,

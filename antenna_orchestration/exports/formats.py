@@ -105,6 +105,17 @@ FORMATS: Final = {
             takes_threshold=True,
         ),
         Format(
+            name="camtrap-dp",
+            title="a Camera Trap Data Package 1.0.2, which GBIF and camtrapdp read",
+            module="camtrap_dp",
+        ),
+        Format(
+            name="dwca",
+            title="a Darwin Core archive for GBIF: a record for each taxon of a night",
+            file="dwca.zip",
+            module="dwca",
+        ),
+        Format(
             name="coco",
             title="COCO with the fields of COCO Camera Traps, to train detectors",
             file="coco.json",
@@ -129,6 +140,18 @@ FORMATS: Final = {
             name="antenna",
             title="results as the Antenna platform imports them",
             module="antenna",
+            takes_threshold=True,
+        ),
+        Format(
+            name="crops",
+            title="what is in each box as JPEG, in a folder for each taxon",
+            module="crops",
+            takes_threshold=True,
+        ),
+        Format(
+            name="pictures",
+            title="photographs as JPEG with what was found drawn in",
+            module="pictures",
             takes_threshold=True,
         ),
     )

@@ -45,7 +45,7 @@ class OfJob(NamedTuple):
     job_id: JobId
     name: str
     pipeline: str
-    # None: it is not over, or was canceled; the rows are those so far.
+    # None: it is not over, or was canceled.
     finished_at: datetime | None
 
 
@@ -67,7 +67,10 @@ class Pictures(Protocol):
         """The photograph as JPEG with its boxes, at most `width` pixels wide, turned as its EXIF data say."""
 
     def crops(self, url: str, boxes: Sequence[Box], *, margin: float = 0.0, longest: int | None = None) -> list[bytes]:
-        """What is in each box as JPEG, with a margin as a share of the box's longer side, turned likewise."""
+        """What is in each box as JPEG, with a margin as a share of the box's longer side, turned likewise.
+
+        A box that lies outside the photograph gives no bytes. A crop is at most `longest` pixels on its longer side.
+        """
 
 
 class Photograph(NamedTuple):
@@ -98,12 +101,14 @@ class Material:
     pictures: Pictures
     # Whether what a format demands and nobody gave may be left out, and is reported.
     partial: bool = False
+    # Images of a job that is not over, or was canceled, which have no result yet: they are in no table.
+    pending: int = 0
     made_at: datetime
 
     @property
     def is_complete(self) -> bool:
-        """Whether all jobs were over; else the rows are those so far."""
-        return all(job.finished_at is not None for job in self.jobs)
+        """Whether all images have a result; else the rows are those so far."""
+        return not self.pending
 
     @contextmanager
     def session(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -123,6 +123,20 @@ def size_of_plain_jpeg(data: bytes, *, max_pixels: int | None = None) -> tuple[i
     return image.width, image.height
 
 
+def orientation(data: bytes) -> int:
+    """How the EXIF data say that a photograph is to be turned for people, from 1 (not at all) to 8.
+
+    1 if nothing is said or it cannot be read, and for HEIC, which `decode` turns as its container says.
+    """
+    try:
+        with Image.open(io.BytesIO(file_kinds.without_text(data)), formats=FORMATS) as image:
+            turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return turn if turn in range(1, 9) else 1
+    except Exception:
+        # As below. A photograph that lies on its side is still one.
+        return 1
+
+
 def exif_time(source: bytes | IO[bytes]) -> capture_time.Taken | None:
     """The capture time in the EXIF data, read by `domain.capture_time`; None if there is none or it cannot be read.
 

@@ -1,11 +1,17 @@
-"""Draws detections on a photograph: in full size, or as a JPEG small enough for a page of Dagster or an e-mail."""
+"""Pictures for people: a photograph with its detections drawn in, or what is in each box.
+
+Boxes are in pixels of the photograph as stored. People get it upright: turned as its EXIF data say, boxes with it.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from antenna_orchestration.domain.messages import Detection
@@ -28,23 +34,45 @@ _OTHER: Final = (0, 120, 255)
 _UNCLASSIFIED: Final = (230, 0, 60)
 
 
+CROP_QUALITY: Final = 92
+
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a photograph upright, by its EXIF orientation; from 5 on, width and height change places."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels of a photograph as stored."""
+
+
 def draw_boxes(
     data: bytes, detections: Sequence[Detection], max_width: int = 1024, *, max_bytes: int | None = MAX_BYTES
 ) -> bytes:
     """Draw the detections on a photograph; returns a JPEG at most `max_width` pixels wide and `max_bytes` large.
 
-    `data` is the photograph as the pipeline got it, and the boxes are in its pixels as stored. Each box is labelled
-    with its score in per cent, if it has one, and its terminal label. Raises `ImageUnusable` as `images.decode` does.
+    `data` is the photograph as the pipeline got it. Each box is labelled with its score in per cent, if it has one, and
+    its terminal label. Raises `ImageUnusable` as `images.decode` does.
     """
     decoded = images.decode(data, shrink_to=max_width)
+    turn = images.orientation(data)
     photograph = Image.fromarray(decoded.pixels)
-    width = min(max_width, photograph.width)
+    lies = turn >= 5
+    width = min(max_width, photograph.height if lies else photograph.width)
     while True:
         # Shrink before drawing, so that lines and letters stay sharp.
-        picture = photograph.resize(
-            (width, max(1, photograph.height * width // photograph.width)), Image.Resampling.BOX
+        scale = width / (photograph.height if lies else photograph.width)
+        size = (
+            (max(1, int(photograph.width * scale)), width) if lies else (width, max(1, int(photograph.height * scale)))
         )
-        _draw(picture, detections, width / decoded.width)
+        picture = _upright(photograph.resize(size, Image.Resampling.BOX), turn)
+        boxes = [_upright_box(one.box, turn, decoded.width, decoded.height) for one in detections]
+        _draw(picture, detections, boxes, width / (decoded.height if lies else decoded.width))
         for quality in (80, 65, 50, 40):
             stream = io.BytesIO()
             picture.save(stream, "JPEG", quality=quality, subsampling=0, optimize=True)
@@ -53,16 +81,58 @@ def draw_boxes(
         width = width * 4 // 5
 
 
-def _draw(picture: Image.Image, detections: Sequence[Detection], scale: float) -> None:
+def crop_boxes(data: bytes, boxes: Sequence[Box], *, margin: float = 0.0, longest: int | None = None) -> list[bytes]:
+    """What is in each box, as JPEG, with a margin as a share of the box's longer side, within the photograph.
+
+    A crop is at most `longest` pixels on its longer side. A box that has nothing of the photograph in it gives no
+    bytes. Raises `ImageUnusable` as `images.decode` does.
+    """
+    decoded = images.decode(data)
+    turn = images.orientation(data)
+    return [_crop(decoded.pixels, box, turn, margin=margin, longest=longest) for box in boxes]
+
+
+def _crop(pixels: NDArray[np.uint8], box: Box, turn: int, *, margin: float, longest: int | None) -> bytes:
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = box
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        return b""
+    more = margin * max(right - left, bottom - top)
+    x1, y1 = max(0, math.floor(left - more)), max(0, math.floor(top - more))
+    # At least one pixel, also of a box that is a line.
+    x2 = max(x1 + 1, min(width, math.ceil(right + more)))
+    y2 = max(y1 + 1, min(height, math.ceil(bottom + more)))
+    picture = Image.fromarray(np.ascontiguousarray(pixels[y1:y2, x1:x2]))
+    if longest is not None and longest < max(picture.size):
+        picture.thumbnail((longest, longest), Image.Resampling.BOX)
+    stream = io.BytesIO()
+    _upright(picture, turn).save(stream, "JPEG", quality=CROP_QUALITY, subsampling=0)
+    return stream.getvalue()
+
+
+def _upright(picture: Image.Image, turn: int) -> Image.Image:
+    return picture.transpose(_TURNS[turn]) if turn in _TURNS else picture
+
+
+def _upright_box(box: Box, turn: int, width: int, height: int) -> Box:
+    """The box on the photograph after it was turned; `width` and `height` are those before."""
+    x1, y1, x2, y2 = box
+    if turn in (2, 3, 7, 8):
+        x1, x2 = width - x2, width - x1
+    if turn in (3, 4, 6, 7):
+        y1, y2 = height - y2, height - y1
+    return (y1, x1, y2, x2) if turn >= 5 else (x1, y1, x2, y2)
+
+
+def _draw(picture: Image.Image, detections: Sequence[Detection], boxes: Sequence[Box], scale: float) -> None:
     """Draw boxes with scores and labels; `scale` is pixels of the picture per pixel of the photograph."""
     pencil = ImageDraw.Draw(picture)
     font = ImageFont.load_default(max(9, picture.width // 110))
     # The best scores are drawn last, on top.
-    for detection in sorted(detections, key=lambda detection: detection.score or 0.0):
+    for detection, box in sorted(zip(detections, boxes, strict=True), key=lambda pair: pair[0].score or 0.0):
         # Drawing takes time by the length of a line, also outside of the picture.
         x1, y1, x2, y2 = (
-            min(max(value * scale, -MARGIN), side + MARGIN)
-            for value, side in zip(detection.box, 2 * picture.size, strict=True)
+            min(max(value * scale, -MARGIN), side + MARGIN) for value, side in zip(box, 2 * picture.size, strict=True)
         )
         label = next((step.label for step in reversed(detection.classifications) if step.terminal), "")
         colour = {"moth": _MOTH, "nonmoth": _OTHER}.get(label, _UNCLASSIFIED if not label else _MOTH)

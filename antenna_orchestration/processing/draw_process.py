@@ -1,7 +1,7 @@
-"""The process that draws pictures for `drawing`: it decodes and draws one after another, and may die of it.
+"""The process that makes pictures for `drawing`: it decodes and draws one after another, and may die of it.
 
 It reads requests from its input and writes answers to its output: a line of JSON each, and bytes after it. The settings
-come first.
+come first. A request with a `margin` is for crops, of which there are as many as boxes; else it is for one picture.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pickle
 import resource
 import signal
 import sys
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
@@ -30,17 +30,21 @@ READY: Final = b"ready\n"
 _detections: Final = msgspec.msgpack.Decoder(list[Detection])
 
 
-def _drawn(request: dict[str, int | None], photograph: bytes, boxes: bytes) -> tuple[bytes, str]:
-    """A picture, or why there is none."""
+def _made(request: dict[str, Any], photograph: bytes, boxes: bytes) -> tuple[list[bytes], str]:
+    """Pictures, or why there are none."""
     try:
+        found = _detections.decode(boxes)
+        if "margin" in request:
+            margin, longest = request["margin"], request["longest"]
+            return pictures.crop_boxes(photograph, [one.box for one in found], margin=margin, longest=longest), ""
         width = request["width"] or pictures.FULL_WIDTH
-        return pictures.draw_boxes(photograph, _detections.decode(boxes), width, max_bytes=request["most"]), ""
+        return [pictures.draw_boxes(photograph, found, width, max_bytes=request["most"])], ""
     except errors.AntennaError as error:
-        return b"", str(error)
+        return [], str(error)
     except MemoryError:
-        return b"", "drawing it takes too much memory"
+        return [], "drawing it takes too much memory"
     except Exception as error:
-        return b"", f"drawing it failed: {type(error).__name__}"
+        return [], f"drawing it failed: {type(error).__name__}"
 
 
 def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -51,8 +55,8 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
     while line := requests.readline():
         request = json.loads(line)
         photograph, boxes = requests.read(request["photograph"]), requests.read(request["boxes"])
-        picture, why = _drawn(request, photograph, boxes)
-        answers.write(json.dumps([len(picture), why]).encode() + b"\n" + picture)
+        made, why = _made(request, photograph, boxes)
+        answers.write(json.dumps([[len(one) for one in made], why]).encode() + b"\n" + b"".join(made))
         answers.flush()
 
 

@@ -14,8 +14,8 @@ import json
 import os
 import pickle
 import sys
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -30,13 +30,16 @@ START_TIMEOUT: Final = 60.0
 DRAW_TIMEOUT: Final = 15.0
 """Seconds for one picture; a large photograph takes one or two."""
 
+_LONGEST_ANSWER: Final = 2**20
+"""Bytes of the line with the sizes of all crops of a photograph, and of what is buffered."""
+
 
 class NotDrawn(errors.AntennaError):
     """There is no picture of a photograph; the message says why, for people."""
 
 
 class Drawing:
-    """Draws pictures, one after another. Use it as an async context manager; the process starts with the first."""
+    """Makes pictures, one after another. Use it as an async context manager; the process starts with the first."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -55,14 +58,24 @@ class Drawing:
 
         Raises `NotDrawn`.
         """
+        [picture] = await self._made(photograph, detections, {"width": width, "most": most})
+        return picture
+
+    async def crop(
+        self, photograph: bytes, detections: Sequence[Detection], *, margin: float, longest: int | None
+    ) -> list[bytes]:
+        """JPEGs of what is in each box, as `pictures.crop_boxes` makes them. Raises `NotDrawn`."""
+        return await self._made(photograph, detections, {"margin": margin, "longest": longest})
+
+    async def _made(self, photograph: bytes, detections: Sequence[Detection], wanted: Mapping[str, Any]) -> list[bytes]:
         boxes = msgspec.msgpack.encode(list(detections))
-        request = {"photograph": len(photograph), "boxes": len(boxes), "width": width, "most": most}
+        request = {"photograph": len(photograph), "boxes": len(boxes), **wanted}
         try:
             process = await self._running()
             async with asyncio.timeout(DRAW_TIMEOUT):
-                size, why = json.loads(await _asked(process, json.dumps(request).encode() + b"\n", photograph, boxes))
+                sizes, why = json.loads(await _asked(process, json.dumps(request).encode() + b"\n", photograph, boxes))
                 assert process.stdout is not None
-                picture = await process.stdout.readexactly(size)
+                pictures = [await process.stdout.readexactly(size) for size in sizes]
         except TimeoutError:
             await self._end()
             raise NotDrawn("drawing it took too long") from None
@@ -74,13 +87,13 @@ class Drawing:
             raise
         if why:
             raise NotDrawn(why)
-        return picture
+        return pictures
 
     async def _running(self) -> asyncio.subprocess.Process:
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "antenna_orchestration.processing.draw_process", str(os.getpid()),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LONGEST_ANSWER,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )  # fmt: skip
             async with asyncio.timeout(START_TIMEOUT):

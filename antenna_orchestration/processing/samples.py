@@ -23,6 +23,7 @@ from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.lake import arrow
 from antenna_orchestration.pipelines.pictures import MAX_BYTES
 from antenna_orchestration.processing.drawing import Drawing, NotDrawn
+from antenna_orchestration.processing.photographs import require_loaded_here
 from antenna_orchestration.processing.services import Services
 
 logger = logging.getLogger(__name__)
@@ -36,8 +37,6 @@ _OF_CLASSIFICATIONS = [*_KEYS, "label", "terminal"]
 
 PATIENCE = 30.0
 """Seconds for all samples together, since the end of the job waits for them."""
-
-NOT_OF_URLS: Final = "photographs at URLs are not loaded here (ANTENNA_PICTURES_OF_URLS=true does)"
 
 
 class Sample(NamedTuple):
@@ -104,8 +103,7 @@ async def _drawn(
             content: bytes | None = None
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):
-                    if one.url.startswith(("http://", "https://")) and not settings.pictures_of_urls:
-                        raise errors.ImageForbidden(NOT_OF_URLS)
+                    require_loaded_here(settings, one.url)
                     content = await loader.load(one.url)
                     loader.memory.release(len(content))
                     jpeg = await drawing.draw(content, boxes, width=width, most=None if width is None else MAX_BYTES)

@@ -41,8 +41,8 @@ def review_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_review_begins_with_the_least_certain_photograph(tmp_path: Path) -> None:
-    decisions = {(1, "1-0"): decided("Noctua pronuba"), (1, "1-1"): decided(None)}
-    tasks, config, written = tasks_of(material_of(tmp_path, decisions=decisions), tmp_path / "out", empty="yes")
+    reviews = [decided("1-0", "Noctua pronuba"), decided("1-1", None)]
+    tasks, config, written = tasks_of(material_of(tmp_path, reviews=reviews), tmp_path / "out", empty="yes")
 
     assert [task["data"]["path"] for task in tasks] == ["002.jpg", "001.jpg", "003.jpg"]
     assert tasks[0]["data"] == {
@@ -99,8 +99,8 @@ def test_any_text_is_a_class_that_comes_back(tmp_path: Path) -> None:
     texts = ['a "quoted", <b> & co', "夜蛾", "=1+1", "a\nb", "bell\x07"]
     photographs = [capture(n, DUSK, url=f"file:///card/{n} & #+%25.jpg") for n in range(len(texts))]
     found = [detection(n, 0, "unlike any") for n in range(len(texts))]
-    named = {(1, f"{n}-0"): decided(text) for n, text in enumerate(texts)}
-    tasks, config, _ = tasks_of(material_of(tmp_path, photographs, found, decisions=named), tmp_path / "out")
+    named = [decided(f"{n}-0", text) for n, text in enumerate(texts)]
+    tasks, config, _ = tasks_of(material_of(tmp_path, photographs, found, reviews=named), tmp_path / "out")
     chosen = [task["predictions"][0]["result"][1]["value"]["choices"][0] for task in tasks]
     # What XML cannot have is replaced in both.
     assert chosen == [*texts[:-1], "bell\N{REPLACEMENT CHARACTER}"] and set(chosen) < set(labels_of(config))

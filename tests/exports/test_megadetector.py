@@ -33,8 +33,8 @@ def recognition_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_recognition_file_has_each_photograph_with_its_determinations(tmp_path: Path) -> None:
-    decisions = {(1, "1-0"): decided("Noctua pronuba"), (1, "2-0"): decided(None)}
-    made, written = recognitions(material_of(tmp_path, decisions=decisions), tmp_path)
+    reviews = [decided("1-0", "Noctua pronuba"), decided("2-0", None)]
+    made, written = recognitions(material_of(tmp_path, reviews=reviews), tmp_path)
 
     assert made["info"] == {
         "format_version": "1.6", "detector": "boxes 1", "classifier": "moths 1",
@@ -89,8 +89,8 @@ def test_any_text_comes_back_from_a_recognition_file(tmp_path: Path) -> None:
         capture(10 + n, DUSK, url=f"file:///card/{n}.jpg", status="failed", reason=text) for n, text in enumerate(TEXTS)
     ]
     found = [detection(n, 0, "unlike any") for n in range(len(TEXTS))]
-    named = {(1, f"{n}-0"): decided(text) for n, text in enumerate(TEXTS)}
-    made, _ = recognitions(material_of(tmp_path, [*done, *failed], found, decisions=named), tmp_path)
+    named = [decided(f"{n}-0", text) for n, text in enumerate(TEXTS)]
+    made, _ = recognitions(material_of(tmp_path, [*done, *failed], found, reviews=named), tmp_path)
     assert set(made["classification_categories"].values()) == set(TEXTS)
     assert {(one["file"], one.get("failure")) for one in made["images"]} == {
         *((f"{text}/{n}.jpg", None) for n, text in enumerate(TEXTS)),

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
@@ -75,3 +75,67 @@ def test_boxes_at_the_edge_are_no_trouble(box: tuple[float, float, float, float]
 def test_no_image_no_picture() -> None:
     with pytest.raises(errors.ImageUnusable):
         pictures.draw_boxes(b"", [])
+
+
+def lying(turn: int) -> bytes:
+    """Grey, 400 x 300, with a red bar of 60 x 20 at (40, 30), as a camera stores it that was held in some way."""
+    image = Image.new("RGB", (400, 300), (128, 128, 128))
+    image.paste((255, 0, 0), (40, 30, 100, 50))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turn
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", exif=exif, quality=95, subsampling=0)
+    return stream.getvalue()
+
+
+def where_red(image: Image.Image) -> tuple[int, int, int, int]:
+    pixels = np.asarray(image.convert("RGB")).astype(int)
+    rows, columns = np.nonzero((pixels[..., 0] > 200) & (pixels[..., 1] < 60) & (pixels[..., 2] < 30))
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_people_see_photographs_upright_with_their_boxes(turn: int) -> None:
+    photograph = lying(turn)
+    with Image.open(io.BytesIO(photograph)) as image:
+        upright = ImageOps.exif_transpose(image)
+    picture = opened(pictures.draw_boxes(photograph, [detection((40, 30, 100, 50), "moth", None)], max_bytes=None))
+    assert picture.size == upright.size
+    x1, y1, x2, y2 = where_red(upright)
+    np.testing.assert_allclose(where_red(picture), (x1, y1, x2, y2), atol=1)
+    # The box is around the bar: its lines are orange.
+    for x, y in (
+        (x1 - 2, (y1 + y2) // 2),
+        (x2 + 1, (y1 + y2) // 2),
+        ((x1 + x2) // 2, y1 - 2),
+        ((x1 + x2) // 2, y2 + 1),
+    ):
+        red, green, blue = picture.getpixel((x, y))  # type: ignore[misc]
+        assert red > 180 and 80 < green < 190 and blue < 90, (x, y)
+
+    [crop] = pictures.crop_boxes(photograph, [(40, 30, 100, 50)])
+    assert opened(crop).size == (x2 - x1, y2 - y1)
+    assert where_red(opened(crop)) == (0, 0, x2 - x1, y2 - y1)
+
+
+@pytest.mark.parametrize(
+    ("box", "margin", "longest", "size"),
+    [
+        ((40, 30, 100, 50), 0.0, None, (60, 20)),
+        # Fractions of pixels belong to it.
+        ((40.5, 30.2, 99.5, 49.5), 0.0, None, (60, 20)),
+        ((40, 30, 100, 50), 0.5, None, (120, 80)),
+        ((-5, -1, 20, 10), 0.0, None, (20, 10)),
+        ((380, 290, 500, 400), 1.0, None, (140, 130)),
+        ((40, 30, 40, 30), 0.0, None, (1, 1)),
+        ((40, 30, 100, 50), 0.0, 30, (30, 10)),
+        ((40, 30, 100, 50), 0.0, 100, (60, 20)),
+        ((400, 0, 410, 10), 0.5, None, None),
+        ((-9, 0, 0, 10), 0.0, None, None),
+    ],
+)
+def test_a_crop_is_the_part_of_the_box_in_the_photograph(
+    box: pictures.Box, margin: float, longest: int | None, size: tuple[int, int] | None
+) -> None:
+    [crop] = pictures.crop_boxes(lying(1), [box], margin=margin, longest=longest)
+    assert (opened(crop).size if crop else None) == size

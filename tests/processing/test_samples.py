@@ -9,7 +9,7 @@ import pytest
 from antenna_orchestration import settings
 from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import collect, drawing, finish, publish, samples
+from antenna_orchestration.processing import collect, drawing, finish, photographs, publish, samples
 from antenna_orchestration.processing.drawing import Drawing, NotDrawn
 from antenna_orchestration.processing.services import Services, opened, prepare
 from tests.loading.image_server import ImageServer, jpeg, serving
@@ -54,7 +54,7 @@ async def test_an_image_behind_http_is_drawn_if_wanted(
 
 @pytest.mark.parametrize(
     ("changes", "why"),
-    [({"allow_private_hosts": True}, samples.NOT_OF_URLS), ({"pictures_of_urls": True}, "not a public address")],
+    [({"allow_private_hosts": True}, photographs.NOT_OF_URLS), ({"pictures_of_urls": True}, "not a public address")],
 )
 async def test_no_url_and_no_private_address_is_asked(
     wanted: settings.Settings, project: str, server: ImageServer, changes: dict[str, bool], why: str

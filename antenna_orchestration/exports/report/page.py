@@ -1,0 +1,204 @@
+"""The report as one HTML file: no script, no network, light and dark, for phones and desks.
+
+The file itself forbids browsers to load anything (its content security policy), so that no name of a taxon or a file,
+whatever it holds, can make it ask or tell anybody. Written from the same material it is the same to the byte.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from antenna_orchestration import __version__
+from antenna_orchestration.domain.texts import counted, listed
+from antenna_orchestration.exports.material import Material
+from antenna_orchestration.exports.report import facts, gallery, palette, sections
+from antenna_orchestration.exports.report.charts import Chart, text
+from antenna_orchestration.exports.report.facts import Facts
+from antenna_orchestration.exports.report.gallery import Gallery
+from antenna_orchestration.exports.report.html import paragraph
+
+PATIENCE: Final = 120.0
+"""Seconds that the pictures of a pipeline may take, unless somebody says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """A report."""
+
+    html: bytes
+    # By pipeline and name.
+    plots: Mapping[tuple[str, str], Chart]
+    photographs: int
+    crops: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """What the page says of one pipeline."""
+
+    key: str
+    found: Facts
+    plots: dict[str, Chart]
+    shown: Gallery | None
+
+
+def made(material: Material, *, pictures: bool = True, patience: float = PATIENCE) -> Page:
+    """The report of a material; without a gallery unless `pictures`. Blocks; raises `Unavailable`.
+
+    Pictures that cannot be made within `patience` seconds for each pipeline are left out, and the page says so.
+    """
+    parts = []
+    with material.session() as session:
+        for number, pipeline in enumerate(facts.pipelines(session), start=1):
+            key = f"p{number}"
+            found = facts.read(session, pipeline)
+            shown = None
+            if pictures:
+                chosen = facts.picks(
+                    session, pipeline, [one.name for one in found.named[: gallery.MOST_TAXA] if one.name is not None]
+                )
+                on_them = facts.boxes(session, pipeline, sorted({one.row["image_id"] for one in chosen}))
+                shown = gallery.made(material.pictures, chosen, on_them, patience=patience)
+            parts.append(_Part(key=key, found=found, plots=sections.charts_of(found, key), shown=shown))
+    html = "".join(_document(material, parts)).encode("utf-8", "replace")
+    return Page(
+        html=html,
+        plots={(part.found.pipeline, name): plot for part in parts for name, plot in part.plots.items()},
+        photographs=sum(part.found.photographs for part in parts),
+        crops=sum(shot.jpeg is not None for part in parts if part.shown for shot in part.shown.shots),
+    )
+
+
+@cache
+def style() -> str:
+    """The style of the page."""
+    own = resources.files(__package__).joinpath("page.css").read_text("utf-8")
+    dark = f"@media (prefers-color-scheme: dark) {{ :root {{ {palette.variables(palette.DARK)} }} }}\n"
+    return f":root {{ {palette.variables(palette.LIGHT)} }}\n{dark}{own}{palette.page_chart_style()}"
+
+
+def policy() -> str:
+    """The content security policy of the page: its own style, and pictures that are in it. Nothing else."""
+    digest = base64.b64encode(hashlib.sha256(style().encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+def _document(material: Material, parts: list[_Part]) -> Iterator[str]:
+    title, over = _title(material)
+    yield (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy()}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="referrer" content="no-referrer"><meta name="color-scheme" content="light dark">'
+        f"<title>{text(title)}</title><style>{style()}</style></head><body>"
+    )
+    yield f'<header><p class="over">{text(over)}</p><h1>{text(title)}</h1>'
+    if not material.is_complete:
+        yield paragraph("Not all jobs are over: these are the results so far.", "warned")
+    if not parts:
+        yield paragraph("There are no photographs.", "lead")
+    if len(parts) > 1:
+        yield paragraph(
+            f"The photographs were processed by {len(parts)} pipelines. Their results are shown one after another, "
+            "and never added up.",
+            "lead",
+        )
+        yield "<nav aria-label=Pipelines><ul>"
+        yield from (f'<li><a href="#{one.key}">{text(one.found.pipeline)}</a></li>' for one in parts)
+        yield "</ul></nav>"
+    yield "</header><main>"
+    for part in parts:
+        if len(parts) > 1:
+            yield f'<section class="pipeline" id="{part.key}"><h2>Pipeline {text(part.found.pipeline)}</h2>'
+        yield from _part(material, part)
+        if len(parts) > 1:
+            yield "</section>"
+    yield "</main><footer><div>"
+    yield from _footer(material)
+    yield "</div></footer></body></html>\n"
+
+
+def _part(material: Material, part: _Part) -> Iterator[str]:
+    found, key = part.found, part.key
+    yield paragraph(_lead(found), "lead")
+    yield sections.tiles(found)
+    body = [
+        *sections.what(found, part.plots, part.shown, key),
+        *sections.when(found, part.plots, key),
+        *sections.where(found, part.plots, key),
+        *sections.trust(found, part.plots, material.names, key),
+    ]
+    links = (
+        ("found", "What was found"),
+        ("gallery", "How they look"),
+        ("when", "When"),
+        ("where", "Where"),
+        ("trust", "How sure this is"),
+        ("failed", "What failed"),
+    )
+    whole = "".join(body)
+    yield '<nav aria-label="Sections"><ul>'
+    for name, said in links:
+        if f'id="{key}-{name}"' in whole:
+            yield f'<li><a href="#{key}-{name}">{said}</a></li>'
+    yield "</ul></nav>"
+    yield whole
+
+
+def _lead(found: Facts) -> str:
+    if not found.photographs:
+        return "There are no photographs."
+    where = [one.deployment for one in found.sites if one.deployment is not None]
+    at = f" of {where[0]}" if len(where) == 1 else f" of {counted(len(where), 'deployment')}" if where else ""
+    nights = ""
+    if found.first and found.last:
+        nights = f", in the night of {found.first}" if found.first == found.last else f", {found.first} to {found.last}"
+    if found.failed == found.photographs:
+        return f"All {counted(found.photographs, 'photograph')}{at}{nights} failed."
+    if not found.counted:
+        return f"On {counted(found.photographs, 'photograph')}{at}{nights}, nothing was found."
+    most = found.named[:3]
+    names = f", most often {listed([one.name or '' for one in most])}" if most else ""
+    return (
+        f"On {counted(found.photographs, 'photograph')}{at}{nights}, {counted(found.counted, 'detection')} "
+        f"{'was' if found.counted == 1 else 'were'} made{names}."
+    )
+
+
+def _title(material: Material) -> tuple[str, str]:
+    chosen, jobs = material.selection, material.jobs
+    project = f"project {chosen.project}"
+    if len(chosen.jobs) == 1 and len(jobs) == 1:
+        return jobs[0].name or f"Job {jobs[0].job_id}", f"Report of job {jobs[0].job_id}, {project}"
+    title = material.dataset.title or material.dataset.project.title
+    if chosen.jobs:
+        return title or f"Jobs {listed([str(job.job_id) for job in jobs], 8)}", f"Report of {len(jobs)} jobs, {project}"
+    return title or str(chosen.project), f"Report of {project}"
+
+
+def _footer(material: Material) -> Iterator[str]:
+    jobs = [f"{job.job_id} ({job.name or 'no name'})" for job in material.jobs]
+    narrowed = material.selection.name
+    yield paragraph(
+        f"Made by antenna {__version__} on {material.made_at:%Y-%m-%d %H:%M} UTC of {narrowed}: "
+        f"{'job' if len(jobs) == 1 else 'jobs'} {listed(jobs, 20)}."
+    )
+    if material.dataset.citation:
+        yield paragraph(f"Cite as: {material.dataset.citation}")
+    licences = [
+        f"{what}: {licence}"
+        for what, licence in (
+            ("data", material.dataset.data_licence),
+            ("photographs", material.dataset.media_licence),
+        )
+        if licence
+    ]
+    if licences:
+        yield paragraph(f"Licences: {', '.join(licences)}.")
+    yield paragraph("A detection is a sighting on one photograph. Times are local where a time zone is known.")
