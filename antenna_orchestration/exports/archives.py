@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from antenna_orchestration import errors
 from antenna_orchestration.domain import signatures
 from antenna_orchestration.domain.texts import counted, listed
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.ecology.names import gbif_key
+from antenna_orchestration.exports import pipelines
 from antenna_orchestration.exports.dataset import Contributor
 from antenna_orchestration.exports.formats import Incomplete
 from antenna_orchestration.exports.material import Material, path_below
@@ -131,8 +131,8 @@ def opened(
 
     Raises `Incomplete`, `InvalidInput` for results of several pipelines, and `Unavailable`.
     """
+    pipelines.require_one(material)
     with material.session() as session:
-        check_pipelines(material, session)
         usable = _usable(material, session, gaps, judge)
         left_out = gaps.settle()
         _register_names(material, session)
@@ -152,16 +152,6 @@ def opened(
             spans=spans,
             left_out=[*left_out, *_boxes_left_out(session)],
             notes=_notes(material, session),
-        )
-
-
-def check_pipelines(material: Material, session: duckdb.DuckDBPyConnection) -> None:
-    """Raise `InvalidInput` for results of several pipelines, which are never added up."""
-    found = session.execute("SELECT DISTINCT pipeline FROM photographs ORDER BY 1").fetchall()
-    if len(found) > 1:
-        raise errors.InvalidInput(
-            f"{material.selection.name} has results of {len(found)} pipelines, which are never added up: "
-            f"choose one with --pipeline, {listed([name for (name,) in found])}"
         )
 
 
