@@ -25,6 +25,7 @@ from antenna_orchestration.domain import signatures
 from antenna_orchestration.domain.texts import counted, listed
 from antenna_orchestration.ecology.model import RANKS, Place
 from antenna_orchestration.ecology.names import gbif_key
+from antenna_orchestration.exports import pipelines
 from antenna_orchestration.exports.dataset import Contributor
 from antenna_orchestration.exports.formats import Incomplete
 from antenna_orchestration.exports.material import Material, path_below
@@ -135,9 +136,9 @@ def opened(
 
     Raises `Incomplete`, `InvalidInput` for results of several pipelines, and `Unavailable`.
     """
+    pipelines.require_one(material)
     with material.session() as session, tempfile.TemporaryDirectory(prefix="antenna-archive-") as spilled:
         session.execute("SET temp_directory = ?", [spilled])
-        check_pipelines(material, session)
         of_the_dataset = len(gaps.lines)
         usable = _usable(material, session, gaps, judge)
         left_out = gaps.settle()
@@ -159,16 +160,6 @@ def opened(
             spans=spans,
             left_out=[*left_out, *_boxes_left_out(session)],
             notes=_notes(material, session),
-        )
-
-
-def check_pipelines(material: Material, session: duckdb.DuckDBPyConnection) -> None:
-    """Raise `InvalidInput` for results of several pipelines, which are never added up."""
-    found = session.execute("SELECT DISTINCT pipeline FROM photographs ORDER BY 1").fetchall()
-    if len(found) > 1:
-        raise errors.InvalidInput(
-            f"{material.selection.name} has results of {len(found)} pipelines, which are never added up: "
-            f"choose one with --pipeline, {listed([name for (name,) in found])}"
         )
 
 

@@ -37,7 +37,7 @@ _LICENCE: Final = 1
 
 def write(material: Material, out: Path) -> Written:
     """Write a file. Raises `InvalidInput` for several pipelines, `Incomplete` if the size of no photograph is known."""
-    pipelines.require_one(material, "coco")
+    pipelines.require_one(material)
     classes = training.classes(material)
     numbers = {one.name: number for number, one in enumerate(classes, 1)}
     samples = training.Samples()

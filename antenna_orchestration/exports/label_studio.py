@@ -322,6 +322,7 @@ def check(path: Path) -> Checked:
         "label-studio-sdk",
         run,
         size=tasks.stat().st_size if tasks.is_file() else 0,
+        advice="install the extra `label-studio`",
     )
 
 

@@ -131,7 +131,7 @@ def _description(number: int, taxon: Taxon) -> str:
 
 def write(material: Material, out: Path) -> Written:
     """Write a file. Raises `InvalidInput` for several pipelines, `Incomplete` if the size of no photograph is known."""
-    pipelines.require_one(material, "megadetector")
+    pipelines.require_one(material)
     known = next(material.rows(_KNOWN))
     labels = sorted({label for label in known["taxa"] if label is not None})
     if known["rejected"]:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.texts import listed
 from antenna_orchestration.exports.material import Material
 
 
-def of(material: Material) -> list[str]:
-    """Their slugs, sorted."""
-    return [row["pipeline"] for row in material.rows("SELECT DISTINCT pipeline FROM photographs ORDER BY pipeline")]
-
-
-def require_one(material: Material, format: str) -> None:
-    """Raise `InvalidInput` if there are several: the same photographs would be in a file twice."""
-    found = of(material)
+def require_one(material: Material) -> None:
+    """Raise `InvalidInput` for results of several pipelines: the same photographs would be in an export twice."""
+    found = [row["pipeline"] for row in material.rows("SELECT DISTINCT pipeline FROM photographs ORDER BY pipeline")]
     if len(found) > 1:
         raise errors.InvalidInput(
-            f"{material.selection.name} has results of {len(found)} pipelines, and {format} is of one: choose it with "
-            f"--pipeline, one of {', '.join(found)}"
+            f"{material.selection.name} has results of {len(found)} pipelines, which are never added up: "
+            f"choose one with --pipeline, {listed(found)}"
         )

@@ -53,7 +53,7 @@ def write(material: Material, out: Path, *, images: str = "none") -> Written:
 
     Raises `InvalidInput` for several pipelines, `Incomplete` if the size of no photograph is known.
     """
-    pipelines.require_one(material, "yolo")
+    pipelines.require_one(material)
     names = [one.name for one in training.classes(material)]
     numbers = {name: number for number, name in enumerate(names)}
     query = "SELECT DISTINCT deployment, night FROM photographs WHERE status = 'done'"

@@ -21,8 +21,8 @@ ANTENNA = formats.named("antenna")
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("antenna")
-    decisions = {(1, "1-0"): decided("Noctua pronuba"), (1, "2-0"): decided(None)}
-    written = ANTENNA.write(material_of(folder, decisions=decisions), folder / "out")
+    reviews = [decided("1-0", "Noctua pronuba"), decided("2-0", None)]
+    written = ANTENNA.write(material_of(folder, reviews=reviews), folder / "out")
     assert written.counts == {"photographs": 4, "boxes": 3, "failures": 1, "files": 2}
     return folder / "out"
 
@@ -70,8 +70,8 @@ def test_a_hundred_photographs_are_a_file(tmp_path: Path) -> None:
     found = [detection(n, 0, GAMMA.name, width=None) for n in range(250)]
     photographs[7] |= {"width": None, "height": None}
     texts = ['=1, "q"', "a\n夜蛾", "@x"]
-    named = {(1, f"{n}-0"): decided(text) for n, text in enumerate(texts)}
-    written = ANTENNA.write(material_of(tmp_path, photographs, found, decisions=named), tmp_path / "out")
+    named = [decided(f"{n}-0", text) for n, text in enumerate(texts)]
+    written = ANTENNA.write(material_of(tmp_path, photographs, found, reviews=named), tmp_path / "out")
     files = sorted((tmp_path / "out").iterdir())
     made = [json.loads(file.read_bytes()) for file in files]
     assert [len(one["source_images"]) for one in made] == [100, 100, 50] and written.counts["files"] == 3

@@ -179,14 +179,6 @@ def test_partial_leaves_out_what_lacks_a_place(material: Material, tmp_path: Pat
     assert not list(camtrap_check.faults_of(out))
 
 
-def test_results_of_two_pipelines_are_not_added_up(material: Material) -> None:
-    with material.session() as session:
-        session.execute("CREATE OR REPLACE VIEW photographs AS FROM all_photographs UNION ALL "
-                        "SELECT * REPLACE ('butterflies' AS pipeline) FROM all_photographs")  # fmt: skip
-        with pytest.raises(errors.InvalidInput, match="--pipeline, butterflies, moths"):
-            archives.check_pipelines(material, session)
-
-
 def changed_description(**changes: Any) -> Callable[[Path], None]:
     def change(package: Path) -> None:
         path = package / "datapackage.json"

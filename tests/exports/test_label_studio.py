@@ -119,7 +119,7 @@ def test_addresses_of_tasks_hold_no_signature(tmp_path: Path) -> None:
 
 
 def test_label_studio_s_own_library_takes_the_tasks(review_folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("label_studio_sdk", reason="the extra `validators` has it")
+    pytest.importorskip("label_studio_sdk", reason="the extra `label-studio` has it")
     found = LABEL_STUDIO.check(review_folder)
     assert (found.faults, len(found.by), found.unchecked) == ([], 2, ())
     captures, detections = night_at_the_pond()

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from antenna_orchestration import errors
@@ -115,15 +117,15 @@ def test_boxes_that_cannot_be_shares_are_left_out_or_refused(tmp_path: Path) -> 
         recognitions(material_of(tmp_path / "b", [sizeless], both[:1]), tmp_path)
 
 
-def test_a_file_of_several_pipelines_is_refused(tmp_path: Path) -> None:
+def test_results_of_several_pipelines_are_never_added_up(tmp_path: Path) -> None:
     material = material_of(tmp_path)
-    with material.session() as session:
-        session.execute("CREATE TABLE more AS FROM photographs")
-        session.execute("INSERT INTO more SELECT * REPLACE ('flies' AS pipeline) FROM photographs")
-        path = str(tmp_path / material.scope.path("photographs"))
-        session.execute(f"COPY more TO '{path}' (FORMAT parquet)")
-    with pytest.raises(errors.InvalidInput, match="choose it with --pipeline, one of flies, moths"):
-        recognitions(material, tmp_path)
+    path = tmp_path / material.scope.path("photographs")
+    one = pq.read_table(path)
+    others = one.set_column(one.schema.get_field_index("pipeline"), "pipeline", pa.array(["flies"] * len(one)))
+    pq.write_table(pa.concat_tables([one, others]), path)
+    for name in ("megadetector", "camtrap-dp", "dwca", "coco", "yolo"):
+        with pytest.raises(errors.InvalidInput, match="choose one with --pipeline, flies, moths"):
+            formats.named(name).write(material, tmp_path / name)
     chosen = replace(material, selection=Selection(project="pond", pipeline="moths"))
     assert recognitions(chosen, tmp_path)[1].counts["photographs"] == 4
 

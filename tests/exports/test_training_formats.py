@@ -43,8 +43,8 @@ def test_a_training_set_has_what_is_counted(tmp_path: Path) -> None:
         detection(0, 0, GAMMA.name), detection(0, 1, PRONUBA.name), detection(0, 2, None, x1=390.0, x2=401.0),
         detection(1, 0, PRONUBA.name), detection(5, 0, PRONUBA.name),
     ]  # fmt: skip
-    decisions = {(1, "0-0"): decided(None), (1, "1-0"): decided(None)}
-    material = material_of(tmp_path, photographs, found, decisions=decisions)
+    reviews = [decided("0-0", None), decided("1-0", None)]
+    material = material_of(tmp_path, photographs, found, reviews=reviews)
     written = COCO.write(material, tmp_path / "coco.json")
     made = json.loads((tmp_path / "coco.json").read_bytes())
 
@@ -144,8 +144,8 @@ def test_labels_lie_beside_their_photographs(tmp_path: Path) -> None:
 def test_class_names_are_quoted_in_data_yaml(tmp_path: Path) -> None:
     texts = ["no: yes", "#x", "夜蛾", "- a", "a\nb", "null", "1"]
     found = [detection(1, n, GAMMA.name) for n in range(len(texts))]
-    named = {(1, f"1-{n}"): decided(text) for n, text in enumerate(texts)}
-    YOLO.write(material_of(tmp_path, [capture(1, DUSK)], found, decisions=named), tmp_path / "out")
+    named = [decided(f"1-{n}", text) for n, text in enumerate(texts)]
+    YOLO.write(material_of(tmp_path, [capture(1, DUSK)], found, reviews=named), tmp_path / "out")
     names = yaml.safe_load((tmp_path / "out/data.yaml").read_text())["names"]
     assert list(names.values()) == sorted(texts) and YOLO.check(tmp_path / "out").faults == []
 
