@@ -51,6 +51,6 @@ async def job_with_boxes(
                 for number in range(count)
             ]
             # It says so also where it found nothing.
-            await worker.report([lease], detections=found, algorithms=[FINDER])
+            await worker.report([lease], detections=found, algorithms=[FINDER], width=64, height=48)
     await ended(services, job)
     return await services.catalog.jobs.get(job.job_id)

@@ -53,7 +53,7 @@ async def test_boxes_of_a_job_are_classified_by_another_pipeline(
     captures = services.lake.read_table("captures", job.job_id).to_pylist()
     assert sorted(row["detections"] for row in captures) == [0, 1, 3]
     # This pipeline tells no size; it is known from the other job.
-    assert [(row["width"], row["height"]) for row in captures] == [(10, 10)] * 3
+    assert [(row["width"], row["height"]) for row in captures] == [(64, 48)] * 3
     made = json.loads(b"".join(megadetector_of_tables.pieces(services.lake, job)))
     assert (made["info"]["detector"], made["info"]["classifier"]) == ("finder 7", "null_classifier 1")
     assert made["info"]["antenna"]["detections_without_score"] == 1
