@@ -35,8 +35,9 @@ def report(
 ) -> None:
     """Write one HTML file about results, for people.
 
-    It has plots, pictures and the coverage of each night, and needs no network: open it in a browser, mail it, or print
-    it. Without --out it is written into the lake, where it replaces an earlier one, and from where the gateway serves it.
+    It has plots, pictures and the coverage of each night, and needs no network: open it in a browser, mail it, or
+    print it. Without --out it is written into the lake, where it replaces an earlier one, and from where the gateway
+    serves it.
     """
     if (job is None) == (project is None):
         raise errors.InvalidInput("name either a job with --job or a project with --project")
