@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,9 +11,14 @@ from typing import Any
 
 import openpyxl
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import csv_cells
 from antenna_orchestration.exports import flat_tables, flat_tables_check
 from antenna_orchestration.exports.flat_columns import TABLES
 from tests.ecology.nights_by_hand import capture, detection
@@ -127,6 +133,16 @@ def test_texts_of_all_kinds_come_back_and_none_is_run(tmp_path: Path) -> None:
     cells = [row[[one.value for one in header].index("deployment")] for row in rows]
     assert sorted(str(one.value) for one in cells) == sorted(shown)
     assert {one.data_type for one in cells} <= {"s", "inlineStr"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.one_of(st.none(), st.text(max_size=20), st.sampled_from(ODD)), min_size=1, max_size=6))
+def test_any_text_comes_back_from_csv(texts: list[str | None]) -> None:
+    cells = flat_tables._cells(pa.array(texts, pa.string()))
+    file = io.BytesIO()
+    pa.csv.write_csv(pa.table({"text": cells, "more": ["x"] * len(texts)}), file)
+    read = list(csv.DictReader(io.StringIO(file.getvalue().decode(), newline="")))
+    assert [row["text"] for row in read] == [csv_cells.cell(one or "") for one in texts]
 
 
 def test_a_sheet_that_is_too_long_names_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
