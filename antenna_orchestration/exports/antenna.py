@@ -22,7 +22,7 @@ from antenna_orchestration.ecology.reviews import REJECTED
 from antenna_orchestration.exports import boxes, validators
 from antenna_orchestration.exports.boxes import Corners
 from antenna_orchestration.exports.formats import Checked, Written
-from antenna_orchestration.exports.material import BOXES, Material, Photograph, Row
+from antenna_orchestration.exports.material import Material, Photograph, Row
 
 MOST_IMAGES: Final = 100
 """Photographs in a file."""
@@ -59,7 +59,7 @@ def write(material: Material, out: Path) -> Written:
         tally.files[kind] = tally.files.get(kind, 0) + 1
         made.append(out / f"{kind}-{tally.files[kind]:05}.json")
         answer = _failed(batch) if kind == "failed" else _answer(batch, finished, tally)
-        made[-1].write_bytes(json.dumps(answer, ensure_ascii=False, indent=1).encode("utf-8", "replace"))
+        made[-1].write_bytes(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
         tally.photographs += len(batch)
         tally.failed += len(batch) if kind == "failed" else 0
     outside = f"{counted(tally.outside, 'box', 'boxes')} outside of the photograph"
@@ -68,7 +68,6 @@ def write(material: Material, out: Path) -> Written:
             "photographs": tally.photographs, "boxes": tally.boxes, "failures": tally.failed, "files": len(made),
         },
         left_out=[outside] if tally.outside else [],
-        notes=[BOXES],
     )  # fmt: skip
 
 

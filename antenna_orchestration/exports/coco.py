@@ -67,13 +67,8 @@ def write(material: Material, out: Path) -> Written:
     return Written(
         counts={"photographs": samples.photographs, "boxes": samples.boxes.written, "classes": len(classes)},
         left_out=samples.left_out("coco"),
-        notes=[f"determinations are a machine's, except where people reviewed them: {_threshold(material)}"],
+        notes=["determinations are a machine's, except where people reviewed them: see `source`"],
     )
-
-
-def _threshold(material: Material) -> str:
-    low = material.selection.threshold
-    return f"detections with a score from {low}" if low else "detections of any score, see `score`"
 
 
 def _info(material: Material) -> dict[str, Any]:

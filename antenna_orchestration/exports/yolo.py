@@ -84,7 +84,7 @@ def write(material: Material, out: Path, *, images: str = "none") -> Written:
             table.writerow((name, split, photograph.path, row["image_id"], row["deployment"], row["night"]))
     is_split = len(used) > 1
     (out / DATA).write_text(_data(names, material, is_split), encoding="utf-8")
-    notes = [f"determinations are a machine's, except where people reviewed them; {BOXES}"]
+    notes = ["determinations are a machine's, except where people reviewed them"]
     if not is_split:
         notes.append("all photographs are of one night at one deployment: there is none for validation")
     if images != "link":
