@@ -119,13 +119,18 @@ async def _rows(connection: Connection, query: str, **parameters: Any) -> list[R
 
 
 def _place(row: Row) -> Place:
+    try:
+        zone = nights.zone_named(row["time_zone"]) if row["time_zone"] else None
+    except errors.InvalidInput:
+        # Its name came in on a machine with a newer list of zones, or with a backup. The place is usable without.
+        zone = None
     return Place(
         deployment=row["name"],
         latitude=row["latitude"],
         longitude=row["longitude"],
         uncertainty_m=row["uncertainty_m"],
         time_zone=row["time_zone"],
-        zone=nights.zone_named(row["time_zone"]) if row["time_zone"] else None,
+        zone=zone,
         clock=row["clock"],
         shift_seconds=row["shift_seconds"],
         starts_at=row["starts_at"],

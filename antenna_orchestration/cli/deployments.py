@@ -68,9 +68,12 @@ def list_(*, project: ProjectOption = "default", json_: JsonOption = False) -> N
 
     A submission or an import that names one makes it.
     """
+    from antenna_orchestration.ecology.places import about_unknown_zones
     from antenna_orchestration.processing import deployments
 
     found = with_services(lambda services: deployments.list_deployments(services, project))
+    if line := about_unknown_zones([one.place for one in found], project):
+        output.warn(line)
     if json_:
         output.as_json([deployments.as_dict(one) for one in found])
         return
@@ -216,7 +219,7 @@ async def _set(
         deployments.check_shift(shift, reason)
     if values:
         place = await deployments.set_values(services, project, name, values)
-        if line := deployments.about_far([place]):
+        for line in deployments.about_places([place], project):
             output.warn(line)
         lines.append(f"deployment {name} is set")
     if shift is not None:

@@ -355,7 +355,9 @@ def _merged(place: Place, said: Mapping[str, str], where: str) -> tuple[Place, l
     if faults:
         return place, faults
     made = replace(place, **values, further=further)
-    made = replace(made, zone=nights.zone_named(made.time_zone) if made.time_zone else None)
+    # A name that is there already may be of a zone that this machine does not know.
+    if "time_zone" in values:
+        made = replace(made, zone=nights.zone_named(made.time_zone) if made.time_zone else None)
     return _checked(made, titles, where)
 
 

@@ -16,7 +16,7 @@ from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.texts import counted, listed, storable
 from antenna_orchestration.ecology import sites
 from antenna_orchestration.ecology.model import Place
-from antenna_orchestration.ecology.places import is_far_from_zone
+from antenna_orchestration.ecology.places import about_unknown_zones, is_far_from_zone
 from antenna_orchestration.processing.services import Services
 
 MOST_BYTES = sites.MOST_BYTES
@@ -51,11 +51,14 @@ class Imported:
                 f"there is no photograph yet of {listed(names)}: right before a submission; otherwise compare the "
                 "spelling with `antenna deployments list`"
             )
-        if names := [place.deployment for place in self.places if not place.zone and place.clock == "local"]:
+        if names := [place.deployment for place in self.places if not place.time_zone and place.clock == "local"]:
             lines.append(f"no time zone is known for {listed(names)}: their times stay the camera's digits")
-        if line := about_far(self.places):
-            lines.append(line)
-        return lines
+        return [*lines, *about_places(self.places, self.project)]
+
+
+def about_places(places: Sequence[Place], project: str) -> list[str]:
+    """Warnings about places whose time zones cannot be right, or cannot be used here."""
+    return [line for line in (about_far(places), about_unknown_zones(places, project)) if line]
 
 
 def about_far(places: Sequence[Place]) -> str:

@@ -29,6 +29,8 @@ from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.versions import Version
+from antenna_orchestration.ecology import places
+from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 from antenna_orchestration.processing import given_detections, publish, services
@@ -230,8 +232,7 @@ async def submit(
             f"{everything}{counted(job.skipped, 'image')} skipped, processed by version {spec.version} of {spec.slug} "
             f"before{boxes} (--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
         )
-    if zoneless:
-        warnings.append(about_zones(zoneless, submission.project))
+    warnings += about_zones(zoneless, known, submission.project)
     warnings += capture_times.unlike_their_places(placed, known)
     if copies:
         warnings.append(f"{about_copies(copies)}; `antenna jobs cancel {job_id}` stops that")
@@ -309,13 +310,18 @@ def about_copies(count: int) -> str:
     )
 
 
-def about_zones(names: Sequence[str], project: str) -> str:
-    """A warning about deployments without a time zone, whose photographs' times do not say theirs."""
-    return (
-        f"no time zone is known for {counted(len(names), 'deployment')} ({texts.listed(names)}): the cameras' times "
-        f"count as UTC; `antenna deployments import FILE --project {project}` says it, or, once a deployment is there, "
-        f"`antenna deployments set NAME --time-zone ZONE --project {project}`"
-    )
+def about_zones(zoneless: Sequence[str], known: Mapping[str, Place], project: str) -> list[str]:
+    """Warnings about deployments without a time zone that can be used, whose photographs' times do not say theirs."""
+    named = [known[name] for name in zoneless if name in known and known[name].time_zone]
+    names = [name for name in zoneless if name not in known or not known[name].time_zone]
+    lines = [places.about_unknown_zones(named, project)]
+    if names:
+        lines.append(
+            f"no time zone is known for {counted(len(names), 'deployment')} ({texts.listed(names)}): the cameras' "
+            f"times count as UTC; `antenna deployments import FILE --project {project}` says it, or, once a deployment "
+            f"is there, `antenna deployments set NAME --time-zone ZONE --project {project}`"
+        )
+    return [line for line in lines if line]
 
 
 def submit_images(
