@@ -112,6 +112,11 @@ async def list_deployments(services: Services, project: str) -> list[Known]:
     return [Known(place=place, photographs=photographs.get(name)) for name, place in places.items()]
 
 
+async def former_names(services: Services, project: str, name: str) -> Sequence[Mapping[str, str]]:
+    """The names that a deployment had, oldest first: `name`, `by`, and `at` in ISO 8601."""
+    return await services.catalog.deployments.former_names(project, name)
+
+
 async def show(services: Services, project: str, name: str) -> tuple[Known, Sequence[ClockShift]]:
     """A deployment, and the shifts of its clock. Raises `NotFound`."""
     found = next((one for one in await list_deployments(services, project) if one.place.deployment == name), None)
@@ -133,6 +138,17 @@ async def set_values(services: Services, project: str, name: str, values: Mappin
 
     (place,), _ = await services.catalog.deployments.describe(project, change, create=False)
     return place
+
+
+async def rename(services: Services, project: str, old: str, new: str, *, by: str = "") -> None:
+    """Give a deployment another name; its photographs, place and shifts stay its own.
+
+    The tables of its jobs keep the name; what is derived from them has the new one once it is made again. Raises
+    `InvalidInput` for a name that cannot be one, `NotFound`, and `Conflict` if there is a deployment of that name.
+    """
+    if problem := sites.fault_of_name(new):
+        raise errors.InvalidInput(f"the new name: {problem}")
+    await services.catalog.deployments.rename(project, old, new, by=storable(by))
 
 
 def check_shift(text: str, reason: str) -> int:

@@ -134,7 +134,7 @@ def write_tables(
     with_images = [one for one in sources if one.images]
     if not with_images:
         return derived.write(into, scope, [], made_with), ()
-    with derived.sorted_results(lake, with_images, known.places) as results:
+    with derived.sorted_results(lake, with_images, known.places, known.renamed) as results:
         classes = registered(results.labels)
         unmasked = _unmasked(results, known, classes)
         nights = _Counted(_nights(results, with_images, known, classes, unmasked))

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import random
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from urllib.parse import unquote
 
 from antenna_orchestration import errors, server_urls
 from antenna_orchestration import settings as settings_module
-from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
+from antenna_orchestration.catalog.jobs import KeptDeployment, NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain import ids, job_config, nights, score_vectors, terminal, texts
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
@@ -203,6 +204,7 @@ async def submit(
     if spec.slug in registry.all_pipelines():
         await services.catalog.pipelines.register(pipeline_row(spec))
     copies = 0 if source else await services.catalog.images.likely_copies(submission.project, chosen)
+    kept: list[KeptDeployment] = []
     job_id = await services.catalog.jobs.create(
         NewJob(
             project=submission.project,
@@ -222,6 +224,7 @@ async def submit(
             detections_of=source.job_id if source else None,
         ),
         chosen,
+        told=kept.extend,
     )
     job = await services.catalog.jobs.get(job_id)
     warnings = [*selected.warnings, *filter(None, [selected.about_duplicates])]
@@ -232,6 +235,8 @@ async def submit(
             f"{everything}{counted(job.skipped, 'image')} skipped, processed by version {spec.version} of {spec.slug} "
             f"before{boxes} (--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
         )
+    if kept:
+        warnings.append(about_kept(kept, submission.project))
     warnings += about_zones(zoneless, known, submission.project)
     warnings += capture_times.unlike_their_places(placed, known)
     if copies:
@@ -307,6 +312,17 @@ def about_copies(count: int) -> str:
     return (
         f"{counted(count, 'image')} {has} had before at the same path, and another time of change: {is_} taken as new, "
         f"also if {was} only copied again (`cp -p` keeps the time)"
+    )
+
+
+def about_kept(kept: Sequence[KeptDeployment], project: str) -> str:
+    """A warning about skipped images for which another deployment was said than they have; `kept` is not empty."""
+    count = sum(one.images for one in kept)
+    pairs = texts.listed([f"{one.images:,} of {one.has}, said to be of {one.said}" for one in kept], 3)
+    return (
+        f"{counted(count, 'skipped image')} stay{'s' if count == 1 else ''} in another deployment than was said, in "
+        f"the tables, too: {pairs}; `antenna deployments rename {shlex.quote(kept[0].has)} {shlex.quote(kept[0].said)} "
+        f"--project {project}` gives a deployment another name, --reprocess processes images again in another one"
     )
 
 
