@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -38,6 +38,14 @@ class ClockShift:
     # None while it holds.
     undone_by: str | None
     undone_at: datetime | None
+
+
+class Renamed(NamedTuple):
+    """An image of a job whose deployment had another name once, with the name that holds now."""
+
+    job_id: int
+    image_id: int
+    name: str
 
 
 class Deployments:
@@ -75,6 +83,28 @@ class Deployments:
             written = Jsonb([_as_written(place) for place in places])
             await connection.execute(queries.load("describe_deployments"), {"project": found, "places": written})
         return places, frozenset(place.deployment for place in places if place.deployment not in known)
+
+    async def rename(self, project: str, old: str, new: str, *, by: str) -> None:
+        """Give a deployment another name, and keep the one that it had. Raises `NotFound`, `Conflict`."""
+        async with self._database.transaction() as connection:
+            found = await projects.found(connection, project)
+            if new in await _places(connection, found):
+                raise errors.Conflict(f"project {project} has a deployment {new!r} already: two are not made one")
+            if not await _rows(connection, "rename_deployment", project=found, old=old, new=new, by=by):
+                raise errors.NotFound(unknown(project, old))
+
+    async def former_names(self, project: str, name: str) -> Sequence[Mapping[str, str]]:
+        """The names that a deployment had, oldest first: `name`, `by`, and `at` in ISO 8601."""
+        async with self._database.transaction() as connection:
+            rows = await _rows(connection, "former_names_of", project=await _project(connection, project), name=name)
+        return list(rows[0]["former_names"]) if rows else []
+
+    async def renamed(self, project: str, jobs: Iterable[int]) -> Sequence[Renamed]:
+        """Images that tell which names in the tables of these jobs are others now; one or two a job and deployment."""
+        async with self._database.transaction() as connection:
+            found = await _project(connection, project)
+            rows = await _rows(connection, "images_of_renamed_deployments", project=found, jobs=list(jobs))
+        return [Renamed(**row) for row in rows]
 
     async def shift(self, project: str, name: str, seconds: int, *, reason: str, by: str) -> None:
         """Record that the clock should have been `seconds` later, besides earlier shifts. Raises `NotFound`."""
@@ -119,13 +149,18 @@ async def _rows(connection: Connection, query: str, **parameters: Any) -> list[R
 
 
 def _place(row: Row) -> Place:
+    try:
+        zone = nights.zone_named(row["time_zone"]) if row["time_zone"] else None
+    except errors.InvalidInput:
+        # Its name came in on a machine with a newer list of zones, or with a backup. The place is usable without.
+        zone = None
     return Place(
         deployment=row["name"],
         latitude=row["latitude"],
         longitude=row["longitude"],
         uncertainty_m=row["uncertainty_m"],
         time_zone=row["time_zone"],
-        zone=nights.zone_named(row["time_zone"]) if row["time_zone"] else None,
+        zone=zone,
         clock=row["clock"],
         shift_seconds=row["shift_seconds"],
         starts_at=row["starts_at"],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -99,6 +99,14 @@ class FinalJob(NamedTuple):
     pipeline_version: str | None
 
 
+class KeptDeployment(NamedTuple):
+    """Images of a submission that were skipped, and stay in the deployment that they have instead of the one said."""
+
+    has: str
+    said: str
+    images: int
+
+
 class _Versions(NamedTuple):
     """Whether any submitted image has a known version, and whether any has an unknown one."""
 
@@ -179,14 +187,22 @@ class Jobs:
         rows = await self._database.rows("projects_of_jobs", jobs=list(jobs))
         return {JobId(row["job_id"]): ProjectId(row["project_id"]) for row in rows}
 
-    async def create(self, new: NewJob, images: Iterable[SubmittedImage]) -> JobId:
+    async def create(
+        self,
+        new: NewJob,
+        images: Iterable[SubmittedImage],
+        *,
+        told: Callable[[Sequence[KeptDeployment]], None] = lambda kept: None,
+    ) -> JobId:
         """Create a job with all its images in one transaction: captures, deployments, job, job_images.
 
         100,000 images take about a second. `images` holds each URL once. A URL with another version is another capture;
         one without a version is the newest capture of its URL. Images that every algorithm of the pipeline has already
         processed are left out and counted as skipped, unless `reprocess` is set; a job without any other is a SUCCESS
         from its beginning. Time and deployment of each image, and version and algorithms of the pipeline, are the job's
-        from then on. Raises `Conflict`, with nothing written, for an interactive job beyond `most_interactive`.
+        from then on. Images that are left out stay in the deployment that they have, and `told` is told of those for
+        which another one was said. Raises `Conflict`, with nothing written, for an interactive job beyond
+        `most_interactive`.
         """
         async with self._database.transaction() as connection:
             kinds = await _copy_submitted(connection, images)
@@ -196,13 +212,17 @@ class Jobs:
                 await connection.execute(queries.load("lock_project"), {"project": project})
                 found = await value(connection, "count_interactive", project=project)
                 check_interactive(found, new.most_interactive)
-            await connection.execute(queries.load("ensure_deployments"), {"project": project})
             if kinds.known:
                 await connection.execute(queries.load("adopt_versions"), {"project": project})
             if kinds.unknown:
                 await connection.execute(queries.load("assume_versions"), {"project": project})
-            await connection.execute(queries.load("ensure_captures"), {"project": project})
             terms = await _row(connection, "pipeline_now", pipeline=new.pipeline)
+            if new.detections_of is None:
+                of_project = {"project": project, "reprocess": new.reprocess, "algorithms": terms["algorithms"]}
+                kept = await connection.execute(queries.load("keep_deployments"), of_project)
+                told([KeptDeployment(**row) for row in await kept.fetchall()])
+            await connection.execute(queries.load("ensure_deployments"), {"project": project})
+            await connection.execute(queries.load("ensure_captures"), {"project": project})
             await connection.execute(
                 queries.load("select_images" if new.detections_of is None else "select_images_with_boxes"),
                 {

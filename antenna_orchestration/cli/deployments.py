@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,9 +69,12 @@ def list_(*, project: ProjectOption = "default", json_: JsonOption = False) -> N
 
     A submission or an import that names one makes it.
     """
+    from antenna_orchestration.ecology.places import about_unknown_zones
     from antenna_orchestration.processing import deployments
 
     found = with_services(lambda services: deployments.list_deployments(services, project))
+    if line := about_unknown_zones([one.place for one in found], project):
+        output.warn(line)
     if json_:
         output.as_json([deployments.as_dict(one) for one in found])
         return
@@ -99,9 +103,14 @@ def show(name: NameArgument, *, project: ProjectOption = "default", json_: JsonO
     """Show what is known of a deployment, and how its clock was shifted."""
     from antenna_orchestration.processing import deployments
 
-    known, shifts = with_services(lambda services: deployments.show(services, project, name))
+    async def found(services: Services) -> tuple[Known, Sequence[ClockShift], Sequence[Mapping[str, str]]]:
+        known, shifts = await deployments.show(services, project, name)
+        return known, shifts, await deployments.former_names(services, project, name)
+
+    known, shifts, former = with_services(found)
     if json_:
-        output.as_json({**deployments.as_dict(known), "shifts": [_shift_as_dict(one) for one in shifts]})
+        shifts_ = [_shift_as_dict(one) for one in shifts]
+        output.as_json({**deployments.as_dict(known), "shifts": shifts_, "former_names": former})
         return
     place, photographs = known.place, known.photographs
     output.console().print(
@@ -109,6 +118,7 @@ def show(name: NameArgument, *, project: ProjectOption = "default", json_: JsonO
             {
                 "deployment": place.deployment,
                 "project": project,
+                "formerly": [one["name"] for one in former] or None,
                 "position": _position(known) or "not known",
                 "uncertainty": f"{place.uncertainty_m:g} m" if place.uncertainty_m else None,
                 "time zone": place.time_zone or "not known",
@@ -192,6 +202,26 @@ def set_(
     output.note(_derive_again(project))
 
 
+@app.command()
+def rename(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="Name that the deployment has.", show_default=False)],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Name that it gets.", show_default=False)],
+    *,
+    project: ProjectOption = "default",
+) -> None:
+    """Give a deployment another name, with all of its photographs and what is known of it.
+
+    Refused if there is a deployment of that name. Tables of jobs that are over keep the name that they have; what is
+    derived from them has the new one once it is made again, without inference.
+    """
+    from antenna_orchestration.processing import deployments
+    from antenna_orchestration.processing.submit import user_of_this_process
+
+    with_services(lambda services: deployments.rename(services, project, old, new, by=user_of_this_process()))
+    output.outcome(f"deployment {old} of project {project} is now {new}")
+    output.note(_derive_again(project))
+
+
 def _derive_again(project: str) -> str:
     return f"tables that were derived use it after `antenna tables --project {project}`"
 
@@ -216,7 +246,7 @@ async def _set(
         deployments.check_shift(shift, reason)
     if values:
         place = await deployments.set_values(services, project, name, values)
-        if line := deployments.about_far([place]):
+        for line in deployments.about_places([place], project):
             output.warn(line)
         lines.append(f"deployment {name} is set")
     if shift is not None:

@@ -32,6 +32,7 @@ class Place:
     uncertainty_m: float | None = None
     # An IANA name such as `Europe/Copenhagen`, or a fixed offset such as `+01:00`.
     time_zone: str | None = None
+    # None also where this machine does not know a zone of that name: then nothing is known of it.
     zone: tzinfo | None = None
     clock: Clock = "local"
     # How much later the clock should have been, in seconds: the sum of the shifts that hold.

@@ -21,7 +21,15 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.list_columns import key as column_key
 from antenna_orchestration.domain.messages import MAX_LABEL
 from antenna_orchestration.ecology.model import RANKS, Taxon
-from antenna_orchestration.ecology.names import Unfit, UnknownRank, canonical, columns_of, field, taxon_of
+from antenna_orchestration.ecology.names import (
+    Unfit,
+    UnknownRank,
+    canonical,
+    check_consistent,
+    columns_of,
+    field,
+    taxon_of,
+)
 
 MOST_BYTES: Final = 100 * 2**20
 """Bytes of a file, unpacked. All described moths and butterflies with their synonyms take about 80 MB."""
@@ -81,6 +89,7 @@ def read_taxa(data: bytes, file: str) -> NamesRead:
     for number, row in table.rows:
         try:
             taxon = taxon_of(row)
+            check_consistent(row, taxon)
         except Unfit as unfit:
             if table.word == "entry" and not field(row, "rank"):
                 left_out += 1

@@ -188,6 +188,26 @@ def taxon_of(row: Mapping[str, str]) -> Taxon:
     )
 
 
+def check_consistent(row: Mapping[str, str], taxon: Taxon) -> None:
+    """Check that the columns by rank of a row that people wrote say what its name and rank say. Raises `Unfit`.
+
+    `taxon` is what `taxon_of` made of the row.
+    """
+    for rank in RANKS:
+        said = canonical(row.get(rank, ""))
+        if not said:
+            continue
+        if RANKS.index(rank) > RANKS.index(taxon.rank):
+            raise Unfit(rank, f"{said} stands below {taxon.name}, which is of the rank {taxon.rank}: empty one of them")
+        named = taxon.lineage.get(rank, said)
+        if rank == "species" and " " not in said:
+            named = named.split()[-1]
+        if rank == "genus" and taxon.rank == "species" and " " in taxon.name:
+            named = taxon.name.split()[0]
+        if said.casefold() != named.casefold():
+            raise Unfit(rank, f"{said}, but the name of the row is {taxon.name} (rank {taxon.rank}): they contradict")
+
+
 def _down_to(rank: str) -> tuple[str, ...]:
     return RANKS[: RANKS.index(rank) + 1]
 

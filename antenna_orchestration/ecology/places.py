@@ -17,13 +17,14 @@ digits are of the first, unless the order of the photographs says otherwise (`mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from antenna_orchestration.domain import nights
+from antenna_orchestration.domain.texts import listed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -64,6 +65,17 @@ class Moments(NamedTuple):
 def is_moment(offset: int | None, place: Place | None) -> bool:
     """Whether digits with this offset (minutes east of UTC; None: the file says none) at this place are a moment."""
     return offset is not None or (place is not None and (place.zone is not None or place.clock == "utc"))
+
+
+def about_unknown_zones(places: Iterable[Place], project: str) -> str:
+    """A warning about places whose zone has a name that this machine does not know; empty if there are none."""
+    names = [f"{place.deployment} ({place.time_zone})" for place in places if place.time_zone and place.zone is None]
+    if not names:
+        return ""
+    return (
+        f"this machine does not know the time zone of {listed(names)}: nothing is guessed, their times count as those "
+        f"of deployments without one; `antenna deployments set NAME --time-zone ZONE --project {project}` names another"
+    )
 
 
 def is_far_from_zone(place: Place) -> bool:

@@ -296,7 +296,7 @@ def _places(rows: Iterable[tuple[str, Mapping[str, str]]], known: Mapping[str, P
     for where, cells in rows:
         title = next(name for name in cells if _BY_KEY.get(list_columns.key(name)) is _BY_FIELD["deployment"])
         name = cells[title].strip()
-        if problem := _fault_of_name(name):
+        if problem := fault_of_name(name):
             faults.append(Fault(where, title, problem))
             continue
         if name in seen:
@@ -314,7 +314,8 @@ def _places(rows: Iterable[tuple[str, Mapping[str, str]]], known: Mapping[str, P
     return places
 
 
-def _fault_of_name(name: str) -> str | None:
+def fault_of_name(name: str) -> str | None:
+    """Why a deployment cannot have this name; None if it can."""
     if list_columns.is_missing(name):
         return "no name"
     if len(name) > LONGEST_NAME:
@@ -355,7 +356,9 @@ def _merged(place: Place, said: Mapping[str, str], where: str) -> tuple[Place, l
     if faults:
         return place, faults
     made = replace(place, **values, further=further)
-    made = replace(made, zone=nights.zone_named(made.time_zone) if made.time_zone else None)
+    # A name that is there already may be of a zone that this machine does not know.
+    if "time_zone" in values:
+        made = replace(made, zone=nights.zone_named(made.time_zone) if made.time_zone else None)
     return _checked(made, titles, where)
 
 

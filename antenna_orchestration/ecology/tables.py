@@ -227,7 +227,7 @@ def _night(night: Night) -> dict[str, Any]:
         "longest_gap_seconds": [float(pauses.max()) if len(pauses) else None],
         "sunset": [sunset],
         "sunrise": [sunrise],
-        "zone": [night.place.time_zone if night.place else None],
+        "zone": [night.place.time_zone if night.place and night.place.zone else None],
         "sizes": [len(sizes)],
         "same_time": [_shared(moments[known])],
         "tracked": [night.tracked],

@@ -69,14 +69,24 @@ _MISSING: Final = {
 }
 """Columns that files of earlier versions lack."""
 
+_RENAMED: Final = """
+CREATE TEMP TABLE renamed AS
+SELECT job_id AS of_job, deployment AS written, min(of_renamed.name) AS name
+FROM captures JOIN of_renamed USING (job_id, image_id)
+WHERE deployment <> of_renamed.name GROUP BY ALL
+"""
+"""What the names of deployments in the jobs' tables are now, where they are others."""
+
 _NEWEST: Final = """
 CREATE TEMP TABLE newest AS
-SELECT row_number() OVER () AS photograph, job_id, image_id, jobs.pipeline, url, deployment, captured_at,
+SELECT row_number() OVER () AS photograph, job_id, image_id, jobs.pipeline, url,
+       coalesce(renamed.name, deployment) AS deployment, captured_at,
        -- A file of an earlier version has the camera's digits as if they were UTC.
        coalesce(stamp, captured_at AT TIME ZONE 'UTC') AS stamp,
        CASE WHEN stamp IS NOT NULL THEN stamp_offset END AS stamp_offset,
        width, height, status, detections
 FROM captures JOIN jobs USING (job_id)
+LEFT JOIN renamed ON renamed.of_job = job_id AND renamed.written = deployment
 QUALIFY row_number() OVER (
     PARTITION BY image_id, jobs.pipeline ORDER BY status = 'done' DESC, finished_at DESC NULLS LAST, job_id DESC
 ) = 1
@@ -109,6 +119,9 @@ _SCHEMAS: Final = {
     "detections": nights.DETECTIONS,
     "classifications": nights.CLASSIFICATIONS,
 }
+
+
+_OF_RENAMED: Final = pa.schema([("job_id", pa.int64()), ("image_id", pa.int64()), ("name", pa.string())])
 
 
 class Source(NamedTuple):
@@ -225,8 +238,15 @@ _OF_BOXES: Final = ("job_id", "image_id", "detection_id", "x1", "y1", "x2", "y2"
 
 
 @contextmanager
-def sorted_results(lake: Lake, jobs: Sequence[Source], known: Mapping[str, Place]) -> Iterator[SortedResults]:
+def sorted_results(
+    lake: Lake,
+    jobs: Sequence[Source],
+    known: Mapping[str, Place],
+    renamed: Sequence[tuple[int, int, str]] = (),
+) -> Iterator[SortedResults]:
     """Sort the newest results of the jobs into nights, by the places of their deployments.
+
+    `renamed` has images (job, image, name now) of deployments that had other names when their tables were written.
 
     Blocks. Raises `Unavailable` when tables are missing or cannot be read.
     """
@@ -237,14 +257,24 @@ def sorted_results(lake: Lake, jobs: Sequence[Source], known: Mapping[str, Place
         limits = {"memory_limit": _MEMORY, "threads": _THREADS, "temp_directory": str(folder / "spill")}
         try:
             with duckdb.connect(config={**limits, "autoinstall_known_extensions": False}) as session:
-                found = _sort(session, lake, jobs, known, folder)
+                _of_renamed(session, renamed)
+                found = _sort(session, lake, jobs, folder, known)
         except duckdb.Error as error:
             raise errors.Unavailable(f"lake {lake.uri}: {str(error).splitlines()[0]}") from error
         yield found
 
 
+def _of_renamed(session: duckdb.DuckDBPyConnection, renamed: Sequence[tuple[int, int, str]]) -> None:
+    rows = [dict(zip(_OF_RENAMED.names, one, strict=True)) for one in renamed]
+    session.register("of_renamed", pa.Table.from_pylist(rows, _OF_RENAMED))
+
+
 def _sort(
-    session: duckdb.DuckDBPyConnection, lake: Lake, jobs: Sequence[Source], known: Mapping[str, Place], folder: Path
+    session: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    jobs: Sequence[Source],
+    folder: Path,
+    known: Mapping[str, Place],
 ) -> SortedResults:
     session.execute("SET TimeZone = 'UTC'")
     # It would be drawn into the command's answer.
@@ -261,6 +291,7 @@ def _sort(
             f"SELECT * FROM read_parquet([{paths}], hive_partitioning = true, union_by_name = true) "
             f"UNION ALL BY NAME SELECT NULL::VARCHAR AS pipeline, {lacks} WHERE false)"
         )
+    session.execute(_RENAMED)
     session.execute(_NEWEST)
     _add_times(session, known)
     session.execute(_PHOTOGRAPHS)

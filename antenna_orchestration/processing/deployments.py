@@ -16,7 +16,7 @@ from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.texts import counted, listed, storable
 from antenna_orchestration.ecology import sites
 from antenna_orchestration.ecology.model import Place
-from antenna_orchestration.ecology.places import is_far_from_zone
+from antenna_orchestration.ecology.places import about_unknown_zones, is_far_from_zone
 from antenna_orchestration.processing.services import Services
 
 MOST_BYTES = sites.MOST_BYTES
@@ -51,11 +51,14 @@ class Imported:
                 f"there is no photograph yet of {listed(names)}: right before a submission; otherwise compare the "
                 "spelling with `antenna deployments list`"
             )
-        if names := [place.deployment for place in self.places if not place.zone and place.clock == "local"]:
+        if names := [place.deployment for place in self.places if not place.time_zone and place.clock == "local"]:
             lines.append(f"no time zone is known for {listed(names)}: their times stay the camera's digits")
-        if line := about_far(self.places):
-            lines.append(line)
-        return lines
+        return [*lines, *about_places(self.places, self.project)]
+
+
+def about_places(places: Sequence[Place], project: str) -> list[str]:
+    """Warnings about places whose time zones cannot be right, or cannot be used here."""
+    return [line for line in (about_far(places), about_unknown_zones(places, project)) if line]
 
 
 def about_far(places: Sequence[Place]) -> str:
@@ -109,6 +112,11 @@ async def list_deployments(services: Services, project: str) -> list[Known]:
     return [Known(place=place, photographs=photographs.get(name)) for name, place in places.items()]
 
 
+async def former_names(services: Services, project: str, name: str) -> Sequence[Mapping[str, str]]:
+    """The names that a deployment had, oldest first: `name`, `by`, and `at` in ISO 8601."""
+    return await services.catalog.deployments.former_names(project, name)
+
+
 async def show(services: Services, project: str, name: str) -> tuple[Known, Sequence[ClockShift]]:
     """A deployment, and the shifts of its clock. Raises `NotFound`."""
     found = next((one for one in await list_deployments(services, project) if one.place.deployment == name), None)
@@ -130,6 +138,17 @@ async def set_values(services: Services, project: str, name: str, values: Mappin
 
     (place,), _ = await services.catalog.deployments.describe(project, change, create=False)
     return place
+
+
+async def rename(services: Services, project: str, old: str, new: str, *, by: str = "") -> None:
+    """Give a deployment another name; its photographs, place and shifts stay its own.
+
+    The tables of its jobs keep the name; what is derived from them has the new one once it is made again. Raises
+    `InvalidInput` for a name that cannot be one, `NotFound`, and `Conflict` if there is a deployment of that name.
+    """
+    if problem := sites.fault_of_name(new):
+        raise errors.InvalidInput(f"the new name: {problem}")
+    await services.catalog.deployments.rename(project, old, new, by=storable(by))
 
 
 def check_shift(text: str, reason: str) -> int:

@@ -15,7 +15,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.domain.texts import counted
-from antenna_orchestration.ecology import tables
+from antenna_orchestration.ecology import places, tables
 from antenna_orchestration.ecology.model import Classes, Taxon
 from antenna_orchestration.ecology.names import require_kept
 from antenna_orchestration.ecology.recipes import Recipe
@@ -134,13 +134,15 @@ def write_tables(
     with_images = [one for one in sources if one.images]
     if not with_images:
         return derived.write(into, scope, [], made_with), ()
-    with derived.sorted_results(lake, with_images, known.places) as results:
+    with derived.sorted_results(lake, with_images, known.places, known.renamed) as results:
         classes = registered(results.labels)
         unmasked = _unmasked(results, known, classes)
         nights = _Counted(_nights(results, with_images, known, classes, unmasked))
         rows = derived.write(into, scope, nights, made_with)
+        there = {group.deployment for group in results.groups}
+    zones = places.about_unknown_zones((place for name, place in known.places.items() if name in there), known.project)
     replaced = len({(one.job_id, one.detection_id) for one in known.reviews}) - nights.reviewed
-    return rows, [*_warnings(unmasked), *_about_replaced(replaced)]
+    return rows, [*filter(None, [zones]), *_warnings(unmasked), *_about_replaced(replaced)]
 
 
 class _Counted:

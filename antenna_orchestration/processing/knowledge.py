@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from antenna_orchestration import __version__
+from antenna_orchestration.catalog.deployments import Renamed
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology import recipes, reviews
@@ -40,6 +41,8 @@ class Knowledge:
     recipe: Recipe = field(default_factory=recipes.default)
     # By the names of the deployments.
     places: Mapping[str, Place] = field(default_factory=dict)
+    # Images of deployments that had another name when their job's tables were written.
+    renamed: Sequence[Renamed] = ()
     # By label.
     taxa: Mapping[str, Taxon] = field(default_factory=dict)
     # By name, and the name of the one that holds where a deployment has none of its own.
@@ -75,8 +78,10 @@ async def load(services: Services, project: str, *, jobs: Iterable[JobId], recip
     for name in sorted(filter(None, wanted)):
         if (species := await catalog.names.species(project, name)) is not None:
             lists[name] = SpeciesList(name=name, species=species)
+    jobs = list(jobs)
     return Knowledge(
         project=project,
+        renamed=await catalog.deployments.renamed(project, jobs),
         recipe=recipe or await of_project(services, project),
         places=places,
         taxa=taxa,

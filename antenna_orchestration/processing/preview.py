@@ -102,7 +102,7 @@ def preview(
     zone = nights.zone_named(time_zone)
     selected = select(submission, settings, allowed_roots=allowed_roots, progress=progress)
     images, zoneless = capture_times.at_places(selected.images, known or {})
-    zones = [about_zones(zoneless, submission.project)] if zoneless and known is not None else []
+    zones = about_zones(zoneless, known, submission.project) if known is not None else []
     zones += capture_times.unlike_their_places(images, known or {})
     times = [image.captured_at for image in images if image.captured_at]
     now = datetime.now(UTC)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import random
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -22,13 +23,15 @@ from urllib.parse import unquote
 
 from antenna_orchestration import errors, server_urls
 from antenna_orchestration import settings as settings_module
-from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
+from antenna_orchestration.catalog.jobs import KeptDeployment, NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain import ids, job_config, nights, score_vectors, terminal, texts
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.versions import Version
+from antenna_orchestration.ecology import places
+from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 from antenna_orchestration.processing import given_detections, publish, services
@@ -201,6 +204,7 @@ async def submit(
     if spec.slug in registry.all_pipelines():
         await services.catalog.pipelines.register(pipeline_row(spec))
     copies = 0 if source else await services.catalog.images.likely_copies(submission.project, chosen)
+    kept: list[KeptDeployment] = []
     job_id = await services.catalog.jobs.create(
         NewJob(
             project=submission.project,
@@ -220,6 +224,7 @@ async def submit(
             detections_of=source.job_id if source else None,
         ),
         chosen,
+        told=kept.extend,
     )
     job = await services.catalog.jobs.get(job_id)
     warnings = [*selected.warnings, *filter(None, [selected.about_duplicates])]
@@ -230,8 +235,9 @@ async def submit(
             f"{everything}{counted(job.skipped, 'image')} skipped, processed by version {spec.version} of {spec.slug} "
             f"before{boxes} (--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
         )
-    if zoneless:
-        warnings.append(about_zones(zoneless, submission.project))
+    if kept:
+        warnings.append(about_kept(kept, submission.project))
+    warnings += about_zones(zoneless, known, submission.project)
     warnings += capture_times.unlike_their_places(placed, known)
     if copies:
         warnings.append(f"{about_copies(copies)}; `antenna jobs cancel {job_id}` stops that")
@@ -309,13 +315,29 @@ def about_copies(count: int) -> str:
     )
 
 
-def about_zones(names: Sequence[str], project: str) -> str:
-    """A warning about deployments without a time zone, whose photographs' times do not say theirs."""
+def about_kept(kept: Sequence[KeptDeployment], project: str) -> str:
+    """A warning about skipped images for which another deployment was said than they have; `kept` is not empty."""
+    count = sum(one.images for one in kept)
+    pairs = texts.listed([f"{one.images:,} of {one.has}, said to be of {one.said}" for one in kept], 3)
     return (
-        f"no time zone is known for {counted(len(names), 'deployment')} ({texts.listed(names)}): the cameras' times "
-        f"count as UTC; `antenna deployments import FILE --project {project}` says it, or, once a deployment is there, "
-        f"`antenna deployments set NAME --time-zone ZONE --project {project}`"
+        f"{counted(count, 'skipped image')} stay{'s' if count == 1 else ''} in another deployment than was said, in "
+        f"the tables, too: {pairs}; `antenna deployments rename {shlex.quote(kept[0].has)} {shlex.quote(kept[0].said)} "
+        f"--project {project}` gives a deployment another name, --reprocess processes images again in another one"
     )
+
+
+def about_zones(zoneless: Sequence[str], known: Mapping[str, Place], project: str) -> list[str]:
+    """Warnings about deployments without a time zone that can be used, whose photographs' times do not say theirs."""
+    named = [known[name] for name in zoneless if name in known and known[name].time_zone]
+    names = [name for name in zoneless if name not in known or not known[name].time_zone]
+    lines = [places.about_unknown_zones(named, project)]
+    if names:
+        lines.append(
+            f"no time zone is known for {counted(len(names), 'deployment')} ({texts.listed(names)}): the cameras' "
+            f"times count as UTC; `antenna deployments import FILE --project {project}` says it, or, once a deployment "
+            f"is there, `antenna deployments set NAME --time-zone ZONE --project {project}`"
+        )
+    return [line for line in lines if line]
 
 
 def submit_images(

@@ -134,3 +134,12 @@ def test_the_launchpad_imports_what_the_command_does(antenna: Shell, project: st
     file.write_text(SITES)
     assert launched().success
     assert len(antenna("deployments", "list", "--project", project, "--json").json) == 3
+
+
+def test_a_deployment_gets_another_name(antenna: Shell, project: str, sites: Path) -> None:
+    done = antenna("deployments", "rename", "panama", "ridge", "--project", project)
+    assert done.out == f"deployment panama of project {project} is now ridge\n"
+    assert f"antenna tables --project {project}" in done.err
+    ridge = shown(antenna, project, "ridge")
+    assert (ridge["time_zone"], [one["name"] for one in ridge["former_names"]]) == ("America/Panama", ["panama"])
+    antenna("deployments", "rename", "ridge", "balcony", "--project", project).refused(4, "'balcony' already")

@@ -195,3 +195,33 @@ def test_a_bad_file_names_row_and_column(data: bytes, says: str) -> None:
 def test_a_bad_species_list_says_where(data: bytes, says: str) -> None:
     with pytest.raises(errors.InvalidInput, match=says):
         read_species(data, "f")
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ("moth,Lepidoptera,order,Diptera,,,", "row 2, column order: Diptera, but the name of the row is Lepidoptera"),
+        ("owlet,Noctuidae,family,Lepidoptera,Noctuidae,Noctua,", "row 2, column genus: Noctua stands below Noctuidae"),
+        ("owlet,Noctuidae,,Lepidoptera,Noctuidae,Noctua,", "row 2, column genus: Noctua stands below Noctuidae"),
+        ("a,Noctua pronuba,species,Lepidoptera,Noctuidae,Xestia,", "row 2, column genus: Xestia, but the name"),
+        ("a,Noctua pronuba,species,Lepidoptera,Noctuidae,,comes", "row 2, column species: comes, but the name"),
+        ("a,Noctua pronuba,species,Lepidoptera,Noctuidae,,Noctua comes", "row 2, column species: Noctua comes, but"),
+    ],
+)
+def test_columns_that_contradict_the_name_are_a_fault(row: str, fault: str) -> None:
+    with pytest.raises(errors.InvalidInput, match=fault):
+        read_taxa(f"label,scientificName,taxonRank,order,family,genus,species\n{row}\n".encode(), "taxa.csv")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "a,Noctua pronuba (Linnaeus 1758),species,Lepidoptera,Noctuidae,Noctua,pronuba",
+        "a,NOCTUIDAE,family,Lepidoptera,Noctuidae,,",
+        "a,Noctuinae,subfamily,Lepidoptera,Noctuidae,,",
+        "a,Noctua pronuba innuba,subspecies,Lepidoptera,Noctuidae,Noctua,Noctua pronuba",
+        "a,BOLD:ACE2477,unranked,Lepidoptera,Noctuidae,Noctua,",
+    ],
+)
+def test_columns_that_agree_are_no_fault(row: str) -> None:
+    read_taxa(f"label,scientificName,taxonRank,order,family,genus,species\n{row}\n".encode(), "taxa.csv")

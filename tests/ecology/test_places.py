@@ -172,3 +172,11 @@ def test_a_place_on_the_other_side_of_the_earth_is_seen(
 ) -> None:
     far = replace(place(zone), latitude=latitude, longitude=longitude)
     assert places.is_far_from_zone(far) is is_far
+
+
+def test_zones_that_are_not_known_here_are_named_and_not_guessed() -> None:
+    known = [Place(deployment="oak", time_zone="+01:00", zone=zone_named("+01:00")), Place(deployment="elm")]
+    assert places.about_unknown_zones(known, "p") == ""
+    lost = Place(deployment="wood", time_zone="Europe/Kyjiw")
+    assert "the time zone of wood (Europe/Kyjiw)" in places.about_unknown_zones([*known, lost], "p")
+    assert places.moment(datetime(2026, 7, 1, 22), None, lost) == (None, datetime(2026, 7, 1, 22))

@@ -1,0 +1,18 @@
+"""The names that deployments had before."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0015"
+down_revision = "0014"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute((Path(__file__).parent / "0015_former_names.sql").read_text(encoding="utf-8"))
+
+
+def downgrade() -> None:
+    raise RuntimeError("the catalog is the record of results: restore a backup instead of going back")

@@ -1,0 +1,1 @@
+SELECT former_names FROM deployments WHERE project_id = %(project)s AND name = %(name)s
