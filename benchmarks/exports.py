@@ -58,6 +58,13 @@ class Measured(NamedTuple):
 EXPORTS: Final = (
     Measured("tables", {"as": "csv"}, 90),
     Measured("tables", {"as": "parquet"}, 90),
+    Measured("camtrap-dp", {}, 90),
+    Measured("dwca", {}, 90),
+    Measured("megadetector", {}, 60),
+    Measured("coco", {}, None),
+    Measured("yolo", {"images": "none"}, None),
+    Measured("label-studio", {"empty": "no"}, None),
+    Measured("antenna", {}, None),
     Measured("duckdb", {}, 90),
 )
 """Those of a million; formats whose results depend on the speed of decoding are measured apart."""
