@@ -22,7 +22,7 @@ TORCH_INDEX ?=
 CHOSEN = --constraints $(if $(filter cpu,$(TORCH)),$(VENV)/cpu.lock,requirements.lock) --extra embedded --requirement pyproject.toml
 PACKAGES_default = --require-hashes --requirement requirements.lock
 PACKAGES_none = $(CHOSEN)
-PACKAGES_cpu = $(CHOSEN) --requirement requirements.in --extra worker --extra dev --index $(TORCH_INDEX)
+PACKAGES_cpu = $(CHOSEN) --requirement requirements.in --extra worker --extra dev --extra validators --index $(TORCH_INDEX)
 WITHOUT_DIGEST_OF_TORCH = /^[a-z]/ { torch = /^torch(vision)?==/; if (torch) print $$1 } !torch
 
 $(VENV)/installed: requirements.lock requirements-uv.lock pyproject.toml
@@ -76,7 +76,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header
   --no-emit-find-links
 
 lock: install ## pin the newest versions that pyproject.toml allows, with the digests of their files
-	$(COMPILE) --extra embedded --extra worker --extra dev --output-file requirements.lock pyproject.toml requirements.in
+	$(COMPILE) --extra embedded --extra worker --extra dev --extra validators --output-file requirements.lock pyproject.toml requirements.in
 	echo uv | $(COMPILE) --output-file requirements-uv.lock -
 
 # Whatever cannot be looked up is an error, too.

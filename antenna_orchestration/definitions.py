@@ -5,13 +5,16 @@ from typing import Any
 import dagster as dg
 
 from antenna_orchestration.assets.derived import derived_tables
+from antenna_orchestration.assets.exports import EXPORTS
 from antenna_orchestration.assets.health import jobs_health
 from antenna_orchestration.assets.job_assets import image_tasks, manifest, results
 from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.assets.report import job_report
 from antenna_orchestration.assets.run_session import RunSession
+from antenna_orchestration.jobs.datasets import describe_dataset
 from antenna_orchestration.jobs.deployments import import_deployments
 from antenna_orchestration.jobs.derivation import derive_tables
+from antenna_orchestration.jobs.export import export_dataset
 from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.jobs.names import import_taxa
 from antenna_orchestration.jobs.operations import jobs_health_check, merge_tables, prune_history
@@ -32,7 +35,16 @@ def build_definitions(**resources: Any) -> dg.Definitions:
     """All definitions; keyword arguments replace resources by name."""
     stores = resources.pop("stores", Stores())
     return dg.Definitions(
-        assets=[manifest, image_tasks, results, derived_tables, job_report, jobs_health, merged_tables],
+        assets=[
+            manifest,
+            image_tasks,
+            results,
+            derived_tables,
+            job_report,
+            jobs_health,
+            merged_tables,
+            *EXPORTS.values(),
+        ],
         jobs=[
             process_job,
             inference_worker,
@@ -40,9 +52,11 @@ def build_definitions(**resources: Any) -> dg.Definitions:
             merge_tables,
             derive_tables,
             submit_job,
+            export_dataset,
             import_reviews,
             prune_history,
             import_deployments,
+            describe_dataset,
             import_taxa,
         ],
         sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_runs, health_watch],

@@ -250,8 +250,8 @@ def _of_job(table: str, job: int, filters: Mapping[str, Any], lake: Where, as_: 
         if not place.names("captures"):
             raise _no_lake(place) from None
         raise errors.NotFound(
-            f"lake {place.uri}: job {job_id} has no table {table}: it is not over (`antenna jobs show {job_id}`), "
-            "or it is a job of another stack"
+            f"lake {place.uri}: job {job_id} has no table {table}: it is not over (`antenna derive --job {job_id}` "
+            "makes tables of what it has so far, for results.observations and its siblings), or it is of another stack"
         ) from None
     schema = pa.schema([pa.field("job_id", pa.int64()), *schemas.TABLES[table]])
     found = _relation(place, files, schema, f"{job_id}::BIGINT AS job_id, *")
@@ -285,6 +285,14 @@ def _check_there(place: Lake, scope: Scope, table: str, *, stacklevel: int) -> N
                 f"lake {place.uri}: {scope.name} has no derived tables yet; `{command}` makes them{others}"
             )
         lacking = derived.left_out(place, scope, went_in)
+        pending = derived.pending(place, scope)
+    if pending:
+        warnings.warn(
+            f"the tables of {scope.name} have the results so far: when they were made, {pending:,} of its images had "
+            f"none yet; `{command}` makes them again",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
     if lacking:
         jobs = ", ".join(str(one) for one in lacking[:10]) + (" …" if len(lacking) > 10 else "")
         warnings.warn(

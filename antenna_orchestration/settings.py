@@ -112,6 +112,11 @@ class Settings(BaseSettings):
     lake_uri: str = Field(
         default="", description="Where Parquet goes: a folder or `s3://bucket/prefix`. Empty: `HOME/lake`."
     )
+    export_schemas: Path | None = Field(
+        default=None,
+        description="Folder of the schemas that `antenna check-export` and the checks of exports use: those of Camtrap "
+        "DP, EML, Darwin Core and GBIF. Without it, our own rules check, and other programs as far as they need none.",
+    )
     secret_key: str = Field(default="", repr=False, description="Signs lease tokens; generated once by `antenna up`.")
 
     image_roots: Paths = Field(
@@ -262,6 +267,11 @@ class Settings(BaseSettings):
         description="Whether to decode JPEGs on the GPU (nvJPEG); its pixels may differ by a shade or two.",
     )
 
+    export_each_job: Words = Field(
+        default=(),
+        description="Formats of `antenna export`, such as tables,megadetector, in which each job is exported when it "
+        "is over, into the lake's folder `exports`.",
+    )
     health_check_cron: str = Field(default="*/15 * * * *", description="When `jobs_health_check` runs.")
     autoscale: bool = Field(
         default=True,

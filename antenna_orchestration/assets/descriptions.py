@@ -49,11 +49,11 @@ _DERIVED: Final = {
 }
 
 _DERIVED_QUERIES: Final = {
-    "observations": "SELECT deployment, night, taxon, rank, score, source FROM '{files}' WHERE counted",
-    "tracks": "SELECT taxon, count(*) AS tracks, median(seconds) FROM '{files}' GROUP BY ALL",
-    "nights": "SELECT deployment, night, found, expected, gaps FROM '{files}' ORDER BY ALL",
-    "counts": "SELECT night, taxon, max_n FROM '{files}' WHERE rank = 'species' ORDER BY ALL",
-    "photographs": "SELECT deployment, night, reason, count(*) FROM '{files}' WHERE status = 'failed' GROUP BY ALL",
+    "observations": "SELECT deployment, night, taxon, rank, score, source\nFROM '{file}' WHERE counted",
+    "tracks": "SELECT taxon, count(*) AS tracks, median(seconds)\nFROM '{file}' GROUP BY ALL",
+    "nights": "SELECT deployment, night, found, expected, gaps\nFROM '{file}' ORDER BY ALL",
+    "counts": "SELECT deployment, night, taxon, max_n\nFROM '{file}' ORDER BY ALL",
+    "photographs": "SELECT deployment, night, reason, count(*)\nFROM '{file}' WHERE status = 'failed' GROUP BY ALL",
 }
 
 _VIEWS: Final = (
@@ -93,7 +93,7 @@ def of_table(name: str) -> TableAsset:
 
 def of_derived_table(name: str) -> TableAsset:
     """The same of an asset that is a derived table."""
-    query = _DERIVED_QUERIES[name].replace("{files}", f".antenna/lake/derived/jobs/{name}/*/*.parquet")
+    query = _DERIVED_QUERIES[name].replace("{file}", f".antenna/lake/derived/jobs/{name}/job_id=1/{name}.parquet")
     parts = [
         _DERIVED[name],
         f"It is the file `<lake>/derived/jobs/{name}/job_id=<job>/{name}.parquet`, made from the results without "

@@ -359,13 +359,18 @@ class Jobs:
                 with contextlib.suppress(psycopg.Error):
                     await connection.execute("SELECT pg_advisory_unlock_all()")
 
+    async def is_deriving(self, whose: str) -> bool:
+        """Whether a process holds the `derivation_lock` of a job or project."""
+        async with self._database.transaction() as connection:
+            return bool(await value(connection, "is_locked", key=_derivation(whose)))
+
     @asynccontextmanager
     async def derivation_lock(self, whose: str) -> AsyncIterator[None]:
         """Be the only one that derives the tables of a job or project, such as `job 42`.
 
         Waits for another one, two minutes at most. Raises `Conflict` if that is not over then.
         """
-        key = f"derive:{whose}"
+        key = _derivation(whose)
         async with self._database.session() as connection:
             try:
                 taken = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [key])
@@ -387,6 +392,11 @@ class Jobs:
             finally:
                 with contextlib.suppress(psycopg.Error):
                     await connection.execute("SELECT pg_advisory_unlock_all()")
+
+
+def _derivation(whose: str) -> str:
+    """What the lock of a derivation is called."""
+    return f"derive:{whose}"
 
 
 async def _copy_submitted(connection: Connection, images: Iterable[SubmittedImage]) -> _Versions:

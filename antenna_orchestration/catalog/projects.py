@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from antenna_orchestration import errors
@@ -11,6 +12,7 @@ from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.database import Connection, Database
 from antenna_orchestration.domain.ids import ProjectId
 from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.domain.times import in_utc
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +26,18 @@ class Project:
     image_root: Path | None
     # For jobs that do not say otherwise.
     dispatch_mode: DispatchMode
+    # Whether people described it as a data set.
+    has_dataset: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredDataset:
+    """What people say of a project as a data set."""
+
+    # As they wrote it: YAML.
+    text: str
+    created_by: str
+    created_at: datetime
 
 
 async def made(connection: Connection, slug: str) -> ProjectId:
@@ -39,7 +53,7 @@ async def found(connection: Connection, slug: str) -> ProjectId:
     """
     row = await (await connection.execute(queries.load("find_project"), {"slug": slug})).fetchone()
     if row is None:
-        raise errors.NotFound(f"there is no project {slug}; `antenna projects list` shows all")
+        raise errors.NotFound(_unknown(slug))
     await connection.execute(queries.load("lock_project"), {"project": row["project_id"]})
     return ProjectId(row["project_id"])
 
@@ -60,6 +74,7 @@ class Projects:
                 name=row["name"],
                 image_root=Path(row["image_root"]) if row["image_root"] else None,
                 dispatch_mode=DispatchMode(row["dispatch_mode"]),
+                has_dataset=row["has_dataset"],
             )
             for row in await self._database.rows("list_projects", projects=wanted)
         ]
@@ -76,4 +91,22 @@ class Projects:
         root = None if image_root is None else str(image_root)
         values = {"dispatch_mode": dispatch_mode, "image_root": root, "no_image_root": no_image_root}
         if await self._database.row("set_project", slug=slug, **values) is None:
-            raise errors.NotFound(f"there is no project {slug}; `antenna projects list` shows all")
+            raise errors.NotFound(_unknown(slug))
+
+    async def dataset(self, slug: str) -> StoredDataset | None:
+        """The description of a project as a data set; None if there is none. Raises `NotFound`."""
+        row = await self._database.row("dataset_of_project", slug=slug)
+        if row is None:
+            raise errors.NotFound(_unknown(slug))
+        if row["dataset"] is None:
+            return None
+        return StoredDataset(text=row["dataset"], created_by=row["dataset_by"], created_at=in_utc(row["dataset_at"]))
+
+    async def put_dataset(self, slug: str, text: str | None, *, by: str = "") -> None:
+        """Keep a description in place of an earlier one; None takes it back. Idempotent. Raises `NotFound`."""
+        if await self._database.row("put_dataset", slug=slug, text=text, by=by) is None:
+            raise errors.NotFound(_unknown(slug))
+
+
+def _unknown(slug: str) -> str:
+    return f"there is no project {slug}; `antenna projects list` shows all"

@@ -215,7 +215,9 @@ async def _set(
         # Before anything is written.
         deployments.check_shift(shift, reason)
     if values:
-        await deployments.set_values(services, project, name, values)
+        place = await deployments.set_values(services, project, name, values)
+        if line := deployments.about_far([place]):
+            output.warn(line)
         lines.append(f"deployment {name} is set")
     if shift is not None:
         total = await deployments.shift(services, project, name, shift, reason=reason, by=by)

@@ -36,7 +36,7 @@ def derive(
     recipe: RecipeOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Derive a job's or a project's tables anew, without inference.
+    """Derive tables of a job or a project without inference.
 
     The tables observations, tracks, nights and counts are made from the results that are there, with the names, places,
     reviews and the recipe that hold now. The results stay as they are, and deriving again gives the same.

@@ -13,14 +13,13 @@ from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
 
 if TYPE_CHECKING:
+    from antenna_orchestration.exports.formats import Checked
     from antenna_orchestration.processing.export import Exported, Order
     from antenna_orchestration.processing.services import Services
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-FormatArgument = Annotated[
-    str, typer.Argument(metavar="FORMAT", help="One of those that are listed below.", show_default=False)
-]
+FormatArgument = Annotated[str, typer.Argument(metavar="FORMAT", help="The format.", show_default=False)]
 
 
 def export(
@@ -52,6 +51,9 @@ def export(
         str | None,
         typer.Option("--as", metavar="KIND", help="Of tables: csv, parquet or xlsx.", show_default="csv"),
     ] = None,
+    empty: Annotated[
+        bool, typer.Option("--empty", help="Of label-studio: also photographs on which nothing was found.")
+    ] = False,
     dataset: Annotated[
         Path | None,
         typer.Option(
@@ -66,9 +68,14 @@ def export(
         bool, typer.Option("--partial", help="Leave out what lacks what the format demands, and say so.")
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier export in the same place.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check it as well, as `antenna check-export` does.")] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Write results in a format of other programs."""
+    """Write results in a format of other programs.
+
+    Formats: tables (CSV, Parquet or XLSX), megadetector (Timelapse, AddaxAI), camtrap-dp, dwca (GBIF), coco, yolo,
+    label-studio, antenna, crops, pictures, duckdb.
+    """
     from antenna_orchestration.domain.ids import JobId
     from antenna_orchestration.exports import dataset as descriptions
     from antenna_orchestration.exports import formats
@@ -90,10 +97,14 @@ def export(
             threshold=threshold or 0.0,
         ),
         out=out,
-        options={"as": as_} if as_ is not None else {},
+        options={
+            **({"as": as_} if as_ is not None else {}),
+            **({"empty": "yes"} if empty else {}),
+        },
         dataset=descriptions.read(content_of(dataset, descriptions.MOST_BYTES), str(dataset)) if dataset else None,
         partial=partial,
         replace=replace,
+        check=check,
     )
 
     async def run(services: Services) -> Exported:
@@ -102,14 +113,22 @@ def export(
     made = with_services(run)
     if json_:
         output.outcome_as_json(_as_json(made, order))
-        return
+    else:
+        _print(made, order)
+    if made.checked is not None and made.checked.faults:
+        raise typer.Exit(1)
+
+
+def _print(made: Exported, order: Order) -> None:
     output.outcome(made.summary)
     if not made.is_complete:
-        output.warn("not all jobs are over: these are the results so far")
+        output.warn("not all images have a result yet: these are the results so far")
     for line in made.written.left_out:
         output.warn(f"left out: {line}")
     for line in made.written.notes:
         output.note(line)
+    if made.checked is not None:
+        _print_checked(made.checked, order.format.name, made.uri)
 
 
 def check_export(
@@ -118,24 +137,17 @@ def check_export(
     *,
     json_: JsonOption = False,
 ) -> None:
-    """Check a file or folder of a format, with its usual validator where that is installed.
+    """Check a file or folder of a format.
 
-    The validators are installed with the extra `validators`.
+    By our own rules, and with the format's usual validator where that is installed (extra `validators`).
     """
     from antenna_orchestration.exports import formats
 
     found = formats.named(format_).check(path)
     if json_:
-        output.as_json(
-            {"faults": list(found.faults), "checked_by": list(found.by), "not_checked": list(found.unchecked)}
-        )
+        output.as_json(_checked_as_json(found))
     else:
-        for line in found.unchecked:
-            output.warn(f"not checked: {line}")
-        for line in found.faults:
-            output.line(line)
-        if not found.faults:
-            output.line(f"{path} is valid {format_}, checked by {', '.join(found.by)}")
+        _print_checked(found, format_, str(path))
     if found.faults:
         raise typer.Exit(1)
 
@@ -155,4 +167,18 @@ def _as_json(made: Exported, order: Order) -> dict[str, object]:
         "counts": dict(made.written.counts),
         "left_out": list(made.written.left_out),
         "notes": list(made.written.notes),
+        "check": None if made.checked is None else _checked_as_json(made.checked),
     }
+
+
+def _checked_as_json(found: Checked) -> dict[str, object]:
+    return {"faults": list(found.faults), "checked_by": list(found.by), "not_checked": list(found.unchecked)}
+
+
+def _print_checked(found: Checked, format_: str, where: str) -> None:
+    for line in found.unchecked:
+        output.warn(f"not checked: {line}")
+    for line in found.faults:
+        output.line(line)
+    if not found.faults:
+        output.line(f"{where} is valid {format_}, checked by {', '.join(found.by)}")

@@ -44,6 +44,7 @@ class JobView:
             "project": job.project,
             "pipeline": job.pipeline,
             "config": job.config,
+            "detections_of": job.detections_of,
             "status": str(job.status),
             "status_reason": job.status_reason,
             "generation": job.generation,

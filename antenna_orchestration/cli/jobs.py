@@ -136,6 +136,7 @@ def show(
         "name": found.name,
         "project": found.project,
         "pipeline": found.pipeline,
+        "boxes of": f"job {found.detections_of}" if found.detections_of else None,
         # As `--config` takes it.
         "config": json.dumps(found.config, ensure_ascii=False) if found.config else None,
         "status": f"{found.status}{f' ({found.status_reason})' if found.status_reason else ''}",
@@ -158,6 +159,8 @@ def show(
     if found.status.is_terminal and found.compacted and found.total:
         values["tables"] = tables
         values["derived"] = derived or None
+    elif view.progress.done or view.progress.failed:
+        values["results so far"] = f"`antenna export tables --job {found.job_id} --out FOLDER`"
     output.console().print(output.pairs(values))
 
 

@@ -1,9 +1,9 @@
-"""`antenna projects`: list projects, set their defaults."""
+"""`antenna projects`: list and show projects, set their defaults, describe them as data sets."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,11 @@ from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
 from antenna_orchestration.domain.job import DispatchMode
+
+if TYPE_CHECKING:
+    from antenna_orchestration.catalog.projects import Project
+    from antenna_orchestration.processing import datasets
+    from antenna_orchestration.processing.services import Services
 
 app = typer.Typer(help="List projects, and set their defaults.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -28,19 +33,61 @@ def list_(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
                     "name": one.name,
                     "dispatch_mode": str(one.dispatch_mode),
                     "image_root": None if one.image_root is None else str(one.image_root),
+                    "has_dataset": one.has_dataset,
                 }
                 for one in found
             ]
         )
         return
-    rows = [(one.slug, one.name, str(one.dispatch_mode), str(one.image_root or "")) for one in found]
+    rows = [
+        (one.slug, one.name, str(one.dispatch_mode), "yes" if one.has_dataset else "", str(one.image_root or ""))
+        for one in found
+    ]
     output.show_table(
-        ("PROJECT", "NAME", "DISPATCH MODE", "IMAGE ROOT"),
+        ("PROJECT", "NAME", "DISPATCH MODE", "DATA SET", "IMAGE ROOT"),
         rows,
         shrinks=("PROJECT", "NAME"),
         wraps=("IMAGE ROOT",),
         empty="no projects; the first job or token that names one creates it",
     )
+
+
+@app.command()
+def show(
+    project: Annotated[str, typer.Argument(metavar="PROJECT", help="The project's slug.", show_default=False)],
+    *,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a project: its defaults, and what is said of it as a data set.
+
+    What it prints of the data set is a file that `antenna projects set` takes.
+    """
+    from antenna_orchestration.processing import datasets
+
+    async def run(services: Services) -> tuple[Project, datasets.Known | None]:
+        known = await datasets.of_project(services, project)
+        return next(one for one in await services.catalog.projects.list() if one.slug == project), known
+
+    one, known = with_services(run)
+    if json_:
+        output.as_json(
+            {
+                "id": one.project_id,
+                "project": one.slug,
+                "name": one.name,
+                "dispatch_mode": str(one.dispatch_mode),
+                "image_root": None if one.image_root is None else str(one.image_root),
+                "dataset": known.dataset.model_dump(mode="json", exclude_none=True) if known else None,
+            }
+        )
+        return
+    output.note(f"project {one.slug}: dispatch mode {one.dispatch_mode}, image root {one.image_root or 'none'}")
+    if known is None:
+        output.note(f"it is not described as a data set: `antenna projects set {one.slug} --dataset FILE`")
+        return
+    for line in known.text.rstrip("\n").split("\n"):
+        output.line(line)
+    output.note(f"said by {known.created_by or 'nobody'} {output.ago(known.created_at)}")
 
 
 @app.command("set")
@@ -63,20 +110,49 @@ def set_(
     no_image_root: Annotated[
         bool, typer.Option("--no-image-root", help="Let jobs submitted over HTTP read no local images.")
     ] = False,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="dataset.yaml: who made the photographs, under which licences. Exports use it.",
+            show_default="unchanged",
+        ),
+    ] = None,
+    no_dataset: Annotated[bool, typer.Option("--no-dataset", help="Take what is said of the data set back.")] = False,
 ) -> None:
-    """Set a project's defaults, for jobs submitted from now on."""
-    if dispatch_mode is None and image_root is None and not no_image_root:
-        raise errors.InvalidInput("nothing to set: name --dispatch-mode, --image-root or --no-image-root")
+    """Set a project's defaults, and describe it as a data set.
+
+    Defaults are for jobs submitted from now on, the description for exports.
+    """
+    from antenna_orchestration.processing import datasets
+    from antenna_orchestration.processing.named_files import content_of
+    from antenna_orchestration.processing.submit import user_of_this_process
+
+    sets_defaults = dispatch_mode is not None or image_root is not None or no_image_root
+    if not sets_defaults and dataset is None and not no_dataset:
+        raise errors.InvalidInput("nothing to set: name --dispatch-mode, --image-root, --dataset or another option")
+    if dataset is not None and no_dataset:
+        raise errors.InvalidInput("--dataset and --no-dataset exclude each other: name only one")
     if image_root is not None and no_image_root:
         raise errors.InvalidInput("--image-root and --no-image-root exclude each other: name only one")
     if image_root is not None and not image_root.is_dir():
         raise errors.InvalidInput(f"--image-root {image_root} is not a folder on this machine: name one that exists")
-    with_services(
-        lambda services: services.catalog.projects.update(
-            project,
-            dispatch_mode=dispatch_mode,
-            image_root=None if image_root is None else image_root.resolve(),
-            no_image_root=no_image_root,
-        )
-    )
-    output.line(f"project {project} is set")
+    by, content = user_of_this_process(), content_of(dataset, datasets.MOST_BYTES) if dataset is not None else None
+
+    async def run(services: Services) -> str:
+        said = f"project {project} is set"
+        # What may be refused comes first, so that nothing is half set.
+        if content is not None:
+            said = datasets.summary(project, await datasets.keep(services, project, content, str(dataset), by=by))
+        if no_dataset:
+            await datasets.forget(services, project)
+        if sets_defaults:
+            await services.catalog.projects.update(
+                project,
+                dispatch_mode=dispatch_mode,
+                image_root=None if image_root is None else image_root.resolve(),
+                no_image_root=no_image_root,
+            )
+        return said
+
+    output.line(with_services(run))

@@ -26,7 +26,7 @@ BuiltInOption = Annotated[bool, typer.Option("--default", help="The built-in rec
 
 @app.command()
 def show(*, project: ProjectOption = "default", default: BuiltInOption = False, json_: JsonOption = False) -> None:
-    """Show the recipe that holds for a project, as it was written.
+    """Show the recipe that holds for a project, with every value written out.
 
     What it prints is a file that `antenna recipes set` takes.
     """
@@ -133,6 +133,8 @@ def list_(*, project: ProjectOption = "default", json_: JsonOption = False) -> N
         shrinks=("SET BY",),
         empty="no recipe of its own; the built-in one holds",
     )
+    if found and not any(one.holds for one in found):
+        output.note("none of these holds, but the built-in one")
 
 
 def _shown(value: object) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from antenna_orchestration.cli import output
+from antenna_orchestration.domain import texts
 
 if TYPE_CHECKING:
     from antenna_orchestration.processing.preview import Preview
@@ -65,6 +66,7 @@ def print_preview(preview: Preview, *, list_left_out: bool) -> None:
     from antenna_orchestration.processing.preview import place
 
     nights = list(preview.nights)
+    span = f"{len(nights)}: {nights[0]} to {nights[-1]} ({texts.listed(preview.zones)})" if nights else None
     times = None
     if preview.earliest and preview.latest:
         times = f"{preview.earliest:%Y-%m-%d %H:%M:%S} to {preview.latest:%Y-%m-%d %H:%M:%S} UTC"
@@ -77,7 +79,7 @@ def print_preview(preview: Preview, *, list_left_out: bool) -> None:
                 "last": place(preview.last),
                 "deployments": _some({name or "none": count for name, count in preview.deployments.items()}),
                 "times": times,
-                "nights": f"{len(nights)}: {nights[0]} to {nights[-1]} ({preview.time_zone})" if nights else None,
+                "nights": span,
                 "without time": preview.without_time or None,
                 "odd times": len(preview.odd_times) or None,
                 "pipeline": preview.pipeline,

@@ -352,6 +352,16 @@ class DeploymentsImported(BaseModel):
     warnings: list[str]
 
 
+class DatasetItem(BaseModel):
+    """What is said of a project as a data set, which exports use."""
+
+    dataset: dict[str, Any]
+    # As it was written: YAML.
+    text: str
+    created_by: str
+    created_at: datetime
+
+
 class ResultFile(BaseModel):
     """A Parquet file of a job's table."""
 
@@ -375,6 +385,26 @@ class ResultList(BaseModel):
     generation: int
     tables: list[ResultTable]
     megadetector: str
+
+
+class DerivedTable(BaseModel):
+    """A derived table and where it can be read; `docs/reference/tables.md` describes the columns."""
+
+    name: str
+    csv: str
+    parquet: str
+    bytes: int
+    # Hash of the recipe that it was made with.
+    recipe: str
+
+
+class DerivedList(BaseModel):
+    """Where the derived tables of a job or project can be read."""
+
+    # The jobs that went in, and those that ended since: deriving again adds these.
+    jobs: list[int]
+    lacks: list[int]
+    tables: list[DerivedTable]
 
 
 class ProjectItem(BaseModel):

@@ -16,11 +16,16 @@ _CONTROLS: Final = {
 }
 
 
+def shown(text: str) -> str:
+    """The text with the replacement character for control characters besides tab and line feed."""
+    return text if text.isprintable() else text.translate(_CONTROLS)
+
+
 def cell(text: str) -> str:
     """The text with an apostrophe before it if it looks like a formula, also behind spaces.
 
     Control characters besides tab and line feed become the replacement character. The writer of CSV adds the quotes.
     """
-    shown = text if text.isprintable() else text.translate(_CONTROLS)
+    clean = shown(text)
     # With the first character: a tab or a line feed there has the rest run, too.
-    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) or shown[:1] in ("\t", "\n") else shown
+    return f"'{clean}" if clean.lstrip().startswith(_FORMULA) or clean[:1] in ("\t", "\n") else clean

@@ -14,7 +14,9 @@ TOLERANCE: Final = 1.5
 """Pixels by which a returned box may differ from the one given: existing workers cut coordinates to whole numbers."""
 
 MOST_AT_ONCE: Final = 64
-"""Tasks with boxes that an HTTP worker is given by one call: 10,000 boxes are 2 MB of JSON."""
+"""Images with boxes that an HTTP worker is given by one call, and a processing service by one post.
+
+10,000 boxes, the most that an image has, are 2 MB of JSON."""
 
 _boxes: Final = msgspec.msgpack.Decoder(list[GivenBox])
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -43,9 +45,7 @@ def classified(given: Sequence[GivenBox], found: Iterable[Detection]) -> list[De
     for detection in found:
         nearest = _match(given, waiting, detection.box)
         if nearest is None:
-            raise errors.InvalidInput(
-                f"box {detection.box} is none of those given, or came twice: the worker looked for boxes of its own"
-            )
+            raise errors.InvalidInput(_why_not(given, detection.box))
         matched[nearest] = detection
     return [
         Detection(
@@ -70,7 +70,7 @@ def _match(given: Sequence[GivenBox], waiting: dict[tuple[int, ...], list[int]],
     for across in (-1, 0, 1):
         for down in (-1, 0, 1):
             for number in waiting.get(_cell(box, across, down), ()):
-                away = max(abs(one - other) for one, other in zip(given[number].box, box, strict=True))
+                away = _away(given[number], box)
                 if away <= TOLERANCE and (best is None or (away, number) < best):
                     best = (away, number)
     if best is None:
@@ -81,6 +81,19 @@ def _match(given: Sequence[GivenBox], waiting: dict[tuple[int, ...], list[int]],
             if best[1] in numbers:
                 numbers.remove(best[1])
     return best[1]
+
+
+def _away(given: GivenBox, box: Sequence[float]) -> float:
+    """Pixels between the edges that are farthest from each other."""
+    return max(abs(one - other) for one, other in zip(given.box, box, strict=True))
+
+
+def _why_not(given: Sequence[GivenBox], box: Sequence[float]) -> str:
+    """Why a box matches none that is still waiting, for people."""
+    what = f"box {', '.join(f'{value:g}' for value in box)}"
+    if any(_away(one, box) <= TOLERANCE for one in given):
+        return f"{what} came more often than it was given"
+    return f"{what} is none of those given: the pipeline looked for boxes of its own"
 
 
 def from_columns(

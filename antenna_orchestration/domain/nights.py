@@ -19,6 +19,9 @@ _NOON: Final = timedelta(hours=12)
 
 _FIXED = re.compile(r"([-+])(\d\d?):?([0-5]\d)", re.ASCII)
 
+_NO_PLACE: Final = re.compile(r"localtime|posixrules|Factory|(posix|right)/.*")
+"""Files beside those of the IANA list: the machine's own zone, placeholders, and copies, some with leap seconds."""
+
 _WIDEST_OFFSET: Final = timedelta(hours=14)
 """No place on Earth is further from UTC."""
 
@@ -57,6 +60,8 @@ def zone_named(name: str) -> tzinfo:
         if offset <= _WIDEST_OFFSET:
             return timezone(-offset if fixed[1] == "-" else offset)
     try:
+        if _NO_PLACE.fullmatch(name):
+            raise ValueError
         return ZoneInfo(name)
     # An absolute path or one with `..` is a `ValueError`, a folder of zones such as `Europe` an `OSError`.
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -85,7 +85,7 @@ def waiting_for(
     reasons = (
         _OF_CANCELING if job.status is JobStatus.CANCELING else "",
         _OF_SILENCE if job.job_id in silent else "",
-        "" if pending else "its tables to be written",
+        "" if pending else _OF_RUNS.get(job.status, "its tables to be written"),
         why_unserved(job, workers, unfit),
         why_forbidden(job, workers),
         _OF_RUNS.get(job.status, ""),

@@ -75,7 +75,9 @@ def judge(label: str, human: str, classes: Classes, names: Names) -> Judged:
         # Two classes may differ in case only.
         meant = human if human in same else same[0]
         return Judged(meant, AGREED if meant == label else OTHER)
-    taxon = names.match(human)
+    # What only a worker registered is a name, too.
+    of_classes = (its for its in classes.taxa if its is not None and its.name.casefold() == human.casefold())
+    taxon = names.match(human) or next(of_classes, None)
     if taxon is None:
         return Judged(human, UNKNOWN)
     lineage = {taxon.name, *taxon.lineage.values()}

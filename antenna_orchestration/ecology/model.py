@@ -85,6 +85,8 @@ class Classes:
     labels: tuple[str, ...]
     # For each label its taxon, None where the label has no match.
     taxa: tuple[Taxon | None, ...]
+    # False where only the labels that occur are known: nothing says to which of them a place in a vector belongs.
+    is_in_order: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

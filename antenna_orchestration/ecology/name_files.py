@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -195,7 +197,8 @@ def _text(data: bytes, file: str) -> str:
         raise errors.InvalidInput(f"{file}, row {row}: not UTF-8 text; save it as UTF-8") from None
     if "\0" in text:
         raise errors.InvalidInput(f"{file} is no text: it holds zero bytes")
-    return text
+    # Old spreadsheets end lines with a carriage return alone.
+    return text if "\n" in text else text.replace("\r", "\n")
 
 
 def _unpacked(data: bytes, file: str) -> bytes:
@@ -208,7 +211,15 @@ def _unpacked(data: bytes, file: str) -> bytes:
                 )
             with archive.open(inside[0]) as packed:
                 return packed.read(MOST_BYTES + 1)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+    ) as error:
         raise errors.InvalidInput(f"{file} cannot be unpacked: {error}") from None
 
 
@@ -216,7 +227,10 @@ def _table(text: str, file: str) -> _Table | None:
     """A table with a header; None if the first line is not one."""
     first, _, _ = text.lstrip("\n").partition("\n")
     delimiter = max(_DELIMITERS, key=first.count)
-    columns = [name.strip() for name in next(csv.reader([first.rstrip("\r")], delimiter=delimiter), [])]
+    try:
+        columns = [name.strip() for name in next(csv.reader([first.rstrip("\r")], delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise errors.InvalidInput(f"{file}, row 1: {error}") from None
     spelled = [column_key(name) for name in columns]
     known = {*columns_of("label"), *columns_of("name"), *columns_of("rank"), *RANKS}
     if known.isdisjoint(spelled):

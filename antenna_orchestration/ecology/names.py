@@ -220,6 +220,11 @@ class Names:
         for taxon in _above(taxa.values()):
             self._by_name.setdefault(taxon.name.casefold(), taxon)
 
+    @property
+    def taxa(self) -> Mapping[str, Taxon]:
+        """What the project imported, by label."""
+        return self._by_label
+
     def match(self, label: str, category: Mapping[str, Any] | None = None) -> Taxon | None:
         """The taxon of a label, with what its worker registered of it; None if neither knows it."""
         row = _texts(category or {})

@@ -101,7 +101,7 @@ def of_rows(
         captures=_frame(captures),
         detections=_begun(captures, detections, photograph, algorithms, classes),
         classes={one: classes[one] for one in algorithms},
-        vectors={one: _vectors(detections, rows, classes[one].labels) for one, rows in algorithms.items()},
+        vectors={one: _vectors(detections, rows, classes[one]) for one, rows in algorithms.items()},
         species=species,
         fixtures=fixtures,
     )
@@ -154,11 +154,14 @@ def _algorithms(detections: pa.Table) -> dict[AlgorithmRef, npt.NDArray[np.intp]
     return {AlgorithmRef(*one): np.flatnonzero((key == one[0]) & (version == one[1])) for one in named if one[0]}
 
 
-def _vectors(detections: pa.Table, rows: npt.NDArray[np.intp], labels: tuple[str, ...]) -> Vectors:
-    """The scores of the rows: whole vectors where there are such of these labels, else the best few."""
+def _vectors(detections: pa.Table, rows: npt.NDArray[np.intp], classes: Classes) -> Vectors:
+    """The scores of the rows: whole vectors where there are such of these classes, else the best few."""
+    labels = classes.labels
     own = detections.select(["label", "label_score", *_VECTORS]).take(pa.array(rows))
     scores = np.zeros((len(rows), len(labels)), np.float32)
     is_whole = pc.fill_null(pc.equal(pc.binary_length(own["scores"]), 2 * len(labels)), False).to_numpy()
+    if not classes.is_in_order:
+        is_whole = np.zeros(len(rows), bool)
     whole, rest = np.flatnonzero(is_whole), np.flatnonzero(~is_whole)
     start = 0
     for chunk in own["scores"].filter(pa.array(is_whole)).chunks:

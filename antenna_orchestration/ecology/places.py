@@ -39,6 +39,9 @@ _MINUTE: Final = np.timedelta64(60_000_000, "us")
 
 _HALF_A_DAY: Final = np.timedelta64(12 * 3600 * 1_000_000, "us")
 
+_MOST_FROM_SUN: Final = 4.0
+"""Hours by which a zone's clocks may differ from the sun."""
+
 
 class Moment(NamedTuple):
     """When a photograph was taken."""
@@ -61,6 +64,19 @@ class Moments(NamedTuple):
 def is_moment(offset: int | None, place: Place | None) -> bool:
     """Whether digits with this offset (minutes east of UTC; None: the file says none) at this place are a moment."""
     return offset is not None or (place is not None and (place.zone is not None or place.clock == "utc"))
+
+
+def is_far_from_zone(place: Place) -> bool:
+    """Whether the place cannot lie in its zone, as where a minus sign is missing or latitude and longitude are swapped.
+
+    Clocks differ from the sun by at most three hours, in the west of China. A fixed offset says nothing of the place.
+    """
+    name, zone = place.time_zone or "", place.zone
+    if place.longitude is None or zone is None or "/" not in name or name.startswith("Etc/"):
+        return False
+    offset = datetime(2026, 1, 1, tzinfo=zone).utcoffset() or timedelta()
+    by_sun = place.longitude / 15
+    return abs((by_sun - offset / timedelta(hours=1) + 12) % 24 - 12) > _MOST_FROM_SUN
 
 
 def moment(stamp: datetime, offset: int | None, place: Place | None, *, second: bool = False) -> Moment:

@@ -105,6 +105,23 @@ _Loader.add_implicit_resolver(
 )
 
 
+def composed(text: str) -> yaml.Node:
+    """The nodes of a text, which know where they stand; what they say is not looked at."""
+    if len(text) > LARGEST:
+        raise _At(1, f"a recipe has at most {LARGEST:,} characters, this has {len(text):,}")
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        why = " ".join(filter(None, (error.context, error.problem)))
+        raise _At(mark.line + 1 if mark else 1, f"not YAML: {why}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise _At(1, f"not YAML: {' '.join(str(error).split())[:200]}") from None
+    if root is None:
+        raise _At(1, "the recipe is empty: list its steps under `steps:`")
+    return root
+
+
 class _Reader:
     """Reads the nodes of a text, which know their lines."""
 
@@ -112,7 +129,7 @@ class _Reader:
         self._text = text
 
     def recipe(self) -> Recipe:
-        root = self._root()
+        root = composed(self._text)
         fields = self._fields(root, "the recipe")
         for name, (key, _) in fields.items():
             if name not in ("steps", "count_without"):
@@ -124,21 +141,6 @@ class _Reader:
             count_without=self._flags(fields["count_without"][1]) if "count_without" in fields else _without(),
             text=self._text,
         )
-
-    def _root(self) -> yaml.Node:
-        if len(self._text) > LARGEST:
-            raise _At(1, f"a recipe has at most {LARGEST:,} characters, this has {len(self._text):,}")
-        try:
-            root = yaml.compose(self._text, Loader=_Loader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            why = " ".join(filter(None, (error.context, error.problem)))
-            raise _At(mark.line + 1 if mark else 1, f"not YAML: {why}") from None
-        except (yaml.YAMLError, RecursionError) as error:
-            raise _At(1, f"not YAML: {' '.join(str(error).split())[:200]}") from None
-        if root is None:
-            raise _At(1, "the recipe is empty: list its steps under `steps:`")
-        return root
 
     def _steps(self, node: yaml.Node) -> list[tuple[str, Parameters]]:
         if not isinstance(node, yaml.SequenceNode):

@@ -126,7 +126,8 @@ def read(content: bytes, name: str, *, job: JobId | None = None, reviewer: str =
         return _read_rows(_csv_rows(text, name), about)
     try:
         said = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    # Not only `JSONDecodeError`: a number of more than 4,300 digits is another `ValueError`.
+    except (ValueError, RecursionError) as error:
         raise errors.InvalidInput(f"{name} cannot be read as JSON: {error}") from None
     return read_objects(said, name, job=job, reviewer=reviewer)
 
@@ -140,7 +141,7 @@ def read_objects(said: Any, name: str, *, job: JobId | None = None, reviewer: st
     if not any("annotations" in one for one in objects) and any(
         list_columns.key(column) in _COLUMNS["detection"] for one in objects for column in one
     ):
-        return _read_rows(_object_rows(objects), about)
+        return _read_rows(_object_rows(objects, name), about)
     return _read_label_studio(objects, about)
 
 
@@ -283,12 +284,21 @@ def _csv_rows(text: str, name: str) -> _Table:
     return _Table(next(made, _Row("", [])).cells, made)
 
 
-def _object_rows(objects: Sequence[Mapping[str, Any]]) -> _Table:
+def _object_rows(objects: Sequence[Mapping[str, Any]], file: str) -> _Table:
     names = list(dict.fromkeys(name for one in objects for name in one))
+    read = {name for name in names if any(list_columns.key(name) in known for known in _COLUMNS.values())}
+
+    def cell(number: int, name: str, value: Any) -> str:
+        if name not in read or value is None:
+            return ""
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise errors.InvalidInput(f"{file}: row {number}, {name}: {str(value)[:80]} is neither text nor a number")
+        return str(value)
+
     return _Table(
         names,
         (
-            _Row(f"row {number}", ["" if one.get(name) is None else str(one[name]) for name in names])
+            _Row(f"row {number}", [cell(number, name, one.get(name)) for name in names])
             for number, one in enumerate(objects, 1)
         ),
     )
@@ -451,7 +461,8 @@ def _predicted(annotation: Mapping[str, Any], task: Mapping[str, Any]) -> list[A
     parent = annotation.get("parent_prediction")
     if parent is None:
         return []
-    known = [annotation.get("prediction"), *(task.get("predictions") or [])]
+    listed = task.get("predictions")
+    known = [annotation.get("prediction"), *(listed if isinstance(listed, list) else [])]
     for one in known:
         if isinstance(one, dict) and one.get("id", parent) == parent and isinstance(one.get("result"), list):
             return list(one["result"])
@@ -464,7 +475,8 @@ def _chosen(answers: Sequence[Mapping[str, Any]], place: str) -> str:
     Raises `InvalidInput` for several.
     """
     for kind in ("choices", "taxonomy", "rectanglelabels"):
-        values = [value for one in answers if one.get("type") == kind for value in one["value"].get(kind) or []]
+        given = [one["value"].get(kind) or [] for one in answers if one.get("type") == kind]
+        values = [value for one in given for value in (one if isinstance(one, list) else [one])]
         # A taxon is the way to it, from the coarsest name.
         labels = {str(value[-1]) if isinstance(value, list) and value else str(value) for value in values}
         if len(labels) > 1:

@@ -57,7 +57,8 @@ class Fault(NamedTuple):
     problem: str
 
     def __str__(self) -> str:
-        return f"{', '.join(filter(None, (self.row, self.column)))}: {self.problem}"
+        place = ", ".join(filter(None, (self.row, self.column)))
+        return f"{place}: {self.problem}" if place else self.problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

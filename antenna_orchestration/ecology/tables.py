@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,8 @@ import pyarrow as pa
 
 from antenna_orchestration.ecology import columns, nights, sun
 from antenna_orchestration.ecology.model import Night
-
-if TYPE_CHECKING:
-    pass
+from antenna_orchestration.ecology.steps import best_picture
+from antenna_orchestration.ecology.steps.best_picture import BestPictureParameters
 
 Numbers = npt.NDArray[Any]
 
@@ -61,6 +60,8 @@ class Scope:
     decisions: Mapping[tuple[int, str], Decision] = field(default_factory=dict)
     # Ids of taxa by their names.
     taxon_ids: Mapping[str, str | None] = field(default_factory=dict)
+    # How best pictures are chosen anew where people decided; None: the recipe chooses none.
+    best_picture: BestPictureParameters | None = None
 
 
 def of_night(night: Night, scope: Scope) -> Tables:
@@ -98,6 +99,7 @@ class _Found:
     counted: Numbers
     reviewer: Numbers
     reviewed_at: Numbers
+    best_picture: Numbers
     # Positions of their photographs.
     photograph: Numbers
 
@@ -119,6 +121,12 @@ def _decided(night: Night, scope: Scope) -> _Found:
                 taxon[row], rank[row], taxon_id[row] = said.taxon, said.rank, said.taxon_id
                 score[row], source[row], counted[row] = np.nan, HUMAN, said.taxon is not None
                 reviewer[row], reviewed_at[row] = said.reviewer, said.reviewed_at
+    best = frame["best_picture"].to_numpy(bool)
+    is_human = source == HUMAN
+    if scope.best_picture is not None and is_human.any():
+        # Nothing is surer than what a person said.
+        sure = np.where(is_human, np.float32(1), score)
+        best = best_picture.chosen(frame.assign(taxon=taxon, score=sure), scope.best_picture)
     images = {image: row for row, image in enumerate(night.captures["image_id"].tolist())}
     return _Found(
         ids=np.array([f"{job}-{detection}" for job, detection in zip(jobs, detections, strict=True)], object),
@@ -130,6 +138,7 @@ def _decided(night: Night, scope: Scope) -> _Found:
         counted=counted,
         reviewer=reviewer,
         reviewed_at=reviewed_at,
+        best_picture=best,
         photograph=np.array([images[image] for image in frame["image_id"].tolist()], np.intp),
     )
 
@@ -153,6 +162,7 @@ def _observations(night: Night, found: _Found) -> dict[str, Any]:
         "source": found.source,
         "flags": [list(flags) for flags in frame["flags"]],
         "counted": found.counted,
+        "best_picture": found.best_picture,
         "reviewer": found.reviewer,
         "reviewed_at": found.reviewed_at,
     }

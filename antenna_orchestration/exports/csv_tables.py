@@ -1,11 +1,11 @@
-"""A table of a job as CSV: UTF-8, a header line, lists as JSON, times in ISO 8601, nothing for null."""
+"""A table as CSV: UTF-8, a header line, lists as JSON, times in ISO 8601, nothing for null."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,18 +23,23 @@ _ROWS: Final = 5_000
 
 
 def columns_of(table: str) -> list[str]:
-    """The columns in order: all but the whole score vectors, which are bytes."""
+    """The columns of a job's table in order: all but the whole score vectors, which are bytes."""
     return [field.name for field in schemas.TABLES[table] if not pa.types.is_binary(field.type)]
 
 
-def lines(lake: Lake, table: str, job: JobId) -> Iterator[bytes]:
-    """The job's table as CSV, in pieces; a text that looks like a formula has an apostrophe before it.
-
-    Blocks on the lake: call it from a thread. Raises `Unavailable`.
-    """
+def of_job(lake: Lake, table: str, job: JobId) -> Iterator[bytes]:
+    """The job's table as CSV, in pieces. Blocks on the lake: call it from a thread. Raises `Unavailable`."""
     columns = columns_of(table)
+    return lines(columns, lake.batches(table, job, columns))
+
+
+def lines(columns: Sequence[str], batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+    """Batches with these columns as CSV, in pieces; a text that looks like a formula has an apostrophe before it.
+
+    A moment ends in `Z`; a local time has no zone.
+    """
     yield (",".join(columns) + "\r\n").encode()
-    for batch in lake.batches(table, job, columns):
+    for batch in batches:
         for start in range(0, batch.num_rows, _ROWS):
             text = io.StringIO()
             writer = csv.writer(text)

@@ -82,6 +82,9 @@ def read(content: bytes, file: str) -> Dataset:
         raise errors.InvalidTable(file, [f"more than {MOST_BYTES // 1024} kB"])
     try:
         said = yaml.safe_load(content)
+    # So many brackets within each other are no description.
+    except RecursionError:
+        raise errors.InvalidTable(file, ["not YAML of a data set: nested too deeply"]) from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise errors.InvalidTable(file, [f"not YAML: {' '.join(str(error).split())}"]) from None
     return of_data(said, file)

@@ -97,6 +97,43 @@ FORMATS: Final = {
             module="flat_tables",
             choices={"as": ("csv", "parquet", "xlsx")},
         ),
+        Format(
+            name="megadetector",
+            title="MegaDetector's JSON, for Timelapse and AddaxAI",
+            file="megadetector.json",
+            module="megadetector",
+            takes_threshold=True,
+        ),
+        Format(
+            name="camtrap-dp",
+            title="a Camera Trap Data Package 1.0.2, which GBIF and camtrapdp read",
+            module="camtrap_dp",
+        ),
+        Format(
+            name="dwca",
+            title="a Darwin Core archive for GBIF: a record for each taxon of a night",
+            file="dwca.zip",
+            module="dwca",
+        ),
+        Format(
+            name="label-studio",
+            title="tasks for Label Studio, the least certain first; what people correct comes back",
+            module="label_studio",
+            takes_threshold=True,
+            choices={"empty": ("no", "yes")},
+        ),
+        Format(
+            name="crops",
+            title="what is in each box as JPEG, in a folder for each taxon",
+            module="crops",
+            takes_threshold=True,
+        ),
+        Format(
+            name="pictures",
+            title="photographs as JPEG with what was found drawn in",
+            module="pictures",
+            takes_threshold=True,
+        ),
     )
 }
 """By name, in the order in which people are told of them."""

@@ -6,10 +6,12 @@ them; each says so where its format has room (`BOXES`).
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -43,7 +45,7 @@ class OfJob(NamedTuple):
     job_id: JobId
     name: str
     pipeline: str
-    # None: it is not over, or was canceled; the rows are those so far.
+    # None: it is not over, or was canceled.
     finished_at: datetime | None
 
 
@@ -99,12 +101,14 @@ class Material:
     pictures: Pictures
     # Whether what a format demands and nobody gave may be left out, and is reported.
     partial: bool = False
+    # Images of a job that is not over, or was canceled, which have no result yet: they are in no table.
+    pending: int = 0
     made_at: datetime
 
     @property
     def is_complete(self) -> bool:
-        """Whether all jobs were over; else the rows are those so far."""
-        return all(job.finished_at is not None for job in self.jobs)
+        """Whether all images have a result; else the rows are those so far."""
+        return not self.pending
 
     @contextmanager
     def session(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -116,7 +120,17 @@ class Material:
 
         from antenna_orchestration.ecology import columns
 
-        with duckdb.connect(config={"autoinstall_known_extensions": False, "memory_limit": _MEMORY}) as session:
+        # What does not fit into memory lies here, and not in the working directory.
+        with (
+            tempfile.TemporaryDirectory(prefix="antenna-export-") as spill,
+            duckdb.connect(
+                config={
+                    "autoinstall_known_extensions": False,
+                    "memory_limit": _MEMORY,
+                    "temp_directory": str(Path(spill) / "spill"),
+                }
+            ) as session,
+        ):
             session.execute("SET TimeZone = 'UTC'")
             session.execute("SET enable_progress_bar = false")
             self.lake.open_to(session)
@@ -163,14 +177,7 @@ class Material:
         first, last = found.get("first"), found.get("last")
         if first is None or last is None:
             return ""
-        # Of sorted texts, what the first and the last begin with, all begin with.
-        folders = _folders(first)
-        matching = 0
-        for one, other in zip(folders, _folders(last), strict=False):
-            if one != other:
-                break
-            matching += 1
-        return "/".join([*folders[:matching], ""]) if matching else ""
+        return common_folder(first, last)
 
     def _condition(self, table: str) -> str:
         chosen = self.selection
@@ -197,6 +204,18 @@ class Material:
             yield
         except (duckdb.Error, pa.ArrowException) as error:
             raise errors.Unavailable(f"lake {self.lake.uri}: {str(error).splitlines()[0]}") from error
+
+
+def common_folder(first: str, last: str) -> str:
+    """The folder, with its slash, of all photographs, by the first and the last of their sorted URLs; empty if none."""
+    # Of sorted texts, what the first and the last begin with, all begin with.
+    folders = _folders(first)
+    matching = 0
+    for one, other in zip(folders, _folders(last), strict=False):
+        if one != other:
+            break
+        matching += 1
+    return "/".join([*folders[:matching], ""]) if matching else ""
 
 
 def path_below(base: str, url: str) -> str:

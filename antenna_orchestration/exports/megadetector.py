@@ -1,28 +1,27 @@
-"""A job's results in MegaDetector's batch format 1.6, which Timelapse, AddaxAI and others read.
+"""`megadetector`: results in MegaDetector's batch format 1.6, which Timelapse, AddaxAI and others read.
 
-The images come in the job's order and are written one by one. Detections are held meanwhile as columns of numbers:
-about 150 bytes for each that has ten classes, so a million take 150 MB.
+Each photograph is there once, also those on which nothing was found and those that failed. There is one category of
+detections; which animal it is, its one classification says: the determination, or that a person saw no animal.
+`megadetector_of_tables` makes the same format of a job's tables as they came, with all classes of each detection.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
-from urllib.parse import unquote, urlsplit
+from math import isnan
+from pathlib import Path
+from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
-from antenna_orchestration import errors
-from antenna_orchestration.domain import messages
-from antenna_orchestration.domain.job import ImageStatus, Job
 from antenna_orchestration.domain.texts import counted
-from antenna_orchestration.lake import arrow
-from antenna_orchestration.lake.store import Lake
+from antenna_orchestration.ecology.model import Taxon
+from antenna_orchestration.ecology.reviews import REJECTED
+from antenna_orchestration.exports import boxes, pipelines, validators
+from antenna_orchestration.exports.boxes import Boxes, Corners
+from antenna_orchestration.exports.formats import Checked, Written
+from antenna_orchestration.exports.material import BOXES, Material, Photograph, Row
 
 FORMAT: Final = "1.6"
 
@@ -32,288 +31,324 @@ ANIMAL: Final = "1"
 NO_SCORE: Final = 1.0
 """What the format has for a score that was not given, as it must be a number; `info` says how many there are."""
 
-_IMAGES: Final = 2_000
-"""Images made into text at once."""
+_DIGITS: Final = 5
 
-_SIDES: Final[tuple[Literal["left", "right"], ...]] = ("left", "right")
+_COLUMNS: Final = (*boxes.COLUMNS, "detector_score", "taxon", "score", "source")
 
-Size = tuple[int, int]
-"""Width and height in pixels."""
+_HUMAN: Final = "human"
 
-Numbers = npt.NDArray[Any]
+_TIME: Final = "%Y:%m:%d %H:%M:%S"
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Images:
-    """What is known of the job's images, besides their rows in `captures`."""
-
-    # The folder that all are in, with its slash.
-    base: str
-    # Sizes that `captures` does not have.
-    sizes: dict[int, Size]
-    # Why images failed.
-    reasons: dict[int, str]
+_BLOCK: Final = 500
+"""Photographs whose text is written at once."""
 
 
-@dataclass(slots=True)
-class _Found:
-    """All detections of a job, sorted by image and then as the worker gave them."""
-
-    images: Numbers
-    boxes: Numbers
-    scores: Numbers
-    """NaN where none was given."""
-    algorithms: set[str]
-    # Of each detection, the classes that its decisive classification names: `classes[starts[n] : ends[n]]`.
-    starts: Numbers = field(default_factory=lambda: np.empty(0, np.int64))
-    ends: Numbers = field(default_factory=lambda: np.empty(0, np.int64))
-    classes: Numbers = field(default_factory=lambda: np.empty(0, np.int32))
-    chances: Numbers = field(default_factory=lambda: np.empty(0, np.float32))
-    labels: list[str] = field(default_factory=list)
-    classifiers: set[str] = field(default_factory=set)
-
-    def keys(self) -> Numbers:
-        """A number for each detection: of its image, and its place there."""
-        firsts = np.searchsorted(self.images, self.images)
-        return _key(self.images, np.arange(len(self.images)) - firsts)
+# What a file is made of.
 
 
-def pieces(
-    lake: Lake, job: Job, *, threshold: float = 0.0, size_of: Callable[[str], Size | None] = lambda _: None
-) -> Iterator[bytes]:
-    """The JSON text in pieces, without detections whose score is below `threshold`.
-
-    `size_of` is asked for the size of an image that the tables do not know, by its URL. Blocks on the lake: call it
-    from a thread. Before the first piece it raises `Conflict` if boxes cannot be written because the size of their
-    image is not known; `Unavailable` at any time.
-    """
-    found = _detections(lake, job)
-    _classify(found, lake, job)
-    images = _Images(
-        base=_common_folder(lake, job), sizes=_missing_sizes(found, lake, job, size_of), reasons=_reasons(lake, job)
-    )
-    head = {
-        "info": _info(found, job, threshold),
-        "detection_categories": {ANIMAL: "animal"},
-        "classification_categories": {str(number): label for number, label in enumerate(found.labels)},
+def head(info: Mapping[str, Any], labels: Sequence[str], taxa: Mapping[str, Taxon] | None = None) -> dict[str, Any]:
+    """All but the photographs. A label's category is its place; `taxa` are those of the labels that are names."""
+    made = {
+        "info": {"format_version": FORMAT, **info},
+        "detection_categories": {ANIMAL: boxes.UNIDENTIFIED},
+        "classification_categories": {str(number): label for number, label in enumerate(labels)},
     }
-    yield json.dumps(head, ensure_ascii=False)[:-1].encode("utf-8", "replace") + b', "images": ['
-    comma = ""
-    for row in _captures(lake, job):
-        made = "".join(
-            f"{', ' if number else comma}\n{json.dumps(one, ensure_ascii=False)}"
-            for number, one in enumerate(_image(one, found, images, threshold) for one in row)
-        )
-        comma = ", " if made else comma
-        yield made.encode("utf-8", "replace")
+    if taxa:
+        made["classification_category_descriptions"] = {
+            str(number): _description(number, taxa[label]) for number, label in enumerate(labels) if label in taxa
+        }
+    return made
+
+
+def image(
+    file: str,
+    at: datetime | None,
+    size: tuple[int | None, int | None],
+    detections: list[dict[str, Any]],
+    *,
+    failure: str | None = None,
+) -> dict[str, Any]:
+    """A photograph. `at` is the camera's time, which programs that read this show."""
+    made: dict[str, Any] = {"file": file}
+    if at is not None:
+        made["datetime"] = at.strftime(_TIME)
+    if failure is not None:
+        return {**made, "failure": failure, "detections": None}
+    if size[0] and size[1]:
+        made |= {"width": size[0], "height": size[1]}
+    return {**made, "detections": detections}
+
+
+def detection(
+    box: Corners, size: tuple[int, int], score: float | None, classes: Sequence[tuple[int, float | None]]
+) -> dict[str, Any]:
+    """A detection whose box is clipped, with its classes by their places in the head, best first."""
+    made: dict[str, Any] = {
+        "category": ANIMAL,
+        "conf": chance(score),
+        "bbox": boxes.shares(box, *size, digits=_DIGITS),
+    }
+    if classes:
+        made["classifications"] = [(str(number), chance(one)) for number, one in classes]
+    return made
+
+
+def chance(score: float | None) -> float:
+    """The score as the format has it: a number from 0 to 1, whatever a worker calls a score."""
+    return NO_SCORE if score is None or isnan(score) else round(min(max(float(score), 0.0), 1.0), _DIGITS)
+
+
+def document(head: Mapping[str, Any], images: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """The file in pieces, with a photograph in each line."""
+    yield _text(head)[:-1] + b', "images": ['
+    separator = b"\n"
+    waiting: list[bytes] = []
+    for one in images:
+        waiting.append(_text(one))
+        if len(waiting) == _BLOCK:
+            yield separator + b",\n".join(waiting)
+            separator, waiting = b",\n", []
+    if waiting:
+        yield separator + b",\n".join(waiting)
     yield b"\n]}\n"
 
 
-def _detections(lake: Lake, job: Job) -> _Found:
-    images, boxes, scores = [np.empty(0, np.int64)], [np.empty((0, 4), np.float32)], [np.empty(0, np.float32)]
-    algorithms: set[str] = set()
-    columns = ["image_id", "x1", "y1", "x2", "y2", "score", "algorithm", "algorithm_version"]
-    for batch in lake.batches("detections", job.job_id, columns):
-        images.append(_numbers(batch["image_id"]))
-        boxes.append(np.stack([_numbers(batch[corner]) for corner in columns[1:5]], axis=1))
-        scores.append(_numbers(batch["score"]))
-        algorithms |= _algorithms(batch)
-    found = _Found(
-        images=np.concatenate(images), boxes=np.concatenate(boxes), scores=np.concatenate(scores), algorithms=algorithms
-    )
-    # An image's rows are together and in the worker's order, and a stable sort keeps them so.
-    order = np.argsort(found.images, kind="stable")
-    found.images, found.boxes, found.scores = found.images[order], found.boxes[order], found.scores[order]
-    return found
+def _text(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _classify(found: _Found, lake: Lake, job: Job) -> None:
-    """Read the classifications. The last terminal one of a detection decides; without one, the last of the others."""
-    known = found.keys()
-    starts, ends = np.zeros(len(known), np.int64), np.zeros(len(known), np.int64)
-    is_decided = np.zeros(len(known), bool)
-    classes: list[Numbers] = []
-    chances: list[Numbers] = []
-    numbers: dict[str, int] = {}
-    written = 0
-    columns = ["image_id", "detection_id", "algorithm", "algorithm_version", "label", "score", "top_labels"]
-    for batch in lake.batches("classifications", job.job_id, [*columns, "top_scores", "terminal"]):
-        found.classifiers |= _algorithms(batch)
-        places = np.fromiter(
-            (int(text.rpartition("-")[2]) for text in batch["detection_id"].to_pylist()), np.int64, batch.num_rows
+def _description(number: int, taxon: Taxon) -> str:
+    """As SpeciesNet has it: number; class; order; family; genus; epithet; common name."""
+    lineage = taxon.lineage
+    epithet = lineage.get("species", "").partition(" ")[2]
+    names = [*(lineage.get(rank, "") for rank in ("class", "order", "family", "genus")), epithet]
+    fields = [str(number), *map(str.lower, names), taxon.vernacular or ""]
+    return ";".join(" ".join(one.replace(";", ",").split()) for one in fields)
+
+
+# Writing
+
+
+def write(material: Material, out: Path) -> Written:
+    """Write a file. Raises `InvalidInput` for several pipelines, `Incomplete` if the size of no photograph is known."""
+    pipelines.require_one(material, "megadetector")
+    known = next(material.rows(_KNOWN))
+    labels = sorted({label for label in known["taxa"] if label is not None})
+    if known["rejected"]:
+        labels.append(REJECTED)
+    places = {label: number for number, label in enumerate(labels)}
+    taxa = {label: taxon for label in labels if (taxon := material.names.match(label))}
+    found = Boxes()
+    tally = {"photographs": 0, "failed": 0}
+
+    def images() -> Iterator[dict[str, Any]]:
+        for photograph in material.photographs(*_COLUMNS):
+            tally["photographs"] += 1
+            tally["failed"] += photograph.row["status"] != "done"
+            yield _image(photograph, found, places)
+
+    with out.open("wb") as file:
+        for piece in document(head(_info(material, known), labels, taxa), images()):
+            file.write(piece)
+    notes = [
+        f"{counted(known[what], 'box', 'boxes')} {why}: {NO_SCORE} stands for it"
+        for what, why in (
+            ("scoreless", "whose detector gave no score"),
+            ("human", "named by people, who give no score"),
         )
-        keys = _key(_numbers(batch["image_id"]), places)
-        owners = np.searchsorted(known, keys)
-        of_batch: list[int] = []
-        chances_of_batch: list[float] = []
-        for owner, key, terminal, label, score, top_labels, top_scores in zip(
-            owners.tolist(), keys.tolist(), *(batch[name].to_pylist() for name in
-            ("terminal", "label", "score", "top_labels", "top_scores")), strict=True,
-        ):  # fmt: skip
-            if owner == len(known) or known[owner] != key or (is_decided[owner] and not terminal):
-                continue
-            is_decided[owner] = bool(terminal)
-            best = dict(zip(top_labels or (), top_scores or (), strict=False)) or {label: score}
-            starts[owner] = written + len(of_batch)
-            for name, chance in best.items():
-                of_batch.append(numbers.setdefault(name, len(numbers)))
-                chances_of_batch.append(np.nan if chance is None else chance)
-            ends[owner] = written + len(of_batch)
-        classes.append(np.array(of_batch, np.int32))
-        chances.append(np.array(chances_of_batch, np.float32))
-        written += len(of_batch)
-    found.starts, found.ends = starts, ends
-    if classes:
-        found.classes, found.chances = np.concatenate(classes), np.concatenate(chances)
-    found.labels = list(numbers)
+        if known[what]
+    ]
+    return Written(
+        counts={"photographs": tally["photographs"], "boxes": found.written, "failures": tally["failed"]},
+        left_out=found.left_out("megadetector"),
+        notes=notes,
+    )
 
 
-def _captures(lake: Lake, job: Job) -> Iterator[list[dict[str, Any]]]:
-    columns = ["image_id", "url", "captured_at", "stamp", "width", "height", "status"]
-    times = ("captured_at", "stamp")
-    for batch in lake.batches("captures", job.job_id, columns):
-        for start in range(0, batch.num_rows, _IMAGES):
-            some = batch.slice(start, _IMAGES)
-            rows: list[dict[str, Any]] = some.select([name for name in columns if name not in times]).to_pylist()
-            for name in times:
-                for row, at in zip(rows, arrow.moments(some[name]), strict=True):
-                    row[name] = at
-            yield rows
+_KNOWN: Final = f"""
+    SELECT
+        coalesce(list(DISTINCT taxon), []) AS taxa,
+        coalesce(list(DISTINCT concat_ws(' ', detector, detector_version)), []) AS detectors,
+        coalesce(list(DISTINCT concat_ws(' ', classifier, classifier_version)) FILTER (classifier IS NOT NULL), [])
+            AS classifiers,
+        count(*) FILTER (detector_score IS NULL) AS scoreless,
+        count(*) FILTER (source = '{_HUMAN}') AS human,
+        count(*) FILTER (source = '{_HUMAN}' AND taxon IS NULL) AS rejected
+    FROM observations
+"""  # noqa: S608  # a constant
 
 
-def _image(row: dict[str, Any], found: _Found, images: _Images, threshold: float) -> dict[str, Any]:
-    image: dict[str, Any] = {"file": unquote(_place(row["url"])[len(images.base) :])}
-    # Programs that read this show the camera's time. Tables of earlier versions have no stamps.
-    at: datetime | None = row["stamp"] or row["captured_at"]
-    if at is not None:
-        image["datetime"] = at.strftime("%Y:%m:%d %H:%M:%S")
-    if row["status"] != ImageStatus.DONE:
-        return {**image, "failure": images.reasons.get(row["image_id"], "not processed"), "detections": None}
-    width, height = images.sizes.get(row["image_id"]) or (row["width"], row["height"])
-    first, last = (int(np.searchsorted(found.images, row["image_id"], side)) for side in _SIDES)
-    if width and height:
-        image |= {"width": width, "height": height}
-    return {
-        **image,
-        "detections": [
-            _detection(found, number, width, height)
-            for number in range(first, last)
-            # A score that was not given is below no threshold.
-            if not found.scores[number] < threshold
-        ],
+def _info(material: Material, known: Row) -> dict[str, Any]:
+    chosen = material.selection
+    of_selection = {job.pipeline for job in material.jobs if chosen.pipeline in (None, job.pipeline)}
+    info: dict[str, Any] = {"detector": ", ".join(sorted(known["detectors"])) or ", ".join(sorted(of_selection))}
+    if known["classifiers"]:
+        info["classifier"] = ", ".join(sorted(known["classifiers"]))
+    finished = [job.finished_at for job in material.jobs if job.finished_at is not None]
+    if material.is_complete and finished:
+        info["detection_completion_time"] = max(finished).strftime("%Y-%m-%d %H:%M:%S")
+    info["antenna"] = {
+        "selection": chosen.name,
+        "project": chosen.project,
+        "jobs": [job.job_id for job in material.jobs],
+        "complete": material.is_complete,
+        "threshold": chosen.threshold,
+        "detections_without_score": known["scoreless"],
+        "named_by_people": known["human"],
+        "boxes": BOXES,
     }
-
-
-def _detection(found: _Found, number: int, width: int, height: int) -> dict[str, Any]:
-    x1, y1, x2, y2 = (found.boxes[number] / np.array([width, height, width, height])).clip(0, 1).tolist()
-    detection: dict[str, Any] = {
-        "category": ANIMAL,
-        "conf": _chance(found.scores[number]),
-        "bbox": [round(x1, 5), round(y1, 5), round(x2 - x1, 5), round(y2 - y1, 5)],
-    }
-    chosen = range(int(found.starts[number]), int(found.ends[number]))
-    if chosen:
-        detection["classifications"] = [[str(found.classes[one]), _chance(found.chances[one])] for one in chosen]
-    return detection
-
-
-def _info(found: _Found, job: Job, threshold: float) -> dict[str, Any]:
-    info = {
-        "format_version": FORMAT,
-        "detector": ", ".join(sorted(found.algorithms)) or job.pipeline,
-        "antenna": {
-            "job": job.job_id,
-            "name": job.name,
-            "project": job.project,
-            "pipeline": job.pipeline,
-            "threshold": threshold,
-            "detections_without_score": int(np.isnan(found.scores).sum()),
-        },
-    }
-    if found.classifiers:
-        info["classifier"] = ", ".join(sorted(found.classifiers))
-    if job.finished_at is not None:
-        info["detection_completion_time"] = job.finished_at.strftime("%Y-%m-%d %H:%M:%S")
     return info
 
 
-def _missing_sizes(found: _Found, lake: Lake, job: Job, size_of: Callable[[str], Size | None]) -> dict[int, Size]:
-    """The sizes of the images with boxes that the tables do not know. Raises `Conflict` if there are more."""
-    sizes: dict[int, Size] = {}
-    unknown = 0
-    for rows in _captures(lake, job):
-        for row in rows:
-            if row["width"] and row["height"]:
-                continue
-            place = int(np.searchsorted(found.images, row["image_id"]))
-            if place == len(found.images) or found.images[place] != row["image_id"]:
-                continue
-            size = size_of(row["url"])
-            if size is None:
-                unknown += 1
-            else:
-                sizes[row["image_id"]] = size
-    if unknown:
-        raise errors.Conflict(
-            f"the size of {counted(unknown, 'image')} is not known, because no worker reported it, and this format has "
-            "boxes as shares of it: use the tables, whose boxes are in pixels"
-        )
-    return sizes
+def _image(photograph: Photograph, found: Boxes, places: Mapping[str, int]) -> dict[str, Any]:
+    row = photograph.row
+    size = row["width"], row["height"]
+    detections = [
+        detection(box, size, one["detector_score"], _classes(one, places)) for one, box in found.of(photograph)
+    ]
+    failure = None
+    if row["status"] != "done":
+        failure = row["reason"] or "not processed"
+    elif boxes.is_sizeless(photograph):
+        # Without boxes it would read as empty.
+        failure = "its boxes cannot be written, as its size is not known"
+    return image(photograph.path, row["stamp"] or row["local_time"], size, detections, failure=failure)
 
 
-def _reasons(lake: Lake, job: Job) -> dict[int, str]:
-    """Why images failed."""
-    found: dict[int, str] = {}
-    for batch in lake.batches("failed_images", job.job_id, ["image_id", "reason"]):
-        found.update(zip(batch["image_id"].to_pylist(), batch["reason"].to_pylist(), strict=True))
-    return found
+def _classes(observation: Row, places: Mapping[str, int]) -> list[tuple[int, float | None]]:
+    taxon = observation["taxon"]
+    if taxon is not None:
+        return [(places[taxon], observation["score"])]
+    return [(places[REJECTED], None)] if observation["source"] == _HUMAN else []
 
 
-def _common_folder(lake: Lake, job: Job) -> str:
-    """The folder, with its slash, that all images are in: paths in the format are relative to where its file will lie.
-
-    Empty when they have none in common.
-    """
-    common: list[str] | None = None
-    for batch in lake.batches("captures", job.job_id, ["url"]):
-        for url in batch["url"].to_pylist():
-            folders = _place(url).split("/")[:-1]
-            if common is None:
-                common = folders
-            elif folders[: len(common)] != common:
-                matching = 0
-                for one, other in zip(common, folders, strict=False):
-                    if one != other:
-                        break
-                    matching += 1
-                common = common[:matching]
-    return "/".join([*common, ""]) if common else ""
+# Checking
 
 
-def _place(url: str) -> str:
-    """A URL without its query, which may hold a signature."""
-    return urlsplit(url)._replace(query="", fragment="").geturl() if url.startswith("http") else url
+def check(path: Path) -> Checked:
+    """Check a file, by own rules and by the function of the package `megadetector`."""
+
+    def run() -> Iterable[str]:
+        function = validators.imported("megadetector.postprocessing.validate_batch_results").validate_batch_results
+        found = function(json.loads(path.read_bytes()))["validation_results"]
+        return [*found["errors"], *found["warnings"]]
+
+    return validators.checked(
+        validators.first_faults(lambda: _faults(path)),
+        "megadetector",
+        run,
+        size=path.stat().st_size,
+        # Its requirements bring PyTorch and more, none of which the function needs.
+        advice="pip install --no-deps megadetector jsonpickle",
+    )
 
 
-def _key(images: Numbers, places: Numbers) -> Numbers:
-    return images * messages.MAX_DETECTIONS + places
+def _faults(path: Path) -> Iterator[str]:
+    found = validators.json_object(path)
+    info = validators.value(found, "info")
+    if not isinstance(info, dict):
+        yield "`info` is missing"
+    elif not isinstance(info.get("format_version"), str) or not re.fullmatch(r"1\.\d+", info["format_version"]):
+        yield f"info: `format_version` is {info.get('format_version')!r}, not a text such as {FORMAT!r}"
+    for fault in (_faults_of_categories(found, "detection_categories"), _faults_of_classes(found)):
+        yield from fault
+    categories = _keys(validators.value(found, "detection_categories"))
+    classes = _keys(validators.value(found, "classification_categories"))
+    files: set[str] = set()
+    for number, one in enumerate(validators.values(found, "images"), 1):
+        place = f"image {number}"
+        if not isinstance(one, dict) or not isinstance(one.get("file"), str):
+            yield f"{place}: no `file`"
+            continue
+        place = f"{place} ({one['file'][:80]})"
+        yield from (f"{place}: {fault}" for fault in _faults_of_file(one["file"], files))
+        yield from (f"{place}: {fault}" for fault in _faults_of_image(one, categories, classes))
 
 
-def _numbers(column: pa.Array) -> Numbers:
-    """The column as numbers; null is NaN."""
-    numbers: Numbers = column.to_numpy(zero_copy_only=False)
-    return numbers
+def _faults_of_classes(found: Mapping[str, Any]) -> Iterator[str]:
+    if "classification_categories" in found:
+        yield from _faults_of_categories(found, "classification_categories")
 
 
-def _algorithms(batch: pa.RecordBatch) -> set[str]:
-    return {
-        f"{key} {version}"
-        for key, version in set(
-            zip(batch["algorithm"].to_pylist(), batch["algorithm_version"].to_pylist(), strict=True)
-        )
-    }
+def _faults_of_categories(found: Mapping[str, Any], name: str) -> Iterator[str]:
+    categories = validators.value(found, name)
+    if not isinstance(categories, dict):
+        yield f"`{name}` is missing"
+        return
+    for key, label in categories.items():
+        if not re.fullmatch(r"\d+", key):
+            yield f"{name}: the key {key[:40]!r} is no number"
+        if not isinstance(label, str) or not label.strip():
+            yield f"{name}: {key[:40]} has no name"
 
 
-def _chance(score: float) -> float:
-    """The score as the format has it: a number from 0 to 1, whatever a worker calls a score."""
-    return NO_SCORE if np.isnan(score) else round(min(max(float(score), 0.0), 1.0), 5)
+def _keys(categories: Any) -> frozenset[str]:
+    return frozenset(categories) if isinstance(categories, dict) else frozenset()
+
+
+def _faults_of_file(file: str, files: set[str]) -> Iterator[str]:
+    if not file or file.startswith("/") or "\\" in file or re.match("[A-Za-z]+:", file) or ".." in file.split("/"):
+        yield "`file` is no path relative to the folder of the photographs, with `/`"
+    if file in files:
+        yield "is there twice"
+    files.add(file)
+
+
+def _faults_of_image(one: Mapping[str, Any], categories: frozenset[str], classes: frozenset[str]) -> Iterator[str]:
+    at = one.get("datetime")
+    if at is not None and not _is_time(at):
+        yield f"`datetime` is {at!r}, not such as 2026:06:12 20:10:00"
+    failure, detections = one.get("failure"), one.get("detections")
+    if failure is not None:
+        if not isinstance(failure, str) or not failure:
+            yield "`failure` is no text"
+        if detections is not None or "detections" not in one:
+            yield "failed, so that `detections` must be null"
+        return
+    if not isinstance(detections, list):
+        yield "`detections` is no list, though the image did not fail"
+        return
+    for number, each in enumerate(detections, 1):
+        if not isinstance(each, dict):
+            yield f"detection {number} is no object"
+            continue
+        yield from (f"detection {number}: {fault}" for fault in _faults_of_detection(each, categories, classes))
+
+
+def _faults_of_detection(each: Mapping[str, Any], categories: frozenset[str], classes: frozenset[str]) -> Iterator[str]:
+    if each.get("category") not in categories:
+        yield f"`category` is {each.get('category')!r}, which is none of the file"
+    conf = each.get("conf")
+    if not isinstance(conf, float) or not 0 <= conf <= 1:
+        yield f"`conf` is {conf!r}, not a number from 0.0 to 1.0 with a decimal point"
+    bbox = each.get("bbox")
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(validators.is_number, bbox)):
+        yield "`bbox` is not four numbers"
+    else:
+        x, y, width, height = bbox
+        if width <= 0 or height <= 0:
+            yield f"`bbox` {bbox} is empty"
+        elif min(x, y) < 0 or max(x + width, y + height) > 1 + 10.0**-_DIGITS:
+            yield f"`bbox` {bbox} is not within the photograph"
+    said = each.get("classifications", [])
+    if not isinstance(said, list) or not all(
+        isinstance(one, list) and len(one) == 2 and validators.is_number(one[1]) for one in said
+    ):
+        yield "`classifications` is no list of classes with their scores"
+        return
+    for key, _ in said:
+        if key not in classes:
+            yield f"the class {key!r} is none of the file"
+    scores = [score for _, score in said]
+    if scores != sorted(scores, reverse=True):
+        yield "`classifications` are not in order, best first"
+    if any(not 0 <= score <= 1 for score in scores):
+        yield "a score of `classifications` is not from 0 to 1"
+
+
+def _is_time(text: Any) -> bool:
+    try:
+        # Only its form is asked for.
+        return isinstance(text, str) and bool(datetime.strptime(text, _TIME))  # noqa: DTZ007
+    except ValueError:
+        return False

@@ -21,7 +21,9 @@ from antenna_orchestration import __version__, errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.contract.models import ErrorAnswer
 from antenna_orchestration.gateway import (
+    dataset_routes,
     deployment_routes,
+    derived_routes,
     job_routes,
     metrics_routes,
     ml_routes,
@@ -87,11 +89,13 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         release_routes,
         job_routes,
         result_routes,
+        derived_routes,
         report_routes,
         registry_routes,
         name_routes,
         review_routes,
         deployment_routes,
+        dataset_routes,
         ml_routes,
         metrics_routes,
         other_routes,

@@ -28,7 +28,8 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology import columns, nights, places
-from antenna_orchestration.lake.folder import AT_A_TIME
+from antenna_orchestration.lake import arrow
+from antenna_orchestration.lake.folder import AT_A_TIME, Version
 from antenna_orchestration.lake.store import Lake
 
 if TYPE_CHECKING:
@@ -46,8 +47,9 @@ TABLES: Final = tuple(columns.SCHEMAS)
 RECIPE: Final = b"antenna.recipe"
 JOBS: Final = b"antenna.jobs"
 KNOWLEDGE: Final = b"antenna.knowledge"
-"""What a file's metadata say: the hash of the recipe, the jobs that went in with their generations, as JSON, and the
-fingerprint of all that was known besides."""
+PENDING: Final = b"antenna.pending"
+"""What a file's metadata say: the hash of the recipe, the jobs that went in with their generations, as JSON, the
+fingerprint of all that was known besides, and how many images of the job were not done yet."""
 
 _MEMORY: Final = "400MB"
 """Memory of DuckDB's sorting and joining; what does not fit lies in the temporary folder."""
@@ -377,21 +379,35 @@ class Scope:
         return f"{FOLDER}/{folder}/{table}.parquet"
 
 
-def write(
-    lake: Lake,
-    scope: Scope,
-    tables: Iterable[Mapping[str, pa.Table]],
-    *,
-    recipe: str,
-    jobs: Sequence[Source],
-    knowledge: str = "",
-) -> dict[str, int]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MadeWith:
+    """What derived tables are made with, as their files say it."""
+
+    # Hash of the recipe, and the fingerprint of all that was known.
+    recipe: str
+    knowledge: str
+    jobs: Sequence[Source]
+    # Images of the job that had no result yet.
+    pending: int = 0
+
+    @property
+    def metadata(self) -> dict[bytes, bytes]:
+        """As a file's metadata."""
+        jobs = json.dumps({str(job.job_id): int(job.generation) for job in self.jobs}, sort_keys=True)
+        return {
+            RECIPE: self.recipe.encode(),
+            KNOWLEDGE: self.knowledge.encode(),
+            JOBS: jobs.encode(),
+            PENDING: b"%d" % self.pending,
+        }
+
+
+def write(lake: Lake, scope: Scope, tables: Iterable[Mapping[str, pa.Table]], made_with: MadeWith) -> dict[str, int]:
     """Write the tables of the nights in their order, all or none of them; returns the rows of each.
 
     The same rows of the same jobs give the same bytes. Raises `Unavailable`.
     """
-    went_in = json.dumps({str(job.job_id): int(job.generation) for job in jobs}, sort_keys=True)
-    metadata = {RECIPE: recipe.encode(), JOBS: went_in.encode(), KNOWLEDGE: knowledge.encode()}
+    metadata = made_with.metadata
     rows = dict.fromkeys(TABLES, 0)
     with tempfile.TemporaryDirectory(prefix="antenna-derive-") as temporary:
         drafts = {name: Path(temporary) / f"{name}.parquet" for name in TABLES}
@@ -435,6 +451,48 @@ def read(lake: Lake, scope: Scope, table: str, *, most: int | None = None) -> pa
     return whole if most is None else whole.slice(0, most)
 
 
+class MadeOf(NamedTuple):
+    """What a derived table was made of."""
+
+    # Hash of the recipe.
+    recipe: str
+    # The jobs that went in, with their generations.
+    jobs: Mapping[JobId, Generation]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A derived table that is open for reading: one version of it, whatever replaces it meanwhile."""
+
+    table: str
+    version: Version
+    made_of: MadeOf
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Its rows, with the columns of this version. Blocks."""
+        self.version.file.seek(0)
+        for batch in pq.ParquetFile(self.version.file).iter_batches(batch_size=_ROWS):
+            yield arrow.fitted(batch, columns.SCHEMAS[self.table])
+
+
+@contextmanager
+def opened(lake: Lake, scope: Scope, table: str) -> Iterator[Opened]:
+    """Open a derived table. Blocks; raises `Missing`, and `Unavailable` for a damaged one."""
+    with lake.reading_version(scope.path(table)) as version:
+        try:
+            yield Opened(table, version, _made_of(pq.read_metadata(version.file).metadata or {}))
+        except pa.ArrowException as error:
+            raise errors.Unavailable(f"lake {lake.uri}, {scope.path(table)}: {str(error).splitlines()[0]}") from error
+
+
+def _made_of(metadata: Mapping[bytes, bytes]) -> MadeOf:
+    jobs = json.loads(metadata.get(JOBS, b"{}"))
+    return MadeOf(
+        recipe=metadata.get(RECIPE, b"").decode(),
+        jobs={JobId(int(job)): Generation(one) for job, one in jobs.items()},
+    )
+
+
 def projects(lake: Lake) -> list[str]:
     """The projects that have derived tables."""
     names = lake.names(f"{FOLDER}/projects/{TABLES[0]}")
@@ -444,9 +502,7 @@ def projects(lake: Lake) -> list[str]:
 def jobs_of(lake: Lake, scope: Scope, table: str) -> dict[JobId, Generation] | None:
     """The jobs that went into a derived table, with their generations; None if the table does not exist."""
     metadata = lake.metadata_of_file(scope.path(table))
-    if metadata is None:
-        return None
-    return {JobId(int(job)): Generation(one) for job, one in json.loads(metadata.get(JOBS, b"{}")).items()}
+    return None if metadata is None else dict(_made_of(metadata).jobs)
 
 
 def is_current(lake: Lake, scope: Scope, jobs: Sequence[Source], knowledge: str) -> bool:
@@ -457,9 +513,15 @@ def is_current(lake: Lake, scope: Scope, jobs: Sequence[Source], knowledge: str)
     wanted = {job.job_id: job.generation for job in jobs}
     return all(
         jobs_of(lake, scope, table) == wanted
-        and (lake.metadata_of_file(scope.path(table)) or {}).get(KNOWLEDGE) == knowledge.encode()
+        and (metadata := lake.metadata_of_file(scope.path(table)) or {}).get(KNOWLEDGE) == knowledge.encode()
+        and metadata.get(PENDING) == b"0"
         for table in TABLES
     )
+
+
+def pending(lake: Lake, scope: Scope) -> int:
+    """How many images were not done yet when the tables were derived, of a job that was not over then."""
+    return int((lake.metadata_of_file(scope.path(TABLES[0])) or {}).get(PENDING, b"0"))
 
 
 def left_out(lake: Lake, scope: Scope, went_in: Mapping[JobId, Generation]) -> list[JobId]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 import fsspec
 import fsspec.implementations.local
@@ -41,8 +41,22 @@ DRAFT_LOST: Final = 86_400.0
 """The same where files cannot be locked, so that nobody knows whether it is still being written."""
 
 
+_TRIES: Final = 5
+"""How often a file is opened that is replaced at that very moment."""
+
+
 class Missing(errors.Unavailable):
     """The file or folder does not exist."""
+
+
+class Version(NamedTuple):
+    """A file that is open for reading, whatever replaces it meanwhile."""
+
+    file: IO[bytes]
+    # Bytes.
+    size: int
+    # Another one for each time that the file was written.
+    tag: str
 
 
 class Folder:
@@ -109,6 +123,25 @@ class Folder:
                 self._fs.invalidate_cache()
             with self._fs.open(self._full(path), "rb") as file:
                 yield file
+
+    @contextmanager
+    def reading_version(self, path: str) -> Iterator[Version]:
+        """One file, opened for reading, with what names this version of it. Raises `Missing`.
+
+        A store that hands out a file in parts raises `Unavailable` when it is replaced while it is read.
+        """
+        full = self._full(path)
+        with self._reaching():
+            for _ in range(_TRIES):
+                before = self._key(full)
+                with self._fs.open(full, "rb") as file:
+                    # Only so is it known which version was opened.
+                    if self._key(full) == before:
+                        size = file.seek(0, os.SEEK_END)
+                        file.seek(0)
+                        yield Version(file, size, before)
+                        return
+        raise errors.Unavailable(f"{self._shown}: {path} is being replaced again and again")
 
     def size(self, path: str) -> int:
         """Bytes of one file. Raises `Missing`."""
@@ -198,6 +231,10 @@ class Folder:
 
         with ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="copy") as pool:
             return sum(pool.map(copy, paths))
+
+    def _key(self, full: str) -> str:
+        self._fs.invalidate_cache()
+        return str(self._fs.ukey(full))[:32]
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake import arrow, schemas
-from antenna_orchestration.lake.folder import BLOCK, Folder, Missing
+from antenna_orchestration.lake.folder import BLOCK, Folder, Missing, Version
 
 if TYPE_CHECKING:
     from antenna_orchestration.settings import Settings
@@ -206,9 +206,11 @@ class Lake:
         """Delete the files that these generations have in a job's table."""
         self._folder.remove(path for path in self._files(name, job) if _generation(path) in generations)
 
-    def batches(self, name: str, job: JobId, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """A job's final table in batches, so that memory does not grow with its size."""
-        return self._batches(name, job, columns, _ROW_GROUP)
+    def batches(
+        self, name: str, job: JobId, columns: list[str] | None = None, *, without: Collection[int] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """A job's final table in batches, so that memory does not grow with its size; without some generations."""
+        return self._batches(name, job, columns, _ROW_GROUP, without)
 
     def read_table(self, name: str, job: JobId, columns: list[str] | None = None) -> pa.Table:
         """A job's whole final table; empty when there is none. For jobs known to be small."""
@@ -368,6 +370,10 @@ class Lake:
         with self._folder.reading(path, fresh=True) as source, to.open("wb") as sink:
             shutil.copyfileobj(source, sink, BLOCK)
 
+    def reading_version(self, path: str) -> contextlib.AbstractContextManager[Version]:
+        """A file below the root, opened for reading, with what names this version of it. Raises `Missing`."""
+        return self._folder.reading_version(path)
+
     def metadata_of_file(self, path: str) -> dict[bytes, bytes] | None:
         """The key-value metadata of a Parquet file below the root; None if the file does not exist.
 
@@ -407,10 +413,14 @@ class Lake:
         folder = _table(name, job)
         return [f"{folder}/{file}" for file in self._folder.names(folder) if file.endswith(".parquet")]
 
-    def _batches(self, name: str, job: JobId, columns: list[str] | None, batch_size: int) -> Iterator[pa.RecordBatch]:
+    def _batches(
+        self, name: str, job: JobId, columns: list[str] | None, batch_size: int, without: Collection[int] = ()
+    ) -> Iterator[pa.RecordBatch]:
         whole = schemas.TABLES[name]
         schema = pa.schema([whole.field(column) for column in columns]) if columns else whole
         for path in self._files(name, job):
+            if _generation(path) in without:
+                continue
             with self._folder.reading(path) as source:
                 for batch in pq.ParquetFile(source).iter_batches(batch_size=batch_size, columns=schema.names):
                     # A file of an earlier generation may have been written by an earlier version.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -17,12 +17,10 @@ from antenna_orchestration.ecology import agreement, plots, reviews
 from antenna_orchestration.ecology.agreement import OBSERVED, Agreement
 from antenna_orchestration.ecology.model import Classes
 from antenna_orchestration.ecology.names import Names, classes_of
+from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.folder import Missing
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing.services import Services
-
-OBSERVATIONS: Final = "derived/projects/observations/project={project}/observations.parquet"
-"""A project's table of observations, below the lake's root."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +63,7 @@ def _reviewed(lake: Lake, project: str, newest: pd.DataFrame) -> pd.DataFrame:
     """The observations of a project that were reviewed, with the columns of `OBSERVED`. Raises `Missing`."""
     wanted = set(zip(newest["job_id"], newest["detection_id"], strict=True))
     found = []
-    for batch in lake.batches_of_file(OBSERVATIONS.format(project=project)):
+    for batch in lake.batches_of_file(Scope(project=project).path("observations")):
         keys = zip(batch["job_id"].to_pylist(), batch["detection_id"].to_pylist(), strict=True)
         if any(chosen := [key in wanted for key in keys]):
             found.append(batch.select(OBSERVED).filter(pa.array(chosen)))

@@ -16,6 +16,7 @@ from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.texts import counted, listed, storable
 from antenna_orchestration.ecology import sites
 from antenna_orchestration.ecology.model import Place
+from antenna_orchestration.ecology.places import is_far_from_zone
 from antenna_orchestration.processing.services import Services
 
 MOST_BYTES = sites.MOST_BYTES
@@ -52,7 +53,21 @@ class Imported:
             )
         if names := [place.deployment for place in self.places if not place.zone and place.clock == "local"]:
             lines.append(f"no time zone is known for {listed(names)}: their times stay the camera's digits")
+        if line := about_far(self.places):
+            lines.append(line)
         return lines
+
+
+def about_far(places: Sequence[Place]) -> str:
+    """A warning about places that cannot lie in their time zones; empty if all can."""
+    names = [
+        f"{place.deployment} ({place.latitude:g}, {place.longitude:g}, {place.time_zone})"
+        for place in places
+        if is_far_from_zone(place)
+    ]
+    if not names:
+        return ""
+    return f"far from the time zone: {listed(names)}: are latitude and longitude swapped, or is a minus sign missing?"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,18 +7,12 @@ files are the same to the byte. What is written replaces the derived tables of t
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
-from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology import tables
@@ -32,7 +26,11 @@ from antenna_orchestration.lake.derived import Scope, Source
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import knowledge
 from antenna_orchestration.processing.knowledge import Knowledge
+from antenna_orchestration.processing.results_of import Results, results_of
 from antenna_orchestration.processing.services import Services
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Labels = Mapping[AlgorithmRef, Iterable[str]]
 
@@ -73,9 +71,11 @@ class Derived:
 async def derive(
     services: Services, *, job: JobId | None = None, project: str | None = None, recipe: Recipe | None = None
 ) -> Derived:
-    """Derive the tables of one finished job, or of all finished jobs of a project; with `recipe` in place of its own.
+    """Derive the tables of one job, or of all finished jobs of a project; with `recipe` in place of its own.
 
-    Raises `NotFound` for a job or project that does not exist, `Conflict` if the job has no final tables or the project
+    Of a job that is not over, or was canceled, they have the results so far.
+
+    Raises `NotFound` for a job or project that does not exist, `Conflict` if the job has no results yet or the project
     no finished job or another process is at the same for long, `InvalidInput` if the species lists keep no class of
     any pipeline, and `Unavailable`. Whatever it raises, the tables that were there stay.
     """
@@ -83,81 +83,24 @@ async def derive(
         raise errors.InvalidInput("name either one job or one project")
     scope = Scope(job=job, project=project)
     # The one that ends last must be the one that began last: it knows the most, and all tables are of one.
-    async with services.catalog.jobs.derivation_lock(scope.name):
-        return await _derive(services, scope, recipe)
+    async with services.catalog.jobs.derivation_lock(scope.name), results_of(services, scope) as results:
+        known = await knowledge.load(services, results.project, jobs=results.job_ids, recipe=recipe)
+        rows, warnings = await write(services, scope, results, known)
+        return Derived(
+            scope=scope,
+            project=results.project,
+            jobs=results.job_ids,
+            recipe=known.recipe.hash,
+            rows=rows,
+            uris={table: f"{services.lake.uri}/{scope.path(table)}" for table in derived.TABLES},
+            warnings=[*results.warnings, *warnings],
+        )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LocalTables:
-    """Derived tables on this machine, for somebody who reads them as long as they are needed."""
-
-    lake: Lake
-    scope: Scope
-    # What they were made of, and with.
-    sources: Sequence[Source]
-    known: Knowledge
-
-
-@asynccontextmanager
-async def local_tables(
-    services: Services, *, jobs: Sequence[JobId] = (), project: str | None = None
-) -> AsyncIterator[LocalTables]:
-    """The derived tables of some jobs of one project, or of all of its finished jobs, as they are to be now.
-
-    Those of one job or of a project are derived in the lake, unless they are there and nothing has changed since; then
-    they are copied. Raises as `derive` does, and `InvalidInput` for jobs of several projects.
-    """
-    [job] = jobs if len(jobs) == 1 else [None]
-    with tempfile.TemporaryDirectory(prefix="antenna-tables-") as folder:
-        local = Lake(folder)
-        if len(jobs) > 1:
-            of, sources = await _several(services, jobs)
-            scope = Scope(project=of)
-            known = await knowledge.load(services, of, jobs=jobs)
-            await _write(services, scope, sources, known, into=local)
-        else:
-            scope = Scope(job=job, project=project)
-            async with services.catalog.jobs.derivation_lock(scope.name):
-                of, sources = await _sources(services, scope)
-                known = await knowledge.load(services, of, jobs=[one.job_id for one in sources])
-                if not await asyncio.to_thread(_is_current, services.lake, scope, sources, known):
-                    await _write(services, scope, sources, known)
-                await asyncio.to_thread(_copy, services.lake, scope, local)
-        yield LocalTables(lake=local, scope=scope, sources=sources, known=known)
-
-
-def _is_current(lake: Lake, scope: Scope, sources: Sequence[Source], known: Knowledge) -> bool:
-    # Of damaged tables nothing is known.
-    with suppress(pa.ArrowException):
-        return derived.is_current(lake, scope, sources, known.fingerprint)
-    return False
-
-
-def _copy(lake: Lake, scope: Scope, local: Lake) -> None:
-    for path in map(scope.path, derived.TABLES):
-        to = Path(local.uri) / path
-        to.parent.mkdir(parents=True, exist_ok=True)
-        lake.fetch(path, to)
-
-
-async def _derive(services: Services, scope: Scope, recipe: Recipe | None) -> Derived:
-    of, sources = await _sources(services, scope)
-    known = await knowledge.load(services, of, jobs=[one.job_id for one in sources], recipe=recipe)
-    rows, warnings = await _write(services, scope, sources, known)
-    return Derived(
-        scope=scope,
-        project=of,
-        jobs=[one.job_id for one in sources],
-        recipe=known.recipe.hash,
-        rows=rows,
-        uris={table: f"{services.lake.uri}/{scope.path(table)}" for table in derived.TABLES},
-        warnings=warnings,
-    )
-
-
-async def _write(
-    services: Services, scope: Scope, sources: Sequence[Source], known: Knowledge, *, into: Lake | None = None
+async def write(
+    services: Services, scope: Scope, results: Results, known: Knowledge, *, into: Lake | None = None
 ) -> tuple[dict[str, int], Sequence[str]]:
+    """Derive the tables of results and write them into the lake, or into another one; as `write_tables`."""
     loop = asyncio.get_running_loop()
 
     def registered(seen: Labels) -> Mapping[AlgorithmRef, Classes]:
@@ -165,41 +108,10 @@ async def _write(
         asked = knowledge.classes(services, known.taxa, seen)
         return asyncio.run_coroutine_threadsafe(asked, loop).result()
 
-    return await asyncio.to_thread(write_tables, services.lake, scope, sources, known, registered, into=into)
-
-
-async def _sources(services: Services, scope: Scope) -> tuple[str, list[Source]]:
-    if scope.job is not None:
-        return await _job(services, scope.job)
-    return await _jobs(services, scope.project or "")
-
-
-async def _several(services: Services, jobs: Sequence[JobId]) -> tuple[str, list[Source]]:
-    """The one project of some jobs, and the jobs. Raises `NotFound`, `Conflict`, `InvalidInput`."""
-    found = [await _job(services, job) for job in dict.fromkeys(jobs)]
-    projects = sorted({project for project, _ in found})
-    if len(projects) > 1:
-        raise errors.InvalidInput(f"the jobs belong to several projects ({', '.join(projects)}): export one at a time")
-    return projects[0], [source for _, sources in found for source in sources]
-
-
-async def _job(services: Services, job_id: JobId) -> tuple[str, list[Source]]:
-    """The project of a job, and the job. Raises `NotFound`, and `Conflict` if it has no final tables."""
-    job = await services.catalog.jobs.get(job_id)
-    if not await services.catalog.jobs.compacted([job_id]):
-        hint = f"; `antenna jobs retry {job_id}` goes on with it" if job.status is JobStatus.CANCELED else ""
-        raise errors.Conflict(f"job {job_id} is {job.status} and has no final tables to derive from{hint}")
-    return job.project, [Source(job_id, job.generation, job.pipeline, job.total)]
-
-
-async def _jobs(services: Services, project: str) -> tuple[str, list[Source]]:
-    """A project and its finished jobs. Raises `NotFound`, and `Conflict` if there are none."""
-    if not any(one.slug == project for one in await services.catalog.projects.list()):
-        raise errors.NotFound(f"there is no project {project}; `antenna projects list` shows all")
-    jobs = await services.catalog.jobs.final(project=project)
-    if not jobs:
-        raise errors.Conflict(f"project {project} has no finished job to derive tables from")
-    return project, [Source(one.job_id, one.generation, one.pipeline, one.images) for one in jobs]
+    into = into or services.lake
+    return await asyncio.to_thread(
+        write_tables, results.lake, scope, results.sources, known, registered, into=into, pending=results.pending
+    )
 
 
 def write_tables(
@@ -210,31 +122,52 @@ def write_tables(
     registered: Registered,
     *,
     into: Lake | None = None,
+    pending: int = 0,
 ) -> tuple[dict[str, int], Sequence[str]]:
     """Derive and write the tables, one night in memory; returns the rows of each, and warnings.
 
-    They are written into the lake that the results are in, or `into` another one. Blocks; raises as `derive` does.
+    They are written into the lake that the results are in, or `into` another one; `pending` images have none yet.
+    Blocks; raises as `derive` does.
     """
     into = into or lake
-    made_with = {"recipe": known.recipe.hash, "knowledge": known.fingerprint}
+    made_with = derived.MadeWith(recipe=known.recipe.hash, knowledge=known.fingerprint, jobs=sources, pending=pending)
     with_images = [one for one in sources if one.images]
     if not with_images:
-        return derived.write(into, scope, [], jobs=sources, **made_with), ()
+        return derived.write(into, scope, [], made_with), ()
     with derived.sorted_results(lake, with_images, known.places) as results:
         classes = registered(results.labels)
         unmasked = _unmasked(results, known, classes)
-        nights = _nights(results, known, classes, unmasked)
-        return derived.write(into, scope, nights, jobs=sources, **made_with), _warnings(unmasked)
+        nights = _Counted(_nights(results, with_images, known, classes, unmasked))
+        rows = derived.write(into, scope, nights, made_with)
+    replaced = len({(one.job_id, one.detection_id) for one in known.reviews}) - nights.reviewed
+    return rows, [*_warnings(unmasked), *_about_replaced(replaced)]
+
+
+class _Counted:
+    """Nights as they are, counting the observations that people reviewed."""
+
+    def __init__(self, nights: Iterable[Tables]) -> None:
+        self._nights = nights
+        self.reviewed = 0
+
+    def __iter__(self) -> Iterator[Tables]:
+        for night in self._nights:
+            at = night["observations"]["reviewed_at"]
+            self.reviewed += len(at) - at.null_count
+            yield night
 
 
 def _nights(
     results: derived.SortedResults,
+    jobs: Sequence[Source],
     known: Knowledge,
     classes: Mapping[AlgorithmRef, Classes],
     unmasked: Mapping[_Where, str],
 ) -> Iterator[Tables]:
     """The tables of each night."""
     taxon_ids = _taxon_ids(known, classes)
+    pipelines = {job.job_id: job.pipeline for job in jobs}
+    decisions = knowledge.decisions(known, lambda job: _of_pipeline(results, classes, pipelines[job]))
     fixtures = _fixtures(results, known.recipe)
     for rows in results.nights():
         group = rows.group
@@ -251,8 +184,9 @@ def _nights(
             pipeline=group.pipeline,
             recipe=known.recipe.hash,
             count_without=known.recipe.count_without,
-            decisions=known.decisions,
+            decisions=decisions,
             taxon_ids=taxon_ids,
+            best_picture=known.recipe.parameters("best_picture"),
         )
         yield tables.of_night(known.recipe.apply(night), scope)
 
@@ -293,10 +227,7 @@ def _unmasked(
         key=lambda one: (one.pipeline, one.deployment or ""),
     ):
         listed = known.species_list(where.deployment)
-        of_pipeline = [
-            classes[one]
-            for one in sorted(results.classifiers.get(where.pipeline, ()), key=lambda one: (one.key, one.version))
-        ]
+        of_pipeline = _of_pipeline(results, classes, where.pipeline)
         if listed and of_pipeline:
             judged += 1
             try:
@@ -309,6 +240,14 @@ def _unmasked(
     return {where: str(error) for where, error in refused.items()}
 
 
+def _of_pipeline(
+    results: derived.SortedResults, classes: Mapping[AlgorithmRef, Classes], pipeline: str
+) -> list[Classes]:
+    """The classes of a pipeline's classifiers."""
+    found = results.classifiers.get(pipeline, ())
+    return [classes[one] for one in sorted(found, key=lambda one: (one.key, one.version))]
+
+
 def _size(results: derived.SortedResults, classes: Mapping[AlgorithmRef, Classes], pipeline: str) -> int:
     return sum(len(classes[one].labels) for one in results.classifiers[pipeline])
 
@@ -316,6 +255,16 @@ def _size(results: derived.SortedResults, classes: Mapping[AlgorithmRef, Classes
 def _warnings(unmasked: Mapping[_Where, str]) -> list[str]:
     """What is to be said of the pipelines that are left as they are, a line for each and its list."""
     return [f"not masked: {said}" for said in dict.fromkeys(unmasked.values())]
+
+
+def _about_replaced(detections: int) -> list[str]:
+    """What is to be said if people reviewed so many detections whose results a later job replaced."""
+    if not detections:
+        return []
+    return [
+        f"{counted(detections, 'reviewed detection')} not in the tables: a later job replaced its results, and the "
+        "review is not one of the newer detections"
+    ]
 
 
 def head(lake: Lake, made: Derived, table: str, rows: int) -> pa.Table:

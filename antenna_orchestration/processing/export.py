@@ -22,12 +22,13 @@ from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.names import Names
 from antenna_orchestration.exports.dataset import Dataset
-from antenna_orchestration.exports.formats import Format, Written
+from antenna_orchestration.exports.formats import Checked, Format, Written
 from antenna_orchestration.exports.material import BOXES, Material, OfJob
 from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.lake.folder import Folder
 from antenna_orchestration.lake.store import storage_options
-from antenna_orchestration.processing import derive, photographs
+from antenna_orchestration.processing import datasets, photographs
+from antenna_orchestration.processing.local_tables import local_tables
 from antenna_orchestration.processing.services import Services
 
 ABOUT: Final = "antenna-export.json"
@@ -49,6 +50,8 @@ class Order:
     partial: bool = False
     # Whether an earlier export in the same place may go.
     replace: bool = False
+    # Whether it is checked as well, before it is moved to its place.
+    check: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +60,10 @@ class Exported:
 
     uri: str
     written: Written
-    # False: some jobs are not over, and the rows are those so far.
+    # False: images have no result yet, and the rows are those so far.
     is_complete: bool
+    # None: it was not checked.
+    checked: Checked | None = None
 
     @property
     def summary(self) -> str:
@@ -75,6 +80,7 @@ def order(
     dataset: Dataset | None = None,
     partial: bool = False,
     replace: bool = False,
+    check: bool = False,
 ) -> Order:
     """An order that the format can carry out. Raises `InvalidInput`."""
     if selection.threshold and not format.takes_threshold:
@@ -96,14 +102,23 @@ def order(
         dataset=dataset,
         partial=partial,
         replace=replace,
+        check=check,
     )
+
+
+def place_in_lake(services: Services, format: Format, job: JobId) -> str:
+    """Where the export of a job in the lake is: its file, or its folder."""
+    folder = f"{services.lake.uri}/exports/{format.name}/job_id={job}"
+    if "://" not in folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    return f"{folder}/{format.file or format.name}"
 
 
 async def export(services: Services, order: Order) -> Exported:
     """Write an export.
 
     Raises `Incomplete` if the format demands what nobody gave, `InvalidInput` for a selection or a place that cannot
-    be, `NotFound` and `Conflict` as `derive.local_tables` does, and `Unavailable`. Then nothing is written.
+    be, `NotFound` and `Conflict` as `local_tables` does, and `Unavailable`. Then nothing is written.
     """
     # Before the work.
     place = _place(services, order)
@@ -115,20 +130,25 @@ async def export(services: Services, order: Order) -> Exported:
 async def material(
     services: Services, selection: Selection, *, dataset: Dataset | None = None, partial: bool = False
 ) -> AsyncIterator[Material]:
-    """What exports and reports of a selection are made from, as long as it is needed. Raises as `export` does."""
+    """What exports and reports of a selection are made from, as long as it is needed. Raises as `export` does.
+
+    Without a `dataset`, the description that is kept of the project counts.
+    """
     jobs = selection.jobs
-    found = derive.local_tables(services, jobs=jobs, project=None if jobs else selection.project)
+    found = local_tables(services, jobs=jobs, project=None if jobs else selection.project)
     async with found as tables, photographs.pictures(services.settings) as pictures:
+        known = None if dataset else await datasets.of_project(services, tables.known.project)
         made = Material(
             selection=replace(selection, project=tables.known.project),
             lake=tables.lake,
             scope=tables.scope,
-            jobs=[await _of_job(services, source.job_id) for source in tables.sources],
+            jobs=[await _of_job(services, source.job_id) for source in tables.results.sources],
             places=tables.known.places,
             names=Names(tables.known.taxa),
-            dataset=dataset or Dataset(),
+            dataset=dataset or (known.dataset if known else Dataset()),
             pictures=pictures,
             partial=partial,
+            pending=tables.results.pending,
             made_at=datetime.now(UTC),
         )
         yield made
@@ -147,8 +167,9 @@ def _write(made: Material, order: Order, place: _Place) -> Exported:
         written = order.format.write(made, draft, **order.options)
         if draft.is_dir():
             (draft / ABOUT).write_text(_about(made, order, written), encoding="utf-8")
+        checked = order.format.check(draft) if order.check else None
         place.publish(draft)
-    return Exported(uri=place.uri, written=written, is_complete=made.is_complete)
+    return Exported(uri=place.uri, written=written, is_complete=made.is_complete, checked=checked)
 
 
 def _about(made: Material, order: Order, written: Written) -> str:

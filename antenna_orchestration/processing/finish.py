@@ -23,6 +23,7 @@ from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology import places
 from antenna_orchestration.lake import arrow, schemas
 from antenna_orchestration.lake import rows as rows_module
+from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import clear_queue
 from antenna_orchestration.processing.collect import JobLeft
 from antenna_orchestration.processing.reconcile import reconcile
@@ -83,6 +84,39 @@ async def write_final_tables(services: Services, job: Job) -> FinalTables:
     return FinalTables(rows=rows)
 
 
+async def write_rows_so_far(services: Services, job: Job, into: Lake) -> int:
+    """Write the rows that a job has so far as final tables of another lake; returns how many images are not done yet.
+
+    For readers of a job that is not over, or was canceled: nothing of the job changes. Raises `PartLost` when a part is
+    gone, as those of a job are that has ended meanwhile.
+    """
+    images = services.catalog.images
+    # Before the rows, so that no image lacks any of its own; those of later ones are nobody's.
+    done = await _write_whole(services, "captures", job, _accounted(images.manifest(job.job_id)), into=into)
+    failed = images.manifest(job.job_id, only=ImageStatus.FAILED)
+    await _write_whole(services, "failed_images", job, failed, into=into)
+    named = await images.by_part(job.job_id)
+    uncompacted = await services.catalog.generations.uncompacted_before(job.job_run)
+    # What files of this generation hold, its parts hold as well.
+    in_parts = {*uncompacted, job.generation}
+    parts = {part: arrow.column(own, pa.int64()) for part, own in named.items()}
+
+    def rows(name: str) -> Iterator[pa.Table]:
+        for batch in services.lake.batches(name, job.job_id, without=in_parts):
+            yield pa.Table.from_batches([batch])
+        yield from _rows_of_parts(services, name, job, parts)
+
+    for name in OF_PARTS:
+        await asyncio.to_thread(into.write_table, name, job.job_id, job.generation, rows(name))
+    return job.total - done
+
+
+async def _accounted(chunks: AsyncIterator[list[Row]]) -> AsyncIterator[list[Row]]:
+    async for rows in chunks:
+        if known := [row for row in rows if row["status"] != ImageStatus.PENDING]:
+            yield known
+
+
 class PartLost(Exception):
     """A part that the catalog names cannot be read any more."""
 
@@ -107,19 +141,22 @@ async def _write_rows(
     Files of an earlier generation that never became final, because it was canceled after they were written, are
     deleted: the parts from which they were made are among these.
     """
-
-    def chosen() -> Iterator[pa.Table]:
-        for part, images in parts.items():
-            table = services.lake.read_part(job.job_id, part, name)
-            if table is None:
-                raise PartLost(part)
-            yield arrow.with_constants(table.filter(pc.is_in(table["image_id"], value_set=images)), _of_job(job))
-
     await asyncio.to_thread(services.lake.drop_generations, name, job.job_id, earlier)
     # A later generation adds files of its own. There is always one file, even if empty, so that the table exists.
     if parts or not await asyncio.to_thread(services.lake.has_table, name, job.job_id):
-        await asyncio.to_thread(services.lake.write_table, name, job.job_id, job.generation, chosen())
+        await asyncio.to_thread(
+            services.lake.write_table, name, job.job_id, job.generation, _rows_of_parts(services, name, job, parts)
+        )
     return await _count(services, name, job)
+
+
+def _rows_of_parts(services: Services, name: str, job: Job, parts: Mapping[str, pa.Array]) -> Iterator[pa.Table]:
+    """The rows of a table that these images have in parts. Raises `PartLost`."""
+    for part, images in parts.items():
+        table = services.lake.read_part(job.job_id, part, name)
+        if table is None:
+            raise PartLost(part)
+        yield arrow.with_constants(table.filter(pc.is_in(table["image_id"], value_set=images)), _of_job(job))
 
 
 async def _redo(services: Services, job: Job, lost: list[str]) -> None:
@@ -146,6 +183,8 @@ async def finish_job(services: Services, job: Job) -> JobStatus:
         reason = why_empty(job.skipped)
     elif counts.failed:
         reason = f"{counts.failed} of {counted(counts.total, 'image')} failed; see the table failed_images"
+    elif job.detections_of is not None and not counts.detections:
+        reason = "no image has a box, so there was nothing to classify"
     await services.catalog.images.add_processed(job.job_id)
     if await services.catalog.jobs.finish(job.job_run, status, reason, collected=True):
         level = "INFO" if status is JobStatus.SUCCESS and counts.total else "WARNING"
@@ -183,9 +222,12 @@ async def _write_images(services: Services, job: Job) -> tuple[int, int]:
     return captures, await _write_whole(services, "failed_images", job, failed)
 
 
-async def _write_whole(services: Services, name: str, job: Job, images: AsyncIterator[list[Row]]) -> int:
+async def _write_whole(
+    services: Services, name: str, job: Job, images: AsyncIterator[list[Row]], *, into: Lake | None = None
+) -> int:
     """Write a table that each generation writes as a whole, one row per image; returns its rows."""
     loop = asyncio.get_running_loop()
+    lake = into or services.lake
     of_job, zone = _of_job(job), nights.zone_named(job.time_zone)
     known = await services.catalog.deployments.places(job.project)
 
@@ -204,8 +246,8 @@ async def _write_whole(services: Services, name: str, job: Job, images: AsyncIte
             yield arrow.table_of_rows(schemas.TABLES[name], [{**row, **of_job, "night": night(row)} for row in rows])
 
     def write() -> int:
-        rows = services.lake.write_table(name, job.job_id, job.generation, tables())
-        services.lake.drop_tables_beyond(name, job.job_id, job.generation)
+        rows = lake.write_table(name, job.job_id, job.generation, tables())
+        lake.drop_tables_beyond(name, job.job_id, job.generation)
         return rows
 
     return await asyncio.to_thread(write)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, NamedTuple
 
 from antenna_orchestration import __version__
 from antenna_orchestration.domain.ids import JobId
@@ -15,6 +15,7 @@ from antenna_orchestration.ecology import recipes, reviews
 from antenna_orchestration.ecology.model import Classes, Place, Taxon
 from antenna_orchestration.ecology.names import Names, classes_of
 from antenna_orchestration.ecology.recipes import Recipe
+from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.ecology.tables import Decision
 from antenna_orchestration.processing import known_labels
 from antenna_orchestration.processing.recipes import of_project
@@ -44,13 +45,13 @@ class Knowledge:
     # By name, and the name of the one that holds where a deployment has none of its own.
     lists: Mapping[str, SpeciesList] = field(default_factory=dict)
     project_list: str | None = None
-    # The newest word on each detection.
-    decisions: Mapping[tuple[int, str], Decision] = field(default_factory=dict)
+    # What people said of detections, in the order in which it was imported.
+    reviews: Sequence[Review] = ()
 
     @property
     def fingerprint(self) -> str:
         """A hash of all of it, and of the version that reads it: what else could change derived tables."""
-        known = [self.recipe.hash, self.project_list, self.places, self.taxa, self.lists, self.decisions]
+        known = [self.recipe.hash, self.project_list, self.places, self.taxa, self.lists, self.reviews]
         return hashlib.sha256(f"{__version__}{_sorted(known)!r}".encode()).hexdigest()
 
     def species_list(self, deployment: str | None) -> SpeciesList | None:
@@ -81,7 +82,7 @@ async def load(services: Services, project: str, *, jobs: Iterable[JobId], recip
         taxa=taxa,
         lists=lists,
         project_list=project_list,
-        decisions=_decisions(await catalog.reviews.of(project, jobs=jobs), Names(taxa)),
+        reviews=await catalog.reviews.of(project, jobs=jobs),
     )
 
 
@@ -90,32 +91,59 @@ async def classes(
 ) -> dict[AlgorithmRef, Classes]:
     """The classes of classifiers in the order of their outputs.
 
-    Of one that registered none they are those in its file, if that is on this machine; else the labels seen of it.
+    Of one that registered none they are those in its file, if that is on this machine; else the labels seen of it,
+    whose order is not known: of its vectors the best few classes count, which are stored by their labels.
     """
     registered = await services.catalog.pipelines.labels_of(seen)
     names = Names(taxa)
     found = {}
     for algorithm, labels in seen.items():
         known = registered.get(algorithm)
-        every = known.labels if known else await asyncio.to_thread(known_labels.in_file, algorithm) or list(labels)
-        found[algorithm] = classes_of(algorithm, every, known.categories if known else (), names)
+        ordered = known.labels if known else await asyncio.to_thread(known_labels.in_file, algorithm)
+        made = classes_of(algorithm, ordered or list(labels), known.categories if known else (), names)
+        found[algorithm] = made if ordered else replace(made, is_in_order=False)
     return found
 
 
-def _decisions(said: Iterable[reviews.Review], names: Names) -> dict[tuple[int, str], Decision]:
-    """What the newest review of each detection says, by job and detection."""
+def decisions(known: Knowledge, classes: Callable[[JobId], Iterable[Classes]]) -> dict[tuple[int, str], Decision]:
+    """What the newest review of each detection says, by job and detection; `classes` are those of a job's classifiers.
+
+    A word that is one of these classes, or the name of one, means what it means to the classifier; another one is
+    looked up among the names of the project.
+    """
+    names = Names(known.taxa)
+    of_job: dict[JobId, Mapping[str, _Class]] = {}
     found = {}
-    for row in reviews.newest(said).to_dict("records"):
-        taxon = names.match(row["label"])
-        rejected = reviews.rejects(row["label"])
-        found[int(row["job_id"]), str(row["detection_id"])] = Decision(
-            taxon=None if rejected else taxon.name if taxon else row["label"],
-            rank=taxon.rank if taxon and not rejected else None,
-            taxon_id=taxon.taxon_id if taxon and not rejected else None,
+    for row in reviews.newest(known.reviews).to_dict("records"):
+        job, label = JobId(row["job_id"]), row["label"]
+        if job not in of_job:
+            of_job[job] = _by_label(classes(job))
+        meant = of_job[job].get(label) or of_job[job].get(label.casefold()) or _Class(label, names.match(label))
+        taxon = None if reviews.rejects(label) else meant.taxon
+        found[int(job), str(row["detection_id"])] = Decision(
+            taxon=None if reviews.rejects(label) else taxon.name if taxon else meant.label,
+            rank=taxon.rank if taxon else None,
+            taxon_id=taxon.taxon_id if taxon else None,
             reviewer=row["reviewer"] or None,
             reviewed_at=row["reviewed_at"].to_pydatetime(),
         )
     return found
+
+
+class _Class(NamedTuple):
+    """A class and its taxon, if it has one."""
+
+    label: str
+    taxon: Taxon | None
+
+
+def _by_label(classes: Iterable[Classes]) -> Mapping[str, _Class]:
+    """The classes by their labels, by these without regard to case, and by the names of their taxa."""
+    every = [_Class(*one) for of_one in classes for one in zip(of_one.labels, of_one.taxa, strict=True)]
+    # Two classes may differ in case only. Of equal ones, the last counts: one with a taxon.
+    every.sort(key=lambda one: one.taxon is not None)
+    named = {one.taxon.name.casefold(): one for one in every if one.taxon}
+    return named | {one.label.casefold(): one for one in every} | {one.label: one for one in every}
 
 
 def _sorted(value: Any) -> Any:
@@ -126,4 +154,4 @@ def _sorted(value: Any) -> Any:
         return sorted(value)
     if isinstance(value, list | tuple):
         return [_sorted(one) for one in value]
-    return _sorted(asdict(value)) if isinstance(value, Place | Taxon | SpeciesList | Decision) else str(value)
+    return _sorted(asdict(value)) if isinstance(value, Place | Taxon | SpeciesList) else str(value)

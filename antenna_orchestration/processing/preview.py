@@ -40,8 +40,10 @@ class Preview:
     duplicates: int
     # Images by deployment; the empty name stands for images without one.
     deployments: Mapping[str, int]
-    # Images by night: from noon to noon in the time zone, named for the day on which it began.
+    # Images by night: from noon to noon, named for the day on which it began.
     nights: Mapping[date, int]
+    # At whose noons nights are cut: those of the deployments, and `time_zone` where a deployment has none.
+    zones: Sequence[str]
     time_zone: str
     # Capture times in UTC; None if no image has one.
     earliest: datetime | None
@@ -111,6 +113,7 @@ def preview(
         duplicates=selected.duplicates,
         deployments=Counter(image.deployment or "" for image in images),
         nights=dict(sorted(Counter(_nights(images, known or {}, zone)).items())),
+        zones=sorted({_zone_of(image, known or {}) or time_zone for image in images if image.captured_at}),
         time_zone=time_zone,
         earliest=min(times, default=None),
         latest=max(times, default=None),
@@ -130,6 +133,11 @@ def _nights(images: Sequence[SubmittedImage], known: Mapping[str, Place], zone: 
         place = known.get(image.deployment or "")
         if image.captured_at:
             yield nights.night_of(image.captured_at, (place and place.zone) or zone)
+
+
+def _zone_of(image: SubmittedImage, known: Mapping[str, Place]) -> str | None:
+    place = known.get(image.deployment or "")
+    return place.time_zone if place and place.zone else None
 
 
 def odd(captured_at: datetime, now: datetime) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.recipes import StoredRecipe
 from antenna_orchestration.domain import ids
-from antenna_orchestration.ecology import recipes
+from antenna_orchestration.ecology import recipes, written_out
 from antenna_orchestration.ecology.recipes import Recipe
 from antenna_orchestration.processing.services import Services
 
@@ -30,12 +30,13 @@ async def of_project(services: Services, project: str) -> Recipe:
 async def use(services: Services, project: str, recipe: Recipe, *, by: str) -> str:
     """Let a recipe hold for a project, which is made if there is none; returns the recipe's hash.
 
-    Raises `InvalidInput` for a text that the catalog cannot hold.
+    It is kept with every value written out: a later version with other defaults does the same with it. Raises
+    `InvalidInput` for a text that the catalog cannot hold.
     """
     ids.slug(project, "project")
     if "\0" in recipe.text:
         raise errors.InvalidInput("the recipe has a null character")
-    await services.catalog.recipes.use(project, recipe.text, recipe.hash, by=by)
+    await services.catalog.recipes.use(project, written_out.text_of(recipe), recipe.hash, by=by)
     return recipe.hash
 
 

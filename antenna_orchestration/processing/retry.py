@@ -30,7 +30,7 @@ async def retry(services: Services, job_id: JobId) -> Retried:
     Of a SUCCESS without any, nothing is queued, and a warning says so: the job stays as it is, in its generation.
 
     Leases and results of earlier generations name their generation, so they are never mixed in. Raises `Conflict` when
-    the job is not over, `NotFound`, `Unavailable`.
+    the job is not over or its pipeline does not take its boxes any more, `NotFound`, `Unavailable`.
     """
     job = await services.catalog.jobs.get(job_id)
     counts = await services.catalog.images.count(job_id)
@@ -42,6 +42,12 @@ async def retry(services: Services, job_id: JobId) -> Retried:
     if job.pipeline in registry.all_pipelines():
         # The new generation takes the pipeline as it is now: the version that workers have.
         await services.catalog.pipelines.register(pipeline_row(registry.get(job.pipeline)))
+    if job.detections_of is not None:
+        pipeline = await services.catalog.pipelines.find(job.pipeline)
+        if pipeline is None or not pipeline.takes_detections:
+            raise errors.Conflict(
+                f"job {job_id} is given the boxes of job {job.detections_of}, and {job.pipeline} takes none any more"
+            )
     opened = await services.catalog.jobs.retry(job_id)
     if opened is None:
         raise errors.Conflict(f"job {job_id} is {job.status}; only a job that is over can be retried")

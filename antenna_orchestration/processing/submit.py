@@ -189,14 +189,15 @@ async def submit(
         placed, zoneless = await _on_a_thread(capture_times.at_places, selected.images, known)
         chosen, version_warnings = await _on_a_thread(versions.fill, placed, selected.versions, services.settings)
     else:
-        named = None if names_none else {image.uri for image in selected.images}
-        done, left_out_warning = await given_detections.images_of(services, source, named)
+        done, left_out_warning = await given_detections.images_of(
+            services, source, None if names_none else selected.images, deployment=submission.deployment
+        )
         chosen = await _on_a_thread(
             given_detections.with_boxes, services.lake, source, done, partial(_choose, submission=submission)
         )
         placed, zoneless = await _on_a_thread(capture_times.at_places, chosen, known)
         chosen = placed
-        version_warnings = [left_out_warning] if left_out_warning else []
+        version_warnings = [*filter(None, [left_out_warning, given_detections.about_boxes(chosen)])]
     if spec.slug in registry.all_pipelines():
         await services.catalog.pipelines.register(pipeline_row(spec))
     copies = 0 if source else await services.catalog.images.likely_copies(submission.project, chosen)
@@ -312,8 +313,8 @@ def about_zones(names: Sequence[str], project: str) -> str:
     """A warning about deployments without a time zone, whose photographs' times do not say theirs."""
     return (
         f"no time zone is known for {counted(len(names), 'deployment')} ({texts.listed(names)}): the cameras' times "
-        f"count as UTC; `antenna deployments set NAME --time-zone ZONE --project {project}` says it, `antenna "
-        "deployments import FILE` for many"
+        f"count as UTC; `antenna deployments import FILE --project {project}` says it, or, once a deployment is there, "
+        f"`antenna deployments set NAME --time-zone ZONE --project {project}`"
     )
 
 
@@ -440,8 +441,8 @@ def check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
         raise errors.InvalidInput(f"limit {submission.limit} leaves no image; it is 1 or more")
     if submission.detections_of is not None and not spec.takes_detections:
         raise errors.InvalidInput(
-            f"pipeline {spec.slug} cannot classify the boxes of another job, or does not say that it can; "
-            "`antenna pipelines show` says it of each"
+            f"pipeline {spec.slug} cannot classify the boxes of another job, or does not say that it can; those here "
+            f"that can are {texts.listed(_that_take_boxes())}"
         )
     if not submission.sources and not submission.images and submission.detections_of is None:
         raise errors.InvalidSource("no images: name a folder, a list, or URLs")
@@ -449,6 +450,10 @@ def check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
     _check_text(submission.deployment or "", "deployment")
     _check_text(submission.created_by, "created_by")
     return config
+
+
+def _that_take_boxes() -> list[str]:
+    return [slug for slug, spec in registry.all_pipelines().items() if spec.takes_detections]
 
 
 def _check_text(text: str, what: str) -> None:

@@ -18,7 +18,7 @@ from antenna_orchestration.dispatch import given_to_workers, image_urls, keep_le
 from antenna_orchestration.dispatch.lease import lease
 from antenna_orchestration.dispatch.offers import Offers
 from antenna_orchestration.dispatch.services import HttpServices
-from antenna_orchestration.domain import messages
+from antenna_orchestration.domain import given_boxes, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.backoff import Backoff
 from antenna_orchestration.domain.job import DispatchMode, Job
@@ -287,8 +287,11 @@ class Pusher:
     def _batch_size(self, job: Job) -> int:
         own: Any = job.config.get(BATCH_KEY)
         is_size = isinstance(own, int) and not isinstance(own, bool) and 1 <= own <= MOST_AT_ONCE
+        size = int(own) if is_size else self._options.batch_size
+        if job.detections_of is not None:
+            size = min(size, given_boxes.MOST_AT_ONCE)
         # A service that keeps failing is tried with single images.
-        return 1 if self._poster.service_is_ill else int(own) if is_size else self._options.batch_size
+        return 1 if self._poster.service_is_ill else size
 
     def _image_base(self) -> str:
         """URL of the gateway, as the service reaches it; the gateway serves local files."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
+
+import psycopg
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.database import Database
@@ -22,7 +26,7 @@ def test_acts_raise_unavailable_at_a_reset_and_succeed_afterwards(
     assert port
 
     async def body() -> None:
-        with tcp_proxy.before(port) as network:
+        with tcp_proxy.before(port) as network, nobody_sleeps_afterwards(url):
             async with Database(tcp_proxy.behind(network, url), max_connections=4) as database:
                 for _ in range(3):
                     sleeping = asyncio.Semaphore(0)
@@ -43,6 +47,19 @@ def test_acts_raise_unavailable_at_a_reset_and_succeed_afterwards(
                     await eventually(answers, description="PostgreSQL answers again")
 
     run_on(loops, body())
+
+
+@contextmanager
+def nobody_sleeps_afterwards(url: str) -> Iterator[None]:
+    """End what PostgreSQL still does for clients that are gone: migrations of later tests would wait for its end."""
+    try:
+        yield
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND query = 'SELECT pg_sleep(600)'"
+            )
 
 
 async def _sleep(database: Database, sleeping: asyncio.Semaphore) -> None:

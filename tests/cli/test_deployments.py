@@ -87,6 +87,8 @@ def test_single_values_are_set_and_taken_back(antenna: Shell, project: str, site
     assert done.out == "deployment balcony is set\n"
     balcony = shown(antenna, project, "balcony")
     assert (balcony["latitude"], balcony["longitude"], balcony["time_zone"]) == (45.5, -73.58, "+01:00")
+    done = antenna("deployments", "set", "panama", *name[1:], "--longitude", "79.85")
+    assert "far from the time zone: panama (9.15, 79.85, America/Panama)" in done.err
     antenna("deployments", "set", *name, "--latitude", "").refused(2, "longitude without latitude")
     antenna("deployments", "set", *name, "--latitude", "45,5").refused(2, "write a decimal point, 45.5")
     antenna("deployments", "set", *name, "--latitude", "", "--longitude", "", "--shift", "1h").refused(

@@ -25,8 +25,8 @@ def test_help_imports_nothing_heavy() -> None:
 def test_help_lists_every_command(lonely: Shell) -> None:
     shown = lonely("--help").out
     names = ["up", "service", "env", "demo", "submit", "jobs", "worker", "workers", "gateway", "push", "token"]
-    names += ["projects", "deployments", "taxa", "recipes", "pipelines", "reviews", "derive", "tables", "health"]
-    names += ["rebuild", "backup", "restore", "clean", "settings"]
+    names += ["projects", "deployments", "taxa", "recipes", "pipelines", "reviews", "derive", "tables", "export"]
+    names += ["check-export", "report", "health", "rebuild", "backup", "restore", "clean", "settings"]
     lines = [line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line]
     assert lines == names
     assert "..." not in shown.partition("Commands:")[2]

@@ -30,6 +30,13 @@ def test_every_table_is_an_asset_of_its_name_with_its_columns() -> None:
     assert {name for name, spec in specs.items() if len(spec.description or "") < 200} == set()
 
 
+def test_examples_of_derived_tables_read_one_job() -> None:
+    """Issue 18: those of all jobs count an image again that was processed again."""
+    for spec in derived_tables.specs:
+        example = (spec.description or "").split("```")[1]
+        assert "/job_id=1/" in example and "*.parquet" not in example, spec.key
+
+
 def test_a_list_of_values_says_what_it_leaves_out() -> None:
     """B2: labels and reasons in the UI ended at the twentieth without a word."""
     few, many = Counter({"moth": 3, "fly": 1}), Counter({f"species {n}": 40 - n for n in range(30)})

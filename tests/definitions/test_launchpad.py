@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from antenna_orchestration import settings
+from antenna_orchestration.assets.exports import ExportConfig
 from antenna_orchestration.assets.health import HealthConfig
 from antenna_orchestration.assets.job_assets import manifest
 from antenna_orchestration.assets.run_session import RunSession
@@ -18,6 +19,7 @@ from antenna_orchestration.cli.submit import submit as submit_command
 from antenna_orchestration.definitions import build_definitions
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.jobs.deployments import DeploymentsConfig
+from antenna_orchestration.jobs.export import ExportDatasetConfig
 from antenna_orchestration.jobs.inference import WorkerConfig, inference_worker
 from antenna_orchestration.jobs.names import TaxaConfig, import_taxa
 from antenna_orchestration.jobs.operations import PruneConfig, prune_history
@@ -25,6 +27,8 @@ from antenna_orchestration.jobs.reviews import ReviewsConfig
 from antenna_orchestration.jobs.submission import SubmitConfig, submit_job
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
+from tests.processing.boxes_by_hand import job_with_boxes
+from tests.processing.jobs_by_hand import make_job
 
 OF_THE_COMMAND_LINE_ALONE = {"wait", "json_", "dry_run", "list_left_out"}
 
@@ -48,7 +52,18 @@ def reason(result: dg.ExecuteInProcessResult) -> str:
 
 
 @pytest.mark.parametrize(
-    "config", [SubmitConfig, WorkerConfig, PruneConfig, HealthConfig, ReviewsConfig, DeploymentsConfig, TaxaConfig]
+    "config",
+    [
+        SubmitConfig,
+        WorkerConfig,
+        PruneConfig,
+        HealthConfig,
+        ReviewsConfig,
+        DeploymentsConfig,
+        TaxaConfig,
+        ExportDatasetConfig,
+        ExportConfig,
+    ],
 )
 def test_every_field_of_the_launchpad_is_explained(config: type[dg.Config]) -> None:
     """B16: the Launchpad showed bare names."""
@@ -162,6 +177,30 @@ def test_nonsense_is_refused_in_one_line(
     given = {"sources": ["/nowhere"], "pipeline": "null", **config} if job is submit_job else config
     said = reason(launched(job, op, given))
     assert words in said and "\n" not in said
+
+
+def test_boxes_of_a_job_are_submitted_from_the_launchpad(
+    wanted: settings.Settings, project: str, tmp_path: Path
+) -> None:
+    async def finished() -> tuple[int, int]:
+        async with opened(wanted) as services:
+            other = await make_job(services, project, 1)
+            return (await job_with_boxes(services, project, tmp_path, boxes=(0,))).job_id, other.job_id
+
+    number, queued = asyncio.run(finished())
+    config = {"detections_of": number, "pipeline": "null"}
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = submit_job.execute_in_process(
+            instance=instance, resources={"stores": Stores()}, run_config={"ops": {"submit": {"config": config}}}
+        )
+        said = [record.user_message for record in instance.all_logs(result.run_id)]
+    assert any("has no box: there is nothing to classify" in line for line in said)
+    for changes, words in (
+        ({"detections_of": 2**63}, f"there is no job {2**63}"),
+        ({"detections_of": queued}, "is QUEUED: its boxes can be classified once it is finished"),
+    ):
+        why = reason(launched(submit_job, "submit", {**config, **changes}))
+        assert words in why and "\n" not in why
 
 
 @pytest.mark.parametrize(

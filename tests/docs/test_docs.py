@@ -23,6 +23,8 @@ from antenna_orchestration.domain.messages import Announcement, Heartbeat, Resul
 from antenna_orchestration.ecology import columns as derived
 from antenna_orchestration.ecology.steps import STEPS
 from antenna_orchestration.ecology.steps.step import FLAGS
+from antenna_orchestration.exports import crops, flat_columns, pictures
+from antenna_orchestration.exports.formats import FORMATS
 from antenna_orchestration.lake import columns, schemas
 from antenna_orchestration.pipelines import interface, registry
 from antenna_orchestration.pipelines.interface import RawImage
@@ -161,6 +163,17 @@ def test_the_page_of_tables_has_the_derived_columns() -> None:
         assert section, name
         rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (.*) \|$", section[1], re.MULTILINE)
         assert rows == [(one.name, str(one.type), derived.MEANINGS[name][one.name]) for one in schema]
+
+
+def test_the_page_of_exports_has_every_format_and_column() -> None:
+    page = (ROOT / "docs/reference/exports.md").read_text()
+    assert re.findall(r"^\| \[`([\w-]+)`\]\(#([\w-]+)\) \|", page, re.MULTILINE) == [(one, one) for one in FORMATS]
+    assert re.findall(r"^## ([\w-]+)$", page, re.MULTILINE) == list(FORMATS)
+    for table in flat_columns.TABLES:
+        there_is = f"### {table}\n\nThere is {flat_columns.CONTENTS[table]}.\n\n"
+        assert f"{there_is}{flat_columns.markdown(table)}\n" in page
+    for module in (crops, pictures):
+        assert "".join(f"| `{name}` | {meaning} |\n" for name, meaning in module.COLUMNS.items()) in page
 
 
 def test_the_page_of_recipes_has_every_step_and_parameter() -> None:

@@ -42,7 +42,23 @@ def test_a_night_lasts_from_noon_to_noon_of_its_zone(zone: str, moment: datetime
 
 @pytest.mark.parametrize(
     "name",
-    ["Europe/Atlantis", "Europe", "", "../etc/passwd", "/etc/localtime", "UTC+2", "\0", "+15:00", "+1", "+01:75"],
+    [
+        "Europe/Atlantis",
+        "Europe",
+        "",
+        "../etc/passwd",
+        "/etc/localtime",
+        "UTC+2",
+        "\0",
+        "+15:00",
+        "+1",
+        "+01:75",
+        # Another zone on each machine, or none.
+        "localtime",
+        "posixrules",
+        "Factory",
+        "right/Europe/Berlin",
+    ],
 )
 def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
     """B3"""

@@ -9,13 +9,15 @@ from typing import Any
 import pyarrow as pa
 
 from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology import columns
+from antenna_orchestration.ecology.model import Classes
 from antenna_orchestration.lake import arrow, derived, schemas
 from antenna_orchestration.lake.derived import Scope, Source
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import derive
 from antenna_orchestration.processing.knowledge import Knowledge
-from tests.ecology.nights_by_hand import CLASSES, MOTHS
+from tests.ecology.nights_by_hand import CLASSES
 
 FINISHED = datetime(2026, 7, 1, tzinfo=UTC)
 PROJECT = Scope(project="pond")
@@ -84,11 +86,15 @@ def write_job(
 
 
 def derive_all(
-    lake: Lake, sources: Sequence[Source], known: Knowledge | None = None, *, scope: Scope = PROJECT
+    lake: Lake,
+    sources: Sequence[Source],
+    known: Knowledge | None = None,
+    *,
+    scope: Scope = PROJECT,
+    classes: Mapping[AlgorithmRef, Classes] = CLASSES,
 ) -> dict[str, pa.Table]:
     """Derive from these jobs, and read what was written."""
-    registered = {MOTHS: CLASSES[MOTHS]}
-    derive.write_tables(lake, scope, sources, known or Knowledge(project="pond"), lambda _: registered)
+    derive.write_tables(lake, scope, sources, known or Knowledge(project="pond"), lambda _: classes)
     return {table: derived.read(lake, scope, table) for table in derived.TABLES}
 
 

@@ -79,6 +79,7 @@ def night_of(
     classifications: Sequence[Mapping[str, Any]] = (),
     night: date | None = date(2026, 6, 1),
     place: Place | None = None,
+    classes: Mapping[AlgorithmRef, Classes] = CLASSES,
     **changed: Any,
 ) -> Night:
     """A night of these rows."""
@@ -92,7 +93,7 @@ def night_of(
         deployment="by the pond",
         night=night,
         place=place,
-        classes=CLASSES,
+        classes=classes,
         **changed,
     )
 

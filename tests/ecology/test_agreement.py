@@ -175,3 +175,10 @@ def test_a_plot_shows_labels_as_they_are() -> None:
     picture = Image.open(io.BytesIO(plots.agreement(found, title="$project")))
     assert picture.format == "PNG"
     assert picture.width > 1000
+
+
+def test_names_that_only_a_worker_registered_are_known() -> None:
+    category = {"scientificName": "Noctua pronuba", "taxonRank": "species"}
+    classes = classes_of(C, ("1", "2"), [category, {"scientificName": "Noctua comes", "taxonRank": "species"}])
+    judged = [agreement.judge(label, "noctua pronuba", classes, Names({})) for label in ("1", "2")]
+    assert judged == [("1", AGREED), ("1", OTHER)]

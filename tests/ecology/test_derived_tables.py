@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antenna_orchestration.ecology import columns, sun, tables
-from antenna_orchestration.ecology.model import Night, Place
+from antenna_orchestration.ecology.model import Classes, Night, Place
+from antenna_orchestration.ecology.steps import best_picture
+from antenna_orchestration.ecology.steps.best_picture import BestPictureParameters
 from antenna_orchestration.ecology.tables import Decision, Scope
-from tests.ecology.nights_by_hand import MOTHS, capture, detection, night_of, times
+from tests.ecology.nights_by_hand import LABELS, MOTHS, capture, detection, night_of, times
 
 SCOPE = Scope(project="pond", pipeline="moths", recipe="0123456789ab", count_without=frozenset({"fixture"}))
 DUSK = datetime(2026, 6, 1, 22)
@@ -176,6 +178,21 @@ def test_a_person_wins_over_all_that_steps_decided() -> None:
     ]
 
 
+def test_what_people_say_changes_the_best_pictures() -> None:
+    said = {
+        # Was the best of the first taxon, and is now the second's.
+        (1, "2-0"): Decision(taxon=PRONUBA, rank="species", reviewed_at=seen_at()),
+        (1, "3-1"): Decision(taxon=None, reviewed_at=seen_at()),
+    }
+    chooses = BestPictureParameters()
+    night = best_picture.apply(seen_night(), chooses)
+    assert [row["best_picture"] for row in made("observations", night)] == [False, False, True, True, False]
+    rows = made("observations", night, replace(SCOPE, decisions=said, best_picture=chooses))
+    assert [row["best_picture"] for row in rows] == [True, False, True, False, False]
+    none = made("observations", seen_night(), replace(SCOPE, decisions=said))
+    assert not any(row["best_picture"] for row in none)
+
+
 def seen_at() -> datetime:
     return datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -266,6 +283,15 @@ def test_scores_are_whole_vectors_or_the_best_few() -> None:
     assert vectors.rows.tolist() == [0, 1, 2, 3]
     assert vectors.partial.tolist() == [False, True, True, True]
     assert vectors.scores.tolist() == [[0.5, 0.25, 0.25], [0.125, 0.5, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.0]]
+
+
+def test_vectors_in_an_unknown_order_are_not_read() -> None:
+    # Only the labels that occur are known, and by chance there are as many as the vector is long.
+    seen = Classes(algorithm=MOTHS, labels=LABELS, taxa=(None,) * 3, is_in_order=False)
+    backwards = np.array([0.125, 0.25, 0.625], "<f2").tobytes()
+    given = detection(1, 0, GAMMA, 0.625, scores=backwards, top_labels=[GAMMA, PRONUBA], top_scores=[0.625, 0.25])
+    vectors = night_of([capture(1, DUSK)], [given], classes={MOTHS: seen}).vectors[MOTHS]
+    assert (vectors.scores.tolist(), vectors.partial.tolist()) == ([[0.625, 0.25, 0.0]], [True])
 
 
 @pytest.mark.parametrize(

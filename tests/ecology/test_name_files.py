@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA
 
 import pytest
 
@@ -60,6 +61,10 @@ def test_our_table_has_a_taxon_for_each_label() -> None:
 def test_tables_come_as_spreadsheets_write_them(delimiter: str, encoding: str) -> None:
     data = TAXA_CSV.replace(",", delimiter).replace("\n", "\r\n").encode(encoding)
     assert read_taxa(data, "x") == read_taxa(TAXA_CSV.encode(), "x")
+
+
+def test_lines_may_end_with_a_carriage_return_alone() -> None:
+    assert read_taxa(TAXA_CSV.replace("\n", "\r").encode(), "f") == read_taxa(TAXA_CSV.encode(), "f")
 
 
 def test_a_gbif_download_is_read_as_it_is() -> None:
@@ -127,6 +132,16 @@ def test_unidentified_records_of_gbif_do_not_open_the_list() -> None:
     assert found == ("Noctua innuba", "Noctua pronuba", "Xestia")
 
 
+def damaged(method: int) -> bytes:
+    """An archive whose directory is whole, and whose content is not."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        archive.writestr("taxa.csv", "".join(f"Noctua {number}\n" for number in range(500)))
+    data = bytearray(packed.getvalue())
+    data[50:150] = bytes(byte ^ 0xFF for byte in data[50:150])
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
@@ -145,8 +160,13 @@ def test_unidentified_records_of_gbif_do_not_open_the_list() -> None:
         (b"label,scientificName\n", "f holds no names"),
         (b"", "f is no file of names"),
         (b"label\nN\xf6\n", "f, row 2: not UTF-8"),
+        (b"label\rname\nx,y\n", "f, row 1: new-line character"),
+        (b"label" * 30_000, "f, row 1: field larger than"),
         (b"label\nN\0\n", "f is no text"),
         (b"PK\x03\x04garbage", "f cannot be unpacked"),
+        *((damaged(method), "f cannot be unpacked") for method in (ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA)),
+        (b"x" * 200_000, "f, row 1: field larger than field limit"),
+        (b"[" + b"1" * 5000 + b"]", "f is no JSON"),
         (b"[1]", "f is no category map"),
         (b"{", "f is no JSON"),
         (b'[{"label": "x", "taxon_rank": "specie"}]', "f, entry 1, column taxon_rank: 'specie' is no rank"),

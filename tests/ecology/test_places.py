@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
@@ -146,3 +147,28 @@ def test_nights_of_local_times_go_from_noon_to_noon() -> None:
     nights = places.nights_of(times.astype("datetime64[us]"))
     assert list(nights[[0, 2, 3]]) == [date(2022, 8, 9), date(2022, 8, 10), date(1, 1, 1)]
     assert nights.isna()[1]
+
+
+@pytest.mark.parametrize(
+    ("zone", "latitude", "longitude", "is_far"),
+    [
+        ("America/Panama", 9.15, -79.85, False),
+        # Swapped, and without its sign.
+        ("America/Panama", -79.85, 9.15, True),
+        ("America/Panama", 9.15, 79.85, True),
+        # The sun is three hours behind the clocks; and the date line lies between.
+        ("Asia/Shanghai", 39.5, 73.6, False),
+        ("Pacific/Kiritimati", 1.87, -157.4, False),
+        # A camera's offset, wherever it stands; nothing is known.
+        ("UTC", 9.15, -79.85, False),
+        ("+10:00", 9.15, -79.85, False),
+        ("Etc/GMT-10", 9.15, -79.85, False),
+        (None, 9.15, -79.85, False),
+        ("America/Panama", None, None, False),
+    ],
+)
+def test_a_place_on_the_other_side_of_the_earth_is_seen(
+    zone: str | None, latitude: float | None, longitude: float | None, is_far: bool
+) -> None:
+    far = replace(place(zone), latitude=latitude, longitude=longitude)
+    assert places.is_far_from_zone(far) is is_far

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from antenna_orchestration import errors
-from antenna_orchestration.ecology import recipes
+from antenna_orchestration.ecology import recipes, written_out
 from antenna_orchestration.ecology.steps import STEPS
 from antenna_orchestration.ecology.steps.best_picture import Flag
 from antenna_orchestration.ecology.steps.step import FLAGS
@@ -116,3 +117,52 @@ def test_every_step_and_flag_is_described() -> None:
             assert about.description
             assert about.json_schema_extra
     assert set(Flag.__args__) == set(FLAGS)  # type: ignore[attr-defined]
+
+
+SPELLINGS = [
+    *(text for pair in (*SAME, *OTHERS) for text in pair),
+    f"steps: [{', '.join(STEPS)}]",
+    "steps:\n- flags\n- 'masking'\n- tracking:\n- fixtures: ~\n- roll_up: {}\n- consensus\n",
+    "steps:\n- flags:   # why\n- masking: # yes\n    reweight: false # at the end\n# last\n",
+    "steps:\n  - flags:\n      # first\n      at_edge: 3 # pixels\n\n  # then\n  - roll_up: {threshold: 0.65, }\n",
+    "steps:\n- best_picture:\n    without:\n    - fixture\n    # more\n- flags: {at_edge: 1e-3\n  }\n",
+    "count_without: []\nsteps:\n- flags:\n    at_edge: 3\n  # the end",
+    "steps:\r\n- flags:\r\n    at_edge: 3\r\n- masking\r\n",
+    "{steps: [flags, {masking: {reweight: false}}]}",
+    "steps: [flags]\n...\n",
+    "steps:\n- flags: !!map {at_edge: &edge 3}\n- masking: null\n",
+    "steps:\n- ? flags\n  : at_edge: 3\n- ? masking\n",
+    "# é ü 🦋\nsteps:\n- flags: {too_small: 1.0e-5}\n",
+]
+
+
+@pytest.mark.parametrize("text", [*SPELLINGS, recipes.default().text])
+def test_a_recipe_written_out_is_the_same_recipe(text: str) -> None:
+    recipe = recipes.parsed(text, "recipe.yaml")
+    full = recipes.parsed(written_out.text_of(recipe), "full.yaml")
+    assert full.as_data() == recipe.as_data()
+    assert written_out.text_of(full) == full.text
+
+
+def test_what_people_wrote_of_a_recipe_stays() -> None:
+    text = "# ours\nsteps:\n- masking # by the list\n- flags:\n    at_edge: 3 # pixels\n- best_picture: {}\n"
+    assert written_out.text_of(recipes.parsed(text, "recipe.yaml")) == (
+        "# ours\nsteps:\n- masking: {reweight: true} # by the list\n"
+        "- flags:\n    at_edge: 3 # pixels\n    too_small: 0.0008\n    detector_score: null\n    label_score: null\n"
+        '- best_picture: {without: ["below_threshold", "fixture"]}\ncount_without: ["below_threshold", "fixture"]\n'
+    )
+    default = recipes.default().text
+    assert written_out.text_of(recipes.default()).startswith(default[: default.index("  - roll_up:")])
+
+
+def test_other_defaults_do_not_change_a_recipe_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = "steps: [flags, roll_up]"
+    old = recipes.parsed(short, "recipe.yaml")
+    kept = written_out.text_of(old)
+
+    class Later(STEPS["flags"].parameters):  # type: ignore[name-defined, misc]
+        at_edge: float | None = 7.0
+
+    monkeypatch.setitem(STEPS, "flags", replace(STEPS["flags"], parameters=Later))  # type: ignore[arg-type]
+    assert recipes.parsed(short, "recipe.yaml").hash != old.hash
+    assert recipes.parsed(kept, "kept.yaml").hash == old.hash

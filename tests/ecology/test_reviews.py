@@ -117,11 +117,18 @@ REFUSED = {
     "an open quote": ('detection_id,label\n42-1-0,"moth\n', "line 2"),
     "no UTF-8": (b"detection_id,label\n42-1-0,\xff\n", "line 2: not UTF-8 text"),
     "JSON that is none": ("[{", "cannot be read as JSON"),
+    "a number without end": (f"[{'1' * 5000}]", "cannot be read as JSON"),
+    "a header without end": ("x" * 200_000, "line 1: field larger than field limit"),
     "Label Studio's JSON-MIN": (
         '[{"id": 3, "image": "a.jpg", "taxon": "moth"}]',
         "task 3: no list `annotations`; export from Label Studio as JSON, not JSON-MIN",
     ),
     "a list of numbers": ("[1]", "is no list of objects"),
+    "no label in JSON": (
+        '[{"detection_id": "42-1-0", "label": NaN}]',
+        "row 1, label: nan is neither text nor a number",
+    ),
+    "a list as a label": ('[{"detection_id": "42-1-0", "label": ["moth"]}]', "row 1, label: ['moth'] is neither text"),
 }
 
 
@@ -203,6 +210,12 @@ EXPORTS: dict[str, tuple[dict[str, Any], list[Review], list[str]]] = {
     ),
     "an answer on the whole photograph": (
         task(*insect("42-1007-0", "moth"), {"id": "q", "type": "choices", "value": {"choices": ["blurred"]}}),
+        [review(**BY_USER_2)],
+        [],
+    ),
+    "answers that are no lists": (
+        task(*insect("42-1007-0"), {**answer("42-1007-0", "choices"), "value": {**BOX, "choices": "moth"}})
+        | {"predictions": 5},
         [review(**BY_USER_2)],
         [],
     ),

@@ -117,7 +117,7 @@ def test_a_fault_names_file_row_and_column(columns: str, cells: str, fault: str)
     ("data", "fault"),
     [
         (b"", "it is empty"),
-        (b"deployment,latitude\n", "no deployments"),
+        (b"deployment,latitude\n", "1 fault: no deployments$"),
         (b"site,latitude\noak,9\n", "row 1: no column deployment"),
         (b"deployment,clock\noak,local\nash,utc\noak,utc\n", "row 4, deployment: 'oak' is in row 2 already"),
         (b"deployment,clock\n,local\n", "row 2, deployment: no name"),

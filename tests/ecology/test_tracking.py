@@ -230,6 +230,19 @@ def test_numbers_of_photographs_do_not_make_fixtures() -> None:
     assert found([0, 1, 2]) == found([1, 0, 2]) == found([2, 1, 0])
 
 
+@pytest.mark.parametrize(("side", "away", "iou"), [(300, 70, 0.5), (1500, 75, 0.9), (1500, 5, 0.9), (60, 10, 0.7)])
+def test_large_boxes_that_shift_a_little_are_fixtures(side: float, away: float, iou: float) -> None:
+    rows = [
+        {"night": date(2026, 6, day), "image_id": 10 * day + n, "job_id": 1, "detection_id": f"{10 * day + n}-0"}
+        | {"x1": 1000 + shift, "y1": 500.0, "x2": 1000 + shift + side, "y2": 500 + side}
+        for day, shift in ((1, 0.0), (2, -away), (3, away))
+        for n in range(4)
+    ]
+    frame = pd.DataFrame(rows)
+    found = fixtures.find(frame, {date(2026, 6, day): 4 for day in (1, 2, 3)}, FixturesParameters(iou=iou))
+    assert len(found) == len(rows)
+
+
 def test_fixtures_are_marked_and_the_rest_is_not() -> None:
     night = sheet([[(10, 10), (100, 100)]], fixtures=frozenset({(1, "0-1")}))
     marked = fixtures.apply(night, FixturesParameters())

@@ -9,8 +9,10 @@ from typing import Any
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import nights
+from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.ecology.names import Names
+from antenna_orchestration.ecology.reviews import REJECTED, Review
 from antenna_orchestration.exports.dataset import Contributor, Dataset, Project
 from antenna_orchestration.exports.material import Box, Material, OfJob
 from antenna_orchestration.exports.selection import Selection
@@ -51,6 +53,11 @@ DATASET = Dataset(
 )
 
 
+def decided(detection: str, taxon: str | None, job: int = 1) -> Review:
+    """A person's word on a detection; None: it shows no animal."""
+    return Review(JobId(job), detection, taxon or REJECTED, "ana@example.org", FINISHED)
+
+
 class NoPictures:
     """Photographs that cannot be reached."""
 
@@ -88,15 +95,19 @@ def material_of(
     *,
     places: Mapping[str, Place] | None = None,
     selection: Selection | None = None,
+    reviews: Sequence[Review] = (),
     **changed: Any,
 ) -> Material:
-    """The material of one job with these rows, or of `night_at_the_pond`; `changed` is of `Material`."""
+    """The material of one job with these rows, or of `night_at_the_pond`; `changed` is of `Material`.
+
+    `reviews` are people's.
+    """
     if captures is None:
         captures, detections = night_at_the_pond()
     places = {POND.deployment: POND} if places is None else places
     taxa = {GAMMA.name: GAMMA, PRONUBA.name: PRONUBA}
     lake = Lake(str(folder))
-    known = Knowledge(project="pond", places=places, taxa=taxa)
+    known = Knowledge(project="pond", places=places, taxa=taxa, reviews=reviews)
     derive_all(lake, [write_job(lake, 1, captures, detections)], known)
     given = {
         "selection": selection or Selection(project="pond"),

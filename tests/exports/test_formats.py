@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import Generation, ImageId, JobId, PipelineSlug, ProjectId
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
-from antenna_orchestration.exports import csv_tables, megadetector
+from antenna_orchestration.ecology import columns
+from antenna_orchestration.exports import csv_tables, megadetector_of_tables
+from antenna_orchestration.exports.material import BOXES
 from antenna_orchestration.lake import rows, schemas
 from antenna_orchestration.lake.store import Lake
 
@@ -76,7 +78,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def exported(lake: Lake, **options: Any) -> Any:
-    return json.loads(b"".join(megadetector.pieces(lake, JOB, **options)))
+    return json.loads(b"".join(megadetector_of_tables.pieces(lake, JOB, **options)))
 
 
 def test_megadetector_s_json_has_every_image_once_in_order(lake: Lake) -> None:
@@ -85,7 +87,7 @@ def test_megadetector_s_json_has_every_image_once_in_order(lake: Lake) -> None:
         "format_version": "1.6", "detector": "detector 2", "classifier": "species 1",
         "detection_completion_time": "2026-06-13 08:00:01",
         "antenna": {"job": 42, "name": "night", "project": "traps", "pipeline": "p", "threshold": 0.0,
-                    "detections_without_score": 1},
+                    "detections_without_score": 1, "boxes": BOXES},
     }  # fmt: skip
     assert made["detection_categories"] == {"1": "animal"}
     names = made["classification_categories"]
@@ -120,10 +122,10 @@ def test_boxes_without_a_size_are_refused_or_measured(lake: Lake) -> None:
     sizeless = table.set_column(4, table.schema.field("width"), pa.nulls(4, pa.int32()))
     lake.write_table("captures", JOB.job_id, JOB.generation, [sizeless])
     with pytest.raises(errors.Conflict, match="the size of 2 images is not known"):
-        next(megadetector.pieces(lake, JOB))
+        next(megadetector_of_tables.pieces(lake, JOB))
     asked: list[str] = []
 
-    def size_of(url: str) -> megadetector.Size:
+    def size_of(url: str) -> megadetector_of_tables.Size:
         asked.append(url)
         return 100, 200
 
@@ -133,15 +135,40 @@ def test_boxes_without_a_size_are_refused_or_measured(lake: Lake) -> None:
 
 
 def test_csv_is_safe_and_says_the_same(lake: Lake) -> None:
-    text = b"".join(csv_tables.lines(lake, "classifications", JOB.job_id)).decode()
+    text = b"".join(csv_tables.of_job(lake, "classifications", JOB.job_id)).decode()
     found = list(csv.DictReader(io.StringIO(text)))
     assert [row["label"] for row in found] == ["moth", "moth", "'=Noctua", "comes"]
     assert [row["score"] for row in found] == ["0.9", "0.9", "0.5", ""]
     assert json.loads(found[2]["top_labels"]) == ["=Noctua", "comes"]
     assert found[0]["created_at"] == "2026-06-12T20:10:00Z" and "scores" not in found[0]
-    assert [len(b"".join(csv_tables.lines(lake, name, JOB.job_id)).splitlines()) for name in schemas.TABLES] == [
+    assert [len(b"".join(csv_tables.of_job(lake, name, JOB.job_id)).splitlines()) for name in schemas.TABLES] == [
         1, 5, 4, 5, 2
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "cell"),
+    [
+        (columns.MOMENT, datetime(2026, 6, 1, 21, 30, tzinfo=UTC), "2026-06-01T21:30:00Z"),
+        (columns.LOCAL, datetime(2026, 6, 1, 23, 30, 0, 500_000), "2026-06-01T23:30:00.500000"),
+        (pa.date32(), date(2026, 6, 1), "2026-06-01"),
+        (pa.time64("us"), time(23, 30), "23:30:00"),
+        (pa.float32(), 0.1, "0.1"),
+        (pa.float64(), 0.1, "0.1"),
+        (pa.int64(), 2**53 + 1, "9007199254740993"),
+        (pa.bool_(), True, "True"),
+        (pa.list_(pa.string()), ["too_small", "at_edge"], '["too_small", "at_edge"]'),
+        (pa.list_(pa.string()), [], "[]"),
+        (pa.string(), "=1+1", "'=1+1"),
+        (pa.string(), "", ""),
+        (pa.string(), None, ""),
+        (columns.MOMENT, None, ""),
+    ],
+)
+def test_a_cell_of_each_kind_of_column(kind: pa.DataType, value: object, cell: str) -> None:
+    batch = pa.record_batch([pa.array([value, None], kind), pa.array([1, 2])], ["x", "row"])
+    text = b"".join(csv_tables.lines(["x", "row"], [batch])).decode()
+    assert list(csv.reader(io.StringIO(text))) == [["x", "row"], [cell, "1"], ["", "2"]]
 
 
 def test_scores_that_are_no_chances_are_written_as_some(tmp_path: Path) -> None:
@@ -151,7 +178,7 @@ def test_scores_that_are_no_chances_are_written_as_some(tmp_path: Path) -> None:
         made.write_table(name, JOB.job_id, Generation(2), [tables[name]])
     row = {"image_id": 7, "url": "https://x.org/3.jpg", "width": 100, "height": 200, "status": "done"}
     made.write_table("captures", JOB.job_id, JOB.generation, [pa.Table.from_pylist([row], schema=schemas.CAPTURES)])
-    text = b"".join(megadetector.pieces(made, JOB, threshold=-5.0))
+    text = b"".join(megadetector_of_tables.pieces(made, JOB, threshold=-5.0))
     (image,) = json.loads(text)["images"]
     assert [one["conf"] for one in image["detections"]] == [1.0, 0.0]
     assert image["detections"][0]["classifications"] == [["0", 1.0]]

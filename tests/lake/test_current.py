@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from antenna_orchestration.domain.ids import Generation, JobId
-from antenna_orchestration.lake import rows, schemas
+from antenna_orchestration.lake import merged, rows, schemas
 from antenna_orchestration.lake.store import Lake
 
 NIGHT = datetime(2026, 6, 12, 22, tzinfo=UTC)
@@ -32,11 +33,12 @@ def write_job(
     *,
     hour: int | None = None,
     unnamed: int = 0,
+    unscored: int = 0,
     project: str = "traps",
 ) -> None:
     """The final tables of a job that ended in that hour; one without a pipeline is of an earlier version.
 
-    The detections of the image `unnamed` have no classification.
+    The detections of the image `unnamed` have no classification, those of `unscored` no score.
     """
     of_job: dict[str, Any] = dict(rows.of_job(project, f"job {job}", pipeline or "", "1"))
     captures = [
@@ -48,7 +50,7 @@ def write_job(
         for image, (status, count) in images.items()
     ]  # fmt: skip
     detections = [
-        {"image_id": image, "detection_id": f"{image}-{n}", "score": 0.5, **of_job}
+        {"image_id": image, "detection_id": f"{image}-{n}", "score": None if image == unscored else 0.5, **of_job}
         for image, (_, count) in images.items()
         for n in range(count)
     ]
@@ -126,6 +128,24 @@ def test_jobs_of_an_earlier_version_are_counted_until_redone(lake: Lake) -> None
         (3, "a", 10, "failed"),
         (5, None, 1, "done"),
     ]
+
+
+@pytest.mark.parametrize("unscored", [1, 2])
+def test_a_score_that_was_not_given_is_null_for_every_reader(lake: Lake, unscored: int) -> None:
+    """Also where a whole file has none, and in the merged tables."""
+    write_job(lake, 1, "a", {1: ("done", 1)}, unscored=unscored)
+    write_job(lake, 2, "a", {2: ("done", 2)}, unscored=unscored)
+    jobs = {JobId(job): Generation(1) for job in (1, 2)}
+    of_job = {job: rows.of_job("traps", f"job {job}", "a", "1") for job in jobs}
+    for name in merged.TABLES:
+        if name != "failed_images":
+            merged.MergedTables(lake).bring_up_to_date(name, merged.MergedFile("jobs-000000000.parquet", jobs, of_job))
+    connection = views(lake)
+    expected = sorted([(1, None if unscored == 1 else 0.5), *[(2, None if unscored == 2 else 0.5)] * 2])
+    for folder in (lake.uri, f"{lake.uri}/merged"):
+        connection.execute(f"SET VARIABLE lake = '{glob.escape(folder).replace(chr(39), chr(39) * 2)}'")
+        for view in ("all_detections", "current_detections", "current_found"):
+            assert sorted(connection.sql(f"SELECT image_id, score FROM {view}").fetchall()) == expected, (folder, view)
 
 
 def test_a_lake_that_was_moved_is_named_first(lake: Lake, tmp_path: Path) -> None:

@@ -1,21 +1,30 @@
 """Derived tables through real files: which results count, what files of earlier versions lack, the same bytes again."""
 
 import random
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology.model import Place
+from antenna_orchestration.ecology.names import classes_of
+from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.store import Lake
+from antenna_orchestration.processing import derive
 from antenna_orchestration.processing.knowledge import Knowledge
 from tests.ecology.lakes_by_hand import FINISHED, PROJECT, derive_all, without_jobs, write_job
-from tests.ecology.nights_by_hand import capture, detection, times
+from tests.ecology.nights_by_hand import CLASSES, MOTHS, capture, detection, times
 from tests.lake.conftest import content_of
 
 DUSK = datetime(2026, 6, 1, 22)
@@ -55,6 +64,70 @@ def test_any_split_over_jobs_gives_the_same_tables(lake: Lake) -> None:
     assert [row["found"] for row in together["nights"]] == [3, 2, 1, 2, 1]
     assert [row["night"] for row in together["nights"]][2:] == [None, datetime(2026, 6, 1).date(), None]
     assert [row["deployment"] for row in together["nights"]] == [*["by the pond"] * 3, "hedge's [end]", None]
+
+
+BOX = st.builds(
+    dict,
+    label=st.sampled_from([GAMMA, PRONUBA, "unlike any", None]),
+    # Of equal ones, something other than the job has to decide.
+    score=st.sampled_from([0.5, 0.875]),
+    left=st.sampled_from([10.0, 12.0, 200.0]),
+)
+PHOTOGRAPH = st.builds(
+    dict,
+    # Of a minute, an hour and a day later, and of no known time; some at the same time.
+    seconds=st.sampled_from([0, 60, 60, 120, 3_600, 86_400, None]),
+    deployment=st.sampled_from(["by the pond", "by the pond", "hedge", None]),
+    failed=st.sampled_from([False, False, False, True]),
+    boxes=st.lists(BOX, max_size=3),
+    # The job that it goes to, and whether a later job tries it once more and fails.
+    job=st.integers(1, 3),
+    again=st.booleans(),
+)
+
+
+@given(st.lists(PHOTOGRAPH, min_size=1, max_size=8), st.randoms(use_true_random=False))
+# Each derives twice, so a failing one is not made smaller, which takes minutes.
+@settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+def test_no_split_over_jobs_changes_any_table(photographs: list[dict[str, Any]], chance: random.Random) -> None:
+    captures, detections = [], []
+    failed = {"status": "failed", "width": None, "height": None}
+    for image, one in enumerate(photographs):
+        time = None if one["seconds"] is None else DUSK + timedelta(seconds=one["seconds"])
+        outcome = failed if one["failed"] else {}
+        captures.append(capture(image, time, deployment=one["deployment"], **outcome))
+        for number, box in enumerate([] if one["failed"] else one["boxes"]):
+            place = {"x1": box["left"], "x2": box["left"] + 40}
+            detections.append(detection(image, number, box["label"], box["score"], **place))
+    later = [{**row, **failed} for row, one in zip(captures, photographs, strict=True) if one["again"]]
+    chance.shuffle(detections)
+    with TemporaryDirectory() as folder:
+        lake = Lake(folder)
+        together = derive_all(lake, [write_job(lake, 1, captures, detections)])
+        apart = []
+        # A later job may have ended earlier, and the other way round.
+        for job, days in zip((11, 12, 13), chance.sample(range(3), 3), strict=True):
+            part = [row for row, one in zip(captures, photographs, strict=True) if one["job"] == job - 10]
+            chance.shuffle(part)
+            apart.append(write_job(lake, job, part, detections, finished_at=FINISHED + timedelta(days)))
+        apart.append(write_job(lake, 14, later, [], finished_at=FINISHED + timedelta(9)))
+        assert nameless(derive_all(lake, apart)) == nameless(together)
+
+
+def nameless(tables: Mapping[str, pa.Table]) -> dict[str, list[dict[str, Any]]]:
+    """The rows, in their order, with ids of detections that do not say which job they are from."""
+    named = ("observation_id", "track", "best_observation")
+    return {
+        name: [
+            {
+                key: value.partition("-")[2] if key in named and value else value
+                for key, value in row.items()
+                if key != "job_id"
+            }
+            for row in tables[name].to_pylist()
+        ]
+        for name in derived.TABLES
+    }
 
 
 def test_deriving_again_gives_the_same_bytes(lake: Lake, root: str) -> None:
@@ -171,3 +244,35 @@ def test_what_stays_over_three_nights_is_a_fixture(tmp_path: Path) -> None:
         (False, True),
         (True, False),
     ]
+
+
+@pytest.mark.parametrize("said", ["moth 12", "MOTH 12", "Noctua pronuba"])
+def test_a_person_s_word_for_a_class_is_what_the_class_is(tmp_path: Path, said: str) -> None:
+    lake = Lake(str(tmp_path))
+    source = write_job(lake, 1, CAPTURES[:1], [detection(0, 0, "moth 12"), detection(0, 1, "other")])
+    # As a worker registers it, with the name in its category map; the project has no names.
+    labels, category = (
+        ("moth 12", "other"),
+        {"scientificName": "Noctua pronuba", "taxonRank": "species", "taxonID": "7"},
+    )
+    classes = {MOTHS: classes_of(MOTHS, labels, [category, {}])}
+    seen_at = datetime(2026, 7, 1, tzinfo=UTC)
+    known = Knowledge(project="pond", reviews=[Review(JobId(1), "0-1", said, "Ada", seen_at)])
+    tables = derive_all(lake, [source], known, classes=classes)
+
+    assert {(row["taxon"], row["taxon_id"]) for row in tables["observations"].to_pylist()} == {("Noctua pronuba", "7")}
+    [row] = tables["counts"].to_pylist()
+    assert (row["taxon"], row["rank"], row["max_n"]) == ("Noctua pronuba", "species", 2)
+
+
+def test_reviews_of_results_that_a_later_job_replaced_are_told(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    first = write_job(lake, 1, CAPTURES[:2], [detection(0, 0, GAMMA), detection(1, 0, GAMMA)])
+    again = write_job(lake, 2, CAPTURES[:1], [detection(0, 0, GAMMA)], finished_at=FINISHED + timedelta(1))
+    said = [Review(JobId(1), one, PRONUBA, who, FINISHED) for one in ("0-0", "1-0") for who in ("Ada", "Ben")]
+    known = Knowledge(project="pond", reviews=said)
+
+    _, warnings = derive.write_tables(lake, PROJECT, [first, again], known, lambda _: CLASSES)
+    assert [one[:42] for one in warnings] == ["1 reviewed detection not in the tables: a "]
+    _, warnings = derive.write_tables(lake, PROJECT, [first], known, lambda _: CLASSES)
+    assert not warnings

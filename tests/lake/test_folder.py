@@ -58,3 +58,16 @@ def test_a_folder_is_removed_without_its_neighbours(folder: Folder, root: str) -
         write(folder, path, b"")
     folder.remove_folder("a")
     assert files(root) == ["ab/3"]
+
+
+def test_an_open_version_of_a_file_stays_what_it_was(folder: Folder) -> None:
+    write(folder, "a/x", b"old")
+    with folder.reading_version("a/x") as before:
+        write(folder, "a/x", b"new")
+        with folder.reading_version("a/x") as after:
+            assert (before.size, before.file.read(), after.file.read()) == (3, b"old", b"new")
+    assert before.tag != after.tag
+    with folder.reading_version("a/x") as again:
+        assert again.tag == after.tag
+    with pytest.raises(Missing), folder.reading_version("a/y"):
+        pass

@@ -44,6 +44,16 @@ def test_the_way_of_a_job(endpoint: str, tmp_path: Path, root: str) -> None:
     assert not lake.has_table("failed_images", JOB)
 
 
+def test_no_version_of_a_file_goes_on_as_another(endpoint: str) -> None:
+    folder = Folder("s3://traps/versions", storage_options={"endpoint_url": endpoint})
+    folder.write("x", lambda sink: sink.write(b"old"))
+    with pytest.raises(errors.Unavailable), folder.reading_version("x") as before:
+        folder.write("x", lambda sink: sink.write(b"new"))
+        with folder.reading_version("x") as after:
+            assert (after.file.read(), after.size) == (b"new", 3) and after.tag != before.tag
+        before.file.read()
+
+
 def test_a_folder_is_copied_to_a_bucket_and_back(endpoint: str, tmp_path: Path) -> None:
     options = {"endpoint_url": endpoint}
     here, bucket = Folder(str(tmp_path / "a [b]")), Folder("s3://traps/copy 1", storage_options=options)

@@ -14,6 +14,8 @@ from torch import nn
 from torchvision import transforms
 
 from antenna_orchestration import errors, settings
+from antenna_orchestration.domain import given_boxes
+from antenna_orchestration.domain.messages import AlgorithmRef, GivenBox
 from antenna_orchestration.pipelines import interface, labels, registry
 from antenna_orchestration.pipelines.interface import RawImage
 from antenna_orchestration.pipelines.published import architectures, specs
@@ -141,6 +143,35 @@ def test_photographs_of_several_sizes_in_one_batch_give_what_each_gives_alone(wo
     for some, same in zip(together, alone, strict=True):
         np.testing.assert_array_equal(some.boxes.astype(int), same.boxes.astype(int))
         np.testing.assert_allclose(some.scores, same.scores, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_given_boxes_are_classified_without_the_detector(world: World) -> None:
+    pipeline = interface.build(registry.get("moth_binary", ()), {"scores": "full", "min_score": 0.999})
+    pipeline.load("cpu")
+
+    def detector(_: object) -> list[object]:
+        raise AssertionError("the detector ran")
+
+    pipeline._detector = detector
+    # As the lake has them, in another order; one beyond the edges, one of less than a pixel, one outside.
+    odd = [(-20.0, -5.0, 40.0, 60.0), (5.2, 5.2, 5.8, 30.0), (5000.0, 10.0, 5040.0, 60.0)]
+    boxes = [*map(tuple, world.boxes[::-1].tolist()), *odd]
+    finder = AlgorithmRef("other", "3")
+    given = [GivenBox(box, None if n % 2 else 0.25, finder) for n, box in enumerate(boxes)]
+    prepared = pipeline.prepare(RawImage(image=1, uri="file:///a.jpg", data=world.data, detections=given))
+    none = pipeline.prepare(RawImage(image=2, uri="file:///b.jpg", data=world.data, detections=[]))
+    raw, nothing = pipeline.infer([prepared, none])
+    assert pipeline.finish(none, nothing).detections == []
+    found = given_boxes.classified(given, pipeline.finish(prepared, raw).detections)
+    assert [(one.box, one.score, one.algorithm) for one in found] == [(one.box, one.score, finder) for one in given]
+    last = len(world.boxes) - 1
+    for number, logits in zip(world.crops, world.filter_logits, strict=True):
+        [said] = found[last - number].classifications
+        np.testing.assert_allclose(np.frombuffer(said.scores or b"", "<f2"), logits.softmax(0).numpy(), atol=1e-3)
+    unseen = {last - number for number in range(len(world.boxes)) if number not in world.crops}
+    assert [bool(one.classifications) for one in found[-3:]] == [True, False, False]
+    assert all(not found[number].classifications for number in unseen)
 
 
 CROPS_YAML = """

@@ -1,6 +1,7 @@
 """Deriving tables of finished jobs from the catalog and the lake: what holds for the project goes in."""
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
-from antenna_orchestration.ecology import recipes
+from antenna_orchestration.ecology import recipes, written_out
 from antenna_orchestration.ecology.model import Taxon
 from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.lake import derived
@@ -20,57 +21,11 @@ from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.pipelines.published import specs
 from antenna_orchestration.processing import cancel, collect, derive, finish, health, knowledge, publish, retry
 from antenna_orchestration.processing import recipes as recipe_verbs
+from antenna_orchestration.processing.local_tables import local_tables
 from antenna_orchestration.processing.services import Services
+from tests.processing.classified_jobs import LABELS, LINEAGE, MOTHS, finished_job, found, processed, registered
 from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
 from tests.waiting import eventually
-
-MOTHS = AlgorithmRef("moth_names", "1")
-LABELS = ["Autographa gamma", "Noctua pronuba", "Noctua fimbriata"]
-LINEAGE = {"family": "Noctuidae", "genus": "Noctua"}
-
-
-async def finished_job(services: Services, project: str, labels: list[str], *, failing: int = 0) -> Job:
-    """A finished job of one photograph a label, of which the last ones failed."""
-    slug = f"moths-{project}"
-    detector = AlgorithmRow(
-        key=ALGORITHM.key, version="1", name="boxes", task="localization", description="", uri=None, labels=[]
-    )
-    classifier = AlgorithmRow(
-        key=MOTHS.key, version="1", name="moths", task="classification", description="", uri=None, labels=LABELS
-    )
-    await services.catalog.pipelines.register(
-        PipelineRow(
-            slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[detector, classifier]
-        )
-    )
-    urls = [f"http://192.0.2.1/{project}/2026060{number + 1}233000.jpg" for number in range(len(labels))]
-    job = await claimed(services, await make_job(services, project, len(urls), urls=urls, pipeline=slug))
-    await processed(services, job, labels, failing=failing)
-    return await services.catalog.jobs.get(job.job_id)
-
-
-async def processed(services: Services, job: Job, labels: list[str], *, failing: int = 0) -> None:
-    await publish.publish(services, job.job_id)
-    job = await services.catalog.jobs.get(job.job_id)
-    async with hands(services) as worker:
-        left = (await services.catalog.images.count(job.job_id)).pending
-        while left:
-            leases = await worker.lease(job, left)
-            for lease in leases:
-                number = int(lease.task.uri.removesuffix("233000.jpg")[-2:]) - 1
-                if number >= len(labels) - failing:
-                    await worker.report([lease], outcome="failed", reason="no such file", detections=[])
-                else:
-                    await worker.report([lease], detections=[found(labels[number])], algorithms=[ALGORITHM, MOTHS])
-            left -= len(leases)
-    await collect.collect(services, job, observer=collect.Observer())
-    await finish.write_final_tables(services, job)
-    await finish.finish_job(services, job)
-
-
-def found(label: str) -> Detection:
-    said = Classification(algorithm=MOTHS, label=label, score=0.875, top_labels=[label], top_scores=[0.875])
-    return Detection(box=(1.0, 2.0, 6.0, 4.0), score=0.5, algorithm=ALGORITHM, classifications=[said])
 
 
 def rows(services: Services, scope: Scope, table: str) -> list[dict[str, Any]]:
@@ -95,7 +50,7 @@ async def test_the_recipe_of_a_project_goes_in_until_it_is_taken_back(services: 
     assert await derived_with() == ({recipes.default().hash}, {True})
     assert await recipe_verbs.use_earlier(services, project, own.hash, by="test") == own.hash
     [kept] = await recipe_verbs.versions(services, project)
-    assert (kept.hash, kept.text, kept.created_by, kept.holds) == (own.hash, own.text, "test", True)
+    assert (kept.hash, kept.text, kept.created_by, kept.holds) == (own.hash, written_out.text_of(own), "test", True)
     with pytest.raises(errors.NotFound, match=f"no recipe {'0' * 12}"):
         await recipe_verbs.use_earlier(services, project, "0" * 12, by="test")
 
@@ -122,13 +77,70 @@ async def test_what_people_said_of_a_project_goes_in(services: Services, project
     assert {row["project"] for row in observations} == {project}
 
 
+async def test_a_job_that_runs_or_was_canceled_shows_its_rows_so_far(services: Services, project: str) -> None:
+    job = await claimed(services, await make_job(services, project, 3, pipeline=await registered(services, project)))
+    with pytest.raises(errors.Conflict, match=f"job {job.job_id} is RUNNING and has no results yet"):
+        await derive.derive(services, job=job.job_id)
+    await publish.publish(services, job.job_id)
+    job = await services.catalog.jobs.get(job.job_id)
+    async with hands(services) as worker:
+        one, other = await worker.lease(job, 2)
+        await worker.report([one], detections=[found(LABELS[0])], algorithms=[ALGORITHM, MOTHS])
+        await worker.report([other], outcome="failed", reason="no such file", detections=[])
+    collecting = asyncio.create_task(collect.collect(services, job, observer=collect.Observer()))
+    try:
+        await eventually(lambda: two_accounted(services, job.job_id), description="both collected")
+        made = await derive.derive(services, job=job.job_id)
+        await cancel.cancel(services, job.job_id, reason="test")
+        with suppress(collect.JobLeft):
+            await collecting
+    finally:
+        collecting.cancel()
+    scope = Scope(job=job.job_id)
+    assert made.warnings == [f"job {job.job_id} is not complete: 1 image of it has no result yet"]
+    assert [row["status"] for row in rows(services, scope, "photographs")] == ["done", "failed"]
+    assert [row["label"] for row in rows(services, scope, "observations")] == [LABELS[0]]
+    assert derived.pending(services.lake, scope) == 1
+    again = await derive.derive(services, job=job.job_id)
+    assert (again.rows, again.warnings) == (made.rows, made.warnings)
+
+
+async def two_accounted(services: Services, job: JobId) -> bool:
+    counts = await services.catalog.images.count(job)
+    return counts.done + counts.failed == 2
+
+
+async def test_tables_are_derived_again_only_if_something_changed(services: Services, project: str) -> None:
+    job = await finished_job(services, project, LABELS)
+    other = await finished_job(services, project, LABELS[:1], reprocess=True)
+    scope = Scope(job=job.job_id)
+
+    async def taxa_and_when_written(jobs: list[JobId]) -> tuple[list[str], float]:
+        async with local_tables(services, jobs=jobs) as tables:
+            taxa = derived.read(tables.lake, tables.scope, "observations")["taxon"].to_pylist()
+        file = Path(services.lake.uri) / scope.path("observations")
+        return sorted(taxa), file.stat().st_mtime_ns
+
+    first = await taxa_and_when_written([job.job_id])
+    assert first == (sorted(LABELS), (await taxa_and_when_written([job.job_id]))[1])
+    name = Taxon(name="Noctua comes", rank="species", lineage={**LINEAGE, "species": "Noctua comes"})
+    await services.catalog.names.put_taxa(project, {LABELS[1]: name}, by="test")
+    taxa, written = await taxa_and_when_written([job.job_id])
+    assert taxa == sorted([LABELS[0], LABELS[2], "Noctua comes"]) and written > first[1]
+    both, untouched = await taxa_and_when_written([job.job_id, other.job_id])
+    assert len(both) == 3 and untouched == written, "of several jobs nothing is written into the lake"
+
+
 async def test_a_retry_and_another_job_change_the_project_s_tables(services: Services, project: str) -> None:
     job = await finished_job(services, project, LABELS, failing=1)
     await derive.derive(services, project=project)
     [before] = rows(services, Scope(project=project), "nights")
     await retry.retry(services, job.job_id)
-    with pytest.raises(errors.Conflict, match=f"job {job.job_id} is QUEUED and has no final tables"):
-        await derive.derive(services, job=job.job_id)
+    so_far = await derive.derive(services, job=job.job_id)
+    assert (so_far.rows["photographs"], so_far.warnings) == (
+        2,
+        [f"job {job.job_id} is not complete: 1 image of it has no result yet"],
+    )
     with pytest.raises(errors.Conflict, match="no finished job"):
         await derive.derive(services, project=project)
     assert rows(services, Scope(project=project), "nights") == [before], "what was there stays"
@@ -221,7 +233,7 @@ async def test_labels_in_a_file_are_the_classes_in_their_order(
     finally:
         monkeypatch.undo()
         settings.get.cache_clear()
-    assert [one.labels for one in found.values()] == [("moth", "nonmoth"), ("a",)]
+    assert [(one.labels, one.is_in_order) for one in found.values()] == [(("moth", "nonmoth"), True), (("a",), False)]
 
 
 async def test_two_derivations_of_one_project_take_turns(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,24 +13,30 @@ import pyarrow.parquet as pq
 import pytest
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.ecology.columns import SCHEMAS
 from antenna_orchestration.ecology.reviews import newest
-from antenna_orchestration.processing import agreement, collect, finish, publish, reviews
+from antenna_orchestration.exports import formats
+from antenna_orchestration.exports.selection import Selection
+from antenna_orchestration.lake import derived
+from antenna_orchestration.processing import agreement, collect, export, finish, publish, reviews
 from antenna_orchestration.processing.services import Services
-from tests.processing.jobs_by_hand import claimed, hands, make_job
+from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
 
 HEADER = "detection_id,label"
 
 
-async def job_with_detections(services: Services, project: str, images: int) -> tuple[Job, list[str]]:
-    """A job that is over, and the ids of its detections, one of each image."""
+async def job_with_detections(
+    services: Services, project: str, images: int, **changes: object
+) -> tuple[Job, list[str]]:
+    """A job that is over, and the ids of its detections, one of each image; `changes` are of the results."""
     job = await claimed(services, await make_job(services, project, images))
     await publish.publish(services, job.job_id)
     job = await services.catalog.jobs.get(job.job_id)
     async with hands(services) as worker:
-        await worker.report(await worker.lease(job, images))
+        await worker.report(await worker.lease(job, images), **changes)
     await collect.collect(services, job, observer=collect.Observer())
     await finish.write_final_tables(services, job)
     await finish.finish_job(services, job)
@@ -88,6 +97,53 @@ async def test_nothing_is_imported_of_a_file_with_a_fault(services: Services, pr
     assert await services.catalog.reviews.of(project) == []
 
 
+async def test_corrections_in_label_studio_change_the_determinations(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    said = messages.Classification(algorithm=ALGORITHM, label="Noctua comes", score=0.6, terminal=True)
+    box = messages.Detection(box=(1.0, 2.0, 3.0, 4.0), score=0.5, algorithm=ALGORITHM, classifications=[said])
+    job, _ = await job_with_detections(services, project, 3, detections=[box])
+    exporting = partial(export.order, formats.named("label-studio"), Selection(jobs=(job.job_id,)))
+    await export.export(services, exporting(out=str(tmp_path / "before")))
+
+    # As Label Studio exports them: one corrected, one deleted, one left as it was.
+    tasks = json.loads((tmp_path / "before/tasks.json").read_bytes())
+    for number, task in enumerate(tasks, 1):
+        [prediction] = task["predictions"]
+        result = copy.deepcopy(prediction["result"])
+        if number == 1:
+            result[1]["value"]["choices"] = ["Noctua pronuba"]
+        kept = [] if number == 2 else result
+        task |= {
+            "id": number,
+            "predictions": [{**prediction, "id": number}],
+            "annotations": [
+                {
+                    "result": kept, "parent_prediction": number, "was_cancelled": False,
+                    "completed_by": {"email": "ana@example.org"}, "updated_at": "2026-07-03T10:00:00Z",
+                }
+            ],
+        }  # fmt: skip
+    content = json.dumps(tasks).encode()
+    found = await reviews.import_file(services, content, name="export.json", project=project, imported_by="a test")
+    assert (found.added, found.notes) == (3, ["1 box that reviewers deleted: not an insect"])
+
+    async with export.material(services, Selection(project=project)) as material:
+        rows = await asyncio.to_thread(lambda: list(material.rows("FROM observations")))
+    regions = [task["predictions"][0]["result"][0]["id"] for task in tasks]
+    determined = {row["observation_id"]: (row["taxon"], row["source"], row["counted"]) for row in rows}
+    assert [determined[one] for one in regions] == [
+        ("Noctua pronuba", "human", True),
+        (None, "human", False),
+        ("Noctua comes", "human", True),
+    ]
+    # The next round begins with it.
+    await export.export(services, exporting(out=str(tmp_path / "after")))
+    again = (tmp_path / "after/tasks.json").read_text()
+    assert "Noctua pronuba" in again and "not an insect" in again and "ana@" not in again
+    assert formats.named("label-studio").check(tmp_path / "after").faults == []
+
+
 async def test_agreement_is_compared_over_the_derived_observations(
     services: Services, project: str, tmp_path: Path
 ) -> None:
@@ -106,7 +162,7 @@ async def test_agreement_is_compared_over_the_derived_observations(
         }
     ]  # fmt: skip
     table = pa.Table.from_pylist(rows, schema=SCHEMAS["observations"])
-    path = agreement.OBSERVATIONS.format(project=project)
+    path = derived.Scope(project=project).path("observations")
     services.lake.write_file(path, lambda sink: pq.write_table(table, sink))
 
     compared = await agreement.compare(services, project)

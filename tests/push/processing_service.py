@@ -37,6 +37,11 @@ class ProcessingService:
         self.configs: list[dict[str, Any]] = []
         self.posts: Counter[str] = Counter()
         self.pictures: dict[str, bytes] = {}
+        # Whether it says that it classifies boxes; the boxes of each batch that had any.
+        self.takes_boxes = False
+        self.given: list[list[dict[str, Any]]] = []
+        # How many posts with boxes are answered with others.
+        self.own_boxes = 0
         # By the last part of an image's URL, what goes wrong with it; see `_process`.
         self.faults: dict[str, str] = {}
         # How many posts are answered with 500 before the next good one.
@@ -79,6 +84,8 @@ class ProcessingService:
              "category_map": {"data": [{"index": at, "label": label} for at, label in enumerate(LABELS)]}},
         ]  # fmt: skip
         pipeline = {"name": "Constant", "slug": self.slug, "version": 1, "algorithms": algorithms, "stages": []}
+        if self.takes_boxes:
+            pipeline["takes_detections"] = True
         return web.json_response({"name": "Constant service", "pipelines": [pipeline], "algorithms": algorithms})
 
     async def _process(self, request: web.Request) -> web.Response:
@@ -98,6 +105,8 @@ class ProcessingService:
         if self.broken:
             self.broken -= 1
             return web.Response(status=500, text="CUDA out of memory")
+        if "detections" in asked:
+            return web.json_response(self._classified(images, asked["detections"]))
         source_images, detections, faults = [], [], []
         for image in images:
             fault = self.faults.get(image["url"].rpartition("/")[2], "")
@@ -120,6 +129,22 @@ class ProcessingService:
             {"pipeline": self.slug, "algorithms": {}, "total_time": 0.1, "source_images": source_images,
              "detections": detections, "errors": faults or None}
         )  # fmt: skip
+
+    def _classified(self, images: list[dict[str, str]], given: list[dict[str, Any]]) -> dict[str, Any]:
+        self.given.append(given)
+        self.own_boxes, looks_for_its_own = max(self.own_boxes - 1, 0), self.own_boxes > 0
+        found = [_moth(image["id"]) for image in images] if looks_for_its_own else []
+        # In another order, and cut to whole pixels.
+        for one in [] if looks_for_its_own else reversed(given):
+            box = {name: int(value) for name, value in one["bbox"].items()}
+            found.append({**_moth(one["source_image"]["id"]), "bbox": box})
+        return {
+            "pipeline": self.slug,
+            "algorithms": {},
+            "total_time": 0.1,
+            "source_images": images,
+            "detections": found,
+        }
 
 
 def _moth(image: str, *, upside_down: bool = False) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from antenna_orchestration.queue.remote_leases import RemoteLeases
 from tests.gateway.gateway_process import RunningGateway, collected, rows, token
 from tests.gateway.http_worker import session
 from tests.loading.image_server import serving
+from tests.processing.boxes_by_hand import FINDER, begun, job_with_boxes
 from tests.processing.jobs_by_hand import claimed
-from tests.push.processing_service import LABELS, ProcessingService
+from tests.push.processing_service import CLASSIFIER, LABELS, ProcessingService
 from tests.push.push_worker import PushWorker, job_to_push, shown
 from tests.waiting import eventually
 
@@ -55,7 +56,7 @@ async def test_from_submission_to_tables(
     project: str,
     tmp_path: Path,
 ) -> None:
-    service.fetches = True
+    service.fetches = service.takes_boxes = True
     pushing.start("--batch-size", "4", "--parallel", "2", ANTENNA_GATEWAY_PUBLIC_URL=gateway.url)
     worker = await shown(services, project, state="idle")
     assert worker.service == service.url and worker.pipelines == (service.slug,) and worker.host
@@ -84,6 +85,53 @@ async def test_from_submission_to_tables(
     assert species[0]["top_labels"] == LABELS
     listed = json.loads((await asyncio.to_thread(pushing.antenna, "workers", "--json")).stdout)
     assert [one["done"] for one in listed if one["worker"] == worker.worker] == [10]
+
+    # Its boxes may be sent again, to be classified only.
+    assert not service.given
+    submitted = await submit.submit(
+        services, submit.Submission(detections_of=job.job_id, pipeline=service.slug, project=project, reprocess=True)
+    )
+    again = await begun(services, submitted)
+    async with collected(services, again) as ends:
+        await all_done(services, again.job_id, 10)
+    assert ends[again.job_id] is JobStatus.SUCCESS and sum(map(len, service.given)) == 10
+    keys = ("image_id", "detection_id", "x1", "y1", "x2", "y2", "score", "algorithm", "algorithm_version")
+    old, new = ({tuple(row[key] for key in keys) for row in rows(services, "detections", one)} for one in (job, again))
+    assert old == new and len(rows(services, "classifications", again)) == 10
+
+
+@pytest.mark.slow
+async def test_a_service_classifies_the_boxes_of_another_job(
+    services: Services, service: ProcessingService, pushing: PushWorker, project: str, tmp_path: Path
+) -> None:
+    source = await job_with_boxes(services, project, tmp_path)
+    # The first answer has boxes of its own: it is refused, and its images are sent once more.
+    service.takes_boxes, service.own_boxes = True, 1
+    pushing.start("--batch-size", "4")
+    await shown(services, project)
+    wanted = submit.Submission(
+        detections_of=source.job_id, pipeline=service.slug, project=project, dispatch_mode=DispatchMode.SYNC
+    )
+    job = await begun(services, await submit.submit(services, wanted))
+    async with collected(services, job) as ends:
+        await all_done(services, job.job_id, 3)
+    assert ends[job.job_id] is JobStatus.SUCCESS
+    # Those of the first post were sent twice, with the same boxes.
+    assert {image for image, posts in service.posts.items() if posts == 2} == set(service.batches[0])
+    assert set(service.posts.values()) <= {1, 2} and len(service.posts) == 2
+    told = {(one["source_image"]["id"], one["bbox"]["x1"]): one for batch in service.given for one in batch}
+    assert sorted((x1, one["score"]) for (_, x1), one in told.items()) == [
+        (0.0, 0.75), (0.0, 0.75), (8.5, None), (17.0, 0.75)
+    ]  # fmt: skip
+    assert all(one["algorithm"] == {"name": FINDER.key, "key": FINDER.key} for one in told.values())
+    assert all(one["bbox"] == {"x1": x1, "y1": 1.0, "x2": x1 + 5, "y2": 9.0} for (_, x1), one in told.items())
+    old = {row["detection_id"]: (row["x1"], row["score"]) for row in rows(services, "detections", source)}
+    new = rows(services, "detections", job)
+    assert {row["detection_id"]: (row["x1"], row["score"]) for row in new} == old
+    assert {(row["algorithm"], row["algorithm_version"]) for row in new} == {(FINDER.key, FINDER.version)}
+    species = rows(services, "classifications", job)
+    assert {row["detection_id"] for row in species} == set(old)
+    assert {row["algorithm"] for row in species} == {CLASSIFIER["key"]}
 
 
 async def test_others_leave_pushed_jobs_alone(

@@ -128,6 +128,7 @@ async def test_a_preview_knows_places_and_says_what_it_lacks(services: Services,
     known = await services.catalog.deployments.places(project)
     found = preview(services.settings, submission, known=known)
     assert (found.latest, list(found.nights)) == (utc("2022-08-11T03:00:00"), [date(2022, 8, 10)])
+    assert found.zones == ["America/Panama", "UTC"]
     assert any(line.startswith("no time zone is known for 1 deployment (oak)") for line in found.warnings)
     assert not any("time zone" in line for line in preview(services.settings, submission).warnings)
 

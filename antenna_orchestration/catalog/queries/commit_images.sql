@@ -4,6 +4,8 @@
 -- It is done in separate steps because PostgreSQL has no statistics about a young job: with the job as a constant, or with
 -- the states and the key in one step, it expects to find one image, and compares each image of the batch with all images
 -- of the job.
+--
+-- A size that is known from the job whose boxes were given stays where the worker says none.
 WITH given AS MATERIALIZED (
     SELECT n.*, %(job)s::bigint AS job
     FROM json_to_recordset(%(outcomes)s::json) AS n (
@@ -20,7 +22,7 @@ WITH given AS MATERIALIZED (
 ), moved AS (
     UPDATE job_images i
     SET status = f.status, part = f.part, attempts = f.attempts, reason = f.reason, retryable = f.retryable,
-        width = f.width, height = f.height, detections = f.detections, classifications = f.classifications,
+        width = coalesce(f.width, i.width), height = coalesce(f.height, i.height), detections = f.detections, classifications = f.classifications,
         worker = f.worker, seconds = f.seconds, leased_at = f.leased_at, posted_at = f.posted_at,
         by_others = coalesce(f.by_others, false), finished_at = now()
     FROM found f

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import field_validator
 
 from antenna_orchestration.ecology.model import Night
 from antenna_orchestration.ecology.steps.step import Parameters, parameter
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Flag = Literal["too_small", "at_edge", "below_threshold", "fixture", "masked_out", "from_top_k", "unsure"]
 
@@ -33,9 +37,13 @@ def apply(night: Night, parameters: BestPictureParameters) -> Night:
     The value is `score x min(1, area / median area of the taxon)`; a score that is not known is 0. Of equal ones the
     larger counts, then the earlier. What is not determined has no best picture.
     """
+    return replace(night, detections=night.detections.assign(best_picture=chosen(night.detections, parameters)))
+
+
+def chosen(frame: pd.DataFrame, parameters: BestPictureParameters) -> npt.NDArray[np.bool_]:
+    """Which detections are the best of their taxa."""
     import pandas as pd
 
-    frame = night.detections.copy(deep=False)
     codes, _ = pd.factorize(frame["taxon"].to_numpy(object))
     barred = frozenset(parameters.without)
     flags = frame["flags"].tolist()
@@ -52,5 +60,4 @@ def apply(night: Night, parameters: BestPictureParameters) -> Night:
     is_first = np.diff(codes[rows][order], prepend=-1) != 0
     best = np.zeros(len(frame), bool)
     best[rows[order][is_first]] = True
-    frame["best_picture"] = best
-    return replace(night, detections=frame)
+    return best

@@ -69,7 +69,8 @@ def find(
     images, _ = _numbered(frame["image_id"])
     needed = np.array([max(1, math.ceil(parameters.share * photographs[name] - 1e-9)) for name in names])
     cells = np.floor((corners[:, :2] + corners[:, 2:]) / 2 / _CELL).astype(np.int64)
-    likely = np.flatnonzero(_may_be(cells, nights, images, needed, parameters.nights))
+    may_be = _may_be(cells, nights, images, needed, parameters.nights) | _is_wide(corners, parameters.iou)
+    likely = np.flatnonzero(may_be)
     spots = _spots(corners[likely], parameters.iou) if len(likely) else likely
     held = likely[_persists(spots, nights[likely], images[likely], needed, parameters.nights)]
     jobs, ids = frame["job_id"].to_numpy()[held], frame["detection_id"].to_numpy(object)[held]
@@ -98,6 +99,14 @@ def _may_be(cells: npt.NDArray[np.int64], nights: Rows, images: Rows, needed: Ro
     enough = pairs[0][sums >= needed[pairs[1]]]
     candidates, on_nights = np.unique(enough, return_counts=True)
     return np.isin(cell, candidates[on_nights >= fewest])
+
+
+def _is_wide(corners: Floats, iou: float) -> npt.NDArray[np.bool_]:
+    """Which boxes are so large that those of one spot may lie more than a cell apart."""
+    longer: Floats = (corners[:, 2:] - corners[:, :2]).max(axis=1)
+    # Centres are at most `longer * (1 - iou) / (1 + iou)` from that of the spot's first box, on either side of it; and
+    # of two boxes of a spot neither is longer than the other by more than 1 / iou each way.
+    return longer * (1 - iou) / (1 + iou) * 2 > _CELL * iou**2
 
 
 def _spots(corners: Floats, iou: float) -> Rows:

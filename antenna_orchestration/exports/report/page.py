@@ -135,7 +135,8 @@ def _document(material: Material, parts: list[_Part]) -> Iterator[str]:
     )
     yield f'<header><p class="over">{text(over)}</p><h1>{text(title)}</h1>'
     if not material.is_complete:
-        yield paragraph("Not all jobs are over: these are the results so far.", "warned")
+        waiting = counted(material.pending, "photograph")
+        yield paragraph(f"Results so far: {waiting} {'has' if material.pending == 1 else 'have'} none yet.", "warned")
     if not parts:
         yield paragraph("There are no photographs.", "lead")
     if len(parts) > 1:

@@ -1,0 +1,87 @@
+"""Derived tables on this machine, for exports and reports: as they are to be now, and nobody changes them meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.lake import derived
+from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake.store import Lake
+from antenna_orchestration.processing import derive, knowledge, results_of
+from antenna_orchestration.processing.knowledge import Knowledge
+from antenna_orchestration.processing.results_of import Results
+from antenna_orchestration.processing.services import Services
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalTables:
+    """Derived tables, with what they were made of and with."""
+
+    lake: Lake
+    scope: Scope
+    results: Results
+    known: Knowledge
+
+
+@asynccontextmanager
+async def local_tables(
+    services: Services, *, jobs: Sequence[JobId] = (), project: str | None = None
+) -> AsyncIterator[LocalTables]:
+    """The derived tables of some jobs of one project, or of all of its finished jobs.
+
+    Those of a finished job or of a project are derived in the lake, unless they are there and nothing has changed
+    since, and then copied. Those of several jobs, and of one that is not complete, are derived here only.
+
+    Raises as `derive.derive` does, and `InvalidInput` for jobs of several projects.
+    """
+    with tempfile.TemporaryDirectory(prefix="antenna-tables-") as folder:
+        local = Lake(folder)
+        if len(jobs) > 1:
+            results = await results_of.of_several(services, jobs)
+            scope = Scope(project=results.project)
+            yield await _derived_here(services, scope, results, local)
+            return
+        scope = Scope(job=jobs[0]) if jobs else Scope(project=project)
+        async with results_of.results_of(services, scope) as results:
+            if results.pending:
+                made = await _derived_here(services, scope, results, local)
+            else:
+                made = await _derived_in_the_lake(services, scope, results, local)
+        yield made
+
+
+async def _derived_here(services: Services, scope: Scope, results: Results, local: Lake) -> LocalTables:
+    known = await knowledge.load(services, results.project, jobs=results.job_ids)
+    await derive.write(services, scope, results, known, into=local)
+    return LocalTables(lake=local, scope=scope, results=results, known=known)
+
+
+async def _derived_in_the_lake(services: Services, scope: Scope, results: Results, local: Lake) -> LocalTables:
+    async with services.catalog.jobs.derivation_lock(scope.name):
+        known = await knowledge.load(services, results.project, jobs=results.job_ids)
+        if not await asyncio.to_thread(_is_current, services.lake, scope, results, known):
+            await derive.write(services, scope, results, known)
+        await asyncio.to_thread(_copy, services.lake, scope, local)
+    return LocalTables(lake=local, scope=scope, results=results, known=known)
+
+
+def _is_current(lake: Lake, scope: Scope, results: Results, known: Knowledge) -> bool:
+    # Of damaged tables nothing is known.
+    with suppress(pa.ArrowException):
+        return derived.is_current(lake, scope, results.sources, known.fingerprint)
+    return False
+
+
+def _copy(lake: Lake, scope: Scope, local: Lake) -> None:
+    for path in map(scope.path, derived.TABLES):
+        to = Path(local.uri) / path
+        to.parent.mkdir(parents=True, exist_ok=True)
+        lake.fetch(path, to)

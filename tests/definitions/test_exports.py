@@ -1,0 +1,106 @@
+"""The assets of exports, materialized in process against the real stores and an ephemeral Dagster instance."""
+
+import asyncio
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.assets import exports
+from antenna_orchestration.domain import ids
+from antenna_orchestration.domain.job import Job
+from antenna_orchestration.exports.formats import FORMATS
+from antenna_orchestration.jobs.export import export_dataset
+from antenna_orchestration.processing.services import opened
+from antenna_orchestration.resources.stores import Stores
+from tests.definitions.test_launchpad import launched, reason
+from tests.processing.classified_jobs import LABELS, finished_job
+
+TABLES = exports.EXPORTS["tables"]
+
+
+async def finished(wanted: settings.Settings, project: str, jobs: int) -> list[Job]:
+    async with opened(wanted) as services:
+        return [await finished_job(services, project, LABELS, reprocess=True) for _ in range(jobs)]
+
+
+def exported(jobs: list[Job], instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    keys = [ids.partition_key(job.job_id) for job in jobs]
+    instance.add_dynamic_partitions("processing_jobs", keys)
+    range_ = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+    one = len(keys) == 1
+    return dg.materialize(
+        [TABLES],
+        instance=instance,
+        partition_key=keys[0] if one else None,
+        tags={} if one else range_,
+        resources={"stores": Stores()},
+        raise_on_error=False,
+    )
+
+
+def test_a_partition_and_a_range_of_them_are_exported_and_checked(wanted: settings.Settings, project: str) -> None:
+    jobs = asyncio.run(finished(wanted, project, 2))
+    with dg.DagsterInstance.ephemeral() as instance:
+        for some in (jobs[:1], jobs):
+            result = exported(some, instance)
+            assert result.success
+            assert [check.passed for check in result.get_asset_check_evaluations()] == [True]
+            for job in some:
+                [newest] = instance.fetch_materializations(
+                    dg.AssetRecordsFilter(
+                        asset_key=dg.AssetKey("export_tables"), asset_partitions=[ids.partition_key(job.job_id)]
+                    ),
+                    limit=1,
+                ).records
+                shown = newest.asset_materialization.metadata  # type: ignore[union-attr]
+                folder = Path(str(shown["dagster/uri"].value))
+                assert folder == Path(wanted.lake, "exports/tables", f"job_id={job.job_id}/tables")
+                assert (folder / "observations.csv").is_file()
+                assert shown["observations"] == dg.IntMetadataValue(3)
+
+
+def test_a_job_without_results_is_refused_in_one_line(wanted: settings.Settings, project: str) -> None:
+    result = launched(export_dataset, "export", {"format": "tables", "project": f"{project}-x", "out": "/tmp/x"})
+    assert f"no project {project}-x" in reason(result)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"format": "docx", "project": "p", "out": "/tmp/x"}, "no format 'docx'"),
+        ({"format": "tables", "out": "/tmp/x"}, "either jobs or a project"),
+        ({"format": "tables", "project": "p", "out": "here"}, "a whole path"),
+        ({"format": "tables", "project": "p", "out": "/tmp/x", "first": "June"}, "no date"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_one_line(
+    wanted: settings.Settings, config: dict[str, str], said: str
+) -> None:
+    assert said in reason(launched(export_dataset, "export", config))
+
+
+def test_a_data_set_over_jobs_is_exported(wanted: settings.Settings, project: str, tmp_path: Path) -> None:
+    jobs = [job.job_id for job in asyncio.run(finished(wanted, project, 2))]
+    config = {"format": "tables", "jobs": jobs, "out": str(tmp_path / "traps"), "options": {"as": "parquet"}}
+    assert launched(export_dataset, "export", config).success
+    assert (tmp_path / "traps/observations.parquet").is_file()
+
+
+def test_formats_for_each_job_are_named_by_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, names in (("", []), ("tables", ["export_tables"])):
+        monkeypatch.setenv("ANTENNA_EXPORT_EACH_JOB", text)
+        settings.get.cache_clear()
+        assert [one.key.to_user_string() for one in exports.of_each_job()] == names
+    monkeypatch.setenv("ANTENNA_EXPORT_EACH_JOB", "tables,docx")
+    settings.get.cache_clear()
+    with pytest.raises(errors.InvalidSetting, match="no format 'docx'"):
+        exports.of_each_job()
+    settings.get.cache_clear()
+
+
+def test_every_format_has_an_asset_with_a_blocking_check() -> None:
+    for name, asset in exports.EXPORTS.items():
+        [check] = asset.check_specs
+        assert check.blocking and asset.key.to_user_string() == exports.asset_name(FORMATS[name])

@@ -1,0 +1,111 @@
+"""Exporting: what is refused before any work, and where what was made ends up, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.exports import formats
+from antenna_orchestration.exports.selection import Selection
+from antenna_orchestration.processing import export as verb
+from antenna_orchestration.processing.services import Services
+from tests.processing.classified_jobs import LABELS, finished_job
+
+TABLES = formats.named("tables")
+
+
+def order(out: str | Path, selection: Selection, **options: Any) -> verb.Order:
+    return verb.order(TABLES, selection, out=str(out), **options)
+
+
+async def test_an_export_is_there_whole_and_is_replaced_only_if_asked(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    job = await finished_job(services, project, LABELS, failing=1)
+    out, whole = tmp_path / "of the pond", Selection(jobs=(job.job_id,))
+    made = await verb.export(services, order(out, whole, check=True))
+
+    assert made.uri == str(out) and made.is_complete
+    assert made.checked is not None and not made.checked.faults
+    assert made.written.counts["observations"] == 2
+    assert {one.name for one in out.iterdir()} >= {"observations.csv", "nights.csv", "counts.csv", verb.ABOUT}
+    about = json.loads((out / verb.ABOUT).read_text())
+    assert (about["project"], about["jobs"], about["complete"]) == (project, [job.job_id], True)
+    with pytest.raises(errors.InvalidInput, match="--replace"):
+        await verb.export(services, order(out, whole))
+    (out / "observations.csv").unlink()
+    await verb.export(services, order(out, whole, replace=True))
+    assert (out / "observations.csv").is_file()
+    assert [one.name for one in tmp_path.iterdir()] == [out.name], "no draft stays behind"
+
+
+async def test_of_several_jobs_and_of_a_project_no_image_counts_twice(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    one = await finished_job(services, project, LABELS)
+    other = await finished_job(services, project, LABELS[:1], reprocess=True)
+    both = await verb.export(services, order(tmp_path / "jobs", Selection(jobs=(one.job_id, other.job_id))))
+    whole = await verb.export(services, order(tmp_path / "project", Selection(project=project)))
+    assert both.written.counts == whole.written.counts
+    assert whole.written.counts["observations"] == 3
+    # Photographs without a time are in no range of nights.
+    with pytest.raises(errors.NotFound, match="no photograph"):
+        night = Selection(project=project, first=date(2026, 6, 1), last=date(2026, 6, 1))
+        await verb.export(services, order(tmp_path / "night", night))
+
+
+async def test_files_of_people_are_never_replaced(services: Services, project: str, tmp_path: Path) -> None:
+    job = await finished_job(services, project, LABELS[:1])
+    whole = Selection(jobs=(job.job_id,))
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.md").write_text("mine")
+    (tmp_path / "note").write_text("mine")
+    for name, said in (
+        ("thesis", "files that are no export"),
+        ("note", "is no folder"),
+        ("no/such", "is no folder"),
+        ("", "is empty"),
+    ):
+        with pytest.raises(errors.InvalidInput, match=said):
+            await verb.export(services, order(tmp_path / name if name else " ", whole, replace=True))
+    assert (tmp_path / "thesis/chapter.md").read_text() == (tmp_path / "note").read_text() == "mine"
+
+
+async def test_what_selects_nothing_is_said_and_nothing_is_written(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    job = await finished_job(services, project, LABELS[:1])
+    out = tmp_path / "export"
+    for selection, kind, said in (
+        (Selection(jobs=(JobId(999_999_999),)), errors.NotFound, "no job 999999999"),
+        (Selection(project=f"{project}-x"), errors.NotFound, f"no project {project}-x"),
+        (Selection(jobs=(job.job_id,), deployment="nowhere"), errors.NotFound, "no photograph"),
+    ):
+        with pytest.raises(kind, match=said):
+            await verb.export(services, order(out, selection))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "said"),
+    [
+        ("tables", {"options": {"as": "docx"}}, "csv, parquet, xlsx"),
+        ("tables", {"options": {"colour": "red"}}, "no option --colour"),
+        ("tables", {"selection": Selection(project="p", threshold=0.5)}, "takes no threshold"),
+    ],
+)
+def test_what_a_format_cannot_do_is_refused(format: str, options: dict[str, Any], said: str) -> None:
+    selection = options.pop("selection", Selection(project="p"))
+    with pytest.raises(errors.InvalidInput, match=said):
+        verb.order(formats.named(format), selection, out="x", **options)
+
+
+def test_an_unknown_format_is_told_of_all() -> None:
+    with pytest.raises(errors.InvalidInput, match="tables"):
+        formats.named("docx")
