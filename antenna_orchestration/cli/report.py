@@ -35,8 +35,8 @@ def report(
 ) -> None:
     """Write a page about results: plots, pictures, how sure.
 
-    It is one HTML file, which needs no network: open it in a browser, mail it, or print it. Without --out it is written into the lake, where it
-    replaces an earlier one, and from where the gateway serves it.
+    It is one HTML file, which needs no network: open it in a browser, mail it, or print it. Without --out it is
+    written into the lake, where it replaces an earlier one, and from where the gateway serves it.
     """
     if (job is None) == (project is None):
         raise errors.InvalidInput("name either a job with --job or a project with --project")
