@@ -58,11 +58,9 @@ def plots(charts: Mapping[str, Chart]) -> dict[str, dg.MetadataValue[Any]]:
         plot = chart.standalone().encode()
         if len(plot) <= left:
             left -= len(plot)
-            caption = markdown.escape(chart.said)
-            shown.append(
-                f"**{markdown.escape(title)}**\n\n"
-                f"![{caption}](data:image/svg+xml;base64,{base64.b64encode(plot).decode()})"
-            )
+            # The plot has its title in it.
+            caption = markdown.escape(f"{title}. {chart.said}")
+            shown.append(f"![{caption}](data:image/svg+xml;base64,{base64.b64encode(plot).decode()})")
     return {"plots": dg.MetadataValue.md("\n\n".join(shown))} if shown else {}
 
 

@@ -45,19 +45,18 @@ def job_report(context: dg.AssetExecutionContext, run_session: RunSession) -> It
 
 
 async def _write_report(services: Services, job: Job, _: Reports) -> tuple[Job, report.Report, dict[str, Any]]:
-    page = await _write_page(services, job)
-    return job, await retry_forever("writing the report", lambda: report.write_report(services, job)), page
+    uri, page = await _write_page(services, job)
+    written = await retry_forever("writing the report", lambda: report.write_report(services, job, page=uri))
+    return job, written, page
 
 
-async def _write_page(services: Services, job: Job) -> dict[str, Any]:
-    """Write the HTML file; its metadata. A fault here is the fault of this file alone: the job's results are there."""
+async def _write_page(services: Services, job: Job) -> tuple[str, dict[str, Any]]:
+    """Write the HTML file; its URI and metadata. A fault is this file's alone: the job's results are there."""
     try:
         made = await html_report.write(services, job=job.job_id, patience=html_report.AT_THE_END)
     except errors.AntennaError as error:
         text = f"The page report.html could not be written, the results are complete: {error}"
         await services.catalog.job_log.add(job.job_id, "no_report", text, level="WARNING")
-        return {"page": f"not written: {terminal.line(error)}"}
-    return {
-        "page": dg.MetadataValue.path(made.uri),
-        **metadata.plots(html_report.plots(made.page)),
-    }
+        return "", {"page": f"not written: {terminal.line(error)}"}
+    plots = metadata.plots(html_report.plots(made.page))
+    return made.uri, {"page": dg.MetadataValue.path(made.uri), **plots}

@@ -142,3 +142,17 @@ async def read_derived(services: Services, view: JobView) -> list[str]:
     except errors.Unavailable:
         return []
     return [f"{services.lake.uri}/{path}" for path in paths] if there else []
+
+
+async def read_report(services: Services, view: JobView) -> str:
+    """Where the report of a job that is over is; empty if there is none, or if the lake cannot be read from here."""
+    if not view.job.status.is_terminal:
+        return ""
+    from antenna_orchestration.processing import html_report
+
+    folder, _, name = (path := html_report.path(job=view.job.job_id)).rpartition("/")
+    try:
+        there = await asyncio.to_thread(services.lake.names, folder)
+    except errors.Unavailable:
+        return ""
+    return f"{services.lake.uri}/{path}" if name in there else ""

@@ -116,17 +116,18 @@ def show(
         image_view.show(life, as_json=json_)
         return
 
-    async def read(services: Services) -> tuple[job_view.JobView, list[str], list[str], str]:
+    async def read(services: Services) -> tuple[job_view.JobView, list[str], list[str], str, str]:
         view = await job_view.read_waiting_view(services, await services.catalog.jobs.get(_id(job)))
         tables = [
             services.lake.table(name, _id(job))
             for name in ("captures", "detections", "classifications", "failed_images")
         ]
         if json_:
-            return view, tables, [], ""
-        return view, tables, await job_view.read_derived(services, view), await job_view.read_reasons(services, view)
+            return view, tables, [], "", ""
+        derived, report = await job_view.read_derived(services, view), await job_view.read_report(services, view)
+        return view, tables, derived, report, await job_view.read_reasons(services, view)
 
-    view, tables, derived, reasons = with_services(read)
+    view, tables, derived, report, reasons = with_services(read)
     if json_:
         output.as_json(view.as_dict())
         return
@@ -159,6 +160,7 @@ def show(
     if found.status.is_terminal and found.compacted and found.total:
         values["tables"] = tables
         values["derived"] = derived or None
+        values["report"] = report or None
     elif view.progress.done or view.progress.failed:
         values["results so far"] = f"`antenna export tables --job {found.job_id} --out FOLDER`"
     output.console().print(output.pairs(values))

@@ -33,11 +33,10 @@ def report(
     replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier report in the same file.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write one HTML file about results, for people.
+    """Write a page about results: plots, pictures, how sure.
 
-    It has plots, pictures and the coverage of each night, and needs no network: open it in a browser, mail it, or
-    print it. Without --out it is written into the lake, where it replaces an earlier one, and from where the gateway
-    serves it.
+    It is one HTML file, which needs no network: open it in a browser, mail it, or print it. Without --out it is
+    written into the lake, where it replaces an earlier one, and from where the gateway serves it.
     """
     if (job is None) == (project is None):
         raise errors.InvalidInput("name either a job with --job or a project with --project")

@@ -17,6 +17,8 @@ from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.processing import export
 from antenna_orchestration.processing.services import Services
 
+NAME: Final = "report.html"
+
 AT_THE_END: Final = 60.0
 """Seconds that the pictures may take when a job ends, as its run waits for them."""
 
@@ -33,7 +35,7 @@ class Written:
 
 def path(*, job: JobId | None = None, project: str = "") -> str:
     """Where the report of a job, or else of a project, lies below the lake's root."""
-    return f"reports/job_id={job}/report.html" if job is not None else f"reports/project={project}/report.html"
+    return f"reports/{f'job_id={job}' if job is not None else f'project={project}'}/{NAME}"
 
 
 async def write(

@@ -13,7 +13,7 @@ from antenna_orchestration.domain.job import Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.lake import arrow
-from antenna_orchestration.processing import finish
+from antenna_orchestration.processing import finish, html_report
 from antenna_orchestration.processing.samples import NO_DEPLOYMENT, sample_pictures
 from antenna_orchestration.processing.services import Services
 
@@ -66,8 +66,11 @@ class _Section:
     shown: int = SHOWN
 
 
-async def write_report(services: Services, job: Job) -> Report:
-    """Write `reports/job_id=<id>/report.md` with its pictures beside it; idempotent."""
+async def write_report(services: Services, job: Job, *, page: str = "") -> Report:
+    """Write `reports/job_id=<id>/report.md` with its pictures beside it; idempotent.
+
+    `page` is the URI of the HTML file about the same job, which lies beside it; empty: there is none.
+    """
     counts = await services.catalog.images.count(job.job_id)
     folder = f"reports/job_id={job.job_id}"
     samples: list[str] = []
@@ -82,9 +85,11 @@ async def write_report(services: Services, job: Job) -> Report:
     head = _head(job, counts, without)
     tables = _where_the_tables_are(services, job)
     pictures = ["## Samples", "", *samples] if samples else []
-    text = "\n".join([*head, *(line for one in sections for line in _written(one, MOST)), *tables, *pictures])
+    beside = ["", f"Plots, pictures and coverage: [{html_report.NAME}]({html_report.NAME})."] if page else []
+    text = "\n".join([*head, *beside, *(line for one in sections for line in _written(one, MOST)), *tables, *pictures])
     uri = await asyncio.to_thread(services.lake.write_bytes, f"{folder}/report.md", f"{text}\n".encode())
-    copy = "\n".join([*head, *(line for one in sections for line in _written(one, one.shown, uri)), *tables])
+    where = ["", f"Plots, pictures and coverage: the page {markdown.code(page)}."] if page else []
+    copy = "\n".join([*head, *where, *(line for one in sections for line in _written(one, one.shown, uri)), *tables])
     return Report(markdown=copy, uri=uri)
 
 

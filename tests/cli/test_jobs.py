@@ -91,6 +91,7 @@ def test_show_says_why_images_failed(antenna: Shell, project: str, tmp_path: Pat
         lake = Lake(settings.load().lake)
         lake.write_table("failed_images", number, job.generation, [table])
         lake.write_bytes(f"derived/jobs/observations/job_id={number}/observations.parquet", b"")
+        lake.write_bytes(f"reports/job_id={number}/report.html", b"")
         assert await catalog.jobs.finish(job.job_run, JobStatus.FAILURE, None, collected=True)
 
     with_catalog(fail_all)
@@ -99,6 +100,7 @@ def test_show_says_why_images_failed(antenna: Shell, project: str, tmp_path: Pat
     assert "failed: not an image: 2 images; no such file: 1 image" in antenna("jobs", "watch", number).err
     assert f"captures/job_id={number}" in text
     assert f"derived/jobs/counts/job_id={number}/counts.parquet" in "".join(text.split())
+    assert f"reports/job_id={number}/report.html" in "".join(text.split())
 
 
 def test_logs_as_json_lines(antenna: Shell, project: str, tmp_path: Path) -> None:

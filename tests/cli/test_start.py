@@ -26,7 +26,7 @@ def test_help_lists_every_command(lonely: Shell) -> None:
     shown = lonely("--help").out
     names = ["up", "service", "env", "demo", "submit", "jobs", "worker", "workers", "gateway", "push", "token"]
     names += ["projects", "deployments", "taxa", "recipes", "pipelines", "reviews", "derive", "tables", "export"]
-    names += ["check-export", "health", "rebuild", "backup", "restore", "clean", "settings"]
+    names += ["check-export", "report", "health", "rebuild", "backup", "restore", "clean", "settings"]
     lines = [line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line]
     assert lines == names
     assert "..." not in shown.partition("Commands:")[2]

@@ -15,6 +15,7 @@ from antenna_orchestration.assets.report import job_report
 from antenna_orchestration.assets.run_session import RunSession
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.exports.report import rules
 from antenna_orchestration.processing import cancel, publish, retry
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
@@ -76,6 +77,13 @@ def test_a_run_materializes_its_job_and_again_from_the_lake(wanted: settings.Set
         # B10: each asset that is a table has the table's name.
         assert rows["manifest"] == rows["captures"] == dg.IntMetadataValue(20)
         assert [event.passed for event in first.get_asset_check_evaluations()] == [True, True]
+        [reported] = first.asset_materializations_for_node("job_report")
+        page = reported.metadata["page"]
+        assert isinstance(page, dg.PathMetadataValue) and page.path is not None
+        assert rules.faults(Path(page.path).read_text()) == []
+        plots = str(reported.metadata["plots"].value)
+        assert plots.count("data:image/svg+xml;base64,") >= 3 and len(plots) < 150_000
+        assert page.path in str(reported.metadata["report"].value)
         derived = {name: rows[name] for name in ("observations", "nights", "counts")}
         assert derived == {name: dg.IntMetadataValue(n) for name, n in zip(derived, (20, 1, 1), strict=True)}
 

@@ -326,3 +326,24 @@ def test_times_of_a_night_lie_between_its_noons() -> None:
     night = date(2026, 6, 12)
     assert facts.share_of_day(datetime(2026, 6, 13), night) == 0.5
     assert facts.share_of_day(datetime(2026, 6, 13, 18), night) == 1
+
+
+def test_results_so_far_say_how_many_photographs_wait(tmp_path: Path) -> None:
+    assert "Results so far: 7 photographs have none yet." in words(made_of(material_of(tmp_path, pending=7)))
+
+
+def test_what_people_checked_is_compared_by_name(tmp_path: Path) -> None:
+    material = material_of(tmp_path)
+    judged = {
+        ("Autographa gamma", "Autographa gamma"): 6,
+        # Another way to write it.
+        ("autographa_gamma", "Autographa gamma"): 1,
+        ("Noctua pronuba", "Autographa gamma"): 2,
+        ("Noctua pronuba", None): 3,
+    }
+    found = replace(facts_of(material), reviewed=15, detections=60, judged=judged)
+    assert list(sections._checked(found, material.names))[:3] == [
+        "People checked 15 detections, 25 % of all.",
+        "Of 12 with a classifier's name they kept it for 7 (58 %).",
+        "3 of these are no animal.",
+    ]

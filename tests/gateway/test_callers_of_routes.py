@@ -42,6 +42,8 @@ WHO_MAY = {
     "GET /api/v2/jobs/{job_id}/results/megadetector.json/": Act.LOOK,
     "GET /api/v2/jobs/{job_id}/results/{table}.csv/": Act.LOOK,
     "GET /api/v2/jobs/{job_id}/results/{table}/{file}/": Act.LOOK,
+    "GET /api/v2/jobs/{job_id}/report/": Act.LOOK,
+    "GET /api/v2/projects/{project_id}/report/": Act.LOOK,
     "GET /api/v2/jobs/{job_id}/derived/": Act.LOOK,
     "GET /api/v2/jobs/{job_id}/derived/{table}.csv/": Act.LOOK,
     "GET /api/v2/jobs/{job_id}/derived/{table}.parquet/": Act.LOOK,

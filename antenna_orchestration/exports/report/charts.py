@@ -217,7 +217,7 @@ def _standing(
 ) -> Iterator[str]:
     """Bars beside each other, each with what a pointer on it shows; the highest possible one has `most`."""
     width = _SHARE / max(len(values), 1)
-    gap = 0.18 if len(values) <= 60 else 0.0
+    gap = 0.45 if len(values) < 4 else 0.18 if len(values) <= 60 else 0.0
     yield f'<g transform="translate({LEFT})">'
     for number, (value, hint) in enumerate(values):
         if value:

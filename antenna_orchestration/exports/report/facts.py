@@ -369,8 +369,8 @@ def picks(session: duckdb.DuckDBPyConnection, pipeline: str, taxa: Sequence[str]
         by_taxon[taxon] = list(own.items())
     wanted = [id_ for chosen in by_taxon.values() for _, id_ in chosen]
     found = session.execute(
-        "SELECT observation_id, image_id, detection_id, url, deployment, local_time, taxon, score, detector_score, "
-        "source, x1, y1, x2, y2 FROM observations WHERE pipeline = ? AND list_contains(?, observation_id)",
+        "SELECT observation_id, image_id, detection_id, url, deployment, local_time, taxon, score, detector_score,"
+        " source, x1, y1, x2, y2 FROM observations WHERE pipeline = ? AND list_contains(?, observation_id)",
         [pipeline, wanted],
     )
     names = [one[0] for one in found.description]

@@ -19,7 +19,7 @@ from typing import Final
 from antenna_orchestration import __version__
 from antenna_orchestration.domain.texts import counted, listed
 from antenna_orchestration.exports.formats import Checked, Format, Written
-from antenna_orchestration.exports.material import Material
+from antenna_orchestration.exports.material import Material, path_below
 from antenna_orchestration.exports.report import facts, gallery, palette, rules, sections
 from antenna_orchestration.exports.report.charts import Chart, text
 from antenna_orchestration.exports.report.facts import Facts
@@ -78,6 +78,7 @@ def made(material: Material, *, pictures: bool = True, patience: float = PATIENC
     Pictures that cannot be made within `patience` seconds for each pipeline are left out, and the page says so.
     """
     parts = []
+    base = material.base()
     with material.session() as session:
         for number, pipeline in enumerate(facts.pipelines(session), start=1):
             key = f"p{number}"
@@ -87,6 +88,8 @@ def made(material: Material, *, pictures: bool = True, patience: float = PATIENC
                 chosen = facts.picks(
                     session, pipeline, [one.name for one in found.named[: gallery.MOST_TAXA] if one.name is not None]
                 )
+                # What people see of where it is: not the folders of somebody's machine.
+                chosen = [one._replace(row={**one.row, "path": path_below(base, one.row["url"])}) for one in chosen]
                 on_them = facts.boxes(session, pipeline, sorted({one.row["image_id"] for one in chosen}))
                 shown = gallery.made(material.pictures, chosen, on_them, patience=patience)
             parts.append(_Part(key=key, found=found, plots=sections.charts_of(found, key), shown=shown))
@@ -132,7 +135,8 @@ def _document(material: Material, parts: list[_Part]) -> Iterator[str]:
     )
     yield f'<header><p class="over">{text(over)}</p><h1>{text(title)}</h1>'
     if not material.is_complete:
-        yield paragraph("Not all jobs are over: these are the results so far.", "warned")
+        waiting = counted(material.pending, "photograph")
+        yield paragraph(f"Results so far: {waiting} {'has' if material.pending == 1 else 'have'} none yet.", "warned")
     if not parts:
         yield paragraph("There are no photographs.", "lead")
     if len(parts) > 1:

@@ -6,10 +6,10 @@ import base64
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from typing import Final
-from urllib.parse import unquote
 
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.names import Names
+from antenna_orchestration.exports.material import path_below
 from antenna_orchestration.exports.report import charts, facts, models
 from antenna_orchestration.exports.report.charts import Bar, Chart, Column, Span, text
 from antenna_orchestration.exports.report.facts import Facts
@@ -147,7 +147,7 @@ def _gallery(found: Facts, shown: Gallery, key: str) -> Iterator[str]:
             f'<figure class="photo" id="{key}-photo-{image}"><a class="close" href="#{key}-gallery">Back</a>'
             f'<img alt="{text(said)}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
             f"<figcaption>{text(_where(row['deployment'], row['local_time']))}: {text(on_it)}<br>"
-            f"<code>{text(_without_query(row['url']))}</code></figcaption></figure>"
+            f"<code>{text(row['path'])}</code></figcaption></figure>"
         )
 
 
@@ -584,14 +584,9 @@ def _moment(moment: object) -> str:
     return f"{day(moment, True)}, {moment:%H:%M}" if isinstance(moment, datetime) else "time unknown"
 
 
-def _without_query(url: str) -> str:
-    """A URL without its query, which may hold a signature."""
-    return url.partition("?")[0] if url.startswith("http") else url
-
-
 def _end_of(url: str | None) -> str:
     """The end of a URL, which says enough to find it: its folder and its name."""
-    return "/".join(unquote(_without_query(url or "")).split("/")[-2:])
+    return "/".join(path_below("", url or "").split("/")[-2:])
 
 
 def _limit(value: float) -> str:
