@@ -209,7 +209,9 @@ def rename(
     *,
     project: ProjectOption = "default",
 ) -> None:
-    """Give a deployment another name, with all of its photographs and what is known of it.
+    """Give a deployment another name.
+
+    Its photographs and what is known of it come along.
 
     Refused if there is a deployment of that name. Tables of jobs that are over keep the name that they have; what is
     derived from them has the new one once it is made again, without inference.
