@@ -9,7 +9,7 @@ import typer
 
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
-from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.connecting import with_services, with_services_making
 
 if TYPE_CHECKING:
     from antenna_orchestration.ecology.recipes import Recipe
@@ -33,7 +33,7 @@ def show(*, project: ProjectOption = "default", default: BuiltInOption = False, 
     from antenna_orchestration.ecology import recipes
     from antenna_orchestration.processing import recipes as verbs
 
-    recipe = recipes.default() if default else with_services(lambda services: verbs.of_project(services, project))
+    recipe = recipes.default() if default else with_services(lambda services: verbs.shown(services, project))
     if json_:
         output.as_json({"recipe": recipe.hash, **recipe.as_data()})
         return
@@ -91,7 +91,7 @@ def set_(
             return await verbs.use_earlier(services, project, earlier, by=by)
         return await _use(services, project, recipe, by)
 
-    hash_ = with_services(run)
+    hash_ = with_services_making(project, run)
     if json_:
         output.outcome_as_json({"project": project, "recipe": hash_, "is_built_in": default})
         return

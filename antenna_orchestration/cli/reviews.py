@@ -99,9 +99,10 @@ def list_(
 ) -> None:
     """List reviews, the latest first."""
     from antenna_orchestration.ecology.reviews import observation_id
+    from antenna_orchestration.processing import reviews as verb
 
     wanted = None if job is None else _id(job)
-    found = with_services(lambda services: services.catalog.reviews.list(project=project, job=wanted, limit=limit))
+    found = with_services(lambda services: verb.list_reviews(services, project=project, job=wanted, limit=limit))
     if json_:
         output.as_json(
             [

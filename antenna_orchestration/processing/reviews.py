@@ -10,10 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from antenna_orchestration import errors
+from antenna_orchestration.catalog.reviews import StoredReview
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology import reviews
 from antenna_orchestration.ecology.reviews import Given, Reading
 from antenna_orchestration.lake.store import Lake
+from antenna_orchestration.processing import known_projects
 from antenna_orchestration.processing.services import Services
 
 MOST_BYTES: Final = reviews.MOST_BYTES
@@ -71,6 +73,17 @@ async def import_objects(
     _check_reviewer(reviewer)
     reading = await asyncio.to_thread(reviews.read_objects, said, name, job=job, reviewer=reviewer)
     return await _import(services, reading, name=name, project=project, job=job, imported_by=imported_by)
+
+
+async def list_reviews(
+    services: Services, *, project: str | None, job: JobId | None, limit: int
+) -> Sequence[StoredReview]:
+    """Reviews of a project, of a job, or all, the latest first. Raises `NotFound` for one that does not exist."""
+    if project is not None:
+        await known_projects.require(services, project)
+    if job is not None:
+        await services.catalog.jobs.get(job)
+    return await services.catalog.reviews.list(project=project, job=job, limit=limit)
 
 
 def _check_reviewer(reviewer: str) -> None:
