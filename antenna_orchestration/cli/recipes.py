@@ -52,6 +52,8 @@ def check(
     from antenna_orchestration.processing import recipes as verbs
 
     recipe = verbs.read(file)
+    for hint in recipe.hints:
+        output.warn(hint)
     if json_:
         output.as_json({"recipe": recipe.hash, **recipe.as_data()})
         return
@@ -85,6 +87,8 @@ def set_(
     by = user_of_this_process()
     earlier = file if file is not None and verbs.is_hash(file) and not Path(file).exists() else None
     recipe = None if file is None or earlier else verbs.read(Path(file))
+    for hint in recipe.hints if recipe else ():
+        output.warn(hint)
 
     async def run(services: Services) -> str:
         if earlier is not None:
@@ -140,4 +144,7 @@ def list_(*, project: ProjectOption = "default", json_: JsonOption = False) -> N
 def _shown(value: object) -> str:
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        # As YAML has it.
+        return str(value).lower()
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

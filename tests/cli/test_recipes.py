@@ -75,6 +75,9 @@ def test_a_recipe_is_checked_without_a_stack(lonely: Shell, folder: Path) -> Non
         "counts leave out: nothing\n"
     )
     assert recipes.parsed(OWN, "own.yaml").hash in done.err
+    (folder / "odd.yaml").write_text("steps: [consensus, masking]\n")
+    odd = lonely("recipes", "check", "odd.yaml")
+    assert "masking: reweight true\n" in odd.out and "antenna: warning: consensus does nothing" in odd.err
     told = lonely("recipes", "check", "own.yaml", "--json").json
     assert told == {"recipe": recipes.parsed(OWN, "x").hash, **recipes.parsed(OWN, "x").as_data()}
     assert lonely("recipes", "show", "--default").out == recipes.default().text
