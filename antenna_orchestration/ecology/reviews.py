@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from antenna_orchestration.domain import list_columns
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.times import in_utc
+from antenna_orchestration.ecology import table_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,11 +116,10 @@ def read(content: bytes, name: str, *, job: JobId | None = None, reviewer: str =
     if len(content) > MOST_BYTES:
         raise errors.InvalidInput(f"{name} is larger than {MOST_BYTES // 2**20} MB: cut it up, and import the parts")
     try:
-        is_wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-        text = content.decode("utf-16" if is_wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise errors.InvalidInput(f"{name}, line {line}: not UTF-8 text; save it as UTF-8") from None
+        text = table_text.decoded(content)
+    except table_text.NotText as error:
+        where = "" if error.line is None else f", line {error.line}"
+        raise errors.InvalidInput(f"{name}{where}: {error.why}") from None
     if text.lstrip()[:1] not in ("[", "{"):
         about = _About(name=name, job=job, reviewer=reviewer)
         return _read_rows(_csv_rows(text, name), about)
@@ -265,12 +264,9 @@ def _read_rows(table: _Table, about: _About) -> Reading:
 
 
 def _csv_rows(text: str, name: str) -> _Table:
-    lines = io.StringIO(text, newline="")
-    header = next((line for line in lines if line.strip()), "")
-    # Spreadsheets write semicolons in countries where the comma is the decimal sign.
-    delimiter = max(_DELIMITERS, key=header.count)
-    skipped = text[: text.find(header)].count("\n")
-    reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True)
+    table = table_text.opened(text, _DELIMITERS)
+    skipped = table.skipped
+    reader = csv.reader(io.StringIO(table.text, newline=""), delimiter=table.delimiter, strict=True)
 
     def rows() -> Iterator[_Row]:
         try:

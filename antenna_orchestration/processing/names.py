@@ -19,7 +19,7 @@ from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.domain.texts import counted, storable
 from antenna_orchestration.ecology import name_files
 from antenna_orchestration.ecology.model import Classes, Taxon
-from antenna_orchestration.ecology.names import Names, classes_of, kept, require_kept, unmatched
+from antenna_orchestration.ecology.names import Judged, Names, classes_of, kept, refused, unmatched
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import known_labels, known_projects
 from antenna_orchestration.processing.services import Services
@@ -274,21 +274,9 @@ async def _check_list(services: Services, project: str, name: str, species: Sequ
             classes = classes_of(_ref(algorithm), _labels(algorithm), algorithm.categories, names)
             if classes.labels:
                 by_pipeline.setdefault(pipeline.slug, []).append(classes)
-        refused: list[errors.InvalidInput] = []
-        for pipeline_slug, classes_list in by_pipeline.items():
-            try:
-                require_kept(name, species, pipeline_slug, classes_list)
-            except errors.InvalidInput as error:
-                refused.append(error)
-        if refused and len(refused) == len(by_pipeline):
-            # The one with the most classes is the one that a list is made for.
-            raise refused[max(range(len(refused)), key=lambda at: _size(list(by_pipeline.values())[at]))]
+        refused({slug: Judged(name, species, slug, classes) for slug, classes in by_pipeline.items()})
 
     await asyncio.to_thread(check)
-
-
-def _size(classes: Sequence[Classes]) -> int:
-    return sum(len(one.labels) for one in classes)
 
 
 async def _classifiers(
