@@ -40,6 +40,9 @@ MOST_BYTES: Final = 512 * 2**20
 MOST_CHARACTERS: Final = 200
 """Characters of a label, and of a reviewer's name."""
 
+EARLIEST: Final = 1970
+"""Year before which nobody reviewed pictures on a computer: a time before it is a clock or a column that is wrong."""
+
 _OBSERVATION = re.compile(r"([1-9][0-9]{0,17})-([0-9]{1,18}-[0-9]{1,9})")
 _DETECTION = re.compile(r"[0-9]{1,18}-[0-9]{1,9}")
 
@@ -231,11 +234,14 @@ def _moment(value: Any, place: str) -> datetime | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
-        return in_utc(list_columns.parse_time(str(value)))
+        said = in_utc(list_columns.parse_time(str(value)))
     except (ValueError, OverflowError):
         raise errors.InvalidInput(
             f"{place}: {str(value)[:80]!r} is not an ISO 8601 time such as 2026-06-01T23:15:00+02:00"
         ) from None
+    if said.year < EARLIEST:
+        raise errors.InvalidInput(f"{place}: {str(value)[:80]!r} lies before {EARLIEST}, when nobody reviewed yet")
+    return said
 
 
 # Rows

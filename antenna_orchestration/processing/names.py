@@ -54,7 +54,7 @@ class Match:
             return f"{who}: its labels are not known here"
         found = f"{who}: {self.labels - len(self.unmatched):,} of {counted(self.labels, 'label')} match"
         if self.kept is not None:
-            return f"{found}, {self.kept:,} are kept"
+            return f"{found}, {self.kept:,} {'is' if self.kept == 1 else 'are'} kept"
         return f"{found}; not {listed(self.unmatched)}" if self.unmatched else found
 
 
