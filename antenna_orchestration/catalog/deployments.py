@@ -88,6 +88,7 @@ class Deployments:
         """Give a deployment another name, and keep the one that it had. Raises `NotFound`, `Conflict`."""
         async with self._database.transaction() as connection:
             found = await projects.found(connection, project)
+            await connection.execute(queries.load("join_bare_deployment"), {"project": found, "old": old, "new": new})
             if new in await _places(connection, found):
                 raise errors.Conflict(f"project {project} has a deployment {new!r} already: two are not made one")
             if not await _rows(connection, "rename_deployment", project=found, old=old, new=new, by=by):

@@ -100,7 +100,7 @@ class FinalJob(NamedTuple):
 
 
 class KeptDeployment(NamedTuple):
-    """Images of a submission that were skipped, and stay in the deployment that they have instead of the one said."""
+    """Images of a submission that were skipped, while their results are of another deployment than the one said."""
 
     has: str
     said: str
@@ -200,9 +200,8 @@ class Jobs:
         one without a version is the newest capture of its URL. Images that every algorithm of the pipeline has already
         processed are left out and counted as skipped, unless `reprocess` is set; a job without any other is a SUCCESS
         from its beginning. Time and deployment of each image, and version and algorithms of the pipeline, are the job's
-        from then on. Images that are left out stay in the deployment that they have, and `told` is told of those for
-        which another one was said. Raises `Conflict`, with nothing written, for an interactive job beyond
-        `most_interactive`.
+        from then on. `told` is told of images that are left out and whose results are of another deployment than the
+        one said. Raises `Conflict`, with nothing written, for an interactive job beyond `most_interactive`.
         """
         async with self._database.transaction() as connection:
             kinds = await _copy_submitted(connection, images)
@@ -212,17 +211,13 @@ class Jobs:
                 await connection.execute(queries.load("lock_project"), {"project": project})
                 found = await value(connection, "count_interactive", project=project)
                 check_interactive(found, new.most_interactive)
+            await connection.execute(queries.load("ensure_deployments"), {"project": project})
             if kinds.known:
                 await connection.execute(queries.load("adopt_versions"), {"project": project})
             if kinds.unknown:
                 await connection.execute(queries.load("assume_versions"), {"project": project})
-            terms = await _row(connection, "pipeline_now", pipeline=new.pipeline)
-            if new.detections_of is None:
-                of_project = {"project": project, "reprocess": new.reprocess, "algorithms": terms["algorithms"]}
-                kept = await connection.execute(queries.load("keep_deployments"), of_project)
-                told([KeptDeployment(**row) for row in await kept.fetchall()])
-            await connection.execute(queries.load("ensure_deployments"), {"project": project})
             await connection.execute(queries.load("ensure_captures"), {"project": project})
+            terms = await _row(connection, "pipeline_now", pipeline=new.pipeline)
             await connection.execute(
                 queries.load("select_images" if new.detections_of is None else "select_images_with_boxes"),
                 {
@@ -255,6 +250,10 @@ class Jobs:
             await connection.execute(
                 queries.load("insert_job_images"), {"job": job_id, "detections_of": new.detections_of, **terms}
             )
+            if inserted["skipped"] and new.detections_of is None:
+                of_pipeline = {"project": project, "pipeline": new.pipeline, "algorithms": terms["algorithms"]}
+                kept = await connection.execute(queries.load("skipped_elsewhere"), of_pipeline)
+                told([KeptDeployment(**row) for row in await kept.fetchall()])
             if not inserted["total"]:
                 reason = why_empty(inserted["skipped"])
                 await connection.execute(queries.load("end_empty_job"), {"job": job_id, "reason": reason})

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from antenna_orchestration import errors
+from antenna_orchestration.cli import output
 
 if TYPE_CHECKING:
     from antenna_orchestration.processing.services import Services
@@ -27,6 +28,26 @@ def with_services(work: Callable[[Services], Awaitable[T]]) -> T:
         return asyncio.run(run())
     except errors.Unavailable as error:
         raise errors.Unavailable(f"{error}{_hint()}") from error
+
+
+def with_services_making(project: str, work: Callable[[Services], Awaitable[T]]) -> T:
+    """As `with_services`, for work that makes the project if there is none: a note says so, in case of a slip."""
+
+    async def run(services: Services) -> T:
+        from antenna_orchestration.processing import known_projects
+
+        is_new = not await known_projects.exists(services, project)
+        result = await work(services)
+        if is_new:
+            note_new(project)
+        return result
+
+    return with_services(run)
+
+
+def note_new(project: str) -> None:
+    """Say that a project was made."""
+    output.note(f"project {project} is new; `antenna projects list` shows all")
 
 
 def _hint() -> str:

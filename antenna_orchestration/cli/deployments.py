@@ -10,7 +10,7 @@ import typer
 
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
-from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.connecting import with_services, with_services_making
 
 if TYPE_CHECKING:
     from antenna_orchestration.catalog.deployments import ClockShift
@@ -44,7 +44,7 @@ def import_(
     from antenna_orchestration.processing.named_files import content_of
 
     data = content_of(file, deployments.MOST_BYTES)
-    done = with_services(lambda services: deployments.import_file(services, project, data, str(file)))
+    done = with_services_making(project, lambda services: deployments.import_file(services, project, data, str(file)))
     for warning in done.warnings:
         output.warn(warning)
     if json_:

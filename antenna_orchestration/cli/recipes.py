@@ -9,7 +9,7 @@ import typer
 
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
-from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.connecting import with_services, with_services_making
 
 if TYPE_CHECKING:
     from antenna_orchestration.ecology.recipes import Recipe
@@ -33,7 +33,7 @@ def show(*, project: ProjectOption = "default", default: BuiltInOption = False, 
     from antenna_orchestration.ecology import recipes
     from antenna_orchestration.processing import recipes as verbs
 
-    recipe = recipes.default() if default else with_services(lambda services: verbs.of_project(services, project))
+    recipe = recipes.default() if default else with_services(lambda services: verbs.shown(services, project))
     if json_:
         output.as_json({"recipe": recipe.hash, **recipe.as_data()})
         return
@@ -52,6 +52,8 @@ def check(
     from antenna_orchestration.processing import recipes as verbs
 
     recipe = verbs.read(file)
+    for hint in recipe.hints:
+        output.warn(hint)
     if json_:
         output.as_json({"recipe": recipe.hash, **recipe.as_data()})
         return
@@ -85,13 +87,15 @@ def set_(
     by = user_of_this_process()
     earlier = file if file is not None and verbs.is_hash(file) and not Path(file).exists() else None
     recipe = None if file is None or earlier else verbs.read(Path(file))
+    for hint in recipe.hints if recipe else ():
+        output.warn(hint)
 
     async def run(services: Services) -> str:
         if earlier is not None:
             return await verbs.use_earlier(services, project, earlier, by=by)
         return await _use(services, project, recipe, by)
 
-    hash_ = with_services(run)
+    hash_ = with_services_making(project, run)
     if json_:
         output.outcome_as_json({"project": project, "recipe": hash_, "is_built_in": default})
         return
@@ -140,4 +144,7 @@ def list_(*, project: ProjectOption = "default", json_: JsonOption = False) -> N
 def _shown(value: object) -> str:
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        # As YAML has it.
+        return str(value).lower()
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -147,8 +147,10 @@ def list_(
     json_: JsonOption = False,
 ) -> None:
     """List reviews, the latest first."""
+    from antenna_orchestration.processing import reviews as verb
+
     wanted = None if job is None else _id(job)
-    found = with_services(lambda services: services.catalog.reviews.list(project=project, job=wanted, limit=limit))
+    found = with_services(lambda services: verb.list_reviews(services, project=project, job=wanted, limit=limit))
     if json_:
         output.as_json([{**_as_data(one), "withdrawn": one.withdrawn} for one in found])
         return

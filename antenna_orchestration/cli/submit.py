@@ -235,12 +235,18 @@ class _AllowedFolders:
 
 async def _submit(services: Services, submission: Submission, *, wait: bool, as_json: bool, list_left_out: bool) -> int:
     from antenna_orchestration.cli import dagster_ui, job_view, jobs, submission_view
+    from antenna_orchestration.cli.connecting import note_new
+    from antenna_orchestration.processing import known_projects
     from antenna_orchestration.processing import submit as verb
 
     allowed = _AllowedFolders(services.settings, submission)
+    is_new = not await known_projects.exists(services, submission.project)
     submitted = await verb.submit(
         services, submission, allowed_roots=allowed.roots, progress=submission_view.progress_lines()
     )
+    # Nobody named the one that is there from the first job on.
+    if is_new and not as_json and submitted.project == submission.project != verb.DEFAULT_PROJECT:
+        note_new(submitted.project)
     settings = services.settings
     is_over = submitted.status.is_terminal
     if not is_over:

@@ -9,7 +9,7 @@ import typer
 
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
-from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.connecting import with_services, with_services_making
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,9 +49,13 @@ def import_(
     data = content_of(file, names.MOST_BYTES)
     by = user_of_this_process()
     if name is None:
-        done = with_services(lambda services: names.import_taxa(services, project, data, str(file), by=by))
+        done = with_services_making(
+            project, lambda services: names.import_taxa(services, project, data, str(file), by=by)
+        )
     else:
-        done = with_services(lambda services: names.import_list(services, project, name, data, str(file), by=by))
+        done = with_services_making(
+            project, lambda services: names.import_list(services, project, name, data, str(file), by=by)
+        )
     if json_:
         output.outcome_as_json(names.imported_as_dict(done))
         return

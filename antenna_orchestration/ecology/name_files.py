@@ -20,6 +20,7 @@ from typing import Any, Final
 from antenna_orchestration import errors
 from antenna_orchestration.domain.list_columns import key as column_key
 from antenna_orchestration.domain.messages import MAX_LABEL
+from antenna_orchestration.ecology import table_text
 from antenna_orchestration.ecology.model import RANKS, Taxon
 from antenna_orchestration.ecology.names import (
     Unfit,
@@ -198,16 +199,11 @@ def _text(data: bytes, file: str) -> str:
         raise errors.InvalidInput(
             f"{file} has more than {MOST_BYTES // 2**20} MB, which is too much for one file of names"
         )
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        row = data[: error.start].count(b"\n") + 1
-        raise errors.InvalidInput(f"{file}, row {row}: not UTF-8 text; save it as UTF-8") from None
-    if "\0" in text:
-        raise errors.InvalidInput(f"{file} is no text: it holds zero bytes")
-    # Old spreadsheets end lines with a carriage return alone.
-    return text if "\n" in text else text.replace("\r", "\n")
+        return table_text.decoded(data)
+    except table_text.NotText as error:
+        where = "" if error.line is None else f", row {error.line}"
+        raise errors.InvalidInput(f"{file}{where}: {error.why}") from None
 
 
 def _unpacked(data: bytes, file: str) -> bytes:
@@ -234,10 +230,10 @@ def _unpacked(data: bytes, file: str) -> bytes:
 
 def _table(text: str, file: str) -> _Table | None:
     """A table with a header; None if the first line is not one."""
-    first, _, _ = text.lstrip("\n").partition("\n")
-    delimiter = max(_DELIMITERS, key=first.count)
+    said = table_text.opened(text, _DELIMITERS)
+    delimiter = said.delimiter
     try:
-        columns = [name.strip() for name in next(csv.reader([first.rstrip("\r")], delimiter=delimiter), [])]
+        columns = [name.strip() for name in next(csv.reader([said.header], delimiter=delimiter), [])]
     except csv.Error as error:
         raise errors.InvalidInput(f"{file}, row 1: {error}") from None
     spelled = [column_key(name) for name in columns]
@@ -253,7 +249,7 @@ def _table(text: str, file: str) -> _Table | None:
     ):
         raise errors.InvalidInput(f"{file} has several columns called {twice!r}: keep one of them")
     is_gbif = {"taxonkey", "scientificname"} <= set(spelled)
-    lines = io.StringIO(text, newline="")
+    lines = io.StringIO(said.text, newline="")
     if is_gbif and delimiter == "\t":
         # GBIF writes no quotes around cells, and names may have some within.
         reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)

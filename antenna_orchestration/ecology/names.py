@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -368,6 +368,36 @@ def require_kept(name: str, species: Iterable[str], pipeline: str, classes: Iter
     else:
         hint = f"the list has names such as {listed[0]!r}, the pipeline labels such as {labels[0]!r}"
     raise errors.InvalidInput(f"species list {name} keeps none of the {total:,} classes of pipeline {pipeline}; {hint}")
+
+
+K = TypeVar("K")
+
+
+class Judged(NamedTuple):
+    """A species list, and a pipeline with its classifiers' classes that it is for."""
+
+    name: str
+    species: Iterable[str]
+    pipeline: str
+    classes: Sequence[Classes]
+
+
+def refused(judged: Mapping[K, Judged]) -> dict[K, errors.InvalidInput]:
+    """Where a list keeps no class of its pipeline, with the reason; those without classes are not judged.
+
+    Such a pipeline, as one that tells moths from others, may do without the list. Raises `InvalidInput` if nothing is
+    kept anywhere: then the list is the wrong one, and the pipeline with the most classes is the one it is made for.
+    """
+    with_classes = {key: one for key, one in judged.items() if any(own.labels for own in one.classes)}
+    found: dict[K, errors.InvalidInput] = {}
+    for key, one in with_classes.items():
+        try:
+            require_kept(one.name, one.species, one.pipeline, one.classes)
+        except errors.InvalidInput as error:
+            found[key] = error
+    if found and len(found) == len(with_classes):
+        raise found[max(found, key=lambda key: sum(len(own.labels) for own in with_classes[key].classes))]
+    return found
 
 
 def _near(listed: Sequence[str], labels: Sequence[str]) -> Iterable[tuple[str, str]]:

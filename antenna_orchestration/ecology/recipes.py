@@ -37,6 +37,17 @@ LARGEST: Final = 100_000
 HASH_LENGTH: Final = 12
 """Hexadecimal digits of a recipe's hash."""
 
+_SET_BY: Final[Mapping[str, tuple[str, ...]]] = {
+    "too_small": ("flags",),
+    "at_edge": ("flags",),
+    "below_threshold": ("flags",),
+    "fixture": ("fixtures",),
+    "masked_out": ("masking",),
+    "from_top_k": ("masking", "roll_up"),
+    "unsure": ("roll_up",),
+}
+"""Which steps set a flag."""
+
 _DEFAULT: Final = Path(__file__).with_name("default_recipe.yaml")
 
 
@@ -66,6 +77,26 @@ class Recipe:
     def parameters(self, step: str) -> Any:
         """The parameters of a step; None if the recipe does not have it."""
         return dict(self.steps).get(step)
+
+    @property
+    def hints(self) -> list[str]:
+        """Steps that do nothing, or whose work is undone, where they stand; a line each, for people."""
+        names = [name for name, _ in self.steps]
+        place = {name: number for number, name in enumerate(names)}
+        lines = []
+        if "consensus" in place and place.get("tracking", len(names)) > place["consensus"]:
+            lines.append("consensus does nothing: it needs the tracks of a step tracking before it")
+        for later in ("consensus", "masking"):
+            if place.get(later, -1) > place.get("roll_up", len(names)):
+                lines.append(f"{later} undoes roll_up: it determines anew from the scores; let roll_up stand behind it")
+        if (best := self.parameters("best_picture")) is not None:
+            behind = set(names[place["best_picture"] + 1 :])
+            flags = [flag for flag in best.without if behind & set(_SET_BY.get(flag, ()))]
+            if flags:
+                lines.append(f"best_picture does not see {', '.join(flags)}, which steps behind it set")
+            if anew := [name for name in names if name in behind and name in ("consensus", "masking", "roll_up")]:
+                lines.append(f"best_picture chooses by taxa that {', '.join(anew)} behind it may change")
+        return lines
 
     def apply(self, night: Night) -> Night:
         """Do all steps in order. The same night gives the same; the one that was given stays as it is."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from antenna_orchestration.domain import list_columns
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.times import in_utc
+from antenna_orchestration.ecology import table_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +39,9 @@ MOST_BYTES: Final = 512 * 2**20
 
 MOST_CHARACTERS: Final = 200
 """Characters of a label, and of a reviewer's name."""
+
+EARLIEST: Final = 1970
+"""Year before which nobody reviewed pictures on a computer: a time before it is a clock or a column that is wrong."""
 
 _OBSERVATION = re.compile(r"([1-9][0-9]{0,17})-([0-9]{1,18}-[0-9]{1,9})")
 _DETECTION = re.compile(r"[0-9]{1,18}-[0-9]{1,9}")
@@ -121,11 +124,10 @@ def read(content: bytes, name: str, *, job: JobId | None = None, reviewer: str =
     if len(content) > MOST_BYTES:
         raise errors.InvalidInput(f"{name} is larger than {MOST_BYTES // 2**20} MB: cut it up, and import the parts")
     try:
-        is_wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-        text = content.decode("utf-16" if is_wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise errors.InvalidInput(f"{name}, line {line}: not UTF-8 text; save it as UTF-8") from None
+        text = table_text.decoded(content)
+    except table_text.NotText as error:
+        where = "" if error.line is None else f", line {error.line}"
+        raise errors.InvalidInput(f"{name}{where}: {error.why}") from None
     if text.lstrip()[:1] not in ("[", "{"):
         about = _About(name=name, job=job, reviewer=reviewer)
         return _read_rows(_csv_rows(text, name), about)
@@ -237,11 +239,14 @@ def _moment(value: Any, place: str) -> datetime | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
-        return in_utc(list_columns.parse_time(str(value)))
+        said = in_utc(list_columns.parse_time(str(value)))
     except (ValueError, OverflowError):
         raise errors.InvalidInput(
             f"{place}: {str(value)[:80]!r} is not an ISO 8601 time such as 2026-06-01T23:15:00+02:00"
         ) from None
+    if said.year < EARLIEST:
+        raise errors.InvalidInput(f"{place}: {str(value)[:80]!r} lies before {EARLIEST}, when nobody reviewed yet")
+    return said
 
 
 # Rows
@@ -270,12 +275,9 @@ def _read_rows(table: _Table, about: _About) -> Reading:
 
 
 def _csv_rows(text: str, name: str) -> _Table:
-    lines = io.StringIO(text, newline="")
-    header = next((line for line in lines if line.strip()), "")
-    # Spreadsheets write semicolons in countries where the comma is the decimal sign.
-    delimiter = max(_DELIMITERS, key=header.count)
-    skipped = text[: text.find(header)].count("\n")
-    reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True)
+    table = table_text.opened(text, _DELIMITERS)
+    skipped = table.skipped
+    reader = csv.reader(io.StringIO(table.text, newline=""), delimiter=table.delimiter, strict=True)
 
     def rows() -> Iterator[_Row]:
         try:

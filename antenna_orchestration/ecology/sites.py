@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import list_columns, nights
+from antenna_orchestration.ecology import table_text
 from antenna_orchestration.ecology.model import Place
 
 MOST_BYTES: Final = 16 * 2**20
@@ -37,9 +38,6 @@ LONGEST_SHIFT: Final = timedelta(days=36_525)
 """A clock that was reset to 1970 is out by less than a century."""
 
 _DELIMITERS: Final = ",;\t|"
-
-# What Excel writes and reads to say which character separates the cells.
-_SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?[ \t]*\r?\n', re.IGNORECASE)
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,2})?", re.ASCII)
 
@@ -169,13 +167,11 @@ def read_csv(data: bytes, known: Mapping[str, Place], file: str = "the file") ->
     """
     if len(data) > MOST_BYTES:
         raise errors.InvalidTable(file, [f"more than {MOST_BYTES // 2**20} MB"])
-    text = _decoded(data, file)
-    if said := _SEPARATOR_LINE.match(text):
-        text = text[said.end() :]
-    first = text.lstrip().partition("\n")[0]
-    # Spreadsheets write semicolons in countries where the comma is the decimal sign.
-    delimiter = said[1] if said else max(_DELIMITERS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        table = table_text.opened(table_text.decoded(data), _DELIMITERS)
+    except table_text.NotText as error:
+        raise errors.InvalidTable(file, [str(error)]) from None
+    reader = csv.reader(io.StringIO(table.text, newline=""), delimiter=table.delimiter, strict=True)
     rows: list[tuple[str, list[str]]] = []
     try:
         for number, row in enumerate(reader, 1):
@@ -235,6 +231,11 @@ def changed(place: Place, values: Mapping[str, str]) -> Place:
 
     Raises `InvalidInput` that says what is wrong with the first of them.
     """
+    for name, value in values.items():
+        # In a file `nan` is an empty cell, as programs write it; here somebody typed it.
+        if value.strip() and list_columns.is_missing(value) and name != "country_code":
+            column = _BY_FIELD[name].name
+            raise errors.InvalidInput(f"{column}: {value[:40]!r} is no value; an empty text ('') takes it back")
     made, faults = _merged(place, {_BY_FIELD[name].name: value for name, value in values.items()}, "")
     if faults:
         raise errors.InvalidInput(str(faults[0]))
@@ -253,18 +254,6 @@ def parse_shift(text: str) -> int:
     if seconds > LONGEST_SHIFT.total_seconds():
         raise errors.InvalidInput(f"a shift of {text[:40]} is more than a century")
     return -seconds if match["sign"] == "-" else seconds
-
-
-def _decoded(data: bytes, file: str) -> str:
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise errors.InvalidTable(file, [f"line {line}: not UTF-8 text; save it as CSV UTF-8"]) from None
-    if "\0" in text:
-        raise errors.InvalidTable(file, ["not a CSV file"])
-    return text
 
 
 def _faults_of_header(names: Sequence[str]) -> list[Fault]:

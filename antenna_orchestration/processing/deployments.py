@@ -17,6 +17,7 @@ from antenna_orchestration.domain.texts import counted, listed, storable
 from antenna_orchestration.ecology import sites
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.ecology.places import about_unknown_zones, is_far_from_zone
+from antenna_orchestration.processing import known_projects
 from antenna_orchestration.processing.services import Services
 
 MOST_BYTES = sites.MOST_BYTES
@@ -106,8 +107,8 @@ async def import_objects(services: Services, project: str, objects: Sequence[Map
 async def list_deployments(services: Services, project: str) -> list[Known]:
     """The deployments of a project, by name. Raises `NotFound` for a project that does not exist."""
     places = await services.catalog.deployments.places(project)
-    if not places and not any(one.slug == project for one in await services.catalog.projects.list()):
-        raise errors.NotFound(f"there is no project {project}; `antenna projects list` shows all")
+    if not places:
+        await known_projects.require(services, project)
     photographs = await services.catalog.deployments.photographs(project)
     return [Known(place=place, photographs=photographs.get(name)) for name, place in places.items()]
 

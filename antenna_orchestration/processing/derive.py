@@ -17,7 +17,7 @@ from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology import places, tables
 from antenna_orchestration.ecology.model import Classes, Taxon
-from antenna_orchestration.ecology.names import require_kept
+from antenna_orchestration.ecology.names import Judged, refused
 from antenna_orchestration.ecology.recipes import Recipe
 from antenna_orchestration.ecology.steps import fixtures as steps_fixtures
 from antenna_orchestration.ecology.tables import Tables
@@ -215,31 +215,18 @@ def _taxon_ids(known: Knowledge, classes: Mapping[AlgorithmRef, Classes]) -> dic
 def _unmasked(
     results: derived.SortedResults, known: Knowledge, classes: Mapping[AlgorithmRef, Classes]
 ) -> dict[_Where, str]:
-    """Where a species list keeps no class of the pipeline that ran, with what is to be said of it.
-
-    Such a pipeline, as one that tells moths from others, is left as it is. Raises `InvalidInput` if nothing is kept
-    anywhere: then the list is the wrong one.
-    """
+    """Where a species list keeps no class of the pipeline that ran, with what is to be said of it; as `refused`."""
     if known.recipe.parameters("masking") is None:
         return {}
-    refused: dict[_Where, errors.InvalidInput] = {}
-    judged = 0
+    judged: dict[_Where, Judged] = {}
     for where in sorted(
         {_Where(group.pipeline, group.deployment) for group in results.groups},
         key=lambda one: (one.pipeline, one.deployment or ""),
     ):
-        listed = known.species_list(where.deployment)
-        of_pipeline = _of_pipeline(results, classes, where.pipeline)
-        if listed and of_pipeline:
-            judged += 1
-            try:
-                require_kept(listed.name, listed.species, where.pipeline, of_pipeline)
-            except errors.InvalidInput as error:
-                refused[where] = error
-    if refused and len(refused) == judged:
-        # The pipeline with the most classes is the one that a list is made for.
-        raise refused[max(refused, key=lambda one: _size(results, classes, one.pipeline))]
-    return {where: str(error) for where, error in refused.items()}
+        if listed := known.species_list(where.deployment):
+            of_pipeline = _of_pipeline(results, classes, where.pipeline)
+            judged[where] = Judged(listed.name, listed.species, where.pipeline, of_pipeline)
+    return {where: str(error) for where, error in refused(judged).items()}
 
 
 def _of_pipeline(
@@ -248,10 +235,6 @@ def _of_pipeline(
     """The classes of a pipeline's classifiers."""
     found = results.classifiers.get(pipeline, ())
     return [classes[one] for one in sorted(found, key=lambda one: (one.key, one.version))]
-
-
-def _size(results: derived.SortedResults, classes: Mapping[AlgorithmRef, Classes], pipeline: str) -> int:
-    return sum(len(classes[one].labels) for one in results.classifiers[pipeline])
 
 
 def _warnings(unmasked: Mapping[_Where, str]) -> list[str]:

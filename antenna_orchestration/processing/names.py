@@ -19,9 +19,9 @@ from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.domain.texts import counted, storable
 from antenna_orchestration.ecology import name_files
 from antenna_orchestration.ecology.model import Classes, Taxon
-from antenna_orchestration.ecology.names import Names, classes_of, kept, require_kept, unmatched
+from antenna_orchestration.ecology.names import Judged, Names, classes_of, kept, refused, unmatched
 from antenna_orchestration.pipelines import registry
-from antenna_orchestration.processing import known_labels
+from antenna_orchestration.processing import known_labels, known_projects
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.submit import pipeline_row
 
@@ -54,7 +54,7 @@ class Match:
             return f"{who}: its labels are not known here"
         found = f"{who}: {self.labels - len(self.unmatched):,} of {counted(self.labels, 'label')} match"
         if self.kept is not None:
-            return f"{found}, {self.kept:,} are kept"
+            return f"{found}, {self.kept:,} {'is' if self.kept == 1 else 'are'} kept"
         return f"{found}; not {listed(self.unmatched)}" if self.unmatched else found
 
 
@@ -181,7 +181,7 @@ async def use_list(
 
 async def known(services: Services, project: str, *, limit: int | None = None, offset: int = 0) -> Known:
     """The taxa and the species lists of a project. Raises `NotFound`."""
-    await _require_project(services, project)
+    await known_projects.require(services, project)
     return Known(
         taxa=await services.catalog.names.taxa(project, limit=limit, offset=offset),
         count=await services.catalog.names.count(project),
@@ -194,7 +194,7 @@ async def show(services: Services, project: str, label: str) -> Shown:
 
     Raises `NotFound` with the nearest labels.
     """
-    await _require_project(services, project)
+    await known_projects.require(services, project)
     taxa = await services.catalog.names.taxa(project)
     names = await asyncio.to_thread(Names, taxa)
     having: list[str] = []
@@ -237,7 +237,7 @@ async def matches(
 
 async def unmatched_labels(services: Services, project: str, *, pipeline: str | None = None) -> list[Match]:
     """The same as `matches`, for people who ask. Raises `NotFound` for a project that does not exist, too."""
-    await _require_project(services, project)
+    await known_projects.require(services, project)
     return await matches(services, project, pipeline=pipeline)
 
 
@@ -274,21 +274,9 @@ async def _check_list(services: Services, project: str, name: str, species: Sequ
             classes = classes_of(_ref(algorithm), _labels(algorithm), algorithm.categories, names)
             if classes.labels:
                 by_pipeline.setdefault(pipeline.slug, []).append(classes)
-        refused: list[errors.InvalidInput] = []
-        for pipeline_slug, classes_list in by_pipeline.items():
-            try:
-                require_kept(name, species, pipeline_slug, classes_list)
-            except errors.InvalidInput as error:
-                refused.append(error)
-        if refused and len(refused) == len(by_pipeline):
-            # The one with the most classes is the one that a list is made for.
-            raise refused[max(range(len(refused)), key=lambda at: _size(list(by_pipeline.values())[at]))]
+        refused({slug: Judged(name, species, slug, classes) for slug, classes in by_pipeline.items()})
 
     await asyncio.to_thread(check)
-
-
-def _size(classes: Sequence[Classes]) -> int:
-    return sum(len(one.labels) for one in classes)
 
 
 async def _classifiers(
@@ -327,11 +315,6 @@ def _list_name(name: str) -> str:
     if not name or len(name) > MOST_NAME or not name.isprintable():
         raise errors.InvalidInput(f"the name of a species list is 1 to {MOST_NAME} printable characters")
     return name
-
-
-async def _require_project(services: Services, project: str) -> None:
-    if not any(one.slug == project for one in await services.catalog.projects.list()):
-        raise errors.NotFound(f"there is no project {project}; `antenna projects list` shows all")
 
 
 def listed(names: Sequence[str]) -> str:

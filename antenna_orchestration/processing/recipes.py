@@ -13,6 +13,7 @@ from antenna_orchestration.catalog.recipes import StoredRecipe
 from antenna_orchestration.domain import ids
 from antenna_orchestration.ecology import recipes, written_out
 from antenna_orchestration.ecology.recipes import Recipe
+from antenna_orchestration.processing import known_projects
 from antenna_orchestration.processing.services import Services
 
 _HASH = re.compile(rf"[0-9a-f]{{{recipes.HASH_LENGTH}}}")
@@ -25,6 +26,12 @@ async def of_project(services: Services, project: str) -> Recipe:
     """
     stored = await services.catalog.recipes.of_project(project)
     return recipes.default() if stored is None else recipes.parsed(stored.text, f"recipe {stored.hash} of {project}")
+
+
+async def shown(services: Services, project: str) -> Recipe:
+    """The same as `of_project`, for people who ask. Raises `NotFound` for a project that does not exist, too."""
+    await known_projects.require(services, project)
+    return await of_project(services, project)
 
 
 async def use(services: Services, project: str, recipe: Recipe, *, by: str) -> str:
@@ -57,7 +64,8 @@ async def use_built_in(services: Services, project: str) -> str:
 
 
 async def versions(services: Services, project: str) -> list[StoredRecipe]:
-    """All recipes that a project has or had, the newest first."""
+    """All recipes that a project has or had, the newest first. Raises `NotFound` for a project that does not exist."""
+    await known_projects.require(services, project)
     return await services.catalog.recipes.list(project)
 
 

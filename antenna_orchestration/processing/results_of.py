@@ -14,7 +14,7 @@ from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.lake.derived import Scope, Source
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing import finish
+from antenna_orchestration.processing import finish, known_projects
 from antenna_orchestration.processing.services import Services
 
 _TRIES: Final = 3
@@ -72,8 +72,7 @@ async def of_several(services: Services, jobs: Sequence[JobId]) -> Results:
 
 
 async def _of_project(services: Services, project: str) -> Results:
-    if not any(one.slug == project for one in await services.catalog.projects.list()):
-        raise errors.NotFound(f"there is no project {project}; `antenna projects list` shows all")
+    await known_projects.require(services, project)
     jobs = await services.catalog.jobs.final(project=project)
     if not jobs:
         raise errors.Conflict(f"project {project} has no finished job to derive tables from")

@@ -15,6 +15,7 @@ from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology import reviews
 from antenna_orchestration.ecology.reviews import Given, Reading
 from antenna_orchestration.lake.store import Lake
+from antenna_orchestration.processing import known_projects
 from antenna_orchestration.processing.services import Services
 
 MOST_BYTES: Final = reviews.MOST_BYTES
@@ -90,6 +91,17 @@ async def withdraw(
     """
     wanted = [reviews.detection(text, job=job) for text in detections]
     return await services.catalog.reviews.withdraw(wanted, project=project, reviewer=reviewer, by=by)
+
+
+async def list_reviews(
+    services: Services, *, project: str | None, job: JobId | None, limit: int
+) -> Sequence[StoredReview]:
+    """Reviews of a project, of a job, or all, the latest first. Raises `NotFound` for one that does not exist."""
+    if project is not None:
+        await known_projects.require(services, project)
+    if job is not None:
+        await services.catalog.jobs.get(job)
+    return await services.catalog.reviews.list(project=project, job=job, limit=limit)
 
 
 def _check_reviewer(reviewer: str) -> None:

@@ -316,7 +316,7 @@ def about_copies(count: int) -> str:
 
 
 def about_kept(kept: Sequence[KeptDeployment], project: str) -> str:
-    """A warning about skipped images for which another deployment was said than they have; `kept` is not empty."""
+    """A warning about skipped images whose results are of another deployment than was said; `kept` is not empty."""
     count = sum(one.images for one in kept)
     pairs = texts.listed([f"{one.images:,} of {one.has}, said to be of {one.said}" for one in kept], 3)
     return (

@@ -95,6 +95,7 @@ def test_single_values_are_set_and_taken_back(antenna: Shell, project: str, site
         2, "is not a shift"
     )
     assert shown(antenna, project, "balcony") == balcony
+    antenna("deployments", "set", *name, "--pixels-per-mm", "nan").refused(2, "'nan' is no value; an empty text ('')")
     antenna("deployments", "set", *name).refused(2, "nothing to set")
     antenna("deployments", "set", "oak", "--project", project, "--clock", "UTC").refused(3, "has no deployment 'oak'")
 

@@ -27,11 +27,16 @@ def test_a_recipe_from_its_file_to_an_earlier_version(antenna: Shell, project: s
     own = ("--project", project)
     built_in, first, second = recipes.default(), recipes.parsed(OWN, "own.yaml"), recipes.parsed(OTHER, "other.yaml")
 
-    # Without one of its own, also before there is the project.
+    for asked in ("show", "list"):
+        antenna("recipes", asked, *own).refused(3, f"there is no project {project}; `antenna projects list`")
+    (folder / "sites.csv").write_text("deployment\nwood\n")
+    assert f"project {project} is new" in antenna("deployments", "import", "sites.csv", *own).err
+    # Without one of its own.
     assert antenna("recipes", "show", *own).out == built_in.text
     assert "no recipe of its own; the built-in one holds" in antenna("recipes", "list", *own).err
 
     done = antenna("recipes", "set", "own.yaml", *own)
+    assert "is new" not in done.err
     assert (done.code, done.out) == (0, f"recipe {first.hash} holds for project {project}\n")
     assert f"`antenna tables --project {project}`" in done.err
     shown = antenna("recipes", "show", *own)
@@ -70,9 +75,23 @@ def test_a_recipe_is_checked_without_a_stack(lonely: Shell, folder: Path) -> Non
         "counts leave out: nothing\n"
     )
     assert recipes.parsed(OWN, "own.yaml").hash in done.err
+    (folder / "odd.yaml").write_text("steps: [consensus, masking]\n")
+    odd = lonely("recipes", "check", "odd.yaml")
+    assert "masking: reweight true\n" in odd.out and "antenna: warning: consensus does nothing" in odd.err
     told = lonely("recipes", "check", "own.yaml", "--json").json
     assert told == {"recipe": recipes.parsed(OWN, "x").hash, **recipes.parsed(OWN, "x").as_data()}
     assert lonely("recipes", "show", "--default").out == recipes.default().text
+
+
+@pytest.mark.parametrize("command", [("recipes", "set", "own.yaml"), ("taxa", "import", "taxa.csv")])
+def test_a_project_that_a_command_makes_is_named(
+    antenna: Shell, project: str, folder: Path, command: tuple[str, ...]
+) -> None:
+    (folder / "taxa.csv").write_text("label,scientificName,taxonRank\nmoth,Lepidoptera,order\n")
+    antenna("reviews", "list", "--project", project).refused(3, f"there is no project {project}")
+    said = f"project {project} is new"
+    assert said in antenna(*command, "--project", project).err
+    assert said not in antenna(*command, "--project", project).err
 
 
 @pytest.mark.parametrize(
@@ -91,7 +110,7 @@ def test_a_recipe_is_checked_without_a_stack(lonely: Shell, folder: Path) -> Non
         (
             ("set", "0123456789ab", "--project", "nobody-has-this"),
             3,
-            "project nobody-has-this has no recipe 0123456789",
+            "there is no project nobody-has-this",
         ),
         (("set", "0123456789a"), 2, "0123456789a cannot be read: No such file"),
         (("set", "--default", "--project", "nobody-has-this"), 3, "there is no project nobody-has-this"),

@@ -162,7 +162,7 @@ def damaged(method: int) -> bytes:
         (b"label\nN\xf6\n", "f, row 2: not UTF-8"),
         (b"label\rname\nx,y\n", "f, row 1: new-line character"),
         (b"label" * 30_000, "f, row 1: field larger than"),
-        (b"label\nN\0\n", "f is no text"),
+        (b"label\nN\0\n", "f: not a CSV file"),
         (b"PK\x03\x04garbage", "f cannot be unpacked"),
         *((damaged(method), "f cannot be unpacked") for method in (ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA)),
         (b"x" * 200_000, "f, row 1: field larger than field limit"),

@@ -166,3 +166,22 @@ def test_other_defaults_do_not_change_a_recipe_written_out(monkeypatch: pytest.M
     monkeypatch.setitem(STEPS, "flags", replace(STEPS["flags"], parameters=Later))  # type: ignore[arg-type]
     assert recipes.parsed(short, "recipe.yaml").hash != old.hash
     assert recipes.parsed(kept, "kept.yaml").hash == old.hash
+
+
+@pytest.mark.parametrize(
+    ("steps", "hints"),
+    [
+        ("flags, fixtures, tracking, consensus, masking, roll_up, best_picture", []),
+        ("masking, roll_up", []),
+        ("tracking", []),
+        ("consensus", ["consensus does nothing"]),
+        ("consensus, tracking", ["consensus does nothing"]),
+        ("roll_up, masking", ["masking undoes roll_up"]),
+        ("tracking, roll_up, consensus", ["consensus undoes roll_up"]),
+        ("best_picture, flags", ["best_picture does not see below_threshold,"]),
+        ("best_picture, roll_up", ["best_picture chooses by taxa that roll_up"]),
+    ],
+)
+def test_an_order_without_effect_has_a_hint(steps: str, hints: list[str]) -> None:
+    found = recipes.parsed(f"steps: [{steps}]", "r.yaml").hints
+    assert [line[: len(hint)] for line, hint in zip(found, hints, strict=True)] == hints

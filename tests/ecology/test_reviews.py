@@ -105,6 +105,10 @@ REFUSED = {
         "detection_id,label,reviewed_at\n42-1-0,moth,09/10/2026\n",
         "line 2, reviewed_at: '09/10/2026' is not an ISO 8601 time",
     ),
+    "the year 1": (
+        "detection_id,label,reviewed_at\n42-1-0,moth,0001-01-01T00:00:00\n",
+        "line 2, reviewed_at: '0001-01-01T00:00:00' lies before 1970",
+    ),
     "a cell too many": ("detection_id,label\n42-1-0,moth,x\n", "line 2: more cells than the header has columns"),
     "two words of one person": (
         "detection_id,label\n42-1-0,moth\n42-1-0,fly\n",

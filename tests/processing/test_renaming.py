@@ -65,12 +65,14 @@ async def test_skipped_photographs_stay_in_their_deployment(services: Services, 
     [said] = [line for line in again.warnings if "deployment" in line and "rename" in line]
     assert "2 skipped images stay in another deployment" in said and "2 of wood, said to be of forest" in said
     assert f"`antenna deployments rename wood forest --project {project}`" in said
-    # What it says can be done: nothing was made of the other name.
+    # What it says can be done: nothing is known of the other name.
     await deployments.rename(services, project, "wood", "forest")
     known = await deployments.list_deployments(services, project)
     assert [(one.place.deployment, one.photographs and one.photographs.count) for one in known] == [
         ("forest", 2), ("hill", 1),
     ]  # fmt: skip
     assert await nights_of(services, project) == [("forest", None), ("forest", None), ("hill", None)]
+    with pytest.raises(errors.Conflict, match="has a deployment 'hill' already"):
+        await deployments.rename(services, project, "forest", "hill")
     once_more = await submitted_as(services, project, ["forest", "forest", "hill"])
     assert not [line for line in once_more.warnings if "rename" in line]
