@@ -222,7 +222,8 @@ def path_below(base: str, url: str) -> str:
     """The path of a photograph below a folder, decoded and without a query."""
     place = _place(url)
     below = place[len(base) :] if base and place.startswith(base) else place.partition("://")[2] or place
-    parts = unquote(below).split("/")
+    # Keys of a bucket are written as they are.
+    parts = (below if url.startswith("s3:") else unquote(below)).split("/")
     return "/".join(part for part in parts if part not in ("", ".", ".."))
 
 

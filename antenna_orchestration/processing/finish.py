@@ -108,6 +108,8 @@ async def write_rows_so_far(services: Services, job: Job, into: Lake) -> int:
 
     for name in OF_PARTS:
         await asyncio.to_thread(into.write_table, name, job.job_id, job.generation, rows(name))
+        # A reader tries again when the job goes on meanwhile: its rows of then are among these.
+        await asyncio.to_thread(into.drop_tables_beyond, name, job.job_id, job.generation)
     return job.total - done
 
 

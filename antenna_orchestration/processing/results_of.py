@@ -81,31 +81,26 @@ async def _of_project(services: Services, project: str) -> Results:
 
 
 async def _of_job(services: Services, job_id: JobId, empty: Lake) -> Results:
-    for left in reversed(range(_TRIES)):
+    why = ""
+    for _ in range(_TRIES):
         job = await services.catalog.jobs.get(job_id)
         if await services.catalog.jobs.compacted([job_id]):
             return Results(project=job.project, sources=[_source(job, job.total)], lake=services.lake)
         try:
             pending = await finish.write_rows_so_far(services, job, empty)
         except finish.PartLost as lost:
-            if not left:
-                raise errors.Conflict(
-                    f"part {lost.part} of job {job_id} cannot be read: ask again in a while"
-                ) from lost
+            why = f"part {lost.part} of job {job_id} cannot be read"
             continue
         after = await services.catalog.jobs.get(job_id)
-        if left and (after.generation, after.compacted) != (job.generation, job.compacted):
+        if (after.generation, after.compacted) != (job.generation, job.compacted):
             # What was read may be half of the one and half of the other.
-            continue
-        after = await services.catalog.jobs.get(job_id)
-        if left and (after.generation, after.compacted) != (job.generation, job.compacted):
-            # What was read may be half of the one and half of the other.
+            why = f"job {job_id} began or ended while it was read"
             continue
         if pending >= job.total:
             hint = f"; `antenna jobs retry {job_id}` goes on with it" if job.status is JobStatus.CANCELED else ""
             raise errors.Conflict(f"job {job_id} is {job.status} and has no results yet{hint}")
         return Results(project=job.project, sources=[_source(job, job.total - pending)], lake=empty, pending=pending)
-    raise errors.InternalError(f"job {job_id}: the last try neither returned nor raised")
+    raise errors.Conflict(f"{why}: ask again in a while")
 
 
 def _source(job: Job, images: int) -> Source:

@@ -57,6 +57,7 @@ def test_a_selection_that_cannot_be_is_refused(wrong: dict[str, object]) -> None
     [
         ("file:///card/", "file:///card/a%20b/1.jpg", "a b/1.jpg"),
         ("", "s3://bucket/a/1.jpg", "bucket/a/1.jpg"),
+        ("s3://bucket/", "s3://bucket/100%25 of it/a%2Fb.jpg", "100%25 of it/a%2Fb.jpg"),
         ("https://x.org/t/", "https://x.org/t/1.jpg?sig=secret", "1.jpg"),
         ("file:///card/", "file:///card/..%2F..%2Fetc/passwd", "etc/passwd"),
     ],

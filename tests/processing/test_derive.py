@@ -18,6 +18,7 @@ from antenna_orchestration.ecology.model import Taxon
 from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.pipelines.published import specs
 from antenna_orchestration.processing import cancel, collect, derive, finish, health, knowledge, publish, retry
 from antenna_orchestration.processing import recipes as recipe_verbs
@@ -152,6 +153,15 @@ async def test_a_retry_and_another_job_change_the_project_s_tables(services: Ser
     assert made.jobs == [job.job_id]
     metadata = services.lake.metadata_of_file(Scope(project=project).path("counts")) or {}
     assert metadata[derived.JOBS] == f'{{"{job.job_id}": 2}}'.encode()
+
+
+async def test_rows_so_far_replace_those_of_an_earlier_try(services: Services, project: str, tmp_path: Path) -> None:
+    job = await finished_job(services, project, LABELS, failing=1)
+    so_far = Lake(str(tmp_path))
+    so_far.write_table("detections", job.job_id, job.generation, [services.lake.read_table("detections", job.job_id)])
+    await retry.retry(services, job.job_id)
+    pending = await finish.write_rows_so_far(services, await services.catalog.jobs.get(job.job_id), so_far)
+    assert (pending, so_far.count_rows("detections", job.job_id)) == (1, 2)
 
 
 async def test_there_is_one_line_for_what_cannot_be_derived(services: Services, project: str) -> None:
