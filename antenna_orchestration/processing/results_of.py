@@ -97,10 +97,6 @@ async def _of_job(services: Services, job_id: JobId, empty: Lake) -> Results:
         if left and (after.generation, after.compacted) != (job.generation, job.compacted):
             # What was read may be half of the one and half of the other.
             continue
-        after = await services.catalog.jobs.get(job_id)
-        if left and (after.generation, after.compacted) != (job.generation, job.compacted):
-            # What was read may be half of the one and half of the other.
-            continue
         if pending >= job.total:
             hint = f"; `antenna jobs retry {job_id}` goes on with it" if job.status is JobStatus.CANCELED else ""
             raise errors.Conflict(f"job {job_id} is {job.status} and has no results yet{hint}")
