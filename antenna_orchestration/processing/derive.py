@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
@@ -36,6 +36,14 @@ Labels = Mapping[AlgorithmRef, Iterable[str]]
 
 Registered = Callable[[Labels], Mapping[AlgorithmRef, Classes]]
 """The classes of classifiers, given the labels that occur of each."""
+
+
+_TRIES: Final = 3
+"""How often the results are read, if retries end meanwhile."""
+
+
+class _Changed(errors.Conflict):
+    """A job got other tables while they were read: what was read may be half of the one and half of the other."""
 
 
 class _Where(NamedTuple):
@@ -83,7 +91,17 @@ async def derive(
         raise errors.InvalidInput("name either one job or one project")
     scope = Scope(job=job, project=project)
     # The one that ends last must be the one that began last: it knows the most, and all tables are of one.
-    async with services.catalog.jobs.derivation_lock(scope.name), results_of(services, scope) as results:
+    async with services.catalog.jobs.derivation_lock(scope.name):
+        for _ in range(_TRIES - 1):
+            try:
+                return await _derived(services, scope, recipe)
+            except _Changed:
+                continue
+        return await _derived(services, scope, recipe)
+
+
+async def _derived(services: Services, scope: Scope, recipe: Recipe | None) -> Derived:
+    async with results_of(services, scope) as results:
         known = await knowledge.load(services, results.project, jobs=results.job_ids, recipe=recipe)
         rows, warnings = await write(services, scope, results, known)
         return Derived(
@@ -105,13 +123,24 @@ async def write(
 
     def registered(seen: Labels) -> Mapping[AlgorithmRef, Classes]:
         # On the thread that derives, which waits for the answer.
-        asked = knowledge.classes(services, known.taxa, seen)
+        asked = _classes_of_same(services, results, known, seen)
         return asyncio.run_coroutine_threadsafe(asked, loop).result()
 
     into = into or services.lake
     return await asyncio.to_thread(
         write_tables, results.lake, scope, results.sources, known, registered, into=into, pending=results.pending
     )
+
+
+async def _classes_of_same(
+    services: Services, results: Results, known: Knowledge, seen: Labels
+) -> Mapping[AlgorithmRef, Classes]:
+    """The classes, once all rows are read and before any is written. Raises `_Changed`."""
+    newest = {one.job_id: one.generation for one in await services.catalog.jobs.final(project=results.project)}
+    for one in results.sources:
+        if newest.get(one.job_id, one.generation) != one.generation:
+            raise _Changed(f"a retry of job {one.job_id} ended while its results were read: derive again")
+    return await knowledge.classes(services, known.taxa, seen)
 
 
 def write_tables(

@@ -20,7 +20,17 @@ from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.pipelines.published import specs
-from antenna_orchestration.processing import cancel, collect, derive, finish, health, knowledge, publish, retry
+from antenna_orchestration.processing import (
+    cancel,
+    collect,
+    derive,
+    finish,
+    health,
+    knowledge,
+    publish,
+    results_of,
+    retry,
+)
 from antenna_orchestration.processing import recipes as recipe_verbs
 from antenna_orchestration.processing.local_tables import local_tables
 from antenna_orchestration.processing.services import Services
@@ -261,3 +271,15 @@ async def test_two_derivations_of_one_project_take_turns(
         await derive.derive(services, job=job.job_id)
         assert not second.done()
     assert (await second).rows["observations"] == 1
+
+
+async def test_a_retry_that_ends_meanwhile_is_not_mixed_in(services: Services, project: str) -> None:
+    job = await finished_job(services, project, LABELS, failing=1)
+    async with results_of.results_of(services, Scope(project=project)) as before:
+        known = await knowledge.load(services, project, jobs=before.job_ids)
+        await retry.retry(services, job.job_id)
+        await processed(services, await claimed(services, await services.catalog.jobs.get(job.job_id)), LABELS)
+        with pytest.raises(errors.Conflict, match=f"a retry of job {job.job_id} ended while"):
+            await derive.write(services, Scope(project=project), before, known)
+    await derive.derive(services, project=project)
+    assert [row["status"] for row in rows(services, Scope(project=project), "photographs")] == ["done"] * 3
