@@ -224,8 +224,8 @@ class _Disk:
         _check_name(order, self._path.name)
         if not self._path.parent.is_dir():
             raise errors.InvalidInput(f"{self._path.parent} is no folder: make it, or name another place with --out")
-        if os.path.lexists(self._path):
-            _check_replaceable(order, self._path)
+        self._order = order
+        self._require_replaceable()
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
@@ -233,11 +233,23 @@ class _Disk:
             yield Path(folder) / "draft"
 
     def publish(self, draft: Path) -> None:
+        # Somebody may have put something there meanwhile.
+        self._require_replaceable()
+        earlier = draft.with_name("earlier")
         if self._path.is_dir():
             # An empty folder, or an earlier export: it goes with the draft's folder.
-            self._path.rename(draft.with_name("earlier"))
-        draft.replace(self._path)
+            self._path.rename(earlier)
+        try:
+            draft.replace(self._path)
+        except OSError:
+            if earlier.exists() and not os.path.lexists(self._path):
+                earlier.rename(self._path)
+            raise
         kernel.sync_folder(self._path.parent)
+
+    def _require_replaceable(self) -> None:
+        if os.path.lexists(self._path):
+            _check_replaceable(self._order, self._path)
 
 
 class _Bucket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import date
 from pathlib import Path
@@ -75,6 +76,15 @@ async def test_files_of_people_are_never_replaced(services: Services, project: s
         with pytest.raises(errors.InvalidInput, match=said):
             await verb.export(services, order(tmp_path / name if name else " ", whole, replace=True))
     assert (tmp_path / "thesis/chapter.md").read_text() == (tmp_path / "note").read_text() == "mine"
+
+
+async def test_of_two_exports_into_one_place_one_is_refused(services: Services, project: str, tmp_path: Path) -> None:
+    job = await finished_job(services, project, LABELS[:1])
+    both = [verb.export(services, order(tmp_path / "out", Selection(jobs=(job.job_id,)))) for _ in range(2)]
+    made = await asyncio.gather(*both, return_exceptions=True)
+    [refused] = [one for one in made if isinstance(one, BaseException)]
+    assert isinstance(refused, errors.InvalidInput) and "--replace" in str(refused)
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
 
 
 async def test_what_selects_nothing_is_said_and_nothing_is_written(
