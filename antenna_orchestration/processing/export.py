@@ -34,6 +34,9 @@ from antenna_orchestration.processing.services import Services
 ABOUT: Final = "antenna-export.json"
 """The file in an exported folder that says what was exported, when and with what; a folder that has it is ours."""
 
+UNFINISHED: Final = "antenna-export.unfinished"
+"""In a folder of a bucket as long as it is written: a crash leaves half an export, which is ours as well."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
@@ -211,6 +214,8 @@ def _place(services: Services, order: Order) -> _Place:
     if not order.out.strip():
         raise errors.InvalidInput("--out is empty: name a file or a folder")
     if "://" in order.out and not order.out.startswith("file://"):
+        if not order.out.startswith("s3://"):
+            raise errors.InvalidInput(f"--out {order.out}: name a path of this machine, or s3://bucket/…")
         return _Bucket(services, order)
     return _Disk(order)
 
@@ -224,8 +229,8 @@ class _Disk:
         _check_name(order, self._path.name)
         if not self._path.parent.is_dir():
             raise errors.InvalidInput(f"{self._path.parent} is no folder: make it, or name another place with --out")
-        if os.path.lexists(self._path):
-            _check_replaceable(order, self._path)
+        self._order = order
+        self._require_replaceable()
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
@@ -233,11 +238,23 @@ class _Disk:
             yield Path(folder) / "draft"
 
     def publish(self, draft: Path) -> None:
+        # Somebody may have put something there meanwhile.
+        self._require_replaceable()
+        earlier = draft.with_name("earlier")
         if self._path.is_dir():
             # An empty folder, or an earlier export: it goes with the draft's folder.
-            self._path.rename(draft.with_name("earlier"))
-        draft.replace(self._path)
+            self._path.rename(earlier)
+        try:
+            draft.replace(self._path)
+        except OSError:
+            if earlier.exists() and not os.path.lexists(self._path):
+                earlier.rename(self._path)
+            raise
         kernel.sync_folder(self._path.parent)
+
+    def _require_replaceable(self) -> None:
+        if os.path.lexists(self._path):
+            _check_replaceable(self._order, self._path)
 
 
 class _Bucket:
@@ -250,11 +267,9 @@ class _Bucket:
             raise errors.InvalidInput(f"{order.out}: name something in the bucket, such as {self.uri}/export")
         _check_name(order, self._name)
         self._folder = Folder(folder, storage_options=storage_options(services.settings, folder))
+        self._order = order
         self._is_file = order.format.file is not None
-        there = set(self._folder.names(self._name) if not self._is_file else self._folder.names(""))
-        self._earlier = [] if self._is_file else [f"{self._name}/{path}" for path in self._folder.find(self._name)]
-        if (self._is_file and self._name in there) or self._earlier:
-            _refuse_unless_replaced(order, self.uri, is_ours=self._is_file or ABOUT in there)
+        self._require_replaceable()
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
@@ -262,13 +277,32 @@ class _Bucket:
             yield Path(folder) / self._name
 
     def publish(self, draft: Path) -> None:
+        # Somebody may have put something there meanwhile.
+        there = self._require_replaceable()
         made = Folder(str(draft.parent))
-        paths = [self._name] if self._is_file else [f"{self._name}/{path}" for path in made.find(self._name)]
-        # What says that a folder is complete comes last.
-        about = f"{self._name}/{ABOUT}"
-        self._folder.remove(path for path in self._earlier if path not in paths or path == about)
+        if self._is_file:
+            self._folder.copy_from(made, [self._name])
+            return
+        unfinished, about = f"{self._name}/{UNFINISHED}", f"{self._name}/{ABOUT}"
+        self._folder.write(unfinished, lambda sink: sink.write(b"written\n"))
+        paths = [f"{self._name}/{path}" for path in made.find(self._name)]
+        # What says what a folder holds comes last.
+        kept = {*paths, unfinished} - {about}
+        self._folder.remove(path for path in there if path not in kept)
         self._folder.copy_from(made, [path for path in paths if path != about])
         self._folder.copy_from(made, [path for path in paths if path == about])
+        self._folder.remove([unfinished])
+
+    def _require_replaceable(self) -> list[str]:
+        """The files of the folder that is there. Raises `InvalidInput` unless what is there may go."""
+        if self._is_file:
+            if self._name in self._folder.names(""):
+                _refuse_unless_replaced(self._order, self.uri, is_ours=True)
+            return []
+        there = self._folder.find(self._name)
+        if there:
+            _refuse_unless_replaced(self._order, self.uri, is_ours=bool({ABOUT, UNFINISHED} & set(there)))
+        return [f"{self._name}/{path}" for path in there]
 
 
 def _check_name(order: Order, name: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.exports import formats
 from antenna_orchestration.exports.selection import Selection
+from antenna_orchestration.lake.folder import Folder
 from antenna_orchestration.processing import export as verb
 from antenna_orchestration.processing.services import Services
 from tests.processing.classified_jobs import LABELS, finished_job
+from tests.submission.s3_store import CREDENTIALS, s3_store
 
 TABLES = formats.named("tables")
 
@@ -75,6 +79,48 @@ async def test_files_of_people_are_never_replaced(services: Services, project: s
         with pytest.raises(errors.InvalidInput, match=said):
             await verb.export(services, order(tmp_path / name if name else " ", whole, replace=True))
     assert (tmp_path / "thesis/chapter.md").read_text() == (tmp_path / "note").read_text() == "mine"
+
+
+async def test_of_two_exports_into_one_place_one_is_refused(services: Services, project: str, tmp_path: Path) -> None:
+    job = await finished_job(services, project, LABELS[:1])
+    both = [verb.export(services, order(tmp_path / "out", Selection(jobs=(job.job_id,)))) for _ in range(2)]
+    made = await asyncio.gather(*both, return_exceptions=True)
+    [refused] = [one for one in made if isinstance(one, BaseException)]
+    assert isinstance(refused, errors.InvalidInput) and "--replace" in str(refused)
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+
+
+async def test_half_an_export_in_a_bucket_is_replaced(
+    services: Services, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await finished_job(services, project, LABELS[:1])
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with s3_store() as endpoint:
+        own = replace(services, settings=services.settings.model_copy(update={"s3_endpoint_url": endpoint}))
+        bucket = Folder("s3://traps", storage_options={"endpoint_url": endpoint})
+        bucket.remote.mkdir("traps")
+        wanted = order("s3://traps/pond", Selection(jobs=(job.job_id,)), replace=True)
+        made = await verb.export(own, wanted)
+        assert made.uri == "s3://traps/pond" and {verb.ABOUT, "observations.csv"} < set(bucket.names("pond"))
+        # A file that cannot be read ends the copying halfway, as a crash does.
+        draft = tmp_path / "pond"
+        draft.mkdir()
+        (draft / "half.csv").write_text("half")
+        (draft / "lost.csv").symlink_to(tmp_path / "nowhere")
+        with pytest.raises(errors.Unavailable):
+            verb._place(own, wanted).publish(draft)
+        assert verb.ABOUT not in bucket.names("pond")
+        await verb.export(own, wanted)
+        left = bucket.names("pond")
+        assert verb.ABOUT in left and not {"half.csv", verb.UNFINISHED} & set(left)
+        with pytest.raises(errors.InvalidInput, match="--replace"):
+            await verb.export(own, order("s3://traps/pond", Selection(jobs=(job.job_id,))))
+        bucket.write("thesis/chapter.md", lambda sink: sink.write(b"mine"))
+        with pytest.raises(errors.InvalidInput, match="no export"):
+            await verb.export(own, order("s3://traps/thesis", Selection(jobs=(job.job_id,)), replace=True))
+    with pytest.raises(errors.InvalidInput, match="s3://bucket"):
+        await verb.export(services, order("gs://traps/pond", Selection(jobs=(job.job_id,))))
 
 
 async def test_what_selects_nothing_is_said_and_nothing_is_written(
