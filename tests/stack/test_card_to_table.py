@@ -1,4 +1,4 @@
-"""From a card to a table, on real photographs: the tables have what a person works out with paper and pencil.
+"""From a card to a table and on to other programs, on real photographs: the tables have what a person works out.
 
 The numbers below were worked out by hand, from the names of the files, their EXIF data and an almanac. The boxes are
 those that the pipeline found, counted here one by one.
@@ -19,11 +19,12 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
+from antenna_orchestration.exports.formats import FORMATS
 from antenna_orchestration.processing import collect, deployments, derive, finish, publish, submit
 from antenna_orchestration.processing.services import Services
 from benchmarks import detector_accuracy
 from tests.processing.jobs_by_hand import claimed, hands
-from tests.stack.antenna_up import RunningStack
+from tests.stack.antenna_up import DAGSTER, DEFINITIONS, RunningStack
 
 PHOTOGRAPHS = detector_accuracy.photographs_folder()
 
@@ -48,6 +49,23 @@ label,scientificName,taxonRank,kingdom,phylum,class,order
 moth,Lepidoptera,order,Animalia,Arthropoda,Insecta,Lepidoptera
 nonmoth,Insecta,class,Animalia,Arthropoda,Insecta,
 """
+
+DATASET = """\
+title: Four light traps
+description: Twelve photographs of four traps, for tests.
+contributors:
+  - {given: Ada, family: Example, email: ada@example.org, organization: Example Lab, roles: [contact, rightsHolder]}
+data_licence: CC0-1.0
+media_licence: CC-BY-4.0
+project: {title: Four light traps, sampling_design: targeted, capture_method: [timeLapse]}
+"""
+
+CHECKS = """{
+  assetNodes(group: {groupName: "exports", repositoryName: "__repository__", repositoryLocationName: "antenna"}) {
+    assetKey { path }
+    assetChecksOrError { ... on AssetChecks { checks { executionForLatestMaterialization { status } } } }
+  }
+}"""
 
 MEANS = {"moth": ("Lepidoptera", "order"), "nonmoth": ("Insecta", "class")}
 
@@ -307,3 +325,25 @@ def test_the_page_ends_in_counts_csv_and_a_plot(running: RunningStack, card_of_e
     lines = (folder / "counts.csv").read_text().splitlines()
     assert len(lines) == 1 + len(card_of_each_site.derived("counts"))
     assert (folder / "moths.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_every_format_of_real_photographs_passes_its_check(running: RunningStack, card_of_each_site: Lake) -> None:
+    """Issue 19: from the command line over the project, and as asset checks over a job."""
+    folder = running.home.parent
+    (folder / "dataset.yaml").write_text(DATASET)
+    running.antenna("projects", "set", "traps", "--dataset", "dataset.yaml")
+    for format in FORMATS.values():
+        out = format.file or format.name
+        done = running.antenna("export", format.name, "--project", "traps", "--out", out, "--check", "--json")
+        told = json.loads(done.stdout)
+        assert told["check"]["faults"] == [], format.name
+        assert told["counts"] and told["complete"]
+
+    partition = ("--select", "group:exports", "--partition", "job-1")
+    running.shell(*DAGSTER, "asset", "materialize", "-m", DEFINITIONS, *partition, timeout=300)
+    nodes = running.graphql(CHECKS)["assetNodes"]
+    assert len(nodes) == len(FORMATS)
+    for node in nodes:
+        [check] = node["assetChecksOrError"]["checks"]
+        assert check["executionForLatestMaterialization"]["status"] == "SUCCEEDED", node["assetKey"]
