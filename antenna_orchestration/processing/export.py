@@ -125,7 +125,11 @@ async def export(services: Services, order: Order) -> Exported:
     # Before the work.
     place = _place(services, order)
     async with material(services, order.selection, dataset=order.dataset, partial=order.partial) as made:
-        return await asyncio.to_thread(_write, made, order, place)
+        try:
+            return await asyncio.to_thread(_write, made, order, place)
+        except OSError as error:
+            # No space is left, for example, or the folder may not be written.
+            raise errors.Unavailable(f"{place.uri} cannot be written: {error.strerror or error}") from error
 
 
 @asynccontextmanager
