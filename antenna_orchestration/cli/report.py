@@ -9,7 +9,6 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
-from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.processing.export import Exported
@@ -83,11 +82,12 @@ def _at(out: str, job: int | None, project: str | None, pictures: bool, replace:
 
 
 def _show(made: dict[str, Any], json_: bool) -> None:
+    from antenna_orchestration.exports.formats import in_words
+
     if json_:
         output.outcome_as_json(made)
         return
-    said = ", ".join(counted(number, what[:-1]) for what, number in made["counts"].items())
-    output.outcome(f"{made['uri']}: {said}")
+    output.outcome(f"{made['uri']}: {in_words(made['counts'])}")
     if not made["complete"]:
         output.warn("not all jobs are over: these are the results so far")
     for note in made["notes"]:

@@ -81,20 +81,32 @@ class _Tally:
 
 
 def _batches(material: Material) -> Iterator[list[Photograph]]:
-    """Photographs of one pipeline and of one outcome."""
+    """Photographs of one pipeline and of one outcome, with one version of each algorithm: a file describes one only."""
     waiting: dict[bool, list[Photograph]] = {True: [], False: []}
+    versions: dict[str, str | None] = {}
     pipeline = None
     for photograph in material.photographs(*_COLUMNS):
         if photograph.row["pipeline"] != pipeline:
             yield from filter(None, waiting.values())
-            waiting = {True: [], False: []}
+            waiting, versions = {True: [], False: []}, {}
             pipeline = photograph.row["pipeline"]
         is_done = photograph.row["status"] == "done"
-        waiting[is_done].append(photograph)
-        if len(waiting[is_done]) == MOST_IMAGES:
+        own = _versions(photograph)
+        is_other = any(versions.get(key, version) != version for key, version in own.items())
+        if is_other or len(waiting[is_done]) == MOST_IMAGES:
             yield waiting[is_done]
             waiting[is_done] = []
+            versions = {} if is_done else versions
+        waiting[is_done].append(photograph)
+        versions |= own
     yield from filter(None, waiting.values())
+
+
+def _versions(photograph: Photograph) -> dict[str, str | None]:
+    """Of each algorithm that said something of a photograph, its version."""
+    found = photograph.observations
+    kinds = ("detector", "classifier")
+    return {one[kind]: one[f"{kind}_version"] for one in found for kind in kinds if one[kind] is not None}
 
 
 def _failed(batch: Sequence[Photograph]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ it in CSV; in a workbook it is marked as text.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -194,9 +195,18 @@ def _workbook(path: Path) -> Iterator[_Book]:
     import xlsxwriter
 
     # Rows go to a temporary file as they come. Nothing that is written is taken for a formula, a number or a link.
-    book = xlsxwriter.Workbook(str(path), {"constant_memory": True, "default_date_format": "yyyy-mm-dd hh:mm:ss"})
-    yield _Book(book)
-    book.close()
+    # xlsxwriter closes and removes that file only when the workbook is complete.
+    with tempfile.TemporaryDirectory(prefix=".antenna-xlsx-", dir=path.parent) as rows:
+        book = xlsxwriter.Workbook(
+            str(path),
+            {"constant_memory": True, "tmpdir": rows, "default_date_format": "yyyy-mm-dd hh:mm:ss"},
+        )
+        try:
+            yield _Book(book)
+            book.close()
+        finally:
+            for sheet in book.worksheets():
+                sheet.row_data_fh.close()
 
 
 class _Book:

@@ -30,6 +30,14 @@ class Written:
     notes: Sequence[str] = ()
 
 
+def in_words(counts: Mapping[str, int]) -> str:
+    """Counts of things by their words for several, for people: `12 photographs, 1 box`."""
+    return ", ".join(
+        counted(number, what.removesuffix("es" if what.endswith(("xes", "sses")) else "s"), what)
+        for what, number in counts.items()
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checked:
     """What a check found."""

@@ -19,10 +19,9 @@ from typing import Final, Protocol
 
 from antenna_orchestration import __version__, errors, kernel
 from antenna_orchestration.domain.ids import JobId
-from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.names import Names
 from antenna_orchestration.exports.dataset import Dataset
-from antenna_orchestration.exports.formats import Checked, Format, Written
+from antenna_orchestration.exports.formats import Checked, Format, Written, in_words
 from antenna_orchestration.exports.material import BOXES, Material, OfJob
 from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.lake.folder import Folder
@@ -71,7 +70,7 @@ class Exported:
     @property
     def summary(self) -> str:
         """In one line, for people."""
-        return f"{self.uri}: " + ", ".join(counted(number, what[:-1]) for what, number in self.written.counts.items())
+        return f"{self.uri}: {in_words(self.written.counts)}"
 
 
 def order(
@@ -126,7 +125,11 @@ async def export(services: Services, order: Order) -> Exported:
     # Before the work.
     place = _place(services, order)
     async with material(services, order.selection, dataset=order.dataset, partial=order.partial) as made:
-        return await asyncio.to_thread(_write, made, order, place)
+        try:
+            return await asyncio.to_thread(_write, made, order, place)
+        except OSError as error:
+            # No space is left, for example, or the folder may not be written.
+            raise errors.Unavailable(f"{place.uri} cannot be written: {error.strerror or error}") from error
 
 
 @asynccontextmanager

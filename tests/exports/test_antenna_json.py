@@ -65,6 +65,17 @@ def test_a_step_of_the_recipe_is_an_algorithm_of_its_own(tmp_path: Path) -> None
     ]
 
 
+def test_a_file_has_one_version_of_each_algorithm(tmp_path: Path) -> None:
+    photographs = [capture(n, DUSK + timedelta(seconds=n), url=f"https://x.org/{n}.jpg") for n in range(3)]
+    found = [detection(n, 0, GAMMA.name, detector_version="2" if n else "1") for n in range(3)]
+    ANTENNA.write(material_of(tmp_path, photographs, found), tmp_path / "out")
+    files = [json.loads(file.read_bytes()) for file in sorted((tmp_path / "out").iterdir())]
+    assert [(one["algorithms"]["boxes"]["version_name"], len(one["detections"])) for one in files] == [
+        ("1", 1), ("2", 2),
+    ]  # fmt: skip
+    assert ANTENNA.check(tmp_path / "out").faults == []
+
+
 def test_a_hundred_photographs_are_a_file(tmp_path: Path) -> None:
     photographs = [capture(n, DUSK + timedelta(seconds=n), url=f"https://x.org/{n}.jpg") for n in range(250)]
     found = [detection(n, 0, GAMMA.name, width=None) for n in range(250)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,16 @@ def test_a_sheet_that_is_too_long_names_csv(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(errors.InvalidInput, match=r"observations has 3 rows, .* holds 2: write --as csv"):
         flat_tables.write(material_of(tmp_path), tmp_path / "out", **{"as": "xlsx"})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_workbook_that_is_not_finished_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with pytest.raises(errors.Unavailable), flat_tables._workbook(tmp_path / "out" / "tables.xlsx") as book:
+        book.book.add_worksheet("observations").write_string(0, 0, "x")
+        raise errors.Unavailable("the lake is gone")
+    assert list(tmp_path.glob("*/*")) == []
 
 
 BROKEN: list[tuple[str, int, Mapping[str, str], str]] = [

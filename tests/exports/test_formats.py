@@ -15,7 +15,7 @@ from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import Generation, ImageId, JobId, PipelineSlug, ProjectId
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.ecology import columns
-from antenna_orchestration.exports import csv_tables, megadetector_of_tables
+from antenna_orchestration.exports import csv_tables, formats, megadetector_of_tables
 from antenna_orchestration.exports.material import BOXES
 from antenna_orchestration.lake import rows, schemas
 from antenna_orchestration.lake.store import Lake
@@ -182,3 +182,9 @@ def test_scores_that_are_no_chances_are_written_as_some(tmp_path: Path) -> None:
     (image,) = json.loads(text)["images"]
     assert [one["conf"] for one in image["detections"]] == [1.0, 0.0]
     assert image["detections"][0]["classifications"] == [["0", 1.0]]
+
+
+def test_one_of_each_thing_has_its_word() -> None:
+    one = dict.fromkeys(("photographs", "boxes", "classes", "nights", "measurements"), 1)
+    assert formats.in_words(one) == "1 photograph, 1 box, 1 class, 1 night, 1 measurement"
+    assert formats.in_words(dict.fromkeys(one, 2)) == ", ".join(f"2 {what}" for what in one)

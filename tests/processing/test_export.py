@@ -90,6 +90,12 @@ async def test_of_two_exports_into_one_place_one_is_refused(services: Services, 
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
 
 
+async def test_a_place_that_takes_no_files_is_said_in_a_line(services: Services, project: str) -> None:
+    job = await finished_job(services, project, LABELS[:1])
+    with pytest.raises(errors.Unavailable, match=r"^/proc/export cannot be written: "):
+        await verb.export(services, order("/proc/export", Selection(jobs=(job.job_id,))))
+
+
 async def test_half_an_export_in_a_bucket_is_replaced(
     services: Services, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
