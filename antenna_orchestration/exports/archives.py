@@ -203,14 +203,17 @@ def _usable(
             )
             continue
         place = material.places.get(name)
-        how = f"`antenna deployments set {shlex.quote(name)} {{}} --project {project}`"
+        quoted = shlex.quote(name)
+        # Behind `--` a name may begin with a dash.
+        last = f"--project {project} -- {quoted}`" if name.startswith("-") else f"--project {project}`"
+        how = "`antenna deployments set" if name.startswith("-") else f"`antenna deployments set {quoted}"
         many = "`antenna deployments import sites.csv` sets many"
         if name in NO_VALUE:
             gaps.note(f"a name for deployment {name!r} ({photographs})", "readers take this one for a missing value")
         elif place is None or place.latitude is None or place.longitude is None:
             gaps.note(
                 f"latitude and longitude of deployment {name} ({photographs})",
-                f"{how.format('--latitude … --longitude …')}; {many}",
+                f"{how} --latitude … --longitude … {last}; {many}",
             )
         else:
             usable.append(name)
@@ -219,7 +222,7 @@ def _usable(
         if zoneless:
             gaps.note(
                 f"the time zone of deployment {name} ({counted(zoneless, 'photograph')})",
-                f"{how.format('--time-zone …')}; {many}",
+                f"{how} --time-zone … {last}; {many}",
             )
         if timeless:
             gaps.note(

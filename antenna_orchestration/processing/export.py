@@ -7,6 +7,7 @@ a temporary folder, and moved there when it is complete.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import tempfile
@@ -237,8 +238,8 @@ class _Disk:
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(prefix=".antenna-export-", dir=self._path.parent) as folder:
-            yield Path(folder) / "draft"
+        with _draft_folder(".antenna-export-", self._path.parent) as folder:
+            yield folder / "draft"
 
     def publish(self, draft: Path) -> None:
         # Somebody may have put something there meanwhile.
@@ -276,8 +277,8 @@ class _Bucket:
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(prefix="antenna-export-") as folder:
-            yield Path(folder) / self._name
+        with _draft_folder("antenna-export-", Path(tempfile.gettempdir())) as folder:
+            yield folder / self._name
 
     def publish(self, draft: Path) -> None:
         # Somebody may have put something there meanwhile.
@@ -306,6 +307,24 @@ class _Bucket:
         if there:
             _refuse_unless_replaced(self._order, self.uri, is_ours=bool({ABOUT, UNFINISHED} & set(there)))
         return [f"{self._name}/{path}" for path in there]
+
+
+@contextmanager
+def _draft_folder(prefix: str, parent: Path) -> Iterator[Path]:
+    """A folder that is gone in the end. Raises `InvalidInput` if none can be made, `Unavailable` once it is full."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix=prefix, dir=parent)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise errors.InvalidInput(f"{parent}: nothing can be written there: {why}; name another place") from error
+    with made as folder:
+        try:
+            yield Path(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            why = os.strerror(error.errno)
+            raise errors.Unavailable(f"{parent}: {why}: nothing was kept; free some, or name another place") from error
 
 
 def _check_name(order: Order, name: str) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,7 +22,7 @@ from antenna_orchestration.exports.dataset import Dataset
 from antenna_orchestration.exports.formats import Incomplete, Written
 from antenna_orchestration.exports.material import BOXES, Material
 from tests.exports.archived_nights import FOREST, nowhere, two_deployments
-from tests.exports.materials import DATASET, POND
+from tests.exports.materials import DATASET, POND, material_of, night_at_the_pond
 from tests.exports.schema_folder import schemas_in, usual_validators
 
 
@@ -165,6 +166,19 @@ def test_without_a_place_or_a_description_all_is_asked_for(material: Material, t
     # With nothing left to write, leaving out is no help.
     with pytest.raises(errors.InvalidInput, match="no photograph is left to be written; latitude and longitude"):
         camtrap_dp.write(replace(asked, partial=True), tmp_path / "package")
+
+
+@pytest.mark.parametrize("name", ["-dash", "--project", "{0} pond", "o'brien", "a b"])
+def test_commands_that_give_places_hold_for_any_name(name: str, tmp_path: Path) -> None:
+    captures, detections = night_at_the_pond()
+    elsewhere = [{**one, "deployment": name} for one in captures]
+    with pytest.raises(Incomplete) as caught:
+        camtrap_dp.write(material_of(tmp_path / "lake", elsewhere, detections), tmp_path / "package")
+    [line] = [line for line in caught.value.missing if line.startswith("latitude and longitude of")]
+    words = shlex.split(line.split("`")[1])
+    typed = words[3:] if "--" not in words else [*words[3 : words.index("--")], *words[words.index("--") + 1 :]]
+    assert sorted(typed) == sorted([name, "--latitude", "…", "--longitude", "…", "--project", "pond"])
+    assert ("--" in words) == name.startswith("-")
 
 
 def test_partial_leaves_out_what_lacks_a_place(material: Material, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.exports import formats
+from antenna_orchestration.exports.formats import Format
 from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.lake.folder import Folder
 from antenna_orchestration.processing import export as verb
@@ -141,6 +144,24 @@ async def test_what_selects_nothing_is_said_and_nothing_is_written(
     ):
         with pytest.raises(kind, match=said):
             await verb.export(services, order(out, selection))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_place_that_takes_nothing_is_named_and_stays_empty(
+    services: Services, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await finished_job(services, project, LABELS[:1])
+    whole = Selection(jobs=(job.job_id,))
+    with pytest.raises(errors.InvalidInput, match="/proc: nothing can be written there"):
+        await verb.export(services, order("/proc/export", whole))
+
+    # A device that is always full.
+    full = ModuleType("always_full")
+    vars(full)["write"] = lambda _, out: Path("/dev/full").write_text(str(out))
+    monkeypatch.setitem(sys.modules, "antenna_orchestration.exports.always_full", full)
+    fills = verb.order(Format(name="full", title="", module="always_full"), whole, out=str(tmp_path / "full"))
+    with pytest.raises(errors.Unavailable, match="No space left on device: nothing was kept"):
+        await verb.export(services, fills)
     assert list(tmp_path.iterdir()) == []
 
 
