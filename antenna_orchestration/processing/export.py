@@ -7,7 +7,6 @@ a temporary folder, and moved there when it is complete.
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import os
 import tempfile
@@ -20,6 +19,7 @@ from typing import Final, Protocol
 
 from antenna_orchestration import __version__, errors, kernel
 from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.names import Names
 from antenna_orchestration.exports.dataset import Dataset
 from antenna_orchestration.exports.formats import Checked, Format, Written, in_words
@@ -129,8 +129,11 @@ async def export(services: Services, order: Order) -> Exported:
         try:
             return await asyncio.to_thread(_write, made, order, place)
         except OSError as error:
-            # No space is left, for example, or the folder may not be written.
-            raise errors.Unavailable(f"{place.uri} cannot be written: {error.strerror or error}") from error
+            # No space is left, for example.
+            why = error.strerror or str(error)
+            raise errors.Unavailable(
+                f"{place.uri} cannot be written: {why}: nothing was kept; free some space, or name another place"
+            ) from error
 
 
 @asynccontextmanager
@@ -173,13 +176,13 @@ def _write(made: Material, order: Order, place: _Place) -> Exported:
     with place.draft() as draft:
         written = order.format.write(made, draft, **order.options)
         if draft.is_dir():
-            (draft / ABOUT).write_text(_about(made, order, written), encoding="utf-8")
+            (draft / ABOUT).write_text(_about(made, order, written, files=_files_in(draft)), encoding="utf-8")
         checked = order.format.check(draft) if order.check else None
         place.publish(draft)
     return Exported(uri=place.uri, written=written, is_complete=made.is_complete, checked=checked)
 
 
-def _about(made: Material, order: Order, written: Written) -> str:
+def _about(made: Material, order: Order, written: Written, *, files: int) -> str:
     chosen = made.selection
     said = {
         "made_by": f"antenna {__version__}",
@@ -195,6 +198,8 @@ def _about(made: Material, order: Order, written: Written) -> str:
         "complete": made.is_complete,
         **order.options,
         "counts": dict(written.counts),
+        # Besides this one: a folder with more has some that people put there.
+        "files": files,
         "left_out": list(written.left_out),
         "notes": [BOXES, *written.notes],
     }
@@ -306,25 +311,22 @@ class _Bucket:
         there = self._folder.find(self._name)
         if there:
             _refuse_unless_replaced(self._order, self.uri, is_ours=bool({ABOUT, UNFINISHED} & set(there)))
+            if UNFINISHED not in there:
+                about = self._folder.read(f"{self._name}/{ABOUT}")
+                _refuse_files_of_people(self.uri, len([path for path in there if path != ABOUT]), about)
         return [f"{self._name}/{path}" for path in there]
 
 
 @contextmanager
 def _draft_folder(prefix: str, parent: Path) -> Iterator[Path]:
-    """A folder that is gone in the end. Raises `InvalidInput` if none can be made, `Unavailable` once it is full."""
+    """A folder that is gone in the end. Raises `InvalidInput` if none can be made."""
     try:
         made = tempfile.TemporaryDirectory(prefix=prefix, dir=parent)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         raise errors.InvalidInput(f"{parent}: nothing can be written there: {why}; name another place") from error
     with made as folder:
-        try:
-            yield Path(folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            why = os.strerror(error.errno)
-            raise errors.Unavailable(f"{parent}: {why}: nothing was kept; free some, or name another place") from error
+        yield Path(folder)
 
 
 def _check_name(order: Order, name: str) -> None:
@@ -348,6 +350,7 @@ def _check_replaceable(order: Order, path: Path) -> None:
         raise errors.InvalidInput(f"{path} exists and is no folder: name a new one with --out")
     if any(path.iterdir()):
         _refuse_unless_replaced(order, str(path), is_ours=(path / ABOUT).is_file())
+        _refuse_files_of_people(str(path), _files_in(path), (path / ABOUT).read_bytes())
 
 
 def _refuse_unless_replaced(order: Order, where: str, *, is_ours: bool) -> None:
@@ -355,3 +358,27 @@ def _refuse_unless_replaced(order: Order, where: str, *, is_ours: bool) -> None:
         raise errors.InvalidInput(f"{where} holds files that are no export: name a new folder with --out")
     if not order.replace:
         raise errors.InvalidInput(f"{where} exists: name another place with --out, or replace it with --replace")
+
+
+def _files_in(folder: Path) -> int:
+    """Files and links in a folder, besides what says what it is and what desktops leave there."""
+    return sum(
+        not (one.is_dir() and not one.is_symlink()) and one.name not in (ABOUT, *_OF_DESKTOPS)
+        for one in folder.rglob("*")
+    )
+
+
+_OF_DESKTOPS: Final = (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def _refuse_files_of_people(where: str, files: int, about: bytes) -> None:
+    """Raise `InvalidInput` if an earlier export has more files than were exported: they would go with it."""
+    try:
+        exported = int(json.loads(about)["files"])
+    except (ValueError, KeyError, TypeError):
+        exported = 0
+    if files > exported:
+        raise errors.InvalidInput(
+            f"{where} holds {counted(files - exported, 'file')} that the export did not write: move them away, or name "
+            "another place with --out"
+        )

@@ -46,6 +46,10 @@ async def test_an_export_is_there_whole_and_is_replaced_only_if_asked(
     assert (about["project"], about["jobs"], about["complete"]) == (project, [job.job_id], True)
     with pytest.raises(errors.InvalidInput, match="--replace"):
         await verb.export(services, order(out, whole))
+    (out / "mine.csv").write_text("a")
+    with pytest.raises(errors.InvalidInput, match="1 file that the export did not write"):
+        await verb.export(services, order(out, whole, replace=True))
+    (out / "mine.csv").unlink()
     (out / "observations.csv").unlink()
     await verb.export(services, order(out, whole, replace=True))
     assert (out / "observations.csv").is_file()
@@ -91,12 +95,6 @@ async def test_of_two_exports_into_one_place_one_is_refused(services: Services, 
     [refused] = [one for one in made if isinstance(one, BaseException)]
     assert isinstance(refused, errors.InvalidInput) and "--replace" in str(refused)
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
-
-
-async def test_a_place_that_takes_no_files_is_said_in_a_line(services: Services, project: str) -> None:
-    job = await finished_job(services, project, LABELS[:1])
-    with pytest.raises(errors.Unavailable, match=r"^/proc/export cannot be written: "):
-        await verb.export(services, order("/proc/export", Selection(jobs=(job.job_id,))))
 
 
 async def test_half_an_export_in_a_bucket_is_replaced(

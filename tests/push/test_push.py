@@ -193,6 +193,7 @@ async def test_what_a_service_gets_wrong_costs_only_the_images_it_is_about(
     assert "not sent: 999999999" in pushing.log.read_text()
 
 
+@pytest.mark.slow
 async def test_an_image_that_nobody_can_read_is_posted_once_alone(
     services: Services, service: ProcessingService, pushing: PushWorker, project: str
 ) -> None:
@@ -214,6 +215,7 @@ async def test_an_image_that_nobody_can_read_is_posted_once_alone(
     assert "2 done, 2 failed" in pushing.leaves()
 
 
+@pytest.mark.slow
 async def test_a_service_that_breaks_and_goes_away_fails_no_image(
     services: Services, service: ProcessingService, pushing: PushWorker, project: str
 ) -> None:

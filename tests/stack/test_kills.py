@@ -56,6 +56,7 @@ def kill_unfinished(running: RunningStack, job: int, process: psutil.Process) ->
     process.kill()
 
 
+@pytest.mark.slow
 def test_the_collecting_run_is_killed(running: RunningStack, tmp_path: Path) -> None:
     job = running.submit(blank_images(tmp_path / "trap", 200), "--pipeline", "null", "--config", SLOWLY)
     under_way(running, job)

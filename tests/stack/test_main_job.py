@@ -123,6 +123,7 @@ def test_a_run_terminated_by_force_and_executed_again_at_once_goes_on(running: R
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_every_dagster_job_runs_from_the_command_line(running: RunningStack, images: Path, tmp_path: Path) -> None:
     running.execute("jobs_health_check")
     running.execute("prune_history")
