@@ -29,7 +29,7 @@ RecipeOption = Annotated[
 
 def derive(
     *,
-    job: Annotated[int | None, typer.Option(metavar="N", help="Number of a finished job.", show_default="none")] = None,
+    job: Annotated[int | None, typer.Option(metavar="N", help="Number of a job.", show_default="none")] = None,
     project: Annotated[
         str | None, typer.Option(metavar="SLUG", help="All finished jobs of this project.", show_default="none")
     ] = None,

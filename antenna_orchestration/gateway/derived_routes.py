@@ -6,7 +6,7 @@ A file that is being read stays the version that it was, also when the tables ar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Final, Literal, NamedTuple
 
@@ -153,7 +153,7 @@ async def _csv(gateway: Gateway, scope: Scope, table: str, newest: _Newest | Non
     stack, opened = await _opened(gateway, scope, table, newest)
     lines = csv_tables.lines(columns.SCHEMAS[table].names, opened.batches())
     return await downloads.streamed(
-        _closing(stack, lines),
+        downloads.closing(stack, lines),
         media_type=downloads.CSV_TYPE,
         name=f"{_name(scope)}-{table}.csv",
         headers={"ETag": f'"{opened.version.tag}-csv"'},
@@ -171,7 +171,7 @@ async def _parquet(
         stack.close()
         raise
     return await downloads.streamed(
-        _closing(stack, part.blocks(opened.version.file)),
+        downloads.closing(stack, part.blocks(opened.version.file)),
         media_type=downloads.PARQUET_TYPE,
         name=f"{_name(scope)}-{table}.parquet",
         status=part.status,
@@ -207,9 +207,3 @@ async def _opened(gateway: Gateway, scope: Scope, table: str, newest: _Newest | 
         return await run_in_threadpool(enter)
     except Missing:
         raise errors.NotFound(f"{scope.name} has no derived tables yet; `{_command(scope)}` makes them") from None
-
-
-def _closing(stack: ExitStack, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces, with what goes wrong told to what is open."""
-    with stack:
-        yield from pieces

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
@@ -22,11 +23,18 @@ CSV_TYPE: Final = "text/csv; charset=utf-8"
 PARQUET_TYPE: Final = "application/vnd.apache.parquet"
 
 CSV: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/csv": {}}, "description": "The table as CSV."}}
-PARQUET: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": {PARQUET_TYPE: {}}, "description": "The file."},
-    206: {"content": {PARQUET_TYPE: {}}, "description": "The bytes that `Range` asked for."},
-    416: {"model": models.ErrorAnswer, "description": "The range lies beyond the file."},
-}
+
+
+def of_file(media_type: str, what: str = "file") -> dict[int | str, dict[str, Any]]:
+    """The answers of a route that hands out a file, or a part of it, for the gateway's document."""
+    return {
+        200: {"content": {media_type: {}}, "description": f"The {what}."},
+        206: {"content": {media_type: {}}, "description": "The bytes that `Range` asked for."},
+        416: {"model": models.ErrorAnswer, "description": f"The range lies beyond the {what}."},
+    }
+
+
+PARQUET: Final = of_file(PARQUET_TYPE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +74,7 @@ async def streamed(
     *,
     media_type: str,
     name: str,
+    disposition: str = "attachment",
     status: int = 200,
     headers: dict[str, str] | None = None,
     when_over: Callable[[], object] = lambda: None,
@@ -91,5 +100,11 @@ async def streamed(
         finally:
             when_over()
 
-    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(whole(), status, headers={**disposition, **(headers or {})}, media_type=media_type)
+    named = {"Content-Disposition": f'{disposition}; filename="{name}"'}
+    return StreamingResponse(whole(), status, headers={**named, **(headers or {})}, media_type=media_type)
+
+
+def closing(stack: ExitStack, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces, with what goes wrong told to what is open."""
+    with stack:
+        yield from pieces

@@ -5,14 +5,15 @@ The file needs no network and no script, and these answers forbid both, whatever
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
-from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.concurrency import run_in_threadpool
 
 from antenna_orchestration import errors
+from antenna_orchestration.gateway import downloads
 from antenna_orchestration.gateway.dependencies import JobForViewer, ProjectForViewer, ThisGateway
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.lake.folder import Missing
@@ -27,58 +28,48 @@ POLICY: Final = (
 )
 """Content security policy: the style and the pictures in the file. The file's own policy is stricter still."""
 
-BLOCK: Final = 2**18
-"""Bytes of a file read and sent at a time."""
-
-HTML: Final = {200: {"content": {"text/html": {}}, "description": "The page."}}
+HTML: Final = downloads.of_file("text/html", "page")
 
 
-@router.get(
-    "/jobs/{job_id}/report/",
-    summary="Read a job's report",
-    response_class=StreamingResponse,
-    responses=HTML,  # type: ignore[arg-type]
-)
-async def read_job_report(gateway: ThisGateway, job: JobForViewer) -> StreamingResponse:
-    """A page for people about a job that is over: plots, pictures, coverage. 409 before."""
-    if not job.status.is_terminal:
-        raise errors.Conflict(f"job {job.job_id} is {job.status}; its report can be read when it is over")
+@router.get("/jobs/{job_id}/report/", summary="Read a job's report", response_class=StreamingResponse, responses=HTML)
+async def read_job_report(request: Request, gateway: ThisGateway, job: JobForViewer) -> StreamingResponse:
+    """A page for people about a job: plots, pictures, coverage. Of one that is not over, once somebody wrote it."""
     path = html_report.path(job=job.job_id)
     missing = f"job {job.job_id} has no report; `antenna report --job {job.job_id}` writes one"
-    return await _page(gateway.http.services.lake, path, f"job-{job.job_id}-report.html", missing)
+    return await _page(request, gateway.http.services.lake, path, f"job-{job.job_id}-report.html", missing)
 
 
 @router.get(
     "/projects/{project_id}/report/",
     summary="Read a project's report",
     response_class=StreamingResponse,
-    responses=HTML,  # type: ignore[arg-type]
+    responses=HTML,
 )
-async def read_project_report(gateway: ThisGateway, project: ProjectForViewer) -> StreamingResponse:
+async def read_project_report(request: Request, gateway: ThisGateway, project: ProjectForViewer) -> StreamingResponse:
     """A page for people about all jobs of a project that were over when it was written."""
     path = html_report.path(project=project.slug)
     missing = f"project {project.slug} has no report; `antenna report --project {project.slug}` writes one"
-    return await _page(gateway.http.services.lake, path, f"project-{project.slug}-report.html", missing)
+    return await _page(request, gateway.http.services.lake, path, f"project-{project.slug}-report.html", missing)
 
 
-async def _page(lake: Lake, path: str, name: str, missing: str) -> StreamingResponse:
-    """Stream a file of the lake. Raises `NotFound` with what is missing."""
-    blocks = _blocks(lake, path)
+async def _page(request: Request, lake: Lake, path: str, name: str, missing: str) -> StreamingResponse:
+    """A file of the lake, or a part of it. Raises `NotFound` with what is missing."""
+    stack = ExitStack()
     try:
-        first = await run_in_threadpool(next, blocks, b"")
+        version = await run_in_threadpool(stack.enter_context, lake.reading_version(path))
     except Missing as error:
         raise errors.NotFound(missing) from error
-
-    async def whole() -> AsyncIterator[bytes]:
-        yield first
-        async for block in iterate_in_threadpool(blocks):
-            yield block
-
-    headers = {"Content-Security-Policy": POLICY, "Content-Disposition": f'inline; filename="{name}"'}
-    return StreamingResponse(whole(), headers=headers, media_type="text/html; charset=utf-8")
-
-
-def _blocks(lake: Lake, path: str) -> Iterator[bytes]:
-    with lake.reading(path) as source:
-        while block := source.read(BLOCK):
-            yield block
+    try:
+        part = downloads.part_of(request, tag=f'"{version.tag}"', size=version.size)
+    except errors.RangeNotSatisfiable:
+        stack.close()
+        raise
+    return await downloads.streamed(
+        downloads.closing(stack, part.blocks(version.file)),
+        media_type="text/html; charset=utf-8",
+        name=name,
+        disposition="inline",
+        status=part.status,
+        headers={**part.headers, "Content-Security-Policy": POLICY},
+        when_over=stack.close,
+    )

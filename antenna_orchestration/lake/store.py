@@ -295,12 +295,6 @@ class Lake:
         self._folder.write(path, lambda sink: sink.write(content))
         return f"{self.uri}/{path}"
 
-    @contextlib.contextmanager
-    def reading(self, path: str) -> Iterator[IO[bytes]]:
-        """A file below the root, opened for reading. Raises `Missing`."""
-        with self._folder.reading(path, fresh=True) as source:
-            yield source
-
     def write_current(self) -> None:
         """Write `current.sql`, the views that show the newest result of each image and pipeline; idempotent."""
         self.write_bytes(CURRENT, self.current().encode())

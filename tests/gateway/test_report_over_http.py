@@ -26,15 +26,15 @@ async def test_reports_are_read_by_submitters_and_forbid_scripts(
     of_job = f"{gateway.base}/jobs/{job.job_id}/report/"
     of_project = f"{gateway.base}/projects/{job.project_id}/report/"
 
-    async def get(url: str, secret: str = submitter) -> requests.Response:
+    async def get(url: str, secret: str = submitter, **headers: str) -> requests.Response:
         def read() -> requests.Response:
             with session(secret) as http:
-                return http.get(url, timeout=60)
+                return http.get(url, headers=headers, timeout=60)
 
         return await asyncio.to_thread(read)
 
-    early = await get(of_job)
-    assert early.status_code == 409 and "when it is over" in early.json()["detail"]
+    # Of a job that is not over there is one once somebody wrote it.
+    assert (await get(of_job)).status_code == 404
     assert await cancel.cancel(services, job.job_id, reason="a test")
     assert (await services.catalog.jobs.get(job.job_id)).status is JobStatus.CANCELED
     for url, command in (
@@ -57,3 +57,7 @@ async def test_reports_are_read_by_submitters_and_forbid_scripts(
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert (await get(url, worker)).status_code == 403
         assert (await get(url, stranger)).status_code == 404
+        # A download goes on.
+        rest = await get(url, Range="bytes=1000-", **{"If-Range": answer.headers["etag"]})
+        assert rest.status_code == 206 and answer.content[:1000] + rest.content == answer.content
+        assert (await get(url, Range=f"bytes={len(answer.content)}-")).status_code == 416

@@ -273,7 +273,6 @@ CALLS: dict[str, Callable[[Lake], object]] = {
     "drop_tables_beyond": lambda lake: lake.drop_tables_beyond("failed_images", JOB, FIRST),
     "drop_generations": lambda lake: lake.drop_generations("failed_images", JOB, [1]),
     "batches": lambda lake: list(lake.batches("failed_images", JOB)),
-    "reading": lambda lake: lake.reading("a.html").__enter__(),
     "reading_version": lambda lake: lake.reading_version("a.parquet").__enter__(),
     "fetch": lambda lake: lake.fetch("a.parquet", Path("/dev/null")),
     "read_table": lambda lake: lake.read_table("failed_images", JOB),
