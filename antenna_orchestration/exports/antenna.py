@@ -19,6 +19,7 @@ import msgspec
 from antenna_orchestration.domain import signatures
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.reviews import REJECTED
+from antenna_orchestration.ecology.tables import HUMAN
 from antenna_orchestration.exports import boxes, validators
 from antenna_orchestration.exports.boxes import Corners
 from antenna_orchestration.exports.formats import Checked, Written
@@ -32,8 +33,6 @@ _COLUMNS: Final = (
     *("job_id", "observation_id", "detector", "detector_version", "detector_score"),
     *("classifier", "classifier_version", "label", "label_score", "taxon", "score", "source", "reviewed_at"),
 )
-
-_HUMAN: Final = "human"
 
 _STEPS: Final = "antenna_post_processing"
 """The key of the algorithm that stands for the steps of a recipe."""
@@ -175,8 +174,8 @@ def _classifications(one: Row, finished: datetime, algorithms: dict[str, dict[st
         yield _classification(one["label"], one["label_score"], algorithm, finished, is_terminal=not is_decided)
     if not is_decided:
         return
-    if one["source"] == _HUMAN:
-        algorithm = _algorithm(algorithms, _HUMAN, None, "classification")
+    if one["source"] == HUMAN:
+        algorithm = _algorithm(algorithms, HUMAN, None, "classification")
         at = one["reviewed_at"] or finished
         yield _classification(one["taxon"] or REJECTED, _SURE, algorithm, at, is_terminal=True)
     elif one["taxon"] is not None:

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from antenna_orchestration import errors
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.model import RANKS
+from antenna_orchestration.ecology.tables import HUMAN
 from antenna_orchestration.exports import file_names, keywords, picture_folders
 from antenna_orchestration.exports.formats import Checked, Written
 from antenna_orchestration.exports.material import Box, Material, Photograph
@@ -144,7 +145,7 @@ def _short(value: Any) -> Any:
 def _name(found: Mapping[str, Any]) -> str:
     """The file's name; scores that are no shares are shown as if they were."""
     score = found["score"]
-    shown = "human" if found["source"] == "human" else "none" if score is None else f"{min(max(score, 0), 1):.3f}"
+    shown = "human" if found["source"] == HUMAN else "none" if score is None else f"{min(max(score, 0), 1):.3f}"
     return f"{shown}_{found['observation_id']}.jpg"
 
 
@@ -158,11 +159,7 @@ def _fault(row: Mapping[str, str], path: Path) -> str:
     if rest != f"{row['observation_id']}.jpg":
         return f"{row['file']} is not named for its observation"
     wanted = (
-        "human"
-        if row["source"] == "human"
-        else f"{min(max(float(row['score']), 0), 1):.3f}"
-        if row["score"]
-        else "none"
+        "human" if row["source"] == HUMAN else f"{min(max(float(row['score']), 0), 1):.3f}" if row["score"] else "none"
     )
     if score != wanted:
         return f"{row['file']} is not named for its score"

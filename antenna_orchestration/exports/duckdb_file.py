@@ -13,7 +13,7 @@ from antenna_orchestration.domain.texts import counted, listed
 from antenna_orchestration.ecology import columns
 from antenna_orchestration.exports import flat_columns, flat_tables
 from antenna_orchestration.exports.formats import MOST_FAULTS, Checked, Written
-from antenna_orchestration.exports.material import Material
+from antenna_orchestration.exports.material import Material, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,7 +69,7 @@ def write(material: Material, out: Path) -> Written:
     """Write the file. Memory does not grow with the rows."""
     counts = {}
     with material.session() as session:
-        session.execute(f"ATTACH {_quoted(str(out))} AS results (STORAGE_VERSION '{STORAGE}')")
+        session.execute(f"ATTACH {quoted(str(out))} AS results (STORAGE_VERSION '{STORAGE}')")
         for table, names in _COLUMNS.items():
             kept = ", ".join(f'"{one}"' for one in names)
             source = f"main.{table}"
@@ -78,14 +78,14 @@ def write(material: Material, out: Path) -> Written:
             session.execute(f"CREATE TABLE results.{table} AS SELECT {kept} FROM {source}")  # noqa: S608  # ours
             (counts[table],) = session.execute(f"SELECT count(*) FROM results.{table}").fetchone() or (0,)  # noqa: S608
             for name, meaning in names.items():
-                session.execute(f'COMMENT ON COLUMN results.{table}."{name}" IS {_quoted(meaning)}')
+                session.execute(f'COMMENT ON COLUMN results.{table}."{name}" IS {quoted(meaning)}')
         session.execute("USE results")
         _write_about(session, material)
         for table, rows in TABLES.items():
-            session.execute(f"COMMENT ON TABLE {table} IS {_quoted(rows)}")
+            session.execute(f"COMMENT ON TABLE {table} IS {quoted(rows)}")
         for view, (rows, query) in VIEWS.items():
             session.execute(f"CREATE VIEW {view} AS {query}")
-            session.execute(f"COMMENT ON VIEW {view} IS {_quoted(rows)}")
+            session.execute(f"COMMENT ON VIEW {view} IS {quoted(rows)}")
         session.execute("USE memory")
         session.execute("DETACH results")
     return Written(counts={name: counts[name] for name in TABLES if name in counts})
@@ -166,7 +166,3 @@ _RULES: Final = {
     ),
 }  # fmt: skip
 """What is wrong, with the query that finds it."""
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -22,6 +22,7 @@ from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.model import RANKS
 from antenna_orchestration.ecology.names import Names
 from antenna_orchestration.ecology.reviews import REJECTED
+from antenna_orchestration.ecology.tables import HUMAN
 from antenna_orchestration.exports import boxes, validators
 from antenna_orchestration.exports.boxes import Boxes, Extent
 from antenna_orchestration.exports.formats import Checked, Written
@@ -35,8 +36,6 @@ MOST_CHOICES: Final = 50
 
 _DIGITS: Final = 4
 _PERCENT: Final = 100
-
-_HUMAN: Final = "human"
 
 _LOCAL: Final = "/data/local-files/?d="
 
@@ -99,7 +98,7 @@ def write(material: Material, out: Path, *, empty: str = "no") -> Written:
 
 
 _SURE: Final = f"""
-    CASE WHEN source = '{_HUMAN}' THEN 1.0
+    CASE WHEN source = '{HUMAN}' THEN 1.0
     ELSE least(greatest(coalesce(score, detector_score, 0), 0), 1) END
 """
 """How sure an observation is: a person's is, and one of which nothing is known is not."""
@@ -207,7 +206,7 @@ def _name(observation: Row) -> str | None:
     """What stands as its determination; None if it has none."""
     if observation["taxon"] is not None:
         return _fit(observation["taxon"])
-    return REJECTED if observation["source"] == _HUMAN else None
+    return REJECTED if observation["source"] == HUMAN else None
 
 
 def _model(observation: Row) -> str:

@@ -183,9 +183,9 @@ class Material:
         chosen = self.selection
         conditions = ["true"]
         if chosen.pipeline is not None:
-            conditions.append(f"pipeline = {_quoted(chosen.pipeline)}")
+            conditions.append(f"pipeline = {quoted(chosen.pipeline)}")
         if chosen.deployment is not None:
-            conditions.append(f"deployment = {_quoted(chosen.deployment)}")
+            conditions.append(f"deployment = {quoted(chosen.deployment)}")
         if chosen.first is not None:
             conditions.append(f"night >= DATE '{chosen.first}'")
         if chosen.last is not None:
@@ -240,5 +240,6 @@ def _place(url: str) -> str:
     return urlsplit(url)._replace(query="", fragment="").geturl() if url.startswith("http") else url
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"

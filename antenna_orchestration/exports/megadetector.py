@@ -18,6 +18,7 @@ from typing import Any, Final
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.model import Taxon
 from antenna_orchestration.ecology.reviews import REJECTED
+from antenna_orchestration.ecology.tables import HUMAN
 from antenna_orchestration.exports import boxes, pipelines, validators
 from antenna_orchestration.exports.boxes import Boxes, Corners
 from antenna_orchestration.exports.formats import Checked, Written
@@ -34,8 +35,6 @@ NO_SCORE: Final = 1.0
 _DIGITS: Final = 5
 
 _COLUMNS: Final = (*boxes.COLUMNS, "detector_score", "taxon", "score", "source")
-
-_HUMAN: Final = "human"
 
 _TIME: Final = "%Y:%m:%d %H:%M:%S"
 
@@ -172,8 +171,8 @@ _KNOWN: Final = f"""
         coalesce(list(DISTINCT concat_ws(' ', classifier, classifier_version)) FILTER (classifier IS NOT NULL), [])
             AS classifiers,
         count(*) FILTER (detector_score IS NULL) AS scoreless,
-        count(*) FILTER (source = '{_HUMAN}') AS human,
-        count(*) FILTER (source = '{_HUMAN}' AND taxon IS NULL) AS rejected
+        count(*) FILTER (source = '{HUMAN}') AS human,
+        count(*) FILTER (source = '{HUMAN}' AND taxon IS NULL) AS rejected
     FROM observations
 """  # noqa: S608  # a constant
 
@@ -219,7 +218,7 @@ def _classes(observation: Row, places: Mapping[str, int]) -> list[tuple[int, flo
     taxon = observation["taxon"]
     if taxon is not None:
         return [(places[taxon], observation["score"])]
-    return [(places[REJECTED], None)] if observation["source"] == _HUMAN else []
+    return [(places[REJECTED], None)] if observation["source"] == HUMAN else []
 
 
 # Checking

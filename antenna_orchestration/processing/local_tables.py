@@ -50,7 +50,9 @@ async def local_tables(
             yield await _derived_here(services, scope, results, local)
             return
         scope = Scope(job=jobs[0]) if jobs else Scope(project=project)
-        async with results_of.results_of(services, scope) as results:
+        # Before the results are read, as `derive` does: of two that write, the later one knows more.
+        lock = services.catalog.jobs.derivation_lock(scope.name)
+        async with lock, results_of.results_of(services, scope) as results:
             if results.pending:
                 made = await _derived_here(services, scope, results, local)
             else:
@@ -65,11 +67,10 @@ async def _derived_here(services: Services, scope: Scope, results: Results, loca
 
 
 async def _derived_in_the_lake(services: Services, scope: Scope, results: Results, local: Lake) -> LocalTables:
-    async with services.catalog.jobs.derivation_lock(scope.name):
-        known = await knowledge.load(services, results.project, jobs=results.job_ids)
-        if not await asyncio.to_thread(_is_current, services.lake, scope, results, known):
-            await derive.write(services, scope, results, known)
-        await asyncio.to_thread(_copy, services.lake, scope, local)
+    known = await knowledge.load(services, results.project, jobs=results.job_ids)
+    if not await asyncio.to_thread(_is_current, services.lake, scope, results, known):
+        await derive.write(services, scope, results, known)
+    await asyncio.to_thread(_copy, services.lake, scope, local)
     return LocalTables(lake=local, scope=scope, results=results, known=known)
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.names import Names
+from antenna_orchestration.ecology.tables import HUMAN
 from antenna_orchestration.exports.material import path_below
 from antenna_orchestration.exports.report import charts, facts, models
 from antenna_orchestration.exports.report.charts import Bar, Chart, Column, Span, text
@@ -154,7 +155,7 @@ def _gallery(found: Facts, shown: Gallery, key: str) -> Iterator[str]:
 def _figure(shot: Shot, *, is_linked: bool, key: str) -> str:
     row = shot.pick.row
     score = row["score"] if row["score"] is not None else row["detector_score"]
-    sure = "by people" if row["source"] == "human" else "no score" if score is None else f"{score:.2f}"
+    sure = "by people" if row["source"] == HUMAN else "no score" if score is None else f"{score:.2f}"
     if shot.jpeg is None:
         inside = f'<div class="none">No picture: {text(charts.short(shot.why, 120))}</div>'
     else:
@@ -343,7 +344,7 @@ def _same(label: str, taxon: str, names: Names) -> bool:
 
 
 def _sources(found: Facts) -> str:
-    rows = [("a person" if source == "human" else source, number) for source, number in found.sources.items()]
+    rows = [("a person" if source == HUMAN else source, number) for source, number in found.sources.items()]
     made = table("How names came about", ("from", "detections"), rows) if rows else paragraph("Nothing has a name.")
     out = found.detections - found.counted
     if not out:
