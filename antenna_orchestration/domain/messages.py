@@ -119,6 +119,32 @@ class Classification(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Seconds, as a worker behind the gateway reports them."""
 
 
+class Mask(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Which pixels of an image belong to a detection, run-length encoded as in COCO."""
+
+    height: int
+    width: int
+    """Size of the image in pixels, as decoded."""
+    counts: str
+    """COCO's compressed counts: runs of 0 and 1 in turn, column by column, beginning with 0, written as LEB128 digits
+    in ASCII, as `pycocotools.mask.encode` gives them."""
+
+
+class RotatedBox(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A rectangle that is turned about its centre; pixels of the image as decoded."""
+
+    cx: float
+    cy: float
+    width: float
+    height: float
+    angle: float
+    """Degrees clockwise, as the image is seen, in [-180, 180]: 0 is a box along the axes."""
+
+
+Attribute = str | float | int | bool
+"""What a free attribute may be; NaN and infinities are not."""
+
+
 class Detection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One sighting: an insect found in one image. The same insect in the next image is another detection."""
 
@@ -130,6 +156,11 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     classifications: list[Classification] = []
     inference_time: float | None = None
     """Seconds, as a worker behind the gateway reports them."""
+    mask: Mask | msgspec.UnsetType = msgspec.UNSET
+    rotated: RotatedBox | msgspec.UnsetType = msgspec.UNSET
+    """The box as the model turned it; `box` is the smallest one along the axes around it."""
+    attributes: dict[str, Attribute] | msgspec.UnsetType = msgspec.UNSET
+    """What else the pipeline says of it, by name, such as `wing_length_mm`."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -156,6 +187,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created_at: datetime | None = None
     algorithms: list[AlgorithmRef] = []
     """What processed the image, whether or not it found anything; empty from workers that do not tell."""
+    digest: str | msgspec.UnsetType = msgspec.UNSET
+    """Digest of the pipeline that processed it, as in `Announcement.digest`; unset from workers that know none."""
+    labels: list[Classification] | msgspec.UnsetType = msgspec.UNSET
+    """What the image as a whole shows, from pipelines that name whole photographs."""
+    attributes: dict[str, Attribute] | msgspec.UnsetType = msgspec.UNSET
+    """What else the pipeline says of the image as a whole, by name, such as `blur`."""
 
     @property
     def job_run(self) -> JobRun:
@@ -203,6 +240,10 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     ack_wait: float = 0.0
     """Seconds that a lease of the job's tasks lasts, as the queue was told; 0 for jobs from before this was announced.
     """
+    digest: str | msgspec.UnsetType = msgspec.UNSET
+    """Digest of the pipeline as it was when the job was submitted: of its code, weights, labels and requirements.
+    Workers whose pipeline has another leave the job alone. Unset for jobs from before this was recorded, and for
+    pipelines of which it is not known."""
     forbidden_since: datetime | None = None
     """Since when no worker may load the images that are left, while that is so: a worker that comes to a job which has
     waited for days says so."""
@@ -254,6 +295,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     with another version of it, or with settings that it does not take."""
     forbidden: dict[str, str] = {}
     """Jobs by number that rest on this worker because it may not load their images: the last reason, and since when."""
+    digests: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """Digests of its pipelines, by slug; without those of which none is known."""
     unreachable: dict[str, str] = {}
     """Jobs by number of which images could not be loaded lately and are tried again: host, reason, and since when."""
 

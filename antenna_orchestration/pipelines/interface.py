@@ -28,11 +28,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.algorithms import why_other
-from antenna_orchestration.domain.messages import AlgorithmRef, Detection, GivenBox
+from antenna_orchestration.domain.messages import AlgorithmRef, Attribute, Classification, Detection, GivenBox
 
 P = TypeVar("P")
 """What `Pipeline.prepare` makes of an image and `Pipeline.infer` takes."""
@@ -76,6 +76,29 @@ class AlgorithmSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Where a pipeline's description was found."""
+
+    # `file`: a .py or .yaml of somebody's own; `package`: an entry point of an installed package.
+    kind: Literal["built-in", "file", "package"]
+    # The file's path, or the entry point as `name = module:attribute`; the module of a built-in one.
+    name: str
+    # Where in the file its version is written, from 1; None where that is not known.
+    version_line: int | None = None
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether this project ships it. Other people's code is kept apart from it, see docs/design.md."""
+        return self.kind == "built-in"
+
+    def __str__(self) -> str:
+        return f"entry point {self.name}" if self.kind == "package" else self.name
+
+
+BUILT_IN: Final = Origin(kind="built-in", name="antenna_orchestration")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PipelineSpec:
     """The description of a pipeline."""
 
@@ -104,6 +127,12 @@ class PipelineSpec:
     takes_detections: bool = False
     # Images per call of `infer`, unless the worker's setting says otherwise.
     batch_size: int = 4
+    # What its code needs beside this project, as pip names it, such as `ultralytics>=8.3`.
+    requirements: tuple[str, ...] = ()
+    # Where the registry found it; nobody else sets this.
+    origin: Origin = BUILT_IN
+    # Of its code, weights, labels and requirements, see `pipelines/identity.py`. Set by the registry; empty before.
+    digest: str = ""
 
     def config_of_job(
         self, config: Mapping[str, Any], *, version: str, algorithms: Sequence[AlgorithmRef]
@@ -197,6 +226,10 @@ class ImageResult:
     height: int | None
     # One per insect that is seen in this image; empty if there are none. An empty list is a success, not a failure.
     detections: list[Detection]
+    # What the image as a whole shows, for pipelines that name whole photographs: no box has to be made up for it.
+    labels: Sequence[Classification] = ()
+    # What else there is to say of the image as a whole, by name.
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
 
 class Pipeline(ABC, Generic[P, R]):
