@@ -6,7 +6,7 @@ A file that is being read stays the version that it was, also when the tables ar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Final, Literal, NamedTuple
 
@@ -23,11 +23,13 @@ from antenna_orchestration.ecology import columns
 from antenna_orchestration.exports import csv_tables
 from antenna_orchestration.gateway import downloads
 from antenna_orchestration.gateway.dependencies import JobForViewer, ProjectForViewer, ThisGateway
+from antenna_orchestration.gateway.downloads import Asked, AskedByViewer
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import MadeOf, Opened, Scope
 from antenna_orchestration.lake.folder import Missing
+from antenna_orchestration.processing.kept_downloads import Kept
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["derived tables"])
 
@@ -52,9 +54,9 @@ async def list_of_job(request: Request, gateway: ThisGateway, job: JobForViewer)
     response_class=StreamingResponse,
     responses=downloads.CSV,
 )
-async def read_csv_of_job(gateway: ThisGateway, job: JobForViewer, table: Table) -> StreamingResponse:
+async def read_csv_of_job(asked: AskedByViewer, job: JobForViewer, table: Table) -> StreamingResponse:
     """Lists are JSON; moments ISO 8601 in UTC, ending in Z; local times without a zone."""
-    return await _csv(gateway, Scope(job=job.job_id), table, _Newest.of_job(job))
+    return await _csv(asked, Scope(job=job.job_id), table, _Newest.of_job(job))
 
 
 @router.get(
@@ -84,9 +86,9 @@ async def list_of_project(request: Request, gateway: ThisGateway, project: Proje
     response_class=StreamingResponse,
     responses=downloads.CSV,
 )
-async def read_csv_of_project(gateway: ThisGateway, project: ProjectForViewer, table: Table) -> StreamingResponse:
+async def read_csv_of_project(asked: AskedByViewer, project: ProjectForViewer, table: Table) -> StreamingResponse:
     """Lists are JSON; moments ISO 8601 in UTC, ending in Z; local times without a zone."""
-    return await _csv(gateway, _of_project(project), table)
+    return await _csv(asked, _of_project(project), table)
 
 
 @router.get(
@@ -149,15 +151,24 @@ async def _listed(request: Request, gateway: Gateway, scope: Scope, newest: _New
     return models.DerivedList(jobs=sorted(made_of.jobs), lacks=sorted(lacks), pending=made_of.pending, tables=tables)
 
 
-async def _csv(gateway: Gateway, scope: Scope, table: str, newest: _Newest | None = None) -> StreamingResponse:
-    stack, opened = await _opened(gateway, scope, table, newest)
-    lines = csv_tables.lines(columns.SCHEMAS[table].names, opened.batches())
-    return await downloads.streamed(
-        downloads.closing(stack, lines),
+async def _csv(asked: Asked, scope: Scope, table: str, newest: _Newest | None = None) -> StreamingResponse:
+    stack, opened = await _opened(asked.gateway, scope, table, newest)
+    await run_in_threadpool(stack.close)
+    tag = opened.version.tag
+
+    def pieces() -> Iterator[bytes]:
+        with derived.opened(asked.gateway.http.services.lake, scope, table) as now:
+            if now.version.tag != tag:
+                raise errors.Conflict(f"the tables of {scope.name} were derived again meanwhile; ask again")
+            yield from csv_tables.lines(columns.SCHEMAS[table].names, now.batches())
+
+    return await downloads.of_kept(
+        asked,
+        Kept.of(scope, f"{table}.csv", tag),
+        pieces,
         media_type=downloads.CSV_TYPE,
         name=f"{_name(scope)}-{table}.csv",
-        headers={"ETag": f'"{opened.version.tag}-csv"'},
-        when_over=stack.close,
+        pending=opened.made_of.pending,
     )
 
 
@@ -165,18 +176,14 @@ async def _parquet(
     request: Request, gateway: Gateway, scope: Scope, table: str, newest: _Newest | None = None
 ) -> StreamingResponse:
     stack, opened = await _opened(gateway, scope, table, newest)
-    try:
-        part = downloads.part_of(request, tag=f'"{opened.version.tag}"', size=opened.version.size)
-    except errors.RangeNotSatisfiable:
-        stack.close()
-        raise
-    return await downloads.streamed(
-        downloads.closing(stack, part.blocks(opened.version.file)),
+    return await downloads.of_version(
+        request,
+        stack,
+        opened.version,
+        tag=opened.version.tag,
         media_type=downloads.PARQUET_TYPE,
         name=f"{_name(scope)}-{table}.parquet",
-        status=part.status,
-        headers=part.headers,
-        when_over=stack.close,
+        pending=opened.made_of.pending,
     )
 
 

@@ -43,7 +43,7 @@ async def clear(services: Services, *, dry_run: bool = False) -> LakeLeftovers:
     if drafts:
         found.checked += len(drafts)
         if not dry_run:
-            await asyncio.to_thread(lake.drop_drafts, drafts)
+            await asyncio.to_thread(lake.drop, drafts)
         found.cleared.append(
             f"{counted(len(drafts), 'unfinished file')} of the lake deleted, left by writers that died"
         )
