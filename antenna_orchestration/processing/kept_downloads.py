@@ -189,6 +189,24 @@ async def make_so_far(services: Services, job_id: JobId, *, most: int) -> Readab
         return _so_far(services, path, results.pending)
 
 
+def jobs_so_far(lake: Lake) -> set[JobId]:
+    """The jobs of which there are rows so far. Blocks."""
+    return {
+        JobId(int(folder.removeprefix("job_id=")))
+        for folder in lake.names(FOLDER)
+        if folder.removeprefix("job_id=").isdecimal()
+        and any(name.startswith(_SO_FAR) for name in lake.names(f"{FOLDER}/{folder}"))
+    }
+
+
+def drop_so_far(lake: Lake, job: JobId) -> None:
+    """Drop the rows so far of a job, as it has final tables. Blocks."""
+    folder = f"{FOLDER}/job_id={job}"
+    for name in lake.names(folder):
+        if name.startswith(_SO_FAR):
+            _drop(lake, f"{folder}/{name}")
+
+
 def _so_far(services: Services, path: str, pending: int) -> Readable:
     return Readable(lake=services.lake.below(path), state=path, pending=pending)
 

@@ -20,7 +20,16 @@ from antenna_orchestration.domain.job import Job
 from antenna_orchestration.gateway.making import MOST_OF_ONE, MOST_WAITING, Making
 from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing import cancel, collect, derive, finish, html_report, kept_downloads, publish
+from antenna_orchestration.processing import (
+    cancel,
+    collect,
+    derive,
+    finish,
+    html_report,
+    kept_downloads,
+    lake_leftovers,
+    publish,
+)
 from antenna_orchestration.processing.kept_downloads import Kept
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import RunningGateway, token
@@ -102,6 +111,12 @@ async def test_a_running_job_is_read_and_a_download_resumed(
     assert (await get(path, Range=f"bytes={len(again.content)}-")).status_code == 416
     kept = services.lake.names(f"downloads/job_id={job.job_id}")
     assert [one for one in kept if one.endswith("captures.csv")] == [f"{again.headers['etag'][1:-1]}-captures.csv"]
+
+    # What was made of rows so far goes with the next look at the lake.
+    assert any(one.startswith("so-far-") for one in kept)
+    leftovers = await lake_leftovers.clear(services)
+    assert any(one.startswith(f"job {job.job_id}: the rows so far") for one in leftovers.cleared)
+    assert not any(one.startswith("so-far-") for one in services.lake.names(f"downloads/job_id={job.job_id}"))
 
     # With all that can be made of it, the list has all of it.
     await derive.derive(services, job=job.job_id)
