@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from antenna_orchestration.domain import terminal
+from antenna_orchestration.domain import redaction, terminal
 from antenna_orchestration.domain.progress import duration
 
 if TYPE_CHECKING:
@@ -223,15 +223,15 @@ def pairs(values: Mapping[str, Any]) -> Table:
 
 
 class LogLines(logging.Formatter):
-    """Log lines for a terminal. What others say begins no line of its own; traces keep theirs."""
+    """Log lines for a terminal, without secrets. What others say begins no line of its own; traces keep theirs."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line without a trace."""
-        return terminal.line(super().formatMessage(record))
+        return terminal.line(redaction.without_secrets(super().formatMessage(record)))
 
     def formatException(self, ei: Any) -> str:
         """The trace."""
-        return terminal.lines(super().formatException(ei))
+        return terminal.lines(redaction.without_secrets(super().formatException(ei)))
 
     def formatStack(self, stack_info: str) -> str:
         """The frames."""
