@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology import columns
-from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake import derived
+from antenna_orchestration.lake.derived import MadeOf, Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import html_report
 
@@ -47,6 +48,24 @@ class Download:
     how: str = ""
 
 
+class Newest(NamedTuple):
+    """The newest results, of which derived tables must be made."""
+
+    generations: Mapping[JobId, Generation]
+    # Whether a table of a part of the results will do: there are no more yet.
+    partly: bool = False
+
+    @classmethod
+    def of_job(cls, job: Job) -> Newest:
+        """Those of a job."""
+        return cls({job.job_id: job.generation}, partly=not (job.status.is_terminal and job.compacted))
+
+    def refuses(self, made_of: MadeOf) -> bool:
+        """Whether the tables lack results that there are."""
+        older = any(one > made_of.jobs.get(job, -1) for job, one in self.generations.items())
+        return older or (made_of.pending > 0 and not self.partly)
+
+
 def notice(job: Job, pending: int) -> str:
     """What is to be said of results of a job that is not over, or was canceled."""
     lacking = counted(pending, "image of it has", "images of it have")
@@ -66,25 +85,25 @@ def of_results(files: Mapping[str, Iterable[str]]) -> Iterator[Download]:
     )
 
 
-def others(lake: Lake, job: JobId) -> Iterator[Download]:
+def others(lake: Lake, job: Job) -> Iterator[Download]:
     """The derived tables and the report, there or not. Blocks; raises `Unavailable`."""
-    scope = Scope(job=job)
-    are_derived = _is_there(lake, scope.path("observations"))
-    for table in columns.SCHEMAS:
-        for ending, type_ in (("csv", CSV), ("parquet", PARQUET)):
-            if are_derived:
+    job_id = job.job_id
+    made_of = derived.made_of(lake, Scope(job=job_id), "observations")
+    are_derived = made_of is not None and not Newest.of_job(job).refuses(made_of)
+    if are_derived:
+        for table in columns.SCHEMAS:
+            for ending, type_ in (("csv", CSV), ("parquet", PARQUET)):
                 yield Download(path=f"derived/{table}.{ending}", type=type_, what=_DERIVED[table])
-    if not are_derived:
-        how = (
-            f"job {job} has no derived tables, such as observations and counts; `antenna derive --job {job}` makes them"
-        )
+    else:
+        has = "no derived tables" if made_of is None else "newer results than its derived tables"
+        how = f"job {job_id} has {has} (observations, counts …); `antenna derive --job {job_id}` makes them"
         yield Download(path="derived", type="", what="", is_there=False, how=how)
     yield Download(
         path="report",
         type="text/html",
         what="A page for people: plots, pictures of each name, coverage of each night, how far to trust it",
-        is_there=_is_there(lake, html_report.path(job=job)),
-        how=f"job {job} has no report; `antenna report --job {job}` writes one",
+        is_there=_is_there(lake, html_report.path(job=job_id)),
+        how=f"job {job_id} has no report; `antenna report --job {job_id}` writes one",
     )
 
 

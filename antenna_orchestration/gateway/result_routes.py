@@ -65,7 +65,7 @@ async def list_results(asked: AskedByViewer, job: JobForViewer) -> models.Result
         for name, files in found.items()
     ]
     lake = gateway.http.services.lake
-    others = await run_in_threadpool(lambda: list(job_downloads.others(lake, job.job_id)))
+    others = await run_in_threadpool(lambda: list(job_downloads.others(lake, job)))
     pending = readable.pending or 0
     return models.ResultList(
         job_id=job.job_id,

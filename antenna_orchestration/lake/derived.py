@@ -14,7 +14,7 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
@@ -525,6 +525,14 @@ def _made_of(metadata: Mapping[bytes, bytes]) -> MadeOf:
         jobs={JobId(int(job)): Generation(one) for job, one in jobs.items()},
         pending=int(metadata.get(PENDING, b"0")),
     )
+
+
+def made_of(lake: Lake, scope: Scope, table: str) -> MadeOf | None:
+    """What a derived table was made of; None if it does not exist, or is damaged."""
+    with suppress(pa.ArrowException):
+        metadata = lake.metadata_of_file(scope.path(table))
+        return None if metadata is None else _made_of(metadata)
+    return None
 
 
 def projects(lake: Lake) -> list[str]:
