@@ -202,6 +202,13 @@ class Material:
 
         try:
             yield
+        except duckdb.OutOfMemoryException as error:
+            if "max_temp_directory_size" not in str(error):
+                raise errors.Unavailable(f"too little memory: {str(error).splitlines()[0]}") from error
+            raise errors.Unavailable(
+                f"no space is left for temporary files in {tempfile.gettempdir()}: free some, or name another folder "
+                "with TMPDIR"
+            ) from error
         except (duckdb.Error, pa.ArrowException) as error:
             raise errors.Unavailable(f"lake {self.lake.uri}: {str(error).splitlines()[0]}") from error
 

@@ -238,7 +238,7 @@ def check(path: Path) -> Checked:
         run,
         size=path.stat().st_size,
         # Its requirements bring PyTorch and more, none of which the function needs.
-        advice="pip install --no-deps megadetector jsonpickle",
+        advice="pip install --no-deps megadetector jsonpickle tqdm",
     )
 
 

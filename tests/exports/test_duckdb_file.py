@@ -11,6 +11,7 @@ import pytest
 from antenna_orchestration.exports import duckdb_file
 from tests.ecology.nights_by_hand import capture, detection
 from tests.exports.materials import DUSK, POND, material_of
+from tests.small_disks import filled, small_disk
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     shutil.rmtree(folder / "lake")
     return folder / "results.duckdb"
+
+
+def test_a_full_disk_is_named_and_not_the_lake(tmp_path: Path) -> None:
+    material = material_of(tmp_path / "lake", [capture(1, DUSK, zone=POND.zone)])
+    with small_disk(tmp_path / "disk", megabytes=1) as disk, filled(disk):
+        out = disk / "results.duckdb"
+        with pytest.raises(OSError, match="No space left on device") as failed:
+            duckdb_file.write(material, out)
+        assert failed.value.filename == str(out)
 
 
 def test_a_file_opens_without_the_lake_and_explains_itself(made: Path) -> None:

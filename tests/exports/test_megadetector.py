@@ -74,7 +74,7 @@ def test_a_recognition_file_passes_its_check(recognition_file: Path) -> None:
 
 
 def test_megadetector_s_own_function_takes_a_recognition_file(recognition_file: Path, tmp_path: Path) -> None:
-    pytest.importorskip("megadetector", reason="pip install --no-deps megadetector jsonpickle")
+    pytest.importorskip("megadetector", reason="pip install --no-deps megadetector jsonpickle tqdm")
     found = megadetector.check(recognition_file)
     assert (found.faults, found.unchecked, len(found.by)) == ([], (), 2)
     made = json.loads(recognition_file.read_bytes())
