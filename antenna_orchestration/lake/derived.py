@@ -28,7 +28,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology import columns, nights, places
-from antenna_orchestration.lake import arrow
+from antenna_orchestration.lake import arrow, duckdb_errors
 from antenna_orchestration.lake.folder import AT_A_TIME, Version
 from antenna_orchestration.lake.store import Lake
 
@@ -260,7 +260,7 @@ def sorted_results(
                 _of_renamed(session, renamed)
                 found = _sort(session, lake, jobs, folder, known)
         except duckdb.Error as error:
-            raise errors.Unavailable(f"lake {lake.uri}: {str(error).splitlines()[0]}") from error
+            raise duckdb_errors.unavailable(error, f"lake {lake.uri}") from error
         yield found
 
 
