@@ -198,6 +198,12 @@ class Settings(BaseSettings):
     gateway_max_body: int = Field(
         default=768 * 2**20, gt=0, description="Largest request body, after unpacking; larger ones get 413."
     )
+    gateway_downloads: int = Field(
+        default=4 * 2**30,
+        ge=0,
+        description="Bytes in the lake for files that were made for downloads, such as CSV; beyond them the oldest go, "
+        "and are made again when somebody asks.",
+    )
     gateway_patience: float = Field(
         default=60.0,
         ge=1,

@@ -27,7 +27,7 @@ from antenna_orchestration.domain.job import TERMINAL, DispatchMode, Job, JobSta
 logger = logging.getLogger(__name__)
 
 DERIVATION_PATIENCE: Final = 120
-"""Seconds that a derivation waits for another one of the same tables."""
+"""Seconds that a derivation waits for another one of the same tables, and a download for another one that is made."""
 
 
 class SubmittedImage(NamedTuple):
@@ -389,21 +389,31 @@ class Jobs:
 
         Waits for another one, two minutes at most. Raises `Conflict` if that is not over then.
         """
-        key = _derivation(whose)
+        refusal = f"the tables of {whose} are being derived by another process; derive again when that is over"
+        async with self._lock(_derivation(whose), f"{whose}: waiting for another process that derives", refusal):
+            yield
+
+    @asynccontextmanager
+    async def download_lock(self, what: str) -> AsyncIterator[None]:
+        """Be the only one that makes a file to download; as `derivation_lock`."""
+        refusal = f"{what} is being made by another gateway; ask again in a while"
+        async with self._lock(f"download:{what}", f"{what}: waiting for another gateway that makes it", refusal):
+            yield
+
+    @asynccontextmanager
+    async def _lock(self, key: str, waiting: str, refusal: str) -> AsyncIterator[None]:
         async with self._database.session() as connection:
             try:
                 taken = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [key])
                 [is_ours] = await taken.fetchone() or [False]
                 if not is_ours:
-                    logger.warning("%s: waiting for another process that derives its tables", whose)
+                    logger.warning("%s", waiting)
                     await connection.execute(
                         "SELECT set_config('lock_timeout', %s, false)", [f"{DERIVATION_PATIENCE}s"]
                     )
                     await connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [key])
             except psycopg.errors.LockNotAvailable:
-                raise errors.Conflict(
-                    f"the tables of {whose} are being derived by another process; derive again when that is over"
-                ) from None
+                raise errors.Conflict(refusal) from None
             except psycopg.OperationalError as error:
                 raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
             try:

@@ -65,7 +65,7 @@ def show(
         "images per batch": spec.batch_size if spec.factory else None,
         "takes boxes": "yes, with --detections-of" if spec.takes_detections else "no",
     }
-    console.print(output.pairs(values))
+    output.show_pairs(values)
     console.print()
     rows = [(one.key, one.version, one.task, _shown(_labels(one)), one.description) for one in spec.algorithms]
     output.show_table(

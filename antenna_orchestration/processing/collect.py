@@ -24,7 +24,7 @@ import ulid
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.images import ImageOutcome
-from antenna_orchestration.domain import messages, reach
+from antenna_orchestration.domain import messages, reach, redaction
 from antenna_orchestration.domain.algorithms import ran_others
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
@@ -389,7 +389,8 @@ def _outcome(result: messages.Result, part: str | None, *, by_others: bool) -> I
         status=ImageStatus.DONE if result.outcome == "done" else ImageStatus.FAILED,
         part=part,
         attempts=result.delivery,
-        reason=result.reason,
+        # The last place before the tables: workers of others, and of earlier versions, quote whole URLs.
+        reason=None if result.reason is None else redaction.without_secrets(result.reason),
         retryable=result.retryable,
         width=result.width,
         height=result.height,

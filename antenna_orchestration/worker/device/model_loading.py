@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
+from antenna_orchestration.domain import redaction
 from antenna_orchestration.domain.backoff import Backoff
 from antenna_orchestration.worker.device.client import Device, DeviceLost, PipelineUnavailable
 from antenna_orchestration.worker.nudge import Nudge
@@ -58,6 +59,8 @@ class ModelLoader:
 
     def failed(self, batch_group: BatchGroup, reason: str) -> None:
         """The pipeline could not be loaded: leave it alone for a while, longer each time."""
+        # Heartbeats carry it.
+        reason = redaction.without_secrets(reason)
         record = self._records.setdefault(batch_group, _Record())
         record.failures += 1
         pause = BACKOFF.pause(record.failures)

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import messages
+from antenna_orchestration.domain import messages, redaction
 from antenna_orchestration.domain.backoff import Backoff
 from antenna_orchestration.queue.results import ResultSender
 from antenna_orchestration.worker.device import protocol
@@ -101,6 +101,7 @@ class Reporter:
     def report_failed(self, held: TaskInHand, reason: str, *, retryable: bool) -> None:
         """Publish that the image failed, for good; `retryable` if a retry of the job may do better."""
         task = held.lease.task
+        reason = redaction.without_secrets(reason)
         logger.info("image %d of job %d failed: %s", task.image, task.job, reason)
         self._add(held, outcome="failed", reason=reason, retryable=retryable)
 
