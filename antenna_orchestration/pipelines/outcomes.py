@@ -153,7 +153,7 @@ def _checked(result: Any, declared: Declared, given: Sequence[GivenBox] | None) 
         width=check.width,
         height=check.height,
         detections=detections if given is None else given_boxes.classified(given, detections),
-        labels=labels,
+        labels=tuple(labels),
         attributes=_attributes(result.attributes),
     )
 

@@ -66,8 +66,8 @@ def test_what_is_right_stays_the_same_object() -> None:
     right = [seen(), seen(said(score=0.7, scores=None), score=None), seen(classifications=[])]
     result = check(photograph(*right, labels=[said()], attributes={"blur": 0.5}))
     assert all(one is other for one, other in zip(result.detections, right, strict=True))
-    assert (result.labels, result.attributes) == ([said()], {"blur": 0.5})
-    assert check(ImageResult(width=None, height=None, detections=[])) == photograph(width=None, height=None, labels=[])
+    assert (result.labels, result.attributes) == ((said(),), {"blur": 0.5})
+    assert check(ImageResult(width=None, height=None, detections=[])) == photograph(width=None, height=None)
 
 
 BOX = (10.0, 20.0, 60.0, 80.0)
