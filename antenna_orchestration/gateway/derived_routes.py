@@ -151,7 +151,7 @@ async def _listed(request: Request, gateway: Gateway, scope: Scope, newest: _New
 
 async def _csv(gateway: Gateway, scope: Scope, table: str, newest: _Newest | None = None) -> StreamingResponse:
     stack, opened = await _opened(gateway, scope, table, newest)
-    lines = csv_tables.lines(columns.SCHEMAS[table].names, opened.batches())
+    lines = csv_tables.lines(opened.schema.names, opened.batches())
     return await downloads.streamed(
         downloads.closing(stack, lines),
         media_type=downloads.CSV_TYPE,
