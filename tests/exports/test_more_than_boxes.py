@@ -1,0 +1,106 @@
+"""Exports of results that say more than boxes; each rule for it is broken once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from antenna_orchestration.domain import masks
+from antenna_orchestration.exports import coco
+from antenna_orchestration.exports.formats import Checked, Format, named
+from antenna_orchestration.exports.material import Material
+from tests.exports.breaking import break_json
+from tests.exports.materials import material_of
+from tests.exports.more import HEIGHT, ROTATED, WIDTH, more_at_the_pond, ring
+
+
+@pytest.fixture(scope="module")
+def more(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    return material_of(tmp_path_factory.mktemp("more"), *more_at_the_pond())
+
+
+@pytest.fixture(scope="module")
+def of_boxes(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    """The same material without what is more."""
+    captures, detections = more_at_the_pond()
+    captures = [{key: value for key, value in one.items() if key not in ("said", "attributes")} for one in captures]
+    kept = {"mask", "attributes", *(f"rotated_{name}" for name in ("cx", "cy", "width", "height", "angle"))}
+    detections = [{key: value for key, value in one.items() if key not in kept} for one in detections]
+    return material_of(tmp_path_factory.mktemp("boxes"), captures, detections)
+
+
+def valid(format: Format, path: Path) -> Checked:
+    checked = format.check(path)
+    assert checked.faults == []
+    return checked
+
+
+def test_coco_has_masks_rotated_boxes_and_labels_of_photographs(
+    more: Material, of_boxes: Material, tmp_path: Path
+) -> None:
+    file = tmp_path / "coco.json"
+    named("coco").write(more, file)
+    valid(named("coco"), file)
+    made = json.loads(file.read_bytes())
+    by_id = {one["observation_id"]: one for one in made["annotations"]}
+    mask = ring()
+    with_mask, plain, turned = by_id["1-1-0"], by_id["1-1-1"], by_id["1-2-0"]
+    assert with_mask["segmentation"] == {"size": [HEIGHT, WIDTH], "counts": mask.counts}
+    assert (with_mask["area"], with_mask["iscrowd"]) == (masks.area(mask), 0)
+    assert with_mask["bbox"] == [40.0, 20.0, 40.0, 54.0]
+    assert with_mask["attributes"] == {"sex": "f", "=wing": 17.5}
+    assert "segmentation" not in plain and "attributes" not in plain
+    assert np.allclose(np.reshape(turned["segmentation"][0], (4, 2)), masks.corners_of(ROTATED), atol=0.01)
+    assert (turned["rotated"], turned["area"]) == ([100.0, 50.0, 60.0, 20.0, 30.0], 1200.0)
+    first, _, third = made["images"]
+    assert first["labels"] == [
+        {"name": "Noctua pronuba", "score": 0.75, "algorithm": "sorter 2"},
+        {"name": "rain", "score": 0.5, "algorithm": "sorter 2"},
+    ]
+    assert first["attributes"] == {"blur": 0.25}
+    assert third["labels"] == [{"name": "rain", "score": None, "algorithm": "sorter 2"}]
+
+    # What is not more is as it is without.
+    coco.write(of_boxes, tmp_path / "boxes.json")
+    without = json.loads((tmp_path / "boxes.json").read_bytes())
+    for one in made["annotations"]:
+        for key in ("segmentation", "attributes", "rotated", "area"):
+            one.pop(key, None)
+    for one in without["annotations"]:
+        del one["area"]
+    for one in made["images"]:
+        one.pop("labels", None), one.pop("attributes", None)
+    assert made == without
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
+def test_pycocotools_reads_the_masks(more: Material, tmp_path: Path) -> None:
+    reading = pytest.importorskip("pycocotools.coco", reason="the extra `validators` has it")
+    named("coco").write(more, tmp_path / "coco.json")
+    assert len(valid(named("coco"), tmp_path / "coco.json").by) == 2
+    found = reading.COCO(str(tmp_path / "coco.json"))
+    by_id = {one["observation_id"]: one for one in found.anns.values()}
+    assert np.array_equal(found.annToMask(by_id["1-1-0"]).astype(bool), masks.to_array(ring()))
+    assert abs(int(found.annToMask(by_id["1-2-0"]).sum()) - 1200) < 60
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ({"size": [HEIGHT, WIDTH], "counts": "!"}, "no mask"),
+        ({"size": [WIDTH, HEIGHT], "counts": ring().counts}, "of a photograph of 300 x 400"),
+        ({"size": [HEIGHT, WIDTH], "counts": masks.of_array(np.ones((HEIGHT, WIDTH), bool)).counts}, "has 120000"),
+        ([[1, 2, 3, 4]], "not the points"),
+        ([[1, 2, 3, 4, 5, "6"]], "not the points"),
+        ([], "not the points"),
+    ],
+)
+def test_a_broken_segmentation_is_found(more: Material, tmp_path: Path, value: Any, fault: str) -> None:
+    file = tmp_path / "coco.json"
+    coco.write(more, file)
+    break_json(file, "annotations/0/segmentation", value)
+    assert any(fault in one for one in coco.check(file).faults), coco.check(file).faults
