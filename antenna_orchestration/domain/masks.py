@@ -156,6 +156,38 @@ def outlines(mask: Mask) -> list[list[Point]]:
     return sorted(found, key=lambda one: -_signed(one))
 
 
+def outline(mask: Mask, *, tolerance: float = 1.0) -> list[Point]:
+    """The outer edge of its largest part, without corners that stand out by less than so many pixels; empty for none.
+
+    A slanted edge is a stair of pixels, of which few corners are left.
+    """
+    found = outlines(mask)
+    return _simplified(found[0], tolerance) if found else []
+
+
+def _simplified(polygon: list[Point], tolerance: float) -> list[Point]:
+    """By Douglas and Peucker, from the first corner to the one farthest from it, and back; at least three corners."""
+    import numpy as np
+
+    points = np.array([*polygon, polygon[0]], float)
+    far = int(np.hypot(*(points - points[0]).T).argmax())
+    kept = {0, far, len(polygon)}
+    waiting = [(0, far), (far, len(polygon))]
+    while waiting:
+        first, last = waiting.pop()
+        if last - first < 2:
+            continue
+        (x, y), (dx, dy) = points[first], points[last] - points[first]
+        between = points[first + 1 : last] - (x, y)
+        away = np.abs(between[:, 0] * dy - between[:, 1] * dx) / np.hypot(dx, dy)
+        if away.max() > tolerance:
+            middle = first + 1 + int(away.argmax())
+            kept.add(middle)
+            waiting += [(first, middle), (middle, last)]
+    found = [polygon[one] for one in sorted(kept) if one < len(polygon)]
+    return found if len(found) > 2 else polygon
+
+
 _Vertex = tuple[int, int]
 
 

@@ -119,10 +119,14 @@ class Shape(TypedDict):
     rotated: RotatedBox | None
 
 
-def shape_of(row: Row) -> Shape:
-    """The mask and the rotated box of an observation, if its columns are there."""
-    mask = row.get("mask")
-    return {"mask": masks.of_json(mask) if mask else None, "rotated": masks.rotated_of(row)}
+def shape_of(row: Row, size: tuple[int, int] | None = None) -> Shape:
+    """The mask and the rotated box of an observation, if its columns are there.
+
+    A mask of an image of another `size`, width and height, is none of the photograph.
+    """
+    mask = masks.of_json(row["mask"]) if row.get("mask") else None
+    fits = mask is not None and (size is None or (mask.width, mask.height) == size)
+    return {"mask": mask if fits else None, "rotated": masks.rotated_of(row)}
 
 
 def is_sizeless(photograph: Photograph) -> bool:

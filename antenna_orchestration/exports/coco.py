@@ -164,9 +164,9 @@ def _annotation(
 def _shape(one: Row, size: tuple[int, int]) -> dict[str, Any]:
     """The mask of an observation as it came, or the corners of its rotated box, and its attributes; what is there."""
     made: dict[str, Any] = {}
-    shape = boxes.shape_of(one)
+    shape = boxes.shape_of(one, size)
     mask, rotated = shape["mask"], shape["rotated"]
-    if mask and (mask.width, mask.height) == size and (area := masks.area(mask)):
+    if mask and (area := masks.area(mask)):
         made |= {"segmentation": {"size": [mask.height, mask.width], "counts": mask.counts}, "area": area}
     elif rotated:
         corners = [round(value, _DIGITS) for corner in masks.corners_of(rotated) for value in corner]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from antenna_orchestration.domain import masks
 from antenna_orchestration.exports import coco
@@ -104,3 +105,50 @@ def test_a_broken_segmentation_is_found(more: Material, tmp_path: Path, value: A
     coco.write(more, file)
     break_json(file, "annotations/0/segmentation", value)
     assert any(fault in one for one in coco.check(file).faults), coco.check(file).faults
+
+
+def yolo_lines(material: Material, out: Path, shapes: str) -> dict[str, list[list[float]]]:
+    """The lines of each photograph's labels, their shares as pixels."""
+    named("yolo").write(material, out, shapes=shapes)
+    valid(named("yolo"), out)
+    found: dict[str, list[list[float]]] = {}
+    for file in (out / "labels").rglob("*.txt"):
+        lines = [[float(one) for one in line.split()[1:]] for line in file.read_text().splitlines()]
+        found[file.stem] = [[one * (HEIGHT if n % 2 else WIDTH) for n, one in enumerate(line)] for line in lines]
+    return found
+
+
+def test_yolo_has_outlines_of_masks_or_corners_of_rotated_boxes(
+    more: Material, of_boxes: Material, tmp_path: Path
+) -> None:
+    outlined = yolo_lines(more, tmp_path / "masks", "masks")
+    first, plain = outlined["001"]
+    drawn = Image.new("1", (WIDTH, HEIGHT))
+    ImageDraw.Draw(drawn).polygon([(x - 0.5, y - 0.5) for x, y in zip(first[::2], first[1::2], strict=True)], fill=1)
+    # The ring without its hole and its leg.
+    assert abs(np.asarray(drawn).sum() - np.pi * 20**2) < 60
+    assert 8 < len(first) < 80
+    assert np.allclose(plain, [380, 0, 400, 0, 400, 30, 380, 30], atol=0.01)
+    turned = yolo_lines(more, tmp_path / "rotated", "rotated")
+    assert np.allclose(turned["002"], [np.ravel(masks.corners_of(ROTATED))], atol=0.01)
+    assert np.allclose(turned["001"][0], [40, 20, 80, 20, 80, 74, 40, 74], atol=0.01)
+    assert outlined["003"] == turned["003"] == []
+
+    # Boxes are as they are without.
+    assert yolo_lines(more, tmp_path / "boxes", "boxes") == yolo_lines(of_boxes, tmp_path / "without", "boxes")
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("0 0.1 0.1 0.2 0.2 0.3", "6 values"),
+        ("0 0.1 0.1 0.2 0.2 0.3 1.1", "not within the photograph"),
+        ("7 0.1 0.1 0.2 0.2 0.3 0.3", "the class '7'"),
+        ("0 0.1 0.1 0.2 0.2 0.3 x", "not four numbers"),
+    ],
+)
+def test_a_broken_polygon_is_found(more: Material, tmp_path: Path, line: str, fault: str) -> None:
+    yolo_lines(more, tmp_path / "out", "masks")
+    [file] = (tmp_path / "out").rglob("001.txt")
+    file.write_text(f"{line}\n")
+    assert any(fault in one for one in named("yolo").check(tmp_path / "out").faults)
