@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
+    from antenna_orchestration.pipelines.registry import Registry
 
 app = typer.Typer(help="List and show pipelines, download their weights.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -31,15 +32,18 @@ def list_(json_: JsonOption = False) -> None:
     """List the pipelines that jobs can name."""
     from antenna_orchestration.pipelines import registry
 
-    specs = registry.all_pipelines()
+    found = registry.read()
+    specs = found.pipelines
     if json_:
         output.as_json([_as_dict(spec) for spec in specs.values()])
+        _warn_of_broken(found)
         return
     rows = [
         (spec.slug, spec.version, "default" if spec.slug == registry.DEFAULT_PIPELINE else "", spec.description)
         for spec in specs.values()
     ]
     output.show_table(("PIPELINE", "VERSION", "", "DESCRIPTION"), rows, wraps=("DESCRIPTION",))
+    _warn_of_broken(found)
 
 
 @app.command()
@@ -132,6 +136,11 @@ def _spec(slug: str) -> PipelineSpec:
         if row is not None:
             return registered_spec(row)
     return registry.get(slug)
+
+
+def _warn_of_broken(found: Registry) -> None:
+    for one in found.broken:
+        output.warn(f"broken: {one}")
 
 
 def _said(category: Mapping[str, Any]) -> str:

@@ -85,6 +85,8 @@ class Origin:
     name: str
     # Where in the file its version is written, from 1; None where that is not known.
     version_line: int | None = None
+    # The files of its code, sorted; empty for a YAML file, which our code runs, and for a built-in one.
+    files: tuple[str, ...] = ()
 
     @property
     def is_built_in(self) -> bool:
@@ -131,8 +133,6 @@ class PipelineSpec:
     requirements: tuple[str, ...] = ()
     # Where the registry found it; nobody else sets this.
     origin: Origin = BUILT_IN
-    # Of its code, weights, labels and requirements, see `pipelines/identity.py`. Set by the registry; empty before.
-    digest: str = ""
 
     def config_of_job(
         self, config: Mapping[str, Any], *, version: str, algorithms: Sequence[AlgorithmRef]

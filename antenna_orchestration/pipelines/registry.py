@@ -2,32 +2,35 @@
 
 `_BUILT_IN` lists the modules that define the built-in specs. An installed package adds its own through the entry-point
 group `antenna.pipelines`. A user without a package puts a .py file with `PIPELINES = [PipelineSpec(...)]`, or the .yaml
-of an exported program, on `ANTENNA_PIPELINE_PATHS`.
+of a declared pipeline, on `ANTENNA_PIPELINE_PATHS`.
 
-The registry handles descriptions only, so neither this module nor anything it imports may import torch.
+A file or a package of which no description can be read is listed as broken and left out: it stops no other pipeline.
+Files that change, packages that are installed and files that are added are noticed while a process runs.
+
+The registry handles descriptions only, so neither this module nor anything it imports may import torch; and no code of
+other people is imported by asking it, see `descriptions.py`.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
+import site
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.domain import ids
-from antenna_orchestration.pipelines.exported import description
+from antenna_orchestration.pipelines import descriptions, sources
 from antenna_orchestration.pipelines.interface import PipelineSpec
+from antenna_orchestration.pipelines.sources import Broken, Source
 
 DEFAULT_PIPELINE: Final = "light_trap_insects"
 """Slug of the pipeline for submissions that name none."""
-
-ENTRY_POINTS: Final = "antenna.pipelines"
-"""Entry-point group of packages; each entry point is a `PipelineSpec` or a list of them."""
 
 _BUILT_IN: Final = (
     "antenna_orchestration.pipelines.light_trap.specs",
@@ -35,95 +38,156 @@ _BUILT_IN: Final = (
     "antenna_orchestration.pipelines.null",
 )
 
+LOOK_EVERY: Final = 1.0
+"""Seconds for which it is not asked again whether a file changed."""
+
+MOST_KEPT: Final = 8
+"""Sets of paths of which this process keeps what it read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registry:
+    """What one set of paths gives."""
+
+    # By slug, built-in ones first. Those of own Python code lack their recipes; `imported` has them.
+    pipelines: Mapping[str, PipelineSpec]
+    broken: Sequence[Broken]
+
+
+class _State(NamedTuple):
+    """What tells whether something changed: where modules are looked for, and all files and folders that count."""
+
+    import_path: tuple[str, ...]
+    files: tuple[tuple[Path, tuple[int, int, int]], ...]
+
+    @property
+    def newest(self) -> int:
+        """When the last of them changed, in nanoseconds since the epoch."""
+        return max((changed for _, (changed, _, _) in self.files), default=0)
+
+
+@dataclass(slots=True)
+class _Kept:
+    registry: Registry
+    # As it was read; None if something changed meanwhile.
+    seen: _State | None
+    looked_at: float
+
+
+_kept: dict[tuple[Path, ...], _Kept] = {}
+# One reading at a time: a second one would start the same processes.
+_reading = threading.Lock()
+
+
+def read(paths: Iterable[Path] | None = None) -> Registry:
+    """All pipelines and what is broken. `paths` overrides the setting `ANTENNA_PIPELINE_PATHS`.
+
+    Read anew when a file of a pipeline's code or a description changed, was added or removed, or a package was
+    installed.
+    """
+    wanted = tuple(settings.get().pipeline_paths if paths is None else paths)
+    with _reading:
+        kept = _kept.get(wanted)
+        if kept is not None and time.monotonic() - kept.looked_at < LOOK_EVERY:
+            return kept.registry
+        if kept is None or kept.seen != _state(wanted, kept.registry):
+            began = time.time_ns()
+            registry = _load(wanted)
+            seen = _state(wanted, registry)
+            if len(_kept) >= MOST_KEPT:
+                _kept.clear()
+            # What changed while it was read is read again at the next look.
+            kept = _kept[wanted] = _Kept(registry, None if seen.newest > began else seen, 0.0)
+        kept.looked_at = time.monotonic()
+        return kept.registry
+
 
 def all_pipelines(paths: Iterable[Path] | None = None) -> Mapping[str, PipelineSpec]:
-    """All pipelines by slug, built-in ones first. `paths` overrides the setting `ANTENNA_PIPELINE_PATHS`.
+    """All pipelines by slug, built-in ones first, without the broken ones; see `read`."""
+    return read(paths).pipelines
 
-    Each set of paths is read once per process. Raises `InvalidSetting` if a file on the paths cannot be loaded,
-    `InternalError` if an entry point of an installed package cannot, and one of the two if two pipelines have the same
-    slug.
-    """
-    return _load(tuple(settings.get().pipeline_paths if paths is None else paths))
+
+def broken(paths: Iterable[Path] | None = None) -> Sequence[Broken]:
+    """The files and packages of which no description can be read; see `read`."""
+    return read(paths).broken
 
 
 def get(slug: str, paths: Iterable[Path] | None = None) -> PipelineSpec:
     """The pipeline with this slug.
 
-    Raises `UnknownPipeline` with a list of the known slugs, and what `all_pipelines` raises.
+    Raises `UnknownPipeline` with a list of the known slugs and of what is broken.
     """
-    known = all_pipelines(paths)
-    if slug not in known:
-        raise errors.UnknownPipeline(f"there is no pipeline {slug!r}; there are: {', '.join(known)}")
-    return known[slug]
+    found = read(paths)
+    if slug not in found.pipelines:
+        also = "".join(f"; broken: {one}" for one in found.broken)
+        raise errors.UnknownPipeline(f"there is no pipeline {slug!r}; there are: {', '.join(found.pipelines)}{also}")
+    return found.pipelines[slug]
 
 
-@lru_cache(maxsize=8)
-def _load(paths: tuple[Path, ...]) -> Mapping[str, PipelineSpec]:
+def imported(slug: str, paths: Iterable[Path] | None = None) -> PipelineSpec:
+    """The pipeline's whole description, its recipe included, imported into this process for `interface.build`.
+
+    This runs other people's code here: for device processes, and for people who try a pipeline. A file that this
+    process imported before is not read again. Raises what `get` raises and what the code raises.
+    """
+    spec = get(slug, paths)
+    if spec.origin.kind == "built-in":
+        return spec
+    specs = sources.import_specs(Source(kind=spec.origin.kind, name=spec.origin.name))
+    found = next((one for one in specs if one.slug == slug), None)
+    if found is None:
+        raise errors.UnknownPipeline(f"{spec.origin} defines no pipeline {slug!r} any more")
+    return found
+
+
+def _load(paths: tuple[Path, ...]) -> Registry:
     found: dict[str, PipelineSpec] = {}
-    origins: dict[str, str] = {}
-    for error, origin, specs in _sources(paths):
-        for spec in _as_specs(specs, origin, error):
-            if spec.slug in found:
-                raise error(f"two pipelines are called {spec.slug!r}: one of {origins[spec.slug]}, one of {origin}")
-            found[spec.slug] = spec
-            origins[spec.slug] = origin
-    return MappingProxyType(found)
-
-
-def _sources(paths: Iterable[Path]) -> Iterator[tuple[type[errors.AntennaError], str, Any]]:
-    """Each source of specs: the error to raise for a fault in it, its name for messages, and what it defines."""
     for name in _BUILT_IN:
-        yield errors.InternalError, name, importlib.import_module(name).PIPELINES
-    for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
-        origin = f"entry point {entry.name} = {entry.value}"
-        try:
-            value = entry.load()
-        except Exception as error:
-            raise errors.InternalError(f"{origin}: {type(error).__name__}: {error}") from error
-        yield errors.InternalError, origin, value
+        for spec in importlib.import_module(name).PIPELINES:
+            if spec.slug in found:
+                raise errors.InternalError(f"two pipelines are called {spec.slug!r}, one of {name}")
+            found[spec.slug] = spec
+    faults: list[Broken] = []
+    asked: list[Source] = []
+    for one in sources.find(paths):
+        (asked if isinstance(one, Source) else faults).append(one)  # type: ignore[arg-type]
+    for source, answer in descriptions.of(asked):
+        if answer.broken is not None:
+            faults.append(answer.broken)
+        for spec in answer.specs:
+            if (before := found.get(spec.slug)) is not None:
+                whose = "a pipeline of this project" if before.origin.is_built_in else str(before.origin)
+                faults.append(Broken(origin=str(source), reason=f"its slug {spec.slug!r} is that of {whose}"))
+            else:
+                found[spec.slug] = spec
+    return Registry(pipelines=MappingProxyType(found), broken=tuple(faults))
+
+
+def _state(paths: tuple[Path, ...], known: Registry) -> _State:
+    files = {Path(file) for spec in known.pipelines.values() for file in spec.origin.files}
     for path in paths:
-        for file in _files(path):
-            is_yaml = file.suffix in description.SUFFIXES
-            yield errors.InvalidSetting, str(file), description.from_yaml(file) if is_yaml else _import_file(file)
+        files.update(_within(path))
+    for one in known.broken:
+        # What it imports from its folder may be what mends it.
+        if (origin := Path(one.origin)).is_absolute():
+            files.update(_within(origin.parent))
+    # Installing or removing a package changes its folder.
+    folders = map(Path, (*site.getsitepackages(), site.getusersitepackages()))
+    return _State(tuple(sys.path), tuple((path, _stat(path)) for path in (*folders, *sorted(files))))
 
 
-def _files(path: Path) -> list[Path]:
-    """The pipeline files at a path: the file itself, or those in a folder. Files named `_*` there are helpers."""
-    path = path.resolve()
-    if path.is_dir():
-        suffixes = (".py", *description.SUFFIXES)
-        return sorted(file for file in path.iterdir() if file.suffix in suffixes and not file.name.startswith("_"))
-    if path.is_file():
+def _within(path: Path) -> list[Path]:
+    """The file itself, or the files of a folder that descriptions may depend on."""
+    try:
+        return [one for one in path.iterdir() if one.suffix in sources.SUFFIXES] if path.is_dir() else [path]
+    except OSError:
         return [path]
-    raise errors.InvalidSetting(f"ANTENNA_PIPELINE_PATHS: no file or folder {path}")
 
 
-def _import_file(file: Path) -> Any:
-    """Import a file and return its `PIPELINES`. Its folder goes on `sys.path`, for `factory` and for helper modules."""
-    if str(file.parent) not in sys.path:
-        # At the end, so that a user's `random.py` does not hide an installed module. Spawned processes inherit it.
-        sys.path.append(str(file.parent))
+def _stat(path: Path) -> tuple[int, int, int]:
+    """Time of change, size and inode; zeros for what is not there."""
     try:
-        module = importlib.import_module(file.stem)
-    except Exception as error:
-        raise errors.InvalidSetting(f"{file}: {type(error).__name__}: {error}") from error
-    if Path(module.__file__ or "").resolve() != file:
-        raise errors.InvalidSetting(
-            f"{file}: a module {file.stem!r} exists already ({module.__file__}); rename the file"
-        )
-    try:
-        return module.PIPELINES
-    except AttributeError:
-        raise errors.InvalidSetting(f"{file} defines no PIPELINES list") from None
-
-
-def _as_specs(value: Any, origin: str, error: type[errors.AntennaError]) -> list[PipelineSpec]:
-    specs = [value] if isinstance(value, PipelineSpec) else value
-    if not isinstance(specs, (list, tuple)) or not all(isinstance(spec, PipelineSpec) for spec in specs):
-        raise error(f"{origin}: expected a PipelineSpec or a list of them")
-    for spec in specs:
-        try:
-            ids.slug(spec.slug, "pipeline slug")
-        except errors.InvalidInput as wrong:
-            raise error(f"{origin}: {wrong}") from None
-    return list(specs)
+        seen = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (seen.st_mtime_ns, seen.st_size, seen.st_ino)

@@ -7,6 +7,7 @@ failing check within two minutes.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import logging
@@ -20,6 +21,7 @@ from antenna_orchestration.domain import stalls
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ACTIVE, Job, JobStatus
 from antenna_orchestration.domain.texts import counted
+from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import cancel, clear_queue, disk_space, finish, lake_leftovers, served_here
 from antenna_orchestration.processing.reconcile import rebuild
 from antenna_orchestration.processing.services import Services
@@ -298,6 +300,13 @@ async def _disk_space(services: Services, result: CheckResult, dry_run: bool) ->
     result.checked, result.unfixable, result.details = len(found.disks), len(found.troubles), found.lines
 
 
+async def _pipelines(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """Report files and packages of pipelines that cannot be read here; all other pipelines work."""
+    found = await asyncio.to_thread(registry.read, services.settings.pipeline_paths)
+    result.checked, result.unfixable = len(found.pipelines) + len(found.broken), len(found.broken)
+    result.details += [f"broken: {one}" for one in found.broken]
+
+
 _ROUNDS: Final[dict[str, Round]] = {
     # First, since others publish to the streams.
     "queue": _queue,
@@ -309,10 +318,11 @@ _ROUNDS: Final[dict[str, Round]] = {
     "runs": _runs,
     "clocks": _clocks,
     "disk_space": _disk_space,
+    "pipelines": _pipelines,
 }
 
 CHECKS: Final = {name: inspect.cleandoc(run.__doc__ or "") for name, run in _ROUNDS.items()}
 """All checks in their order, and what each does."""
 
-WATCHED: Final = ("queue", "running_jobs", "workers", "runs", "clocks", "disk_space")
+WATCHED: Final = ("queue", "running_jobs", "workers", "runs", "clocks", "disk_space", "pipelines")
 """The checks that cost little and only look."""

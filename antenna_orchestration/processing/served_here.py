@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Container, Sequence
 
 from antenna_orchestration import errors
@@ -27,21 +28,30 @@ def is_for_workers_here(job: Job, ours: Container[str]) -> bool:
 async def why_not(services: Services, jobs: Sequence[Job]) -> dict[JobId, str]:
     """Those of the jobs that a worker on this machine would leave alone, each with the reason. Raises `Unavailable`.
 
-    Only jobs that are for workers of this installation: of others nothing is known here. A pipeline's file that cannot
-    be read is such a reason, too, and no error: who asks does so for jobs of all pipelines.
+    Only jobs that are for workers of this installation: of others nothing is known here.
     """
-    try:
-        ours = registry.all_pipelines(services.settings.pipeline_paths)
-    except (errors.InvalidSetting, errors.InternalError) as error:
-        reason = f"the pipelines cannot be read: {error}"
-        return {job.job_id: reason for job in jobs if job.total and job.dispatch_mode is DispatchMode.ASYNC}
+    found_here = await asyncio.to_thread(registry.read, services.settings.pipeline_paths)
+    ours = found_here.pipelines
+    unknown = _unknown(jobs, found_here)
     of_here = [job for job in jobs if is_for_workers_here(job, ours)]
     if not of_here:
-        return {}
+        return unknown
     terms = await services.catalog.generations.terms_of([job.job_id for job in of_here])
     reached = services.settings.loadable_sources
     found = {job.job_id: _why_not(job, ours[job.pipeline], terms.get(job.job_id, _UNKNOWN), reached) for job in of_here}
-    return {job: reason for job, reason in found.items() if reason}
+    return unknown | {job: reason for job, reason in found.items() if reason}
+
+
+def _unknown(jobs: Sequence[Job], found: registry.Registry) -> dict[JobId, str]:
+    """Jobs of pipelines that are not here, while something is broken here that may have defined them."""
+    if not found.broken:
+        return {}
+    reason = f"no pipeline of that name can be read here; broken: {'; '.join(map(str, found.broken))}"
+    return {
+        job.job_id: reason
+        for job in jobs
+        if job.total and job.dispatch_mode is DispatchMode.ASYNC and job.pipeline not in found.pipelines
+    }
 
 
 def _why_not(job: Job, spec: PipelineSpec, terms: Terms, reached: Sequence[str]) -> str:

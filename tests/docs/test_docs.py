@@ -286,7 +286,7 @@ def test_ones_own_model_runs_as_written(tmp_path: Path, monkeypatch: pytest.Monk
     pipeline_file, try_it = code_after("`dark_spots.py`:"), code_after("Run it on one image, without any queue:")
     file = tmp_path / "dark_spots.py"
     file.write_text(pipeline_file)
-    spec = registry.get("dark-spots", (file,))
+    spec = registry.imported("dark-spots", (file,))
     pipeline = interface.build(spec, {"darker_by": 30})
     pipeline.load("cpu")
     photograph, insects = captures.draw_capture(1, 1600, 1200, trap=0)
@@ -320,7 +320,7 @@ def test_ones_own_exported_program_runs_as_written(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     exec(compile(code_after("`export_dark_cells.py`:"), str(OWN_MODEL), "exec"), {})
     (tmp_path / "dark_cells.yaml").write_text(code_after("`dark_cells.yaml`, beside it:"))
-    spec = registry.get("dark-cells", (tmp_path / "dark_cells.yaml",))
+    spec = registry.imported("dark-cells", (tmp_path / "dark_cells.yaml",))
     pipeline = interface.build(spec, {"scores": "full"}, top_k=1)
     pipeline.load("cpu")
     photographs = [captures.draw_capture(seed, 1600, 1200, trap=0)[0] for seed in (1, 2, 3)]

@@ -70,10 +70,10 @@ async def test_a_job_that_no_worker_here_would_take_says_why(services: Services,
 
 async def test_a_pipeline_file_that_cannot_be_read_ends_no_run(services: Services, project: str) -> None:
     """A1: each run of a job without a worker died of it, and after five the job failed."""
-    job = await make_job(services, project, 1)
+    job = await make_job(services, project, 1, pipeline="nobodys")
     settings = services.settings.model_copy(update={"pipeline_paths": (Path("/no/such/file.py"),)})
     told: list[str] = []
     broken = dataclasses.replace(services, settings=settings)
     await JobLog(services=broken, job=job, tell=told.append).look_for_workers()
-    assert "the pipelines cannot be read: ANTENNA_PIPELINE_PATHS: no file or folder /no/such/file.py" in told[0]
+    assert "broken: /no/such/file.py: ANTENNA_PIPELINE_PATHS names it" in told[0]
     await cancel.cancel(services, job.job_id, reason="test")

@@ -76,7 +76,7 @@ class Models:
         slug, config = self._known[batch_group]
         before = self._memory_used()
         pipeline = interface.build(
-            registry.get(slug, self._settings.pipeline_paths), config, top_k=self._settings.top_k
+            registry.imported(slug, self._settings.pipeline_paths), config, top_k=self._settings.top_k
         )
         pipeline.load(self._device)
         self._warm_up(pipeline)

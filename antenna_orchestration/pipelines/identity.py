@@ -1,0 +1,176 @@
+"""What a pipeline is: a digest of all that decides its answers.
+
+Two pipelines of one digest give the same answers, whatever they are called; a pipeline whose code, weights, labels or
+requirements change has another digest from then on, whatever its version says. A digest is of
+
+* each algorithm's key, version, task and labels, in order, the factory, and the requirements;
+* for Python files and packages of other people: all files of their code (`sources.code_files`); for YAML files and
+  built-in pipelines: the recipe;
+* each file that algorithms or the recipe name: by its content if it is on this machine, else by the SHA-256 in its
+  address, or else by the address itself.
+
+Not in it: slug, name, version and descriptions; what a job may configure, which each job keeps; and our own code, whose
+answers are pinned by our tests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urldefrag
+
+import msgspec
+
+from antenna_orchestration.domain import addresses
+from antenna_orchestration.pipelines.interface import PipelineSpec
+
+UNKNOWN: Final = ""
+"""The digest of a pipeline that names a local file which is not on this machine, so that nothing is known of it."""
+
+
+class _Missing(Exception):
+    """A file that is named is not on this machine."""
+
+
+def digest_of(spec: PipelineSpec) -> str:
+    """The pipeline's digest, 64 hex digits; `UNKNOWN` if a local file that it names is not on this machine.
+
+    Files are read again only when they changed.
+    """
+    try:
+        return _hash(
+            {
+                "algorithms": [
+                    [one.key, one.version, one.task, list(one.labels), _needed(one.uri), _needed(one.labels_uri)]
+                    for one in spec.algorithms
+                ],
+                "factory": spec.factory,
+                # That of Python code is in the code, and not in its description.
+                "recipe": None if spec.origin.files else _told(spec.recipe),
+                "requirements": sorted(spec.requirements),
+                "code": _code(spec),
+            }
+        )
+    except _Missing:
+        return UNKNOWN
+
+
+def with_files_of(digest: str, config: Mapping[str, Any]) -> str:
+    """The digest of a pipeline run with a configuration: other content of the files that it names is another digest.
+
+    The same for a configuration that names none. `UNKNOWN` if the pipeline's is.
+    """
+    named = {key: _content(value) for key, value in sorted(config.items()) if _is_file(value)}
+    return _hash({"pipeline": digest, "files": named}) if digest and named else digest
+
+
+def missing_files(spec: PipelineSpec) -> list[str]:
+    """The local files of a pipeline's algorithms that this machine lacks, which leave its digest unknown."""
+    named = [uri for one in spec.algorithms for uri in (one.uri, one.labels_uri) if uri]
+    return [uri for uri in dict.fromkeys(named) if _is_missing(uri)]
+
+
+def _told(value: Any) -> Any:
+    """A recipe as JSON can hold it, with each file that it names by its content."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str() | Path():
+            return _content(str(value))
+        case Mapping():
+            return {str(key): _told(one) for key, one in sorted(value.items(), key=lambda item: str(item[0]))}
+        case list() | tuple():
+            return [_told(one) for one in value]
+        case set() | frozenset():
+            return sorted(json.dumps(_told(one), sort_keys=True) for one in value)
+    fields = _fields(value)
+    # Of a class of somebody's own: its code is in the digest.
+    return {"": type(value).__qualname__, **{name: _told(one) for name, one in fields}} if fields else repr(value)
+
+
+def _fields(value: Any) -> list[tuple[str, Any]]:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    if isinstance(value, msgspec.Struct):
+        return [(name, getattr(value, name)) for name in value.__struct_fields__]
+    return []
+
+
+def _content(name: str | None) -> str | None:
+    """What stands for a file in a digest; any other text stands for itself. Raises `_Missing`."""
+    if name is None:
+        return None
+    address, fragment = urldefrag(name)
+    if fragment.startswith("sha256="):
+        return fragment
+    path = _path(address)
+    if path is None or not path.is_absolute():
+        return name
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return _hash([[str(file.relative_to(path)), _sha256_of(file)] for file in files])
+    if path.is_file():
+        return f"sha256={_sha256_of(path)}"
+    return name
+
+
+def _needed(uri: str | None) -> str | None:
+    """The same for a file of an algorithm. Raises `_Missing` if it is local, and not here."""
+    if uri is not None and _is_missing(uri):
+        raise _Missing(uri)
+    return _content(uri)
+
+
+def _is_missing(name: str) -> bool:
+    """Whether a name is that of a local file, without a digest, that is not here."""
+    address, fragment = urldefrag(name)
+    path = _path(address)
+    return path is not None and path.is_absolute() and not fragment.startswith("sha256=") and not path.exists()
+
+
+def _is_file(value: Any) -> bool:
+    path = _path(value) if isinstance(value, str) else None
+    return path is not None and path.is_absolute() and path.exists()
+
+
+def _path(address: str) -> Path | None:
+    if "\0" in address or len(address) > os.pathconf("/", "PC_PATH_MAX"):
+        return None
+    if address.startswith("file:"):
+        return Path(addresses.path_of(address))
+    return None if "://" in address else Path(address).expanduser()
+
+
+def _code(spec: PipelineSpec) -> list[list[str]]:
+    """Each file of the code by its place below their common folder, with its content."""
+    if spec.origin.is_built_in or not spec.origin.files:
+        return []
+    folder = Path(os.path.commonpath([Path(file).parent for file in spec.origin.files]))
+    return [[str(Path(file).relative_to(folder)), _sha256_of(Path(file))] for file in sorted(spec.origin.files)]
+
+
+def _sha256_of(path: Path) -> str:
+    """Raises `_Missing` for a file that is not there or cannot be read."""
+    try:
+        seen = path.stat()
+        return _sha256(str(path), seen.st_size, seen.st_mtime_ns, seen.st_ino)
+    except OSError as error:
+        raise _Missing(str(path)) from error
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: str, size: int, changed: int, inode: int) -> str:
+    """Of a file in the state that size, time of change and inode tell."""
+    del size, changed, inode
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,221 @@
+"""Where descriptions of own pipelines are found, and how one is imported into this process.
+
+Importing runs other people's code. Only processes that exist for it do that: the one that reads descriptions, device
+processes, and those of people who try or test a pipeline.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain import ids
+from antenna_orchestration.pipelines.exported import description
+from antenna_orchestration.pipelines.interface import Origin, PipelineSpec
+
+SUFFIXES: Final = (".py", *description.SUFFIXES)
+"""Endings of files that define pipelines."""
+
+ENTRY_POINTS: Final = "antenna.pipelines"
+"""Entry-point group of packages; each entry point is a `PipelineSpec` or a list of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A file or an entry point that may define pipelines."""
+
+    kind: Literal["file", "package"]
+    # The file's absolute path, or the entry point as `name = module:attribute`.
+    name: str
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether it is a YAML file: reading it runs nobody's code."""
+        return self.kind == "file" and self.name.endswith(description.SUFFIXES)
+
+    @property
+    def folder(self) -> str:
+        """Sources of one folder may share modules; empty for a package."""
+        return str(Path(self.name).parent) if self.kind == "file" else ""
+
+    def __str__(self) -> str:
+        return str(Origin(kind=self.kind, name=self.name))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Broken:
+    """A source of which no description could be read. It is left out; all others work."""
+
+    # As `Origin` writes itself: the file's path, or the entry point.
+    origin: str
+    # In one line, what is wrong.
+    reason: str
+    # Where in the file, from 1; None where that is not known.
+    line: int | None = None
+    # The error as Python tells it, for people who mend the file; empty where there is none.
+    trace: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.origin}{f', line {self.line}' if self.line else ''}: {self.reason}"
+
+
+def find(paths: Iterable[Path]) -> Iterator[Source | Broken]:
+    """The sources in the order in which they are read: entry points, then the paths."""
+    for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+        yield Source(kind="package", name=f"{entry.name} = {entry.value}")
+    for path in paths:
+        yield from _at(path)
+
+
+def _at(path: Path) -> Iterator[Source | Broken]:
+    """The file itself, or the files of a folder. Files named `_*` there are helpers."""
+    path = path.resolve()
+    try:
+        if path.is_dir():
+            files = sorted(one for one in path.iterdir() if one.suffix in SUFFIXES and not one.name.startswith("_"))
+            yield from (Source(kind="file", name=str(file)) for file in files)
+            return
+    except OSError as error:
+        yield Broken(origin=str(path), reason=f"ANTENNA_PIPELINE_PATHS: {error.strerror or error}")
+        return
+    if path.is_file():
+        yield Source(kind="file", name=str(path))
+    else:
+        yield Broken(origin=str(path), reason="ANTENNA_PIPELINE_PATHS names it, and there is no such file or folder")
+
+
+def import_specs(source: Source) -> list[PipelineSpec]:
+    """The specs of a source, imported into this process, each with its origin.
+
+    Raises `InvalidSetting` for what is no list of specs, and whatever the code itself raises, `SystemExit` included.
+    """
+    value: Any
+    if source.is_declared:
+        value = description.from_yaml(Path(source.name))
+    elif source.kind == "file":
+        value = _import_file(Path(source.name))
+    else:
+        value = _entry_point(source).load()
+    specs = [value] if isinstance(value, PipelineSpec) else value
+    if not isinstance(specs, (list, tuple)) or not all(isinstance(spec, PipelineSpec) for spec in specs):
+        raise errors.InvalidSetting("expected a PipelineSpec or a list of them")
+    for spec in specs:
+        try:
+            ids.slug(spec.slug, "pipeline slug")
+        except errors.InvalidInput as wrong:
+            raise errors.InvalidSetting(str(wrong)) from None
+    files = tuple(str(file) for file in code_files(source))
+    return [
+        replace(
+            spec,
+            origin=Origin(kind=source.kind, name=source.name, version_line=_version_line(source, spec), files=files),
+        )
+        for spec in specs
+    ]
+
+
+def _entry_point(source: Source) -> importlib.metadata.EntryPoint:
+    name, value = source.name.split(" = ", 1)
+    return importlib.metadata.EntryPoint(name, value, ENTRY_POINTS)
+
+
+def _import_file(file: Path) -> Any:
+    """Import a file and return its `PIPELINES`. Its folder goes on `sys.path`, for `factory` and for helper modules."""
+    if str(file.parent) not in sys.path:
+        # At the end, so that a user's `random.py` does not hide an installed module. Spawned processes inherit it.
+        sys.path.append(str(file.parent))
+    module = importlib.import_module(file.stem)
+    if Path(module.__file__ or "").resolve() != file:
+        raise errors.InvalidSetting(f"a module {file.stem!r} exists already ({module.__file__}); rename the file")
+    try:
+        return module.PIPELINES
+    except AttributeError:
+        raise errors.InvalidSetting("it defines no PIPELINES list") from None
+
+
+# What the code of a source consists of.
+
+
+def code_files(source: Source) -> list[Path]:
+    """The files of a source's own code, sorted: what a change of its answers may come from.
+
+    Of a package all of its modules; of a file those beside it, too, that it imports, anywhere in it. Of a YAML file
+    none: its code is ours.
+    """
+    if source.is_declared:
+        return []
+    if source.kind == "file":
+        return sorted(_with_imports(Path(source.name)))
+    module = _entry_point(source).module
+    found = importlib.util.find_spec(module.partition(".")[0])
+    if found is None:
+        return []
+    if found.submodule_search_locations:
+        return sorted(file for place in found.submodule_search_locations for file in Path(place).rglob("*.py"))
+    return [Path(found.origin)] if found.origin else []
+
+
+def _with_imports(file: Path) -> set[Path]:
+    found: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        one = waiting.pop()
+        if one in found:
+            continue
+        found.add(one)
+        waiting += [beside for name in _imported_names(one) for beside in _beside(file.parent, name)]
+    return found
+
+
+def _imported_names(file: Path) -> set[str]:
+    """The top-level names of the modules that a file imports; none for a file that is not Python."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return set()
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(one.name.partition(".")[0] for one in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def _beside(folder: Path, name: str) -> list[Path]:
+    """The files of a module or package of this name in the folder."""
+    package = folder / name
+    if package.is_dir():
+        return sorted(package.rglob("*.py"))
+    module = folder / f"{name}.py"
+    return [module] if module.is_file() else []
+
+
+def _version_line(source: Source, spec: PipelineSpec) -> int | None:
+    """The line on which a pipeline's version is written, from 1; None where it is not written out."""
+    if source.kind != "file":
+        return None
+    text = Path(source.name).read_text(encoding="utf-8", errors="replace")
+    if source.is_declared:
+        lines = text.splitlines()
+        return next((number for number, line in enumerate(lines, 1) if line.startswith("version:")), None)
+    written = [
+        (node.lineno, {word.arg: word.value for word in node.keywords})
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+    ]
+    named = [words for _, words in written if "version" in words and _is(words.get("slug"), spec.slug)]
+    others = [words for _, words in written if "version" in words and _is(words["version"], spec.version)]
+    return next((words["version"].lineno for words in (*named, *others)), None)
+
+
+def _is(node: ast.expr | None, value: str) -> bool:
+    return isinstance(node, ast.Constant) and node.value == value

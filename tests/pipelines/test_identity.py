@@ -1,0 +1,167 @@
+"""A pipeline's digest changes with its code, weights, labels and requirements, and with nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from antenna_orchestration.pipelines import identity, registry
+from antenna_orchestration.pipelines.interface import PipelineSpec
+
+CODE = """
+from antenna_orchestration.pipelines.interface import AlgorithmSpec, ImageResult, Pipeline, PipelineSpec
+
+PIPELINES = [
+    PipelineSpec(
+        slug="lab", name="Lab", version="1", description="", factory=f"{__name__}:Lab", requirements=("einops",),
+        algorithms=(AlgorithmSpec(key="k", version="1", name="K", task="classification", labels=("a", "b"),
+                                  uri="WEIGHTS"),),
+    )
+]
+
+class Lab(Pipeline):
+    def load(self, device):
+        import _network
+    def prepare(self, image): return image
+    def infer(self, batch): return batch
+    def finish(self, prepared, raw): return ImageResult(width=1, height=1, detections=[])
+"""
+
+DECLARED = """
+slug: lab-program
+takes: photographs
+program: weights.pt2
+size: 64
+labels: [a, b]
+"""
+
+
+@pytest.fixture(autouse=True)
+def looks_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def write_lab(folder: Path) -> tuple[PipelineSpec, PipelineSpec]:
+    """A pipeline of Python code and a declared one; what each is now."""
+    for name, text in {
+        "lab.py": CODE.replace("WEIGHTS", str(folder / "weights.pth")),
+        "_network.py": "LAYERS = 3\n",
+        "weights.pth": "weights",
+        "lab.yaml": DECLARED,
+        "weights.pt2": "program",
+    }.items():
+        if not (folder / name).exists():
+            (folder / name).write_text(text)
+    found = registry.all_pipelines([folder / "lab.py", folder / "lab.yaml"])
+    return found["lab"], found["lab-program"]
+
+
+def changed(name: str, old: str, new: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text((folder / name).read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("change", "of_code", "of_declared"),
+    [
+        pytest.param(changed("lab.py", "return batch", "return list(batch)"), True, False, id="code"),
+        pytest.param(changed("_network.py", "3", "4"), True, False, id="a helper imported in load"),
+        pytest.param(changed("weights.pth", "weights", "trained on"), True, False, id="weights"),
+        pytest.param(changed("lab.py", '("a", "b")', '("b", "a")'), True, False, id="labels"),
+        pytest.param(changed("lab.py", "einops", "einops>=1"), True, False, id="requirements"),
+        pytest.param(changed("weights.pt2", "program", "trained on"), False, True, id="a program"),
+        pytest.param(changed("lab.yaml", "64", "128"), False, True, id="an input's size"),
+        pytest.param(changed("lab.yaml", "[a, b]", "[b, a]"), False, True, id="declared labels"),
+        pytest.param(changed("lab.yaml", "size", "description: Moths.\nsize"), False, False, id="a description"),
+        pytest.param(changed("lab.yaml", "lab-program", "lab-program-b"), False, True, id="an algorithm's key"),
+        pytest.param(lambda folder: (folder / "other.py").write_text("x = 1"), False, False, id="another file"),
+        pytest.param(lambda folder: os.utime(folder / "weights.pth"), False, False, id="only the time"),
+    ],
+)
+def test_a_digest_changes_with_what_decides_the_answers(
+    tmp_path: Path, change: Callable[[Path], object], of_code: bool, of_declared: bool
+) -> None:
+    before = [identity.digest_of(spec) for spec in write_lab(tmp_path)]
+    assert all(len(digest) == 64 for digest in before)
+    change(tmp_path)
+    code, declared = (
+        next(spec for spec in registry.all_pipelines([tmp_path / name]).values() if not spec.origin.is_built_in)
+        for name in ("lab.py", "lab.yaml")
+    )
+    assert [identity.digest_of(code) != before[0], identity.digest_of(declared) != before[1]] == [of_code, of_declared]
+
+
+def test_slug_version_and_name_are_not_what_a_pipeline_is(tmp_path: Path) -> None:
+    """P13: two slugs that run the same give the same, and two that do not, do not."""
+    for spec in write_lab(tmp_path):
+        other = replace(spec, slug="other", name="Other", version="2", default_config={"x": 1})
+        assert identity.digest_of(other) == identity.digest_of(spec)
+
+
+def test_the_place_of_the_files_does_not_matter(tmp_path: Path) -> None:
+    digests = []
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        digests.append([identity.digest_of(spec) for spec in write_lab(tmp_path / place)][1])
+    assert digests[0] == digests[1]
+
+
+def test_a_missing_file_leaves_the_digest_unknown(tmp_path: Path) -> None:
+    code, declared = write_lab(tmp_path)
+    (tmp_path / "weights.pth").unlink()
+    assert identity.digest_of(code) == identity.UNKNOWN
+    assert identity.missing_files(code) == [str(tmp_path / "weights.pth")]
+    assert identity.missing_files(declared) == []
+    [algorithm] = code.algorithms
+    named = replace(code, algorithms=(replace(algorithm, uri=f"{algorithm.uri}#sha256={'0' * 64}"),))
+    assert identity.digest_of(named) != identity.UNKNOWN
+
+
+def test_a_description_and_its_import_have_one_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    for spec in write_lab(tmp_path):
+        whole = registry.imported(spec.slug, [tmp_path / "lab.py", tmp_path / "lab.yaml"])
+        assert identity.digest_of(whole) == identity.digest_of(spec)
+
+
+def test_files_in_a_jobs_configuration_count_by_their_content(tmp_path: Path) -> None:
+    """P13: other weights in the configuration counted as processed."""
+    digest = identity.digest_of(registry.get("null", ()))
+    file = tmp_path / "weights.pth"
+    file.write_text("one")
+    config = {"weights": str(file), "darker_by": 40}
+    first = identity.with_files_of(digest, config)
+    assert identity.with_files_of(digest, config | {"darker_by": 30}) == first != digest
+    file.write_text("another")
+    assert identity.with_files_of(digest, config) not in (first, digest)
+    assert identity.with_files_of(digest, {"darker_by": 40, "place": "/no/such/file"}) == digest
+
+
+BUILT_IN = {
+    ("light_trap_insects", "2"): "b52ed859fcd0",
+    ("light_trap_network", "1"): "4c61ecb5692c",
+    ("light_trap_blobs", "1"): "28e329372ff6",
+    ("panama_moths_2023", "1"): "69c19ffe4f8d",
+    ("panama_moths_2024", "1"): "ba5ad4b3a861",
+    ("quebec_vermont_moths_2023", "1"): "56a06416b75c",
+    ("uk_denmark_moths_2023", "1"): "ce17f14c7697",
+    ("costa_rica_moths_turing_2024", "1"): "fa31035db3fb",
+    ("anguilla_moths_turing_2024", "1"): "733427f01596",
+    ("kenya-uganda_moths_turing_2024", "1"): "0d520bc0dfcf",
+    ("global_moths_2024", "1"): "0691156395f4",
+    ("moth_binary", "1"): "020bac223f48",
+    ("insect_orders_2025", "1"): "0bfd555fac4d",
+    ("null", "1"): "944fe4f50e39",
+}
+"""Changed answers need a new version, and so does a changed digest: new workers would leave old jobs alone. What our own
+code makes of these is not in the digests."""
+
+
+def test_built_in_pipelines_keep_their_digests_for_a_version() -> None:
+    here = {(spec.slug, spec.version): identity.digest_of(spec)[:12] for spec in registry.all_pipelines(()).values()}
+    assert here == BUILT_IN
