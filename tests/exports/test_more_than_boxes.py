@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from antenna_orchestration.domain import masks
+from antenna_orchestration.ecology import reviews
 from antenna_orchestration.exports import coco
 from antenna_orchestration.exports.formats import Checked, Format, named
 from antenna_orchestration.exports.material import Material
@@ -152,3 +153,66 @@ def test_a_broken_polygon_is_found(more: Material, tmp_path: Path, line: str, fa
     [file] = (tmp_path / "out").rglob("001.txt")
     file.write_text(f"{line}\n")
     assert any(fault in one for one in named("yolo").check(tmp_path / "out").faults)
+
+
+def test_label_studio_has_outlines_and_turned_boxes_that_come_back(
+    more: Material, of_boxes: Material, tmp_path: Path
+) -> None:
+    named("label-studio").write(more, tmp_path / "out")
+    valid(named("label-studio"), tmp_path / "out")
+    tasks = json.loads((tmp_path / "out/tasks.json").read_bytes())
+    results = [one for task in tasks for one in task["predictions"][0]["result"]]
+    outlined, named_so, *_ = [one for one in results if one["id"] == "1-1-0"]
+    assert (outlined["type"], outlined["from_name"]) == ("polygonlabels", "outline")
+    points = np.array(outlined["value"]["points"]) / 100 * (WIDTH, HEIGHT)
+    assert np.allclose(points, masks.outline(ring()), atol=0.01)
+    assert named_so["value"]["points"] == outlined["value"]["points"] and named_so["type"] == "choices"
+    turned = next(one for one in results if one["id"] == "1-2-0")["value"]
+    # Label Studio turns a rectangle clockwise about its first corner.
+    corner = np.array([turned["x"] * WIDTH, turned["y"] * HEIGHT]) / 100
+    sides = np.array([turned["width"] * WIDTH, turned["height"] * HEIGHT]) / 100
+    angle = np.radians(turned["rotation"])
+    across, down = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    middle = corner + across * sides[0] / 2 + down * sides[1] / 2
+    assert np.allclose(middle, (ROTATED.cx, ROTATED.cy), atol=0.01) and turned["rotation"] == 30
+    config = (tmp_path / "out/config.xml").read_text()
+    assert 'PolygonLabels name="outline"' in config
+
+    # A person corrects the outlined one, and deletes the turned one.
+    task = next(one for one in tasks if one["data"]["image_id"] == 1)
+    kept = [one if one["type"] != "choices" else {**one, "value": {**one["value"], "choices": ["Noctua pronuba"]}}
+            for one in task["predictions"][0]["result"]]  # fmt: skip
+    other = next(one for one in tasks if one["data"]["image_id"] == 2)
+    exported = [
+        {**task, "annotations": [{"result": kept, "completed_by": 1}]},
+        {
+            **other,
+            "annotations": [{"result": [], "parent_prediction": 7, "prediction": other["predictions"][0] | {"id": 7}}],
+        },
+    ]
+    read = reviews.read(json.dumps(exported).encode(), "export.json", reviewer="Ada")
+    words = {(one.review.detection_id, one.review.label) for one in read.given}
+    assert {("1-0", "Noctua pronuba"), ("1-1", "Noctua pronuba"), ("2-0", reviews.REJECTED)} == words
+
+    named("label-studio").write(of_boxes, tmp_path / "boxes")
+    assert "Polygon" not in (tmp_path / "boxes/config.xml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"points": [[1, 1], [2, 2]]}, "fewer than three"),
+        ({"points": [[1, 1], [2, 2], [101, 3]]}, "not within"),
+        ({"points": [[1, 1], [2, 2], [3, "3"]]}, "not within"),
+        ({"points": "abc"}, "fewer than three"),
+    ],
+)
+def test_a_broken_outline_is_found(more: Material, tmp_path: Path, changed: dict[str, Any], fault: str) -> None:
+    named("label-studio").write(more, tmp_path / "out")
+    tasks = json.loads((tmp_path / "out/tasks.json").read_bytes())
+    number = next(n for n, one in enumerate(tasks) if one["data"]["image_id"] == 1)
+    break_json(
+        tmp_path / "out/tasks.json", f"{number}/predictions/0/result/0/value", lambda value: {**value, **changed}
+    )
+    found = named("label-studio").check(tmp_path / "out").faults
+    assert any(fault in one for one in found), found
