@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from antenna_orchestration.domain.ids import JobId
     from antenna_orchestration.lake.derived import Scope
     from antenna_orchestration.lake.store import Lake
 
@@ -48,6 +49,7 @@ __all__ = [
     "counts",
     "detections",
     "image",
+    "image_labels",
     "nights",
     "observations",
     "photographs",
@@ -149,13 +151,18 @@ def captures(
 
 
 def detections(*, job: int, lake: Where = None, as_: As = "pandas") -> Any:
-    """A row for each detection of a job, as it came."""
+    """A row for each detection of a job, as it came; with masks, rotated boxes or attributes if it has any."""
     return _of_job("detections", job, {}, lake, as_)
 
 
 def classifications(*, job: int, lake: Where = None, as_: As = "pandas") -> Any:
     """A row for each statement of a classifier on a detection of a job, with its scores."""
     return _of_job("classifications", job, {}, lake, as_)
+
+
+def image_labels(*, job: int, lake: Where = None, as_: As = "pandas") -> Any:
+    """A row for each statement on a whole photograph of a job; none from pipelines that make none."""
+    return _of_job("image_labels", job, {}, lake, as_)
 
 
 def image(image_id: int, *, lake: Where = None, as_: As = "pandas") -> Any:
@@ -185,12 +192,15 @@ def image(image_id: int, *, lake: Where = None, as_: As = "pandas") -> Any:
     if not photographs:
         raise errors.NotFound(f"lake {place.uri}: no finished job has an image {image_id}")
     rows: list[dict[str, Any]] = []
+    there: set[str] = set()
     for project in sorted({str(one["project"]) for one in photographs if one["detections"] and one["project"]}):
         scope = Scope(project=project)
         _check_there(place, scope, "observations", stacklevel=3)
-        found = _relation(place, [place.pattern(scope.path("observations"))], columns.SCHEMAS["observations"])
+        schema = _schema(place, scope, "observations")
+        found = _relation(place, [place.pattern(scope.path("observations"))], schema)
         with _reading(place):
             rows += found.filter(f"image_id = {image_id}").to_arrow_table().to_pylist()
+        there.update(schema.names)
     of_pipeline = {one["pipeline"]: one for one in photographs}
     for row in rows:
         row["status"] = of_pipeline.get(row["pipeline"], {}).get("status", "done")
@@ -201,7 +211,7 @@ def image(image_id: int, *, lake: Where = None, as_: As = "pandas") -> Any:
             reason = _reason(place, one["job_id"], image_id) if one["status"] == "failed" else None
             rows.append({**one, "reason": reason})
     rows.sort(key=lambda row: row["pipeline"] or "")
-    schema = columns.SCHEMAS["observations"].append(pa.field("status", pa.string()))
+    schema = columns.schema("observations", there).append(pa.field("status", pa.string()))
     table = pa.Table.from_pylist(rows, schema=schema.append(pa.field("reason", pa.string())))
     return _given(session.from_arrow(table), table.schema, place, as_)
 
@@ -219,7 +229,6 @@ def _reason(place: Lake, job: int, image_id: int) -> str | None:
 
 def _derived(table: str, project: str | None, job: int | None, lake: Where, as_: str, **filters: Any) -> Any:
     from antenna_orchestration.domain.ids import JobId
-    from antenna_orchestration.ecology import columns
     from antenna_orchestration.lake.derived import Scope
 
     if (project is None) == (job is None):
@@ -229,7 +238,7 @@ def _derived(table: str, project: str | None, job: int | None, lake: Where, as_:
     place = _lake(lake)
     scope = Scope(project=project) if job is None else Scope(job=JobId(_number("job", job)))
     _check_there(place, scope, table, stacklevel=4)
-    schema = columns.SCHEMAS[table]
+    schema = _schema(place, scope, table)
     found = _relation(place, [place.pattern(scope.path(table))], schema)
     return _given(_filtered(found, conditions), schema, place, as_)
 
@@ -246,7 +255,11 @@ def _of_job(table: str, job: int, filters: Mapping[str, Any], lake: Where, as_: 
     place = _lake(lake)
     job_id = JobId(_number("job", job))
     try:
-        files = place.patterns(table, [job_id])
+        # A job that has this one is over, whether or not it has rows of a table that it need not have.
+        over = "captures" if table in schemas.FURTHER else table
+        files = place.patterns(over, [job_id])
+        if table != over:
+            files = place.patterns(table, [job_id]) if place.has_table(table, job_id) else []
     except Missing:
         if not place.names("captures"):
             raise _no_lake(place) from None
@@ -254,9 +267,39 @@ def _of_job(table: str, job: int, filters: Mapping[str, Any], lake: Where, as_: 
             f"lake {place.uri}: job {job_id} has no table {table}: it is not over (`antenna derive --job {job_id}` "
             "makes tables of what it has so far, for results.observations and its siblings), or it is of another stack"
         ) from None
-    schema = pa.schema([pa.field("job_id", pa.int64()), *schemas.TABLES[table]])
+    schema = pa.schema([pa.field("job_id", pa.int64()), *schemas.ALL[table]])
     found = _relation(place, files, schema, f"{job_id}::BIGINT AS job_id, *")
+    if table == "detections" and place.has_table("detection_details", job_id):
+        found, schema = _with_details(place, found, schema, job_id)
     return _given(_filtered(found, conditions), schema, place, as_)
+
+
+def _with_details(
+    place: Lake, found: duckdb.DuckDBPyRelation, schema: pa.Schema, job: JobId
+) -> tuple[duckdb.DuckDBPyRelation, pa.Schema]:
+    """Detections with the columns of their details in which any has a value."""
+    import pyarrow as pa
+
+    from antenna_orchestration.lake import schemas
+
+    details = [one for one in schemas.OF_PARTS["detection_details"] if one.name not in schema.names]
+    files = ", ".join(_quoted(file) for file in place.patterns("detection_details", [job]))
+    with _reading(place):
+        counts = ", ".join(f"count({one.name})" for one in details)
+        read = f"read_parquet([{files}], hive_partitioning = false)"
+        [row] = found.query("d", f"SELECT {counts} FROM {read}").fetchall()  # noqa: S608  # names of columns; paths, quoted
+        there = [one for one, count in zip(details, row, strict=True) if count]
+        names = "".join(f", m.{one.name}" for one in there)
+        joined = found.query("d", f"SELECT d.*{names} FROM d LEFT JOIN {read} AS m USING (detection_id)")  # noqa: S608  # likewise
+    return joined, pa.schema([*schema, *there])
+
+
+def _schema(place: Lake, scope: Scope, table: str) -> pa.Schema:
+    """The columns of a derived table, which does not have all of them where nothing uses them."""
+    from antenna_orchestration.lake import derived
+
+    with _reading(place), derived.opened(place, scope, table) as opened:
+        return opened.schema
 
 
 def _lake(where: Where) -> Lake:
@@ -338,6 +381,8 @@ def _relation(place: Lake, files: Sequence[str], schema: pa.Schema, what: str = 
     session.register("nothing", schema.empty_table())
     names = ", ".join(f'"{name}"' for name in schema.names)
     paths = ", ".join(_quoted(file) for file in files)
+    if not files:
+        return session.sql("FROM nothing")
     with _reading(place):
         return session.sql(
             f"SELECT {names} FROM (SELECT {what} "  # noqa: S608  # names of columns; paths, quoted

@@ -55,6 +55,10 @@ def export(
         str | None,
         typer.Option(metavar="KIND", help="Of yolo: none, or link for links to the files.", show_default="none"),
     ] = None,
+    shapes: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="Of yolo: boxes, masks as polygons, or rotated boxes.", show_default="boxes"),
+    ] = None,
     empty: Annotated[
         bool, typer.Option("--empty", help="Of label-studio: also photographs on which nothing was found.")
     ] = False,
@@ -104,6 +108,7 @@ def export(
         options={
             **({"as": as_} if as_ is not None else {}),
             **({"images": images} if images is not None else {}),
+            **({"shapes": shapes} if shapes is not None else {}),
             **({"empty": "yes"} if empty else {}),
         },
         dataset=descriptions.read(content_of(dataset, descriptions.MOST_BYTES), str(dataset)) if dataset else None,

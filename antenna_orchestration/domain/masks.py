@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import Mask, RotatedBox
@@ -102,6 +102,26 @@ def to_array(mask: Mask) -> npt.NDArray[np.bool_]:
     return np.repeat(values, runs).reshape((mask.width, mask.height)).T
 
 
+def columns_of(mask: Mask) -> tuple[int, npt.NDArray[np.bool_]]:
+    """The first column that it has pixels in, and the pixels from there to the last one, over the whole height.
+
+    For masks of small things in large images. Raises `InvalidInput` as `checked` does.
+    """
+    import numpy as np
+
+    runs, height = checked(mask), mask.height
+    ends = np.cumsum(runs)
+    filled = np.flatnonzero(np.asarray(runs[1::2]) > 0)
+    if not len(filled):
+        return 0, np.zeros((height, 0), bool)
+    first, last = 2 * int(filled[0]) + 1, 2 * int(filled[-1]) + 1
+    left, right = int(ends[first - 1]) // height, (int(ends[last]) - 1) // height + 1
+    lengths = [int(ends[first - 1]) - left * height, *runs[first : last + 1], right * height - int(ends[last])]
+    values = np.zeros(len(lengths), bool)
+    values[1:-1:2] = True
+    return left, np.repeat(values, lengths).reshape((right - left, height)).T
+
+
 def of_json(text: str) -> Mask:
     """The mask that a column `mask` has, which is what pycocotools takes: {"size": [height, width], "counts": "…"}."""
     data = json.loads(text)
@@ -134,6 +154,38 @@ def outlines(mask: Mask) -> list[list[Point]]:
         if _signed(loop) > 0:
             found.append(_corners(loop))
     return sorted(found, key=lambda one: -_signed(one))
+
+
+def outline(mask: Mask, *, tolerance: float = 1.0) -> list[Point]:
+    """The outer edge of its largest part, without corners that stand out by less than so many pixels; empty for none.
+
+    A slanted edge is a stair of pixels, of which few corners are left.
+    """
+    found = outlines(mask)
+    return _simplified(found[0], tolerance) if found else []
+
+
+def _simplified(polygon: list[Point], tolerance: float) -> list[Point]:
+    """By Douglas and Peucker, from the first corner to the one farthest from it, and back; at least three corners."""
+    import numpy as np
+
+    points = np.array([*polygon, polygon[0]], float)
+    far = int(np.hypot(*(points - points[0]).T).argmax())
+    kept = {0, far, len(polygon)}
+    waiting = [(0, far), (far, len(polygon))]
+    while waiting:
+        first, last = waiting.pop()
+        if last - first < 2:
+            continue
+        (x, y), (dx, dy) = points[first], points[last] - points[first]
+        between = points[first + 1 : last] - (x, y)
+        away = np.abs(between[:, 0] * dy - between[:, 1] * dx) / np.hypot(dx, dy)
+        if away.max() > tolerance:
+            middle = first + 1 + int(away.argmax())
+            kept.add(middle)
+            waiting += [(first, middle), (middle, last)]
+    found = [polygon[one] for one in sorted(kept) if one < len(polygon)]
+    return found if len(found) > 2 else polygon
 
 
 _Vertex = tuple[int, int]
@@ -210,6 +262,12 @@ def _corners(loop: Sequence[_Vertex]) -> list[Point]:
 def _signed(loop: Sequence[Point]) -> float:
     """The area within it, negative if it goes against the clock, as the edge of a hole does."""
     return sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(loop, [*loop[1:], loop[0]], strict=True)) / 2
+
+
+def rotated_of(row: Mapping[str, Any]) -> RotatedBox | None:
+    """The rotated box that the columns `rotated_cx` to `rotated_angle` of a row have, if they are there."""
+    values = [row.get(f"rotated_{name}") for name in RotatedBox.__struct_fields__]
+    return None if any(one is None for one in values) else RotatedBox(*map(float, values))  # type: ignore[arg-type]
 
 
 def corners_of(rotated: RotatedBox) -> list[Point]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import pyarrow as pa
@@ -157,6 +158,40 @@ SCHEMAS: Final = {
 }
 """Of each table, its schema."""
 
+FURTHER: Final = {
+    "observations": {
+        "mask": (
+            pa.string(),
+            'which pixels belong to it: COCO\'s run-length encoding as JSON, `{"size": [height, width], "counts": …}`, '
+            "which `pycocotools.mask.decode` takes",
+        ),
+        "rotated_cx": (pa.float32(), "the box as the model turned it: its centre, from the left edge in pixels"),
+        "rotated_cy": (pa.float32(), "likewise, from the upper edge"),
+        "rotated_width": (pa.float32(), "its sides before it is turned about the centre"),
+        "rotated_height": (pa.float32(), "likewise"),
+        "rotated_angle": (pa.float32(), "degrees clockwise, as the image is seen"),
+        "attributes": (pa.string(), 'what else the pipeline says of it, as JSON, such as `{"wing_length_mm": 17.5}`'),
+    },
+    "photographs": {
+        "labels": (
+            pa.list_(pa.string()),
+            "what the photograph as a whole shows, by the last step of the pipeline, best first; these are no "
+            "detections, and nothing counts them",
+        ),
+        "label_scores": (pa.list_(pa.float32()), "their scores, in the same order"),
+        "label_algorithms": (pa.list_(pa.string()), "key and version of what said each"),
+        "attributes": (pa.string(), "what else the pipeline says of the photograph as a whole, as JSON"),
+    },
+}
+"""Columns that a table has, after all others, only if any of its rows has a value there."""
+
+
+def schema(table: str, there: Collection[str]) -> pa.Schema:
+    """The schema of a table that has those of its further columns that are there."""
+    further = {name: kind for name, (kind, _) in FURTHER.get(table, {}).items() if name in there}
+    return pa.schema([*SCHEMAS[table], *(pa.field(name, kind) for name, kind in further.items())])
+
+
 DETECTION: Final = (
     # As the results have it.
     *("job_id", "image_id", "detection_id", "captured_at", "local_time", "width", "height"),
@@ -165,5 +200,5 @@ DETECTION: Final = (
     # What steps change: `flags` is a tuple of texts in each row, the others are None where they are not known.
     *("taxon", "rank", "score", "source", "kept_mass", "flags", "track", "best_picture"),
 )
-"""The columns of `Night.detections`. At first `taxon`, `rank` and `score` are those of the label, `flags` is empty, and
-`source` is `classifier`, or `detector` where there is no classification."""
+"""The columns of `Night.detections`, beside those of `FURTHER` that are there. At first `taxon`, `rank` and `score` are
+those of the label, `flags` is empty, and `source` is `classifier`, or `detector` where there is no classification."""

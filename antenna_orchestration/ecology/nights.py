@@ -35,7 +35,7 @@ CAPTURES: Final = pa.schema(
         ("reason", pa.string()),
     ]
 )
-"""What `of_rows` needs of each photograph."""
+"""What `of_rows` needs of each photograph; the further columns of photographs may follow."""
 
 DETECTIONS: Final = pa.schema(
     [
@@ -51,7 +51,7 @@ DETECTIONS: Final = pa.schema(
         ("detector_score", pa.float32()),
     ]
 )
-"""What it needs of each detection."""
+"""What it needs of each detection; the further columns of observations may follow."""
 
 CLASSIFICATIONS: Final = pa.schema(
     [
@@ -218,7 +218,7 @@ def _begun(
         track=_objects(np.full(len(frame), None, object), frame),
         best_picture=np.zeros(len(frame), bool),
     )
-    return frame[list(columns.DETECTION)]
+    return frame[[*columns.DETECTION, *(name for name in columns.FURTHER["observations"] if name in frame)]]
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
@@ -229,6 +229,8 @@ def _frame(table: pa.Table) -> pd.DataFrame:
         {
             field.name: pd.Series(table[field.name].to_numpy(), dtype=object)
             if pa.types.is_string(field.type)
+            else pd.Series(table[field.name].to_pylist(), dtype=object)
+            if pa.types.is_list(field.type)
             else table[field.name].to_pandas()
             for field in table.schema
         }

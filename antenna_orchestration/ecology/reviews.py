@@ -460,7 +460,9 @@ def _regions(result: Sequence[Any]) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def _is_on_a_box(answer: Mapping[str, Any]) -> bool:
-    return isinstance(answer.get("value"), dict) and {"x", "y", "width", "height"} <= answer["value"].keys()
+    """Or on an outline."""
+    value = answer.get("value")
+    return isinstance(value, dict) and ("points" in value or {"x", "y", "width", "height"} <= value.keys())
 
 
 def _predicted(annotation: Mapping[str, Any], task: Mapping[str, Any]) -> list[Any]:
@@ -477,11 +479,11 @@ def _predicted(annotation: Mapping[str, Any], task: Mapping[str, Any]) -> list[A
 
 
 def _chosen(answers: Sequence[Mapping[str, Any]], place: str) -> str:
-    """The label of a region: the choice or the taxon, otherwise the box's own label; empty without any.
+    """The label of a region: the choice or the taxon, otherwise that of its box or outline; empty without any.
 
     Raises `InvalidInput` for several.
     """
-    for kind in ("choices", "taxonomy", "rectanglelabels"):
+    for kind in ("choices", "taxonomy", "rectanglelabels", "polygonlabels"):
         given = [one["value"].get(kind) or [] for one in answers if one.get("type") == kind]
         values = [value for one in given for value in (one if isinstance(one, list) else [one])]
         # A taxon is the way to it, from the coarsest name.

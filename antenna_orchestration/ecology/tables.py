@@ -19,7 +19,7 @@ from antenna_orchestration.ecology.steps.best_picture import BestPictureParamete
 Numbers = npt.NDArray[Any]
 
 Tables = dict[str, pa.Table]
-"""By name, with the columns of `columns.SCHEMAS`."""
+"""By name, with the columns of `columns.schema`."""
 
 GAP: Final = 2.5
 """A pause of more than so many intervals is a gap: one photograph that is missing leaves a pause of two."""
@@ -148,7 +148,8 @@ def _observations(night: Night, found: _Found) -> dict[str, Any]:
     of_photograph = night.captures[["url", "stamp"]].iloc[found.photograph]
     per_mm = place.pixels_per_mm if place else None
     longer = np.maximum(frame["x2"] - frame["x1"], frame["y2"] - frame["y1"]) if per_mm else None
-    given = {name: frame[name] for name in columns.OBSERVATIONS if name in frame}
+    wanted = (*columns.OBSERVATIONS, *columns.FURTHER["observations"])
+    given = {name: frame[name] for name in wanted if name in frame}
     return {
         **given,
         "observation_id": found.ids,
@@ -171,7 +172,8 @@ def _observations(night: Night, found: _Found) -> dict[str, Any]:
 def _photographs(night: Night) -> dict[str, Any]:
     captures = night.captures
     found = captures["detections"].where(captures["status"] == "done")
-    return {name: captures[name] for name in columns.PHOTOGRAPHS if name in captures} | {"detections": found}
+    wanted = (*columns.PHOTOGRAPHS, *columns.FURTHER["photographs"])
+    return {name: captures[name] for name in wanted if name in captures} | {"detections": found}
 
 
 def _tracks(night: Night, found: _Found) -> dict[str, Any]:
@@ -289,7 +291,7 @@ _KEYS: Final = ("project", "pipeline", "deployment", "night", "recipe")
 
 
 def _table(name: str, given: Mapping[str, Any], keys: Mapping[str, Any]) -> pa.Table:
-    schema = columns.SCHEMAS[name]
+    schema = columns.schema(name, given)
     rows = max((len(values) for values in given.values() if values is not None), default=0)
     arrays = []
     for one in schema:

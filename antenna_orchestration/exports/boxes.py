@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
+from antenna_orchestration.domain import masks
+from antenna_orchestration.domain.messages import Mask, RotatedBox
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.exports.formats import Incomplete
 from antenna_orchestration.exports.material import Photograph, Row
 
 COLUMNS: Final = ("x1", "y1", "x2", "y2")
 """The columns of `observations` that a box is made from."""
+
+SHAPES: Final = ("mask", *(f"rotated_{name}" for name in RotatedBox.__struct_fields__))
+"""Those that `shape_of` reads, where they are there."""
 
 UNIDENTIFIED: Final = "animal"
 """What stands for the determination of a box that has none, in formats in which every box has a class."""
@@ -105,6 +110,23 @@ class Boxes:
             raise Incomplete(format, [f"the size of the photographs ({sizeless}): export tables, which have pixels"])
         outside = f"{counted(self._outside, 'box', 'boxes')} outside of the photograph"
         return [line for number, line in ((self._sizeless, sizeless), (self._outside, outside)) if number]
+
+
+class Shape(TypedDict):
+    """What a box has beyond its corners."""
+
+    mask: Mask | None
+    rotated: RotatedBox | None
+
+
+def shape_of(row: Row, size: tuple[int, int] | None = None) -> Shape:
+    """The mask and the rotated box of an observation, if its columns are there.
+
+    A mask of an image of another `size`, width and height, is none of the photograph.
+    """
+    mask = masks.of_json(row["mask"]) if row.get("mask") else None
+    fits = mask is not None and (size is None or (mask.width, mask.height) == size)
+    return {"mask": mask if fits else None, "rotated": masks.rotated_of(row)}
 
 
 def is_sizeless(photograph: Photograph) -> bool:

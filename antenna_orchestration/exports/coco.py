@@ -15,6 +15,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
+from antenna_orchestration import errors
+from antenna_orchestration.domain import masks
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.exports import boxes, pipelines, training, validators
 from antenna_orchestration.exports.boxes import Corners, Extent
@@ -52,7 +56,7 @@ def write(material: Material, out: Path) -> Written:
     with out.open("wb") as file, tempfile.TemporaryFile() as annotations:
         file.write(_text(head)[:-1] + b', "images": [')
         written = 0
-        for photograph, found in samples.of(material, *_COLUMNS, sized=True):
+        for photograph, found in samples.of(material, *_COLUMNS, *material.further("observations"), sized=True):
             file.write(b",\n" if samples.photographs > 1 else b"\n")
             file.write(_text(_image(photograph, frames, licence)))
             size = photograph.row["width"], photograph.row["height"]
@@ -133,7 +137,7 @@ def _image(photograph: Photograph, frames: _Frames, licence: str | None) -> dict
         made["date_captured"] = made["datetime"] = row["local_time"].strftime(_TIME)
     if row["deployment"] is not None:
         made["location"] = row["deployment"]
-    return made | frames.of(row)
+    return made | frames.of(row) | _said(row)
 
 
 def _annotation(
@@ -154,6 +158,35 @@ def _annotation(
     for name, value in further.items():
         if value is not None:
             made[name] = round(value, 5) if isinstance(value, float) else value
+    return made | _shape(one, size)
+
+
+def _shape(one: Row, size: tuple[int, int]) -> dict[str, Any]:
+    """The mask of an observation as it came, or the corners of its rotated box, and its attributes; what is there."""
+    made: dict[str, Any] = {}
+    shape = boxes.shape_of(one, size)
+    mask, rotated = shape["mask"], shape["rotated"]
+    if mask and (area := masks.area(mask)):
+        made |= {"segmentation": {"size": [mask.height, mask.width], "counts": mask.counts}, "area": area}
+    elif rotated:
+        corners = [round(value, _DIGITS) for corner in masks.corners_of(rotated) for value in corner]
+        made |= {"segmentation": [corners], "area": round(rotated.width * rotated.height, 2 * _DIGITS)}
+    if rotated:
+        made["rotated"] = [round(value, _DIGITS) for value in msgspec.structs.astuple(rotated)]
+    if one.get("attributes"):
+        made["attributes"] = json.loads(one["attributes"])
+    return made
+
+
+def _said(row: Row) -> dict[str, Any]:
+    """What is said of a photograph as a whole, if anything is."""
+    made: dict[str, Any] = {}
+    if row.get("labels"):
+        keys = ("name", "score", "algorithm")
+        values = zip(row["labels"], row["label_scores"], row["label_algorithms"], strict=True)
+        made["labels"] = [dict(zip(keys, one, strict=True)) for one in values]
+    if row.get("attributes"):
+        made["attributes"] = json.loads(row["attributes"])
     return made
 
 
@@ -262,10 +295,37 @@ def _faults_of_annotation(
         yield f"`bbox` {bbox} is empty"
     elif size and (min(x, y) < 0 or x + width > size[0] + least or y + height > size[1] + least):
         yield f"`bbox` {bbox} is not within the photograph of {size[0]} x {size[1]}"
+    if "segmentation" in one:
+        yield from _faults_of_segmentation(one, size)
+        return
     area = one.get("area")
     # Of a mask it may be smaller.
     if not validators.is_number(area) or not 0 < area <= width * height * 1.01 + least:  # type: ignore[operator]
         yield f"`area` is {area!r}, not that of its box"
+
+
+def _faults_of_segmentation(one: Mapping[str, Any], size: tuple[int, int] | None) -> Iterator[str]:
+    """A mask is of the photograph's size and has the `area`; corners are points."""
+    given, area = one["segmentation"], one.get("area")
+    if not validators.is_number(area) or area <= 0:  # type: ignore[operator]
+        yield f"`area` is {area!r}, not that of its `segmentation`"
+    if isinstance(given, list):
+        if not given or not all(
+            isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0 and all(map(validators.is_number, part))
+            for part in given
+        ):
+            yield "`segmentation` has a part that is not the points of a polygon"
+        return
+    try:
+        mask = masks.of_json(json.dumps(given))
+        pixels = sum(masks.checked(mask)[1::2])
+    except (errors.InvalidInput, KeyError, TypeError, ValueError):
+        yield "`segmentation` is no mask in COCO's compressed run lengths"
+        return
+    if size and (mask.width, mask.height) != size:
+        yield f"`segmentation` is of a photograph of {mask.width} x {mask.height}, which has {size[0]} x {size[1]}"
+    if area != pixels:
+        yield f"`area` is {area!r}, and its `segmentation` has {pixels} pixels"
 
 
 def _is_size(value: Any) -> bool:

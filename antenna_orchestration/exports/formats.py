@@ -137,7 +137,7 @@ FORMATS: Final = {
             title="YOLO labels, split by deployment and night",
             module="yolo",
             takes_threshold=True,
-            choices={"images": ("none", "link")},
+            choices={"images": ("none", "link"), "shapes": ("boxes", "masks", "rotated")},
         ),
         Format(
             name="label-studio",

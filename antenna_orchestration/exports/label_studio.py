@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree
 
-from antenna_orchestration.domain import signatures
+from antenna_orchestration.domain import masks, signatures
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.model import RANKS
 from antenna_orchestration.ecology.names import Names
@@ -31,6 +31,9 @@ from antenna_orchestration.exports.material import BOXES, Material, Photograph, 
 TASKS: Final = "tasks.json"
 CONFIG: Final = "config.xml"
 
+OUTLINE: Final = "outline"
+"""The control of outlines; there are some if detections have masks."""
+
 MOST_CHOICES: Final = 50
 """With more classes they are a tree, to be searched, and not a list."""
 
@@ -38,6 +41,9 @@ _DIGITS: Final = 4
 _PERCENT: Final = 100
 
 _LOCAL: Final = "/data/local-files/?d="
+
+_TAGS: Final = ("RectangleLabels", "PolygonLabels", "Choices", "Taxonomy")
+"""Of the controls that there are."""
 
 _LARGE: Final = 200 * 2**20
 """Bytes from which Label Studio does not take a file as it is installed."""
@@ -79,7 +85,7 @@ def write(material: Material, out: Path, *, empty: str = "no") -> Written:
     """
     out.mkdir()
     classes = _Classes(ways=_ways(material))
-    (out / CONFIG).write_bytes(_config(classes))
+    (out / CONFIG).write_bytes(_config(classes, outlines="mask" in _further(material)))
     tally = _Tally()
     base = material.base()
     photographs = chain(_unsure_first(material, base), _empty(material, base) if empty == "yes" else ())
@@ -107,7 +113,7 @@ _UNSURE_FIRST: Final = f"""
     WITH found AS (
         SELECT pipeline, image_id, observation_id, job_id, url, deployment, night, local_time, width, height,
             x1, y1, x2, y2, detector, detector_version, detector_score, classifier, classifier_version,
-            taxon, score, source, {_SURE} AS sure,
+            taxon, score, source, {_SURE} AS sure{{further}},
             CAST(split_part(detection_id, '-', -1) AS BIGINT) AS number
         FROM observations
     )
@@ -125,8 +131,13 @@ _EMPTY: Final = """
 """
 
 
+def _further(material: Material) -> list[str]:
+    """The columns with masks and rotated boxes, where there are any."""
+    return [name for name in material.further("observations") if name in boxes.SHAPES]
+
+
 def _unsure_first(material: Material, base: str) -> Iterator[Photograph]:
-    rows = material.rows(_UNSURE_FIRST)
+    rows = material.rows(_UNSURE_FIRST.format(further="".join(f", {name}" for name in _further(material))))
     for _, of_photograph in groupby(rows, key=itemgetter("pipeline", "image_id")):
         observations = list(of_photograph)
         yield Photograph(observations[0], path_below(base, observations[0]["url"]), observations)
@@ -177,7 +188,8 @@ def _tasks(photographs: Iterable[Photograph], classes: _Classes, tally: _Tally, 
 
 def _region(one: Row, box: Extent, size: tuple[int, int], classes: _Classes) -> Iterator[dict[str, Any]]:
     """The answers on one box: that it is an animal, and which."""
-    place = dict(zip(("x", "y", "width", "height"), box, strict=True)) | {"rotation": 0}
+    place = _place(one, box, size)
+    kind, control = ("polygonlabels", OUTLINE) if "points" in place else ("rectanglelabels", "box")
     common = {
         "id": one["observation_id"],
         "to_name": "image",
@@ -185,17 +197,38 @@ def _region(one: Row, box: Extent, size: tuple[int, int], classes: _Classes) -> 
         "original_height": size[1],
         "image_rotation": 0,
     }
-    box_answer = {**common, "type": "rectanglelabels", "from_name": "box"}
+    box_answer = {**common, "type": kind, "from_name": control}
     yield {
         **box_answer,
         **_scored(one["detector_score"]),
-        "value": {**place, "rectanglelabels": [boxes.UNIDENTIFIED]},
+        "value": {**place, kind: [boxes.UNIDENTIFIED]},
     }
     name = _name(one)
     if name is not None:
         kind = "taxonomy" if classes.is_tree else "choices"
         answer = {**common, "type": kind, "from_name": "taxon", **_scored(one["score"])}
         yield {**answer, "value": {**place, **classes.value(name)}}
+
+
+def _place(one: Row, box: Extent, size: tuple[int, int]) -> dict[str, Any]:
+    """Where it is, in percent: the outline of its mask, its rotated box, or its box.
+
+    A rotated box turns about its first corner, so that a box whose first corner is outside of the photograph is not
+    turned.
+    """
+    shape = boxes.shape_of(one, size)
+    if shape["mask"] and (outline := masks.outline(shape["mask"])):
+        return {"points": [_percent(corner, size) for corner in outline]}
+    if rotated := shape["rotated"]:
+        x, y = _percent(masks.corners_of(rotated)[0], size)
+        if 0 <= x <= _PERCENT and 0 <= y <= _PERCENT and rotated.width > 0 and rotated.height > 0:
+            width, height = _percent((rotated.width, rotated.height), size)
+            return {"x": x, "y": y, "width": width, "height": height, "rotation": round(rotated.angle % 360, _DIGITS)}
+    return dict(zip(("x", "y", "width", "height"), box, strict=True)) | {"rotation": 0}
+
+
+def _percent(point: masks.Point, size: tuple[int, int]) -> list[float]:
+    return [round(value / side * _PERCENT, _DIGITS) for value, side in zip(point, size, strict=True)]
 
 
 def _scored(score: float | None) -> dict[str, float]:
@@ -285,13 +318,16 @@ def _fit(text: str) -> str:
     return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def _config(classes: _Classes) -> bytes:
+def _config(classes: _Classes, *, outlines: bool) -> bytes:
     """The labeling interface, as XML."""
     view = ElementTree.Element("View")
     view.append(ElementTree.Comment(f" {BOXES} "))
     ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true", zoomControl="true")
     labels = ElementTree.SubElement(view, "RectangleLabels", name="box", toName="image")
     ElementTree.SubElement(labels, "Label", value=boxes.UNIDENTIFIED)
+    if outlines:
+        labels = ElementTree.SubElement(view, "PolygonLabels", name=OUTLINE, toName="image")
+        ElementTree.SubElement(labels, "Label", value=boxes.UNIDENTIFIED)
     about = {"name": "taxon", "toName": "image", "perRegion": "true"}
     if classes.is_tree:
         tree = ElementTree.SubElement(view, "Taxonomy", {**about, "maxUsages": "1"})
@@ -380,7 +416,7 @@ def _interface(file: Path) -> _Interface:
     image = view.find(".//Image")
     if image is None or not image.get("value", "").startswith("$"):
         raise validators.Unreadable(f"{file.name} has no Image with a value such as $image")
-    named = {one.get("name", ""): one for one in view.iter() if one.tag in ("RectangleLabels", "Choices", "Taxonomy")}
+    named = {one.get("name", ""): one for one in view.iter() if one.tag in _TAGS}
     if not any(one.tag == "RectangleLabels" for one in named.values()):
         raise validators.Unreadable(f"{file.name} has no RectangleLabels")
     for name, one in named.items():
@@ -414,12 +450,17 @@ def _faults_of_result(result: Sequence[Any], interface: _Interface) -> Iterator[
 
 def _faults_of_value(value: Mapping[str, Any], kind: str, known: frozenset[str]) -> Iterator[str]:
     sides: list[Any] = [value.get(name) for name in ("x", "y", "width", "height")]
-    if not all(map(validators.is_number, sides)):
+    if "points" in value:
+        yield from _faults_of_points(value["points"])
+    elif not all(map(validators.is_number, sides)):
         yield "no box of x, y, width and height"
     else:
         x, y, width, height = sides
         if width <= 0 or height <= 0:
             yield "its box is empty"
+        elif value.get("rotation"):
+            if min(x, y) < 0 or max(x, y) > _PERCENT:
+                yield "its first corner is not within the photograph, in percent of it"
         elif min(x, y) < 0 or max(x + width, y + height) > _PERCENT + 10.0**-_DIGITS:
             yield "its box is not within the photograph, in percent of it"
     said = value.get(kind)
@@ -429,3 +470,15 @@ def _faults_of_value(value: Mapping[str, Any], kind: str, known: frozenset[str])
     for label in chain.from_iterable(one if isinstance(one, list) else [one] for one in said):
         if label not in known:
             yield f"the label {label!r} is not in the config"
+
+
+def _faults_of_points(points: Any) -> Iterator[str]:
+    if not isinstance(points, list) or len(points) < 3:
+        yield "its outline has fewer than three points"
+    elif not all(
+        isinstance(one, list)
+        and len(one) == 2
+        and all(validators.is_number(value) and 0 <= value <= _PERCENT for value in one)
+        for one in points
+    ):
+        yield "its outline is not within the photograph, in percent of it"

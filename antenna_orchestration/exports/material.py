@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.messages import Mask, RotatedBox
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.ecology.names import Names
 from antenna_orchestration.exports.dataset import Dataset
@@ -59,6 +60,8 @@ class Box(NamedTuple):
     y2: float
     label: str = ""
     score: float | None = None
+    mask: Mask | None = None
+    rotated: RotatedBox | None = None
 
 
 class Pictures(Protocol):
@@ -141,6 +144,18 @@ class Material:
                     session.from_parquet(path).create_view(f"all_{table}")
                     session.execute(f"CREATE VIEW {table} AS FROM all_{table} WHERE {self._condition(table)}")  # quoted
                 yield session
+
+    def further(self, table: str) -> tuple[str, ...]:
+        """The columns of `columns.FURTHER` in which rows of the selection have values."""
+        from antenna_orchestration.ecology import columns
+
+        with self.session() as session:
+            names = [one for one in columns.FURTHER.get(table, {}) if one in session.table(table).columns]
+            if not names:
+                return ()
+            counts = ", ".join(f"count({name})" for name in names)
+            [row] = session.sql(f"SELECT {counts} FROM {table}").fetchall()  # noqa: S608  # names of columns
+        return tuple(name for name, count in zip(names, row, strict=True) if count)
 
     def batches(self, query: str, rows: int = _ROWS) -> Iterator[pa.RecordBatch]:
         """What a query over the views of `session` gives, in batches."""

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.texts import counted
+from antenna_orchestration.exports import boxes as boxes_module
 from antenna_orchestration.exports import file_names, picture_folders
 from antenna_orchestration.exports.formats import Checked, Written
 from antenna_orchestration.exports.material import Box, Material, Photograph
@@ -96,7 +97,8 @@ def _jobs(material: Material) -> Iterator[_Job]:
     """The photographs, each with a name of its own."""
     several = len({one.pipeline for one in material.jobs}) > 1 and material.selection.pipeline is None
     taken: set[str] = set()
-    for one in material.photographs("x1", "y1", "x2", "y2", "taxon", "score", "detector_score", counted_only=True):
+    wanted = ("x1", "y1", "x2", "y2", "taxon", "score", "detector_score", *material.further("observations"))
+    for one in material.photographs(*wanted, counted_only=True):
         path = "/".join(map(file_names.part, one.path.split("/")))
         if several:
             path = f"{file_names.part(one.row['pipeline'])}/{path}"
@@ -120,7 +122,7 @@ def _drawn(material: Material, out: Path, job: _Job) -> _Drawn:
         return _Drawn(row)
     boxes = [
         Box(one["x1"], one["y1"], one["x2"], one["y2"], one["taxon"] or "",
-            one["detector_score"] if one["score"] is None else one["score"])
+            one["detector_score"] if one["score"] is None else one["score"], **boxes_module.shape_of(one))
         for one in photograph.observations
     ]  # fmt: skip
     try:

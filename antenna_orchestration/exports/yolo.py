@@ -18,10 +18,11 @@ from urllib.parse import unquote
 
 import yaml
 
+from antenna_orchestration.domain import masks
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.exports import boxes, pipelines, training, validators
 from antenna_orchestration.exports.formats import Checked, Written
-from antenna_orchestration.exports.material import BOXES, Material, Photograph
+from antenna_orchestration.exports.material import BOXES, Material, Photograph, Row
 
 DATA: Final = "data.yaml"
 PHOTOGRAPHS: Final = "photographs.csv"
@@ -51,8 +52,11 @@ Group = tuple[str | None, date | None]
 # Writing
 
 
-def write(material: Material, out: Path, *, images: str = "none") -> Written:
+def write(material: Material, out: Path, *, images: str = "none", shapes: str = "boxes") -> Written:
     """Write a folder; with `images` = `link` with symbolic links to the photographs that are files of this machine.
+
+    With `shapes` = `masks` labels are the outlines of masks, and with `rotated` the corners of rotated boxes; what has
+    none of them has its box.
 
     Raises `InvalidInput` for several pipelines, `Incomplete` if the size of no photograph is known.
     """
@@ -66,6 +70,7 @@ def write(material: Material, out: Path, *, images: str = "none") -> Written:
         (out / "labels" / split).mkdir(parents=True)
         if images == "link":
             (out / "images" / split).mkdir(parents=True)
+    further = material.further("observations") if shapes != "boxes" else ()
     samples = training.Samples()
     stems = _Stems()
     distant = 0
@@ -74,7 +79,7 @@ def write(material: Material, out: Path, *, images: str = "none") -> Written:
     with (out / PHOTOGRAPHS).open("w", encoding="utf-8", errors="replace", newline="") as file:
         table = csv.writer(file)
         table.writerow(_HEADER)
-        for photograph, found in samples.of(material, sized=False):
+        for photograph, found in samples.of(material, *further, sized=False):
             row = photograph.row
             split = split_of[row["deployment"], row["night"]]
             written[split] += 1
@@ -83,6 +88,8 @@ def write(material: Material, out: Path, *, images: str = "none") -> Written:
             name = stem + ending
             lines = [
                 _line(numbers[training.class_of(one)], boxes.shares(box, row["width"], row["height"], digits=_DIGITS))
+                if shapes == "boxes"
+                else _polygon(numbers[training.class_of(one)], one, box, (row["width"], row["height"]), shapes)
                 for one, box in found
             ]
             (out / "labels" / split / f"{stem}.txt").write_text("".join(lines), encoding="utf-8")
@@ -177,6 +184,17 @@ def _line(number: int, box: boxes.Extent) -> str:
     return " ".join([str(number), *(f"{share:.{_DIGITS + 1}f}" for share in shares)]) + "\n"
 
 
+def _polygon(number: int, one: Row, box: boxes.Corners, size: tuple[int, int], shapes: str) -> str:
+    """A class and the corners of its mask or box, each within the photograph, as what trains demands it."""
+    shape = boxes.shape_of(one, size)
+    corners = masks.outline(shape["mask"]) if shapes == "masks" and shape["mask"] else []
+    if not corners and shape["rotated"]:
+        corners = masks.corners_of(shape["rotated"])
+    corners = corners or [(box.x1, box.y1), (box.x2, box.y1), (box.x2, box.y2), (box.x1, box.y2)]
+    shares = [min(max(value / side, 0.0), 1.0) for each in corners for value, side in zip(each, size, strict=True)]
+    return " ".join([str(number), *(f"{share:.{_DIGITS + 1}f}" for share in shares)]) + "\n"
+
+
 def _link(link: Path, url: str) -> bool:
     """Link a photograph that is a file of this machine; False if it is none."""
     if "://" in url and not url.startswith("file:"):
@@ -268,16 +286,21 @@ def _faults_of_labels(file: Path, classes: int) -> Iterator[str]:
         return
     for number, line in enumerate(lines, 1):
         parts = line.split()
-        if len(parts) != 5:
-            yield f"line {number}: {len(parts)} values, not a class and four shares"
+        if len(parts) < 5 or len(parts) % 2 == 0:
+            yield f"line {number}: {len(parts)} values, not a class and four shares, or a class and corners"
             continue
         if not re.fullmatch(r"\d{1,9}", parts[0]) or int(parts[0]) >= classes:
             yield f"line {number}: the class {parts[0]!r} is not in {DATA}"
         try:
-            x, y, width, height = map(float, parts[1:])
+            shares = [float(one) for one in parts[1:]]
         except ValueError:
             yield f"line {number}: {' '.join(parts[1:])} are not four numbers"
             continue
+        if len(shares) > 4:
+            if not all(0 <= one <= 1 for one in shares):
+                yield f"line {number}: its corners are not within the photograph"
+            continue
+        x, y, width, height = shares
         edge = 0.5 + 2 * 10.0**-_DIGITS
         if not (width > 0 and height > 0):
             yield f"line {number}: its box is empty"

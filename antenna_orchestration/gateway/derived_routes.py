@@ -142,7 +142,7 @@ async def _csv(asked: Asked, scope: Scope, table: str, newest: Newest | None = N
         with derived.opened(asked.gateway.http.services.lake, scope, table) as now:
             if now.version.tag != tag:
                 raise errors.Conflict(f"the tables of {scope.name} were derived again meanwhile; ask again")
-            yield from csv_tables.lines(columns.SCHEMAS[table].names, now.batches())
+            yield from csv_tables.lines(now.schema.names, now.batches())
 
     return await downloads.of_kept(
         asked,

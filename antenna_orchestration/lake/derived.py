@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology import columns, nights, places
 from antenna_orchestration.lake import arrow, duckdb_errors
+from antenna_orchestration.lake import schemas as lake_schemas
 from antenna_orchestration.lake.folder import AT_A_TIME, Version
 from antenna_orchestration.lake.store import Lake
 
@@ -103,16 +105,40 @@ FROM newest JOIN times USING (photograph) LEFT JOIN (
 """
 
 _SORTED: Final = {
-    "captures": "SELECT number, {captures} FROM photographs ORDER BY number",
+    "captures": "SELECT number, {captures} FROM photographs{labels} ORDER BY number",
     "detections": """
         SELECT p.number, d.job_id, d.image_id, detection_id, x1, y1, x2, y2, algorithm AS detector,
-               algorithm_version AS detector_version, score AS detector_score
-        FROM detections d JOIN photographs p USING (job_id, image_id) ORDER BY p.number""",
+               algorithm_version AS detector_version, score AS detector_score{further}
+        FROM detections d JOIN photographs p USING (job_id, image_id){details} ORDER BY p.number""",
     "classifications": """
         SELECT p.number, s.image_id, detection_id, algorithm AS classifier, algorithm_version AS classifier_version,
                label, score AS label_score, terminal, created_at, scores, top_labels, top_scores
         FROM classifications s JOIN photographs p USING (job_id, image_id) ORDER BY p.number""",
 }
+
+_DETAILS: Final = " LEFT JOIN detection_details m USING (job_id, image_id, detection_id)"
+
+_LABELS: Final = " LEFT JOIN of_photographs USING (job_id, image_id)"
+
+_OF_PHOTOGRAPHS: Final = """
+CREATE TEMP TABLE of_photographs AS
+SELECT * FROM (
+    SELECT job_id, image_id, list(label ORDER BY place) AS labels, list(score ORDER BY place) AS label_scores,
+           list(algorithm || ' ' || algorithm_version ORDER BY place) AS label_algorithms
+    FROM (
+        -- The last step of a pipeline decides, and where it did not come so far, the step before.
+        SELECT s.*, row_number() OVER (
+            PARTITION BY job_id, image_id ORDER BY score DESC NULLS LAST, algorithm, algorithm_version, label
+        ) AS place
+        FROM image_labels s SEMI JOIN photographs USING (job_id, image_id)
+        QUALIFY terminal = bool_or(terminal) OVER (PARTITION BY job_id, image_id)
+    ) GROUP BY ALL
+) FULL JOIN (
+    SELECT job_id, image_id, min(attributes) AS attributes
+    FROM image_attributes a SEMI JOIN photographs USING (job_id, image_id) GROUP BY ALL
+) USING (job_id, image_id)
+"""
+"""What is said of photographs as a whole."""
 
 _SCHEMAS: Final = {
     "captures": nights.CAPTURES,
@@ -194,11 +220,15 @@ class SortedResults:
     # The labels that occur, sorted, by classifier; and which classifiers each pipeline has.
     labels: Mapping[AlgorithmRef, Sequence[str]]
     classifiers: Mapping[str, frozenset[AlgorithmRef]]
+    # The further columns that have values, see `columns.FURTHER`, by derived table.
+    further: Mapping[str, Sequence[str]]
+    # Of the sorted files.
+    schemas: Mapping[str, pa.Schema]
     folder: Path
 
     def nights(self) -> Iterator[Rows]:
         """The rows of each group; those of one are in memory."""
-        readers = {name: _by_group(self.folder / f"{name}.parquet", _SCHEMAS[name]) for name in _SCHEMAS}
+        readers = {name: _by_group(self.folder / f"{name}.parquet", schema) for name, schema in self.schemas.items()}
         waiting = {name: next(reader, None) for name, reader in readers.items()}
         for group in self.groups:
             found: dict[str, pa.Table] = {}
@@ -208,7 +238,7 @@ class SortedResults:
                     found[name] = first[1]
                     waiting[name] = next(reader, None)
                 else:
-                    found[name] = _SCHEMAS[name].empty_table()
+                    found[name] = self.schemas[name].empty_table()
             yield Rows(group=group, **found)
 
     def boxes(self) -> Iterator[Boxes]:
@@ -295,8 +325,19 @@ def _sort(
     session.execute(_NEWEST)
     _add_times(session, known)
     session.execute(_PHOTOGRAPHS)
+    further = _further(session, lake, jobs)
+    schemas = {
+        **_SCHEMAS,
+        "captures": _with(nights.CAPTURES, "photographs", further),
+        "detections": _with(nights.DETECTIONS, "observations", further),
+    }
     for name, query in _SORTED.items():
-        text = query.format(captures=", ".join(nights.CAPTURES.names))
+        text = query.format(
+            captures=", ".join(schemas["captures"].names),
+            labels=_LABELS if further["photographs"] else "",
+            further="".join(f", m.{column}" for column in further["observations"]),
+            details=_DETAILS if further["observations"] else "",
+        )
         path = str(folder / f"{name}.parquet").replace("'", "''")
         session.execute(f"COPY ({text}) TO '{path}' (FORMAT parquet, ROW_GROUP_SIZE {_ROWS})")
     groups = session.sql(
@@ -308,8 +349,46 @@ def _sort(
         groups=[Group(**row) for row in groups.to_arrow_table().to_pylist()],
         labels=labels,
         classifiers=classifiers,
+        further=further,
+        schemas=schemas,
         folder=folder,
     )
+
+
+def _further(session: duckdb.DuckDBPyConnection, lake: Lake, jobs: Sequence[Source]) -> dict[str, list[str]]:
+    """The further columns that have values in these photographs, by derived table."""
+    having = {name: sorted(_of_jobs(lake, name, [job.job_id for job in jobs])) for name in lake_schemas.FURTHER}
+    found: dict[str, list[str]] = {table: [] for table in columns.FURTHER}
+    if not any(having.values()):
+        return found
+    for name, these in having.items():
+        nothing = pa.schema([("job_id", pa.int64()), *lake_schemas.FURTHER[name]]).empty_table()
+        session.register(f"no_{name}", nothing)
+        files = ", ".join("'" + file.replace("'", "''") + "'" for file in lake.patterns(name, these))
+        read = f"SELECT * FROM read_parquet([{files}], hive_partitioning = true) UNION ALL BY NAME " if files else ""  # noqa: S608  # paths, quoted
+        session.execute(f"CREATE TEMP VIEW {name} AS {read}FROM no_{name}")
+    session.execute(_OF_PHOTOGRAPHS)
+    for table, source in (
+        ("observations", "detection_details SEMI JOIN photographs USING (job_id, image_id)"),
+        ("photographs", "of_photographs"),
+    ):
+        names = list(columns.FURTHER[table])
+        counts = ", ".join(f"count({name})" for name in names)
+        [row] = session.sql(f"SELECT {counts} FROM {source}").fetchall()  # noqa: S608  # names of columns
+        found[table] = [name for name, count in zip(names, row, strict=True) if count]
+    return found
+
+
+def _of_jobs(lake: Lake, name: str, jobs: Sequence[JobId]) -> set[JobId]:
+    """Those of the jobs that have a table which a job need not have. Blocks."""
+    if len(jobs) == 1:
+        return {job for job in jobs if lake.has_table(name, job)}
+    return set(jobs) & set(lake.jobs_with_table(name))
+
+
+def _with(schema: pa.Schema, table: str, further: Mapping[str, Sequence[str]]) -> pa.Schema:
+    """A schema and the further columns of a derived table."""
+    return pa.schema([*schema, *(pa.field(name, columns.FURTHER[table][name][0]) for name in further[table])])
 
 
 def _labels(
@@ -433,8 +512,17 @@ class MadeWith:
         }
 
 
-def write(lake: Lake, scope: Scope, tables: Iterable[Mapping[str, pa.Table]], made_with: MadeWith) -> dict[str, int]:
+def write(
+    lake: Lake,
+    scope: Scope,
+    tables: Iterable[Mapping[str, pa.Table]],
+    made_with: MadeWith,
+    *,
+    further: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> dict[str, int]:
     """Write the tables of the nights in their order, all or none of them; returns the rows of each.
+
+    All nights have the same `further` columns.
 
     The same rows of the same jobs give the same bytes. Raises `Unavailable`.
     """
@@ -443,7 +531,9 @@ def write(lake: Lake, scope: Scope, tables: Iterable[Mapping[str, pa.Table]], ma
     with tempfile.TemporaryDirectory(prefix="antenna-derive-") as temporary:
         drafts = {name: Path(temporary) / f"{name}.parquet" for name in TABLES}
         writers = {
-            name: pq.ParquetWriter(draft, columns.SCHEMAS[name].with_metadata(metadata), compression="zstd")
+            name: pq.ParquetWriter(
+                draft, columns.schema(name, further.get(name, ())).with_metadata(metadata), compression="zstd"
+            )
             for name, draft in drafts.items()
         }
         waiting: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
@@ -478,7 +568,7 @@ def read(lake: Lake, scope: Scope, table: str, *, most: int | None = None) -> pa
         rows += batch.num_rows
         if most is not None and rows >= most:
             break
-    whole = pa.Table.from_batches(found, columns.SCHEMAS[table])
+    whole = pa.Table.from_batches(found, columns.schema(table, found[0].schema.names if found else ()))
     return whole if most is None else whole.slice(0, most)
 
 
@@ -500,12 +590,14 @@ class Opened:
     table: str
     version: Version
     made_of: MadeOf
+    # The columns of this version, and those of its further ones that the file has.
+    schema: pa.Schema
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Its rows, with the columns of this version. Blocks."""
+        """Its rows, with the columns of its schema. Blocks."""
         self.version.file.seek(0)
         for batch in pq.ParquetFile(self.version.file).iter_batches(batch_size=_ROWS):
-            yield arrow.fitted(batch, columns.SCHEMAS[self.table])
+            yield arrow.fitted(batch, self.schema)
 
 
 @contextmanager
@@ -513,7 +605,9 @@ def opened(lake: Lake, scope: Scope, table: str) -> Iterator[Opened]:
     """Open a derived table. Blocks; raises `Missing`, and `Unavailable` for a damaged one."""
     with lake.reading_version(scope.path(table)) as version:
         try:
-            yield Opened(table, version, _made_of(pq.read_metadata(version.file).metadata or {}))
+            footer = pq.read_metadata(version.file)
+            schema = columns.schema(table, footer.schema.to_arrow_schema().names)
+            yield Opened(table, version, _made_of(footer.metadata or {}), schema)
         except pa.ArrowException as error:
             raise errors.Unavailable(f"lake {lake.uri}, {scope.path(table)}: {str(error).splitlines()[0]}") from error
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from antenna_orchestration.domain.messages import Detection
+from antenna_orchestration.domain import masks
+from antenna_orchestration.domain.messages import Detection, Mask
 from antenna_orchestration.pipelines import images
 
 MAX_BYTES: Final = 60_000
@@ -28,6 +29,9 @@ LONGEST_TEXT: Final = 60
 
 FULL_WIDTH: Final = 8192
 """Width of a picture in full size, at most: wider photographs are rare, and one of them takes much memory."""
+
+_SHADE: Final = 100
+"""Of 255: how much of a mask's colour covers the photograph."""
 
 _MOTH: Final = (255, 140, 0)
 _OTHER: Final = (0, 120, 255)
@@ -56,7 +60,8 @@ def draw_boxes(
 ) -> bytes:
     """Draw the detections on a photograph; returns a JPEG at most `max_width` pixels wide and `max_bytes` large.
 
-    `data` is the photograph as the pipeline got it. Each box is labelled with its score in per cent, if it has one, and
+    `data` is the photograph as the pipeline got it. A mask tints its pixels; a rotated box stands in the place of the
+    box around it. Each box is labelled with its score in per cent, if it has one, and
     its terminal label. Raises `ImageUnusable` as `images.decode` does.
     """
     decoded = images.decode(data, shrink_to=max_width)
@@ -70,9 +75,14 @@ def draw_boxes(
         size = (
             (max(1, int(photograph.width * scale)), width) if lies else (width, max(1, int(photograph.height * scale)))
         )
-        picture = _upright(photograph.resize(size, Image.Resampling.BOX), turn)
+        picture = photograph.resize(size, Image.Resampling.BOX)
+        for one in detections:
+            if one.mask:
+                _shade(picture, one.mask, _colour(_label(one)))
+        picture = _upright(picture, turn)
         boxes = [_upright_box(one.box, turn, decoded.width, decoded.height) for one in detections]
-        _draw(picture, detections, boxes, width / (decoded.height if lies else decoded.width))
+        rotated = [_upright_corners(one, turn, decoded.width, decoded.height) for one in detections]
+        _draw(picture, detections, boxes, rotated, width / (decoded.height if lies else decoded.width))
         for quality in (80, 65, 50, 40):
             stream = io.BytesIO()
             picture.save(stream, "JPEG", quality=quality, subsampling=0, optimize=True)
@@ -124,23 +134,68 @@ def _upright_box(box: Box, turn: int, width: int, height: int) -> Box:
     return (y1, x1, y2, x2) if turn >= 5 else (x1, y1, x2, y2)
 
 
-def _draw(picture: Image.Image, detections: Sequence[Detection], boxes: Sequence[Box], scale: float) -> None:
+def _upright_corners(detection: Detection, turn: int, width: int, height: int) -> list[masks.Point]:
+    """The corners of its rotated box likewise; none if it has no such."""
+    corners = masks.corners_of(detection.rotated) if detection.rotated else []
+    return [_upright_box((x, y, x, y), turn, width, height)[:2] for x, y in corners]
+
+
+def _shade(picture: Image.Image, mask: Mask, colour: tuple[int, int, int]) -> None:
+    """Tint the pixels of a mask on a picture of the photograph as stored, whatever its size."""
+    left, pixels = masks.columns_of(mask)
+    rows = np.flatnonzero(pixels.any(axis=1))
+    if not len(rows):
+        return
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    across, down = picture.width / mask.width, picture.height / mask.height
+    x1, y1 = int(left * across), int(top * down)
+    x2 = max(x1 + 1, math.ceil((left + pixels.shape[1]) * across))
+    y2 = max(y1 + 1, math.ceil(bottom * down))
+    shade = Image.fromarray(pixels[top:bottom].astype(np.uint8) * _SHADE)
+    picture.paste(colour, (x1, y1, x2, y2), shade.resize((x2 - x1, y2 - y1), Image.Resampling.BOX))
+
+
+def _label(detection: Detection) -> str:
+    return next((step.label for step in reversed(detection.classifications) if step.terminal), "")
+
+
+def _colour(label: str) -> tuple[int, int, int]:
+    return {"moth": _MOTH, "nonmoth": _OTHER}.get(label, _UNCLASSIFIED if not label else _MOTH)
+
+
+def _draw(
+    picture: Image.Image,
+    detections: Sequence[Detection],
+    boxes: Sequence[Box],
+    rotated: Sequence[Sequence[masks.Point]],
+    scale: float,
+) -> None:
     """Draw boxes with scores and labels; `scale` is pixels of the picture per pixel of the photograph."""
     pencil = ImageDraw.Draw(picture)
     font = ImageFont.load_default(max(9, picture.width // 110))
     # The best scores are drawn last, on top.
-    for detection, box in sorted(zip(detections, boxes, strict=True), key=lambda pair: pair[0].score or 0.0):
+    drawn = sorted(zip(detections, boxes, rotated, strict=True), key=lambda one: one[0].score or 0.0)
+    for detection, box, corners in drawn:
         # Drawing takes time by the length of a line, also outside of the picture.
         x1, y1, x2, y2 = (
             min(max(value * scale, -MARGIN), side + MARGIN) for value, side in zip(box, 2 * picture.size, strict=True)
         )
-        label = next((step.label for step in reversed(detection.classifications) if step.terminal), "")
-        colour = {"moth": _MOTH, "nonmoth": _OTHER}.get(label, _UNCLASSIFIED if not label else _MOTH)
-        pencil.rectangle((x1 - 2, y1 - 2, x2 + 1, y2 + 1), outline=colour, width=2)
+        label = _label(detection)
+        colour = _colour(label)
+        if corners:
+            pencil.polygon([_near(x * scale, y * scale, picture) for x, y in corners], outline=colour, width=2)
+        else:
+            pencil.rectangle((x1 - 2, y1 - 2, x2 + 1, y2 + 1), outline=colour, width=2)
         score = "" if detection.score is None else f"{detection.score * 100:.0f}"
         text = f"{score} {label[:LONGEST_TEXT]}".strip()
         if text:
             _write(pencil, font, text, box=(x1, y1, x2, y2), colour=colour, width=picture.width)
+
+
+def _near(x: float, y: float, picture: Image.Image) -> masks.Point:
+    """A corner, not farther outside of the picture than it is wide and high."""
+    width, height = picture.size
+    return min(max(x, -width), 2 * width), min(max(y, -height), 2 * height)
 
 
 def _write(

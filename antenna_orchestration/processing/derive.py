@@ -167,7 +167,7 @@ def write_tables(
         classes = registered(results.labels)
         unmasked = _unmasked(results, known, classes)
         nights = _Counted(_nights(results, with_images, known, classes, unmasked))
-        rows = derived.write(into, scope, nights, made_with)
+        rows = derived.write(into, scope, nights, made_with, further=results.further)
         there = {group.deployment for group in results.groups}
     zones = places.about_unknown_zones((place for name, place in known.places.items() if name in there), known.project)
     replaced = len({(one.job_id, one.detection_id) for one in known.reviews}) - nights.reviewed

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from msgspec import UNSET
+
 from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
 from antenna_orchestration.exports.material import Box, Pictures
@@ -128,6 +130,8 @@ def _detections(boxes: Sequence[Box]) -> list[Detection]:
             score=box.score,
             algorithm=_NOBODY,
             classifications=[Classification(algorithm=_NOBODY, label=box.label, score=box.score)] if box.label else [],
+            mask=box.mask or UNSET,
+            rotated=box.rotated or UNSET,
         )
         for box in boxes
     ]

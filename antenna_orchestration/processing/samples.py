@@ -8,19 +8,20 @@ import logging
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import UNSET
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import nights
+from antenna_orchestration.domain import masks, nights
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
 from antenna_orchestration.domain.texts import counted
-from antenna_orchestration.lake import arrow
+from antenna_orchestration.lake import arrow, schemas
 from antenna_orchestration.pipelines.pictures import MAX_BYTES
 from antenna_orchestration.processing.drawing import Drawing, NotDrawn
 from antenna_orchestration.processing.photographs import require_loaded_here
@@ -34,6 +35,7 @@ NO_DEPLOYMENT: Final = "no deployment"
 _KEYS = ["image_id", "detection_id", "algorithm", "algorithm_version", "score"]
 _OF_DETECTIONS = [*_KEYS, "x1", "y1", "x2", "y2"]
 _OF_CLASSIFICATIONS = [*_KEYS, "label", "terminal"]
+_OF_DETAILS = [one for one in schemas.OF_PARTS["detection_details"].names if one != "attributes"]
 
 PATIENCE = 30.0
 """Seconds for all samples together, since the end of the job waits for them."""
@@ -77,7 +79,8 @@ async def sample_pictures(services: Services, job: Job, *, count: int, width: in
     images = arrow.column([one.image for one in chosen], pa.int64())
     detections = await asyncio.to_thread(_rows_of, services, job, "detections", _OF_DETECTIONS, images)
     labels = await asyncio.to_thread(_rows_of, services, job, "classifications", _OF_CLASSIFICATIONS, images)
-    wanted = [(one, _detections(detections, labels, one.image)) for one in chosen]
+    details = await asyncio.to_thread(_rows_of, services, job, "detection_details", _OF_DETAILS, images)
+    wanted = [(one, _detections(detections, labels, details, one.image)) for one in chosen]
     return await _drawn(services, wanted, count=count, width=width)
 
 
@@ -159,22 +162,29 @@ def _name(url: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _detections(detections: pa.Table, labels: pa.Table, image: int) -> list[Detection]:
+def _detections(detections: pa.Table, labels: pa.Table, details: pa.Table, image: int) -> list[Detection]:
     """An image's detections as the pipeline gave them, as far as a picture needs them."""
     names: dict[str, Classification] = {}
     for row in _of_image(labels, image):
         if row["terminal"] or row["detection_id"] not in names:
             algorithm = AlgorithmRef(row["algorithm"], row["algorithm_version"])
             names[row["detection_id"]] = Classification(algorithm=algorithm, label=row["label"], score=row["score"])
+    shapes = {row["detection_id"]: row for row in _of_image(details, image)}
     return [
         Detection(
             box=(row["x1"], row["y1"], row["x2"], row["y2"]),
             score=row["score"],
             algorithm=AlgorithmRef(row["algorithm"], row["algorithm_version"]),
             classifications=[names[row["detection_id"]]] if row["detection_id"] in names else [],
+            **_shape(shapes.get(row["detection_id"], {})),
         )
         for row in _of_image(detections, image)
     ]
+
+
+def _shape(row: Mapping[str, Any]) -> dict[str, Any]:
+    mask, rotated = row.get("mask"), masks.rotated_of(row)
+    return {"mask": masks.of_json(mask) if mask else UNSET, "rotated": rotated or UNSET}
 
 
 def _of_image(table: pa.Table, image: int) -> list[dict[str, Any]]:

@@ -91,3 +91,15 @@ def test_the_largest_part_comes_first_and_corners_stay_apart() -> None:
 def test_a_rotated_box_turns_clockwise_as_seen() -> None:
     corners = masks.corners_of(RotatedBox(10.0, 20.0, 4.0, 2.0, 90.0))
     assert np.allclose(corners, [(11, 18), (11, 22), (9, 22), (9, 18)])
+
+
+@given(PIXELS, st.floats(0, 2))
+def test_an_outline_keeps_near_its_mask(pixels: Pixels, tolerance: float) -> None:
+    mask = masks.of_array(pixels)
+    exact, found = masks.outlines(mask), masks.outline(mask, tolerance=tolerance)
+    if not exact:
+        assert found == []
+        return
+    assert len(found) >= 3 and set(found) <= set(exact[0])
+    if tolerance == 0:
+        assert found == exact[0]

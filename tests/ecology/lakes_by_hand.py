@@ -82,7 +82,27 @@ def write_job(
             lake.write_file(path, lambda sink, table=table: pa.parquet.write_table(table, sink))
         else:
             lake.write_table(name, JobId(job), Generation(1), [arrow.fitted(table, schemas.TABLES[name])])
+    for name, of_table in further_rows(captures, found).items():
+        if of_table:
+            table = pa.Table.from_pylist(of_table, schema=schemas.FURTHER[name])
+            lake.write_table(name, JobId(job), Generation(1), [table])
     return Source(JobId(job), Generation(1), "moths", len(captures))
+
+
+def further_rows(
+    captures: Iterable[Mapping[str, Any]], detections: Iterable[Mapping[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    """What is said beyond boxes: by detections in columns of their details, by captures as `said` and `attributes`."""
+    details = schemas.OF_PARTS["detection_details"].names[2:]
+    return {
+        "detection_details": [dict(one) for one in detections if any(one.get(name) is not None for name in details)],
+        "image_labels": [
+            {"image_id": one["image_id"], "algorithm": "sorter", "algorithm_version": "2", "terminal": True, **said}
+            for one in captures
+            for said in one.get("said", ())
+        ],
+        "image_attributes": [dict(one) for one in captures if one.get("attributes")],
+    }
 
 
 def derive_all(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import ExifTags, Image, ImageOps
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
+from antenna_orchestration.domain import masks
+from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection, RotatedBox
 from antenna_orchestration.pipelines import pictures
 from antenna_orchestration.synthetic import captures
 
@@ -121,6 +125,45 @@ def test_people_see_photographs_upright_with_their_boxes(turn: int) -> None:
     [crop] = pictures.crop_boxes(photograph, [(40, 30, 100, 50)])
     assert opened(crop).size == (x2 - x1, y2 - y1)
     assert where_red(opened(crop)) == (0, 0, x2 - x1, y2 - y1)
+
+
+def shaped(turn: int, **shape: Any) -> Image.Image:
+    """A grey photograph with the bar's place in some other shape, and no text."""
+    found = msgspec.structs.replace(detection((40, 30, 100, 50), None, None), **shape)
+    return opened(pictures.draw_boxes(lying(turn), [found], max_bytes=None))
+
+
+@pytest.mark.parametrize("turn", [1, 3, 5, 6])
+def test_masks_and_rotated_boxes_turn_with_their_photograph(turn: int) -> None:
+    pixels = np.zeros((300, 400), bool)
+    pixels[200:260, 100:300] = True
+    rotated = RotatedBox(200.0, 150.0, 160.0, 60.0, 30.0)
+    plain, tinted = shaped(turn), shaped(turn, mask=masks.of_array(pixels))
+    turned = shaped(turn, rotated=rotated)
+    assert plain.size == tinted.size == turned.size
+    # In the pixels of the file again, whose corners are known.
+    back = {1: None, 3: Image.Transpose.ROTATE_180, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90}[turn]
+    plain, tinted, turned = (one if back is None else one.transpose(back) for one in (plain, tinted, turned))
+    changed = np.abs(np.asarray(tinted, int) - np.asarray(plain, int)).max(2) > 20
+    assert changed[204:256, 104:296].all()
+    assert not changed[:190].any() and not changed[:, :90].any() and not changed[:, 310:].any()
+    lines = np.abs(np.asarray(turned, int) - np.asarray(plain, int)).max(2) > 40
+    corners = masks.corners_of(rotated)
+    for (x1, y1), (x2, y2) in zip(corners, [*corners[1:], corners[0]], strict=True):
+        x, y = int((x1 + x2) / 2), int((y1 + y2) / 2)
+        assert lines[y - 2 : y + 3, x - 2 : x + 3].any(), (x, y)
+    assert not lines[148:153, 195:206].any(), "its middle is empty"
+
+
+@settings(max_examples=30, deadline=None)
+@given(arrays(np.bool_, st.tuples(st.integers(1, 30), st.integers(1, 40))), st.integers(1, 60))
+def test_any_mask_is_drawn_on_any_size(pixels: np.ndarray[Any, np.dtype[np.bool_]], width: int) -> None:
+    found = msgspec.structs.replace(detection((0, 0, 4, 4), "moth"), mask=masks.of_array(pixels))
+    assert opened(pictures.draw_boxes(SMALL, [found], width)).width == min(width, 40)
+    left, part = masks.columns_of(found.mask)
+    whole = np.zeros_like(pixels)
+    whole[:, left : left + part.shape[1]] = part
+    assert np.array_equal(whole, pixels)
 
 
 EDGE = st.floats(-50, 450)

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageStat
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import masks
+from antenna_orchestration.domain.messages import RotatedBox
 from antenna_orchestration.exports.material import Box, Pictures
 from antenna_orchestration.processing import photographs
 from antenna_orchestration.settings import Settings
@@ -44,6 +47,8 @@ async def test_threads_get_pictures_and_faults_are_those_of_one(tmp_path: Path) 
             found = [await asyncio.wrap_future(one) for one in asked]
         whole = await asyncio.to_thread(pictures.drawn, urls[1], [BAR])
         small = await asyncio.to_thread(pictures.drawn, urls[1], [BAR], width=150)
+        shaped = BAR._replace(mask=masks.of_array(np.ones((300, 400), bool)), rotated=RotatedBox(70, 40, 60, 20, 45))
+        tinted = await asyncio.to_thread(pictures.drawn, urls[1], [shaped])
         with pytest.raises(errors.ImageForbidden, match="IMAGE_ROOTS"):
             await asyncio.to_thread(pictures.crops, "file:///etc/hostname", [BAR])
         with pytest.raises(errors.ImageForbidden, match="ANTENNA_PICTURES_OF_URLS"):
@@ -54,6 +59,7 @@ async def test_threads_get_pictures_and_faults_are_those_of_one(tmp_path: Path) 
     # 400 x 300, held on its side: the bar is at the right.
     assert opened(whole).size == (300, 400) and where_red(opened(whole))[0] > 240
     assert opened(small).size == (150, 200)
+    assert opened(tinted).size == (300, 400) and ImageStat.Stat(opened(tinted)).mean[2] < 100
 
 
 async def test_who_asks_after_the_end_is_told(tmp_path: Path) -> None:

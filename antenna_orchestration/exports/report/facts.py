@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from antenna_orchestration.exports.boxes import SHAPES
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -389,8 +391,10 @@ def boxes(
     """What was found on these photographs and is counted, by photograph."""
     if not images:
         return {}
+    there = session.table("observations").columns
+    shapes = "".join(f", {one}" for one in SHAPES if one in there)
     found = session.execute(
-        "SELECT image_id, x1, y1, x2, y2, taxon, coalesce(score, detector_score) AS score FROM observations"
+        f"SELECT image_id, x1, y1, x2, y2, taxon, coalesce(score, detector_score) AS score{shapes} FROM observations"  # noqa: S608  # names of columns
         " WHERE pipeline = ? AND counted AND list_contains(?, image_id)",
         [pipeline, list(images)],
     )

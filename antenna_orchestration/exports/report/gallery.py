@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from antenna_orchestration import errors
+from antenna_orchestration.exports.boxes import shape_of
 from antenna_orchestration.exports.material import Box, Pictures
 from antenna_orchestration.exports.report.facts import Pick
 
@@ -115,4 +116,4 @@ def made(
 
 def _box(row: Mapping[str, Any], label: str) -> Box:
     score = row["score"]
-    return Box(row["x1"], row["y1"], row["x2"], row["y2"], label, score)
+    return Box(row["x1"], row["y1"], row["x2"], row["y2"], label, score, **shape_of(row))
