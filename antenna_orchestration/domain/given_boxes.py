@@ -33,7 +33,7 @@ def unpacked(data: bytes) -> list[GivenBox]:
 
 
 def classified(given: Sequence[GivenBox], found: Iterable[Detection]) -> list[Detection]:
-    """The given boxes in their order, with detector and score as given, and the classifications that came for each.
+    """The given boxes in their order, with detector and score as given, and what came for each beside its box.
 
     A box that did not come back has none: existing workers leave out what is too small for a crop. Raises
     `InvalidInput` for a box that was not given.
@@ -54,6 +54,9 @@ def classified(given: Sequence[GivenBox], found: Iterable[Detection]) -> list[De
             algorithm=one.algorithm,
             classifications=matched[number].classifications if number in matched else [],
             inference_time=matched[number].inference_time if number in matched else None,
+            mask=matched[number].mask if number in matched else msgspec.UNSET,
+            rotated=matched[number].rotated if number in matched else msgspec.UNSET,
+            attributes=matched[number].attributes if number in matched else msgspec.UNSET,
         )
         for number, one in enumerate(given)
     ]

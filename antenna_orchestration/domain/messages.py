@@ -345,6 +345,7 @@ def _check_result(result: Result) -> None:
     if result.outcome == "failed" and not result.reason:
         raise errors.InvalidInput("a failed result needs a reason")
     check_detections(result.detections)
+    _check_labels(result.labels or ())
 
 
 def check_detections(detections: Sequence[Detection]) -> None:
@@ -359,13 +360,18 @@ def check_detections(detections: Sequence[Detection]) -> None:
                 f"box {detection.box} is not x1 <= x2, y1 <= y2 in pixels up to {MAX_COORDINATE:.0f}"
             )
         _check_numbers(detection.score, detection.inference_time, ())
-        for one in detection.classifications:
-            _check_numbers(one.score, one.inference_time, one.top_scores)
-            if len(one.top_labels) != len(one.top_scores):
-                raise errors.InvalidInput("top_labels and top_scores differ in length")
-            longest = max(map(len, one.top_labels), default=0)
-            if longest > MAX_LABEL or len(one.label) > MAX_LABEL or "\0" in one.label:
-                raise errors.InvalidInput(f"a label is plain text of at most {MAX_LABEL} characters")
+        _check_labels(detection.classifications)
+
+
+def _check_labels(labels: Sequence[Classification]) -> None:
+    """The same of what is said of a detection, or of the image as a whole."""
+    for one in labels:
+        _check_numbers(one.score, one.inference_time, one.top_scores)
+        if len(one.top_labels) != len(one.top_scores):
+            raise errors.InvalidInput("top_labels and top_scores differ in length")
+        longest = max(map(len, one.top_labels), default=0)
+        if longest > MAX_LABEL or len(one.label) > MAX_LABEL or "\0" in one.label:
+            raise errors.InvalidInput(f"a label is plain text of at most {MAX_LABEL} characters")
 
 
 def _check_numbers(score: float | None, seconds: float | None, top: Sequence[float]) -> None:

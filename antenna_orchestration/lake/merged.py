@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -22,14 +22,13 @@ import pyarrow.parquet as pq
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake import arrow, schemas
-from antenna_orchestration.lake.store import Lake
+from antenna_orchestration.lake.store import MERGED, Lake
 
 logger = logging.getLogger(__name__)
 
-FOLDER: Final = "merged"
-
 TABLES: Final = ("classifications", "detections", "failed_images", "captures")
-"""In the order in which they are written: the other tables have the rows of every image that is in `captures`."""
+"""In the order in which they are written: the other tables have the rows of every image that is in `captures`. Before
+them come those of `schemas.FURTHER` of which any job has rows."""
 
 SPAN: Final = 1_000
 """Jobs with consecutive ids that share a file."""
@@ -52,6 +51,10 @@ class MergedFile:
     jobs: dict[JobId, Generation] = field(default_factory=dict)
     of_job: dict[JobId, Mapping[str, str | None]] = field(default_factory=dict)
 
+    def of(self, jobs: Collection[JobId]) -> MergedFile:
+        """The same with these jobs alone."""
+        return replace(self, jobs={job: generation for job, generation in self.jobs.items() if job in jobs})
+
 
 def file_of(job: JobId, images: int) -> str:
     """The file that a job with so many images belongs to."""
@@ -71,7 +74,7 @@ class MergedTables:
         being retried: readers keep them until the retry is final. A file of an earlier version, which has other
         columns, is made anew.
         """
-        path = f"{FOLDER}/{name}/{file.name}"
+        path = f"{MERGED}/{name}/{file.name}"
         columns = ",".join(_schema(name).names).encode()
         held, has_columns = self._held(path, columns)
         fresh = {job for job, generation in file.jobs.items() if not has_columns or held.get(job) != generation}
@@ -123,7 +126,7 @@ class MergedTables:
 
 
 def _schema(name: str) -> pa.Schema:
-    return pa.schema([pa.field("job_id", pa.int64(), nullable=False), *schemas.TABLES[name]])
+    return pa.schema([pa.field("job_id", pa.int64(), nullable=False), *schemas.ALL[name]])
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

@@ -114,5 +114,43 @@ TABLES: Final = {
     "failed_images": FAILED_IMAGES,
 }
 
-OF_PARTS: Final = {name: pa.schema(list(TABLES[name])[: -len(OF_JOB)]) for name in ("detections", "classifications")}
-"""The tables of a part: it belongs to one job, which the final tables name."""
+DETECTION_DETAILS: Final = pa.schema(
+    [
+        pa.field("image_id", pa.int64(), nullable=False),
+        pa.field("detection_id", pa.string(), nullable=False),
+        # COCO's run-length encoding as JSON: {"size": [height, width], "counts": "…"}.
+        ("mask", pa.string()),
+        # See `domain/messages.py:RotatedBox`.
+        ("rotated_cx", pa.float32()),
+        ("rotated_cy", pa.float32()),
+        ("rotated_width", pa.float32()),
+        ("rotated_height", pa.float32()),
+        ("rotated_angle", pa.float32()),
+        # A JSON object.
+        ("attributes", pa.string()),
+        *OF_JOB,
+    ]
+)
+
+IMAGE_LABELS: Final = pa.schema([field for field in CLASSIFICATIONS if field.name != "detection_id"])
+
+IMAGE_ATTRIBUTES: Final = pa.schema(
+    [pa.field("image_id", pa.int64(), nullable=False), ("attributes", pa.string()), *OF_JOB]
+)
+
+FURTHER: Final = {
+    "detection_details": DETECTION_DETAILS,
+    "image_labels": IMAGE_LABELS,
+    "image_attributes": IMAGE_ATTRIBUTES,
+}
+"""Tables that a job has only if its pipeline says more than boxes and what is in them. They are tables of their own
+because Polars, and DuckDB for many queries, refuse a folder whose files have different columns: so a lake with
+jobs of both kinds is read as before."""
+
+ALL: Final = {**TABLES, **FURTHER}
+
+OF_PARTS: Final = {
+    name: pa.schema(list(ALL[name])[: -len(OF_JOB)]) for name in ("detections", "classifications", *FURTHER)
+}
+"""The tables of a part: it belongs to one job, which the final tables name. It has the `FURTHER` ones only if it has
+rows of them."""

@@ -43,11 +43,20 @@ _TAIL = 64 * 1024
 _DAMAGED = (pa.ArrowException, OSError, EOFError)
 """What pyarrow raises for bytes that are not Parquet. The bytes are in memory, so an `OSError` is not the store's."""
 
+_FURTHER = b"antenna.further"
+"""What the metadata of a part's files say: its tables beside detections and classifications, if it has any."""
+
 _PARTS = "_parts"
 """Folder of all parts. pandas, DuckDB and Polars do not read a folder with a leading underscore as a table."""
 
 CURRENT = "current.sql"
 """The file below the root that defines what the newest results are, for DuckDB; beside this module is its text."""
+
+FURTHER = "further.sql"
+"""Beside this module: the same of a table that a lake need not have."""
+
+MERGED = "merged"
+"""Folder of the merged tables, see `merged.py`."""
 
 _FILE_OF_GENERATION = re.compile(r"part-g(\d+)-.*\.parquet")
 
@@ -85,9 +94,13 @@ class Lake:
     def write_part(self, job: JobId, part: str, tables: dict[str, pa.Table]) -> None:
         """Write a part's tables durably; only then may the catalog name the part."""
         folder = f"{_parts(job)}/{part}"
+        further = ",".join(name for name in tables if name in schemas.FURTHER)
         for name, table in tables.items():
 
             def fill(sink: Any, table: pa.Table = table) -> None:
+                if further:
+                    # So that one that gets lost is missed: most parts have none.
+                    table = table.replace_schema_metadata({_FURTHER: further})
                 # Without checksums a flipped bit can read as another number.
                 pq.write_table(table, sink, write_page_checksum=True)
 
@@ -102,23 +115,29 @@ class Lake:
             return None
         try:
             file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-            return arrow.fitted(file.read(), schemas.TABLES[name])
+            return arrow.fitted(file.read(), schemas.ALL[name])
         except _DAMAGED as error:
             logger.warning("part %s of job %s is damaged: %s", part, job, error)
             return None
 
-    def has_part(self, job: JobId, part: str, names: Iterable[str]) -> bool:
-        """Whether all these tables of a part can be read, judged by the files' footers."""
-        for name in names:
+    def tables_of_part(self, job: JobId, part: str, names: Iterable[str]) -> tuple[str, ...] | None:
+        """These tables of a part and the further ones that it has; None if any cannot be read, judged by footers."""
+        found: list[str] = []
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop(0)
             tail = self._content(_part(job, part, name), self._tail)
             if tail is None:
-                return False
+                return None
             try:
-                pq.read_metadata(pa.BufferReader(tail))
+                metadata = pq.read_metadata(pa.BufferReader(tail)).metadata or {}
             except _DAMAGED as error:
                 logger.warning("part %s of job %s is damaged: %s", part, job, error)
-                return False
-        return True
+                return None
+            found.append(name)
+            further = metadata.get(_FURTHER, b"").decode().split(",")
+            waiting += [one for one in further if one in schemas.FURTHER and one not in (*found, *waiting)]
+        return tuple(found)
 
     def jobs_with_parts(self) -> set[JobId]:
         """The jobs that have parts: active ones, canceled ones, and those whose clean-up was interrupted."""
@@ -174,7 +193,7 @@ class Lake:
         written: set[str] = set()
         pending = _slices(tables, self._max_file_bytes // _SLICES)
         table = next(pending, None)
-        schema = schemas.TABLES[name]
+        schema = schemas.ALL[name]
         while True:
             path = f"{folder}/part-g{generation}-{len(written):05d}.parquet"
             written.add(path)
@@ -215,7 +234,7 @@ class Lake:
     def read_table(self, name: str, job: JobId, columns: list[str] | None = None) -> pa.Table:
         """A job's whole final table; empty when there is none. For jobs known to be small."""
         found = list(self.batches(name, job, columns))
-        empty = arrow.table_of_rows(schemas.TABLES[name], [])
+        empty = arrow.table_of_rows(schemas.ALL[name], [])
         return pa.Table.from_batches(found) if found else empty.select(columns) if columns else empty
 
     def head(self, name: str, job: JobId, rows: int, columns: list[str] | None = None) -> pa.Table:
@@ -223,7 +242,7 @@ class Lake:
 
         Without `columns`, all but the binary ones: a row's `scores` weigh more than the rest of it.
         """
-        schema = schemas.TABLES[name]
+        schema = schemas.ALL[name]
         chosen = columns or [field.name for field in schema if not pa.types.is_binary(field.type)]
         found: list[pa.RecordBatch] = []
         missing = rows
@@ -303,7 +322,14 @@ class Lake:
         """The text of `current.sql` for this lake."""
         # The path stands in a text of SQL.
         root = _pattern(self._folder.uri).replace("'", "''")
-        return (Path(__file__).parent / CURRENT).read_text(encoding="utf-8").replace("{lake}", root)
+        views = (Path(__file__).parent / CURRENT).read_text(encoding="utf-8").replace("{lake}", root)
+        further = (Path(__file__).parent / FURTHER).read_text(encoding="utf-8")
+        # DuckDB refuses a view of files that are not there, and the merged tables are read by the same views.
+        roots = ("", f"{MERGED}/") if self._folder.names(MERGED) else ("",)
+        for table in schemas.FURTHER:
+            if all(self._folder.names(f"{one}{table}") for one in roots):
+                views += further.replace("{table}", table)
+        return views
 
     def write_file(self, path: str, fill: Callable[[Any], object]) -> None:
         """Let `fill` write a file below the root, durably, and whole or not at all."""
@@ -410,7 +436,7 @@ class Lake:
     def _batches(
         self, name: str, job: JobId, columns: list[str] | None, batch_size: int, without: Collection[int] = ()
     ) -> Iterator[pa.RecordBatch]:
-        whole = schemas.TABLES[name]
+        whole = schemas.ALL[name]
         schema = pa.schema([whole.field(column) for column in columns]) if columns else whole
         for path in self._files(name, job):
             if _generation(path) in without:

@@ -225,7 +225,7 @@ class Collector:
         if batch.tables:
             await asyncio.to_thread(self._services.lake.write_part, self._job.job_id, part, batch.tables)
         outcomes = [
-            _outcome(result, part if result.detections else None, by_others=ran_others(result, algorithms))
+            _outcome(result, part if rows.has_rows(result) else None, by_others=ran_others(result, algorithms))
             for result in (*batch.done, *batch.failed)
         ]
         outcomes += self._given_up(batch.unreadable)
@@ -264,7 +264,7 @@ class Collector:
             (batch.done if result.outcome == "done" else batch.failed).append(result)
         batch.unreadable = [image for image in batch.unreadable if image not in chosen]
         self._unreadable.update(batch.unreadable)
-        with_rows = [result for result in batch.done if result.detections]
+        with_rows = [result for result in batch.done if rows.has_rows(result)]
         if with_rows:
             batch.tables = rows.tables_of(with_rows)
         return batch

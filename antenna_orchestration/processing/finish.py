@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
@@ -32,7 +32,7 @@ from antenna_orchestration.processing.services import Services
 logger = logging.getLogger(__name__)
 
 OF_PARTS: Final = ("detections", "classifications")
-"""Tables that are made from parts."""
+"""Tables that are made from parts, beside the further ones (`schemas.FURTHER`) that only some jobs have."""
 
 TABLES: Final = (*OF_PARTS, "captures", "failed_images")
 """Tables of a finished job, besides its manifest."""
@@ -55,7 +55,7 @@ async def write_manifest(services: Services, job: Job) -> int:
 
 
 async def write_final_tables(services: Services, job: Job) -> FinalTables:
-    """Write `detections`, `classifications`, `captures` and `failed_images` of a collected job.
+    """Write `detections`, `classifications`, `captures` and `failed_images` of a collected job, and further tables.
 
     A row counts only if the catalog names its part, so parts of crashed collectors never show. If a named part cannot
     be read, its images become pending again: collect them, then call this again. If the generation's tables are final
@@ -70,9 +70,11 @@ async def write_final_tables(services: Services, job: Job) -> FinalTables:
     if current.status not in COLLECTED or current.generation != job.generation:
         raise JobLeft(f"job {job.job_id} is {current.status} in generation {current.generation}")
     parts = {part: arrow.column(images, pa.int64()) for part, images in named.items()}
-    lost = await asyncio.to_thread(_unreadable, services, job, parts)
+    tables, lost = await asyncio.to_thread(_tables_of_parts, services, job, parts)
     if not lost:
         try:
+            for name in schemas.FURTHER:
+                await _write_further(services, name, job, _having(parts, tables, name), earlier)
             rows = {name: await _write_rows(services, name, job, parts, earlier) for name in OF_PARTS}
         except PartLost as error:
             lost = [error.part]
@@ -104,9 +106,16 @@ async def write_rows_so_far(services: Services, job: Job, into: Lake) -> int:
     def rows(name: str) -> Iterator[pa.Table]:
         for batch in services.lake.batches(name, job.job_id, without=in_parts):
             yield pa.Table.from_batches([batch])
-        yield from _rows_of_parts(services, name, job, parts)
+        yield from _rows_of_parts(services, name, job, _having(parts, tables, name))
 
-    for name in OF_PARTS:
+    tables, lost = await asyncio.to_thread(_tables_of_parts, services, job, parts)
+    if lost:
+        raise PartLost(lost[0])
+    has = {name for found in tables.values() for name in found}
+    for name in schemas.FURTHER:
+        if await asyncio.to_thread(services.lake.has_table, name, job.job_id):
+            has.add(name)
+    for name in (*OF_PARTS, *(one for one in schemas.FURTHER if one in has)):
         await asyncio.to_thread(into.write_table, name, job.job_id, job.generation, rows(name))
         # A reader tries again when the job goes on meanwhile: its rows of then are among these.
         await asyncio.to_thread(into.drop_tables_beyond, name, job.job_id, job.generation)
@@ -131,8 +140,33 @@ async def _count(services: Services, name: str, job: Job) -> int:
     return await asyncio.to_thread(services.lake.count_rows, name, job.job_id)
 
 
-def _unreadable(services: Services, job: Job, parts: Iterable[str]) -> list[str]:
-    return [part for part in parts if not services.lake.has_part(job.job_id, part, OF_PARTS)]
+_TablesOfParts = Mapping[str, Sequence[str]]
+"""The names of the tables that each part has."""
+
+
+def _tables_of_parts(services: Services, job: Job, parts: Iterable[str]) -> tuple[_TablesOfParts, list[str]]:
+    """What parts have, and those that cannot be read."""
+    tables = {part: services.lake.tables_of_part(job.job_id, part, OF_PARTS) for part in parts}
+    return {part: found for part, found in tables.items() if found}, [part for part in tables if not tables[part]]
+
+
+def _having(parts: Mapping[str, pa.Array], tables: _TablesOfParts, name: str) -> dict[str, pa.Array]:
+    """Those of the parts that have a table."""
+    return {part: images for part, images in parts.items() if name in tables[part]}
+
+
+async def _write_further(
+    services: Services, name: str, job: Job, parts: Mapping[str, pa.Array], earlier: Collection[int]
+) -> None:
+    """Write this generation's files of a table that a job need not have; none if it has no rows of it.
+
+    An attempt before this one may have had rows, in a part that was lost since.
+    """
+    stale = earlier if parts else (*earlier, job.generation)
+    await asyncio.to_thread(services.lake.drop_generations, name, job.job_id, stale)
+    if parts:
+        rows = _rows_of_parts(services, name, job, parts)
+        await asyncio.to_thread(services.lake.write_table, name, job.job_id, job.generation, rows)
 
 
 async def _write_rows(

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import FinalJob
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.lake import schemas
 from antenna_orchestration.lake.merged import TABLES, MergedFile, MergedTables, file_of
 from antenna_orchestration.lake.rows import of_job
+from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing.services import Services
 
 logger = logging.getLogger(__name__)
@@ -40,9 +43,12 @@ async def merge(services: Services) -> Merged:
     async with services.catalog.jobs.merge_lock():
         files = planned(await services.catalog.jobs.final())
         merged = Merged(jobs=sum(len(file.jobs) for file in files), files=len(files))
+        having = await asyncio.to_thread(_having_further, services.lake)
         for file in files:
             try:
-                written = [await asyncio.to_thread(tables.bring_up_to_date, name, file) for name in TABLES]
+                further = [(name, file.of(jobs)) for name, jobs in having.items()]
+                todo = [*((name, own) for name, own in further if own.jobs), *((name, file) for name in TABLES)]
+                written = [await asyncio.to_thread(tables.bring_up_to_date, name, own) for name, own in todo]
             except errors.Unavailable as error:
                 logger.warning("merging %s: %s", file.name, error)
                 faults.append(error)
@@ -55,6 +61,11 @@ async def merge(services: Services) -> Merged:
     if faults:
         raise errors.Unavailable(f"{len(faults)} of {merged.files} files could not be merged; the first: {faults[0]}")
     return merged
+
+
+def _having_further(lake: Lake) -> dict[str, set[JobId]]:
+    """The jobs that have each of the tables that a job need not have."""
+    return {name: set(lake.jobs_with_table(name)) for name in schemas.FURTHER}
 
 
 def planned(jobs: Iterable[FinalJob]) -> list[MergedFile]:

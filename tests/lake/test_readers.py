@@ -20,6 +20,7 @@ from antenna_orchestration.lake import merged, schemas
 from antenna_orchestration.processing import collect, finish, merge, publish, retry
 from antenna_orchestration.processing.services import Services, opened, prepare
 from tests.homes import temporary_folder
+from tests.pipelines import more_than_boxes
 from tests.processing.jobs_by_hand import Hands, claimed, hands, make_job
 
 Rows = list[tuple[int, int]]
@@ -208,6 +209,43 @@ async def test_a_damaged_table_of_one_job_is_named_and_leaves_the_rest(services:
     path.write_bytes(content)
     await merge.merge(services)
     assert merged_rows(lake) == own_rows(lake)
+
+
+async def test_jobs_that_say_more_are_read_beside_those_of_boxes(services: Services) -> None:
+    lake = services.settings.lake
+    await merge.merge(services)
+    before = merged_files(lake)
+    assert not any(name in path for path in before for name in schemas.FURTHER)
+    boxes = {table: own_rows(lake, table) for table in merged.TABLES}
+    async with hands(services) as worker:
+        job = await claimed(services, await make_job(services, "readers", 2, reprocess=True))
+        await publish.publish(services, job.job_id)
+        job = await services.catalog.jobs.get(job.job_id)
+        said = {"detections": [more_than_boxes.outlined()], "labels": more_than_boxes.labels()}
+        await worker.report(await worker.lease(job, 2), **said)
+        await collect.collect(services, job, observer=collect.Observer())
+        await finish.write_final_tables(services, job)
+        await finish.finish_job(services, job)
+    await merge.merge(services)
+    for table in merged.TABLES:
+        # Every reader reads the folders as they are, whatever a job's pipeline says.
+        assert merged_rows(lake, table) == own_rows(lake, table) >= boxes[table]
+    for read in READERS:
+        assert len(read(Path(lake) / "detections")) == len(boxes["detections"]) + 2
+        assert [row for row in read(Path(lake) / "detection_details") if row[0] != job.job_id] == []
+    assert merged_rows(lake, "detection_details") == own_rows(lake, "detection_details")
+    assert merged_rows(lake, "image_labels") == sorted(own_rows(lake, "image_labels"))
+    assert len(merged_rows(lake, "image_labels")) == 6
+    assert (await merge.merge(services)).files_written == 0
+    for folder in ("", "/merged"):
+        with duckdb.connect() as session:
+            session.execute(f"SET VARIABLE lake = '{lake}{folder}'")
+            session.execute((Path(lake) / "current.sql").read_text())
+            query = (
+                "SELECT count(mask) FROM current_detection_details JOIN current_detections USING (job_id, detection_id)"
+            )
+            assert session.sql(query).fetchall() == [(2,)]
+            assert session.sql("SELECT count(*) FROM current_image_labels").fetchall() == [(6,)]
 
 
 async def test_files_of_an_earlier_version_get_the_new_columns(services: Services) -> None:

@@ -1,16 +1,20 @@
 """What becomes of results that are right, and odd."""
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
+from math import nan
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import messages
+from antenna_orchestration.domain import masks, messages
 from antenna_orchestration.domain.ids import Generation, ImageId, JobId
-from antenna_orchestration.lake import arrow, rows
+from antenna_orchestration.lake import arrow, rows, schemas
 from antenna_orchestration.queue import names
+from tests.pipelines import more_than_boxes
 
 REF = messages.AlgorithmRef("a", "1")
 
@@ -100,3 +104,44 @@ def test_an_image_beyond_what_the_catalog_can_hold_is_refused() -> None:
     assert names.image_of_subject(f"results.1.1.{2**63 - 1}") == 2**63 - 1
     with pytest.raises(errors.InvalidInput):
         names.image_of_subject(f"results.1.1.{2**63}")
+
+
+def test_what_is_more_than_boxes_has_tables_of_its_own() -> None:
+    said = {"labels": more_than_boxes.labels(), "attributes": {"blur": 0.25, "at": "dusk", "hour": 3, "odd": nan}}
+    both = [more_than_boxes.plain(), more_than_boxes.outlined()]
+    bare = messages.Detection(box=(0, 0, 1, 1), score=None, algorithm=REF, attributes={"legs": 6})
+    given = [
+        result(1, None),
+        msgspec.structs.replace(result(2, None), detections=[*both, bare], **said),
+        msgspec.structs.replace(result(3, None), detections=[], labels=more_than_boxes.labels()[:1]),
+        msgspec.structs.replace(result(4, None), detections=[], labels=[], attributes={}),
+    ]
+    assert [rows.has_rows(one) for one in given] == [True, True, True, False]
+    tables = rows.tables_of([messages.decode(messages.Result, messages.encode(one)) for one in given])
+    # Tables that all jobs have are as they were.
+    of_boxes = rows.tables_of([msgspec.structs.replace(one, labels=UNSET, attributes=UNSET) for one in given[:1]])
+    assert set(of_boxes) == {"detections", "classifications"}
+    assert tables["detections"].schema == of_boxes["detections"].schema == schemas.OF_PARTS["detections"]
+    assert tables["detections"]["detection_id"].to_pylist() == ["1-0", "2-0", "2-1", "2-2"]
+    assert tables["classifications"].num_rows == 4
+
+    first, second = tables["detection_details"].to_pylist()
+    assert (first["image_id"], first["detection_id"], second["detection_id"]) == (2, "2-1", "2-2")
+    assert masks.of_json(first["mask"]) == more_than_boxes.mask()
+    assert [first[f"rotated_{name}"] for name in ("cx", "cy", "width", "height", "angle")] == [24, 16, 28, 10, 30]
+    assert json.loads(first["attributes"]) == more_than_boxes.ATTRIBUTES
+    assert (second["mask"], second["rotated_cx"], second["attributes"]) == (None, None, '{"legs":6}')
+    labels = tables["image_labels"]
+    assert labels["image_id"].to_pylist() == [2, 2, 2, 3]
+    assert labels["label"].to_pylist() == ["empty", "rain", "Noctua pronuba", "empty"]
+    assert labels["terminal"].to_pylist() == [False, True, True, False]
+    assert tables["image_attributes"].to_pylist() == [
+        {"image_id": 2, "attributes": '{"blur":0.25,"at":"dusk","hour":3,"odd":null}'}
+    ]
+
+
+@pytest.mark.parametrize("changed", [{"score": 2.0}, {"label": "a\0"}, {"top_scores": [0.5, 0.5]}])
+def test_a_label_of_an_image_is_checked_as_one_of_a_box(changed: dict[str, Any]) -> None:
+    wrong = msgspec.structs.replace(LABELLED, **changed)
+    with pytest.raises(errors.InvalidInput):
+        messages.decode(messages.Result, messages.encode(msgspec.structs.replace(result(1, None), labels=[wrong])))

@@ -31,9 +31,9 @@ def test_the_way_of_a_job(endpoint: str, tmp_path: Path, root: str) -> None:
     lake = Lake(own.lake, storage_options=storage_options(own))
     lake.drop_parts(JOB)
     assert not lake.has_table("failed_images", JOB)
-    assert not lake.has_part(JOB, "p1", ["failed_images"])
+    assert not lake.tables_of_part(JOB, "p1", ["failed_images"])
     lake.write_part(JOB, "p1", {"failed_images": failed(range(3))})
-    assert lake.has_part(JOB, "p1", ["failed_images"])
+    assert lake.tables_of_part(JOB, "p1", ["failed_images"])
     part = lake.read_part(JOB, "p1", "failed_images")
     lake.write_table("failed_images", JOB, Generation(1), [part, failed(range(3, 5))])
     lake.drop_parts(JOB)
@@ -79,5 +79,5 @@ def test_an_empty_part_is_lost(endpoint: str, tmp_path: Path) -> None:
     own = settings.load(home=tmp_path, lake_uri="s3://traps/lake", s3_endpoint_url=endpoint)
     lake = Lake(own.lake, storage_options=storage_options(own))
     lake.write_bytes("_parts/job_id=7/p2/failed_images.parquet", b"")
-    assert not lake.has_part(JOB, "p2", ["failed_images"])
+    assert not lake.tables_of_part(JOB, "p2", ["failed_images"])
     assert lake.read_part(JOB, "p2", "failed_images") is None

@@ -214,11 +214,11 @@ def test_a_part_lives_until_it_is_dropped(lake: Lake, root: str) -> None:
     assert lake.read_part(JOB, "p1", "failed_images") is None
     lake.write_part(JOB, "p1", {"failed_images": failed(range(3))})
     assert lake.read_part(JOB, "p1", "failed_images") == failed(range(3))
-    assert lake.has_part(JOB, "p1", ["failed_images"])
-    assert not lake.has_part(JOB, "p1", ["failed_images", "captures"])
+    assert lake.tables_of_part(JOB, "p1", ["failed_images"])
+    assert not lake.tables_of_part(JOB, "p1", ["failed_images", "captures"])
     lake.write_bytes("_parts/job_id=70/kept", b"another job's")
     lake.drop_parts(JOB)
-    assert not lake.has_part(JOB, "p1", ["failed_images"])
+    assert not lake.tables_of_part(JOB, "p1", ["failed_images"])
     assert files(root) == ["_parts/job_id=70/kept"]
 
 
@@ -227,7 +227,7 @@ def test_a_damaged_part_is_lost(lake: Lake, root: str, damage: Callable[[bytes],
     lake.write_part(JOB, "p1", {"failed_images": failed(range(300))})
     change(root, PART, damage(content_of(root, PART)))
     assert lake.read_part(JOB, "p1", "failed_images") is None
-    assert not lake.has_part(JOB, "p1", ["failed_images"])
+    assert not lake.tables_of_part(JOB, "p1", ["failed_images"])
 
 
 def test_a_part_with_a_damaged_page_is_lost(lake: Lake, root: str) -> None:
@@ -239,7 +239,7 @@ def test_a_part_with_a_damaged_page_is_lost(lake: Lake, root: str) -> None:
 def test_a_footer_longer_than_the_first_look(lake: Lake, root: str) -> None:
     long = schemas.FAILED_IMAGES.with_metadata({"note": secrets.token_hex(100_000)})
     lake.write_part(JOB, "p1", {"failed_images": failed(range(3)).cast(long)})
-    assert lake.has_part(JOB, "p1", ["failed_images"])
+    assert lake.tables_of_part(JOB, "p1", ["failed_images"])
 
 
 def test_a_part_that_cannot_be_read_is_not_lost(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_part_that_cannot_be_read_is_not_lost(tmp_path: Path) -> None:
     with pytest.raises(errors.Unavailable):
         lake.read_part(JOB, "p1", "failed_images")
     with pytest.raises(errors.Unavailable):
-        lake.has_part(JOB, "p1", ["failed_images"])
+        lake.tables_of_part(JOB, "p1", ["failed_images"])
 
 
 # EmbeddedStores that fail
@@ -263,7 +263,7 @@ def read_whole(lake: Lake, file: str) -> bytes:
 CALLS: dict[str, Callable[[Lake], object]] = {
     "write_part": lambda lake: lake.write_part(JOB, "p1", {"failed_images": failed(range(3))}),
     "read_part": lambda lake: lake.read_part(JOB, "p1", "failed_images"),
-    "has_part": lambda lake: lake.has_part(JOB, "p1", ["failed_images"]),
+    "tables_of_part": lambda lake: lake.tables_of_part(JOB, "p1", ["failed_images"]),
     "parts": lambda lake: lake.parts(JOB),
     "drop_part": lambda lake: lake.drop_part(JOB, "p1"),
     "drop_drafts": lambda lake: lake.drop_drafts(["a"]),

@@ -117,9 +117,9 @@ async def test_parts_of_a_job_whose_finisher_died_go_with_the_rest(services: Ser
     services.lake.write_part(job.job_id, "part", rows.tables_of([result_of(leases[0])]))
     assert await services.catalog.jobs.finish(job.job_run, JobStatus.SUCCESS, None, collected=True)
     assert await leftovers(services, job, dry_run=True)
-    assert services.lake.has_part(job.job_id, "part", ["detections"])
+    assert services.lake.tables_of_part(job.job_id, "part", ["detections"])
     assert await leftovers(services, job)
-    assert not services.lake.has_part(job.job_id, "part", ["detections"])
+    assert not services.lake.tables_of_part(job.job_id, "part", ["detections"])
     assert job.epoch is not None and not await services.announcements.has(job.job_run, job.epoch)
 
 

@@ -327,7 +327,15 @@ def _finished(model: Model, image: _Image) -> protocol.Done | protocol.Failed:
     except Exception as error:
         return _failed(image, error)
     timings = {"decode": image.decode, "infer": image.infer, "finish": time.monotonic() - started}
-    return protocol.Done(image.item.number, result.width, result.height, detections, timings)
+    return protocol.Done(
+        image.item.number,
+        result.width,
+        result.height,
+        detections,
+        timings,
+        labels=list(result.labels) or msgspec.UNSET,
+        attributes=dict(result.attributes) or msgspec.UNSET,
+    )
 
 
 def _failed(image: _Image, error: Exception) -> protocol.Failed:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from antenna_orchestration.domain.messages import GivenBox
+from antenna_orchestration.domain.messages import Attribute, Classification, GivenBox
 
 LENGTH: Final = struct.Struct("<I")
 
@@ -119,6 +119,9 @@ class Done(msgspec.Struct, tag=True, frozen=True):
     the result's message as it is."""
     timings: dict[str, float]
     """Seconds: `decode`, `infer` (the image's share of its batch), `finish`."""
+    labels: list[Classification] | msgspec.UnsetType = msgspec.UNSET
+    attributes: dict[str, Attribute] | msgspec.UnsetType = msgspec.UNSET
+    """Of the image as a whole, as in `Result`; unset where the pipeline says nothing."""
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):

@@ -96,7 +96,15 @@ class Reporter:
         held.timings.update(outcome.timings)
         # Encoded and checked in the device process; put into the result's message as it is.
         detections: Any = outcome.detections
-        self._add(held, outcome="done", width=outcome.width, height=outcome.height, detections=detections)
+        self._add(
+            held,
+            outcome="done",
+            width=outcome.width,
+            height=outcome.height,
+            detections=detections,
+            labels=outcome.labels,
+            attributes=outcome.attributes,
+        )
 
     def report_failed(self, held: TaskInHand, reason: str, *, retryable: bool) -> None:
         """Publish that the image failed, for good; `retryable` if a retry of the job may do better."""
