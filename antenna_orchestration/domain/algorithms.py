@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from antenna_orchestration.domain.messages import AlgorithmRef, Result
+from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Result
+from antenna_orchestration.domain.texts import counted, listed
+
+Declared = Mapping[AlgorithmRef, Collection[str]]
+"""The algorithms that a pipeline declares, each with its labels, which are empty where they are not known.
+
+A pipeline that declares no algorithm may name any."""
 
 
 def why_other(
@@ -43,6 +49,54 @@ def ran_others(result: Result, of_job: frozenset[AlgorithmRef]) -> bool:
     versions = {one.key: one.version for one in of_job}
     is_other = any(versions.get(one.key, one.version) != one.version for one in named)
     return is_other or bool(named and not named & of_job)
+
+
+def why_undeclared(declared: Declared, algorithm: AlgorithmRef, labels: Iterable[str] = ()) -> str | None:
+    """Why a result may not name this algorithm with these labels; None if its pipeline declares them."""
+    if not declared:
+        return None
+    known = declared.get(algorithm)
+    if known is None:
+        return (
+            f"algorithm {_of(algorithm)} is none of those that the pipeline declares: {listed([*map(_of, declared)])}"
+        )
+    if known:
+        for label in labels:
+            if label not in known:
+                return (
+                    f"label {label[:100]!r} is not among the {counted(len(known), 'label')} of {_of(algorithm)}: "
+                    f"{listed([label[:100] for label in known])}"
+                )
+    return None
+
+
+def why_refused(result: Result, declared: Declared, *, given: bool) -> str | None:
+    """Why the collector refuses a result: what it says is of an algorithm or label that the job's pipeline lacks.
+
+    With `given`, the boxes are those of another job, and so are their detectors. A worker that does not tell what ran
+    is one of somebody else's behind the gateway, whose words are taken as they are, see `ran_others`.
+    """
+    if not declared or not result.algorithms or result.outcome != "done":
+        return None
+    for detection in result.detections:
+        if not given and detection.algorithm not in declared:
+            return why_undeclared(declared, detection.algorithm)
+        if (why := _why_undeclared(detection.classifications, declared)) is not None:
+            return why
+    return _why_undeclared(result.labels or (), declared)
+
+
+def _why_undeclared(said: Iterable[Classification], declared: Declared) -> str | None:
+    for one in said:
+        labels = declared.get(one.algorithm)
+        # The common case first: this is asked for every row of a job.
+        if labels is None or (labels and not (one.label in labels and all(map(labels.__contains__, one.top_labels)))):
+            return why_undeclared(declared, one.algorithm, (one.label, *one.top_labels))
+    return None
+
+
+def _of(algorithm: AlgorithmRef) -> str:
+    return f"{algorithm.key} {algorithm.version}"
 
 
 def _named(result: Result) -> Iterable[AlgorithmRef]:

@@ -29,10 +29,10 @@ NULL = PipelineSpec(
         AlgorithmSpec(key="null_detector", version="1", name="Null detector", task="localization"),
         AlgorithmSpec(
             key="null_classifier",
-            version="1",
+            # Version 1 declared two labels, however many a job asked for.
+            version="2",
             name="Null classifier",
             task="classification",
-            labels=("class-0", "class-1"),
             description="Labels class-0 to class-(N-1), N being the job's setting `classes`.",
         ),
     ),

@@ -7,13 +7,13 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
 
 from antenna_orchestration import errors
-from antenna_orchestration.pipelines import interface, registry
+from antenna_orchestration.pipelines import interface, outcomes, registry
 from antenna_orchestration.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,11 @@ class Model:
     memory: int
     # Images that the device held at once when it last ran out of memory; None before it did.
     limit: int | None = None
+    # What its results are checked against.
+    declared: outcomes.Declared = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.declared = outcomes.declared_by(self.pipeline.spec)
 
 
 class Models:

@@ -28,7 +28,7 @@ from typing import Any, Final
 import msgspec
 
 from antenna_orchestration import errors, kernel, settings
-from antenna_orchestration.domain import given_boxes, messages
+from antenna_orchestration.pipelines import outcomes
 from antenna_orchestration.pipelines.interface import RawImage
 from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.device.models import Model, Models, free_cached_memory, is_out_of_memory
@@ -318,12 +318,9 @@ def _prepare_one(model: Model, image: _Image) -> None:
 def _finished(model: Model, image: _Image) -> protocol.Done | protocol.Failed:
     started = time.monotonic()
     try:
-        result = model.pipeline.finish(image.prepared, image.raw)
-        messages.check_detections(result.detections)
-        found, given = result.detections, image.item.detections
-        if given is not None:
-            found = given_boxes.classified(given, found)
-        detections = msgspec.Raw(protocol.encoder.encode(found))
+        said = model.pipeline.finish(image.prepared, image.raw)
+        result = outcomes.checked(said, model.declared, given=image.item.detections)
+        detections = msgspec.Raw(protocol.encoder.encode(result.detections))
     except Exception as error:
         return _failed(image, error)
     timings = {"decode": image.decode, "infer": image.infer, "finish": time.monotonic() - started}
