@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from antenna_orchestration import errors
-from antenna_orchestration.cli import output
+from antenna_orchestration.cli import output, trying
 from antenna_orchestration.cli.connecting import with_services
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
     from antenna_orchestration.pipelines.registry import Registry
 
-app = typer.Typer(help="List and show pipelines, download their weights.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="List, try and show pipelines, download their weights.", no_args_is_help=True, rich_markup_mode=None
+)
+app.command("try")(trying.try_)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
