@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain import ids
-from antenna_orchestration.pipelines.exported import description
+from antenna_orchestration.pipelines.declared import description
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
 DEFAULT_PIPELINE: Final = "light_trap_insects"
