@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import ids
-from antenna_orchestration.pipelines.exported import description
+from antenna_orchestration.pipelines.declared import description
 from antenna_orchestration.pipelines.interface import Origin, PipelineSpec
 
 SUFFIXES: Final = (".py", *description.SUFFIXES)
