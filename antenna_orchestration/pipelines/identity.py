@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -74,6 +75,18 @@ def missing_files(spec: PipelineSpec) -> list[str]:
     """The local files of a pipeline's algorithms that this machine lacks, which leave its digest unknown."""
     named = [uri for one in spec.algorithms for uri in (one.uri, one.labels_uri) if uri]
     return [uri for uri in dict.fromkeys(named) if _is_missing(uri)]
+
+
+def changed_since(spec: PipelineSpec, when: datetime) -> list[str]:
+    """The local files of a pipeline that were written after a time, as far as their own times tell."""
+    uris = [uri for one in spec.algorithms for uri in (one.uri, one.labels_uri) if uri]
+    named = [*spec.origin.files, *([spec.origin.name] if spec.origin.kind == "file" else [])]
+    paths = [Path(one) for one in named] + [path for uri in uris if (path := _path(urldefrag(uri).url))]
+    return [
+        str(path)
+        for path in dict.fromkeys(paths)
+        if path.is_absolute() and path.is_file() and path.stat().st_mtime > when.timestamp()
+    ]
 
 
 def _told(value: Any) -> Any:
