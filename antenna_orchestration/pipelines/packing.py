@@ -115,6 +115,14 @@ def pack(spec: PipelineSpec, *, pushed_by: str = "", pushed_at: str = "") -> Pac
     return Pack(manifest, sources)
 
 
+def unpinned(manifest: Manifest) -> list[str]:
+    """A warning about requirements whose version is not fixed, so that their digest does not say what will run."""
+    loose = [one for one in manifest.requirements if "==" not in one]
+    if not loose:
+        return []
+    return [f"{', '.join(loose)}: name exact versions (==), or another machine may install others than you tried"]
+
+
 def _files_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
