@@ -137,7 +137,7 @@ def push(
     from antenna_orchestration.domain.texts import counted
     from antenna_orchestration.lake.store import Lake, storage_options
     from antenna_orchestration.pipelines import packing
-    from antenna_orchestration.processing import pushed
+    from antenna_orchestration.processing import pulled, pushed
     from antenna_orchestration.processing.submit import user_of_this_process
 
     settings = settings_module.get()
@@ -148,6 +148,7 @@ def push(
         pack = packing.pack(spec, pushed_by=user_of_this_process(), pushed_at=now)
         for line in packing.unpinned(pack.manifest):
             output.warn(line)
+        pulled.check_travels(pack)
         fresh = pushed.push(
             lake, pack, progress=lambda one: output.note(f"sending {one.path}, {one.size / 1e6:,.1f} MB")
         )

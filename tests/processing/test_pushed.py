@@ -13,7 +13,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.pipelines import identity, packing, registry
 from antenna_orchestration.pipelines.interface import PipelineSpec
-from antenna_orchestration.processing import pushed
+from antenna_orchestration.processing import pulled, pushed
 
 CODE = """
 from pathlib import Path
@@ -139,3 +139,50 @@ def test_what_cannot_travel_is_refused_in_one_line(lab: Path, tmp_path: Path) ->
         packing.pack(declared)
     with pytest.raises(errors.NotFound, match="antenna pipelines push"):
         pushed.pull(Lake(str(tmp_path / "lake")), identity.digest_of(code), tmp_path / "pulled")
+
+
+def test_a_pulled_pipeline_is_described_as_it_was(lab: Path, tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    for spec in specs_in(lab):
+        pulled.check_travels(packing.pack(spec))
+        pushed.push(lake, packing.pack(spec))
+        arrived = pulled.ready(lake, identity.digest_of(spec), tmp_path / "home")
+        assert (arrived.slug, arrived.version, arrived.algorithms[0].ref) == (
+            spec.slug, spec.version, spec.algorithms[0].ref,
+        )  # fmt: skip
+        assert arrived.origin.name.startswith(str(tmp_path / "home"))
+
+
+def test_a_pulled_package_comes_before_what_is_installed(lab: Path, tmp_path: Path) -> None:
+    """As an installed package is pushed: its entry point, with the package's other files."""
+    package = tmp_path / "site" / "pushed_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "pipelines.py").write_text(
+        (lab / "code/pushed_code.py").read_text().replace("pushed-code", "pushed-pkg")
+    )
+    (package / "weights").mkdir()
+    (package / "weights" / "lab.pth").write_text("weights")
+    info = tmp_path / "site" / "pushed_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pushed-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[antenna.pipelines]\nlab = pushed_package.pipelines:PIPELINES\n")
+    sys.path.append(str(tmp_path / "site"))
+    spec = registry.get("pushed-pkg", [lab / "code/unrelated.py"])
+    lake = Lake(str(tmp_path / "lake"))
+    pulled.check_travels(packing.pack(spec))
+    pushed.push(lake, packing.pack(spec))
+    sys.path.remove(str(tmp_path / "site"))
+    arrived = pulled.ready(lake, identity.digest_of(spec), tmp_path / "home")
+    assert arrived.origin.kind == "package"
+    assert all(file.startswith(str(tmp_path / "home")) for file in arrived.origin.files)
+
+
+def test_weights_behind_an_absolute_path_do_not_travel(lab: Path, tmp_path: Path) -> None:
+    file = lab / "code/pushed_code.py"
+    file.write_text(
+        CODE.replace('Path(__file__).parent / "weights" / "lab.pth"', f'Path("{lab}/code/weights/lab.pth")')
+    )
+    spec = registry.get("pushed-code", [file])
+    with pytest.raises(errors.InvalidInput, match=r"lab\.pth\) relative to the file"):
+        pulled.check_travels(packing.pack(spec))
