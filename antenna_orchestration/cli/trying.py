@@ -326,7 +326,7 @@ def _show(report: _Report) -> None:
         "loading": took,
         "memory": memory,
     }
-    console.print(output.pairs(values))
+    output.show_pairs(values)
     for outcome in report.failed:
         one = outcome.tried
         for line in one.trace.splitlines():

@@ -244,6 +244,9 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the pipeline as it was when the job was submitted: of its code, weights, labels and requirements.
     Workers whose pipeline has another leave the job alone. Unset for jobs from before this was recorded, and for
     pipelines of which it is not known."""
+    pull: bool | msgspec.UnsetType = msgspec.UNSET
+    """True if workers that were started for it may fetch the pipeline of this digest from the lake's store and run it;
+    unset otherwise."""
     forbidden_since: datetime | None = None
     """Since when no worker may load the images that are left, while that is so: a worker that comes to a job which has
     waited for days says so."""

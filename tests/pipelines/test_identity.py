@@ -158,8 +158,8 @@ BUILT_IN = {
     ("insect_orders_2025", "1"): "0bfd555fac4d",
     ("null", "1"): "944fe4f50e39",
 }
-"""Changed answers need a new version, and so does a changed digest: new workers would leave old jobs alone. What our
-own code makes of these is not in the digests."""
+"""Changed answers need a new version, and so does a changed digest: new workers would leave old jobs alone. Our own
+code is not in the digests."""
 
 
 def test_built_in_pipelines_keep_their_digests_for_a_version() -> None:
