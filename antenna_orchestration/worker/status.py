@@ -12,8 +12,8 @@ from typing import Final
 from antenna_orchestration.domain import messages
 from antenna_orchestration.loading.memory import MemoryBudget
 from antenna_orchestration.worker import metrics
-from antenna_orchestration.worker.device.client import Device
 from antenna_orchestration.worker.device.model_loading import ModelLoader
+from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.scheduler import Scheduler
@@ -50,7 +50,7 @@ class Status:
         model_loader: ModelLoader,
         scheduler: Scheduler,
         source_health: SourceHealth,
-        device: Device,
+        device: DevicePool,
         memory: MemoryBudget,
     ) -> None:
         self._identity = identity
