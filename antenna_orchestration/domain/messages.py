@@ -300,6 +300,9 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs by number that rest on this worker because it may not load their images: the last reason, and since when."""
     digests: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     """Digests of its pipelines, by slug; without those of which none is known."""
+    memory: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    """Bytes of its machine's memory that each of its device processes holds: by the slug of the pipeline that has one
+    to itself, and under `built-in` that of all pipelines of this project."""
     unreachable: dict[str, str] = {}
     """Jobs by number of which images could not be loaded lately and are tried again: host, reason, and since when."""
 

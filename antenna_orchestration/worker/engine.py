@@ -4,6 +4,8 @@
     (leases)      (loads images)    (batches)   (prepare, infer,   (outcomes)  (publish, then
                                                  finish)                        acknowledge)
 
+There is one device process for the pipelines of this project, and one for each pipeline of other people.
+
 Each stage runs as an asyncio task with a name, owns its inbox, and is handed the stages after it. How much waits
 between two stages is bounded by what the scheduler leases, and that by the measured speed. Two edges lead back: `Nudge`
 tells the scheduler and the batcher that there may be room, and the batcher puts images whose bytes were lost with the
@@ -36,8 +38,8 @@ from antenna_orchestration.queue.publisher import Publisher
 from antenna_orchestration.queue.results import ResultSender
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker import heartbeat, metrics
-from antenna_orchestration.worker.device.client import Device
 from antenna_orchestration.worker.device.model_loading import ModelLoader
+from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.nudge import Nudge
 from antenna_orchestration.worker.options import WorkerOptions, WorkerSummary
 from antenna_orchestration.worker.policy.batch_groups import BatchGroups
@@ -82,7 +84,7 @@ class Connections:
     announcements: Announcements
     heartbeats: Heartbeats
     loader: Loader
-    device: Device
+    device: DevicePool
 
 
 async def serve(*, settings: Settings, options: WorkerOptions, stop: StopRequest, run_id: str | None) -> WorkerSummary:
@@ -121,7 +123,7 @@ async def _connect(stack: AsyncExitStack, settings: Settings, options: WorkerOpt
         announcements=Announcements(client),
         heartbeats=Heartbeats(client),
         loader=await stack.enter_async_context(Loader(settings=settings, memory=memory)),
-        device=await stack.enter_async_context(Device(settings=settings, device=options.device or settings.device)),
+        device=await stack.enter_async_context(DevicePool(settings=settings, device=options.device or settings.device)),
     )
 
 

@@ -6,13 +6,16 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
 logger = logging.getLogger(__name__)
+
+SHARED: Final = ""
+"""The device process of all pipelines that this project ships."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -29,6 +32,11 @@ class BatchGroup:
     def slug(self) -> str:
         """The pipeline's slug."""
         return self.spec.slug
+
+    @property
+    def process(self) -> str:
+        """Which device process runs it: this project's pipelines share one (`SHARED`), any other has its own."""
+        return SHARED if self.spec.origin.is_built_in else self.spec.slug
 
 
 class BatchGroups:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -101,7 +102,8 @@ class Scheduler:
         self._reaches = reaches
         self._clock = timing.clock
         self._dice = timing.dice
-        self._fair = FairShare()
+        # One for each device process, by `BatchGroup.process`: the processes work side by side.
+        self._fair: defaultdict[str, FairShare] = defaultdict(FairShare)
         self._announced: Snapshot = {}
         # Whether the announcements were read once; before, no work is no news.
         self.has_announcements = False
@@ -179,16 +181,20 @@ class Scheduler:
         looks = now >= self._look_again_at
         if looks:
             self._look(now)
-        turns = self._fair.plan(self._room(), now, limits=self._cold_limits())
-        if not turns:
-            self._image_fetcher.expect_no_more()
+        turns: list[Turn] = []
+        limits = self._cold_limits()
+        for process, fair in self._fair.items():
+            planned = fair.plan(self._room(process), now, limits=limits)
+            if not planned:
+                self._image_fetcher.expect_no_more(process)
+            turns += planned
         if not turns and not looks:
             # Whatever woke the scheduler may show at the next look.
             return self._look_again_at - now
         if not turns:
-            wake = self._fair.next_wake(now)
             # 0: a job is awake but there is no room; a nudge will tell.
-            return min(wake, LONGEST_PAUSE) if wake else LONGEST_PAUSE
+            wakes = (fair.next_wake(now) or LONGEST_PAUSE for fair in self._fair.values())
+            return min((LONGEST_PAUSE, *wakes))
         outcomes = await asyncio.gather(*(self._take(turn) for turn in turns), return_exceptions=True)
         for error in filter(None, outcomes):
             if not isinstance(error, errors.Unavailable):
@@ -196,7 +202,8 @@ class Scheduler:
             logger.debug("leasing: %s", error)
         if not any(outcomes):
             return 0.0
-        self._image_fetcher.expect_no_more()
+        for process in self._fair:
+            self._image_fetcher.expect_no_more(process)
         return UNAVAILABLE_PAUSE
 
     # What may be leased.
@@ -206,7 +213,11 @@ class Scheduler:
         leasable = self._leasable(now)
         self._entries = {entry.announcement.job_run: entry for entry in leasable}
         self._open_groups = {entry.batch_group for entry in leasable}
-        self._fair.update(self._entrant(entry, now) for entry in leasable)
+        entrants: dict[str, list[Entrant]] = {process: [] for process in self._fair}
+        for entry in leasable:
+            entrants.setdefault(entry.batch_group.process, []).append(self._entrant(entry, now))
+        for process, here in entrants.items():
+            self._fair[process].update(here)
         self._look_again_at = now + (self._clock() - now) / LOOKING
 
     def _leasable(self, now: float) -> list[_Leasable]:
@@ -269,19 +280,21 @@ class Scheduler:
 
     # How much.
 
-    def _room(self) -> float:
-        """Device seconds of work to lease now."""
+    def _room(self, process: str) -> float:
+        """Device seconds of work to lease now for this device process."""
         if self._reporter.failed_for(self._lease_time.seconds):
             # A task leased now would only be held back from workers whose results arrive.
             return 0.0
-        if self._reporter.backlog >= MAX_BACKLOG or any(held.alone or held.suspect for held in self._tasks_in_hand):
-            # While such an image runs, nothing else may be at stake, or wait.
+        if self._reporter.backlog >= MAX_BACKLOG:
             return 0.0
-        groups = self._open_groups
+        if any((held.alone or held.suspect) and held.batch_group.process == process for held in self._tasks_in_hand):
+            # While such an image runs, nothing else of the process may be at stake, or wait.
+            return 0.0
+        groups = [group for group in self._open_groups if group.process == process]
         room = self._speed.room(
             batches={group: self._speed.batch(group) for group in groups},
-            unstarted=self._tasks_in_hand.unstarted,
-            held=self._tasks_in_hand.per_batch_group,
+            unstarted=_of_process(self._tasks_in_hand.unstarted, process),
+            held=_of_process(self._tasks_in_hand.per_batch_group, process),
         )
         images = self._image_fetcher.room
         if groups and images is not None and len(self._tasks_in_hand):
@@ -306,13 +319,13 @@ class Scheduler:
                 announcement.job_run, announcement.epoch, turn.wanted, ack_wait=announcement.ack_wait
             )
         except errors.Unavailable:
-            self._fair.took(turn, 0, self._clock())
+            self._fair[entry.batch_group.process].took(turn, 0, self._clock())
             raise
         if leases is None:
             self._miss(announcement)
             return
         self._missing.pop(announcement.epoch, None)
-        self._fair.took(turn, len(leases), self._clock())
+        self._fair[entry.batch_group.process].took(turn, len(leases), self._clock())
         for lease in leases:
             await self._receive(self._tasks_in_hand.add(lease, announcement, entry.batch_group))
 
@@ -347,5 +360,9 @@ class Scheduler:
             return False
 
     def _one_too_many(self, held: TaskInHand) -> bool:
-        others = any(other.alone for other in self._tasks_in_hand if other is not held)
+        others = any(other.alone for other in self._tasks_in_hand.beside(held))
         return others and held.lease.delivery < KEPT_FROM
+
+
+def _of_process(counts: Counter[BatchGroup], process: str) -> dict[BatchGroup, int]:
+    return {group: count for group, count in counts.items() if group.process == process}
