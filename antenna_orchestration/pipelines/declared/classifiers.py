@@ -39,6 +39,19 @@ def load(model: recipe.Model, device: torch.device) -> Classifier:
     """
     if model.runtime in recipe.PROGRAMS:
         return ProgramClassifier(model, device)
+    # Imported only where they are used: each needs a library that others lack.
+    if model.runtime == "yolo":
+        from antenna_orchestration.pipelines.declared.yolo import YoloClassifier
+
+        return YoloClassifier(model, device)
+    if model.runtime == "transformers":
+        from antenna_orchestration.pipelines.declared.hugging_face import TransformersClassifier
+
+        return TransformersClassifier(model, device)
+    if model.runtime in ("timm", "torchvision"):
+        from antenna_orchestration.pipelines.declared.networks import NetworkClassifier
+
+        return NetworkClassifier(model, device)
     raise errors.InternalError(f"{model.place}: runtime {model.runtime} names nothing")
 
 

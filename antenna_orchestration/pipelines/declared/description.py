@@ -45,6 +45,9 @@ _BY_ITSELF: Final[Mapping[str, frozenset[str]]] = {
 }
 """Fields of `input` for runtimes that shape pictures themselves; torchvision's detectors do, its classifiers do not."""
 
+_YOLO_OPTIONS: Final = frozenset({"agnostic_nms", "augment", "half", "rect"})
+"""Of its `predict`, those that change only how it infers, and write no files."""
+
 _DETECTS: Final = frozenset({"nms", "min_score", "most"})
 
 LABELS = list[str | int] | dict[str | int, str | int] | str
@@ -473,6 +476,8 @@ def _fields_fit(place: str, given: Step, runtime: Runtime, *, detects: bool, cro
             raise errors.InvalidInput(f"{place}.output.activation: runtime yolo gives probabilities already")
         if detects and runtime not in recipe.PROGRAMS and field not in _DETECTS:
             raise errors.InvalidInput(f"{place}.output.{field}: runtime {runtime} reads its output itself")
+    if runtime == "yolo" and (unknown := sorted(set(given.options) - _YOLO_OPTIONS)):
+        raise errors.InvalidInput(f"{place}.options: yolo takes {', '.join(sorted(_YOLO_OPTIONS))}, not {unknown[0]}")
     if given.options and runtime in (*recipe.PROGRAMS, "transformers"):
         raise errors.InvalidInput(f"{place}.options is for timm, torchvision and yolo, not {runtime}")
     if detects and runtime == "torchvision" and given.labels is None:

@@ -17,8 +17,11 @@ from antenna_orchestration.pipelines.declared import outputs, programs, recipe
 from antenna_orchestration.pipelines.declared.inputs import Picture, Shaped
 from antenna_orchestration.pipelines.declared.outputs import Found
 
-AT_ONCE: Final = 4
-"""Pictures in one call of a program that takes any number, unless the YAML says otherwise."""
+AT_ONCE_ON_CPU: Final = 1
+AT_ONCE_ON_CUDA: Final = 4
+"""Pictures in one call, unless the YAML or the file says otherwise.
+
+More gain nothing on the CPU, and a picture's scores would differ by rounding with what else is in its batch."""
 
 
 class Detector(ABC):
@@ -43,7 +46,25 @@ def load(model: recipe.Model, device: torch.device) -> Detector:
     """
     if model.runtime in recipe.PROGRAMS:
         return ProgramDetector(model, device)
+    # Imported only where they are used: each needs a library that others lack.
+    if model.runtime == "yolo":
+        from antenna_orchestration.pipelines.declared.yolo import YoloDetector
+
+        return YoloDetector(model, device)
+    if model.runtime == "torchvision":
+        from antenna_orchestration.pipelines.declared.networks import TorchvisionDetector
+
+        return TorchvisionDetector(model, device)
+    if model.runtime == "transformers":
+        from antenna_orchestration.pipelines.declared.hugging_face import TransformersDetector
+
+        return TransformersDetector(model, device)
     raise errors.InternalError(f"{model.place}: runtime {model.runtime} finds no boxes")
+
+
+def usual_number(device: torch.device) -> int:
+    """Pictures in one call of a model that takes any number."""
+    return AT_ONCE_ON_CPU if device.type == "cpu" else AT_ONCE_ON_CUDA
 
 
 def known_labels(model: recipe.Model) -> tuple[str, ...]:
@@ -57,7 +78,7 @@ class ProgramDetector(Detector):
 
     def __init__(self, model: recipe.Model, device: torch.device) -> None:
         path = weights.fetch(model.source)
-        self._runner = programs.Runner(model, path, device, usual=AT_ONCE)
+        self._runner = programs.Runner(model, path, device, usual=usual_number(device))
         self.labels = known_labels(model)
         output = _by_name(model.output, self._runner.program)
         self._decoder = outputs.Decoder(output, len(self.labels), model.place, path.name)
