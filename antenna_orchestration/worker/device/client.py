@@ -144,7 +144,7 @@ class Device:
             loading = child.loadings[batch_group.number] = _Loading(
                 asyncio.get_running_loop().create_future(), self._clock()
             )
-            await self._send(child, protocol.Load(batch_group.number, batch_group.slug, batch_group.config))
+            await self._send(child, _load_of(batch_group))
         return (await asyncio.shield(loading.future)).seconds
 
     async def run(
@@ -166,6 +166,18 @@ class Device:
         """Ask not to begin with these images (`Item.number`); their batches report them as `Dropped` if not begun."""
         if self._child is not None and numbers:
             await self._send(self._child, protocol.Forget(list(numbers)))
+
+    async def replace(self, slug: str) -> None:
+        """Let the process end once it is through with what is in it: the next load of `slug` reads its code anew."""
+        async with self._starting:
+            if (child := self._child) is None:
+                return
+            while child.flights or child.loadings:
+                inside: list[asyncio.Future[Any]] = [flight.future for flight in child.flights.values()]
+                inside += [loading.future for loading in child.loadings.values()]
+                await asyncio.wait(inside)
+            logger.info("the device process %d is ended: pipeline %s changed", child.process.pid, slug)
+            await self._end(child)
 
     async def watch(self) -> None:
         """Kill the process when the work in it made no progress for `task_timeout` seconds; runs for ever."""
@@ -373,6 +385,10 @@ def _send_at_once(channel: socket.socket, parts: list[bytes]) -> list[memoryview
     if views and sent:
         views[0] = views[0][sent:]
     return views
+
+
+def _load_of(batch_group: BatchGroup) -> protocol.Load:
+    return protocol.Load(batch_group.number, batch_group.slug, batch_group.config, batch_group.digest)
 
 
 def _take_frame(buffer: bytearray) -> bytes | None:
