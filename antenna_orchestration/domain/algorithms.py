@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
 
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Result
 from antenna_orchestration.domain.texts import counted, listed
@@ -11,6 +12,9 @@ Declared = Mapping[AlgorithmRef, Collection[str]]
 """The algorithms that a pipeline declares, each with its labels, which are empty where they are not known.
 
 A pipeline that declares no algorithm may name any."""
+
+SHOWN_DIGITS: Final = 12
+"""Digits of a digest that people see."""
 
 
 def why_other(
@@ -34,6 +38,39 @@ def why_other(
 def _spelled(version: str, algorithms: Sequence[AlgorithmRef]) -> str:
     parts = ", ".join(f"{one.key} {one.version}" for one in algorithms)
     return f"{version} ({parts})" if parts else version
+
+
+def why_other_digest(pipeline: str, version: str, *, asked: str | None, here: str) -> str | None:
+    """Why a worker leaves a job alone that is bound to the digest `asked`, if any; None if it serves it.
+
+    `here` is the digest of what the worker has, empty if that is not known.
+    """
+    if not asked or asked == here:
+        return None
+    if not here:
+        ours = "files of it are missing here"
+    else:
+        ours = f"here is {shortened(here)}: its code, weights or labels are others"
+    wanted = f"{pipeline} {version}, digest {shortened(asked)}"
+    return f"it was submitted for {wanted}, {ours}; cancel and retry it to change that"
+
+
+def why_of_other_code(result: Result, digest: str | None) -> str | None:
+    """Why a result does not count: it comes of another digest than its job's, which both tell; None if it counts.
+
+    Workers from before there were digests, and those behind the gateway, tell none.
+    """
+    if not digest or not result.digest or result.digest == digest:
+        return None
+    return (
+        f"{result.worker} made it with other code, weights or labels (digest {shortened(result.digest)}) than the job "
+        f"was submitted for (digest {shortened(digest)})"
+    )
+
+
+def shortened(digest: str) -> str:
+    """A digest for people."""
+    return digest[:SHOWN_DIGITS]
 
 
 def ran_others(result: Result, of_job: frozenset[AlgorithmRef]) -> bool:

@@ -24,9 +24,10 @@ import msgspec
 import ulid
 
 from antenna_orchestration import errors
+from antenna_orchestration.catalog.generations import Terms
 from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.domain import messages, reach, redaction, texts
-from antenna_orchestration.domain.algorithms import Declared, ran_others, why_refused
+from antenna_orchestration.domain.algorithms import Declared, ran_others, why_of_other_code, why_refused
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import JobProgress
@@ -173,8 +174,10 @@ class Collector:
         # What was seen at how many checks in a row: unread results and pending images, and no task under way.
         self._undelivered: tuple[int, int] | None = None
         self._undelivered_checks = 0
-        # What the job was submitted for, with the labels that are registered; None until it was read.
-        self._declared: Declared | None = None
+        # What the job was submitted for; None until it was read.
+        self._terms: Terms | None = None
+        # Its algorithms with the labels that are registered.
+        self._declared: Declared = {}
 
     async def run(self) -> Counts:
         """Collect to the end, with the checks running beside."""
@@ -219,16 +222,17 @@ class Collector:
         await self._commit(self._sort(received))
 
     async def _know_the_pipeline(self) -> None:
-        """Read what the job's pipeline declared when the job was submitted. Raises `Unavailable`."""
-        if self._declared is None:
+        """Read what the job is bound to, and what its pipeline declared then. Raises `Unavailable`."""
+        if self._terms is None:
             terms = await self._services.catalog.generations.terms(self._job.job_run)
             known = await self._services.catalog.pipelines.labels_of(terms.algorithms)
             self._declared = {one: dict.fromkeys(known[one].labels) if one in known else () for one in terms.algorithms}
+            self._terms = terms
 
     async def _commit(self, batch: _Batch) -> None:
         """Write a batch's part, then commit its images. A repetition writes another part and moves no image twice."""
         part = str(ulid.ULID())
-        algorithms = frozenset(self._declared or ())
+        algorithms = frozenset(self._declared)
         if batch.tables:
             await asyncio.to_thread(self._services.lake.write_part, self._job.job_id, part, batch.tables)
         outcomes = [
@@ -278,9 +282,11 @@ class Collector:
         return batch
 
     def _admitted(self, result: messages.Result) -> messages.Result:
-        """The result, or a failure in its place if it says what the job's pipeline does not declare."""
-        why = why_refused(result, self._declared or {}, given=self._job.detections_of is not None)
-        if why is None:
+        """The result, or a failure in its place: other code made it, or it says what its pipeline does not declare."""
+        why = why_of_other_code(result, self._terms.digest if self._terms else None) or why_refused(
+            result, self._declared, given=self._job.detections_of is not None
+        )
+        if why is None or result.outcome != "done":
             return result
         logger.warning("job %s, image %s: result of %s refused: %s", self._job.job_id, result.image, result.worker, why)
         reason = texts.storable(f"its result was refused: {why}")[: messages.MAX_TEXT]

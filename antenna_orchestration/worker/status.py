@@ -14,6 +14,7 @@ from antenna_orchestration.loading.memory import MemoryBudget
 from antenna_orchestration.worker import metrics
 from antenna_orchestration.worker.device.model_loading import ModelLoader
 from antenna_orchestration.worker.device.pool import DevicePool
+from antenna_orchestration.worker.pipelines_here import PipelinesHere
 from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.scheduler import Scheduler
@@ -32,8 +33,6 @@ class Identity:
 
     # Unique among all workers.
     name: str
-    # Slugs of the pipelines that it serves.
-    pipelines: tuple[str, ...]
     # Kinds of sources that it can read.
     reaches: tuple[str, ...]
     # The Dagster run that it lives in, if any.
@@ -48,6 +47,7 @@ class Status:
         self,
         *,
         identity: Identity,
+        pipelines: PipelinesHere,
         tasks_in_hand: TasksInHand,
         reporter: Reporter,
         model_loader: ModelLoader,
@@ -57,6 +57,7 @@ class Status:
         memory: MemoryBudget,
     ) -> None:
         self._identity = identity
+        self._pipelines = pipelines
         self._tasks_in_hand = tasks_in_hand
         self._reporter = reporter
         self._model_loader = model_loader
@@ -99,7 +100,8 @@ class Status:
             host=socket.gethostname(),
             pid=os.getpid(),
             device=self._device.name,
-            pipelines=tuple(slug for slug in self._identity.pipelines if slug not in failing),
+            pipelines=tuple(slug for slug in self._pipelines.specs if slug not in failing),
+            digests=dict(self._pipelines.digests),
             reaches=self._identity.reaches,
             started_at=self._identity.started_at,
             at=datetime.now(UTC),

@@ -213,7 +213,7 @@ class Device:
             loading = child.loadings[batch_group.number] = _Loading(
                 asyncio.get_running_loop().create_future(), self._clock()
             )
-            await self._send(child, protocol.Load(batch_group.number, batch_group.slug, batch_group.config))
+            await self._send(child, _load_of(batch_group))
         return (await asyncio.shield(loading.future)).seconds
 
     async def run(
@@ -468,6 +468,10 @@ def _send_at_once(channel: socket.socket, parts: list[bytes]) -> list[memoryview
     if views and sent:
         views[0] = views[0][sent:]
     return views
+
+
+def _load_of(batch_group: BatchGroup) -> protocol.Load:
+    return protocol.Load(batch_group.number, batch_group.slug, batch_group.config, batch_group.digest)
 
 
 def _take_frame(buffer: bytearray) -> bytes | None:

@@ -42,6 +42,8 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     slug: str
     config: dict[str, Any]
     """The job's configuration, merged with the pipeline's defaults."""
+    digest: str = ""
+    """What the pipeline has to be; empty if that is not known."""
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):

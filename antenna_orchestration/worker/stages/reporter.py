@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 
+import msgspec
+
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages, redaction
 from antenna_orchestration.domain.backoff import Backoff
@@ -171,6 +173,7 @@ class Reporter:
             timings=held.timings,
             created_at=datetime.now(UTC),
             algorithms=[algorithm.ref for algorithm in held.batch_group.spec.algorithms],
+            digest=held.batch_group.digest or msgspec.UNSET,
             **outcome,  # type: ignore[arg-type]
         )
         self._tasks_in_hand.free(held)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ from antenna_orchestration.domain import attempts, messages, reach
 from antenna_orchestration.domain.backoff import Backoff
 from antenna_orchestration.domain.ids import Epoch, JobId, JobRun
 from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.pipelines.interface import PipelineSpec
 from antenna_orchestration.queue.announcements import Snapshot
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.open_attempts import OpenAttempts
@@ -142,6 +143,17 @@ class Scheduler:
         self._look_again_at = 0.0
         self._nudged.set()
         return withdrawn
+
+    def on_pipelines(self, pipelines: Mapping[str, PipelineSpec], changed: Collection[str]) -> None:
+        """Serve these pipelines from now on; those that `changed` names are others than before, new or gone."""
+        self._batch_groups.serve(pipelines)
+        for announcement in self._announced.values():
+            if announcement.pipeline in changed:
+                self._skipped.discard(announcement.job_run)
+                self._found.pop(announcement.job_run, None)
+                self._refused.pop(announcement.job, None)
+        self._look_again_at = 0.0
+        self._nudged.set()
 
     def refused_jobs(self) -> Iterator[tuple[str, str]]:
         """Jobs, as text, that do not fit the pipeline as it is here, with the reason."""
@@ -340,7 +352,9 @@ class Scheduler:
 
     async def _receive(self, held: TaskInHand) -> None:
         plan = attempts.plan(held.lease.delivery)
-        if held.job_run not in self._announced:
+        _, group = self._found.get(held.job_run, (None, None))
+        if held.job_run not in self._announced or group is not held.batch_group:
+            # It was withdrawn, or its pipeline changed, while it was being leased.
             await self._tasks_in_hand.hand_back(held)
         elif plan is attempts.Plan.FAIL_UNOPENED and await self._was_opened_often(held):
             self._reporter.report_failed(held, attempts.STOPPED_WORKER, retryable=True)
