@@ -20,6 +20,8 @@ class Terms(NamedTuple):
     algorithms: tuple[AlgorithmRef, ...]
     # Of the pipeline and the files that the job's configuration names; None if it is not known, which fits any.
     digest: str | None = None
+    # Whether workers may fetch the pipeline from the lake's store, as the project says now.
+    pulls: bool = False
 
 
 class Generations:
@@ -72,4 +74,5 @@ class Generations:
 
 
 def _terms(row: Row) -> Terms:
-    return Terms(row["pipeline_version"], tuple(AlgorithmRef(*one) for one in row["algorithms"]), row["digest"])
+    algorithms = tuple(AlgorithmRef(*one) for one in row["algorithms"])
+    return Terms(row["pipeline_version"], algorithms, row["digest"], row["pulls_pipelines"])

@@ -89,6 +89,8 @@ class Origin:
     files: tuple[str, ...] = ()
     # Folders that come first on the import path of the processes that read or run it: a pulled one's packages and code.
     import_path: tuple[str, ...] = ()
+    # The digest under which it was fetched from the lake's store; empty for one that was here.
+    pulled: str = ""
 
     @property
     def is_built_in(self) -> bool:

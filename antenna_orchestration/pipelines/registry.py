@@ -136,12 +136,14 @@ def imported(slug: str, paths: Iterable[Path] | None = None) -> PipelineSpec:
     process imported before is not read again. Raises what `get` raises and what the code raises.
     """
     spec = get(slug, paths)
-    if spec.origin.kind == "built-in":
-        return spec
-    specs = sources.import_specs(Source(kind=spec.origin.kind, name=spec.origin.name))
-    found = next((one for one in specs if one.slug == slug), None)
+    return spec if spec.origin.is_built_in else imported_from(Source.of(spec.origin), slug)
+
+
+def imported_from(source: Source, slug: str) -> PipelineSpec:
+    """The same of a source that is known; raises `UnknownPipeline` if it does not define that pipeline."""
+    found = next((one for one in sources.import_specs(source) if one.slug == slug), None)
     if found is None:
-        raise errors.UnknownPipeline(f"{spec.origin} defines no pipeline {slug!r} any more")
+        raise errors.UnknownPipeline(f"{source} defines no pipeline {slug!r} any more")
     return found
 
 

@@ -35,8 +35,16 @@ class Source:
     kind: Literal["file", "package"]
     # The file's absolute path, or the entry point as `name = module:attribute`.
     name: str
-    # As `Origin.import_path`.
+    # As in `Origin`.
     import_path: tuple[str, ...] = ()
+    pulled: str = ""
+
+    @classmethod
+    def of(cls, origin: Origin) -> Source:
+        """Where a description of somebody's own was found. Raises `InternalError` for a built-in one."""
+        if origin.kind == "built-in":
+            raise errors.InternalError("built-in pipelines have no source")
+        return cls(kind=origin.kind, name=origin.name, import_path=origin.import_path, pulled=origin.pulled)
 
     @property
     def is_declared(self) -> bool:
@@ -124,6 +132,7 @@ def import_specs(source: Source) -> list[PipelineSpec]:
                 version_line=_version_line(source, spec),
                 files=files,
                 import_path=source.import_path,
+                pulled=source.pulled,
             ),
         )
         for spec in specs

@@ -153,6 +153,7 @@ async def announce(
         ack_wait=services.settings.task_ack_wait,
         forbidden_since=forbidden_since,
         digest=terms.digest or msgspec.UNSET,
+        pull=True if terms.pulls and terms.digest else msgspec.UNSET,
     )
     await services.announcements.announce(announcement)
 

@@ -64,5 +64,6 @@ def _described(manifest: Manifest, source: Source, root: Path) -> PipelineSpec:
 def _source(manifest: Manifest, root: Path, packages: Path | None) -> Source:
     first = () if packages is None else (str(packages),)
     if manifest.kind == "file":
-        return Source(kind="file", name=str((root / manifest.entry).resolve()), import_path=first)
-    return Source(kind="package", name=manifest.entry, import_path=(*first, str(root)))
+        name = str((root / manifest.entry).resolve())
+        return Source(kind="file", name=name, import_path=first, pulled=manifest.digest)
+    return Source(kind="package", name=manifest.entry, import_path=(*first, str(root)), pulled=manifest.digest)

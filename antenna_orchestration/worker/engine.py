@@ -17,16 +17,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine, Set
+from collections.abc import Callable, Coroutine, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from antenna_orchestration import errors, kernel
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.loading.memory import MemoryBudget
+from antenna_orchestration.pipelines.interface import PipelineSpec
 from antenna_orchestration.queue import connection
 from antenna_orchestration.queue.announcements import Announcements
 from antenna_orchestration.queue.heartbeats import Heartbeats
@@ -45,6 +47,7 @@ from antenna_orchestration.worker.policy.batch_groups import BatchGroups
 from antenna_orchestration.worker.policy.lease_time import LeaseTime
 from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.policy.speed import DeviceSpeed
+from antenna_orchestration.worker.pulling import Puller
 from antenna_orchestration.worker.stages.announcement_follower import AnnouncementFollower
 from antenna_orchestration.worker.stages.batcher import Batcher
 from antenna_orchestration.worker.stages.image_fetcher import ImageFetcher
@@ -84,6 +87,8 @@ class Connections:
     heartbeats: Heartbeats
     loader: Loader
     device: DevicePool
+    # Makes the pipeline of a digest ready; None for a worker that fetches none.
+    fetch: Callable[[str], PipelineSpec] | None = None
 
 
 async def serve(*, settings: Settings, options: WorkerOptions, stop: StopRequest, run_id: str | None) -> WorkerSummary:
@@ -122,7 +127,17 @@ async def _connect(stack: AsyncExitStack, settings: Settings, options: WorkerOpt
         heartbeats=Heartbeats(client),
         loader=await stack.enter_async_context(Loader(settings=settings, memory=memory)),
         device=await stack.enter_async_context(DevicePool(settings=settings, device=options.device or settings.device)),
+        fetch=_fetch(settings) if options.pull else None,
     )
+
+
+def _fetch(settings: Settings) -> Callable[[str], PipelineSpec]:
+    # The lake brings pyarrow, which other workers do without.
+    from antenna_orchestration.lake.store import Lake, storage_options
+    from antenna_orchestration.processing import pulled
+
+    lake = Lake(settings.lake, storage_options=storage_options(settings))
+    return partial(pulled.ready, lake, home=settings.home)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +153,7 @@ class RunningLoops:
     withdrawals: asyncio.Task[None]
     pipelines: asyncio.Task[None]
     model_loader: asyncio.Task[None]
+    puller: asyncio.Task[None]
     resting_jobs: asyncio.Task[None]
     lease_extender: asyncio.Task[None]
     device_watch: asyncio.Task[None]
@@ -147,7 +163,7 @@ class RunningLoops:
         """All of them; each runs for ever."""
         return [
             self.scheduler, *self.image_fetchers, self.batcher, self.reporter, self.announcements, self.withdrawals,
-            self.pipelines, self.model_loader, self.resting_jobs, self.lease_extender, self.device_watch,
+            self.pipelines, self.puller, self.model_loader, self.resting_jobs, self.lease_extender, self.device_watch,
             self.heartbeat,
         ]  # fmt: skip
 
@@ -180,6 +196,7 @@ class Engine:
         self._load_queue = LoadQueue()
         memory = connections.loader.memory
         self._tasks_in_hand = TasksInHand(memory=memory, nudge=nudge, timing=timing)
+        self._puller = puller = Puller(fetch=connections.fetch, nudge=nudge, timing=timing)
         self._model_loader = ModelLoader(device=connections.device, nudge=nudge, timing=timing)
         source_health = SourceHealth(max_attempts=settings.max_attempts, dice=timing.dice)
         self._lease_time = LeaseTime(settings.task_ack_wait)
@@ -229,11 +246,12 @@ class Engine:
             open_attempts=connections.open_attempts,
             model_loader=self._model_loader,
             tasks_in_hand=self._tasks_in_hand,
-            batch_groups=BatchGroups(pipelines.specs, pipelines.digest_of),
+            batch_groups=BatchGroups(pipelines.specs, pipelines.digest_of, puller.ready),
             speed=speed,
             source_health=source_health,
             lease_time=self._lease_time,
             reaches=identity.reaches,
+            puller=puller,
             nudge=nudge,
             timing=timing,
         )
@@ -265,6 +283,7 @@ class Engine:
             source_health=source_health,
             device=connections.device,
             memory=memory,
+            puller=puller,
         )
 
     def _is_from_here(self, job_run: JobRun) -> bool:
@@ -319,6 +338,7 @@ class Engine:
             withdrawals=_task("withdrawals", self._follower.hand_back_withdrawn()),
             pipelines=_task("pipelines", self._pipelines.follow(self._on_pipelines)),
             model_loader=_task("model-loader", self._model_loader.run()),
+            puller=_task("puller", self._puller.run()),
             resting_jobs=_task("resting-jobs", self._image_fetcher.try_resting_jobs()),
             lease_extender=_task("lease-extender", self._lease_extender.run()),
             device_watch=_task("device-watch", self._device.watch()),
@@ -360,6 +380,7 @@ class Engine:
             *tasks.image_fetchers,
             tasks.announcements,
             tasks.pipelines,
+            tasks.puller,
             tasks.model_loader,
             tasks.resting_jobs,
             tasks.withdrawals,

@@ -36,7 +36,8 @@ class PipelinesHere:
 
         Not what it is at this moment: only a look has its device process replaced.
         """
-        return identity.with_files_of(self.digests.get(spec.slug, identity.UNKNOWN), config)
+        digest = spec.origin.pulled or self.digests.get(spec.slug, identity.UNKNOWN)
+        return identity.with_files_of(digest, config)
 
     def look_soon(self) -> None:
         """Look now rather than in a while."""

@@ -41,8 +41,11 @@ class _Failure:
 class Puller:
     """Knows which pipelines were fetched, by digest, and fetches those that are wanted."""
 
-    def __init__(self, *, fetch: Callable[[str], PipelineSpec], nudge: Nudge, timing: Timing) -> None:
-        """`fetch` makes the pipeline of a digest ready, as `processing.pulled.ready` does; it blocks."""
+    def __init__(self, *, fetch: Callable[[str], PipelineSpec] | None, nudge: Nudge, timing: Timing) -> None:
+        """`fetch` makes the pipeline of a digest ready, as `processing.pulled.ready` does; it blocks.
+
+        None for a worker that fetches none.
+        """
         self._fetch = fetch
         self._nudge = nudge
         self._clock = timing.clock
@@ -70,7 +73,7 @@ class Puller:
 
     def get(self, job: Announcement) -> PipelineSpec | None:
         """The job's pipeline, if it is here; else it is fetched, if the job's project allows that."""
-        if not isinstance(job.digest, str) or job.pull is not True:
+        if self._fetch is None or not job.digest or job.pull is not True:
             return None
         if (spec := self._ready.get(job.digest)) is not None:
             # The job's own name for it: another one was checked to be the same, or it could not have the digest.
@@ -83,7 +86,10 @@ class Puller:
 
     async def run(self) -> None:
         """Fetch what is wanted, for ever."""
-        loop = asyncio.get_running_loop()
+        loop, fetch = asyncio.get_running_loop(), self._fetch
+        if fetch is None:
+            await loop.create_future()
+            return
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -91,7 +97,7 @@ class Puller:
                 digest, slug = next(iter(self._wanted.items()))
                 logger.info("fetching pipeline %s (%s)", slug, digest[:12])
                 try:
-                    self._ready[digest] = await loop.run_in_executor(self._thread, self._fetch, digest)
+                    self._ready[digest] = await loop.run_in_executor(self._thread, fetch, digest)
                 except errors.AntennaError as error:
                     self._note_failure(digest, slug, str(error))
                 except OSError as error:

@@ -16,6 +16,7 @@ from antenna_orchestration.worker.device.model_loading import ModelLoader
 from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.pipelines_here import PipelinesHere
 from antenna_orchestration.worker.policy.source_health import SourceHealth
+from antenna_orchestration.worker.pulling import Puller
 from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.scheduler import Scheduler
 from antenna_orchestration.worker.stages.tasks_in_hand import TasksInHand
@@ -55,6 +56,7 @@ class Status:
         source_health: SourceHealth,
         device: DevicePool,
         memory: MemoryBudget,
+        puller: Puller,
     ) -> None:
         self._identity = identity
         self._pipelines = pipelines
@@ -65,6 +67,7 @@ class Status:
         self._source_health = source_health
         self._device = device
         self._memory = memory
+        self._puller = puller
         # Set once the worker leases nothing more.
         self.draining = False
 
@@ -94,14 +97,16 @@ class Status:
 
     def heartbeat(self) -> messages.Heartbeat:
         """The heartbeat to publish now."""
-        failing = self._model_loader.failing
+        failing = self._model_loader.failing | self._puller.failing
+        pulled = {spec.slug: digest for digest, spec in self._puller.ready.items()}
+        served = dict.fromkeys([*self._pipelines.specs, *pulled, *self._puller.fetching])
         return messages.Heartbeat(
             worker=self._identity.name,
             host=socket.gethostname(),
             pid=os.getpid(),
             device=self._device.name,
-            pipelines=tuple(slug for slug in self._pipelines.specs if slug not in failing),
-            digests=dict(self._pipelines.digests),
+            pipelines=tuple(slug for slug in served if slug not in failing),
+            digests={**pulled, **self._pipelines.digests},
             reaches=self._identity.reaches,
             started_at=self._identity.started_at,
             at=datetime.now(UTC),
@@ -124,4 +129,4 @@ class Status:
             return "draining"
         if len(self._tasks_in_hand):
             return "working"
-        return "loading" if self._model_loader.busy else "idle"
+        return "loading" if self._model_loader.busy or self._puller.fetching else "idle"

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from antenna_orchestration import errors
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.settings import Settings, load
 from antenna_orchestration.worker.device import protocol
@@ -168,14 +167,6 @@ async def test_a_pipeline_that_changed_gets_a_fresh_process(here: Settings) -> N
         assert isinstance((await batch)[0], protocol.Done)
         assert not pool.has_loaded(own)
         await pool.replace("null")
-
-
-async def test_an_interpreter_that_is_missing_is_told(here: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antenna_orchestration.worker.device.pool.python_of", lambda spec: "/no/python")
-    async with opened(here) as pool:
-        with pytest.raises(errors.InternalError, match="cannot be started by /no/python"):
-            await pool.load(group(0, "faulty"))
-        assert isinstance((await run(pool, group(1, "null"), 1))[0], protocol.Done)
 
 
 async def _true(value: bool) -> bool:

@@ -3,6 +3,6 @@
 SELECT g.pipeline_version, (
            SELECT coalesce(array_agg(ARRAY[a.key, a.version] ORDER BY n.position), '{}')
            FROM unnest(g.algorithms) WITH ORDINALITY AS n (algorithm_id, position) JOIN algorithms a USING (algorithm_id)
-       ) AS algorithms, g.digest
-FROM job_generations g
+       ) AS algorithms, g.digest, p.pulls_pipelines
+FROM job_generations g JOIN jobs j USING (job_id) JOIN projects p USING (project_id)
 WHERE g.job_id = %(job)s AND g.generation = %(generation)s

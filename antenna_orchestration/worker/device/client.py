@@ -25,6 +25,7 @@ from typing import Any, Final
 import psutil
 
 from antenna_orchestration import errors, kernel
+from antenna_orchestration.pipelines.sources import Source
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
@@ -126,15 +127,18 @@ class Device:
         device: str,
         title: str = "the pipelines of this project",
         load_timeout: float,
-        python: str = sys.executable,
+        import_path: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`title`: whose process it is, for people. `load_timeout`: seconds that loading may go on without progress."""
+        """`title`: whose process it is, for people. `load_timeout`: seconds that loading may go on without progress.
+
+        `import_path`: folders that come first on the process's import path.
+        """
         self._settings = settings
         self._wanted = device
         self._title = title
         self._load_timeout = load_timeout
-        self._python = python
+        self._import_path = tuple(import_path)
         self._clock = clock
         self._numbers = itertools.count()
         self._child: _Child | None = None
@@ -273,7 +277,7 @@ class Device:
         try:
             with theirs:
                 process = subprocess.Popen(  # noqa: ASYNC220  it returns within milliseconds
-                    [self._python, "-P", "-m", "antenna_orchestration.worker.device.process",
+                    [sys.executable, "-P", "-m", "antenna_orchestration.worker.device.process",
                      str(theirs.fileno()), str(os.getpid())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
@@ -283,7 +287,7 @@ class Device:
                 )  # fmt: skip
         except OSError as error:
             ours.close()
-            raise PipelineUnavailable(f"its process cannot be started by {self._python}: {error.strerror}") from error
+            raise PipelineUnavailable(f"its process cannot be started: {error.strerror}") from error
         child = _Child(process, ours, asyncio.get_running_loop().create_future())
         child.reader = asyncio.create_task(self._read(child), name="device-reader")
         try:
@@ -300,7 +304,7 @@ class Device:
     def _environment(self) -> dict[str, str]:
         """This process's environment, with its current import path and a limit on torch's threads."""
         threads = str(self._settings.worker_threads or kernel.usable_cpus())
-        path = os.pathsep.join(str(Path(entry or ".").absolute()) for entry in sys.path)
+        path = os.pathsep.join(str(Path(entry or ".").absolute()) for entry in (*self._import_path, *sys.path))
         return {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path}
 
     async def _end(self, child: _Child) -> None:
@@ -471,7 +475,9 @@ def _send_at_once(channel: socket.socket, parts: list[bytes]) -> list[memoryview
 
 
 def _load_of(batch_group: BatchGroup) -> protocol.Load:
-    return protocol.Load(batch_group.number, batch_group.slug, batch_group.config, batch_group.digest)
+    origin = batch_group.spec.origin
+    source = Source.of(origin) if origin.pulled else None
+    return protocol.Load(batch_group.number, batch_group.slug, batch_group.config, batch_group.digest, source)
 
 
 def _take_frame(buffer: bytearray) -> bytes | None:

@@ -14,6 +14,7 @@ import psutil
 
 from antenna_orchestration import errors
 from antenna_orchestration.pipelines import identity, interface, outcomes, registry
+from antenna_orchestration.pipelines.sources import Source
 from antenna_orchestration.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -48,15 +49,20 @@ class Models:
         self._device = device
         self._device_lock = device_lock
         self._loading = threading.Lock()
-        self._known: dict[int, tuple[str, Mapping[str, Any], str]] = {}
+        self._known: dict[int, tuple[str, Mapping[str, Any], str, Source | None]] = {}
         # What each pipeline was when this process read its code, by slug: code is read once.
         self._read_as: dict[str, str] = {}
         self._loaded: OrderedDict[int, Model] = OrderedDict()
         self._evicted: list[int] = []
 
-    def know(self, batch_group: int, slug: str, config: Mapping[str, Any], digest: str = "") -> None:
-        """Remember which pipeline and configuration a batch group has, and their digest, if that is known."""
-        self._known[batch_group] = (slug, config, digest)
+    def know(
+        self, batch_group: int, slug: str, config: Mapping[str, Any], digest: str = "", source: Source | None = None
+    ) -> None:
+        """Remember which pipeline and configuration a batch group has, and their digest, if that is known.
+
+        `source` is of a pipeline that the registry does not know.
+        """
+        self._known[batch_group] = (slug, config, digest, source)
 
     def get(self, batch_group: int) -> Model:
         """The group's pipeline, loaded now if it is not yet. Raises whatever its loading raises."""
@@ -80,11 +86,15 @@ class Models:
         return self._load(batch_group)
 
     def _load(self, batch_group: int) -> Model:
-        slug, config, digest = self._known[batch_group]
+        slug, config, digest, source = self._known[batch_group]
         before = self._memory_used()
         paths = self._settings.pipeline_paths
-        was = self._read_as.setdefault(slug, identity.digest_of(registry.get(slug, paths)))
-        spec = registry.imported(slug, paths)
+        if source is None:
+            was = self._read_as.setdefault(slug, identity.digest_of(registry.get(slug, paths)))
+            spec = registry.imported(slug, paths)
+        else:
+            # Its files are never changed.
+            spec, was = registry.imported_from(source, slug), source.pulled
         pipeline = interface.build(spec, config, top_k=self._settings.top_k)
         pipeline.load(self._device)
         self._warm_up(pipeline)

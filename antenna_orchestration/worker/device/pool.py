@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import psutil
 
-from antenna_orchestration.pipelines.interface import PipelineSpec
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.device.client import Device, PipelineUnavailable, Shipment
@@ -158,7 +156,7 @@ class DevicePool:
                 device=self._wanted,
                 title=f"pipeline {batch_group.slug}",
                 load_timeout=self._settings.pipeline_load_timeout,
-                python=python_of(batch_group.spec),
+                import_path=batch_group.spec.origin.import_path,
                 clock=self._clock,
             )
         return self._devices[batch_group.process]
@@ -169,9 +167,3 @@ class DevicePool:
 
     def _own_that_are_up(self) -> Iterator[Device]:
         return (device for device in self._devices.values() if device.is_up and device is not self._shared)
-
-
-def python_of(spec: PipelineSpec) -> str:
-    """The interpreter of the pipeline's process: this one."""
-    del spec
-    return sys.executable

@@ -100,8 +100,8 @@ class DeviceProcess:
         threading.Thread(target=self._load_forever, name="load", daemon=True).start()
         while (message := self._receive()) is not None:
             match message:
-                case protocol.Load(batch_group=batch_group, slug=slug, config=config, digest=digest):
-                    self._models.know(batch_group, slug, config, digest)
+                case protocol.Load(batch_group=batch_group, slug=slug, config=config, digest=digest, source=source):
+                    self._models.know(batch_group, slug, config, digest, source)
                     self._to_load.put(batch_group)
                 case protocol.Run():
                     self._accept(message)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from antenna_orchestration.domain.messages import Attribute, Classification, GivenBox
+from antenna_orchestration.pipelines.sources import Source
 
 LENGTH: Final = struct.Struct("<I")
 
@@ -44,6 +45,8 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     """The job's configuration, merged with the pipeline's defaults."""
     digest: str = ""
     """What the pipeline has to be; empty if that is not known."""
+    source: Source | None = None
+    """Where it was fetched to; None for one that the registry knows."""
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):

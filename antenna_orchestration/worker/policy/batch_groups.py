@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from antenna_orchestration import errors
@@ -39,17 +40,27 @@ class BatchGroup:
     @property
     def process(self) -> str:
         """Which device process runs it: this project's pipelines share one (`SHARED`), any other has its own."""
-        return SHARED if self.spec.origin.is_built_in else self.spec.slug
+        if self.spec.origin.is_built_in:
+            return SHARED
+        # Several versions of a pipeline may be fetched at a time.
+        return f"{self.slug} {self.spec.origin.pulled[:12]}" if self.spec.origin.pulled else self.slug
 
 
 class BatchGroups:
     """The batch groups that this worker has met so far, numbered in the order of their first job."""
 
     def __init__(
-        self, pipelines: Mapping[str, PipelineSpec], digest_of: Callable[[PipelineSpec, Mapping[str, Any]], str]
+        self,
+        pipelines: Mapping[str, PipelineSpec],
+        digest_of: Callable[[PipelineSpec, Mapping[str, Any]], str],
+        pulled: Mapping[str, PipelineSpec] = MappingProxyType({}),
     ) -> None:
-        """`digest_of` tells what a pipeline with a configuration is, empty if that is not known."""
+        """`digest_of` tells what a pipeline with a configuration is, empty if that is not known.
+
+        `pulled` are the pipelines that were fetched, by digest; there may be more of them later.
+        """
         self._pipelines = pipelines
+        self._pulled = pulled
         self._digest_of = digest_of
         self._groups: dict[tuple[str, ...], BatchGroup] = {}
 
@@ -63,7 +74,7 @@ class BatchGroups:
         Raises `UnknownPipeline` when this worker does not serve the pipeline, `OtherVersion` when the job was submitted
         for another version or digest of it, and `InvalidInput` when the pipeline refuses the configuration.
         """
-        spec = self._pipelines.get(announcement.pipeline)
+        spec = self._pulled_for(announcement) or self._pipelines.get(announcement.pipeline)
         if spec is None:
             raise errors.UnknownPipeline(f"pipeline {announcement.pipeline!r} is not served here")
         config = spec.config_of_job(
@@ -78,3 +89,8 @@ class BatchGroups:
         if key not in self._groups:
             self._groups[key] = BatchGroup(len(self._groups), spec, config, digest)
         return self._groups[key]
+
+    def _pulled_for(self, announcement: messages.Announcement) -> PipelineSpec | None:
+        spec = self._pulled.get(announcement.digest or "")
+        # What runs the same under another name is another pipeline to whoever reads the results.
+        return spec if spec is not None and spec.slug == announcement.pipeline else None

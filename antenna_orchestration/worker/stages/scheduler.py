@@ -25,6 +25,7 @@ from antenna_orchestration.worker.policy.fair_share import Entrant, FairShare, T
 from antenna_orchestration.worker.policy.lease_time import LeaseTime
 from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.policy.speed import COLD_LEASE, DeviceSpeed
+from antenna_orchestration.worker.pulling import Puller
 from antenna_orchestration.worker.stages.image_fetcher import ImageFetcher
 from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.tasks_in_hand import TaskInHand, TasksInHand
@@ -86,6 +87,7 @@ class Scheduler:
         source_health: SourceHealth,
         lease_time: LeaseTime,
         reaches: tuple[str, ...],
+        puller: Puller,
         nudge: Nudge,
         timing: Timing,
     ) -> None:
@@ -101,6 +103,7 @@ class Scheduler:
         self._source_health = source_health
         self._lease_time = lease_time
         self._reaches = reaches
+        self._puller = puller
         self._clock = timing.clock
         self._dice = timing.dice
         # One for each device process, by `BatchGroup.process`: the processes work side by side.
@@ -163,7 +166,10 @@ class Scheduler:
     def has_waiting_jobs(self) -> bool:
         """Whether jobs wait for images or models that this worker could not load, and tries again."""
         failing = self._model_loader.failing
-        return self._source_health.has_waiting or any(one.pipeline in failing for one in self._announced.values())
+        pulls = {*self._puller.fetching, *self._puller.failing}
+        return self._source_health.has_waiting or any(
+            one.pipeline in {*failing, *pulls} for one in self._announced.values()
+        )
 
     def has_files_of(self, job_run: JobRun, kind: str) -> bool:
         """Whether all files of the job are of this kind of source."""
@@ -240,12 +246,20 @@ class Scheduler:
             if (missing and missing.ask_again_at > now) or self._source_health.job_rests(job_run, now):
                 continue
             seen, group = self._found.get(job_run, (None, None))
-            if seen is not announcement:
+            if seen is not announcement or (group is None and self._is_pulled(announcement)):
                 group = self._group_of(announcement)
                 self._found[job_run] = (announcement, group)
             if group is not None and self._model_loader.loaded_or_requested(group):
                 found.append(_Leasable(announcement, group))
         return found
+
+    def _is_pulled(self, announcement: messages.Announcement) -> bool:
+        """Whether the job's pipeline was fetched since the job was found to be for others; has it fetched, if not."""
+        if self._puller.get(announcement) is None:
+            return False
+        self._skipped.discard(announcement.job_run)
+        self._refused.pop(announcement.job, None)
+        return True
 
     def _group_of(self, announcement: messages.Announcement) -> BatchGroup | None:
         """The job's batch group, or None when this worker cannot serve the job, which is logged once."""
