@@ -209,7 +209,7 @@ def test_every_kind_of_message_and_each_of_its_fields_is_recorded() -> None:
 
 OWN = (
     "config", "timings", "counters", "client_info", "failing", "refused", "forbidden", "unreachable", "digests",
-    "attributes",
+    "attributes", "memory",
 )  # fmt: skip
 """Maps of the user's and the worker's own, not of fields."""
 
