@@ -70,7 +70,7 @@ def test_what_is_no_stall(job: Job, worker: Heartbeat, rate: float) -> None:
 
 def test_nobody_for_a_pipeline_is_a_fault_after_a_minute() -> None:
     assert stalls.why_unserved(waiting_job(), [heard(pipelines=("other",))]) == "no worker listens for null"
-    assert "reaches http" in stalls.why_unserved(waiting_job(), [heard(reaches=("s3:*",))])
+    assert "cannot read http" in stalls.why_unserved(waiting_job(), [heard(reaches=("s3:*",))])
     assert not stalls.why_unserved(waiting_job(), [heard()])
     assert not stalls.why_unserved(waiting_job(total=0), [])
     assert stalls.is_unserved_for_long(waiting_job(created_at=ago(61)), NOW)
@@ -91,7 +91,7 @@ GONE = {"7": "http://cam: Connection refused, since 2026-06-12 22:10 UTC"}
         (waiting_job(), [], {"pending": 0}, "its tables"),
         (waiting_job(), [], {}, "no worker listens for null"),
         (waiting_job(status=JobStatus.QUEUED), [], {}, "no worker listens for null"),
-        (waiting_job(), [heard(reaches=())], {}, "reaches http"),
+        (waiting_job(), [heard(reaches=())], {}, "cannot read http"),
         (waiting_job(dispatch_mode=DispatchMode.SYNC), [heard()], {}, "no processing service"),
         (waiting_job(), [heard(forbidden=DENIED)], {}, "w: HTTP 403 Forbidden from photos.example, since 2026-06-12"),
         (waiting_job(status=JobStatus.QUEUED), [heard(forbidden=DENIED)], {}, "no worker may load its images"),
