@@ -49,7 +49,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         if suffix in _TEXT:
             return in_order(content.decode("utf-8-sig").rstrip().splitlines())
         value = msgspec.yaml.decode(content) if suffix in _YAML else json.loads(content.decode("utf-8-sig"))
-    except (ValueError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, msgspec.DecodeError) as error:
         what = "text" if suffix in _TEXT else "YAML" if suffix in _YAML else "a JSON object of labels and their indices"
         # A text's own faults say more than that it is one.
         reason = str(error) if suffix in _TEXT else f"it is not {what}: {' '.join(str(error).split())}"

@@ -47,9 +47,9 @@ _WANTED: Final = "plain http can be altered on the way: use https, or name the f
 def fetch(uri: str) -> Path:
     """The path of a URI's file on this machine; downloads the file if it is not in the cache yet.
 
-    A plain path or a `file://` URI is used where it is. If `ANTENNA_WEIGHTS_MIRROR` is set, https and s3 files are
-    downloaded from there, by their file name. Several processes may ask for the same file at the same time: one
-    downloads it and the others wait.
+    A plain path or a `file://` URI is used where it is, also a folder. If `ANTENNA_WEIGHTS_MIRROR` is set, https and s3
+    files are downloaded from there, by their file name. Several processes may ask for the same file at the same time:
+    one downloads it and the others wait.
 
     Raises `Unavailable` if the file cannot be read or downloaded, and `InvalidInput` for other kinds of URIs, for plain
     http without a digest, and for a file with another digest than the URI's or than the first download's.
@@ -144,6 +144,9 @@ def _shown(address: str) -> str:
 
 
 def _in_place(path: Path, digest: str | None) -> Path:
+    if path.is_dir() and digest is None:
+        # A model of several files, which are used where they are.
+        return path
     if not path.is_file():
         raise errors.Unavailable(f"weights {path}: there is no such file on this machine")
     if digest is not None and (found := _sha256(path)) != digest:

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer.main
@@ -27,6 +27,7 @@ from antenna_orchestration.exports import crops, duckdb_file, flat_columns, pict
 from antenna_orchestration.exports.formats import FORMATS
 from antenna_orchestration.lake import columns, schemas
 from antenna_orchestration.pipelines import interface, registry
+from antenna_orchestration.pipelines.declared import description, recipe
 from antenna_orchestration.pipelines.interface import RawImage
 from antenna_orchestration.synthetic import captures
 
@@ -349,6 +350,34 @@ def test_the_other_descriptions_of_ones_own_models_are_read(tmp_path: Path, monk
     assert [one.key for one in mine.algorithms] == ["fasterrcnn_for_ami_moth_traps_2023", "my_moths"]
     assert [one.key for one in lab.algorithms][1:] == ["moth_nonmoth_classifier", "lab_moths"]
     assert mine.algorithms[1].labels_uri == str(tmp_path / "my_moths_v2.json")
+
+
+def test_the_page_of_declared_pipelines_has_every_field_and_value() -> None:
+    page = (ROOT / "docs/reference/declared-pipelines.md").read_text()
+    parts = {part.partition("\n")[0]: part for part in re.split(r"^##+ ", page, flags=re.MULTILINE)}
+    of_structs = {
+        "The file": (description.Description,),
+        "A model": (description.Detector, description.Classifier),
+        "Input": (description.Input,),
+        "Tiles": (description.Tile,),
+        "Output": (description.Output,),
+    }
+    for title, structs in of_structs.items():
+        said = set(re.findall(r"`(\w+)`", parts[title] + (page if title == "A model" else "")))
+        assert {name for one in structs for name in one.__struct_fields__} <= said, title
+    for values in (recipe.Runtime, recipe.Fit, recipe.Resize, recipe.Format, recipe.Activation):
+        assert all(f"`{value}`" in page for value in get_args(values))
+    for extra in set(recipe.EXTRAS.values()):
+        assert extra in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+def test_the_declaration_on_the_page_is_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs/reference/declared-pipelines.md").read_text()
+    (tmp_path / "lab_moths.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    spec = description.from_yaml(tmp_path / "lab_moths.yaml")
+    assert [one.key for one in spec.algorithms] == [
+        "lab_moths_detector", "lab_moths_detector_labels", "lab_moths_classifier"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

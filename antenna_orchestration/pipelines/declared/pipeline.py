@@ -249,7 +249,9 @@ class DeclaredPipeline(Pipeline[Prepared, list[Thing]]):
                     row,
                     judge.labels,
                     top_k=self.top_k,
-                    whole=score_vectors.is_kept(self.config[score_vectors.SETTING], len(judge.labels)),
+                    # A vector whose order nobody knows outside this process is of no use.
+                    whole=bool(model.algorithm.labels or model.algorithm.labels_uri)
+                    and score_vectors.is_kept(self.config[score_vectors.SETTING], len(judge.labels)),
                     # A later classifier that was asked because of this name has the last word.
                     terminal=not any(label in one.of for one in later),
                 )
