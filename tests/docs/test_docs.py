@@ -171,7 +171,7 @@ def test_the_page_of_exports_has_every_format_and_column() -> None:
     assert re.findall(r"^## ([\w-]+)$", page, re.MULTILINE) == list(FORMATS)
     for table in flat_columns.TABLES:
         there_is = f"### {table}\n\nThere is {flat_columns.CONTENTS[table]}.\n\n"
-        assert f"{there_is}{flat_columns.markdown(table)}\n" in page
+        assert f"{there_is}{flat_columns.markdown(flat_columns.TABLES[table])}\n" in page
     for name, rows in {**duckdb_file.TABLES, **{view: rows for view, (rows, _) in duckdb_file.VIEWS.items()}}.items():
         assert re.search(rf"^\| `{name}`( \(view\))? \| {re.escape(rows)} \|$", page, re.MULTILINE), name
     for module in (crops, pictures):
