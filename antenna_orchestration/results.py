@@ -33,6 +33,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 from antenna_orchestration import errors
+from antenna_orchestration.lake import duckdb_errors
 
 if TYPE_CHECKING:
     import duckdb
@@ -362,7 +363,7 @@ def _reading(place: Lake) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, pa.ArrowException) as error:
-        raise errors.Unavailable(f"lake {place.uri}: {str(error).splitlines()[0]}") from error
+        raise duckdb_errors.unavailable(error, f"lake {place.uri}") from error
 
 
 def _session(place: Lake) -> duckdb.DuckDBPyConnection:

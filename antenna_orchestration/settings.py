@@ -198,6 +198,12 @@ class Settings(BaseSettings):
     gateway_max_body: int = Field(
         default=768 * 2**20, gt=0, description="Largest request body, after unpacking; larger ones get 413."
     )
+    gateway_downloads: int = Field(
+        default=4 * 2**30,
+        ge=0,
+        description="Bytes in the lake for files that were made for downloads, such as CSV; beyond them the oldest go, "
+        "and are made again when somebody asks.",
+    )
     gateway_patience: float = Field(
         default=60.0,
         ge=1,
@@ -237,7 +243,25 @@ class Settings(BaseSettings):
         description="Memory for the models that a worker keeps loaded, in MB; 0: half of the device's memory.",
     )
     worker_threads: int = Field(
-        default=0, ge=0, description="CPU threads of a worker's device process; 0: as many as the process may use."
+        default=0, ge=0, description="CPU threads of each of a worker's device processes; 0: as many as it may use."
+    )
+    worker_processes: int = Field(
+        default=4,
+        ge=1,
+        description="Most device processes that a worker keeps for own pipelines, of which each has one; the one that "
+        "was used least recently makes room for another. On a GPU each takes some hundred MB more.",
+    )
+    worker_process_mb: int = Field(
+        default=0,
+        ge=0,
+        description="Memory from which on a device process that grows is replaced between two batches, in MB; 0: half "
+        "of the machine's.",
+    )
+    pipeline_load_timeout: float = Field(
+        default=120.0,
+        gt=0,
+        description="How long loading an own pipeline may take, downloads of weights not counted; its process is ended "
+        "then, and it is tried again later.",
     )
     worker_reaches: Words = Field(
         default=(),

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import resource
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -23,16 +24,19 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.ecology import columns
 from antenna_orchestration.ecology.names import Names
-from antenna_orchestration.exports import crops
+from antenna_orchestration.exports import crops, csv_tables
 from antenna_orchestration.exports.dataset import Contributor, Dataset, Project
 from antenna_orchestration.exports.formats import FORMATS
 from antenna_orchestration.exports.material import Material, OfJob, Photograph, Pictures
+from antenna_orchestration.exports.report import page
 from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.pipelines import images
-from antenna_orchestration.processing import derive, photographs
+from antenna_orchestration.processing import derive, kept_downloads, photographs
+from antenna_orchestration.processing.kept_downloads import Kept
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.synthetic import captures
 from benchmarks import deriving
@@ -86,24 +90,30 @@ def run() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         _apart(deriving.write_results, folder, CLASSES)
         _apart(derive_tables, folder)
-        return [*of_a_million(folder), *_of_crops(folder)]
-
-
-def of_a_million(folder: str) -> list[Figure]:
-    """The figures of exports of derived tables that lie in the folder."""
-    plain: Cost = _apart(with_pyarrow, folder)
-    figures = [Figure("pyarrow reads the tables and writes CSV", plain.seconds, "s")]
-    for one in EXPORTS:
-        cost: Cost = _apart(export, folder, one)
-        name = " ".join([one.format, *one.options.values()])
-        figures += [
-            Figure(name, cost.seconds, "s", at_most=one.most_seconds),
-            Figure(f"{name}: CPU", cost.cpu, "s"),
-            Figure(f"{name}: memory above the start", cost.mb, "MB", at_most=MOST_MB),
-            Figure(f"{name}: time of pyarrow's", cost.seconds / plain.seconds),
-            Figure(f"{name}: size", cost.size / 1e6, "MB"),
+        plain: Cost = _apart(with_pyarrow, folder)
+        return [
+            Figure("pyarrow reads the tables and writes CSV", plain.seconds, "s"),
+            *(figure for one in EXPORTS for figure in of_a_million(folder, one, plain)),
+            *_figures("report without crops", _apart(report, folder), plain, 30),
+            *_figures("CSV of observations for HTTP", _apart(csv_for_download, folder), plain, None),
+            *_of_crops(folder),
         ]
-    return figures
+
+
+def of_a_million(folder: str, one: Measured, plain: Cost) -> list[Figure]:
+    """The figures of an export of derived tables that lie in the folder."""
+    name = " ".join([one.format, *one.options.values()])
+    return _figures(name, _apart(export, folder, one), plain, one.most_seconds)
+
+
+def _figures(name: str, cost: Cost, plain: Cost, most_seconds: float | None) -> list[Figure]:
+    return [
+        Figure(name, cost.seconds, "s", at_most=most_seconds),
+        Figure(f"{name}: CPU", cost.cpu, "s"),
+        Figure(f"{name}: memory above the start", cost.mb, "MB", at_most=MOST_MB),
+        Figure(f"{name}: time of pyarrow's", cost.seconds / plain.seconds),
+        Figure(f"{name}: size", cost.size / 1e6, "MB"),
+    ]
 
 
 def _apart(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -150,6 +160,28 @@ def export(folder: str, one: Measured) -> Cost:
     made = material(folder)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         return _measured(lambda: FORMATS[one.format].write(made, Path(place) / "out", **one.options), Path(place))
+
+
+def report(folder: str) -> Cost:
+    """Write the report without pictures."""
+    made = material(folder)
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        return _measured(
+            lambda: (Path(place) / "report.html").write_bytes(page.made(made, pictures=False).html), Path(place)
+        )
+
+
+def csv_for_download(folder: str) -> Cost:
+    """Make the CSV that the gateway hands out of a million observations."""
+    lake = Lake(folder)
+    kept = Kept.of(PROJECT, "observations.csv")
+
+    def make() -> None:
+        with derived.opened(lake, PROJECT, "observations") as opened:
+            lines = csv_tables.lines(columns.SCHEMAS["observations"].names, opened.batches())
+            kept_downloads.make(lake, kept, lines, most=0, stop=threading.Event())
+
+    return _measured(make, Path(folder) / kept_downloads.FOLDER)
 
 
 def with_pyarrow(folder: str) -> Cost:

@@ -19,6 +19,7 @@ MAY_SLEEP = {
     "hostile/hostile_clients.py",  # slow ones
     "loading/image_server.py",
     "pipelines/faulty.py",
+    "pipelines/wrong_in_one_way.py",
     "push/processing_service.py",
     "worker/recording.py",
 }

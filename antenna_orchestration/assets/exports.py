@@ -4,7 +4,8 @@ Belongs here: what Dagster shows of an export. The formats are in `exports/`, th
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydantic import Field
 from antenna_orchestration import errors, settings
 from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.domain import ids, terminal
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.exports import formats
 from antenna_orchestration.exports.formats import MOST_FAULTS, Format
 from antenna_orchestration.exports.selection import Selection
@@ -59,8 +61,9 @@ def _asset(format: Format) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         tags={"format": format.name},
         description=f"The results of a job as {format.title}, in {where}. Materialize a partition on demand, or a "
-        "range of them in one run. The tables that it is made from are derived anew if something changed, so names, "
-        f"places and reviews that are known by then go in. `antenna export {format.name} --job N --out PATH` writes "
+        "range of them in one run, which fails in the end if some cannot be exported, and names them. The tables that "
+        "it is made from are derived anew if something changed, so names, places and reviews that are known by then go "
+        f"in. `antenna export {format.name} --job N --out PATH` writes "
         "the same elsewhere; the setting `ANTENNA_EXPORT_EACH_JOB` makes it with each job that ends.",
         check_specs=[
             dg.AssetCheckSpec(
@@ -73,33 +76,77 @@ def _asset(format: Format) -> dg.AssetsDefinition:
         ],
     )
     def export(context: dg.AssetExecutionContext, config: ExportConfig, stores: Stores) -> Iterator[Any]:
-        work = partial(_export, stores, context.partition_keys, format, config)
+        outcome = _Outcome()
+        work = partial(_of_partition, format=format, config=config)
         try:
-            made: Mapping[str, Exported] = run_interruptible(context, work)
-        except errors.AntennaError as error:
-            raise dg.Failure(description=terminal.line(error), allow_retries=False) from None
-        if len(made) == 1:
-            yield dg.MaterializeResult(metadata=_shown(*made.values()))
-        else:
-            # A range materializes every partition by one result without telling them apart, so this comes first: the UI
-            # shows the latest event of a partition, and that must be the one with its own metadata.
-            yield dg.MaterializeResult()
-            for key, one in made.items():
-                yield dg.AssetMaterialization(name, partition=key, metadata=_shown(one))
-        yield _is_valid(made)
+            run_interruptible(context, partial(_export, stores, context.partition_keys, work, outcome))
+        except BaseException:
+            # Terminated, for example: what is written is there.
+            yield from _written(name, outcome)
+            raise
+        if outcome.failed:
+            yield from _written(name, outcome)
+            raise _failure(outcome)
+        # One result is that of all partitions, each with its own metadata.
+        for key, one in outcome.made.items():
+            context.add_asset_metadata(_shown(one), partition_key=key)
+        yield dg.MaterializeResult()
+        yield _is_valid(outcome.made)
 
     return export
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of the partitions of a run so far."""
+
+    made: dict[str, Exported] = field(default_factory=dict)
+    # Why they could not be exported.
+    failed: dict[str, errors.AntennaError] = field(default_factory=dict)
+
+
 async def _export(
-    stores: Stores, keys: list[str], format: Format, config: ExportConfig, reports: Reports
-) -> dict[str, Exported]:
+    stores: Stores,
+    keys: Sequence[str],
+    of_partition: Callable[[Services, str, Reports], Awaitable[Exported]],
+    outcome: _Outcome,
+    reports: Reports,
+) -> None:
+    """Export each partition, whatever becomes of the others."""
     async with stores.opened() as services:
-        return {key: await _of_partition(services, key, format, config, reports) for key in keys}
+        for key in keys:
+            try:
+                outcome.made[key] = await of_partition(services, key, reports)
+            except errors.AntennaError as error:
+                outcome.failed[key] = error
+                reports.log(f"{key}: not exported: {error}")
+
+
+def _written(name: str, outcome: _Outcome) -> Iterator[Any]:
+    """The events of the partitions that were exported in a run that fails: its result would be that of all."""
+    for key, one in outcome.made.items():
+        yield dg.AssetMaterialization(name, partition=key, metadata=_shown(one))
+    if outcome.made:
+        yield _is_valid(outcome.made)
+
+
+def _failure(outcome: _Outcome) -> dg.Failure:
+    """What a run says of the partitions that could not be exported."""
+    whys = {key: terminal.line(error) for key, error in outcome.failed.items()}
+    if not outcome.made and len(whys) == 1:
+        return dg.Failure(description=next(iter(whys.values())), allow_retries=False)
+    shown = [f"{key}: {why}" for key, why in whys.items()]
+    more = f"; and {len(shown) - MOST_FAULTS} more" if len(shown) > MOST_FAULTS else ""
+    in_all = counted(len(outcome.made) + len(whys), "partition")
+    return dg.Failure(
+        description=f"{len(whys)} of {in_all} not exported, the others are: {'; '.join(shown[:MOST_FAULTS])}{more}",
+        metadata={"not_exported": dg.MetadataValue.json(whys), "exported": dg.MetadataValue.json([*outcome.made])},
+        allow_retries=False,
+    )
 
 
 async def _of_partition(
-    services: Services, key: str, format: Format, config: ExportConfig, reports: Reports
+    services: Services, key: str, reports: Reports, *, format: Format, config: ExportConfig
 ) -> Exported:
     job = ids.job_of_partition(key)
     order = verb.order(

@@ -23,6 +23,8 @@ TABLES: Final = (
     "algorithms",
     "pipelines",
     "pipeline_algorithms",
+    "pipeline_digests",
+    "digests",
     "jobs",
     "job_generations",
     "job_images",

@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.database import Database
+from antenna_orchestration.catalog.database import Database, Row
 from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.domain.messages import AlgorithmRef
 
 
 class Terms(NamedTuple):
-    """Version and algorithms of a pipeline, in order; empty for a generation from before that was recorded."""
+    """A pipeline as a job is bound to it; empty for a generation from before that was recorded."""
 
     version: str
+    # In order.
     algorithms: tuple[AlgorithmRef, ...]
+    # Of the pipeline and the files that the job's configuration names; None if it is not known, which fits any.
+    digest: str | None = None
 
 
 class Generations:
@@ -40,16 +43,12 @@ class Generations:
         row = await self._database.row("terms_of_job", **job_run._asdict())
         if row is None or row["pipeline_version"] is None:
             return Terms("", ())
-        return Terms(row["pipeline_version"], tuple(AlgorithmRef(*one) for one in row["algorithms"]))
+        return _terms(row)
 
     async def terms_of(self, jobs: Sequence[JobId]) -> dict[JobId, Terms]:
         """The same for the present generations of many jobs; without those of which it was not recorded."""
         rows = await self._database.rows("terms_of_jobs", jobs=list(jobs))
-        return {
-            JobId(row["job_id"]): Terms(row["pipeline_version"], tuple(AlgorithmRef(*one) for one in row["algorithms"]))
-            for row in rows
-            if row["pipeline_version"] is not None
-        }
+        return {JobId(row["job_id"]): _terms(row) for row in rows if row["pipeline_version"] is not None}
 
     async def replace_epoch(self, job_run: JobRun, lost: Epoch, epoch: Epoch) -> bool:
         """Replace the epoch of a lost task consumer; False when another caller has replaced it already."""
@@ -70,3 +69,7 @@ class Generations:
         """The job's earlier generations whose rows are still in parts."""
         rows = await self._database.rows("uncompacted_generations", **job_run._asdict())
         return {Generation(row["generation"]) for row in rows}
+
+
+def _terms(row: Row) -> Terms:
+    return Terms(row["pipeline_version"], tuple(AlgorithmRef(*one) for one in row["algorithms"]), row["digest"])

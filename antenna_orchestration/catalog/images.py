@@ -171,9 +171,10 @@ class Images:
     async def add_processed(self, job_id: JobId) -> None:
         """Add the job's done images to the ledger of which algorithms have processed which images; idempotent.
 
-        Those are the algorithms that the image's generation was opened with. Images whose results name others are left
-        out.
+        Those are the algorithms and the digest that the image's generation was opened with. Images whose results name
+        others are left out.
         """
+        await self._database.rows("number_digests", job=job_id)
         await self._database.rows("add_processed", job=job_id)
 
     async def find(self, job_id: JobId, image: ImageId) -> ImageRow | None:

@@ -9,7 +9,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from antenna_orchestration.catalog.database import Database
-from antenna_orchestration.domain import texts
+from antenna_orchestration.domain import redaction, texts
 from antenna_orchestration.domain.ids import ImageId, JobId
 from antenna_orchestration.domain.job import LogLine
 
@@ -23,7 +23,12 @@ class JobLog:
     async def add(self, job_id: JobId, action: str, message: str, *, level: str = "INFO", **details: Any) -> None:
         """Add a line to the job's log; what cannot be stored of its message is written out. Raises `Unavailable`."""
         await self._database.rows(
-            "add_log", job=job_id, level=level, action=action, message=texts.storable(message), details=Jsonb(details)
+            "add_log",
+            job=job_id,
+            level=level,
+            action=action,
+            message=texts.storable(redaction.without_secrets(message)),
+            details=Jsonb(details),
         )
 
     async def read(self, job_id: JobId, *, after: int = 0, limit: int = 5_000) -> list[tuple[int, LogLine]]:

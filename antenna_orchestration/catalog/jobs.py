@@ -27,7 +27,7 @@ from antenna_orchestration.domain.job import TERMINAL, DispatchMode, Job, JobSta
 logger = logging.getLogger(__name__)
 
 DERIVATION_PATIENCE: Final = 120
-"""Seconds that a derivation waits for another one of the same tables."""
+"""Seconds that a derivation waits for another one of the same tables, and a download for another one that is made."""
 
 
 class SubmittedImage(NamedTuple):
@@ -76,6 +76,8 @@ class NewJob:
     most_interactive: int | None = None
     # The job whose boxes its images carry.
     detections_of: JobId | None = None
+    # Of the pipeline and the files that `config` names; None if it is not known. Not for jobs that are pushed.
+    digest: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,10 +200,11 @@ class Jobs:
 
         100,000 images take about a second. `images` holds each URL once. A URL with another version is another capture;
         one without a version is the newest capture of its URL. Images that every algorithm of the pipeline has already
-        processed are left out and counted as skipped, unless `reprocess` is set; a job without any other is a SUCCESS
-        from its beginning. Time and deployment of each image, and version and algorithms of the pipeline, are the job's
-        from then on. `told` is told of images that are left out and whose results are of another deployment than the
-        one said. Raises `Conflict`, with nothing written, for an interactive job beyond `most_interactive`.
+        processed, as part of a pipeline of the same digest, are left out and counted as skipped, unless `reprocess` is
+        set; a job without any other is a SUCCESS from its beginning. Time and deployment of each image, and version,
+        algorithms and digest of the pipeline, are the job's from then on. `told` is told of images that are left out
+        and whose results are of another deployment than the one said. Raises `Conflict`, with nothing written, for an
+        interactive job beyond `most_interactive`.
         """
         async with self._database.transaction() as connection:
             kinds = await _copy_submitted(connection, images)
@@ -217,7 +220,14 @@ class Jobs:
             if kinds.unknown:
                 await connection.execute(queries.load("assume_versions"), {"project": project})
             await connection.execute(queries.load("ensure_captures"), {"project": project})
-            terms = await _row(connection, "pipeline_now", pipeline=new.pipeline)
+            terms = await _row(
+                connection,
+                "pipeline_now",
+                pipeline=new.pipeline,
+                project=project,
+                dispatch_mode=new.dispatch_mode,
+                digest=new.digest,
+            )
             await connection.execute(
                 queries.load("select_images" if new.detections_of is None else "select_images_with_boxes"),
                 {
@@ -343,12 +353,14 @@ class Jobs:
         )
         return row is not None
 
-    async def retry(self, job_id: JobId) -> tuple[Generation, int] | None:
+    async def retry(self, job_id: JobId, *, digest: str | None = None) -> tuple[Generation, int] | None:
         """Open the next generation with the failed and missing images; None when the job is not over.
+
+        The pipeline is the one that there is now; `digest` as in `NewJob`.
 
         Returns the generation, and how many images it holds.
         """
-        row = await self._database.row("retry_job", job=job_id)
+        row = await self._database.row("retry_job", job=job_id, digest=digest)
         return (Generation(row["generation"]), row["images"]) if row else None
 
     async def compacted(self, jobs: Iterable[JobId]) -> set[JobId]:
@@ -389,21 +401,31 @@ class Jobs:
 
         Waits for another one, two minutes at most. Raises `Conflict` if that is not over then.
         """
-        key = _derivation(whose)
+        refusal = f"the tables of {whose} are being derived by another process; derive again when that is over"
+        async with self._lock(_derivation(whose), f"{whose}: waiting for another process that derives", refusal):
+            yield
+
+    @asynccontextmanager
+    async def download_lock(self, what: str) -> AsyncIterator[None]:
+        """Be the only one that makes a file to download; as `derivation_lock`."""
+        refusal = f"{what} is being made by another gateway; ask again in a while"
+        async with self._lock(f"download:{what}", f"{what}: waiting for another gateway that makes it", refusal):
+            yield
+
+    @asynccontextmanager
+    async def _lock(self, key: str, waiting: str, refusal: str) -> AsyncIterator[None]:
         async with self._database.session() as connection:
             try:
                 taken = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [key])
                 [is_ours] = await taken.fetchone() or [False]
                 if not is_ours:
-                    logger.warning("%s: waiting for another process that derives its tables", whose)
+                    logger.warning("%s", waiting)
                     await connection.execute(
                         "SELECT set_config('lock_timeout', %s, false)", [f"{DERIVATION_PATIENCE}s"]
                     )
                     await connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [key])
             except psycopg.errors.LockNotAvailable:
-                raise errors.Conflict(
-                    f"the tables of {whose} are being derived by another process; derive again when that is over"
-                ) from None
+                raise errors.Conflict(refusal) from None
             except psycopg.OperationalError as error:
                 raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
             try:

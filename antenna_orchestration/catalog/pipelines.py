@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
@@ -14,6 +15,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.database import Connection, Database, Row
 from antenna_orchestration.domain.ids import ProjectId
+from antenna_orchestration.domain.job import TERMINAL
 from antenna_orchestration.domain.messages import AlgorithmRef
 
 
@@ -55,6 +57,14 @@ class PipelineRow:
     owner_id: ProjectId | None = None
     # Whether it can classify boxes that it is given.
     takes_detections: bool = False
+
+
+class Bound(NamedTuple):
+    """What a version of a pipeline is."""
+
+    digest: str
+    # In UTC.
+    registered_at: datetime
 
 
 class Pipelines:
@@ -102,6 +112,19 @@ class Pipelines:
             return None
         algorithms = tuple(AlgorithmRow(**algorithm) for algorithm in row.pop("algorithms"))
         return PipelineRow(**row, algorithms=algorithms)
+
+    async def bind(self, slug: str, version: str, digest: str) -> Bound:
+        """Say what a version of a pipeline is; the first digest holds, if jobs of that version did anything."""
+        terminal = [str(status) for status in TERMINAL]
+        while True:
+            row = await self._database.row("bind_version", slug=slug, version=version, digest=digest, terminal=terminal)
+            # None: another caller was the first, at the same moment.
+            if row is not None:
+                return Bound(**row)
+
+    async def versions_of(self, slug: str, digest: str) -> list[str]:
+        """The versions of a pipeline that have a digest, oldest first."""
+        return [row["version"] for row in await self._database.rows("versions_of_digest", slug=slug, digest=digest)]
 
     async def known_algorithms(self, keys: Iterable[str]) -> set[tuple[str, str]]:
         """The registered algorithms with these keys, as pairs of key and version."""

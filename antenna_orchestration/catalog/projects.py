@@ -28,6 +28,8 @@ class Project:
     dispatch_mode: DispatchMode
     # Whether people described it as a data set.
     has_dataset: bool
+    # Whether its jobs may have workers fetch pipelines from the lake's store.
+    pulls_pipelines: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +77,7 @@ class Projects:
                 image_root=Path(row["image_root"]) if row["image_root"] else None,
                 dispatch_mode=DispatchMode(row["dispatch_mode"]),
                 has_dataset=row["has_dataset"],
+                pulls_pipelines=row["pulls_pipelines"],
             )
             for row in await self._database.rows("list_projects", projects=wanted)
         ]
@@ -86,10 +89,16 @@ class Projects:
         dispatch_mode: DispatchMode | None = None,
         image_root: Path | None = None,
         no_image_root: bool = False,
+        pulls_pipelines: bool | None = None,
     ) -> None:
         """Change a project's defaults; None leaves a value as it is. Raises `NotFound`."""
         root = None if image_root is None else str(image_root)
-        values = {"dispatch_mode": dispatch_mode, "image_root": root, "no_image_root": no_image_root}
+        values = {
+            "dispatch_mode": dispatch_mode,
+            "image_root": root,
+            "no_image_root": no_image_root,
+            "pulls_pipelines": pulls_pipelines,
+        }
         if await self._database.row("set_project", slug=slug, **values) is None:
             raise errors.NotFound(_unknown(slug))
 

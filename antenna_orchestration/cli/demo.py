@@ -191,7 +191,7 @@ def _report(outcome: Outcome, folder: Path, ui: str) -> None:
     }
     console = output.console()
     console.print()
-    console.print(output.pairs(rows))
+    output.show_pairs(rows)
     console.print()
     lake = outcome.view.lake
     job = outcome.view.job.job_id

@@ -113,28 +113,26 @@ def show(name: NameArgument, *, project: ProjectOption = "default", json_: JsonO
         output.as_json({**deployments.as_dict(known), "shifts": shifts_, "former_names": former})
         return
     place, photographs = known.place, known.photographs
-    output.console().print(
-        output.pairs(
-            {
-                "deployment": place.deployment,
-                "project": project,
-                "formerly": [one["name"] for one in former] or None,
-                "position": _position(known) or "not known",
-                "uncertainty": f"{place.uncertainty_m:g} m" if place.uncertainty_m else None,
-                "time zone": place.time_zone or "not known",
-                "clock": _clock(known),
-                "shift": _shift(place.shift_seconds) or None,
-                "start": str(place.starts_at) if place.starts_at else None,
-                "end": str(place.ends_at) if place.ends_at else None,
-                "location": place.location_name,
-                "country": place.country_code,
-                "pixels per mm": f"{place.pixels_per_mm:g}" if place.pixels_per_mm else None,
-                "species list": place.species_list,
-                "further": [f"{column}: {text}" for column, text in place.further.items()] or None,
-                "photographs": photographs.count if photographs else 0,
-                "shifts": [_shift_line(one) for one in shifts] or None,
-            }
-        )
+    output.show_pairs(
+        {
+            "deployment": place.deployment,
+            "project": project,
+            "formerly": [one["name"] for one in former] or None,
+            "position": _position(known) or "not known",
+            "uncertainty": f"{place.uncertainty_m:g} m" if place.uncertainty_m else None,
+            "time zone": place.time_zone or "not known",
+            "clock": _clock(known),
+            "shift": _shift(place.shift_seconds) or None,
+            "start": str(place.starts_at) if place.starts_at else None,
+            "end": str(place.ends_at) if place.ends_at else None,
+            "location": place.location_name,
+            "country": place.country_code,
+            "pixels per mm": f"{place.pixels_per_mm:g}" if place.pixels_per_mm else None,
+            "species list": place.species_list,
+            "further": [f"{column}: {text}" for column, text in place.further.items()] or None,
+            "photographs": photographs.count if photographs else 0,
+            "shifts": [_shift_line(one) for one in shifts] or None,
+        }
     )
 
 

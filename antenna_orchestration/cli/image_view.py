@@ -23,7 +23,7 @@ def show(life: ImageLife, *, as_json: bool) -> None:
         "generation": row.generation if row.generation > 1 else None,
         "not recorded": list(life.unknown) or None,
     }
-    output.console().print(output.pairs(values))
+    output.show_pairs(values)
     rows = [
         (output.clock(moment.at) if moment.at is not None else "?", moment.what, moment.detail)
         for moment in life.moments

@@ -160,10 +160,10 @@ def show(
     if found.status.is_terminal and found.compacted and found.total:
         values["tables"] = tables
         values["derived"] = derived or None
-        values["report"] = report or None
+        values["report"] = [report] if report else None
     elif view.progress.done or view.progress.failed:
         values["results so far"] = f"`antenna export tables --job {found.job_id} --out FOLDER`"
-    output.console().print(output.pairs(values))
+    output.show_pairs(values)
 
 
 @app.command()

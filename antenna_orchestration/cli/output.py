@@ -11,17 +11,17 @@ import json
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from antenna_orchestration.domain import terminal
+from antenna_orchestration.domain import redaction, terminal
 from antenna_orchestration.domain.progress import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from antenna_orchestration.push.options import PushSummary
     from antenna_orchestration.worker.options import WorkerSummary
@@ -208,30 +208,41 @@ def _cell(value: Any) -> str:
     return "" if value is None else terminal.line(value)
 
 
-def pairs(values: Mapping[str, Any]) -> Table:
-    """Names and values, one pair per line; values that are None are left out, and a list has a line for each."""
-    from rich.table import Table
+def show_pairs(values: Mapping[str, Any]) -> None:
+    """Print names and values, one pair per line; values that are None are left out, and a list has a line for each.
+
+    Values are broken between words only, and those of a list, such as paths, nowhere: people copy them.
+    """
+    from rich.cells import cell_len
     from rich.text import Text
 
-    made = Table(box=None, pad_edge=False, show_header=False)
-    made.add_column(style="bold", no_wrap=True)
-    made.add_column(overflow="fold")
-    for name, value in values.items():
-        if value is not None:
-            made.add_row(Text(terminal.line(name)), Text(_cell(value)))
-    return made
+    shown = {terminal.line(name): value for name, value in values.items() if value is not None}
+    indent = max(map(cell_len, shown), default=0) + _GAP
+    to = console()
+    for name, value in shown.items():
+        if isinstance(value, list):
+            lines = [Text(terminal.line(one)) for one in value]
+        else:
+            room = max(to.width - indent, _LEAST_WIDTH)
+            wrapped = textwrap.wrap(_cell(value), room, break_long_words=False, break_on_hyphens=False)
+            lines = [Text(line) for line in wrapped or [""]]
+        head = Text().append(name, "bold")
+        for line in lines:
+            head.append(" " * (indent - head.cell_len))
+            to.print(head.append_text(line), soft_wrap=True)
+            head = Text()
 
 
 class LogLines(logging.Formatter):
-    """Log lines for a terminal. What others say begins no line of its own; traces keep theirs."""
+    """Log lines for a terminal, without secrets. What others say begins no line of its own; traces keep theirs."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line without a trace."""
-        return terminal.line(super().formatMessage(record))
+        return terminal.line(redaction.without_secrets(super().formatMessage(record)))
 
     def formatException(self, ei: Any) -> str:
         """The trace."""
-        return terminal.lines(super().formatException(ei))
+        return terminal.lines(redaction.without_secrets(super().formatException(ei)))
 
     def formatStack(self, stack_info: str) -> str:
         """The frames."""

@@ -6,12 +6,14 @@ Only to show a pipeline that a worker registered over HTTP, the catalog is asked
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from antenna_orchestration import errors
-from antenna_orchestration.cli import output
+from antenna_orchestration.cli import output, trying
 from antenna_orchestration.cli.connecting import with_services
 
 if TYPE_CHECKING:
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
     from antenna_orchestration.pipelines.registry import Registry
 
-app = typer.Typer(help="List and show pipelines, download their weights.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="List, try and show pipelines, download their weights.", no_args_is_help=True, rich_markup_mode=None
+)
+app.command("try")(trying.try_)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -65,7 +70,7 @@ def show(
         "images per batch": spec.batch_size if spec.factory else None,
         "takes boxes": "yes, with --detections-of" if spec.takes_detections else "no",
     }
-    console.print(output.pairs(values))
+    output.show_pairs(values)
     console.print()
     rows = [(one.key, one.version, one.task, _shown(_labels(one)), one.description) for one in spec.algorithms]
     output.show_table(
@@ -116,6 +121,65 @@ def fetch(
         return
     for path in paths.values():
         output.line(path)
+
+
+@app.command()
+def push(
+    which: Annotated[
+        str,
+        typer.Argument(metavar="SLUG|FILE", help="An own pipeline, or the file that defines it.", show_default=False),
+    ],
+    json_: JsonOption = False,
+) -> None:
+    """Store a pipeline of your own in the lake, for workers elsewhere.
+
+    Its code, weights and requirements are kept under its digest. Workers started with --pull fetch it for jobs of
+    projects that allow it (`antenna projects set`). Files must be named relative to the description's.
+    """
+    from antenna_orchestration import settings as settings_module
+    from antenna_orchestration.domain.texts import counted
+    from antenna_orchestration.lake.store import Lake, storage_options
+    from antenna_orchestration.pipelines import packing
+    from antenna_orchestration.processing import pulled, pushed
+    from antenna_orchestration.processing.submit import user_of_this_process
+
+    settings = settings_module.get()
+    lake = Lake(settings.lake, storage_options=storage_options(settings))
+    told = []
+    for spec in _own(which):
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        pack = packing.pack(spec, pushed_by=user_of_this_process(), pushed_at=now)
+        for line in packing.unpinned(pack.manifest):
+            output.warn(line)
+        pulled.check_travels(pack)
+        fresh = pushed.push(
+            lake, pack, progress=lambda one: output.note(f"sending {one.path}, {one.size / 1e6:,.1f} MB")
+        )
+        manifest = pack.manifest
+        told.append({"slug": spec.slug, "version": spec.version, "digest": manifest.digest, "fresh": fresh})
+        if not json_:
+            size = sum(one.size for one in manifest.files) / 1e6
+            output.line(
+                f"pipeline {spec.slug} {spec.version} ({manifest.digest[:12]}) "
+                + (f"is in {lake.uri}: {counted(len(manifest.files), 'file')}, {size:,.1f} MB" if fresh else
+                   f"was in {lake.uri} before")
+            )  # fmt: skip
+    if json_:
+        output.as_json(told)
+
+
+def _own(which: str) -> list[PipelineSpec]:
+    """The pipelines of other people that a slug or a file names. Raises `InvalidInput`, `UnknownPipeline`."""
+    from antenna_orchestration.pipelines import registry
+
+    path = Path(which).expanduser()
+    if not path.is_file():
+        return [registry.get(which)]
+    found = registry.read([path])
+    for one in found.broken:
+        if Path(one.origin) == path.resolve():
+            raise errors.InvalidInput(f"broken: {one}")
+    return [spec for spec in found.pipelines.values() if spec.origin.name == str(path.resolve())]
 
 
 def _spec(slug: str) -> PipelineSpec:

@@ -34,6 +34,7 @@ def list_(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
                     "dispatch_mode": str(one.dispatch_mode),
                     "image_root": None if one.image_root is None else str(one.image_root),
                     "has_dataset": one.has_dataset,
+                    "pulls_pipelines": one.pulls_pipelines,
                 }
                 for one in found
             ]
@@ -77,11 +78,13 @@ def show(
                 "name": one.name,
                 "dispatch_mode": str(one.dispatch_mode),
                 "image_root": None if one.image_root is None else str(one.image_root),
+                "pulls_pipelines": one.pulls_pipelines,
                 "dataset": known.dataset.model_dump(mode="json", exclude_none=True) if known else None,
             }
         )
         return
-    output.note(f"project {one.slug}: dispatch mode {one.dispatch_mode}, image root {one.image_root or 'none'}")
+    pulls = "; workers may fetch its jobs' pipelines" if one.pulls_pipelines else ""
+    output.note(f"project {one.slug}: dispatch mode {one.dispatch_mode}, image root {one.image_root or 'none'}{pulls}")
     if known is None:
         output.note(f"it is not described as a data set: `antenna projects set {one.slug} --dataset FILE`")
         return
@@ -110,6 +113,14 @@ def set_(
     no_image_root: Annotated[
         bool, typer.Option("--no-image-root", help="Let jobs submitted over HTTP read no local images.")
     ] = False,
+    pulls_pipelines: Annotated[
+        bool | None,
+        typer.Option(
+            "--pull-pipelines/--no-pull-pipelines",
+            help="Whether workers started with --pull fetch and run own pipelines for its jobs.",
+            show_default="unchanged",
+        ),
+    ] = None,
     dataset: Annotated[
         Path | None,
         typer.Option(
@@ -128,7 +139,8 @@ def set_(
     from antenna_orchestration.processing.named_files import content_of
     from antenna_orchestration.processing.submit import user_of_this_process
 
-    sets_defaults = dispatch_mode is not None or image_root is not None or no_image_root
+    defaults = (dispatch_mode, image_root, no_image_root or None, pulls_pipelines)
+    sets_defaults = any(one is not None for one in defaults)
     if not sets_defaults and dataset is None and not no_dataset:
         raise errors.InvalidInput("nothing to set: name --dispatch-mode, --image-root, --dataset or another option")
     if dataset is not None and no_dataset:
@@ -152,6 +164,7 @@ def set_(
                 dispatch_mode=dispatch_mode,
                 image_root=None if image_root is None else image_root.resolve(),
                 no_image_root=no_image_root,
+                pulls_pipelines=pulls_pipelines,
             )
         return said
 

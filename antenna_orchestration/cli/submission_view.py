@@ -70,22 +70,20 @@ def print_preview(preview: Preview, *, list_left_out: bool) -> None:
     times = None
     if preview.earliest and preview.latest:
         times = f"{preview.earliest:%Y-%m-%d %H:%M:%S} to {preview.latest:%Y-%m-%d %H:%M:%S} UTC"
-    output.console().print(
-        output.pairs(
-            {
-                "images": preview.images,
-                "named twice": preview.duplicates or None,
-                "first": place(preview.first),
-                "last": place(preview.last),
-                "deployments": _some({name or "none": count for name, count in preview.deployments.items()}),
-                "times": times,
-                "nights": span,
-                "without time": preview.without_time or None,
-                "odd times": len(preview.odd_times) or None,
-                "pipeline": preview.pipeline,
-                "project": preview.project,
-            }
-        )
+    output.show_pairs(
+        {
+            "images": preview.images,
+            "named twice": preview.duplicates or None,
+            "first": [place(preview.first)],
+            "last": [place(preview.last)],
+            "deployments": _some({name or "none": count for name, count in preview.deployments.items()}),
+            "times": times,
+            "nights": span,
+            "without time": preview.without_time or None,
+            "odd times": len(preview.odd_times) or None,
+            "pipeline": preview.pipeline,
+            "project": preview.project,
+        }
     )
     for image, why in preview.odd_times[:_SHOWN]:
         output.line(f"{image.captured_at:%Y-%m-%d %H:%M:%S}, {why}: {place(image)}")

@@ -125,7 +125,7 @@ def submit(
 
     With --wait, the exit code is 0 for SUCCESS and 1 for FAILURE or CANCELED.
     """
-    values = _parse_config(config)
+    values = parse_config(config)
 
     from antenna_orchestration.cli.connecting import with_services
     from antenna_orchestration.pipelines import registry
@@ -277,7 +277,8 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
     return 0
 
 
-def _parse_config(text: str) -> dict[str, Any]:
+def parse_config(text: str) -> dict[str, Any]:
+    """The object that `--config` names. Raises `InvalidInput`."""
     try:
         values = json.loads(text)
     except ValueError as error:

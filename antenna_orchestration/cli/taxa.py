@@ -163,21 +163,19 @@ def show(
         )
         return
     taxon = found.taxon
-    output.console().print(
-        output.pairs(
-            {
-                "label": found.label,
-                "name": taxon.name,
-                "rank": taxon.rank,
-                **{rank: name for rank, name in taxon.lineage.items() if rank != taxon.rank},
-                "taxon id": taxon.taxon_id,
-                "called": taxon.vernacular,
-                "never finer than": taxon.finest_rank,
-                "classifiers": list(found.classifiers) or None,
-                "kept by": [name for name, keeps in found.keeps.items() if keeps] or None,
-                "masked by": [name for name, keeps in found.keeps.items() if not keeps] or None,
-            }
-        )
+    output.show_pairs(
+        {
+            "label": found.label,
+            "name": taxon.name,
+            "rank": taxon.rank,
+            **{rank: name for rank, name in taxon.lineage.items() if rank != taxon.rank},
+            "taxon id": taxon.taxon_id,
+            "called": taxon.vernacular,
+            "never finer than": taxon.finest_rank,
+            "classifiers": list(found.classifiers) or None,
+            "kept by": [name for name, keeps in found.keeps.items() if keeps] or None,
+            "masked by": [name for name, keeps in found.keeps.items() if not keeps] or None,
+        }
     )
 
 

@@ -45,6 +45,12 @@ def worker(
             show_default="none",
         ),
     ] = None,
+    pull: Annotated[
+        bool,
+        typer.Option(
+            "--pull", help="Fetch pipelines that jobs need from the lake, and run them; for projects that allow it."
+        ),
+    ] = False,
     gpus: Annotated[
         str | None,
         typer.Option(
@@ -79,7 +85,8 @@ def worker(
             "--exit-when-idle": exit_when_idle,
             "--max-lifetime": max_lifetime,
         }
-        raise typer.Exit(_on_each(gpus, name, metrics_port, shared))
+        flags = ("--pull",) if pull else ()
+        raise typer.Exit(_on_each(gpus, name, metrics_port, shared, flags))
     output.show_own_logs(settings.log_level)
     options = engine.WorkerOptions(
         pipelines=tuple(part.strip() for part in (pipelines or "").split(",") if part.strip()),
@@ -89,6 +96,7 @@ def worker(
         max_lifetime=max_lifetime,
         name=name,
         metrics_port=metrics_port,
+        pull=pull,
     )
     stack = joined.JoinedStack(settings, "worker_nats_url" if settings.worker_nats_url else "nats_url")
     summary = engine.run(settings, options, should_stop=stack.has_moved, heed_signals=True)
@@ -97,7 +105,9 @@ def worker(
         stack.follow()
 
 
-def _on_each(gpus: str, name: str | None, metrics_port: int | None, shared: dict[str, object]) -> int:
+def _on_each(
+    gpus: str, name: str | None, metrics_port: int | None, shared: dict[str, object], flags: tuple[str, ...]
+) -> int:
     """Run this command once per GPU, each with its own name and port; returns the exit code."""
     from antenna_orchestration.worker import fleet
 
@@ -110,7 +120,7 @@ def _on_each(gpus: str, name: str | None, metrics_port: int | None, shared: dict
             "--metrics-port": metrics_port and metrics_port + number,
         }
         words = [word for option, value in own.items() if value is not None for word in (option, str(value))]
-        commands.append([sys.executable, "-m", "antenna_orchestration.cli.main", "worker", *words])
+        commands.append([sys.executable, "-m", "antenna_orchestration.cli.main", "worker", *words, *flags])
     return asyncio.run(fleet.run(commands))
 
 

@@ -78,6 +78,10 @@ def show(found: list[Heartbeat], reasons: dict[str, Counter[str]]) -> None:
         if given := reasons.get(one.worker):
             output.line(f"{one.worker} reports errors: {reported_errors.in_words(given)}")
     for one in found:
+        # Who has no pipeline of their own need not read of processes.
+        if one.memory and len(one.memory) > 1:
+            sizes = ", ".join(f"{process} {size / 2**20:,.0f} MB" for process, size in one.memory.items())
+            output.line(f"{one.worker} has device processes of {sizes}")
         for slug, reason in one.failing.items():
             output.line(f"{one.worker} cannot load {slug}: {reason}")
         for job, reason in one.forbidden.items():

@@ -387,13 +387,30 @@ class ResultTable(BaseModel):
     parquet: list[ResultFile]
 
 
+class Download(BaseModel):
+    """Something to download, with its media type and what it is."""
+
+    url: str
+    type: str
+    what: str
+
+
 class ResultList(BaseModel):
-    """Where the results of a job can be read."""
+    """Where the results of a job, and what was made of them, can be read."""
 
     job_id: int
     generation: int
+    # False: the job is not over, or was canceled, and these are the rows so far; `notice` says so in a line.
+    is_complete: bool
+    # Images that have no result yet.
+    pending: int
+    notice: str | None
     tables: list[ResultTable]
     megadetector: str
+    # All of that, the derived tables and the report.
+    downloads: list[Download]
+    # What could be there, with the command that makes it.
+    not_there: list[str]
 
 
 class DerivedTable(BaseModel):

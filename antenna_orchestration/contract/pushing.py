@@ -123,7 +123,7 @@ def read_answer(body: bytes, batch: list[Sent], reduction: Reduction) -> Answere
 
 def failed(one: Sent, reason: str) -> Item:
     """The result of an image that failed, with the reason for people."""
-    return Item(kind="failed", reply_subject=one.reply_subject, image_id=one.image_id, reason=results.plain(reason))
+    return Item(kind="failed", reply_subject=one.reply_subject, image_id=one.image_id, reason=results.reason_of(reason))
 
 
 def _done(

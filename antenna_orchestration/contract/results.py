@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import messages, plain_text, score_vectors
+from antenna_orchestration.domain import messages, plain_text, redaction, score_vectors
 
 MOST_ITEMS: Final = 10_000
 """Most results in one post; existing workers post 8 to 64 at a time."""
@@ -147,6 +147,8 @@ _pairs = msgspec.json.Decoder(_Pair)
 # JSON knows neither NaN nor infinity, and msgspec refuses a number that a float cannot hold.
 _score_lists = msgspec.json.Decoder(list[float] | None)
 
+_LONGEST_REASON: Final = 16 * messages.MAX_TEXT
+
 _UNREADABLE: Final = (
     msgspec.DecodeError,
     errors.InvalidInput,
@@ -241,7 +243,7 @@ def _pair(raw: msgspec.Raw) -> _Pair:
 
 
 def _failed(error: str | None, reply_subject: str | None, image_id: str | None) -> Item:
-    reason = plain(error or "") or "no reason given"
+    reason = reason_of(error or "") or "no reason given"
     return Item(kind="failed", reply_subject=reply_subject, image_id=image_id, reason=reason)
 
 
@@ -256,7 +258,7 @@ def _unreadable(said: _Pair | msgspec.Raw, error: Exception) -> Item:
         image_id = _image_id(named)
         if isinstance(named.error, str):
             return _failed(named.error, reply_subject, image_id)
-    return Item(kind="invalid", reply_subject=reply_subject, image_id=image_id, reason=plain(str(error)))
+    return Item(kind="invalid", reply_subject=reply_subject, image_id=image_id, reason=reason_of(str(error)))
 
 
 def _image_id(result: _Named) -> str | None:
@@ -407,6 +409,12 @@ def plain(text: str, *, most: int = messages.MAX_TEXT) -> str:
     if len(text) <= most and text.isprintable():
         return text
     return " ".join(plain_text.seen(text[:most], " ").split())
+
+
+def reason_of(text: str) -> str:
+    """What somebody says of a failure, as the lake keeps it: as `plain`, and without secrets of URLs that it quotes."""
+    # Before it is cut, which may leave half of a secret.
+    return plain(redaction.without_secrets(text[:_LONGEST_REASON]))
 
 
 def reduction_of(

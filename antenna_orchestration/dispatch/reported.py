@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from antenna_orchestration import errors
-from antenna_orchestration.contract.results import plain
+from antenna_orchestration.contract.results import reason_of
 from antenna_orchestration.dispatch.image_urls import path_of
 from antenna_orchestration.dispatch.judge_results import Verdict
 from antenna_orchestration.dispatch.lease import ack_of
@@ -183,7 +183,7 @@ async def _fail(http: HttpServices, job: Job, worker: Token, *, one: Reported, l
         worker=worker.name,
         delivery=lease.delivery,
         outcome="failed",
-        reason=plain(reported_errors.both_reasons(one.reason, look)),
+        reason=reason_of(reported_errors.both_reasons(one.reason, look)),
         retryable=False,
         # The clocks of Redis and of the gateway may differ.
         timings={"held": max(now.timestamp() - lease.since, 0.001)},

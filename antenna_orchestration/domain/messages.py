@@ -27,6 +27,11 @@ GIVEN: Final = 3
 """Version of the announcement of a job whose tasks carry boxes. Workers from before there were such jobs would look for
 boxes of their own; they refuse the version, and so leave the job alone."""
 
+BOUND: Final = 4
+"""Version of the announcement of a job that is bound to the digest of somebody's own pipeline. Workers from before
+there were digests cannot tell which code they run; they refuse the version, and so leave the job alone. What this
+project ships is the same in both for one version, so that older workers go on serving those jobs."""
+
 MAX_DETECTIONS: Final = 10_000
 """More detections than this in one image is a broken worker, not a swarm."""
 
@@ -229,7 +234,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     total: int = 0
     name: str = ""
     dispatch_mode: DispatchMode = DispatchMode.ASYNC
-    """Whose tasks these are. Anything but `async_api` comes with the version `PUSHED`, or `GIVEN`."""
+    """Whose tasks these are. Anything but `async_api` comes with the version `PUSHED`, or a later one."""
     pipeline_version: str = ""
     algorithms: list[AlgorithmRef] = []
     """The pipeline's as it was when the job was submitted. Workers that have another version leave the job alone. Empty
@@ -241,9 +246,12 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that a lease of the job's tasks lasts, as the queue was told; 0 for jobs from before this was announced.
     """
     digest: str | msgspec.UnsetType = msgspec.UNSET
-    """Digest of the pipeline as it was when the job was submitted: of its code, weights, labels and requirements.
-    Workers whose pipeline has another leave the job alone. Unset for jobs from before this was recorded, and for
-    pipelines of which it is not known."""
+    """Digest of the pipeline as it was when the job was submitted: of its code, weights, labels and requirements, and
+    of the files that the configuration names. Workers whose pipeline has another leave the job alone. Unset for jobs
+    from before this was recorded, and for pipelines of which it is not known."""
+    pull: bool | msgspec.UnsetType = msgspec.UNSET
+    """True if workers that were started for it may fetch the pipeline of this digest from the lake's store and run it;
+    unset otherwise."""
     forbidden_since: datetime | None = None
     """Since when no worker may load the images that are left, while that is so: a worker that comes to a job which has
     waited for days says so."""
@@ -297,6 +305,9 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs by number that rest on this worker because it may not load their images: the last reason, and since when."""
     digests: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     """Digests of its pipelines, by slug; without those of which none is known."""
+    memory: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    """Bytes of its machine's memory that each of its device processes holds: by the slug of the pipeline that has one
+    to itself, and under `built-in` that of all pipelines of this project."""
     unreachable: dict[str, str] = {}
     """Jobs by number of which images could not be loaded lately and are tried again: host, reason, and since when."""
 
@@ -306,7 +317,7 @@ M = TypeVar("M", Task, Result, Announcement, Heartbeat)
 _READ: Final[dict[type, frozenset[int]]] = {
     Task: frozenset({VERSION}),
     Result: frozenset({VERSION}),
-    Announcement: frozenset({VERSION, PUSHED, GIVEN}),
+    Announcement: frozenset({VERSION, PUSHED, GIVEN, BOUND}),
     Heartbeat: frozenset({VERSION}),
 }
 """The versions that this reads."""

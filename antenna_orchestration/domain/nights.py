@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from antenna_orchestration import errors
 
@@ -65,7 +65,20 @@ def zone_named(name: str) -> tzinfo:
         return ZoneInfo(name)
     # An absolute path or one with `..` is a `ValueError`, a folder of zones such as `Europe` an `OSError`.
     except (ZoneInfoNotFoundError, ValueError, OSError):
+        meant = _meant(name)
         raise errors.InvalidInput(
-            f"there is no time zone {name!r}: name one of the IANA list, such as Europe/Berlin, America/Panama or UTC, "
-            "or a fixed offset such as +01:00"
+            f"there is no time zone {name!r}{f', is it {meant}?' if meant else ''}: name one of the IANA list, such as "
+            "Europe/Berlin, America/Panama or UTC, or a fixed offset such as +01:00"
         ) from None
+
+
+def _meant(name: str) -> str:
+    """The zone whose name differs in case, in spaces, or in a `UTC` before an offset only; empty if there is none."""
+    if offset := re.fullmatch(r"(?:UTC|GMT)\s*([-+])(\d\d?)(?::?([0-5]\d))?", name.strip(), re.ASCII | re.IGNORECASE):
+        return f"{offset[1]}{int(offset[2]):02}:{offset[3] or '00'}" if int(offset[2]) <= 14 else ""
+    wanted = _plain(name)
+    return next((one for one in sorted(available_timezones()) if _plain(one) == wanted), "")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_]+", "_", name.strip().replace("\\", "/")).replace("_/", "/").replace("/_", "/").casefold()

@@ -49,5 +49,22 @@ def why_not(workers: Iterable[Heartbeat], job: Job) -> str:
     return "".join(f"; {reason}" for reason in reasons[:MOST_REASONS])
 
 
+def why_out_of_reach(workers: Iterable[Heartbeat], job: Job) -> str:
+    """Why those workers that listen for a job's pipeline, and do not refuse the job, cannot serve it."""
+    reasons = [f"{worker.worker} {_hindrance(worker, job)}" for worker in workers]
+    return "; ".join(reasons[:MOST_REASONS])
+
+
+def _hindrance(worker: Heartbeat, job: Job) -> str:
+    if (worker.kind == "push") != (job.dispatch_mode is DispatchMode.SYNC):
+        return "posts to a processing service" if worker.kind == "push" else "does not post to processing services"
+    if worker.state == "waiting":
+        return f"waits for the processing service {worker.service or 'that it posts to'}"
+    if worker.projects and job.project not in worker.projects:
+        return f"serves other projects: {', '.join(worker.projects)}"
+    missing = [kind for kind in job.source_kinds if not covers(worker.reaches, [kind])]
+    return f"cannot read {', '.join(missing)} (ANTENNA_WORKER_REACHES)"
+
+
 def _matches(pattern: str, kind: str) -> bool:
     return kind.startswith(pattern[:-1]) if pattern.endswith("*") else kind == pattern

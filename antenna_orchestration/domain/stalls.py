@@ -8,7 +8,7 @@ from typing import Final
 
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.messages import Heartbeat
-from antenna_orchestration.domain.reach import MOST_REASONS, can_serve, some_serve, why_not
+from antenna_orchestration.domain.reach import MOST_REASONS, can_serve, some_serve, why_not, why_out_of_reach
 from antenna_orchestration.domain.texts import counted
 
 UNSERVED_AFTER: Final = 60.0
@@ -38,8 +38,8 @@ def why_unserved(job: Job, workers: Sequence[Heartbeat], unfit: str = "") -> str
     if job.dispatch_mode is DispatchMode.SYNC:
         return f"no processing service serves {job.pipeline} (`antenna push URL --project {job.project}`)"
     number = str(job.job_id)
-    if any(job.pipeline in worker.pipelines and number not in worker.refused for worker in workers):
-        return f"no worker for {job.pipeline} reaches {', '.join(job.source_kinds)}"
+    if listening := [one for one in workers if job.pipeline in one.pipelines and number not in one.refused]:
+        return f"no worker for {job.pipeline} can serve the job: {why_out_of_reach(listening, job)}"
     why = why_not(workers, job) + (f"; one on this machine would leave it alone: {unfit}" if unfit else "")
     if not why and not workers:
         why = "; none runs at all (`antenna worker` starts one)"

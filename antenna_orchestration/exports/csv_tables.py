@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -50,17 +50,29 @@ def lines(columns: Sequence[str], batches: Iterable[pa.RecordBatch]) -> Iterator
 def _cells(column: pa.Array) -> list[Any]:
     if pa.types.is_timestamp(column.type):
         zone = "Z" if column.type.tz else ""
-        return [None if at is None else _time(at, zone) for at in arrow.moments(column)]
+        return _by_value(column, lambda values: [_time(at, zone) for at in arrow.moments(values) if at])
+    if pa.types.is_string(column.type):
+        return _by_value(column, lambda values: [csv_cells.cell(value) for value in values.to_pylist()])
+    if pa.types.is_float32(column.type):
+        texts: list[str] = np.asarray(column.fill_null(0.0)).astype(np.str_).tolist()
+        # numpy's text of a float32 is the shortest number that means the same.
+        return [text if is_valid else None for text, is_valid in zip(texts, column.is_valid().to_pylist(), strict=True)]
     values: list[Any] = column.to_pylist()
     if pa.types.is_list(column.type):
         return [
             None if value is None else csv_cells.cell(json.dumps(_short(value), ensure_ascii=False)) for value in values
         ]
-    if pa.types.is_string(column.type):
-        return [csv_cells.cell(value) if value else value for value in values]
-    if pa.types.is_float32(column.type):
-        return _short(values)
     return values
+
+
+def _by_value(column: pa.Array, texts_of: Callable[[pa.Array], Sequence[Any]]) -> list[Any]:
+    """The text of each value, made once for all that are the same: most columns have few values in many rows.
+
+    `texts_of` gets values without null.
+    """
+    encoded = column.dictionary_encode()
+    texts = texts_of(encoded.dictionary)
+    return [None if place is None else texts[place] for place in encoded.indices.to_pylist()]
 
 
 def _short(values: list[Any]) -> list[Any]:

@@ -5,7 +5,9 @@ The rows are in the file, not views of Parquet files elsewhere: it is to open on
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,12 +21,10 @@ if TYPE_CHECKING:
     import duckdb
 
 TABLES: Final = {
-    "observations": "a row for each detection: one sighting of an animal on one photograph",
-    "photographs": "a row for each photograph and pipeline, also those that failed or have nothing on them",
-    "nights": "a row for each night of a deployment and pipeline: the effort",
-    "counts": "a row for each taxon of a night",
-    "tracks": "a row for each track: one animal that sat through several photographs",
-    "deployments": "a row for each deployment that has photographs, with its place as far as it is known",
+    **{
+        table: flat_columns.CONTENTS[table]
+        for table in ("observations", "photographs", "nights", "counts", "tracks", "deployments")
+    },
     "about": "what the file was made of",
 }
 """The tables, with what their rows are."""
@@ -68,7 +68,7 @@ _COLUMNS: Final = {
 def write(material: Material, out: Path) -> Written:
     """Write the file. Memory does not grow with the rows."""
     counts = {}
-    with material.session() as session:
+    with material.session() as session, _writing(out):
         session.execute(f"ATTACH {quoted(str(out))} AS results (STORAGE_VERSION '{STORAGE}')")
         for table, own in _COLUMNS.items():
             there = material.further(table)
@@ -92,6 +92,21 @@ def write(material: Material, out: Path) -> Written:
         session.execute("USE memory")
         session.execute("DETACH results")
     return Written(counts={name: counts[name] for name in TABLES if name in counts})
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Turn what DuckDB says of the disk of the file into an `OSError`; the rest is of what is read."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.IOException as error:
+        if str(out) not in str(error):
+            raise
+        # In the end of its last line.
+        why = str(error).rstrip().splitlines()[-1].rpartition(": ")[2]
+        raise OSError(errno.EIO, why, str(out)) from error
 
 
 def check(path: Path) -> Checked:

@@ -234,11 +234,12 @@ CONTENTS: Final = {
     "observations": "a row for each detection: one sighting of an animal on one photograph",
     "nights": "a row for each night of a deployment and pipeline, also where nothing was found: the effort",
     "counts": "a row for each taxon of a night",
-    "deployments": "a row for each deployment, with its place and its trap nights",
+    "deployments": "a row for each deployment with photographs, with its place, if it is known, and its trap nights",
     "failures": "a row for each photograph that could not be processed",
-    "photographs": "a row for each photograph, if a pipeline says anything of photographs as a whole",
+    "photographs": "a row for each photograph and pipeline, also those that failed or on which nothing was found",
+    "tracks": "a row for each track: one animal that sat through several photographs",
 }
-"""What the rows of each table are."""
+"""What the rows of each table are, of these and of those that `duckdb` has besides."""
 
 WORKBOOK: Final = "tables.xlsx"
 """The file that has all tables as sheets."""

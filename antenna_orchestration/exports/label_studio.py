@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from operator import itemgetter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree
@@ -91,7 +91,7 @@ def write(material: Material, out: Path, *, empty: str = "no") -> Written:
     photographs = chain(_unsure_first(material, base), _empty(material, base) if empty == "yes" else ())
     with (out / TASKS).open("wb") as file:
         separator = b"[\n"
-        for task in _tasks(photographs, classes, tally):
+        for task in _tasks(photographs, classes, tally, _served(base)[1]):
             file.write(separator + json.dumps(task, ensure_ascii=False).encode("utf-8", "replace"))
             separator = b",\n"
         file.write(b"\n]\n" if tally.tasks else b"[]\n")
@@ -148,7 +148,7 @@ def _empty(material: Material, base: str) -> Iterator[Photograph]:
         yield Photograph(row, path_below(base, row["url"]), ())
 
 
-def _tasks(photographs: Iterable[Photograph], classes: _Classes, tally: _Tally) -> Iterator[dict[str, Any]]:
+def _tasks(photographs: Iterable[Photograph], classes: _Classes, tally: _Tally, below: str) -> Iterator[dict[str, Any]]:
     for photograph in photographs:
         found = tally.found.of(photograph)
         if photograph.observations and not found:
@@ -160,7 +160,7 @@ def _tasks(photographs: Iterable[Photograph], classes: _Classes, tally: _Tally) 
         tally.signed += signatures.is_signed(row["url"])
         task: dict[str, Any] = {
             "data": {
-                "image": _address(row["url"], photograph.path),
+                "image": _address(row["url"], below + photograph.path),
                 "image_id": row["image_id"],
                 "path": photograph.path,
                 "pipeline": row["pipeline"],
@@ -249,8 +249,17 @@ def _model(observation: Row) -> str:
 
 
 def _address(url: str, path: str) -> str:
-    """Where Label Studio finds a photograph: local ones below its folder of files, others where they are."""
+    """Where Label Studio finds a photograph: local ones below the folder that it may serve, others where they are."""
     return _LOCAL + quote(path) if _is_local(url) else signatures.without(url)
+
+
+def _served(base: str) -> tuple[str, str]:
+    """The folder whose files Label Studio may serve, and the one below it, with which photographs' paths begin.
+
+    A storage of Label Studio must lie below the folder that it may serve, and cannot be that folder.
+    """
+    folder = PurePosixPath(unquote(base.removeprefix("file://")) or "/")
+    return str(folder.parent), f"{folder.name}/" if folder.name else ""
 
 
 def _is_local(url: str) -> bool:
@@ -269,10 +278,11 @@ def _left_out(material: Material, empty: str) -> Iterator[str]:
 
 def _notes(base: str, tally: _Tally, size: int) -> Iterator[str]:
     if tally.local:
-        folder = unquote(base.removeprefix("file://")) or "/"
+        root, below = _served(base)
+        storage = f"{PurePosixPath(root) / below}" if below else "each folder of it that has photographs"
         yield (
             "for Label Studio: LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
-            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={folder}"
+            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root}, and a local storage, not synced, of {storage}"
         )
     if tally.signed:
         yield f"{counted(tally.signed, 'link')} had a signature, which is left out: connect the bucket to Label Studio"

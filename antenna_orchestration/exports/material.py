@@ -22,6 +22,7 @@ from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.ecology.names import Names
 from antenna_orchestration.exports.dataset import Dataset
 from antenna_orchestration.exports.selection import Selection
+from antenna_orchestration.lake import duckdb_errors
 from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.store import Lake
 
@@ -218,7 +219,7 @@ class Material:
         try:
             yield
         except (duckdb.Error, pa.ArrowException) as error:
-            raise errors.Unavailable(f"lake {self.lake.uri}: {str(error).splitlines()[0]}") from error
+            raise duckdb_errors.unavailable(error, f"lake {self.lake.uri}") from error
 
 
 def common_folder(first: str, last: str) -> str:

@@ -224,6 +224,10 @@ def _classes(observation: Row, places: Mapping[str, int]) -> list[tuple[int, flo
 # Checking
 
 
+ADVICE: Final = "pip install jsonpickle tqdm pytest, then pip install --no-deps megadetector"
+"""What the package's function needs, pytest too; the requirements of the whole package bring PyTorch and more."""
+
+
 def check(path: Path) -> Checked:
     """Check a file, by own rules and by the function of the package `megadetector`."""
 
@@ -237,8 +241,7 @@ def check(path: Path) -> Checked:
         "megadetector",
         run,
         size=path.stat().st_size,
-        # Its requirements bring PyTorch and more, none of which the function needs.
-        advice="pip install --no-deps megadetector jsonpickle",
+        advice=ADVICE,
     )
 
 

@@ -70,10 +70,16 @@ class _Found:
 
 
 def pieces(
-    lake: Lake, job: Job, *, threshold: float = 0.0, size_of: Callable[[str], Size | None] = lambda _: None
+    lake: Lake,
+    job: Job,
+    *,
+    threshold: float = 0.0,
+    size_of: Callable[[str], Size | None] = lambda _: None,
+    is_complete: bool = True,
 ) -> Iterator[bytes]:
     """The JSON text in pieces, without detections whose score is below `threshold`.
 
+    The tables of a job that is not over have its rows so far, and are not complete.
     `size_of` is asked for the size of an image that the tables do not know, by its URL. Blocks on the lake: call it
     from a thread. Before the first piece it raises `Conflict` if boxes cannot be written because the size of their
     image is not known; `Unavailable` at any time.
@@ -83,7 +89,7 @@ def pieces(
     images = _Images(
         base=_common_folder(lake, job), sizes=_missing_sizes(found, lake, job, size_of), reasons=_reasons(lake, job)
     )
-    head = megadetector.head(_info(found, job, threshold), found.labels)
+    head = megadetector.head(_info(found, job, threshold, is_complete=is_complete), found.labels)
     rows = (row for some in _captures(lake, job) for row in some)
     yield from megadetector.document(head, (_image(row, found, images, threshold) for row in rows))
 
@@ -181,7 +187,7 @@ def _image(row: dict[str, Any], found: _Found, images: _Images, threshold: float
     return megadetector.image(file, at, size, detections)
 
 
-def _info(found: _Found, job: Job, threshold: float) -> dict[str, Any]:
+def _info(found: _Found, job: Job, threshold: float, *, is_complete: bool) -> dict[str, Any]:
     info = {
         "detector": ", ".join(sorted(found.algorithms)) or job.pipeline,
         "antenna": {
@@ -189,6 +195,7 @@ def _info(found: _Found, job: Job, threshold: float) -> dict[str, Any]:
             "name": job.name,
             "project": job.project,
             "pipeline": job.pipeline,
+            "complete": is_complete,
             "threshold": threshold,
             "detections_without_score": int(np.isnan(found.scores).sum()),
             "boxes": material.BOXES,
@@ -196,7 +203,7 @@ def _info(found: _Found, job: Job, threshold: float) -> dict[str, Any]:
     }
     if found.classifiers:
         info["classifier"] = ", ".join(sorted(found.classifiers))
-    if job.finished_at is not None:
+    if is_complete and job.finished_at is not None:
         info["detection_completion_time"] = job.finished_at.strftime("%Y-%m-%d %H:%M:%S")
     return info
 

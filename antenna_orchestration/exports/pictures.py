@@ -79,7 +79,11 @@ def write(material: Material, out: Path) -> Written:
 
     picture_folders.write_list(out / LIST, list(COLUMNS), rows())
     unread.require_some()
-    notes = [f"{LIST} also has {counted(empty, 'photograph')} that failed or have nothing on them"] if empty else []
+    notes = (
+        [f"{LIST} also has {counted(empty, 'photograph')} without a picture: failed, or nothing found on it"]
+        if empty
+        else []
+    )
     return Written(counts=counts, left_out=unread.lines, notes=notes)
 
 

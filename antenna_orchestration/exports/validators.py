@@ -103,6 +103,9 @@ def checked(
     with contextlib.redirect_stdout(io.StringIO()):
         try:
             found = list(islice(run(), MOST_FAULTS))
+        except ModuleNotFoundError as error:
+            # Installed without what it needs, which says nothing of the file.
+            return Checked(faults=faults, by=[OWN], unchecked=[f"{by} lacks {error.name}: {advice}"])
         except Exception as error:
             # Some of them say what is wrong in this way.
             found = [f"{type(error).__name__}: {error}"]

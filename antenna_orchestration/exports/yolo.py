@@ -1,8 +1,8 @@
 """`yolo`: boxes as YOLO labels, split into training and validation by deployment and night.
 
-Photographs of one night look alike, so that no night is in both parts. Only boxes that are counted, as in `coco`; an
-empty file of labels is a photograph without any. Photographs are not copied: `photographs.csv` says where each belongs,
-or they are linked.
+Photographs of one night look alike, so that no night is in both parts; those without a time may be of any night of
+their deployment. Only boxes that are counted, as in `coco`; an empty file of labels is a photograph without any.
+Photographs are not copied: `photographs.csv` says where each belongs, or they are linked.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ _DIGITS: Final = 6
 _LONGEST: Final = 200
 """Bytes of a name: with its ending it is below what file systems take."""
 
+_LONGEST_ENDING: Final = 10
+"""Bytes of what still is an ending, such as `.jpeg`."""
+
 Split = Literal["train", "val"]
 
 Group = tuple[str | None, date | None]
@@ -71,14 +74,18 @@ def write(material: Material, out: Path, *, images: str = "none", shapes: str = 
     samples = training.Samples()
     stems = _Stems()
     distant = 0
+    written = dict.fromkeys(used, 0)
+    timeless = 0
     with (out / PHOTOGRAPHS).open("w", encoding="utf-8", errors="replace", newline="") as file:
         table = csv.writer(file)
         table.writerow(_HEADER)
         for photograph, found in samples.of(material, *further, sized=False):
             row = photograph.row
             split = split_of[row["deployment"], row["night"]]
-            stem = stems.of(photograph)
-            name = stem + PurePosixPath(photograph.path).suffix
+            written[split] += 1
+            timeless += row["night"] is None
+            stem, ending = stems.of(photograph)
+            name = stem + ending
             lines = [
                 _line(numbers[training.class_of(one)], boxes.shares(box, row["width"], row["height"], digits=_DIGITS))
                 if shapes == "boxes"
@@ -89,11 +96,19 @@ def write(material: Material, out: Path, *, images: str = "none", shapes: str = 
             if images == "link":
                 distant += not _link(out / "images" / split / name, row["url"])
             table.writerow((name, split, photograph.path, row["image_id"], row["deployment"], row["night"]))
-    is_split = len(used) > 1
+    is_split = len(used) > 1 and all(written.values())
     (out / DATA).write_text(_data(names, material, is_split), encoding="utf-8")
     notes = ["determinations are a machine's, except where people reviewed them"]
     if not is_split:
-        notes.append("all photographs are of one night at one deployment: there is none for validation")
+        notes.append(
+            f"none is for validation, as there are no two nights that surely differ: {DATA} names those for training "
+            "in its place; export more nights, or say when photographs were taken"
+        )
+    if timeless:
+        notes.append(
+            f"{counted(timeless, 'photograph')} without a time: their deployment is in one part, or they are for "
+            "training and may be of a night that is for validation; give their times, or leave them out"
+        )
     if images != "link":
         notes.append(f"copy the photographs into images/, as {PHOTOGRAPHS} says, or link them with --images link")
     if distant:
@@ -109,14 +124,19 @@ def splits(groups: Iterable[Group]) -> dict[Group, Split]:
     """Which part each night at a deployment is in: about a fifth is for validation.
 
     A night stays where it is when others come, unless it had to stand in: of two or more, at least one is in each part.
+    Photographs without a time are for training where their deployment has nights that are known, or is not known
+    itself: they may be of any of these. Else their deployment is like one night.
     """
     places = {group: _place(group) for group in groups}
-    ordered = sorted(places, key=places.__getitem__)
-    found: dict[Group, Split] = {group: "val" if places[group] < _SHARE else "train" for group in ordered}
-    if len(ordered) > 1:
-        found[ordered[0]], found[ordered[-1]] = "val", "train"
-    elif ordered:
-        found[ordered[0]] = "train"
+    known = {deployment for deployment, night in places if night is not None}
+    free = [group for group in places if group[1] is not None or (group[0] is not None and group[0] not in known)]
+    found: dict[Group, Split] = dict.fromkeys(places, "train")
+    found |= {group: "val" for group in free if places[group] < _SHARE}
+    if len(free) > 1:
+        found[min(free, key=places.__getitem__)] = "val"
+        found[max(free, key=places.__getitem__)] = "train"
+    elif free:
+        found[free[0]] = "train"
     return found
 
 
@@ -134,14 +154,28 @@ class _Stems:
         # As file systems that ignore case have them.
         self._used: set[str] = set()
 
-    def of(self, photograph: Photograph) -> str:
+    def of(self, photograph: Photograph) -> tuple[str, str]:
+        """The name, and its ending; only an ending begins with the last dot."""
         path = PurePosixPath(photograph.path)
-        stem = re.sub(r"[\x00-\x1f\\:*?\"<>|]", "_", "__".join((*path.parent.parts, path.stem)))
-        if not stem or stem.casefold() in self._used or len(stem.encode("utf-8", "replace")) > _LONGEST:
-            short = stem.encode("utf-8", "replace")[:_LONGEST].decode("utf-8", "ignore")
+        ending = path.suffix if len(_bytes(path.suffix)) <= _LONGEST_ENDING else ""
+        stem = "__".join((*path.parent.parts, path.stem if ending else path.name))
+        stem, ending = _UNFIT.sub("_", stem), _UNFIT.sub("_", ending)
+        if not ending:
+            stem = stem.replace(".", "_")
+        if not stem or stem.casefold() in self._used or len(_bytes(stem)) > _LONGEST:
+            short = _bytes(stem)[:_LONGEST].decode("utf-8", "ignore")
             stem = f"{short}__{photograph.row['image_id']}"
+        while stem.casefold() in self._used:
+            stem += "_"
         self._used.add(stem.casefold())
-        return stem
+        return stem, ending
+
+
+_UNFIT: Final = re.compile(r"[\x00-\x1f\\:*?\"<>|]")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
 
 
 def _line(number: int, box: boxes.Extent) -> str:

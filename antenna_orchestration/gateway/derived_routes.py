@@ -6,9 +6,9 @@ A file that is being read stays the version that it was, also when the tables ar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -17,17 +17,18 @@ from starlette.concurrency import run_in_threadpool
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.projects import Project
 from antenna_orchestration.contract import models
-from antenna_orchestration.domain.ids import Generation, JobId
-from antenna_orchestration.domain.job import Job
 from antenna_orchestration.ecology import columns
 from antenna_orchestration.exports import csv_tables
 from antenna_orchestration.gateway import downloads
 from antenna_orchestration.gateway.dependencies import JobForViewer, ProjectForViewer, ThisGateway
+from antenna_orchestration.gateway.downloads import Asked, AskedByViewer
+from antenna_orchestration.gateway.job_downloads import Newest
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import MadeOf, Opened, Scope
 from antenna_orchestration.lake.folder import Missing
+from antenna_orchestration.processing.kept_downloads import Kept
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["derived tables"])
 
@@ -43,7 +44,7 @@ async def list_of_job(request: Request, gateway: ThisGateway, job: JobForViewer)
 
     Of a job that is not over, or was canceled, they have the results that there were when somebody derived them.
     """
-    return await _listed(request, gateway, Scope(job=job.job_id), _Newest.of_job(job), f"jobs/{job.job_id}")
+    return await _listed(request, gateway, Scope(job=job.job_id), Newest.of_job(job), f"jobs/{job.job_id}")
 
 
 @router.get(
@@ -52,9 +53,9 @@ async def list_of_job(request: Request, gateway: ThisGateway, job: JobForViewer)
     response_class=StreamingResponse,
     responses=downloads.CSV,
 )
-async def read_csv_of_job(gateway: ThisGateway, job: JobForViewer, table: Table) -> StreamingResponse:
+async def read_csv_of_job(asked: AskedByViewer, job: JobForViewer, table: Table) -> StreamingResponse:
     """Lists are JSON; moments ISO 8601 in UTC, ending in Z; local times without a zone."""
-    return await _csv(gateway, Scope(job=job.job_id), table, _Newest.of_job(job))
+    return await _csv(asked, Scope(job=job.job_id), table, Newest.of_job(job))
 
 
 @router.get(
@@ -67,14 +68,14 @@ async def read_parquet_of_job(
     request: Request, gateway: ThisGateway, job: JobForViewer, table: Table
 ) -> StreamingResponse:
     """The file. With `Range`, a part of it, and with `If-Range` only if it is the same file still."""
-    return await _parquet(request, gateway, Scope(job=job.job_id), table, _Newest.of_job(job))
+    return await _parquet(request, gateway, Scope(job=job.job_id), table, Newest.of_job(job))
 
 
 @router.get(_PROJECT, summary="List a project's derived tables")
 async def list_of_project(request: Request, gateway: ThisGateway, project: ProjectForViewer) -> models.DerivedList:
     """Where the tables that are derived of all finished jobs of a project can be read."""
     finished = await gateway.http.services.catalog.jobs.final(project=project.slug)
-    newest = _Newest({one.job_id: one.generation for one in finished})
+    newest = Newest({one.job_id: one.generation for one in finished})
     return await _listed(request, gateway, _of_project(project), newest, f"projects/{project.project_id}")
 
 
@@ -84,9 +85,9 @@ async def list_of_project(request: Request, gateway: ThisGateway, project: Proje
     response_class=StreamingResponse,
     responses=downloads.CSV,
 )
-async def read_csv_of_project(gateway: ThisGateway, project: ProjectForViewer, table: Table) -> StreamingResponse:
+async def read_csv_of_project(asked: AskedByViewer, project: ProjectForViewer, table: Table) -> StreamingResponse:
     """Lists are JSON; moments ISO 8601 in UTC, ending in Z; local times without a zone."""
-    return await _csv(gateway, _of_project(project), table)
+    return await _csv(asked, _of_project(project), table)
 
 
 @router.get(
@@ -102,23 +103,6 @@ async def read_parquet_of_project(
     return await _parquet(request, gateway, _of_project(project), table)
 
 
-class _Newest(NamedTuple):
-    """The newest results, of which a job's tables must be made."""
-
-    generations: Mapping[JobId, Generation]
-    # Whether a table of a part of the results will do: there are no more yet.
-    partly: bool = False
-
-    @classmethod
-    def of_job(cls, job: Job) -> _Newest:
-        return cls({job.job_id: job.generation}, partly=not (job.status.is_terminal and job.compacted))
-
-    def refuses(self, made_of: MadeOf) -> bool:
-        """Whether the tables lack results that there are."""
-        older = any(one > made_of.jobs.get(job, -1) for job, one in self.generations.items())
-        return older or (made_of.pending > 0 and not self.partly)
-
-
 def _of_project(project: Project) -> Scope:
     return Scope(project=project.slug)
 
@@ -127,7 +111,7 @@ def _command(scope: Scope) -> str:
     return f"antenna derive --job {scope.job}" if scope.job is not None else f"antenna derive --project {scope.project}"
 
 
-async def _listed(request: Request, gateway: Gateway, scope: Scope, newest: _Newest, path: str) -> models.DerivedList:
+async def _listed(request: Request, gateway: Gateway, scope: Scope, newest: Newest, path: str) -> models.DerivedList:
     base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
     base = f"{base}/api/v2/{path}/derived"
     tables = []
@@ -149,34 +133,39 @@ async def _listed(request: Request, gateway: Gateway, scope: Scope, newest: _New
     return models.DerivedList(jobs=sorted(made_of.jobs), lacks=sorted(lacks), pending=made_of.pending, tables=tables)
 
 
-async def _csv(gateway: Gateway, scope: Scope, table: str, newest: _Newest | None = None) -> StreamingResponse:
-    stack, opened = await _opened(gateway, scope, table, newest)
-    lines = csv_tables.lines(opened.schema.names, opened.batches())
-    return await downloads.streamed(
-        downloads.closing(stack, lines),
+async def _csv(asked: Asked, scope: Scope, table: str, newest: Newest | None = None) -> StreamingResponse:
+    stack, opened = await _opened(asked.gateway, scope, table, newest)
+    await run_in_threadpool(stack.close)
+    tag = opened.version.tag
+
+    def pieces() -> Iterator[bytes]:
+        with derived.opened(asked.gateway.http.services.lake, scope, table) as now:
+            if now.version.tag != tag:
+                raise errors.Conflict(f"the tables of {scope.name} were derived again meanwhile; ask again")
+            yield from csv_tables.lines(now.schema.names, now.batches())
+
+    return await downloads.of_kept(
+        asked,
+        Kept.of(scope, f"{table}.csv", tag),
+        pieces,
         media_type=downloads.CSV_TYPE,
         name=f"{_name(scope)}-{table}.csv",
-        headers={"ETag": f'"{opened.version.tag}-csv"'},
-        when_over=stack.close,
+        pending=opened.made_of.pending,
     )
 
 
 async def _parquet(
-    request: Request, gateway: Gateway, scope: Scope, table: str, newest: _Newest | None = None
+    request: Request, gateway: Gateway, scope: Scope, table: str, newest: Newest | None = None
 ) -> StreamingResponse:
     stack, opened = await _opened(gateway, scope, table, newest)
-    try:
-        part = downloads.part_of(request, tag=f'"{opened.version.tag}"', size=opened.version.size)
-    except errors.RangeNotSatisfiable:
-        stack.close()
-        raise
-    return await downloads.streamed(
-        downloads.closing(stack, part.blocks(opened.version.file)),
+    return await downloads.of_version(
+        request,
+        stack,
+        opened.version,
+        tag=opened.version.tag,
         media_type=downloads.PARQUET_TYPE,
         name=f"{_name(scope)}-{table}.parquet",
-        status=part.status,
-        headers=part.headers,
-        when_over=stack.close,
+        pending=opened.made_of.pending,
     )
 
 
@@ -184,7 +173,7 @@ def _name(scope: Scope) -> str:
     return scope.name.replace(" ", "-")
 
 
-async def _opened(gateway: Gateway, scope: Scope, table: str, newest: _Newest | None) -> tuple[ExitStack, Opened]:
+async def _opened(gateway: Gateway, scope: Scope, table: str, newest: Newest | None) -> tuple[ExitStack, Opened]:
     """A table, open until the stack is closed.
 
     Raises `NotFound` if there is none, and `Conflict` while the tables are written or if it lacks any of the `newest`

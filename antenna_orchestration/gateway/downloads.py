@@ -1,20 +1,25 @@
-"""Tables as answers that are sent while they are read: CSV, and files of which parts can be asked for."""
+"""Files as answers, of which parts can be asked for, so that a broken download can go on."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO, Any, Final
+from typing import IO, Annotated, Any, Final, NamedTuple
 
-from fastapi import Request
+from fastapi import Depends, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract import models
+from antenna_orchestration.domain.access import Token
 from antenna_orchestration.gateway import ranges
-from antenna_orchestration.lake.folder import Missing
+from antenna_orchestration.gateway.dependencies import ThisGateway, ViewerCaller
+from antenna_orchestration.gateway.state import Gateway
+from antenna_orchestration.lake.folder import Missing, Version
+from antenna_orchestration.processing import kept_downloads
+from antenna_orchestration.processing.kept_downloads import Kept
 
 BLOCK: Final = 2**20
 """Bytes of a file read and sent at a time."""
@@ -22,7 +27,11 @@ BLOCK: Final = 2**20
 CSV_TYPE: Final = "text/csv; charset=utf-8"
 PARQUET_TYPE: Final = "application/vnd.apache.parquet"
 
-CSV: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/csv": {}}, "description": "The table as CSV."}}
+PENDING: Final = "Antenna-Images-Pending"
+"""The header that says how many images of a job have no result yet, and so no row in what is read."""
+
+_TRIES: Final = 3
+"""How often a file is made that is gone before it is opened."""
 
 
 def of_file(media_type: str, what: str = "file") -> dict[int | str, dict[str, Any]]:
@@ -35,6 +44,8 @@ def of_file(media_type: str, what: str = "file") -> dict[int | str, dict[str, An
 
 
 PARQUET: Final = of_file(PARQUET_TYPE)
+
+CSV: Final = of_file("text/csv", "table as CSV")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,18 +66,110 @@ class Part:
             yield block
 
 
-def part_of(request: Request, *, tag: str, size: int) -> Part:
+def part_of(request: Request, *, tag: str, size: int, only_if_same: bool = False) -> Part:
     """What a request asks for of a file: a part with `Range`, unless `If-Range` names another version than `tag`.
 
-    Raises `RangeNotSatisfiable`.
+    With `only_if_same` also unless `If-Range` names this one. Raises `RangeNotSatisfiable`.
     """
-    is_same = request.headers.get("if-range", tag) == tag
+    is_same = request.headers.get("if-range", "" if only_if_same else tag) == tag
     part = ranges.asked_for(request.headers.get("range", ""), size) if is_same else None
     start, end = part or (0, size)
     headers = {"ETag": tag, "Accept-Ranges": "bytes", "Content-Length": str(end - start)}
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     return Part(start=start, end=end, status=200 if part is None else 206, headers=headers)
+
+
+async def of_version(
+    request: Request,
+    stack: ExitStack,
+    version: Version,
+    *,
+    tag: str,
+    media_type: str,
+    name: str,
+    disposition: str = "attachment",
+    pending: int = 0,
+    headers: Mapping[str, str] | None = None,
+) -> StreamingResponse:
+    """An answer with an open file, or a part of it; `stack` is closed when it is sent, or its reader is gone.
+
+    `pending` images lack in the file, which is another one soon: a part of it is for those alone who say which one they
+    have begun with. Raises `RangeNotSatisfiable`.
+    """
+    quoted = f'"{tag}"'
+    try:
+        part = part_of(request, tag=quoted, size=version.size, only_if_same=pending > 0)
+    except errors.RangeNotSatisfiable:
+        stack.close()
+        raise
+    return await streamed(
+        closing(stack, part.blocks(version.file)),
+        media_type=media_type,
+        name=name,
+        disposition=disposition,
+        status=part.status,
+        headers={**part.headers, **({PENDING: str(pending)} if pending else {}), **(headers or {})},
+        when_over=stack.close,
+    )
+
+
+class Asked(NamedTuple):
+    """A request for a file that may have to be made, and whose it is."""
+
+    request: Request
+    gateway: Gateway
+    caller: Token
+
+
+async def _asked(request: Request, gateway: ThisGateway, caller: ViewerCaller) -> Asked:
+    return Asked(request, gateway, caller)
+
+
+AskedByViewer = Annotated[Asked, Depends(_asked)]
+"""The request of a `ViewerCaller`."""
+
+
+async def of_kept(
+    asked: Asked,
+    kept: Kept,
+    pieces: Callable[[], Iterator[bytes]],
+    *,
+    media_type: str,
+    name: str,
+    pending: int = 0,
+) -> StreamingResponse:
+    """An answer with a file that is made of `pieces` if it is not there yet, or a part of it.
+
+    Raises what the pieces do, `TooMany`, `RangeNotSatisfiable`, and `Unavailable`.
+    """
+    gateway = asked.gateway
+    lake = gateway.http.services.lake
+
+    async def make() -> None:
+        async with gateway.http.services.catalog.jobs.download_lock(kept.path):
+            # Another gateway may have made it meanwhile.
+            if not await run_in_threadpool(kept_downloads.is_there, lake, kept):
+                await run_in_threadpool(
+                    kept_downloads.make,
+                    lake,
+                    kept,
+                    pieces(),
+                    most=gateway.settings.gateway_downloads,
+                    stop=gateway.making.stop,
+                )
+
+    for _ in range(_TRIES):
+        stack = ExitStack()
+        try:
+            version = await run_in_threadpool(stack.enter_context, lake.reading_version(kept.path))
+        except Missing:
+            await gateway.making.once(kept.path, asked.caller.token_id, make)
+            continue
+        return await of_version(
+            asked.request, stack, version, tag=kept.tag, media_type=media_type, name=name, pending=pending
+        )
+    raise errors.TooMany("files to download are made and dropped again and again; ask again in a while")
 
 
 async def streamed(

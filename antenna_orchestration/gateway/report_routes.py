@@ -59,17 +59,13 @@ async def _page(request: Request, lake: Lake, path: str, name: str, missing: str
         version = await run_in_threadpool(stack.enter_context, lake.reading_version(path))
     except Missing as error:
         raise errors.NotFound(missing) from error
-    try:
-        part = downloads.part_of(request, tag=f'"{version.tag}"', size=version.size)
-    except errors.RangeNotSatisfiable:
-        stack.close()
-        raise
-    return await downloads.streamed(
-        downloads.closing(stack, part.blocks(version.file)),
+    return await downloads.of_version(
+        request,
+        stack,
+        version,
+        tag=version.tag,
         media_type="text/html; charset=utf-8",
         name=name,
         disposition="inline",
-        status=part.status,
-        headers={**part.headers, "Content-Security-Policy": POLICY},
-        when_over=stack.close,
+        headers={"Content-Security-Policy": POLICY},
     )

@@ -1,67 +1,85 @@
 """Routes that hand the results of a job to its submitters: tables as Parquet and CSV, and MegaDetector's JSON.
 
-Everything is streamed. Parquet files are the lake's own, and can be read in parts and resumed.
+Everything is streamed from files of the lake, and can be read in parts and resumed. A job that is not over, or was
+canceled, has its rows so far.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 from PIL import Image
+from starlette.concurrency import run_in_threadpool
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract import models
 from antenna_orchestration.dispatch import image_urls
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.exports import csv_tables, megadetector_of_tables
-from antenna_orchestration.gateway import downloads
-from antenna_orchestration.gateway.dependencies import JobForViewer, ThisGateway, ViewerCaller
+from antenna_orchestration.gateway import downloads, job_downloads
+from antenna_orchestration.gateway.dependencies import JobForViewer
+from antenna_orchestration.gateway.downloads import Asked, AskedByViewer
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
-from antenna_orchestration.lake.store import Lake
+from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake.folder import Missing
+from antenna_orchestration.processing import kept_downloads
+from antenna_orchestration.processing.kept_downloads import TABLES, Kept, Readable
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["results"])
 
-TABLES: Final = ("detections", "classifications", "captures", "failed_images")
-
 Table = Literal["detections", "classifications", "captures", "failed_images"]
 
-MOST_EXPORTS: Final = 4
-"""MegaDetector files that a process makes at the same time: it holds the numbers of all detections for each."""
+JSON: Final = downloads.of_file("application/json", "results in MegaDetector's batch format 1.6")
 
-MOST_OF_ONE: Final = 2
-"""Of these, those with one token: it may read slowly."""
-
-JSON: Final = {200: {"content": {"application/json": {}}, "description": "MegaDetector's batch format 1.6."}}
+_TRIES: Final = 3
+"""How often it is looked what a job has, if it ends meanwhile."""
 
 
-@router.get("/jobs/{job_id}/results/", summary="List a job's results")
-async def list_results(request: Request, gateway: ThisGateway, job: JobForViewer) -> models.ResultList:
-    """Where the results of a job that is over can be read. 409 before."""
-    check_final(job)
-    base = gateway.settings.gateway_public_url.rstrip("/") or str(request.base_url).rstrip("/")
-    base = f"{base}/api/v2/jobs/{job.job_id}/results"
+@router.get("/jobs/{job_id}/results/", summary="List what can be read of a job")
+async def list_results(asked: AskedByViewer, job: JobForViewer) -> models.ResultList:
+    """Where results, derived tables and the report of a job can be read; of one that is not over, the results so far.
+
+    409 before there is any result.
+    """
+    gateway = asked.gateway
+    readable = await _readable(asked, job)
+    of_job = gateway.settings.gateway_public_url.rstrip("/") or str(asked.request.base_url).rstrip("/")
+    of_job = f"{of_job}/api/v2/jobs/{job.job_id}"
+    base = f"{of_job}/results"
+    found = {name: await asyncio.to_thread(readable.lake.files_of, name, job.job_id) for name in TABLES}
+    tables = [
+        models.ResultTable(
+            name=name,
+            csv=f"{base}/{name}.csv",
+            parquet=[
+                models.ResultFile(name=file, bytes=size, url=f"{base}/{name}/{file}") for file, size in files.items()
+            ],
+        )
+        for name, files in found.items()
+    ]
     lake = gateway.http.services.lake
-    found = {name: await asyncio.to_thread(lake.files_of, name, job.job_id) for name in TABLES}
+    others = await run_in_threadpool(lambda: list(job_downloads.others(lake, job)))
+    pending = readable.pending or 0
     return models.ResultList(
         job_id=job.job_id,
         generation=job.generation,
-        tables=[
-            models.ResultTable(
-                name=name,
-                csv=f"{base}/{name}.csv",
-                parquet=[
-                    models.ResultFile(name=file, bytes=size, url=f"{base}/{name}/{file}")
-                    for file, size in files.items()
-                ],
-            )
-            for name, files in found.items()
-        ],
+        is_complete=readable.is_final,
+        pending=pending,
+        notice=None if readable.is_final else job_downloads.notice(job, pending),
+        tables=tables,
         megadetector=f"{base}/megadetector.json",
+        downloads=[
+            models.Download(url=f"{of_job}/{one.path}", type=one.type, what=one.what)
+            for one in (*job_downloads.of_results(found), *(other for other in others if other.is_there))
+        ],
+        not_there=[one.how for one in others if not one.is_there],
     )
 
 
@@ -69,29 +87,24 @@ async def list_results(request: Request, gateway: ThisGateway, job: JobForViewer
     "/jobs/{job_id}/results/megadetector.json/",
     summary="Read a job's results as MegaDetector's JSON",
     response_class=StreamingResponse,
-    responses=JSON,  # type: ignore[arg-type]
+    responses=JSON,
 )
 async def read_megadetector(
-    gateway: ThisGateway, caller: ViewerCaller, job: JobForViewer, threshold: Annotated[float, Query(ge=0, le=1)] = 0.0
+    asked: AskedByViewer,
+    job: JobForViewer,
+    threshold: Annotated[float, Query(ge=0, le=1)] = 0.0,
 ) -> StreamingResponse:
     """All images with their detections, for Timelapse, AddaxAI and others; without detections below `threshold`."""
-    check_final(job)
 
     def size_of(url: str) -> megadetector_of_tables.Size | None:
-        return _size(gateway, url)
+        return _size(asked.gateway, url)
 
-    if len(gateway.exports) >= MOST_EXPORTS or [*gateway.exports.values()].count(caller.token_id) >= MOST_OF_ONE:
-        raise errors.TooMany(
-            f"{MOST_EXPORTS} such files, or {MOST_OF_ONE} of this token, are being made and read; ask again in a while"
+    def pieces(readable: Readable) -> Iterator[bytes]:
+        return megadetector_of_tables.pieces(
+            readable.lake, job, threshold=threshold, size_of=size_of, is_complete=readable.is_final
         )
-    pieces = megadetector_of_tables.pieces(gateway.http.services.lake, job, threshold=threshold, size_of=size_of)
-    gateway.exports[pieces] = caller.token_id
-    return await downloads.streamed(
-        pieces,
-        media_type="application/json",
-        name=f"job-{job.job_id}-megadetector.json",
-        when_over=lambda: gateway.exports.pop(pieces, None),
-    )
+
+    return await _made(asked, job, "megadetector.json", pieces, threshold, media_type="application/json")
 
 
 @router.get(
@@ -100,11 +113,13 @@ async def read_megadetector(
     response_class=StreamingResponse,
     responses=downloads.CSV,
 )
-async def read_csv(gateway: ThisGateway, job: JobForViewer, table: Table) -> StreamingResponse:
+async def read_csv(asked: AskedByViewer, job: JobForViewer, table: Table) -> StreamingResponse:
     """A table without the whole score vectors. Lists are JSON, times ISO 8601 in UTC."""
-    check_final(job)
-    lines = csv_tables.of_job(gateway.http.services.lake, table, job.job_id)
-    return await downloads.streamed(lines, media_type=downloads.CSV_TYPE, name=f"job-{job.job_id}-{table}.csv")
+
+    def pieces(readable: Readable) -> Iterator[bytes]:
+        return csv_tables.of_job(readable.lake, table, job.job_id)
+
+    return await _made(asked, job, f"{table}.csv", pieces, media_type=downloads.CSV_TYPE)
 
 
 @router.get(
@@ -114,36 +129,76 @@ async def read_csv(gateway: ThisGateway, job: JobForViewer, table: Table) -> Str
     responses=downloads.PARQUET,
 )
 async def read_parquet(
-    request: Request, gateway: ThisGateway, job: JobForViewer, table: Table, file: Annotated[str, Path(max_length=100)]
+    asked: AskedByViewer,
+    job: JobForViewer,
+    table: Table,
+    file: Annotated[str, Path(max_length=100)],
 ) -> StreamingResponse:
     """One of the files that the list of results names. With `Range`, a part of it, so that a download can go on."""
-    check_final(job)
-    lake = gateway.http.services.lake
-    size = (await asyncio.to_thread(lake.files_of, table, job.job_id)).get(file)
+    readable = await _readable(asked, job)
+    size = (await asyncio.to_thread(readable.lake.files_of, table, job.job_id)).get(file)
     if size is None:
         raise errors.NotFound(f"job {job.job_id} has no file {table}/{file[:40]}; `…/results/` lists those that it has")
+    stack = ExitStack()
+    try:
+        version = await run_in_threadpool(stack.enter_context, readable.lake.reading_table(table, job.job_id, file))
+    except Missing as error:
+        raise errors.Conflict("the job went on meanwhile; ask for the list of results again") from error
     # A file is written once for each generation and never changed.
-    part = downloads.part_of(request, tag=f'"{job.job_id}-{job.generation}-{file}-{size}"', size=size)
-    return await downloads.streamed(
-        _blocks(lake, job, table, file, part),
+    tag = Kept.of(Scope(job=job.job_id), f"{table}/{file}", job.generation, readable.state).tag
+    return await downloads.of_version(
+        asked.request,
+        stack,
+        version,
+        tag=tag,
         media_type=downloads.PARQUET_TYPE,
         name=f"job-{job.job_id}-{table}-{file}",
-        status=part.status,
-        headers=part.headers,
+        pending=readable.pending or 0,
     )
 
 
-def check_final(job: Job) -> None:
-    """Raise `Conflict` for a job whose tables are not there or will be replaced."""
-    if not job.status.is_terminal:
-        raise errors.Conflict(f"job {job.job_id} is {job.status}; its results can be read when it is over")
-    if not job.compacted:
-        raise errors.Conflict(f"job {job.job_id} is {job.status} and has no tables; retry it to get them")
+async def _readable(asked: Asked, job: Job) -> Readable:
+    """The tables of a job, or its rows so far. Raises `Conflict` before there are any."""
+    services = asked.gateway.http.services
+    for _ in range(_TRIES):
+        if job.status.is_terminal and job.compacted:
+            return await kept_downloads.final(services, job)
+        if known := await kept_downloads.newest_so_far(services, job):
+            return known
+        make = partial(_so_far, asked.gateway, job)
+        if made := await asked.gateway.making.once(f"job {job.job_id} so far", asked.caller.token_id, make):
+            return made
+        # It ended meanwhile.
+        job = await services.catalog.jobs.get(job.job_id)
+    raise errors.Conflict(f"job {job.job_id} began or ended while it was read: ask again in a while")
 
 
-def _blocks(lake: Lake, job: Job, table: str, file: str, part: downloads.Part) -> Iterator[bytes]:
-    with lake.reading_file(table, job.job_id, file) as source:
-        yield from part.blocks(source)
+async def _so_far(gateway: Gateway, job: Job) -> Readable | None:
+    services = gateway.http.services
+    async with services.catalog.jobs.download_lock(f"job {job.job_id} so far"):
+        # Another gateway may have written them meanwhile.
+        known = await kept_downloads.newest_so_far(services, job)
+        return known or await kept_downloads.make_so_far(services, job.job_id, most=gateway.settings.gateway_downloads)
+
+
+async def _made(
+    asked: Asked,
+    job: Job,
+    name: str,
+    pieces: Callable[[Readable], Iterator[bytes]],
+    *options: object,
+    media_type: str,
+) -> StreamingResponse:
+    """A file that is made of the job's tables."""
+    readable = await _readable(asked, job)
+    return await downloads.of_kept(
+        asked,
+        Kept.of(Scope(job=job.job_id), name, readable.state, *options),
+        partial(pieces, readable),
+        media_type=media_type,
+        name=f"job-{job.job_id}-{name}",
+        pending=readable.pending or 0,
+    )
 
 
 def _size(gateway: Gateway, url: str) -> megadetector_of_tables.Size | None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
-from weakref import WeakKeyDictionary
 
 from fastapi import Request
 
@@ -19,6 +18,7 @@ from antenna_orchestration.dispatch.offers import Offers
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.gateway.budget import Budget
 from antenna_orchestration.gateway.callers import Callers
+from antenna_orchestration.gateway.making import Making
 from antenna_orchestration.gateway.parsing import Parsing
 from antenna_orchestration.gateway.readiness import Readiness
 
@@ -35,8 +35,7 @@ class Gateway:
     parsing: Parsing
     budget: Budget
     readiness: Readiness
-    # The files that are made while they are sent, and whose token; each is gone when its last piece is, or its reader.
-    exports: WeakKeyDictionary[Iterator[bytes], int] = field(default_factory=WeakKeyDictionary)
+    making: Making
 
     @property
     def settings(self) -> settings_module.Settings:
@@ -53,6 +52,8 @@ async def opened(settings: settings_module.Settings) -> AsyncIterator[Gateway]:
         offers = Offers(http)
         parsing = Parsing(settings.home / "gateway")
         stack.callback(parsing.close)
+        making = Making()
+        stack.callback(making.close)
         loops = {
             "announcements": _run_forever(
                 "announcements", lambda: http.services.announcements.follow(offers.on_announcements), rest=1.0
@@ -69,6 +70,7 @@ async def opened(settings: settings_module.Settings) -> AsyncIterator[Gateway]:
             callers=Callers(http),
             parsing=parsing,
             budget=budget,
+            making=making,
             readiness=Readiness(http),
         )
 

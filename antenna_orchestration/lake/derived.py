@@ -14,7 +14,7 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
@@ -29,7 +29,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology import columns, nights, places
-from antenna_orchestration.lake import arrow
+from antenna_orchestration.lake import arrow, duckdb_errors
 from antenna_orchestration.lake import schemas as lake_schemas
 from antenna_orchestration.lake.folder import AT_A_TIME, Version
 from antenna_orchestration.lake.store import Lake
@@ -290,7 +290,7 @@ def sorted_results(
                 _of_renamed(session, renamed)
                 found = _sort(session, lake, jobs, folder, known)
         except duckdb.Error as error:
-            raise errors.Unavailable(f"lake {lake.uri}: {str(error).splitlines()[0]}") from error
+            raise duckdb_errors.unavailable(error, f"lake {lake.uri}") from error
         yield found
 
 
@@ -619,6 +619,14 @@ def _made_of(metadata: Mapping[bytes, bytes]) -> MadeOf:
         jobs={JobId(int(job)): Generation(one) for job, one in jobs.items()},
         pending=int(metadata.get(PENDING, b"0")),
     )
+
+
+def made_of(lake: Lake, scope: Scope, table: str) -> MadeOf | None:
+    """What a derived table was made of; None if it does not exist, or is damaged."""
+    with suppress(pa.ArrowException):
+        metadata = lake.metadata_of_file(scope.path(table))
+        return None if metadata is None else _made_of(metadata)
+    return None
 
 
 def projects(lake: Lake) -> list[str]:

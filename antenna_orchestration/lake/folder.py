@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -106,6 +107,15 @@ class Folder:
         with self._reaching():
             self._fs.invalidate_cache()
             return [found.removeprefix(f"{full}/") for found in self._fs.find(full)]
+
+    def details(self, path: str) -> dict[str, tuple[int, float]]:
+        """The files below a folder, as paths below the root, with their bytes and when they were written (POSIX)."""
+        with self._reaching():
+            self._fs.invalidate_cache()
+            found = self._fs.find(self._full(path), detail=True)
+        return {
+            name.removeprefix(f"{self._root}/"): (int(entry["size"]), _written(entry)) for name, entry in found.items()
+        }
 
     # Reading
 
@@ -273,6 +283,12 @@ class Folder:
 
     def _message(self, error: Exception) -> str:
         return f"{self._shown}: {type(error).__name__}: {error}"
+
+
+def _written(entry: dict[str, Any]) -> float:
+    """When a file was written, as local disks and buckets tell it."""
+    at = entry.get("mtime", entry.get("LastModified", 0.0))
+    return float(at.timestamp() if isinstance(at, datetime) else at)
 
 
 def _is_lost(draft: Path) -> bool:

@@ -13,7 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -81,6 +81,7 @@ class Lake:
     ) -> None:
         self.uri = uri.rstrip("/")
         self._max_file_bytes = max_file_bytes
+        self._storage_options = storage_options
         self._folder = Folder(uri, storage_options=storage_options, what="lake")
 
     # Paths
@@ -170,10 +171,6 @@ class Lake:
     def lost_drafts(self) -> list[str]:
         """The paths of unfinished files whose writer died."""
         return self._folder.lost_drafts()
-
-    def drop_drafts(self, paths: Iterable[str]) -> None:
-        """Delete unfinished files; idempotent."""
-        self._folder.remove(paths)
 
     # Final tables
 
@@ -298,16 +295,34 @@ class Lake:
                     return str(statistics.min)
         return None
 
-    @contextlib.contextmanager
-    def reading_file(self, name: str, job: JobId, file: str) -> Iterator[IO[bytes]]:
+    def reading_table(self, name: str, job: JobId, file: str) -> contextlib.AbstractContextManager[Version]:
         """One of `files_of`, opened for reading. Raises `Missing`, also for a name that is none of them."""
         path = f"{_table(name, job)}/{file}"
         if _FILE_OF_GENERATION.fullmatch(file) is None:
             raise Missing(f"{self.uri}/{path}: there is no such file")
-        with self._folder.reading(path) as source:
-            yield source
+        return self._folder.reading_version(path)
 
     # Files below the root that do not belong to one job
+
+    def below(self, path: str) -> Lake:
+        """A lake of its own in a folder of this one."""
+        return Lake(f"{self.uri}/{path}", storage_options=self._storage_options)
+
+    def read_bytes(self, path: str) -> bytes:
+        """One small file below the root. Raises `Missing`."""
+        return self._folder.read(path)
+
+    def files_below(self, path: str) -> dict[str, tuple[int, float]]:
+        """The files in a folder and its folders, by their paths, with bytes and when they were written (POSIX)."""
+        return self._folder.details(path)
+
+    def drop(self, paths: Iterable[str]) -> None:
+        """Delete files below the root; idempotent."""
+        self._folder.remove(paths)
+
+    def drop_folder(self, path: str) -> None:
+        """Delete a folder below the root with all that it holds. Raises `Missing`."""
+        self._folder.remove_folder(path)
 
     def write_bytes(self, path: str, content: bytes) -> str:
         """Write one small file below the root; its URI."""

@@ -27,7 +27,9 @@ _decoder = msgspec.json.Decoder(Answer)
 
 def of(found: Sequence[Source], *, patience: float = PATIENCE) -> Iterator[tuple[Source, Answer]]:
     """What each source defines, in their order. YAML files are read here, all others elsewhere, folder by folder."""
-    for _, group in itertools.groupby(found, key=lambda source: (source.is_declared, source.kind, source.folder)):
+    for _, group in itertools.groupby(
+        found, key=lambda source: (source.is_declared, source.kind, source.folder, source.import_path)
+    ):
         some = list(group)
         if some[0].is_declared:
             yield from ((source, describe.answer(source)) for source in some)
@@ -51,7 +53,7 @@ def _ask(some: Sequence[Source], patience: float) -> tuple[list[Answer], str]:
             stdin=subprocess.PIPE,
             stdout=answers,
             stderr=said,
-            env=_environment(),
+            env=_environment(some[0].import_path),
             start_new_session=True,
         )
         try:
@@ -69,9 +71,9 @@ def _ask(some: Sequence[Source], patience: float) -> tuple[list[Answer], str]:
     return [_decoder.decode(line) for line in whole[: len(some)]], cause
 
 
-def _environment() -> dict[str, str]:
-    """This process's environment, with its current import path; nothing is written beside other people's files."""
-    path = os.pathsep.join(str(Path(entry or ".").absolute()) for entry in sys.path)
+def _environment(first: Sequence[str]) -> dict[str, str]:
+    """This process's environment, with its import path after these; nothing is written beside other people's files."""
+    path = os.pathsep.join(str(Path(entry or ".").absolute()) for entry in (*first, *sys.path))
     return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
 

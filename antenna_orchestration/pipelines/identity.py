@@ -19,7 +19,8 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -43,22 +44,34 @@ def digest_of(spec: PipelineSpec) -> str:
 
     Files are read again only when they changed.
     """
+    document = document_of(spec)
+    return UNKNOWN if document is None else digest_of_document(document)
+
+
+def document_of(spec: PipelineSpec) -> dict[str, Any] | None:
+    """What the digest is of, as JSON can hold it; None if a local file that it names is not on this machine.
+
+    `code` lists each file of the code by its place below their common folder (`code_folder`), with its SHA-256.
+    """
     try:
-        return _hash(
-            {
-                "algorithms": [
-                    [one.key, one.version, one.task, list(one.labels), _needed(one.uri), _needed(one.labels_uri)]
-                    for one in spec.algorithms
-                ],
-                "factory": spec.factory,
-                # That of Python code is in the code, and not in its description.
-                "recipe": None if spec.origin.files else _told(spec.recipe),
-                "requirements": sorted(spec.requirements),
-                "code": _code(spec),
-            }
-        )
+        return {
+            "algorithms": [
+                [one.key, one.version, one.task, list(one.labels), _needed(one.uri), _needed(one.labels_uri)]
+                for one in spec.algorithms
+            ],
+            "factory": spec.factory,
+            # That of Python code is in the code, and not in its description.
+            "recipe": None if spec.origin.files else _told(spec.recipe),
+            "requirements": sorted(spec.requirements),
+            "code": _code(spec),
+        }
     except _Missing:
-        return UNKNOWN
+        return None
+
+
+def digest_of_document(document: Mapping[str, Any]) -> str:
+    """The digest of what `document_of` gives."""
+    return _hash(document)
 
 
 def with_files_of(digest: str, config: Mapping[str, Any]) -> str:
@@ -74,6 +87,18 @@ def missing_files(spec: PipelineSpec) -> list[str]:
     """The local files of a pipeline's algorithms that this machine lacks, which leave its digest unknown."""
     named = [uri for one in spec.algorithms for uri in (one.uri, one.labels_uri) if uri]
     return [uri for uri in dict.fromkeys(named) if _is_missing(uri)]
+
+
+def changed_since(spec: PipelineSpec, when: datetime) -> list[str]:
+    """The local files of a pipeline that were written after a time, as far as their own times tell."""
+    uris = [uri for one in spec.algorithms for uri in (one.uri, one.labels_uri) if uri]
+    named = [*spec.origin.files, *([spec.origin.name] if spec.origin.kind == "file" else [])]
+    paths = [Path(one) for one in named] + [path for uri in uris if (path := _path(urldefrag(uri).url))]
+    return [
+        str(path)
+        for path in dict.fromkeys(paths)
+        if path.is_absolute() and path.is_file() and path.stat().st_mtime > when.timestamp()
+    ]
 
 
 def _told(value: Any) -> Any:
@@ -151,15 +176,51 @@ def _code(spec: PipelineSpec) -> list[list[str]]:
     """Each file of the code by its place below their common folder, with its content."""
     if spec.origin.is_built_in or not spec.origin.files:
         return []
-    folder = Path(os.path.commonpath([Path(file).parent for file in spec.origin.files]))
-    return [[str(Path(file).relative_to(folder)), _sha256_of(Path(file))] for file in sorted(spec.origin.files)]
+    folder = code_folder(spec.origin.files)
+    return [[Path(file).relative_to(folder).as_posix(), _sha256_of(Path(file))] for file in sorted(spec.origin.files)]
+
+
+def code_folder(files: Sequence[str]) -> Path:
+    """The folder that all files of a pipeline's code lie in or below."""
+    return Path(os.path.commonpath([Path(file).parent for file in files]))
+
+
+def local_files_of(spec: PipelineSpec) -> list[Path]:
+    """The local files, and folders of files, that a pipeline's algorithms and its recipe name."""
+    named = [uri for one in spec.algorithms for uri in (one.uri, one.labels_uri) if uri]
+    if not spec.origin.files:
+        named += _strings(spec.recipe)
+    paths = [path for name in named if (path := _path(urldefrag(name)[0])) is not None]
+    return [path for path in dict.fromkeys(map(_plain, paths)) if path.is_absolute() and path.exists()]
+
+
+def _plain(path: Path) -> Path:
+    """Without `..`; links stay, since a file is packed where it is named."""
+    return Path(os.path.normpath(path))
+
+
+def _strings(value: Any) -> list[str]:
+    """All texts in a recipe."""
+    match value:
+        case str() | Path():
+            return [str(value)]
+        case Mapping():
+            return [text for one in value.values() for text in _strings(one)]
+        case list() | tuple() | set() | frozenset():
+            return [text for one in value for text in _strings(one)]
+    return [text for _, one in _fields(value) for text in _strings(one)]
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file's content, read again only when the file changed. Raises `OSError`."""
+    seen = path.stat()
+    return _sha256(str(path), seen.st_size, seen.st_mtime_ns, seen.st_ino)
 
 
 def _sha256_of(path: Path) -> str:
     """Raises `_Missing` for a file that is not there or cannot be read."""
     try:
-        seen = path.stat()
-        return _sha256(str(path), seen.st_size, seen.st_mtime_ns, seen.st_ino)
+        return sha256_of(path)
     except OSError as error:
         raise _Missing(str(path)) from error
 

@@ -87,6 +87,8 @@ class Origin:
     version_line: int | None = None
     # The files of its code, sorted; empty for a YAML file, which our code runs, and for a built-in one.
     files: tuple[str, ...] = ()
+    # Folders that come first on the import path of the processes that read or run it: a pulled one's packages and code.
+    import_path: tuple[str, ...] = ()
 
     @property
     def is_built_in(self) -> bool:

@@ -112,6 +112,11 @@ def broken(paths: Iterable[Path] | None = None) -> Sequence[Broken]:
     return read(paths).broken
 
 
+def is_built_in(slug: str) -> bool:
+    """Whether this project ships the pipeline. Reads nothing of other people's."""
+    return any(spec.slug == slug for name in _BUILT_IN for spec in importlib.import_module(name).PIPELINES)
+
+
 def get(slug: str, paths: Iterable[Path] | None = None) -> PipelineSpec:
     """The pipeline with this slug.
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import ids
-from antenna_orchestration.pipelines.exported import description
+from antenna_orchestration.pipelines.declared import description
 from antenna_orchestration.pipelines.interface import Origin, PipelineSpec
 
 SUFFIXES: Final = (".py", *description.SUFFIXES)
@@ -35,6 +35,8 @@ class Source:
     kind: Literal["file", "package"]
     # The file's absolute path, or the entry point as `name = module:attribute`.
     name: str
+    # As `Origin.import_path`.
+    import_path: tuple[str, ...] = ()
 
     @property
     def is_declared(self) -> bool:
@@ -116,7 +118,13 @@ def import_specs(source: Source) -> list[PipelineSpec]:
     return [
         replace(
             spec,
-            origin=Origin(kind=source.kind, name=source.name, version_line=_version_line(source, spec), files=files),
+            origin=Origin(
+                kind=source.kind,
+                name=source.name,
+                version_line=_version_line(source, spec),
+                files=files,
+                import_path=source.import_path,
+            ),
         )
         for spec in specs
     ]

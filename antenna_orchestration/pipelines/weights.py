@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,10 @@ SILENCE: Final = 60.0
 """Seconds without a byte after which a download fails. The whole download may take as long as it needs."""
 
 _DIGEST: Final = re.compile(r"sha256=([0-9a-f]{64})")
+
+_counting = threading.Lock()
+_under_way = 0
+"""Downloads in this process."""
 
 _WANTED: Final = "plain http can be altered on the way: use https, or name the file's digest, #sha256=<64 hex digits>"
 
@@ -57,11 +62,16 @@ def fetch(uri: str) -> Path:
         # No lock is needed to read a file that is complete: the cache may be read-only, or belong to another user.
         if not _is_whole(target, digest):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(target):
+            with _counted(), _locked(target):
                 _fill(address, target, digest)
     except OSError as error:
         raise errors.Unavailable(f"weights {_shown(address)} cannot be kept in {target.parent}: {error}") from error
     return target
+
+
+def is_downloading() -> bool:
+    """Whether a file is being downloaded in this process, or another's download of it is waited for."""
+    return _under_way > 0
 
 
 def fetch_named(uri: str | None, what: str) -> Path:
@@ -203,6 +213,18 @@ def _download(address: str, target: Path, digest: str | None) -> None:
         temporary.replace(target)
         kernel.sync_folder(target.parent)
     logger.info("weights %s: %.1f MB in %.1f s", target.name, size / 1e6, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _counted() -> Iterator[None]:
+    global _under_way  # noqa: PLW0603  read by those who watch how long loading takes
+    with _counting:
+        _under_way += 1
+    try:
+        yield
+    finally:
+        with _counting:
+            _under_way -= 1
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.lake.folder import BLOCK, Folder
 from antenna_orchestration.lake.store import storage_options
-from antenna_orchestration.processing import clear_queue
+from antenna_orchestration.processing import clear_queue, kept_downloads
 from antenna_orchestration.processing.services import Services
 
 FORMAT: Final = 1
@@ -71,7 +71,9 @@ async def backup(services: Services, target: str) -> Contents:
             await _write_table(snapshot, table, to)
     # Counted in the copy: the catalog may have changed since.
     jobs = await asyncio.to_thread(_count_lines, to, "jobs")
-    files = sorted(await asyncio.to_thread(lake.files))
+    # What was made for downloads is made again.
+    every = await asyncio.to_thread(lake.files)
+    files = sorted(path for path in every if not path.startswith(f"{kept_downloads.FOLDER}/"))
     below = Folder(f"{to.uri}/{_LAKE}", storage_options=storage_options(services.settings, target))
     # A part that is deleted meanwhile is missing in the copy; after a restore its images are processed again.
     await asyncio.to_thread(below.copy_from, lake, files, may_vanish=True)

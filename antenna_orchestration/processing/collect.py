@@ -20,12 +20,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
+import msgspec
 import ulid
 
 from antenna_orchestration import errors
+from antenna_orchestration.catalog.generations import Terms
 from antenna_orchestration.catalog.images import ImageOutcome
-from antenna_orchestration.domain import messages, reach
-from antenna_orchestration.domain.algorithms import ran_others
+from antenna_orchestration.domain import messages, reach, redaction, texts
+from antenna_orchestration.domain.algorithms import Declared, ran_others, why_of_other_code, why_refused
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import JobProgress
@@ -173,7 +175,9 @@ class Collector:
         self._undelivered: tuple[int, int] | None = None
         self._undelivered_checks = 0
         # What the job was submitted for; None until it was read.
-        self._algorithms: frozenset[messages.AlgorithmRef] | None = None
+        self._terms: Terms | None = None
+        # Its algorithms with the labels that are registered.
+        self._declared: Declared = {}
 
     async def run(self) -> Counts:
         """Collect to the end, with the checks running beside."""
@@ -189,6 +193,7 @@ class Collector:
 
     async def _collect(self) -> None:
         """Read and commit until nothing is pending. Raises `Unavailable` and `JobLeft`."""
+        await self._know_the_pipeline()
         async with (
             self._services.results(self._job.job_run) as feed,
             ReadAhead(feed, missing=lambda: self._counts.pending, decode=self._sort) as ahead,
@@ -213,15 +218,21 @@ class Collector:
 
     async def commit(self, received: Sequence[Received]) -> None:
         """Commit results that the caller has pulled. The caller has to acknowledge them, after this returns."""
+        await self._know_the_pipeline()
         await self._commit(self._sort(received))
+
+    async def _know_the_pipeline(self) -> None:
+        """Read what the job is bound to, and what its pipeline declared then. Raises `Unavailable`."""
+        if self._terms is None:
+            terms = await self._services.catalog.generations.terms(self._job.job_run)
+            known = await self._services.catalog.pipelines.labels_of(terms.algorithms)
+            self._declared = {one: dict.fromkeys(known[one].labels) if one in known else () for one in terms.algorithms}
+            self._terms = terms
 
     async def _commit(self, batch: _Batch) -> None:
         """Write a batch's part, then commit its images. A repetition writes another part and moves no image twice."""
         part = str(ulid.ULID())
-        if self._algorithms is None:
-            terms = await self._services.catalog.generations.terms(self._job.job_run)
-            self._algorithms = frozenset(terms.algorithms)
-        algorithms = self._algorithms
+        algorithms = frozenset(self._declared)
         if batch.tables:
             await asyncio.to_thread(self._services.lake.write_part, self._job.job_id, part, batch.tables)
         outcomes = [
@@ -257,6 +268,7 @@ class Collector:
                 logger.warning("job %s, image %s: result refused: %s", self._job.job_id, item.image, error)
                 batch.unreadable.append(item.image)
                 continue
+            result = self._admitted(result)
             before = chosen.get(item.image)
             if before is None or (before.outcome == "failed" and result.outcome == "done"):
                 chosen[item.image] = result
@@ -268,6 +280,25 @@ class Collector:
         if with_rows:
             batch.tables = rows.tables_of(with_rows)
         return batch
+
+    def _admitted(self, result: messages.Result) -> messages.Result:
+        """The result, or a failure in its place: other code made it, or it says what its pipeline does not declare."""
+        why = why_of_other_code(result, self._terms.digest if self._terms else None) or why_refused(
+            result, self._declared, given=self._job.detections_of is not None
+        )
+        if why is None or result.outcome != "done":
+            return result
+        logger.warning("job %s, image %s: result of %s refused: %s", self._job.job_id, result.image, result.worker, why)
+        reason = texts.storable(f"its result was refused: {why}")[: messages.MAX_TEXT]
+        return msgspec.structs.replace(
+            result,
+            outcome="failed",
+            reason=reason,
+            retryable=True,
+            detections=[],
+            labels=msgspec.UNSET,
+            attributes=msgspec.UNSET,
+        )
 
     def _given_up(self, images: Sequence[ImageId]) -> list[ImageOutcome]:
         """Failures for images whose result was unreadable `max_attempts` times; till then they are published again."""
@@ -389,7 +420,8 @@ def _outcome(result: messages.Result, part: str | None, *, by_others: bool) -> I
         status=ImageStatus.DONE if result.outcome == "done" else ImageStatus.FAILED,
         part=part,
         attempts=result.delivery,
-        reason=result.reason,
+        # The last place before the tables: workers of others, and of earlier versions, quote whole URLs.
+        reason=None if result.reason is None else redaction.without_secrets(result.reason),
         retryable=result.retryable,
         width=result.width,
         height=result.height,

@@ -97,6 +97,8 @@ def order(
         if value not in format.choices[name]:
             raise errors.InvalidInput(f"--{name} {value!r}: must be one of {', '.join(format.choices[name])}")
     every = {name: choices[0] for name, choices in format.choices.items()} | given
+    if every.get("images") == "link" and out.startswith("s3://"):
+        raise errors.InvalidInput("--images link: a bucket takes no links: leave it out, or name a folder with --out")
     return Order(
         format=format,
         selection=selection,

@@ -1,4 +1,4 @@
-"""What crashes left in the lake: parts that no table will be made from, and unfinished files of dead writers.
+"""Leftovers in the lake: parts that no table is made from, drafts of dead writers, rows so far of jobs that ended.
 
 Nothing of a job that is not over is touched, and no part that the catalog names: a retry of a canceled job goes on from
 its parts. Parts of jobs that the catalog does not know stay, too, for another deployment may use the lake.
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.texts import counted
+from antenna_orchestration.processing import kept_downloads
 from antenna_orchestration.processing.services import Services
 
 
@@ -39,15 +40,26 @@ async def clear(services: Services, *, dry_run: bool = False) -> LakeLeftovers:
                 found.kept.append(f"job {job_id}: its parts cannot be deleted from {lake.uri}")
         else:
             await _clear_unnamed(services, job_id, found, dry_run=dry_run)
+    for job_id in sorted(await _with_rows_so_far(services)):
+        found.checked += 1
+        if not dry_run:
+            await asyncio.to_thread(kept_downloads.drop_so_far, lake, job_id)
+        found.cleared.append(f"job {job_id}: the rows so far that were made for downloads deleted, it has final tables")
     drafts = await asyncio.to_thread(lake.lost_drafts)
     if drafts:
         found.checked += len(drafts)
         if not dry_run:
-            await asyncio.to_thread(lake.drop_drafts, drafts)
+            await asyncio.to_thread(lake.drop, drafts)
         found.cleared.append(
             f"{counted(len(drafts), 'unfinished file')} of the lake deleted, left by writers that died"
         )
     return found
+
+
+async def _with_rows_so_far(services: Services) -> set[JobId]:
+    """Jobs with rows so far that were made for downloads, and with final tables by now."""
+    with_rows = await asyncio.to_thread(kept_downloads.jobs_so_far, services.lake)
+    return await services.catalog.jobs.compacted(with_rows) if with_rows else set()
 
 
 async def _clear_unnamed(services: Services, job_id: JobId, found: LakeLeftovers, *, dry_run: bool) -> None:

@@ -20,6 +20,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import given_boxes, messages
 from antenna_orchestration.domain.ids import Epoch, JobId
 from antenna_orchestration.domain.job import ACTIVE, DispatchMode, ImageToPublish, Job
+from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import clear_queue
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.names import new_epoch
@@ -133,7 +134,7 @@ async def announce(
     """Announce the job to workers; `some_done` and the rest as in the announcement. Raises `Unavailable`."""
     terms = await services.catalog.generations.terms(job.job_run)
     announcement = messages.Announcement(
-        v=_version(job),
+        v=_version(job, is_bound=terms.digest is not None),
         job=job.job_id,
         generation=job.generation,
         epoch=epoch,
@@ -151,12 +152,15 @@ async def announce(
         some_done=some_done,
         ack_wait=services.settings.task_ack_wait,
         forbidden_since=forbidden_since,
+        digest=terms.digest or msgspec.UNSET,
     )
     await services.announcements.announce(announcement)
 
 
-def _version(job: Job) -> int:
+def _version(job: Job, *, is_bound: bool) -> int:
     """The announcement's: workers that would misunderstand the job refuse it."""
+    if is_bound and not registry.is_built_in(job.pipeline):
+        return messages.BOUND
     if job.detections_of is not None:
         return messages.GIVEN
     return messages.VERSION if job.dispatch_mode is DispatchMode.ASYNC else messages.PUSHED

@@ -10,6 +10,7 @@ from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import publish
+from antenna_orchestration.processing.bound import Binding, bind
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.submit import pipeline_row
 
@@ -30,7 +31,8 @@ async def retry(services: Services, job_id: JobId) -> Retried:
     Of a SUCCESS without any, nothing is queued, and a warning says so: the job stays as it is, in its generation.
 
     Leases and results of earlier generations name their generation, so they are never mixed in. Raises `Conflict` when
-    the job is not over or its pipeline does not take its boxes any more, `NotFound`, `Unavailable`.
+    the job is not over or its pipeline does not take its boxes any more, `OtherVersion` when the pipeline changed under
+    its version, `NotFound`, `Unavailable`.
     """
     job = await services.catalog.jobs.get(job_id)
     counts = await services.catalog.images.count(job_id)
@@ -39,20 +41,23 @@ async def retry(services: Services, job_id: JobId) -> Retried:
         why = f"{which} of job {job_id} {'is' if job.total == 1 else 'are'} done" if job.total else job.status_reason
         nothing = f"nothing to retry: {why}"
         return Retried(generation=job.generation, images=0, warnings=(nothing,))
+    binding = Binding(None)
     if job.pipeline in registry.all_pipelines():
         # The new generation takes the pipeline as it is now: the version that workers have.
-        await services.catalog.pipelines.register(pipeline_row(registry.get(job.pipeline)))
+        spec = registry.get(job.pipeline)
+        binding = await bind(services, spec, job.config)
+        await services.catalog.pipelines.register(pipeline_row(spec))
     if job.detections_of is not None:
         pipeline = await services.catalog.pipelines.find(job.pipeline)
         if pipeline is None or not pipeline.takes_detections:
             raise errors.Conflict(
                 f"job {job_id} is given the boxes of job {job.detections_of}, and {job.pipeline} takes none any more"
             )
-    opened = await services.catalog.jobs.retry(job_id)
+    opened = await services.catalog.jobs.retry(job_id, digest=binding.digest)
     if opened is None:
         raise errors.Conflict(f"job {job_id} is {job.status}; only a job that is over can be retried")
     generation, images = opened
-    warnings = []
+    warnings = [*binding.warnings]
     try:
         await services.catalog.job_log.add(
             job_id, "retried", f"Retrying {counted(images, 'image')} as generation {generation}"

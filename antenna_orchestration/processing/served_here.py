@@ -7,10 +7,10 @@ from collections.abc import Container, Sequence
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.generations import Terms
-from antenna_orchestration.domain import reach
+from antenna_orchestration.domain import algorithms, reach
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import DispatchMode, Job
-from antenna_orchestration.pipelines import registry
+from antenna_orchestration.pipelines import identity, registry
 from antenna_orchestration.pipelines.interface import PipelineSpec
 from antenna_orchestration.processing.services import Services
 
@@ -38,8 +38,14 @@ async def why_not(services: Services, jobs: Sequence[Job]) -> dict[JobId, str]:
         return unknown
     terms = await services.catalog.generations.terms_of([job.job_id for job in of_here])
     reached = services.settings.loadable_sources
-    found = {job.job_id: _why_not(job, ours[job.pipeline], terms.get(job.job_id, _UNKNOWN), reached) for job in of_here}
-    return unknown | {job: reason for job, reason in found.items() if reason}
+
+    def find() -> dict[JobId, str]:
+        # On a thread: files that changed are read.
+        return {
+            job.job_id: _why_not(job, ours[job.pipeline], terms.get(job.job_id, _UNKNOWN), reached) for job in of_here
+        }
+
+    return unknown | {job: reason for job, reason in (await asyncio.to_thread(find)).items() if reason}
 
 
 def _unknown(jobs: Sequence[Job], found: registry.Registry) -> dict[JobId, str]:
@@ -58,7 +64,8 @@ def _why_not(job: Job, spec: PipelineSpec, terms: Terms, reached: Sequence[str])
     if not reach.covers(reached, job.source_kinds):
         return f"its images ({', '.join(job.source_kinds)}) are out of reach; see ANTENNA_WORKER_REACHES"
     try:
-        spec.config_of_job(job.config, version=terms.version, algorithms=terms.algorithms)
+        config = spec.config_of_job(job.config, version=terms.version, algorithms=terms.algorithms)
     except errors.InvalidInput as error:
         return str(error)
-    return ""
+    here = identity.with_files_of(identity.digest_of(spec), config)
+    return algorithms.why_other_digest(spec.slug, terms.version, asked=terms.digest, here=here) or ""

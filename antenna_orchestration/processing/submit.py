@@ -35,6 +35,7 @@ from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 from antenna_orchestration.processing import given_detections, publish, services
+from antenna_orchestration.processing.bound import bind
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.submission import capture_times, kinds, locations, versions
 from antenna_orchestration.submission import sources as sources_module
@@ -162,14 +163,17 @@ async def submit(
     told, on another thread, what was done and how often so far, such as `images found`. Looking for the images ends
     after `within` seconds, None: no matter how long it takes.
 
-    Raises `InvalidInput` and its kinds, `Conflict` for an interactive job too many, or `Unavailable` for the catalog or
-    a bucket, with nothing written. A queue that cannot be reached is only a warning: the sensor publishes later.
+    Raises `InvalidInput` and its kinds, such as `OtherVersion` for a pipeline that changed under its version;
+    `Conflict` for an interactive job too many, or `Unavailable` for the catalog or a bucket, with nothing written. A
+    queue that cannot be reached is only a warning: the sensor publishes later.
     """
     source = await given_detections.source_of(services, submission.detections_of, submission.project)
     if source is not None:
         submission = replace(submission, project=source.project)
     spec = await _spec(services, submission.pipeline, submission.project)
     config = check(submission, spec)
+    # Before the images are looked for, which may take long.
+    binding = await bind(services, spec, config)
     time_zone = submission.time_zone or services.settings.time_zone
     nights.zone_named(time_zone)
     offered = submission if source is None else replace(submission, limit=None, shuffle=False, interactive=False)
@@ -202,6 +206,8 @@ async def submit(
         chosen = placed
         version_warnings = [*filter(None, [left_out_warning, given_detections.about_boxes(chosen)])]
     if spec.slug in registry.all_pipelines():
+        # Once more: the files may have changed meanwhile.
+        binding = await bind(services, spec, config)
         await services.catalog.pipelines.register(pipeline_row(spec))
     copies = 0 if source else await services.catalog.images.likely_copies(submission.project, chosen)
     kept: list[KeptDeployment] = []
@@ -222,12 +228,13 @@ async def submit(
             time_zone=time_zone,
             most_interactive=most_interactive,
             detections_of=source.job_id if source else None,
+            digest=binding.digest,
         ),
         chosen,
         told=kept.extend,
     )
     job = await services.catalog.jobs.get(job_id)
-    warnings = [*selected.warnings, *filter(None, [selected.about_duplicates])]
+    warnings = [*binding.warnings, *selected.warnings, *filter(None, [selected.about_duplicates])]
     if job.skipped:
         everything = "all " if not job.total and job.skipped > 1 else ""
         boxes = f" with the boxes of job {source.job_id}" if source else ""

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import dagster as dg
 
-from antenna_orchestration.domain import terminal
+from antenna_orchestration.domain import redaction, terminal
 from antenna_orchestration.resources import run_states
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Reports:
 
     def log(self, message: str) -> None:
         """Send a line for the run's log; for milestones."""
-        self._put(lambda context: context.log.info(terminal.line(message)))
+        self._put(lambda context: context.log.info(terminal.line(redaction.without_secrets(message))))
 
     def tag(self, name: str, value: str) -> None:
         """Send a tag of the run, which replaces its earlier value."""

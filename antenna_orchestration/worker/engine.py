@@ -4,6 +4,8 @@
     (leases)      (loads images)    (batches)   (prepare, infer,   (outcomes)  (publish, then
                                                  finish)                        acknowledge)
 
+There is one device process for the pipelines of this project, and one for each pipeline of other people.
+
 Each stage runs as an asyncio task with a name, owns its inbox, and is handed the stages after it. How much waits
 between two stages is bounded by what the scheduler leases, and that by the measured speed. Two edges lead back: `Nudge`
 tells the scheduler and the batcher that there may be room, and the batcher puts images whose bytes were lost with the
@@ -15,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,8 +27,6 @@ from antenna_orchestration import errors, kernel
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.loading.memory import MemoryBudget
-from antenna_orchestration.pipelines import registry
-from antenna_orchestration.pipelines.interface import PipelineSpec
 from antenna_orchestration.queue import connection
 from antenna_orchestration.queue.announcements import Announcements
 from antenna_orchestration.queue.heartbeats import Heartbeats
@@ -36,10 +36,11 @@ from antenna_orchestration.queue.publisher import Publisher
 from antenna_orchestration.queue.results import ResultSender
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker import heartbeat, metrics
-from antenna_orchestration.worker.device.client import Device
 from antenna_orchestration.worker.device.model_loading import ModelLoader
+from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.nudge import Nudge
 from antenna_orchestration.worker.options import WorkerOptions, WorkerSummary
+from antenna_orchestration.worker.pipelines_here import PipelinesHere
 from antenna_orchestration.worker.policy.batch_groups import BatchGroups
 from antenna_orchestration.worker.policy.lease_time import LeaseTime
 from antenna_orchestration.worker.policy.source_health import SourceHealth
@@ -82,17 +83,16 @@ class Connections:
     announcements: Announcements
     heartbeats: Heartbeats
     loader: Loader
-    device: Device
+    device: DevicePool
 
 
 async def serve(*, settings: Settings, options: WorkerOptions, stop: StopRequest, run_id: str | None) -> WorkerSummary:
     """Connect, start the device process, and work until it is time to leave. Raises like `main.run`."""
     if not settings.worker_queue_url:
         settings.require("nats_url")
-    pipelines = _pipelines(settings, options)
+    pipelines = await asyncio.to_thread(PipelinesHere, settings.pipeline_paths, options.pipelines)
     identity = Identity(
         name=options.name or f"{settings.host_id}-{os.getpid()}",
-        pipelines=tuple(pipelines),
         reaches=settings.loadable_sources,
         run_id=run_id,
         started_at=datetime.now(UTC),
@@ -121,15 +121,8 @@ async def _connect(stack: AsyncExitStack, settings: Settings, options: WorkerOpt
         announcements=Announcements(client),
         heartbeats=Heartbeats(client),
         loader=await stack.enter_async_context(Loader(settings=settings, memory=memory)),
-        device=await stack.enter_async_context(Device(settings=settings, device=options.device or settings.device)),
+        device=await stack.enter_async_context(DevicePool(settings=settings, device=options.device or settings.device)),
     )
-
-
-def _pipelines(settings: Settings, options: WorkerOptions) -> dict[str, PipelineSpec]:
-    """The pipelines to serve, by slug. Raises `UnknownPipeline`."""
-    if not options.pipelines:
-        return dict(registry.all_pipelines(settings.pipeline_paths))
-    return {slug: registry.get(slug, settings.pipeline_paths) for slug in options.pipelines}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +136,7 @@ class RunningLoops:
 
     announcements: asyncio.Task[None]
     withdrawals: asyncio.Task[None]
+    pipelines: asyncio.Task[None]
     model_loader: asyncio.Task[None]
     resting_jobs: asyncio.Task[None]
     lease_extender: asyncio.Task[None]
@@ -153,7 +147,8 @@ class RunningLoops:
         """All of them; each runs for ever."""
         return [
             self.scheduler, *self.image_fetchers, self.batcher, self.reporter, self.announcements, self.withdrawals,
-            self.model_loader, self.resting_jobs, self.lease_extender, self.device_watch, self.heartbeat,
+            self.pipelines, self.model_loader, self.resting_jobs, self.lease_extender, self.device_watch,
+            self.heartbeat,
         ]  # fmt: skip
 
 
@@ -166,13 +161,14 @@ class Engine:
         settings: Settings,
         options: WorkerOptions,
         identity: Identity,
-        pipelines: dict[str, PipelineSpec],
+        pipelines: PipelinesHere,
         connections: Connections,
         timing: Timing | None = None,
     ) -> None:
         self._settings = settings
         self._options = options
         self._identity = identity
+        self._pipelines = pipelines
         self._device = connections.device
         self._heartbeats = connections.heartbeats
         timing = timing or Timing()
@@ -180,7 +176,7 @@ class Engine:
         self._started = timing.clock()
 
         # What the stages share, made before all of them.
-        nudge = Nudge()
+        self._nudge = nudge = Nudge()
         self._load_queue = LoadQueue()
         memory = connections.loader.memory
         self._tasks_in_hand = TasksInHand(memory=memory, nudge=nudge, timing=timing)
@@ -233,7 +229,7 @@ class Engine:
             open_attempts=connections.open_attempts,
             model_loader=self._model_loader,
             tasks_in_hand=self._tasks_in_hand,
-            batch_groups=BatchGroups(pipelines),
+            batch_groups=BatchGroups(pipelines.specs, pipelines.digest_of),
             speed=speed,
             source_health=source_health,
             lease_time=self._lease_time,
@@ -257,9 +253,11 @@ class Engine:
             batcher=self._batcher,
             lease_time=self._lease_time,
             lease_extender=self._lease_extender,
+            pipelines=pipelines,
         )
         self.status = Status(
             identity=identity,
+            pipelines=pipelines,
             tasks_in_hand=self._tasks_in_hand,
             reporter=self._reporter,
             model_loader=self._model_loader,
@@ -272,9 +270,17 @@ class Engine:
     def _is_from_here(self, job_run: JobRun) -> bool:
         return self._scheduler.has_files_of(job_run, f"file:{self._settings.host_id}")
 
+    async def _on_pipelines(self, changed: Set[str]) -> None:
+        """Pipelines changed, came or went: what was begun with is finished, all else is for what they are now."""
+        self._scheduler.on_pipelines(self._pipelines.specs, changed)
+        await self._batcher.hand_back_unstarted(lambda held: held.batch_group.slug in changed)
+        for slug in changed:
+            await self._device.replace(slug)
+        self._nudge.give()
+
     async def run(self, stop: StopRequest) -> WorkerSummary:
         """Work until idle, too old, or asked to leave; then leave in order. Raises `InternalError` if a stage died."""
-        pipelines = ", ".join(self._identity.pipelines)
+        pipelines = ", ".join(self._pipelines.specs)
         logger.info("worker %s serves %s on %s", self._identity.name, pipelines, self._device.name)
         await self._deliver_spooled()
         tasks = self._start()
@@ -311,6 +317,7 @@ class Engine:
             reporter=_task("reporter", self._reporter.run()),
             announcements=_task("announcements", self._follower.run()),
             withdrawals=_task("withdrawals", self._follower.hand_back_withdrawn()),
+            pipelines=_task("pipelines", self._pipelines.follow(self._on_pipelines)),
             model_loader=_task("model-loader", self._model_loader.run()),
             resting_jobs=_task("resting-jobs", self._image_fetcher.try_resting_jobs()),
             lease_extender=_task("lease-extender", self._lease_extender.run()),
@@ -352,6 +359,7 @@ class Engine:
             tasks.scheduler,
             *tasks.image_fetchers,
             tasks.announcements,
+            tasks.pipelines,
             tasks.model_loader,
             tasks.resting_jobs,
             tasks.withdrawals,

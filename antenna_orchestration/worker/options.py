@@ -21,6 +21,8 @@ class WorkerOptions:
     max_lifetime: float | None = None
     # Port for Prometheus metrics at `/metrics`; None serves none.
     metrics_port: int | None = None
+    # Whether pipelines that jobs need are fetched from the lake's store, where the jobs' projects allow that.
+    pull: bool = False
     # Unique among all workers; None makes one of host and process id.
     name: str | None = None
 

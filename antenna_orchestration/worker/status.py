@@ -12,12 +12,16 @@ from typing import Final
 from antenna_orchestration.domain import messages
 from antenna_orchestration.loading.memory import MemoryBudget
 from antenna_orchestration.worker import metrics
-from antenna_orchestration.worker.device.client import Device
 from antenna_orchestration.worker.device.model_loading import ModelLoader
+from antenna_orchestration.worker.device.pool import DevicePool
+from antenna_orchestration.worker.pipelines_here import PipelinesHere
 from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.scheduler import Scheduler
 from antenna_orchestration.worker.stages.tasks_in_hand import TasksInHand
+
+BUILT_IN: Final = "built-in"
+"""The device process of this project's pipelines, in a heartbeat."""
 
 MOST_REFUSED: Final = 50
 """Refused jobs that a heartbeat names."""
@@ -29,8 +33,6 @@ class Identity:
 
     # Unique among all workers.
     name: str
-    # Slugs of the pipelines that it serves.
-    pipelines: tuple[str, ...]
     # Kinds of sources that it can read.
     reaches: tuple[str, ...]
     # The Dagster run that it lives in, if any.
@@ -45,15 +47,17 @@ class Status:
         self,
         *,
         identity: Identity,
+        pipelines: PipelinesHere,
         tasks_in_hand: TasksInHand,
         reporter: Reporter,
         model_loader: ModelLoader,
         scheduler: Scheduler,
         source_health: SourceHealth,
-        device: Device,
+        device: DevicePool,
         memory: MemoryBudget,
     ) -> None:
         self._identity = identity
+        self._pipelines = pipelines
         self._tasks_in_hand = tasks_in_hand
         self._reporter = reporter
         self._model_loader = model_loader
@@ -74,6 +78,11 @@ class Status:
             "antenna_worker_handed_back_total": ("Tasks offered to others again.", self._tasks_in_hand.handed_back),
             "antenna_worker_spooled_total": ("Results put on disk, undeliverable.", self._reporter.spooled),
             "antenna_worker_device_losses_total": ("Device processes that died or hung.", self._device.losses),
+            "antenna_worker_device_processes": ("Device processes that run.", len(self._device.memory)),
+            "antenna_worker_device_memory_bytes": (
+                "Memory of this machine that the device processes hold together.",
+                sum(self._device.memory.values()),
+            ),
             "antenna_worker_leased": ("Tasks in hand.", len(self._tasks_in_hand)),
             "antenna_worker_unstarted": ("Tasks in hand not begun with.", self._tasks_in_hand.unstarted.total()),
             "antenna_worker_backlog": ("Results waiting to be published.", self._reporter.backlog),
@@ -91,7 +100,8 @@ class Status:
             host=socket.gethostname(),
             pid=os.getpid(),
             device=self._device.name,
-            pipelines=tuple(slug for slug in self._identity.pipelines if slug not in failing),
+            pipelines=tuple(slug for slug in self._pipelines.specs if slug not in failing),
+            digests=dict(self._pipelines.digests),
             reaches=self._identity.reaches,
             started_at=self._identity.started_at,
             at=datetime.now(UTC),
@@ -103,6 +113,7 @@ class Status:
             state=self._state(),
             run_id=self._identity.run_id,
             failing=dict(failing),
+            memory={process or BUILT_IN: size for process, size in self._device.memory.items()},
             refused=dict(islice(self._scheduler.refused_jobs(), MOST_REFUSED)),
             forbidden=self._source_health.forbidden,
             unreachable=self._source_health.unreachable,

@@ -27,6 +27,7 @@ INSERT INTO algorithms (key, version, name, task, labels_sha256) VALUES ('a', '1
 INSERT INTO pipeline_algorithms (slug, position, algorithm_id) VALUES ('own', 0, 1);
 INSERT INTO job_generations (job_id, generation) VALUES (1, 1), (2, 1);
 UPDATE jobs SET status = 'SUCCESS' WHERE job_id = 2;
+INSERT INTO processed (image_id, algorithm_id, job_id) VALUES (1, 1, 1);
 INSERT INTO job_images (job_id, image_id, ordinal) VALUES (1, 1, 1), (1, 2, 2), (1, 3, 3), (2, 4, 1);
 """
 
@@ -73,6 +74,9 @@ def test_jobs_from_before_have_their_deployments_and_pipelines_their_projects(em
         assert captures == [("", 4)]
         terms = catalog.execute("SELECT pipeline_version, algorithms FROM job_generations ORDER BY job_id").fetchall()
         assert terms == [("1", [1]), (None, None)]
+        # Nobody knows what those algorithms were made of.
+        assert catalog.execute("SELECT digest FROM job_generations").fetchall() == [(None,), (None,)]
+        assert catalog.execute("SELECT * FROM processed").fetchall() == [(1, 1, 1, 0)]
         with pytest.raises(psycopg.errors.UniqueViolation), catalog.transaction():
             catalog.execute("INSERT INTO captures (project_id, url) VALUES (1, 'u1')")
         catalog.execute("INSERT INTO captures (project_id, url, version) VALUES (1, 'u1', 'next card')")

@@ -65,7 +65,7 @@ def test_whatever_a_text_holds_a_command_prints_its_lines(text: str) -> None:
     assert_harmless(said.getvalue(), lines=5)
     with printed() as said:
         output.show_table(("A", "B"), [(text, [text, text])], wraps=("B",))
-        output.console().print(output.pairs({text: text, "b": [text]}))
+        output.show_pairs({text: text, "b": [text]})
         workers.show([heartbeat(text)], {text: Counter([text])})
         output.as_json({text: text})
     assert_harmless(said.getvalue())

@@ -33,6 +33,20 @@ def test_one_job_is_one_line_with_its_project(narrow: None, capsys: pytest.Captu
     assert lines[0].split() == ["JOB", "PROJECT", "NAME", "STATUS", "DONE", "FAILED", "TOTAL", "SUBMITTED"]
 
 
+def test_paths_of_pairs_are_whole_and_texts_are_broken_between_words(
+    narrow: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = "/home/ada/my traps/.antenna/lake/derived/jobs/observations/job_id=123456/observations.parquet"
+    text = f"it waits {'for a worker ' * 9}at /{'a' * 90}"
+    output.show_pairs({"job": 7, "none": None, "derived": [path, path], "waits for": text, "name": ""})
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[-1]) == ("job        7", "name       ")
+    assert lines[1:3] == [f"derived    {path}", f"           {path}"]
+    waits = lines[3:-1]
+    assert waits[-1] == f"           /{'a' * 90}" and max(map(len, waits[:-1])) <= 80
+    assert " ".join(line[11:].strip() for line in waits) == text
+
+
 def test_one_worker_is_one_line(narrow: None, capsys: pytest.CaptureFixture[str]) -> None:
     """B8: one worker filled 45 lines with the names of its pipelines."""
     now = datetime.now(UTC)

@@ -1,6 +1,7 @@
 """The assets of exports, materialized in process against the real stores and an ephemeral Dagster instance."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -25,13 +26,15 @@ async def finished(wanted: settings.Settings, project: str, jobs: int) -> list[J
         return [await finished_job(services, project, LABELS, reprocess=True) for _ in range(jobs)]
 
 
-def exported(jobs: list[Job], instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+def exported(
+    jobs: list[Job], instance: dg.DagsterInstance, asset: dg.AssetsDefinition = TABLES
+) -> dg.ExecuteInProcessResult:
     keys = [ids.partition_key(job.job_id) for job in jobs]
     instance.add_dynamic_partitions("processing_jobs", keys)
     range_ = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
     one = len(keys) == 1
     return dg.materialize(
-        [TABLES],
+        [asset],
         instance=instance,
         partition_key=keys[0] if one else None,
         tags={} if one else range_,
@@ -48,17 +51,43 @@ def test_a_partition_and_a_range_of_them_are_exported_and_checked(wanted: settin
             assert result.success
             assert [check.passed for check in result.get_asset_check_evaluations()] == [True]
             for job in some:
-                [newest] = instance.fetch_materializations(
-                    dg.AssetRecordsFilter(
-                        asset_key=dg.AssetKey("export_tables"), asset_partitions=[ids.partition_key(job.job_id)]
-                    ),
-                    limit=1,
-                ).records
-                shown = newest.asset_materialization.metadata  # type: ignore[union-attr]
+                shown = newest(instance, "export_tables", job).metadata
                 folder = Path(str(shown["dagster/uri"].value))
                 assert folder == Path(wanted.lake, "exports/tables", f"job_id={job.job_id}/tables")
                 assert (folder / "observations.csv").is_file()
                 assert shown["observations"] == dg.IntMetadataValue(3)
+            # One event for each partition, and none without metadata.
+            events = result.asset_materializations_for_node("export_tables")
+            assert sorted(str(event.partition) for event in events) == [ids.partition_key(job.job_id) for job in some]
+            assert all(event.metadata for event in events)
+
+
+def newest(instance: dg.DagsterInstance, asset: str, job: Job) -> dg.AssetMaterialization:
+    partitions = [ids.partition_key(job.job_id)]
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=partitions)
+    [record] = instance.fetch_materializations(wanted, limit=1).records
+    found = record.asset_materialization
+    assert found is not None
+    return found
+
+
+def test_a_range_records_what_was_written_and_names_what_was_not(wanted: settings.Settings, project: str) -> None:
+    good = asyncio.run(finished(wanted, project, 2))
+    [bad] = asyncio.run(finished(wanted, project, 1))
+    shutil.rmtree(Path(wanted.lake, f"captures/job_id={bad.job_id}"))
+    jobs = [good[0], bad, good[1]]
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = exported(jobs, instance)
+        assert not result.success
+        events = result.asset_materializations_for_node("export_tables")
+        assert [event.partition for event in events] == [ids.partition_key(job.job_id) for job in good]
+        for job in good:
+            assert newest(instance, "export_tables", job).metadata["observations"] == dg.IntMetadataValue(3)
+        assert [check.passed for check in result.get_asset_check_evaluations()] == [True]
+        [failed] = result.get_step_failure_events()
+        why = failed.step_failure_data.user_failure_data
+        assert why is not None and why.description is not None
+        assert why.description.startswith(f"1 of 3 partitions not exported, the others are: job-{bad.job_id}: ")
 
 
 def test_a_job_without_results_is_refused_in_one_line(wanted: settings.Settings, project: str) -> None:

@@ -33,6 +33,7 @@ from antenna_orchestration.synthetic import captures
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 OWN_MODEL = ROOT / "docs/howto/bring-your-own-model.md"
+TEST_KIT = ROOT / "docs/howto/test-your-pipeline.md"
 
 NO_SETTINGS = {"ANTENNA_STACK_HOME", "ANTENNA_STACK_ID"}  # marks of processes
 """Variables that are read beside the settings: a host's name belongs to the host."""
@@ -131,7 +132,7 @@ def test_every_variable_is_a_setting(page: Path) -> None:
 def test_the_page_of_commands_names_every_command_and_option() -> None:
     text = (ROOT / "docs/reference/commands.md").read_text()
     sections = dict(re.findall(r"^## (antenna [^\n]*)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
-    by_name = {re.sub(r"( [A-Z]+…?)+$", "", title): body for title, body in sections.items()}
+    by_name = {re.sub(r"( [A-Z|]+…?)+$", "", title): body for title, body in sections.items()}
     real = dict(leaves(root(), "antenna"))
     assert set(by_name) == set(real)
     for name, command in real.items():
@@ -314,15 +315,16 @@ def test_ones_own_model_runs_as_written(tmp_path: Path, monkeypatch: pytest.Monk
     try:
         names: dict[str, Any] = {}
         exec(compile(try_it, str(OWN_MODEL), "exec"), names)
+        exec(compile(code_after("## In Python", TEST_KIT), str(TEST_KIT), "exec"), {})
     finally:
         monkeypatch.undo()
         settings.get.cache_clear()
     assert names["result"] == result
 
 
-def code_after(sentence: str) -> str:
-    """The first block of code after a sentence of the page about one's own models."""
-    found = re.search(r"```\w+\n(.*?)```", OWN_MODEL.read_text().split(sentence)[1], re.DOTALL)
+def code_after(sentence: str, page: Path = OWN_MODEL) -> str:
+    """The first block of code after a sentence of a page, which is the one about one's own models if none is named."""
+    found = re.search(r"```\w+\n(.*?)```", page.read_text().split(sentence)[1], re.DOTALL)
     assert found
     return found[1]
 

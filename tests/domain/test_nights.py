@@ -64,3 +64,25 @@ def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
     """B3"""
     with pytest.raises(errors.InvalidInput, match="Europe/Berlin"):
         zone_named(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("europe/copenhagen", "Europe/Copenhagen"),
+        ("AMERICA/new york", "America/New_York"),
+        (" Asia / Nicosia", "Asia/Nicosia"),
+        ("Asia\\Nicosia", "Asia/Nicosia"),
+        ("utc", "UTC"),
+        ("utc+2", "+02:00"),
+        ("GMT -3:30", "-03:30"),
+        ("UTC+20", ""),
+        ("Europe", ""),
+        ("Atlantis", ""),
+    ],
+)
+def test_a_zone_that_is_nearly_right_gets_a_hint(name: str, meant: str) -> None:
+    with pytest.raises(errors.InvalidInput) as refused:
+        zone_named(name)
+    assert (f", is it {meant}?: name one" if meant else "': name one") in str(refused.value)
+    assert not meant or zone_named(meant)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from antenna_orchestration import errors
 from antenna_orchestration.exports import duckdb_file
 from tests.ecology.nights_by_hand import capture, detection
 from tests.exports.materials import DUSK, POND, material_of
+from tests.small_disks import filled, small_disk
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,27 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     shutil.rmtree(folder / "lake")
     return folder / "results.duckdb"
+
+
+def test_a_full_disk_is_named_and_not_the_lake(tmp_path: Path) -> None:
+    material = material_of(tmp_path / "lake", [capture(1, DUSK, zone=POND.zone)])
+    with small_disk(tmp_path / "disk", megabytes=1) as disk, filled(disk):
+        out = disk / "results.duckdb"
+        with pytest.raises(OSError, match="No space left on device") as failed:
+            duckdb_file.write(material, out)
+        assert failed.value.filename == str(out)
+
+
+def test_a_full_folder_for_temporary_files_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with small_disk(tmp_path / "disk", megabytes=1) as disk:
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+        material = material_of(tmp_path / "lake", [capture(1, DUSK, zone=POND.zone)])
+        with filled(disk), pytest.raises(errors.Unavailable) as failed, material.session() as session:
+            session.execute("SET memory_limit = '20MB'")
+            session.execute("CREATE TABLE many AS SELECT md5(n::VARCHAR) AS n FROM range(2000000) t(n)")
+    assert str(failed.value) == (
+        f"no space is left for temporary files in {disk}: free some, or name another folder with TMPDIR"
+    )
 
 
 def test_a_file_opens_without_the_lake_and_explains_itself(made: Path) -> None:

@@ -86,7 +86,7 @@ def test_megadetector_s_json_has_every_image_once_in_order(lake: Lake) -> None:
     assert made["info"] == {
         "format_version": "1.6", "detector": "detector 2", "classifier": "species 1",
         "detection_completion_time": "2026-06-13 08:00:01",
-        "antenna": {"job": 42, "name": "night", "project": "traps", "pipeline": "p", "threshold": 0.0,
+        "antenna": {"job": 42, "name": "night", "project": "traps", "pipeline": "p", "complete": True, "threshold": 0.0,
                     "detections_without_score": 1, "boxes": BOXES},
     }  # fmt: skip
     assert made["detection_categories"] == {"1": "animal"}

@@ -46,7 +46,7 @@ def test_review_begins_with_the_least_certain_photograph(tmp_path: Path) -> None
 
     assert [task["data"]["path"] for task in tasks] == ["002.jpg", "001.jpg", "003.jpg"]
     assert tasks[0]["data"] == {
-        "image": "/data/local-files/?d=002.jpg", "image_id": 2, "path": "002.jpg", "pipeline": "moths",
+        "image": "/data/local-files/?d=night%201/002.jpg", "image_id": 2, "path": "002.jpg", "pipeline": "moths",
         "deployment": "by the pond", "night": "2026-06-12", "local_time": "2026-06-12T22:16:30",
     }  # fmt: skip
     [prediction] = tasks[0]["predictions"]
@@ -62,7 +62,8 @@ def test_review_begins_with_the_least_certain_photograph(tmp_path: Path) -> None
     assert labels_of(config) == ["Autographa gamma", "Noctua pronuba", "not an insect"]
     assert BOXES in (tmp_path / "out/config.xml").read_text()
     assert (written.counts, list(written.left_out)) == ({"tasks": 3, "boxes": 3}, ["1 photograph that failed"])
-    assert "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/card/night 1/" in written.notes[0]
+    assert "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/card, and a local" in written.notes[0]
+    assert written.notes[0].endswith(", not synced, of /card/night 1")
     assert LABEL_STUDIO.check(tmp_path / "out").faults == []
 
 
@@ -104,7 +105,7 @@ def test_any_text_is_a_class_that_comes_back(tmp_path: Path) -> None:
     chosen = [task["predictions"][0]["result"][1]["value"]["choices"][0] for task in tasks]
     # What XML cannot have is replaced in both.
     assert chosen == [*texts[:-1], "bell\N{REPLACEMENT CHARACTER}"] and set(chosen) < set(labels_of(config))
-    assert tasks[0]["data"]["image"] == "/data/local-files/?d=0%20%26%20%23%2B%25.jpg"
+    assert tasks[0]["data"]["image"] == "/data/local-files/?d=card/0%20%26%20%23%2B%25.jpg"
     assert LABEL_STUDIO.check(tmp_path / "out").faults == []
 
 

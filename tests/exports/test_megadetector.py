@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from antenna_orchestration import errors
-from antenna_orchestration.exports import formats, megadetector
+from antenna_orchestration.exports import formats, megadetector, validators
 from antenna_orchestration.exports.formats import Incomplete
 from antenna_orchestration.exports.material import BOXES, Material
 from antenna_orchestration.exports.selection import Selection
@@ -73,8 +73,14 @@ def test_a_recognition_file_passes_its_check(recognition_file: Path) -> None:
     assert (found.faults, found.by[0]) == ([], "own rules")
 
 
+def test_a_validator_that_lacks_a_package_finds_no_fault() -> None:
+    found = validators.checked([], "pytest", lambda: validators.imported("no_such_package"), advice="install it")
+    assert (found.faults, found.by) == ([], ["own rules"])
+    assert found.unchecked == [f"pytest {pytest.__version__} lacks no_such_package: install it"]
+
+
 def test_megadetector_s_own_function_takes_a_recognition_file(recognition_file: Path, tmp_path: Path) -> None:
-    pytest.importorskip("megadetector", reason="pip install --no-deps megadetector jsonpickle")
+    pytest.importorskip("megadetector", reason=megadetector.ADVICE)
     found = megadetector.check(recognition_file)
     assert (found.faults, found.unchecked, len(found.by)) == ([], (), 2)
     made = json.loads(recognition_file.read_bytes())

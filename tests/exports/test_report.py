@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -105,7 +106,9 @@ def test_the_page_says_in_words_what_is_there(tmp_path: Path) -> None:
     text = made_of(material_of(tmp_path))
     shown = words(text)
 
-    assert "On 4 photographs of by the pond, in the night of 2026-06-12, 3 detections were made" in shown
+    assert "On 4 photographs of by the pond, in the night of 2026-06-12 , 3 detections were made" in shown
+    # In no table and no line does a date break at its hyphens.
+    assert not re.search(r"(?<!<time>)2026-06-12", re.sub(r"<(desc|title)\b.*?</\1>", "", text))
     assert "<i>Autographa gamma</i>" in text and "Moths by the pond" in shown
     assert "Nobody has checked these results." in shown
     # What tests name `boxes` has no card.
@@ -126,7 +129,7 @@ def test_the_page_says_in_words_what_is_there(tmp_path: Path) -> None:
     ("changed", "said"),
     [
         ({"status": "failed", "reason": "gone"}, "All 2 photographs of by the pond, in the night of 2026-06-12 failed"),
-        ({}, "On 2 photographs of by the pond, in the night of 2026-06-12, nothing was found."),
+        ({}, "On 2 photographs of by the pond, in the night of 2026-06-12 , nothing was found."),
         ({"local_time": None, "stamp": None}, "2 photographs without a time are in no night."),
         ({"deployment": None}, "no deployment"),
     ],
@@ -216,19 +219,39 @@ def test_pictures_end_with_the_patience_and_the_size(tmp_path: Path, monkeypatch
     assert f"no picture of 2 detections: {gallery.TOO_LARGE}" in page.made(material).notes
 
 
-def test_the_best_median_and_least_sure_are_chosen(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ([0.94, 0.9, 0.92, 0.98, 0.86], [("best", 3), ("median", 2), ("least sure", 4)]),
+        ([0.98, 0.98, 0.98, 0.98, 0.86], [("best", 3), ("median", 1), ("least sure", 4)]),
+        # People see two digits.
+        ([0.951, 0.949, 0.95, 0.952], [("one of them", 3), ("one of them", 2), ("one of them", 1)]),
+        ([0.95] * 5, [("one of them", 4), ("one of them", 2), ("one of them", 0)]),
+        ([0.86, 0.98], [("best", 1), ("least sure", 0)]),
+        ([0.95], [("best", 0)]),
+    ],
+)
+def test_the_best_median_and_least_sure_are_chosen(
+    tmp_path: Path, scores: list[float], chosen: list[tuple[str, int]]
+) -> None:
     # All above what the recipe asks of a species, and on one photograph, so that they are no track.
-    scores = [0.94, 0.9, 0.92, 0.98, 0.86]
     rows = [capture(1, DUSK, zone=POND.zone)]
     found = [detection(1, n, "Autographa gamma", score) for n, score in enumerate(scores)]
     material = material_of(tmp_path, rows, found)
     with material.session() as session:
         picks = facts.picks(session, "moths", ["Autographa gamma"])
-    assert [(one.kind, one.row["detection_id"]) for one in picks] == [
-        ("best", "1-3"),
-        ("median", "1-2"),
-        ("least sure", "1-4"),
-    ]
+    assert [(one.kind, one.row["detection_id"]) for one in picks] == [(kind, f"1-{at}") for kind, at in chosen]
+
+
+@pytest.mark.parametrize("years", [False, True])
+@pytest.mark.parametrize("nights", [1, 2, 4, 5, 6, 9, 10, 31, 400])
+def test_days_below_a_plot_leave_room_on_telephones(nights: int, years: bool) -> None:
+    days = [html.day(date(2022, 12, 20) + timedelta(days=n), years) for n in range(nights)]
+    shown = [at for at, name in enumerate(sections._below(days)) if name]
+    # Pixels that a screen of 320 has for the columns, and those of a letter, seen in Chromium.
+    apart, widest = 275 / nights, 6.2 * max(map(len, days))
+    assert shown[0] == 0
+    assert all(apart * (later - earlier) > widest for earlier, later in itertools.pairwise(shown))
 
 
 def test_many_nights_are_shown_by_month() -> None:

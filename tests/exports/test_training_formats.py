@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from datetime import date, timedelta
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from antenna_orchestration.exports import coco, formats, yolo
 from antenna_orchestration.exports.dataset import Dataset
 from antenna_orchestration.exports.formats import Incomplete
-from antenna_orchestration.exports.material import BOXES
+from antenna_orchestration.exports.material import BOXES, Photograph
 from tests.ecology.nights_by_hand import GAMMA, PRONUBA, capture, detection
 from tests.exports.breaking import GONE, break_json
 from tests.exports.materials import DUSK, decided, material_of
@@ -162,10 +162,42 @@ def test_a_fifth_of_the_nights_is_for_validation() -> None:
 @given(st.sets(st.sampled_from([*product(["pond", "a/b", None], [None, date(2026, 6, 1), date(2026, 6, 2)]), *NIGHTS])))
 def test_nights_stay_in_their_part_when_others_come(groups: set[yolo.Group]) -> None:
     few, all_ = yolo.splits(groups), yolo.splits({*groups, *NIGHTS})
-    if len(groups) > 1:
-        assert set(few.values()) == {"train", "val"}
+    nights = {one for one in groups if one[1] is not None}
     # At most the two that stood in for a part.
-    assert sum(few[one] != all_[one] for one in groups) <= 2
+    assert sum(few[one] != all_[one] for one in nights) <= 2
+    # What may be of any night of a deployment is not for validation; a deployment without any time is like a night.
+    vague = {one for one in groups - nights if one[0] in {None, *(deployment for deployment, _ in nights)}}
+    assert {few[one] for one in vague} <= {"train"}
+    assert ("val" in few.values()) == (len(groups - vague) > 1)
+    assert not groups or "train" in few.values()
+
+
+@pytest.mark.parametrize(
+    ("nights", "times", "said"),
+    [
+        ([12, 13], True, None),
+        ([12], True, "none is for validation, as there are no two nights"),
+        ([12, 13], False, "none is for validation, as there are no two nights"),
+    ],
+)
+def test_a_part_that_is_empty_is_said(tmp_path: Path, nights: list[int], times: bool, said: str | None) -> None:
+    captures = [capture(day, DUSK.replace(day=day) if times else None, url=f"file:///card/{day}.jpg") for day in nights]
+    written = YOLO.write(material_of(tmp_path, captures, [detection(12, 0, GAMMA.name)]), tmp_path / "out")
+    notes = " ".join(written.notes)
+    assert (said or "copy the photographs") in notes and ("none is for validation" in notes) == bool(said)
+    assert ("2 photographs without a time" in notes) == (not times)
+    named = yaml.safe_load((tmp_path / "out/data.yaml").read_text())["val"]
+    assert named == ("images/train" if said else "images/val") and YOLO.check(tmp_path / "out").faults == []
+
+
+@given(st.lists(st.sampled_from(["a.b/c", "a_b/c", f"n/x.{'y' * 300}", f"n/{'夜' * 90}.jpg", "A.jpg", "a.jpg", "a.b"])))
+def test_names_fit_on_disks_and_belong_to_their_labels(paths: list[str]) -> None:
+    stems = yolo._Stems()
+    names = [stems.of(Photograph({"image_id": number}, path, ())) for number, path in enumerate(paths)]
+    assert len({stem.casefold() for stem, _ in names}) == len(paths)
+    for stem, ending in names:
+        # What trains finds labels by the name without what follows its last dot.
+        assert PurePosixPath(stem + ending).stem == stem and len(f"{stem}{ending}".encode()) <= 255
 
 
 ANNOTATION = "annotations/0"

@@ -63,6 +63,9 @@ async def test_derived_tables_are_read_over_http(services: Services, gateway: Ru
 
     # A download goes on, unless the tables were derived meanwhile.
     path = f"{of_project}/observations.parquet"
+    of_csv = text.headers["etag"]
+    rest = await get(f"{of_project}/observations.csv", Range="bytes=100-", **{"If-Range": of_csv})
+    assert rest.status_code == 206 and text.content[:100] + rest.content == text.content
     whole = await get(path)
     tag = whole.headers["etag"]
     rest = await get(path, Range="bytes=100-", **{"If-Range": tag})
@@ -75,11 +78,16 @@ async def test_derived_tables_are_read_over_http(services: Services, gateway: Ru
     await derive.derive(services, project=project)
     again = await get(path, Range="bytes=100-", **{"If-Range": tag})
     assert again.status_code == 200 and again.headers["etag"] != tag and again.content == whole.content
+    again = await get(f"{of_project}/observations.csv", Range="bytes=100-", **{"If-Range": of_csv})
+    assert again.status_code == 200 and again.headers["etag"] != of_csv
 
     # Those of a job that runs again are of its results so far; a project's say what they lack.
     await retry.retry(services, job.job_id)
     lacking = f"lack its newest results; `antenna derive --job {job.job_id}`"
     assert lacking in await detail(f"{of_job}/counts.csv", 409)
+    listed = (await get(f"/jobs/{job.job_id}/results")).json()
+    assert "newer results than its derived tables" in listed["not_there"][0]
+    assert not [one for one in listed["downloads"] if "/derived/" in one["url"]]
     await derive.derive(services, job=job.job_id)
     assert (await get(of_job)).json()["pending"] == 1
     assert len((await get(f"{of_job}/photographs.csv")).text.splitlines()) == len(labels)

@@ -1,11 +1,9 @@
 """What submitters read of a job that is over."""
 
 import asyncio
-import contextlib
 import io
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
@@ -14,8 +12,6 @@ from PIL import Image
 from antenna_orchestration import errors
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.gateway import ranges
-from antenna_orchestration.gateway.result_routes import MOST_EXPORTS, MOST_OF_ONE
-from antenna_orchestration.lake import schemas
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import RunningGateway, collected, file_job, http_worker, token
 from tests.gateway.http_worker import session, working
@@ -40,7 +36,7 @@ async def test_results_of_a_job_are_read_over_http(
             return http.get(f"{url}{path}", headers=headers, timeout=60)
 
     early = await asyncio.to_thread(get, "/")
-    assert early.status_code == 409 and "when it is over" in early.json()["detail"]
+    assert early.status_code == 409 and "has no results yet" in early.json()["detail"]
     async with collected(services, job):
         with working(worker):
 
@@ -77,27 +73,6 @@ async def test_results_of_a_job_are_read_over_http(
 
     stranger = await token(services, f"{project[:50]}-other", role=Role.SUBMITTER)
     await asyncio.to_thread(read)
-
-    # As many readers as there may be, none of whom goes on reading.
-    many = {"image_id": 2**40, "url": "https://x.org/" + "long" * 50, "status": "failed"}
-    table = pa.Table.from_pylist([many] * 80_000, schema=schemas.CAPTURES)
-    services.lake.write_table("captures", job.job_id, job.generation, [table])
-    more = [await token(services, project, role=Role.SUBMITTER) for _ in range(2)]
-    with contextlib.ExitStack() as readers:
-        for number in range(MOST_EXPORTS):
-            if number == MOST_OF_ONE:
-                # One token leaves places for others.
-                assert (await asyncio.to_thread(get, "/megadetector.json", more[0])).status_code == 429
-            http = readers.enter_context(session(more[number // MOST_OF_ONE]))
-            reading = http.get(f"{url}/megadetector.json", stream=True, timeout=60)
-            readers.callback(reading.close)
-            assert reading.status_code == 200
-        assert (await asyncio.to_thread(get, "/megadetector.json")).status_code == 429
-
-    async def may_read() -> bool:
-        return (await asyncio.to_thread(get, "/megadetector.json")).status_code == 200
-
-    await eventually(may_read, description="a place for one more reader")
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ MESSAGES: dict[str, Message] = {
         some_done=True,
         ack_wait=30.0,
         digest="4d1e",
+        pull=True,
         forbidden_since=MOMENT,
     ),
     "announcement_pushed": messages.Announcement(

@@ -1,5 +1,6 @@
 """The lake and images on an S3 store, with the options that the settings give."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import pytest
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.folder import Folder
 from antenna_orchestration.lake.store import Lake, storage_options
+from antenna_orchestration.processing import kept_downloads
+from antenna_orchestration.processing.kept_downloads import Kept
 from tests.lake.test_store import failed
 from tests.submission.s3_store import CREDENTIALS, s3_store
 
@@ -81,3 +85,20 @@ def test_an_empty_part_is_lost(endpoint: str, tmp_path: Path) -> None:
     lake.write_bytes("_parts/job_id=7/p2/failed_images.parquet", b"")
     assert not lake.tables_of_part(JOB, "p2", ["failed_images"])
     assert lake.read_part(JOB, "p2", "failed_images") is None
+
+
+def test_files_for_downloads_are_kept_in_a_bucket(endpoint: str) -> None:
+    lake = Lake("s3://traps/a [b] downloads", storage_options={"endpoint_url": endpoint})
+    made = [Kept.of(Scope(job=JOB), name, state) for name, state in (("a.csv", 1), ("a.csv", 2), ("b.csv", 1))]
+    for most, kept in zip((100, 100, 10), made, strict=True):
+        assert not kept_downloads.is_there(lake, kept)
+        kept_downloads.make(lake, kept, iter([b"x" * 10]), most=most, stop=threading.Event())
+        with lake.reading_version(kept.path) as version:
+            assert (version.file.read(), version.size) == (b"x" * 10, 10)
+    # The first is of an earlier state, the second older than what there is room for.
+    assert [kept_downloads.is_there(lake, kept) for kept in made] == [False, False, True]
+    below = lake.below("downloads/job_id=7/so-far-1")
+    below.write_table("failed_images", JOB, Generation(1), [failed(range(3))])
+    assert below.count_rows("failed_images", JOB) == 3 and kept_downloads.jobs_so_far(lake) == {JOB}
+    kept_downloads.drop_so_far(lake, JOB)
+    assert kept_downloads.jobs_so_far(lake) == set()

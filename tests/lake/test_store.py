@@ -256,8 +256,8 @@ def test_a_part_that_cannot_be_read_is_not_lost(tmp_path: Path) -> None:
 
 
 def read_whole(lake: Lake, file: str) -> bytes:
-    with lake.reading_file("failed_images", JOB, file) as source:
-        return source.read()
+    with lake.reading_table("failed_images", JOB, file) as version:
+        return version.file.read()
 
 
 CALLS: dict[str, Callable[[Lake], object]] = {
@@ -266,7 +266,10 @@ CALLS: dict[str, Callable[[Lake], object]] = {
     "tables_of_part": lambda lake: lake.tables_of_part(JOB, "p1", ["failed_images"]),
     "parts": lambda lake: lake.parts(JOB),
     "drop_part": lambda lake: lake.drop_part(JOB, "p1"),
-    "drop_drafts": lambda lake: lake.drop_drafts(["a"]),
+    "drop": lambda lake: lake.drop(["a"]),
+    "drop_folder": lambda lake: lake.drop_folder("a"),
+    "read_bytes": lambda lake: lake.read_bytes("a"),
+    "files_below": lambda lake: lake.files_below("a"),
     "jobs_with_parts": lambda lake: lake.jobs_with_parts(),
     "has_table": lambda lake: lake.has_table("failed_images", JOB),
     "write_table": lambda lake: lake.write_table("failed_images", JOB, FIRST, [failed(range(3))]),
@@ -280,7 +283,7 @@ CALLS: dict[str, Callable[[Lake], object]] = {
     "value_counts": lambda lake: lake.value_counts("failed_images", JOB, "reason"),
     "count_rows": lambda lake: lake.count_rows("failed_images", JOB),
     "files_of": lambda lake: lake.files_of("failed_images", JOB),
-    "reading_file": lambda lake: read_whole(lake, "part-g1-0.parquet"),
+    "reading_table": lambda lake: read_whole(lake, "part-g1-0.parquet"),
     "write_current": lambda lake: lake.write_current(),
     "write_bytes": lambda lake: lake.write_bytes("a", b"b"),
     "write_file": lambda lake: lake.write_file("a", lambda sink: sink.write(b"b")),
@@ -297,7 +300,7 @@ CALLS: dict[str, Callable[[Lake], object]] = {
 def test_every_method_that_reaches_the_store_is_called() -> None:
     public = {name for name in vars(Lake) if not name.startswith("_")}
     # A bucket has no drafts to look for, what DuckDB reads is DuckDB's to report, and texts reach nothing.
-    assert public - {"table", "drop_parts", "lost_drafts", "open_to", "current", "pattern"} == set(CALLS)
+    assert public - {"table", "drop_parts", "lost_drafts", "open_to", "current", "pattern", "below"} == set(CALLS)
 
 
 @pytest.fixture(scope="module")

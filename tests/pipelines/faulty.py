@@ -17,7 +17,11 @@ from typing import Final
 from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, ImageResult, Pipeline, PipelineSpec, RawImage
 
-FAULTS: Final = ("none", "raise", "hang", "segfault", "hold_gil", "kill", "exit", "memory", "kill_parent")
+FAULTS: Final = (
+    "none", "raise", "quit", "hang", "wait", "segfault", "hold_gil", "kill", "exit", "memory", "leak", "kill_parent"
+)  # fmt: skip
+
+_leaked: list[bytearray] = []
 
 FAULTY = PipelineSpec(
     slug="faulty",
@@ -35,7 +39,7 @@ FAULTY = PipelineSpec(
         "on_uri": "",
         # `load`, `prepare`, `infer` or `finish`.
         "stage": "infer",
-        # How long `hold_gil` lasts; `hang` never ends.
+        # How long `hold_gil` and `wait` last; `hang` never ends.
         "seconds": 1.0,
         # The fault creates this file and happens only if it does not exist yet, so it happens once. "": every time.
         "once_file": "",
@@ -86,9 +90,16 @@ class FaultyPipeline(Pipeline[int, int]):
 def misbehave(fault: str, seconds: float) -> None:
     """Cause the fault, now and on this thread."""
     if fault == "raise":
-        raise RuntimeError("the faulty pipeline raises, as its configuration asks")
+        raise RuntimeError("the faulty pipeline raises, as its configuration asks:\n\tsize mismatch for fc.weight")
     if fault == "memory":
         raise MemoryError("the faulty pipeline says that memory is out")
+    if fault == "quit":
+        raise SystemExit(3)
+    if fault == "wait":
+        time.sleep(seconds)
+    if fault == "leak":
+        # Written to, or the kernel would only promise the memory.
+        _leaked.append(bytearray(b"x" * 20 * 2**20))
     if fault == "hang":
         threading.Event().wait()
     if fault == "segfault":

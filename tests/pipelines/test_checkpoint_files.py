@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from antenna_orchestration import errors
+from antenna_orchestration.pipelines.exported import programs
 from antenna_orchestration.pipelines.published import architectures
 
 STATE = nn.Linear(3, 2).state_dict()
@@ -71,6 +72,6 @@ def test_a_broken_program_says_so_in_one_line(
     path = tmp_path / "model.pt2"
     write(path)
     with pytest.raises(errors.InternalError, match=r"model\.pt2 cannot be read") as caught:
-        architectures.exported_program(path, torch.device("cpu"))
+        programs.load(path, torch.device("cpu"))
     assert not re.search(r"\x1b|\n", str(caught.value))
     assert "Traceback" not in "".join(capfd.readouterr())

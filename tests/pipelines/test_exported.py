@@ -14,6 +14,7 @@ from torch import nn
 from antenna_orchestration import errors
 from antenna_orchestration.pipelines import interface, registry
 from antenna_orchestration.pipelines.interface import Pipeline, RawImage
+from tests.pipelines.declared_models import SmallYolo, declared, drawn, file_of, results, seeded, write
 
 PHOTOGRAPHS = """
 slug: found-by-program
@@ -77,6 +78,66 @@ def test_boxes_are_scaled_to_the_photograph_and_kept_inside(tmp_path: Path, batc
     assert one.detections[0].classifications == []
 
 
+@pytest.mark.parametrize(
+    ("example", "dynamic", "more", "complaint"),
+    [
+        (
+            (2, 3, 64, 32),
+            True,
+            "",
+            r"size \[32, 64\] \(width, .*YAML says size: \[64, 32\]; width comes",
+        ),
+        ((2, 3, 48, 64), True, "", r"size \[64, 48\] \(width, height\), and the YAML says size: \[64, 32\]"),
+        (
+            (1, 3, 32, 64),
+            False,
+            "batch_size: 8\n",
+            "takes exactly 1 photographs at once, .* batch_size: 8",
+        ),
+        (
+            (2, 3, 32, 64),
+            True,
+            "batch_size: 80\n",
+            "takes at most 64 photographs at once, .* batch_size",
+        ),
+    ],
+)
+def test_a_program_of_another_size_is_told_in_yaml_words(
+    tmp_path: Path, example: tuple[int, ...], dynamic: bool, more: str, complaint: str
+) -> None:
+    """P10: torch says "Guard failed: x.size()[2] == 480"."""
+    export(Corners(), tmp_path / "program.pt2", torch.zeros(example), dynamic=dynamic)
+    with pytest.raises(errors.InternalError, match=complaint) as caught:
+        built(tmp_path, PHOTOGRAPHS + more)
+    assert "Guard" not in str(caught.value)
+    assert "program.pt2" in str(caught.value)
+
+
+def test_a_program_of_a_fixed_number_takes_fewer_photographs(tmp_path: Path) -> None:
+    """P10: a program that was exported with four takes one, too, with the other places filled up."""
+    export(Corners(), tmp_path / "program.pt2", torch.zeros(4, 3, 32, 64), dynamic=False)
+    pipeline = built(tmp_path, PHOTOGRAPHS)
+    prepared = [pipeline.prepare(RawImage(image=n, uri="", data=picture(255, 0))) for n in range(3)]
+    assert [len(raw.scores) for raw in pipeline.infer(prepared)] == [1, 1, 1]
+
+
+class Nothing(nn.Module):
+    """Scores that are no numbers."""
+
+    def forward(self, photographs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        scores = photographs[:, :2, 0, 0] * torch.nan
+        return torch.zeros(photographs.shape[0], 2, 4), scores
+
+
+def test_scores_that_are_no_numbers_are_no_empty_photograph(tmp_path: Path) -> None:
+    """P6: NaN is above no minimum, and read as "no insects"."""
+    export(Nothing(), tmp_path / "program.pt2", torch.zeros(2, 3, 32, 64))
+    pipeline = built(tmp_path, PHOTOGRAPHS)
+    prepared = pipeline.prepare(RawImage(image=1, uri="", data=picture(255, 0)))
+    with pytest.raises(errors.InternalError, match="scores that are no numbers"):
+        pipeline.infer([prepared])
+
+
 def test_labels_become_classifications(tmp_path: Path) -> None:
     export(Corners(3), tmp_path / "program.pt2", torch.zeros(2, 3, 32, 64))
     (tmp_path / "labels.json").write_text('{"c": 2, "a": 0, "b": 1}')
@@ -97,6 +158,30 @@ def test_a_program_that_gives_something_else_is_said_so(tmp_path: Path) -> None:
         errors.InternalError, match=r"gives \[\(1, 2, 4\), \(1, 2\)\] for 1 .* boxes and scores and prob"
     ):
         pipeline.infer([prepared])
+
+
+def test_the_new_form_runs_programs_of_torch_export(tmp_path: Path) -> None:
+    write(seeded(SmallYolo()), tmp_path / "finds.pt2", torch.zeros(2, 3, 160, 160))
+    write(seeded(SmallYolo()), tmp_path / "finds.torchscript", torch.zeros(2, 3, 160, 160))
+    text = """
+slug: finds-{runtime}
+detector:
+  runtime: {runtime}
+  file: finds.{runtime}
+  input: {{size: [160, 160]}}
+  output: {{format: yolo, min_score: 0.5}}
+"""
+    files = [file_of(drawn(300, 200, 1)), file_of(drawn(200, 300, 2))]
+    exported, scripted = (
+        results(declared(tmp_path, text.format(runtime=one)), files) for one in ("pt2", "torchscript")
+    )
+    assert exported[0].detections
+    for one, other in zip(exported, scripted, strict=True):
+        assert [d.score for d in one.detections] == pytest.approx([d.score for d in other.detections], abs=1e-5)
+        for found, wanted in zip(one.detections, other.detections, strict=True):
+            assert found.box == pytest.approx(wanted.box, abs=0.01)
+    with pytest.raises(errors.InternalError, match=r"detector.input: finds.pt2 does not fit: .*\[160, 160\]"):
+        declared(tmp_path, text.format(runtime="pt2").replace("[160, 160]", "[160, 320]"))
 
 
 def test_a_file_that_is_no_program_is_one_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.messages import AlgorithmRef, Detection
 from antenna_orchestration.processing import collect, finish, publish
@@ -35,7 +36,9 @@ async def job_with_boxes(
     for file in files:
         # The gateway looks at a photograph of which a worker reports an error.
         Image.new("RGB", (64, 48), "grey").save(file)
-    job = await make_job(services, project, len(files), urls=[file.as_uri() for file in files], **changes)
+    # Not of the null pipeline, which has no such detector.
+    of = {"pipeline": PipelineSlug("finds-by-hand"), **changes}
+    job = await make_job(services, project, len(files), urls=[file.as_uri() for file in files], **of)
     job = await claimed(services, job)
     await publish.publish(services, job.job_id)
     job = await services.catalog.jobs.get(job.job_id)

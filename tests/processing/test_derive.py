@@ -212,9 +212,9 @@ async def listed_job(services: Services, project: str, slug: str, algorithm: Alg
     await publish.publish(services, job.job_id)
     job = await services.catalog.jobs.get(job.job_id)
     said = Classification(algorithm=algorithm, label=label, score=0.875, top_labels=[label], top_scores=[0.875])
-    box = Detection(box=(1.0, 2.0, 6.0, 4.0), score=0.5, algorithm=ALGORITHM, classifications=[said])
+    box = Detection(box=(1.0, 2.0, 6.0, 4.0), score=0.5, algorithm=algorithm, classifications=[said])
     async with hands(services) as worker:
-        await worker.report(await worker.lease(job, 1), detections=[box], algorithms=[ALGORITHM, algorithm])
+        await worker.report(await worker.lease(job, 1), detections=[box], algorithms=[algorithm])
     await collect.collect(services, job, observer=collect.Observer())
     await finish.write_final_tables(services, job)
     await finish.finish_job(services, job)

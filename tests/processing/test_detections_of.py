@@ -56,7 +56,7 @@ async def test_boxes_of_a_job_are_classified_by_another_pipeline(
     # This pipeline tells no size; it is known from the other job.
     assert [(row["width"], row["height"]) for row in captures] == [(64, 48)] * 3
     made = json.loads(b"".join(megadetector_of_tables.pieces(services.lake, job)))
-    assert (made["info"]["detector"], made["info"]["classifier"]) == ("finder 7", "null_classifier 1")
+    assert (made["info"]["detector"], made["info"]["classifier"]) == ("finder 7", "null_classifier 2")
     assert made["info"]["antenna"]["detections_without_score"] == 1
     found = [one for image in made["images"] for one in image["detections"]]
     assert sorted(one["conf"] for one in found) == [0.75, 0.75, 0.75, 1.0]

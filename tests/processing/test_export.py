@@ -167,6 +167,7 @@ async def test_a_place_that_takes_nothing_is_named_and_stays_empty(
     ("format", "options", "said"),
     [
         ("tables", {"options": {"as": "docx"}}, "csv, parquet, xlsx"),
+        ("yolo", {"options": {"images": "link"}, "out": "s3://bucket/yolo"}, "a bucket takes no links"),
         ("tables", {"options": {"colour": "red"}}, "no option --colour"),
         ("tables", {"selection": Selection(project="p", threshold=0.5)}, "takes no threshold"),
     ],
@@ -174,7 +175,7 @@ async def test_a_place_that_takes_nothing_is_named_and_stays_empty(
 def test_what_a_format_cannot_do_is_refused(format: str, options: dict[str, Any], said: str) -> None:
     selection = options.pop("selection", Selection(project="p"))
     with pytest.raises(errors.InvalidInput, match=said):
-        verb.order(formats.named(format), selection, out="x", **options)
+        verb.order(formats.named(format), selection, **{"out": "x", **options})
 
 
 def test_an_unknown_format_is_told_of_all() -> None:

@@ -91,7 +91,7 @@ async def test_a_folder_becomes_a_job(services: Services, project: str, tmp_path
     ]  # fmt: skip
     assert {row["deployment"] for row in rows} == {"Hilltop"}
     lines = [line.message for _, line in await services.catalog.job_log.read(job.job_id)]
-    assert lines == ["Submitted 3 images to null 1", warning]
+    assert lines == ["Submitted 3 images to null 2", warning]
 
 
 async def test_the_first_tasks_are_leasable_at_once(services: Services, project: str, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ async def test_processed_images_are_skipped_until_asked_for(services: Services, 
     again = await send(services, listed(tmp_path, 6), project=project)
     assert await urls_of(services, again.job_id) == [url(3), url(5)]
     assert (again.total, again.skipped) == (2, 4)
-    assert again.warnings[0] == "4 images skipped, processed by version 1 of null before (--reprocess takes them too)"
+    assert again.warnings[0] == "4 images skipped, processed by version 2 of null before (--reprocess takes them too)"
     elsewhere = await send(services, listed(tmp_path, 5), project=f"{project}-2")
     assert elsewhere.total == 5
     everything = await send(services, listed(tmp_path, 5), project=project, reprocess=True)
@@ -133,7 +133,7 @@ async def test_a_job_of_which_all_is_skipped_is_over(services: Services, project
     retried = await retry(services, job.job_id)
     assert (retried.images, retried.warnings) == (0, ("nothing to retry: all 2 images were processed before",))
     one = await send(services, url(0), project=project)
-    assert "1 image skipped, processed by version 1 of null before (--reprocess takes it too)" in one.warnings
+    assert "1 image skipped, processed by version 2 of null before (--reprocess takes it too)" in one.warnings
     assert (await services.catalog.jobs.get(one.job_id)).status_reason == "the one image was processed before"
 
 

@@ -9,7 +9,11 @@ from antenna_orchestration.embedded import stores
 from antenna_orchestration.settings import Settings
 from tests.worker.bench import Bench, open_bench, queue_server
 
-PIPELINES = (Path(__file__).parents[1] / "pipelines" / "faulty.py", Path(__file__).parent / "recording.py")
+PIPELINES = (
+    Path(__file__).parents[1] / "pipelines" / "faulty.py",
+    Path(__file__).parent / "recording.py",
+    Path(__file__).parent / "lying.py",
+)
 
 
 @pytest.fixture(name="queue_server")

@@ -149,7 +149,7 @@ async def test_a_pipeline_short_of_memory_is_loaded_after_evicting_the_others(
         second = await bench.submit(pictures[4:8], **faulty(fault="memory", stage="load", once_file=once))
         once_each(await bench.results(second))
         assert Path(once).exists()
-        assert "pipeline null leaves the device to make room" in worker.log
+        assert "is ended: pipeline faulty is short of memory" in worker.log
         assert "cannot be loaded" not in worker.log
 
 
@@ -172,9 +172,10 @@ async def test_the_device_process_ends_with_its_worker(
     job = await bench.submit(pictures[:4], **faulty(fault="hold_gil", seconds=60.0, on_image=-1))
     with started(settings, tmp_path, BATCHES) as worker:
         await bench.is_leased(job)
-        device = worker.device_pid()
+        devices = worker.device_pids()
+        assert len(devices) == 2
         worker.kill()
-    waiting.wait_until(lambda: not _runs(device), description=f"the end of process {device}", timeout=30)
+    waiting.wait_until(lambda: not any(map(_runs, devices)), description=f"the end of {devices}", timeout=30)
 
 
 def _runs(pid: int) -> bool:

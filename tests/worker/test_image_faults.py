@@ -12,6 +12,7 @@ from antenna_orchestration.worker.options import WorkerOptions
 from antenna_orchestration.worker.policy.source_health import HOST_PATIENCE
 from tests import waiting
 from tests.loading.image_server import ImageServer, serving
+from tests.worker import lying
 from tests.worker.bench import Bench, once_each
 from tests.worker.worker_thread import running
 
@@ -134,3 +135,18 @@ async def test_where_a_job_was_submitted_a_missing_folder_is_no_such_file(
     assert [results[image].outcome for image in (1, 2, 3)] == ["done", "done", "failed"]
     assert "no such file: the folder" in (results[3].reason or "")
     assert results[3].retryable
+
+
+async def test_what_no_photograph_can_show_fails_its_image(
+    bench: Bench, settings: Settings, pictures: list[str]
+) -> None:
+    """P6, P8, P9: NaN meant no insects, and a float of numpy failed the job."""
+    job = await bench.submit(pictures[: len(lying.SAID)], pipeline="lying")
+    with running(settings):
+        results = once_each(await bench.results(job))
+    for image, (_, _, reason) in enumerate(lying.SAID, start=1):
+        assert results[image].outcome == ("failed" if reason else "done"), results[image].reason
+        assert reason in (results[image].reason or "")
+        assert results[image].retryable is bool(reason)
+    [taken] = results[2].detections
+    assert (taken.box, taken.score, taken.classifications[0].label) == ((0.0, 2.0, 3.0, 300.0), 0.5, "fly")

@@ -47,6 +47,10 @@ class WorkerProcess:
         )
         return int(children[0].pid)
 
+    def device_pids(self) -> list[int]:
+        """Its device processes: the shared one, and one for each pipeline of a file that it has loaded."""
+        return [child.pid for child in psutil.Process(self.pid).children()]
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

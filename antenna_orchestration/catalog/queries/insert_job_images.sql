@@ -1,6 +1,6 @@
 WITH opened AS (
-    INSERT INTO job_generations (job_id, generation, pipeline_version, algorithms)
-    VALUES (%(job)s, 1, %(version)s, %(algorithms)s)
+    INSERT INTO job_generations (job_id, generation, pipeline_version, algorithms, digest)
+    VALUES (%(job)s, 1, %(version)s, %(algorithms)s, %(digest)s)
 )
 INSERT INTO job_images (job_id, image_id, ordinal, captured_at, stamp, stamp_offset, deployment_id, link, boxes,
                         status, finished_at, width, height)

@@ -5,7 +5,7 @@ WITH again AS (
         claimed_at = NULL, started_at = NULL, finished_at = NULL, stalled_launches = 0, accounted_at_launch = 0,
         done = NULL, failed = NULL, detections = NULL, classifications = NULL
     WHERE job_id = %(job)s AND status IN ('SUCCESS', 'FAILURE', 'CANCELED')
-    RETURNING job_id, generation, pipeline
+    RETURNING job_id, generation, pipeline, dispatch_mode
 ), images AS (
     UPDATE job_images i SET status = 'pending', generation = again.generation, reason = NULL, attempts = 0, part = NULL,
         by_others = false
@@ -13,9 +13,10 @@ WITH again AS (
     WHERE i.job_id = again.job_id AND i.status <> 'done'
     RETURNING 1
 ), opened AS (
-    INSERT INTO job_generations (job_id, generation, pipeline_version, algorithms)
+    INSERT INTO job_generations (job_id, generation, pipeline_version, algorithms, digest)
     SELECT job_id, again.generation, p.version,
-           ARRAY (SELECT algorithm_id FROM pipeline_algorithms a WHERE a.slug = p.slug ORDER BY position)
+           ARRAY (SELECT algorithm_id FROM pipeline_algorithms a WHERE a.slug = p.slug ORDER BY position),
+           CASE WHEN again.dispatch_mode = 'async_api' THEN %(digest)s::text END
     FROM again JOIN pipelines p ON p.slug = again.pipeline
 )
 SELECT again.generation, (SELECT count(*) FROM images) AS images FROM again

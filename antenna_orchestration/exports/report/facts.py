@@ -89,7 +89,7 @@ class Pick(NamedTuple):
     """A crop to show: one detection of a taxon."""
 
     taxon: str
-    # `best`, `median` or `least sure`.
+    # `best`, `median` or `least sure`; `one of them` where all that are shown are equally sure.
     kind: str
     # Columns of the observation.
     row: Mapping[str, Any]
@@ -347,7 +347,7 @@ def _round_up(value: float) -> float:
 
 
 def picks(session: duckdb.DuckDBPyConnection, pipeline: str, taxa: Sequence[str]) -> list[Pick]:
-    """Of each taxon the best, the median and the least sure detection; fewer where there are fewer.
+    """Of each taxon the best, the median and the least sure detection: three different ones, if there are three.
 
     What a person determined is the surest. All detections of a track have its score; then the classifier's decides.
     """
@@ -356,19 +356,11 @@ def picks(session: duckdb.DuckDBPyConnection, pipeline: str, taxa: Sequence[str]
     rows = session.execute(
         "WITH scored AS (SELECT taxon, CASE WHEN source = 'human' THEN 1 ELSE coalesce(score, detector_score, 0) END"
         " AS sure, {'sure': sure, 'label': coalesce(label_score, 0), 'id': observation_id} AS one FROM observations"
-        " WHERE pipeline = ? AND counted AND list_contains(?, taxon)),"
-        " middles AS (SELECT taxon, quantile_disc(sure, 0.5) AS middle FROM scored GROUP BY taxon)"
-        " SELECT taxon, max(one).id, max(one) FILTER (sure = middle).id, min(one).id"
-        " FROM scored JOIN middles USING (taxon) GROUP BY taxon",
+        " WHERE pipeline = ? AND counted AND list_contains(?, taxon))"
+        " SELECT taxon, max(one), quantile_disc(one, 0.5), min(one) FROM scored GROUP BY taxon",
         [pipeline, list(taxa)],
     ).fetchall()
-    by_taxon: dict[str, list[tuple[str, str]]] = {}
-    for taxon, *ids in rows:
-        own: dict[str, str] = {}
-        for kind, id_ in zip(("best", "median", "least sure"), ids, strict=True):
-            if id_ is not None and id_ not in own.values():
-                own[kind] = id_
-        by_taxon[taxon] = list(own.items())
+    by_taxon = {taxon: _kinds(best, median, least) for taxon, best, median, least in rows}
     wanted = [id_ for chosen in by_taxon.values() for _, id_ in chosen]
     found = session.execute(
         "SELECT observation_id, image_id, detection_id, url, deployment, local_time, taxon, score, detector_score,"
@@ -383,6 +375,14 @@ def picks(session: duckdb.DuckDBPyConnection, pipeline: str, taxa: Sequence[str]
         for kind, id_ in by_taxon.get(taxon, [])
         if id_ in observations
     ]
+
+
+def _kinds(best: Mapping[str, Any], median: Mapping[str, Any], least: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What each is called, with its id, each once; people see two digits of how sure it is."""
+    kinds = {one["id"]: kind for kind, one in (("median", median), ("least sure", least), ("best", best))}
+    if len(kinds) > 1 and round(best["sure"], 2) == round(least["sure"], 2):
+        kinds = dict.fromkeys(kinds, "one of them")
+    return [(kinds[id_], id_) for id_ in dict.fromkeys((best["id"], median["id"], least["id"]))]
 
 
 def boxes(

@@ -31,7 +31,14 @@ def cell(value: object) -> str:
             return f"{value:,}"
         case datetime():
             return f"{value:%H:%M}"
+        case date():
+            return night(value)
     return text(value)
+
+
+def night(value: date) -> Markup:
+    """The date of a night, which no browser breaks at its hyphens."""
+    return Markup(f"<time>{value}</time>")
 
 
 def latin(name: str | None, rank: str | None) -> Markup:

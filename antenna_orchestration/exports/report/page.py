@@ -24,7 +24,7 @@ from antenna_orchestration.exports.report import facts, gallery, palette, rules,
 from antenna_orchestration.exports.report.charts import Chart, text
 from antenna_orchestration.exports.report.facts import Facts
 from antenna_orchestration.exports.report.gallery import Gallery
-from antenna_orchestration.exports.report.html import paragraph
+from antenna_orchestration.exports.report.html import Markup, night, paragraph
 
 PATIENCE: Final = 120.0
 """Seconds that the pictures of a pipeline may take, unless somebody says otherwise."""
@@ -114,7 +114,7 @@ def check(path: Path) -> Checked:
 def style() -> str:
     """The style of the page."""
     own = resources.files(__package__).joinpath("page.css").read_text("utf-8")
-    dark = f"@media (prefers-color-scheme: dark) {{ :root {{ {palette.variables(palette.DARK)} }} }}\n"
+    dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {palette.variables(palette.DARK)} }} }}\n"
     return f":root {{ {palette.variables(palette.LIGHT)} }}\n{dark}{own}{palette.page_chart_style()}"
 
 
@@ -187,21 +187,22 @@ def _part(material: Material, part: _Part) -> Iterator[str]:
     yield whole
 
 
-def _lead(found: Facts) -> str:
+def _lead(found: Facts) -> Markup:
     if not found.photographs:
-        return "There are no photographs."
-    where = [one.deployment for one in found.sites if one.deployment is not None]
+        return Markup("There are no photographs.")
+    where = [text(one.deployment) for one in found.sites if one.deployment is not None]
     at = f" of {where[0]}" if len(where) == 1 else f" of {counted(len(where), 'deployment')}" if where else ""
     nights = ""
     if found.first and found.last:
-        nights = f", in the night of {found.first}" if found.first == found.last else f", {found.first} to {found.last}"
+        first, last = night(found.first), night(found.last)
+        nights = f", in the night of {first}" if first == last else f", {first} to {last}"
     if found.failed == found.photographs:
-        return f"All {counted(found.photographs, 'photograph')}{at}{nights} failed."
+        return Markup(f"All {counted(found.photographs, 'photograph')}{at}{nights} failed.")
     if not found.counted:
-        return f"On {counted(found.photographs, 'photograph')}{at}{nights}, nothing was found."
+        return Markup(f"On {counted(found.photographs, 'photograph')}{at}{nights}, nothing was found.")
     most = found.named[:3]
-    names = f", most often {listed([one.name or '' for one in most])}" if most else ""
-    return (
+    names = f", most often {listed([text(one.name) for one in most])}" if most else ""
+    return Markup(
         f"On {counted(found.photographs, 'photograph')}{at}{nights}, {counted(found.counted, 'detection')} "
         f"{'was' if found.counted == 1 else 'were'} made{names}."
     )

@@ -35,8 +35,8 @@ TOP: Final = 15
 MOST_COLUMNS: Final = 400
 """Nights side by side; of more, months are shown."""
 
-SPANS: Final = 40
-"""Nights whose times are drawn; the table below has more."""
+SPANS: Final = 32
+"""Nights whose times are drawn: as many as fit on a page of paper. The table below has more."""
 
 _NO_DEPLOYMENT: Final = "no deployment"
 
@@ -123,9 +123,8 @@ def what(found: Facts, plots: dict[str, Chart], shown: Gallery | None, key: str)
 
 def _gallery(found: Facts, shown: Gallery, key: str) -> Iterator[str]:
     yield f'<h2 id="{key}-gallery">How they look</h2>'
-    yield paragraph(
-        "Of each name the best, a middling and the least sure detection. A crop leads to its photograph.", "note"
-    )
+    said = '<span class="screen">A crop leads to its photograph.</span>'
+    yield paragraph(Markup(f"Of each name the best, the median and the least sure detection. {said}"), "note")
     ranks = {one.name: one for one in found.taxa}
     by_taxon: dict[str, list[Shot]] = {}
     for shot in shown.shots:
@@ -422,7 +421,7 @@ def _nights(found: Facts, key: str) -> Chart | None:
         return None
     nights, is_monthly = _grouped(found.nights)
     years = nights[0].night.year != nights[-1].night.year
-    names = charts.thinned([month(one.night) if is_monthly else day(one.night, years) for one in nights], 5)
+    names = _below([month(one.night) if is_monthly else day(one.night, years) for one in nights])
     whole = [month(one.night) if is_monthly else one.night.isoformat() for one in nights]
     columns = [
         Column(
@@ -467,6 +466,11 @@ def _grouped(nights: Sequence[facts.NightSum]) -> tuple[list[facts.NightSum], bo
     return list(by_month.values()), True
 
 
+def _below(days: Sequence[str]) -> list[str]:
+    """Days below a plot: fewer if they have years, so that none touches the next on a telephone."""
+    return charts.thinned(days, 5 if max(map(len, days)) <= len("30 Jun") else 4)
+
+
 def _accumulation(found: Facts, key: str) -> Chart | None:
     by_night = found.accumulated
     if len(by_night) < 2 or not by_night[-1][1]:
@@ -484,7 +488,7 @@ def _accumulation(found: Facts, key: str) -> Chart | None:
         "How many names were found until each night",
         said,
         [number for _, number in by_night],
-        charts.thinned([day(night, years) for night, _ in by_night], 5),
+        _below([day(night, years) for night, _ in by_night]),
         unit="names",
     )
 

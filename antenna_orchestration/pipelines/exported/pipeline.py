@@ -13,9 +13,10 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import score_vectors
 from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines import images, labels, scoring, weights
+from antenna_orchestration.pipelines.exported import programs
 from antenna_orchestration.pipelines.exported.description import Program
+from antenna_orchestration.pipelines.exported.programs import Takes
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
-from antenna_orchestration.pipelines.published import architectures
 from antenna_orchestration.pipelines.torch_device import Photograph, TorchDevice
 
 
@@ -49,7 +50,11 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
         """
         self._device = TorchDevice(device)
         program = self._program
-        self._model = architectures.exported_program(weights.fetch(program.uri), self._device.device)
+        path = weights.fetch(program.uri)
+        opened = programs.load(path, self._device.device)
+        self._check(path.name, opened.takes)
+        self._model = opened.module
+        self._least = opened.takes.least
         self._labels = labels.fetch_labels(self._classifier) if self._classifier else ()
         self._mean = torch.tensor(program.mean, device=self._device.device)[:, None, None]
         self._std = torch.tensor(program.std, device=self._device.device)[:, None, None]
@@ -106,9 +111,24 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
         size = (self._program.height, self._program.width)
         return (scoring.stretched(pixels.float().div_(255), size) - self._mean) / self._std
 
+    def _check(self, file: str, takes: Takes) -> None:
+        """Raise `InternalError` if the program takes pictures of another size or number than the YAML says."""
+        program = self._program
+        if (why := takes.misfit(program.width, program.height)) is not None:
+            raise errors.InternalError(f"{self.spec.slug}: {file} does not fit: {why}")
+        if takes.most is not None and program.at_once > takes.most:
+            exactly = "exactly" if takes.least == takes.most else "at most"
+            raise errors.InternalError(
+                f"{self.spec.slug}: {file} takes {exactly} {takes.most} photographs at once, and the YAML says "
+                f"batch_size: {program.at_once}"
+            )
+
     def _run(self, inputs: torch.Tensor) -> Sequence[torch.Tensor]:
         """The program's outputs. Their shapes are checked, because a wrong shape could silently give wrong boxes."""
-        outputs = _run_program(self._model, inputs)
+        # A program of a fixed number gets the last photograph several times where there are fewer.
+        more = max(0, self._least - len(inputs))
+        padded = torch.cat([inputs, inputs[-1:].expand(more, *inputs.shape[1:])]) if more else inputs
+        outputs = [output[: len(inputs)] if more else output for output in _run_program(self._model, padded)]
         wanted = ("boxes", "scores", "probabilities") if self._labels else ("boxes", "scores")
         shapes = [tuple(output.shape) for output in outputs]
         count, each = len(inputs), shapes[1][1] if len(shapes) > 1 and len(shapes[1]) == 2 else 0
@@ -121,6 +141,9 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
         return outputs
 
     def _kept(self, photograph: Photograph, boxes: torch.Tensor, scores: torch.Tensor, *rest: torch.Tensor) -> Found:
+        # NaN is not above any score: it would read as a photograph without insects.
+        if not bool(torch.isfinite(scores).all()):
+            raise errors.InternalError(f"{self.spec.slug}: the program gives scores that are no numbers")
         keep = scores > self.config["min_score"]
         across, down = photograph.width / self._program.width, photograph.height / self._program.height
         boxes = boxes[keep].float().cpu() * torch.tensor([across, down, across, down])

@@ -1,4 +1,4 @@
-"""Builds the networks of the published checkpoints and loads weights into them; also loads exported programs.
+"""Builds the networks of the published checkpoints and loads weights into them.
 
 Networks are built with `weights=None`. By default torchvision would download an ImageNet backbone for a detector that
 gets weights of its own anyway, and would fail without internet access.
@@ -6,19 +6,12 @@ gets weights of its own anyway, and would fail without internet access.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import re
-import warnings
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import torch
 import torchvision
 from torch import nn
-from torch.export.passes import move_to_device_pass
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
@@ -26,8 +19,6 @@ from torchvision.ops import FrozenBatchNorm2d
 from antenna_orchestration import errors
 from antenna_orchestration.pipelines.published import checkpoint_files
 from antenna_orchestration.pipelines.published.specs import Architecture
-
-_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 DETECTIONS: Final = 500
 """Largest number of boxes that the detector returns per image."""
@@ -52,39 +43,6 @@ def classifier(architecture: Architecture, checkpoint: Path, classes: int) -> nn
     Raises `InternalError` if the checkpoint does not fit, or if the architecture needs timm and it is not installed.
     """
     return _filled(_empty_classifier(architecture, classes), checkpoint)
-
-
-def exported_program(path: Path, device: torch.device) -> nn.Module:
-    """Load a program that `torch.export.save` wrote, onto the device. Raises `InternalError` if it cannot be read."""
-    what = checkpoint_files.what_it_is(path)
-    if what is None and not zipfile.is_zipfile(path):
-        what = "it is damaged, or no program; write it with torch.export.save"
-    if what is not None:
-        raise errors.InternalError(f"{path} cannot be read as a program of torch.export: {what}")
-    try:
-        with warnings.catch_warnings(), _quiet("torch.export"):
-            # Older versions of torch read constants from a read-only buffer and warn about it.
-            warnings.filterwarnings("ignore", message="The given buffer is not writable")
-            program = torch.export.load(str(path))
-        if device.type != "cpu":
-            # A program names the device of the tensors it creates; `Module.to` would not change that.
-            program = move_to_device_pass(program, device)
-        module: nn.Module = program.module()
-    except Exception as error:
-        raise errors.InternalError(f"{path} cannot be read as a program of torch.export: {_line(error)}") from error
-    return module
-
-
-@contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Keep a library's logger from warning of what is reported in our own words, in this process, for a moment."""
-    logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 class HeadlessResNet50(nn.Module):
@@ -124,14 +82,10 @@ def _filled(model: nn.Module, path: Path) -> nn.Module:
     except (RuntimeError, AttributeError, TypeError) as error:
         why = checkpoint_files.misfit(state, model.state_dict())
         raise errors.InternalError(f"weights {path} do not fit {_named(model)}: {why}") from error
+    if (layer := checkpoint_files.not_finite(state)) is not None:
+        raise errors.InternalError(f"weights {path}: {layer} holds values that are no numbers (NaN or infinite)")
     return model.eval().requires_grad_(requires_grad=False)
 
 
 def _named(model: nn.Module) -> str:
     return f"{type(model).__name__} ({sum(parameter.numel() for parameter in model.parameters()):,} parameters)"
-
-
-def _line(error: Exception) -> str:
-    """The first two lines of an exception as one line; torch's first line says only that something is wrong."""
-    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300] or type(error).__name__

@@ -65,6 +65,26 @@ def what_it_is(path: Path) -> str | None:
     return _broken_archive(path) if head.startswith(b"PK") else None
 
 
+def unwrapped(state: Mapping[str, Any], wanted: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """The weights without what training programs put around them: an outer entry, and a prefix of all names.
+
+    As they are, if that does not give the wanted names.
+    """
+    inner = next((state[name] for name in _UNDER if isinstance(state.get(name), Mapping) and name not in wanted), state)
+    for prefix in ("", *_PREFIXES):
+        if all(prefix + name in inner for name in wanted):
+            return {name.removeprefix(prefix): value for name, value in inner.items()}
+    return dict(state)
+
+
+def not_finite(state: Mapping[str, Any]) -> str | None:
+    """The name of weights that hold NaN or an infinity; None if none do. A model of such finds nothing, silently."""
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            return name
+    return None
+
+
 def misfit(state: Mapping[str, Any], wanted: Mapping[str, torch.Tensor]) -> str:
     """Why a network that wants weights of these names and shapes does not take these."""
     under = next((name for name in _UNDER if isinstance(state.get(name), Mapping) and name not in wanted), None)

@@ -21,6 +21,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import score_vectors
 from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines import images, labels, scoring, weights
+from antenna_orchestration.pipelines.exported import programs
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
 from antenna_orchestration.pipelines.published import architectures, specs
 from antenna_orchestration.pipelines.torch_device import Photograph, TorchDevice
@@ -171,11 +172,18 @@ class _Judge:
         self._mean = torch.tensor(step.transform.mean, device=device.device)[:, None, None]
         self._std = torch.tensor(step.transform.std, device=device.device)[:, None, None]
         self._at_once = CROPS_ON_CUDA if device.is_cuda else CROPS_ON_CPU
+        self._least = 1
         # A user's exported program may rely on contiguous inputs, as it had when it was exported.
         self._is_channels_last = device.is_cuda and step.architecture != "exported"
         if step.architecture == "exported":
             # It runs in the precision with which its author exported it.
-            self._model = architectures.exported_program(path, device.device)
+            program = programs.load(path, device.device)
+            if (why := program.takes.misfit(self._side, self._side)) is not None:
+                raise errors.InternalError(f"{self.algorithm.key}: {path.name} does not fit: {why}")
+            self._model: nn.Module = program.module
+            # A program of a fixed number gets the last crop several times where there are fewer.
+            self._least = program.takes.least
+            self._at_once = min(self._at_once, program.takes.most or self._at_once)
         else:
             model = architectures.classifier(step.architecture, path, len(self.labels))
             self._model = device.lowered(device.place(model))
@@ -186,10 +194,11 @@ class _Judge:
         """Logits (crops x classes), float32 on the CPU."""
         rows: list[torch.Tensor] = []
         for start in range(0, len(crops), self._at_once):
-            inputs = torch.stack([self._shaped(crop) for crop in crops[start : start + self._at_once]])
+            some = [self._shaped(crop) for crop in crops[start : start + self._at_once]]
+            inputs = torch.stack(some + some[-1:] * (self._least - len(some)))
             if self._is_channels_last:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
-            rows.append(self._model(inputs).float().cpu())
+            rows.append(self._model(inputs)[: len(some)].float().cpu())
         return torch.cat(rows) if rows else torch.empty(0, len(self.labels))
 
     def _shaped(self, crop: torch.Tensor) -> torch.Tensor:

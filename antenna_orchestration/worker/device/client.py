@@ -1,4 +1,4 @@
-"""The parent's side of the device process: starts it, sends it batches, notices when it hangs or dies.
+"""The parent's side of one device process: starts it, sends it batches, notices when it hangs or dies.
 
 Leases are kept in this process, not in that one, so losing it costs a batch of work and no lease. The next call that
 needs a lost process starts a new one; what to do with the images that were in it is the caller's decision.
@@ -7,6 +7,7 @@ needs a lost process starts a new one; what to do with the images that were in i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -21,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from antenna_orchestration import errors, kernel
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.device import protocol
@@ -31,11 +34,11 @@ logger = logging.getLogger(__name__)
 START_TIMEOUT: Final = 120.0
 """Seconds that a new process may take to answer; importing torch from a network file system takes a while."""
 
-LOAD_TIMEOUT: Final = 1800.0
-"""Seconds that loading a pipeline may take, the download of its weights included."""
-
 END_TIMEOUT: Final = 2.0
 """Seconds that a process gets to end by itself before it is killed."""
+
+GROWN: Final = 1.25
+"""Times what a process held with everything loaded, below which it is not taken for one that grows."""
 
 _SOCKET_BUFFER: Final = 4 * 2**20
 _MOST_PARTS: Final = 512
@@ -45,16 +48,26 @@ _MOST_PARTS: Final = 512
 class DeviceLost(errors.InternalError):
     """The device process died or was killed while it had work; the message names the cause.
 
-    `may_be_ours`: the cause may be a shortage on this machine rather than an image.
+    `may_be_ours`: the cause may be a shortage on this machine rather than an image. `alone`: nothing else was in the
+    process, so that what was in there is the cause, if anything is.
     """
 
-    def __init__(self, reason: str, *, may_be_ours: bool) -> None:
+    def __init__(self, reason: str, *, may_be_ours: bool, alone: bool) -> None:
         super().__init__(reason)
         self.may_be_ours = may_be_ours
+        self.alone = alone
 
 
 class PipelineUnavailable(errors.InternalError):
-    """The device process cannot load a pipeline. No image is the cause."""
+    """The device process cannot load a pipeline. No image is the cause.
+
+    `trace`: where its code raised the error; empty if it did not. `out_of_memory`: memory was short.
+    """
+
+    def __init__(self, reason: str, *, trace: str = "", out_of_memory: bool = False) -> None:
+        super().__init__(reason)
+        self.trace = trace
+        self.out_of_memory = out_of_memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +92,8 @@ class _BatchInProcess:
 @dataclass(slots=True)
 class _Loading:
     future: asyncio.Future[protocol.Loaded]
-    since: float
+    # When it began, or last showed progress.
+    moved_at: float
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +107,9 @@ class _Child:
     flights: dict[int, _BatchInProcess] = field(default_factory=dict)
     loadings: dict[int, _Loading] = field(default_factory=dict)
     loaded: set[int] = field(default_factory=set)
+    # Bytes that it held when it was last asked after, and after the last pipeline was loaded and had its first batch.
+    memory: int = 0
+    memory_at_first: int = 0
     # Why we killed it, or what it complained of before it ended itself.
     reason: str | None = None
     killed: bool = False
@@ -100,11 +117,24 @@ class _Child:
 
 
 class Device:
-    """The device process. Use it as an async context manager: entering starts the process, leaving ends it."""
+    """One device process, started when it is first needed, and again when it was lost."""
 
-    def __init__(self, *, settings: Settings, device: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        device: str,
+        title: str = "the pipelines of this project",
+        load_timeout: float,
+        python: str = sys.executable,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`title`: whose process it is, for people. `load_timeout`: seconds that loading may go on without progress."""
         self._settings = settings
         self._wanted = device
+        self._title = title
+        self._load_timeout = load_timeout
+        self._python = python
         self._clock = clock
         self._numbers = itertools.count()
         self._child: _Child | None = None
@@ -113,19 +143,54 @@ class Device:
         self.losses = 0
         # The device that `auto` was resolved to, such as `cuda:0`; empty before the first start.
         self.name = ""
+        # Whether the last process died of a batch or of a loading, and nobody knows which: the next is loaded alone.
+        self._in_doubt = False
+        # When it was last given something to do.
+        self.used_at = clock()
 
-    async def __aenter__(self) -> Device:
+    async def start(self) -> None:
+        """Start the process unless it runs. Raises `PipelineUnavailable` or `DeviceLost` when it cannot be started."""
         await self._started()
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def end(self) -> None:
+        """End the process, whatever is in it."""
         if self._child is not None:
             await self._end(self._child)
 
+    async def replace(self, why: str) -> None:
+        """End the process once it is through with what is in it; what comes next gets a fresh one."""
+        async with self._starting:
+            if (child := self._child) is None:
+                return
+            while waiting := _waiting(child):
+                await asyncio.wait(waiting)
+            logger.info("the device process %d (%s) is ended: %s", child.process.pid, self._title, why)
+            await self._end(child)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a process."""
+        return self._child is not None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has something to do."""
+        return self._child is not None and bool(self._child.flights or self._child.loadings)
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it is loading a pipeline."""
+        return self._child is not None and bool(self._child.loadings)
+
     @property
     def changes(self) -> bool:
-        """Whether the process is starting or loading a pipeline; neither lasts for ever."""
-        return self._starting.locked() or (self._child is not None and bool(self._child.loadings))
+        """Whether the process is starting, loading a pipeline or being replaced; none lasts for ever."""
+        return self._starting.locked() or self.is_loading
+
+    @property
+    def memory(self) -> int:
+        """Bytes of this machine's memory that the process held when `watch` last looked; 0 without a process."""
+        return self._child.memory if self._child is not None else 0
 
     def has_loaded(self, batch_group: BatchGroup) -> bool:
         """Whether the group's pipeline is loaded in the current process."""
@@ -136,7 +201,11 @@ class Device:
 
         Raises `PipelineUnavailable` when it cannot be loaded, `DeviceLost` when the process dies meanwhile.
         """
+        self.used_at = self._clock()
         child = await self._started()
+        while self._in_doubt and child.flights and batch_group.number not in child.loaded:
+            await asyncio.wait([flight.future for flight in child.flights.values()])
+            child = await self._started()
         if batch_group.number in child.loaded:
             return 0.0
         loading = child.loadings.get(batch_group.number)
@@ -144,7 +213,7 @@ class Device:
             loading = child.loadings[batch_group.number] = _Loading(
                 asyncio.get_running_loop().create_future(), self._clock()
             )
-            await self._send(child, protocol.Load(batch_group.number, batch_group.slug, batch_group.config))
+            await self._send(child, _load_of(batch_group))
         return (await asyncio.shield(loading.future)).seconds
 
     async def run(
@@ -154,6 +223,7 @@ class Device:
 
         Raises `DeviceLost` when the process dies meanwhile: any of the images in the process may be the cause.
         """
+        self.used_at = self._clock()
         child = await self._started()
         number = next(self._numbers)
         flight = _BatchInProcess(asyncio.get_running_loop().create_future(), on_begin, self._clock())
@@ -167,19 +237,24 @@ class Device:
         if self._child is not None and numbers:
             await self._send(self._child, protocol.Forget(list(numbers)))
 
-    async def watch(self) -> None:
-        """Kill the process when the work in it made no progress for `task_timeout` seconds; runs for ever."""
-        pause = min(1.0, self._settings.task_timeout / 8)
-        seen_at = self._clock()
-        while True:
-            await asyncio.sleep(pause)
-            now = self._clock()
-            if self._child is not None:
-                if now - seen_at > 2 * pause + 1.0:
-                    # This process stood still; what the child said meanwhile is still to be read.
-                    self._forgive(self._child, now - seen_at)
-                self._end_if_stuck(self._child, now)
-            seen_at = now
+    def look(self, *, stood_still: float) -> None:
+        """Kill the process if the work in it made no progress for too long; see how much memory it has.
+
+        `stood_still`: seconds in which this process could not read what the child said.
+        """
+        if (child := self._child) is None:
+            return
+        if stood_still:
+            self._forgive(child, stood_still)
+        self._end_if_stuck(child, self._clock())
+        with contextlib.suppress(psutil.Error):
+            child.memory = psutil.Process(child.process.pid).memory_info().rss
+
+    def has_outgrown(self, limit: int) -> bool:
+        """Whether the process holds more than so many bytes, and that not only by what it has loaded."""
+        if (child := self._child) is None or not child.memory_at_first:
+            return False
+        return child.memory > max(limit, GROWN * child.memory_at_first)
 
     # A child's life.
 
@@ -195,16 +270,20 @@ class Device:
         for end in (ours, theirs):
             # Room for a whole batch of ordinary images, if the kernel allows that much.
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
-        with theirs:
-            process = subprocess.Popen(  # noqa: ASYNC220  it returns within milliseconds
-                [sys.executable, "-P", "-m", "antenna_orchestration.worker.device.process",
-                 str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                # What a pipeline prints is for people, and our own output may be JSON for a program.
-                stdout=2,
-                env=self._environment(),
-            )  # fmt: skip
+        try:
+            with theirs:
+                process = subprocess.Popen(  # noqa: ASYNC220  it returns within milliseconds
+                    [self._python, "-P", "-m", "antenna_orchestration.worker.device.process",
+                     str(theirs.fileno()), str(os.getpid())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    # What a pipeline prints is for people, and our own output may be JSON for a program.
+                    stdout=2,
+                    env=self._environment(),
+                )  # fmt: skip
+        except OSError as error:
+            ours.close()
+            raise PipelineUnavailable(f"its process cannot be started by {self._python}: {error.strerror}") from error
         child = _Child(process, ours, asyncio.get_running_loop().create_future())
         child.reader = asyncio.create_task(self._read(child), name="device-reader")
         try:
@@ -213,9 +292,9 @@ class Device:
                 ready = await child.ready
         except TimeoutError:
             await self._end(child)
-            raise errors.InternalError(f"the device process did not answer within {START_TIMEOUT:.0f} s") from None
+            raise PipelineUnavailable(f"the device process did not answer within {START_TIMEOUT:.0f} s") from None
         self.name = ready.device
-        logger.info("device process %d on %s (%s)", process.pid, ready.device, ready.description)
+        logger.info("device process %d on %s (%s) for %s", process.pid, ready.device, ready.description, self._title)
         return child
 
     def _environment(self) -> dict[str, str]:
@@ -272,19 +351,26 @@ class Device:
                         flight.on_begin()
             case protocol.Report(batch=batch):
                 self._next_may_begin(child)
+                child.memory_at_first = child.memory_at_first or child.memory
                 if (flight := child.flights.pop(batch, None)) and not flight.future.done():
                     flight.future.set_result(message)
             case protocol.Loaded(batch_group=batch_group, evicted=evicted):
                 child.loaded.add(batch_group)
                 child.loaded.difference_update(evicted)
+                self._in_doubt = False
+                # What it takes is seen at the next look.
+                child.memory = child.memory_at_first = 0
                 self._next_may_begin(child)
                 self._loading_over(child, batch_group, message)
-            case protocol.LoadFailed(batch_group=batch_group, reason=reason):
-                self._loading_over(child, batch_group, PipelineUnavailable(reason))
+            case protocol.LoadFailed(batch_group=batch_group, reason=reason, trace=trace, out_of_memory=short):
+                error = PipelineUnavailable(reason, trace=trace, out_of_memory=short)
+                self._loading_over(child, batch_group, error)
+            case protocol.Downloading():
+                self._loading_moved(child)
             case protocol.Said(level=level, logger=name, message=text):
                 logging.getLogger(name).log(level, "%s", text)
                 if level >= logging.ERROR and name == protocol.LOGGER:
-                    child.reason = text.splitlines()[0]
+                    child.reason = (text.splitlines() or [""])[0]
             case protocol.Ready():
                 child.ready.set_result(message)
 
@@ -293,8 +379,14 @@ class Device:
         for flight in child.flights.values():
             flight.moved_at = self._clock()
 
+    def _loading_moved(self, child: _Child) -> None:
+        for loading in child.loadings.values():
+            loading.moved_at = self._clock()
+
     def _loading_over(self, child: _Child, batch_group: int, outcome: protocol.Loaded | PipelineUnavailable) -> None:
         loading = child.loadings.pop(batch_group, None)
+        # They are loaded one after the other.
+        self._loading_moved(child)
         if loading is None or loading.future.done():
             return
         if isinstance(outcome, protocol.Loaded):
@@ -313,18 +405,16 @@ class Device:
         status = child.process.poll()
         reason = child.reason or _cause_of_death(status)
         may_be_ours = status == protocol.LOST_DEVICE or (status == -signal.SIGKILL and not child.killed)
+        alone = len(child.flights) + len(child.loadings) <= 1
+        self._in_doubt = bool(child.flights and child.loadings)
         self.losses += 1
-        logger.warning("the device process %d is lost: %s", child.process.pid, reason)
-        waiting: list[asyncio.Future[Any]] = [
-            child.ready,
-            *(flight.future for flight in child.flights.values()),
-            *(loading.future for loading in child.loadings.values()),
-        ]
+        logger.warning("the device process %d (%s) is lost: %s", child.process.pid, self._title, reason)
+        waiting = [child.ready, *_waiting(child)]
         child.flights.clear()
         child.loadings.clear()
         for future in waiting:
             if not future.done():
-                future.set_exception(DeviceLost(reason, may_be_ours=may_be_ours))
+                future.set_exception(DeviceLost(reason, may_be_ours=may_be_ours, alone=alone))
                 # Marks it as retrieved: the caller may have left, and the cause is logged above.
                 future.exception()
 
@@ -334,8 +424,8 @@ class Device:
         moving = begun if begun or child.loadings else list(child.flights.values())
         if any(now - flight.moved_at > self._settings.task_timeout for flight in moving):
             self._kill(child, f"no progress for {self._settings.task_timeout:g} s")
-        elif any(now - loading.since > LOAD_TIMEOUT for loading in child.loadings.values()):
-            self._kill(child, f"loading a pipeline took more than {LOAD_TIMEOUT:.0f} s")
+        elif any(now - loading.moved_at > self._load_timeout for loading in child.loadings.values()):
+            self._kill(child, f"loading it took more than {self._load_timeout:g} s (ANTENNA_PIPELINE_LOAD_TIMEOUT)")
 
     def _kill(self, child: _Child, reason: str) -> None:
         child.reason, child.killed = reason, True
@@ -345,7 +435,12 @@ class Device:
         for flight in child.flights.values():
             flight.moved_at += seconds
         for loading in child.loadings.values():
-            loading.since += seconds
+            loading.moved_at += seconds
+
+
+def _waiting(child: _Child) -> list[asyncio.Future[Any]]:
+    """What waits for the process."""
+    return [flight.future for flight in child.flights.values()] + [one.future for one in child.loadings.values()]
 
 
 async def _ended(process: subprocess.Popen[bytes], patience: float) -> None:
@@ -373,6 +468,10 @@ def _send_at_once(channel: socket.socket, parts: list[bytes]) -> list[memoryview
     if views and sent:
         views[0] = views[0][sent:]
     return views
+
+
+def _load_of(batch_group: BatchGroup) -> protocol.Load:
+    return protocol.Load(batch_group.number, batch_group.slug, batch_group.config, batch_group.digest)
 
 
 def _take_frame(buffer: bytearray) -> bytes | None:

@@ -7,13 +7,13 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
 
 from antenna_orchestration import errors
-from antenna_orchestration.pipelines import interface, registry
+from antenna_orchestration.pipelines import identity, interface, outcomes, registry
 from antenna_orchestration.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,11 @@ class Model:
     memory: int
     # Images that the device held at once when it last ran out of memory; None before it did.
     limit: int | None = None
+    # What its results are checked against.
+    declared: outcomes.Declared = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.declared = outcomes.declared_by(self.pipeline.spec)
 
 
 class Models:
@@ -43,13 +48,15 @@ class Models:
         self._device = device
         self._device_lock = device_lock
         self._loading = threading.Lock()
-        self._known: dict[int, tuple[str, Mapping[str, Any]]] = {}
+        self._known: dict[int, tuple[str, Mapping[str, Any], str]] = {}
+        # What each pipeline was when this process read its code, by slug: code is read once.
+        self._read_as: dict[str, str] = {}
         self._loaded: OrderedDict[int, Model] = OrderedDict()
         self._evicted: list[int] = []
 
-    def know(self, batch_group: int, slug: str, config: Mapping[str, Any]) -> None:
-        """Remember which pipeline and configuration a batch group has."""
-        self._known[batch_group] = (slug, config)
+    def know(self, batch_group: int, slug: str, config: Mapping[str, Any], digest: str = "") -> None:
+        """Remember which pipeline and configuration a batch group has, and their digest, if that is known."""
+        self._known[batch_group] = (slug, config, digest)
 
     def get(self, batch_group: int) -> Model:
         """The group's pipeline, loaded now if it is not yet. Raises whatever its loading raises."""
@@ -73,13 +80,20 @@ class Models:
         return self._load(batch_group)
 
     def _load(self, batch_group: int) -> Model:
-        slug, config = self._known[batch_group]
+        slug, config, digest = self._known[batch_group]
         before = self._memory_used()
-        pipeline = interface.build(
-            registry.imported(slug, self._settings.pipeline_paths), config, top_k=self._settings.top_k
-        )
+        paths = self._settings.pipeline_paths
+        was = self._read_as.setdefault(slug, identity.digest_of(registry.get(slug, paths)))
+        spec = registry.imported(slug, paths)
+        pipeline = interface.build(spec, config, top_k=self._settings.top_k)
         pipeline.load(self._device)
         self._warm_up(pipeline)
+        # After all of it was read: so it is what the results are said to come of.
+        found = identity.digest_of(spec)
+        if digest and (found != was or identity.with_files_of(found, config) != digest):
+            raise errors.OtherVersion(
+                f"files of pipeline {slug} are not those that it was to be loaded with: they changed meanwhile"
+            )
         return Model(batch_group, pipeline, max(0, self._memory_used() - before))
 
     def peek(self, batch_group: int) -> Model | None:

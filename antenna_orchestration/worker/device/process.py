@@ -28,7 +28,8 @@ from typing import Any, Final
 import msgspec
 
 from antenna_orchestration import errors, kernel, settings
-from antenna_orchestration.domain import given_boxes, messages
+from antenna_orchestration.domain import told_errors
+from antenna_orchestration.pipelines import outcomes, weights
 from antenna_orchestration.pipelines.interface import RawImage
 from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.device.models import Model, Models, free_cached_memory, is_out_of_memory
@@ -38,6 +39,9 @@ logger = logging.getLogger(protocol.LOGGER)
 
 MOVED_EVERY: Final = 0.5
 """Seconds between two `Moved` messages while a batch is prepared."""
+
+DOWNLOADING_EVERY: Final = 5.0
+"""Seconds between two `Downloading` messages."""
 
 
 @dataclass(slots=True)
@@ -96,8 +100,8 @@ class DeviceProcess:
         threading.Thread(target=self._load_forever, name="load", daemon=True).start()
         while (message := self._receive()) is not None:
             match message:
-                case protocol.Load(batch_group=batch_group, slug=slug, config=config):
-                    self._models.know(batch_group, slug, config)
+                case protocol.Load(batch_group=batch_group, slug=slug, config=config, digest=digest):
+                    self._models.know(batch_group, slug, config, digest)
                     self._to_load.put(batch_group)
                 case protocol.Run():
                     self._accept(message)
@@ -174,7 +178,7 @@ class DeviceProcess:
                 continue
             try:
                 _prepare_one(model, image)
-            except Exception as error:
+            except BaseException as error:
                 if is_out_of_memory(error):
                     # Other batches may hold it; the image is prepared again when nothing else is at work.
                     image.short = True
@@ -193,21 +197,32 @@ class DeviceProcess:
             batch = self._batches.get()
             try:
                 self._infer_batch(batch)
-            except Exception:
+            except BaseException:
                 # Caused neither by a pipeline nor by an image: this process can no longer be relied on.
                 logger.exception("the device process stops")
                 os._exit(protocol.LOST_DEVICE)
 
     def _load(self, batch_group: int) -> Model | None:
         started = time.monotonic()
+        over = threading.Event()
+        threading.Thread(target=self._tell_of_downloads, args=(over,), name="downloads", daemon=True).start()
         try:
             model = self._models.get(batch_group)
-        except Exception as error:
-            logger.debug("loading failed", exc_info=error)
-            self._send(protocol.LoadFailed(batch_group, _describe(error)))
+        except BaseException as error:
+            self._send(
+                protocol.LoadFailed(batch_group, _describe(error), told_errors.trace(error), is_out_of_memory(error))
+            )
             return None
+        finally:
+            over.set()
         self._send(protocol.Loaded(batch_group, time.monotonic() - started, self._models.take_evicted()))
         return model
+
+    def _tell_of_downloads(self, over: threading.Event) -> None:
+        """While a pipeline is being loaded: say that it downloads weights, for as long as it does."""
+        while not over.wait(DOWNLOADING_EVERY):
+            if weights.is_downloading():
+                self._send(protocol.Downloading())
 
     def _infer_batch(self, batch: _Batch) -> None:
         model = self._models.peek(batch.batch_group) or self._load(batch.batch_group)
@@ -236,7 +251,7 @@ class DeviceProcess:
         free_cached_memory()
         try:
             _prepare_one(model, image)
-        except Exception as error:
+        except BaseException as error:
             image.outcome = _failed(image, error)
         else:
             self._infer(model, batch, [image])
@@ -255,7 +270,7 @@ class DeviceProcess:
                 results = model.pipeline.infer([image.prepared for image in part])
                 if len(results) != len(part):
                     raise errors.InternalError(f"the pipeline gave {len(results)} results for {len(part)} images")
-            except Exception as error:
+            except BaseException as error:
                 parts.extendleft(reversed(self._split(model, part, error)))
             else:
                 for image, raw in zip(part, results, strict=True):
@@ -264,7 +279,7 @@ class DeviceProcess:
             if parts:
                 self._send(protocol.Moved(batch.number))
 
-    def _split(self, model: Model, part: list[_Image], error: Exception) -> list[list[_Image]]:
+    def _split(self, model: Model, part: list[_Image], error: BaseException) -> list[list[_Image]]:
         """Split a failed part of a batch to infer it again: in halves when memory ran out, else into single images."""
         if _is_lost(error):
             logger.error("the device is lost: %s", _describe(error))
@@ -318,13 +333,10 @@ def _prepare_one(model: Model, image: _Image) -> None:
 def _finished(model: Model, image: _Image) -> protocol.Done | protocol.Failed:
     started = time.monotonic()
     try:
-        result = model.pipeline.finish(image.prepared, image.raw)
-        messages.check_detections(result.detections)
-        found, given = result.detections, image.item.detections
-        if given is not None:
-            found = given_boxes.classified(given, found)
-        detections = msgspec.Raw(protocol.encoder.encode(found))
-    except Exception as error:
+        said = model.pipeline.finish(image.prepared, image.raw)
+        result = outcomes.checked(said, model.declared, given=image.item.detections)
+        detections = msgspec.Raw(protocol.encoder.encode(result.detections))
+    except BaseException as error:
         return _failed(image, error)
     timings = {"decode": image.decode, "infer": image.infer, "finish": time.monotonic() - started}
     return protocol.Done(
@@ -338,7 +350,7 @@ def _finished(model: Model, image: _Image) -> protocol.Done | protocol.Failed:
     )
 
 
-def _failed(image: _Image, error: Exception) -> protocol.Failed:
+def _failed(image: _Image, error: BaseException) -> protocol.Failed:
     """The report on an image that failed alone: retryable unless the image itself is unusable."""
     if isinstance(error, errors.ImageUnusable):
         return protocol.Failed(image.item.number, str(error), retryable=False)
@@ -350,7 +362,7 @@ def _failed(image: _Image, error: Exception) -> protocol.Failed:
 
 def _describe(error: BaseException) -> str:
     """The error in one line, for people."""
-    text = (str(error).strip().splitlines() or [""])[0][:300]
+    text = told_errors.helpful_line(str(error))
     if isinstance(error, errors.AntennaError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

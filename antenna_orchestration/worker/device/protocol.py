@@ -42,6 +42,8 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     slug: str
     config: dict[str, Any]
     """The job's configuration, merged with the pipeline's defaults."""
+    digest: str = ""
+    """What the pipeline has to be; empty if that is not known."""
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):
@@ -98,6 +100,14 @@ class LoadFailed(msgspec.Struct, tag=True, frozen=True):
 
     batch_group: int
     reason: str
+    """The line of the error that helps."""
+    trace: str = ""
+    """The whole error, with where in the code it was raised."""
+    out_of_memory: bool = False
+
+
+class Downloading(msgspec.Struct, tag=True, frozen=True):
+    """Weights are being downloaded, which may take long; sent again and again meanwhile."""
 
 
 class Moved(msgspec.Struct, tag=True, frozen=True):
@@ -161,7 +171,7 @@ class Said(msgspec.Struct, tag=True, frozen=True):
 
 
 ToChild = Start | Load | Run | Forget
-FromChild = Ready | Loaded | LoadFailed | Moved | Report | Said
+FromChild = Ready | Loaded | LoadFailed | Downloading | Moved | Report | Said
 
 encoder: Final = msgspec.msgpack.Encoder()
 to_child: Final = msgspec.msgpack.Decoder(ToChild)

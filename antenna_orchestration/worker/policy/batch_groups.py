@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.algorithms import why_other_digest
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
 logger = logging.getLogger(__name__)
+
+SHARED: Final = ""
+"""The device process of all pipelines that this project ships."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -24,25 +28,40 @@ class BatchGroup:
     spec: PipelineSpec
     # Merged with the pipeline's defaults.
     config: dict[str, Any]
+    # Of the pipeline and the files that the configuration names; empty if it is not known.
+    digest: str = ""
 
     @property
     def slug(self) -> str:
         """The pipeline's slug."""
         return self.spec.slug
 
+    @property
+    def process(self) -> str:
+        """Which device process runs it: this project's pipelines share one (`SHARED`), any other has its own."""
+        return SHARED if self.spec.origin.is_built_in else self.spec.slug
+
 
 class BatchGroups:
     """The batch groups that this worker has met so far, numbered in the order of their first job."""
 
-    def __init__(self, pipelines: Mapping[str, PipelineSpec]) -> None:
+    def __init__(
+        self, pipelines: Mapping[str, PipelineSpec], digest_of: Callable[[PipelineSpec, Mapping[str, Any]], str]
+    ) -> None:
+        """`digest_of` tells what a pipeline with a configuration is, empty if that is not known."""
         self._pipelines = pipelines
-        self._groups: dict[tuple[str, str], BatchGroup] = {}
+        self._digest_of = digest_of
+        self._groups: dict[tuple[str, ...], BatchGroup] = {}
+
+    def serve(self, pipelines: Mapping[str, PipelineSpec]) -> None:
+        """Serve these pipelines from now on. Groups of what a pipeline was before stay as they were."""
+        self._pipelines = pipelines
 
     def group_of(self, announcement: messages.Announcement) -> BatchGroup:
         """The job's batch group, created for the first job of its kind.
 
         Raises `UnknownPipeline` when this worker does not serve the pipeline, `OtherVersion` when the job was submitted
-        for another version of it, and `InvalidInput` when the pipeline refuses the configuration.
+        for another version or digest of it, and `InvalidInput` when the pipeline refuses the configuration.
         """
         spec = self._pipelines.get(announcement.pipeline)
         if spec is None:
@@ -50,8 +69,12 @@ class BatchGroups:
         config = spec.config_of_job(
             announcement.config, version=announcement.pipeline_version, algorithms=announcement.algorithms
         )
+        digest = self._digest_of(spec, config)
+        asked = announcement.digest or None
+        if reason := why_other_digest(spec.slug, announcement.pipeline_version, asked=asked, here=digest):
+            raise errors.OtherVersion(reason)
         # By value rather than by the announced hash: different hashes may stand for the same merged configuration.
-        key = (spec.slug, json.dumps(config, sort_keys=True, default=str))
+        key = (spec.slug, spec.version, digest, json.dumps(config, sort_keys=True, default=str))
         if key not in self._groups:
-            self._groups[key] = BatchGroup(len(self._groups), spec, config)
+            self._groups[key] = BatchGroup(len(self._groups), spec, config, digest)
         return self._groups[key]

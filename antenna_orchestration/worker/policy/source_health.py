@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain import attempts
+from antenna_orchestration.domain import attempts, redaction
 from antenna_orchestration.domain.backoff import Backoff, spread_out
 from antenna_orchestration.domain.ids import JobRun
 
@@ -230,7 +230,7 @@ class SourceHealth:
     ) -> HandBack | Fail:
         job = self._job(job_run)
         job.hosts.add(host)
-        job.unreachable[host] = str(error)[:LONGEST_REASON]
+        job.unreachable[host] = redaction.without_secrets(str(error))[:LONGEST_REASON]
         state = self._hosts.setdefault(host, _Host(streak_since=now, since=datetime.now(UTC)))
         state.streak += 1
         if state.streak >= HOST_PATIENCE:
@@ -248,7 +248,7 @@ class SourceHealth:
     ) -> HandBack | Fail:
         state = self._job(job_run)
         state.since = state.since or datetime.now(UTC)
-        state.reason = str(error)[:LONGEST_REASON]
+        state.reason = redaction.without_secrets(str(error))[:LONGEST_REASON]
         has_done = self._has_done(job_run, state)
         if has_done and delivery >= ONE_OF_MANY:
             # A rest that this image began goes on, and a trial too: the next image may be a good one.

@@ -6,6 +6,7 @@ import asyncio
 
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.queue.announcements import Announcements, Snapshot
+from antenna_orchestration.worker.pipelines_here import PipelinesHere
 from antenna_orchestration.worker.policy.lease_time import LeaseTime
 from antenna_orchestration.worker.stages.batcher import Batcher
 from antenna_orchestration.worker.stages.lease_extension import LeaseExtender
@@ -23,7 +24,9 @@ class AnnouncementFollower:
         batcher: Batcher,
         lease_time: LeaseTime,
         lease_extender: LeaseExtender,
+        pipelines: PipelinesHere,
     ) -> None:
+        self._pipelines = pipelines
         self._lease_time = lease_time
         self._lease_extender = lease_extender
         self._announcements = announcements
@@ -42,6 +45,8 @@ class AnnouncementFollower:
             await self._batcher.hand_back_unstarted(lambda held, job_runs=job_runs: held.job_run in job_runs)  # type: ignore[misc]
 
     def _on_change(self, announced: Snapshot) -> None:
+        # A job may be of a pipeline that was changed or added just now.
+        self._pipelines.look_soon()
         # Before the scheduler, which leases by it.
         if self._lease_time.announced(one.ack_wait for one in announced.values()):
             self._lease_extender.hurry()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -15,8 +15,9 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts
 from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.worker.device import protocol
-from antenna_orchestration.worker.device.client import Device, DeviceLost, PipelineUnavailable, Shipment
+from antenna_orchestration.worker.device.client import DeviceLost, PipelineUnavailable, Shipment
 from antenna_orchestration.worker.device.model_loading import ModelLoader
+from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.nudge import Nudge
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
 from antenna_orchestration.worker.policy.speed import DeviceSpeed
@@ -36,7 +37,7 @@ class _Flight:
     """A batch on its way through the device process."""
 
     batch: list[TaskInHand]
-    # Nothing else may be in the device process meanwhile.
+    # Nothing else may be in its device process meanwhile.
     solo: bool
     # The device has begun with it.
     begun: bool = False
@@ -47,11 +48,36 @@ class _Flight:
         return self.batch[0].batch_group
 
 
+@dataclass(slots=True)
+class _Lane:
+    """What waits for one device process, and what is in it: no lane waits for another."""
+
+    # The inbox: loaded images by batch group, and those that must not share a batch.
+    ready: dict[BatchGroup, deque[TaskInHand]] = field(default_factory=dict)
+    # Images that run with nothing else in the process, because it died with them.
+    suspects: deque[TaskInHand] = field(default_factory=deque)
+    # Images that run with nothing else of the lane in hand, because they were delivered so often.
+    alone: deque[TaskInHand] = field(default_factory=deque)
+    flights: set[_Flight] = field(default_factory=set)
+    # Whether the scheduler may still lease for the room that the last batch made when the device began with it.
+    more_may_be_leased: bool = False
+    last_end: float = 0.0
+
+    def forget_gone(self) -> None:
+        for line in (self.suspects, self.alone, *self.ready.values()):
+            if any(held.gone for held in line):
+                kept = [held for held in line if not held.gone]
+                line.clear()
+                line.extend(kept)
+        self.ready = {group: line for group, line in self.ready.items() if line}
+
+
 class Batcher:
     """Takes loaded images through the device process.
 
     Each goes on to the reporter, except: an image that the device process did not begin with is handed back, and one
-    that was in there when the process died goes back to the image fetcher, to be tried alone.
+    that was in there when the process died goes back to the image fetcher, to be tried alone. Each device process has a
+    lane of its own: what is alone is so in its lane, and no lane waits for another.
     """
 
     def __init__(
@@ -59,7 +85,7 @@ class Batcher:
         *,
         reporter: Reporter,
         load_queue: LoadQueue,
-        device: Device,
+        device: DevicePool,
         model_loader: ModelLoader,
         open_attempts: OpenAttempts,
         tasks_in_hand: TasksInHand,
@@ -78,44 +104,38 @@ class Batcher:
         self._max_attempts = max_attempts
         self._timing = timing
         self._clock = timing.clock
-        # The inbox: loaded images by batch group, and those that must not share a batch.
-        self._ready: dict[BatchGroup, deque[TaskInHand]] = {}
-        # Images that run with nothing else in the device process, because it died with them.
-        self._suspects: deque[TaskInHand] = deque()
-        # Images that run with nothing else in hand, because they were delivered so often.
-        self._alone: deque[TaskInHand] = deque()
-        self._flights: set[_Flight] = set()
-        # Whether the scheduler may still lease for the room that the last batch made when the device began with it.
-        self._more_may_be_leased = False
-        self._last_end = 0.0
+        # By `BatchGroup.process`.
+        self._lanes: defaultdict[str, _Lane] = defaultdict(_Lane)
         self._error: Exception | None = None
         self._nudged = nudge.subscribe()
 
     def add(self, held: TaskInHand) -> None:
         """Put a task whose image is loaded into the inbox."""
+        lane = self._lanes[held.batch_group.process]
         if held.suspect:
-            self._suspects.append(held)
+            lane.suspects.append(held)
         elif held.alone:
-            self._alone.append(held)
+            lane.alone.append(held)
         elif held.interactive:
-            self._ready.setdefault(held.batch_group, deque()).appendleft(held)
+            lane.ready.setdefault(held.batch_group, deque()).appendleft(held)
         else:
-            self._ready.setdefault(held.batch_group, deque()).append(held)
+            lane.ready.setdefault(held.batch_group, deque()).append(held)
         self._nudged.set()
 
-    def expect_no_more(self) -> None:
-        """The scheduler has leased what there is room for: partial batches need not wait for more than is in hand."""
-        if self._more_may_be_leased:
-            self._more_may_be_leased = False
+    def expect_no_more(self, process: str) -> None:
+        """The scheduler has leased what this device process has room for: partial batches need not wait for more."""
+        lane = self._lanes[process]
+        if lane.more_may_be_leased:
+            lane.more_may_be_leased = False
             self._nudged.set()
 
     @property
     def busy(self) -> bool:
-        """Whether a batch is in the device process."""
-        return bool(self._flights)
+        """Whether a batch is in a device process."""
+        return any(lane.flights for lane in self._lanes.values())
 
-    async def hand_back_unstarted(self, which: Callable[[TaskInHand], bool]) -> None:
-        """Hand back those tasks in hand that the device has not begun with and for which `which` is true.
+    async def hand_back_unstarted(self, which: Callable[[TaskInHand], bool], delay: float = 0.0) -> None:
+        """Hand back, for `delay` seconds, those tasks that the device has not begun with and for which `which` is true.
 
         Those that have reached the device process are reported by it as `Dropped` first, and handed back then.
         """
@@ -125,12 +145,13 @@ class Batcher:
                 if held.stage is Stage.SHIPPED:
                     shipped.append(held.number)
                 else:
-                    await self._tasks_in_hand.hand_back(held)
+                    await self._tasks_in_hand.hand_back(held, delay)
         await self._device.forget(shipped)
 
     async def abort(self) -> None:
-        """Stop waiting for the batches in the device process; their tasks stay in hand."""
-        tasks = [flight.task for flight in self._flights if flight.task is not None]
+        """Stop waiting for the batches in the device processes; their tasks stay in hand."""
+        flights = [flight for lane in self._lanes.values() for flight in lane.flights]
+        tasks = [flight.task for flight in flights if flight.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -141,86 +162,80 @@ class Batcher:
             self._nudged.clear()
             if self._error is not None:
                 raise self._error
-            while batch := self._next_batch():
-                self._send(batch)
+            for process, lane in self._lanes.items():
+                while batch := self._next_batch(process, lane):
+                    self._send(lane, batch)
             await self._nudged.wait()
 
     # Choosing.
 
-    def _next_batch(self) -> list[TaskInHand]:
-        """The images to send now; empty when there are none or the device process has enough."""
-        self._forget_gone()
-        if any(flight.solo for flight in self._flights):
+    def _next_batch(self, process: str, lane: _Lane) -> list[TaskInHand]:
+        """The images to send to this process now; empty when there are none or it has enough."""
+        lane.forget_gone()
+        if any(flight.solo for flight in lane.flights):
             return []
-        if self._suspects:
-            return [] if self._flights else [self._suspects.popleft()]
-        if self._ready:
-            return self._next_of_groups()
-        if self._alone and not self._flights and not self._others_unstarted(self._alone[0]):
-            return [self._alone.popleft()]
+        if lane.suspects:
+            # Nor may a pipeline be loaded meanwhile: it would not be known which of the two the process died of.
+            return [] if lane.flights or self._device.is_loading(process) else [lane.suspects.popleft()]
+        if lane.ready:
+            return self._next_of_groups(lane)
+        if lane.alone and not lane.flights and not self._others_unstarted(lane.alone[0]):
+            return [lane.alone.popleft()]
         return []
 
-    def _next_of_groups(self) -> list[TaskInHand]:
+    def _next_of_groups(self, lane: _Lane) -> list[TaskInHand]:
         """The batch of the group whose turn it is: interactive images first, then what was leased first."""
-        not_begun = sum(not flight.begun for flight in self._flights)
-        turns = sorted(
-            self._ready, key=lambda group: (not self._ready[group][0].interactive, self._ready[group][0].number)
-        )
+        not_begun = sum(not flight.begun for flight in lane.flights)
+        ready = lane.ready
+        turns = sorted(ready, key=lambda group: (not ready[group][0].interactive, ready[group][0].number))
         for group in turns:
-            line, size = self._ready[group], self._speed.batch(group)
-            worth_it = len(line) >= size or not self._more_is_coming(group)
+            line, size = ready[group], self._speed.batch(group)
+            worth_it = len(line) >= size or not self._more_is_coming(lane, group)
             # While the device has something to do, a batch may wait until it is full.
-            if not_begun < self._speed.depth(group) and (worth_it or not self._flights):
+            if not_begun < self._speed.depth(group) and (worth_it or not lane.flights):
                 batch = [line.popleft() for _ in range(min(size, len(line)))]
                 if not line:
-                    del self._ready[group]
+                    del ready[group]
                 return batch
         return []
 
-    def _more_is_coming(self, group: BatchGroup) -> bool:
+    def _more_is_coming(self, lane: _Lane, group: BatchGroup) -> bool:
         before = (Stage.LEASED, Stage.LOADING)
-        return self._more_may_be_leased or any(
+        return lane.more_may_be_leased or any(
             held.batch_group is group and held.stage in before for held in self._tasks_in_hand
         )
 
     def _others_unstarted(self, held: TaskInHand) -> bool:
-        return any(other.unstarted and not other.alone for other in self._tasks_in_hand if other is not held)
-
-    def _forget_gone(self) -> None:
-        for line in (self._suspects, self._alone, *self._ready.values()):
-            if any(held.gone for held in line):
-                kept = [held for held in line if not held.gone]
-                line.clear()
-                line.extend(kept)
-        self._ready = {group: line for group, line in self._ready.items() if line}
+        others = self._tasks_in_hand.beside(held)
+        return any(other.unstarted and not other.alone for other in others)
 
     # Processing.
 
-    def _send(self, batch: list[TaskInHand]) -> None:
+    def _send(self, lane: _Lane, batch: list[TaskInHand]) -> None:
         flight = _Flight(batch, solo=batch[0].suspect or batch[0].alone)
-        self._flights.add(flight)
+        lane.flights.add(flight)
         for held in batch:
             self._tasks_in_hand.move(held, Stage.SHIPPED)
-        flight.task = asyncio.create_task(self._process(flight), name=f"batch-{batch[0].number}")
+        flight.task = asyncio.create_task(self._process(lane, flight), name=f"batch-{batch[0].number}")
 
-    async def _process(self, flight: _Flight) -> None:
+    async def _process(self, lane: _Lane, flight: _Flight) -> None:
         """See one batch through. Nobody awaits this task, so `run` raises its unexpected errors."""
         try:
-            await self._fly(flight)
+            await self._fly(lane, flight)
         except Exception as error:
             self._error = error
         finally:
-            self._flights.discard(flight)
+            lane.flights.discard(flight)
             self._nudged.set()
 
-    async def _fly(self, flight: _Flight) -> None:
+    async def _fly(self, lane: _Lane, flight: _Flight) -> None:
         first = flight.batch[0]
         if first.alone and not first.suspect:
             await self._note_attempt(first)
         try:
-            report = await self._run(flight)
+            report = await self._run(lane, flight)
         except PipelineUnavailable as error:
-            self._model_loader.failed(flight.batch_group, str(error))
+            self._model_loader.failed(flight.batch_group, str(error), error.trace)
             for held in flight.batch:
                 await self._tasks_in_hand.hand_back(held, PIPELINE_REST)
         except DeviceLost as lost:
@@ -235,29 +250,37 @@ class Batcher:
             # Should it kill this worker now, it is opened once more than it should be.
             logger.warning("the attempt to open image %d cannot be noted: %s", held.lease.task.image, error)
 
-    async def _run(self, flight: _Flight) -> protocol.Report:
-        try:
-            # A fresh process has nothing loaded; otherwise this costs nothing.
-            await self._device.load(flight.batch_group)
-        except DeviceLost as lost:
-            # It died before it saw an image.
-            raise PipelineUnavailable(str(lost)) from lost
+    async def _run(self, lane: _Lane, flight: _Flight) -> protocol.Report:
+        await self._load(flight.batch_group)
         started = self._clock()
         shipments = [_shipment(held) for held in flight.batch if not held.gone]
-        report = await self._device.run(flight.batch_group, shipments, lambda: self._begin(flight))
+        report = await self._device.run(flight.batch_group, shipments, lambda: self._begin(lane, flight))
         now = self._clock()
         if worked := sum(not isinstance(outcome, protocol.Dropped) for outcome in report.outcomes):
             # Counted from when the device was free: what the batch takes in a row of batches.
-            seconds = now - max(started, self._last_end)
+            seconds = now - max(started, lane.last_end)
             self._speed.finished(flight.batch_group, worked, seconds, starved=report.starved)
-        self._last_end = now
+            self._model_loader.worked(flight.batch_group)
+        lane.last_end = now
         return report
 
-    def _begin(self, flight: _Flight) -> None:
+    async def _load(self, batch_group: BatchGroup) -> None:
+        """A fresh process has nothing loaded; otherwise this costs nothing. Raises `PipelineUnavailable`."""
+        while True:
+            try:
+                await self._device.load(batch_group)
+            except DeviceLost as lost:
+                # Before it saw an image of the group; what else was in there is the cause perhaps.
+                if lost.alone:
+                    raise PipelineUnavailable(str(lost)) from lost
+            else:
+                return
+
+    def _begin(self, lane: _Lane, flight: _Flight) -> None:
         flight.begun = True
         # Without this a batch that was once too small would stay so: the next one, made before the scheduler has
         # leased for the room of this one, would have the same size, and so on.
-        self._more_may_be_leased = True
+        lane.more_may_be_leased = True
         for held in flight.batch:
             self._tasks_in_hand.free(held)
             self._tasks_in_hand.move(held, Stage.INFERRING)
@@ -285,7 +308,7 @@ class Batcher:
         for held in flight.batch:
             if held.gone:
                 continue
-            if flight.solo and held.suspect:
+            if flight.solo and held.suspect and lost.alone:
                 await self._give_up(held, lost)
             else:
                 held.suspect = True
@@ -308,6 +331,8 @@ class Batcher:
             await self._tasks_in_hand.hand_back(held, delay)
         else:
             self._reporter.report_failed(held, f"it stops the device process: {lost}", retryable=True)
+        if self._model_loader.crashed(held.batch_group, str(lost)):
+            await self.hand_back_unstarted(lambda other: other.batch_group is held.batch_group, PIPELINE_REST)
 
 
 def _shipment(held: TaskInHand) -> Shipment:

@@ -65,9 +65,9 @@ class ImageFetcher:
         """Load this task's image, too."""
         self._load_queue.put(held)
 
-    def expect_no_more(self) -> None:
-        """The scheduler has leased what there is room for."""
-        self._batcher.expect_no_more()
+    def expect_no_more(self, process: str) -> None:
+        """The scheduler has leased what this device process has room for."""
+        self._batcher.expect_no_more(process)
 
     @property
     def room(self) -> float | None:

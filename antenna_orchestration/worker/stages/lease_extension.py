@@ -8,7 +8,7 @@ import logging
 from typing import Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.worker.device.client import Device
+from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.policy.lease_time import LeaseTime
 from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.tasks_in_hand import Stage, TaskInHand, TasksInHand
@@ -31,7 +31,7 @@ class LeaseExtender:
         *,
         tasks_in_hand: TasksInHand,
         reporter: Reporter,
-        device: Device,
+        device: DevicePool,
         lease_time: LeaseTime,
         task_timeout: float,
         timing: Timing,

@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 
+import msgspec
+
 from antenna_orchestration import errors
-from antenna_orchestration.domain import messages
+from antenna_orchestration.domain import messages, redaction
 from antenna_orchestration.domain.backoff import Backoff
 from antenna_orchestration.queue.results import ResultSender
 from antenna_orchestration.worker.device import protocol
@@ -109,6 +111,7 @@ class Reporter:
     def report_failed(self, held: TaskInHand, reason: str, *, retryable: bool) -> None:
         """Publish that the image failed, for good; `retryable` if a retry of the job may do better."""
         task = held.lease.task
+        reason = redaction.without_secrets(reason)
         logger.info("image %d of job %d failed: %s", task.image, task.job, reason)
         self._add(held, outcome="failed", reason=reason, retryable=retryable)
 
@@ -170,6 +173,7 @@ class Reporter:
             timings=held.timings,
             created_at=datetime.now(UTC),
             algorithms=[algorithm.ref for algorithm in held.batch_group.spec.algorithms],
+            digest=held.batch_group.digest or msgspec.UNSET,
             **outcome,  # type: ignore[arg-type]
         )
         self._tasks_in_hand.free(held)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,7 @@ from antenna_orchestration.domain import attempts, messages, reach
 from antenna_orchestration.domain.backoff import Backoff
 from antenna_orchestration.domain.ids import Epoch, JobId, JobRun
 from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.pipelines.interface import PipelineSpec
 from antenna_orchestration.queue.announcements import Snapshot
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.open_attempts import OpenAttempts
@@ -101,7 +103,8 @@ class Scheduler:
         self._reaches = reaches
         self._clock = timing.clock
         self._dice = timing.dice
-        self._fair = FairShare()
+        # One for each device process, by `BatchGroup.process`: the processes work side by side.
+        self._fair: defaultdict[str, FairShare] = defaultdict(FairShare)
         self._announced: Snapshot = {}
         # Whether the announcements were read once; before, no work is no news.
         self.has_announcements = False
@@ -141,6 +144,17 @@ class Scheduler:
         self._nudged.set()
         return withdrawn
 
+    def on_pipelines(self, pipelines: Mapping[str, PipelineSpec], changed: Collection[str]) -> None:
+        """Serve these pipelines from now on; those that `changed` names are others than before, new or gone."""
+        self._batch_groups.serve(pipelines)
+        for announcement in self._announced.values():
+            if announcement.pipeline in changed:
+                self._skipped.discard(announcement.job_run)
+                self._found.pop(announcement.job_run, None)
+                self._refused.pop(announcement.job, None)
+        self._look_again_at = 0.0
+        self._nudged.set()
+
     def refused_jobs(self) -> Iterator[tuple[str, str]]:
         """Jobs, as text, that do not fit the pipeline as it is here, with the reason."""
         return ((str(job), reason) for job, reason in self._refused.items())
@@ -179,16 +193,20 @@ class Scheduler:
         looks = now >= self._look_again_at
         if looks:
             self._look(now)
-        turns = self._fair.plan(self._room(), now, limits=self._cold_limits())
-        if not turns:
-            self._image_fetcher.expect_no_more()
+        turns: list[Turn] = []
+        limits = self._cold_limits()
+        for process, fair in self._fair.items():
+            planned = fair.plan(self._room(process), now, limits=limits)
+            if not planned:
+                self._image_fetcher.expect_no_more(process)
+            turns += planned
         if not turns and not looks:
             # Whatever woke the scheduler may show at the next look.
             return self._look_again_at - now
         if not turns:
-            wake = self._fair.next_wake(now)
             # 0: a job is awake but there is no room; a nudge will tell.
-            return min(wake, LONGEST_PAUSE) if wake else LONGEST_PAUSE
+            wakes = (fair.next_wake(now) or LONGEST_PAUSE for fair in self._fair.values())
+            return min((LONGEST_PAUSE, *wakes))
         outcomes = await asyncio.gather(*(self._take(turn) for turn in turns), return_exceptions=True)
         for error in filter(None, outcomes):
             if not isinstance(error, errors.Unavailable):
@@ -196,7 +214,8 @@ class Scheduler:
             logger.debug("leasing: %s", error)
         if not any(outcomes):
             return 0.0
-        self._image_fetcher.expect_no_more()
+        for process in self._fair:
+            self._image_fetcher.expect_no_more(process)
         return UNAVAILABLE_PAUSE
 
     # What may be leased.
@@ -206,7 +225,11 @@ class Scheduler:
         leasable = self._leasable(now)
         self._entries = {entry.announcement.job_run: entry for entry in leasable}
         self._open_groups = {entry.batch_group for entry in leasable}
-        self._fair.update(self._entrant(entry, now) for entry in leasable)
+        entrants: dict[str, list[Entrant]] = {process: [] for process in self._fair}
+        for entry in leasable:
+            entrants.setdefault(entry.batch_group.process, []).append(self._entrant(entry, now))
+        for process, here in entrants.items():
+            self._fair[process].update(here)
         self._look_again_at = now + (self._clock() - now) / LOOKING
 
     def _leasable(self, now: float) -> list[_Leasable]:
@@ -269,19 +292,21 @@ class Scheduler:
 
     # How much.
 
-    def _room(self) -> float:
-        """Device seconds of work to lease now."""
+    def _room(self, process: str) -> float:
+        """Device seconds of work to lease now for this device process."""
         if self._reporter.failed_for(self._lease_time.seconds):
             # A task leased now would only be held back from workers whose results arrive.
             return 0.0
-        if self._reporter.backlog >= MAX_BACKLOG or any(held.alone or held.suspect for held in self._tasks_in_hand):
-            # While such an image runs, nothing else may be at stake, or wait.
+        if self._reporter.backlog >= MAX_BACKLOG:
             return 0.0
-        groups = self._open_groups
+        if any((held.alone or held.suspect) and held.batch_group.process == process for held in self._tasks_in_hand):
+            # While such an image runs, nothing else of the process may be at stake, or wait.
+            return 0.0
+        groups = [group for group in self._open_groups if group.process == process]
         room = self._speed.room(
             batches={group: self._speed.batch(group) for group in groups},
-            unstarted=self._tasks_in_hand.unstarted,
-            held=self._tasks_in_hand.per_batch_group,
+            unstarted=_of_process(self._tasks_in_hand.unstarted, process),
+            held=_of_process(self._tasks_in_hand.per_batch_group, process),
         )
         images = self._image_fetcher.room
         if groups and images is not None and len(self._tasks_in_hand):
@@ -306,13 +331,13 @@ class Scheduler:
                 announcement.job_run, announcement.epoch, turn.wanted, ack_wait=announcement.ack_wait
             )
         except errors.Unavailable:
-            self._fair.took(turn, 0, self._clock())
+            self._fair[entry.batch_group.process].took(turn, 0, self._clock())
             raise
         if leases is None:
             self._miss(announcement)
             return
         self._missing.pop(announcement.epoch, None)
-        self._fair.took(turn, len(leases), self._clock())
+        self._fair[entry.batch_group.process].took(turn, len(leases), self._clock())
         for lease in leases:
             await self._receive(self._tasks_in_hand.add(lease, announcement, entry.batch_group))
 
@@ -327,7 +352,9 @@ class Scheduler:
 
     async def _receive(self, held: TaskInHand) -> None:
         plan = attempts.plan(held.lease.delivery)
-        if held.job_run not in self._announced:
+        _, group = self._found.get(held.job_run, (None, None))
+        if held.job_run not in self._announced or group is not held.batch_group:
+            # It was withdrawn, or its pipeline changed, while it was being leased.
             await self._tasks_in_hand.hand_back(held)
         elif plan is attempts.Plan.FAIL_UNOPENED and await self._was_opened_often(held):
             self._reporter.report_failed(held, attempts.STOPPED_WORKER, retryable=True)
@@ -347,5 +374,9 @@ class Scheduler:
             return False
 
     def _one_too_many(self, held: TaskInHand) -> bool:
-        others = any(other.alone for other in self._tasks_in_hand if other is not held)
+        others = any(other.alone for other in self._tasks_in_hand.beside(held))
         return others and held.lease.delivery < KEPT_FROM
+
+
+def _of_process(counts: Counter[BatchGroup], process: str) -> dict[BatchGroup, int]:
+    return {group: count for group, count in counts.items() if group.process == process}

@@ -54,9 +54,9 @@ class TaskInHand:
     data: bytes | None = None
     # Bytes of the memory budget that are taken for it.
     charged: int = 0
-    # Delivered so often that nothing else may be at stake while it runs.
+    # Delivered so often that nothing else of its device process may be at stake while it runs.
     alone: bool = False
-    # The device process died while this task was in it: it runs again with nothing else in there.
+    # Its device process died while this task was in it: it runs again with nothing else in there.
     suspect: bool = False
     # No longer in hand: whoever still works on it drops it.
     gone: bool = False
@@ -107,6 +107,10 @@ class TasksInHand:
         self.per_batch_group[batch_group] += 1
         self.unstarted[batch_group] += 1
         return held
+
+    def beside(self, held: TaskInHand) -> Iterator[TaskInHand]:
+        """All others in hand that go through the same device process."""
+        return (one for one in self if one is not held and one.batch_group.process == held.batch_group.process)
 
     def move(self, held: TaskInHand, stage: Stage) -> None:
         """Note that the task has reached a stage, or makes progress in the one it is at."""

@@ -1,0 +1,74 @@
+"""What a job is bound to: the digest of its pipeline, which one version of a pipeline has once and for all.
+
+Pipelines that only workers behind the gateway or processing services run have no digest here: their jobs are bound to
+version and algorithms, as those tell them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.pipelines import Bound
+from antenna_orchestration.domain import texts
+from antenna_orchestration.pipelines import identity
+from antenna_orchestration.pipelines.interface import PipelineSpec
+from antenna_orchestration.processing.services import Services
+
+
+class Binding(NamedTuple):
+    """The digest for a job, None if it cannot be known, and warnings for people."""
+
+    digest: str | None
+    warnings: Sequence[str] = ()
+
+
+async def bind(services: Services, spec: PipelineSpec, config: Mapping[str, Any]) -> Binding:
+    """Register what a version of a pipeline of this installation is, and bind a job with this configuration to it.
+
+    Of a pipeline that only others run, nothing is registered.
+
+    Reads the files of the pipeline, each once. Raises `OtherVersion` if jobs of this version ran other code, weights or
+    labels; the message names the line to change. Raises `Unavailable`.
+    """
+    if not spec.factory:
+        return Binding(None)
+    digest = await asyncio.to_thread(identity.digest_of, spec)
+    if digest == identity.UNKNOWN:
+        return Binding(None, [_about_missing(spec)])
+    bound = await services.catalog.pipelines.bind(spec.slug, spec.version, digest)
+    if bound.digest != digest:
+        raise errors.OtherVersion(_about_change(spec, bound))
+    versions = await services.catalog.pipelines.versions_of(spec.slug, digest)
+    others = [version for version in versions if version != spec.version]
+    warnings = [_about_same(spec, others)] if others else []
+    return Binding(await asyncio.to_thread(identity.with_files_of, digest, config), warnings)
+
+
+def _about_change(spec: PipelineSpec, bound: Bound) -> str:
+    changed = identity.changed_since(spec, bound.registered_at)
+    which = f" ({texts.listed([Path(file).name for file in changed], 3)} changed)" if changed else ""
+    at = f", line {spec.origin.version_line}" if spec.origin.version_line else ""
+    return (
+        f"pipeline {spec.slug} version {spec.version} was run before with other code, weights or labels{which}; raise "
+        f'its version, {spec.origin}{at}, from "{spec.version}"'
+    )
+
+
+def _about_same(spec: PipelineSpec, others: Sequence[str]) -> str:
+    return (
+        f"version {spec.version} of {spec.slug} is the same as version {texts.listed(others, 3)}: neither its code nor "
+        "its weights or labels changed, so images that those processed are not processed again"
+    )
+
+
+def _about_missing(spec: PipelineSpec) -> str:
+    missing = identity.missing_files(spec)
+    which = f"{texts.listed(missing, 3)} is" if len(missing) == 1 else f"{texts.listed(missing, 3)} are"
+    return (
+        f"what {spec.slug} {spec.version} is cannot be known here, because {which or 'files of it are'} not on this "
+        "machine: workers with any weights serve this job; `#sha256=…` after a file's name tells its content"
+    )

@@ -1,0 +1,188 @@
+"""Pipelines through the lake's store: what was pushed arrives whole, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from antenna_orchestration import errors
+from antenna_orchestration.lake.store import Lake
+from antenna_orchestration.pipelines import identity, packing, registry
+from antenna_orchestration.pipelines.interface import PipelineSpec
+from antenna_orchestration.processing import pulled, pushed
+
+CODE = """
+from pathlib import Path
+from antenna_orchestration.pipelines.interface import AlgorithmSpec, ImageResult, Pipeline, PipelineSpec
+
+WEIGHTS = Path(__file__).parent / "weights" / "lab.pth"
+PIPELINES = [
+    PipelineSpec(
+        slug="pushed-code", name="Lab", version="1", description="", factory=f"{__name__}:Lab",
+        algorithms=(AlgorithmSpec(key="k", version="1", name="K", task="classification", uri=str(WEIGHTS)),),
+    )
+]
+
+class Lab(Pipeline):
+    def load(self, device):
+        import _pushed_helper
+    def prepare(self, image): return image
+    def infer(self, batch): return batch
+    def finish(self, prepared, raw): return ImageResult(width=1, height=1, detections=[])
+"""
+
+DECLARED = "slug: pushed-declared\ntakes: photographs\nprogram: ../programs/lab.pt2\nsize: 64\n"
+
+
+@pytest.fixture(autouse=True)
+def own_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(registry, "LOOK_EVERY", 0.0)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """A laboratory's folder with a pipeline in Python and a declared one."""
+    folder = tmp_path / "lab"
+    for name, text in {
+        "code/pushed_code.py": CODE,
+        "code/_pushed_helper.py": "x = 1\n",
+        "code/unrelated.py": "y = 1\n",
+        "code/weights/lab.pth": "weights",
+        "declared/lab.yaml": DECLARED,
+        "programs/lab.pt2": "program",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def specs_in(folder: Path) -> tuple[PipelineSpec, PipelineSpec]:
+    found = registry.all_pipelines([folder / "code" / "pushed_code.py", folder / "declared" / "lab.yaml"])
+    return found["pushed-code"], found["pushed-declared"]
+
+
+def test_what_was_pushed_has_its_digest_on_the_next_machine(lab: Path, tmp_path: Path) -> None:
+    lake, there = Lake(str(tmp_path / "lake")), tmp_path / "pulled"
+    for spec, entry in zip(specs_in(lab), ("pushed_code.py", "declared/lab.yaml"), strict=True):
+        pack = packing.pack(spec, pushed_by="ana")
+        assert [pushed.push(lake, pack), pushed.push(lake, pack)] == [True, False]
+        manifest, root = pushed.pull(lake, identity.digest_of(spec), there)
+        assert (manifest.slug, manifest.entry, manifest.pushed_by) == (spec.slug, entry, "ana")
+        assert not (root / "unrelated.py").exists()
+        arrived = registry.all_pipelines([root / entry])[spec.slug]
+        assert identity.digest_of(arrived) == identity.digest_of(spec)
+        assert all(path.is_relative_to(root) for path in identity.local_files_of(arrived))
+        assert pushed.pull(lake, manifest.digest, there) == (manifest, root)
+    assert [one.slug for one in pushed.pushed(lake)] == ["pushed-code", "pushed-declared"]
+
+
+def test_a_damaged_file_here_is_fetched_again(lab: Path, tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    pack = packing.pack(specs_in(lab)[0])
+    pushed.push(lake, pack)
+    _, root = pushed.pull(lake, pack.manifest.digest, tmp_path / "pulled")
+    (root / "weights/lab.pth").write_text("torn")
+    (root / "added.py").write_text("import os")
+    _, root = pushed.pull(lake, pack.manifest.digest, tmp_path / "pulled")
+    assert (root / "weights/lab.pth").read_text() == "weights"
+    assert not (root / "added.py").exists()
+
+
+def altered(lake: Lake, digest: str, **changes: object) -> None:
+    path = Path(lake.uri) / pushed.PACKS / f"{digest}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("attack", ["file", "code", "added code", "outside", "document", "kind", "torn"])
+def test_nothing_arrives_that_was_changed_in_the_store(lab: Path, tmp_path: Path, attack: str) -> None:
+    """Who can write into the store cannot make a worker run anything but what the digest says."""
+    lake = Lake(str(tmp_path / "lake"))
+    pack = packing.pack(specs_in(lab)[0])
+    pushed.push(lake, pack)
+    manifest = pack.manifest
+    files = [msgspec.to_builtins(one) for one in manifest.files]
+    evil = b"import os\nos.system('true')\n"
+    sha256 = "0f7d0c3a" * 8
+    (Path(lake.uri) / pushed.FILES / sha256).write_bytes(evil)
+    match attack:
+        case "file":
+            (Path(lake.uri) / pushed.FILES / files[0]["sha256"]).write_bytes(evil)
+        case "code":
+            altered(lake, manifest.digest, files=[one | {"sha256": sha256} for one in files])
+        case "added code":
+            altered(lake, manifest.digest, files=[*files, {"path": "numpy.py", "sha256": sha256, "size": 1}])
+        case "outside":
+            altered(lake, manifest.digest, files=[*files, {"path": "../../x.txt", "sha256": sha256, "size": 1}])
+        case "document":
+            document = manifest.document | {"code": [*manifest.document["code"], ["numpy.py", sha256]]}
+            altered(lake, manifest.digest, document=document)
+        case "kind":
+            altered(lake, manifest.digest, slug="../x")
+        case _:
+            (Path(lake.uri) / pushed.PACKS / f"{manifest.digest}.json").write_text("{")
+    with pytest.raises(errors.InvalidInput):
+        pushed.pull(lake, manifest.digest, tmp_path / "pulled")
+    assert not [path for path in (tmp_path / "pulled").rglob("*") if path.is_file()]
+
+
+def test_what_cannot_travel_is_refused_in_one_line(lab: Path, tmp_path: Path) -> None:
+    code, declared = specs_in(lab)
+    with pytest.raises(errors.InvalidInput, match="built in"):
+        packing.pack(registry.get("null"))
+    (lab / "programs/lab.pt2").unlink()
+    with pytest.raises(errors.InvalidInput, match=r"not on this machine: .*lab\.pt2"):
+        packing.pack(declared)
+    with pytest.raises(errors.NotFound, match="antenna pipelines push"):
+        pushed.pull(Lake(str(tmp_path / "lake")), identity.digest_of(code), tmp_path / "pulled")
+
+
+def test_a_pulled_pipeline_is_described_as_it_was(lab: Path, tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    for spec in specs_in(lab):
+        pulled.check_travels(packing.pack(spec))
+        pushed.push(lake, packing.pack(spec))
+        arrived = pulled.ready(lake, identity.digest_of(spec), tmp_path / "home")
+        assert (arrived.slug, arrived.version, arrived.algorithms[0].ref) == (
+            spec.slug, spec.version, spec.algorithms[0].ref,
+        )  # fmt: skip
+        assert arrived.origin.name.startswith(str(tmp_path / "home"))
+
+
+def test_a_pulled_package_comes_before_what_is_installed(lab: Path, tmp_path: Path) -> None:
+    """As an installed package is pushed: its entry point, with the package's other files."""
+    package = tmp_path / "site" / "pushed_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "pipelines.py").write_text(
+        (lab / "code/pushed_code.py").read_text().replace("pushed-code", "pushed-pkg")
+    )
+    (package / "weights").mkdir()
+    (package / "weights" / "lab.pth").write_text("weights")
+    info = tmp_path / "site" / "pushed_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pushed-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[antenna.pipelines]\nlab = pushed_package.pipelines:PIPELINES\n")
+    sys.path.append(str(tmp_path / "site"))
+    spec = registry.get("pushed-pkg", [lab / "code/unrelated.py"])
+    lake = Lake(str(tmp_path / "lake"))
+    pulled.check_travels(packing.pack(spec))
+    pushed.push(lake, packing.pack(spec))
+    sys.path.remove(str(tmp_path / "site"))
+    arrived = pulled.ready(lake, identity.digest_of(spec), tmp_path / "home")
+    assert arrived.origin.kind == "package"
+    assert all(file.startswith(str(tmp_path / "home")) for file in arrived.origin.files)
+
+
+def test_weights_behind_an_absolute_path_do_not_travel(lab: Path, tmp_path: Path) -> None:
+    file = lab / "code/pushed_code.py"
+    file.write_text(
+        CODE.replace('Path(__file__).parent / "weights" / "lab.pth"', f'Path("{lab}/code/weights/lab.pth")')
+    )
+    spec = registry.get("pushed-code", [file])
+    with pytest.raises(errors.InvalidInput, match=r"lab\.pth\) relative to the file"):
+        pulled.check_travels(packing.pack(spec))

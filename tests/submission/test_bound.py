@@ -1,0 +1,186 @@
+"""A job is bound to what its pipeline is: one version is one digest, and the ledger compares digests (P1, P13)."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.catalog.jobs import SubmittedImage
+from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.job import DispatchMode
+from antenna_orchestration.pipelines import identity, registry
+from antenna_orchestration.processing.bound import bind
+from antenna_orchestration.processing.retry import retry
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing.submit import Submission, Submitted, submit
+from tests.submission.test_submit import finish
+
+DECLARED = """slug: SLUG
+version: "1"
+takes: photographs
+program: weights.pt2
+size: 64
+labels: [a, b]
+"""
+
+
+class Lab:
+    """A folder of one declared pipeline, and a project that runs it."""
+
+    def __init__(self, services: Services, folder: Path, project: str) -> None:
+        self.services, self.folder, self.project = services, folder, project
+        # Slugs are known to all tests of these stores.
+        self.slug = f"lab-{project[:8]}"
+        self.file = folder / "lab.yaml"
+        self.file.write_text(DECLARED.replace("SLUG", self.slug))
+        self.weights = folder / "weights.pt2"
+        self.weights.write_text("weights")
+        # Not read again within the same moment, and not of the future.
+        for file in (self.file, self.weights):
+            os.utime(file, (1_700_000_000, 1_700_000_000))
+
+    def change(self, old: str, new: str) -> None:
+        self.file.write_text(self.file.read_text().replace(old, new))
+
+    async def send(self, *, slug: str = "", **changes: Any) -> Submitted:
+        images = [SubmittedImage(f"https://example.org/{number}.jpg", None, None) for number in range(2)]
+        values: dict[str, Any] = {"images": images, "pipeline": slug or self.slug, "project": self.project, **changes}
+        return await submit(self.services, Submission(**values))
+
+    async def ran(self, **changes: Any) -> JobId:
+        submitted = await self.send(**changes)
+        assert (submitted.total, submitted.skipped) == (2, 0), submitted.warnings
+        await finish(self.services, submitted.job_id)
+        return submitted.job_id
+
+    async def digest(self, job: JobId) -> str | None:
+        found = await self.services.catalog.jobs.get(job)
+        return (await self.services.catalog.generations.terms(found.job_run)).digest
+
+
+@pytest.fixture
+def lab(services: Services, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    monkeypatch.setattr(registry, "LOOK_EVERY", 0.0)
+    monkeypatch.setenv("ANTENNA_PIPELINE_PATHS", str(tmp_path))
+    settings.get.cache_clear()
+    yield Lab(services, tmp_path, project)
+    settings.get.cache_clear()
+
+
+async def test_a_job_keeps_the_digest_of_its_pipeline(lab: Lab) -> None:
+    job = await lab.ran()
+    assert await lab.digest(job) == identity.digest_of(registry.get(lab.slug))
+    again = await lab.send()
+    assert (again.total, again.skipped) == (0, 2)
+    assert "was run before" not in " ".join(again.warnings)
+
+
+def with_other_weights(lab: Lab) -> None:
+    lab.weights.write_text("trained on")
+
+
+def with_other_labels(lab: Lab) -> None:
+    lab.change("[a, b]", "[b, a]")
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [(with_other_weights, "weights.pt2"), (with_other_labels, "lab.yaml")],
+    ids=["weights", "labels"],
+)
+async def test_a_changed_pipeline_under_its_version_is_refused(
+    lab: Lab, change: Callable[[Lab], None], what: str
+) -> None:
+    """P1: its results were booked under the version of the old one, for good."""
+    job = await lab.ran()
+    change(lab)
+    with pytest.raises(errors.OtherVersion) as refused:
+        await lab.send(reprocess=True)
+    assert str(refused.value) == (
+        f"pipeline {lab.slug} version 1 was run before with other code, weights or labels ({what} changed); raise its "
+        f'version, {lab.file}, line 2, from "1"'
+    )
+    with pytest.raises(errors.OtherVersion):
+        await retry(lab.services, job)
+    lab.change('"1"', '"2"')
+    second = await lab.ran()
+    assert await lab.digest(second) != await lab.digest(job)
+
+
+async def test_what_came_to_nothing_leaves_its_version_free(lab: Lab) -> None:
+    """Whoever mends a pipeline that failed on every image need not raise its version each time."""
+    first = await lab.send()
+    with_other_weights(lab)
+    with pytest.raises(errors.OtherVersion):
+        await lab.send()
+    await finish(lab.services, first.job_id, failed={f"https://example.org/{number}.jpg" for number in range(2)})
+    before = await lab.digest(first.job_id)
+    second = await lab.ran()
+    assert await lab.digest(second) != before
+    await retry(lab.services, first.job_id)
+    assert await lab.digest(first.job_id) == await lab.digest(second)
+
+
+async def test_the_same_under_a_new_version_says_so(lab: Lab) -> None:
+    """P1: it was skipped as processed before, without a word of why."""
+    spec = registry.get(lab.slug)
+    assert not (await bind(lab.services, spec, {})).warnings
+    [warning] = (await bind(lab.services, replace(spec, version="2"), {})).warnings
+    assert warning.startswith(f"version 2 of {lab.slug} is the same as version 1: neither its code nor")
+
+
+CODE = """
+from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
+
+ALGORITHM = AlgorithmSpec(key="KEY", version="1", name="K", task="classification")
+PIPELINES = [
+    PipelineSpec(slug=slug, name="Lab", version="1", description="", factory=f"{__name__}:Lab",
+                 algorithms=(ALGORITHM,), default_config={"weights": ""})
+    for slug in ("SLUG", "SLUG-twin")
+]
+"""
+
+
+async def test_only_the_same_code_and_files_have_processed(lab: Lab) -> None:
+    """P13: slugs that share an algorithm counted for each other, and weights in the configuration for others."""
+    for name, slug in (("one", f"{lab.slug}-one"), ("two", f"{lab.slug}-two")):
+        code = CODE.replace("SLUG", slug).replace("KEY", f"key-{lab.slug}")
+        (lab.folder / f"{slug.replace('-', '_')}_{name}.py").write_text(code)
+    await lab.ran(slug=f"{lab.slug}-one")
+    assert (await lab.send(slug=f"{lab.slug}-one-twin")).skipped == 2
+    await lab.ran(slug=f"{lab.slug}-two")
+    # The ledger knows both.
+    assert (await lab.send(slug=f"{lab.slug}-one")).skipped == 2
+    other = {"weights": str(lab.weights)}
+    await lab.ran(slug=f"{lab.slug}-one", config=other)
+    assert (await lab.send(slug=f"{lab.slug}-one", config=other)).skipped == 2
+    lab.weights.write_text("trained on")
+    await lab.ran(slug=f"{lab.slug}-one", config=other)
+
+
+async def test_images_of_before_digests_count_as_processed(lab: Lab) -> None:
+    job = await lab.send()
+    async with lab.services.catalog.jobs._database.transaction() as connection:
+        await connection.execute("UPDATE job_generations SET digest = NULL WHERE job_id = %s", [job.job_id])
+    await finish(lab.services, job.job_id)
+    assert (await lab.send()).skipped == 2
+
+
+async def test_a_missing_file_leaves_the_job_unbound_with_a_warning(lab: Lab) -> None:
+    lab.weights.unlink()
+    submitted = await lab.send()
+    [warning] = [one for one in submitted.warnings if "sha256" in one]
+    assert warning == (
+        f"what {lab.slug} 1 is cannot be known here, because {lab.weights} is not on this machine: workers with any "
+        "weights serve this job; `#sha256=…` after a file's name tells its content"
+    )
+    assert await lab.digest(submitted.job_id) is None
+
+
+async def test_pushed_jobs_are_not_bound(lab: Lab) -> None:
+    submitted = await lab.send(dispatch_mode=DispatchMode.SYNC)
+    assert await lab.digest(submitted.job_id) is None
