@@ -66,7 +66,7 @@ def write(material: Material, out: Path) -> Written:
         counts={
             "photographs": tally.photographs, "boxes": tally.boxes, "failures": tally.failed, "files": len(made),
         },
-        left_out=[outside] if tally.outside else [],
+        left_out=[*([outside] if tally.outside else []), *boxes.not_said(material)],
     )  # fmt: skip
 
 

@@ -73,6 +73,9 @@ _KINDS: Final = {
 }
 """What labels say that are no scientific names, as Camtrap DP names it."""
 
+BLANKS: Final = frozenset({"empty", "blank", "nothing", "none", "background", "no animal"})
+"""What labels of whole photographs say of those on which there is nothing; in lower case."""
+
 _LIKE_A_NAME: Final = re.compile(r"[^\W\d_]{2,}( [^\W\d_]+(-[^\W\d_]+)*){0,2}")
 
 _SECRET: Final = re.compile(r"[?&][^=&]*(sig|token|key|auth|pass|secret|cred|expires|policy)[^=&]*=|//[^/?#]*@", re.I)
@@ -142,6 +145,7 @@ def opened(
         of_the_dataset = len(gaps.lines)
         usable = _usable(material, session, gaps, judge)
         left_out = gaps.settle()
+        _with_labels(session)
         _register_names(material, session)
         _register_functions(material, session)
         _create(material, session, usable)
@@ -232,11 +236,26 @@ def _usable(
     return usable
 
 
+def _with_labels(session: duckdb.DuckDBPyConnection) -> None:
+    """Photographs with the labels of the whole photograph, which are null where no pipeline gives any."""
+    there = session.table("photographs").columns
+    lacks = [
+        f"NULL::{kind} AS {name}"
+        for name, kind in {"labels": "VARCHAR[]", "label_scores": "FLOAT[]", "label_algorithms": "VARCHAR[]"}.items()
+        if name not in there
+    ]
+    session.execute(f"CREATE VIEW with_labels AS SELECT {', '.join(['*', *lacks])} FROM photographs")  # noqa: S608  # ours
+
+
 def _register_names(material: Material, session: duckdb.DuckDBPyConnection) -> None:
     """What each determination is: `named`, a row a taxon."""
     found = session.execute(
         "SELECT taxon, max(rank), max(taxon_id) FROM observations WHERE counted AND taxon IS NOT NULL GROUP BY 1"
     ).fetchall()
+    # Labels of whole photographs are names like others; nothing in the tables says more of them.
+    labels = session.execute("SELECT DISTINCT unnest(labels) FROM with_labels").fetchall()
+    known_so_far = {taxon for taxon, _, _ in found}
+    found += [(label, None, None) for (label,) in sorted(labels) if label not in known_so_far]
     rows: list[Sequence[Any]] = []
     for taxon, rank, taxon_id in found:
         kind = _KINDS.get(taxon.casefold())
@@ -321,6 +340,7 @@ def _create(material: Material, session: duckdb.DuckDBPyConnection, usable: Sequ
         if job.finished_at
     ]
     create_table(session, "ended", {"job_id": "int64", "ended": "string"}, ends)
+    create_table(session, "blanks", {"label": "string"}, [[label] for label in sorted(BLANKS)])
     session.execute("SET VARIABLE owner = ?", [material.selection.project or ""])
     run_file(session, "archives.sql")
 

@@ -1,6 +1,6 @@
 -- What archives are made of, over the views of `Material.session`. Before it there are: the table `named`, what each
--- determination is; `usable`, the deployments that have a place; `ended`, when each job was over; and the functions
--- `public_path` and `media_type`.
+-- determination is; `usable`, the deployments that have a place; `ended`, when each job was over; `with_labels`,
+-- photographs with their labels; `blanks`, labels for nothing; and the functions `public_path` and `media_type`.
 
 -- A local time with its offset, which is its distance from the moment; in UTC where that is none that clocks have.
 CREATE MACRO minutes_east(utc, local) AS (epoch_us(local) - epoch_us(utc)) // 60000000;
@@ -36,8 +36,26 @@ SELECT
     public_path(url) AS file_path,
     file_path LIKE 'http%://%' AS is_public,
     media_type(url) AS media_type
-FROM photographs
+FROM with_labels
 WHERE captured_at IS NOT NULL AND deployment IN (FROM usable);
+
+-- What is said of photographs as a whole, if it names an animal, a person or a vehicle.
+CREATE VIEW labelled AS
+SELECT
+    l.*,
+    n.kind,
+    n.scientific_name,
+    ended
+FROM (
+    SELECT
+        * EXCLUDE (labels, label_scores, label_algorithms),
+        unnest(labels) AS label,
+        unnest(label_scores) AS score,
+        unnest(label_algorithms) AS algorithm,
+        generate_subscripts(labels, 1) AS number
+    FROM taken
+) l JOIN named n ON n.taxon = l.label LEFT JOIN ended USING (job_id)
+WHERE n.kind <> 'unknown' AND lower(label) NOT IN (FROM blanks);
 
 CREATE VIEW seen AS
 SELECT

@@ -9,7 +9,7 @@ from antenna_orchestration.domain import masks
 from antenna_orchestration.domain.messages import Mask, RotatedBox
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.exports.formats import Incomplete
-from antenna_orchestration.exports.material import Photograph, Row
+from antenna_orchestration.exports.material import Material, Photograph, Row
 
 COLUMNS: Final = ("x1", "y1", "x2", "y2")
 """The columns of `observations` that a box is made from."""
@@ -127,6 +127,15 @@ def shape_of(row: Row, size: tuple[int, int] | None = None) -> Shape:
     mask = masks.of_json(row["mask"]) if row.get("mask") else None
     fits = mask is not None and (size is None or (mask.width, mask.height) == size)
     return {"mask": mask if fits else None, "rotated": masks.rotated_of(row)}
+
+
+def not_said(material: Material) -> list[str]:
+    """A line for what a format of plain boxes has no room for, if there is any."""
+    lines = {
+        "photographs": "labels and attributes of photographs as a whole: `tables` has them",
+        "observations": "masks, rotated boxes and attributes of detections: `coco` and `tables` have them",
+    }
+    return [line for table, line in lines.items() if material.further(table)]
 
 
 def is_sizeless(photograph: Photograph) -> bool:

@@ -234,7 +234,7 @@ def _area(places: Iterable[Place]) -> dict[str, Any]:
 def _taxa(made: Opened, language: str) -> list[dict[str, Any]]:
     found = made.rows(
         "SELECT * EXCLUDE (kind) FROM named WHERE scientific_name IN"
-        " (SELECT DISTINCT scientific_name FROM seen) ORDER BY scientific_name"
+        " (SELECT scientific_name FROM seen UNION SELECT scientific_name FROM labelled) ORDER BY scientific_name"
     )
     return [
         _filled(

@@ -10,7 +10,15 @@ SELECT
     is_public AS "filePublic",
     regexp_extract(file_path, '([^/?#]*)([?#].*)?$', 1) AS "fileName",
     media_type AS "fileMediatype",
-    CASE WHEN status = 'failed' THEN 'not processed: ' || coalesce(reason, 'failed') END AS "mediaComments"
+    CASE
+        WHEN status = 'failed' THEN 'not processed: ' || coalesce(reason, 'failed')
+        WHEN labels IS NOT NULL THEN 'labels: ' || array_to_string(
+            list_transform(
+                list_zip(labels, label_scores), lambda one: one[1] || coalesce(printf(' %.2f', one[2]::DOUBLE), '')
+            ),
+            ', '
+        )
+    END AS "mediaComments"
 FROM taken;
 
 CREATE VIEW of_photographs AS
@@ -42,6 +50,25 @@ SELECT
     'label: ' || remark AS "observationComments"
 FROM seen;
 
+-- What the pipeline says of a photograph as a whole: there is one, and nobody counted how many.
+CREATE VIEW of_whole_photographs AS
+SELECT
+    job_id || '-' || image_id || '-label-' || number AS "observationID",
+    deployment AS "deploymentID",
+    image_id AS "mediaID",
+    event_id AS "eventID",
+    moment AS "eventStart",
+    moment AS "eventEnd",
+    'media' AS "observationLevel",
+    kind AS "observationType",
+    scientific_name AS "scientificName",
+    'machine' AS "classificationMethod",
+    algorithm AS "classifiedBy",
+    ended AS "classificationTimestamp",
+    chance(score) AS "classificationProbability",
+    'label of the whole photograph: ' || label AS "observationComments"
+FROM labelled;
+
 -- With nothing on them; and those that failed, of which nothing is known.
 CREATE VIEW of_other_photographs AS
 SELECT
@@ -58,7 +85,7 @@ SELECT
         WHEN status = 'failed' THEN 'not processed: ' || coalesce(reason, 'failed')
         WHEN detections > 0 THEN 'boxes that do not count: ' || detections
     END AS "observationComments"
-FROM taken ANTI JOIN (SELECT DISTINCT image_id FROM seen) USING (image_id);
+FROM taken ANTI JOIN (SELECT image_id FROM seen UNION SELECT image_id FROM labelled) USING (image_id);
 
 CREATE VIEW of_nights AS
 SELECT
@@ -90,11 +117,12 @@ SELECT
     'blank' AS "observationType",
     'machine' AS "classificationMethod",
     'photographs: ' || (photographs - failed) AS "observationComments"
-FROM events ANTI JOIN (SELECT DISTINCT event_id FROM seen) USING (event_id)
+FROM events ANTI JOIN (SELECT event_id FROM seen UNION SELECT event_id FROM labelled) USING (event_id)
 WHERE photographs > failed;
 
 CREATE VIEW package_observations AS
 FROM of_photographs
+UNION ALL BY NAME FROM of_whole_photographs
 UNION ALL BY NAME FROM of_other_photographs
 UNION ALL BY NAME FROM of_nights
 UNION ALL BY NAME FROM of_empty_nights;

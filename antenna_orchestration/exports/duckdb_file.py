@@ -70,7 +70,10 @@ def write(material: Material, out: Path) -> Written:
     counts = {}
     with material.session() as session, _writing(out):
         session.execute(f"ATTACH {quoted(str(out))} AS results (STORAGE_VERSION '{STORAGE}')")
-        for table, names in _COLUMNS.items():
+        for table, own in _COLUMNS.items():
+            there = material.further(table)
+            further = {one: meaning for one, (_, meaning) in columns.FURTHER.get(table, {}).items() if one in there}
+            names = {**own, **further}
             kept = ", ".join(f'"{one}"' for one in names)
             source = f"main.{table}"
             if table == "deployments":
@@ -149,7 +152,7 @@ def _faults(session: duckdb.DuckDBPyConnection) -> Iterator[str]:
         yield f"it lacks {listed(missing)}"
         return
     for table, names in _COLUMNS.items():
-        wanted = list(names)
+        wanted = [*names, *(one for one in columns.FURTHER.get(table, ()) if one in found[table])]
         if found[table] != wanted:
             different = sorted(set(wanted) ^ set(found[table])) or ["their order"]
             yield f"{table}: its columns are not those of the format: {listed(different)}"

@@ -5,6 +5,7 @@ Names are those of the derived tables, except where people who work with camera 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -180,6 +181,35 @@ FAILURES: Final = (
     *_same("photographs", "reason"),
 )
 
+PHOTOGRAPHS: Final = (
+    *_same("photographs", "project", "pipeline", "deployment", "night", "job_id", "image_id"),
+    _FILE,
+    *_same("photographs", "url", "captured_at"),
+    _renamed("photographs", "local_time", "captured_at_local"),
+    _OFFSET,
+    *_same("photographs", "width", "height", "status", "reason", "detections"),
+)
+
+
+def _joined(name: str) -> Column:
+    """A list as one text."""
+    _, meaning = columns.FURTHER["photographs"][name]
+    values = f"list_transform(t.{name}, lambda one: coalesce(one::VARCHAR, ''))"
+    return _column(name, pa.string(), f"{meaning}; ` | ` between them", f"array_to_string({values}, ' | ')")
+
+
+FURTHER: Final = {
+    "observations": tuple(
+        _column(name, kind, meaning, f"t.{name}") for name, (kind, meaning) in columns.FURTHER["observations"].items()
+    ),
+    "photographs": (
+        *map(_joined, ("labels", "label_scores", "label_algorithms")),
+        _column("attributes", pa.string(), columns.FURTHER["photographs"]["attributes"][1], "t.attributes"),
+    ),
+}
+"""Columns that a table has after its others only if any row has a value there. The table `photographs` is there only if
+it has one of them."""
+
 TABLES: Final[dict[str, tuple[Column, ...]]] = {
     "observations": OBSERVATIONS,
     "nights": NIGHTS,
@@ -188,6 +218,17 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
     "failures": FAILURES,
 }
 """Of each table, its columns in order."""
+
+Layout = Mapping[str, Sequence[Column]]
+"""Of the tables that there are, their columns."""
+
+
+def layout(there: Mapping[str, Collection[str]]) -> Layout:
+    """The tables and their columns, with those of the further ones that are there, by derived table."""
+    further = {table: [one for one in own if one.name in there.get(table, ())] for table, own in FURTHER.items()}
+    tables = {table: (*own, *further.get(table, ())) for table, own in TABLES.items()}
+    return tables if not further["photographs"] else {**tables, "photographs": (*PHOTOGRAPHS, *further["photographs"])}
+
 
 CONTENTS: Final = {
     "observations": "a row for each detection: one sighting of an animal on one photograph",
@@ -213,12 +254,13 @@ _FROM: Final = {
         ORDER BY t.pipeline, t.deployment NULLS LAST, t.night NULLS LAST""",
     "counts": "counts t",
     "failures": "photographs t WHERE status = 'failed'",
+    "photographs": "photographs t",
 }
 
 
-def query(table: str) -> str:
+def query(table: str, columns: Sequence[Column]) -> str:
     """The query over the views of `Material.session` that gives a table's columns as far as SQL makes them."""
-    wanted = ", ".join(f'{one.sql} AS "{one.name}"' for one in TABLES[table])
+    wanted = ", ".join(f'{one.sql} AS "{one.name}"' for one in columns)
     return f"SELECT {wanted} FROM {_FROM[table]}"  # noqa: S608  # names of ours
 
 
@@ -232,12 +274,12 @@ FROM photographs GROUP BY deployment ORDER BY deployment NULLS LAST
 """What the photographs say of each deployment; the rest is of its place."""
 
 
-def schema(table: str) -> pa.Schema:
+def schema(columns: Iterable[Column]) -> pa.Schema:
     """The columns with their types."""
-    return pa.schema([pa.field(one.name, one.kind) for one in TABLES[table]])
+    return pa.schema([pa.field(one.name, one.kind) for one in columns])
 
 
-def markdown(table: str) -> str:
+def markdown(columns: Iterable[Column]) -> str:
     """The columns of a table as the docs page has them."""
-    rows: list[Any] = [f"| `{one.name}` | {one.kind} | {one.meaning} |" for one in TABLES[table]]
+    rows: list[Any] = [f"| `{one.name}` | {one.kind} | {one.meaning} |" for one in columns]
     return "\n".join(["| column | type | |", "| --- | --- | --- |", *rows])

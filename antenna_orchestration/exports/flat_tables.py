@@ -7,7 +7,7 @@ it in CSV; in a workbook it is marked as text.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,17 @@ import pyarrow.types
 from antenna_orchestration import errors
 from antenna_orchestration.domain import csv_cells
 from antenna_orchestration.ecology.names import Names
-from antenna_orchestration.exports.flat_columns import PLACES, TABLES, WORKBOOK, Column, query, schema
+from antenna_orchestration.exports.flat_columns import (
+    FURTHER,
+    PLACES,
+    TABLES,
+    WORKBOOK,
+    Column,
+    Layout,
+    layout,
+    query,
+    schema,
+)
 from antenna_orchestration.exports.formats import Checked, Written
 from antenna_orchestration.exports.material import Material, path_below
 from antenna_orchestration.lake import arrow
@@ -36,25 +46,35 @@ _ROWS: Final = 32_768
 _EARLIEST_OF_EXCEL: Final = 1900
 """Years before have no dates in Excel: they are written as text."""
 
-Writer = Callable[[str, Iterable[pa.RecordBatch]], None]
+Writer = Callable[[str, Sequence[Column], Iterable[pa.RecordBatch]], None]
 """Writes a table's rows."""
+
+_MASK: Final = "mask"
 
 
 def write(material: Material, out: Path, **options: Any) -> Written:
     """Write the tables into a new folder. Raises `InvalidInput` for more rows than a sheet holds."""
     kind = options.get("as", "csv")
+    there = {table: material.further(table) for table in FURTHER}
+    notes = []
     if kind == "xlsx":
-        _require_sheets(material)
+        if _MASK in there["observations"]:
+            # A cell holds 32,767 characters.
+            there["observations"] = tuple(one for one in there["observations"] if one != _MASK)
+            notes.append("masks do not fit into a workbook's cells: --as csv and --as parquet have them")
+        _require_sheets(material, layout(there))
     out.mkdir()
     counts = {}
     with _writer(kind, out) as write_table:
-        for table in TABLES:
-            rows = _Counted(deployments(material).to_batches() if table == "deployments" else _rows(material, table))
-            write_table(table, rows)
+        for table, columns in layout(there).items():
+            batches = deployments(material).to_batches() if table == "deployments" else _rows(material, table, columns)
+            rows = _Counted(batches)
+            write_table(table, columns, rows)
             counts[table] = rows.number
     pipelines = sorted({one.pipeline for one in material.jobs})
-    several = [f"results of {len(pipelines)} pipelines, which are never added up: choose rows by `pipeline`"]
-    return Written(counts=counts, notes=several if len(pipelines) > 1 and not material.selection.pipeline else ())
+    if len(pipelines) > 1 and not material.selection.pipeline:
+        notes.append(f"results of {len(pipelines)} pipelines, which are never added up: choose rows by `pipeline`")
+    return Written(counts=counts, notes=notes)
 
 
 def check(path: Path) -> Checked:
@@ -81,14 +101,13 @@ class _Counted:
 # Rows
 
 
-def _rows(material: Material, table: str) -> Iterator[pa.RecordBatch]:
+def _rows(material: Material, table: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
     made = _made(material)
-    for batch in material.batches(query(table), _ROWS):
-        columns = [
-            _mapped(batch[one.name], made[one.made]) if one.made else batch[one.name].cast(one.kind)
-            for one in TABLES[table]
+    for batch in material.batches(query(table, columns), _ROWS):
+        arrays = [
+            _mapped(batch[one.name], made[one.made]) if one.made else batch[one.name].cast(one.kind) for one in columns
         ]
-        yield pa.RecordBatch.from_arrays(columns, schema=schema(table))
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema(columns))
 
 
 def _made(material: Material) -> dict[str, Callable[[str], str | None]]:
@@ -128,7 +147,7 @@ def deployments(material: Material) -> pa.Table:
             "deployment_end": place.ends_at,
         }  # fmt: skip
         rows.append({**row, **known})
-    return pa.Table.from_pylist(rows, schema=schema("deployments"))
+    return pa.Table.from_pylist(rows, schema=schema(TABLES["deployments"]))
 
 
 # Files
@@ -143,14 +162,14 @@ def _writer(kind: str, out: Path) -> Iterator[Writer]:
         yield partial(_write_sheet, book)
 
 
-def _write_parquet(out: Path, table: str, rows: Iterable[pa.RecordBatch]) -> None:
-    with pq.ParquetWriter(out / f"{table}.parquet", schema(table), compression="zstd") as file:
+def _write_parquet(out: Path, table: str, columns: Sequence[Column], rows: Iterable[pa.RecordBatch]) -> None:
+    with pq.ParquetWriter(out / f"{table}.parquet", schema(columns), compression="zstd") as file:
         for batch in rows:
             file.write_batch(batch)
 
 
-def _write_csv(out: Path, table: str, rows: Iterable[pa.RecordBatch]) -> None:
-    texts = pa.schema([pa.field(one.name, _kind_in_csv(one)) for one in TABLES[table]])
+def _write_csv(out: Path, table: str, columns: Sequence[Column], rows: Iterable[pa.RecordBatch]) -> None:
+    texts = pa.schema([pa.field(one.name, _kind_in_csv(one)) for one in columns])
     with pa.csv.CSVWriter(out / f"{table}.csv", texts) as file:
         for batch in rows:
             file.write_batch(pa.RecordBatch.from_arrays([_cells(one) for one in batch.columns], schema=texts))
@@ -177,12 +196,12 @@ def _cells(column: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(shown, fraction, "Z" if column.type.tz else "", "")
 
 
-def _require_sheets(material: Material) -> None:
+def _require_sheets(material: Material, layout: Layout) -> None:
     """Raise `InvalidInput` if a table has more rows than a sheet."""
-    for table in TABLES:
+    for table, columns in layout.items():
         if table == "deployments":
             continue
-        (found,) = material.rows(f"SELECT count(*) AS rows FROM ({query(table)})")  # noqa: S608  # ours
+        (found,) = material.rows(f"SELECT count(*) AS rows FROM ({query(table, columns)})")  # noqa: S608  # ours
         if found["rows"] > MOST_ROWS:
             raise errors.InvalidInput(
                 f"{table} has {found['rows']:,} rows, and a sheet of Excel holds {MOST_ROWS:,}: "
@@ -219,12 +238,12 @@ class _Book:
         self.clock = book.add_format({"num_format": "hh:mm:ss"})
 
 
-def _write_sheet(book: _Book, table: str, rows: Iterable[pa.RecordBatch]) -> None:
+def _write_sheet(book: _Book, table: str, columns: Sequence[Column], rows: Iterable[pa.RecordBatch]) -> None:
     sheet = book.book.add_worksheet(table)
     sheet.freeze_panes(1, 0)
-    for number, column in enumerate(TABLES[table]):
+    for number, column in enumerate(columns):
         sheet.write_string(0, number, column.name, book.bold)
-    writers = [_cell_writer(sheet, book, column) for column in TABLES[table]]
+    writers = [_cell_writer(sheet, book, column) for column in columns]
     line = 0
     for batch in rows:
         for row in zip(*(one.to_pylist() for one in _for_sheet(batch).columns), strict=True):

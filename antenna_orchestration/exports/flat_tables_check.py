@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,11 +15,13 @@ import pyarrow.types
 
 from antenna_orchestration.domain import csv_cells
 from antenna_orchestration.domain.texts import counted, listed
-from antenna_orchestration.exports.flat_columns import TABLES, WORKBOOK, Column, schema
+from antenna_orchestration.exports.flat_columns import FURTHER, PHOTOGRAPHS, TABLES, WORKBOOK, Column, schema
 from antenna_orchestration.exports.formats import MOST_FAULTS, Checked
 
 if TYPE_CHECKING:
     import duckdb
+
+_PHOTOGRAPHS: Final = "photographs"
 
 _MEMORY: Final = "400MB"
 
@@ -166,7 +168,7 @@ def _faults(path: Path, kind: str) -> list[str]:
             session.execute("SET enable_progress_bar = false")
             found: list[str] = []
             try:
-                for table in TABLES:
+                for table in (*TABLES, *_further(path, kind)):
                     found += _loaded(session, path, table, kind, Path(folder))
             except _Faulty as fault:
                 return [*found, str(fault)][:MOST_FAULTS]
@@ -189,16 +191,16 @@ def _loaded(session: duckdb.DuckDBPyConnection, path: Path, table: str, kind: st
         file = folder / f"{table}.csv"
         _sheet_to_csv(path / WORKBOOK, table, file)
     if kind == "parquet":
-        _require_schema(file, table)
+        columns = _columns_of_parquet(file, table)
         session.from_parquet(str(file), file_row_number=True).create_view(f"file_{table}")
         row, faults = "file_row_number + 1", []
     else:
-        _require_header(file, name, table)
-        _read_csv(session, file, name, table)
-        row, faults = "row", list(_wrong_values(session, name, table))
+        columns = _columns_of_header(file, name, table)
+        _read_csv(session, file, name, table, columns)
+        row, faults = "row", list(_wrong_values(session, name, table, columns))
         if kind == "csv":
-            faults += _formulas(session, name, table)
-    values = ", ".join(f'TRY_CAST("{one.name}" AS {_sql_type(one)}) AS "{one.name}"' for one in TABLES[table])
+            faults += _formulas(session, name, table, columns)
+    values = ", ".join(f'TRY_CAST("{one.name}" AS {_sql_type(one)}) AS "{one.name}"' for one in columns)
     session.execute(f"CREATE VIEW {table} AS SELECT {row} AS row, {values} FROM file_{table}")  # noqa: S608  # ours
     return faults
 
@@ -207,21 +209,34 @@ def _file(table: str, kind: str) -> str:
     return f"{WORKBOOK}, sheet {table}" if kind == "xlsx" else f"{table}.{kind}"
 
 
-def _require_schema(file: Path, table: str) -> None:
+def _further(path: Path, kind: str) -> list[str]:
+    """The table that only some exports have, if it is there."""
+    if kind != "xlsx":
+        return [_PHOTOGRAPHS] if (path / f"{_PHOTOGRAPHS}.{kind}").exists() else []
+    return [_PHOTOGRAPHS] if _PHOTOGRAPHS in _opened(path / WORKBOOK).sheetnames else []
+
+
+def _columns_of_parquet(file: Path, table: str) -> Sequence[Column]:
     try:
         found = pq.read_schema(file)
     except (pa.ArrowException, OSError) as error:
         raise _Faulty(f"{file.name} is no Parquet file: {str(error).splitlines()[0]}") from None
-    _require_columns(found.names, file.name, table)
-    for one in schema(table):
+    columns = _columns(found.names, file.name, table)
+    for one in schema(columns):
         if found.field(one.name).type != one.type:
             raise _Faulty(f"{file.name}: {one.name} is {found.field(one.name).type} and must be {one.type}")
+    return columns
 
 
-def _require_columns(found: list[str], name: str, table: str) -> None:
-    wanted = [one.name for one in TABLES[table]]
+def _columns(found: list[str], name: str, table: str) -> Sequence[Column]:
+    """The columns of a file, which must be those of its table; raises `_Faulty`."""
+    columns = [
+        *(PHOTOGRAPHS if table == _PHOTOGRAPHS else TABLES[table]),
+        *(one for one in FURTHER.get(table, ()) if one.name in found),
+    ]
+    wanted = [one.name for one in columns]
     if found == wanted:
-        return
+        return columns
     if missing := [one for one in wanted if one not in found]:
         raise _Faulty(f"{name} lacks columns: {listed(missing)}")
     if more := [one for one in found if one not in wanted]:
@@ -229,20 +244,20 @@ def _require_columns(found: list[str], name: str, table: str) -> None:
     raise _Faulty(f"{name} has its columns in another order")
 
 
-def _require_header(file: Path, name: str, table: str) -> None:
+def _columns_of_header(file: Path, name: str, table: str) -> Sequence[Column]:
     try:
         with file.open(encoding="utf-8", newline="") as lines:
             header = next(csv.reader(lines), [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _Faulty(f"{name} cannot be read: {error}") from None
-    _require_columns(header, name, table)
+    return _columns(header, name, table)
 
 
-def _read_csv(session: duckdb.DuckDBPyConnection, file: Path, name: str, table: str) -> None:
+def _read_csv(session: duckdb.DuckDBPyConnection, file: Path, name: str, table: str, columns: Sequence[Column]) -> None:
     """Into a table of texts, with the numbers of its rows."""
     import duckdb
 
-    names = ", ".join(f"'{one.name}': 'VARCHAR'" for one in TABLES[table])
+    names = ", ".join(f"'{one.name}': 'VARCHAR'" for one in columns)
     try:
         session.execute(
             f"CREATE TABLE file_{table} AS SELECT row_number() OVER () AS row, * FROM read_csv("  # noqa: S608
@@ -255,13 +270,7 @@ def _read_csv(session: duckdb.DuckDBPyConnection, file: Path, name: str, table: 
 
 
 def _sheet_to_csv(workbook: Path, table: str, file: Path) -> None:
-    import openpyxl
-
-    try:
-        book = openpyxl.load_workbook(workbook, read_only=True)
-    except Exception as error:
-        # Damaged archives and XML raise many kinds of errors.
-        raise _Faulty(f"{WORKBOOK} is no workbook: {error}") from None
+    book = _opened(workbook)
     if table not in book.sheetnames:
         raise _Faulty(f"{WORKBOOK} has no sheet {table}")
     with file.open("w", encoding="utf-8", newline="") as lines:
@@ -269,6 +278,16 @@ def _sheet_to_csv(workbook: Path, table: str, file: Path) -> None:
         for row in book[table].iter_rows(values_only=True):
             writer.writerow(_as_text(value) for value in row)
     book.close()
+
+
+def _opened(workbook: Path) -> Any:
+    import openpyxl
+
+    try:
+        return openpyxl.load_workbook(workbook, read_only=True)
+    except Exception as error:
+        # Damaged archives and XML raise many kinds of errors.
+        raise _Faulty(f"{WORKBOOK} is no workbook: {error}") from None
 
 
 def _as_text(value: Any) -> str:
@@ -293,9 +312,11 @@ def _sql_type(column: Column) -> str:
 # Rules
 
 
-def _wrong_values(session: duckdb.DuckDBPyConnection, name: str, table: str) -> Iterator[str]:
+def _wrong_values(
+    session: duckdb.DuckDBPyConnection, name: str, table: str, columns: Sequence[Column]
+) -> Iterator[str]:
     """Texts that are not of their column's type."""
-    for one in TABLES[table]:
+    for one in columns:
         kind = _sql_type(one)
         if kind == "VARCHAR":
             continue
@@ -306,9 +327,9 @@ def _wrong_values(session: duckdb.DuckDBPyConnection, name: str, table: str) -> 
         yield from (f"{name}, row {row}: {one.name} is {text[:40]!r}, which is no {one.kind}" for row, text in found)
 
 
-def _formulas(session: duckdb.DuckDBPyConnection, name: str, table: str) -> Iterator[str]:
+def _formulas(session: duckdb.DuckDBPyConnection, name: str, table: str, columns: Sequence[Column]) -> Iterator[str]:
     """Texts that a spreadsheet would run."""
-    for one in TABLES[table]:
+    for one in columns:
         if not pa.types.is_string(one.kind):
             continue
         # The rule is that of the writer; the pattern only spares it most texts.

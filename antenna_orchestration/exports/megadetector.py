@@ -159,7 +159,7 @@ def write(material: Material, out: Path) -> Written:
     ]
     return Written(
         counts={"photographs": tally["photographs"], "boxes": found.written, "failures": tally["failed"]},
-        left_out=found.left_out("megadetector"),
+        left_out=[*found.left_out("megadetector"), *boxes.not_said(material)],
         notes=notes,
     )
 

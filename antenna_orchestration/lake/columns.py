@@ -86,3 +86,27 @@ MEANINGS: Final = {
     },
 }
 """Of each table, its columns in order."""
+
+FURTHER: Final = {
+    "detection_details": {
+        "image_id": "the capture",
+        "detection_id": "the detection that this says more of",
+        "mask": "which pixels belong to it: COCO's run-length encoding as JSON, "
+        '`{"size": [height, width], "counts": …}`, which `pycocotools.mask.decode` takes; null if the pipeline gives '
+        "none, as are all that follow",
+        "rotated_cx": "the box as the model turned it: its centre, in pixels of the image as decoded",
+        "rotated_cy": "likewise, from the upper edge",
+        "rotated_width": "its sides before it is turned about the centre",
+        "rotated_height": "likewise",
+        "rotated_angle": "degrees clockwise, as the image is seen",
+        "attributes": 'what else the pipeline says of it, as JSON, such as `{"wing_length_mm": 17.5}`',
+        **_OF_JOB,
+    },
+    "image_labels": {name: meaning for name, meaning in MEANINGS["classifications"].items() if name != "detection_id"},
+    "image_attributes": {
+        "image_id": "the capture",
+        "attributes": "what else the pipeline says of the image as a whole, as JSON",
+        **_OF_JOB,
+    },
+}
+"""The same of the tables that a job has only if its pipeline says more than boxes and what is in them."""

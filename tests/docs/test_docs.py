@@ -173,7 +173,7 @@ def test_the_page_of_exports_has_every_format_and_column() -> None:
     assert re.findall(r"^## ([\w-]+)$", page, re.MULTILINE) == list(FORMATS)
     for table in flat_columns.TABLES:
         there_is = f"### {table}\n\nThere is {flat_columns.CONTENTS[table]}.\n\n"
-        assert f"{there_is}{flat_columns.markdown(table)}\n" in page
+        assert f"{there_is}{flat_columns.markdown(flat_columns.TABLES[table])}\n" in page
     for name, rows in {**duckdb_file.TABLES, **{view: rows for view, (rows, _) in duckdb_file.VIEWS.items()}}.items():
         assert re.search(rf"^\| `{name}`( \(view\))? \| {re.escape(rows)} \|$", page, re.MULTILINE), name
     for module in (crops, pictures):
@@ -198,13 +198,24 @@ def test_the_page_of_recipes_has_every_step_and_parameter() -> None:
 
 def test_the_page_of_tables_has_the_columns_of_the_lake() -> None:
     text = (ROOT / "docs/reference/tables.md").read_text()
-    for name, schema in schemas.TABLES.items():
-        section = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    every = {**columns.MEANINGS, **columns.FURTHER}
+    for name, schema in schemas.ALL.items():
+        section = re.search(rf"^###? {name}\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
         assert section, name
-        assert re.findall(r"^\| `(\w+)` \|", section[1], re.MULTILINE) == schema.names == list(columns.MEANINGS[name])
+        assert re.findall(r"^\| `(\w+)` \|", section[1], re.MULTILINE) == schema.names == list(every[name])
         # B10: the asset pages say the same.
         meanings = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| (.*) \|$", section[1], re.MULTILINE))
-        assert meanings == columns.MEANINGS[name]
+        assert meanings == every[name]
+
+
+def test_pages_have_the_columns_that_are_there_only_if_used() -> None:
+    tables, exports = ((ROOT / f"docs/reference/{name}.md").read_text() for name in ("tables", "exports"))
+    for own in derived.FURTHER.values():
+        for name, (kind, meaning) in own.items():
+            assert f"| `{name}` | {kind} | {meaning} |\n" in tables
+    for one in flat_columns.FURTHER["observations"]:
+        assert f"| `{one.name}` | {one.kind} | {one.meaning} |\n" in exports
+    assert flat_columns.markdown((*flat_columns.PHOTOGRAPHS, *flat_columns.FURTHER["photographs"])) in exports
 
 
 def test_the_page_of_the_queue_has_the_fields_of_each_message() -> None:

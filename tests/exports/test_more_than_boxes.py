@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
 from antenna_orchestration.domain import masks
 from antenna_orchestration.ecology import reviews
-from antenna_orchestration.exports import coco
+from antenna_orchestration.exports import coco, flat_columns
 from antenna_orchestration.exports.formats import Checked, Format, named
 from antenna_orchestration.exports.material import Material
 from tests.exports.breaking import break_json
 from tests.exports.materials import material_of
 from tests.exports.more import HEIGHT, ROTATED, WIDTH, more_at_the_pond, ring
+from tests.exports.schema_folder import usual_validators
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +220,119 @@ def test_a_broken_outline_is_found(more: Material, tmp_path: Path, changed: dict
     )
     found = named("label-studio").check(tmp_path / "out").faults
     assert any(fault in one for one in found), found
+
+
+def table_of(folder: Path, table: str, kind: str) -> list[dict[str, Any]]:
+    if kind == "parquet":
+        return list(pq.read_table(folder / f"{table}.parquet").to_pylist())
+    if kind == "csv":
+        with (folder / f"{table}.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    book = pytest.importorskip("openpyxl").load_workbook(folder / "tables.xlsx", read_only=True)
+    header, *rows = book[table].iter_rows(values_only=True)
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "xlsx"])
+def test_tables_have_columns_and_a_table_only_if_used(
+    more: Material, of_boxes: Material, tmp_path: Path, kind: str
+) -> None:
+    tables = named("tables")
+    written = tables.write(more, tmp_path / "more", **{"as": kind})
+    valid(tables, tmp_path / "more")
+    first, plain, turned = table_of(tmp_path / "more", "observations", kind)
+    assert list(first)[-1] == "attributes" and json.loads(first["attributes"])["sex"] == "f"
+    assert ("mask" in first) == (kind != "xlsx")
+    assert [("masks do not fit" in line) for line in written.notes] == [True] * (kind == "xlsx")
+    assert kind == "xlsx" or masks.of_json(first["mask"]) == ring()
+    assert float(turned["rotated_angle"]) == ROTATED.angle and not plain["rotated_angle"]
+    photographs = table_of(tmp_path / "more", "photographs", kind)
+    assert [one["labels"] or "" for one in photographs] == ["Noctua pronuba | rain", "", "rain", ""]
+    assert photographs[0]["label_scores"] == "0.75 | 0.5" and photographs[0]["label_algorithms"][:8] == "sorter 2"
+    assert [one["status"] for one in photographs] == ["done", "done", "done", "failed"]
+
+    tables.write(of_boxes, tmp_path / "boxes", **{"as": kind})
+    valid(tables, tmp_path / "boxes")
+    if kind == "csv":
+        wide, narrow = (tmp_path / name / "nights.csv" for name in ("more", "boxes"))
+        assert wide.read_bytes() == narrow.read_bytes()
+        assert not (tmp_path / "boxes/photographs.csv").exists()
+    own = list(table_of(tmp_path / "boxes", "observations", kind)[0])
+    assert own == list(first)[: len(own)] and len(own) == len(flat_columns.OBSERVATIONS)
+
+
+def test_a_further_column_of_another_kind_is_found(more: Material, tmp_path: Path) -> None:
+    named("tables").write(more, tmp_path / "out")
+    file = tmp_path / "out/observations.csv"
+    file.write_text(file.read_text().replace("rotated_angle", "rotation"))
+    assert "not of the format: rotation" in named("tables").check(tmp_path / "out").faults[0]
+    named("tables").write(more, tmp_path / "again")
+    file = tmp_path / "again/photographs.csv"
+    file.write_text(file.read_text().replace("Noctua pronuba | rain", "=rain"))
+    assert "run as a formula" in named("tables").check(tmp_path / "again").faults[0]
+
+
+def test_a_duckdb_file_has_the_columns_that_are_used(more: Material, of_boxes: Material, tmp_path: Path) -> None:
+    for name, material in (("more", more), ("boxes", of_boxes)):
+        named("duckdb").write(material, tmp_path / f"{name}.duckdb")
+        valid(named("duckdb"), tmp_path / f"{name}.duckdb")
+        with duckdb.connect(str(tmp_path / f"{name}.duckdb"), read_only=True) as session:
+            columns = session.table("photographs").columns
+            assert ("labels" in columns) == (name == "more")
+            if name == "more":
+                query = "SELECT count(*) FROM photographs WHERE list_contains(labels, 'rain')"
+                assert session.sql(query).fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize("format", ["megadetector", "antenna"])
+def test_formats_of_plain_boxes_say_what_they_leave_out(
+    more: Material, of_boxes: Material, tmp_path: Path, format: str
+) -> None:
+    said = named(format).write(more, tmp_path / "more").left_out
+    assert [line.partition(":")[0] for line in said if "`tables`" in line] == [
+        "labels and attributes of photographs as a whole",
+        "masks, rotated boxes and attributes of detections",
+    ]
+    assert not any("`tables`" in line for line in named(format).write(of_boxes, tmp_path / "boxes").left_out)
+
+
+def by_observation(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {one["observationID"]: one for one in rows}
+
+
+def test_labels_of_photographs_are_observations_of_a_camtrap_package(
+    more: Material, of_boxes: Material, tmp_path: Path
+) -> None:
+    camtrap = named("camtrap-dp")
+    camtrap.write(more, tmp_path / "more")
+    with usual_validators("frictionless", "jsonschema", "referencing"):
+        valid(camtrap, tmp_path / "more")
+    rows = table_of(tmp_path / "more", "observations", "csv")
+    [label] = [one for one in rows if "-label-" in one["observationID"]]
+    assert (label["observationID"], label["mediaID"], label["observationLevel"]) == ("1-1-label-1", "1", "media")
+    assert (label["observationType"], label["scientificName"]) == ("animal", "Noctua pronuba")
+    assert (label["classificationProbability"], label["classifiedBy"], label["bboxX"]) == ("0.75", "sorter 2", "")
+    assert label["count"] == ""
+    media = {one["mediaID"]: one["mediaComments"] for one in table_of(tmp_path / "more", "media", "csv")}
+    assert (media["1"], media["2"], media["3"]) == ("labels: Noctua pronuba 0.75, rain 0.50", "", "labels: rain")
+
+    camtrap.write(of_boxes, tmp_path / "boxes")
+    # Rain is no animal: the photograph stays blank. Nights count what they counted.
+    others = [one for one in rows if one is not label]
+    without = table_of(tmp_path / "boxes", "observations", "csv")
+    assert by_observation(others) == by_observation(without)
+    assert [one["observationType"] for one in others if one["mediaID"] == "3"] == ["blank"]
+
+
+def test_a_night_of_labels_alone_is_not_blank(tmp_path: Path) -> None:
+    captures, _ = more_at_the_pond()
+    captures[1]["said"] = [{"label": "Empty", "score": 0.5}]
+    captures[2]["said"] = [{"label": "person", "score": 0.5}]
+    named("camtrap-dp").write(material_of(tmp_path, captures), tmp_path / "out")
+    valid(named("camtrap-dp"), tmp_path / "out")
+    rows = table_of(tmp_path / "out", "observations", "csv")
+    assert sorted((one["mediaID"], one["observationType"]) for one in rows) == [
+        ("1", "animal"), ("2", "blank"), ("3", "human"), ("4", "unclassified"),
+    ]  # fmt: skip
+    named("dwca").write(material_of(tmp_path / "b", *more_at_the_pond()), tmp_path / "dwca.zip")
+    valid(named("dwca"), tmp_path / "dwca.zip")
