@@ -43,7 +43,7 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     config: dict[str, Any]
     """The job's configuration, merged with the pipeline's defaults."""
     digest: str = ""
-    """What the pipeline has to be; empty if that is not known."""
+    """What the pipeline has to be; empty if that does not matter."""
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):
