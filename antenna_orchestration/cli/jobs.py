@@ -18,6 +18,7 @@ from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
+    from antenna_orchestration.catalog.generations import Terms
     from antenna_orchestration.domain.ids import ImageId, JobId
     from antenna_orchestration.domain.job import LogLine
     from antenna_orchestration.processing.services import Services
@@ -116,27 +117,29 @@ def show(
         image_view.show(life, as_json=json_)
         return
 
-    async def read(services: Services) -> tuple[job_view.JobView, list[str], list[str], str, str]:
+    async def read(services: Services) -> tuple[job_view.JobView, Terms, list[str], list[str], str, str]:
         view = await job_view.read_waiting_view(services, await services.catalog.jobs.get(_id(job)))
+        terms = await services.catalog.generations.terms(view.job.job_run)
         tables = [
             services.lake.table(name, _id(job))
             for name in ("captures", "detections", "classifications", "failed_images")
         ]
         if json_:
-            return view, tables, [], "", ""
+            return view, terms, tables, [], "", ""
         derived, report = await job_view.read_derived(services, view), await job_view.read_report(services, view)
-        return view, tables, derived, report, await job_view.read_reasons(services, view)
+        return view, terms, tables, derived, report, await job_view.read_reasons(services, view)
 
-    view, tables, derived, report, reasons = with_services(read)
+    view, terms, tables, derived, report, reasons = with_services(read)
     if json_:
-        output.as_json(view.as_dict())
+        output.as_json({**view.as_dict(), "pipeline_version": terms.version or None, "digest": terms.digest})
         return
     found = view.job
     values: dict[str, Any] = {
         "job": found.job_id,
         "name": found.name,
         "project": found.project,
-        "pipeline": found.pipeline,
+        "pipeline": f"{found.pipeline} {terms.version}".rstrip(),
+        "digest": terms.digest,
         "boxes of": f"job {found.detections_of}" if found.detections_of else None,
         # As `--config` takes it.
         "config": json.dumps(found.config, ensure_ascii=False) if found.config else None,

@@ -59,13 +59,17 @@ def show(
     """Show a pipeline's algorithms and settings."""
     spec = _spec(slug)
     if json_:
-        output.as_json(_as_dict(spec))
+        from antenna_orchestration.pipelines import identity
+
+        output.as_json({**_as_dict(spec), "digest": identity.digest_of(spec) or None if spec.factory else None})
         return
     console = output.console()
     values: dict[str, Any] = {
         "pipeline": spec.slug,
         "name": spec.name,
         "version": spec.version,
+        "digest": _digest(spec),
+        "defined in": None if spec.origin.is_built_in else str(spec.origin),
         "description": spec.description or None,
         "images per batch": spec.batch_size if spec.factory else None,
         "takes boxes": "yes, with --detections-of" if spec.takes_detections else "no",
@@ -205,6 +209,15 @@ def _spec(slug: str) -> PipelineSpec:
 def _warn_of_broken(found: Registry) -> None:
     for one in found.broken:
         output.warn(f"broken: {one}")
+
+
+def _digest(spec: PipelineSpec) -> str | None:
+    """What the pipeline is, or why that is not known; None for one that only others run."""
+    from antenna_orchestration.pipelines import identity
+
+    if not spec.factory:
+        return None
+    return identity.digest_of(spec) or f"not known: {', '.join(identity.missing_files(spec))} is not on this machine"
 
 
 def _said(category: Mapping[str, Any]) -> str:

@@ -74,6 +74,8 @@ def show(found: list[Heartbeat], reasons: dict[str, Counter[str]]) -> None:
         drops=(*(() if is_troubled else ("TROUBLES",)), "STARTED", "KIND", "PIPELINES", "FAILED"),
         empty="no workers run; `antenna worker` starts one, and `antenna up` does when jobs wait",
     )
+    for line in _unlike(found):
+        output.line(line)
     for one in found:
         if given := reasons.get(one.worker):
             output.line(f"{one.worker} reports errors: {reported_errors.in_words(given)}")
@@ -90,3 +92,19 @@ def show(found: list[Heartbeat], reasons: dict[str, Counter[str]]) -> None:
             output.line(f"{one.worker} tries images of job {job} again: {reason}")
         for job, reason in one.refused.items():
             output.line(f"{one.worker} leaves job {job} alone: {reason}")
+
+
+def _unlike(found: list[Heartbeat]) -> list[str]:
+    """Pipelines of which workers have different code, weights or labels: their jobs wait for those that have theirs."""
+    from antenna_orchestration.domain.algorithms import shortened
+
+    told = [(slug, digest, one.worker) for one in found for slug, digest in (one.digests or {}).items()]
+    lines = []
+    for slug in dict.fromkeys(slug for slug, _, _ in told):
+        workers: dict[str, list[str]] = {}
+        for _, digest, worker in (one for one in told if one[0] == slug):
+            workers.setdefault(digest, []).append(worker)
+        if len(workers) > 1:
+            each = "; ".join(f"{shortened(digest)} on {', '.join(names)}" for digest, names in workers.items())
+            lines.append(f"{slug} is not the same on all workers, by its digest: {each}")
+    return lines

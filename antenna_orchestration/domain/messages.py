@@ -193,7 +193,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     algorithms: list[AlgorithmRef] = []
     """What processed the image, whether or not it found anything; empty from workers that do not tell."""
     digest: str | msgspec.UnsetType = msgspec.UNSET
-    """Digest of the pipeline that processed it, as in `Announcement.digest`; unset from workers that know none."""
+    """Digest of the pipeline that processed it, as in `Announcement.digest`; unset for jobs that are bound to none,
+    and from workers that know none."""
     labels: list[Classification] | msgspec.UnsetType = msgspec.UNSET
     """What the image as a whole shows, from pipelines that name whole photographs."""
     attributes: dict[str, Attribute] | msgspec.UnsetType = msgspec.UNSET

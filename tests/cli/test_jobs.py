@@ -58,6 +58,7 @@ def test_show_cancel_retry_and_logs(antenna: Shell, project: str, tmp_path: Path
     antenna("jobs", "cancel", number).refused(4, f"job {number} is over already: CANCELED")
     shown = antenna("jobs", "show", number, "--json").json
     assert (shown["status"], shown["status_reason"], shown["generation"]) == ("CANCELED", "wrong folder", 1)
+    assert shown["digest"] == antenna("pipelines", "show", shown["pipeline"], "--json").json["digest"]
     assert antenna("jobs", "watch", number).code == 1
     assert antenna("jobs", "retry", number).out == f"job {number} queued again: 1 image (generation 2)\n"
     assert antenna("jobs", "show", number, "--json").json["status"] == "QUEUED"

@@ -60,6 +60,21 @@ def test_one_worker_is_one_line(narrow: None, capsys: pytest.CaptureFixture[str]
     assert max(map(len, lines)) <= 80
 
 
+def test_workers_with_other_code_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """P1: nothing told that one of two workers ran the old file."""
+    now = datetime.now(UTC)
+    beats = [
+        messages.Heartbeat(
+            worker=name, host="h", pid=1, device="cpu", pipelines=("g", "null"), reaches=(), started_at=now, at=now,
+            digests={"g": digest * 64, "null": "0" * 64},
+        )
+        for name, digest in (("a", "1"), ("b", "2"), ("c", "1"))
+    ]  # fmt: skip
+    workers.show(beats, {})
+    told = [line for line in capsys.readouterr().out.splitlines() if "digest" in line]
+    assert told == ["g is not the same on all workers, by its digest: 111111111111 on a, c; 222222222222 on b"]
+
+
 def test_no_worker_is_said_in_words(antenna: Shell) -> None:
     """B8: an empty list was a squashed header."""
     answer = antenna("jobs", "list", "--project", "nobody-has-this")

@@ -233,7 +233,7 @@ def test_unknown_fields_are_ignored(name: str) -> None:
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_an_unknown_version_is_refused(name: str) -> None:
-    later = msgspec.msgpack.decode(recorded(name)) | {"v": messages.GIVEN + 1}
+    later = msgspec.msgpack.decode(recorded(name)) | {"v": messages.BOUND + 1}
     with pytest.raises(errors.InvalidInput, match="version"):
         read(name, msgspec.msgpack.encode(later))
 

@@ -13,6 +13,7 @@ from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.pipelines import identity, registry
+from antenna_orchestration.processing import served_here
 from antenna_orchestration.processing.bound import bind
 from antenna_orchestration.processing.retry import retry
 from antenna_orchestration.processing.services import Services
@@ -184,3 +185,17 @@ async def test_a_missing_file_leaves_the_job_unbound_with_a_warning(lab: Lab) ->
 async def test_pushed_jobs_are_not_bound(lab: Lab) -> None:
     submitted = await lab.send(dispatch_mode=DispatchMode.SYNC)
     assert await lab.digest(submitted.job_id) is None
+
+
+async def test_a_worker_here_would_leave_a_job_of_other_code_alone(lab: Lab) -> None:
+    """P1: the autoscaler, the health check and the job's own page tell what a worker that is started would do."""
+    here = lab.services.settings.model_copy(update={"pipeline_paths": (lab.folder,)})
+    services = replace(lab.services, settings=here)
+    submitted = await lab.send()
+    job = await lab.services.catalog.jobs.get(submitted.job_id)
+    assert await served_here.why_not(services, [job]) == {}
+    with_other_weights(lab)
+    told = await served_here.why_not(services, [job])
+    assert f"it was submitted for {lab.slug} 1, digest" in told[job.job_id]
+    lab.weights.unlink()
+    assert "files of it are missing here" in (await served_here.why_not(services, [job]))[job.job_id]

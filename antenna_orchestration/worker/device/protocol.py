@@ -44,7 +44,7 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     config: dict[str, Any]
     """The job's configuration, merged with the pipeline's defaults."""
     digest: str = ""
-    """What the pipeline has to be; empty if that is not known."""
+    """What the pipeline has to be; empty if that does not matter."""
     source: Source | None = None
     """Where it was fetched to; None for one that the registry knows."""
 

@@ -29,7 +29,8 @@ class BatchGroup:
     spec: PipelineSpec
     # Merged with the pipeline's defaults.
     config: dict[str, Any]
-    # Of the pipeline and the files that the configuration names; empty if it is not known.
+    # Of the pipeline and the files that the configuration names; empty for jobs that are not bound to one, whose
+    # configuration may name files that the pipeline writes.
     digest: str = ""
 
     @property
@@ -85,9 +86,9 @@ class BatchGroups:
         if reason := why_other_digest(spec.slug, announcement.pipeline_version, asked=asked, here=digest):
             raise errors.OtherVersion(reason)
         # By value rather than by the announced hash: different hashes may stand for the same merged configuration.
-        key = (spec.slug, spec.version, digest, json.dumps(config, sort_keys=True, default=str))
+        key = (spec.slug, spec.version, digest, str(bool(asked)), json.dumps(config, sort_keys=True, default=str))
         if key not in self._groups:
-            self._groups[key] = BatchGroup(len(self._groups), spec, config, digest)
+            self._groups[key] = BatchGroup(len(self._groups), spec, config, digest if asked else "")
         return self._groups[key]
 
     def _pulled_for(self, announcement: messages.Announcement) -> PipelineSpec | None:
