@@ -45,7 +45,9 @@ def answer(source: Source) -> Answer:
 def broken_by(source: Source, error: BaseException) -> Broken:
     """What a failed import says of its source."""
     is_ours = isinstance(error, errors.AntennaError)
-    said = " ".join(str(error).split())
+    # Its text has the file and the line, which are told apart from it.
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    said = " ".join(text.split())
     reason = said if is_ours else f"{type(error).__name__}: {said}" if said else type(error).__name__
     trace = "" if is_ours else "".join(traceback.format_exception(error))[-LONGEST_TRACE:]
     return Broken(origin=str(source), reason=reason, line=_line(source, error), trace=trace)
