@@ -15,12 +15,12 @@ from antenna_orchestration.processing import derive, retry
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import RunningGateway, token
 from tests.gateway.http_worker import session
+from tests.processing.classified_jobs import FORMULA, LABELS, finished_job, processed
 from tests.processing.jobs_by_hand import claimed
-from tests.processing.test_derive import LABELS, finished_job, processed
 
 
 async def test_derived_tables_are_read_over_http(services: Services, gateway: RunningGateway, project: str) -> None:
-    labels = ["=Noctua", *LABELS]
+    labels = [FORMULA, *LABELS]
     job = await finished_job(services, project, labels, failing=1)
     secret = await token(services, project, role=Role.SUBMITTER)
     stranger = await token(services, f"{project[:50]}-other", role=Role.SUBMITTER)

@@ -11,6 +11,8 @@ from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
 
 MOTHS = AlgorithmRef("moth_names", "1")
 LABELS = ["Autographa gamma", "Noctua pronuba", "Noctua fimbriata"]
+FORMULA = "=Noctua"
+"""A label that a spreadsheet would take for a formula."""
 LINEAGE = {"family": "Noctuidae", "genus": "Noctua"}
 
 
@@ -33,7 +35,13 @@ async def registered(services: Services, project: str) -> str:
         key=ALGORITHM.key, version="1", name="boxes", task="localization", description="", uri=None, labels=[]
     )
     classifier = AlgorithmRow(
-        key=MOTHS.key, version="1", name="moths", task="classification", description="", uri=None, labels=LABELS
+        key=MOTHS.key,
+        version="1",
+        name="moths",
+        task="classification",
+        description="",
+        uri=None,
+        labels=[*LABELS, FORMULA],
     )
     await services.catalog.pipelines.register(
         PipelineRow(
