@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from antenna_orchestration import errors
-from antenna_orchestration.cli import output, trying
+from antenna_orchestration.cli import beginning, output, trying
 from antenna_orchestration.cli.connecting import with_services
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ app = typer.Typer(
     help="List, try and show pipelines, download their weights.", no_args_is_help=True, rich_markup_mode=None
 )
 app.command("try")(trying.try_)
+app.command("new")(beginning.new)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
