@@ -57,6 +57,15 @@ def raise_file_limit() -> int:
     return max(soft, most)
 
 
+def most_memory() -> int:
+    """Bytes of memory that this process held at most since its program began.
+
+    The figure of `getrusage` begins with what its parent held.
+    """
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    return int(fields["VmHWM"].split()[0]) * 1024
+
+
 def usable_cpus() -> int:
     """CPUs that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

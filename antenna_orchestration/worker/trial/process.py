@@ -12,7 +12,6 @@ import importlib
 import logging
 import os
 import pickle
-import resource
 import sys
 import time
 import traceback
@@ -106,7 +105,7 @@ class _TrialProcess:
         """Tell what it took in all."""
         torch = sys.modules.get("torch")
         on_gpu = torch is not None and self._device.startswith("cuda")
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = kernel.most_memory()
         device_peak = int(torch.cuda.max_memory_allocated(self._device)) if torch is not None and on_gpu else None
         self._send(Ended(peak, device_peak, self._opened.unnamed()))
 
