@@ -8,6 +8,7 @@ from antenna_orchestration.catalog.pipelines import PipelineRow
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Job
+from antenna_orchestration.pipelines.null import NULL
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.leasing import Lease, Leaser
 from antenna_orchestration.queue.results import ResultSender
@@ -29,8 +30,9 @@ async def make_job(
     slug = str(changes.get("pipeline", "null"))
     # One that is registered stays as it is.
     if await services.catalog.pipelines.find(slug) is None:
+        version = NULL.version if slug == NULL.slug else "1"
         await services.catalog.pipelines.register(
-            PipelineRow(slug=slug, name=slug, version="1", description="", default_config={}, algorithms=[])
+            PipelineRow(slug=slug, name=slug, version=version, description="", default_config={}, algorithms=[])
         )
     values = {
         "project": project, "name": "test", "pipeline": PipelineSlug("null"), "config": {}, "config_hash": "0",
