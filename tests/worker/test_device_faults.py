@@ -172,8 +172,8 @@ async def test_the_device_process_ends_with_its_worker(
     job = await bench.submit(pictures[:4], **faulty(fault="hold_gil", seconds=60.0, on_image=-1))
     with started(settings, tmp_path, BATCHES) as worker:
         await bench.is_leased(job)
+        waiting.wait_until(lambda: len(worker.device_pids()) == 2, description="a process for each kind of pipeline")
         devices = worker.device_pids()
-        assert len(devices) == 2
         worker.kill()
     waiting.wait_until(lambda: not any(map(_runs, devices)), description=f"the end of {devices}", timeout=30)
 

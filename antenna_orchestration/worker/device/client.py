@@ -297,6 +297,10 @@ class Device:
         except TimeoutError:
             await self._end(child)
             raise PipelineUnavailable(f"the device process did not answer within {START_TIMEOUT:.0f} s") from None
+        except BaseException:
+            # Whoever wanted it has left, such as a worker that is told to: nobody else knows of it yet.
+            await self._end(child)
+            raise
         self.name = ready.device
         logger.info("device process %d on %s (%s) for %s", process.pid, ready.device, ready.description, self._title)
         return child
