@@ -28,6 +28,17 @@ _ADDED: Final = re.compile(r"^\s*\+ (\S+(?: @ \S+)?)", re.MULTILINE)
 """A package that an installation would add, as uv writes it: `+ name==version`, or `+ name @ address`."""
 
 
+_REQUIREMENT: Final = re.compile(
+    r"\s*(?P<name>[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?)\s*(?:\[[a-z0-9._, -]*\])?\s*"
+    r"(?:$|[(;<>=!~][^\n]*$|@\s*(?:git\+)?(?:https|http|ssh)://\S+(?:\s*;[^\n]*)?$)",
+    re.IGNORECASE | re.ASCII,
+)
+"""A package by its name, perhaps with versions, or the address where it is."""
+
+_FILES: Final = (".whl", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".txt", ".toml")
+"""Endings of names that uv takes for files of the folder that it runs in."""
+
+
 def prepared(requirements: Sequence[str], folder: Path) -> Path | None:
     """The folder with what these requirements add to this installation; made now if it is not there yet.
 
@@ -61,9 +72,13 @@ def _key(requirements: Sequence[str]) -> str:
 
 
 def _lines(requirements: Sequence[str]) -> list[str]:
-    """As arguments. Raises `InternalError` for what uv would take for an option."""
-    if bad := [one for one in requirements if not one.strip() or one.lstrip().startswith("-")]:
-        raise errors.InternalError(f"{bad[0]!r} is no requirement as pip names them")
+    """As arguments. Raises `InternalError` for options, and for files of this machine, which a digest does not name."""
+    for one in requirements:
+        match = _REQUIREMENT.fullmatch(one)
+        if match is None or match["name"].lower().endswith(_FILES):
+            raise errors.InternalError(
+                f"{one[:200]!r} is no requirement of another machine: name the package, as in numpy==2.3.1"
+            )
     return ["--", *requirements]
 
 

@@ -138,11 +138,21 @@ def _content(name: str | None) -> str | None:
     if path is None or not path.is_absolute():
         return name
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        files = files_in(path)
         return _hash([[str(file.relative_to(path)), _sha256_of(file)] for file in files])
     if path.is_file():
         return f"sha256={_sha256_of(path)}"
     return name
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files in or below a folder, sorted, without what tools leave there: hidden ones, and compiled Python."""
+    found = (file for file in folder.rglob("*") if file.is_file())
+    return sorted(
+        file
+        for file in found
+        if not any(part.startswith(".") or part == "__pycache__" for part in file.relative_to(folder).parts)
+    )
 
 
 def _needed(uri: str | None) -> str | None:

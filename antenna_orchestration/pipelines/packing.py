@@ -8,7 +8,9 @@ document must have the digest, the code must be the document's, file by file, an
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
@@ -17,13 +19,19 @@ import msgspec
 from antenna_orchestration import errors
 from antenna_orchestration.domain import ids
 from antenna_orchestration.pipelines import identity
+from antenna_orchestration.pipelines.declared.description import SUFFIXES
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
 MOST_FILES: Final = 10_000
 """Files of one pipeline; more is a folder that was named by mistake."""
 
-CODE: Final = frozenset({".py", ".pyc", ".so", ".pyd"})
-"""Endings of files that Python may run. Compiled ones are never packed: nothing tells what they do."""
+MOST_BYTES: Final = 16 * 2**20
+"""Bytes of a manifest: several times what one of `MOST_FILES` takes."""
+
+CODE: Final = frozenset({".py", ".pyw", ".pyc", ".pyo", ".so", ".pyd"})
+"""Endings of files that Python may run, in any case. Compiled ones are never packed: nothing tells what they do."""
+
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class PackedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +101,7 @@ def pack(spec: PipelineSpec, *, pushed_by: str = "", pushed_at: str = "") -> Pac
             f"pipeline {spec.slug} names files in places far from each other ({', '.join(map(str, named))}): put them "
             f"beside {spec.origin.name}, and name them relative to it"
         )
-    files = {path for one in (*code, *described, *named) for path in _files_of(one)}
+    files = files_of(spec)
     if len(files) > MOST_FILES:
         raise errors.InvalidInput(f"pipeline {spec.slug} has {len(files):,} files; the limit is {MOST_FILES:,}")
     sources = {path.relative_to(root).as_posix(): path for path in sorted(files)}
@@ -123,17 +131,26 @@ def unpinned(manifest: Manifest) -> list[str]:
     return [f"{', '.join(loose)}: name exact versions (==), or another machine may install others than you tried"]
 
 
-def _files_of(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    return [file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+def files_of(spec: PipelineSpec) -> set[Path]:
+    """All files of an own pipeline: its code, its description, and every local file that it names."""
+    described = [spec.origin.name] if spec.origin.kind == "file" else []
+    named = [*map(Path, (*spec.origin.files, *described)), *identity.local_files_of(spec)]
+    return {file for one in named for file in (identity.files_in(one) if one.is_dir() else [one])}
+
+
+def check_digest(digest: str) -> None:
+    """Raise `InvalidInput` unless it is 64 hex digits: a path is made of it, and who queues a job chooses it."""
+    if not _SHA256.fullmatch(digest):
+        raise errors.InvalidInput(f"{digest[:80]!r} is no digest of a pipeline")
 
 
 def read_manifest(content: bytes, digest: str) -> Manifest:
     """Read a manifest from a store, and check it against the digest that it is kept under. Raises `InvalidInput`."""
+    if len(content) > MOST_BYTES:
+        raise errors.InvalidInput(f"the manifest of pipeline {digest[:12]} is longer than {MOST_BYTES >> 20} MiB")
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise errors.InvalidInput(f"the manifest of pipeline {digest[:12]} cannot be read: {error}") from None
     check(manifest, digest)
     return manifest
@@ -144,6 +161,7 @@ def check(manifest: Manifest, digest: str) -> None:
 
     That holds for the list; `check_files` does the same for what lies on this machine.
     """
+    check_digest(digest)
     whose = f"the pack of pipeline {manifest.slug[:200]} ({digest[:12]})"
     if manifest.digest != digest or identity.digest_of_document(manifest.document) != digest:
         raise errors.InvalidInput(f"{whose} has another digest: it was changed after it was pushed")
@@ -154,14 +172,40 @@ def check(manifest: Manifest, digest: str) -> None:
         parts = PurePosixPath(name).parts
         if not name or "\0" in name or "\\" in name or name.startswith("/") or ".." in parts:
             raise errors.InvalidInput(f"{whose} has a file outside of itself: {name[:200]!r}")
+    if bad := [one.path for one in manifest.files if not _SHA256.fullmatch(one.sha256)]:
+        raise errors.InvalidInput(f"{whose} names no SHA-256 of {bad[0][:200]!r}")
     told = {str(PurePosixPath(manifest.code, name)): sha256 for name, sha256 in _code_of(manifest.document, whose)}
     listed = {str(PurePosixPath(one.path)): one.sha256 for one in manifest.files}
     if len(listed) != len(manifest.files):
         raise errors.InvalidInput(f"{whose} lists a file twice")
-    runs = {name: sha256 for name, sha256 in listed.items() if PurePosixPath(name).suffix in CODE}
+    runs = {name: sha256 for name, sha256 in listed.items() if _is_code(name)}
     if runs != told:
         other = sorted(set(runs.items()) ^ set(told.items()))[0][0]
         raise errors.InvalidInput(f"{whose}: its code is not what its digest says, see {other[:200]}")
+    if not _begins_with(manifest, told, listed):
+        raise errors.InvalidInput(f"{whose} begins with what is not of it: {manifest.entry[:200]!r}")
+    needed = manifest.document.get("requirements", [])
+    if not isinstance(needed, list) or not all(isinstance(one, str) for one in needed):
+        raise errors.InvalidInput(f"{whose}: its requirements are no list of texts")
+
+
+def _is_code(name: str) -> bool:
+    # Some file systems know neither upper case nor dots and blanks at the end.
+    return PurePosixPath(name.casefold().rstrip(". ")).suffix in CODE
+
+
+def _begins_with(manifest: Manifest, told: Mapping[str, str], listed: Mapping[str, str]) -> bool:
+    """Whether what is imported or read first is among the pack's code, or a description without code.
+
+    The digest does not tell it, so whoever can write the store could name anything that lies on the worker's machine.
+    """
+    if manifest.kind == "file":
+        return manifest.entry in (listed if manifest.entry.endswith(SUFFIXES) else told)
+    name, separator, value = manifest.entry.partition(" = ")
+    if not separator or EntryPoint.pattern.fullmatch(value) is None:
+        return False
+    module = EntryPoint(name, value, "").module.replace(".", "/")
+    return f"{module}.py" in told or f"{module}/__init__.py" in told
 
 
 def _code_of(document: Mapping[str, Any], whose: str) -> list[tuple[str, str]]:

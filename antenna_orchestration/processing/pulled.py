@@ -24,9 +24,17 @@ def ready(lake: Lake, digest: str, home: Path) -> PipelineSpec:
     Raises `NotFound` if it was not pushed, `Unavailable` if the store does not answer, `InvalidInput` if what is stored
     is not what the digest says, and `InternalError` if its requirements or its description fail here.
     """
-    manifest, root = pushed.pull(lake, digest, home / "pulled")
+    # Resolved, as the paths are that the description makes of its own.
+    manifest, root = pushed.pull(lake, digest, home.resolve() / "pulled")
     packages = environments.prepared(manifest.requirements, home / "environments")
-    return _described(manifest, _source(manifest, root, packages), root)
+    spec = _described(manifest, _source(manifest, root, packages), root)
+    # Code that the digest names may read what lies beside it, so nothing else may lie there.
+    others = {root / one.path for one in manifest.files} - packing.files_of(spec)
+    if others:
+        raise errors.InvalidInput(
+            f"{min(others)} is not of pipeline {manifest.slug}: its pack was changed after the push"
+        )
+    return spec
 
 
 def check_travels(pack: Pack) -> None:

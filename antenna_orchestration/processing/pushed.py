@@ -73,7 +73,8 @@ def pushed(lake: Lake) -> list[Manifest]:
 
 def _manifest(lake: Lake, digest: str) -> Manifest:
     with lake.reading_version(f"{PACKS}/{digest}.json") as version:
-        return packing.read_manifest(version.file.read(), digest)
+        # One byte more, so that what is too long is seen.
+        return packing.read_manifest(version.file.read(packing.MOST_BYTES + 1), digest)
 
 
 def pull(lake: Lake, digest: str, folder: Path) -> tuple[Manifest, Path]:
@@ -83,6 +84,7 @@ def pull(lake: Lake, digest: str, folder: Path) -> tuple[Manifest, Path]:
     Raises `NotFound` for a digest that was not pushed, `Unavailable`, and `InvalidInput` for a pack that is not what
     its digest says.
     """
+    packing.check_digest(digest)
     target = folder / digest
     if target.exists():
         try:

@@ -102,6 +102,10 @@ class Puller:
                     self._note_failure(digest, slug, str(error))
                 except OSError as error:
                     self._note_failure(digest, slug, f"it cannot be kept here: {error}")
+                # A pack is other people's: whatever it does to us costs its jobs, and not those of others.
+                except Exception as error:
+                    logger.warning("fetching pipeline %s failed", slug, exc_info=True)
+                    self._note_failure(digest, slug, f"{type(error).__name__}: {error}")
                 else:
                     self._failed.pop(digest, None)
                     logger.info("pipeline %s (%s) is ready", slug, digest[:12])

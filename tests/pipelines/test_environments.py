@@ -70,3 +70,12 @@ def test_what_cannot_be_installed_is_one_line_and_leaves_nothing(wheels: Path, t
         environments.prepared([wrong], tmp_path / "environments")
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "environments").iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong", ["/tmp/x", "./x", "x.whl", "x @ file:///tmp/x", "x @ ./x", "x\n--index-url=y", "-r x", "git+https://h/x"]
+)
+def test_files_of_this_machine_and_options_are_no_requirements(wrong: str, tmp_path: Path) -> None:
+    """A digest holds the line, and not what lies there."""
+    with pytest.raises(errors.InternalError, match="is no requirement of another machine"):
+        environments.prepared([wrong], tmp_path / "environments")

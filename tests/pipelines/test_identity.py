@@ -111,6 +111,19 @@ def test_the_place_of_the_files_does_not_matter(tmp_path: Path) -> None:
     assert digests[0] == digests[1]
 
 
+def test_what_tools_leave_in_a_folder_does_not_count(tmp_path: Path) -> None:
+    spec = replace(write_lab(tmp_path)[1], recipe={"folder": str(tmp_path / "model")})
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    before = identity.digest_of(spec)
+    for name in (".cache/huggingface/config.json.metadata", "__pycache__/x.cpython-312.pyc", ".DS_Store"):
+        (tmp_path / "model" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "model" / name).write_text("x")
+    assert identity.digest_of(spec) == before
+    (tmp_path / "model" / "config.json").write_text('{"a": 1}')
+    assert identity.digest_of(spec) != before
+
+
 def test_a_missing_file_leaves_the_digest_unknown(tmp_path: Path) -> None:
     code, declared = write_lab(tmp_path)
     (tmp_path / "weights.pth").unlink()

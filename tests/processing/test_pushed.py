@@ -98,7 +98,26 @@ def altered(lake: Lake, digest: str, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-@pytest.mark.parametrize("attack", ["file", "code", "added code", "outside", "document", "kind", "torn"])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "file",
+        "code",
+        "added code",
+        "outside",
+        "document",
+        "kind",
+        "torn",
+        "upper case",
+        "a dot",
+        "entry",
+        "entry above",
+        "entry of others",
+        "no entry",
+        "huge",
+        "deep",
+    ],  # fmt: skip
+)
 def test_nothing_arrives_that_was_changed_in_the_store(lab: Path, tmp_path: Path, attack: str) -> None:
     """Who can write into the store cannot make a worker run anything but what the digest says."""
     lake = Lake(str(tmp_path / "lake"))
@@ -123,11 +142,57 @@ def test_nothing_arrives_that_was_changed_in_the_store(lab: Path, tmp_path: Path
             altered(lake, manifest.digest, document=document)
         case "kind":
             altered(lake, manifest.digest, slug="../x")
+        case "upper case" | "a dot":
+            name = {"upper case": "numpy.PY", "a dot": "numpy.pyc."}[attack]
+            altered(lake, manifest.digest, files=[*files, {"path": name, "sha256": sha256, "size": 1}])
+        case "entry" | "entry above":
+            (tmp_path / "evil.py").write_bytes(evil)
+            entry = {"entry": str(tmp_path / "evil.py"), "entry above": "../../../evil.py"}[attack]
+            altered(lake, manifest.digest, entry=entry)
+        case "entry of others":
+            altered(lake, manifest.digest, kind="package", entry="x = antigravity:fly")
+        case "no entry":
+            altered(lake, manifest.digest, kind="package", entry="x")
+        case "huge":
+            altered(lake, manifest.digest, pushed_by="x" * packing.MOST_BYTES)
+        case "deep":
+            deep = '{"x":' * 50_000 + "1" + "}" * 50_000
+            (Path(lake.uri) / pushed.PACKS / f"{manifest.digest}.json").write_text(f'{{"document": {deep}}}')
         case _:
             (Path(lake.uri) / pushed.PACKS / f"{manifest.digest}.json").write_text("{")
     with pytest.raises(errors.InvalidInput):
         pushed.pull(lake, manifest.digest, tmp_path / "pulled")
     assert not [path for path in (tmp_path / "pulled").rglob("*") if path.is_file()]
+
+
+def test_nothing_lies_beside_the_code_that_is_not_of_it(lab: Path, tmp_path: Path) -> None:
+    """Code that looks whether a file is there finds what its author had, and nothing of others."""
+    lake = Lake(str(tmp_path / "lake"))
+    pack = packing.pack(specs_in(lab)[0])
+    pushed.push(lake, pack)
+    files = [msgspec.to_builtins(one) for one in pack.manifest.files]
+    altered(lake, pack.manifest.digest, files=[*files, files[0] | {"path": "cache.pkl", "sha256": files[-1]["sha256"]}])
+    with pytest.raises(errors.InvalidInput, match=r"cache\.pkl is not of pipeline pushed-code"):
+        pulled.ready(lake, pack.manifest.digest, tmp_path / "home")
+
+
+def test_a_digest_is_no_path(tmp_path: Path) -> None:
+    """Who queues a job chooses what stands there; folders of other things are neither read nor deleted."""
+    (tmp_path / "home" / "pulled").mkdir(parents=True)
+    (tmp_path / "home" / "mine").mkdir()
+    for digest in ("../mine", str(tmp_path / "home" / "mine"), "", "A" * 64):
+        with pytest.raises(errors.InvalidInput, match="no digest"):
+            pulled.ready(Lake(str(tmp_path / "lake")), digest, tmp_path / "home")
+    assert (tmp_path / "home" / "mine").exists()
+
+
+def test_a_home_behind_a_link_takes_pipelines(lab: Path, tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "home").symlink_to(tmp_path / "disk")
+    for spec in specs_in(lab):
+        pushed.push(lake, packing.pack(spec))
+        assert pulled.ready(lake, identity.digest_of(spec), tmp_path / "home").slug == spec.slug
 
 
 def test_what_cannot_travel_is_refused_in_one_line(lab: Path, tmp_path: Path) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from antenna_orchestration.domain import messages
+from antenna_orchestration.domain import ids, messages
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.pipelines import packing, registry
+from antenna_orchestration.pipelines.interface import PipelineSpec
 from antenna_orchestration.processing import pushed
 from antenna_orchestration.settings import Settings
+from antenna_orchestration.worker.nudge import Nudge
 from antenna_orchestration.worker.options import WorkerOptions
+from antenna_orchestration.worker.pulling import Puller
+from antenna_orchestration.worker.timing import Timing
 from tests.pipelines.test_environments import write_wheel
+from tests.waiting import eventually
 from tests.worker.bench import Bench, QueuedJob
 from tests.worker.test_access import tells
 from tests.worker.test_changed_pipelines import CODE, scores
@@ -64,6 +70,31 @@ async def test_two_versions_are_fetched_and_run_side_by_side(
     with running(settings, PULLS) as worker:
         assert scores(await bench.results(jobs[0])) == {(0.25, old)}, worker.log
         assert scores(await bench.results(jobs[1])) == {(0.5, new)}, worker.log
+
+
+async def test_a_pack_that_breaks_the_fetching_costs_itself_alone() -> None:
+    spec = registry.get("null")
+
+    def fetch(digest: str) -> PipelineSpec:
+        if digest == "broken":
+            raise RecursionError("too deep")
+        return spec
+
+    puller = Puller(fetch=fetch, nudge=Nudge(), timing=Timing())
+    running_on = asyncio.create_task(puller.run())
+    for digest in ("broken", "sound"):
+        job = messages.Announcement(
+            job=ids.JobId(1), generation=ids.Generation(1), epoch=ids.Epoch("e"), pipeline=ids.PipelineSlug("null"),
+            config={}, config_hash="", digest=digest, pull=True,
+        )  # fmt: skip
+        puller.get(job)
+
+    async def is_through() -> bool:
+        return not puller.fetching
+
+    await eventually(is_through, description="all was fetched or failed")
+    running_on.cancel()
+    assert (puller.failing, dict(puller.ready)) == ({"null": "RecursionError: too deep"}, {"sound": spec})
 
 
 async def test_nothing_is_fetched_that_was_not_allowed_or_not_pushed(
