@@ -52,6 +52,14 @@ class Generations:
         rows = await self._database.rows("terms_of_jobs", jobs=list(jobs))
         return {JobId(row["job_id"]): _terms(row) for row in rows if row["pipeline_version"] is not None}
 
+    async def versions(self, job_id: JobId) -> list[str]:
+        """The versions of its pipeline that a job's images were processed with, in order; more than one after retries.
+
+        That of the present generation is among them. Empty for a job from before versions were recorded.
+        """
+        rows = await self._database.rows("versions_of_job", job=job_id)
+        return list(dict.fromkeys(row["version"] for row in rows if row["version"] is not None))
+
     async def replace_epoch(self, job_run: JobRun, lost: Epoch, epoch: Epoch) -> bool:
         """Replace the epoch of a lost task consumer; False when another caller has replaced it already."""
         row = await self._database.row("replace_epoch", **job_run._asdict(), lost=lost, epoch=epoch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -62,6 +62,14 @@ class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     # Whether its task was published in this generation.
     is_published: bool
+
+
+class PartOfImages(NamedTuple):
+    """The images whose rows a part holds."""
+
+    images: list[ImageId]
+    # Of the pipeline; None for jobs from before it was recorded.
+    version: str | None
 
 
 class Images:
@@ -141,7 +149,12 @@ class Images:
 
     async def by_part(self, job_id: JobId) -> dict[str, list[ImageId]]:
         """The done images whose rows no final table holds yet, grouped by the part that holds them."""
-        return {row["part"]: row["images"] for row in await self._database.rows("part_of_images", job=job_id)}
+        return {part: found.images for part, found in (await self.parts(job_id)).items()}
+
+    async def parts(self, job_id: JobId) -> dict[str, PartOfImages]:
+        """The same, with the version of the pipeline that each part's images were done with."""
+        rows = await self._database.rows("part_of_images", job=job_id)
+        return {row["part"]: PartOfImages(row["images"], row["version"]) for row in rows}
 
     async def reset_part(self, job_run: JobRun, part: str) -> set[ImageId]:
         """Make the images of an unreadable part pending again. Returns them."""

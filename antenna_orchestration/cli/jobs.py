@@ -117,28 +117,30 @@ def show(
         image_view.show(life, as_json=json_)
         return
 
-    async def read(services: Services) -> tuple[job_view.JobView, Terms, list[str], list[str], str, str]:
+    async def read(services: Services) -> tuple[job_view.JobView, Terms, list[str], list[str], list[str], str, str]:
         view = await job_view.read_waiting_view(services, await services.catalog.jobs.get(_id(job)))
         terms = await services.catalog.generations.terms(view.job.job_run)
+        versions = await services.catalog.generations.versions(view.job.job_id)
         tables = [
             services.lake.table(name, _id(job))
             for name in ("captures", "detections", "classifications", "failed_images")
         ]
         if json_:
-            return view, terms, tables, [], "", ""
+            return view, terms, versions, tables, [], "", ""
         derived, report = await job_view.read_derived(services, view), await job_view.read_report(services, view)
-        return view, terms, tables, derived, report, await job_view.read_reasons(services, view)
+        return view, terms, versions, tables, derived, report, await job_view.read_reasons(services, view)
 
-    view, terms, tables, derived, report, reasons = with_services(read)
+    view, terms, versions, tables, derived, report, reasons = with_services(read)
     if json_:
-        output.as_json({**view.as_dict(), "pipeline_version": terms.version or None, "digest": terms.digest})
+        bound = {"pipeline_version": terms.version or None, "pipeline_versions": versions, "digest": terms.digest}
+        output.as_json({**view.as_dict(), **bound})
         return
     found = view.job
     values: dict[str, Any] = {
         "job": found.job_id,
         "name": found.name,
         "project": found.project,
-        "pipeline": f"{found.pipeline} {terms.version}".rstrip(),
+        "pipeline": f"{found.pipeline} {' and '.join(versions)}".rstrip(),
         "digest": terms.digest,
         "boxes of": f"job {found.detections_of}" if found.detections_of else None,
         # As `--config` takes it.

@@ -49,6 +49,8 @@ class OfJob(NamedTuple):
     pipeline: str
     # None: it is not over, or was canceled.
     finished_at: datetime | None
+    # Of its pipeline: those that its images were processed with, in order; several after a retry with another one.
+    versions: tuple[str, ...] = ()
 
 
 class Box(NamedTuple):

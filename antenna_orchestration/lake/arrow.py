@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types
 
 Numbers = npt.NDArray[Any]
@@ -88,12 +89,19 @@ def fitted(rows: Rows, schema: pa.Schema) -> Rows:
     return type(rows).from_arrays(arrays, schema=schema)
 
 
-def with_constants(rows: Rows, values: Mapping[str, str | None]) -> Rows:
-    """A table or batch in which these columns of texts, which it has, hold one value in every row."""
+def with_constants(rows: Rows, values: Mapping[str, str | None], *, missing: Collection[str] = ()) -> Rows:
+    """A table or batch in which these columns of texts, which it has, hold one value in every row.
+
+    Those in `missing` keep what they have, and get the value where that is null.
+    """
     first = column(np.zeros(rows.num_rows, np.int64), pa.int64())
     arrays = [
         column([values[field.name]], field.type, nulls=True).take(first) if field.name in values else rows[field.name]
         for field in rows.schema
+    ]
+    arrays = [
+        pc.coalesce(rows[field.name], array) if field.name in missing else array
+        for field, array in zip(rows.schema, arrays, strict=True)
     ]
     return type(rows).from_arrays(arrays, schema=rows.schema)
 

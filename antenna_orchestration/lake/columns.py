@@ -8,7 +8,7 @@ _OF_JOB: Final = {
     "project": "project of the job that the row is from",
     "job_name": "name of that job",
     "pipeline": "slug of its pipeline",
-    "pipeline_version": "the pipeline's version when the job was submitted; null for jobs of earlier versions",
+    "pipeline_version": "version of the pipeline that processed the image: a retry may raise it; null for earlier jobs",
 }
 
 MEANINGS: Final = {

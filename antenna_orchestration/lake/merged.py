@@ -103,8 +103,8 @@ class MergedTables:
         for job in fresh:
             try:
                 for read in self._lake.batches(name, job):
-                    # A table of an earlier version does not say it.
-                    batch = arrow.with_constants(read, file.of_job[job])
+                    # A table of an earlier version does not say it. After a retry, versions differ by row.
+                    batch = arrow.with_constants(read, file.of_job[job], missing=["pipeline_version"])
                     of_job = pa.repeat(pa.scalar(int(job), pa.int64()), batch.num_rows)
                     yield pa.record_batch([of_job, *batch.columns], names=["job_id", *batch.schema.names])
             except pa.ArrowException as error:

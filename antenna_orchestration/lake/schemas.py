@@ -18,10 +18,11 @@ OF_JOB: Final = (
     ("project", pa.string()),
     ("job_name", pa.string()),
     ("pipeline", pa.string()),
-    # As it was when the job was submitted; null for jobs from before this was recorded.
+    # Of the generation in which the image was processed; null for jobs from before this was recorded.
     ("pipeline_version", pa.string()),
 )
-"""What each row of a final table says of the job that it is from. They are constant in a file, and take no space."""
+"""What each row of a final table says of the job that it is from. They are constant in a file, but for the
+version in a job that was retried with another one, and take no space."""
 
 MANIFEST: Final = pa.schema(
     [

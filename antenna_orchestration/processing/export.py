@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -168,7 +168,8 @@ async def material(
 
 async def _of_job(services: Services, job_id: JobId) -> OfJob:
     job = await services.catalog.jobs.get(job_id)
-    return OfJob(job_id, job.name, job.pipeline, job.finished_at)
+    versions = await services.catalog.generations.versions(job_id)
+    return OfJob(job_id, job.name, job.pipeline, job.finished_at, tuple(versions))
 
 
 def _write(made: Material, order: Order, place: _Place) -> Exported:
@@ -193,6 +194,7 @@ def _about(made: Material, order: Order, written: Written, *, files: int) -> str
         "project": chosen.project,
         "jobs": [job.job_id for job in made.jobs],
         "pipeline": chosen.pipeline,
+        "ran": _ran(made.jobs),
         "deployment": chosen.deployment,
         "from": chosen.first and chosen.first.isoformat(),
         "to": chosen.last and chosen.last.isoformat(),
@@ -206,6 +208,15 @@ def _about(made: Material, order: Order, written: Written, *, files: int) -> str
         "notes": [BOXES, *written.notes],
     }
     return json.dumps(said, ensure_ascii=False, indent=2) + "\n"
+
+
+def _ran(jobs: Sequence[OfJob]) -> dict[str, list[str]]:
+    """The versions of each pipeline that processed the images, in order."""
+    versions: dict[str, list[str]] = {}
+    for job in jobs:
+        of_pipeline = versions.setdefault(job.pipeline, [])
+        of_pipeline += [version for version in job.versions if version not in of_pipeline]
+    return versions
 
 
 class _Place(Protocol):

@@ -11,12 +11,13 @@ import logging
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from antenna_orchestration.catalog.database import Row
+from antenna_orchestration.catalog.images import PartOfImages
 from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.job import ImageStatus, Job, JobStatus, verdict, why_empty
 from antenna_orchestration.domain.texts import counted
@@ -61,7 +62,7 @@ async def write_final_tables(services: Services, job: Job) -> FinalTables:
     be read, its images become pending again: collect them, then call this again. If the generation's tables are final
     already, nothing is written. Raises `JobLeft` when this generation of the job is no longer to be finished.
     """
-    named = await services.catalog.images.by_part(job.job_id)
+    named = await services.catalog.images.parts(job.job_id)
     earlier = await services.catalog.generations.uncompacted_before(job.job_run)
     # Read after the parts: parts are deleted on purpose only once the job is no longer active.
     current = await services.catalog.jobs.get(job.job_id)
@@ -69,7 +70,7 @@ async def write_final_tables(services: Services, job: Job) -> FinalTables:
         return FinalTables(rows={name: await _count(services, name, job) for name in TABLES})
     if current.status not in COLLECTED or current.generation != job.generation:
         raise JobLeft(f"job {job.job_id} is {current.status} in generation {current.generation}")
-    parts = {part: arrow.column(images, pa.int64()) for part, images in named.items()}
+    parts = _parts(named)
     tables, lost = await asyncio.to_thread(_tables_of_parts, services, job, parts)
     if not lost:
         try:
@@ -97,11 +98,11 @@ async def write_rows_so_far(services: Services, job: Job, into: Lake) -> int:
     done = await _write_whole(services, "captures", job, _accounted(images.manifest(job.job_id)), into=into)
     failed = images.manifest(job.job_id, only=ImageStatus.FAILED)
     await _write_whole(services, "failed_images", job, failed, into=into)
-    named = await images.by_part(job.job_id)
+    named = await images.parts(job.job_id)
     uncompacted = await services.catalog.generations.uncompacted_before(job.job_run)
     # What files of this generation hold, its parts hold as well.
     in_parts = {*uncompacted, job.generation}
-    parts = {part: arrow.column(own, pa.int64()) for part, own in named.items()}
+    parts = _parts(named)
 
     def rows(name: str) -> Iterator[pa.Table]:
         for batch in services.lake.batches(name, job.job_id, without=in_parts):
@@ -140,6 +141,17 @@ async def _count(services: Services, name: str, job: Job) -> int:
     return await asyncio.to_thread(services.lake.count_rows, name, job.job_id)
 
 
+class _Part(NamedTuple):
+    """What is wanted of a part: the rows of these images, and the version of the pipeline that they say."""
+
+    images: pa.Array
+    version: str | None
+
+
+def _parts(named: Mapping[str, PartOfImages]) -> dict[str, _Part]:
+    return {part: _Part(arrow.column(one.images, pa.int64()), one.version) for part, one in named.items()}
+
+
 _TablesOfParts = Mapping[str, Sequence[str]]
 """The names of the tables that each part has."""
 
@@ -150,13 +162,13 @@ def _tables_of_parts(services: Services, job: Job, parts: Iterable[str]) -> tupl
     return {part: found for part, found in tables.items() if found}, [part for part in tables if not tables[part]]
 
 
-def _having(parts: Mapping[str, pa.Array], tables: _TablesOfParts, name: str) -> dict[str, pa.Array]:
+def _having(parts: Mapping[str, _Part], tables: _TablesOfParts, name: str) -> dict[str, _Part]:
     """Those of the parts that have a table."""
-    return {part: images for part, images in parts.items() if name in tables[part]}
+    return {part: wanted for part, wanted in parts.items() if name in tables[part]}
 
 
 async def _write_further(
-    services: Services, name: str, job: Job, parts: Mapping[str, pa.Array], earlier: Collection[int]
+    services: Services, name: str, job: Job, parts: Mapping[str, _Part], earlier: Collection[int]
 ) -> None:
     """Write this generation's files of a table that a job need not have; none if it has no rows of it.
 
@@ -170,7 +182,7 @@ async def _write_further(
 
 
 async def _write_rows(
-    services: Services, name: str, job: Job, parts: Mapping[str, pa.Array], earlier: Collection[int]
+    services: Services, name: str, job: Job, parts: Mapping[str, _Part], earlier: Collection[int]
 ) -> int:
     """Write this generation's files of a table from the parts; returns the rows of all generations together.
 
@@ -186,13 +198,14 @@ async def _write_rows(
     return await _count(services, name, job)
 
 
-def _rows_of_parts(services: Services, name: str, job: Job, parts: Mapping[str, pa.Array]) -> Iterator[pa.Table]:
+def _rows_of_parts(services: Services, name: str, job: Job, parts: Mapping[str, _Part]) -> Iterator[pa.Table]:
     """The rows of a table that these images have in parts. Raises `PartLost`."""
-    for part, images in parts.items():
+    for part, wanted in parts.items():
         table = services.lake.read_part(job.job_id, part, name)
         if table is None:
             raise PartLost(part)
-        yield arrow.with_constants(table.filter(pc.is_in(table["image_id"], value_set=images)), _of_job(job))
+        own = table.filter(pc.is_in(table["image_id"], value_set=wanted.images))
+        yield arrow.with_constants(own, _of_job(job, wanted.version))
 
 
 async def _redo(services: Services, job: Job, lost: list[str]) -> None:
@@ -247,8 +260,8 @@ async def clean_up(services: Services, job: Job) -> None:
     await clear_queue.clear_queue(services, job)
 
 
-def _of_job(job: Job) -> dict[str, str | None]:
-    return rows_module.of_job(job.project, job.name, job.pipeline, job.pipeline_version)
+def _of_job(job: Job, version: str | None) -> dict[str, str | None]:
+    return rows_module.of_job(job.project, job.name, job.pipeline, version)
 
 
 async def _write_images(services: Services, job: Job) -> tuple[int, int]:
@@ -264,7 +277,7 @@ async def _write_whole(
     """Write a table that each generation writes as a whole, one row per image; returns its rows."""
     loop = asyncio.get_running_loop()
     lake = into or services.lake
-    of_job, zone = _of_job(job), nights.zone_named(job.time_zone)
+    zone = nights.zone_named(job.time_zone)
     known = await services.catalog.deployments.places(job.project)
 
     def night(row: Row) -> date | None:
@@ -279,7 +292,8 @@ async def _write_whole(
     def tables() -> Iterator[pa.Table]:
         # On the thread that writes, which waits for each chunk: no more than one is in memory.
         while rows := asyncio.run_coroutine_threadsafe(chunk(), loop).result():
-            yield arrow.table_of_rows(schemas.TABLES[name], [{**row, **of_job, "night": night(row)} for row in rows])
+            said = [{**row, **_of_job(job, row["pipeline_version"]), "night": night(row)} for row in rows]
+            yield arrow.table_of_rows(schemas.TABLES[name], said)
 
     def write() -> int:
         rows = lake.write_table(name, job.job_id, job.generation, tables())

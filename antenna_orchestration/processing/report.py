@@ -82,7 +82,7 @@ async def write_report(services: Services, job: Job, *, page: str = "") -> Repor
         await asyncio.to_thread(services.lake.write_bytes, f"{folder}/sample-{number}.jpg", one.jpeg)
         samples.append(f"![{caption}](sample-{number}.jpg)\n")
     sections, without = await asyncio.to_thread(_sections, services, job)
-    head = _head(job, counts, without)
+    head = _head(job, await services.catalog.generations.versions(job.job_id), counts, without)
     tables = _where_the_tables_are(services, job)
     pictures = ["## Samples", "", *samples] if samples else []
     beside = ["", f"Plots, pictures and coverage: [{html_report.NAME}]({html_report.NAME})."] if page else []
@@ -93,11 +93,11 @@ async def write_report(services: Services, job: Job, *, page: str = "") -> Repor
     return Report(markdown=copy, uri=uri)
 
 
-def _head(job: Job, counts: Counts, without: int) -> list[str]:
+def _head(job: Job, versions: Sequence[str], counts: Counts, without: int) -> list[str]:
     return [
         f"# Job {job.job_id}: {markdown.escape(job.name)}",
         "",
-        f"Project {markdown.escape(job.project)}, pipeline {markdown.escape(_pipeline(job))}, "
+        f"Project {markdown.escape(job.project)}, pipeline {markdown.escape(_pipeline(job, versions))}, "
         f"generation {job.generation}, {job.status}."
         + (f" {markdown.escape(job.status_reason)}." if job.status_reason else ""),
         "",
@@ -117,8 +117,8 @@ def _head(job: Job, counts: Counts, without: int) -> list[str]:
     ]
 
 
-def _pipeline(job: Job) -> str:
-    return f"{job.pipeline} {job.pipeline_version or ''}".rstrip()
+def _pipeline(job: Job, versions: Sequence[str]) -> str:
+    return f"{job.pipeline} {' and '.join(versions)}".rstrip()
 
 
 def _took(job: Job) -> str:

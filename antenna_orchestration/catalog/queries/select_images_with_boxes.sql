@@ -8,6 +8,7 @@ JOIN captures c ON c.project_id = %(project)s AND c.url = s.url AND c.version = 
 WHERE %(reprocess)s OR NOT EXISTS (
     SELECT 1 FROM jobs j JOIN job_images i USING (job_id) LEFT JOIN job_generations g ON g.job_id = i.job_id AND g.generation = i.generation
     WHERE j.detections_of = %(detections_of)s AND j.pipeline = %(pipeline)s
-      AND j.pipeline_version IS NOT DISTINCT FROM %(version)s AND i.image_id = c.image_id AND i.status = 'done'
+      AND coalesce(g.pipeline_version, j.pipeline_version) IS NOT DISTINCT FROM %(version)s
+      AND i.image_id = c.image_id AND i.status = 'done'
       AND (%(digest)s::text IS NULL OR g.digest IS NULL OR g.digest = %(digest)s)
 )
