@@ -6,6 +6,8 @@ import re
 import traceback
 from typing import Final
 
+from antenna_orchestration import errors
+
 MOST: Final = 500
 """Characters of a line."""
 
@@ -31,6 +33,14 @@ def helpful_line(text: str) -> str:
         return first[:MOST]
     below = " ".join([line for line in rest if _TELLING.search(line)] or rest)
     return f"{first} {below}"[:MOST]
+
+
+def in_a_line(error: BaseException) -> str:
+    """The line that helps of an exception; one of other people's code is named by its type."""
+    line = helpful_line(str(error))
+    if isinstance(error, errors.AntennaError):
+        return line
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 def trace(error: BaseException) -> str:

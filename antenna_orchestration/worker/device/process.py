@@ -210,7 +210,9 @@ class DeviceProcess:
             model = self._models.get(batch_group)
         except BaseException as error:
             self._send(
-                protocol.LoadFailed(batch_group, _describe(error), told_errors.trace(error), is_out_of_memory(error))
+                protocol.LoadFailed(
+                    batch_group, told_errors.in_a_line(error), told_errors.trace(error), is_out_of_memory(error)
+                )
             )
             return None
         finally:
@@ -282,7 +284,7 @@ class DeviceProcess:
     def _split(self, model: Model, part: list[_Image], error: BaseException) -> list[list[_Image]]:
         """Split a failed part of a batch to infer it again: in halves when memory ran out, else into single images."""
         if _is_lost(error):
-            logger.error("the device is lost: %s", _describe(error))
+            logger.error("the device is lost: %s", told_errors.in_a_line(error))
             os._exit(protocol.LOST_DEVICE)
         out_of_memory = is_out_of_memory(error)
         if out_of_memory:
@@ -356,16 +358,10 @@ def _failed(image: _Image, error: BaseException) -> protocol.Failed:
         return protocol.Failed(image.item.number, str(error), retryable=False)
     if is_out_of_memory(error):
         return protocol.Failed(image.item.number, "does not fit into the device's memory", retryable=True)
-    logger.warning("image %d failed: %s", image.item.image, _describe(error), exc_info=error)
-    return protocol.Failed(image.item.number, f"the pipeline failed on it: {_describe(error)}", retryable=True)
-
-
-def _describe(error: BaseException) -> str:
-    """The error in one line, for people."""
-    text = told_errors.helpful_line(str(error))
-    if isinstance(error, errors.AntennaError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    logger.warning("image %d failed: %s", image.item.image, told_errors.in_a_line(error), exc_info=error)
+    return protocol.Failed(
+        image.item.number, f"the pipeline failed on it: {told_errors.in_a_line(error)}", retryable=True
+    )
 
 
 def _is_lost(error: BaseException) -> bool:

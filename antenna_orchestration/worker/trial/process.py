@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 import psutil
 
 from antenna_orchestration import errors, kernel, settings
-from antenna_orchestration.domain import error_lines
+from antenna_orchestration.domain import told_errors
 from antenna_orchestration.pipelines import interface, outcomes, registry
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
 from antenna_orchestration.worker.device.models import free_cached_memory, is_out_of_memory
@@ -136,7 +136,7 @@ class _TrialProcess:
         self._send(
             Note(
                 f"infer fails with {len(numbers)} photographs at once and is tried with "
-                f"{'half as many' if is_short else 'each alone'}: {error_lines.helpful(error)}"
+                f"{'half as many' if is_short else 'each alone'}: {told_errors.in_a_line(error)}"
             )
         )
         if is_short:
@@ -205,7 +205,7 @@ class _TrialProcess:
             isinstance(error, errors.AntennaError) and not where and error.__cause__ is None
         )
         trace = "" if is_plain else "".join(traceback.format_exception(type(error), error, theirs))
-        return error_lines.helpful(error), where, trace
+        return told_errors.in_a_line(error), where, trace
 
 
 def _inferred(pipeline: Pipeline[Any, Any], batch: list[Any]) -> list[Any]:
