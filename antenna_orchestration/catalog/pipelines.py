@@ -126,6 +126,14 @@ class Pipelines:
         """The versions of a pipeline that have a digest, oldest first."""
         return [row["version"] for row in await self._database.rows("versions_of_digest", slug=slug, digest=digest)]
 
+    async def algorithms_of_other_code(self, slug: str, version: str, digest: str) -> dict[AlgorithmRef, str]:
+        """The algorithms with which versions of another digest did images, each with the newest such version.
+
+        Empty from the second job of a version on.
+        """
+        rows = await self._database.rows("algorithms_of_other_code", slug=slug, version=version, digest=digest)
+        return {AlgorithmRef(row["key"], row["version"]): row["of_version"] for row in rows}
+
     async def known_algorithms(self, keys: Iterable[str]) -> set[tuple[str, str]]:
         """The registered algorithms with these keys, as pairs of key and version."""
         rows = await self._database.rows("known_algorithms", keys=list(keys))

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from antenna_orchestration import errors
 from antenna_orchestration.domain import ids
 from antenna_orchestration.pipelines.declared import description
-from antenna_orchestration.pipelines.interface import Origin, PipelineSpec
+from antenna_orchestration.pipelines.interface import AlgorithmSpec, Origin, PipelineSpec
 
 SUFFIXES: Final = (".py", *description.SUFFIXES)
 """Endings of files that define pipelines."""
@@ -232,6 +232,22 @@ def _version_line(source: Source, spec: PipelineSpec) -> int | None:
     named = [words for _, words in written if "version" in words and _is(words.get("slug"), spec.slug)]
     others = [words for _, words in written if "version" in words and _is(words["version"], spec.version)]
     return next((words["version"].lineno for words in (*named, *others)), None)
+
+
+def line_of_algorithm(spec: PipelineSpec, algorithm: AlgorithmSpec) -> int | None:
+    """The line of a pipeline's own Python file on which an algorithm's version is written, from 1; None elsewhere.
+
+    Blocks.
+    """
+    if spec.origin.kind != "file" or not spec.origin.files:
+        return None
+    try:
+        tree = ast.parse(Path(spec.origin.name).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return None
+    calls = [{word.arg: word.value for word in node.keywords} for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    written = [words["version"] for words in calls if "version" in words and _is(words.get("key"), algorithm.key)]
+    return written[0].lineno if written else None
 
 
 def _is(node: ast.expr | None, value: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.pipelines import Bound
 from antenna_orchestration.domain import texts
-from antenna_orchestration.pipelines import identity
+from antenna_orchestration.pipelines import identity, sources
 from antenna_orchestration.pipelines.interface import PipelineSpec
 from antenna_orchestration.processing.services import Services
 
@@ -44,7 +44,7 @@ async def bind(services: Services, spec: PipelineSpec, config: Mapping[str, Any]
         raise errors.OtherVersion(_about_change(spec, bound))
     versions = await services.catalog.pipelines.versions_of(spec.slug, digest)
     others = [version for version in versions if version != spec.version]
-    warnings = [_about_same(spec, others)] if others else []
+    warnings = [_about_same(spec, others)] if others else await _about_kept(services, spec, digest)
     return Binding(await asyncio.to_thread(identity.with_files_of, digest, config), warnings)
 
 
@@ -63,6 +63,31 @@ def _about_same(spec: PipelineSpec, others: Sequence[str]) -> str:
         f"version {spec.version} of {spec.slug} is the same as version {texts.listed(others, 3)}: neither its code nor "
         "its weights or labels changed, so images that those processed are not processed again"
     )
+
+
+async def _about_kept(services: Services, spec: PipelineSpec, digest: str) -> list[str]:
+    """A warning if other code answers under the names and versions of algorithms that were used before.
+
+    None if the version of any algorithm is new: whoever raised it has thought of the others. Our own code is not in
+    digests, and raises its versions by itself.
+    """
+    if spec.origin.is_built_in or not spec.algorithms:
+        return []
+    used = await services.catalog.pipelines.algorithms_of_other_code(spec.slug, spec.version, digest)
+    if any(one.ref not in used for one in spec.algorithms):
+        return []
+    named = []
+    for one in spec.algorithms:
+        line = await asyncio.to_thread(sources.line_of_algorithm, spec, one)
+        where = f" ({Path(spec.origin.name).name}, line {line})" if line else ""
+        named.append(f'{one.key} "{one.version}"{where}')
+    before = used[spec.algorithms[0].ref]
+    which = "algorithm has" if len(named) == 1 else "algorithms have"
+    return [
+        f"version {spec.version} of {spec.slug} has other code, weights or labels than version {before}, and its "
+        f"{which} the version of then: {texts.listed(named, 3)}; rows of both say the same algorithm and version, so "
+        "raise it if its answers changed"
+    ]
 
 
 def _about_missing(spec: PipelineSpec) -> str:

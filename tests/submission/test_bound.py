@@ -163,6 +163,47 @@ async def test_only_the_same_code_and_files_have_processed(lab: Lab) -> None:
     await lab.ran(slug=f"{lab.slug}-one", config=other)
 
 
+async def test_other_code_under_the_same_algorithm_version_is_told(lab: Lab) -> None:
+    """The rows of both versions say one algorithm and version; who raised any of them is not bothered."""
+    slug = f"{lab.slug}-one"
+    file = lab.folder / f"{slug.replace('-', '_')}.py"
+    code = CODE.replace("SLUG", slug).replace("KEY", f"key-{lab.slug}")
+
+    def write(version: str, of_algorithm: str) -> None:
+        text = code.replace('description=""', f'description="{version}"').replace(
+            'name="Lab", version="1"', f'name="Lab", version="{version}"'
+        )
+        file.write_text(text.replace(f'"key-{lab.slug}", version="1"', f'"key-{lab.slug}", version="{of_algorithm}"'))
+
+    async def told() -> list[str]:
+        submitted = await lab.send(slug=slug)
+        await finish(lab.services, submitted.job_id)
+        return [one for one in submitted.warnings if "has other code" in one]
+
+    write("1", "1")
+    assert await told() == []
+    write("2", "1")
+    assert await told() == [
+        f"version 2 of {slug} has other code, weights or labels than version 1, and its algorithm has the version of "
+        f'then: key-{lab.slug} "1" ({file.name}, line 4); rows of both say the same algorithm and version, so raise it '
+        "if its answers changed"
+    ]
+    assert await told() == []
+    write("3", "2")
+    assert await told() == []
+
+
+async def test_a_version_in_the_code_is_part_of_it(lab: Lab) -> None:
+    """Raising it makes another digest, so that images are processed again: no warning says that nothing changed."""
+    slug = f"{lab.slug}-one"
+    file = lab.folder / f"{slug.replace('-', '_')}.py"
+    code = CODE.replace("SLUG", slug).replace("KEY", f"key-{lab.slug}")
+    file.write_text(code)
+    first = await lab.ran(slug=slug)
+    file.write_text(code.replace('name="Lab", version="1"', 'name="Lab", version="20"'))
+    assert await lab.digest(await lab.ran(slug=slug)) != await lab.digest(first)
+
+
 async def test_images_of_before_digests_count_as_processed(lab: Lab) -> None:
     job = await lab.send()
     async with lab.services.catalog.jobs._database.transaction() as connection:
