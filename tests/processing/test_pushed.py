@@ -116,7 +116,7 @@ def altered(lake: Lake, digest: str, **changes: object) -> None:
         "no entry",
         "huge",
         "deep",
-    ],  # fmt: skip
+    ],
 )
 def test_nothing_arrives_that_was_changed_in_the_store(lab: Path, tmp_path: Path, attack: str) -> None:
     """Who can write into the store cannot make a worker run anything but what the digest says."""
