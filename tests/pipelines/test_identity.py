@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from antenna_orchestration.pipelines import identity, registry
+from antenna_orchestration.pipelines import identity, registry, sources
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
 CODE = """
@@ -109,6 +109,14 @@ def test_the_place_of_the_files_does_not_matter(tmp_path: Path) -> None:
         (tmp_path / place).mkdir()
         digests.append([identity.digest_of(spec) for spec in write_lab(tmp_path / place)][1])
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("how", ["import helper", "import_module('helper')", "importlib.import_module('helper.x')"])
+def test_modules_that_are_imported_in_any_way_are_code(tmp_path: Path, how: str) -> None:
+    (tmp_path / "helper.py").write_text("x = 1")
+    (tmp_path / "lab.py").write_text(f"def load():\n    {how}\n")
+    files = sources.code_files(sources.Source(kind="file", name=str(tmp_path / "lab.py")))
+    assert [file.name for file in files] == ["helper.py", "lab.py"]
 
 
 def test_names_of_a_declared_pipeline_do_not_count(tmp_path: Path) -> None:
