@@ -29,7 +29,7 @@ from urllib.parse import urldefrag
 import msgspec
 
 from antenna_orchestration.domain import addresses
-from antenna_orchestration.pipelines.interface import PipelineSpec
+from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 
 UNKNOWN: Final = ""
 """The digest of a pipeline that names a local file which is not on this machine, so that nothing is known of it."""
@@ -120,6 +120,8 @@ def _told(value: Any) -> Any:
 
 
 def _fields(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, AlgorithmSpec):
+        return [(name, getattr(value, name)) for name in ("key", "version", "task", "labels", "uri", "labels_uri")]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
     if isinstance(value, msgspec.Struct):

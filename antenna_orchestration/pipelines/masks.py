@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from antenna_orchestration.domain.masks import counts_of
 from antenna_orchestration.domain.messages import Mask
 
 
@@ -26,19 +27,4 @@ def encoded(part: NDArray[np.bool_], *, left: int, top: int, width: int, height:
         runs = runs[:-1]
     assert down + top <= height
     assert across + left <= width
-    return Mask(height, width, _packed([int(run) for run in runs]))
-
-
-def _packed(runs: list[int]) -> str:
-    """Runs as COCO packs them: the third and later ones less the one before the last, five bits a character."""
-    packed: list[str] = []
-    for index, run in enumerate(runs):
-        value = run - runs[index - 2] if index > 2 else run
-        while True:
-            digit, value = value & 31, value >> 5
-            # The sign is the digit's highest bit; more digits follow unless the rest is nothing but sign.
-            more = value != (-1 if digit & 16 else 0)
-            packed.append(chr((digit | 32 if more else digit) + 48))
-            if not more:
-                break
-    return "".join(packed)
+    return Mask(height, width, counts_of(runs.tolist()))

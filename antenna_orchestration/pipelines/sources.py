@@ -204,7 +204,12 @@ def _imported_names(file: Path) -> set[str]:
             names.update(one.name.partition(".")[0] for one in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
-    return names
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            # Only a name that is written out can be known.
+            written = [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
+            names.update(one.partition(".")[0] for one in written if isinstance(one, str))
+    # A relative name begins with nothing, and a path is no name.
+    return {name for name in names if name.isidentifier()}
 
 
 def _beside(folder: Path, name: str) -> list[Path]:

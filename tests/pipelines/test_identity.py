@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from antenna_orchestration.pipelines import identity, registry
+from antenna_orchestration.pipelines import identity, registry, sources
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
 CODE = """
@@ -111,6 +111,29 @@ def test_the_place_of_the_files_does_not_matter(tmp_path: Path) -> None:
     assert digests[0] == digests[1]
 
 
+@pytest.mark.parametrize("how", ["import helper", "import_module('helper')", "importlib.import_module('helper.x')"])
+def test_modules_that_are_imported_in_any_way_are_code(tmp_path: Path, how: str) -> None:
+    (tmp_path / "helper.py").write_text("x = 1")
+    (tmp_path / "lab.py").write_text(f"def load():\n    {how}\n")
+    files = sources.code_files(sources.Source(kind="file", name=str(tmp_path / "lab.py")))
+    assert [file.name for file in files] == ["helper.py", "lab.py"]
+
+
+def test_names_of_a_declared_pipeline_do_not_count(tmp_path: Path) -> None:
+    """Neither its file's, nor its own, which those of its algorithms are made of."""
+    text = "slug: lab-x\nname: A\ndetector:\n  {runtime: onnx, file: a.onnx, labels: a.txt, input: {size: 64},"
+    text += " output: {format: yolo}}\n"
+    (tmp_path / "a.onnx").write_text("model")
+    (tmp_path / "a.txt").write_text("moth")
+    digests = []
+    for name, content in (("a.yaml", text), ("b.yml", text), ("c.yaml", text.replace("name: A", "name: B"))):
+        (tmp_path / name).write_text(content)
+        digests.append(identity.digest_of(registry.get("lab-x", [tmp_path / name])))
+    (tmp_path / "a.txt").write_text("fly")
+    other = identity.digest_of(registry.get("lab-x", [tmp_path / "a.yaml"]))
+    assert len(set(digests)) == 1 and other not in digests
+
+
 def test_what_tools_leave_in_a_folder_does_not_count(tmp_path: Path) -> None:
     spec = replace(write_lab(tmp_path)[1], recipe={"folder": str(tmp_path / "model")})
     (tmp_path / "model").mkdir()
@@ -159,16 +182,16 @@ BUILT_IN = {
     ("light_trap_insects", "2"): "b52ed859fcd0",
     ("light_trap_network", "1"): "4c61ecb5692c",
     ("light_trap_blobs", "1"): "28e329372ff6",
-    ("panama_moths_2023", "1"): "69c19ffe4f8d",
-    ("panama_moths_2024", "1"): "ba5ad4b3a861",
-    ("quebec_vermont_moths_2023", "1"): "56a06416b75c",
-    ("uk_denmark_moths_2023", "1"): "ce17f14c7697",
-    ("costa_rica_moths_turing_2024", "1"): "fa31035db3fb",
-    ("anguilla_moths_turing_2024", "1"): "733427f01596",
-    ("kenya-uganda_moths_turing_2024", "1"): "0d520bc0dfcf",
-    ("global_moths_2024", "1"): "0691156395f4",
-    ("moth_binary", "1"): "020bac223f48",
-    ("insect_orders_2025", "1"): "0bfd555fac4d",
+    ("panama_moths_2023", "1"): "cb891e4a4bf9",
+    ("panama_moths_2024", "1"): "8ddc6846d26e",
+    ("quebec_vermont_moths_2023", "1"): "6c67fcbdbf5c",
+    ("uk_denmark_moths_2023", "1"): "085a53ffd896",
+    ("costa_rica_moths_turing_2024", "1"): "e69b69f781d6",
+    ("anguilla_moths_turing_2024", "1"): "6f98b6c77037",
+    ("kenya-uganda_moths_turing_2024", "1"): "38472e996ba8",
+    ("global_moths_2024", "1"): "c4620927a739",
+    ("moth_binary", "1"): "e2bf2a971a00",
+    ("insect_orders_2025", "1"): "784cfab36753",
     ("null", "2"): "e3db8a3bef3e",
 }
 """Changed answers need a new version, and so does a changed digest: new workers would leave old jobs alone. Our own

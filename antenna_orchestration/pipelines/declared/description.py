@@ -193,7 +193,6 @@ class _Reading:
             algorithms=tuple(algorithms),
             factory=recipe.FACTORY,
             recipe=recipe.Recipe(
-                file=self._path.name,
                 detector=detector,
                 pipeline=shipped.slug if shipped else None,
                 classifiers=classifiers,

@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,8 @@ class DeclaredPipeline(Pipeline[Prepared, list[Thing]]):
         if not isinstance(spec.recipe, recipe.Recipe):
             raise errors.InternalError(f"pipeline {spec.slug} has no recipe")
         self._recipe = spec.recipe
+        # For messages.
+        self._file = Path(spec.origin.name).name
         self._inner: Pipeline[Any, Any] | None = None
         if spec.recipe.pipeline:
             shipped = SHIPPED[spec.recipe.pipeline]
@@ -93,7 +96,7 @@ class DeclaredPipeline(Pipeline[Prepared, list[Thing]]):
             self._judges = [classifiers.load(one, where) for one in said.classifiers]
             self._reachable()
         except errors.InternalError as error:
-            raise errors.InternalError(f"{said.file}: {error}") from error
+            raise errors.InternalError(f"{self._file}: {error}") from error
         # What a shipped pipeline does on CPU threads, as it would in a worker.
         self._finishers = ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) if self._inner else None
 

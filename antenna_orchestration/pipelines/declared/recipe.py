@@ -159,8 +159,6 @@ class Model:
 class Recipe:
     """A detector, or a shipped pipeline that finds what there is, or neither; then the classifiers, in order."""
 
-    # The YAML file, for messages.
-    file: str
     detector: Model | None
     # Slug of a pipeline of this project.
     pipeline: str | None
