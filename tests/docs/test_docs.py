@@ -6,15 +6,19 @@ import ast
 import os
 import re
 import shlex
+import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import typer.main
+import yaml
 
 from antenna_orchestration import settings
 from antenna_orchestration.cli.main import app
@@ -328,6 +332,25 @@ def code_after(sentence: str, page: Path = OWN_MODEL) -> str:
     found = re.search(r"```\w+\n(.*?)```", page.read_text().split(sentence)[1], re.DOTALL)
     assert found
     return found[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ultralytics") is None, reason="ultralytics is not installed")
+def test_a_yolo_file_becomes_boxes_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With random weights, whose scores are next to nothing."""
+    make = "from ultralytics import YOLO; YOLO('yolo11n.yaml').save('best.pt')"
+    monkeypatch.setenv("ANTENNA_HOME", str(tmp_path / ".antenna"))
+    monkeypatch.delenv("ANTENNA_PIPELINE_PATHS", raising=False)
+    subprocess.run([sys.executable, "-c", make], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "photo.jpg").write_bytes(captures.draw_capture(1, 1600, 1200, trap=0)[0])
+    section = OWN_MODEL.read_text().split("## I have a YOLO")[1].split("## Other kinds")[0]
+    new, try_it = (line.strip() for line in section.splitlines() if line.strip().startswith("antenna pipelines"))
+    for command in (new, f'{try_it} --config {{"min_score":0.0001}}'):
+        words = [sys.executable, "-m", "antenna_orchestration.cli.main", *command.split()[1:]]
+        subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    said = yaml.safe_load(textwrap.dedent(section.split("```yaml\n")[1].split("   ```")[0]))
+    assert yaml.safe_load((tmp_path / "lab-moths.yaml").read_text()) == said
+    assert (tmp_path / "boxes" / "photo.boxes.jpg").stat().st_size > 10_000
 
 
 def test_ones_own_exported_program_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
