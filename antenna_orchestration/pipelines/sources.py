@@ -122,6 +122,8 @@ def import_specs(source: Source) -> list[PipelineSpec]:
             ids.slug(spec.slug, "pipeline slug")
         except errors.InvalidInput as wrong:
             raise errors.InvalidSetting(str(wrong)) from None
+        if not source.is_declared:
+            _check_factory(spec)
     files = tuple(str(file) for file in code_files(source))
     return [
         replace(
@@ -142,6 +144,18 @@ def import_specs(source: Source) -> list[PipelineSpec]:
 def _entry_point(source: Source) -> importlib.metadata.EntryPoint:
     name, value = source.name.split(" = ", 1)
     return importlib.metadata.EntryPoint(name, value, ENTRY_POINTS)
+
+
+def _check_factory(spec: PipelineSpec) -> None:
+    """Raise `InvalidSetting` if the class that does the work is not there. A module that is slow to import is not."""
+    module, _, name = spec.factory.partition(":")
+    known = sys.modules.get(module)
+    try:
+        is_there = hasattr(known, name) if known is not None else importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        is_there = False
+    if not is_there or not name:
+        raise errors.InvalidSetting(f"pipeline {spec.slug} names the factory {spec.factory!r}, and there is none")
 
 
 def _import_file(file: Path) -> Any:

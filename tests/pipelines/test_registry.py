@@ -109,6 +109,8 @@ BROKEN = [
     ("x = 1", None, "it defines no PIPELINES list"),
     ("PIPELINES = ['null']", None, "expected a PipelineSpec"),
     (OWN.format(slug="Not A Slug"), None, "is not a slug"),
+    (OWN.format(slug="own-x").replace(":Own", ":Gone"), None, "the factory 'own_broken_10:Gone', and there is none"),
+    (OWN.format(slug="own-x").replace("{__name__}:Own", "no_such.module:Own"), None, "'no_such.module:Own', and there"),
     (OWN.format(slug="own-x").replace('description=""', 'description="", default_config={"a": {1: object()}}'), None,
      "its description: "),
 ]  # fmt: skip
