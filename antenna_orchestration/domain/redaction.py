@@ -16,7 +16,10 @@ HIDDEN: Final = "\N{HORIZONTAL ELLIPSIS}"
 _END: Final = r"\s'\"<>`|(){}\[\]"
 """What ends a URL in a text."""
 
-_HINT: Final = re.compile(r"[=@?#]|%3[dDfF]|%23|%40|bearer|basic|token|password|secret|ant_|AKIA|ASIA", re.IGNORECASE)
+_HINT: Final = re.compile(
+    r"[=@?#]|%3[df]|%23|%40|bearer|basic|token|passw|pwd|secret|signature|api[_-]?key|authorization|ant_|AKIA|ASIA",
+    re.IGNORECASE,
+)
 """In every such text, and not in most others."""
 
 _LOGIN: Final = re.compile(rf"(?P<before>(?:://|%3A%2F%2F))[^{_END}/?#]*(?:@|%40)", re.IGNORECASE)
@@ -29,7 +32,7 @@ _QUERY: Final = re.compile(rf"(?P<mark>\?|#|%3F|%23)(?P<pairs>[^{_END}]+)", re.I
 _NAMES: Final = (
     r"x-(?:amz|goog)-[a-z-]{1,40}"
     r"|[\w-]{0,40}(?:signature|token|password|passwd|secret|api[_-]?key|access[_-]?key(?:id)?)[\w-]{0,40}"
-    r"|googleaccessid|key-pair-id|authorization|sig|pwd"
+    r"|googleaccessid|key-pair-id|account[_-]?key|shared[_-]?access[_-]?key|authorization|sig|pwd"
 )
 
 _KIND: Final = r"(?:(?:bearer|basic|token)\s{1,3})?"
@@ -41,12 +44,19 @@ _NAMED: Final = re.compile(
     re.IGNORECASE,
 )
 
-_SCHEME: Final = re.compile(
-    r"(?P<name>\b(?:bearer|basic|token)\s{1,3})(?=[\w.~+/-]*[\d._~+/-])[\w.~+/=-]{16,}", re.IGNORECASE
+# After these names a colon is followed by a value and by no sentence.
+_HEADER: Final = re.compile(
+    rf"(?P<name>\b(?:(?:proxy-)?authorization|x-(?:amz|goog)-[a-z-]{{1,40}}|x-api-key|password|passwd|pwd)['\"]?"
+    rf"\s{{0,3}}:\s{{0,3}}(?:b?['\"])?{_KIND}+)[^\s'\"&,;<>)}}\]{HIDDEN}]+",
+    re.IGNORECASE,
 )
 
-_KEYS: Final = re.compile(r"\bant_[\w-]{16,}|\b(?:AKIA|ASIA)[A-Z0-9]{12,}")
-"""Tokens of our own, and access keys of AWS."""
+_SCHEME: Final = re.compile(
+    r"(?P<name>\b(?:bearer\s{1,3}|(?:basic|token)\s{1,3}(?=[\w.~+/-]*[\d._~+/])))[\w.~+/=-]{16,}", re.IGNORECASE
+)
+
+_KEYS: Final = re.compile(r"\bant_(?=[\w-]*[A-Z])(?=[\w-]*[a-z])(?=[\w-]*\d)[\w-]{40,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
+"""Tokens of our own, and access keys of AWS, as long as both are: photographs of ants are called ant_…, too."""
 
 
 def without_secrets(text: str) -> str:
@@ -57,6 +67,7 @@ def without_secrets(text: str) -> str:
     text = _LOGIN_WITH_SLASH.sub(r"\g<before>", text)
     text = _QUERY.sub(_query, text)
     text = _NAMED.sub(rf"\g<name>{HIDDEN}", text)
+    text = _HEADER.sub(rf"\g<name>{HIDDEN}", text)
     text = _SCHEME.sub(rf"\g<name>{HIDDEN}", text)
     return _KEYS.sub(HIDDEN, text)
 
