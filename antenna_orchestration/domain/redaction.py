@@ -47,7 +47,7 @@ _NAMED: Final = re.compile(
 # After these names a colon is followed by a value and by no sentence.
 _HEADER: Final = re.compile(
     rf"(?P<name>\b(?:(?:proxy-)?authorization|x-(?:amz|goog)-[a-z-]{{1,40}}|x-api-key|password|passwd|pwd)['\"]?"
-    rf"\s{{0,3}}:\s{{0,3}}(?:b?['\"])?{_KIND}+)[^\s'\"&,;<>)}}\]{HIDDEN}]+",
+    rf"\s{{0,3}}:\s{{0,3}}(?:b?['\"])?+{_KIND}+)[^\s'\"&,;<>)}}\]{HIDDEN}]+",
     re.IGNORECASE,
 )
 

@@ -91,17 +91,19 @@ def test_a_range_records_what_was_written_and_names_what_was_not(wanted: setting
 
 
 def test_a_job_without_results_is_refused_in_one_line(wanted: settings.Settings, project: str) -> None:
-    result = launched(export_dataset, "export", {"format": "tables", "project": f"{project}-x", "out": "/tmp/x"})
+    result = launched(
+        export_dataset, "export", {"format": "tables", "project": f"{project}-x", "out": "/no/such/place"}
+    )
     assert f"no project {project}-x" in reason(result)
 
 
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"format": "docx", "project": "p", "out": "/tmp/x"}, "no format 'docx'"),
-        ({"format": "tables", "out": "/tmp/x"}, "either jobs or a project"),
+        ({"format": "docx", "project": "p", "out": "/no/such/place"}, "no format 'docx'"),
+        ({"format": "tables", "out": "/no/such/place"}, "either jobs or a project"),
         ({"format": "tables", "project": "p", "out": "here"}, "a whole path"),
-        ({"format": "tables", "project": "p", "out": "/tmp/x", "first": "June"}, "no date"),
+        ({"format": "tables", "project": "p", "out": "/no/such/place", "first": "June"}, "no date"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_in_one_line(
