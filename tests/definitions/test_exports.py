@@ -90,10 +90,9 @@ def test_a_range_records_what_was_written_and_names_what_was_not(wanted: setting
         assert why.description.startswith(f"1 of 3 partitions not exported, the others are: job-{bad.job_id}: ")
 
 
-def test_a_job_without_results_is_refused_in_one_line(wanted: settings.Settings, project: str) -> None:
-    result = launched(
-        export_dataset, "export", {"format": "tables", "project": f"{project}-x", "out": "/no/such/place"}
-    )
+def test_a_job_without_results_is_refused_in_one_line(wanted: settings.Settings, project: str, tmp_path: Path) -> None:
+    config = {"format": "tables", "project": f"{project}-x", "out": str(tmp_path / "out")}
+    result = launched(export_dataset, "export", config)
     assert f"no project {project}-x" in reason(result)
 
 
