@@ -234,7 +234,7 @@ async def test_http_workers_work_on_without_redis(
         assert [worker.errors for worker in (slow, quick)] == [[], []], gateway.log.read_text()[-6000:]
 
 
-@pytest.mark.parametrize("how", ["flushed", "restarted"])
+@pytest.mark.parametrize("how", ["flushed", pytest.param("restarted", marks=pytest.mark.slow)])
 async def test_leases_outlive_the_data_of_redis(
     own_stores: EmbeddedStores, own_services: Services, project: str, how: str
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import psutil
+import pytest
 import requests
 
 from antenna_orchestration.domain.job import Job
@@ -84,6 +85,7 @@ async def test_two_processes_are_one_gateway(shared_stores: EmbeddedStores, serv
         assert not [one for one in left if one.is_running() and not processes.is_zombie(one)]
 
 
+@pytest.mark.slow
 async def test_no_process_outlives_the_one_that_holds_the_port(shared_stores: EmbeddedStores) -> None:
     with running_gateway(shared_stores, ANTENNA_GATEWAY_PROCESSES="2") as gateway:
         left = servants(gateway)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.embedded.stores import EmbeddedStores
@@ -68,6 +70,7 @@ async def test_reported_errors_are_shown_from_the_first_one_on(
     assert any("reported errors about" in line and "CUDA out of memory" in line for line in logged)
 
 
+@pytest.mark.slow
 async def test_a_gateway_started_without_redis_judges_errors(
     own_stores: EmbeddedStores, own_services: Services, project: str, tmp_path: Path
 ) -> None:

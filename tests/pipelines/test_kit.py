@@ -178,6 +178,7 @@ def test_known(antenna_pipelines):
 """
 
 
+@pytest.mark.slow
 def test_a_labs_repository_tests_its_pipelines(lab: pytest.Pytester) -> None:
     folder = lab.mkdir("lab")
     (folder / "spots_of_lab.py").write_text(PIPELINE_FILE)

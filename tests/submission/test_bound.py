@@ -139,7 +139,8 @@ from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpe
 
 ALGORITHM = AlgorithmSpec(key="KEY", version="1", name="K", task="classification")
 PIPELINES = [
-    PipelineSpec(slug=slug, name="Lab", version="1", description="", factory=f"{__name__}:Lab",
+    PipelineSpec(slug=slug, name="Lab", version="1", description="",
+                 factory="antenna_orchestration.pipelines.null:NullPipeline",
                  algorithms=(ALGORITHM,), default_config={"weights": ""})
     for slug in ("SLUG", "SLUG-twin")
 ]
