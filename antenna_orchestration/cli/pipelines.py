@@ -119,7 +119,7 @@ def fetch(
     from antenna_orchestration.pipelines import registry, weights
 
     output.show_own_logs("INFO")
-    wanted = [uri for spec in [registry.get(slug) for slug in slugs] for uri in _addresses(spec)]
+    wanted = [uri for spec in [registry.get(slug) for slug in slugs] for uri in spec.addresses]
     paths = {uri: str(weights.fetch(uri)) for uri in dict.fromkeys(wanted)}
     if json_:
         output.as_json(paths)
@@ -225,17 +225,11 @@ def _said(category: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in category.items())
 
 
-def _addresses(spec: PipelineSpec) -> list[str]:
-    """The files of a pipeline, each once."""
-    named = [uri for one in spec.algorithms for uri in (one.uri, one.labels_uri) if uri]
-    return list(dict.fromkeys(named))
-
-
 def _files(spec: PipelineSpec) -> dict[str, str | None]:
     """The pipeline's files, and where each lies on this machine; None for one that is still to be fetched."""
     from antenna_orchestration.pipelines import weights
 
-    paths = {uri: weights.cached_path(uri) for uri in _addresses(spec)}
+    paths = {uri: weights.cached_path(uri) for uri in spec.addresses}
     return {uri: str(path) if path.is_file() else None for uri, path in paths.items()}
 
 

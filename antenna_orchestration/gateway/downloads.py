@@ -24,7 +24,8 @@ from antenna_orchestration.processing.kept_downloads import Kept
 BLOCK: Final = 2**20
 """Bytes of a file read and sent at a time."""
 
-CSV_TYPE: Final = "text/csv; charset=utf-8"
+CSV_KIND: Final = "text/csv"
+CSV_TYPE: Final = f"{CSV_KIND}; charset=utf-8"
 PARQUET_TYPE: Final = "application/vnd.apache.parquet"
 
 PENDING: Final = "Antenna-Images-Pending"
@@ -45,7 +46,7 @@ def of_file(media_type: str, what: str = "file") -> dict[int | str, dict[str, An
 
 PARQUET: Final = of_file(PARQUET_TYPE)
 
-CSV: Final = of_file("text/csv", "table as CSV")
+CSV: Final = of_file(CSV_KIND, "table as CSV")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

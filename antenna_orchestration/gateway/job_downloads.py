@@ -10,13 +10,11 @@ from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology import columns
+from antenna_orchestration.gateway import downloads
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import MadeOf, Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import html_report
-
-CSV: Final = "text/csv"
-PARQUET: Final = "application/vnd.apache.parquet"
 
 _RESULTS: Final = {
     "detections": "Boxes as the detector gave them, a row for each",
@@ -75,9 +73,9 @@ def notice(job: Job, pending: int) -> str:
 def of_results(files: Mapping[str, Iterable[str]]) -> Iterator[Download]:
     """The results, given the Parquet files of each table."""
     for table, what in _RESULTS.items():
-        yield Download(path=f"results/{table}.csv", type=CSV, what=what)
+        yield Download(path=f"results/{table}.csv", type=downloads.CSV_KIND, what=what)
         for file in files[table]:
-            yield Download(path=f"results/{table}/{file}", type=PARQUET, what=what)
+            yield Download(path=f"results/{table}/{file}", type=downloads.PARQUET_TYPE, what=what)
     yield Download(
         path="results/megadetector.json",
         type="application/json",
@@ -92,7 +90,7 @@ def others(lake: Lake, job: Job) -> Iterator[Download]:
     are_derived = made_of is not None and not Newest.of_job(job).refuses(made_of)
     if are_derived:
         for table in columns.SCHEMAS:
-            for ending, type_ in (("csv", CSV), ("parquet", PARQUET)):
+            for ending, type_ in (("csv", downloads.CSV_KIND), ("parquet", downloads.PARQUET_TYPE)):
                 yield Download(path=f"derived/{table}.{ending}", type=type_, what=_DERIVED[table])
     else:
         has = "no derived tables" if made_of is None else "newer results than its derived tables"
@@ -102,11 +100,6 @@ def others(lake: Lake, job: Job) -> Iterator[Download]:
         path="report",
         type="text/html",
         what="A page for people: plots, pictures of each name, coverage of each night, how far to trust it",
-        is_there=_is_there(lake, html_report.path(job=job_id)),
+        is_there=lake.has_file(html_report.path(job=job_id)),
         how=f"job {job_id} has no report; `antenna report --job {job_id}` writes one",
     )
-
-
-def _is_there(lake: Lake, path: str) -> bool:
-    folder, _, name = path.rpartition("/")
-    return name in lake.names(folder)

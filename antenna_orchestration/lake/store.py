@@ -395,6 +395,11 @@ class Lake:
         """The names in a folder below the root; none if it does not exist."""
         return self._folder.names(path)
 
+    def has_file(self, path: str) -> bool:
+        """Whether a file below the root is there."""
+        folder, _, name = path.rpartition("/")
+        return name in self.names(folder)
+
     def batches_of_file(self, path: str) -> Iterator[pa.RecordBatch]:
         """A Parquet file below the root, in batches."""
         with self._folder.reading(path) as source:

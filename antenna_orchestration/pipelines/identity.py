@@ -85,15 +85,13 @@ def with_files_of(digest: str, config: Mapping[str, Any]) -> str:
 
 def missing_files(spec: PipelineSpec) -> list[str]:
     """The local files of a pipeline's algorithms that this machine lacks, which leave its digest unknown."""
-    named = [uri for one in spec.algorithms for uri in (one.uri, one.labels_uri) if uri]
-    return [uri for uri in dict.fromkeys(named) if _is_missing(uri)]
+    return [uri for uri in spec.addresses if _is_missing(uri)]
 
 
 def changed_since(spec: PipelineSpec, when: datetime) -> list[str]:
     """The local files of a pipeline that were written after a time, as far as their own times tell."""
-    uris = [uri for one in spec.algorithms for uri in (one.uri, one.labels_uri) if uri]
     named = [*spec.origin.files, *([spec.origin.name] if spec.origin.kind == "file" else [])]
-    paths = [Path(one) for one in named] + [path for uri in uris if (path := _path(urldefrag(uri).url))]
+    paths = [Path(one) for one in named] + [path for uri in spec.addresses if (path := _path(urldefrag(uri).url))]
     return [
         str(path)
         for path in dict.fromkeys(paths)
@@ -199,9 +197,7 @@ def code_folder(files: Sequence[str]) -> Path:
 
 def local_files_of(spec: PipelineSpec) -> list[Path]:
     """The local files, and folders of files, that a pipeline's algorithms and its recipe name."""
-    named = [uri for one in spec.algorithms for uri in (one.uri, one.labels_uri) if uri]
-    if not spec.origin.files:
-        named += _strings(spec.recipe)
+    named = spec.addresses + ([] if spec.origin.files else _strings(spec.recipe))
     paths = [path for name in named if (path := _path(urldefrag(name)[0])) is not None]
     return [path for path in dict.fromkeys(map(_plain, paths)) if path.is_absolute() and path.exists()]
 

@@ -138,6 +138,12 @@ class PipelineSpec:
     # Where the registry found it; nobody else sets this.
     origin: Origin = BUILT_IN
 
+    @property
+    def addresses(self) -> list[str]:
+        """The files that its algorithms name, weights and labels, each once."""
+        named = (uri for one in self.algorithms for uri in (one.uri, one.labels_uri) if uri)
+        return list(dict.fromkeys(named))
+
     def config_of_job(
         self, config: Mapping[str, Any], *, version: str, algorithms: Sequence[AlgorithmRef]
     ) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def pack(spec: PipelineSpec, *, pushed_by: str = "", pushed_at: str = "") -> Pac
     Raises `InvalidInput` for a built-in pipeline, for files that are not here, and for files that only an absolute path
     leads to.
     """
-    if spec.origin.is_built_in or spec.origin.kind == "built-in":
+    if spec.origin.is_built_in:
         raise errors.InvalidInput(f"pipeline {spec.slug} is built in: every worker has it")
     document = identity.document_of(spec)
     if document is None:

@@ -85,7 +85,7 @@ class Readable:
 
 def is_there(lake: Lake, kept: Kept) -> bool:
     """Whether the file was made. Blocks."""
-    return kept.path.rpartition("/")[2] in lake.names(f"{FOLDER}/{kept.whose}")
+    return lake.has_file(kept.path)
 
 
 def make(lake: Lake, kept: Kept, pieces: Iterator[bytes], *, most: int, stop: threading.Event) -> None:

@@ -37,7 +37,7 @@ def push(lake: Lake, pack: Pack, *, progress: Callable[[PackedFile], None] = lam
     Raises `Unavailable`, and `Conflict` for a file that changes while it is sent; nothing can be pulled then.
     """
     manifest = pack.manifest
-    if f"{manifest.digest}.json" in lake.names(PACKS):
+    if lake.has_file(f"{PACKS}/{manifest.digest}.json"):
         return False
     there = set(lake.names(FILES))
     for one in manifest.files:

@@ -216,10 +216,12 @@ async def test_a_file_is_made_once_and_goes_on_without_its_readers() -> None:
     def asked(what: str, token: int) -> asyncio.Task[str]:
         return asyncio.create_task(making.once(what, token, lambda: make(what)))
 
+    async def enough_begun() -> bool:
+        return len(begun) >= MOST_OF_ONE
+
     gone, *same = [asked("a", token) for token in (1, 1, 2)]
     others = [asked(f"b{number}", 1) for number in range(MOST_WAITING - 1)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await eventually(enough_begun, description="as many begun as one token may have")
     assert begun == ["a", "b0"] and MOST_OF_ONE == 2
     with pytest.raises(errors.TooMany):
         await making.once("c", 1, lambda: make("c"))

@@ -269,6 +269,7 @@ CALLS: dict[str, Callable[[Lake], object]] = {
     "drop": lambda lake: lake.drop(["a"]),
     "drop_folder": lambda lake: lake.drop_folder("a"),
     "read_bytes": lambda lake: lake.read_bytes("a"),
+    "has_file": lambda lake: lake.has_file("a/b"),
     "files_below": lambda lake: lake.files_below("a"),
     "jobs_with_parts": lambda lake: lake.jobs_with_parts(),
     "has_table": lambda lake: lake.has_table("failed_images", JOB),

@@ -116,10 +116,9 @@ def _places() -> Iterable[str]:
 
 def _named(path: Path, spec: PipelineSpec) -> bool:
     """Whether an algorithm names the file, or the folder that it lies in."""
-    for one in spec.algorithms:
-        for uri in filter(None, (one.uri, one.labels_uri)):
-            # An address that cannot be is refused where it is used.
-            with contextlib.suppress(errors.InvalidInput):
-                if path.resolve().is_relative_to(weights.cached_path(uri).resolve()):
-                    return True
+    for uri in spec.addresses:
+        # An address that cannot be is refused where it is used.
+        with contextlib.suppress(errors.InvalidInput):
+            if path.resolve().is_relative_to(weights.cached_path(uri).resolve()):
+                return True
     return False
