@@ -349,7 +349,7 @@ def test_a_yolo_file_becomes_boxes_as_the_page_says(tmp_path: Path, monkeypatch:
         words = [sys.executable, "-m", "antenna_orchestration.cli.main", *command.split()[1:]]
         subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
     said = yaml.safe_load(textwrap.dedent(section.split("```yaml\n")[1].split("   ```")[0]))
-    assert yaml.safe_load((tmp_path / "lab-moths.yaml").read_text()) == said
+    assert yaml.safe_load((tmp_path / "lab-yolo.yaml").read_text()) == said
     assert (tmp_path / "boxes" / "photo.boxes.jpg").stat().st_size > 10_000
 
 

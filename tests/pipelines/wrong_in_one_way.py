@@ -58,7 +58,7 @@ class Spots(Pipeline[Any, Any]):
             size = (decoded.height, decoded.width)
         self.last = decoded.width * decoded.height
         if self.wrong == "shares":
-            # Long enough for another thread to come between.
+            # This is the fault: state that threads share, kept long enough for another one to come between.
             time.sleep(0.01)
         return decoded.pixels.astype(float), (self.last, 1) if self.wrong == "shares" else size, image.detections
 
