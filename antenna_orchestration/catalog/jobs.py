@@ -499,4 +499,5 @@ def _job(row: Row) -> Job:
         pipeline_version=row["pipeline_version"],
         time_zone=row["time_zone"],
         detections_of=JobId(row["detections_of"]) if row["detections_of"] else None,
+        due_at=row["due_at"],
     )
