@@ -71,9 +71,9 @@ class WorkerStarts:
         """Record what the engine calls the start."""
         await self._database.rows("handle_of_worker_start", start=start, handle=handle)
 
-    async def hear(self, starts: Iterable[str]) -> None:
-        """Record that the workers of these starts were heard just now."""
-        await self._database.rows("hear_worker_starts", starts=list(starts))
+    async def hear(self, starts: Iterable[str], worked: Iterable[str]) -> None:
+        """Record that the workers of these starts were heard just now, and which of them have finished an image."""
+        await self._database.rows("hear_worker_starts", starts=list(starts), worked=list(worked))
 
     async def note_running(self, starts: Iterable[str]) -> None:
         """Record that the engine says that these starts run."""

@@ -23,7 +23,7 @@ from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.domain.texts import counted
 
 RETRY: Final = Backoff(first=15.0, longest=900.0)
-"""Seconds until a pool is tried again, after so many starts in a row that did not end well."""
+"""Seconds until a pool is tried again, after so many starts in a row that ended badly before they worked."""
 
 MARGIN: Final = 1.25
 """Times the work for which a start must be of no use before it is taken back."""
@@ -94,7 +94,7 @@ class Start:
 class Past:
     """What a pool did before."""
 
-    # Starts in a row that did not end well, how long ago the last did, and why.
+    # Starts in a row that ended badly before they worked, how long ago the last did, and why.
     failures: int = 0
     failed_ago: float = math.inf
     error: str = ""
@@ -166,7 +166,7 @@ def _limit_of(pool: Pool, demands: Sequence[Demand], starts: Sequence[Start], pa
     wait = RETRY.pause(past.failures) - past.failed_ago if past.failures else 0.0
     if wait > 0:
         times = counted(past.failures, "start") + (" in a row" if past.failures > 1 else "")
-        return _Limit(here, f"{times} did not end well ({past.error}); tried again in {duration(wait)}")
+        return _Limit(here, f"{times} ended before it worked ({past.error}); tried again in {duration(wait)}")
     limit = _Limit(pool.most, f"at most {pool.most} (`most`)")
     if pool.budget is not None and past.used >= pool.budget:
         limit = _Limit(min(here, pool.most), f"its budget of {duration(pool.budget)} a day is used up")

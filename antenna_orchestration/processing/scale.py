@@ -93,6 +93,7 @@ class _Observed:
     notes: dict[str, str]
     ended: dict[str, str]
     heard: list[str]
+    worked: list[str]
     running: list[str]
     speeds: dict[tuple[str, str], float]
 
@@ -135,6 +136,17 @@ async def round_(
         await services.catalog.worker_starts.note_decisions(told)
         await services.catalog.worker_starts.forget_old()
         return Round(decisions, faults)
+
+
+async def forget_here(services: Services) -> None:
+    """Let the starts on this machine be over, whose runs ended with an earlier stack: it was not their fault."""
+    try:
+        here = {name for name, pool in pools_of(services.settings).items() if _is_here(pool)}
+    except errors.InvalidSetting as error:
+        logger.warning("%s", error)
+        return
+    starts = services.catalog.worker_starts
+    await starts.end({one.start_id: "" for one in await starts.open() if one.pool in here})
 
 
 async def why_not_started(services: Services, jobs: Sequence[Job]) -> dict[JobId, str]:
@@ -192,6 +204,7 @@ async def _observe(services: Services, pools: Mapping[str, AnyPool], launchers: 
         notes=_notes(there, seen),
         ended=ended,
         heard=[one.start_id for one in open_starts if one.start_id in heard],
+        worked=[worker.worker for worker in workers if worker.done + worker.failed],
         running=[one.start_id for one in there if one.start_id in seen and seen[one.start_id].state == "running"],
         speeds={
             key: seconds
@@ -365,7 +378,7 @@ def _decided(pools: Mapping[str, AnyPool], observed: _Observed) -> list[PoolDeci
 async def _record(services: Services, observed: _Observed) -> None:
     starts = services.catalog.worker_starts
     if observed.heard:
-        await starts.hear(observed.heard)
+        await starts.hear(observed.heard, observed.worked)
     if observed.running:
         await starts.note_running(observed.running)
     if observed.ended:

@@ -9,6 +9,8 @@ CREATE TABLE worker_starts (
     -- When the engine first said that it runs, and when its worker was first heard.
     running_at timestamptz,
     heard_at timestamptz,
+    -- Whether it was seen to have finished an image.
+    worked boolean NOT NULL DEFAULT false,
     ended_at timestamptz,
     -- Why it did not end well; empty where it did.
     error text NOT NULL DEFAULT ''
