@@ -54,7 +54,7 @@ class Cloud:
         self.services = services
         self.there = folder / "there"
         self.there.touch()
-        start = ["sh", "-c", f'echo "$1" >> {self.there}; echo "$1"', "start"]
+        start = ["sh", "-c", f'echo "$2" >> {self.there}; echo "$2"', "start"]
         cancel_ = ["sh", "-c", f'sed -i "/$0/d" {self.there}']
         values = {
             "kind": "command", "most": 5, "start": start, "list": ["cat", str(self.there)], "cancel": cancel_,
@@ -101,8 +101,8 @@ async def test_as_many_are_started_as_the_backlog_needs_and_no_more(
 ) -> None:
     cloud = Cloud(services, tmp_path)
     assert (await cloud.round()).decisions[0].why == "nothing waits"
-    # At a guess of a second each they take three workers ten seconds.
-    await published(services, project, 30)
+    # At a guess of a second each they take three workers some ten seconds.
+    await published(services, project, 28)
     planned = await scale.explained(services, cloud.pools, scale.launchers_of(cloud.pools))
     assert (planned.decisions[0].start, cloud.names) == (3, []), "a dry run starts nothing"
     assert (await cloud.round()).decisions[0].start == 3
@@ -120,7 +120,7 @@ async def test_a_start_that_is_of_no_use_any_more_is_taken_back(
     services: Services, project: str, tmp_path: Path
 ) -> None:
     cloud = Cloud(services, tmp_path, cool_down_seconds=0.001)
-    job = await published(services, project, 20)
+    job = await published(services, project, 18)
     await cloud.round()
     assert len(cloud.names) == 2
     await cancel.cancel(services, job.job_id, reason="a test")
@@ -168,7 +168,7 @@ async def test_a_worker_that_worked_is_no_failure_however_it_ended(
 
 async def test_of_two_processes_one_decides(services: Services, project: str, tmp_path: Path) -> None:
     cloud = Cloud(services, tmp_path)
-    await published(services, project, 30)
+    await published(services, project, 28)
     async with services.catalog.worker_starts.lock() as is_ours:
         assert is_ours
         assert await scale.round_(services, cloud.pools, scale.launchers_of(cloud.pools)) is None
@@ -183,10 +183,10 @@ async def test_a_pool_that_does_not_answer_starts_nothing_and_the_job_says_so(
     services: Services, project: str, tmp_path: Path
 ) -> None:
     cloud = Cloud(services, tmp_path)
-    job = await published(services, project, 20)
+    job = await published(services, project, 18)
     await cloud.round()
     broken = Cloud(services, tmp_path, list=["sh", "-c", "echo the controller is down >&2; exit 1"])
-    await published(services, project, 30, name="more")
+    await published(services, project, 28, name="more")
     assert (await broken.round()).decisions[0].start == 0
     assert "the controller is down" in (await scale.why_not_started(services, [job]))[job.job_id]
     assert len(cloud.names) == 2
@@ -196,11 +196,11 @@ async def test_jobs_that_the_pools_workers_leave_alone_start_none(
     services: Services, project: str, tmp_path: Path
 ) -> None:
     cloud = Cloud(services, tmp_path)
-    job = await published(services, project, 30)
+    job = await published(services, project, 28)
     await heard(services, "cloud-0123abcd", refused={str(job.job_id): "it is bound to other code"})
     assert (await cloud.round()).decisions[0].start == 0
     await services.heartbeats.leave("cloud-0123abcd")
-    elsewhere = await published(services, project, 30, name="elsewhere", source_kinds=["file:card-reader"])
+    elsewhere = await published(services, project, 28, name="elsewhere", source_kinds=["file:card-reader"])
     await services.catalog.jobs.cancel(job.job_id, "a test")
     assert (await cloud.round()).decisions[0].work == 0, "its workers cannot read that host's files"
     assert elsewhere.job_id not in await scale.why_not_started(services, [elsewhere])
