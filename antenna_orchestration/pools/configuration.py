@@ -133,7 +133,7 @@ class CommandPool(PoolSettings):
     cancel: tuple[str, ...] = Field(
         default=(), description="Command that takes back a start that was not heard yet; what it is called comes last."
     )
-    timeout_seconds: Seconds = Field(default=60, description="How long each of the commands may take.")
+    timeout_seconds: float = Field(default=20, gt=0, le=40, description="How long each of the commands may take.")
 
 
 AnyPool = DagsterPool | SlurmPool | CommandPool

@@ -13,7 +13,7 @@ from typing import Final
 from antenna_orchestration.pools.configuration import SlurmPool
 from antenna_orchestration.pools.launcher import Asked, Seen, output_of
 
-TIMEOUT: Final = 30.0
+TIMEOUT: Final = 15.0
 """Seconds in which Slurm's commands answer; its controller may be busy."""
 
 LISTED_WITHIN: Final = 60.0

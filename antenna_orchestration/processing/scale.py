@@ -44,6 +44,9 @@ TOLD_WITHIN: Final = 120.0
 HEARD_WITHIN: Final = 600.0
 """Seconds in which the worker of a start that runs is expected; later it does not count as being on its way."""
 
+AT_ONCE: Final = 8
+"""Most starts and cancellations of a pool in one round: a sensor's tick may take a minute."""
+
 CHANGED: Final = 0.1
 """Share by which a measured speed must differ from the one on record to replace it."""
 
@@ -392,19 +395,26 @@ async def _act(
 ) -> str:
     """Start and cancel; returns why that did not come about as a whole, empty if it did."""
     starts = services.catalog.worker_starts
-    ids = [f"{decision.pool}-{secrets.token_hex(4)}" for _ in range(decision.start)]
+    ids = [f"{decision.pool}-{secrets.token_hex(4)}" for _ in range(min(decision.start, AT_ONCE))]
     if ids:
         await starts.add(decision.pool, ids)
-    for number, start_id in enumerate(ids):
-        try:
-            await starts.note_handle(start_id, await launcher.start(start_id))
-        except errors.Unavailable as error:
+    answers = await asyncio.gather(*map(launcher.start, ids), return_exceptions=True)
+    failed: dict[str, str] = {}
+    for start_id, answer in zip(ids, answers, strict=True):
+        if isinstance(answer, errors.Unavailable):
             # One that started all the same is heard, and counts as a worker.
-            await starts.end({one: str(error) if one == start_id else "" for one in ids[number:]})
-            logger.warning("pool %s: a worker could not be started: %s", decision.pool, error)
-            return str(error)
+            failed[start_id] = str(answer)
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            await starts.note_handle(start_id, answer)
+    if failed:
+        await starts.end(failed)
+        first = next(iter(failed.values()))
+        logger.warning("pool %s: %d workers could not be started: %s", decision.pool, len(failed), first)
+        return first
     try:
-        for start_id in decision.cancel:
+        for start_id in decision.cancel[:AT_ONCE]:
             one = open_starts[start_id]
             await launcher.cancel(
                 Asked(start_id=start_id, handle=one.handle, age=one.age, was_heard=one.was_heard, is_heard=False)

@@ -1,7 +1,8 @@
 -- Of each pool: starts in a row that ended badly before they worked, the last of them, and seconds of workers in the last
 -- day.
 SELECT pool,
-       count(*) FILTER (WHERE is_bad AND requested_at > last_good)::int AS failures,
+       -- Those of one round count as one.
+       count(DISTINCT requested_at) FILTER (WHERE is_bad AND requested_at > last_good)::int AS failures,
        extract(epoch FROM now() - max(ended_at) FILTER (WHERE is_bad AND requested_at > last_good))::float8
            AS failed_ago,
        (array_agg(error ORDER BY ended_at DESC) FILTER (WHERE is_bad))[1] AS error,
