@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.engines import slurm_cluster
 from tests.engines.slurm_cluster import SlurmCluster
-from tests.homes import temporary_folder
 
 
 @pytest.fixture(scope="module")
@@ -16,5 +17,6 @@ def slurm() -> Iterator[SlurmCluster]:
     """A cluster of two nodes with a GPU each that is none."""
     if why := slurm_cluster.missing():
         pytest.skip(why)
-    with temporary_folder() as folder, SlurmCluster(folder / "slurm") as cluster:
+    # Slurm's configuration takes no blanks in paths.
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, SlurmCluster(Path(folder) / "cluster") as cluster:
         yield cluster

@@ -1,7 +1,7 @@
 """A Slurm cluster on this host: a controller and nodes with a GPU each that is none, all in a folder of their own.
 
-Needs root and Debian's `slurm-wlm` and `munge`. Nothing outside the folder is written; commands find the cluster by
-`SLURM_CONF`.
+Needs root, a folder without blanks in its path, and Debian's `slurm-wlm` and `munge`. Nothing outside the folder is
+written; commands find the cluster by `SLURM_CONF`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,14 @@ class SlurmCluster:
         self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": _PATH}
 
     def __enter__(self) -> SlurmCluster:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
         for name in ("munge", "state", "spool", "log"):
             (self._folder / name).mkdir(parents=True, mode=0o755)
         key = self._folder / "munge/key"
@@ -62,7 +70,6 @@ class SlurmCluster:
         for node in self.nodes:
             self.start_node(node)
         wait_until(lambda: self.states() == ["idle"] * len(self.nodes), description="all nodes idle", timeout=60)
-        return self
 
     def __exit__(self, *_: object) -> None:
         if "slurmctld" in self._processes:
