@@ -301,7 +301,17 @@ class Settings(BaseSettings):
         default=True,
         description="Whether to start a local `inference_worker` run when jobs wait and no worker listens.",
     )
-    autoscale_max_workers: int = Field(default=1, ge=0, description="Most worker runs that the autoscaler keeps.")
+    autoscale_max_workers: int = Field(
+        default=1,
+        ge=0,
+        description="Most worker runs on this machine that the autoscaler keeps; from 2 on also as much waits, and not "
+        "only for jobs that no worker serves. Not read with `WORKER_POOLS`.",
+    )
+    worker_pools: Path | None = Field(
+        default=None,
+        description="YAML file of the pools in which workers are started for a backlog: on this machine, on GPU hosts, "
+        "on a Slurm cluster, by a command.",
+    )
     worker_idle_exit: float = Field(
         default=60.0,
         gt=0,

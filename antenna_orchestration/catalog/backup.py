@@ -39,6 +39,7 @@ TABLES: Final = (
     "species_lists",
     "recipes",
     "reviews",
+    "pipeline_speeds",
 )
 """All tables, each one after the tables that it refers to."""
 

@@ -25,6 +25,7 @@ from antenna_orchestration.catalog.recipes import Recipes
 from antenna_orchestration.catalog.reviews import Reviews
 from antenna_orchestration.catalog.runs import Runs
 from antenna_orchestration.catalog.tokens import Tokens
+from antenna_orchestration.catalog.worker_starts import WorkerStarts
 from antenna_orchestration.domain.times import in_utc
 
 
@@ -45,6 +46,7 @@ class Catalog:
     deployments: Deployments
     names: Names
     tokens: Tokens
+    worker_starts: WorkerStarts
     database: Database
 
     async def now(self) -> datetime:
@@ -72,5 +74,6 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             deployments=Deployments(database),
             names=Names(database),
             tokens=Tokens(database),
+            worker_starts=WorkerStarts(database),
             database=database,
         )

@@ -76,6 +76,8 @@ class NewJob:
     most_interactive: int | None = None
     # The job whose boxes its images carry.
     detections_of: JobId | None = None
+    # By when its results are wanted.
+    due_at: datetime | None = None
     # Of the pipeline and the files that `config` names; None if it is not known. Not for jobs that are pushed.
     digest: str | None = None
 
@@ -255,6 +257,7 @@ class Jobs:
                 time_zone=new.time_zone,
                 version=terms["version"],
                 detections_of=new.detections_of,
+                due_at=new.due_at,
             )
             job_id = JobId(inserted["job_id"])
             await connection.execute(
@@ -499,4 +502,5 @@ def _job(row: Row) -> Job:
         pipeline_version=row["pipeline_version"],
         time_zone=row["time_zone"],
         detections_of=JobId(row["detections_of"]) if row["detections_of"] else None,
+        due_at=row["due_at"],
     )

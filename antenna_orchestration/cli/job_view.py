@@ -49,6 +49,7 @@ class JobView:
             "status_reason": job.status_reason,
             "generation": job.generation,
             "priority": job.priority,
+            "due_at": job.due_at,
             "interactive": job.interactive,
             "dispatch_mode": str(job.dispatch_mode),
             "total": job.total,

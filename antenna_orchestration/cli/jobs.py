@@ -154,6 +154,7 @@ def show(
         "detections": view.progress.detections,
         "classifications": view.progress.classifications,
         "priority": "interactive" if found.interactive else found.priority,
+        "due": output.clock(found.due_at) if found.due_at else None,
         "dispatch mode": None if found.dispatch_mode is DispatchMode.ASYNC else str(found.dispatch_mode),
         "generation": found.generation if found.generation > 1 else None,
         "sources": ", ".join(found.source_kinds) or None,

@@ -36,6 +36,7 @@ from antenna_orchestration.cli import (
     recipes,
     report,
     reviews,
+    scale,
     service,
     settings,
     submit,
@@ -62,6 +63,7 @@ _ORDER = (
     "jobs",
     "worker",
     "workers",
+    "scale",
     "gateway",
     "push",
     "token",
@@ -110,6 +112,7 @@ app.command("submit")(submit.submit)
 app.add_typer(jobs.app, name="jobs")
 app.command("worker")(worker.worker)
 app.command("workers")(workers.workers)
+app.command("scale")(scale.scale)
 app.command("gateway")(gateway.gateway)
 app.command("push")(push.push)
 app.add_typer(tokens.app, name="token")

@@ -65,6 +65,14 @@ def submit(
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the job, shown in lists.", show_default="from the source")] = "",
     priority: Annotated[int, typer.Option(min=1, max=100, help="Share of the workers: 2 gets twice as much as 1.")] = 1,
+    due: Annotated[
+        str,
+        typer.Option(
+            metavar="WHEN",
+            help="When the results are wanted, such as 6h or 2026-06-13T06:00+02:00: more workers are started for it.",
+            show_default="no matter",
+        ),
+    ] = "",
     interactive: Annotated[
         bool, typer.Option("--interactive", help="Process before all other jobs; for a few images only.")
     ] = False,
@@ -139,6 +147,7 @@ def submit(
         name=name,
         config=values,
         priority=priority,
+        due=due,
         interactive=interactive,
         limit=limit,
         shuffle=shuffle,

@@ -161,6 +161,7 @@ class JobDetail(BaseModel):
     detections_of: int | None = None
     generation: int
     priority: int
+    due_at: datetime | None = None
     interactive: bool
     total: int
     done: int
@@ -211,6 +212,8 @@ class NewJob(BaseModel):
     images: Annotated[list[NewImage], Field(max_length=100_000)] = []
     config: dict[str, Any] = {}
     priority: Annotated[int, Field(ge=1, le=100)] = 1
+    # When the results are wanted: `6h` from now, or ISO 8601 with a time zone.
+    due: Annotated[str, Field(max_length=40)] = ""
     interactive: bool = False
     limit: Annotated[int, Field(ge=1, le=2**31)] | None = None
     shuffle: bool = False

@@ -137,6 +137,8 @@ class Job:
     time_zone: str = nights.UTC_NAME
     # The job whose boxes it classifies; None if its pipeline looks for insects itself.
     detections_of: JobId | None = None
+    # By when its results are wanted: more workers are started for it. None if that does not matter.
+    due_at: datetime | None = None
 
     @property
     def job_run(self) -> JobRun:

@@ -18,6 +18,9 @@ AWAITING: Final = "antenna/awaiting-results"
 """The id of the run that left its place in the run queue to others, because there was nothing to collect: nobody
 terminated it, and its job goes on with the first result."""
 
+START: Final = "antenna/worker-start"
+"""The start that a worker's run is (`domain/scaling.py`): its worker's name."""
+
 COLLECTOR_BULK: Final = "collector-bulk"
 COLLECTOR_SMALL: Final = "collector-small"
 COLLECTOR_INTERACTIVE: Final = "collector-interactive"

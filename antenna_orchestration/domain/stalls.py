@@ -28,10 +28,10 @@ _OF_RUNS: Final = {
 }
 
 
-def why_unserved(job: Job, workers: Sequence[Heartbeat], unfit: str = "") -> str:
+def why_unserved(job: Job, workers: Sequence[Heartbeat], unfit: str = "", held_up: str = "") -> str:
     """Why no worker serves the job; empty if one does, or if it has no images.
 
-    `unfit` is why a worker that is yet to be started would not serve it.
+    `unfit` is why a worker that is yet to be started would not serve it, `held_up` is why none is started.
     """
     if not job.total or some_serve(workers, job):
         return ""
@@ -41,6 +41,8 @@ def why_unserved(job: Job, workers: Sequence[Heartbeat], unfit: str = "") -> str
     if listening := [one for one in workers if job.pipeline in one.pipelines and number not in one.refused]:
         return f"no worker for {job.pipeline} can serve the job: {why_out_of_reach(listening, job)}"
     why = why_not(workers, job) + (f"; one on this machine would leave it alone: {unfit}" if unfit else "")
+    if held_up:
+        why += f"; {held_up}"
     if not why and not workers:
         why = "; none runs at all (`antenna worker` starts one)"
     return f"no worker listens for {job.pipeline}{why}"
@@ -72,12 +74,13 @@ def waiting_for(
     rate: float,
     reported: str,
     unfit: str,
+    held_up: str,
     now: datetime,
 ) -> str:
     """What a job that does not move waits for, in one line; empty only for one that moves or is over.
 
     `silent` and `rate` as for `why_still`; `pending` are images that nobody has accounted for, `reported` is what
-    workers said about those of them that failed, in words; `unfit` as for `why_unserved`.
+    workers said about those of them that failed, in words; `unfit` and `held_up` as for `why_unserved`.
     """
     if job.status.is_terminal or (job.status is JobStatus.RUNNING and rate > 0 and job.job_id not in silent):
         return ""
@@ -86,7 +89,7 @@ def waiting_for(
         _OF_CANCELING if job.status is JobStatus.CANCELING else "",
         _OF_SILENCE if job.job_id in silent else "",
         "" if pending else _OF_RUNS.get(job.status, "its tables to be written"),
-        why_unserved(job, workers, unfit),
+        why_unserved(job, workers, unfit, held_up),
         why_forbidden(job, workers),
         _OF_RUNS.get(job.status, ""),
         _tried_again(why_unreachable(job, workers)),

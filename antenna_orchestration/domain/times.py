@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from antenna_orchestration import errors
+
+_SPAN: Final = re.compile(r"(\d{1,6})([mhd])")
+_MINUTES: Final = {"m": 1, "h": 60, "d": 1440}
 
 
 def with_zone(moment: datetime) -> datetime:
@@ -13,3 +20,30 @@ def with_zone(moment: datetime) -> datetime:
 def in_utc(moment: datetime) -> datetime:
     """The moment in UTC; one without a time zone is taken as UTC. Raises `OverflowError` at the calendar's ends."""
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def due(text: str, now: datetime) -> datetime | None:
+    """By when something is wanted: `90m`, `6h` or `2d` from now, or a moment; None for an empty text.
+
+    A moment is ISO 8601 with a time zone, `2026-06-13T06:00+02:00`. Raises `InvalidInput`, also for one that is over.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    try:
+        if span := _SPAN.fullmatch(text):
+            moment = now + timedelta(minutes=int(span[1]) * _MINUTES[span[2]])
+        else:
+            moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError
+        moment = in_utc(moment)
+    except ValueError:
+        raise errors.InvalidInput(
+            f"{text!r} is no time: `90m`, `6h` or `2d` from now, or one with its zone, such as 2026-06-13T06:00+02:00"
+        ) from None
+    except OverflowError:
+        raise errors.InvalidInput(f"{text!r} lies outside of the calendar") from None
+    if moment <= now:
+        raise errors.InvalidInput(f"{text!r} is over already; it is {now:%Y-%m-%dT%H:%M}Z")
+    return moment

@@ -123,11 +123,12 @@ async def settle_jobs(settings: settings_module.Settings, ended: list[str]) -> t
         if not _has_table(connection, "run_heartbeats"):
             return 0, 0
     # Slow to import, as above.
-    from antenna_orchestration.processing import health, run_heartbeat
+    from antenna_orchestration.processing import health, run_heartbeat, scale
     from antenna_orchestration.processing.services import opened
 
     async with opened(settings) as services:
         await run_heartbeat.forget(services, ended)
+        await scale.forget_here(services)
         cleared = await health.clear_leftovers(services)
         unfinished = await services.catalog.jobs.list(statuses=ACTIVE, limit=health.MANY)
         return cleared.fixed, len(unfinished)

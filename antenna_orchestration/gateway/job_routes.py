@@ -62,6 +62,7 @@ async def create_job(gateway: ThisGateway, caller: SubmitterCaller, new: models.
         name=new.name,
         config=new.config,
         priority=new.priority,
+        due=new.due,
         interactive=new.interactive,
         limit=new.limit,
         shuffle=new.shuffle,

@@ -37,6 +37,7 @@ async def job_view(gateway: Gateway, job: Job, *, logs: int = 0, says_why: bool 
         detections_of=job.detections_of,
         generation=job.generation,
         priority=job.priority,
+        due_at=job.due_at,
         interactive=job.interactive,
         total=job.total,
         done=progress.done,

@@ -29,6 +29,9 @@ class WorkerConfig(dg.Config):
         description="Images per inference batch, 0 to 10,000, where 0 is the pipeline's own choice; not given: the "
         "host's ANTENNA_BATCH_SIZE.",
     )
+    name: str | None = Field(
+        default=None, description="Name that no other worker has; not given: from host and process id."
+    )
     exit_when_idle: float | None = Field(
         default=None, description="Leave after this many seconds without work; not given: stay for max_lifetime."
     )
@@ -54,6 +57,7 @@ def work(context: dg.OpExecutionContext, config: WorkerConfig) -> None:
         batch_size=config.batch_size,
         exit_when_idle=config.exit_when_idle,
         max_lifetime=config.max_lifetime,
+        name=config.name,
     )
 
     def body(stop: threading.Event) -> engine.WorkerSummary:

@@ -42,6 +42,11 @@ class SubmitConfig(dg.Config):
         description="Cut nights at noon there, such as Europe/Berlin; empty: ANTENNA_TIME_ZONE, or UTC.",
     )
     priority: int = Field(default=1, description="Share of the workers, 1 to 100: 2 gets twice as much as 1.")
+    due: str = Field(
+        default="",
+        description="When the results are wanted, such as 6h or 2026-06-13T06:00+02:00: more workers are started for "
+        "it; empty: no matter.",
+    )
     interactive: bool = Field(
         default=False, description=f"Process before all other jobs; for at most {verb.MAX_INTERACTIVE} images."
     )
@@ -106,6 +111,7 @@ def _submission(config: SubmitConfig) -> verb.Submission:
         deployment=config.deployment,
         time_zone=config.time_zone,
         priority=config.priority,
+        due=config.due,
         interactive=config.interactive,
         limit=config.limit,
         shuffle=config.shuffle,

@@ -22,7 +22,15 @@ from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ACTIVE, Job, JobStatus
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.pipelines import registry
-from antenna_orchestration.processing import cancel, clear_queue, disk_space, finish, lake_leftovers, served_here
+from antenna_orchestration.processing import (
+    cancel,
+    clear_queue,
+    disk_space,
+    finish,
+    lake_leftovers,
+    scale,
+    served_here,
+)
 from antenna_orchestration.processing.reconcile import rebuild
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names
@@ -249,8 +257,9 @@ async def _workers(services: Services, result: CheckResult, dry_run: bool) -> No
     now = datetime.now(UTC)
     unserved = [job for job in await _active(services) if stalls.why_unserved(job, workers)]
     unfit = await served_here.why_not(services, unserved)
+    held_up = await scale.why_not_started(services, unserved)
     for job in unserved:
-        if why := stalls.why_unserved(job, workers, unfit.get(job.job_id, "")):
+        if why := stalls.why_unserved(job, workers, unfit.get(job.job_id, ""), held_up.get(job.job_id, "")):
             result.unfixable += stalls.is_unserved_for_long(job, now)
             result.details.append(f"job {job.job_id} waits: {why}")
 

@@ -13,7 +13,7 @@ from antenna_orchestration.domain.messages import Heartbeat
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.pipelines import registry
-from antenna_orchestration.processing import waiting
+from antenna_orchestration.processing import scale, waiting
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.tasks import Waiting
 
@@ -64,7 +64,8 @@ class JobLog:
                 await self._milestone(WORKER_COMES, message)
             return
         if nobody and self._nobody_listens is not True:
-            message = f"The job waits: {stalls.why_unserved(self._job, workers, unfit)}"
+            held_up = (await scale.why_not_started(self._services, [self._job])).get(self._job.job_id, "")
+            message = f"The job waits: {stalls.why_unserved(self._job, workers, unfit, held_up)}"
             await self._milestone("no_worker", message, level="WARNING")
         elif not nobody and self._nobody_listens is not False:
             names = ", ".join(worker.worker for worker in listening[:5])

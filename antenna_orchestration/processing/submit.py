@@ -16,6 +16,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
@@ -25,7 +26,7 @@ from antenna_orchestration import errors, server_urls
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.jobs import KeptDeployment, NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
-from antenna_orchestration.domain import ids, job_config, nights, score_vectors, terminal, texts
+from antenna_orchestration.domain import ids, job_config, nights, score_vectors, terminal, texts, times
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.texts import counted
@@ -75,6 +76,8 @@ class Submission:
     config: Mapping[str, Any] = field(default_factory=dict)
     # Share of the workers that the job gets, relative to others.
     priority: int = 1
+    # By when the results are wanted, as `times.due` reads it; more workers are started for it. Empty: no matter.
+    due: str = ""
     # Goes first; at most `MAX_INTERACTIVE` images.
     interactive: bool = False
     # Most images to take: the first ones or, with `shuffle`, random ones.
@@ -220,6 +223,7 @@ async def submit(
             config_hash=config_hash(spec, config),
             priority=submission.priority,
             interactive=submission.interactive,
+            due_at=times.due(submission.due, datetime.now(UTC)),
             reprocess=submission.reprocess,
             duplicates=selected.duplicates,
             source_kinds=locations.source_kinds((image.uri for image in chosen), services.settings),
@@ -466,6 +470,7 @@ def check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
     config_hash(spec, config)
     if not 1 <= submission.priority <= 100:
         raise errors.InvalidInput(f"priority {submission.priority} is not between 1 and 100")
+    times.due(submission.due, datetime.now(UTC))
     if submission.limit is not None and submission.limit < 1:
         raise errors.InvalidInput(f"limit {submission.limit} leaves no image; it is 1 or more")
     if submission.detections_of is not None and not spec.takes_detections:

@@ -10,7 +10,7 @@ from antenna_orchestration.domain import reach, stalls
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.messages import Heartbeat
 from antenna_orchestration.domain.progress import JobProgress
-from antenna_orchestration.processing import served_here
+from antenna_orchestration.processing import scale, served_here
 from antenna_orchestration.processing.services import Services
 
 SILENT_AFTER: Final = 60.0
@@ -31,6 +31,7 @@ async def of_job(services: Services, job: Job, progress: JobProgress) -> str:
         rate=progress.rate,
         reported=progress.reasons,
         unfit=await why_unfit(services, job, workers),
+        held_up=(await scale.why_not_started(services, [job])).get(job.job_id, ""),
         now=datetime.now(UTC),
     )
 

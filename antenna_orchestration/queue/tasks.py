@@ -113,6 +113,33 @@ class TaskQueue:
             delivered=info.delivered.consumer_seq if info.delivered else 0,
         )
 
+    async def backlog(self) -> dict[JobRun, Waiting]:
+        """The counters of all jobs' consumers, in pages of some hundred. Raises `Unavailable`."""
+        found: dict[JobRun, Waiting] = {}
+        offset = 0
+        while True:
+            with translated("looking at what waits"):
+                try:
+                    page = await self._js._api_request(
+                        f"$JS.API.CONSUMER.LIST.{names.TASKS}",
+                        json.dumps({"offset": offset}).encode(),
+                        timeout=LISTING_TIMEOUT,
+                    )
+                except nats.js.errors.NotFoundError:
+                    return {}
+            listed = page.get("consumers") or []
+            for info in listed:
+                if (job_run := names.job_run_of_consumer(info["name"])) is not None:
+                    found[job_run] = Waiting(
+                        queued=info.get("num_pending") or 0,
+                        leased=info.get("num_ack_pending") or 0,
+                        redelivered=info.get("num_redelivered") or 0,
+                        delivered=(info.get("delivered") or {}).get("consumer_seq") or 0,
+                    )
+            offset += len(listed)
+            if not listed or offset >= page.get("total", 0):
+                return found
+
     async def find(self, pipeline: PipelineSlug, job_run: JobRun, epoch: Epoch, image: ImageId) -> QueuedTask | None:
         """The image's task; None when it is not on the queue. Raises `Unavailable`."""
         with translated(f"looking for image {image}"):

@@ -24,6 +24,9 @@ START_GRACE: Final = 60.0
 SILENT_AFTER: Final = 45.0
 """Silence, in seconds, after which a run is taken for dead whose process cannot be looked at: nine heartbeats."""
 
+_MOST_TOLD: Final = 300
+"""Characters of a run's failure that are told."""
+
 HELD: Final = (
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -86,6 +89,23 @@ def end_awaiting_results(instance: dg.DagsterInstance, run_id: str, why: str) ->
 def left_its_job(run: dg.DagsterRun) -> bool:
     """Whether `end_with_stack` or `end_awaiting_results` ended the run: it was canceled, and its job goes on."""
     return run.run_id in (run.tags.get(tags.STOPPED), run.tags.get(tags.AWAITING))
+
+
+def why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """Why a run failed, in one line: what its step said, else what Dagster says."""
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    said = ""
+    for record in instance.get_records_for_run(run.run_id, of_type=kinds, limit=10).records:
+        event = record.event_log_entry.dagster_event
+        if event is None:
+            continue
+        if event.event_type is dg.DagsterEventType.STEP_FAILURE:
+            data = event.step_failure_data
+            failure = data.user_failure_data
+            said = (failure.description if failure else None) or (data.error.message if data.error else "") or ""
+            break
+        said = event.message or ""
+    return " ".join(said.split())[:_MOST_TOLD] or "without a reason"
 
 
 def others_wait(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

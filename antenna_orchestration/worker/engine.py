@@ -282,6 +282,7 @@ class Engine:
             scheduler=self._scheduler,
             source_health=source_health,
             device=connections.device,
+            speed=speed,
             memory=memory,
             puller=puller,
         )

@@ -16,6 +16,7 @@ from antenna_orchestration.worker.device.model_loading import ModelLoader
 from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.pipelines_here import PipelinesHere
 from antenna_orchestration.worker.policy.source_health import SourceHealth
+from antenna_orchestration.worker.policy.speed import DeviceSpeed
 from antenna_orchestration.worker.pulling import Puller
 from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.scheduler import Scheduler
@@ -55,6 +56,7 @@ class Status:
         scheduler: Scheduler,
         source_health: SourceHealth,
         device: DevicePool,
+        speed: DeviceSpeed,
         memory: MemoryBudget,
         puller: Puller,
     ) -> None:
@@ -66,6 +68,7 @@ class Status:
         self._scheduler = scheduler
         self._source_health = source_health
         self._device = device
+        self._speed = speed
         self._memory = memory
         self._puller = puller
         # Set once the worker leases nothing more.
@@ -119,6 +122,7 @@ class Status:
             run_id=self._identity.run_id,
             failing=dict(failing),
             memory={process or BUILT_IN: size for process, size in self._device.memory.items()},
+            seconds={slug: round(seconds, 6) for slug, seconds in self._speed.per_pipeline.items()},
             refused=dict(islice(self._scheduler.refused_jobs(), MOST_REFUSED)),
             forbidden=self._source_health.forbidden,
             unreachable=self._source_health.unreachable,

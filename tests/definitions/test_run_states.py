@@ -141,14 +141,14 @@ def test_a_stale_worker_run_does_not_keep_the_next_from_starting(
 ) -> None:
     ask(wanted, lambda services: make_job(services, project, 1, priority=10))
 
-    def answer() -> dg.RunRequest | dg.SkipReason:
+    def answer() -> list[dg.RunRequest] | dg.SkipReason:
         with dg.build_sensor_context(
             instance=instance, resources={"stores": Stores()}, definitions=build_definitions()
         ) as context:
             return worker_autoscaler(context)
 
     def requested() -> bool:
-        return isinstance(answer(), dg.RunRequest)
+        return isinstance(answer(), list)
 
     with monkeypatch.context() as absent:
         absent.setitem(sys.modules, "torch", None)

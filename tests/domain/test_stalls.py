@@ -105,6 +105,7 @@ GONE = {"7": "http://cam: Connection refused, since 2026-06-12 22:10 UTC"}
         (waiting_job(), [heard(unreachable=GONE)], {}, "tried again (w: http://cam: Connection refused, since"),
         (waiting_job(status=JobStatus.QUEUED), [heard(unreachable=GONE)], {}, "a run to collect"),
         (waiting_job(), [], {"unfit": "it was submitted for null 2"}, "alone: it was submitted for null 2"),
+        (waiting_job(), [], {"held_up": "pool cluster: 1 worker on the way"}, "pool cluster: 1 worker on the way"),
         (waiting_job(), [heard(refused={"7": "here is 1"})], {}, "w leaves it alone: here is 1"),
         (waiting_job(), [heard(last_result_at=ago(1), leased=0)], {}, "3 images to be offered again"),
     ],
@@ -113,7 +114,15 @@ def test_every_waiting_job_says_for_what_in_one_line(
     job: Job, workers: list[Heartbeat], asked: dict[str, Any], answer: str
 ) -> None:
     """A1: `jobs show` of a stalled job answers "what is it waiting for", always."""
-    values: dict[str, Any] = {"silent": (), "pending": 3, "rate": 0.0, "reported": "", "unfit": "", "now": NOW}
+    values: dict[str, Any] = {
+        "silent": (),
+        "pending": 3,
+        "rate": 0.0,
+        "reported": "",
+        "unfit": "",
+        "held_up": "",
+        "now": NOW,
+    }
     why = stalls.waiting_for(job, workers, **(values | asked))
     assert answer in why
     assert bool(why) == bool(answer)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
+from statistics import mean
 from typing import Final
 
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
@@ -78,6 +80,14 @@ class DeviceSpeed:
         if group in self._costs:
             return self._costs[group]
         return sum(self._costs.values()) / len(self._costs) if self._costs else 1.0
+
+    @property
+    def per_pipeline(self) -> dict[str, float]:
+        """Device seconds per image by slug; the mean of its configurations."""
+        found: defaultdict[str, list[float]] = defaultdict(list)
+        for group, cost in self._costs.items():
+            found[group.slug].append(cost)
+        return {slug: mean(costs) for slug, costs in found.items()}
 
     def batch(self, group: BatchGroup) -> int:
         """Images that go to the device together: the batch size, or fewer if two batches would exceed half a lease."""

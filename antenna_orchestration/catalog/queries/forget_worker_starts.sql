@@ -1,0 +1,1 @@
+DELETE FROM worker_starts WHERE ended_at < now() - interval '8 days'

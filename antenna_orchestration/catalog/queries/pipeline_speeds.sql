@@ -1,0 +1,1 @@
+SELECT pool, pipeline, seconds FROM pipeline_speeds

@@ -1,0 +1,87 @@
+"""`antenna scale`: how many workers are started where, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from antenna_orchestration import errors
+from antenna_orchestration.cli import output
+from antenna_orchestration.cli.connecting import with_services
+
+if TYPE_CHECKING:
+    from antenna_orchestration.processing.scale import Round
+    from antenna_orchestration.processing.services import Services
+
+
+def scale(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Start nothing, only explain what would be done.")] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=1, help="Go on with a round each so many seconds.", show_default="one round"
+        ),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Start workers where work waits, in the pools of ANTENNA_WORKER_POOLS.
+
+    The sensor worker_autoscaler does the same in the stack; this is for a machine on which the stack does not run, such
+    as the login node of a cluster. Pools of kind `dagster` are always left to the sensor.
+    """
+    from antenna_orchestration import settings
+    from antenna_orchestration.processing import scale as rounds
+
+    pools = rounds.pools_of(settings.get())
+    launchers = rounds.launchers_of(pools)
+    if not pools:
+        raise errors.InvalidSetting("no worker is started: ANTENNA_AUTOSCALE is off")
+    if not launchers and not dry_run:
+        raise errors.InvalidSetting(
+            "all pools are for the sensor worker_autoscaler; `antenna scale --dry-run` explains what it decides "
+            "(for others, name a file of pools in ANTENNA_WORKER_POOLS)"
+        )
+
+    async def run(services: Services) -> None:
+        while True:
+            if dry_run:
+                _show(await rounds.explained(services, pools, launchers), json_=json_)
+            else:
+                done = await rounds.round_(services, pools, launchers)
+                if done is None:
+                    output.note("another process starts workers just now; this round did nothing")
+                else:
+                    _show(done, json_=json_)
+                    if done.faults and every is None:
+                        raise errors.Unavailable("; ".join(f"pool {name}: {why}" for name, why in done.faults.items()))
+            if every is None:
+                return
+            await asyncio.sleep(every)
+
+    with_services(run)
+
+
+def _show(done: Round, *, json_: bool) -> None:
+    if json_:
+        output.as_json([{**asdict(one), "fault": done.faults.get(one.pool, "")} for one in done.decisions])
+        return
+    from antenna_orchestration.domain.progress import duration
+
+    rows = [
+        (
+            one.pool,
+            duration(one.work),
+            one.needed,
+            one.heard,
+            one.on_their_way,
+            f"+{one.start}" if one.start else f"-{len(one.cancel)}" if one.cancel else "",
+            "; ".join(filter(None, [one.why, done.faults.get(one.pool, "")])),
+        )
+        for one in done.decisions
+    ]
+    columns = ("POOL", "WORK", "NEEDED", "HEARD", "COMING", "CHANGE", "WHY")
+    output.show_table(columns, rows, numbers=columns[1:6], wraps=("WHY",))

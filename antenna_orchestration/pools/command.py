@@ -1,0 +1,62 @@
+"""Workers that commands of the deployment's own start: cloud instances, machines over ssh."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from antenna_orchestration.domain.texts import storable
+from antenna_orchestration.pools.configuration import CommandPool
+from antenna_orchestration.pools.launcher import Asked, Seen, output_of
+
+STARTS_WITHIN: Final = 600.0
+"""Seconds in which a worker is heard, where no command lists what is there."""
+
+_MOST_CHARACTERS: Final = 200
+"""Characters of a name that a command gives."""
+
+
+class CommandLauncher:
+    """One pool whose workers are started by a command."""
+
+    def __init__(self, pool: CommandPool) -> None:
+        self._pool = pool
+
+    async def look(self, starts: Sequence[Asked]) -> Mapping[str, Seen]:
+        """As `Launcher.look`."""
+        if not self._pool.list:
+            return {start.start_id: _by_ear(start) for start in starts}
+        listed = set((await output_of(self._pool.list, timeout=self._pool.timeout_seconds)).split("\n"))
+        there = {line.strip() for line in listed}
+        return {
+            start.start_id: Seen("running")
+            if (start.handle or start.start_id) in there
+            else Seen("gone", "" if start.was_heard else f"{self._pool.list[0]} does not list it any more")
+            for start in starts
+        }
+
+    async def others(self, heard: Collection[str | None]) -> int:
+        """As `Launcher.others`: they are known once they are heard."""
+        return 0
+
+    async def start(self, start_id: str) -> str:
+        """As `Launcher.start`."""
+        command = [*self._pool.start, *self._pool.worker_arguments(start_id)]
+        answer = await output_of(command, timeout=self._pool.timeout_seconds)
+        lines = [line.strip() for line in answer.splitlines() if line.strip()]
+        return storable(lines[0])[:_MOST_CHARACTERS] if lines else start_id
+
+    async def cancel(self, start: Asked) -> None:
+        """As `Launcher.cancel`; without a command for it, the worker leaves by itself."""
+        if self._pool.cancel:
+            await output_of([*self._pool.cancel, start.handle or start.start_id], timeout=self._pool.timeout_seconds)
+
+
+def _by_ear(start: Asked) -> Seen:
+    if start.is_heard:
+        return Seen("running")
+    if start.was_heard:
+        return Seen("gone")
+    if start.age > STARTS_WITHIN:
+        return Seen("gone", f"its worker was not heard within {STARTS_WITHIN / 60:.0f} min")
+    return Seen("running", "its worker is to be heard")

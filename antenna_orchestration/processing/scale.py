@@ -1,0 +1,425 @@
+"""One round of starting workers: see what waits and what runs, decide, act. The rule is `domain/scaling.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import socket
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from statistics import median
+from typing import Final
+
+from antenna_orchestration import errors, settings
+from antenna_orchestration.catalog.worker_starts import OpenStart
+from antenna_orchestration.domain import reach, scaling, stalls
+from antenna_orchestration.domain.ids import Generation, JobId, JobRun
+from antenna_orchestration.domain.job import ACTIVE, Job
+from antenna_orchestration.domain.messages import Heartbeat
+from antenna_orchestration.domain.scaling import Demand, Past, PoolDecision, Start
+from antenna_orchestration.pipelines import registry
+from antenna_orchestration.pools import configuration
+from antenna_orchestration.pools.command import CommandLauncher
+from antenna_orchestration.pools.configuration import AnyPool, CommandPool, DagsterPool, SlurmPool
+from antenna_orchestration.pools.launcher import Asked, Launcher, Seen
+from antenna_orchestration.pools.slurm import SlurmLauncher
+from antenna_orchestration.processing import served_here
+from antenna_orchestration.processing.services import Services
+from antenna_orchestration.queue.tasks import Waiting
+
+logger = logging.getLogger(__name__)
+
+HERE: Final = "here"
+"""The pool that there is without a file of pools: runs on this machine."""
+
+OWN_LOCATION: Final = "antenna"
+
+TOLD_WITHIN: Final = 120.0
+"""Seconds for which a pool's decision is told; nobody looks after it any more, if there is no newer one."""
+
+HEARD_WITHIN: Final = 600.0
+"""Seconds in which the worker of a start that runs is expected; later it does not count as being on its way."""
+
+AT_ONCE: Final = 8
+"""Most starts and cancellations of a pool in one round: a sensor's tick may take a minute."""
+
+CHANGED: Final = 0.1
+"""Share by which a measured speed must differ from the one on record to replace it."""
+
+_STARTED: Final = re.compile(r"(.+)-[0-9a-f]{8}")
+"""Names of started workers, as `_act` makes them."""
+
+_MOST_JOBS: Final = 100_000
+_FIRST: Final = Generation(1)
+_ANYWHERE: Final = ("http", "s3:*")
+
+
+def pools_of(wanted: settings.Settings) -> dict[str, AnyPool]:
+    """The pools of the deployment, in the order in which they are filled. Raises `InvalidSetting`."""
+    if not wanted.autoscale:
+        return {}
+    if wanted.worker_pools:
+        return configuration.read(wanted.worker_pools)
+    most = wanted.autoscale_max_workers
+    here = DagsterPool(kind="dagster", most=most, idle_exit_seconds=wanted.worker_idle_exit, only_unserved=most == 1)
+    return {HERE: here} if most else {}
+
+
+def launchers_of(pools: Mapping[str, AnyPool]) -> dict[str, Launcher]:
+    """The launchers of those pools that do not need Dagster."""
+    return {
+        name: SlurmLauncher(pool) if isinstance(pool, SlurmPool) else CommandLauncher(pool)
+        for name, pool in pools.items()
+        if isinstance(pool, SlurmPool | CommandPool)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round saw, decided and did."""
+
+    decisions: list[PoolDecision]
+    # Why single starts or cancellations did not come about, by pool.
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Observed:
+    demands: list[Demand]
+    starts: list[Start]
+    past: dict[str, Past]
+    # What engines say about starts that wait, by pool.
+    notes: dict[str, str]
+    ended: dict[str, str]
+    heard: list[str]
+    worked: list[str]
+    running: list[str]
+    speeds: dict[tuple[str, str], float]
+
+
+async def explained(services: Services, pools: Mapping[str, AnyPool], launchers: Mapping[str, Launcher]) -> Round:
+    """What a round would do now; nothing is started, canceled or recorded. Raises `Unavailable`."""
+    observed = await _observe(services, pools, launchers)
+    return Round(_decided(pools, observed))
+
+
+async def round_(
+    services: Services,
+    pools: Mapping[str, AnyPool],
+    launchers: Mapping[str, Launcher],
+    *,
+    blocked: Mapping[str, str] | None = None,
+) -> Round | None:
+    """Decide for the pools that have a launcher, and act; None when another process is at it. Raises `Unavailable`.
+
+    `blocked` says of pools why nothing can be started there. If the process dies half-way, the next round finds what
+    was started by its id, and counts what was not as a start that ended.
+    """
+    async with services.catalog.worker_starts.lock() as is_ours:
+        if not is_ours:
+            return None
+        observed = await _observe(services, pools, launchers)
+        for pool, reason in (blocked or {}).items():
+            observed.past[pool] = replace(observed.past.get(pool, Past()), blocked=reason)
+        await _record(services, observed)
+        decisions = [one for one in _decided(pools, observed) if one.pool in launchers]
+        open_starts = {one.start_id: one for one in await services.catalog.worker_starts.open()}
+        faults: dict[str, str] = {}
+        for decision in decisions:
+            if fault := await _act(services, decision, launchers[decision.pool], open_starts):
+                faults[decision.pool] = fault
+        told = [
+            replace(one, why=f"{one.why}; {faults[one.pool]}", is_short=True) if one.pool in faults else one
+            for one in decisions
+        ]
+        await services.catalog.worker_starts.note_decisions(told)
+        await services.catalog.worker_starts.forget_old()
+        return Round(decisions, faults)
+
+
+async def forget_here(services: Services) -> None:
+    """Let the starts on this machine be over, whose runs ended with an earlier stack: it was not their fault."""
+    try:
+        here = {name for name, pool in pools_of(services.settings).items() if _is_here(pool)}
+    except errors.InvalidSetting as error:
+        logger.warning("%s", error)
+        return
+    starts = services.catalog.worker_starts
+    await starts.end({one.start_id: "" for one in await starts.open() if one.pool in here})
+
+
+async def why_not_started(services: Services, jobs: Sequence[Job]) -> dict[JobId, str]:
+    """What holds up the workers that could be started for jobs, as a clause; nothing of jobs that wait for none."""
+    try:
+        pools = pools_of(services.settings)
+    except errors.InvalidSetting as error:
+        return {job.job_id: f"none can be started: {error}" for job in jobs}
+    if not jobs:
+        return {}
+    states = [state for state in await services.catalog.worker_starts.states(within=TOLD_WITHIN) if state.is_waited_for]
+    told: dict[JobId, str] = {}
+    for job in jobs:
+        of_job = [
+            f"pool {state.pool}: {state.why}"
+            for state in states
+            if state.pool in pools and _is_for(pools[state.pool], job, services.settings)
+        ]
+        if of_job:
+            told[job.job_id] = "; ".join(of_job)
+    return told
+
+
+# Seeing.
+
+
+async def _observe(services: Services, pools: Mapping[str, AnyPool], launchers: Mapping[str, Launcher]) -> _Observed:
+    starts = services.catalog.worker_starts
+    jobs = await services.catalog.jobs.list(statuses=ACTIVE, limit=_MOST_JOBS)
+    workers = await services.heartbeats.workers()
+    open_starts = await starts.open()
+    past = await starts.past()
+    known = await starts.speeds()
+    heard = {worker.worker for worker in workers}
+    seen, silent = await _look(open_starts, heard, launchers)
+    for pool, reason in silent.items():
+        past[pool] = replace(past.get(pool, Past()), blocked=reason)
+    measured = _measured(workers)
+    ended = {
+        one.start_id: seen[one.start_id].note
+        for one in open_starts
+        if one.start_id in seen and seen[one.start_id].state == "gone" and one.start_id not in heard
+    }
+    there = [one for one in open_starts if one.start_id not in ended]
+    of_people = [
+        Start(start_id=f"{pool}/{number}", pool=pool, state="running", age=0.0, worker="")
+        for pool, launcher in launchers.items()
+        if pool not in silent
+        for number in range(await launcher.others({worker.run_id for worker in workers}))
+    ]
+    return _Observed(
+        demands=await _demands(services, jobs, workers, pools, known | measured),
+        starts=[*(_start(one, seen.get(one.start_id), workers) for one in there), *of_people],
+        past=past,
+        notes=_notes(there, seen),
+        ended=ended,
+        heard=[one.start_id for one in open_starts if one.start_id in heard],
+        worked=[worker.worker for worker in workers if worker.done + worker.failed],
+        running=[one.start_id for one in there if one.start_id in seen and seen[one.start_id].state == "running"],
+        speeds={
+            key: seconds
+            for key, seconds in measured.items()
+            if key not in known or abs(seconds - known[key]) > CHANGED * known[key]
+        },
+    )
+
+
+async def _look(
+    open_starts: Sequence[OpenStart], heard: Collection[str], launchers: Mapping[str, Launcher]
+) -> tuple[dict[str, Seen], dict[str, str]]:
+    """What became of the starts, by id; and of pools whose engine does not answer, why."""
+    of_pool: defaultdict[str, list[Asked]] = defaultdict(list)
+    for one in open_starts:
+        of_pool[one.pool].append(
+            Asked(
+                start_id=one.start_id,
+                handle=one.handle,
+                age=one.age,
+                was_heard=one.was_heard,
+                is_heard=one.start_id in heard,
+            )
+        )
+    asked = [(pool, launchers[pool].look(starts)) for pool, starts in of_pool.items() if pool in launchers]
+    answers = await asyncio.gather(*(answer for _, answer in asked), return_exceptions=True)
+    seen: dict[str, Seen] = {}
+    silent: dict[str, str] = {}
+    for (pool, _), answer in zip(asked, answers, strict=True):
+        if isinstance(answer, errors.Unavailable):
+            silent[pool] = str(answer)
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            seen |= answer
+    return seen, silent
+
+
+def _start(one: OpenStart, seen: Seen | None, workers: Sequence[Heartbeat]) -> Start:
+    worker = next((worker for worker in workers if worker.worker == one.start_id), None)
+    if worker is not None:
+        state = "silent" if worker.state == "draining" else "heard"
+    elif one.was_heard or one.running_for > HEARD_WITHIN:
+        state = "silent"
+    else:
+        state = "waiting" if seen is not None and seen.state == "waiting" else "running"
+    return Start(start_id=one.start_id, pool=one.pool, state=state, age=one.age, worker=one.start_id)  # type: ignore[arg-type]
+
+
+def _notes(open_starts: Sequence[OpenStart], seen: Mapping[str, Seen]) -> dict[str, str]:
+    """What the engine says about the start of each pool that has waited longest."""
+    notes: dict[str, str] = {}
+    for one in open_starts:
+        if one.start_id in seen and not one.was_heard and seen[one.start_id].note:
+            notes.setdefault(one.pool, seen[one.start_id].note)
+    return notes
+
+
+def _measured(workers: Sequence[Heartbeat]) -> dict[tuple[str, str], float]:
+    """Seconds per image that living workers measured, by pool and pipeline."""
+    found: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    for worker in workers:
+        for pipeline, seconds in (worker.seconds or {}).items():
+            if seconds > 0:
+                found[_pool_of(worker.worker), pipeline].append(seconds)
+    return {key: median(seconds) for key, seconds in found.items()}
+
+
+async def _demands(
+    services: Services,
+    jobs: Sequence[Job],
+    workers: Sequence[Heartbeat],
+    pools: Mapping[str, AnyPool],
+    speeds: Mapping[tuple[str, str], float],
+) -> list[Demand]:
+    ours = (await asyncio.to_thread(registry.read, services.settings.pipeline_paths)).pipelines
+    asked = [
+        job for job in jobs if served_here.is_for_workers_here(job, ours) and not stalls.why_forbidden(job, workers)
+    ]
+    if not asked:
+        return []
+    backlog = await services.queue.backlog()
+    unfit = await served_here.why_not(services, asked) if any(map(_is_here, pools.values())) else {}
+    now = await services.catalog.now()
+    demands = []
+    for job in asked:
+        images = _waiting(job, backlog)
+        if not images:
+            continue
+        serving = [one for one in workers if reach.can_serve(one, job) and one.state != "draining"]
+        leaving = {pool for one in workers if (pool := _refusing(one, job))}
+        fit = frozenset(
+            name
+            for name, pool in pools.items()
+            if _is_for(pool, job, services.settings)
+            and name not in leaving
+            and not (_is_here(pool) and job.job_id in unfit)
+        )
+        demands.append(
+            Demand(
+                job=job.job_id,
+                seconds=images * _seconds(job, pools, fit, speeds),
+                due=_due(job, now),
+                priority=job.priority,
+                workers=frozenset(one.worker for one in serving),
+                pools=fit,
+            )
+        )
+    return demands
+
+
+def _waiting(job: Job, backlog: Mapping[JobRun, Waiting]) -> int:
+    """Images that nobody has finished, as the queue knows them, and those that are not on the queue yet.
+
+    Of a retry the latter are not counted: it is not known how many of them there are until its run has published them.
+    """
+    counts = backlog.get(job.job_run)
+    queued = counts.queued + counts.leased if counts else 0
+    return queued + (max(0, job.total - job.published_upto) if job.generation == _FIRST else not queued)
+
+
+def _seconds(
+    job: Job, pools: Mapping[str, AnyPool], fit: Collection[str], speeds: Mapping[tuple[str, str], float]
+) -> float:
+    """Seconds of a worker's time per image: as measured in these pools, else anywhere, else the pools' guess."""
+    measured = {pool: seconds for (pool, pipeline), seconds in speeds.items() if pipeline == job.pipeline}
+    near = [seconds for pool, seconds in measured.items() if pool in fit]
+    if found := near or [*measured.values()]:
+        return median(found)
+    return min((pools[name].seconds_per_image for name in fit), default=1.0)
+
+
+def _due(job: Job, now: datetime) -> float | None:
+    return None if job.due_at is None else max(0.0, (job.due_at - now).total_seconds())
+
+
+def _is_here(pool: AnyPool) -> bool:
+    return isinstance(pool, DagsterPool) and pool.location == OWN_LOCATION
+
+
+def _is_for(pool: AnyPool, job: Job, wanted: settings.Settings) -> bool:
+    reaches = pool.reaches or (wanted.loadable_sources if _is_here(pool) else _ANYWHERE)
+    return (not pool.pipelines or job.pipeline in pool.pipelines) and reach.covers(reaches, job.source_kinds)
+
+
+def _refusing(worker: Heartbeat, job: Job) -> str:
+    """The pool of a worker that cannot load the job's pipeline, or leaves the job alone: another would do no better."""
+    if job.pipeline not in worker.failing and str(job.job_id) not in worker.refused:
+        return ""
+    return _pool_of(worker.worker) or (HERE if worker.host == socket.gethostname() else "")
+
+
+def _pool_of(worker: str) -> str:
+    """The pool that a worker was started in, by its name; empty for one that others started."""
+    found = _STARTED.fullmatch(worker)
+    return found[1] if found else ""
+
+
+# Deciding and acting.
+
+
+def _decided(pools: Mapping[str, AnyPool], observed: _Observed) -> list[PoolDecision]:
+    limits = [pool.limits(name) for name, pool in pools.items()]
+    decisions = scaling.decide(observed.demands, limits, observed.starts, observed.past)
+    return [
+        replace(one, why=f"{one.why}; {observed.notes[one.pool]}") if one.pool in observed.notes else one
+        for one in decisions
+    ]
+
+
+async def _record(services: Services, observed: _Observed) -> None:
+    starts = services.catalog.worker_starts
+    if observed.heard:
+        await starts.hear(observed.heard, observed.worked)
+    if observed.running:
+        await starts.note_running(observed.running)
+    if observed.ended:
+        await starts.end(observed.ended)
+    if observed.speeds:
+        await starts.note_speeds(observed.speeds)
+
+
+async def _act(
+    services: Services, decision: PoolDecision, launcher: Launcher, open_starts: Mapping[str, OpenStart]
+) -> str:
+    """Start and cancel; returns why that did not come about as a whole, empty if it did."""
+    starts = services.catalog.worker_starts
+    ids = [f"{decision.pool}-{secrets.token_hex(4)}" for _ in range(min(decision.start, AT_ONCE))]
+    if ids:
+        await starts.add(decision.pool, ids)
+    answers = await asyncio.gather(*map(launcher.start, ids), return_exceptions=True)
+    failed: dict[str, str] = {}
+    for start_id, answer in zip(ids, answers, strict=True):
+        if isinstance(answer, errors.Unavailable):
+            # One that started all the same is heard, and counts as a worker.
+            failed[start_id] = str(answer)
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            await starts.note_handle(start_id, answer)
+    if failed:
+        await starts.end(failed)
+        first = next(iter(failed.values()))
+        logger.warning("pool %s: %d workers could not be started: %s", decision.pool, len(failed), first)
+        return first
+    try:
+        for start_id in decision.cancel[:AT_ONCE]:
+            one = open_starts[start_id]
+            await launcher.cancel(
+                Asked(start_id=start_id, handle=one.handle, age=one.age, was_heard=one.was_heard, is_heard=False)
+            )
+    except errors.Unavailable as error:
+        logger.warning("pool %s: a start could not be taken back: %s", decision.pool, error)
+        return str(error)
+    return ""

@@ -1,0 +1,67 @@
+"""The file of the pools: what it may say, and the line for each fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from antenna_orchestration import errors
+from antenna_orchestration.pools import configuration
+from antenna_orchestration.pools.configuration import CommandPool, DagsterPool, PoolSettings, SlurmPool
+
+PAGE = (Path(__file__).parents[2] / "docs/howto/scale.md").read_text()
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "pools.yaml").write_text(text)
+    return folder / "pools.yaml"
+
+
+def test_the_file_of_the_page_can_be_read(tmp_path: Path) -> None:
+    example = PAGE.split("```yaml\n")[1].split("```")[0]
+    pools = configuration.read(written(tmp_path, example))
+    assert [type(pool) for pool in pools.values()] == [DagsterPool, SlurmPool, CommandPool]
+    assert list(pools) == ["workstation", "cluster", "rented"], "pools are filled in the order of the file"
+    assert pools["cluster"].limits("cluster").budget == 100 * 3600
+    assert pools["workstation"].limits("workstation").finish_within == 3600
+    wanted = ["--name", "cluster-1", "--exit-when-idle", "60", "--max-lifetime", "13680"]
+    assert pools["cluster"].worker_arguments("cluster-1") == wanted
+
+
+@pytest.mark.parametrize("kind", [PoolSettings, DagsterPool, SlurmPool, CommandPool])
+def test_the_page_has_every_key_with_its_meaning(kind: type[PoolSettings]) -> None:
+    own = {name: field for name, field in kind.model_fields.items() if name != "kind"}
+    missing = [name for name, field in own.items() if not any(
+        line.startswith(f"| `{name}` |") and line.endswith(f"| {field.description} |") for line in PAGE.splitlines()
+    )]  # fmt: skip
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no pools"),
+        ("- a\n", "has no pools"),
+        ("a: [\n", "is no YAML"),
+        ("Night Owls:\n  kind: slurm\n  most: 1\n", "'Night Owls' is no name of a pool"),
+        ("a:\n  kind: pbs\n  most: 1\n", "a: `kind` is dagster, slurm or command"),
+        ("a:\n  most: 1\n", "a: `kind` is dagster, slurm or command"),
+        ("a:\n  kind: slurm\n", "a.most: Field required"),
+        ("a:\n  kind: slurm\n  most: 1\n  partition: gpu\n", "a.partition: there is no such key"),
+        ("a:\n  kind: slurm\n  most: -1\n", "a.most: Input should be greater than or equal to 0"),
+        ("a:\n  kind: slurm\n  most: 1\n  idle_exit_seconds: .nan\n", "a.idle_exit_seconds: Input should be"),
+        ("a:\n  kind: command\n  most: 1\n  start: []\n", "a.start: Tuple should have at least 1 item"),
+    ],
+)
+def test_each_fault_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(errors.InvalidSetting) as raised:
+        configuration.read(written(tmp_path, text))
+    assert said in str(raised.value)
+    assert str(raised.value).startswith("ANTENNA_WORKER_POOLS: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(errors.InvalidSetting, match=r"none\.yaml cannot be read: No such file"):
+        configuration.read(tmp_path / "none.yaml")
