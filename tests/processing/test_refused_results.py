@@ -42,6 +42,7 @@ async def test_results_beyond_the_declared_fail_their_images(services: Services,
     await publish.publish(services, job.job_id)
     job = await services.catalog.jobs.get(job.job_id)
     told = [FINDER, NAMER]
+    odd: dict[str, Any] = {"attributes": {"Odd Name": 1}}
     [alien_label] = box(FINDER, NAMER, "wasp")[0].classifications
     async with hands(services) as worker:
         leases = await worker.lease(job, 9)
@@ -57,11 +58,11 @@ async def test_results_beyond_the_declared_fail_their_images(services: Services,
                 # Workers behind the gateway do not tell what ran, and their words are taken as before.
                 {"detections": box(ALIEN, ALIEN, "wasp"), "algorithms": []},
                 {"detections": box(FINDER, NAMER, "wasp"), "algorithms": []},
-                {"attributes": {"Odd Name": 1}},
+                odd,
             ],
             strict=True,
         ):
-            await worker.report([lease], **said)
+            await worker.report([lease], **said)  # type: ignore[arg-type]
     counts = await collect.collect(services, job, observer=collect.Observer())
     assert (counts.done, counts.failed, counts.detections) == (3, 6, 3)
     await finish.write_final_tables(services, job)
@@ -86,10 +87,11 @@ def said(**changes: Any) -> messages.Result:
     """A result as the collector reads it, of a photograph of 10 x 10 pixels."""
     in_detection = {"mask", "rotated"} & changes.keys()
     detection = msgspec.structs.replace(box(FINDER, NAMER, "moth")[0], **{one: changes[one] for one in in_detection})
-    of_image = {key: value for key, value in changes.items() if key not in in_detection}
+    of_image: dict[str, Any] = {"width": 10, "height": 10, "detections": [detection]}
+    of_image |= {key: value for key, value in changes.items() if key not in in_detection}
     result = messages.Result(
         job=JobId(1), generation=Generation(1), image=ImageId(1), worker="w", delivery=1, outcome="done",
-        **{"width": 10, "height": 10, "detections": [detection], **of_image},
+        **of_image,
     )  # fmt: skip
     return messages.decode(messages.Result, messages.encode(result))
 
