@@ -122,6 +122,11 @@ class Pipelines:
             if row is not None:
                 return Bound(**row)
 
+    async def digest_of(self, slug: str, version: str) -> str | None:
+        """What a version of a pipeline was when jobs were bound to it; None if none were."""
+        row = await self._database.row("digest_of_version", slug=slug, version=version)
+        return str(row["digest"]) if row else None
+
     async def versions_of(self, slug: str, digest: str) -> list[str]:
         """The versions of a pipeline that have a digest, oldest first."""
         return [row["version"] for row in await self._database.rows("versions_of_digest", slug=slug, digest=digest)]

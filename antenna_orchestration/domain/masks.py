@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain.messages import Mask, RotatedBox
+from antenna_orchestration.domain.messages import MAX_COORDINATE, Mask, RotatedBox
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,30 +23,48 @@ if TYPE_CHECKING:
 Point = tuple[float, float]
 """x and y in pixels; the centre of the upper left pixel is (0.5, 0.5)."""
 
-MOST_PIXELS: Final = 2**31
-"""More pixels than this no image has."""
+MOST_PIXELS: Final = 10**9
+"""More pixels than this no photograph has: five times what is decoded unless a setting says otherwise."""
+
+LONGEST_COUNTS: Final = 2**20
+"""Characters of a mask; what a model outlines in the largest photograph has a twentieth of it."""
+
+_MOST_DIGITS: Final = 8
+"""Digits of a number in them, which has forty bits then."""
+
+_NOT_COCO: Final = "a mask's counts are not COCO's compressed run lengths"
 
 
 def runs_of(counts: str) -> list[int]:
     """The lengths of the runs. Raises `InvalidInput` for a text that is none."""
-    found: list[int] = []
-    value = shift = 0
-    for letter in counts:
-        digit = ord(letter) - 48
-        if not 0 <= digit < 64 or shift > 35:
-            raise errors.InvalidInput("a mask's counts are not COCO's compressed run lengths")
-        value |= (digit & 31) << shift
-        shift += 5
-        if digit & 32:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        found.append(value + found[-2] if len(found) > 2 else value)
-        if not 0 <= found[-1] < MOST_PIXELS:
-            raise errors.InvalidInput("a mask's counts have a run of impossible length")
-        value = shift = 0
-    if shift:
+    import numpy as np
+
+    if len(counts) > LONGEST_COUNTS:
+        raise errors.InvalidInput(f"a mask's counts have {len(counts):,} characters; the most are {LONGEST_COUNTS:,}")
+    if not counts.isascii():
+        raise errors.InvalidInput(_NOT_COCO)
+    digits = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - 48
+    if not ((digits >= 0) & (digits < 64)).all():
+        raise errors.InvalidInput(_NOT_COCO)
+    lasts = np.flatnonzero(digits < 32)
+    if len(digits) and not (len(lasts) and lasts[-1] == len(digits) - 1):
         raise errors.InvalidInput("a mask's counts end in the middle of a number")
+    lengths = np.diff(lasts, prepend=-1)
+    if len(lengths) and lengths.max() > _MOST_DIGITS:
+        raise errors.InvalidInput(_NOT_COCO)
+    if not len(lasts):
+        return []
+    firsts = lasts - lengths + 1
+    shifts = 5 * (np.arange(len(digits)) - np.repeat(firsts, lengths))
+    values = np.add.reduceat((digits & 31) << shifts, firsts)
+    values -= (digits[lasts] >> 4 & 1) << 5 * lengths
+    # From the fourth number on, each is the difference to the last but one.
+    runs = values.copy()
+    runs[1::2] = values[1::2].cumsum()
+    runs[2::2] = values[2::2].cumsum()
+    if runs.min() < 0 or runs.max() > MOST_PIXELS:
+        raise errors.InvalidInput("a mask's counts have a run of impossible length")
+    found: list[int] = runs.tolist()
     return found
 
 
@@ -65,12 +83,14 @@ def counts_of(runs: Sequence[int]) -> str:
 
 
 def checked(mask: Mask) -> list[int]:
-    """The runs of a mask. Raises `InvalidInput` if they are not those of an image of its size."""
+    """The runs of a mask. Raises `InvalidInput` if they are not those of an image of its size, or of none at all."""
+    pixels = mask.height * mask.width
+    if not (0 < mask.height <= MAX_COORDINATE and 0 < mask.width <= MAX_COORDINATE and pixels <= MOST_PIXELS):
+        raise errors.InvalidInput(f"a mask of {mask.width} x {mask.height} pixels is of no photograph")
     runs = runs_of(mask.counts)
-    if mask.height <= 0 or mask.width <= 0 or sum(runs) != mask.height * mask.width:
+    if sum(runs) != pixels:
         raise errors.InvalidInput(
-            f"a mask's runs have {sum(runs)} pixels, its image of {mask.width} x {mask.height} has "
-            f"{mask.height * mask.width}"
+            f"a mask's runs have {sum(runs)} pixels, its image of {mask.width} x {mask.height} has {pixels}"
         )
     return runs
 
@@ -210,13 +230,9 @@ def _edges(mask: Mask) -> dict[_Vertex, list[_Vertex]]:
             start = column * height + bottom
     edges: dict[_Vertex, list[_Vertex]] = {}
 
+    # No other edge begins within one of these: the upright ones end where a run of either column does.
     def add(x1: int, y1: int, x2: int, y2: int) -> None:
-        step = 1 if y2 > y1 else -1
-        if x1 != x2:
-            edges.setdefault((x1, y1), []).append((x2, y2))
-            return
-        for y in range(y1, y2, step):
-            edges.setdefault((x1, y), []).append((x1, y + step))
+        edges.setdefault((x1, y1), []).append((x2, y2))
 
     for column, own in columns.items():
         for top, bottom in own:

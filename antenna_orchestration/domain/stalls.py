@@ -6,10 +6,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.messages import Heartbeat
 from antenna_orchestration.domain.reach import MOST_REASONS, can_serve, some_serve, why_not, why_out_of_reach
-from antenna_orchestration.domain.texts import counted
+from antenna_orchestration.domain.texts import counted, listed
 
 UNSERVED_AFTER: Final = 60.0
 """Seconds after which a job without a worker is a fault; a worker that the autoscaler starts needs half of it."""
@@ -115,7 +117,16 @@ def _next_result(job: Job, workers: Sequence[Heartbeat], pending: int, reported:
             return f"{images} for {names}; {worker.worker} may not load some: {why}"
     if held := sum(worker.leased for worker in serving):
         return f"results of {counted(held, 'task')} that workers hold, of all their jobs ({names})"
-    return f"{images} to be offered again, after a pause, to {names}"
+    return f"{images} to be offered again, after a pause, to {names}{_of_earlier(serving)}"
+
+
+def _of_earlier(workers: Sequence[Heartbeat]) -> str:
+    """What workers on the queue may be told that know no digests: they refuse announcements without saying so."""
+    names = [worker.worker for worker in workers if worker.kind == "nats" and worker.digests is msgspec.UNSET]
+    if not names:
+        return ""
+    verb = "is" if len(names) == 1 else "are"
+    return f"; {listed(names)} {verb} of an earlier release, which serves built-in pipelines only: upgrade for others"
 
 
 def waits_since(job: Job) -> datetime:
@@ -146,7 +157,10 @@ def why_still(job: Job, workers: Sequence[Heartbeat], *, silent: Collection[int]
     last = max((worker.last_result_at for worker in serving if worker.last_result_at), default=None)
     when = f"{(now - last).total_seconds():.0f} s ago" if last else "never"
     names = ", ".join(worker.worker for worker in serving[:3])
-    return f"its workers hold {counted(held, 'task')} and deliver nothing; the last result: {when} ({names})"
+    return (
+        f"its workers hold {counted(held, 'task')} and deliver nothing; the last result: {when} ({names})"
+        + _of_earlier(serving)
+    )
 
 
 def _may_deliver(worker: Heartbeat, now: datetime) -> bool:

@@ -19,9 +19,11 @@ import dataclasses
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urldefrag
@@ -33,6 +35,11 @@ from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpe
 
 UNKNOWN: Final = ""
 """The digest of a pipeline that names a local file which is not on this machine, so that nothing is known of it."""
+
+MOST_FILES: Final = 10_000
+"""Files and folders below a folder from which on its name stands for it in a digest."""
+
+_MADE_UP: Final = ("/proc/", "/sys/", "/dev/")
 
 
 class _Missing(Exception):
@@ -77,15 +84,23 @@ def digest_of_document(document: Mapping[str, Any]) -> str:
 def with_files_of(digest: str, config: Mapping[str, Any]) -> str:
     """The digest of a pipeline run with a configuration: other content of the files that it names is another digest.
 
-    The same for a configuration that names none. `UNKNOWN` if the pipeline's is.
+    The same for a configuration that names none. `UNKNOWN` if the pipeline's is, or if a file cannot be read.
     """
-    named = {key: _content(value) for key, value in sorted(config.items()) if _is_file(value)}
+    try:
+        named = {key: _content(value) for key, value in sorted(config.items()) if _is_file(value)}
+    except _Missing:
+        return UNKNOWN
     return _hash({"pipeline": digest, "files": named}) if digest and named else digest
 
 
 def missing_files(spec: PipelineSpec) -> list[str]:
     """The local files of a pipeline's algorithms that this machine lacks, which leave its digest unknown."""
     return [uri for uri in spec.addresses if _is_missing(uri)]
+
+
+def unreadable_files(config: Mapping[str, Any]) -> list[str]:
+    """The files that a configuration names and this process may not read, which leave `with_files_of` unknown."""
+    return [value for value in config.values() if _is_file(value) and not _is_readable(value)]
 
 
 def changed_since(spec: PipelineSpec, when: datetime) -> list[str]:
@@ -95,7 +110,7 @@ def changed_since(spec: PipelineSpec, when: datetime) -> list[str]:
     return [
         str(path)
         for path in dict.fromkeys(paths)
-        if path.is_absolute() and path.is_file() and path.stat().st_mtime > when.timestamp()
+        if (kind := _kind(path)) is not None and stat.S_ISREG(kind) and path.stat().st_mtime > when.timestamp()
     ]
 
 
@@ -135,14 +150,23 @@ def _content(name: str | None) -> str | None:
     if fragment.startswith("sha256="):
         return fragment
     path = _path(address)
-    if path is None or not path.is_absolute():
+    kind = _kind(path)
+    if path is None or kind is None:
         return name
-    if path.is_dir():
-        files = files_in(path)
-        return _hash([[str(file.relative_to(path)), _sha256_of(file)] for file in files])
-    if path.is_file():
+    if stat.S_ISREG(kind):
         return f"sha256={_sha256_of(path)}"
-    return name
+    if not stat.S_ISDIR(kind) or _has_many(path):
+        return name
+    try:
+        files = files_in(path)
+    except OSError as error:
+        raise _Missing(name) from error
+    return _hash([[str(file.relative_to(path)), _sha256_of(file)] for file in files])
+
+
+def _has_many(folder: Path) -> bool:
+    """Whether so much lies in a folder that it is no model's: `/`, or photographs, say."""
+    return next(islice(folder.rglob("*"), MOST_FILES, None), None) is not None
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -166,12 +190,34 @@ def _is_missing(name: str) -> bool:
     """Whether a name is that of a local file, without a digest, that is not here."""
     address, fragment = urldefrag(name)
     path = _path(address)
-    return path is not None and path.is_absolute() and not fragment.startswith("sha256=") and not path.exists()
+    is_needed = path is not None and path.is_absolute() and not fragment.startswith("sha256=")
+    return is_needed and _kind(path) is None
 
 
 def _is_file(value: Any) -> bool:
-    path = _path(value) if isinstance(value, str) else None
-    return path is not None and path.is_absolute() and path.exists()
+    return isinstance(value, str) and _kind(_path(value)) is not None
+
+
+def _is_readable(name: str) -> bool:
+    try:
+        _content(name)
+    except _Missing:
+        return False
+    return True
+
+
+def _kind(path: Path | None) -> int | None:
+    """The kind of file at an absolute path, as `stat` has it; None if none is there that this process may see.
+
+    Texts that are no paths come here, too: some are too long for a file's name. What the kernel makes up is no file:
+    some of it never ends.
+    """
+    if path is None or not path.is_absolute():
+        return None
+    try:
+        return None if os.path.realpath(path).startswith(_MADE_UP) else path.stat().st_mode
+    except OSError:
+        return None
 
 
 def _path(address: str) -> Path | None:
@@ -179,7 +225,13 @@ def _path(address: str) -> Path | None:
         return None
     if address.startswith("file:"):
         return Path(addresses.path_of(address))
-    return None if "://" in address else Path(address).expanduser()
+    if "://" in address:
+        return None
+    try:
+        return Path(address).expanduser()
+    except RuntimeError:
+        # `~` before what is no user's name.
+        return None
 
 
 def _code(spec: PipelineSpec) -> list[list[str]]:
@@ -199,7 +251,7 @@ def local_files_of(spec: PipelineSpec) -> list[Path]:
     """The local files, and folders of files, that a pipeline's algorithms and its recipe name."""
     named = spec.addresses + ([] if spec.origin.files else _strings(spec.recipe))
     paths = [path for name in named if (path := _path(urldefrag(name)[0])) is not None]
-    return [path for path in dict.fromkeys(map(_plain, paths)) if path.is_absolute() and path.exists()]
+    return [path for path in dict.fromkeys(map(_plain, paths)) if _kind(path) is not None]
 
 
 def _plain(path: Path) -> Path:

@@ -11,7 +11,6 @@ Neither numpy nor torch is imported for it: arrays are known by what they can do
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -35,6 +34,14 @@ from antenna_orchestration.domain.messages import (
     Mask,
     RotatedBox,
 )
+from antenna_orchestration.domain.more_than_boxes import (
+    ATTRIBUTE_NAME,
+    LARGEST_WHOLE,
+    LONGEST_ATTRIBUTE,
+    MOST_ATTRIBUTES,
+    MOST_LABELS,
+    is_rotated_box,
+)
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.pipelines import labels as labels_of_files
 from antenna_orchestration.pipelines import weights
@@ -47,18 +54,6 @@ ALIKE: Final = 0.005
 
 SMALL: Final = 100
 """Pixels of a photograph's shorter side from which on boxes that all lie within 0 and 1 are fractions, not pixels."""
-
-MOST_ATTRIBUTES: Final = 50
-LONGEST_ATTRIBUTE: Final = 500
-"""Characters of an attribute's value."""
-
-MOST_LABELS: Final = 1_000
-"""Labels of a whole photograph."""
-
-_LARGEST_WHOLE: Final = 2**53
-"""Up to here JSON's readers take a number for the whole number that it is."""
-
-_ATTRIBUTE_NAME: Final = re.compile("[a-z0-9_]{1,50}")
 
 _PROBABILITY: Final = "a logit becomes a probability by softmax or sigmoid, a percentage when it is divided by 100"
 
@@ -332,13 +327,7 @@ class _Check:
         names = ("cx", "cy", "width", "height", "angle")
         values = [_number(getattr(rotated, name), f"rotated.{name}") for name in names]
         made = RotatedBox(*values)
-        if not (
-            abs(made.cx) <= MAX_COORDINATE
-            and abs(made.cy) <= MAX_COORDINATE
-            and 0 <= made.width <= MAX_COORDINATE
-            and 0 <= made.height <= MAX_COORDINATE
-            and -180 <= made.angle <= 180
-        ):
+        if not is_rotated_box(made):
             raise _Fault(
                 "rotated",
                 f"is {_coordinates(values)}; wanted are cx, cy, width, height in pixels, and degrees in [-180, 180]",
@@ -583,7 +572,7 @@ def _attributes(value: Any) -> dict[str, Attribute]:
 
 
 def _attribute_name(name: Any) -> str:
-    if not isinstance(name, str) or not _ATTRIBUTE_NAME.fullmatch(name):
+    if not isinstance(name, str) or not ATTRIBUTE_NAME.fullmatch(name):
         raise _Fault("attributes", f"have the name {_shown(name)}; names are 1 to 50 of the characters a-z, 0-9 and _")
     return str(name)
 
@@ -597,7 +586,7 @@ def _attribute(value: Any, field: str) -> Attribute:
         return text
     if isinstance(plain, bool):
         return plain
-    if isinstance(plain, int) and abs(plain) <= _LARGEST_WHOLE:
+    if isinstance(plain, int) and abs(plain) <= LARGEST_WHOLE:
         return int(plain)
     if isinstance(plain, float) and abs(plain) < float("inf"):
         return float(plain)

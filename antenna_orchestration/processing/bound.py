@@ -1,7 +1,7 @@
 """What a job is bound to: the digest of its pipeline, which one version of a pipeline has once and for all.
 
-Pipelines that only workers behind the gateway or processing services run have no digest here: their jobs are bound to
-version and algorithms, as those tell them.
+Pipelines that only workers behind the gateway or processing services run have no digest: their jobs are bound to
+version and algorithms, as those tell them. One whose file is gone from here, or broken, keeps its version's digest.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.pipelines import Bound
 from antenna_orchestration.domain import texts
+from antenna_orchestration.domain.algorithms import shortened
 from antenna_orchestration.pipelines import identity, sources
 from antenna_orchestration.pipelines.interface import PipelineSpec
 from antenna_orchestration.processing.services import Services
@@ -29,13 +30,13 @@ class Binding(NamedTuple):
 async def bind(services: Services, spec: PipelineSpec, config: Mapping[str, Any]) -> Binding:
     """Register what a version of a pipeline of this installation is, and bind a job with this configuration to it.
 
-    Of a pipeline that only others run, nothing is registered.
+    Of a pipeline that is not here, nothing is registered: the job is bound to what its version was here, if it was.
 
     Reads the files of the pipeline, each once. Raises `OtherVersion` if jobs of this version ran other code, weights or
     labels; the message names the line to change. Raises `Unavailable`.
     """
     if not spec.factory:
-        return Binding(None)
+        return await _bind_to_former(services, spec, config)
     digest = await asyncio.to_thread(identity.digest_of, spec)
     if digest == identity.UNKNOWN:
         return Binding(None, [_about_missing(spec)])
@@ -45,7 +46,27 @@ async def bind(services: Services, spec: PipelineSpec, config: Mapping[str, Any]
     versions = await services.catalog.pipelines.versions_of(spec.slug, digest)
     others = [version for version in versions if version != spec.version]
     warnings = [_about_same(spec, others)] if others else await _about_kept(services, spec, digest)
-    return Binding(await asyncio.to_thread(identity.with_files_of, digest, config), warnings)
+    return await _with_files_of(spec, digest, config, warnings)
+
+
+async def _bind_to_former(services: Services, spec: PipelineSpec, config: Mapping[str, Any]) -> Binding:
+    former = await services.catalog.pipelines.digest_of(spec.slug, spec.version)
+    if former is None:
+        return Binding(None)
+    about = (
+        f"{spec.slug} is not here any more, or cannot be read; the job is bound to version {spec.version} as it was "
+        f"here (digest {shortened(former)}), so that only workers with just that serve it"
+    )
+    return await _with_files_of(spec, former, config, [about])
+
+
+async def _with_files_of(
+    spec: PipelineSpec, digest: str, config: Mapping[str, Any], warnings: Sequence[str]
+) -> Binding:
+    whole = await asyncio.to_thread(identity.with_files_of, digest, config)
+    if whole == identity.UNKNOWN:
+        return Binding(None, [*warnings, await asyncio.to_thread(_about_unreadable, spec, config)])
+    return Binding(whole, warnings)
 
 
 def _about_change(spec: PipelineSpec, bound: Bound) -> str:
@@ -88,6 +109,14 @@ async def _about_kept(services: Services, spec: PipelineSpec, digest: str) -> li
         f"{which} the version of then: {texts.listed(named, 3)}; rows of both say the same algorithm and version, so "
         "raise it if its answers changed"
     ]
+
+
+def _about_unreadable(spec: PipelineSpec, config: Mapping[str, Any]) -> str:
+    files = texts.listed(identity.unreadable_files(config), 3)
+    return (
+        f"what {spec.slug} {spec.version} is with these settings cannot be known here, because {files} cannot be read "
+        "here: workers with any content of it serve this job"
+    )
 
 
 def _about_missing(spec: PipelineSpec) -> str:

@@ -26,7 +26,7 @@ import ulid
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.generations import Terms
 from antenna_orchestration.catalog.images import ImageOutcome
-from antenna_orchestration.domain import messages, reach, redaction, texts
+from antenna_orchestration.domain import messages, more_than_boxes, reach, redaction, texts
 from antenna_orchestration.domain.algorithms import Declared, ran_others, why_of_other_code, why_refused
 from antenna_orchestration.domain.ids import ImageId
 from antenna_orchestration.domain.job import ACTIVE, Counts, ImageStatus, Job
@@ -282,9 +282,11 @@ class Collector:
         return batch
 
     def _admitted(self, result: messages.Result) -> messages.Result:
-        """The result, or a failure in its place: other code made it, or it says what its pipeline does not declare."""
-        why = why_of_other_code(result, self._terms.digest if self._terms else None) or why_refused(
-            result, self._declared, given=self._job.detections_of is not None
+        """The result, or a failure in its place: other code made it, or it says what its pipeline may not say."""
+        why = (
+            why_of_other_code(result, self._terms.digest if self._terms else None)
+            or why_refused(result, self._declared, given=self._job.detections_of is not None)
+            or more_than_boxes.why_refused(result)
         )
         if why is None or result.outcome != "done":
             return result

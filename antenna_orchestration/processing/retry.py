@@ -12,7 +12,7 @@ from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.bound import Binding, bind
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.processing.submit import pipeline_row
+from antenna_orchestration.processing.submit import pipeline_row, registered_spec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +47,8 @@ async def retry(services: Services, job_id: JobId) -> Retried:
         spec = registry.get(job.pipeline)
         binding = await bind(services, spec, job.config)
         await services.catalog.pipelines.register(pipeline_row(spec))
+    elif (row := await services.catalog.pipelines.find(job.pipeline)) is not None:
+        binding = await bind(services, registered_spec(row), job.config)
     if job.detections_of is not None:
         pipeline = await services.catalog.pipelines.find(job.pipeline)
         if pipeline is None or not pipeline.takes_detections:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,13 +47,34 @@ def test_pycocotools_writes_and_reads_the_same_text(pixels: Pixels) -> None:
         ("\u00ff", "not COCO"),
         (" ", "not COCO"),
         ("Q", "the middle of a number"),
-        ("oooooooooooo", "not COCO"),
+        ("oooooooo0", "not COCO"),
+        ("\u0100", "not COCO"),
         ("12@", "impossible length"),
+        ("1" * (2**20 + 1), "the most are 1,048,576"),
     ],
 )
 def test_what_is_no_mask_of_its_image_is_refused(counts: str, message: str) -> None:
     with pytest.raises(errors.InvalidInput, match=message):
         masks.to_array(Mask(3, 4, counts))
+
+
+@pytest.mark.parametrize(("height", "width"), [(0, 4), (-3, -4), (1, 10**6 + 1), (40_000, 40_000)])
+def test_a_few_bytes_do_not_stand_for_gigabytes(height: int, width: int) -> None:
+    whole = masks.counts_of([0, height * width])
+    with pytest.raises(errors.InvalidInput, match="is of no photograph"):
+        masks.checked(Mask(height, width, whole))
+
+
+def test_an_outline_takes_memory_for_its_corners_only() -> None:
+    """Upright edges were cut into pixels: of stripes that forty kilobytes write, a million corners became a billion."""
+    high = 10**6
+    stripes = Mask(high, 999, masks.counts_of([high] * 999))
+    tracemalloc.start()
+    found = masks.outlines(stripes)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == 499 and most < 10 * 2**20
+    assert found[0] == [(1, 0), (2, 0), (2, high), (1, high)]
 
 
 @given(PIXELS)

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from antenna_orchestration.domain import stalls
 from antenna_orchestration.domain.ids import Generation, JobId, PipelineSlug, ProjectId
@@ -66,6 +68,17 @@ def test_a_silent_collector_is_a_stall_though_workers_deliver() -> None:
 )
 def test_what_is_no_stall(job: Job, worker: Heartbeat, rate: float) -> None:
     assert not still(job, worker, rate=rate)
+
+
+@pytest.mark.parametrize("last", [1.0, 200.0])
+def test_workers_of_an_earlier_release_are_named_where_they_do_nothing(last: float) -> None:
+    """They refuse announcements that are bound to digests, and say nothing of it: the job only seemed to be served."""
+    waits = partial(stalls.waiting_for, waiting_job(), silent=(), pending=3, rate=0.0, reported="", unfit="", now=NOW)
+    new = {"last_result_at": ago(last), "leased": 0, "digests": {}}
+    assert "; w is of an earlier release, which serves built-in pipelines only: upgrade" in waits(
+        [heard(**{**new, "digests": UNSET}), heard(worker="v", **new), heard(worker="u", **new, kind="http")]
+    )
+    assert "earlier release" not in waits([heard(worker="v", **new), heard(**{**new, "digests": UNSET}, kind="http")])
 
 
 def test_nobody_for_a_pipeline_is_a_fault_after_a_minute() -> None:

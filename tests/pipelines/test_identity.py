@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from antenna_orchestration.pipelines import identity, registry, sources
-from antenna_orchestration.pipelines.interface import PipelineSpec
+from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
+from tests.homes import temporary_folder
 
 CODE = """
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, ImageResult, Pipeline, PipelineSpec
@@ -196,6 +198,48 @@ BUILT_IN = {
 }
 """Changed answers need a new version, and so does a changed digest: new workers would leave old jobs alone. Our own
 code is not in the digests."""
+
+
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """A user who may not read what root may."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_files_that_may_not_be_read_are_not_known() -> None:
+    """A job whose settings named one ended each worker that saw its announcement."""
+    with temporary_folder() as folder:
+        (folder / "hidden").mkdir()
+        weights, hidden = folder / "weights.pt", folder / "hidden" / "weights.pt"
+        for file in (weights, hidden):
+            file.write_text("weights")
+        spec = replace(write_lab(folder)[0], algorithms=())
+        of_hidden = replace(
+            spec, algorithms=(AlgorithmSpec(key="k", version="1", name="K", task="t", uri=str(hidden)),)
+        )
+        folder.chmod(0o755)
+        weights.chmod(0)
+        hidden.parent.chmod(0)
+        with as_somebody_else():
+            assert identity.with_files_of("1" * 64, {"weights": str(weights)}) == identity.UNKNOWN
+            assert identity.unreadable_files({"weights": str(weights), "other": "text"}) == [str(weights)]
+            assert identity.with_files_of("1" * 64, {"weights": str(hidden)}) == "1" * 64
+            assert identity.digest_of(of_hidden) == identity.UNKNOWN
+            assert identity.missing_files(of_hidden) == [str(hidden)]
+        hidden.parent.chmod(0o755)
+
+
+@pytest.mark.parametrize("text", ["~nobody-has-this-name", "/" + "a" * 300, "/", "/proc/kcore", "~/\0", "x" * 5000])
+def test_texts_that_are_no_files_stand_for_themselves(text: str) -> None:
+    """Some ended in errors, and `/` had the whole disk read."""
+    assert identity.with_files_of("1" * 64, {"text": text}) == identity.with_files_of("1" * 64, {"text": text})
 
 
 def test_built_in_pipelines_keep_their_digests_for_a_version() -> None:

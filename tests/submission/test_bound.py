@@ -224,6 +224,26 @@ async def test_a_missing_file_leaves_the_job_unbound_with_a_warning(lab: Lab) ->
     assert await lab.digest(submitted.job_id) is None
 
 
+@pytest.mark.parametrize("is_broken", [True, False], ids=["broken", "gone"])
+async def test_a_pipeline_that_cannot_be_read_here_keeps_its_digest(lab: Lab, is_broken: bool) -> None:
+    """Its jobs were bound to nothing then, without a word: any worker's code of that name and version served them."""
+    first = await lab.send()
+    await finish(lab.services, first.job_id, failed={"https://example.org/0.jpg"})
+    before = await lab.digest(first.job_id)
+    if is_broken:
+        lab.file.write_text("slug: [")
+    else:
+        lab.file.unlink()
+    second = await lab.send(reprocess=True)
+    retried = await retry(lab.services, first.job_id)
+    for job, warnings in ((second.job_id, second.warnings), (first.job_id, retried.warnings)):
+        assert before is not None and await lab.digest(job) == before
+        assert [one for one in warnings if "not here any more" in one] == [
+            f"{lab.slug} is not here any more, or cannot be read; the job is bound to version 1 as it was here (digest "
+            f"{before[:12]}), so that only workers with just that serve it"
+        ]
+
+
 async def test_pushed_jobs_are_not_bound(lab: Lab) -> None:
     submitted = await lab.send(dispatch_mode=DispatchMode.SYNC)
     assert await lab.digest(submitted.job_id) is None
