@@ -45,10 +45,14 @@ def code_after(sentence: str, page: Path = OWN_MODEL) -> str:
 
 
 @pytest.fixture(autouse=True)
-def own_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
     monkeypatch.setattr(registry, "LOOK_EVERY", 0.0)
+    yield
+    # Those of the test's folder alone: torch cannot be imported twice.
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(f"{tmp_path}/"):
+            del sys.modules[name]
 
 
 @pytest.fixture
