@@ -59,7 +59,9 @@ def list_(
     output.show_table(("PIPELINE", "VERSION", "", "DESCRIPTION"), rows, wraps=("DESCRIPTION",))
     if own := [spec for spec in specs.values() if not spec.origin.is_built_in]:
         output.console().print()
-        places = [(spec.slug, (_digest(spec) or "")[:12], str(spec.origin)) for spec in own]
+        from antenna_orchestration.pipelines import identity
+
+        places = [(spec.slug, identity.digest_of(spec)[:12] or "not known", str(spec.origin)) for spec in own]
         output.show_table(("OF YOUR OWN", "DIGEST", "DEFINED IN"), places, wraps=("DEFINED IN",))
     _warn_of_broken(found)
 
