@@ -34,12 +34,20 @@ _SHOWN_LABELS = 12
 
 
 @app.command("list")
-def list_(json_: JsonOption = False) -> None:
-    """List the pipelines that jobs can name."""
+def list_(
+    pushed: Annotated[
+        bool, typer.Option("--pushed", help="List what was pushed to the lake instead, and what of it is here.")
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
+    """List the pipelines that jobs can name, and where your own come from."""
     from antenna_orchestration.pipelines import registry
 
     found = registry.read()
     specs = found.pipelines
+    if pushed:
+        _list_pushed(found, json_=json_)
+        return
     if json_:
         output.as_json([_as_dict(spec) for spec in specs.values()])
         _warn_of_broken(found)
@@ -49,6 +57,53 @@ def list_(json_: JsonOption = False) -> None:
         for spec in specs.values()
     ]
     output.show_table(("PIPELINE", "VERSION", "", "DESCRIPTION"), rows, wraps=("DESCRIPTION",))
+    if own := [spec for spec in specs.values() if not spec.origin.is_built_in]:
+        output.console().print()
+        from antenna_orchestration.pipelines import identity
+
+        places = [(spec.slug, identity.digest_of(spec)[:12] or "not known", str(spec.origin)) for spec in own]
+        output.show_table(("OF YOUR OWN", "DIGEST", "DEFINED IN"), places, wraps=("DEFINED IN",))
+    _warn_of_broken(found)
+
+
+def _list_pushed(found: Registry, *, json_: bool) -> None:
+    """What is in the lake's store, and what this machine has of it."""
+    from antenna_orchestration import settings as settings_module
+    from antenna_orchestration.lake.store import Lake, storage_options
+    from antenna_orchestration.pipelines import identity
+    from antenna_orchestration.processing import pulled, pushed
+
+    settings = settings_module.get()
+    lake = Lake(settings.lake, storage_options=storage_options(settings))
+    own = {identity.digest_of(spec): spec for spec in found.pipelines.values() if not spec.origin.is_built_in}
+    there = pushed.pushed(lake)
+
+    def here(digest: str) -> str:
+        if digest in own:
+            return str(own[digest].origin)
+        return "fetched" if (pulled.folder(settings.home) / digest).is_dir() else ""
+
+    missing = {digest: spec for digest, spec in own.items() if digest not in {one.digest for one in there}}
+    if json_:
+        output.as_json([
+            {
+                "slug": one.slug, "version": one.version, "digest": one.digest, "kind": one.kind,
+                "requirements": list(one.requirements), "bytes": sum(file.size for file in one.files),
+                "pushed_by": one.pushed_by, "pushed_at": one.pushed_at, "here": here(one.digest) or None,
+            }
+            for one in there
+        ])  # fmt: skip
+    else:
+        rows = [
+            (one.slug, one.version, one.digest[:12], one.pushed_by, one.pushed_at[:10], here(one.digest))
+            for one in there
+        ]
+        columns = ("PIPELINE", "VERSION", "DIGEST", "PUSHED BY", "ON", "HERE")
+        output.show_table(
+            columns, rows, shrinks=("PIPELINE", "PUSHED BY"), wraps=("HERE",), empty=f"nothing was pushed to {lake.uri}"
+        )
+    for spec in missing.values():
+        output.note(f"not pushed, as it is now: {spec.slug} {spec.version} ({spec.origin})")
     _warn_of_broken(found)
 
 
@@ -238,6 +293,7 @@ def _as_dict(spec: PipelineSpec) -> dict[str, Any]:
         "slug": spec.slug,
         "name": spec.name,
         "version": spec.version,
+        "defined_in": None if spec.origin.is_built_in else {"kind": spec.origin.kind, "name": spec.origin.name},
         "description": spec.description,
         "batch_size": spec.batch_size,
         "takes_detections": spec.takes_detections,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -191,6 +193,7 @@ async def _tried(
 ) -> _Report:
     from antenna_orchestration.worker.trial import client
 
+    before = _state_of_packages(spec)
     try:
         async with client.started(
             given, slug=spec.slug, config=config, device=device, time_limit=time_limit, on_line=output.note
@@ -201,7 +204,25 @@ async def _tried(
         raise _explained(error, spec) from None
     except client.PipelineLost as error:
         raise errors.InternalError(f"pipeline {spec.slug} cannot be loaded: {error}") from None
+    if written := sorted(file for file, _ in _state_of_packages(spec) ^ before):
+        report.warn(
+            f"{written[0]} was written while the pipeline ran, and belongs to its code: workers take it for another "
+            "pipeline then; write to a folder outside of the package"
+        )
     return report
+
+
+def _state_of_packages(spec: PipelineSpec) -> set[tuple[str, int]]:
+    """The files of the pipeline's packages, with the time of their last change."""
+    from antenna_orchestration.pipelines import identity
+
+    found = set()
+    for package in spec.origin.packages:
+        for file in itertools.islice(identity.walk(Path(package)), identity.MOST_FILES):
+            # It may be gone again.
+            with contextlib.suppress(OSError):
+                found.add((str(file), file.stat().st_mtime_ns))
+    return found
 
 
 def _explained(error: PipelineRefused, spec: PipelineSpec) -> errors.InternalError:

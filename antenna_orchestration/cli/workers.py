@@ -39,11 +39,13 @@ def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
         output.as_json([{**msgspec.to_builtins(one), "reasons": dict(reasons.get(one.worker, {}))} for one in found])
         return
-    show(found, reasons)
+    from antenna_orchestration import settings
+
+    show(found, reasons, ui_url=settings.get().ui_url)
 
 
-def show(found: list[Heartbeat], reasons: dict[str, Counter[str]]) -> None:
-    """Print workers, one line each, and below what is wrong with them."""
+def show(found: list[Heartbeat], reasons: dict[str, Counter[str]], *, ui_url: str = "") -> None:
+    """Print workers, one line each, and below what is wrong with them. `ui_url` is where Dagster shows runs."""
     from antenna_orchestration.contract import client_info
 
     rows = [
@@ -86,12 +88,23 @@ def show(found: list[Heartbeat], reasons: dict[str, Counter[str]]) -> None:
             output.line(f"{one.worker} has device processes of {sizes}")
         for slug, reason in one.failing.items():
             output.line(f"{one.worker} cannot load {slug}: {reason}")
+        if one.failing and one.kind == "nats":
+            output.line(f"{one.worker} has the whole error in its log: {_log_of(one, ui_url)}")
         for job, reason in one.forbidden.items():
             output.line(f"{one.worker} may not load images of job {job}: {reason}")
         for job, reason in one.unreachable.items():
             output.line(f"{one.worker} tries images of job {job} again: {reason}")
         for job, reason in one.refused.items():
             output.line(f"{one.worker} leaves job {job} alone: {reason}")
+
+
+def _log_of(worker: Heartbeat, ui_url: str) -> str:
+    """Where people read what a worker logs."""
+    if worker.run_id:
+        return f"stderr of run {worker.run_id[:8]} of inference_worker in Dagster" + (
+            f", {ui_url}/runs/{worker.run_id}" if ui_url else ""
+        )
+    return f"what process {worker.pid} on {worker.host} prints"
 
 
 def _unlike(found: list[Heartbeat]) -> list[str]:

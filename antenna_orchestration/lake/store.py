@@ -405,10 +405,13 @@ class Lake:
         with self._folder.reading(path) as source:
             yield from pq.ParquetFile(source).iter_batches(batch_size=_ROW_GROUP // 8)
 
-    def fetch(self, path: str, to: Path) -> None:
-        """Copy a file below the root to this machine. Raises `Missing`."""
+    def fetch(self, path: str, to: Path, *, most: int | None = None) -> None:
+        """Copy a file below the root to this machine, its first `most` bytes if it is longer. Raises `Missing`."""
         with self._folder.reading(path, fresh=True) as source, to.open("wb") as sink:
-            shutil.copyfileobj(source, sink, BLOCK)
+            rest = most
+            while block := source.read(BLOCK if rest is None else min(BLOCK, rest)):
+                sink.write(block)
+                rest = None if rest is None else rest - len(block)
 
     def reading_version(self, path: str) -> contextlib.AbstractContextManager[Version]:
         """A file below the root, opened for reading, with what names this version of it. Raises `Missing`."""

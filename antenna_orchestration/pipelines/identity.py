@@ -4,8 +4,8 @@ Two pipelines of one digest give the same answers, whatever they are called; a p
 requirements change has another digest from then on, whatever its version says. A digest is of
 
 * each algorithm's key, version, task and labels, in order, the factory, and the requirements;
-* for Python files and packages of other people: all files of their code (`sources.code_files`); for YAML files and
-  built-in pipelines: the recipe;
+* for Python files and packages of other people: all files of their code, and what packages ship beside it
+  (`sources.code_of`); for YAML files and built-in pipelines: the recipe;
 * each file that algorithms or the recipe name: by its content if it is on this machine, else by the SHA-256 in its
   address, or else by the address itself.
 
@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import islice
@@ -32,6 +32,9 @@ import msgspec
 
 from antenna_orchestration.domain import addresses
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
+
+MOST_FILES: Final = 10_000
+"""Files of one pipeline; more is a folder that was named by mistake."""
 
 UNKNOWN: Final = ""
 """The digest of a pipeline that names a local file which is not on this machine, so that nothing is known of it."""
@@ -171,12 +174,23 @@ def _has_many(folder: Path) -> bool:
 
 def files_in(folder: Path) -> list[Path]:
     """The files in or below a folder, sorted, without what tools leave there: hidden ones, and compiled Python."""
-    found = (file for file in folder.rglob("*") if file.is_file())
-    return sorted(
-        file
-        for file in found
-        if not any(part.startswith(".") or part == "__pycache__" for part in file.relative_to(folder).parts)
-    )
+    return sorted(walk(folder, enters_links=False))
+
+
+def walk(folder: Path, *, enters_links: bool = True) -> Iterator[Path]:
+    """The same in any order, found as they are asked for. Of linked folders each is entered once.
+
+    Python imports what lies in them. A link may lead to the whole disk, so take no more than `MOST_FILES`.
+    """
+    entered: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=enters_links):
+        if (real := os.path.realpath(place)) in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        here = (Path(place, name) for name in files if not name.startswith("."))
+        yield from (file for file in here if file.is_file())
 
 
 def _needed(uri: str | None) -> str | None:
@@ -238,13 +252,14 @@ def _code(spec: PipelineSpec) -> list[list[str]]:
     """Each file of the code by its place below their common folder, with its content."""
     if spec.origin.is_built_in or not spec.origin.files:
         return []
-    folder = code_folder(spec.origin.files)
-    return [[Path(file).relative_to(folder).as_posix(), _sha256_of(Path(file))] for file in sorted(spec.origin.files)]
+    # Texts, as a package may have thousands of files, and a worker looks every two seconds.
+    folder = f"{str(code_folder(spec.origin.files)).rstrip('/')}/"
+    return [[file.removeprefix(folder), _sha256_of(file)] for file in sorted(spec.origin.files)]
 
 
 def code_folder(files: Sequence[str]) -> Path:
     """The folder that all files of a pipeline's code lie in or below."""
-    return Path(os.path.commonpath([Path(file).parent for file in files]))
+    return Path(os.path.commonpath({os.path.dirname(file) for file in files}))  # noqa: PTH120  see `_code`
 
 
 def local_files_of(spec: PipelineSpec) -> list[Path]:
@@ -271,13 +286,13 @@ def _strings(value: Any) -> list[str]:
     return [text for _, one in _fields(value) for text in _strings(one)]
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Path | str) -> str:
     """The digest of a file's content, read again only when the file changed. Raises `OSError`."""
-    seen = path.stat()
+    seen = os.stat(path)  # noqa: PTH116  see `_code`
     return _sha256(str(path), seen.st_size, seen.st_mtime_ns, seen.st_ino)
 
 
-def _sha256_of(path: Path) -> str:
+def _sha256_of(path: Path | str) -> str:
     """Raises `_Missing` for a file that is not there or cannot be read."""
     try:
         return sha256_of(path)
@@ -285,7 +300,8 @@ def _sha256_of(path: Path) -> str:
         raise _Missing(str(path)) from error
 
 
-@lru_cache(maxsize=4096)
+# More than one pipeline's: a cache that is smaller than what is looked up in turn keeps nothing.
+@lru_cache(maxsize=2 * MOST_FILES)
 def _sha256(path: str, size: int, changed: int, inode: int) -> str:
     """Of a file in the state that size, time of change and inode tell."""
     del size, changed, inode

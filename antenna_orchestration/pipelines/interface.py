@@ -87,6 +87,8 @@ class Origin:
     version_line: int | None = None
     # The files of its code, sorted; empty for a YAML file, which our code runs, and for a built-in one.
     files: tuple[str, ...] = ()
+    # Folders of which every file is among them, also one that is added.
+    packages: tuple[str, ...] = ()
     # Folders that come first on the import path of the processes that read or run it: a pulled one's packages and code.
     import_path: tuple[str, ...] = ()
     # The digest under which it was fetched from the lake's store; empty for one that was here.

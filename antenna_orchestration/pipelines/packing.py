@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -22,14 +22,17 @@ from antenna_orchestration.pipelines import identity
 from antenna_orchestration.pipelines.declared.description import SUFFIXES
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
-MOST_FILES: Final = 10_000
-"""Files of one pipeline; more is a folder that was named by mistake."""
-
 MOST_BYTES: Final = 16 * 2**20
-"""Bytes of a manifest: several times what one of `MOST_FILES` takes."""
+"""Bytes of a manifest: several times what one of `identity.MOST_FILES` files takes."""
 
-CODE: Final = frozenset({".py", ".pyw", ".pyc", ".pyo", ".so", ".pyd"})
-"""Endings of files that Python may run, in any case. Compiled ones are never packed: nothing tells what they do."""
+MOST_BYTES_OF_FILES: Final = 16 * 2**30
+"""Bytes of all files of a pack, so that none fills the disk of a worker. Weights of several gigabytes fit."""
+
+COMPILED: Final = frozenset({".pyc", ".pyo", ".so", ".pyd", ".dll", ".dylib"})
+"""Endings of compiled code, which is never packed: nothing tells what it does, and other machines cannot run it."""
+
+CODE: Final = frozenset({".py", ".pyw"}) | COMPILED
+"""Endings of files that Python may run, in any case."""
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -40,7 +43,7 @@ class PackedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str
     """Below the pack's root, with `/`."""
     sha256: str
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=0)]
     """Bytes."""
 
 
@@ -89,11 +92,16 @@ def pack(spec: PipelineSpec, *, pushed_by: str = "", pushed_at: str = "") -> Pac
         missing = ", ".join(identity.missing_files(spec))
         raise errors.InvalidInput(f"pipeline {spec.slug} names files that are not on this machine: {missing}")
     code = [Path(file) for file in spec.origin.files]
+    if compiled := [file for file in code if _ends_as(file.name, COMPILED)]:
+        raise errors.InvalidInput(
+            f"{compiled[0]} is compiled code, which other machines may not be able to run: install it there, and name "
+            "it among the pipeline's requirements"
+        )
     is_file = spec.origin.kind == "file"
     described = [Path(spec.origin.name)] if is_file else []
     named = identity.local_files_of(spec)
     parents = [path.parent for path in (*code, *described, *named)]
-    root = Path(os.path.commonpath(parents)) if is_file else identity.code_folder(spec.origin.files).parent
+    root = Path(os.path.commonpath(parents)) if is_file else _import_folder(spec)
     if far := [path for path in named if not path.is_relative_to(root)]:
         raise errors.InvalidInput(f"{far[0]} is outside of the package {root}: put it beside the code")
     if is_file and root in (Path("/"), Path.home()):
@@ -102,8 +110,10 @@ def pack(spec: PipelineSpec, *, pushed_by: str = "", pushed_at: str = "") -> Pac
             f"beside {spec.origin.name}, and name them relative to it"
         )
     files = files_of(spec)
-    if len(files) > MOST_FILES:
-        raise errors.InvalidInput(f"pipeline {spec.slug} has {len(files):,} files; the limit is {MOST_FILES:,}")
+    if len(files) > identity.MOST_FILES:
+        raise errors.InvalidInput(
+            f"pipeline {spec.slug} has {len(files):,} files; the limit is {identity.MOST_FILES:,}"
+        )
     sources = {path.relative_to(root).as_posix(): path for path in sorted(files)}
     folder = identity.code_folder(spec.origin.files).relative_to(root).as_posix() if code else "."
     manifest = Manifest(
@@ -121,6 +131,13 @@ def pack(spec: PipelineSpec, *, pushed_by: str = "", pushed_at: str = "") -> Pac
     )
     check(manifest, manifest.digest)
     return Pack(manifest, sources)
+
+
+def _import_folder(spec: PipelineSpec) -> Path:
+    """Where Python finds the module or package that a package's entry point names."""
+    folder = identity.code_folder(spec.origin.files)
+    top = spec.origin.name.partition(" = ")[2].partition(":")[0].partition(".")[0].strip()
+    return next((one.parent for one in (folder, *folder.parents) if one.name == top), folder)
 
 
 def unpinned(manifest: Manifest) -> list[str]:
@@ -166,22 +183,26 @@ def check(manifest: Manifest, digest: str) -> None:
     if manifest.digest != digest or identity.digest_of_document(manifest.document) != digest:
         raise errors.InvalidInput(f"{whose} has another digest: it was changed after it was pushed")
     ids.slug(manifest.slug, "pipeline slug")
-    if len(manifest.files) > MOST_FILES:
-        raise errors.InvalidInput(f"{whose} has {len(manifest.files):,} files; the limit is {MOST_FILES:,}")
+    if len(manifest.files) > identity.MOST_FILES:
+        raise errors.InvalidInput(f"{whose} has {len(manifest.files):,} files; the limit is {identity.MOST_FILES:,}")
     for name in (manifest.code, *(one.path for one in manifest.files)):
         parts = PurePosixPath(name).parts
         if not name or "\0" in name or "\\" in name or name.startswith("/") or ".." in parts:
             raise errors.InvalidInput(f"{whose} has a file outside of itself: {name[:200]!r}")
     if bad := [one.path for one in manifest.files if not _SHA256.fullmatch(one.sha256)]:
         raise errors.InvalidInput(f"{whose} names no SHA-256 of {bad[0][:200]!r}")
+    if sum(one.size for one in manifest.files) > MOST_BYTES_OF_FILES:
+        raise errors.InvalidInput(f"{whose} has more than {MOST_BYTES_OF_FILES >> 30} GiB of files, which is the limit")
     told = {str(PurePosixPath(manifest.code, name)): sha256 for name, sha256 in _code_of(manifest.document, whose)}
     listed = {str(PurePosixPath(one.path)): one.sha256 for one in manifest.files}
     if len(listed) != len(manifest.files):
         raise errors.InvalidInput(f"{whose} lists a file twice")
-    runs = {name: sha256 for name, sha256 in listed.items() if _is_code(name)}
-    if runs != told:
-        other = sorted(set(runs.items()) ^ set(told.items()))[0][0]
-        raise errors.InvalidInput(f"{whose}: its code is not what its digest says, see {other[:200]}")
+    # A package's code is all that it ships, so that what the digest tells is more than what Python may run.
+    runs = {name: sha256 for name, sha256 in listed.items() if _ends_as(name, CODE)}
+    if other := sorted((runs.items() - told.items()) | (told.items() - listed.items())):
+        raise errors.InvalidInput(f"{whose}: its code is not what its digest says, see {other[0][0][:200]}")
+    if compiled := [name for name in runs if _ends_as(name, COMPILED)]:
+        raise errors.InvalidInput(f"{whose} has compiled code: {compiled[0][:200]}")
     if not _begins_with(manifest, told, listed):
         raise errors.InvalidInput(f"{whose} begins with what is not of it: {manifest.entry[:200]!r}")
     needed = manifest.document.get("requirements", [])
@@ -189,9 +210,9 @@ def check(manifest: Manifest, digest: str) -> None:
         raise errors.InvalidInput(f"{whose}: its requirements are no list of texts")
 
 
-def _is_code(name: str) -> bool:
+def _ends_as(name: str, endings: frozenset[str]) -> bool:
     # Some file systems know neither upper case nor dots and blanks at the end.
-    return PurePosixPath(name.casefold().rstrip(". ")).suffix in CODE
+    return PurePosixPath(name.casefold().rstrip(". ")).suffix in endings
 
 
 def _begins_with(manifest: Manifest, told: Mapping[str, str], listed: Mapping[str, str]) -> bool:

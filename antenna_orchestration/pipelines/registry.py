@@ -14,6 +14,7 @@ other people is imported by asking it, see `descriptions.py`.
 from __future__ import annotations
 
 import importlib
+import itertools
 import site
 import sys
 import threading
@@ -25,7 +26,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.pipelines import descriptions, sources
+from antenna_orchestration.pipelines import descriptions, identity, sources
 from antenna_orchestration.pipelines.interface import PipelineSpec
 from antenna_orchestration.pipelines.sources import Broken, Source
 
@@ -172,6 +173,9 @@ def _load(paths: tuple[Path, ...]) -> Registry:
 
 def _state(paths: tuple[Path, ...], known: Registry) -> _State:
     files = {Path(file) for spec in known.pipelines.values() for file in spec.origin.files}
+    packages = {Path(one) for spec in known.pipelines.values() for one in spec.origin.packages}
+    for package in packages:
+        files.update(itertools.islice(identity.walk(package), identity.MOST_FILES + 1))
     for path in paths:
         files.update(_within(path))
     for one in known.broken:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
+import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import ids
+from antenna_orchestration.pipelines import identity
 from antenna_orchestration.pipelines.declared import description
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, Origin, PipelineSpec
 
@@ -124,7 +127,7 @@ def import_specs(source: Source) -> list[PipelineSpec]:
             raise errors.InvalidSetting(str(wrong)) from None
         if not source.is_declared:
             _check_factory(spec)
-    files = tuple(str(file) for file in code_files(source))
+    code = code_of(source)
     return [
         replace(
             spec,
@@ -132,7 +135,8 @@ def import_specs(source: Source) -> list[PipelineSpec]:
                 kind=source.kind,
                 name=source.name,
                 version_line=_version_line(source, spec),
-                files=files,
+                files=tuple(map(str, code.files)),
+                packages=tuple(map(str, code.packages)),
                 import_path=source.import_path,
                 pulled=source.pulled,
             ),
@@ -172,42 +176,77 @@ def _import_file(file: Path) -> Any:
         raise errors.InvalidSetting("it defines no PIPELINES list") from None
 
 
-# What the code of a source consists of.
+class Code(NamedTuple):
+    """What the code of a source consists of; nothing for a YAML file, whose code is ours."""
+
+    # All files, sorted: what a change of its answers may come from.
+    files: list[Path]
+    # Folders of which every file is among them, also one that is added.
+    packages: list[Path]
 
 
-def code_files(source: Source) -> list[Path]:
-    """The files of a source's own code, sorted: what a change of its answers may come from.
+def code_of(source: Source) -> Code:
+    """Of a package all that it ships, such as files of labels, and compiled modules.
 
-    Of a package all of its modules; of a file those beside it, too, that it imports, anywhere in it. Of a YAML file
-    none: its code is ours.
+    Of a file also the modules and packages beside it that it imports, anywhere in it. Raises `InvalidSetting` for a
+    package of more than `identity.MOST_FILES` files.
     """
     if source.is_declared:
-        return []
+        return Code([], [])
     if source.kind == "file":
-        return sorted(_with_imports(Path(source.name)))
+        return _with_imports(Path(source.name))
     module = _entry_point(source).module
     found = importlib.util.find_spec(module.partition(".")[0])
     if found is None:
-        return []
+        return Code([], [])
     if found.submodule_search_locations:
-        return sorted(file for place in found.submodule_search_locations for file in Path(place).rglob("*.py"))
-    return [Path(found.origin)] if found.origin else []
+        packages = sorted(map(Path, found.submodule_search_locations))
+        if found.origin is None:
+            # Without an `__init__` other distributions have folders of the same name, on other places of the path.
+            entry = importlib.util.find_spec(module)
+            place = Path(entry.origin) if entry is not None and entry.origin else Path()
+            packages = [one for one in packages if place.is_relative_to(one)]
+        return Code(sorted(file for one in packages for file in _shipped(one)), packages)
+    return Code([Path(found.origin)] if found.origin else [], [])
 
 
-def _with_imports(file: Path) -> set[Path]:
-    found: set[Path] = set()
+def _shipped(package: Path) -> list[Path]:
+    """All files in a package's folder. Raises `InvalidSetting` if they are too many."""
+    files = list(itertools.islice(identity.walk(package), identity.MOST_FILES + 1))
+    if len(files) > identity.MOST_FILES:
+        raise errors.InvalidSetting(
+            f"the package {package} has more than {identity.MOST_FILES:,} files, which all belong to its code: keep "
+            "data elsewhere"
+        )
+    return files
+
+
+def _with_imports(file: Path) -> Code:
+    files: set[Path] = set()
+    packages: set[Path] = set()
     waiting = [file]
     while waiting:
         one = waiting.pop()
-        if one in found:
+        if one in files:
             continue
-        found.add(one)
-        waiting += [beside for name in _imported_names(one) for beside in _beside(file.parent, name)]
-    return found
+        files.add(one)
+        for name in _imported_names(one):
+            package = file.parent / name
+            if package in packages:
+                continue
+            if package.is_dir():
+                packages.add(package)
+                waiting += _shipped(package)
+            else:
+                modules = (file.parent / f"{name}{suffix}" for suffix in importlib.machinery.all_suffixes())
+                waiting += [module for module in modules if module.is_file()]
+    return Code(sorted(files), sorted(packages))
 
 
 def _imported_names(file: Path) -> set[str]:
     """The top-level names of the modules that a file imports; none for a file that is not Python."""
+    if file.suffix not in (".py", ".pyw"):
+        return set()
     try:
         tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -224,15 +263,6 @@ def _imported_names(file: Path) -> set[str]:
             names.update(one.partition(".")[0] for one in written if isinstance(one, str))
     # A relative name begins with nothing, and a path is no name.
     return {name for name in names if name.isidentifier()}
-
-
-def _beside(folder: Path, name: str) -> list[Path]:
-    """The files of a module or package of this name in the folder."""
-    package = folder / name
-    if package.is_dir():
-        return sorted(package.rglob("*.py"))
-    module = folder / f"{name}.py"
-    return [module] if module.is_file() else []
 
 
 def _version_line(source: Source, spec: PipelineSpec) -> int | None:

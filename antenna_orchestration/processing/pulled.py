@@ -24,8 +24,7 @@ def ready(lake: Lake, digest: str, home: Path) -> PipelineSpec:
     Raises `NotFound` if it was not pushed, `Unavailable` if the store does not answer, `InvalidInput` if what is stored
     is not what the digest says, and `InternalError` if its requirements or its description fail here.
     """
-    # Resolved, as the paths are that the description makes of its own.
-    manifest, root = pushed.pull(lake, digest, home.resolve() / "pulled")
+    manifest, root = pushed.pull(lake, digest, folder(home))
     packages = environments.prepared(manifest.requirements, home / "environments")
     spec = _described(manifest, _source(manifest, root, packages), root)
     # Code that the digest names may read what lies beside it, so nothing else may lie there.
@@ -35,6 +34,12 @@ def ready(lake: Lake, digest: str, home: Path) -> PipelineSpec:
             f"{min(others)} is not of pipeline {manifest.slug}: its pack was changed after the push"
         )
     return spec
+
+
+def folder(home: Path) -> Path:
+    """Where fetched pipelines lie, in folders named by their digests; `home` is the setting `ANTENNA_HOME`."""
+    # Resolved, as the paths are that a description makes of its own.
+    return home.resolve() / "pulled"
 
 
 def check_travels(pack: Pack) -> None:

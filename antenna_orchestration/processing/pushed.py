@@ -118,6 +118,7 @@ def _fetch(lake: Lake, digest: str, draft: Path) -> None:
     for one in manifest.files:
         path = draft / "files" / one.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        lake.fetch(f"{FILES}/{one.sha256}", path)
+        # What is longer has another SHA-256: nobody can fill a worker's disk with it.
+        lake.fetch(f"{FILES}/{one.sha256}", path, most=one.size)
     packing.check_files(manifest, draft / "files")
     (draft / "manifest.json").write_bytes(msgspec.json.encode(manifest))

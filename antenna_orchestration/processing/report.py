@@ -12,7 +12,7 @@ from antenna_orchestration.domain import markdown, nights
 from antenna_orchestration.domain.job import Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.domain.texts import counted
-from antenna_orchestration.lake import arrow
+from antenna_orchestration.lake import arrow, schemas
 from antenna_orchestration.processing import finish, html_report
 from antenna_orchestration.processing.samples import NO_DEPLOYMENT, sample_pictures
 from antenna_orchestration.processing.services import Services
@@ -82,7 +82,8 @@ async def write_report(services: Services, job: Job, *, page: str = "") -> Repor
         await asyncio.to_thread(services.lake.write_bytes, f"{folder}/sample-{number}.jpg", one.jpeg)
         samples.append(f"![{caption}](sample-{number}.jpg)\n")
     sections, without = await asyncio.to_thread(_sections, services, job)
-    head = _head(job, await services.catalog.generations.versions(job.job_id), counts, without)
+    more = await asyncio.to_thread(_more, services, job)
+    head = [*_head(job, await services.catalog.generations.versions(job.job_id), counts, without), *more]
     tables = _where_the_tables_are(services, job)
     pictures = ["## Samples", "", *samples] if samples else []
     beside = ["", f"Plots, pictures and coverage: [{html_report.NAME}]({html_report.NAME})."] if page else []
@@ -106,7 +107,7 @@ def _head(job: Job, versions: Sequence[str], counts: Counts, without: int) -> li
             [
                 ("done", counts.done),
                 ("failed", counts.failed),
-                ("done, and nothing found", without),
+                ("done, and without a detection", without),
                 ("skipped, processed before", job.skipped),
                 ("named twice", job.duplicates),
             ],
@@ -138,12 +139,20 @@ def _sections(services: Services, job: Job) -> tuple[list[_Section], int]:
         sites[site].nights.add(night)
     labels = services.lake.value_counts("classifications", job.job_id, "label", where="terminal")
     reasons = services.lake.value_counts("failed_images", job.job_id, "reason")
+    of_images = services.lake.value_counts("image_labels", job.job_id, "label", where="terminal")
     return [
         _Section(
             title="What was found",
             header=("label", "detections"),
             rows=labels.most_common(),
             rest="the column `label` of the table `classifications`",
+        ),
+        _Section(
+            title="What whole photographs show",
+            header=("label", "photographs"),
+            rows=of_images.most_common(),
+            rest="the column `label` of the table `image_labels`",
+            note="These are no detections, and no number of detections has them. A photograph may have several.",
         ),
         _Section(
             title="Where",
@@ -173,6 +182,19 @@ def _sections(services: Services, job: Job) -> tuple[list[_Section], int]:
     ], without
 
 
+def _more(services: Services, job: Job) -> list[str]:
+    """A line about what the pipeline said beyond boxes and labels; none for most jobs."""
+    columns = {"mask": "an outline", "rotated_angle": "a rotated box", "attributes": "attributes"}
+    said = dict.fromkeys(columns, 0)
+    for batch in services.lake.batches("detection_details", job.job_id, list(columns)):
+        for name in columns:
+            said[name] += len(batch) - batch[name].null_count
+    of_images = services.lake.count_rows("image_attributes", job.job_id)
+    lines = [f"{counted(number, 'detection')} with {columns[name]}" for name, number in said.items() if number]
+    lines += [f"{counted(of_images, 'photograph')} with attributes"] if of_images else []
+    return ["", f"Beyond boxes: {', '.join(lines)}."] if lines else []
+
+
 def _nights(services: Services, job: Job) -> tuple[dict[tuple[str, str], _Place], int]:
     """What there is of each deployment and night, and the images in which nothing was found."""
     found: dict[tuple[str, str], _Place] = defaultdict(_Place)
@@ -200,7 +222,8 @@ def _span(of_place: set[str]) -> Row:
 
 
 def _where_the_tables_are(services: Services, job: Job) -> list[str]:
-    tables = (services.lake.table(name, job.job_id) for name in finish.TABLES)
+    further = [name for name in schemas.FURTHER if services.lake.has_table(name, job.job_id)]
+    tables = (services.lake.table(name, job.job_id) for name in (*finish.TABLES, *further))
     return ["", "## Tables", "", *(f"- {markdown.code(table)}" for table in tables), ""]
 
 

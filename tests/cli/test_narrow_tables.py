@@ -60,6 +60,27 @@ def test_one_worker_is_one_line(narrow: None, capsys: pytest.CaptureFixture[str]
     assert max(map(len, lines)) <= 80
 
 
+def test_a_worker_that_cannot_load_a_pipeline_says_where_its_log_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """P14: "the worker's log" was named four times, and nothing said where that is."""
+    now = datetime.now(UTC)
+    beats = [
+        messages.Heartbeat(
+            worker=name, host="gpu-3", pid=17, device="cpu", pipelines=(), reaches=(), started_at=now, at=now,
+            failing=failing, run_id=run, kind=kind,
+        )
+        for name, failing, run, kind in (
+            ("a", {"g": "no such file"}, "0123456789ab", "nats"), ("b", {"g": "no such file"}, None, "nats"),
+            ("c", {}, None, "nats"), ("d", {"g": "no such file"}, None, "http"),
+        )
+    ]  # fmt: skip
+    workers.show(beats, {}, ui_url="http://127.0.0.1:3000")
+    assert [line for line in capsys.readouterr().out.splitlines() if "log" in line] == [
+        "a has the whole error in its log: stderr of run 01234567 of inference_worker in Dagster, "
+        "http://127.0.0.1:3000/runs/0123456789ab",
+        "b has the whole error in its log: what process 17 on gpu-3 prints",
+    ]
+
+
 def test_workers_with_other_code_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
     """P1: nothing told that one of two workers ran the old file."""
     now = datetime.now(UTC)

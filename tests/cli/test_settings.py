@@ -82,6 +82,29 @@ def test_pipelines(lonely: Shell) -> None:
     lonely("pipelines", "show", "nope").refused(2, "there is no pipeline 'nope'")
 
 
+def test_own_pipelines_are_listed_with_their_files_and_what_was_pushed(lonely: Shell, tmp_path: Path) -> None:
+    """A list of slugs did not tell which file a slug came from, nor what workers elsewhere could fetch."""
+    name = tmp_path / "lab" / "lab.yaml"
+    name.parent.mkdir()
+    (name.parent / "lab.pt2").write_text("program")
+    name.write_text("slug: lab-listed\ntakes: photographs\nprogram: lab.pt2\nsize: 64\n")
+    lonely.set(ANTENNA_PIPELINE_PATHS=str(name), ANTENNA_LAKE_URI=str(tmp_path / "lake"))
+    assert f"{name}" in "".join(lonely("pipelines", "list").out.split())
+    [own] = [one for one in lonely("pipelines", "list", "--json").json if one["defined_in"]]
+    assert own["defined_in"] == {"kind": "file", "name": str(name)}
+    before = lonely("pipelines", "list", "--pushed")
+    assert "nothing was pushed to" in before.err and "not pushed, as it is now: lab-listed 1" in before.err
+    digest = lonely("pipelines", "push", name, "--json").json[0]["digest"]
+    (name.parent / "lab.pt2").write_text("another")
+    after = lonely("pipelines", "list", "--pushed")
+    assert digest[:12] in after.out and "not pushed, as it is now: lab-listed 1" in after.err
+    (name.parent / "lab.pt2").write_text("program")
+    [there] = lonely("pipelines", "list", "--pushed", "--json").json
+    assert (there["digest"], there["here"]) == (digest, str(name))
+    lonely.set(ANTENNA_PIPELINE_PATHS="")
+    assert lonely("pipelines", "list", "--pushed", "--json").json[0]["here"] is None
+
+
 def test_files_of_a_published_pipeline_are_shown_and_fetched(lonely: Shell, tmp_path: Path) -> None:
     lonely.set(ANTENNA_WEIGHTS_MIRROR=str(tmp_path))
     [detector, classifier] = lonely("pipelines", "show", "moth_binary", "--json").json["algorithms"]

@@ -45,6 +45,8 @@ def test_try_shows_rows_times_and_every_failure(
     whole = photograph(night / "truncated.jpg").read_bytes()
     (night / "truncated.jpg").write_bytes(whole[: len(whole) // 3])
     (night / "notes.txt").write_text("a cloudy night")
+    (tmp_path / "tried_notes").mkdir()
+    (tmp_path / "tried_notes" / "__init__.py").touch()
     shown = lonely("pipelines", "try", tried, night, "--out", "drawn", "--config", '{"load": "weights"}')
     assert shown.code == 1
     lines = shown.out.splitlines()
@@ -57,6 +59,7 @@ def test_try_shows_rows_times_and_every_failure(
     assert "truncated.jpg: prepare failed: " in shown.err
     assert "antenna/worker" not in shown.err
     assert shown.err.splitlines()[-1] == "antenna: error: 3 of 6 photographs failed"
+    assert f"{tmp_path}/tried_notes/log.txt was written while the pipeline ran" in " ".join(shown.err.split())
     assert "infer fails with 4 photographs at once and is tried with each alone: RuntimeError: Guard" in shown.err
     assert f"tried reads {tmp_path / 'weights.npy'}, which no algorithm names" in shown.err
     assert "seen alone" in shown.err

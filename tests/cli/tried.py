@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import sys
 import threading
 from collections.abc import Sequence
@@ -38,6 +39,9 @@ class Tried(Pipeline[Any, Any]):
     def load(self, device: str) -> None:
         if self.config["load"] == "weights":
             np.load(Path(__file__).with_name("weights.npy"))
+            if (package := Path(__file__).with_name("tried_notes")).is_dir():
+                importlib.import_module("tried_notes")
+                (package / "log.txt").write_text("loaded")
         elif self.config["load"] == "mismatch":
             raise RuntimeError(
                 "Error(s) in loading state_dict for ResNet:\n\tsize mismatch for fc.weight: copying a param with shape "

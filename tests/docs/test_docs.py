@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import shlex
-import subprocess
-import sys
-import textwrap
 import tomllib
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import typer.main
-import yaml
 
 from antenna_orchestration import settings
 from antenna_orchestration.cli.main import app
@@ -30,15 +24,10 @@ from antenna_orchestration.ecology.steps.step import FLAGS
 from antenna_orchestration.exports import crops, duckdb_file, flat_columns, pictures
 from antenna_orchestration.exports.formats import FORMATS
 from antenna_orchestration.lake import columns, schemas
-from antenna_orchestration.pipelines import interface, registry
 from antenna_orchestration.pipelines.declared import description, recipe
-from antenna_orchestration.pipelines.interface import RawImage
-from antenna_orchestration.synthetic import captures
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-OWN_MODEL = ROOT / "docs/howto/bring-your-own-model.md"
-TEST_KIT = ROOT / "docs/howto/test-your-pipeline.md"
 
 NO_SETTINGS = {"ANTENNA_STACK_HOME", "ANTENNA_STACK_ID"}  # marks of processes
 """Variables that are read beside the settings: a host's name belongs to the host."""
@@ -295,95 +284,6 @@ def test_pages_that_the_code_names_are_there() -> None:
     for module in (ROOT / "antenna_orchestration").rglob("*.py"):
         for name in re.findall(r"docs/[\w/-]+\.md", module.read_text()):
             assert (ROOT / name).exists(), f"{module.name} names {name}"
-
-
-def test_ones_own_model_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    pipeline_file, try_it = code_after("`dark_spots.py`:"), code_after("Run it on one image, without any queue:")
-    file = tmp_path / "dark_spots.py"
-    file.write_text(pipeline_file)
-    spec = registry.imported("dark-spots", (file,))
-    pipeline = interface.build(spec, {"darker_by": 30})
-    pipeline.load("cpu")
-    photograph, insects = captures.draw_capture(1, 1600, 1200, trap=0)
-    prepared = pipeline.prepare(RawImage(image=1, uri="photo.jpg", data=photograph))
-    result = pipeline.finish(prepared, pipeline.infer([prepared])[0])
-    assert (result.width, result.height) == (1600, 1200)
-    assert len(result.detections) >= len(insects) // 2 > 0
-    # And the lines of the page that do the same.
-    (tmp_path / "photo.jpg").write_bytes(photograph)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ANTENNA_HOME", str(tmp_path / ".antenna"))
-    monkeypatch.setenv("ANTENNA_PIPELINE_PATHS", str(file) + os.pathsep)
-    settings.get.cache_clear()
-    try:
-        names: dict[str, Any] = {}
-        exec(compile(try_it, str(OWN_MODEL), "exec"), names)
-        exec(compile(code_after("## In Python", TEST_KIT), str(TEST_KIT), "exec"), {})
-    finally:
-        monkeypatch.undo()
-        settings.get.cache_clear()
-    assert names["result"] == result
-
-
-def code_after(sentence: str, page: Path = OWN_MODEL) -> str:
-    """The first block of code after a sentence of a page, which is the one about one's own models if none is named."""
-    found = re.search(r"```\w+\n(.*?)```", page.read_text().split(sentence)[1], re.DOTALL)
-    assert found
-    return found[1]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("ultralytics") is None, reason="ultralytics is not installed")
-def test_a_yolo_file_becomes_boxes_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With random weights, whose scores are next to nothing."""
-    make = "from ultralytics import YOLO; YOLO('yolo11n.yaml').save('best.pt')"
-    monkeypatch.setenv("ANTENNA_HOME", str(tmp_path / ".antenna"))
-    monkeypatch.delenv("ANTENNA_PIPELINE_PATHS", raising=False)
-    subprocess.run([sys.executable, "-c", make], cwd=tmp_path, check=True, capture_output=True)
-    (tmp_path / "photo.jpg").write_bytes(captures.draw_capture(1, 1600, 1200, trap=0)[0])
-    section = OWN_MODEL.read_text().split("## I have a YOLO")[1].split("## Other kinds")[0]
-    new, try_it = (line.strip() for line in section.splitlines() if line.strip().startswith("antenna pipelines"))
-    for command in (new, f'{try_it} --config {{"min_score":0.0001}}'):
-        words = [sys.executable, "-m", "antenna_orchestration.cli.main", *command.split()[1:]]
-        subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
-    said = yaml.safe_load(textwrap.dedent(section.split("```yaml\n")[1].split("   ```")[0]))
-    assert yaml.safe_load((tmp_path / "lab-yolo.yaml").read_text()) == said
-    assert (tmp_path / "boxes" / "photo.boxes.jpg").stat().st_size > 10_000
-
-
-def test_ones_own_exported_program_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code_after("`export_dark_cells.py`:"), str(OWN_MODEL), "exec"), {})
-    (tmp_path / "dark_cells.yaml").write_text(code_after("`dark_cells.yaml`, beside it:"))
-    spec = registry.imported("dark-cells", (tmp_path / "dark_cells.yaml",))
-    pipeline = interface.build(spec, {"scores": "full"}, top_k=1)
-    pipeline.load("cpu")
-    photographs = [captures.draw_capture(seed, 1600, 1200, trap=0)[0] for seed in (1, 2, 3)]
-    prepared = [pipeline.prepare(RawImage(image=1, uri="photo.jpg", data=data)) for data in photographs]
-    for one, raw in zip(prepared, pipeline.infer(prepared), strict=True):
-        result = pipeline.finish(one, raw)
-        assert (result.width, result.height) == (1600, 1200)
-        assert 0 < len(result.detections) <= 50
-        for detection in result.detections:
-            x1, y1, x2, y2 = detection.box
-            assert (x2 - x1, y2 - y1) == pytest.approx((40, 40))
-            assert detection.score > 0.1
-            [said] = detection.classifications
-            assert said.top_labels == [said.label]
-            assert len(said.scores or b"") == 4
-
-
-def test_the_other_descriptions_of_ones_own_models_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    (tmp_path / "my_moths.yaml").write_text(code_after("any number of crops at once:"))
-    (tmp_path / "lab_moths.py").write_text(code_after("## Your own weights in a published architecture"))
-    mine, lab = (registry.get(slug, (tmp_path,)) for slug in ("my-moths", "lab-moths"))
-    assert [one.key for one in mine.algorithms] == ["fasterrcnn_for_ami_moth_traps_2023", "my_moths"]
-    assert [one.key for one in lab.algorithms][1:] == ["moth_nonmoth_classifier", "lab_moths"]
-    assert mine.algorithms[1].labels_uri == str(tmp_path / "my_moths_v2.json")
 
 
 def test_the_page_of_declared_pipelines_has_every_field_and_value() -> None:

@@ -90,6 +90,27 @@ def test_nobody_for_a_pipeline_is_a_fault_after_a_minute() -> None:
     assert not stalls.is_unserved_for_long(waiting_job(created_at=ago(30)), NOW)
 
 
+@pytest.mark.parametrize(
+    ("workers", "unfit", "why"),
+    [
+        ([], "", "no worker listens for null; none runs at all (`antenna worker` starts one)"),
+        ([heard(pipelines=("other",))], "", "no worker listens for null"),
+        ([heard(pipelines=(), failing={"null": "no"})], "", "no worker listens for null; w cannot load it: no"),
+        ([heard(refused={"7": "here is 1"})], "", "no worker listens for null; w leaves it alone: here is 1"),
+        ([heard(pipelines=("other",))], "it is broken",
+         "no worker listens for null; one on this machine would leave it alone: it is broken"),
+        ([heard(projects=("q",))], "", "no worker for null can serve the job: w serves other projects: q"),
+        ([heard(kind="push")], "", "no worker for null can serve the job: w posts to a processing service"),
+        ([heard(reaches=("s3:*",))], "",
+         "no worker for null can serve the job: w cannot read http (ANTENNA_WORKER_REACHES)"),
+    ],
+    ids=["none", "another pipeline", "cannot load", "another version", "broken here", "projects", "push", "reach"],
+)  # fmt: skip
+def test_each_reason_without_a_worker_has_a_sentence_of_its_own(workers: list[Heartbeat], unfit: str, why: str) -> None:
+    """P12: "No worker for pipeline X reaches the images" was said in all of these situations."""
+    assert stalls.why_unserved(waiting_job(), workers, unfit) == why
+
+
 DENIED = {"7": "HTTP 403 Forbidden from photos.example, since 2026-06-12 22:10 UTC"}
 GONE = {"7": "http://cam: Connection refused, since 2026-06-12 22:10 UTC"}
 

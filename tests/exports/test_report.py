@@ -24,6 +24,7 @@ from antenna_orchestration.exports.report import charts, facts, gallery, html, m
 from tests.ecology.lakes_by_hand import derive_all, write_job
 from tests.ecology.nights_by_hand import capture, detection
 from tests.exports.materials import DUSK, POND, material_of, night_at_the_pond
+from tests.exports.more import more_at_the_pond
 
 HOSTILE = (
     "<script>alert(1)</script>\"'><img src=http://evil.example/x onerror=x></svg>]]>\N{RIGHT-TO-LEFT OVERRIDE}&amp;"
@@ -353,6 +354,24 @@ def test_times_of_a_night_lie_between_its_noons() -> None:
 
 def test_results_so_far_say_how_many_photographs_wait(tmp_path: Path) -> None:
     assert "Results so far: 7 photographs have none yet." in words(made_of(material_of(tmp_path, pending=7)))
+
+
+def test_what_a_pipeline_says_beyond_boxes_is_on_the_page(tmp_path: Path) -> None:
+    """Labels of whole photographs, outlines and attributes were in the tables, and the page was silent about them."""
+    material = material_of(tmp_path, *more_at_the_pond())
+    said = words(made_of(material, pictures=False))
+    assert "What whole photographs show 2 photographs of 3 have labels of their own." in said
+    assert "label photographs as their best mean score rain 2 1 0.50 Noctua pronuba 1 1 0.75" in said
+    assert "There is 1 detection with an outline and 1 detection with a rotated box." in said
+    assert "most frequent =wing detections 1 17.5 17.5 17.5 1 17.5 sex detections 1 – – – 1 f blur photographs" in said
+    assert "photographs without a detection" in said and "nothing found" not in said.partition("Deployments")[0]
+    assert "photo_labels" in {name for _, name in page.made(material, pictures=False).plots}
+
+
+def test_a_night_of_labels_alone_is_no_night_of_nothing(tmp_path: Path) -> None:
+    said = words(made_of(material_of(tmp_path, more_at_the_pond()[0]), pictures=False))
+    assert "no detection was made; of 2 it is said what they show: rain, Noctua pronuba." in said
+    assert "nothing was found" not in said.lower()
 
 
 def test_what_people_checked_is_compared_by_name(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from antenna_orchestration import errors
 from antenna_orchestration.pipelines import identity, registry, sources
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 from tests.homes import temporary_folder
@@ -117,8 +118,70 @@ def test_the_place_of_the_files_does_not_matter(tmp_path: Path) -> None:
 def test_modules_that_are_imported_in_any_way_are_code(tmp_path: Path, how: str) -> None:
     (tmp_path / "helper.py").write_text("x = 1")
     (tmp_path / "lab.py").write_text(f"def load():\n    {how}\n")
-    files = sources.code_files(sources.Source(kind="file", name=str(tmp_path / "lab.py")))
+    files = sources.code_of(sources.Source(kind="file", name=str(tmp_path / "lab.py"))).files
     assert [file.name for file in files] == ["helper.py", "lab.py"]
+
+
+def lab_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed package, and a file that imports one of the same content beside it; its folder."""
+    site = tmp_path / "site"
+    package = site / "own6_package"
+    for name, text in {
+        "own6_package/__init__.py": "",
+        "own6_package/lab.py": CODE.replace('"lab"', '"lab-pkg"').replace("__name__", "'own6_package.lab'")
+        .replace('uri="WEIGHTS"', "").replace("import _network", "pass"),
+        "own6_package/labels/moths.txt": "a\nb\n",
+        "own6_package/fast.abi3.so": "compiled",
+        "own6-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: own6\nVersion: 1\n",
+        "own6-1.dist-info/entry_points.txt": "[antenna.pipelines]\nlab = own6_package.lab:PIPELINES\n",
+    }.items():  # fmt: skip
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    monkeypatch.syspath_prepend(str(site))
+    return package
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("labels/moths.txt", True),
+        ("fast.abi3.so", True),
+        ("added.csv", True),
+        ("linked/far.txt", True),
+        (".cache/moths.txt", False),
+        ("__pycache__/lab.cpython-311.pyc", False),
+    ],
+)
+def test_all_that_a_package_ships_is_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, counts: bool
+) -> None:
+    """A changed file of labels within a package kept its digest; this process notices it as the next one would."""
+    package = lab_package(tmp_path, monkeypatch)
+    (tmp_path / "elsewhere").mkdir()
+    (package / "linked").symlink_to(tmp_path / "elsewhere")
+    (package / "again").symlink_to(package)
+    before = identity.digest_of(registry.get("lab-pkg", ()))
+    assert len(before) == 64
+    (package / name).parent.mkdir(exist_ok=True)
+    (package / name).write_text("b\na\n")
+    after = identity.digest_of(registry.get("lab-pkg", ()))
+    assert (after != before) is counts
+
+
+def test_a_package_beside_a_file_counts_with_all_that_it_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = lab_package(tmp_path, monkeypatch)
+    file = package.parent / "lab.py"
+    file.write_text("import own6_package\n")
+    code = sources.code_of(sources.Source(kind="file", name=str(file)))
+    assert {one.name for one in code.files} == {"lab.py", "__init__.py", "moths.txt", "fast.abi3.so"}
+    assert code.packages == [package]
+
+
+def test_a_package_of_too_many_files_is_broken_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = lab_package(tmp_path, monkeypatch)
+    monkeypatch.setattr(identity, "MOST_FILES", 3)
+    with pytest.raises(errors.InvalidSetting, match=f"{package} has more than 3 files"):
+        sources.code_of(sources.Source(kind="package", name="lab = own6_package.lab:PIPELINES"))
 
 
 def test_names_of_a_declared_pipeline_do_not_count(tmp_path: Path) -> None:

@@ -116,6 +116,8 @@ def altered(lake: Lake, digest: str, **changes: object) -> None:
         "no entry",
         "huge",
         "deep",
+        "more than a disk",
+        "less than nothing",
     ],
 )
 def test_nothing_arrives_that_was_changed_in_the_store(lab: Path, tmp_path: Path, attack: str) -> None:
@@ -153,6 +155,9 @@ def test_nothing_arrives_that_was_changed_in_the_store(lab: Path, tmp_path: Path
             altered(lake, manifest.digest, kind="package", entry="x = antigravity:fly")
         case "no entry":
             altered(lake, manifest.digest, kind="package", entry="x")
+        case "more than a disk" | "less than nothing":
+            size = {"more than a disk": packing.MOST_BYTES_OF_FILES, "less than nothing": -1}[attack]
+            altered(lake, manifest.digest, files=[*files, {"path": "a.bin", "sha256": sha256, "size": size}])
         case "huge":
             altered(lake, manifest.digest, pushed_by="x" * packing.MOST_BYTES)
         case "deep":
@@ -171,7 +176,7 @@ def test_nothing_lies_beside_the_code_that_is_not_of_it(lab: Path, tmp_path: Pat
     pack = packing.pack(specs_in(lab)[0])
     pushed.push(lake, pack)
     files = [msgspec.to_builtins(one) for one in pack.manifest.files]
-    altered(lake, pack.manifest.digest, files=[*files, files[0] | {"path": "cache.pkl", "sha256": files[-1]["sha256"]}])
+    altered(lake, pack.manifest.digest, files=[*files, files[-1] | {"path": "cache.pkl"}])
     with pytest.raises(errors.InvalidInput, match=r"cache\.pkl is not of pipeline pushed-code"):
         pulled.ready(lake, pack.manifest.digest, tmp_path / "home")
 
@@ -218,29 +223,84 @@ def test_a_pulled_pipeline_is_described_as_it_was(lab: Path, tmp_path: Path) -> 
         assert arrived.origin.name.startswith(str(tmp_path / "home"))
 
 
-def test_a_pulled_package_comes_before_what_is_installed(lab: Path, tmp_path: Path) -> None:
-    """As an installed package is pushed: its entry point, with the package's other files."""
-    package = tmp_path / "site" / "pushed_package"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "pipelines.py").write_text(
-        (lab / "code/pushed_code.py").read_text().replace("pushed-code", "pushed-pkg")
-    )
-    (package / "weights").mkdir()
-    (package / "weights" / "lab.pth").write_text("weights")
-    info = tmp_path / "site" / "pushed_package-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pushed-package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[antenna.pipelines]\nlab = pushed_package.pipelines:PIPELINES\n")
-    sys.path.append(str(tmp_path / "site"))
+def installed(tmp_path: Path, files: dict[str, str], entry: str) -> Path:
+    """A package as pip leaves it, with one entry point; the folder that it is in."""
+    site = tmp_path / "site"
+    info = "antenna_pushed-1.0.dist-info"
+    metadata = "Metadata-Version: 2.1\nName: antenna-pushed\nVersion: 1.0\n"
+    points = f"[antenna.pipelines]\nlab = {entry}\n"
+    for name, text in {f"{info}/METADATA": metadata, f"{info}/entry_points.txt": points, **files}.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    sys.path.append(str(site))
+    return site
+
+
+IN_PACKAGE = CODE.replace("pushed-code", "pushed-pkg")
+
+
+@pytest.mark.parametrize(
+    ("files", "entry", "has"),
+    [
+        pytest.param(
+            {"pushed_package/__init__.py": "", "pushed_package/pipelines.py": IN_PACKAGE,
+             "pushed_package/weights/lab.pth": "weights", "pushed_package/moths.txt": "a"},
+            "pushed_package.pipelines:PIPELINES",
+            "pushed_package/moths.txt",
+            id="a package with a file of labels",
+        ),
+        pytest.param(
+            {"pushed_module.py": IN_PACKAGE, "weights/lab.pth": "weights", "other_module.py": "", "other.txt": ""},
+            "pushed_module:PIPELINES",
+            "weights/lab.pth",
+            id="one module",
+        ),
+        pytest.param(
+            {"pushed_space/lab/pipelines.py": IN_PACKAGE, "pushed_space/lab/weights/lab.pth": "weights"},
+            "pushed_space.lab.pipelines:PIPELINES",
+            "pushed_space/lab/weights/lab.pth",
+            id="without an __init__",
+        ),
+    ],
+)  # fmt: skip
+def test_a_pulled_package_comes_before_what_is_installed(
+    lab: Path, tmp_path: Path, files: dict[str, str], entry: str, has: str
+) -> None:
+    """As an installed package is pushed: its entry point, with all that it ships and nothing beside it."""
+    site = installed(tmp_path, files, entry)
     spec = registry.get("pushed-pkg", [lab / "code/unrelated.py"])
     lake = Lake(str(tmp_path / "lake"))
-    pulled.check_travels(packing.pack(spec))
-    pushed.push(lake, packing.pack(spec))
-    sys.path.remove(str(tmp_path / "site"))
+    pack = packing.pack(spec)
+    assert has in pack.sources and not [name for name in pack.sources if "other" in name or "dist-info" in name]
+    pulled.check_travels(pack)
+    pushed.push(lake, pack)
+    sys.path.remove(str(site))
     arrived = pulled.ready(lake, identity.digest_of(spec), tmp_path / "home")
     assert arrived.origin.kind == "package"
     assert all(file.startswith(str(tmp_path / "home")) for file in arrived.origin.files)
+
+
+def test_compiled_code_is_not_packed(lab: Path, tmp_path: Path) -> None:
+    files = {"pushed_package/__init__.py": IN_PACKAGE, "pushed_package/fast.so": "x"}
+    installed(tmp_path, {**files, "pushed_package/weights/lab.pth": "x"}, "pushed_package:PIPELINES")
+    with pytest.raises(errors.InvalidInput, match=r"fast\.so is compiled code"):
+        packing.pack(registry.get("pushed-pkg", [lab / "code/unrelated.py"]))
+
+
+def test_no_file_is_fetched_beyond_the_size_that_its_pack_says(lab: Path, tmp_path: Path) -> None:
+    """A file that was swollen in the store filled the disk of the worker that fetched it."""
+    lake = Lake(str(tmp_path / "lake"))
+    pack = packing.pack(specs_in(lab)[0])
+    pushed.push(lake, pack)
+    [weights] = [one for one in pack.manifest.files if one.path.endswith("lab.pth")]
+    name = f"{pushed.FILES}/{weights.sha256}"
+    (Path(lake.uri) / name).write_bytes(b"weights" + b"0" * 2**20)
+    lake.fetch(name, tmp_path / "fetched", most=weights.size)
+    assert (tmp_path / "fetched").read_bytes() == b"weights"
+    lake.fetch(name, tmp_path / "fetched")
+    assert (tmp_path / "fetched").stat().st_size == 7 + 2**20
+    _, root = pushed.pull(lake, pack.manifest.digest, tmp_path / "pulled")
+    assert (root / weights.path).read_text() == "weights"
 
 
 def test_weights_behind_an_absolute_path_do_not_travel(lab: Path, tmp_path: Path) -> None:

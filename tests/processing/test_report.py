@@ -97,6 +97,29 @@ async def test_a_report_beyond_all_bounds_names_the_table_with_the_rest(
     assert "and 4 more rows: see the column `label` of the table `classifications`" in text
 
 
+async def test_the_report_says_what_whole_photographs_show(services: Services, project: str) -> None:
+    """Labels of whole photographs, masks and attributes were in the lake, and the report was silent about them."""
+    job = await job_with(services, project, [("pond", DUSK, 1, "x"), ("pond", DUSK, 1, "y")])
+    said = {"image_id": 0, "algorithm": "a", "algorithm_version": "1", "terminal": True}
+    more = {
+        "image_labels": [said | {"label": "rain"}, said | {"image_id": 1, "label": "rain"},
+                         said | {"label": "fog|snow"}, said | {"label": "step", "terminal": False}],
+        "detection_details": [{"image_id": 0, "detection_id": "0-0", "mask": "{}", "attributes": "{}"}],
+        "image_attributes": [{"image_id": 0, "attributes": "{}"}],
+    }  # fmt: skip
+    for name, rows in more.items():
+        table = pa.Table.from_pylist(rows, schema=schemas.FURTHER[name])
+        services.lake.write_table(name, job.job_id, job.generation, [table])
+    written = await report.write_report(services, job)
+    for text in (Path(written.uri).read_text(), written.markdown):
+        assert rows_of(text, "What whole photographs show") == [["rain", "2"], ["fog\\|snow", "1"]]
+        assert "Beyond boxes: 1 detection with an outline, 1 detection with attributes, 1 photograph with attr" in text
+        assert f"`{services.lake.table('image_labels', job.job_id)}`" in text
+    plain_job = await job_with(services, project, [("pond", DUSK, 1, "x")])
+    text = (await report.write_report(services, plain_job)).markdown
+    assert "whole photographs" not in text and "Beyond boxes" not in text and "image_labels" not in text
+
+
 async def test_the_report_cuts_nights_at_noon_of_the_job_s_zone(services: Services, project: str) -> None:
     """B3: dusk and dawn of one night in Panama fell on two nights, and 13:00 UTC is not yet day there."""
     captures: Captures = [("pond", DUSK.replace(hour=23), 1, "x"), ("pond", DUSK.replace(day=2, hour=13), 1, "x")]

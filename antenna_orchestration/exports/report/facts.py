@@ -28,6 +28,26 @@ BINS: Final = 20
 
 _BOX: Final = "greatest(x2 - x1, y2 - y1)"
 
+_ATTRIBUTES: Final = """
+WITH said AS (
+    SELECT unnest(map_entries(attributes::JSON::MAP(VARCHAR, JSON))) AS said FROM {table}
+    WHERE pipeline = ? AND attributes IS NOT NULL
+), known AS (
+    SELECT said.key AS name, said.value->>'$' AS value,
+        CASE WHEN json_type(said.value) IN ('DOUBLE', 'BIGINT', 'UBIGINT') THEN said.value::DOUBLE END AS number
+    FROM said
+), frequent AS (
+    SELECT name, value, count(*) AS n FROM known GROUP BY ALL
+), usual AS (
+    SELECT name, count(*) AS "values", max_by(value, (n, value)) AS usual FROM frequent GROUP BY name
+)
+SELECT name, count(*) AS n, CASE WHEN bool_and(number IS NOT NULL) THEN min(number) END,
+    CASE WHEN bool_and(number IS NOT NULL) THEN median(number) END,
+    CASE WHEN bool_and(number IS NOT NULL) THEN max(number) END, any_value("values"), any_value(usual)
+FROM known JOIN usual USING (name) GROUP BY name ORDER BY n DESC, name
+"""
+"""Each attribute with its values. An attribute that is a number in some rows only is taken for texts."""
+
 
 class Taxon(NamedTuple):
     """How often a taxon was found. None: what it is, is not known."""
@@ -95,6 +115,32 @@ class Pick(NamedTuple):
     row: Mapping[str, Any]
 
 
+class PhotoLabel(NamedTuple):
+    """What photographs as a whole are said to show."""
+
+    label: str
+    # With this label, and with it as the best of theirs.
+    photographs: int
+    best: int
+    score: float | None
+
+
+class Attribute(NamedTuple):
+    """What a pipeline says of detections or of photographs beside names."""
+
+    # `detections` or `photographs`.
+    of: str
+    name: str
+    number: int
+    # None: its values are no numbers.
+    least: float | None
+    median: float | None
+    most: float | None
+    # How many different ones there are, and the most frequent.
+    values: int
+    usual: str
+
+
 class Reason(NamedTuple):
     """Why photographs failed."""
 
@@ -145,6 +191,13 @@ class Facts:
     # Key, version, and what it did: `detector` or `classifier`.
     models: Sequence[tuple[str, str | None, str]]
     zoneless: int
+    # Photographs that have labels of their own, and these labels, most frequent first.
+    labelled: int
+    photo_labels: Sequence[PhotoLabel]
+    # Detections with an outline, and with a rotated box.
+    outlined: int
+    rotated: int
+    attributes: Sequence[Attribute]
 
     @property
     def named(self) -> list[Taxon]:
@@ -202,6 +255,9 @@ def read(session: duckdb.DuckDBPyConnection, pipeline: str) -> Facts:
         )
     ]
     size, unit = ("length_mm", "mm") if sized_mm else (_BOX, "pixels")
+    # Tables of plain boxes lack these columns.
+    of_photographs = set(session.table("photographs").columns)
+    of_detections = set(session.table("observations").columns)
     models = ask(
         "SELECT key, version, kind FROM ("
         " SELECT detector AS key, detector_version AS version, 'detector' AS kind, count(*) AS n"
@@ -269,7 +325,35 @@ def read(session: duckdb.DuckDBPyConnection, pipeline: str) -> Facts:
         },
         models=[(key, version, kind) for key, version, kind in models],
         zoneless=ask("SELECT count(*) FROM nights WHERE pipeline = ? AND zone IS NULL AND first IS NOT NULL")[0][0],
+        labelled=_number(ask, "photographs", "len(labels) > 0") if "labels" in of_photographs else 0,
+        photo_labels=_photo_labels(ask) if "labels" in of_photographs else [],
+        outlined=_number(ask, "observations", "mask IS NOT NULL") if "mask" in of_detections else 0,
+        rotated=_number(ask, "observations", "rotated_angle IS NOT NULL") if "rotated_angle" in of_detections else 0,
+        attributes=[
+            *(_attributes(ask, "observations", "detections") if "attributes" in of_detections else ()),
+            *(_attributes(ask, "photographs", "photographs") if "attributes" in of_photographs else ()),
+        ],
     )
+
+
+def _number(ask: Any, table: str, where: str) -> int:
+    return int(ask(f"SELECT count(*) FROM {table} WHERE pipeline = ? AND {where}")[0][0])  # noqa: S608  # of this module
+
+
+def _photo_labels(ask: Any) -> list[PhotoLabel]:
+    return [
+        PhotoLabel(*row)
+        for row in ask(
+            "WITH one AS (SELECT image_id, unnest(labels) AS label, unnest(label_scores) AS score,"
+            " generate_subscripts(labels, 1) AS place FROM photographs WHERE pipeline = ?)"
+            " SELECT label, count(DISTINCT image_id), count(*) FILTER (place = 1), avg(score)"
+            " FROM one GROUP BY label ORDER BY 2 DESC, 1"
+        )
+    ]
+
+
+def _attributes(ask: Any, table: str, of: str) -> list[Attribute]:
+    return [Attribute(of, *row) for row in ask(_ATTRIBUTES.format(table=table))]
 
 
 def _hours(ask: Any) -> list[Hour]:

@@ -166,6 +166,7 @@ def _part(material: Material, part: _Part) -> Iterator[str]:
     yield sections.tiles(found)
     body = [
         *sections.what(found, part.plots, part.shown, key),
+        *sections.more(found, part.plots, key),
         *sections.when(found, part.plots, key),
         *sections.where(found, part.plots, key),
         *sections.trust(found, part.plots, material.names, key),
@@ -173,6 +174,8 @@ def _part(material: Material, part: _Part) -> Iterator[str]:
     links = (
         ("found", "What was found"),
         ("gallery", "How they look"),
+        ("photographs", "Whole photographs"),
+        ("more", "Attributes"),
         ("when", "When"),
         ("where", "Where"),
         ("trust", "How sure this is"),
@@ -198,13 +201,16 @@ def _lead(found: Facts) -> Markup:
         nights = f", in the night of {first}" if first == last else f", {first} to {last}"
     if found.failed == found.photographs:
         return Markup(f"All {counted(found.photographs, 'photograph')}{at}{nights} failed.")
+    on_them = f"On {counted(found.photographs, 'photograph')}{at}{nights}"
+    if not found.counted and found.photo_labels:
+        usual = listed([text(one.label) for one in found.photo_labels[:3]])
+        return Markup(f"{on_them}, no detection was made; of {found.labelled:,} it is said what they show: {usual}.")
     if not found.counted:
-        return Markup(f"On {counted(found.photographs, 'photograph')}{at}{nights}, nothing was found.")
+        return Markup(f"{on_them}, nothing was found.")
     most = found.named[:3]
     names = f", most often {listed([text(one.name) for one in most])}" if most else ""
     return Markup(
-        f"On {counted(found.photographs, 'photograph')}{at}{nights}, {counted(found.counted, 'detection')} "
-        f"{'was' if found.counted == 1 else 'were'} made{names}."
+        f"{on_them}, {counted(found.counted, 'detection')} {'was' if found.counted == 1 else 'were'} made{names}."
     )
 
 

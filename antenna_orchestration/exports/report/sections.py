@@ -57,6 +57,7 @@ def charts_of(found: Facts, key: str) -> dict[str, Chart]:
         "taxa": _taxa(found, f"{key}-taxa"),
         "hours": _hours(found, f"{key}-hours"),
         "nights": _nights(found, f"{key}-nights"),
+        "photo_labels": _photo_labels(found, f"{key}-photo-labels"),
         "accumulation": _accumulation(found, f"{key}-accumulation"),
         "sizes": _sizes(found, f"{key}-sizes"),
         "coverage": _coverage(found, f"{key}-coverage"),
@@ -77,7 +78,7 @@ def tiles(found: Facts) -> Markup:
         (nights, "nights" if nights != 1 else "night"),
         (found.counted, "detections" if found.counted != 1 else "detection"),
         (len(found.named), "names" if len(found.named) != 1 else "name"),
-        (found.empty, "photographs with nothing found"),
+        (found.empty, "photographs without a detection" if found.labelled else "photographs with nothing found"),
         (found.failed, "photographs that failed"),
     ]
     return Markup(
@@ -95,7 +96,8 @@ def what(found: Facts, plots: dict[str, Chart], shown: Gallery | None, key: str)
     """What was found: taxa and their pictures."""
     yield f'<h2 id="{key}-found">What was found</h2>'
     if not found.counted:
-        yield paragraph("Nothing was found on these photographs.")
+        said = "No detection was made" if found.labelled else "Nothing was found"
+        yield paragraph(f"{said} on these photographs.")
         return
     yield paragraph(
         "A detection is one sighting: an insect that sits through ten photographs is counted ten times. The most at "
@@ -119,6 +121,49 @@ def what(found: Facts, plots: dict[str, Chart], shown: Gallery | None, key: str)
     yield "</section></div>"
     if shown is not None and shown.shots:
         yield from _gallery(found, shown, key)
+
+
+def more(found: Facts, plots: dict[str, Chart], key: str) -> Iterator[str]:
+    """What was said beyond boxes and their names: labels of whole photographs, outlines, attributes."""
+    if "photo_labels" in plots:
+        yield f'<h2 id="{key}-photographs">What whole photographs show</h2>'
+        yield paragraph(
+            f"{counted(found.labelled, 'photograph')} of {found.done:,} {_is(found.labelled, 'has', 'have')} labels of "
+            f"{_its(found.labelled)} own. They are no detections, and no number of detections has them.",
+            "note",
+        )
+        rows = [
+            (one.label, one.photographs, one.best, "–" if one.score is None else f"{one.score:.2f}")
+            for one in found.photo_labels[: facts.MOST_TAXA]
+        ]
+        header = ("label", "photographs", "as their best", "mean score")
+        yield f'<div class="grid">{card(plots["photo_labels"])}<section class="card"><h3>All labels</h3>'
+        yield table("Labels of whole photographs", header, rows)
+        if (rest := len(found.photo_labels) - len(rows)) > 0:
+            yield paragraph(f"and {counted(rest, 'more label')}: see the table image_labels", "note")
+        yield "</section></div>"
+    if not (found.outlined or found.rotated or found.attributes):
+        return
+    yield f'<h2 id="{key}-more">Outlines and attributes</h2>'
+    shapes = [(found.outlined, "an outline"), (found.rotated, "a rotated box")]
+    if said := [f"{counted(number, 'detection')} with {kind}" for number, kind in shapes if number]:
+        yield paragraph(f"There {_is(found.outlined or found.rotated)} {' and '.join(said)}.", "note")
+    if found.attributes:
+        yield '<section class="card wide"><h3>Attributes</h3>'
+        yield table(
+            "Attributes",
+            ("attribute", "of", "how many", "least", "median", "most", "values", "most frequent"),
+            [
+                (one.name, one.of, one.number, *(_rounded(value) for value in (one.least, one.median, one.most)),
+                 one.values, charts.short(one.usual, 60))
+                for one in found.attributes
+            ],
+        )  # fmt: skip
+        yield "</section>"
+
+
+def _rounded(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.4g}"
 
 
 def _gallery(found: Facts, shown: Gallery, key: str) -> Iterator[str]:
@@ -386,6 +431,16 @@ def _taxa(found: Facts, key: str) -> Chart | None:
     title = "Detections of each name" if len(found.taxa) <= TOP else f"The {TOP} names with the most detections"
     listed = "; ".join(f"{row.name} {row.value:,}" for row in rows)
     return charts.bars(key, title, f"Lying bars, detections of each name: {listed}.", rows)
+
+
+def _photo_labels(found: Facts, key: str) -> Chart | None:
+    top = found.photo_labels[:TOP]
+    if not top:
+        return None
+    rows = [Bar(name=one.label, value=one.photographs) for one in top]
+    title = "Photographs with each label" if len(found.photo_labels) <= TOP else f"The {TOP} labels of most photographs"
+    listed = "; ".join(f"{row.name} {row.value:,}" for row in rows)
+    return charts.bars(key, title, f"Lying bars, photographs with each label: {listed}.", rows)
 
 
 def _hours(found: Facts, key: str) -> Chart | None:

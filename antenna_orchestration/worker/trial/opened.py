@@ -99,6 +99,8 @@ class Opened:
 def _counts(path: Path, spec: PipelineSpec) -> bool:
     if path.suffix in _CODE or str(path).startswith(_NO_FOLDERS) or str(path) == spec.origin.name or not path.is_file():
         return False
+    if str(path) in spec.origin.files:
+        return False
     own = {Path(file).parent for file in spec.origin.files}
     if any(path.is_relative_to(folder) for folder in own):
         return not _named(path, spec)
