@@ -86,6 +86,10 @@ class RangeNotSatisfiable(InvalidInput):
 
     http_status = 416
 
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(f"the file has {size} bytes")
+
 
 class Unauthorized(AntennaError):
     """No token, or one that is wrong, expired or revoked."""

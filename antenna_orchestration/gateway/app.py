@@ -146,6 +146,9 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
     headers = {"WWW-Authenticate": "Token"} if isinstance(error, errors.Unauthorized) else None
     if isinstance(error, errors.TooMany):
         headers = {"Retry-After": "1"}
+    if isinstance(error, errors.RangeNotSatisfiable):
+        # By which curl and wget see that they have the whole file.
+        headers = {"Content-Range": f"bytes */{error.size}"}
     return _answer(error.http_status, str(error), headers)
 
 

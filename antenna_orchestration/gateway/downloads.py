@@ -16,6 +16,7 @@ from antenna_orchestration.contract import models
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.gateway import ranges
 from antenna_orchestration.gateway.dependencies import ThisGateway, ViewerCaller
+from antenna_orchestration.gateway.middleware import HEAD
 from antenna_orchestration.gateway.state import Gateway
 from antenna_orchestration.lake.folder import Missing, Version
 from antenna_orchestration.processing import kept_downloads
@@ -81,6 +82,18 @@ def part_of(request: Request, *, tag: str, size: int, only_if_same: bool = False
     return Part(start=start, end=end, status=200 if part is None else 206, headers=headers)
 
 
+def begun_with(request: Request) -> str | None:
+    """The tag of the file of which a client has a part and wants another."""
+    begun = request.headers.get("if-range", "") if "range" in request.headers else ""
+    return begun[1:-1] if len(begun) > 1 and begun[0] == begun[-1] == '"' else None
+
+
+def _is_known(request: Request, tag: str) -> bool:
+    """Whether the client has this version (`If-None-Match`)."""
+    known = request.headers.get("if-none-match", "")
+    return known.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in known.split(","))
+
+
 async def of_version(
     request: Request,
     stack: ExitStack,
@@ -99,18 +112,27 @@ async def of_version(
     have begun with. Raises `RangeNotSatisfiable`.
     """
     quoted = f'"{tag}"'
+    more = {
+        "Content-Disposition": f'{disposition}; filename="{name}"',
+        **({PENDING: str(pending)} if pending else {}),
+        **(headers or {}),
+    }
+    if _is_known(request, quoted):
+        stack.close()
+        return StreamingResponse(iter(()), 304, {"ETag": quoted, **more})
     try:
         part = part_of(request, tag=quoted, size=version.size, only_if_same=pending > 0)
     except errors.RangeNotSatisfiable:
         stack.close()
         raise
+    if request.scope["state"].get(HEAD):
+        stack.close()
+        return StreamingResponse(iter(()), part.status, {**part.headers, **more}, media_type=media_type)
     return await streamed(
         closing(stack, part.blocks(version.file)),
         media_type=media_type,
-        name=name,
-        disposition=disposition,
         status=part.status,
-        headers={**part.headers, **({PENDING: str(pending)} if pending else {}), **(headers or {})},
+        headers={**part.headers, **more},
         when_over=stack.close,
     )
 
@@ -156,7 +178,7 @@ async def of_kept(
                     lake,
                     kept,
                     pieces(),
-                    most=gateway.settings.gateway_downloads,
+                    room=gateway.room,
                     stop=gateway.making.stop,
                 )
 
@@ -177,8 +199,6 @@ async def streamed(
     pieces: Iterator[bytes],
     *,
     media_type: str,
-    name: str,
-    disposition: str = "attachment",
     status: int = 200,
     headers: dict[str, str] | None = None,
     when_over: Callable[[], object] = lambda: None,
@@ -204,8 +224,7 @@ async def streamed(
         finally:
             when_over()
 
-    named = {"Content-Disposition": f'{disposition}; filename="{name}"'}
-    return StreamingResponse(whole(), status, headers={**named, **(headers or {})}, media_type=media_type)
+    return StreamingResponse(whole(), status, headers=headers, media_type=media_type)
 
 
 def closing(stack: ExitStack, pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -34,6 +34,13 @@ def shown(path: str) -> str:
     return quote(before + images + link[:8] + ("…" if len(link) > 8 else ""), safe="/!$&'()*+,;=:@~…", errors="replace")
 
 
+HEAD: Final = "is_head"
+"""In the state of a request whose answer's body nobody gets; the server leaves it out."""
+
+_FILES: Final = re.compile(r"/api/v2/(?:jobs|projects)/[^/]+/(?:results|derived|report)/.*")
+"""What can be downloaded, and so be asked for with `HEAD`."""
+
+
 class Edge:
     """The outermost middleware. Paths with and without a trailing slash are the same; nothing is ever redirected."""
 
@@ -51,6 +58,10 @@ class Edge:
             scope = {**scope, "path": f"{path}/", "raw_path": f"{path}/".encode()}
         elif not path.startswith("/api/") and len(path) > 1 and path.endswith("/"):
             scope = {**scope, "path": path.rstrip("/") or "/", "raw_path": (path.rstrip("/") or "/").encode()}
+        method = scope["method"]
+        if method == "HEAD" and _FILES.fullmatch(scope["path"]):
+            scope = {**scope, "method": "GET"}
+            scope.setdefault("state", {})[HEAD] = True
         given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
         request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["fingerprint"] = "-"
@@ -89,7 +100,7 @@ class Edge:
             client = scope.get("client")
             access_log.info(
                 "%s %s %d %.0f ms, %d in, %d out, from %s, token %s, request %s",
-                scope["method"],
+                method,
                 shown(path),
                 status,
                 (time.monotonic() - began) * 1000,

@@ -7,7 +7,7 @@ from typing import Final
 
 from antenna_orchestration import errors
 
-_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_RANGE: Final = re.compile(r"bytes=([0-9]{0,40})-([0-9]{0,40})", re.IGNORECASE)
 
 
 def asked_for(header: str, size: int) -> tuple[int, int] | None:
@@ -27,5 +27,5 @@ def asked_for(header: str, size: int) -> tuple[int, int] | None:
         if last and int(last) < start:
             return None
     if start >= size:
-        raise errors.RangeNotSatisfiable(f"the file has {size} bytes")
+        raise errors.RangeNotSatisfiable(size)
     return start, end

@@ -135,7 +135,12 @@ async def read_parquet(
     file: Annotated[str, Path(max_length=100)],
 ) -> StreamingResponse:
     """One of the files that the list of results names. With `Range`, a part of it, so that a download can go on."""
-    readable = await _readable(asked, job)
+
+    def tag_of(state: str) -> str:
+        # A file is written once for each generation and never changed.
+        return Kept.of(Scope(job=job.job_id), f"{table}/{file}", job.generation, state).tag
+
+    readable = await _readable(asked, job, tag_of)
     size = (await asyncio.to_thread(readable.lake.files_of, table, job.job_id)).get(file)
     if size is None:
         raise errors.NotFound(f"job {job.job_id} has no file {table}/{file[:40]}; `…/results/` lists those that it has")
@@ -144,25 +149,31 @@ async def read_parquet(
         version = await run_in_threadpool(stack.enter_context, readable.lake.reading_table(table, job.job_id, file))
     except Missing as error:
         raise errors.Conflict("the job went on meanwhile; ask for the list of results again") from error
-    # A file is written once for each generation and never changed.
-    tag = Kept.of(Scope(job=job.job_id), f"{table}/{file}", job.generation, readable.state).tag
     return await downloads.of_version(
         asked.request,
         stack,
         version,
-        tag=tag,
+        tag=tag_of(readable.state),
         media_type=downloads.PARQUET_TYPE,
         name=f"job-{job.job_id}-{table}-{file}",
         pending=readable.pending or 0,
     )
 
 
-async def _readable(asked: Asked, job: Job) -> Readable:
-    """The tables of a job, or its rows so far. Raises `Conflict` before there are any."""
+async def _readable(asked: Asked, job: Job, tag_of: Callable[[str], str] | None = None) -> Readable:
+    """The tables of a job, or its rows so far; those that a client goes on with, if `tag_of` their state is its tag.
+
+    Raises `Conflict` before there are any.
+    """
     services = asked.gateway.http.services
     for _ in range(_TRIES):
         if job.status.is_terminal and job.compacted:
             return await kept_downloads.final(services, job)
+        begun_with = downloads.begun_with(asked.request)
+        if tag_of is not None and begun_with is not None:
+            wanted = partial(_has_tag, tag_of, begun_with)
+            if earlier := await kept_downloads.earlier_so_far(services, job, wanted):
+                return earlier
         if known := await kept_downloads.newest_so_far(services, job):
             return known
         make = partial(_so_far, asked.gateway, job)
@@ -178,7 +189,11 @@ async def _so_far(gateway: Gateway, job: Job) -> Readable | None:
     async with services.catalog.jobs.download_lock(f"job {job.job_id} so far"):
         # Another gateway may have written them meanwhile.
         known = await kept_downloads.newest_so_far(services, job)
-        return known or await kept_downloads.make_so_far(services, job.job_id, most=gateway.settings.gateway_downloads)
+        return known or await kept_downloads.make_so_far(services, job.job_id, room=gateway.room)
+
+
+def _has_tag(tag_of: Callable[[str], str], tag: str, state: str) -> bool:
+    return tag_of(state) == tag
 
 
 async def _made(
@@ -189,16 +204,31 @@ async def _made(
     *options: object,
     media_type: str,
 ) -> StreamingResponse:
-    """A file that is made of the job's tables."""
-    readable = await _readable(asked, job)
-    return await downloads.of_kept(
-        asked,
-        Kept.of(Scope(job=job.job_id), name, readable.state, *options),
-        partial(pieces, readable),
-        media_type=media_type,
-        name=f"job-{job.job_id}-{name}",
-        pending=readable.pending or 0,
-    )
+    """A file that is made of the job's tables, as they are from beginning to end."""
+    # Of each choice of options the newest state is kept.
+    in_lake = "-".join([*map(str, options), name])
+
+    def kept(state: str) -> Kept:
+        return Kept.of(Scope(job=job.job_id), in_lake, state, *options)
+
+    for _ in range(_TRIES):
+        readable = await _readable(asked, job, lambda state: kept(state).tag)
+
+        def made(readable: Readable = readable) -> Iterator[bytes]:
+            return readable.unchanged(pieces(readable))
+
+        try:
+            return await downloads.of_kept(
+                asked,
+                kept(readable.state),
+                made,
+                media_type=media_type,
+                name=f"job-{job.job_id}-{name}",
+                pending=readable.pending or 0,
+            )
+        except kept_downloads.Changed:
+            job = await asked.gateway.http.services.catalog.jobs.get(job.job_id)
+    raise errors.Conflict(f"job {job.job_id} went on again and again while the file was made; ask again in a while")
 
 
 def _size(gateway: Gateway, url: str) -> megadetector_of_tables.Size | None:

@@ -21,6 +21,7 @@ from antenna_orchestration.gateway.callers import Callers
 from antenna_orchestration.gateway.making import Making
 from antenna_orchestration.gateway.parsing import Parsing
 from antenna_orchestration.gateway.readiness import Readiness
+from antenna_orchestration.processing import kept_downloads
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Gateway:
     budget: Budget
     readiness: Readiness
     making: Making
+    room: kept_downloads.Room
 
     @property
     def settings(self) -> settings_module.Settings:
@@ -71,6 +73,7 @@ async def opened(settings: settings_module.Settings) -> AsyncIterator[Gateway]:
             parsing=parsing,
             budget=budget,
             making=making,
+            room=kept_downloads.Room(settings.gateway_downloads),
             readiness=Readiness(http),
         )
 

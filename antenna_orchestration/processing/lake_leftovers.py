@@ -40,11 +40,20 @@ async def clear(services: Services, *, dry_run: bool = False) -> LakeLeftovers:
                 found.kept.append(f"job {job_id}: its parts cannot be deleted from {lake.uri}")
         else:
             await _clear_unnamed(services, job_id, found, dry_run=dry_run)
-    for job_id in sorted(await _with_rows_so_far(services)):
+    with_rows = await asyncio.to_thread(kept_downloads.jobs_so_far, lake)
+    ended = await services.catalog.jobs.compacted(with_rows) if with_rows else set()
+    for job_id in sorted(ended):
         found.checked += 1
         if not dry_run:
             await asyncio.to_thread(kept_downloads.drop_so_far, lake, job_id)
         found.cleared.append(f"job {job_id}: the rows so far that were made for downloads deleted, it has final tables")
+    for job_id in sorted(with_rows - ended):
+        old = await asyncio.to_thread(kept_downloads.old_so_far, lake, job_id)
+        if old and not dry_run:
+            await asyncio.to_thread(kept_downloads.drop_old, lake, job_id)
+        if old:
+            found.checked += 1
+            found.cleared.append(f"job {job_id}: rows so far that were made for downloads deleted, they are old")
     drafts = await asyncio.to_thread(lake.lost_drafts)
     if drafts:
         found.checked += len(drafts)
@@ -54,12 +63,6 @@ async def clear(services: Services, *, dry_run: bool = False) -> LakeLeftovers:
             f"{counted(len(drafts), 'unfinished file')} of the lake deleted, left by writers that died"
         )
     return found
-
-
-async def _with_rows_so_far(services: Services) -> set[JobId]:
-    """Jobs with rows so far that were made for downloads, and with final tables by now."""
-    with_rows = await asyncio.to_thread(kept_downloads.jobs_so_far, services.lake)
-    return await services.catalog.jobs.compacted(with_rows) if with_rows else set()
 
 
 async def _clear_unnamed(services: Services, job_id: JobId, found: LakeLeftovers, *, dry_run: bool) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import csv
 import io
+import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +17,9 @@ import requests
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.access import Role
-from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.job import Job
+from antenna_orchestration.exports import csv_tables
 from antenna_orchestration.gateway.making import MOST_OF_ONE, MOST_WAITING, Making
 from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.store import Lake
@@ -108,8 +111,24 @@ async def test_a_running_job_is_read_and_a_download_resumed(
     assert len(list(csv.DictReader(io.StringIO(again.text)))) == 3 and "antenna-images-pending" not in again.headers
     rest = await get(path, Range="bytes=9-", **{"If-Range": again.headers["etag"]})
     assert rest.status_code == 206 and again.content[:9] + rest.content == again.content
-    assert (await get(path, Range=f"bytes={len(again.content)}-")).status_code == 416
+    beyond = await get(path, Range=f"bytes={len(again.content)}-")
+    assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{len(again.content)}")
+    known = await get(path, **{"If-None-Match": f'"old", W/{again.headers["etag"]}'})
+    assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", again.headers["etag"])
+
+    def head() -> requests.Response:
+        with session(secret) as http:
+            return http.head(path, timeout=60)
+
+    only_head = await asyncio.to_thread(head)
+    assert (only_head.status_code, only_head.content) == (200, b"")
+    same = ("content-length", "etag", "accept-ranges", "content-disposition", "content-type")
+    assert [only_head.headers[one] for one in same] == [again.headers[one] for one in same]
+    # Two thresholds are two files.
+    for threshold in ("0.1", "0.2"):
+        assert (await get(f"{of_job}/results/megadetector.json?threshold={threshold}")).status_code == 200
     kept = services.lake.names(f"downloads/job_id={job.job_id}")
+    assert sum(one.endswith(("-0.1-megadetector.json", "-0.2-megadetector.json")) for one in kept) == 2
     assert [one for one in kept if one.endswith("captures.csv")] == [f"{again.headers['etag'][1:-1]}-captures.csv"]
 
     # What was made of rows so far goes with the next look at the lake.
@@ -129,6 +148,14 @@ async def test_a_running_job_is_read_and_a_download_resumed(
         first = await get(one["url"])
         assert first.status_code == 200 and first.headers["accept-ranges"] == "bytes", one
         assert (await get(one["url"], Range="bytes=0-2")).content == first.content[:3]
+
+    # A retry that ends while a file is made of the tables leaves no file of some of both.
+    readable = await kept_downloads.final(services, await services.catalog.jobs.get(job.job_id))
+    pieces = readable.unchanged(csv_tables.of_job(services.lake, "captures", job.job_id))
+    next(pieces)
+    services.lake.write_table("captures", job.job_id, Generation(9), [])
+    with pytest.raises(kept_downloads.Changed):
+        list(pieces)
 
 
 async def test_a_canceled_job_is_read_as_far_as_it_came(
@@ -150,18 +177,41 @@ async def test_a_canceled_job_is_read_as_far_as_it_came(
         collecting.cancel()
     secret = await token(services, project, role=Role.SUBMITTER)
 
-    def read() -> requests.Response:
+    def read(**headers: str) -> requests.Response:
         with session(secret) as http:
-            return http.get(f"{gateway.base}/jobs/{job.job_id}/results/detections.csv", timeout=60)
+            return http.get(f"{gateway.base}/jobs/{job.job_id}/results/detections.csv", headers=headers, timeout=60)
 
     answer = await asyncio.to_thread(read)
     assert answer.headers["antenna-images-pending"] == "1" and len(answer.text.splitlines()) == 2
 
+    # As if there were more by now.
+    folder = f"downloads/job_id={job.job_id}"
+    [so_far] = [name for name in services.lake.names(folder) if name.startswith("so-far-")]
+    about = {"generation": job.generation, "pending": 2, "made_at": 0, "bytes": 1}
+    services.lake.write_bytes(f"{folder}/{so_far}/about.json", json.dumps(about).encode())
+    newer = await asyncio.to_thread(read)
+    assert newer.headers["etag"] != answer.headers["etag"]
+    # Who has begun with the earlier rows goes on with them.
+    resumed = {"Range": "bytes=9-", "If-Range": answer.headers["etag"]}
+    rest = await asyncio.to_thread(read, **resumed)
+    assert (rest.status_code, answer.content[:9] + rest.content) == (206, answer.content)
+    # Not for ever.
+    services.lake.write_bytes(f"{folder}/so-far-20200101T000000000000/about.json", b"{}")
+    await lake_leftovers.clear(services)
+    left = [name for name in services.lake.names(folder) if name.startswith("so-far-")]
+    assert len(left) == 2 and so_far in left
+
 
 def made(lake: Lake, name: str, *state: object, size: int = 10, most: int = 100) -> Kept:
     kept = Kept.of(SCOPE, name, *state)
-    kept_downloads.make(lake, kept, iter([b"x" * size]), most=most, stop=threading.Event())
+    room = kept_downloads.Room(most)
+    kept_downloads.make(lake, kept, iter([b"x" * size]), room=room, stop=threading.Event())
     return kept
+
+
+def aged(lake: Lake, kept: Kept) -> None:
+    """What was just made is never dropped."""
+    os.utime(Path(lake.uri) / kept.path, (9, 9))
 
 
 def test_earlier_states_and_the_oldest_files_are_dropped(tmp_path: Path) -> None:
@@ -179,10 +229,42 @@ def test_earlier_states_and_the_oldest_files_are_dropped(tmp_path: Path) -> None
         os.utime(path, (age, age))
     third = made(lake, "b.csv", size=15)
     assert (kept_downloads.is_there(lake, second), so_far.exists()) == (False, True)
+    aged(lake, third)
     # The newest stays, however large it is.
     fourth = made(lake, "c.csv", size=500)
     assert not so_far.exists()
     assert [kept_downloads.is_there(lake, one) for one in (third, fourth)] == [False, True]
+    # Those who wait for it may not have opened it yet.
+    fifth = made(lake, "d.csv", size=500)
+    assert [kept_downloads.is_there(lake, one) for one in (fourth, fifth)] == [True, True]
+
+
+def test_rows_so_far_that_are_being_written_are_not_dropped(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    path = "downloads/job_id=5/so-far-1/captures/job_id=5/part-g0-00000.parquet"
+    lake.write_bytes(path, b"x" * 40)
+    for minutes, is_kept in ((5, True), (600, False)):
+        at = time.time() - minutes * 60
+        os.utime(tmp_path / path, (at, at))
+        made(lake, "a.csv", minutes, most=20)
+        assert lake.has_file(path) is is_kept
+
+
+def test_a_gateway_looks_what_is_there_only_when_room_may_lack(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    room = kept_downloads.Room(1_000)
+    foreign = Kept.of(SCOPE, "foreign.csv")
+
+    def is_there_after(name: str, size: int) -> bool:
+        kept_downloads.make(lake, Kept.of(SCOPE, name), iter([b"x" * size]), room=room, stop=threading.Event())
+        return kept_downloads.is_there(lake, foreign)
+
+    assert not is_there_after("a.csv", 10)
+    # Another gateway's.
+    lake.write_bytes(foreign.path, b"x" * 5_000)
+    aged(lake, foreign)
+    assert is_there_after("b.csv", 100) and is_there_after("c.csv", 100)
+    assert not is_there_after("d.csv", 100)
 
 
 @pytest.mark.parametrize("stops", [True, False])
@@ -199,7 +281,7 @@ def test_what_cannot_be_made_leaves_no_file(tmp_path: Path, stops: bool) -> None
         raise errors.Conflict("no")
 
     with pytest.raises(errors.Unavailable if stops else errors.Conflict):
-        kept_downloads.make(lake, kept, pieces(), most=100, stop=stop)
+        kept_downloads.make(lake, kept, pieces(), room=kept_downloads.Room(100), stop=stop)
     assert [one for one in tmp_path.rglob("*") if one.is_file()] == []
 
 

@@ -92,11 +92,12 @@ def test_files_for_downloads_are_kept_in_a_bucket(endpoint: str) -> None:
     made = [Kept.of(Scope(job=JOB), name, state) for name, state in (("a.csv", 1), ("a.csv", 2), ("b.csv", 1))]
     for most, kept in zip((100, 100, 10), made, strict=True):
         assert not kept_downloads.is_there(lake, kept)
-        kept_downloads.make(lake, kept, iter([b"x" * 10]), most=most, stop=threading.Event())
+        room = kept_downloads.Room(most)
+        kept_downloads.make(lake, kept, iter([b"x" * 10]), room=room, stop=threading.Event())
         with lake.reading_version(kept.path) as version:
             assert (version.file.read(), version.size) == (b"x" * 10, 10)
-    # The first is of an earlier state, the second older than what there is room for.
-    assert [kept_downloads.is_there(lake, kept) for kept in made] == [False, False, True]
+    # The first is of an earlier state; there is no room for the second, but it was just made.
+    assert [kept_downloads.is_there(lake, kept) for kept in made] == [False, True, True]
     below = lake.below("downloads/job_id=7/so-far-1")
     below.write_table("failed_images", JOB, Generation(1), [failed(range(3))])
     assert below.count_rows("failed_images", JOB) == 3 and kept_downloads.jobs_so_far(lake) == {JOB}
