@@ -47,7 +47,8 @@ def broken_by(source: Source, error: BaseException) -> Broken:
     is_ours = isinstance(error, errors.AntennaError)
     # Its text has the file and the line, which are told apart from it.
     text = error.msg if isinstance(error, SyntaxError) else str(error)
-    said = " ".join(text.split())
+    # And the errors of YAML files begin with the file.
+    said = " ".join(text.removeprefix(f"{source.name}: ").split())
     reason = said if is_ours else f"{type(error).__name__}: {said}" if said else type(error).__name__
     trace = "" if is_ours else "".join(traceback.format_exception(error))[-LONGEST_TRACE:]
     return Broken(origin=str(source), reason=reason, line=_line(source, error), trace=trace)

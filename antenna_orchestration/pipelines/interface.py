@@ -24,6 +24,7 @@ To bring your own pipeline, write a module with a list `PIPELINES` of specs and 
 from __future__ import annotations
 
 import importlib
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -181,15 +182,17 @@ class PipelineSpec:
             )
             if not fits:
                 raise errors.InvalidInput(
-                    f"setting {key!r} of pipeline {self.slug} takes {type(default).__name__}, not {value!r}"
+                    f"setting {key!r} of pipeline {self.slug} takes {type(default).__name__}, not {reprlib.repr(value)}"
                 )
             if value not in self.choices.get(key, (value,)):
                 allowed = " or ".join(repr(choice) for choice in self.choices[key])
-                raise errors.InvalidInput(f"setting {key!r} of pipeline {self.slug} is {allowed}, not {value!r}")
+                raise errors.InvalidInput(
+                    f"setting {key!r} of pipeline {self.slug} is {allowed}, not {reprlib.repr(value)}"
+                )
             # Not `value < least or value > most`, which lets NaN pass.
             if key in self.ranges and not self.ranges[key][0] <= value <= self.ranges[key][1]:
                 raise errors.InvalidInput(
-                    f"setting {key!r} of pipeline {self.slug} is {self.allowed(key)}, not {value!r}"
+                    f"setting {key!r} of pipeline {self.slug} is {self.allowed(key)}, not {reprlib.repr(value)}"
                 )
         return {**self.default_config, **config}
 

@@ -10,14 +10,13 @@ A file is one of these, as training programs write them:
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from antenna_orchestration import errors
-from antenna_orchestration.pipelines import weights
+from antenna_orchestration.pipelines import weights, yaml_files
 from antenna_orchestration.pipelines.interface import AlgorithmSpec
 
 _UNDER: Final = ("names", "id2label", "labels", "label2id")
@@ -48,11 +47,13 @@ def read_labels(path: Path) -> tuple[str, ...]:
         content = path.read_bytes()
         if suffix in _TEXT:
             return in_order(content.decode("utf-8-sig").rstrip().splitlines())
-        value = msgspec.yaml.decode(content) if suffix in _YAML else json.loads(content.decode("utf-8-sig"))
-    except (OSError, ValueError, msgspec.DecodeError) as error:
+        value = yaml_files.read(content) if suffix in _YAML else json.loads(content.decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         what = "text" if suffix in _TEXT else "YAML" if suffix in _YAML else "a JSON object of labels and their indices"
         # A text's own faults say more than that it is one.
         reason = str(error) if suffix in _TEXT else f"it is not {what}: {' '.join(str(error).split())}"
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"save it as UTF-8: {error}"
         raise errors.InternalError(f"labels {path}: {reason}") from error
     try:
         return in_order(value)
@@ -99,7 +100,7 @@ def _checked(given: list[Any]) -> tuple[str, ...]:
         raise ValueError("it holds no labels")
     for index, label in enumerate(given):
         if isinstance(label, bool) or not isinstance(label, (str, int)):
-            raise ValueError(f"label {index} is {label!r}, not text; put it in quotes")  # noqa: TRY004
+            raise ValueError(f"label {index} is {reprlib.repr(label)}, not text; put it in quotes")  # noqa: TRY004
         if not str(label).strip():
             raise ValueError(f"label {index} is empty")
     found = tuple(str(label).strip() for label in given)

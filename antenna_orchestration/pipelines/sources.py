@@ -12,6 +12,7 @@ import importlib.machinery
 import importlib.metadata
 import importlib.util
 import itertools
+import reprlib
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import ids
+from antenna_orchestration.domain.messages import MAX_LABEL
 from antenna_orchestration.pipelines import identity
 from antenna_orchestration.pipelines.declared import description
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, Origin, PipelineSpec
@@ -29,6 +31,10 @@ SUFFIXES: Final = (".py", *description.SUFFIXES)
 
 ENTRY_POINTS: Final = "antenna.pipelines"
 """Entry-point group of packages; each entry point is a `PipelineSpec` or a list of them."""
+
+
+MOST_AT_ONCE: Final = 10_000
+"""Photographs that a pipeline may ask to have in one call; a worker holds all of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,10 +127,7 @@ def import_specs(source: Source) -> list[PipelineSpec]:
     if not isinstance(specs, (list, tuple)) or not all(isinstance(spec, PipelineSpec) for spec in specs):
         raise errors.InvalidSetting("expected a PipelineSpec or a list of them")
     for spec in specs:
-        try:
-            ids.slug(spec.slug, "pipeline slug")
-        except errors.InvalidInput as wrong:
-            raise errors.InvalidSetting(str(wrong)) from None
+        _check(spec)
         if not source.is_declared:
             _check_factory(spec)
     code = code_of(source)
@@ -148,6 +151,31 @@ def import_specs(source: Source) -> list[PipelineSpec]:
 def _entry_point(source: Source) -> importlib.metadata.EntryPoint:
     name, value = source.name.split(" = ", 1)
     return importlib.metadata.EntryPoint(name, value, ENTRY_POINTS)
+
+
+def _check(spec: PipelineSpec) -> None:
+    """Raise `InvalidSetting` for what neither the catalog nor a worker can take."""
+    try:
+        ids.slug(spec.slug, "pipeline slug")
+    except errors.InvalidInput as wrong:
+        raise errors.InvalidSetting(str(wrong)) from None
+    if not isinstance(spec.batch_size, int) or not 1 <= spec.batch_size <= MOST_AT_ONCE:
+        raise errors.InvalidSetting(
+            f"pipeline {spec.slug}: batch_size is 1 to {MOST_AT_ONCE:,}, not {reprlib.repr(spec.batch_size)}"
+        )
+    texts = [spec.name, spec.version, spec.description]
+    for one in spec.algorithms:
+        texts += [one.key, one.version, one.name, one.task, one.description, *one.labels]
+    longest = max((label for one in spec.algorithms for label in one.labels), key=lambda one: len(str(one)), default="")
+    if len(str(longest)) > MAX_LABEL:
+        raise errors.InvalidSetting(
+            f"pipeline {spec.slug}: label {reprlib.repr(longest)} has {len(longest):,} characters; "
+            f"the limit is {MAX_LABEL}"
+        )
+    if bad := next((text for text in texts if "\0" in str(text)), None):
+        raise errors.InvalidSetting(
+            f"pipeline {spec.slug}: {reprlib.repr(bad)} has a character NUL, which nothing stores"
+        )
 
 
 def _check_factory(spec: PipelineSpec) -> None:

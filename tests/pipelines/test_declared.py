@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -439,6 +440,13 @@ classifiers:
   - {runtime: torchscript, file: names.torchscript, labels: [a, b, c, d], input: {size: 64}}
 """
 
+LAUGHS = (
+    "[&a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"
+    + "".join(f", &{name} [{', '.join([f'*{before}'] * 10)}]" for before, name in pairwise("abcdefgh"))
+    + "]"
+)
+"""Aliases of aliases: a hundred million values, if they were written out."""
+
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
@@ -467,7 +475,25 @@ classifiers:
         (LOADS.replace("nms: 0.5", "nms: 45"), "nms is an overlap"),
         (LOADS.replace("nms: 0.5", "background: first"), "background is for format boxes"),
         (LOADS.replace("min_score: 0.6", "min_score: 6"), "min_score is 0 to 1"),
-        (LOADS.replace("[moth, beetle, fly]", "[yes, no]"), r"Expected `int \| str`, got `bool`"),
+        (LOADS.replace("[moth, beetle, fly]", "[yes, no]"), r"Expected `int \| str`, got `bool`.*; put it in quotes"),
+        (LOADS + "version: 1.10\n", r"got `float` - at `\$.version`; put it in quotes"),
+        (
+            LOADS.replace("min_score: 0.6", "min_score: 6e-1"),
+            r"got `str` - at .*; a number is written as 0.0008 or 8.0e-4",
+        ),
+        (LOADS + "slug: again\n", r"line \d+: 'slug' is there twice; the first is in line 2"),
+        (LOADS.replace("min_score: 0.6", "min_score: 0.6, min_score: 0.7"), "line .*'min_score' is there twice"),
+        (LOADS.replace("  runtime", "\truntime"), "line .*there is a tab, and YAML indents with blanks"),
+        (LOADS.replace("detector:", "detektor:"), "unknown field `detektor`; is 'detector' meant"),
+        (
+            f"slug: x\ndetector: {{pipeline: light_trap_insects, config: {{min_score: {LAUGHS}}}}}\n",
+            "more than 1,000,000 values",
+        ),
+        (
+            "slug: x\ndetector: &d {pipeline: light_trap_insects, config: {x: *d}}\n",
+            "an alias stands within its own anchor",
+        ),
+        ("slug: [" * 2000, "own.yaml: "),
         (LOADS.replace("[moth, beetle, fly]", "[a, a]"), "label 'a' is there twice"),
         (LOADS.replace("[moth, beetle, fly]", "{a: 0, b: 2}"), "do not count from 0"),
         (LOADS + "batch_size: 0\n", "batch_size must be at least 1"),

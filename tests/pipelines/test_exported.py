@@ -197,7 +197,7 @@ def test_a_file_that_is_no_program_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("slug: x\n", "missing required field `program`"),
+        ("slug: x\nprogram: x.pt2\n", "missing required field `takes`"),
         (PHOTOGRAPHS + "sise: 3\n", "unknown field `sise`"),
         (PHOTOGRAPHS.replace("photographs", "photos"), "Invalid enum value 'photos'"),
         (PHOTOGRAPHS.replace("found-by-program", "Found By"), "'Found By' is not a slug"),
@@ -207,6 +207,7 @@ def test_a_file_that_is_no_program_is_one_line(tmp_path: Path) -> None:
         (PHOTOGRAPHS.replace("photographs", "crops"), "needs labels, and a size that is one number"),
         ("slug: [", "own.yaml"),
         ("- 3", "Expected `object`"),
+        ("slug: x\n", "neither a detector nor classifiers"),
     ],
 )
 def test_a_wrong_description_is_one_line_that_names_the_file(tmp_path: Path, text: str, complaint: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from antenna_orchestration import errors
-from antenna_orchestration.pipelines import descriptions, interface, registry, sources
+from antenna_orchestration.pipelines import descriptions, interface, labels, registry, sources
 from antenna_orchestration.pipelines.interface import RawImage
 from antenna_orchestration.pipelines.sources import Source
 
@@ -49,6 +50,48 @@ def test_the_default_pipeline_is_there_and_can_be_built() -> None:
 def test_an_unknown_slug_is_answered_with_the_known_ones() -> None:
     with pytest.raises(errors.UnknownPipeline, match=r"no pipeline 'moths'; there are: .*null"):
         registry.get("moths", ())
+
+
+TOO_LONG = "(AlgorithmSpec(key='a', version='1', name='a', task='classification', labels=('m' * 501,)),)"
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "complaint"),
+    [
+        ("algorithms=()", "algorithms=(), batch_size=0", "own: batch_size is 1 to 10,000, not 0"),
+        ("algorithms=()", "algorithms=(), batch_size=10**30", "own: batch_size is 1 to 10,000, not 1000"),
+        ("algorithms=()", f"algorithms={TOO_LONG}", "own: label 'mmm.* has 501 characters; the limit is 500"),
+        ('description=""', r"description='a\0b'", r"own: 'a\\x00b' has a character NUL"),
+    ],
+)
+def test_what_neither_catalog_nor_worker_can_take_is_broken(
+    folder: Path, field: str, wrong: str, complaint: str
+) -> None:
+    file = folder / "untakeable.py"
+    file.write_text(OWN.format(slug="own").replace(field, wrong))
+    [broken] = registry.broken([file])
+    assert re.search(complaint, broken.reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("names.yaml", b"names: {0: a, 0: b}", "line 1: '0' is there twice"),
+        ("names.json", b'{"a":' * 5000 + b"1" + b"}" * 5000, "recursion"),
+        ("names.txt", b"moth\nK\xe4fer\n", "save it as UTF-8"),
+    ],
+)
+def test_a_wrong_file_of_labels_is_told_in_a_line(tmp_path: Path, name: str, content: bytes, complaint: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(errors.InternalError, match=complaint):
+        labels.read_labels(tmp_path / name)
+
+
+def test_a_broken_yaml_file_is_named_once(folder: Path) -> None:
+    file = folder / "own.yaml"
+    file.write_text("slug: x\ndetektor: {}\n")
+    [broken] = registry.broken([file])
+    assert str(broken).count(str(file)) == 1
 
 
 def test_every_built_in_pipeline_describes_its_algorithms_uniquely() -> None:

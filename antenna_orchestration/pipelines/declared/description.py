@@ -16,7 +16,7 @@ import msgspec
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import ids, score_vectors
-from antenna_orchestration.pipelines import labels
+from antenna_orchestration.pipelines import labels, yaml_files
 from antenna_orchestration.pipelines.declared import recipe
 from antenna_orchestration.pipelines.declared.recipe import Activation, Fit, Format, Resize, Runtime
 from antenna_orchestration.pipelines.exported import description as exported
@@ -140,19 +140,24 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     batch_size: int = 4
 
 
+_FIELDS: Final = frozenset(
+    name for one in (Description, Detector, Classifier, Input, Output, Tile) for name in one.__struct_fields__
+)
+
+
 def from_yaml(path: Path) -> PipelineSpec:
     """The pipeline that a YAML file declares. Raises `InvalidSetting`, which names the file and the wrong field."""
     try:
-        # Any map, so that the form can be told; a mistake in the syntax is told with its line.
-        given = msgspec.yaml.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError, ValueError) as error:
-        raise errors.InvalidSetting(f"{path}: {' '.join(str(error).split())}") from None
-    if not isinstance(given, dict) or not ({"detector", "classifiers"} & set(given)):
-        return exported.from_yaml(path)
+        # Any map, so that the form can be told.
+        given = yaml_files.read(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise errors.InvalidSetting(f"{path}: {error}") from None
+    if isinstance(given, dict) and "program" in given and not ({"detector", "classifiers"} & set(given)):
+        return exported.of_yaml(path, given)
     try:
         declared = msgspec.convert(given, Description)
     except msgspec.ValidationError as error:
-        raise errors.InvalidSetting(f"{path}: {_explained(str(error))}") from None
+        raise errors.InvalidSetting(f"{path}: {yaml_files.explained(str(error), _FIELDS)}") from None
     try:
         return _Reading(path, declared).spec()
     except errors.InvalidInput as error:
@@ -528,15 +533,3 @@ def _at_least(least: int, value: int | None, place: str) -> None:
 def _one_of(names: frozenset[Runtime]) -> str:
     *some, last = sorted(names)
     return f"{', '.join(some)} or {last}"
-
-
-def _explained(fault: str) -> str:
-    """A message of msgspec, with the field that a wrong name probably means."""
-    line = " ".join(fault.split())
-    if found := re.search(r"unknown field `(\w+)`", line):
-        known = {
-            name for one in (Description, Detector, Classifier, Input, Output, Tile) for name in one.__struct_fields__
-        }
-        near = difflib.get_close_matches(found[1], sorted(known), 1)
-        return f"{line}{f'; is {near[0]!r} meant?' if near else ''}"
-    return line

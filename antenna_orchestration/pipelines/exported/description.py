@@ -7,14 +7,16 @@ finds the insects itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import ids, score_vectors
+from antenna_orchestration.pipelines import yaml_files
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 from antenna_orchestration.pipelines.published import specs
 from antenna_orchestration.pipelines.published.specs import Triple
@@ -66,12 +68,16 @@ class Program:
     at_once: int
 
 
-def from_yaml(path: Path) -> PipelineSpec:
-    """The pipeline that a YAML file describes. Raises `InvalidSetting`, which names the file and the wrong field."""
+def of_yaml(path: Path, content: Mapping[Any, Any]) -> PipelineSpec:
+    """The pipeline that a YAML file with this content describes.
+
+    Raises `InvalidSetting`, which names the file and the wrong field.
+    """
     try:
-        given = msgspec.yaml.decode(path.read_bytes(), type=Description)
-    except (OSError, msgspec.DecodeError, ValueError) as error:
-        raise errors.InvalidSetting(f"{path}: {' '.join(str(error).split())}") from None
+        given = msgspec.convert(content, Description)
+    except msgspec.ValidationError as error:
+        why = yaml_files.explained(str(error), Description.__struct_fields__)
+        raise errors.InvalidSetting(f"{path}: {why}") from None
     width, height = (given.size, given.size) if isinstance(given.size, int) else given.size
     try:
         ids.slug(given.slug, "slug")
