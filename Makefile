@@ -5,8 +5,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Private: the shell that calls make may belong to another stack.
-RUN := env -u ANTENNA_HOME PYTHONUNBUFFERED=1
+# Private: the shell that calls make may belong to another stack. Modules are compiled once and not by each process, though
+# uv compiles nothing and containers set PYTHONDONTWRITEBYTECODE.
+RUN := env -u ANTENNA_HOME -u PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED=1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test slow hostile chaos lint format bench lock audit docs clean

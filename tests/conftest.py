@@ -1,5 +1,6 @@
 """Real servers for the tests: one set a session for tests that only use them, one a test for tests that break them."""
 
+import asyncio
 import hashlib
 import os
 import signal
@@ -9,7 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores, make_template
+from antenna_orchestration.catalog.migrate import migrate
+from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
 from antenna_orchestration.processing.services import Services, opened, prepare
 from tests.homes import temporary_folder
 from tests.recoveries import pytest_terminal_summary, recoveries
@@ -29,7 +31,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
 
-LONGEST_FIRST = ("soak", "whole", "stack", "docker", "gateway", "push", "embedded", "cli")
+LONGEST_FIRST = (
+    "soak", "whole", "stack", "docker", "gateway", "push", "worker", "embedded", "cli", "definitions", "processing",
+    "pipelines", "docs", "training",
+)  # fmt: skip
 """Folders of tests whose files take longest. Processes share the files in order: one of these at the end runs alone."""
 
 
@@ -45,16 +50,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def template() -> Iterator[Path]:
-    """A home with a finished cluster, to copy: initdb is paid once."""
+    """A home with a finished cluster that holds the catalog's tables, to copy: initdb and migrations are paid once."""
     with temporary_folder() as folder:
-        make_template(folder / ".antenna")
+        with embedded_stores(folder / ".antenna") as stores:
+            migrate(stores.settings.database_url)
         yield folder / ".antenna"
 
 
 @pytest.fixture(scope="session")
 def shared_stores(template: Path) -> Iterator[EmbeddedStores]:
-    """Stores for tests that leave them running."""
+    """Stores with their tables and streams, for tests that leave them running and whole."""
     with temporary_folder() as folder, embedded_stores(folder / ".antenna", template=template) as stores:
+        asyncio.run(prepare(stores.settings))
         yield stores
 
 
@@ -74,9 +81,7 @@ def task_ack_wait() -> float:
 @pytest.fixture
 async def services(shared_stores: EmbeddedStores, task_ack_wait: float) -> AsyncIterator[Services]:
     """Services on the shared stores."""
-    wanted = shared_stores.settings.model_copy(update={"task_ack_wait": task_ack_wait})
-    await prepare(wanted)
-    async with opened(wanted) as services:
+    async with opened(shared_stores.settings.model_copy(update={"task_ack_wait": task_ack_wait})) as services:
         yield services
 
 

@@ -87,19 +87,19 @@ def test_asset_metadata_show_text_as_it_is(text: str) -> None:
 
 
 def test_commands_show_a_hostile_job_and_worker(
-    antenna: Shell, prepared: EmbeddedStores, project: str, tmp_path: Path
+    antenna: Shell, shared_stores: EmbeddedStores, project: str, tmp_path: Path
 ) -> None:
     worker = f"{EVIL} {project}"
 
     async def prepare() -> int:
-        async with opened(prepared.settings) as services:
+        async with opened(shared_stores.settings) as services:
             job = await make_job(services, project, 1, name=EVIL, created_by=EVIL, config={"a": EVIL})
             await services.catalog.job_log.add(job.job_id, "reported", EVIL, level="WARNING", why=EVIL)
             await services.heartbeats.beat(heartbeat(worker))
             return job.job_id
 
     async def leave() -> None:
-        async with opened(prepared.settings) as services:
+        async with opened(shared_stores.settings) as services:
             await services.heartbeats.leave(worker)
 
     number = asyncio.run(prepare())

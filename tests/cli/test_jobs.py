@@ -135,7 +135,7 @@ def test_workers_and_health(antenna: Shell, project: str, tmp_path: Path) -> Non
 
 
 def test_a_worker_that_cannot_load_a_pipeline_says_why_wherever_one_looks(
-    antenna: Shell, prepared: EmbeddedStores, project: str, tmp_path: Path
+    antenna: Shell, shared_stores: EmbeddedStores, project: str, tmp_path: Path
 ) -> None:
     number = queued(antenna, project, tmp_path)
     now = datetime.now(UTC)
@@ -145,7 +145,7 @@ def test_a_worker_that_cannot_load_a_pipeline_says_why_wherever_one_looks(
     )  # fmt: skip
 
     async def show(*, leave: bool) -> None:
-        async with connection.connected(prepared.settings.nats_url, name="test") as client:
+        async with connection.connected(shared_stores.settings.nats_url, name="test") as client:
             heartbeats = Heartbeats(client)
             await (heartbeats.leave("gpu-1") if leave else heartbeats.beat(beat))
             await client.flush()

@@ -15,10 +15,10 @@ from tests.processing.test_importing_reviews import job_with_detections
 
 
 def test_a_review_is_listed_as_withdrawn(
-    antenna: Shell, prepared: EmbeddedStores, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    antenna: Shell, shared_stores: EmbeddedStores, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def made() -> str:
-        async with services.opened(prepared.settings) as opened:
+        async with services.opened(shared_stores.settings) as opened:
             job, [one] = await job_with_detections(opened, project, 1)
             return f"{job.job_id}-{one}"
 

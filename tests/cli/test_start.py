@@ -73,10 +73,10 @@ def test_without_a_stack(lonely: Shell) -> None:
 
 
 @pytest.mark.parametrize(("setting", "server"), [("ANTENNA_DATABASE_URL", "PostgreSQL"), ("ANTENNA_NATS_URL", "NATS")])
-def test_a_server_out_of_reach(antenna: Shell, prepared: EmbeddedStores, setting: str, server: str) -> None:
+def test_a_server_out_of_reach(antenna: Shell, shared_stores: EmbeddedStores, setting: str, server: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         free = taken.getsockname()[1]
-    scheme = prepared.variables[setting].partition("://")[0]
+    scheme = shared_stores.variables[setting].partition("://")[0]
     antenna.set(**{setting: f"{scheme}://user:secret@127.0.0.1:{free}/x"})
     answer = antenna("jobs", "list")
     answer.refused(5, f"{server} at {scheme}://user:***@127.0.0.1:{free}")

@@ -48,9 +48,9 @@ async def boxes_of(catalog: Catalog, job: JobId) -> Mapping[ImageId, Sequence[Gi
 
 
 def test_boxes_of_a_job_are_submitted_and_retried(
-    antenna: Shell, prepared: EmbeddedStores, project: str, tmp_path: Path
+    antenna: Shell, shared_stores: EmbeddedStores, project: str, tmp_path: Path
 ) -> None:
-    number = finished(prepared, project, tmp_path, 3, 0, 1)
+    number = finished(shared_stores, project, tmp_path, 3, 0, 1)
     made = antenna("submit", "--detections-of", number, "--pipeline", "null", "--json")
     assert made.code == 0, made.err
     expected = {
@@ -75,8 +75,10 @@ def test_boxes_of_a_job_are_submitted_and_retried(
     assert (some.code, some.json["total"], some.json["detections_of"]) == (0, 1, number)
 
 
-def test_a_job_without_boxes_says_so(antenna: Shell, prepared: EmbeddedStores, project: str, tmp_path: Path) -> None:
-    number = finished(prepared, project, tmp_path, 0, 0)
+def test_a_job_without_boxes_says_so(
+    antenna: Shell, shared_stores: EmbeddedStores, project: str, tmp_path: Path
+) -> None:
+    number = finished(shared_stores, project, tmp_path, 0, 0)
     made = antenna("submit", "--detections-of", number, "--pipeline", "null")
     assert made.err.startswith(
         "antenna: warning: none of the 2 images has a box: there is nothing to classify, and the job ends without a "
@@ -86,9 +88,9 @@ def test_a_job_without_boxes_says_so(antenna: Shell, prepared: EmbeddedStores, p
     assert "a run to collect its results" in antenna("jobs", "show", newest.job_id).out
 
 
-def test_every_refusal_is_one_line(antenna: Shell, prepared: EmbeddedStores, project: str, tmp_path: Path) -> None:
-    number = finished(prepared, project, tmp_path, 1)
-    queued, canceled = unfinished(prepared, project)
+def test_every_refusal_is_one_line(antenna: Shell, shared_stores: EmbeddedStores, project: str, tmp_path: Path) -> None:
+    number = finished(shared_stores, project, tmp_path, 1)
+    queued, canceled = unfinished(shared_stores, project)
     strange = tmp_path / "strange"
     strange.mkdir()
     (strange / "a.jpg").write_bytes(b"x")
@@ -113,7 +115,7 @@ def test_every_refusal_is_one_line(antenna: Shell, prepared: EmbeddedStores, pro
         pipeline = [] if "--pipeline" in arguments else ["--pipeline", "null"]
         antenna("submit", *arguments, *pipeline).refused(code, message)
     assert antenna("submit", "--detections-of", 0).code == 2
-    lake = Path(prepared.settings.lake_uri) / "detections" / f"job_id={number}"
+    lake = Path(shared_stores.settings.lake_uri) / "detections" / f"job_id={number}"
     for path in lake.iterdir():
         path.unlink()
     gone = f"the lake has no detections of job {number}: is this the lake that the job was written to"
@@ -121,8 +123,8 @@ def test_every_refusal_is_one_line(antenna: Shell, prepared: EmbeddedStores, pro
     assert len(with_catalog(lambda catalog: catalog.jobs.list(project=project))) == before
 
 
-def test_from_python(antenna: Shell, prepared: EmbeddedStores, project: str, tmp_path: Path) -> None:
-    number = finished(prepared, project, tmp_path, 2, 1)
+def test_from_python(antenna: Shell, shared_stores: EmbeddedStores, project: str, tmp_path: Path) -> None:
+    number = finished(shared_stores, project, tmp_path, 2, 1)
     made = submit_images(detections_of=number, pipeline="null", limit=1, settings=settings.load())
     assert (made.project, made.total, made.pipeline) == (project, 1, "null")
     with pytest.raises(errors.InvalidInput, match="light_trap_insects cannot classify the boxes of another job"):

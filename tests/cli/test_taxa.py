@@ -77,9 +77,9 @@ def test_what_cannot_be_done_with_names(
     antenna("taxa", *arguments).refused(code, message)
 
 
-def test_what_a_worker_said_of_its_labels_is_shown(antenna: Shell, prepared: EmbeddedStores, project: str) -> None:
+def test_what_a_worker_said_of_its_labels_is_shown(antenna: Shell, shared_stores: EmbeddedStores, project: str) -> None:
     async def register() -> None:
-        async with services.opened(prepared.settings) as opened:
+        async with services.opened(shared_stores.settings) as opened:
             labels, said = ["Noctua", "other"], [{"gbif_key": 1783894, "taxon_rank": "GENUS"}, {}]
             await opened.catalog.pipelines.register(pipeline_with(project, labels, said, owner=None))
 

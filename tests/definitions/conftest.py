@@ -1,13 +1,11 @@
 """The environment in which a run's or a sensor's process finds the stores."""
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing.services import prepare
 
 
 @pytest.fixture
@@ -16,6 +14,5 @@ def wanted(shared_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch) -> It
     for name, value in shared_stores.variables.items():
         monkeypatch.setenv(name, value)
     settings.get.cache_clear()
-    asyncio.run(prepare(settings.get()))
     yield settings.get()
     settings.get.cache_clear()

@@ -3,7 +3,6 @@ from collections.abc import Iterator
 import pytest
 
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing.services import prepare
 from tests.gateway.gateway_process import ACK_WAIT, RunningGateway, running_gateway
 
 
@@ -16,8 +15,5 @@ def task_ack_wait() -> float:
 @pytest.fixture(scope="package")
 def gateway(shared_stores: EmbeddedStores) -> Iterator[RunningGateway]:
     """A gateway for tests that leave it running."""
-    import asyncio
-
-    asyncio.run(prepare(shared_stores.settings))
     with running_gateway(shared_stores) as started:
         yield started

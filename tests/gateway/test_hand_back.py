@@ -2,7 +2,7 @@
 
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import publish
-from antenna_orchestration.processing.services import opened, prepare
+from antenna_orchestration.processing.services import opened
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.names import AckSubject
 from antenna_orchestration.queue.remote_leases import RemoteLeases
@@ -12,7 +12,6 @@ from tests.processing.jobs_by_hand import claimed, make_job
 async def test_a_task_handed_back_is_offered_at_once(shared_stores: EmbeddedStores, project: str) -> None:
     """Long before the queue's own lease is over, after which the task would be offered anyway."""
     settings = shared_stores.settings.model_copy(update={"task_ack_wait": 600.0})
-    await prepare(settings)
     async with opened(settings) as services:
         job = await claimed(services, await make_job(services, project, 1))
         await publish.publish(services, job.job_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
@@ -15,7 +16,10 @@ from tests.gateway.gateway_process import RunningGateway, token
 CHECKS = [not_a_server_error, response_schema_conformance, status_code_conformance]
 
 
-def test_the_gateway_keeps_to_its_document(shared_stores: EmbeddedStores, gateway: RunningGateway) -> None:
+@pytest.mark.parametrize("examples", [5, pytest.param(25, marks=pytest.mark.slow)])
+def test_the_gateway_keeps_to_its_document(
+    shared_stores: EmbeddedStores, gateway: RunningGateway, examples: int
+) -> None:
     async def make() -> str:
         async with opened(shared_stores.settings) as services:
             return await token(services, "schema", role=Role.ADMIN)
@@ -26,7 +30,7 @@ def test_the_gateway_keeps_to_its_document(shared_stores: EmbeddedStores, gatewa
         operation = found.ok()
 
         @given(case=operation.as_strategy())
-        @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         def keeps_to_it(case: schemathesis.Case) -> None:
             case.call_and_validate(headers=headers, checks=CHECKS)
 

@@ -30,12 +30,12 @@ def task_ack_wait() -> float:
 def shared_stores(template: Path) -> Iterator[EmbeddedStores]:
     """Stores without the other tests' gateway, whose leases are short."""
     with temporary_folder() as folder, embedded_stores(folder / ".antenna", template=template) as stores:
+        asyncio.run(prepare(stores.settings))
         yield stores
 
 
 @pytest.fixture(scope="module")
 def gateway(shared_stores: EmbeddedStores) -> Iterator[RunningGateway]:
-    asyncio.run(prepare(shared_stores.settings))
     leases = {"ANTENNA_TASK_ACK_WAIT": str(LEASE), "ANTENNA_HTTP_LEASE": str(LEASE)}
     with running_gateway(shared_stores, **leases) as started:
         yield started

@@ -36,6 +36,18 @@ async def leftovers(services: Services, job: Job, *, dry_run: bool = False) -> l
     return [line for line in result.details if line.startswith(f"job {job.job_id},")]
 
 
+async def stored_of(services: Services, *jobs: Job) -> list[str]:
+    """Subjects of the payloads' stream that are of these jobs: other tests may have left payloads of theirs."""
+    found = await services.connection.jetstream(timeout=60).stream_info(payloads.STREAM, subjects_filter=">")
+    entries = tuple(f"{job.job_id}/{job.generation}/" for job in jobs)
+    return [
+        subject
+        for subject in found.state.subjects or {}
+        if payloads.job_run_of_chunks(subject) in {job.job_run for job in jobs}
+        or (payloads.name_of(subject) or "").startswith(entries)
+    ]
+
+
 async def test_a_late_result_of_a_finished_job_is_cleared_but_not_dry(services: Services, project: str) -> None:
     job = await running_job(services, project, 3)
     async with hands(services) as worker:
@@ -94,6 +106,8 @@ async def test_an_orphaned_payload_goes_and_that_of_a_live_job_stays(services: S
         store = Payloads(services.connection, publisher)
         for name in (orphan, wanted):
             await store.put(name, large)
+        # An entry and chunks of each.
+        assert len(await stored_of(services, over, live)) == 4
         assert await leftovers(services, over, dry_run=True)
         assert await store.get(orphan) is not None
         assert await leftovers(services, over)
@@ -102,8 +116,7 @@ async def test_an_orphaned_payload_goes_and_that_of_a_live_job_stays(services: S
         assert await store.get(wanted) is not None
         await cancel.cancel(services, live.job_id, reason="done")
         assert await store.get(wanted) is None
-    kept = await services.connection.jetstream(timeout=60).stream_info(payloads.STREAM)
-    assert kept.state.messages == 0
+    assert await stored_of(services, over, live) == []
 
 
 async def test_parts_of_a_job_whose_finisher_died_go_with_the_rest(services: Services, project: str) -> None:
@@ -235,8 +248,9 @@ async def test_parts_that_cannot_be_deleted_fail_the_check(services: Services, p
     # A disk's own folder cannot be deleted.
     with small_disk(Path(services.lake.uri) / "_parts" / f"job_id={job.job_id}", megabytes=1):
         result = await health.clear_leftovers(services)
-    assert result.unfixable == 1
-    assert f"job {job.job_id}: its parts cannot be deleted from {services.lake.uri}" in result.details
+    assert result.unfixable >= 1
+    said = [line for line in result.details if line.startswith(f"job {job.job_id}:")]
+    assert said == [f"job {job.job_id}: its parts cannot be deleted from {services.lake.uri}"]
 
 
 async def test_a_store_that_is_out_ends_the_check_but_not_the_round(

@@ -11,7 +11,7 @@ from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect, drawing, finish, photographs, publish, samples
 from antenna_orchestration.processing.drawing import Drawing, NotDrawn
-from antenna_orchestration.processing.services import Services, opened, prepare
+from antenna_orchestration.processing.services import Services, opened
 from tests.loading.image_server import ImageServer, jpeg, serving
 from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
 
@@ -43,7 +43,6 @@ def wanted(shared_stores: EmbeddedStores) -> settings.Settings:
 async def test_an_image_behind_http_is_drawn_if_wanted(
     wanted: settings.Settings, project: str, server: ImageServer
 ) -> None:
-    await prepare(wanted)
     allowing = wanted.model_copy(update={"allow_private_hosts": True, "pictures_of_urls": True})
     async with opened(allowing) as services:
         first, second = await finished_job(services, project, server)
@@ -60,7 +59,6 @@ async def test_no_url_and_no_private_address_is_asked(
     wanted: settings.Settings, project: str, server: ImageServer, changes: dict[str, bool], why: str
 ) -> None:
     """Low: pictures loaded URLs in the orchestrator's network, although the documents say never."""
-    await prepare(wanted)
     async with opened(wanted.model_copy(update=changes)) as services:
         found = await finished_job(services, project, server)
     assert [(one.jpeg, why in one.why) for one in found] == [(None, True)] * 2

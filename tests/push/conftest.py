@@ -1,10 +1,8 @@
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing.services import prepare
 from tests.gateway.gateway_process import ACK_WAIT, RunningGateway, running_gateway
 from tests.push.processing_service import ProcessingService, serving
 from tests.push.push_worker import HTTP_LEASE, PushWorker
@@ -19,7 +17,6 @@ def task_ack_wait() -> float:
 @pytest.fixture(scope="package")
 def gateway(shared_stores: EmbeddedStores) -> Iterator[RunningGateway]:
     """A gateway that keeps the same leases as the push workers."""
-    asyncio.run(prepare(shared_stores.settings))
     with running_gateway(shared_stores, ANTENNA_HTTP_LEASE=str(HTTP_LEASE)) as started:
         yield started
 

@@ -95,7 +95,7 @@ def test_terminating_the_run_cancels_the_job_and_frees_the_queue(running: Runnin
         leftovers = next(result for result in health["checks"] if result["name"] == "leftovers")
         return not [line for line in leftovers["details"] if f"job {job}," in line]
 
-    wait_until(is_free, description="nothing of the job is left on the queue")
+    wait_until(is_free, description="nothing of the job is left on the queue", poll=0.5)
 
 
 @pytest.mark.slow
