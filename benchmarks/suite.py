@@ -43,6 +43,7 @@ PARTS: Final = {
     "gateway": "benchmarks.gateway:run",
     "gateway-clients": "benchmarks.gateway_clients:run",
     "turns": "benchmarks.turns:run",
+    "isolation": "benchmarks.isolation:run",
     "devices": "benchmarks.devices:run",
 }
 

@@ -245,6 +245,9 @@ class Collector:
             self._add(outcomes, moved)
         self._recent.append((time.monotonic(), len(moved)))
         self._job_log.posted.update(item.worker for item in outcomes if item.image in moved and item.worker)
+        self._job_log.note_failures(
+            item.reason for item in outcomes if item.image in moved and item.status == ImageStatus.FAILED
+        )
 
     @_without_cycles()
     def _sort(self, received: Sequence[Received]) -> _Batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from antenna_orchestration.domain import reach, reported_errors, stalls
@@ -27,6 +27,12 @@ WORKER_COMES: Final = "worker_comes"
 MOST_WORKERS: Final = 10
 """Workers named in one line."""
 
+MOST_REASONS: Final = 3
+"""Reasons of failures named in one line."""
+
+REASONS_KEPT: Final = 100
+"""Different reasons that are counted; a pipeline may find another one for each image."""
+
 
 class JobLog:
     """Writes one job's log, a few lines per hour; milestones are passed to `tell` as well.
@@ -47,6 +53,7 @@ class JobLog:
         self._told_unreachable = False
         # Images per worker whose result was committed.
         self.posted: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
 
     async def look_for_workers(self) -> None:
         """Log once when no worker serves the pipeline, and once when some do. Waiting never fails a job.
@@ -127,11 +134,18 @@ class JobLog:
             line += f"; workers hold, of all jobs, {_named(leases)}"
         await self._services.catalog.job_log.add(self._job.job_id, "progress", line)
 
+    def note_failures(self, reasons: Iterable[str | None]) -> None:
+        """Count why images failed whose result was committed."""
+        for reason in reasons:
+            if reason and (reason in self._reasons or len(self._reasons) < REASONS_KEPT):
+                self._reasons[reason] += 1
+
     async def tell_end(self, progress: JobProgress) -> None:
-        """Log the end of collecting: what was found, whose results they are, and the consumer's final counters."""
+        """Log the end of collecting: what was found, why images failed, whose results, the consumer's counters."""
         found = f"{progress.done} done, {progress.failed} failed, {counted(progress.detections, 'detection')}"
         posted = f"posted by {_named(self.posted)}" if self.posted else "nobody posted"
-        await self._milestone("collected", "; ".join([found, posted, *_of_queue(await self._waiting())]))
+        why = [f"{reason}: {counted(number, 'image')}" for reason, number in self._reasons.most_common(MOST_REASONS)]
+        await self._milestone("collected", "; ".join([found, *why, posted, *_of_queue(await self._waiting())]))
 
     async def _waiting(self) -> Waiting | None:
         job = await self._services.catalog.jobs.get(self._job.job_id)

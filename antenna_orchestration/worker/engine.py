@@ -244,6 +244,7 @@ class Engine:
             reporter=self._reporter,
             leaser=connections.leaser,
             open_attempts=connections.open_attempts,
+            device=connections.device,
             model_loader=self._model_loader,
             tasks_in_hand=self._tasks_in_hand,
             batch_groups=BatchGroups(pipelines.specs, pipelines.digest_of, puller.ready),

@@ -100,7 +100,7 @@ class Status:
 
     def heartbeat(self) -> messages.Heartbeat:
         """The heartbeat to publish now."""
-        failing = self._model_loader.failing | self._puller.failing
+        failing = self._device.yielding | self._model_loader.failing | self._puller.failing
         pulled = {spec.slug: digest for digest, spec in self._puller.ready.items()}
         served = dict.fromkeys([*self._pipelines.specs, *pulled, *self._puller.fetching])
         return messages.Heartbeat(

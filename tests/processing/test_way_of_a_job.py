@@ -59,6 +59,8 @@ async def test_a_job_of_mostly_failed_images_fails_and_retry_does_those(services
         await worker.report(leases[:4])
         await worker.report(leases[4:], outcome="failed", reason="404", detections=[])
     assert await collect_all(services, job.job_id) is JobStatus.FAILURE
+    lines = [line.message for _, line in await services.catalog.job_log.read(job.job_id) if line.action == "collected"]
+    assert lines[0].startswith("4 done, 6 failed, 4 detections; 404: 6 images; posted by test 10; ")
     assert services.lake.read_table("failed_images", job.job_id).column("reason").to_pylist() == ["404"] * 6
 
     retried = await retry.retry(services, job.job_id)

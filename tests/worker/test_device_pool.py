@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.settings import Settings, load
 from antenna_orchestration.worker.device import protocol
-from antenna_orchestration.worker.device.client import DeviceLost, PipelineUnavailable, Shipment
+from antenna_orchestration.worker.device.client import AGAIN_LONGEST, DeviceLost, PipelineUnavailable, Shipment
 from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
 from tests import waiting
@@ -72,6 +74,33 @@ async def test_a_pipeline_that_crashes_costs_no_other_its_batch(here: Settings) 
         assert isinstance((await running)[0], protocol.Done)
         assert pool.has_loaded(slow)
         assert not pool.has_loaded(crashing)
+
+
+async def test_a_lost_process_starts_again_after_others_had_their_time(here: Settings) -> None:
+    """A pipeline that crashed with each image imported torch again and again while others worked."""
+    later = 0.0
+    endless, crashing = group(0, "null", delay_ms=600_000), group(1, "faulty", fault="exit")
+    async with DevicePool(settings=here, device="cpu", clock=lambda: time.monotonic() + later) as pool:
+        for number in (1, 2):
+            # While nobody else has anything to do, it is started again at once.
+            with pytest.raises(DeviceLost):
+                await run(pool, crashing, number)
+        begun = asyncio.Event()
+        other = asyncio.create_task(run(pool, endless, 3, on_begin=begun.set))
+        await begun.wait()
+        again = asyncio.create_task(pool.load(crashing))
+        await waiting.eventually(lambda: _true("faulty" in pool.yielding), description="it waits")
+        assert re.fullmatch(
+            r"its process ended: it ended with status 3; it is started again in \d+ s, or when other pipelines have "
+            "nothing to do on this worker",
+            pool.yielding["faulty"],
+        )
+        assert pool.changes, "its leases are kept"
+        assert not again.done()
+        later = AGAIN_LONGEST
+        await again
+        assert (pool.yielding, other.done()) == ({}, False)
+        other.cancel()
 
 
 @pytest.mark.parametrize("stage", ["prepare", "infer", "finish"])

@@ -142,20 +142,28 @@ async def test_metrics_are_served_on_request(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     job = await bench.submit(pictures[:4])
+    own = await bench.submit(pictures[4:8], pipeline="faulty", config={"fault": "exit", "on_image": 2})
     with running(settings, WorkerOptions(metrics_port=0)) as worker:
         once_each(await bench.results(job))
+        # Ended by a batch, and by the image when it was tried alone.
+        once_each(await bench.results(own))
         [port] = re.findall(r"metrics on port (\d+)", worker.log)
         async with aiohttp.ClientSession() as session:
 
             async def counted() -> str | None:
                 async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
                     text = await answer.text()
-                return text if "antenna_worker_done_total 4\n" in text else None
+                values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+                there = values["antenna_worker_done_total"] == "7", values["antenna_worker_device_processes"] == "2"
+                return text if all(there) else None
 
-            text = await waiting.eventually(counted, description="four images in the metrics")
+            text = await waiting.eventually(counted, description="seven images and two processes in the metrics")
     assert text is not None
     assert "# TYPE antenna_worker_done_total counter" in text
     assert "antenna_worker_leased 0\n" in text
+    assert "antenna_worker_device_losses_total 2\n" in text
+    [memory] = re.findall(r"antenna_worker_device_memory_bytes (\S+)", text)
+    assert float(memory) > 2 * 2**20, "each process holds some"
 
 
 def test_an_unknown_pipeline_is_refused(settings: Settings) -> None:

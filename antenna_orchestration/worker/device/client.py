@@ -38,8 +38,21 @@ START_TIMEOUT: Final = 120.0
 END_TIMEOUT: Final = 2.0
 """Seconds that a process gets to end by itself before it is killed."""
 
+SPINS: Final = "2000"
+"""Times that a thread of torch looks for the others, some 0.1 ms, before it sleeps.
+
+By itself it looks for several milliseconds. Beside other processes, where the thread that it waits for has no CPU, the
+default pipeline took three times as much CPU time for a photograph, and more than four times as long.
+"""
+
 GROWN: Final = 1.25
 """Times what a process held with everything loaded, below which it is not taken for one that grows."""
+
+AGAIN: Final = 20.0
+"""Times as long as its start took, counted from there, until a process that was lost is started again beside others."""
+
+AGAIN_LONGEST: Final = 300.0
+"""Seconds that this may be at most."""
 
 _SOCKET_BUFFER: Final = 4 * 2**20
 _MOST_PARTS: Final = 512
@@ -151,6 +164,11 @@ class Device:
         self._in_doubt = False
         # When it was last given something to do.
         self.used_at = clock()
+        # Why the last process was lost, or replaced because it grew; empty while there is another.
+        self.fault = ""
+        # When the last process was started, and how long it took until it had a pipeline or was lost.
+        self._started_at = 0.0
+        self._start_took: float | None = None
 
     async def start(self) -> None:
         """Start the process unless it runs. Raises `PipelineUnavailable` or `DeviceLost` when it cannot be started."""
@@ -161,8 +179,18 @@ class Device:
         if self._child is not None:
             await self._end(self._child)
 
-    async def replace(self, why: str) -> None:
-        """End the process once it is through with what is in it; what comes next gets a fresh one."""
+    @property
+    def start_again_at(self) -> float:
+        """Until when, by the clock, others that work come before starting a process again that was lost."""
+        if not self.fault or self._start_took is None:
+            return 0.0
+        return self._started_at + min(AGAIN * self._start_took, AGAIN_LONGEST)
+
+    async def replace(self, why: str, *, fault: bool = False) -> None:
+        """End the process once it is through with what is in it; what comes next gets a fresh one.
+
+        `fault`: its pipeline is to blame.
+        """
         async with self._starting:
             if (child := self._child) is None:
                 return
@@ -170,6 +198,7 @@ class Device:
                 await asyncio.wait(waiting)
             logger.info("the device process %d (%s) is ended: %s", child.process.pid, self._title, why)
             await self._end(child)
+            self.fault = why if fault else ""
 
     @property
     def is_up(self) -> bool:
@@ -265,7 +294,9 @@ class Device:
     async def _started(self) -> _Child:
         async with self._starting:
             if self._child is None:
+                self._started_at, self._start_took = self._clock(), None
                 self._child = await self._start()
+                self.fault = ""
             return self._child
 
     async def _start(self) -> _Child:
@@ -306,10 +337,10 @@ class Device:
         return child
 
     def _environment(self) -> dict[str, str]:
-        """This process's environment, with its current import path and a limit on torch's threads."""
+        """This process's environment, with its current import path and limits on torch's threads."""
         threads = str(self._settings.worker_threads or kernel.usable_cpus())
         path = os.pathsep.join(str(Path(entry or ".").absolute()) for entry in (*self._import_path, *sys.path))
-        return {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path}
+        return {"OMP_NUM_THREADS": threads, "GOMP_SPINCOUNT": SPINS, **os.environ, "PYTHONPATH": path}
 
     async def _end(self, child: _Child) -> None:
         """End the process: its socket closes, and it gets `END_TIMEOUT` seconds to leave before it is killed."""
@@ -366,6 +397,7 @@ class Device:
                 child.loaded.add(batch_group)
                 child.loaded.difference_update(evicted)
                 self._in_doubt = False
+                self._start_over()
                 # What it takes is seen at the next look.
                 child.memory = child.memory_at_first = 0
                 self._next_may_begin(child)
@@ -386,6 +418,11 @@ class Device:
         """The device is free for the next batch: the time that it waited does not count as being stuck."""
         for flight in child.flights.values():
             flight.moved_at = self._clock()
+
+    def _start_over(self) -> None:
+        """It has its first pipeline, or was lost before."""
+        if self._start_took is None:
+            self._start_took = self._clock() - self._started_at
 
     def _loading_moved(self, child: _Child) -> None:
         for loading in child.loadings.values():
@@ -416,6 +453,8 @@ class Device:
         alone = len(child.flights) + len(child.loadings) <= 1
         self._in_doubt = bool(child.flights and child.loadings)
         self.losses += 1
+        self._start_over()
+        self.fault = reason
         logger.warning("the device process %d (%s) is lost: %s", child.process.pid, self._title, reason)
         waiting = [child.ready, *_waiting(child)]
         child.flights.clear()

@@ -1,13 +1,15 @@
 """The device processes of a worker: one for all pipelines of this project, and one for each pipeline of other people.
 
-A pipeline that crashes, hangs, leaks or loads for ever costs its own process, and nobody else anything. Batches and
-loadings are routed by `BatchGroup.process`; one process is `client.Device`.
+A pipeline that crashes, hangs, leaks or loads for ever costs its own process, and nobody else anything. To start a
+process costs the others, too, so one that was lost is started again at once only if they have nothing to do. Batches
+and loadings are routed by `BatchGroup.process`; one process is `client.Device`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -23,6 +25,12 @@ logger = logging.getLogger(__name__)
 
 PUBLISHED_LOAD_TIMEOUT: Final = 1800.0
 """Seconds that loading a pipeline of this project may take."""
+
+CROWDED: Final = 0.8
+"""Share of the CPUs in use from which on they count as used to the full: threads wait for each other at times."""
+
+LOOK_AT_OTHERS: Final = 0.5
+"""Seconds between two looks whether others still work."""
 
 
 class DevicePool:
@@ -43,6 +51,10 @@ class DevicePool:
         self._making_room = asyncio.Lock()
         # Numbers of the batch groups for whose sake other processes were ended.
         self._helped: set[int] = set()
+        # Whether the device was used to the full of late; of a GPU that is not known.
+        self.is_crowded = True
+        # Slugs of the pipelines whose lost processes are not started again yet, each with the reason.
+        self.yielding: dict[str, str] = {}
         # Those that are being replaced because they grew.
         self._replacing: dict[str, asyncio.Task[None]] = {}
 
@@ -68,8 +80,8 @@ class DevicePool:
 
     @property
     def changes(self) -> bool:
-        """Whether a process is starting, loading a pipeline or being replaced; none lasts for ever."""
-        return any(device.changes for device in self._devices.values())
+        """Whether a process is starting, about to, loading a pipeline or being replaced; none lasts for ever."""
+        return bool(self.yielding) or any(device.changes for device in self._devices.values())
 
     @property
     def memory(self) -> dict[str, int]:
@@ -95,6 +107,7 @@ class DevicePool:
         """
         device = self._of(batch_group)
         if device is not self._shared and not device.is_up:
+            await self._yield(batch_group.slug, device)
             async with self._making_room:
                 while not device.is_up and self._is_full:
                     oldest = min(self._own_that_are_up(), key=lambda one: (one.is_busy, one.used_at))
@@ -110,6 +123,22 @@ class DevicePool:
             if other is not device:
                 await other.replace(f"pipeline {batch_group.slug} is short of memory")
         return await device.load(batch_group)
+
+    async def _yield(self, slug: str, device: Device) -> None:
+        """Wait while others work and the device's process was lost a short while ago."""
+        try:
+            while (seconds := device.start_again_at - self._clock()) > 0 and not device.is_up:
+                if not any(other.is_busy for other in self._devices.values() if other is not device):
+                    break
+                if slug not in self.yielding:
+                    logger.info("pipeline %s: its process is started again in %.0f s at the latest", slug, seconds)
+                    self.yielding[slug] = (
+                        f"its process ended: {device.fault}; it is started again in {seconds:.0f} s, or when other "
+                        "pipelines have nothing to do on this worker"
+                    )
+                await asyncio.sleep(min(LOOK_AT_OTHERS, seconds))
+        finally:
+            self.yielding.pop(slug, None)
 
     async def run(
         self, batch_group: BatchGroup, shipments: Sequence[Shipment], on_begin: Callable[[], None]
@@ -131,7 +160,10 @@ class DevicePool:
             await self._devices[slug].replace(f"pipeline {slug} changed")
 
     async def watch(self) -> None:
-        """Kill processes that make no progress, and replace those that grew, between batches; runs for ever."""
+        """Kill processes that make no progress, replace those that grew, between batches; runs for ever.
+
+        Sees how crowded the device is, too.
+        """
         pause = min(1.0, self._settings.task_timeout / 8)
         limit = self._settings.worker_process_mb * 2**20 or psutil.virtual_memory().total // 2
         seen_at = self._clock()
@@ -144,9 +176,11 @@ class DevicePool:
                 device.look(stood_still=stood_still)
                 if process not in self._replacing and device.has_outgrown(limit):
                     why = f"it grew to {device.memory / 2**20:,.0f} MB, more than {limit / 2**20:,.0f} MB"
-                    replacing = asyncio.create_task(device.replace(f"{why} (ANTENNA_WORKER_PROCESS_MB)"))
+                    why += " (ANTENNA_WORKER_PROCESS_MB)"
+                    replacing = asyncio.create_task(device.replace(why, fault=True))
                     self._replacing[process] = replacing
                     replacing.add_done_callback(lambda _, process=process: self._replacing.pop(process, None))  # type: ignore[misc]
+            self.is_crowded = self.name != "cpu" or _cpus_in_use() >= CROWDED
             seen_at = self._clock()
 
     def _of(self, batch_group: BatchGroup) -> Device:
@@ -167,3 +201,10 @@ class DevicePool:
 
     def _own_that_are_up(self) -> Iterator[Device]:
         return (device for device in self._devices.values() if device.is_up and device is not self._shared)
+
+
+def _cpus_in_use() -> float:
+    """The share, since the last call, of the CPUs that this process may run on; by whatever program."""
+    all_of_them: list[float] = psutil.cpu_percent(percpu=True)
+    ours = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(all_of_them))
+    return sum(all_of_them[cpu] for cpu in ours) / len(ours) / 100

@@ -3,7 +3,7 @@
 Each visit adds to a job's deficit in proportion to its weight, and each image leased is paid for from the deficit at
 its cost in device seconds. So jobs of equal weight get equal device time, however many images they have and however
 slow their pipeline is. Interactive jobs have their own ring, which is served first, with at most half of the device
-time while other jobs wait.
+time while other jobs wait. Each device process has a `FairShare`; `device_shares` is about several of them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from antenna_orchestration.domain.backoff import Backoff
+from antenna_orchestration.worker.policy.device_shares import Demand
 
 REST: Final = Backoff(first=0.25, longest=2.0)
 """Seconds that a job rests after an empty pull, longer each time while it stays empty."""
@@ -70,30 +71,33 @@ class FairShare:
                 place = self._places[key] = _Place(entrant)
                 self._ring(entrant).append(place)
 
-    def plan(self, budget: float, now: float, *, limits: Mapping[Any, int] | None = None) -> list[Turn]:
+    def plan(
+        self, budget: float, now: float, *, limits: Mapping[Any, int] | None = None, interactive: float = 0.5
+    ) -> list[Turn]:
         """Share out `budget` device seconds, with at most one turn per job, so that all turns may be taken at once.
 
-        `limits` maps batch groups to the most images they may have; a group that is not in it has no limit. Report
-        each turn with `took`, and plan again while budget is left: other jobs then get what one job did not have.
+        `limits` maps batch groups to the most images they may have; a group that is not in it has no limit.
+        `interactive` is the part of interactive jobs while others wait. Report each turn with `took`, and plan again
+        while budget is left: other jobs then get what one job did not have.
         """
         shares = _Shares(limits or {})
-        part = self._interactive_part(budget, now, shares)
+        part = self._interactive_part(budget, interactive, now, shares)
         used = _serve(self._interactive, min(budget, part), now, shares)
         self._credit = part - used if part else None
         budget -= used
         _serve(self._others, budget, now, shares)
         return [Turn(key, wanted) for key, wanted in shares.turns.items()]
 
-    def _interactive_part(self, budget: float, now: float, shares: _Shares) -> float:
-        """All of the budget while nobody else waits, else half; the half of a single image is saved up for the next."""
+    def _interactive_part(self, budget: float, part: float, now: float, shares: _Shares) -> float:
+        """All of the budget while nobody else waits, else a part; that of a single image is saved up for the next."""
         urgent = [place.entrant.cost for place in self._interactive if shares.may_serve(place, now)]
         if not urgent:
             return 0.0
         if not any(shares.may_serve(place, now) for place in self._others):
             return budget
-        # Half an image ahead at first, so that a single image is given to them and not to the others.
-        credit = max(urgent) / 2 if self._credit is None else self._credit
-        return min(credit + budget / 2, max(budget / 2, *urgent))
+        # Part of an image ahead at first, so that a single image is given to them and not to the others.
+        credit = max(urgent) * (1 - part) if self._credit is None else self._credit
+        return min(credit + budget * part, max(budget * part, *urgent))
 
     def took(self, turn: Turn, got: int, now: float) -> None:
         """A turn brought `got` tasks. With fewer than wanted a job loses its deficit, with none it rests."""
@@ -107,6 +111,14 @@ class FairShare:
         else:
             place.empty_pulls += 1
             place.awake_at = now + REST.pause(place.empty_pulls)
+
+    def demand(self, now: float) -> Demand:
+        """The weights of the jobs that do not rest."""
+        ordinary, interactive = (
+            sum(place.entrant.weight for place in ring if place.awake_at <= now)
+            for ring in (self._others, self._interactive)
+        )
+        return Demand(ordinary, interactive)
 
     def next_wake(self, now: float) -> float | None:
         """Seconds until the next job's rest ends; 0 when one is awake, None when there are no jobs."""

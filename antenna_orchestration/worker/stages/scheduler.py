@@ -19,8 +19,10 @@ from antenna_orchestration.queue.announcements import Snapshot
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.worker.device.model_loading import ModelLoader
+from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.nudge import Nudge
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup, BatchGroups
+from antenna_orchestration.worker.policy.device_shares import DeviceShares, Work, shares
 from antenna_orchestration.worker.policy.fair_share import Entrant, FairShare, Turn
 from antenna_orchestration.worker.policy.lease_time import LeaseTime
 from antenna_orchestration.worker.policy.source_health import SourceHealth
@@ -28,7 +30,7 @@ from antenna_orchestration.worker.policy.speed import COLD_LEASE, DeviceSpeed
 from antenna_orchestration.worker.pulling import Puller
 from antenna_orchestration.worker.stages.image_fetcher import ImageFetcher
 from antenna_orchestration.worker.stages.reporter import Reporter
-from antenna_orchestration.worker.stages.tasks_in_hand import TaskInHand, TasksInHand
+from antenna_orchestration.worker.stages.tasks_in_hand import Stage, TaskInHand, TasksInHand
 from antenna_orchestration.worker.timing import Timing
 
 logger = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class Scheduler:
         reporter: Reporter,
         leaser: Leaser,
         open_attempts: OpenAttempts,
+        device: DevicePool,
         model_loader: ModelLoader,
         tasks_in_hand: TasksInHand,
         batch_groups: BatchGroups,
@@ -96,6 +99,7 @@ class Scheduler:
         self._reporter = reporter
         self._leaser = leaser
         self._open_attempts = open_attempts
+        self._device = device
         self._model_loader = model_loader
         self._tasks_in_hand = tasks_in_hand
         self._batch_groups = batch_groups
@@ -106,8 +110,9 @@ class Scheduler:
         self._puller = puller
         self._clock = timing.clock
         self._dice = timing.dice
-        # One for each device process, by `BatchGroup.process`: the processes work side by side.
+        # One for each device process, by `BatchGroup.process`, and what they have had of the device.
         self._fair: defaultdict[str, FairShare] = defaultdict(FairShare)
+        self._device_shares = DeviceShares()
         self._announced: Snapshot = {}
         # Whether the announcements were read once; before, no work is no news.
         self.has_announcements = False
@@ -201,8 +206,13 @@ class Scheduler:
             self._look(now)
         turns: list[Turn] = []
         limits = self._cold_limits()
+        due = shares({process: fair.demand(now) for process, fair in self._fair.items()})
+        held_back = self._device_shares.held_back(now, due=due, work=self._work(), crowded=self._device.is_crowded)
         for process, fair in self._fair.items():
-            planned = fair.plan(self._room(process), now, limits=limits)
+            planned: list[Turn] = []
+            if process in due and process not in held_back:
+                part = due[process].interactive
+                planned = fair.plan(self._room(process), now, limits=limits, interactive=part)
             if not planned:
                 self._image_fetcher.expect_no_more(process)
             turns += planned
@@ -326,6 +336,18 @@ class Scheduler:
         if groups and images is not None and len(self._tasks_in_hand):
             room = min(room, images * min(map(self._speed.cost, groups)))
         return room
+
+    def _work(self) -> dict[str, Work]:
+        """What the device processes have to do: the images in them, and those that are loaded."""
+        seconds: defaultdict[str, float] = defaultdict(float)
+        first: dict[str, int] = {}
+        for held in self._tasks_in_hand:
+            group = held.batch_group
+            # Not what waits for the pipeline to be loaded.
+            if Stage.LOADED <= held.stage <= Stage.INFERRING and group in self._open_groups:
+                seconds[group.process] += self._speed.cost(group)
+                first.setdefault(group.process, held.number)
+        return {process: Work(first[process], seconds[process]) for process in first}
 
     def _cold_limits(self) -> dict[BatchGroup, int]:
         return {
