@@ -34,13 +34,10 @@ from antenna_orchestration.domain import addresses
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpec
 
 MOST_FILES: Final = 10_000
-"""Files of one pipeline; more is a folder that was named by mistake."""
+"""Files of one pipeline, or below a folder that it names; more is a folder that was named by mistake."""
 
 UNKNOWN: Final = ""
 """The digest of a pipeline that names a local file which is not on this machine, so that nothing is known of it."""
-
-MOST_FILES: Final = 10_000
-"""Files and folders below a folder from which on its name stands for it in a digest."""
 
 _MADE_UP: Final = ("/proc/", "/sys/", "/dev/")
 
