@@ -207,7 +207,9 @@ class Scheduler:
         turns: list[Turn] = []
         limits = self._cold_limits()
         due = shares({process: fair.demand(now) for process, fair in self._fair.items()})
-        held_back = self._device_shares.held_back(now, due=due, work=self._work(), crowded=self._device.is_crowded)
+        # Looking at all that is in hand would cost a lone process more than its turns do.
+        work = self._work() if len(due) > 1 else {}
+        held_back = self._device_shares.held_back(now, due=due, work=work, crowded=self._device.is_crowded)
         for process, fair in self._fair.items():
             planned: list[Turn] = []
             if process in due and process not in held_back:
