@@ -9,6 +9,7 @@ import pytest
 
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
+from antenna_orchestration.worker.policy.load_concurrency import START
 from antenna_orchestration.worker.policy.source_health import HOST_PATIENCE
 from tests import waiting
 from tests.loading.image_server import ImageServer, serving
@@ -81,7 +82,7 @@ async def test_an_outage_of_the_store_fails_no_image(
         once_each(await bench.results(near))
         waiting.wait_until(lambda: "failures in a row" in worker.log, description="the host to rest")
         # It rests before all images have been tried, and none has failed.
-        assert sum(server.requests.values()) <= HOST_PATIENCE + settings.load_concurrency
+        assert sum(server.requests.values()) <= HOST_PATIENCE + START
         assert await bench.unread(away) == 0
 
 
@@ -99,7 +100,7 @@ async def test_images_out_of_rights_rest_the_job_until_they_can_be_loaded(
         once_each(await bench.results(near))
         waiting.wait_until(lambda: f"job {forbidden.job}, generation 1 rests" in worker.log, description="a warning")
         assert await bench.unread(forbidden) == 0
-        assert sum(server.requests.values()) <= settings.load_concurrency
+        assert sum(server.requests.values()) <= START
         assert worker.log.count("rests on this worker") == 1
 
 
