@@ -78,8 +78,12 @@ async def test_a_load_is_given_up_together_with_its_task(
     """A load that hung on a line which was cut kept others from beginning when the line was mended."""
     settings = settings.model_copy(update={"load_timeout": 600.0, "load_concurrency": 1})
     hangs = await bench.submit([server.uri("hang/a.jpg")])
+
+    async def is_under_way() -> bool:
+        return server.requests["hang/a.jpg"] > 0
+
     with running(settings):
-        waiting.wait_until(lambda: server.requests["hang/a.jpg"], description="the load that hangs")
+        await waiting.eventually(is_under_way, description="the load that hangs")
         await bench.withdraw(hangs)
         near = await bench.submit(pictures)
         assert len(once_each(await bench.results(near))) == len(pictures)
