@@ -130,7 +130,7 @@ def test_a_source_that_refuses_is_asked_for_less_until_it_does_not() -> None:
     assert small.loaded > 0.5 * 230 * 4 / 0.2
 
 
-def test_a_source_that_was_overloaded_for_a_while_is_used_again_as_before() -> None:
+def test_a_source_that_was_overloaded_is_used_again_as_before() -> None:
     states = {"is_down": False}
     far = Simulation(lambda _: None if states["is_down"] else 0.5, device=100.0)
     assert far.run(60) >= 95
