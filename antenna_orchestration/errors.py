@@ -19,7 +19,8 @@
     ├── ImageError               one image cannot be processed; the job goes on without it
     │   ├── ImageUnusable        the image's own fault: 404, not an image, truncated, too many pixels
     │   │   └── ImageChanged     the store holds other bytes than those that were submitted
-    │   ├── ImageUnreachable     temporary: time-out, 5xx, throttling; the image is handed back with a delay
+    │   ├── ImageUnreachable     temporary: 5xx, a broken connection; the image is handed back with a delay
+    │   │   └── SourceOverloaded the store cannot keep up: 429, 503, a time-out; less is asked of it at a time
     │   └── ImageForbidden       this worker's fault: no rights, no mount, no route; the job rests on this worker
     └── InternalError            a bug or a broken installation: a bundled server did not start
 
@@ -148,6 +149,10 @@ class ImageChanged(ImageUnusable):
 
 class ImageUnreachable(ImageError):
     """A temporary fault between worker and store: the task is handed back with a delay."""
+
+
+class SourceOverloaded(ImageUnreachable):
+    """The store cannot keep up (429, 503, a time-out): less is asked of it at a time."""
 
 
 class ImageForbidden(ImageError):

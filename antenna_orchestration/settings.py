@@ -232,7 +232,12 @@ class Settings(BaseSettings):
         description="Whether to decode truncated or damaged images as far as they go, instead of failing them.",
     )
     load_timeout: float = Field(default=60.0, gt=0, description="How long reading one image may take.")
-    load_concurrency: int = Field(default=16, ge=1, description="Images that a worker reads at the same time.")
+    load_concurrency: int = Field(
+        default=128,
+        ge=1,
+        description="Most images that a worker reads at the same time. It begins with 16 from each source, and tries "
+        "more while the device waits for images.",
+    )
     worker_memory_mb: int = Field(
         default=512, ge=16, description="Memory for images that a worker has read and not yet decoded, in MB."
     )

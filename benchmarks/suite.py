@@ -34,6 +34,7 @@ PARTS: Final = {
     "submit": "benchmarks.submitting:run",
     "sizing": "benchmarks.sizing:run",
     "cluster": "benchmarks.cluster:run",
+    "links": "benchmarks.links:run",
     "many-jobs": "benchmarks.many_jobs:run",
     "derive": "benchmarks.deriving:run",
     "exports": "benchmarks.exports:run",

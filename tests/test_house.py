@@ -16,6 +16,7 @@ DAGSTER_FOLDERS = ("assets", "jobs", "resources", "schedules", "sensors")
 MAY_SLEEP = {
     "waiting.py",  # the one place that waits for a fact, or lets an outage last
     "embedded/tiny_definitions.py",  # stand-ins for slow work and slow servers
+    "engines/image_host.py",
     "hostile/hostile_clients.py",  # slow ones
     "loading/image_server.py",
     "pipelines/faulty.py",

@@ -25,7 +25,8 @@ CHUNK: Final = 256 * 1024
 _WHOLE: Final = frozenset({200, 203})
 _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.IGNORECASE | re.ASCII)
 _FORBIDDEN: Final = frozenset({401, 403, 407})
-_PASSING: Final = frozenset({408, 421, 425, 429})
+_OVERLOADED: Final = frozenset({429, 503})
+_PASSING: Final = frozenset({408, 421, 425})
 _NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL})
 
 
@@ -50,8 +51,8 @@ class HttpSource:
         """Download an image. Error messages name the host, never the query, which may hold a signature.
 
         Raises `ImageUnusable` when the image is at fault (404, too large), `ImageUnreachable` for passing faults (5xx,
-        429, a broken connection) and `ImageForbidden` when this worker may not or cannot reach the host (401, 403, DNS,
-        TLS, no route, not a public address).
+        a broken connection), `SourceOverloaded` for 429 and 503, and `ImageForbidden` when this worker may not or
+        cannot reach the host (401, 403, DNS, TLS, no route, not a public address).
         """
         try:
             return await self._follow(urls.sendable(uri), reservation)
@@ -115,6 +116,8 @@ def _check_status(response: aiohttp.ClientResponse) -> None:
     reason = " ".join(filter(None, [f"HTTP {status}", response.reason, f"from {response.url.host}"]))
     if status in _FORBIDDEN:
         raise errors.ImageForbidden(reason)
+    if status in _OVERLOADED:
+        raise errors.SourceOverloaded(reason)
     if status in _PASSING or status >= 500 or status == 206:
         raise errors.ImageUnreachable(reason)
     raise errors.ImageUnusable(reason)

@@ -48,9 +48,9 @@ class Loader:
     async def load(self, uri: str, *, version: str = "") -> bytes:
         """Load an image and return its bytes, as stored. `version` is the one that was submitted, if it is known.
 
-        Raises `ImageUnusable` when the image is at fault, `ImageUnreachable` for a passing fault (also when loading
-        takes longer than `ANTENNA_LOAD_TIMEOUT`), `ImageChanged` when the store tells of another
-        version, and `ImageForbidden` when this worker cannot reach the store.
+        Raises `ImageUnusable` when the image is at fault, `ImageUnreachable` for a passing fault (`SourceOverloaded`
+        when loading takes longer than `ANTENNA_LOAD_TIMEOUT`), `ImageChanged` when the store tells of another version,
+        and `ImageForbidden` when this worker cannot reach the store.
         """
         source = self._source(uri)
         size = min(int(2 * self.mean_size) or FIRST_GUESS, self._settings.max_image_bytes)
@@ -67,7 +67,7 @@ class Loader:
                 size = more.size
             except TimeoutError:
                 reservation.release()
-                raise errors.ImageUnreachable(
+                raise errors.SourceOverloaded(
                     f"{source.host(uri)}: not loaded within {self._settings.load_timeout:g} s"
                 ) from None
             except BaseException:

@@ -14,6 +14,7 @@ from antenna_orchestration.loading.sources import Reservation, ReservationTooSma
 CHUNK: Final = 256 * 1024
 """Bytes read at a time."""
 
+_OVERLOADED: Final = frozenset({429, 503})
 _NO_CREDENTIALS: Final = (
     botocore.exceptions.NoCredentialsError,
     botocore.exceptions.PartialCredentialsError,
@@ -58,7 +59,8 @@ class S3Source:
         """Read the object that an `s3://bucket/key` URI names.
 
         Raises `ImageUnusable` when the object is missing or too large, `ImageForbidden` when the bucket is missing or
-        the credentials are missing or refused, and `ImageUnreachable` for passing faults.
+        the credentials are missing or refused, `ImageUnreachable` for passing faults, and `SourceOverloaded` for
+        `SlowDown`.
         """
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         if not key:
@@ -74,7 +76,8 @@ class S3Source:
         except _NO_CREDENTIALS as error:
             raise errors.ImageForbidden(f"bucket {bucket}: {error}") from error
         except (OSError, TimeoutError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-            raise errors.ImageUnreachable(f"bucket {bucket}: {_first_line(error)}") from error
+            kind = errors.SourceOverloaded if _status(error) in _OVERLOADED else errors.ImageUnreachable
+            raise kind(f"bucket {bucket}: {_first_line(error)}") from error
         except Exception as error:
             # While a body is read, some versions raise errors of aiohttp that are not subclasses of those above.
             if type(error).__module__.partition(".")[0] in ("aiohttp", "aiobotocore", "urllib3"):
@@ -126,11 +129,21 @@ class S3Source:
 
 def _told(error: Exception) -> str:
     """What the store answered, with the code that s3fs leaves out: `HTTP 403 AccessDenied: Access Denied`."""
-    answer = error.__cause__.response if isinstance(error.__cause__, botocore.exceptions.ClientError) else {}
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    answer, status = _answer(error), _status(error)
     code = answer.get("Error", {}).get("Code")
     named = " ".join(filter(None, [f"HTTP {status}" if status else "", code]))
     return ": ".join(filter(None, [named, _first_line(error).rstrip(". ")]))
+
+
+def _answer(error: Exception) -> dict[str, Any]:
+    """What the store answered that s3fs made this error of."""
+    cause = error if isinstance(error, botocore.exceptions.ClientError) else error.__cause__
+    return dict(cause.response) if isinstance(cause, botocore.exceptions.ClientError) else {}
+
+
+def _status(error: Exception) -> int | None:
+    status: int | None = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status
 
 
 def _first_line(error: Exception) -> str:

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 PENDING_BYTES = 64 * 2**20
 """Bytes that a client buffers while it reconnects; beyond that, publishing fails."""
 
+ANSWER: Final = 5.0
+"""Seconds in which JetStream answers a question, if it is there."""
+
 REMIND_AFTER: Final = (10.0, 50.0, 240.0)
 REMIND_EVERY: Final = 600.0
 """Seconds of an outage until it is told once more: after 10 s, a minute and five minutes, then every ten minutes."""
@@ -184,6 +187,15 @@ async def check(client: Client) -> None:
         raise errors.Unavailable("NATS: not connected")
     with translated("asking NATS"):
         await client.flush(timeout=3)
+
+
+async def check_jetstream(client: Client) -> None:
+    """Raise `Unavailable` when JetStream does not answer now, be it behind a leaf node that does."""
+    if not client.is_connected:
+        raise errors.Unavailable("NATS: not connected")
+    with translated("asking JetStream"):
+        # Whoever may lease may ask this. An error is an answer, too.
+        await client.request(f"$JS.API.STREAM.INFO.KV_{names.JOBS_BUCKET}", timeout=ANSWER)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.ids import Epoch, JobRun
 from antenna_orchestration.queue import names
-from antenna_orchestration.queue.connection import translated
+from antenna_orchestration.queue.connection import check_jetstream, translated
 from antenna_orchestration.queue.puller import Delivery, Puller
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class Lease:
     recreated has no effect.
     """
 
-    __slots__ = ("_ack_wait", "_client", "_clock", "_confirmed_at", "ack", "ended", "epoch", "task")
+    __slots__ = ("_ack_wait", "_client", "_clock", "_confirmed_at", "ack", "ended", "epoch", "round_trip", "task")
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class Lease:
         *,
         epoch: Epoch,
         arrived: float,
+        round_trip: float,
         ack_wait: float,
         clock: Callable[[], float],
     ) -> None:
@@ -46,6 +48,8 @@ class Lease:
         self.ack = ack
         self.task = task
         self.epoch = epoch
+        # Seconds from the question to the answer that brought it.
+        self.round_trip = round_trip
         # Acknowledged or handed back.
         self.ended = False
 
@@ -117,16 +121,24 @@ class Leaser:
 
         They last for `ack_wait` seconds, as the job's announcement says; 0 is what this process was made with.
 
-        None when its consumer is gone: skip the job until it is announced anew. A message that is not a task is removed
-        from the queue with an error in the log; none of our programs writes one. Raises `Unavailable`.
+        None when its consumer is gone: skip the job until it is announced anew. Raises `Unavailable` when JetStream
+        does not answer. A message that is not a task is removed from the queue with an error in the log; none of our
+        programs writes one.
         """
-        deliveries = await self._puller.pull(names.TASKS, names.task_consumer(job_run, epoch), wanted, wait=wait)
+        asked = self._clock()
+        consumer = names.task_consumer(job_run, epoch)
+        deliveries: list[Delivery] | None = None
+        with contextlib.suppress(errors.Unavailable):
+            deliveries = await self._puller.pull(names.TASKS, consumer, wanted, wait=wait)
         if deliveries is None:
+            # Behind a leaf node it looks alike: of a consumer that is gone nobody says so, and while the line is cut
+            # everything is gone.
+            await check_jetstream(self._client)
             return None
-        leases = [await self._lease(delivery, epoch, ack_wait or self._ack_wait) for delivery in deliveries]
+        leases = [await self._lease(delivery, epoch, asked, ack_wait or self._ack_wait) for delivery in deliveries]
         return [lease for lease in leases if lease is not None]
 
-    async def _lease(self, delivery: Delivery, epoch: Epoch, ack_wait: float) -> Lease | None:
+    async def _lease(self, delivery: Delivery, epoch: Epoch, asked: float, ack_wait: float) -> Lease | None:
         try:
             task = messages.decode(messages.Task, delivery.payload)
         except errors.InvalidInput as error:
@@ -139,6 +151,8 @@ class Leaser:
             task,
             epoch=epoch,
             arrived=delivery.arrived,
+            # One that came after its question was given up arrived before this one.
+            round_trip=max(0.0, delivery.arrived - asked),
             ack_wait=ack_wait,
             clock=self._clock,
         )

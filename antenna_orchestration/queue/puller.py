@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from antenna_orchestration import errors
-from antenna_orchestration.queue.connection import translated
+from antenna_orchestration.queue.connection import check_jetstream, translated
 from antenna_orchestration.queue.names import AckSubject
 
 GRACE: Final = 5.0
@@ -62,6 +62,9 @@ class Puller:
         # What arrived after its request was cancelled or timed out; the next pull of that consumer returns it.
         self._late: defaultdict[str, list[Delivery]] = defaultdict(list)
         self._subscription: Subscription | None = None
+        # Whether the last question had no answer: the next ones wait until the server is heard again. It would answer
+        # all of them once a line that was cut is mended, and hand out as many times the tasks that are wanted.
+        self._is_unanswered = False
 
     async def __aenter__(self) -> Puller:
         with translated("subscribing to deliveries"):
@@ -89,6 +92,9 @@ class Puller:
             return late
         if not self._client.is_connected:
             raise errors.Unavailable("NATS: not connected")
+        if self._is_unanswered:
+            await check_jetstream(self._client)
+            self._is_unanswered = False
         number = str(next(self._numbers))
         request = _Request(consumer, wanted)
         if consumer in self._by_consumer:
@@ -106,7 +112,8 @@ class Puller:
                     reply=f"{self._inbox}.{number}",
                 )
                 await asyncio.wait_for(request.ended.wait(), wait + GRACE)
-        except BaseException:
+        except BaseException as error:
+            self._is_unanswered |= isinstance(error, errors.Unavailable)
             # They are leased to us all the same: keep them for the next pull, or for `take_late`.
             self._late[consumer].extend(request.deliveries)
             raise

@@ -45,6 +45,7 @@ from antenna_orchestration.worker.options import WorkerOptions, WorkerSummary
 from antenna_orchestration.worker.pipelines_here import PipelinesHere
 from antenna_orchestration.worker.policy.batch_groups import BatchGroups
 from antenna_orchestration.worker.policy.lease_time import LeaseTime
+from antenna_orchestration.worker.policy.load_concurrency import LoadConcurrency
 from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.policy.speed import DeviceSpeed
 from antenna_orchestration.worker.pulling import Puller
@@ -145,7 +146,7 @@ class RunningLoops:
     """The asyncio tasks of a running worker, each by its name in logs and errors."""
 
     scheduler: asyncio.Task[None]
-    image_fetchers: list[asyncio.Task[None]]
+    image_fetcher: asyncio.Task[None]
     batcher: asyncio.Task[None]
     reporter: asyncio.Task[None]
 
@@ -162,7 +163,7 @@ class RunningLoops:
     def all(self) -> list[asyncio.Task[None]]:
         """All of them; each runs for ever."""
         return [
-            self.scheduler, *self.image_fetchers, self.batcher, self.reporter, self.announcements, self.withdrawals,
+            self.scheduler, self.image_fetcher, self.batcher, self.reporter, self.announcements, self.withdrawals,
             self.pipelines, self.puller, self.model_loader, self.resting_jobs, self.lease_extender, self.device_watch,
             self.heartbeat,
         ]  # fmt: skip
@@ -193,7 +194,8 @@ class Engine:
 
         # What the stages share, made before all of them.
         self._nudge = nudge = Nudge()
-        self._load_queue = LoadQueue()
+        concurrency = LoadConcurrency(settings.load_concurrency)
+        self._load_queue = LoadQueue(concurrency, connections.loader.host)
         memory = connections.loader.memory
         self._tasks_in_hand = TasksInHand(memory=memory, nudge=nudge, timing=timing)
         self._puller = puller = Puller(fetch=connections.fetch, nudge=nudge, timing=timing)
@@ -229,6 +231,7 @@ class Engine:
         )
         self._image_fetcher = ImageFetcher(
             load_queue=self._load_queue,
+            concurrency=concurrency,
             batcher=self._batcher,
             reporter=self._reporter,
             loader=connections.loader,
@@ -330,10 +333,7 @@ class Engine:
         """Start the stages, in the order in which a task passes them, and what helps them."""
         return RunningLoops(
             scheduler=_task("scheduler", self._scheduler.run()),
-            image_fetchers=[
-                _task(f"image-fetcher-{number}", self._image_fetcher.run())
-                for number in range(self._settings.load_concurrency)
-            ],
+            image_fetcher=_task("image-fetcher", self._image_fetcher.run(self._settings.load_concurrency)),
             batcher=_task("batcher", self._batcher.run()),
             reporter=_task("reporter", self._reporter.run()),
             announcements=_task("announcements", self._follower.run()),
@@ -379,7 +379,7 @@ class Engine:
         await asyncio.wait([tasks.scheduler], timeout=LAST_LEASE)
         await _end(
             tasks.scheduler,
-            *tasks.image_fetchers,
+            tasks.image_fetcher,
             tasks.announcements,
             tasks.pipelines,
             tasks.puller,

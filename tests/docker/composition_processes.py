@@ -36,6 +36,7 @@ _PORTS = {
     "nats": 4222,
     "nats-monitor": 8222,
     "nats-outside": 8443,
+    "nats-leaf": 7422,
     "store": 7070,
     "code-location": 4000,
     "webserver": 3000,

@@ -25,9 +25,9 @@ _CONFIGURATION = """\
 listen: "127.0.0.1:{port}"
 max_payload: 8MB
 jetstream {{ store_dir: "{store}", max_file_store: 1GB }}
-include "nats-roles.conf"
 accounts {{
   moths {{
+    include "nats-roles.conf"
     jetstream: {{ max_file: 400MB }}
     users: [
       {{ user: moths, password: secret, permissions: $ORCHESTRATOR }}
@@ -35,6 +35,7 @@ accounts {{
     ]
   }}
   bees {{
+    include "nats-roles.conf"
     jetstream: {{ max_file: 400MB }}
     users: [
       {{ user: bees, password: secret, permissions: $ORCHESTRATOR }}

@@ -9,6 +9,7 @@ import pytest
 
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
+from antenna_orchestration.worker.policy.load_concurrency import START
 from antenna_orchestration.worker.policy.source_health import HOST_PATIENCE
 from tests import waiting
 from tests.loading.image_server import ImageServer, serving
@@ -71,6 +72,23 @@ async def test_an_image_that_hangs_fails_at_its_last_attempt_and_is_retryable(
     assert f"{server.url}: not loaded within 1 s, since 20" in (result.reason or "")
 
 
+async def test_a_load_is_given_up_together_with_its_task(
+    bench: Bench, settings: Settings, server: ImageServer, pictures: list[str]
+) -> None:
+    """A load that hung on a line which was cut kept others from beginning when the line was mended."""
+    settings = settings.model_copy(update={"load_timeout": 600.0, "load_concurrency": 1})
+    hangs = await bench.submit([server.uri("hang/a.jpg")])
+
+    async def is_under_way() -> bool:
+        return server.requests["hang/a.jpg"] > 0
+
+    with running(settings):
+        await waiting.eventually(is_under_way, description="the load that hangs")
+        await bench.withdraw(hangs)
+        near = await bench.submit(pictures)
+        assert len(once_each(await bench.results(near))) == len(pictures)
+
+
 async def test_an_outage_of_the_store_fails_no_image(
     bench: Bench, settings: Settings, server: ImageServer, pictures: list[str], tmp_path: Path
 ) -> None:
@@ -81,7 +99,7 @@ async def test_an_outage_of_the_store_fails_no_image(
         once_each(await bench.results(near))
         waiting.wait_until(lambda: "failures in a row" in worker.log, description="the host to rest")
         # It rests before all images have been tried, and none has failed.
-        assert sum(server.requests.values()) <= HOST_PATIENCE + settings.load_concurrency
+        assert sum(server.requests.values()) <= HOST_PATIENCE + START
         assert await bench.unread(away) == 0
 
 
@@ -99,7 +117,7 @@ async def test_images_out_of_rights_rest_the_job_until_they_can_be_loaded(
         once_each(await bench.results(near))
         waiting.wait_until(lambda: f"job {forbidden.job}, generation 1 rests" in worker.log, description="a warning")
         assert await bench.unread(forbidden) == 0
-        assert sum(server.requests.values()) <= settings.load_concurrency
+        assert sum(server.requests.values()) <= START
         assert worker.log.count("rests on this worker") == 1
 
 

@@ -11,7 +11,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -73,14 +73,18 @@ def started(
     options: WorkerOptions | None = None,
     *,
     environment: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[WorkerProcess]:
-    """Start a worker; at the end of the block it is killed if it is still there."""
+    """Start a worker; at the end of the block it is killed if it is still there.
+
+    `prefix` is a command that runs it, and becomes it, such as `ip netns exec`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"worker-{os.urandom(3).hex()}.log"
     arguments = pickle.dumps((settings, options or WorkerOptions())).hex()
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.worker.worker_process", arguments],
+            [*prefix, sys.executable, "-m", "tests.worker.worker_process", arguments],
             stdout=subprocess.PIPE,
             stderr=file,
             cwd=ROOT,

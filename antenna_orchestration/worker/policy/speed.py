@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import mean
 from typing import Final
 
@@ -14,7 +14,7 @@ COLD_LEASE: Final = 2
 """The most images of a batch group in hand until its speed is known, that is, until its first batch is finished."""
 
 AHEAD: Final = 0.05
-"""Seconds of work reserved beyond the loading time, against hiccups, where a batch takes less than that."""
+"""Seconds of work to have ready, against hiccups, where a batch takes less than that."""
 
 STARVED: Final = 0.2
 """Share of its time that the device may wait for images to be prepared; above it, more batches are prepared at once."""
@@ -29,7 +29,7 @@ _CHEAPEST: Final = 1e-5
 
 
 class DeviceSpeed:
-    """Device seconds per image of each batch group, seconds per load, and what follows from them."""
+    """Device seconds per image of each batch group, seconds per lease and load, and what follows from them."""
 
     def __init__(self, *, lease_time: LeaseTime, prepare_threads: int, batch_size: int = 0) -> None:
         """`batch_size`: images per batch; 0 is each pipeline's own choice."""
@@ -39,7 +39,9 @@ class DeviceSpeed:
         self._lease_time = lease_time
         self._costs: dict[BatchGroup, float] = {}
         self._limits: dict[BatchGroup, int] = {}
-        self._latency = 0.0
+        # Seconds from asking for tasks to having them, and from then on to having an image.
+        self._lease_latency = 0.0
+        self._load_latency = 0.0
 
     @property
     def _half_lease(self) -> float:
@@ -48,7 +50,11 @@ class DeviceSpeed:
 
     def loaded(self, seconds: float) -> None:
         """Record that an image was loaded in so many seconds."""
-        self._latency += (seconds - self._latency) * (_NEWEST if self._latency else 1.0)
+        self._load_latency = _averaged(self._load_latency, seconds)
+
+    def leased(self, seconds: float) -> None:
+        """Record that a task was leased so many seconds after it was asked for."""
+        self._lease_latency = _averaged(self._lease_latency, seconds)
 
     def finished(self, group: BatchGroup, images: int, seconds: float, *, starved: float = 0.0) -> None:
         """Record that the device spent so many seconds on a batch, `starved` of them waiting for it to be prepared."""
@@ -89,6 +95,14 @@ class DeviceSpeed:
             found[group.slug].append(cost)
         return {slug: mean(costs) for slug, costs in found.items()}
 
+    def rate(self, groups: Iterable[BatchGroup]) -> float:
+        """Images per second that the device processes take, each of its fastest group; those unknown do not count."""
+        fastest: dict[str, float] = {}
+        for group in groups:
+            if group in self._costs:
+                fastest[group.process] = max(fastest.get(group.process, 0.0), 1 / self._costs[group])
+        return sum(fastest.values())
+
     def batch(self, group: BatchGroup) -> int:
         """Images that go to the device together: the batch size, or fewer if two batches would exceed half a lease."""
         wanted = self._batch_size or group.spec.batch_size
@@ -102,16 +116,20 @@ class DeviceSpeed:
     ) -> float:
         """Device seconds of work that may be leased now.
 
-        Enough for a full batch of the slowest group to be ready when the device is free, and more only if batches are
-        inferred faster than images are loaded; never more than can be finished within half a lease together with all
-        that is in hand. With nothing in hand it is at least one image. `batches` maps the groups that may be leased
+        Enough for a full batch of the slowest group to be ready when the device is free, and for what the device takes
+        while others are leased and loaded; never more than can be finished within half a lease together with all that
+        is in hand. With nothing in hand it is at least one image. `batches` maps the groups that may be leased
         from to their batch sizes, `unstarted` counts the images that the device has not begun with, `held` all.
         """
         if not batches:
             return 0.0
         ahead = max(self.cost(group) * size * self.depth(group) for group, size in batches.items())
-        ahead = max(ahead, _LATENCY_MARGIN * self._latency + AHEAD)
+        ahead = max(ahead, AHEAD) + _LATENCY_MARGIN * (self._lease_latency + self._load_latency)
         waiting = sum(self.cost(group) * images for group, images in unstarted.items())
         in_hand = sum(self.cost(group) * images for group, images in held.items())
         room = min(ahead - waiting, self._half_lease - in_hand)
         return max(room, *map(self.cost, batches)) if in_hand <= 0 else max(room, 0.0)
+
+
+def _averaged(known: float, newest: float) -> float:
+    return known + (newest - known) * (_NEWEST if known else 1.0)

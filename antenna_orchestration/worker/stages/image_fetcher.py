@@ -14,6 +14,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.worker.nudge import Nudge
+from antenna_orchestration.worker.policy.load_concurrency import LoadConcurrency
 from antenna_orchestration.worker.policy.source_health import Fail, HandBack, SourceHealth
 from antenna_orchestration.worker.policy.speed import DeviceSpeed
 from antenna_orchestration.worker.stages.batcher import Batcher
@@ -39,6 +40,7 @@ class ImageFetcher:
         self,
         *,
         load_queue: LoadQueue,
+        concurrency: LoadConcurrency,
         batcher: Batcher,
         reporter: Reporter,
         loader: Loader,
@@ -50,6 +52,7 @@ class ImageFetcher:
         timing: Timing,
     ) -> None:
         self._load_queue = load_queue
+        self._concurrency = concurrency
         self._batcher = batcher
         self._reporter = reporter
         self._loader = loader
@@ -63,6 +66,7 @@ class ImageFetcher:
 
     def add(self, held: TaskInHand) -> None:
         """Load this task's image, too."""
+        self._speed.leased(held.lease.round_trip)
         self._load_queue.put(held)
 
     def expect_no_more(self, process: str) -> None:
@@ -74,21 +78,35 @@ class ImageFetcher:
         """How many more images of average size the memory budget holds; None while no size is known."""
         return self._loader.memory.free / self._loader.mean_size if self._loader.mean_size else None
 
-    async def run(self) -> None:
-        """Load one image after the other, for ever; run as many of these as images may be loaded at a time."""
+    async def run(self, most: int) -> None:
+        """Load images, at most so many at a time and otherwise as `LoadConcurrency` says; runs for ever."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(most):
+                group.create_task(self._load_one_by_one(), name=f"image-fetcher-{number}")
+
+    async def _load_one_by_one(self) -> None:
         while True:
-            held = await self._load_queue.get()
-            if held.gone:
-                continue
-            host = self._loader.host(held.lease.task.uri)
-            if rest := self._source_health.host_rests(host, self._clock()):
-                await self._tasks_in_hand.hand_back(held, rest * self._dice.uniform(1.0, 1.5))
-                continue
-            self._tasks_in_hand.move(held, Stage.LOADING)
+            host, held = await self._load_queue.get()
             try:
-                await self._load(held, host)
-            except errors.ImageError as error:
-                await self._after_error(held, host, error)
+                await self._handle(held, host)
+            finally:
+                self._load_queue.done(host)
+
+    async def _handle(self, held: TaskInHand, host: str) -> None:
+        if held.gone:
+            return
+        began = self._clock()
+        if rest := self._source_health.host_rests(host, began):
+            await self._tasks_in_hand.hand_back(held, rest * self._dice.uniform(1.0, 1.5))
+            return
+        self._tasks_in_hand.move(held, Stage.LOADING)
+        try:
+            await self._load(held, host)
+        except errors.SourceOverloaded as error:
+            self._concurrency.overloaded(host, began=began, now=self._clock())
+            await self._after_error(held, host, error)
+        except errors.ImageError as error:
+            await self._after_error(held, host, error)
 
     async def try_resting_jobs(self) -> None:
         """Load images of resting jobs once more, without a lease, when their rest is over; runs for ever."""
@@ -106,16 +124,45 @@ class ImageFetcher:
     async def _load(self, held: TaskInHand, host: str) -> None:
         """Raises `ImageError`."""
         started = self._clock()
-        data = await self._bytes(held.lease.task.uri, held.lease.task.version)
-        if held.gone:
-            self._loader.memory.release(len(data))
+        data = await self._unless_gone(held)
+        if data is None:
             return
         now = self._clock()
         held.timings["load"] = now - started
         self._speed.loaded(now - started)
+        self._learn(held, host, started, now)
         self._source_health.loaded(held.job_run, host, now)
         self._tasks_in_hand.loaded(held, data)
         self._batcher.add(held)
+
+    async def _unless_gone(self, held: TaskInHand) -> bytes | None:
+        """The task's image; None as soon as the task is no longer in hand. Raises `ImageError`."""
+        data: bytes | None = None
+        try:
+            async with asyncio.timeout(None) as loading:
+                # A load that hangs on a connection which is cut would keep others from beginning once it is mended.
+                held.stop_loading = lambda: loading.reschedule(0.0)
+                data = await self._bytes(held.lease.task.uri, held.lease.task.version)
+        except TimeoutError:
+            return None
+        finally:
+            held.stop_loading = None
+        if held.gone:
+            self._loader.memory.release(len(data))
+            return None
+        return data
+
+    def _learn(self, held: TaskInHand, host: str, began: float, now: float) -> None:
+        """How many to load from the host at a time, from how long it took."""
+        others_wait = self._load_queue.has_waiting(host)
+        if not self._concurrency.loaded(host, began=began, now=now, others_wait=others_wait):
+            return
+        groups = [group for group, count in self._tasks_in_hand.per_batch_group.items() if count]
+        # While it is loaded an image reserves twice the mean size.
+        room = self._loader.memory.total / max(1.0, 2 * self._loader.mean_size)
+        if self._concurrency.review(host, now, wanted=self._speed.rate(groups), room=room):
+            logger.info("%s: up to %d images are loaded at a time", host, self._concurrency.limit(host))
+            self._load_queue.look_again()
 
     async def _bytes(self, uri: str, version: str = "") -> bytes:
         """The image, compressed; its size is charged to the memory budget. Raises `ImageError`."""

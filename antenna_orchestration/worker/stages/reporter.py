@@ -23,11 +23,11 @@ from antenna_orchestration.worker.timing import Timing
 
 logger = logging.getLogger(__name__)
 
-CHUNK: Final = 64
-"""Results published together."""
+CHUNK: Final = 256
+"""Results published together: there is one round trip for all of them, which takes long on a long line."""
 
-BACKOFF: Final = Backoff(first=0.2, longest=10.0, spread=0.3)
-"""Seconds between two attempts to publish."""
+BACKOFF: Final = Backoff(first=0.2, longest=3.0, spread=0.3)
+"""Seconds between two attempts to publish; while none succeeds nothing is leased, even when the line is mended."""
 
 ONE_BY_ONE_AFTER: Final = 3
 """Failures of a chunk after which its results are published alone, so that one bad result stops itself only."""

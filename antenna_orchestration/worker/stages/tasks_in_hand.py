@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -54,6 +54,8 @@ class TaskInHand:
     data: bytes | None = None
     # Bytes of the memory budget that are taken for it.
     charged: int = 0
+    # Set while the image is being loaded: gives that up.
+    stop_loading: Callable[[], None] | None = None
     # Delivered so often that nothing else of its device process may be at stake while it runs.
     alone: bool = False
     # Its device process died while this task was in it: it runs again with nothing else in there.
@@ -147,6 +149,8 @@ class TasksInHand:
         if held.gone:
             return
         held.gone = True
+        if held.stop_loading is not None:
+            held.stop_loading()
         self.free(held)
         del self._held[held.number]
         self.per_batch_group[held.batch_group] -= 1
