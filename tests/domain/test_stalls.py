@@ -73,7 +73,9 @@ def test_what_is_no_stall(job: Job, worker: Heartbeat, rate: float) -> None:
 @pytest.mark.parametrize("last", [1.0, 200.0])
 def test_workers_of_an_earlier_release_are_named_where_they_do_nothing(last: float) -> None:
     """They refuse announcements that are bound to digests, and say nothing of it: the job only seemed to be served."""
-    waits = partial(stalls.waiting_for, waiting_job(), silent=(), pending=3, rate=0.0, reported="", unfit="", now=NOW)
+    waits = partial(
+        stalls.waiting_for, waiting_job(), silent=(), pending=3, rate=0.0, reported="", unfit="", held_up="", now=NOW
+    )
     new = {"last_result_at": ago(last), "leased": 0, "digests": {}}
     assert "; w is of an earlier release, which serves built-in pipelines only: upgrade" in waits(
         [heard(**{**new, "digests": UNSET}), heard(worker="v", **new), heard(worker="u", **new, kind="http")]

@@ -414,9 +414,8 @@ def _models(found: Facts) -> Iterator[str]:
         "the same interval.",
     ]
     if found.empty:
-        general.append(
-            f"On {counted(found.empty, 'photograph')} nothing was found; that is no proof that nothing was there."
-        )
+        nothing = "no detection was made" if found.photo_labels else "nothing was found"
+        general.append(f"On {counted(found.empty, 'photograph')} {nothing}; that is no proof that nothing was there.")
     yield f'<section class="card"><h3>What counts say</h3>{"".join(map(paragraph, general))}</section>'
 
 

@@ -81,6 +81,7 @@ class DeviceShares:
         self._at_work: set[str] = set()
         self._held_back: set[str] = set()
         self._looked_at = 0.0
+        self._was_crowded = False
         # What each process was at work on at the last look, and since when.
         self._work: dict[str, tuple[Hashable, float]] = {}
 
@@ -92,9 +93,9 @@ class DeviceShares:
         `due`: the shares of those whose jobs have something. `work`: what those have to do that have something to do.
         `crowded`: whether the device has been used to the full.
         """
-        if crowded:
+        if crowded and self._was_crowded:
             self._account(now - self._looked_at)
-        self._looked_at = now
+        self._looked_at, self._was_crowded = now, crowded
         self._weights = {process: share.weight for process, share in due.items()}
         self._at_work = self._moving(now, work) & due.keys()
         self._renew()
