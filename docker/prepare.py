@@ -36,7 +36,8 @@ def main() -> int:
         settings = settings_module.load()
         make_bucket(settings.lake)
         prepare.run_hook(prepare.DEFAULT_HOOK, settings)
-        prepare.upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), settings.dagster_pg_url)
+        # In a volume, so that the next `up` need not look again.
+        prepare.upgrade_dagster(Path(os.environ["DAGSTER_HOME"], "storage"), settings.dagster_pg_url)
     except errors.AntennaError as error:
         print(error, file=sys.stderr)
         return error.exit_code

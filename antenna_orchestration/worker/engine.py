@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 from collections.abc import Callable, Coroutine, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ async def serve(*, settings: Settings, options: WorkerOptions, stop: StopRequest
         settings.require("nats_url")
     pipelines = await asyncio.to_thread(PipelinesHere, settings.pipeline_paths, options.pipelines)
     identity = Identity(
-        name=options.name or f"{settings.host_id}-{os.getpid()}",
+        name=options.name or _new_name(settings.host_id),
         reaches=settings.loadable_sources,
         run_id=run_id,
         started_at=datetime.now(UTC),
@@ -112,6 +113,11 @@ async def serve(*, settings: Settings, options: WorkerOptions, stop: StopRequest
             port = await stack.enter_async_context(metrics.served(options.metrics_port, engine.status.metrics))
             logger.info("metrics on port %d", port)
         return await engine.run(stop)
+
+
+def _new_name(host: str) -> str:
+    """A name that no other worker has: in containers every process id is 1, and hosts may have one name."""
+    return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 async def _connect(stack: AsyncExitStack, settings: Settings, options: WorkerOptions, name: str) -> Connections:

@@ -23,7 +23,7 @@ class WorkerOptions:
     metrics_port: int | None = None
     # Whether pipelines that jobs need are fetched from the lake's store, where the jobs' projects allow that.
     pull: bool = False
-    # Unique among all workers; None makes one of host and process id.
+    # Unique among all workers; None makes one of host, process id and a random part.
     name: str | None = None
 
 

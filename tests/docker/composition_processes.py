@@ -55,7 +55,7 @@ class Here:
     def at(cls, home: Home, **taken: int) -> Here:
         """With a folder for containers' files and free ports, but for those of services that run already."""
         home.create()
-        for folder in ("images", "pipelines"):
+        for folder in ("images", "pipelines", "var/lib/antenna/scratch", "var/lib/antenna/gateway"):
             (home.path / "root" / folder).mkdir(parents=True, exist_ok=True)
         return cls(home, ports.choose(home, _PORTS) | taken)
 

@@ -132,7 +132,9 @@ def test_the_gateway_has_keys_for_images_and_none_for_the_lake(
         "STACK_CATALOG_PASSWORD", "STACK_NATS_PASSWORD", "STACK_REDIS_PASSWORD", "STACK_SECRET_KEY",
     }  # fmt: skip
     assert "AWS_ENDPOINT_URL_S3" not in gateway.environment
-    assert all(volume.endswith(":ro") for volume in gateway.raw["volumes"])
+    assert [volume for volume in gateway.raw["volumes"] if not volume.endswith(":ro")] == [
+        "gateway:/var/lib/antenna/gateway"
+    ]
     # Images get links of the gateway only where it finds them itself.
     assert gateway.environment["ANTENNA_HOST_ID"] == services["code-location"].environment["ANTENNA_HOST_ID"]
 
@@ -209,6 +211,22 @@ def test_everything_is_limited_and_comes_back(services: dict[str, Service]) -> N
         assert "mem_limit" in service.raw or service.name == "prepare"
         assert "no-new-privileges:true" in service.raw["security_opt"]
         assert "build" not in service.raw or service.raw["cap_drop"] == ["ALL"]
+
+
+def test_our_containers_write_to_their_volumes_alone(services: dict[str, Service]) -> None:
+    """A volume takes over the owner of the folder that it is mounted on, so the image has each folder."""
+    [made] = re.findall(r"^RUN mkdir -p (.*)$", (DOCKER / "Dockerfile").read_text(), re.M)
+    folders = {f"/var/lib/antenna/{folder}" for folder in made.split()}
+    mounted = set()
+    for service in services.values():
+        if "build" not in service.raw:
+            continue
+        assert service.raw["read_only"] is True, service.name
+        assert [each.partition(":")[0] for each in service.raw["tmpfs"]] == ["/tmp"]
+        own = {volume.split(":")[1] for volume in service.raw.get("volumes", []) if not volume.endswith(":ro")}
+        mounted |= own
+        assert service.environment.get("TMPDIR", "/tmp") in own | {"/tmp"}, service.name
+    assert mounted == folders
 
 
 def test_gpu_workers_are_chosen_one_by_one(services: dict[str, Service]) -> None:

@@ -138,6 +138,26 @@ async def test_a_worker_shows_itself_and_signs_off(bench: Bench, settings: Setti
     assert await bench.heartbeats.workers() == []
 
 
+async def test_workers_of_one_host_and_process_id_have_names_of_their_own(bench: Bench, settings: Settings) -> None:
+    """As in containers: one heartbeat showed for both, and the first to leave hid the other."""
+
+    async def shown(count: int) -> list[messages.Heartbeat]:
+        beats = await bench.heartbeats.workers()
+        return beats if len(beats) == count else []
+
+    with running(settings) as staying:
+        [first] = await waiting.eventually(lambda: shown(1), description="a heartbeat")
+        with running(settings) as leaving:
+            both = await waiting.eventually(lambda: shown(2), description="two heartbeats")
+            leaving.stop.ask()
+            await leaving.leaves()
+        assert {(beat.host, beat.pid) for beat in both} == {(first.host, os.getpid())}
+        assert all(beat.worker.startswith(f"{settings.host_id}-{os.getpid()}-") for beat in both)
+        assert [beat.worker for beat in await bench.heartbeats.workers()] == [first.worker]
+        staying.stop.ask()
+        await staying.leaves()
+
+
 async def test_metrics_are_served_on_request(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
