@@ -37,6 +37,7 @@ from antenna_orchestration.cli import (
     report,
     reviews,
     scale,
+    serve,
     service,
     settings,
     submit,
@@ -66,6 +67,7 @@ _ORDER = (
     "scale",
     "gateway",
     "push",
+    "serve",
     "token",
     "projects",
     "deployments",
@@ -115,6 +117,7 @@ app.command("workers")(workers.workers)
 app.command("scale")(scale.scale)
 app.command("gateway")(gateway.gateway)
 app.command("push")(push.push)
+app.command("serve")(serve.serve)
 app.add_typer(tokens.app, name="token")
 app.add_typer(projects.app, name="projects")
 app.add_typer(deployments.app, name="deployments")

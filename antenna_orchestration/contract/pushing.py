@@ -6,7 +6,7 @@ the part of each image like any posted result. So an invalid part fails only its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +89,8 @@ def read_answer(body: bytes, batch: list[Sent], reduction: Reduction) -> Answere
     """Split an answer into one result per image of the batch.
 
     An image is done if the answer names it, with or without detections. It failed if the answer does not name it, or if
-    the answer reports errors and has no detections for it. Raises `InvalidInput` if the body is not an answer.
+    the answer reports errors and has no detections for it; errors of other images, which `contract/serving.py` writes,
+    do not count. Raises `InvalidInput` if the body is not an answer.
     """
     try:
         answer = msgspec.json.decode(body, type=_Answer)
@@ -108,12 +109,13 @@ def read_answer(body: bytes, batch: list[Sent], reduction: Reduction) -> Answere
             named.add(owner)
         else:
             unknown.add(owner or "none")
-    faults = _text(answer.errors)
+    own, faults = _faults(answer.errors, found)
     seconds = (answer.total_time or 0.0) / len(batch)
     items: list[Item] = []
     for one in batch:
         if one.image_id not in named:
-            items.append(failed(one, faults or "the processing service left it out of its answer"))
+            reason = own.get(one.image_id) or faults or "the processing service left it out of its answer"
+            items.append(failed(one, reason))
         elif faults and not found[one.image_id]:
             items.append(failed(one, faults))
         else:
@@ -139,7 +141,15 @@ def _done(
     return next(results.read_post(post, reduction))
 
 
-def _text(faults: list[Any] | str | None) -> str:
-    if not faults:
-        return ""
-    return faults if isinstance(faults, str) else "; ".join(str(fault) for fault in faults)
+def _faults(said: list[Any] | str | None, images: Container[str]) -> tuple[dict[str, str], str]:
+    """What the answer says of single images of the batch, by their ids, and what it says of the batch."""
+    if isinstance(said, str):
+        return {}, said
+    own: dict[str, str] = {}
+    rest: list[str] = []
+    for one in said or ():
+        if isinstance(one, dict) and isinstance(one.get("error"), str) and (name := str(one.get("image_id"))) in images:
+            own[name] = one["error"]
+        else:
+            rest.append(str(one))
+    return own, "; ".join(rest)

@@ -83,20 +83,24 @@ class _Source(msgspec.Struct, gc=False):
     height: Any = None
 
 
-class _Box(msgspec.Struct, gc=False):
+class Box(msgspec.Struct, gc=False):
+    """A box as the contract has it, in pixels."""
+
     x1: float
     y1: float
     x2: float
     y2: float
 
 
-class _Algorithm(msgspec.Struct, gc=False):
+class Algorithm(msgspec.Struct, gc=False):
+    """An algorithm as results name it."""
+
     key: str
     name: str = ""
 
 
 class _Classification(msgspec.Struct, gc=False):
-    algorithm: _Algorithm
+    algorithm: Algorithm
     classification: str
     scores: msgspec.Raw = msgspec.Raw()
     logits: msgspec.Raw = msgspec.Raw()
@@ -106,9 +110,9 @@ class _Classification(msgspec.Struct, gc=False):
 
 
 class _Detection(msgspec.Struct, gc=False):
-    algorithm: _Algorithm
+    algorithm: Algorithm
     source_image_id: Id | None = None
-    bbox: _Box | None = None
+    bbox: Box | None = None
     score: float | None = None
     classifications: list[_Classification] | None = None
     inference_time: Any = None
@@ -399,7 +403,7 @@ def _best(scores: list[float], wanted: int) -> list[int]:
     return order
 
 
-def _reference(algorithm: _Algorithm, reduction: Reduction) -> messages.AlgorithmRef:
+def _reference(algorithm: Algorithm, reduction: Reduction) -> messages.AlgorithmRef:
     version, _ = reduction.algorithms.get(algorithm.key, (UNKNOWN_VERSION, []))
     return messages.AlgorithmRef(plain(algorithm.key), version)
 

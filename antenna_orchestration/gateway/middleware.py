@@ -94,7 +94,7 @@ class Edge:
             if status:
                 # Half an answer is sent. The server breaks it off, which tells the client.
                 raise
-            answer = JSONResponse({"detail": "internal error; the gateway's log has it under the request's id"}, 500)
+            answer = JSONResponse({"detail": "internal error; the server's log has it under the request's id"}, 500)
             await answer(scope, counted_receive, send_with_headers)
         finally:
             client = scope.get("client")

@@ -31,6 +31,9 @@ TRIES: Final = 3
 BETWEEN_TRIES: Final = Backoff(first=0.5, longest=5.0, spread=1.0)
 """Pauses between those posts: anything from none to one second before the second, to two before the third."""
 
+WHILE_BUSY: Final = 1.0
+"""Seconds between posts of a batch that a busy service does not take yet. No attempt is counted, nor a delivery."""
+
 SHOWN: Final = 300
 """Characters of an error's body that are shown to people."""
 
@@ -74,6 +77,10 @@ Outcome = Answer | Refused | Failed | Gone
 
 class _Passing(Exception):
     """An answer that may be a different one if the batch is posted again."""
+
+
+class _Busy(Exception):
+    """The service has taken nothing, as it is full or loads its models, and says that it will take the batch later."""
 
 
 class _TooLarge(Exception):
@@ -141,8 +148,8 @@ class ProcessingService:
     async def process(self, body: bytes, *, stopping: asyncio.Event, begin_within: float) -> Outcome:
         """Post a batch.
 
-        After an error of the service's own it is posted again, up to `TRIES` times, but not later than `begin_within`
-        seconds from now, nor once `stopping` is set.
+        After an error of the service's own it is posted again, up to `TRIES` times, and while it is busy as often as it
+        takes, but not later than `begin_within` seconds from now, nor once `stopping` is set.
         """
         try:
             return await self._post_repeatedly(body, stopping=stopping, begin_until=time.monotonic() + begin_within)
@@ -163,6 +170,11 @@ class ProcessingService:
         while True:
             try:
                 return await self._post(body)
+            except _Busy as busy:
+                if stopping.is_set() or time.monotonic() + WHILE_BUSY >= begin_until:
+                    return Gone(str(busy))
+                await loops.rest(WHILE_BUSY, unless=stopping)
+                continue
             except _Passing:
                 failures += 1
                 if failures == TRIES or time.monotonic() >= begin_until:
@@ -172,10 +184,12 @@ class ProcessingService:
                 raise _Passing("asked to leave")
 
     async def _post(self, body: bytes) -> Outcome:
-        status, said = await self._send("POST", "process", body, self._timeout)
+        status, said, retry_after = await self._send("POST", "process", body, self._timeout)
         if status == 200:
             return Answer(said)
         reason = _reason(status, said)
+        if status == 503 and retry_after:
+            raise _Busy(reason)
         if status >= 500 or status in _PASSING:
             raise _Passing(reason)
         if status in _MISPLACED:
@@ -184,13 +198,15 @@ class ProcessingService:
 
     async def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         try:
-            return await self._send(method, path, body, LOOK_TIMEOUT)
+            status, said, _ = await self._send(method, path, body, LOOK_TIMEOUT)
         except TimeoutError:
             raise errors.Unavailable(f"{self.name}/{path} does not answer within {LOOK_TIMEOUT:.0f} s") from None
         except (aiohttp.ClientError, OSError, _TooLarge) as error:
             raise errors.Unavailable(f"{self.name}: {_plain(error)}") from None
+        return status, said
 
-    async def _send(self, method: str, path: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
+    async def _send(self, method: str, path: str, body: bytes | None, timeout: float) -> tuple[int, bytes, str]:
+        """Status, body and `Retry-After`."""
         assert self._session is not None
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT)
         # Appended to the whole address, since a service may have a path prefix.
@@ -205,7 +221,7 @@ class ProcessingService:
                 if size > self._largest:
                     raise _TooLarge(f"the processing service answered with more than {self._largest} bytes")
                 chunks.append(chunk)
-            return response.status, b"".join(chunks)
+            return response.status, b"".join(chunks), response.headers.get("Retry-After", "")
 
 
 def _reason(status: int, said: bytes) -> str:

@@ -46,6 +46,8 @@ class ProcessingService:
         self.faults: dict[str, str] = {}
         # How many posts are answered with 500 before the next good one.
         self.broken = 0
+        # How many posts are not taken yet.
+        self.busy = 0
         # Seconds for a post.
         self.delay = 0.0
         self.fetches = False
@@ -92,6 +94,9 @@ class ProcessingService:
         asked = await request.json()
         if not {"pipeline", "source_images", "config"} <= asked.keys() or asked["pipeline"] != self.slug:
             return web.json_response({"detail": [{"msg": "Field required"}]}, status=422)
+        if self.busy:
+            self.busy -= 1
+            return web.json_response({"detail": "full"}, status=503, headers={"Retry-After": "5"})
         images: list[dict[str, str]] = asked["source_images"]
         self.batches.append([image["id"] for image in images])
         self.configs.append(asked["config"])

@@ -71,3 +71,18 @@ def test_sizes_that_a_service_gives_are_kept() -> None:
         ("done", None, None),
         ("done", None, None),
     ]
+
+
+def test_an_error_that_names_an_image_is_of_that_image_alone() -> None:
+    errors_of_two = [{"image_id": "1", "error": "no such photograph"}, {"image_id": "7", "error": "not ours"}]
+    said = {"source_images": [{"id": "0"}, {"id": "2"}], "detections": [], "errors": errors_of_two[:1]}
+    items = pushing.read_answer(json.dumps(said).encode(), BATCH, REDUCTION).items
+    assert [(one.kind, one.reason) for one in items] == [
+        ("done", None),
+        ("failed", "no such photograph"),
+        ("done", None),
+    ]
+    # What names none of the batch is about all of it.
+    said["errors"] = errors_of_two
+    items = pushing.read_answer(json.dumps(said).encode(), BATCH, REDUCTION).items
+    assert [one.kind for one in items] == ["failed"] * 3 and items[1].reason == "no such photograph"

@@ -1,0 +1,1 @@
+"""A processing service: `antenna serve` runs pipelines for whoever posts photographs to it over HTTP."""
