@@ -134,5 +134,5 @@ class WorkerStarts:
         return {(row["pool"], row["pipeline"]): row["seconds"] for row in await self._database.rows("pipeline_speeds")}
 
     async def forget_old(self) -> None:
-        """Delete starts that ended eight days ago or more."""
+        """Delete starts that ended eight days ago, and end those of pools that nobody has looked after for a day."""
         await self._database.rows("forget_worker_starts")
