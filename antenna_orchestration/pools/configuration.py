@@ -21,6 +21,12 @@ _DAY: Final = 86_400.0
 _FOREIGN: Final = ("--array", "--clusters", "--job-name", "--test-only", "--wait", "--wrap")
 _FOREIGN_LETTERS: Final = ("-J", "-M", "-W", "-a")
 
+LONGEST: Final = 366 * _DAY
+"""Seconds that a worker may stay idle."""
+
+MOST: Final = 10_000
+"""Workers of a pool."""
+
 Seconds = Annotated[float, Field(gt=0, le=_DAY)]
 
 
@@ -29,7 +35,7 @@ class PoolSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    most: int = Field(ge=0, le=10_000, description="Workers at the same time, those on their way among them.")
+    most: int = Field(ge=0, le=MOST, description="Workers at the same time, those on their way among them.")
     pipelines: tuple[str, ...] = Field(
         default=(), description="Slugs that the workers serve, and for whose jobs they are started. Empty: all."
     )
@@ -46,7 +52,9 @@ class PoolSettings(BaseModel):
         description="What waits is to be done in this time; a job's deadline may be nearer.",
     )
     cold_start_seconds: Seconds = Field(default=20, description="From a start to the worker's first image.")
-    idle_exit_seconds: Seconds = Field(default=60, description="How long a worker stays when nothing waits.")
+    idle_exit_seconds: float = Field(
+        default=60, gt=0, le=LONGEST, description="How long a worker stays when nothing waits."
+    )
     overhead: float = Field(
         default=0.25,
         gt=0,

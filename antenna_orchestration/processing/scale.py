@@ -67,8 +67,10 @@ def pools_of(wanted: settings.Settings) -> dict[str, AnyPool]:
         return {}
     if wanted.worker_pools:
         return configuration.read(wanted.worker_pools)
-    most = wanted.autoscale_max_workers
-    here = DagsterPool(kind="dagster", most=most, idle_exit_seconds=wanted.worker_idle_exit, only_unserved=most == 1)
+    # The settings have no upper bounds.
+    most = min(wanted.autoscale_max_workers, configuration.MOST)
+    idle_exit = min(wanted.worker_idle_exit, configuration.LONGEST)
+    here = DagsterPool(kind="dagster", most=most, idle_exit_seconds=idle_exit, only_unserved=most == 1)
     return {HERE: here} if most else {}
 
 
@@ -94,6 +96,8 @@ class Round:
 class _Observed:
     demands: list[Demand]
     starts: list[Start]
+    # The same as their engines know them, by id.
+    asked: dict[str, Asked]
     past: dict[str, Past]
     # What engines say about starts that wait, by pool.
     notes: dict[str, str]
@@ -130,11 +134,14 @@ async def round_(
             observed.past[pool] = replace(observed.past.get(pool, Past()), blocked=reason)
         await _record(services, observed)
         decisions = [one for one in _decided(pools, observed) if one.pool in launchers]
-        open_starts = {one.start_id: one for one in await services.catalog.worker_starts.open()}
         faults: dict[str, str] = {}
         # At once: each may take as long as a command may, and a sensor's tick has a minute for all.
-        acts = (_act(services, one, launchers[one.pool], open_starts) for one in decisions)
-        for decision, fault in zip(decisions, await asyncio.gather(*acts), strict=True):
+        acts = (_act(services, one, launchers[one.pool], observed.asked) for one in decisions)
+        # All are over before the lock goes, whatever becomes of one.
+        answers = await asyncio.gather(*acts, return_exceptions=True)
+        for decision, fault in zip(decisions, answers, strict=True):
+            if isinstance(fault, BaseException):
+                raise fault
             if fault:
                 faults[decision.pool] = fault
         told = [
@@ -142,7 +149,6 @@ async def round_(
             for one in decisions
         ]
         await services.catalog.worker_starts.note_decisions(told)
-        await services.catalog.worker_starts.forget_old()
         return Round(decisions, faults)
 
 
@@ -211,6 +217,7 @@ async def _observe(services: Services, pools: Mapping[str, AnyPool], launchers: 
     return _Observed(
         demands=await _demands(services, jobs, workers, pools, known | measured),
         starts=[*(_start(one, seen.get(one.start_id), workers) for one in there), *of_people],
+        asked={one.start_id: _asked(one, heard) for one in there},
         past=past,
         notes=_notes(there, seen),
         ended=ended,
@@ -413,9 +420,7 @@ async def _record(services: Services, observed: _Observed) -> None:
         await starts.note_speeds(observed.speeds)
 
 
-async def _act(
-    services: Services, decision: PoolDecision, launcher: Launcher, open_starts: Mapping[str, OpenStart]
-) -> str:
+async def _act(services: Services, decision: PoolDecision, launcher: Launcher, asked: Mapping[str, Asked]) -> str:
     """Start and cancel; returns why that did not come about as a whole, empty if it did."""
     starts = services.catalog.worker_starts
     ids = [f"{decision.pool}-{secrets.token_hex(4)}" for _ in range(min(decision.start, AT_ONCE))]
@@ -439,8 +444,8 @@ async def _act(
         await starts.end(failed)
         logger.warning("pool %s: a worker could not be started: %s", decision.pool, first)
         return first
-    canceled = [open_starts[start_id] for start_id in decision.cancel[:AT_ONCE]]
-    answered = await asyncio.gather(*(launcher.cancel(_asked(one, ())) for one in canceled), return_exceptions=True)
+    canceled = (launcher.cancel(asked[start_id]) for start_id in decision.cancel[:AT_ONCE])
+    answered = await asyncio.gather(*canceled, return_exceptions=True)
     for fault in answered:
         if isinstance(fault, errors.Unavailable):
             logger.warning("pool %s: a start could not be taken back: %s", decision.pool, fault)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, settings
 from antenna_orchestration.pools import configuration
 from antenna_orchestration.pools.configuration import CommandPool, DagsterPool, PoolSettings, SlurmPool
+from antenna_orchestration.processing import scale
 
 PAGE = (Path(__file__).parents[2] / "docs/howto/scale.md").read_text()
 
@@ -67,6 +69,14 @@ def test_each_fault_is_one_line(tmp_path: Path, text: str, said: str) -> None:
     assert said in str(raised.value)
     assert str(raised.value).startswith("ANTENNA_WORKER_POOLS: ")
     assert "\n" not in str(raised.value)
+
+
+def test_any_setting_makes_the_pool_that_there_is_without_a_file() -> None:
+    """A worker that stays for two days was a ValidationError, with which `antenna up` did not start."""
+    wanted = settings.Settings(worker_idle_exit=172_800.0, autoscale_max_workers=20_000)
+    assert scale.pools_of(wanted)["here"].idle_exit_seconds == 172_800
+    endless = settings.Settings(worker_idle_exit=math.inf)
+    assert scale.pools_of(endless)["here"].idle_exit_seconds == configuration.LONGEST
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
