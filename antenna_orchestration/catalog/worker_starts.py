@@ -103,7 +103,10 @@ class WorkerStarts:
         }
 
     async def note_decisions(self, decisions: Iterable[PoolDecision]) -> None:
-        """Record what was decided, for people."""
+        """Record what was decided, for people, and forget old starts.
+
+        Those are over that ended eight days ago; those of pools that nobody has looked after for a day end.
+        """
         async with self._database.transaction() as connection:
             for one in decisions:
                 await connection.execute(
@@ -116,6 +119,7 @@ class WorkerStarts:
                         "why": one.why,
                     },
                 )
+            await connection.execute(queries.load("forget_worker_starts"))
 
     async def states(self, *, within: float) -> list[PoolState]:
         """What was decided within so many seconds."""
@@ -132,7 +136,3 @@ class WorkerStarts:
     async def speeds(self) -> dict[tuple[str, str], float]:
         """Seconds per image, by pool and pipeline; the pool is empty for workers that others started."""
         return {(row["pool"], row["pipeline"]): row["seconds"] for row in await self._database.rows("pipeline_speeds")}
-
-    async def forget_old(self) -> None:
-        """Delete starts that ended eight days ago or more."""
-        await self._database.rows("forget_worker_starts")

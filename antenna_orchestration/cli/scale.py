@@ -13,6 +13,8 @@ from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
 
 if TYPE_CHECKING:
+    from antenna_orchestration.pools.configuration import AnyPool
+    from antenna_orchestration.pools.launcher import Launcher
     from antenna_orchestration.processing.scale import Round
     from antenna_orchestration.processing.services import Services
 
@@ -36,32 +38,46 @@ def scale(
     from antenna_orchestration import settings
     from antenna_orchestration.processing import scale as rounds
 
-    pools = rounds.pools_of(settings.get())
-    launchers = rounds.launchers_of(pools)
-    if not pools:
-        raise errors.InvalidSetting("no worker is started: ANTENNA_AUTOSCALE is off")
-    if not launchers and not dry_run:
-        raise errors.InvalidSetting(
-            "all pools are for the sensor worker_autoscaler; `antenna scale --dry-run` explains what it decides "
-            "(for others, name a file of pools in ANTENNA_WORKER_POOLS)"
-        )
+    def found() -> tuple[dict[str, AnyPool], dict[str, Launcher]]:
+        pools = rounds.pools_of(settings.get())
+        launchers = rounds.launchers_of(pools)
+        if not pools:
+            raise errors.InvalidSetting("no worker is started: ANTENNA_AUTOSCALE is off")
+        if not launchers and not dry_run:
+            raise errors.InvalidSetting(
+                "all pools are for the sensor worker_autoscaler; `antenna scale --dry-run` explains what it decides "
+                "(for others, name a file of pools in ANTENNA_WORKER_POOLS)"
+            )
+        return pools, launchers
+
+    async def one(services: Services) -> None:
+        # Anew in each round, as the sensor does: the file may have changed.
+        pools, launchers = found()
+        if dry_run:
+            _show(await rounds.explained(services, pools, launchers), json_=json_)
+            return
+        done = await rounds.round_(services, pools, launchers)
+        if done is None:
+            output.note("another process starts workers just now; this round did nothing")
+            return
+        _show(done, json_=json_)
+        if done.faults and every is None:
+            raise errors.Unavailable("; ".join(f"pool {name}: {why}" for name, why in done.faults.items()))
 
     async def run(services: Services) -> None:
         while True:
-            if dry_run:
-                _show(await rounds.explained(services, pools, launchers), json_=json_)
-            else:
-                done = await rounds.round_(services, pools, launchers)
-                if done is None:
-                    output.note("another process starts workers just now; this round did nothing")
-                else:
-                    _show(done, json_=json_)
-                    if done.faults and every is None:
-                        raise errors.Unavailable("; ".join(f"pool {name}: {why}" for name, why in done.faults.items()))
+            try:
+                await one(services)
+            except (errors.Unavailable, errors.InvalidSetting) as error:
+                if every is None:
+                    raise
+                # Servers come back, and a file that somebody edits becomes whole.
+                output.note(f"this round did nothing: {error}")
             if every is None:
                 return
             await asyncio.sleep(every)
 
+    found()
     with_services(run)
 
 

@@ -28,6 +28,9 @@ RETRY: Final = Backoff(first=15.0, longest=900.0)
 MARGIN: Final = 1.25
 """Times the work for which a start must be of no use before it is taken back."""
 
+_NO_POOL: Final = 600.0
+"""Seconds in which living workers are to do what no pool has workers for."""
+
 _TINY: Final = 1e-9
 _MANY: Final = 1 << 30
 
@@ -61,7 +64,8 @@ class Pool:
     cold_start: float = 20.0
     # How long a worker stays when nothing waits.
     idle_exit: float = 60.0
-    # Share of the work that starting and leaving may cost; jobs that are due may cost more.
+    # Share of the work that starting and leaving may cost; jobs that are due within `finish_within` may cost as much
+    # as they have work.
     overhead: float = 0.25
     # Seconds of workers per day; None: no limit.
     budget: float | None = None
@@ -171,12 +175,22 @@ def _limit_of(pool: Pool, demands: Sequence[Demand], starts: Sequence[Start], pa
     if pool.budget is not None and past.used >= pool.budget:
         limit = _Limit(min(here, pool.most), f"its budget of {duration(pool.budget)} a day is used up")
     served = [demand for demand in demands if pool.name in demand.pools]
-    if not any(demand.due is not None for demand in served):
-        # One at least: however little waits, it is done.
-        worth = pool.overhead * sum(demand.seconds for demand in served) / (pool.cold_start + pool.idle_exit)
-        if max(1, int(worth)) < limit.most:
-            limit = _Limit(max(1, int(worth)), "more would cost more to start than they save (`overhead`)")
+    is_urgent = [demand.due is not None and demand.due <= pool.finish_within for demand in served]
+    seconds = sum(demand.seconds for demand, urgent in zip(served, is_urgent, strict=True) if not urgent)
+    # What a deadline asks for may cost more; that others wait beside it is no reason to.
+    urgent = sum(
+        demand.seconds / _pace(pool, demand) for demand, urgent in zip(served, is_urgent, strict=True) if urgent
+    )
+    worth = math.floor(min(pool.overhead * seconds / _cost(pool), _MANY)) + _whole(min(urgent, _MANY))
+    # One at least: however little waits, it is done.
+    if max(1, worth) < limit.most:
+        limit = _Limit(max(1, worth), "more would cost more to start than they save (`overhead`)")
     return limit
+
+
+def _cost(pool: Pool) -> float:
+    """Seconds of a worker that starting and leaving take."""
+    return pool.cold_start + pool.idle_exit
 
 
 def _fill(
@@ -191,30 +205,32 @@ def _fill(
     filled = dict.fromkeys(order, 0.0)
     for demand in sorted(demands, key=lambda one: (one.due is None, one.due or 0.0, -one.priority, one.job)):
         reachable = [order[name] for name in order if name in demand.pools]
-        left = _workers_for(demand, reachable)
+        # Seconds of work.
+        left = demand.seconds
+        pace = _pace(reachable[0], demand) if reachable else _NO_POOL
         for worker in sorted(demand.workers):
-            used = min(left, free[worker])
+            used = min(left / pace, free[worker])
             free[worker] -= used
-            left -= used
+            left -= used * pace
         for pool in reachable:
             if left <= _TINY:
                 break
             if pool.only_unserved and demand.workers:
                 continue
-            used = min(left, room[pool.name] - filled[pool.name])
+            pace = _pace(pool, demand)
+            used = min(left / pace, room[pool.name] - filled[pool.name])
             filled[pool.name] += used
-            left -= used
+            left -= used * pace
     return filled
 
 
-def _workers_for(demand: Demand, pools: Sequence[Pool]) -> float:
-    """How many workers do the demand in time."""
-    within = min((pool.finish_within for pool in pools), default=600.0)
-    if demand.due is not None:
-        within = min(within, demand.due)
-    # Before a worker works it starts: with less time than that, one second is as good as none.
-    cold = min((pool.cold_start for pool in pools), default=0.0) if not demand.workers else 0.0
-    return demand.seconds / max(within - cold, 1.0)
+def _pace(pool: Pool, demand: Demand) -> float:
+    """Seconds of the demand's work that one worker of the pool does in time."""
+    within = pool.finish_within if demand.due is None else min(pool.finish_within, demand.due)
+    # Before a worker works it starts; those that serve the job work meanwhile.
+    cold = 0.0 if demand.workers else pool.cold_start
+    # However late it is, a worker works as long as its start and its leave cost: more would hardly be faster.
+    return max(within - cold, _cost(pool))
 
 
 def _decision(

@@ -7,10 +7,13 @@ from typing import Final
 
 from antenna_orchestration.domain.texts import storable
 from antenna_orchestration.pools.configuration import CommandPool
-from antenna_orchestration.pools.launcher import Asked, Seen, output_of
+from antenna_orchestration.pools.launcher import Asked, Seen, output_of, plain_environment
 
 STARTS_WITHIN: Final = 600.0
 """Seconds in which a worker is heard, where no command lists what is there."""
+
+LISTED_WITHIN: Final = 60.0
+"""Seconds after a start in which the command lists it."""
 
 _MOST_CHARACTERS: Final = 200
 """Characters of a name that a command gives."""
@@ -26,14 +29,16 @@ class CommandLauncher:
         """As `Launcher.look`."""
         if not self._pool.list:
             return {start.start_id: _by_ear(start) for start in starts}
-        listed = set((await output_of(self._pool.list, timeout=self._pool.timeout_seconds)).split("\n"))
-        there = {line.strip() for line in listed}
-        return {
-            start.start_id: Seen("running")
-            if (start.handle or start.start_id) in there
-            else Seen("gone", "" if start.was_heard else f"{self._pool.list[0]} does not list it any more")
-            for start in starts
-        }
+        there = {_name(line) for line in (await self._said(self._pool.list)).splitlines()}
+        return {start.start_id: self._seen(start, there) for start in starts}
+
+    def _seen(self, start: Asked, there: Collection[str]) -> Seen:
+        if start.handle in there or start.start_id in there:
+            return Seen("running")
+        # Clouds tell of an instance a while after they were asked for it.
+        if start.age < LISTED_WITHIN and not start.was_heard:
+            return Seen("running", "it is to be listed")
+        return Seen("gone", "" if start.was_heard else f"{self._pool.list[0]} does not list it")
 
     async def others(self, heard: Collection[str | None]) -> int:
         """As `Launcher.others`: they are known once they are heard."""
@@ -42,14 +47,21 @@ class CommandLauncher:
     async def start(self, start_id: str) -> str:
         """As `Launcher.start`."""
         command = [*self._pool.start, *self._pool.worker_arguments(start_id)]
-        answer = await output_of(command, timeout=self._pool.timeout_seconds)
-        lines = [line.strip() for line in answer.splitlines() if line.strip()]
-        return storable(lines[0])[:_MOST_CHARACTERS] if lines else start_id
+        names = map(_name, (await self._said(command)).splitlines())
+        return next(filter(None, names), start_id)
 
     async def cancel(self, start: Asked) -> None:
         """As `Launcher.cancel`; without a command for it, the worker leaves by itself."""
         if self._pool.cancel:
-            await output_of([*self._pool.cancel, start.handle or start.start_id], timeout=self._pool.timeout_seconds)
+            await self._said([*self._pool.cancel, start.handle or start.start_id])
+
+    async def _said(self, command: Sequence[str]) -> str:
+        environment = plain_environment(names=self._pool.environment)
+        return await output_of(command, timeout=self._pool.timeout_seconds, environment=environment)
+
+
+def _name(line: str) -> str:
+    return storable(line.strip())[:_MOST_CHARACTERS]
 
 
 def _by_ear(start: Asked) -> Seen:

@@ -7,15 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.scaling import Pool
+from antenna_orchestration.pipelines import yaml_files
 
 MOST_BYTES: Final = 2**20
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _DAY: Final = 86_400.0
+
+# Options of sbatch with which a job would not be one worker, or not be found again.
+_FOREIGN: Final = ("--array", "--clusters", "--job-name", "--test-only", "--wait", "--wrap")
+_FOREIGN_LETTERS: Final = ("-J", "-M", "-W", "-a")
+
+LONGEST: Final = 366 * _DAY
+"""Seconds that a worker may stay idle."""
+
+MOST: Final = 10_000
+"""Workers of a pool."""
 
 Seconds = Annotated[float, Field(gt=0, le=_DAY)]
 
@@ -25,7 +35,7 @@ class PoolSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    most: int = Field(ge=0, le=10_000, description="Workers at the same time, those on their way among them.")
+    most: int = Field(ge=0, le=MOST, description="Workers at the same time, those on their way among them.")
     pipelines: tuple[str, ...] = Field(
         default=(), description="Slugs that the workers serve, and for whose jobs they are started. Empty: all."
     )
@@ -42,13 +52,15 @@ class PoolSettings(BaseModel):
         description="What waits is to be done in this time; a job's deadline may be nearer.",
     )
     cold_start_seconds: Seconds = Field(default=20, description="From a start to the worker's first image.")
-    idle_exit_seconds: Seconds = Field(default=60, description="How long a worker stays when nothing waits.")
+    idle_exit_seconds: float = Field(
+        default=60, gt=0, le=LONGEST, description="How long a worker stays when nothing waits."
+    )
     overhead: float = Field(
         default=0.25,
         gt=0,
         le=100,
-        description="Share of the work that starting and leaving may cost; so a small backlog gets few workers. Does "
-        "not hold for jobs with a deadline.",
+        description="Share of the work that starting and leaving may cost; so a small backlog gets few workers. Jobs "
+        "that are due within `finish_within_minutes` may cost as much as they have work.",
     )
     worker_hours_per_day: float | None = Field(
         default=None, ge=0, description="Budget of the last 24 hours, over all its workers. Not given: no limit."
@@ -115,6 +127,18 @@ class SlurmPool(PoolSettings):
         description="The command of a worker, with further options such as `--device cuda`.",
     )
 
+    @field_validator("options")
+    @classmethod
+    def _can_be_told_apart(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        for option in options:
+            if not option.startswith("-") or option in ("-", "--"):
+                raise ValueError(f"{option!r}: each option is one word, such as --partition=gpu")
+            name = option.split("=")[0]
+            # sbatch takes any beginning of a name for the name.
+            if name[:2] in _FOREIGN_LETTERS or any(taken.startswith(name) for taken in _FOREIGN):
+                raise ValueError(f"{option}: each worker is one job with a name of its own, whose script is made here")
+        return options
+
 
 class CommandPool(PoolSettings):
     """Anything that a command can start: a cloud instance, a worker over ssh."""
@@ -133,7 +157,13 @@ class CommandPool(PoolSettings):
     cancel: tuple[str, ...] = Field(
         default=(), description="Command that takes back a start that was not heard yet; what it is called comes last."
     )
-    timeout_seconds: float = Field(default=20, gt=0, le=40, description="How long each of the commands may take.")
+    environment: tuple[str, ...] = Field(
+        default=(),
+        description="Names of variables of the sensor's environment that the commands get besides PATH, HOME, USER and "
+        "the language, such as AWS_PROFILE.",
+    )
+    # A look and a start, of all pools at once, are one tick of the sensor, which may take a minute.
+    timeout_seconds: float = Field(default=20, gt=0, le=25, description="How long each of the commands may take.")
 
 
 AnyPool = DagsterPool | SlurmPool | CommandPool
@@ -149,12 +179,11 @@ def read(path: Path) -> dict[str, AnyPool]:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise errors.InvalidSetting(f"ANTENNA_WORKER_POOLS: {path} is larger than 1 MB, which no list of pools is")
-        said = yaml.safe_load(content)
+        said = yaml_files.read(content)
     except OSError as error:
         raise errors.InvalidSetting(f"ANTENNA_WORKER_POOLS: {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise errors.InvalidSetting(f"ANTENNA_WORKER_POOLS: {path} is no YAML: {first}") from None
+    except ValueError as error:
+        raise errors.InvalidSetting(f"ANTENNA_WORKER_POOLS: {path}: {error}") from None
     if not isinstance(said, Mapping) or not said:
         raise errors.InvalidSetting(f"ANTENNA_WORKER_POOLS: {path} has no pools; see docs/howto/scale.md")
     for name in said:
@@ -177,4 +206,4 @@ def _first(error: ValidationError) -> str:
         return f"{named}: there is no such key; see docs/howto/scale.md"
     if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return f"{named}: `kind` is dagster, slurm or command"
-    return f"{named}: {fault['msg']}"
+    return f"{named}: {fault['msg'].removeprefix('Value error, ')}"

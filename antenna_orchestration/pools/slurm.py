@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from antenna_orchestration.pools.configuration import SlurmPool
-from antenna_orchestration.pools.launcher import Asked, Seen, output_of
+from antenna_orchestration.pools.launcher import Asked, Seen, output_of, plain_environment, told_of
 
 TIMEOUT: Final = 15.0
 """Seconds in which Slurm's commands answer; its controller may be busy."""
@@ -33,9 +33,7 @@ class SlurmLauncher:
 
     async def look(self, starts: Sequence[Asked]) -> Mapping[str, Seen]:
         """As `Launcher.look`."""
-        listed = await output_of(
-            ["squeue", "--me", "--noheader", "--states=all", "--format=%i|%j|%T|%r"], timeout=TIMEOUT
-        )
+        listed = await _said(["squeue", "--me", "--noheader", "--states=all", "--format=%i|%j|%T|%r"])
         jobs = [line.split("|", 3) for line in listed.splitlines() if line.count("|") >= 3]
         # A job that was requeued is listed once; the newest of those of one name counts.
         found = {name.removeprefix(_PREFIX): (number, state, reason) for number, name, state, reason in jobs}
@@ -47,20 +45,31 @@ class SlurmLauncher:
 
     async def start(self, start_id: str) -> str:
         """As `Launcher.start`. The script goes through standard input, and names no secret."""
-        words = ["sbatch", "--parsable", f"--job-name={_PREFIX}{start_id}", *self._pool.options]
-        answer = await output_of(words, timeout=TIMEOUT, stdin=self.script(start_id))
+        words = ["sbatch", *self._pool.options, "--parsable", f"--job-name={_PREFIX}{start_id}"]
+        answer = await _said(words, stdin=self.script(start_id))
         # With several clusters: `number;cluster`.
-        return answer.strip().split(";")[0]
+        return told_of(answer.split(";")[0])
 
     async def cancel(self, start: Asked) -> None:
         """As `Launcher.cancel`: a job that runs by now goes on."""
         named = [f"--name={_PREFIX}{start.start_id}"]
-        await output_of(["scancel", "--me", "--state=PENDING", *named], timeout=TIMEOUT)
+        await _said(["scancel", "--me", "--state=PENDING", *named])
 
     def script(self, start_id: str) -> str:
-        """The batch script. `srun`, because `--signal` and `scancel` send SIGTERM to steps, not to the shell."""
+        """The batch script. `srun`, because `--signal` and `scancel` send SIGTERM to steps, not to the shell.
+
+        One worker, however many tasks the options ask for, on all the CPUs: since Slurm 22.05 steps do not inherit
+        `--cpus-per-task`.
+        """
         command = shlex.join([*self._pool.worker, *self._pool.worker_arguments(start_id)])
-        return "\n".join(["#!/bin/bash", "set -eu", self._pool.setup, f"exec srun {command}", ""])
+        step = "exec srun --ntasks=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK}"
+        return "\n".join(["#!/bin/bash", "set -eu", self._pool.setup, f"{step} {command}", ""])
+
+
+async def _said(words: Sequence[str], *, stdin: str = "") -> str:
+    return await output_of(
+        words, timeout=TIMEOUT, stdin=stdin, environment=plain_environment(prefixes=("SLURM_", "SBATCH_"))
+    )
 
 
 def _seen(start: Asked, job: tuple[str, str, str] | None) -> Seen:
@@ -75,7 +84,8 @@ def _seen(start: Asked, job: tuple[str, str, str] | None) -> Seen:
         return Seen("waiting", f"Slurm job {number} is {state} ({reason})")
     if state in _RUNNING:
         return Seen("running", f"Slurm job {number} is {state}")
-    if state in _ENDED_WELL:
+    if state in _ENDED_WELL and (start.was_heard or state != "COMPLETED"):
         return Seen("gone")
     why = f" ({reason})" if reason not in ("None", "") else ""
-    return Seen("gone", f"Slurm job {number} ended as {state}{why}; the file that sbatch wrote says more")
+    unheard = "" if start.was_heard else " before its worker was heard"
+    return Seen("gone", f"Slurm job {number} ended as {state}{why}{unheard}; the file that sbatch wrote says more")

@@ -8,7 +8,7 @@ import re
 import secrets
 import socket
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from statistics import median
@@ -25,7 +25,7 @@ from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pools import configuration
 from antenna_orchestration.pools.command import CommandLauncher
 from antenna_orchestration.pools.configuration import AnyPool, CommandPool, DagsterPool, SlurmPool
-from antenna_orchestration.pools.launcher import Asked, Launcher, Seen
+from antenna_orchestration.pools.launcher import Asked, Launcher, Seen, Undecided
 from antenna_orchestration.pools.slurm import SlurmLauncher
 from antenna_orchestration.processing import served_here
 from antenna_orchestration.processing.services import Services
@@ -50,6 +50,9 @@ AT_ONCE: Final = 8
 CHANGED: Final = 0.1
 """Share by which a measured speed must differ from the one on record to replace it."""
 
+SLOWEST: Final = 86_400.0
+"""Seconds per image that are believed; one worker's nonsense would start workers without end."""
+
 _STARTED: Final = re.compile(r"(.+)-[0-9a-f]{8}")
 """Names of started workers, as `_act` makes them."""
 
@@ -64,8 +67,10 @@ def pools_of(wanted: settings.Settings) -> dict[str, AnyPool]:
         return {}
     if wanted.worker_pools:
         return configuration.read(wanted.worker_pools)
-    most = wanted.autoscale_max_workers
-    here = DagsterPool(kind="dagster", most=most, idle_exit_seconds=wanted.worker_idle_exit, only_unserved=most == 1)
+    # The settings have no upper bounds.
+    most = min(wanted.autoscale_max_workers, configuration.MOST)
+    idle_exit = min(wanted.worker_idle_exit, configuration.LONGEST)
+    here = DagsterPool(kind="dagster", most=most, idle_exit_seconds=idle_exit, only_unserved=most == 1)
     return {HERE: here} if most else {}
 
 
@@ -91,6 +96,8 @@ class Round:
 class _Observed:
     demands: list[Demand]
     starts: list[Start]
+    # The same as their engines know them, by id.
+    asked: dict[str, Asked]
     past: dict[str, Past]
     # What engines say about starts that wait, by pool.
     notes: dict[str, str]
@@ -127,17 +134,21 @@ async def round_(
             observed.past[pool] = replace(observed.past.get(pool, Past()), blocked=reason)
         await _record(services, observed)
         decisions = [one for one in _decided(pools, observed) if one.pool in launchers]
-        open_starts = {one.start_id: one for one in await services.catalog.worker_starts.open()}
         faults: dict[str, str] = {}
-        for decision in decisions:
-            if fault := await _act(services, decision, launchers[decision.pool], open_starts):
+        # At once: each may take as long as a command may, and a sensor's tick has a minute for all.
+        acts = (_act(services, one, launchers[one.pool], observed.asked) for one in decisions)
+        # All are over before the lock goes, whatever becomes of one.
+        answers = await asyncio.gather(*acts, return_exceptions=True)
+        for decision, fault in zip(decisions, answers, strict=True):
+            if isinstance(fault, BaseException):
+                raise fault
+            if fault:
                 faults[decision.pool] = fault
         told = [
             replace(one, why=f"{one.why}; {faults[one.pool]}", is_short=True) if one.pool in faults else one
             for one in decisions
         ]
         await services.catalog.worker_starts.note_decisions(told)
-        await services.catalog.worker_starts.forget_old()
         return Round(decisions, faults)
 
 
@@ -158,15 +169,18 @@ async def why_not_started(services: Services, jobs: Sequence[Job]) -> dict[JobId
         pools = pools_of(services.settings)
     except errors.InvalidSetting as error:
         return {job.job_id: f"none can be started: {error}" for job in jobs}
-    if not jobs:
+    if not jobs or not pools:
         return {}
+    ours = (await asyncio.to_thread(registry.read, services.settings.pipeline_paths)).pipelines
     states = [state for state in await services.catalog.worker_starts.states(within=TOLD_WITHIN) if state.is_waited_for]
     told: dict[JobId, str] = {}
     for job in jobs:
         of_job = [
             f"pool {state.pool}: {state.why}"
             for state in states
-            if state.pool in pools and _is_for(pools[state.pool], job, services.settings)
+            if served_here.is_for_workers_here(job, ours)
+            and state.pool in pools
+            and _is_for(pools[state.pool], job, services.settings)
         ]
         if of_job:
             told[job.job_id] = "; ".join(of_job)
@@ -187,7 +201,7 @@ async def _observe(services: Services, pools: Mapping[str, AnyPool], launchers: 
     seen, silent = await _look(open_starts, heard, launchers)
     for pool, reason in silent.items():
         past[pool] = replace(past.get(pool, Past()), blocked=reason)
-    measured = _measured(workers)
+    measured = _measured(workers, pools)
     ended = {
         one.start_id: seen[one.start_id].note
         for one in open_starts
@@ -203,6 +217,7 @@ async def _observe(services: Services, pools: Mapping[str, AnyPool], launchers: 
     return _Observed(
         demands=await _demands(services, jobs, workers, pools, known | measured),
         starts=[*(_start(one, seen.get(one.start_id), workers) for one in there), *of_people],
+        asked={one.start_id: _asked(one, heard) for one in there},
         past=past,
         notes=_notes(there, seen),
         ended=ended,
@@ -223,15 +238,7 @@ async def _look(
     """What became of the starts, by id; and of pools whose engine does not answer, why."""
     of_pool: defaultdict[str, list[Asked]] = defaultdict(list)
     for one in open_starts:
-        of_pool[one.pool].append(
-            Asked(
-                start_id=one.start_id,
-                handle=one.handle,
-                age=one.age,
-                was_heard=one.was_heard,
-                is_heard=one.start_id in heard,
-            )
-        )
+        of_pool[one.pool].append(_asked(one, heard))
     asked = [(pool, launchers[pool].look(starts)) for pool, starts in of_pool.items() if pool in launchers]
     answers = await asyncio.gather(*(answer for _, answer in asked), return_exceptions=True)
     seen: dict[str, Seen] = {}
@@ -246,14 +253,25 @@ async def _look(
     return seen, silent
 
 
+def _asked(one: OpenStart, heard: Collection[str]) -> Asked:
+    return Asked(
+        start_id=one.start_id,
+        handle=one.handle,
+        age=one.age,
+        was_heard=one.was_heard,
+        is_heard=one.start_id in heard,
+    )
+
+
 def _start(one: OpenStart, seen: Seen | None, workers: Sequence[Heartbeat]) -> Start:
     worker = next((worker for worker in workers if worker.worker == one.start_id), None)
     if worker is not None:
         state = "silent" if worker.state == "draining" else "heard"
-    elif one.was_heard or one.running_for > HEARD_WITHIN:
-        state = "silent"
+    elif seen is not None and seen.state == "waiting":
+        # Also one that Slurm put back into its queue, from a node that died.
+        state = "waiting"
     else:
-        state = "waiting" if seen is not None and seen.state == "waiting" else "running"
+        state = "silent" if one.was_heard or one.running_for > HEARD_WITHIN else "running"
     return Start(start_id=one.start_id, pool=one.pool, state=state, age=one.age, worker=one.start_id)  # type: ignore[arg-type]
 
 
@@ -266,13 +284,14 @@ def _notes(open_starts: Sequence[OpenStart], seen: Mapping[str, Seen]) -> dict[s
     return notes
 
 
-def _measured(workers: Sequence[Heartbeat]) -> dict[tuple[str, str], float]:
+def _measured(workers: Sequence[Heartbeat], pools: Container[str]) -> dict[tuple[str, str], float]:
     """Seconds per image that living workers measured, by pool and pipeline."""
     found: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for worker in workers:
+        pool = _pool_of(worker.worker)
         for pipeline, seconds in (worker.seconds or {}).items():
-            if seconds > 0:
-                found[_pool_of(worker.worker), pipeline].append(seconds)
+            if pipeline in worker.pipelines and 0 < seconds <= SLOWEST:
+                found[pool if pool in pools else "", pipeline].append(seconds)
     return {key: median(seconds) for key, seconds in found.items()}
 
 
@@ -298,12 +317,12 @@ async def _demands(
         if not images:
             continue
         serving = [one for one in workers if reach.can_serve(one, job) and one.state != "draining"]
-        leaving = {pool for one in workers if (pool := _refusing(one, job))}
+        useless = {pool for one in workers for pool in _useless_pools(one, job, pools)}
         fit = frozenset(
             name
             for name, pool in pools.items()
             if _is_for(pool, job, services.settings)
-            and name not in leaving
+            and name not in useless
             and not (_is_here(pool) and job.job_id in unfit)
         )
         demands.append(
@@ -353,11 +372,22 @@ def _is_for(pool: AnyPool, job: Job, wanted: settings.Settings) -> bool:
     return (not pool.pipelines or job.pipeline in pool.pipelines) and reach.covers(reaches, job.source_kinds)
 
 
-def _refusing(worker: Heartbeat, job: Job) -> str:
-    """The pool of a worker that cannot load the job's pipeline, or leaves the job alone: another would do no better."""
-    if job.pipeline not in worker.failing and str(job.job_id) not in worker.refused:
-        return ""
-    return _pool_of(worker.worker) or (HERE if worker.host == socket.gethostname() else "")
+def _useless_pools(worker: Heartbeat, job: Job, pools: Mapping[str, AnyPool]) -> Collection[str]:
+    """The pools of a worker that does nothing for the job: another would do no better.
+
+    It cannot load the pipeline, leaves the job alone, or began after the job was submitted and still does not serve it,
+    such as one of an earlier release without the pipeline.
+    """
+    pool = _pool_of(worker.worker)
+    if job.pipeline in worker.failing or str(job.job_id) in worker.refused:
+        if pool in pools:
+            return [pool]
+        return [name for name in pools if _is_here(pools[name])] if worker.host == socket.gethostname() else []
+    is_ready = worker.state not in ("loading", "draining", "waiting")
+    # Those that began earlier may not know what was installed since.
+    if pool in pools and is_ready and worker.started_at > job.created_at and not reach.can_serve(worker, job):
+        return [pool]
+    return []
 
 
 def _pool_of(worker: str) -> str:
@@ -390,9 +420,7 @@ async def _record(services: Services, observed: _Observed) -> None:
         await starts.note_speeds(observed.speeds)
 
 
-async def _act(
-    services: Services, decision: PoolDecision, launcher: Launcher, open_starts: Mapping[str, OpenStart]
-) -> str:
+async def _act(services: Services, decision: PoolDecision, launcher: Launcher, asked: Mapping[str, Asked]) -> str:
     """Start and cancel; returns why that did not come about as a whole, empty if it did."""
     starts = services.catalog.worker_starts
     ids = [f"{decision.pool}-{secrets.token_hex(4)}" for _ in range(min(decision.start, AT_ONCE))]
@@ -400,26 +428,28 @@ async def _act(
         await starts.add(decision.pool, ids)
     answers = await asyncio.gather(*map(launcher.start, ids), return_exceptions=True)
     failed: dict[str, str] = {}
+    first = ""
     for start_id, answer in zip(ids, answers, strict=True):
-        if isinstance(answer, errors.Unavailable):
-            # One that started all the same is heard, and counts as a worker.
+        if isinstance(answer, Undecided):
+            # It may have started, and then counts as being on its way; if not, it will not be there.
+            first = first or str(answer)
+        elif isinstance(answer, errors.Unavailable):
+            first = first or str(answer)
             failed[start_id] = str(answer)
         elif isinstance(answer, BaseException):
             raise answer
         else:
             await starts.note_handle(start_id, answer)
-    if failed:
+    if first:
         await starts.end(failed)
-        first = next(iter(failed.values()))
-        logger.warning("pool %s: %d workers could not be started: %s", decision.pool, len(failed), first)
+        logger.warning("pool %s: a worker could not be started: %s", decision.pool, first)
         return first
-    try:
-        for start_id in decision.cancel[:AT_ONCE]:
-            one = open_starts[start_id]
-            await launcher.cancel(
-                Asked(start_id=start_id, handle=one.handle, age=one.age, was_heard=one.was_heard, is_heard=False)
-            )
-    except errors.Unavailable as error:
-        logger.warning("pool %s: a start could not be taken back: %s", decision.pool, error)
-        return str(error)
-    return ""
+    canceled = (launcher.cancel(asked[start_id]) for start_id in decision.cancel[:AT_ONCE])
+    answered = await asyncio.gather(*canceled, return_exceptions=True)
+    for fault in answered:
+        if isinstance(fault, errors.Unavailable):
+            logger.warning("pool %s: a start could not be taken back: %s", decision.pool, fault)
+            first = str(fault)
+        elif isinstance(fault, BaseException):
+            raise fault
+    return first

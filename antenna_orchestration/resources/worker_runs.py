@@ -16,7 +16,7 @@ import dagster as dg
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.pools.configuration import DagsterPool
-from antenna_orchestration.pools.launcher import Asked, Seen
+from antenna_orchestration.pools.launcher import Asked, Seen, Undecided, told_of
 from antenna_orchestration.resources import run_states
 from antenna_orchestration.ui import graphql
 
@@ -26,6 +26,9 @@ LAUNCHED_WITHIN: Final = 60.0
 """Seconds in which a start has a run."""
 
 _WAITING: Final = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
+
+_AT_ONCE: Final = 500
+"""Starts whose runs are asked for in one statement."""
 
 _LAUNCH: Final = """
 mutation ($parameters: ExecutionParams!) {
@@ -57,7 +60,7 @@ class WorkerRuns:
 
     async def look(self, starts: Sequence[Asked]) -> Mapping[str, Seen]:
         """As `Launcher.look`."""
-        return {start.start_id: await asyncio.to_thread(self._look, start) for start in starts}
+        return await asyncio.to_thread(self._look, starts)
 
     async def others(self, heard: Collection[str | None]) -> int:
         """As `Launcher.others`: runs that people launched lately, or that wait."""
@@ -66,15 +69,15 @@ class WorkerRuns:
     async def start(self, start_id: str) -> str:
         """As `Launcher.start`; a run of our own location is one of `requests` afterwards."""
         config = {"ops": {"work": {"config": self._worker(start_id)}}}
-        run_tags = {tags.START: start_id, **self._pool.tags}
+        run_tags = {**self._pool.tags, tags.START: start_id}
         if self.is_here:
             self.requests.append(dg.RunRequest(run_key=start_id, run_config=config, tags=run_tags))
             return ""
-        return await asyncio.to_thread(self._launch_elsewhere, config, {tags.ROLE: tags.WORKER, **run_tags})
+        return await asyncio.to_thread(self._launch_elsewhere, config, {**run_tags, tags.ROLE: tags.WORKER})
 
     async def cancel(self, start: Asked) -> None:
         """As `Launcher.cancel`: a run that has left the run queue goes on."""
-        record = await asyncio.to_thread(self._record, start.start_id)
+        record = (await asyncio.to_thread(self._records, [start.start_id])).get(start.start_id)
         if record is not None and record.dagster_run.status in _WAITING:
             why = "nothing waits for this worker any more"
             await asyncio.to_thread(self._instance.report_run_canceled, record.dagster_run, why)
@@ -89,13 +92,14 @@ class WorkerRuns:
         }
         return config | ({"device": pool.device} if pool.device else {})
 
-    def _look(self, start: Asked) -> Seen:
-        record = self._record(start.start_id)
-        if record is None:
-            if start.age > LAUNCHED_WITHIN:
-                return Seen("gone", "Dagster has not launched its run; does its daemon run?")
-            return Seen("waiting", "its run is being requested")
-        return self._seen(record, start)
+    def _look(self, starts: Sequence[Asked]) -> dict[str, Seen]:
+        records = self._records([start.start_id for start in starts])
+        return {
+            start.start_id: self._seen(records[start.start_id], start)
+            if start.start_id in records
+            else _without_run(start)
+            for start in starts
+        }
 
     def _seen(self, record: dg.RunRecord, start: Asked) -> Seen:
         run = record.dagster_run
@@ -123,9 +127,14 @@ class WorkerRuns:
             and (record.dagster_run.status in _WAITING or run_states.age(record) < run_states.START_GRACE)
         )
 
-    def _record(self, start_id: str) -> dg.RunRecord | None:
-        wanted = dg.RunsFilter(job_name=JOB, tags={tags.START: start_id})
-        return next(iter(self._instance.get_run_records(wanted, limit=1)), None)
+    def _records(self, starts: Sequence[str]) -> dict[str, dg.RunRecord]:
+        """The newest run of each start, in few statements: a tick of the sensor may take a minute."""
+        found: dict[str, dg.RunRecord] = {}
+        for number in range(0, len(starts), _AT_ONCE):
+            wanted = dg.RunsFilter(job_name=JOB, tags={tags.START: [*starts[number : number + _AT_ONCE]]})
+            for record in self._instance.get_run_records(wanted):
+                found.setdefault(record.dagster_run.tags[tags.START], record)
+        return found
 
     def _launch_elsewhere(self, config: dict[str, Any], run_tags: Mapping[str, str]) -> str:
         selector = {
@@ -135,10 +144,21 @@ class WorkerRuns:
         }
         told = [{"key": key, "value": value} for key, value in run_tags.items()]
         parameters = {"selector": selector, "runConfigData": json.dumps(config), "executionMetadata": {"tags": told}}
-        answer = graphql.ask(
-            self._settings.ui_url, _LAUNCH, {"parameters": parameters}, password=self._settings.ui_password
-        )["launchRun"]
+        try:
+            answer = graphql.ask(
+                self._settings.ui_url, _LAUNCH, {"parameters": parameters}, password=self._settings.ui_password
+            )["launchRun"]
+        except errors.Unavailable as error:
+            if isinstance(error.__cause__, TimeoutError):
+                raise Undecided(str(error)) from error
+            raise
         if answer["__typename"] == "LaunchRunSuccess":
             return str(answer["run"]["runId"])
         said = answer.get("message") or "; ".join(error["message"] for error in answer.get("errors") or [])
-        raise errors.Unavailable(f"a run in location {self._pool.location}: {said or answer['__typename']}")
+        raise errors.Unavailable(f"a run in location {self._pool.location}: {told_of(said) or answer['__typename']}")
+
+
+def _without_run(start: Asked) -> Seen:
+    if start.age > LAUNCHED_WITHIN:
+        return Seen("gone", "Dagster has not launched its run; does its daemon run?")
+    return Seen("waiting", "its run is being requested")

@@ -150,6 +150,12 @@ def test_pools_are_filled_in_order(
         ([demand(90)], {"finish_within": 15, "cold_start": 5, "idle_exit": 5}, 2),
         # A deadline is worth it.
         ([demand(90, due=15.0)], {"finish_within": 15, "cold_start": 5, "idle_exit": 5}, 9),
+        # However late it is, workers work as long as their start costs.
+        ([demand(90, due=0.0)], {"finish_within": 15, "cold_start": 5, "idle_exit": 5}, 9),
+        ([demand(3600, due=0.0)], {"most": 10_000, "finish_within": 600, "cold_start": 20, "idle_exit": 60}, 45),
+        # One image that is due, or a deadline far away, lets the others cost no more.
+        ([demand(90), demand(1, due=9.0)], {"finish_within": 15, "cold_start": 5, "idle_exit": 5}, 3),
+        ([demand(90, due=9e4)], {"finish_within": 15, "cold_start": 5, "idle_exit": 5}, 2),
         # One that serves already does 99 s of it in time.
         ([demand(198, workers=frozenset({"other"}))], {}, 1),
         ([demand(90, workers=frozenset({"other"}))], {}, 0),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, settings
 from antenna_orchestration.pools import configuration
 from antenna_orchestration.pools.configuration import CommandPool, DagsterPool, PoolSettings, SlurmPool
+from antenna_orchestration.processing import scale
 
 PAGE = (Path(__file__).parents[2] / "docs/howto/scale.md").read_text()
 
@@ -43,7 +45,14 @@ def test_the_page_has_every_key_with_its_meaning(kind: type[PoolSettings]) -> No
     [
         ("", "has no pools"),
         ("- a\n", "has no pools"),
-        ("a: [\n", "is no YAML"),
+        ("a: [\n", "line 2: "),
+        ("a: " + "[" * 5000, "nest"),
+        ("a:\n  kind: slurm\n  most: 1\na:\n  kind: slurm\n  most: 2\n", "line 4: "),
+        ("a: {kind: slurm, most: 1, options: [-p, gpu]}", "a.options: 'gpu': each option is one word"),
+        ("a: {kind: slurm, most: 1, options: [--wrap=true]}", "a.options: --wrap=true: each worker is one job"),
+        ("a: {kind: slurm, most: 1, options: [--arr=1-3]}", "a.options: --arr=1-3: each worker is one job"),
+        ("a: {kind: slurm, most: 1, options: [-a1-3]}", "a.options: -a1-3: each worker is one job"),
+        ("a: {kind: slurm, most: 1, options: [-Jx]}", "a.options: -Jx: each worker is one job"),
         ("Night Owls:\n  kind: slurm\n  most: 1\n", "'Night Owls' is no name of a pool"),
         ("a:\n  kind: pbs\n  most: 1\n", "a: `kind` is dagster, slurm or command"),
         ("a:\n  most: 1\n", "a: `kind` is dagster, slurm or command"),
@@ -60,6 +69,14 @@ def test_each_fault_is_one_line(tmp_path: Path, text: str, said: str) -> None:
     assert said in str(raised.value)
     assert str(raised.value).startswith("ANTENNA_WORKER_POOLS: ")
     assert "\n" not in str(raised.value)
+
+
+def test_any_setting_makes_the_pool_that_there_is_without_a_file() -> None:
+    """A worker that stays for two days was a ValidationError, with which `antenna up` did not start."""
+    wanted = settings.Settings(worker_idle_exit=172_800.0, autoscale_max_workers=20_000)
+    assert scale.pools_of(wanted)["here"].idle_exit_seconds == 172_800
+    endless = settings.Settings(worker_idle_exit=math.inf)
+    assert scale.pools_of(endless)["here"].idle_exit_seconds == configuration.LONGEST
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -152,6 +152,59 @@ async def test_a_start_that_ends_before_it_works_is_told_to_the_job_and_tried_ag
     assert (await services.catalog.worker_starts.past())["cloud"].failures == 2
 
 
+async def test_a_start_that_may_have_happened_counts_until_it_is_not_there(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    """A controller that is busy takes the job and answers late: each try started another worker."""
+    there = tmp_path / "there"
+    late = ["sh", "-c", f'echo "$2" >> {there}; sleep 30', "start"]
+    cloud = Cloud(services, tmp_path, start=late, timeout_seconds=0.5)
+    await published(services, project, 5)
+    assert (await cloud.round()).faults == {"cloud": "sh took longer than 0.5 s"}
+    decision = (await cloud.round()).decisions[0]
+    assert (decision.on_their_way, decision.start) == (1, 0)
+    assert len(cloud.names) == 1
+
+
+async def test_workers_that_do_not_serve_the_job_are_not_added_to(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    """A pool whose machines have an earlier release, or reach less than its file says: as many as it may have came."""
+    cloud = Cloud(services, tmp_path)
+    await published(services, project, 28)
+    name = "cloud-0123abcd"
+    await heard(services, name, pipelines=("other",))
+    assert (await cloud.round()).decisions[0].start == 0
+    # One that was there before the job may not know what was installed since.
+    await heard(services, name, pipelines=("other",), started_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert (await cloud.round()).decisions[0].start == 3
+
+
+async def test_nonsense_that_a_worker_measured_is_not_believed(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    """A number beyond all bounds ended each round with an OverflowError, also after that worker had left."""
+    cloud = Cloud(services, tmp_path)
+    await published(services, project, 28)
+    await heard(services, "gpu-0123abcd", pipelines=("null", "other"), reaches=("s3:none",),
+                seconds={"null": 1.7e308, "other": 2.0, "unknown": 2.0})  # fmt: skip
+    assert (await cloud.round()).decisions[0].start == 3
+    assert await services.catalog.worker_starts.speeds() == {("", "other"): 2.0}, "by pools that there are"
+
+
+async def test_starts_of_a_pool_that_is_gone_end(services: Services, project: str, tmp_path: Path) -> None:
+    """They were open for ever, and nothing said that they ended."""
+    cloud = Cloud(services, tmp_path)
+    starts = services.catalog.worker_starts
+    await starts.add("removed", ["removed-0123abcd"])
+    await cloud.round()
+    assert await starts.open(), "another process may look after it"
+    with psycopg.connect(services.settings.database_url) as connection:
+        connection.execute("UPDATE worker_starts SET requested_at = now() - interval '25 hours'")
+    await cloud.round()
+    assert not await starts.open()
+
+
 async def test_a_worker_that_worked_is_no_failure_however_it_ended(
     services: Services, project: str, tmp_path: Path
 ) -> None:
@@ -210,4 +263,4 @@ async def test_a_broken_file_of_pools_is_what_jobs_wait_for(services: Services, 
     job = await published(services, project, 1)
     assert services.settings.worker_pools
     services.settings.worker_pools.write_text("cloud: [")
-    assert "is no YAML" in (await scale.why_not_started(services, [job]))[job.job_id]
+    assert "pools.yaml: line 2: " in (await scale.why_not_started(services, [job]))[job.job_id]
