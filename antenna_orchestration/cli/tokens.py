@@ -24,6 +24,7 @@ class RoleName(StrEnum):
     WORKER = "worker"
     SUBMITTER = "submitter"
     ADMIN = "admin"
+    MONITOR = "monitor"
 
 
 class KindName(StrEnum):
@@ -52,8 +53,8 @@ def create(
     """Create a token and show it, only this once.
 
     With a worker's token, a program takes tasks, sends results and registers pipelines in the named projects; with a
-    submitter's, it submits, cancels and retries jobs there; with an admin's, it may do everything, in all projects if
-    none is named. Give each worker a token of its own.
+    submitter's, it submits, cancels and retries jobs there; with an admin's, it may do everything, and with a
+    monitor's, it only reads how much waits: in all projects if none is named. Give each worker a token of its own.
 
     With `--kind nats` it is the URL with which all workers of a site connect to the queue (`antenna worker`). They are
     trusted with all projects. Give each site one of its own.

@@ -438,6 +438,14 @@ class DerivedList(BaseModel):
     tables: list[DerivedTable]
 
 
+class Backlog(BaseModel):
+    """What waits: images, seconds of one worker's time, and how many workers do it in time, all together."""
+
+    images: int
+    seconds: float
+    workers: int
+
+
 class ProjectItem(BaseModel):
     """A project in a list."""
 

@@ -27,6 +27,7 @@ class Role(StrEnum):
     WORKER = "worker"
     SUBMITTER = "submitter"
     ADMIN = "admin"
+    MONITOR = "monitor"
 
 
 class Act(StrEnum):
@@ -37,14 +38,19 @@ class Act(StrEnum):
     LOOK = "look at jobs"
     SUBMIT = "submit and steer jobs"
     LIST = "list projects, pipelines and jobs"
+    COUNT = "read how much waits"
 
 
 MAY: Final[Mapping[Role, frozenset[Act]]] = {
     Role.WORKER: frozenset({Act.LIST, Act.LEASE, Act.REGISTER}),
-    Role.SUBMITTER: frozenset({Act.LIST, Act.LOOK, Act.SUBMIT}),
+    Role.SUBMITTER: frozenset({Act.LIST, Act.LOOK, Act.SUBMIT, Act.COUNT}),
     Role.ADMIN: frozenset(Act),
+    Role.MONITOR: frozenset({Act.COUNT}),
 }
 
+
+OF_ALL: Final = frozenset({Role.ADMIN, Role.MONITOR})
+"""Roles of which a token without projects is valid for all."""
 
 MOST_PRIORITY: Final[Mapping[Role, int]] = {Role.SUBMITTER: 10, Role.ADMIN: 100}
 """The highest priority that a job may be submitted with, by role: workers give their time in proportion to it."""
@@ -68,7 +74,7 @@ class Token:
     fingerprint: str
     role: Role
     label: str
-    # Slugs of its projects by id; an admin's token without projects is valid for all.
+    # Slugs of its projects by id; without any it is valid for all, if its role is one of `OF_ALL`.
     projects: Mapping[ProjectId, str]
     created_at: datetime
     expires_at: datetime | None
@@ -96,7 +102,7 @@ class Token:
     @property
     def scope(self) -> frozenset[ProjectId] | None:
         """The projects that the token is valid for; None for all."""
-        return None if self.role is Role.ADMIN and not self.projects else frozenset(self.projects)
+        return None if self.role in OF_ALL and not self.projects else frozenset(self.projects)
 
     def reaches(self, project: ProjectId) -> bool:
         """Whether the project is in its scope."""

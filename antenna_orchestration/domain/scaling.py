@@ -40,6 +40,7 @@ class Demand:
     """The images of one job that nobody has finished."""
 
     job: int
+    images: int
     # Seconds of one worker's time.
     seconds: float
     # Seconds from now by which they are wanted; None: in the time that a pool gives itself.

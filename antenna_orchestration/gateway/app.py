@@ -36,6 +36,7 @@ from antenna_orchestration.gateway import (
     report_routes,
     result_routes,
     review_routes,
+    scale_routes,
     state,
     worker_routes,
 )
@@ -100,6 +101,7 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
         dataset_routes,
         ml_routes,
         metrics_routes,
+        scale_routes,
         other_routes,
     ):
         app.include_router(module.router)

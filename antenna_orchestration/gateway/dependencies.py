@@ -45,13 +45,16 @@ def _caller_who_may(act: Act) -> Callable[..., Awaitable[Token]]:
 
 
 AnyCaller = Annotated[Token, Depends(_caller_who_may(Act.LIST))]
-"""A caller of any role."""
+"""A worker, a submitter or an admin."""
 
 WorkerCaller = Annotated[Token, Depends(_caller_who_may(Act.LEASE))]
 """A caller that may lease tasks: a worker, or an admin."""
 
 RegisteringCaller = Annotated[Token, Depends(_caller_who_may(Act.REGISTER))]
 """A caller that may register pipelines: a worker, or an admin."""
+
+CountingCaller = Annotated[Token, Depends(_caller_who_may(Act.COUNT))]
+"""A caller that may read how much waits: a monitor, a submitter, or an admin."""
 
 ViewerCaller = Annotated[Token, Depends(_caller_who_may(Act.LOOK))]
 """A caller that may look at jobs: a submitter, or an admin."""

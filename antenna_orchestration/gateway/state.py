@@ -16,6 +16,7 @@ from antenna_orchestration import settings as settings_module
 from antenna_orchestration.dispatch import keep_leases, reported, services
 from antenna_orchestration.dispatch.offers import Offers
 from antenna_orchestration.dispatch.services import HttpServices
+from antenna_orchestration.gateway.backlogs import Backlogs
 from antenna_orchestration.gateway.budget import Budget
 from antenna_orchestration.gateway.callers import Callers
 from antenna_orchestration.gateway.making import Making
@@ -36,6 +37,7 @@ class Gateway:
     parsing: Parsing
     budget: Budget
     readiness: Readiness
+    backlogs: Backlogs
     making: Making
     room: kept_downloads.Room
 
@@ -75,6 +77,7 @@ async def opened(settings: settings_module.Settings) -> AsyncIterator[Gateway]:
             making=making,
             room=kept_downloads.Room(settings.gateway_downloads),
             readiness=Readiness(http),
+            backlogs=Backlogs(http),
         )
 
 

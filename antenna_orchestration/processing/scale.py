@@ -17,14 +17,14 @@ from typing import Final
 from antenna_orchestration import errors, settings
 from antenna_orchestration.catalog.worker_starts import OpenStart
 from antenna_orchestration.domain import reach, scaling, stalls
-from antenna_orchestration.domain.ids import Generation, JobId, JobRun
+from antenna_orchestration.domain.ids import Generation, JobId, JobRun, ProjectId
 from antenna_orchestration.domain.job import ACTIVE, Job
 from antenna_orchestration.domain.messages import Heartbeat
 from antenna_orchestration.domain.scaling import Demand, Past, PoolDecision, Start
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pools import configuration
 from antenna_orchestration.pools.command import CommandLauncher
-from antenna_orchestration.pools.configuration import AnyPool, CommandPool, DagsterPool, SlurmPool
+from antenna_orchestration.pools.configuration import AnyPool, CommandPool, DagsterPool, PoolSettings, SlurmPool
 from antenna_orchestration.pools.launcher import Asked, Launcher, Seen, Undecided
 from antenna_orchestration.pools.slurm import SlurmLauncher
 from antenna_orchestration.processing import served_here
@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 HERE: Final = "here"
 """The pool that there is without a file of pools: runs on this machine."""
+
+OUTSIDE: Final = "outside"
+"""The pool of workers that somebody else starts, by a figure that we give."""
 
 OWN_LOCATION: Final = "antenna"
 
@@ -90,6 +93,33 @@ class Round:
     decisions: list[PoolDecision]
     # Why single starts or cancellations did not come about, by pool.
     faults: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What waits, and who works."""
+
+    # Slugs of the pipelines that workers of this installation serve.
+    pipelines: frozenset[str]
+    # Active jobs of these that are not forbidden to their workers.
+    jobs: list[Job]
+    workers: list[Heartbeat]
+    backlog: Mapping[JobRun, Waiting]
+    # Seconds per image, by pool and pipeline: on record, and as measured now.
+    known: Mapping[tuple[str, str], float]
+    measured: Mapping[tuple[str, str], float]
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits, and for how many workers."""
+
+    images: int
+    # Of one worker's time.
+    seconds: float
+    # That do it in time, all together: those that are there among them.
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +182,63 @@ async def round_(
         return Round(decisions, faults)
 
 
+async def look(services: Services, pools: Container[str] = ()) -> Scene:
+    """What waits and who works now; `pools` are the names of those whose workers' speeds are kept apart.
+
+    Raises `Unavailable`.
+    """
+    pipelines = frozenset((await asyncio.to_thread(registry.read, services.settings.pipeline_paths)).pipelines)
+    jobs = await services.catalog.jobs.list(statuses=ACTIVE, limit=_MOST_JOBS)
+    workers = await services.heartbeats.workers()
+    asked = [
+        job
+        for job in jobs
+        if served_here.is_for_workers_here(job, pipelines) and not stalls.why_forbidden(job, workers)
+    ]
+    return Scene(
+        pipelines=pipelines,
+        jobs=asked,
+        workers=workers,
+        backlog=await services.queue.backlog() if asked else {},
+        known=await services.catalog.worker_starts.speeds(),
+        measured=_measured(workers, pools),
+        now=await services.catalog.now(),
+    )
+
+
+def backlog_outside(
+    scene: Scene,
+    *,
+    pipelines: Container[str],
+    scope: Container[ProjectId] | None,
+    reaches: Sequence[str],
+    within: float,
+) -> Backlog:
+    """What waits for workers that somebody else starts, and how many would do it within so many seconds.
+
+    They serve these pipelines and load from what `reaches` says. Jobs of projects beyond `scope` do not count; nor do
+    those that the workers which are there cannot serve, since more of them would do no better.
+    """
+    pool = PoolSettings(most=10_000, reaches=tuple(reaches), finish_within_minutes=within / 60)
+    jobs = [
+        job
+        for job in scene.jobs
+        if job.pipeline in pipelines
+        and (scope is None or job.project_id in scope)
+        and (reach.some_serve(scene.workers, job) or not reach.why_not(scene.workers, job))
+        and reach.covers(pool.reaches or _ANYWHERE, job.source_kinds)
+    ]
+    demands = _demands(replace(scene, jobs=jobs), {OUTSIDE: pool}, fit={job.job_id: [OUTSIDE] for job in jobs})
+    # Nobody is taken off: who scales wants to know how many there are to be.
+    of_all = [replace(demand, workers=frozenset()) for demand in demands]
+    [decision] = scaling.decide(of_all, [pool.limits(OUTSIDE)], [], {})
+    return Backlog(
+        images=sum(demand.images for demand in demands),
+        seconds=sum(demand.seconds for demand in demands),
+        workers=decision.start,
+    )
+
+
 async def forget_here(services: Services) -> None:
     """Let the starts on this machine be over, whose runs ended with an earlier stack: it was not their fault."""
     try:
@@ -192,16 +279,14 @@ async def why_not_started(services: Services, jobs: Sequence[Job]) -> dict[JobId
 
 async def _observe(services: Services, pools: Mapping[str, AnyPool], launchers: Mapping[str, Launcher]) -> _Observed:
     starts = services.catalog.worker_starts
-    jobs = await services.catalog.jobs.list(statuses=ACTIVE, limit=_MOST_JOBS)
-    workers = await services.heartbeats.workers()
+    scene = await look(services, pools)
+    workers = scene.workers
     open_starts = await starts.open()
     past = await starts.past()
-    known = await starts.speeds()
     heard = {worker.worker for worker in workers}
     seen, silent = await _look(open_starts, heard, launchers)
     for pool, reason in silent.items():
         past[pool] = replace(past.get(pool, Past()), blocked=reason)
-    measured = _measured(workers, pools)
     ended = {
         one.start_id: seen[one.start_id].note
         for one in open_starts
@@ -215,7 +300,7 @@ async def _observe(services: Services, pools: Mapping[str, AnyPool], launchers: 
         for number in range(await launcher.others({worker.run_id for worker in workers}))
     ]
     return _Observed(
-        demands=await _demands(services, jobs, workers, pools, known | measured),
+        demands=_demands(scene, pools, fit=await _fit(services, scene, pools)),
         starts=[*(_start(one, seen.get(one.start_id), workers) for one in there), *of_people],
         asked={one.start_id: _asked(one, heard) for one in there},
         past=past,
@@ -226,8 +311,8 @@ async def _observe(services: Services, pools: Mapping[str, AnyPool], launchers: 
         running=[one.start_id for one in there if one.start_id in seen and seen[one.start_id].state == "running"],
         speeds={
             key: seconds
-            for key, seconds in measured.items()
-            if key not in known or abs(seconds - known[key]) > CHANGED * known[key]
+            for key, seconds in scene.measured.items()
+            if key not in scene.known or abs(seconds - scene.known[key]) > CHANGED * scene.known[key]
         },
     )
 
@@ -295,44 +380,39 @@ def _measured(workers: Sequence[Heartbeat], pools: Container[str]) -> dict[tuple
     return {key: median(seconds) for key, seconds in found.items()}
 
 
-async def _demands(
-    services: Services,
-    jobs: Sequence[Job],
-    workers: Sequence[Heartbeat],
-    pools: Mapping[str, AnyPool],
-    speeds: Mapping[tuple[str, str], float],
-) -> list[Demand]:
-    ours = (await asyncio.to_thread(registry.read, services.settings.pipeline_paths)).pipelines
-    asked = [
-        job for job in jobs if served_here.is_for_workers_here(job, ours) and not stalls.why_forbidden(job, workers)
-    ]
-    if not asked:
-        return []
-    backlog = await services.queue.backlog()
-    unfit = await served_here.why_not(services, asked) if any(map(_is_here, pools.values())) else {}
-    now = await services.catalog.now()
-    demands = []
-    for job in asked:
-        images = _waiting(job, backlog)
-        if not images:
-            continue
-        serving = [one for one in workers if reach.can_serve(one, job) and one.state != "draining"]
-        useless = {pool for one in workers for pool in _useless_pools(one, job, pools)}
-        fit = frozenset(
+async def _fit(services: Services, scene: Scene, pools: Mapping[str, AnyPool]) -> dict[JobId, list[str]]:
+    """Pools of which a new worker would serve a job."""
+    waiting = [job for job in scene.jobs if _waiting(job, scene.backlog)]
+    unfit = await served_here.why_not(services, waiting) if any(map(_is_here, pools.values())) else {}
+    fit: dict[JobId, list[str]] = {}
+    for job in waiting:
+        useless = {pool for one in scene.workers for pool in _useless_pools(one, job, pools)}
+        fit[job.job_id] = [
             name
             for name, pool in pools.items()
             if _is_for(pool, job, services.settings)
             and name not in useless
             and not (_is_here(pool) and job.job_id in unfit)
-        )
+        ]
+    return fit
+
+
+def _demands(scene: Scene, pools: Mapping[str, PoolSettings], *, fit: Mapping[JobId, Collection[str]]) -> list[Demand]:
+    demands = []
+    for job in scene.jobs:
+        images = _waiting(job, scene.backlog)
+        if not images:
+            continue
+        serving = [one for one in scene.workers if reach.can_serve(one, job) and one.state != "draining"]
         demands.append(
             Demand(
                 job=job.job_id,
-                seconds=images * _seconds(job, pools, fit, speeds),
-                due=_due(job, now),
+                images=images,
+                seconds=images * _seconds(job, pools, fit[job.job_id], {**scene.known, **scene.measured}),
+                due=_due(job, scene.now),
                 priority=job.priority,
                 workers=frozenset(one.worker for one in serving),
-                pools=fit,
+                pools=frozenset(fit[job.job_id]),
             )
         )
     return demands
@@ -349,7 +429,7 @@ def _waiting(job: Job, backlog: Mapping[JobRun, Waiting]) -> int:
 
 
 def _seconds(
-    job: Job, pools: Mapping[str, AnyPool], fit: Collection[str], speeds: Mapping[tuple[str, str], float]
+    job: Job, pools: Mapping[str, PoolSettings], fit: Collection[str], speeds: Mapping[tuple[str, str], float]
 ) -> float:
     """Seconds of a worker's time per image: as measured in these pools, else anywhere, else the pools' guess."""
     measured = {pool: seconds for (pool, pipeline), seconds in speeds.items() if pipeline == job.pipeline}

@@ -27,9 +27,9 @@ async def create(
 ) -> NewToken:
     """Make a token for projects; one that is not there yet is made. Only its digest is stored.
 
-    An admin's token without projects is for all. Raises `InvalidInput`, `Unavailable`.
+    An admin's or a monitor's token without projects is for all. Raises `InvalidInput`, `Unavailable`.
     """
-    if not projects and role is not Role.ADMIN:
+    if not projects and role not in access.OF_ALL:
         raise errors.InvalidInput(f"a token of the role {role} is for projects: name one with --project")
     for project in projects:
         ids.slug(project, "project")

@@ -50,6 +50,7 @@ from antenna_orchestration.worker.policy.load_concurrency import LoadConcurrency
 from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.policy.speed import DeviceSpeed
 from antenna_orchestration.worker.pulling import Puller
+from antenna_orchestration.worker.pulse import Pulse
 from antenna_orchestration.worker.stages.announcement_follower import AnnouncementFollower
 from antenna_orchestration.worker.stages.batcher import Batcher
 from antenna_orchestration.worker.stages.image_fetcher import ImageFetcher
@@ -110,7 +111,9 @@ async def serve(*, settings: Settings, options: WorkerOptions, stop: StopRequest
             settings=settings, options=options, identity=identity, pipelines=pipelines, connections=connections
         )
         if options.metrics_port is not None:
-            port = await stack.enter_async_context(metrics.served(options.metrics_port, engine.status.metrics))
+            port = await stack.enter_async_context(
+                metrics.served(options.metrics_port, engine.status.metrics, engine.pulse.why_dead)
+            )
             logger.info("metrics on port %d", port)
         return await engine.run(stop)
 
@@ -197,6 +200,7 @@ class Engine:
         timing = timing or Timing()
         self._clock = timing.clock
         self._started = timing.clock()
+        self.pulse = Pulse(timing.clock)
 
         # What the stages share, made before all of them.
         self._nudge = nudge = Nudge()
@@ -262,6 +266,7 @@ class Engine:
             lease_time=self._lease_time,
             reaches=identity.reaches,
             puller=puller,
+            pulse=self.pulse,
             nudge=nudge,
             timing=timing,
         )
@@ -350,7 +355,7 @@ class Engine:
             resting_jobs=_task("resting-jobs", self._image_fetcher.try_resting_jobs()),
             lease_extender=_task("lease-extender", self._lease_extender.run()),
             device_watch=_task("device-watch", self._device.watch()),
-            heartbeat=_task("heartbeat", heartbeat.beat(self._heartbeats, self.status.heartbeat)),
+            heartbeat=_task("heartbeat", heartbeat.beat(self._heartbeats, self.status.heartbeat, self.pulse)),
         )
 
     async def _until_time_to_leave(self, tasks: RunningLoops, stop: StopRequest) -> str:

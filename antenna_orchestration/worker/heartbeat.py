@@ -10,15 +10,17 @@ from typing import Final
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.queue.heartbeats import HEARTBEAT_EVERY, Heartbeats
+from antenna_orchestration.worker.pulse import Pulse
 
 logger = logging.getLogger(__name__)
 
 LEAVE_TIMEOUT: Final = 2.0
 
 
-async def beat(heartbeats: Heartbeats, describe: Callable[[], messages.Heartbeat]) -> None:
+async def beat(heartbeats: Heartbeats, describe: Callable[[], messages.Heartbeat], pulse: Pulse) -> None:
     """Show the worker every five seconds, for ever."""
     while True:
+        pulse.turn("heartbeat")
         try:
             await heartbeats.beat(describe())
         except errors.Unavailable as error:

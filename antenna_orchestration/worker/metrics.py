@@ -1,4 +1,4 @@
-"""What a worker counts, for Prometheus: plain text over HTTP on a port of its own, only when asked for."""
+"""What a worker says over HTTP, on a port of its own and only when asked for: counters for Prometheus, and its life."""
 
 from __future__ import annotations
 
@@ -15,17 +15,23 @@ Value = tuple[str, float]
 
 
 @asynccontextmanager
-async def served(port: int, read: Callable[[], Mapping[str, Value]]) -> AsyncIterator[int]:
-    """Serve `/metrics` for the length of a block, on all addresses; gives the port, chosen freely for 0.
+async def served(port: int, read: Callable[[], Mapping[str, Value]], why_dead: Callable[[], str]) -> AsyncIterator[int]:
+    """Serve `/metrics` and `/livez` for the length of a block, on all addresses; gives the port, chosen freely for 0.
 
-    A name that ends in `_total` is a counter, any other a gauge. Raises `InvalidSetting` when the port is taken.
+    `/livez` answers 200, or 503 with what `why_dead` says. A metric whose name ends in `_total` is a counter, any other
+    a gauge. Raises `InvalidSetting` when the port is taken.
     """
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text=_text(read()), content_type="text/plain")
 
+    async def livez(_: web.Request) -> web.Response:
+        why = why_dead()
+        return web.Response(text=f"{why or 'alive'}\n", status=503 if why else 200)
+
     app = web.Application()
     app.router.add_get("/metrics", answer)
+    app.router.add_get("/livez", livez)
     try:
         listening = _listening(port)
     except OSError as error:

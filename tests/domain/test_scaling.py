@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ def pool(name: str = "near", **limits: Any) -> Pool:
 
 
 def demand(seconds: float, **more: Any) -> Demand:
-    return Demand(**({"job": 1, "seconds": seconds, "pools": frozenset({"near"})} | more))
+    return Demand(**({"job": 1, "images": 1, "seconds": seconds, "pools": frozenset({"near"})} | more))
 
 
 def start(number: int, state: str = "waiting", **more: Any) -> Start:
@@ -108,10 +109,7 @@ def test_more_work_never_starts_fewer(
     demands: list[Demand], near: Pool, drawn: list[tuple[str, float]], factor: float
 ) -> None:
     there = started(drawn)
-    more = [
-        Demand(job=d.job, seconds=d.seconds * factor, due=d.due, priority=d.priority, workers=d.workers, pools=d.pools)
-        for d in demands
-    ]
+    more = [replace(d, seconds=d.seconds * factor) for d in demands]
     assert one(*more, pool=near, starts=there).start >= one(*demands, pool=near, starts=there).start
 
 
@@ -182,7 +180,7 @@ def test_a_failing_pool_is_tried_ever_later_and_says_why() -> None:
     assert Counter(waits)[900] >= 1, "it is tried again within a quarter of an hour for ever"
 
 
-def test_a_start_that_is_of_no_use_is_taken_back_only_while_it_waits() -> None:
+def test_a_useless_start_is_taken_back_only_while_it_waits() -> None:
     there = [start(0, "heard"), start(1, "waiting"), start(2, "running"), start(3, "waiting", age=1.0)]
     assert one(pool=pool(), starts=there).cancel == ("w1",)
     kept = one(demand(280, workers=frozenset({"w0"})), pool=pool(), starts=there)

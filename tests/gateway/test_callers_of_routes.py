@@ -72,6 +72,8 @@ WHO_MAY = {
     "GET /api/v2/ml/processing_services/": Act.LIST,
     "GET /api/v2/ml/processing_services/{service_id}/": Act.LIST,
     "GET /api/v2/ml/processing_services/{service_id}/status/": Act.LIST,
+    "GET /api/v2/scale/": Act.COUNT,
+    "GET /api/v2/scale/{pipeline}/": Act.COUNT,
     "GET /metrics": Act.LOOK,
 }
 

@@ -129,7 +129,7 @@ async def test_a_start_that_is_of_no_use_any_more_is_taken_back(
     assert len(cloud.names) == 2
 
 
-async def test_a_start_that_ends_before_it_works_is_told_to_the_job_and_tried_again_later(
+async def test_a_start_that_fails_is_told_to_the_job_and_tried_again(
     services: Services, project: str, tmp_path: Path
 ) -> None:
     """P4: a run that failed at once was started anew at each tick, and its error was told to nobody."""
@@ -232,7 +232,7 @@ async def test_of_two_processes_one_decides(services: Services, project: str, tm
     assert sum(one.decisions[0].start for one in rounds if one) == 3
 
 
-async def test_a_pool_that_does_not_answer_starts_nothing_and_the_job_says_so(
+async def test_a_pool_that_does_not_answer_starts_nothing_and_says_so(
     services: Services, project: str, tmp_path: Path
 ) -> None:
     cloud = Cloud(services, tmp_path)

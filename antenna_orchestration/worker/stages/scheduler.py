@@ -28,6 +28,7 @@ from antenna_orchestration.worker.policy.lease_time import LeaseTime
 from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.policy.speed import COLD_LEASE, DeviceSpeed
 from antenna_orchestration.worker.pulling import Puller
+from antenna_orchestration.worker.pulse import Pulse
 from antenna_orchestration.worker.stages.image_fetcher import ImageFetcher
 from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.tasks_in_hand import Stage, TaskInHand, TasksInHand
@@ -91,10 +92,12 @@ class Scheduler:
         lease_time: LeaseTime,
         reaches: tuple[str, ...],
         puller: Puller,
+        pulse: Pulse,
         nudge: Nudge,
         timing: Timing,
     ) -> None:
         """`reaches`: kinds of sources that can be read from here, as in `ANTENNA_WORKER_REACHES`."""
+        self._pulse = pulse
         self._image_fetcher = image_fetcher
         self._reporter = reporter
         self._leaser = leaser
@@ -184,11 +187,13 @@ class Scheduler:
     def stop(self) -> None:
         """Lease nothing more; `run` ends after the turns that are being taken."""
         self._stopped = True
+        self._pulse.end("scheduler")
         self._nudged.set()
 
     async def run(self) -> None:
         """Lease, until stopped."""
         while not self._stopped:
+            self._pulse.turn("scheduler")
             self._nudged.clear()
             pause = await self._round()
             if pause > 0:
