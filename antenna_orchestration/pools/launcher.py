@@ -85,7 +85,12 @@ async def output_of(
             process.kill()
             await process.wait()
     if process.returncode:
-        said = [line for line in err.decode(errors="replace").splitlines() if line.strip()]
-        told = storable(said[-1].strip())[:_MOST_TOLD] if said else f"it ended with status {process.returncode}"
-        raise errors.Unavailable(f"{name}: {told}")
+        raise errors.Unavailable(told_error(name, process.returncode, err.decode(errors="replace")))
     return out[:_MOST_OUTPUT].decode(errors="replace")
+
+
+def told_error(command: str, status: int, stderr: str) -> str:
+    """Why a command failed, in one line: the last that it wrote to its error output."""
+    said = [line for line in stderr.splitlines() if line.strip()]
+    told = storable(said[-1].strip())[:_MOST_TOLD] if said else f"it ended with status {status}"
+    return f"{command}: {told}"
