@@ -92,7 +92,7 @@ def test_workers_rise_with_the_backlog_and_fall_to_none(
 
 
 def test_a_node_that_dies_costs_no_image(stack: RunningStack, slurm: SlurmCluster, tmp_path: Path) -> None:
-    """Daemon, step and worker are killed together; Slurm requeues its job."""
+    """Daemon, step and worker are killed together; Slurm lets its job fail or requeues it, and the pool goes on."""
     job = stack.submit(blank_images(tmp_path / "images", 300), "--pipeline", "null", "--config", SLOW)
 
     def both_work() -> bool:
