@@ -4,8 +4,6 @@ A run's job is found by its name, which is the run's id, so that nothing is lost
 before it noted the number. Jobs run as the user, with the environment and in the paths, of the process that submits.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Mapping, Sequence

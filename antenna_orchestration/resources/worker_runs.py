@@ -4,8 +4,6 @@ Runs of our own location are requested by the sensor, which is handed them when 
 locations are launched through Dagster's web server, which alone knows their addresses.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Collection, Mapping, Sequence
