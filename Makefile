@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 RUN := env -u ANTENNA_HOME -u PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow hostile chaos lint format bench lock audit docs clean
+.PHONY: help install demo test slow hostile chaos engines lint format bench lock audit docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -56,6 +56,10 @@ hostile: install ## hostile clients beside a normal job: what it lost by them; p
 
 chaos: install ## the fault tests, with how long the system took to recover from each
 	$(RUN) $(BIN)/python -m pytest tests/chaos tests/whole -n 3 --dist worksteal --no-loadscope-reorder
+
+# Installs no engine: the table at the end says what could not run, and why; as root on Debian, tests/engines/install does.
+engines: install ## workers on real engines that are installed here (Slurm, …); a table of what ran, and what could not
+	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/engines -m slow
 
 lint: install ## style, types and import contracts
 	$(BIN)/ruff check .

@@ -328,6 +328,11 @@ class Settings(BaseSettings):
         description="Code locations of GPU hosts that `antenna up` shows beside its own: `name=host:port`, separated "
         "by `,`.",
     )
+    slurm_options: str = Field(
+        default="",
+        description="Options of sbatch, as in a shell, such as `--partition=gpu --gres=gpu:1`: the "
+        "runs of `inference_worker` in `antenna up` are jobs of a Slurm cluster then. Empty: they run on this machine.",
+    )
     ui_url: str = Field(
         default="", description="Address of the Dagster UI, where commands make new jobs known at once."
     )
@@ -399,6 +404,17 @@ class Settings(BaseSettings):
     def _check_password(cls, value: str) -> str:
         if value and len(value) < _SHORTEST_PASSWORD:
             raise ValueError(f"a password has at least {_SHORTEST_PASSWORD} characters")
+        return value
+
+    @pydantic.field_validator("slurm_options")
+    @classmethod
+    def _check_slurm_options(cls, value: str) -> str:
+        try:
+            words = shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is not written as in a shell: {error}") from None
+        if strange := [word for word in words if not word.startswith("-")]:
+            raise ValueError(f"{strange[0]!r} is no option; write options as --name=value")
         return value
 
     @pydantic.field_validator("worker_locations")

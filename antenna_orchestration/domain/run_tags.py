@@ -21,6 +21,10 @@ terminated it, and its job goes on with the first result."""
 START: Final = "antenna/worker-start"
 """The start that a worker's run is (`domain/scaling.py`): its worker's name."""
 
+SLURM_JOB: Final = "antenna/slurm-job"
+"""The number of the Slurm job that a worker's run was submitted as, for people: a run that is executed again has
+that of the first until it is submitted itself."""
+
 COLLECTOR_BULK: Final = "collector-bulk"
 COLLECTOR_SMALL: Final = "collector-small"
 COLLECTOR_INTERACTIVE: Final = "collector-interactive"

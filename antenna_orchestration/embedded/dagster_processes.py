@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import shlex
 import socket
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import yaml
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.run_tags import LOCATION
@@ -24,6 +27,10 @@ DEFINITIONS = "antenna_orchestration.definitions"
 CODE_SERVER = "antenna_orchestration.embedded.code_server"
 UI_SERVER = "antenna_orchestration.ui"
 INSTANCE = Path(__file__).with_name("dagster.yaml")
+SLURM_LAUNCHER: Final = {"module": "antenna_orchestration.resources.slurm_launcher", "class": "SlurmRunLauncher"}
+SLURM_WAITS: Final = 7 * 24 * 3600
+"""Seconds that a run may wait in Slurm's queue; the sensor lost_runs ends those that will not start before."""
+
 ANSWER_TIMEOUT = 3.0
 """Seconds for the webserver to answer a health check; it is busy while it loads."""
 
@@ -32,12 +39,15 @@ _LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries { name
 _RELOAD = "mutation($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) { __typename } }"
 
 
-def write_home(home: Home, *, grpc_port: int, elsewhere: Iterable[str] = ()) -> None:
+def write_home(home: Home, *, grpc_port: int, elsewhere: Iterable[str] = (), slurm_options: str = "") -> None:
     """Fill DAGSTER_HOME: the instance, and a workspace that points to the code server and to those `elsewhere`.
 
-    The latter as the setting `worker_locations` names them, `name=host:port`.
+    The latter as the setting `worker_locations` names them, `name=host:port`; `slurm_options` is that setting.
     """
-    write_private(home.dagster / "dagster.yaml", INSTANCE.read_text())
+    instance = INSTANCE.read_text()
+    if slurm_options:
+        instance = _with_slurm(instance, shlex.split(slurm_options))
+    write_private(home.dagster / "dagster.yaml", instance)
     entries = [_location(LOCATION, "127.0.0.1", grpc_port)]
     for location in elsewhere:
         name, _, address = location.partition("=")
@@ -45,6 +55,15 @@ def write_home(home: Home, *, grpc_port: int, elsewhere: Iterable[str] = ()) -> 
         entries.append(_location(name, host, int(port)))
     # JSON is YAML.
     write_private(_workspace(home), json.dumps({"load_from": entries}) + "\n")
+
+
+def _with_slurm(instance: str, options: list[str]) -> str:
+    """The instance of docs/howto/workers.md: runs of workers are jobs of Slurm, and may wait in its queue."""
+    said = yaml.safe_load(instance)
+    said["run_launcher"] = {**SLURM_LAUNCHER, "config": {"options": options}}
+    said["run_monitoring"]["start_timeout_seconds"] = SLURM_WAITS
+    # JSON is YAML.
+    return json.dumps(said, indent=2) + "\n"
 
 
 def _location(name: str, host: str, port: int) -> dict[str, Any]:

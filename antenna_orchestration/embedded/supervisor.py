@@ -200,7 +200,12 @@ class Supervisor:
         self._say("ready", f"{where} (after {time.monotonic() - self._started:.1f} s)")
 
     async def _start_dagster(self, plan: stores.Plan, keepers: asyncio.TaskGroup) -> None:
-        dagster_processes.write_home(self._home, grpc_port=plan.ports["grpc"], elsewhere=plan.settings.worker_locations)
+        dagster_processes.write_home(
+            self._home,
+            grpc_port=plan.ports["grpc"],
+            elsewhere=plan.settings.worker_locations,
+            slurm_options=plan.settings.slurm_options,
+        )
         variables = _variables(plan)
         common: dict[str, Any] = {"home": self._home, "environment": variables}
         webserver = dagster_processes.Webserver(port=plan.ports["ui"], **common)

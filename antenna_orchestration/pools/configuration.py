@@ -120,7 +120,7 @@ class SlurmPool(PoolSettings):
     setup: str = Field(
         default="",
         description="Lines of shell before the worker starts: settings (ANTENNA_WORKER_NATS_URL from a file that only "
-        "you can read) and the environment. They see no secret of the machine that decides.",
+        "you can read) and the environment. They see no setting of the machine that decides.",
     )
     worker: tuple[str, ...] = Field(
         default=("antenna", "worker"),

@@ -121,9 +121,7 @@ async def output_of(command: Sequence[str], *, timeout: float, environment: Mapp
         # There is no other way to close our ends of the pipes.
         process._transport.close()  # type: ignore[attr-defined]
     if process.returncode:
-        said = [line for line in err.text.splitlines() if line.strip()]
-        told = told_of(said[-1]) if said else f"it ended with status {process.returncode}"
-        raise errors.Unavailable(f"{name}: {told}")
+        raise errors.Unavailable(told_error(name, process.returncode, err.text))
     if out.is_cut:
         raise errors.Unavailable(f"{name} printed more than {_MOST_OUTPUT:,} bytes")
     return out.text
@@ -138,6 +136,12 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 def told_of(said: str) -> str:
     """What a program said, fit for one line of ours."""
     return "".join(one if one.isprintable() else " " for one in " ".join(storable(said).split()))[:_MOST_TOLD]
+
+
+def told_error(command: str, status: int, stderr: str) -> str:
+    """Why a command failed, in one line: the last that it wrote to its error output."""
+    said = [line for line in stderr.splitlines() if line.strip()]
+    return f"{command}: {told_of(said[-1]) if said else f'it ended with status {status}'}"
 
 
 class _Kept:

@@ -4,8 +4,6 @@ Runs of our own location are requested by the sensor, which is handed them when 
 locations are launched through Dagster's web server, which alone knows their addresses.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +16,7 @@ from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.pools.configuration import DagsterPool
 from antenna_orchestration.pools.launcher import Asked, Seen, Undecided, told_of
 from antenna_orchestration.resources import run_states
+from antenna_orchestration.resources.slurm_launcher import SlurmRunLauncher
 from antenna_orchestration.ui import graphql
 
 JOB: Final = "inference_worker"
@@ -78,9 +77,14 @@ class WorkerRuns:
     async def cancel(self, start: Asked) -> None:
         """As `Launcher.cancel`: a run that has left the run queue goes on."""
         record = (await asyncio.to_thread(self._records, [start.start_id])).get(start.start_id)
-        if record is not None and record.dagster_run.status in _WAITING:
-            why = "nothing waits for this worker any more"
-            await asyncio.to_thread(self._instance.report_run_canceled, record.dagster_run, why)
+        if record is None:
+            return
+        run, why = record.dagster_run, "nothing waits for this worker any more"
+        launcher = self._instance.run_launcher
+        if run.status in _WAITING:
+            await asyncio.to_thread(self._instance.report_run_canceled, run, why)
+        elif run.status is dg.DagsterRunStatus.STARTING and isinstance(launcher, SlurmRunLauncher):
+            await asyncio.to_thread(launcher.take_back, run, why)
 
     def _worker(self, start_id: str) -> dict[str, Any]:
         pool = self._pool
@@ -106,6 +110,8 @@ class WorkerRuns:
         number = run.run_id[:8]
         if run.status in _WAITING:
             return Seen("waiting", f"run {number} waits in Dagster's queue")
+        if run.status is dg.DagsterRunStatus.STARTING and (job := run.tags.get(tags.SLURM_JOB)):
+            return Seen("waiting", f"run {number} is Slurm job {job}, which has not begun")
         if run.status is dg.DagsterRunStatus.FAILURE:
             return Seen("gone", f"run {number} failed: {run_states.why_failed(self._instance, run)}")
         if run.is_finished:

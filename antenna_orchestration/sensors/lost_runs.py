@@ -13,6 +13,7 @@ from antenna_orchestration.jobs.inference import inference_worker
 from antenna_orchestration.processing import run_heartbeat
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources import run_states
+from antenna_orchestration.resources.slurm_launcher import SlurmRunLauncher
 from antenna_orchestration.resources.stores import Stores
 
 
@@ -50,7 +51,9 @@ def lost_runs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorR
         now,
     )
     silent_for |= dict.fromkeys(workers.values(), 0.0) | {run: now - since for run, since in unlisted.items()}
-    lost = {}
+    lost: dict[str, str] = {}
+    if isinstance(instance.run_launcher, SlurmRunLauncher):
+        lost |= _end_those_that_will_not_start(context, instance.run_launcher)
     for record in records:
         run = record.dagster_run
         if why := run_states.why_dead(record, silent_for.get(run.run_id)):
@@ -64,6 +67,27 @@ def lost_runs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorR
     return dg.SensorResult(
         cursor=json.dumps(unlisted), skip_reason=f"{counted(len(records), 'run')}, {len(lost)} of them lost"
     )
+
+
+def _end_those_that_will_not_start(context: dg.SensorEvaluationContext, launcher: SlurmRunLauncher) -> dict[str, str]:
+    """End STARTING runs, for Dagster itself waits longer than any job in Slurm's queue; why, by run.
+
+    And the other way round: jobs that wait there although their run is over are canceled.
+    """
+    instance = context.instance
+    ended: dict[str, str] = {}
+    try:
+        if canceled := launcher.cancel_jobs_of_ended_runs():
+            context.log.info(f"canceled Slurm jobs whose runs are over: {', '.join(canceled)}")
+        for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
+            run = record.dagster_run
+            if run_states.is_ours(run) and (why := launcher.why_not_starting(record)):
+                run_states.end(instance, run, why)
+                ended[run.run_id] = why
+                context.log.warning(f"run {run.run_id} of {run.job_name} is ended: {why}")
+    except errors.Unavailable as error:
+        context.log.warning(f"Slurm does not answer: {error}")
+    return ended
 
 
 async def _heard(services: Services) -> tuple[dict[str, float], dict[str, str]]:

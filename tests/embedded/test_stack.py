@@ -206,6 +206,23 @@ def test_what_does_not_become_ready_says_why_and_leaves_nothing(used_home: Path)
     assert stack.status(used_home) is None
 
 
+def test_options_of_slurm_make_the_instance_of_the_page(tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs/howto/workers.md").read_text()
+    told = yaml.safe_load(page[page.index("run_launcher:\n") :].split("```")[0])
+    home = Home(tmp_path / ".antenna")
+    home.create()
+    options = "--partition=gpu --gres=gpu:1 --time=05:00:00"
+    dagster_processes.write_home(home, grpc_port=1, slurm_options=settings.load(slurm_options=options).slurm_options)
+    written = yaml.safe_load((home.dagster / "dagster.yaml").read_text())
+    assert written == yaml.safe_load(dagster_processes.INSTANCE.read_text()) | told
+
+
+@pytest.mark.parametrize("options", ["-p gpu", "--comment='night", "gpu"])
+def test_options_of_slurm_that_cannot_be_meant(options: str) -> None:
+    with pytest.raises(errors.InvalidSetting, match="SLURM_OPTIONS"):
+        settings.load(slurm_options=options)
+
+
 def test_the_instance_is_one_file() -> None:
     assert (REPOSITORY / "dagster.yaml").read_text() == dagster_processes.INSTANCE.read_text()
     workspace = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text())

@@ -26,7 +26,11 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "a Slurm cluster of one host needs root"
     lacking = [name for name in NEEDED if shutil.which(name, path=_PATH) is None]
-    return f"{', '.join(lacking)} not installed: apt-get install slurm-wlm munge" if lacking else ""
+    return (
+        f"{', '.join(lacking)} not installed: tests/engines/install, or apt-get install slurm-wlm munge"
+        if lacking
+        else ""
+    )
 
 
 _PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
@@ -66,7 +70,7 @@ class SlurmCluster:
                                  ("seed-file", "seed"))
         ))  # fmt: skip
         wait_until((munge / "socket").exists, description="munged listens", timeout=30)
-        self._run("slurmctld", "slurmctld", "-D", "-i")
+        self.start_controller()
         for node in self.nodes:
             self.start_node(node)
         wait_until(lambda: self.states() == ["idle"] * len(self.nodes), description="all nodes idle", timeout=60)
@@ -86,6 +90,17 @@ class SlurmCluster:
     @property
     def _env(self) -> dict[str, str]:
         return os.environ | self.environment
+
+    def start_controller(self) -> None:
+        """Start the controller with the state that it has, and wait until it answers."""
+        self._run("slurmctld", "slurmctld", "-D", "-i")
+        wait_until(self.states, description="the controller answers", timeout=60)
+
+    def kill_controller(self) -> None:
+        """SIGKILL of the controller."""
+        controller = self._processes.pop("slurmctld")
+        controller.kill()
+        controller.wait()
 
     def start_node(self, node: str) -> None:
         """Start a node's daemon."""

@@ -26,8 +26,9 @@ def pools(stack: RunningStack, folder: Path, **changes: Any) -> str:
     environment = stack.environment | {"ANTENNA_HOME": str(stack.home)}
     names = ("ANTENNA_HOME", "ANTENNA_TASK_ACK_WAIT", "PYTHONPATH")
     exports = "\n".join(f"export {name}={shlex.quote(environment[name])}" for name in names if name in environment)
+    setup = f"env > {shlex.quote(str(folder))}/handed-$SLURM_JOB_ID\n{exports}\nexport OMP_NUM_THREADS=1"
     pool = {
-        "kind": "slurm", "most": 4, "setup": f"{exports}\nexport OMP_NUM_THREADS=1",
+        "kind": "slurm", "most": 4, "setup": setup,
         "options": ["--gres=gpu:1", "--cpus-per-task=1", f"--output={folder}/worker-%j.log", "--signal=TERM@45"],
         "worker": [*ANTENNA, "worker"], "reaches": ["http", "s3:*", "file:*"], "finish_within_minutes": 0.5,
         "cold_start_seconds": 5, "idle_exit_seconds": 3, "cool_down_seconds": 1, "overhead": 1,
@@ -45,8 +46,9 @@ def stack(slurm: SlurmCluster, template: Path) -> Iterator[RunningStack]:
         made = RunningStack(folder / ".antenna", template=template)
         made.environment |= slurm.environment
         made.environment |= {"ANTENNA_WORKER_POOLS": pools(made, folder)}
-        made.up()
         try:
+            made.start()
+            made.wait_until_ready(timeout=400)
             yield made
         finally:
             made.down()
@@ -55,6 +57,18 @@ def stack(slurm: SlurmCluster, template: Path) -> Iterator[RunningStack]:
 def heard(stack: RunningStack) -> list[dict[str, Any]]:
     """The workers that are there."""
     return list(json.loads(stack.antenna("workers", "--json").stdout))
+
+
+def works(stack: RunningStack, slurm: SlurmCluster) -> str:
+    """Wait until a worker has done an image; the number of its Slurm job."""
+
+    def number() -> str | None:
+        names = [one["worker"] for one in heard(stack) if one["done"]]
+        running = slurm.call("squeue", "--noheader", "--states=RUNNING", "--format=%i %j").splitlines()
+        found = [line.split()[0] for line in running if line.split()[1].removeprefix("antenna-") in names]
+        return found[0] if found else None
+
+    return str(wait_until(number, description="a worker has done an image", timeout=180, poll=0.5))
 
 
 def test_workers_rise_with_the_backlog_and_fall_to_none(
@@ -69,13 +83,16 @@ def test_workers_rise_with_the_backlog_and_fall_to_none(
     assert "cluster" in shown
     assert (done := stack.wait_for(job, timeout=300))["done"] == 400, done
     wait_until(lambda: not slurm.jobs(), description="the cluster is free", timeout=120)
+    handed = [file.read_text() for file in stack.home.parent.glob("handed-*")]
+    assert handed, "the jobs said what sbatch handed to them"
+    assert not [text for text in handed if "ANTENNA_" in text or "DAGSTER_" in text]
     starts = slurm.call("squeue", "--noheader", "--states=all", "--format=%T").split()
     assert "CANCELLED" in starts, "a start that waited was taken back when it was of no use any more"
     assert not set(starts) & {"FAILED", "TIMEOUT", "NODE_FAIL"}, starts
 
 
 def test_a_node_that_dies_costs_no_image(stack: RunningStack, slurm: SlurmCluster, tmp_path: Path) -> None:
-    """Daemon, step and worker are killed together; Slurm requeues its job."""
+    """Daemon, step and worker are killed together; Slurm lets its job fail or requeues it, and the pool goes on."""
     job = stack.submit(blank_images(tmp_path / "images", 300), "--pipeline", "null", "--config", SLOW)
 
     def both_work() -> bool:
@@ -88,14 +105,45 @@ def test_a_node_that_dies_costs_no_image(stack: RunningStack, slurm: SlurmCluste
     wait_until(lambda: slurm.states().count("idle") >= 1, description="the node is back", timeout=120)
 
 
-def test_a_worker_that_its_time_limit_ends_hands_back_what_it_has(
+def test_a_worker_that_is_signalled_hands_back_what_it_has(
     stack: RunningStack, slurm: SlurmCluster, tmp_path: Path
 ) -> None:
-    """SIGTERM comes 45 s before the end, and is what `scancel --signal=TERM` sends, too."""
+    """By a person, or by preemption."""
     job = stack.submit(blank_images(tmp_path / "images", 300), "--pipeline", "null", "--config", SLOW)
-    wait_until(lambda: [one for one in heard(stack) if one["done"]], description="a worker works", timeout=120)
-    for number, state in slurm.jobs().items():
-        if state == "RUNNING":
-            slurm.call("scancel", "--signal=TERM", number)
-    shown = stack.wait_for(job, timeout=300)
-    assert shown["done"] == 300
+    number = works(stack, slurm)
+    slurm.call("scancel", "--signal=TERM", number)
+    wait_until(lambda: number not in slurm.jobs(), description="its job is over", timeout=60)
+    assert slurm.jobs("all")[number] == "COMPLETED"
+    assert stack.wait_for(job, timeout=300)["done"] == 300
+
+
+def test_a_requeued_worker_begins_anew(stack: RunningStack, slurm: SlurmCluster, tmp_path: Path) -> None:
+    """As by preemption with `PreemptMode=REQUEUE`: the job is ended, and waits in the queue again."""
+    job = stack.submit(blank_images(tmp_path / "images", 300), "--pipeline", "null", "--config", SLOW)
+    number = works(stack, slurm)
+    slurm.call("scontrol", "requeue", number)
+    assert (done := stack.wait_for(job, timeout=400))["done"] == 300, done
+    assert "Restarts=1" in slurm.call("scontrol", "show", "job", number)
+
+
+def test_a_time_limit_drains_a_worker(stack: RunningStack, slurm: SlurmCluster, tmp_path: Path) -> None:
+    """SIGTERM comes 45 s before the end of a minute."""
+    job = stack.submit(blank_images(tmp_path / "images", 300), "--pipeline", "null", "--config", SLOW)
+    number = works(stack, slurm)
+    slurm.call("scontrol", "update", f"JobId={number}", "TimeLimit=1")
+    wait_until(lambda: number not in slurm.jobs(), description="its job is over", timeout=120)
+    assert slurm.jobs("all")[number] == "COMPLETED"
+    assert stack.wait_for(job, timeout=300)["done"] == 300
+
+
+def test_workers_go_on_while_the_controller_is_dead(stack: RunningStack, slurm: SlurmCluster, tmp_path: Path) -> None:
+    job = stack.submit(blank_images(tmp_path / "images", 300), "--pipeline", "null", "--config", SLOW)
+    works(stack, slurm)
+    slurm.kill_controller()
+    before = sum(one["done"] for one in heard(stack))
+    wait_until(lambda: sum(one["done"] for one in heard(stack)) > before, description="images are done", timeout=120)
+    shown = json.loads(stack.antenna("scale", "--dry-run", "--json").stdout)
+    assert "squeue" in json.dumps(shown), shown
+    slurm.start_controller()
+    assert stack.wait_for(job, timeout=300)["done"] == 300
+    wait_until(lambda: not slurm.jobs(), description="the cluster is free", timeout=120)
