@@ -6,6 +6,9 @@ And workers that a person submits, by the script of the page.
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,13 +146,15 @@ def test_runs_of_workers_are_slurm_jobs_from_launch_to_end(
 
     assert "its Slurm job ended before the run began" in said(reaches(stack, vanished, "FAILURE"))
 
-    # A controller that is dead ends no run; a job that vanished does.
+    # A controller that is dead ends no run; a process that is killed does.
     slurm.kill_controller()
     slurm.start_controller()
-    slurm.call("scancel", "--signal=KILL", number)
-    lost = reaches(stack, again, "FAILURE")
+    process = re.search(r"pid: (\d+)", said(shown(stack, again)))
+    assert process, "the run says which process it is"
+    os.kill(int(process[1]), signal.SIGKILL)
+    lost = said(reaches(stack, again, "FAILURE"))
     # Whoever looks first: the sensor on this machine, or Dagster, which asks Slurm.
-    assert any(why in said(lost) for why in ("its process is gone", "Slurm job", "not been heard"))
+    assert any(why in lost for why in ("its process is gone", "Slurm job", "not been heard")), lost
     remaining = next(run for run in jobs if run not in (waiting, ending))
     assert shown(stack, remaining)["status"] == "STARTED"
     terminate(stack, remaining)
@@ -177,6 +182,8 @@ def test_the_script_of_the_page_runs_workers(stack: RunningStack, slurm: SlurmCl
         assert stack.wait_for(job, timeout=300)["done"] == 200
     finally:
         slurm.call("scancel", "--signal=TERM", array)
-    wait_until(lambda: not slurm.jobs(), description="both have left")
+    wait_until(
+        lambda: not [job for job in slurm.jobs() if job.startswith(f"{array}_")], description="both have left"
+    )  # fmt: skip
     ended = slurm.call("squeue", "--noheader", "--states=all", f"--jobs={array}", "--format=%T").split()
     assert ended == ["COMPLETED", "COMPLETED"]
