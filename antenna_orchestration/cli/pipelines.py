@@ -40,7 +40,7 @@ def list_(
     ] = False,
     json_: JsonOption = False,
 ) -> None:
-    """List the pipelines that jobs can name, and where your own come from."""
+    """List the pipelines of jobs, and where your own come from."""
     from antenna_orchestration.pipelines import registry
 
     found = registry.read()

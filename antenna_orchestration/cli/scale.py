@@ -30,9 +30,9 @@ def scale(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Start workers where work waits, in the pools of ANTENNA_WORKER_POOLS.
+    """Start workers where work waits.
 
-    The sensor worker_autoscaler does the same in the stack; this is for a machine on which the stack does not run, such
+    The pools are those of ANTENNA_WORKER_POOLS. The sensor worker_autoscaler does the same in the stack; this is for a machine on which the stack does not run, such
     as the login node of a cluster. Pools of kind `dagster` are always left to the sensor.
     """
     from antenna_orchestration import settings

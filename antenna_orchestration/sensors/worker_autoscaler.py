@@ -21,8 +21,8 @@ from antenna_orchestration.resources.worker_runs import WorkerRuns
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Starts workers where work waits: runs of inference_worker on this machine, or what the pools of "
-    "ANTENNA_WORKER_POOLS say; off with ANTENNA_AUTOSCALE=0. Workers end by themselves when idle. `antenna scale "
-    "--dry-run` explains what it decides.",
+    "ANTENNA_WORKER_POOLS say; off with ANTENNA_AUTOSCALE=0. Workers end by themselves when idle. antenna scale "
+    "--dry-run explains what it decides.",
 )
 def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> list[dg.RunRequest] | dg.SkipReason:
     """Decide for each pool, start and take back; request the runs of our own location."""

@@ -152,7 +152,7 @@ def test_a_worker_that_cannot_load_a_pipeline_says_why_wherever_one_looks(
 
     asyncio.run(show(leave=False))
     try:
-        assert antenna("workers").out.splitlines()[-1] == "gpu-1 cannot load null: weights [x]: none"
+        assert antenna("workers").out.splitlines()[-2] == "gpu-1 cannot load null: weights [x]: none"
         waits = f"job {number} waits: no worker listens for null; gpu-1 cannot load it: weights [x]: none"
         assert waits in antenna("health", "--dry-run").out
     finally:

@@ -182,7 +182,7 @@ async def test_metrics_are_served_on_request(
     assert "# TYPE antenna_worker_done_total counter" in text
     assert "antenna_worker_leased 0\n" in text
     assert "antenna_worker_device_losses_total 2\n" in text
-    [memory] = re.findall(r"antenna_worker_device_memory_bytes (\S+)", text)
+    [memory] = re.findall(r"^antenna_worker_device_memory_bytes (\S+)$", text, re.MULTILINE)
     assert float(memory) > 2 * 2**20, "each process holds some"
 
 
