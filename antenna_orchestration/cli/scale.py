@@ -32,8 +32,9 @@ def scale(
 ) -> None:
     """Start workers where work waits.
 
-    The pools are those of ANTENNA_WORKER_POOLS. The sensor worker_autoscaler does the same in the stack; this is for a machine on which the stack does not run, such
-    as the login node of a cluster. Pools of kind `dagster` are always left to the sensor.
+    The pools are those of ANTENNA_WORKER_POOLS. The sensor worker_autoscaler does the same in the stack; this is for a
+    machine on which the stack does not run, such as the login node of a cluster. Pools of kind `dagster` are always
+    left to the sensor.
     """
     from antenna_orchestration import settings
     from antenna_orchestration.processing import scale as rounds
