@@ -222,7 +222,7 @@ async def test_jobs_that_say_more_are_read_beside_those_of_boxes(services: Servi
         await publish.publish(services, job.job_id)
         job = await services.catalog.jobs.get(job.job_id)
         said = {"detections": [more_than_boxes.outlined()], "labels": more_than_boxes.labels()}
-        await worker.report(await worker.lease(job, 2), **said)
+        await worker.report(await worker.lease(job, 2), width=64, height=48, **said)
         await collect.collect(services, job, observer=collect.Observer())
         await finish.write_final_tables(services, job)
         await finish.finish_job(services, job)
