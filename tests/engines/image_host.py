@@ -84,6 +84,7 @@ class _Server:
         self._busy += 1
         self._most = max(self._most, self._busy)
         try:
+            # The server is as slow as it was told to be; nobody waits for a condition here.
             await asyncio.sleep(self._seconds)
             await _send(writer, "200 OK", self._photograph)
             self._served += 1

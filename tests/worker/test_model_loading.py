@@ -75,6 +75,7 @@ async def test_a_resting_pipeline_is_not_loaded_before_its_time(world: World) ->
     loading = asyncio.create_task(world.loader.run())
     try:
         assert not world.loader.loaded_or_requested(world.group)
+        # One turn for the loader, in which it would begin; there is no event of what does not happen.
         await asyncio.sleep(0)
         assert not world.loader.busy
         world.now += BACKOFF.first
