@@ -15,7 +15,9 @@
     ├── NotFound                 a job, worker or project that does not exist
     ├── Conflict                 the job is not in a state in which this can be done
     ├── Unavailable              a server cannot be reached or gives a wrong answer; a later retry may succeed
-    │   └── QueueFull            a JetStream stream is at its byte limit; publishers slow down
+    │   ├── QueueFull            a JetStream stream is at its byte limit; publishers slow down
+    │   └── LakeUnavailable      files of the lake cannot be read or written now
+    │       └── LakeFull         there is no room left for them
     ├── ImageError               one image cannot be processed; the job goes on without it
     │   ├── ImageUnusable        the image's own fault: 404, not an image, truncated, too many pixels
     │   │   └── ImageChanged     the store holds other bytes than those that were submitted
@@ -129,10 +131,24 @@ class Unavailable(AntennaError):
 
     http_status = 503
     exit_code = 5
+    to_clients = "Task queue temporarily unavailable"
+    """What the gateway's clients read. The message is for the log: it may name servers and folders."""
 
 
 class QueueFull(Unavailable):
     """A JetStream stream is at its byte limit."""
+
+
+class LakeUnavailable(Unavailable):
+    """Files of the lake, or of another folder or bucket of ours, cannot be read or written."""
+
+    to_clients = "The files of results are temporarily unavailable"
+
+
+class LakeFull(LakeUnavailable):
+    """There is no room left for files of the lake."""
+
+    to_clients = "There is no room left for files of results: whoever runs this system has to free some"
 
 
 class ImageError(AntennaError):

@@ -143,8 +143,8 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, errors.Unavailable):
         logger.warning("%s %s: %s", request.method, shown(request.scope["path"]), error)
         # Clients of some routes read `error`, others `detail`. The cause is only logged.
-        said = "Task queue temporarily unavailable"
-        return _answer(error.http_status, said, {"Retry-After": "5"}, {"error": said, "status": "error"})
+        more = {"error": error.to_clients, "status": "error"}
+        return _answer(error.http_status, error.to_clients, {"Retry-After": "5"}, more)
     headers = {"WWW-Authenticate": "Token"} if isinstance(error, errors.Unauthorized) else None
     if isinstance(error, errors.TooMany):
         headers = {"Retry-After": "1"}

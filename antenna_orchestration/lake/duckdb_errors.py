@@ -13,12 +13,12 @@ _FULL: Final = ("max_temp_directory_size", os.strerror(errno.ENOSPC))
 """What DuckDB says where it sorts and joins, which is in temporary files, as it writes none in the lake."""
 
 
-def unavailable(error: Exception, where: str) -> errors.Unavailable:
+def unavailable(error: Exception, where: str) -> errors.LakeUnavailable:
     """The error in one line; `where` is what was read, such as `lake /data/lake`."""
     said = str(error)
     if any(one in said for one in _FULL):
-        return errors.Unavailable(
+        return errors.LakeFull(
             f"no space is left for temporary files in {tempfile.gettempdir()}: free some, or name another folder with "
             "TMPDIR"
         )
-    return errors.Unavailable(f"{where}: {said.splitlines()[0]}")
+    return errors.LakeUnavailable(f"{where}: {said.splitlines()[0]}")

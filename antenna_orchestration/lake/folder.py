@@ -5,6 +5,7 @@ Belongs here: everything that fsspec is asked to do, and how its errors become o
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import os
@@ -46,7 +47,7 @@ _TRIES: Final = 5
 """How often a file is opened that is replaced at that very moment."""
 
 
-class Missing(errors.Unavailable):
+class Missing(errors.LakeUnavailable):
     """The file or folder does not exist."""
 
 
@@ -151,7 +152,7 @@ class Folder:
                         file.seek(0)
                         yield Version(file, size, before)
                         return
-        raise errors.Unavailable(f"{self._shown}: {path} is being replaced again and again")
+        raise errors.LakeUnavailable(f"{self._shown}: {path} is being replaced again and again")
 
     def size(self, path: str) -> int:
         """Bytes of one file. Raises `Missing`."""
@@ -279,7 +280,8 @@ class Folder:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> errors.Unavailable:
-        return errors.Unavailable(self._message(error))
+        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return (errors.LakeFull if is_full else errors.LakeUnavailable)(self._message(error))
 
     def _message(self, error: Exception) -> str:
         return f"{self._shown}: {type(error).__name__}: {error}"

@@ -108,7 +108,7 @@ class MergedTables:
                     of_job = pa.repeat(pa.scalar(int(job), pa.int64()), batch.num_rows)
                     yield pa.record_batch([of_job, *batch.columns], names=["job_id", *batch.schema.names])
             except pa.ArrowException as error:
-                raise errors.Unavailable(f"{self._lake.table(name, job)} is damaged: {error}") from error
+                raise errors.LakeUnavailable(f"{self._lake.table(name, job)} is damaged: {error}") from error
 
     def _held(self, path: str, columns: bytes) -> tuple[dict[JobId, Generation], bool]:
         """The jobs that a file holds, with their generations, and whether it has these columns.

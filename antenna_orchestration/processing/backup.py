@@ -71,9 +71,7 @@ async def backup(services: Services, target: str) -> Contents:
             await _write_table(snapshot, table, to)
     # Counted in the copy: the catalog may have changed since.
     jobs = await asyncio.to_thread(_count_lines, to, "jobs")
-    # What was made for downloads is made again.
-    every = await asyncio.to_thread(lake.files)
-    files = sorted(path for path in every if not path.startswith(f"{kept_downloads.FOLDER}/"))
+    files = await asyncio.to_thread(_to_keep, lake)
     below = Folder(f"{to.uri}/{_LAKE}", storage_options=storage_options(services.settings, target))
     # A part that is deleted meanwhile is missing in the copy; after a restore its images are processed again.
     await asyncio.to_thread(below.copy_from, lake, files, may_vanish=True)
@@ -109,7 +107,7 @@ async def restore(services: Services, source: str) -> Contents:
             "the release that made it, then upgrade"
         )
     lake, copy = _lake(services), Folder(f"{from_.uri}/{_LAKE}", storage_options=options)
-    if found := await asyncio.to_thread(lake.files):
+    if found := await asyncio.to_thread(_to_keep, lake):
         raise errors.Conflict(
             f"the lake {lake.uri} is not empty ({counted(len(found), 'file')}): restore into an empty one"
         )
@@ -144,6 +142,11 @@ async def _clear_queue(services: Services) -> None:
         found |= await services.live.counters.jobs()
     for job_run in sorted(found):
         await clear_queue.clear_job_run(services, job_run, None)
+
+
+def _to_keep(lake: Folder) -> list[str]:
+    """The files of a lake but for those of downloads, which are made again when somebody asks. Blocks."""
+    return sorted(path for path in lake.files() if not path.startswith(f"{kept_downloads.FOLDER}/"))
 
 
 def _lake(services: Services) -> Folder:

@@ -39,6 +39,7 @@ from tests.gateway.gateway_process import RunningGateway, token
 from tests.gateway.http_worker import session
 from tests.processing.classified_jobs import LABELS, MOTHS, found, registered
 from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
+from tests.small_disks import small_disk
 from tests.waiting import eventually
 
 SCOPE = Scope(job=JobId(5))
@@ -283,6 +284,20 @@ def test_what_cannot_be_made_leaves_no_file(tmp_path: Path, stops: bool) -> None
     with pytest.raises(errors.Unavailable if stops else errors.Conflict):
         kept_downloads.make(lake, kept, pieces(), room=kept_downloads.Room(100), stop=stop)
     assert [one for one in tmp_path.rglob("*") if one.is_file()] == []
+
+
+def test_a_full_disk_is_named_as_such(tmp_path: Path) -> None:
+    kept = Kept.of(SCOPE, "a.csv")
+    with small_disk(tmp_path / "lake", megabytes=1) as disk:
+        with pytest.raises(errors.LakeFull, match="No space left"):
+            kept_downloads.make(
+                Lake(str(disk)),
+                kept,
+                iter([b"x" * 2**21]),
+                room=kept_downloads.Room(2**22),
+                stop=threading.Event(),
+            )
+        assert [one for one in disk.rglob("*") if one.is_file()] == []
 
 
 async def test_a_file_is_made_once_and_goes_on_without_its_readers() -> None:

@@ -82,6 +82,10 @@ async def test_finished_jobs_show_as_before_and_unfinished_ones_go_on(
     assert made.jobs == 4
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o700
 
+    # What was made for downloads is made again: it does not make a lake one that is in use.
+    for services in (own_services, empty):
+        services.lake.write_bytes("downloads/job_id=1/x-detections.csv", b"made before")
+
     # Something of a job that the backup does not know, under a number that will come again.
     stranger = await make_job(own_services, project + "-e", 3)
     await empty.queue.open(stranger.pipeline, stranger.job_run, "epoch")  # type: ignore[arg-type]
