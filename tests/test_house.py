@@ -35,7 +35,9 @@ def tree(path: Path) -> ast.Module:
 def sleeps(path: Path) -> Iterator[int]:
     """Lines that call `time.sleep` or `asyncio.sleep` with anything but a constant zero, which only yields."""
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("time.sleep", "asyncio.sleep"):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "sleep"):
+            continue
+        if ast.unparse(node.func) in ("time.sleep", "asyncio.sleep"):
             [argument] = node.args
             if not (isinstance(argument, ast.Constant) and argument.value == 0):
                 yield node.lineno

@@ -84,8 +84,9 @@ def is_ready(port: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("how", [pytest.param("by its folder", marks=pytest.mark.slow), "by its variables"])
+@pytest.mark.parametrize("how", ["by its folder", "by its variables"])
 def test_a_worker_and_a_gateway_follow_the_stack_that_they_joined(template: Path, how: str) -> None:
     with temporary_folder() as folder, ExitStack() as shells:
         home, port = folder / ".antenna", free_port()

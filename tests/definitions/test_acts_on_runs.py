@@ -56,7 +56,7 @@ def held_while_finishing(runs: RunsByHand) -> Iterator[str]:
         in_the_way.unlink()
 
 
-@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("force", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_terminating_cancels_a_job_with_pending_images(runs: RunsByHand, force: bool) -> None:
     runs.terminate(at_work(runs), force=force)
     job = runs.job()
@@ -64,7 +64,7 @@ def test_terminating_cancels_a_job_with_pending_images(runs: RunsByHand, force: 
     assert runs.tick() == []
 
 
-@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("force", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_terminating_cancels_no_job_that_only_has_to_be_finished(runs: RunsByHand, force: bool) -> None:
     with held_while_finishing(runs) as run:
         runs.terminate(run, force=force)
@@ -78,6 +78,7 @@ def test_terminating_cancels_no_job_that_only_has_to_be_finished(runs: RunsByHan
     runs.check_every_image_once()
 
 
+@pytest.mark.slow
 def test_cancelling_a_job_that_only_has_to_be_finished_cancels_it(runs: RunsByHand) -> None:
     with held_while_finishing(runs) as run:
         assert runs.do(lambda services: cancel.cancel(services, runs.job_id, reason="a person"))
@@ -119,6 +120,7 @@ def test_a_run_executed_again_later_retries_the_job(runs: RunsByHand) -> None:
     assert runs.job().status is JobStatus.CANCELED
 
 
+@pytest.mark.slow
 def test_of_two_runs_one_may_be_terminated(runs: RunsByHand) -> None:
     first = at_work(runs)
     second = runs.launch()
@@ -136,6 +138,7 @@ def test_terminating_a_waiting_run_cancels_its_job(runs: RunsByHand) -> None:
     assert runs.job().status is JobStatus.CANCELED
 
 
+@pytest.mark.slow
 def test_terminating_a_waiting_run_leaves_another_s_job(runs: RunsByHand) -> None:
     (waiting,) = runs.tick()
     second = runs.launch()
@@ -152,6 +155,7 @@ def test_deleting_a_run_leaves_its_job(runs: RunsByHand) -> None:
     runs.check_every_image_once()
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_launch_takes_nothing_over(runs: RunsByHand) -> None:
     first = at_work(runs)
     tags = dict(runs.run(first).tags)

@@ -24,6 +24,7 @@ def interrupt(runs: RunsByHand, run: str) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error)
 
 
+@pytest.mark.slow
 def test_the_end_of_the_stack_leaves_no_red_run(
     wanted: settings.Settings, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def another_waits(runs: RunsByHand, **its_tags: str) -> dg.DagsterRun:
     )
 
 
+@pytest.mark.slow
 def test_a_run_without_results_makes_room_and_comes_back(runs: RunsByHand) -> None:
     """S6: it ends in order, its job stays RUNNING, and the next result launches another run."""
     another_waits(runs)
@@ -81,6 +82,7 @@ def test_a_job_whose_worker_left_makes_room(runs: RunsByHand) -> None:
     runs.check_every_image_once()
 
 
+@pytest.mark.slow
 def test_a_job_whose_tasks_a_worker_takes_gets_its_run_back(runs: RunsByHand) -> None:
     """S6: if nobody may load its images no result comes, and its collector has to tell the workers of those done."""
     another_waits(runs)
@@ -109,6 +111,7 @@ async def _abandoned(services: Services) -> Sequence[Job]:
     return await services.catalog.jobs.suspects(claimed_for=0, silent_for=0)
 
 
+@pytest.mark.slow
 def test_a_job_whose_queue_is_gone_gets_its_run_back(runs: RunsByHand) -> None:
     """S6: what the queue lost while no run collects is published again by the next one."""
     another_waits(runs)

@@ -142,6 +142,7 @@ def test_runs_outlive_a_signal_to_the_fork_server_and_its_lost_socket(used_home:
         assert (tmp_path / marker).read_text() == "interrupted, stopping=True"
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_leaves_nothing(used_home: Path, tmp_path: Path) -> None:
     with up(used_home) as running:
         running.until("ready")

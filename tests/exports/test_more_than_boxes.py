@@ -233,7 +233,7 @@ def table_of(folder: Path, table: str, kind: str) -> list[dict[str, Any]]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "xlsx"])
+@pytest.mark.parametrize("kind", ["csv", pytest.param("parquet", marks=pytest.mark.slow), "xlsx"])
 def test_tables_have_columns_and_a_table_only_if_used(
     more: Material, of_boxes: Material, tmp_path: Path, kind: str
 ) -> None:

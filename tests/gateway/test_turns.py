@@ -168,6 +168,7 @@ async def test_six_jobs_end_as_they_should(services: Services, gateway: RunningG
     assert [worker.errors for worker in workers] == [[]] * 4
 
 
+@pytest.mark.slow
 async def test_two_gateways_share_the_clocks_with_and_without_redis(
     own_stores: EmbeddedStores, own_services: Services, project: str
 ) -> None:

@@ -97,6 +97,7 @@ async def test_of_two_exports_into_one_place_one_is_refused(services: Services, 
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 async def test_half_an_export_in_a_bucket_is_replaced(
     services: Services, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

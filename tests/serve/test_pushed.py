@@ -4,6 +4,7 @@ import asyncio
 import signal
 from pathlib import Path
 
+import pytest
 import requests
 
 from antenna_orchestration.domain.job import JobStatus
@@ -18,6 +19,7 @@ from tests.waiting import eventually, wait_until
 TOKEN = "a-token-of-twenty-letters"
 
 
+@pytest.mark.slow
 async def test_a_stacks_queue_is_pushed_to_it_and_it_ends_in_order(
     services: Services, shared_stores: EmbeddedStores, project: str, tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def arguments(folder: Path, **changes: object) -> argparse.Namespace:
     return argparse.Namespace(**{**usual, **changes})
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     whole = train_detector.train(arguments(tmp_path / "whole"))
     # Stopped at step six, at the full rate: until there the learning rate does not depend on `steps`.
@@ -82,6 +83,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> 
         assert torch.equal(tensor, continued.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_training_learns_and_its_weights_can_be_read_back(tmp_path: Path) -> None:
     folder = tmp_path / "learning"
     scene = examples.Scenes(folder / "scenes", seed=7, distinct=2, count=2, side=96)

@@ -37,6 +37,7 @@ async def test_another_worker_finishes_what_a_killed_one_held(
     assert len(results) <= len(job.images) + 4
 
 
+@pytest.mark.slow
 async def test_a_worker_that_stood_still_lets_lost_leases_go(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:

@@ -103,6 +103,7 @@ except Interrupted:
 """
 
 
+@pytest.mark.slow
 async def test_an_interrupt_of_the_caller_is_raised_after_handing_back(
     settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
