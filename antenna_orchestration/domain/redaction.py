@@ -3,9 +3,6 @@
 Reasons and messages quote what libraries and other people's programs say, and those like to repeat a whole URL. Who
 writes such a text down, or logs it, calls this before. What a URL names stays readable: only the query, the fragment
 and the login go.
-
-Scanners of repositories (detect-secrets, gitleaks) look for other things: they know the forms of keys, and of a signed
-URL at most the key's public name.
 """
 
 from __future__ import annotations
