@@ -109,6 +109,11 @@ class Settings(BaseSettings):
         repr=False,
         description="PostgreSQL of Dagster, `postgresql+psycopg2://…`; its own database and role.",
     )
+    dagster_unchanged: bool = Field(
+        default=False,
+        description="Leave out what changes Dagster's own behaviour: ids of partitions that stay when a job is added, "
+        "tables that are looked up once, an index of checks. Of use if a page of Dagster shows something wrong.",
+    )
     lake_uri: str = Field(
         default="", description="Where Parquet goes: a folder or `s3://bucket/prefix`. Empty: `HOME/lake`."
     )

@@ -66,6 +66,20 @@ def upgrade_dagster(home: Path, url: str) -> None:
     write_private(done, version)
 
 
+def index_checks(url: str) -> None:
+    """Add the index of ours to Dagster's tables: a partition's checks are looked up by asset and name, the last first.
+
+    At 50,000 jobs an asset's page takes 0.04 s in place of 0.25 s. Dagster's indexes end before the id (1.13.27). The
+    tables of a new stack come later, and their index at its next start. Raises `Unavailable`.
+    """
+    columns = "asset_key, check_name, id"
+    with _connected(url) as connection:
+        if _has_table(connection, "asset_check_executions"):
+            connection.execute(
+                f"CREATE INDEX IF NOT EXISTS antenna_checks_by_asset ON asset_check_executions ({columns})"
+            )
+
+
 def end_lost_runs(settings: settings_module.Settings) -> list[str]:
     """End the runs in Dagster whose processes cannot be alive; returns their ids.
 
@@ -152,6 +166,8 @@ def main() -> int:
         settings = settings_module.load()
         run_hook(sys.argv[1], settings)
         upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), settings.dagster_pg_url)
+        if not settings.dagster_unchanged:
+            index_checks(settings.dagster_pg_url)
         ended = end_lost_runs(settings)
         cleared, unfinished = asyncio.run(settle_jobs(settings, ended))
     except errors.AntennaError as error:

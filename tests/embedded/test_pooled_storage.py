@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 import psycopg
 import pytest
+import sqlalchemy.event
 from dagster._serdes import serialize_value
+from sqlalchemy.engine import Engine
 
+from antenna_orchestration import settings
 from antenna_orchestration.embedded import dagster_processes, stores
 from antenna_orchestration.embedded.home import Home
-from antenna_orchestration.embedded.pooled_storage import KEPT
-from tests.waiting import wait_until
+from antenna_orchestration.embedded.pooled_storage import ASKED_AGAIN, KEPT
 
 
 @pytest.fixture
@@ -44,21 +47,54 @@ def connections(running: stores.EmbeddedStores) -> int:
     return int(row[0])
 
 
-def test_a_few_connections_serve_all_and_close_with_the_instance(
+def test_a_few_connections_serve_all_instances_of_a_process(
     own_stores: stores.EmbeddedStores, instance: dg.DagsterInstance
 ) -> None:
     for _ in range(3):
         work(instance)
+        with dg.DagsterInstance.get() as another:
+            assert another.get_dynamic_partitions("jobs") == ["job-1"]
     assert instance.get_runs_count() == 3
     assert 0 < connections(own_stores) <= KEPT
-    instance.dispose()
-    # A server process takes a moment to end.
-    wait_until(lambda: connections(own_stores) == 0, description="no connection is left")
 
     # Dagster hands its reference to the processes that it starts, in their command lines.
     reference = serialize_value(instance.get_ref())
     assert "ANTENNA_DAGSTER_PG_URL" in reference
     assert own_stores.settings.dagster_pg_url.split("@")[0].rpartition(":")[2] not in reference
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """All that this process sends to PostgreSQL through SQLAlchemy."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        sent.append(statement)
+
+    sqlalchemy.event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        sqlalchemy.event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest.mark.usefixtures("instance")
+@pytest.mark.parametrize("unchanged", [False, True])
+def test_what_is_there_is_looked_up_once(monkeypatch: pytest.MonkeyPatch, unchanged: bool) -> None:
+    monkeypatch.setattr(settings, "get", lambda: settings.load(dagster_unchanged=unchanged))
+    for is_known in (False, True):
+        # As a sensor's tick does.
+        with dg.DagsterInstance.get() as instance, statements() as sent:
+            work(instance)
+            instance.get_backfills()
+            assert instance.schedule_storage is not None and instance.schedule_storage.supports_batch_queries
+        looked_up = [one for one in sent if "pg_catalog" in one]
+        assert bool(looked_up) is (unchanged or not is_known)
+
+
+def test_what_dagster_asks_again_has_these_names(instance: dg.DagsterInstance) -> None:
+    storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+    assert not [name for name in ASKED_AGAIN if not any(hasattr(one, name) for one in storages)]
 
 
 def test_a_restarted_postgres_goes_unnoticed(own_stores: stores.EmbeddedStores, instance: dg.DagsterInstance) -> None:

@@ -228,6 +228,7 @@ def test_the_chart_s_run_queue_is_that_of_dagster_yaml() -> None:
     assert queue["maxConcurrentRuns"] == ours["concurrency"]["runs"]["max_concurrent_runs"]
     assert daemon["runRetries"]["enabled"] is ours["run_retries"]["enabled"] is False
     assert daemon["sensors"]["numWorkers"] == ours["sensors"]["num_workers"]
+    assert daemon["sensors"]["numSubmitWorkers"] == ours["sensors"]["num_submit_workers"]
 
 
 def test_the_pool_of_gpu_runs_is_read_and_names_a_code_location() -> None:
