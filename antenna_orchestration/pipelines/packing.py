@@ -18,7 +18,7 @@ import msgspec
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import ids
-from antenna_orchestration.pipelines import identity
+from antenna_orchestration.pipelines import identity, requirements
 from antenna_orchestration.pipelines.declared.description import SUFFIXES
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
@@ -142,7 +142,7 @@ def _import_folder(spec: PipelineSpec) -> Path:
 
 def unpinned(manifest: Manifest) -> list[str]:
     """A warning about requirements whose version is not fixed, so that their digest does not say what will run."""
-    loose = [one for one in manifest.requirements if "==" not in one]
+    loose = requirements.unpinned(manifest.requirements)
     if not loose:
         return []
     return [f"{', '.join(loose)}: name exact versions (==), or another machine may install others than you tried"]
@@ -208,6 +208,10 @@ def check(manifest: Manifest, digest: str) -> None:
     needed = manifest.document.get("requirements", [])
     if not isinstance(needed, list) or not all(isinstance(one, str) for one in needed):
         raise errors.InvalidInput(f"{whose}: its requirements are no list of texts")
+    try:
+        requirements.check(needed)
+    except errors.InvalidInput as error:
+        raise errors.InvalidInput(f"{whose}: {error}") from None
 
 
 def _ends_as(name: str, endings: frozenset[str]) -> bool:
