@@ -270,8 +270,8 @@ class Settings(BaseSettings):
     pipeline_load_timeout: float = Field(
         default=120.0,
         gt=0,
-        description="How long loading an own pipeline may take, downloads of weights not counted; its process is ended "
-        "then, and it is tried again later.",
+        description="How long loading an own pipeline may take, without downloads of weights and imports of libraries "
+        "such as PyTorch; its process is ended then, and it is tried again later.",
     )
     worker_reaches: Words = Field(
         default=(),

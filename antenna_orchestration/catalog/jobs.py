@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.database import Connection, Database, Row, first_line, value
+from antenna_orchestration.catalog.pipelines import check_bound
 from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.access import check_interactive
 from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun, PipelineSlug, ProjectId
@@ -80,6 +81,8 @@ class NewJob:
     due_at: datetime | None = None
     # Of the pipeline and the files that `config` names; None if it is not known. Not for jobs that are pushed.
     digest: str | None = None
+    # Of the pipeline's version alone, as `Pipelines.bind` gave it; None: the version is bound to nothing.
+    of_version: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,8 +208,8 @@ class Jobs:
         processed, as part of a pipeline of the same digest, are left out and counted as skipped, unless `reprocess` is
         set; a job without any other is a SUCCESS from its beginning. Time and deployment of each image, and version,
         algorithms and digest of the pipeline, are the job's from then on. `told` is told of images that are left out
-        and whose results are of another deployment than the one said. Raises `Conflict`, with nothing written, for an
-        interactive job beyond `most_interactive`.
+        and whose results are of another deployment than the one said. Raises, with nothing written, `Conflict` for an
+        interactive job beyond `most_interactive`, and `OtherVersion` if the version is not of the digest `of_version`.
         """
         async with self._database.transaction() as connection:
             kinds = await _copy_submitted(connection, images)
@@ -230,6 +233,7 @@ class Jobs:
                 dispatch_mode=new.dispatch_mode,
                 digest=new.digest,
             )
+            await check_bound(connection, new.pipeline, terms["version"], new.of_version)
             await connection.execute(
                 queries.load("select_images" if new.detections_of is None else "select_images_with_boxes"),
                 {
@@ -264,7 +268,7 @@ class Jobs:
                 queries.load("insert_job_images"), {"job": job_id, "detections_of": new.detections_of, **terms}
             )
             if inserted["skipped"] and new.detections_of is None:
-                of_pipeline = {"project": project, "pipeline": new.pipeline, "algorithms": terms["algorithms"]}
+                of_pipeline = {"project": project, "pipeline": new.pipeline, **terms}
                 kept = await connection.execute(queries.load("skipped_elsewhere"), of_pipeline)
                 told([KeptDeployment(**row) for row in await kept.fetchall()])
             if not inserted["total"]:
@@ -356,15 +360,22 @@ class Jobs:
         )
         return row is not None
 
-    async def retry(self, job_id: JobId, *, digest: str | None = None) -> tuple[Generation, int] | None:
+    async def retry(
+        self, job_id: JobId, *, digest: str | None = None, of_version: str | None = None
+    ) -> tuple[Generation, int] | None:
         """Open the next generation with the failed and missing images; None when the job is not over.
 
-        The pipeline is the one that there is now; `digest` as in `NewJob`.
+        The pipeline is the one that there is now; `digest` and `of_version` as in `NewJob`.
 
-        Returns the generation, and how many images it holds.
+        Returns the generation, and how many images it holds. Raises `OtherVersion` as `create` does.
         """
-        row = await self._database.row("retry_job", job=job_id, digest=digest)
-        return (Generation(row["generation"]), row["images"]) if row else None
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(queries.load("retry_job"), {"job": job_id, "digest": digest})
+            row = await cursor.fetchone()
+            if row is None:
+                return None
+            await check_bound(connection, row["pipeline"], row["version"], of_version)
+        return Generation(row["generation"]), row["images"]
 
     async def compacted(self, jobs: Iterable[JobId]) -> set[JobId]:
         """Those of the jobs that are over and whose final tables hold all their rows."""

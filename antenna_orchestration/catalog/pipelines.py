@@ -114,10 +114,20 @@ class Pipelines:
         return PipelineRow(**row, algorithms=algorithms)
 
     async def bind(self, slug: str, version: str, digest: str) -> Bound:
-        """Say what a version of a pipeline is; the first digest holds, if jobs of that version did anything."""
-        terminal = [str(status) for status in TERMINAL]
+        """Say what a version of a pipeline is; the first digest holds, if jobs of that version did anything.
+
+        It may be changed again by others, until a job is created or retried with it: see `check_bound`.
+        """
+        of_version = {"slug": slug, "version": version}
+        given = {**of_version, "digest": digest, "terminal": [str(status) for status in TERMINAL]}
         while True:
-            row = await self._database.row("bind_version", slug=slug, version=version, digest=digest, terminal=terminal)
+            # Most say what is known, and wait for nobody.
+            if await self.digest_of(slug, version) != digest:
+                async with self._database.transaction() as connection:
+                    await connection.execute(queries.load("lock_version"), of_version)
+                    row = await (await connection.execute(queries.load("bind_version"), given)).fetchone()
+            else:
+                row = await self._database.row("bind_version", **given)
             # None: another caller was the first, at the same moment.
             if row is not None:
                 return Bound(**row)
@@ -189,6 +199,22 @@ class Pipelines:
         """Whether projects other than these use the pipeline: by jobs, or by a worker heard within so many days."""
         row = await self._database.row("pipeline_is_held", slug=slug, projects=list(projects), days=days)
         return bool(row and row["held"])
+
+
+async def check_bound(connection: Connection, slug: str, version: str, digest: str | None) -> None:
+    """Raise `OtherVersion` unless the version is of this digest, and hold that until the transaction is over.
+
+    For who writes a job of it: since `bind`, somebody may have said otherwise. Does nothing without a digest.
+    """
+    if digest is None:
+        return
+    cursor = await connection.execute(queries.load("hold_version"), {"slug": slug, "version": version})
+    row = await cursor.fetchone()
+    if row is None or row["digest"] != digest:
+        raise errors.OtherVersion(
+            f"pipeline {slug} was submitted with other code, weights or labels at the same moment, as version "
+            f"{version}; nothing was written: submit again, or raise the version of one of the two"
+        )
 
 
 async def _register_algorithm(connection: Connection, algorithm: AlgorithmRow, *, owner: ProjectId | None) -> int:

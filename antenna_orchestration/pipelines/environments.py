@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from antenna_orchestration import errors
+from antenna_orchestration.pipelines import requirements as allowed
 
 PATIENCE: Final = 3600.0
 """Seconds that one call of uv may take: packages of gigabytes over a slow line."""
@@ -28,34 +29,25 @@ _ADDED: Final = re.compile(r"^\s*\+ (\S+(?: @ \S+)?)", re.MULTILINE)
 """A package that an installation would add, as uv writes it: `+ name==version`, or `+ name @ address`."""
 
 
-_REQUIREMENT: Final = re.compile(
-    r"\s*(?P<name>[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?)\s*(?:\[[a-z0-9._, -]*\])?\s*"
-    r"(?:$|[(;<>=!~][^\n]*$|@\s*(?:git\+)?(?:https|http|ssh)://\S+(?:\s*;[^\n]*)?$)",
-    re.IGNORECASE | re.ASCII,
-)
-"""A package by its name, perhaps with versions, or the address where it is."""
-
-_FILES: Final = (".whl", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".txt", ".toml")
-"""Endings of names that uv takes for files of the folder that it runs in."""
-
-
 def prepared(requirements: Sequence[str], folder: Path) -> Path | None:
     """The folder with what these requirements add to this installation; made now if it is not there yet.
 
     None if nothing is to be added. Blocks, for minutes perhaps. `folder` holds one folder a set of requirements and
-    installation; each appears whole or not at all. Raises `InternalError` if uv is not here or says no.
+    installation; each appears whole or not at all. Raises `InvalidInput` for what is no requirement of another machine,
+    and `InternalError` if uv is not here or says no.
     """
     if not requirements:
         return None
+    allowed.check(requirements)
     target = folder / _key(requirements)
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        added = _ADDED.findall(_uv("pip", "install", "--dry-run", "--python", sys.executable, *_lines(requirements)))
+        added = _ADDED.findall(_uv("pip", "install", "--dry-run", "--python", sys.executable, "--", *requirements))
         with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as draft:
             whole = Path(draft) / "packages"
             whole.mkdir()
             if added:
-                _uv("pip", "install", "--no-deps", "--python", sys.executable, "--target", str(whole), *_lines(added))
+                _uv("pip", "install", "--no-deps", "--python", sys.executable, "--target", str(whole), "--", *added)
             # Another worker of this machine may have been first.
             with contextlib.suppress(OSError):
                 whole.rename(target)
@@ -69,17 +61,6 @@ def _key(requirements: Sequence[str]) -> str:
     )
     told = json.dumps([sorted(requirements), sys.version, installed])
     return hashlib.sha256(told.encode()).hexdigest()[:24]
-
-
-def _lines(requirements: Sequence[str]) -> list[str]:
-    """As arguments. Raises `InternalError` for options, and for files of this machine, which a digest does not name."""
-    for one in requirements:
-        match = _REQUIREMENT.fullmatch(one)
-        if match is None or match["name"].lower().endswith(_FILES):
-            raise errors.InternalError(
-                f"{one[:200]!r} is no requirement of another machine: name the package, as in numpy==2.3.1"
-            )
-    return ["--", *requirements]
 
 
 def _uv(*arguments: str) -> str:

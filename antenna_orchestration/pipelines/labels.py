@@ -2,7 +2,7 @@
 
 A file is one of these, as training programs write them:
 
-* text, one label a line, in order;
+* text, one label a line, in order; or its index before each, as in `0 moth`;
 * JSON or YAML: a list in order; `{label: index}`; `{index: label}`; or an object with one of these under `names`,
   `id2label` or `labels`, such as the config.json of a Hugging Face model or the data.yaml of YOLO.
 """
@@ -10,6 +10,7 @@ A file is one of these, as training programs write them:
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,9 @@ _UNDER: Final = ("names", "id2label", "labels", "label2id")
 """Where files that hold more have the labels; the first that is there counts."""
 
 _YAML: Final = (".yaml", ".yml")
+_INDEXED: Final = re.compile(r"\s*(?P<index>[0-9]{1,9})(?:\s*[:,;\t]\s*|\s+)(?P<label>\S.*)")
+"""A line of text that begins with its index."""
+
 _TEXT: Final = (".txt", ".text", ".names")
 
 
@@ -46,7 +50,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     try:
         content = path.read_bytes()
         if suffix in _TEXT:
-            return in_order(content.decode("utf-8-sig").rstrip().splitlines())
+            return in_order(_without_indices(content.decode("utf-8-sig").rstrip().splitlines()))
         value = yaml_files.read(content) if suffix in _YAML else json.loads(content.decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         what = "text" if suffix in _TEXT else "YAML" if suffix in _YAML else "a JSON object of labels and their indices"
@@ -59,6 +63,17 @@ def read_labels(path: Path) -> tuple[str, ...]:
         return in_order(value)
     except ValueError as error:
         raise errors.InternalError(f"labels {path}: {error}") from error
+
+
+def _without_indices(lines: list[str]) -> list[str] | dict[str, str]:
+    """The lines; if each of them begins with an index, and they count from 0, each once, the labels by their index.
+
+    A single line tells nothing: `0 moth` may be its name.
+    """
+    found = [_INDEXED.fullmatch(line) for line in lines]
+    by_index = {one["index"].lstrip("0") or "0": one["label"] for one in found if one}
+    is_numbered = len(lines) > 1 and by_index.keys() == {str(index) for index in range(len(lines))}
+    return by_index if is_numbered else lines
 
 
 def in_order(given: Any) -> tuple[str, ...]:

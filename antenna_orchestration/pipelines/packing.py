@@ -18,7 +18,7 @@ import msgspec
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import ids
-from antenna_orchestration.pipelines import identity
+from antenna_orchestration.pipelines import identity, requirements
 from antenna_orchestration.pipelines.declared.description import SUFFIXES
 from antenna_orchestration.pipelines.interface import PipelineSpec
 
@@ -142,7 +142,7 @@ def _import_folder(spec: PipelineSpec) -> Path:
 
 def unpinned(manifest: Manifest) -> list[str]:
     """A warning about requirements whose version is not fixed, so that their digest does not say what will run."""
-    loose = [one for one in manifest.requirements if "==" not in one]
+    loose = requirements.unpinned(manifest.requirements)
     if not loose:
         return []
     return [f"{', '.join(loose)}: name exact versions (==), or another machine may install others than you tried"]
@@ -185,18 +185,13 @@ def check(manifest: Manifest, digest: str) -> None:
     ids.slug(manifest.slug, "pipeline slug")
     if len(manifest.files) > identity.MOST_FILES:
         raise errors.InvalidInput(f"{whose} has {len(manifest.files):,} files; the limit is {identity.MOST_FILES:,}")
-    for name in (manifest.code, *(one.path for one in manifest.files)):
-        parts = PurePosixPath(name).parts
-        if not name or "\0" in name or "\\" in name or name.startswith("/") or ".." in parts:
-            raise errors.InvalidInput(f"{whose} has a file outside of itself: {name[:200]!r}")
+    _check_paths(manifest, whose)
     if bad := [one.path for one in manifest.files if not _SHA256.fullmatch(one.sha256)]:
         raise errors.InvalidInput(f"{whose} names no SHA-256 of {bad[0][:200]!r}")
     if sum(one.size for one in manifest.files) > MOST_BYTES_OF_FILES:
         raise errors.InvalidInput(f"{whose} has more than {MOST_BYTES_OF_FILES >> 30} GiB of files, which is the limit")
     told = {str(PurePosixPath(manifest.code, name)): sha256 for name, sha256 in _code_of(manifest.document, whose)}
     listed = {str(PurePosixPath(one.path)): one.sha256 for one in manifest.files}
-    if len(listed) != len(manifest.files):
-        raise errors.InvalidInput(f"{whose} lists a file twice")
     # A package's code is all that it ships, so that what the digest tells is more than what Python may run.
     runs = {name: sha256 for name, sha256 in listed.items() if _ends_as(name, CODE)}
     if other := sorted((runs.items() - told.items()) | (told.items() - listed.items())):
@@ -208,6 +203,22 @@ def check(manifest: Manifest, digest: str) -> None:
     needed = manifest.document.get("requirements", [])
     if not isinstance(needed, list) or not all(isinstance(one, str) for one in needed):
         raise errors.InvalidInput(f"{whose}: its requirements are no list of texts")
+    try:
+        requirements.check(needed)
+    except errors.InvalidInput as error:
+        raise errors.InvalidInput(f"{whose}: {error}") from None
+
+
+def _check_paths(manifest: Manifest, whose: str) -> None:
+    for name in (manifest.code, *(one.path for one in manifest.files)):
+        parts = PurePosixPath(name).parts
+        if not name or "\0" in name or "\\" in name or name.startswith("/") or ".." in parts:
+            raise errors.InvalidInput(f"{whose} has a file outside of itself: {name[:200]!r}")
+    paths = [PurePosixPath(one.path) for one in manifest.files]
+    if len(set(paths)) != len(paths):
+        raise errors.InvalidInput(f"{whose} lists a file twice")
+    if both := sorted({folder for path in paths for folder in path.parents} & set(paths)):
+        raise errors.InvalidInput(f"{whose} has a file that is a folder, too: {str(both[0])[:200]!r}")
 
 
 def _ends_as(name: str, endings: frozenset[str]) -> bool:
@@ -238,7 +249,9 @@ def _code_of(document: Mapping[str, Any], whose: str) -> list[tuple[str, str]]:
 
 def check_files(manifest: Manifest, root: Path) -> None:
     """Raise `InvalidInput` unless exactly the manifest's files lie below `root`, each with its SHA-256."""
-    here = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if not path.is_dir()}
+    # Links to folders are no folders: nobody who looks for files finds what is behind them, and imports do.
+    below = (path for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
+    here = {path.relative_to(root).as_posix(): path for path in below}
     for one in manifest.files:
         path = here.pop(one.path, None)
         if path is None or path.is_symlink() or identity.sha256_of(path) != one.sha256:

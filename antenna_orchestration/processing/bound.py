@@ -25,6 +25,8 @@ class Binding(NamedTuple):
 
     digest: str | None
     warnings: Sequence[str] = ()
+    # That of the version alone, without the files that the job's configuration names; None: it is bound to nothing.
+    of_version: str | None = None
 
 
 async def bind(services: Services, spec: PipelineSpec, config: Mapping[str, Any]) -> Binding:
@@ -65,8 +67,8 @@ async def _with_files_of(
 ) -> Binding:
     whole = await asyncio.to_thread(identity.with_files_of, digest, config)
     if whole == identity.UNKNOWN:
-        return Binding(None, [*warnings, await asyncio.to_thread(_about_unreadable, spec, config)])
-    return Binding(whole, warnings)
+        return Binding(None, [*warnings, await asyncio.to_thread(_about_unreadable, spec, config)], digest)
+    return Binding(whole, warnings, digest)
 
 
 def _about_change(spec: PipelineSpec, bound: Bound) -> str:

@@ -55,7 +55,7 @@ async def retry(services: Services, job_id: JobId) -> Retried:
             raise errors.Conflict(
                 f"job {job_id} is given the boxes of job {job.detections_of}, and {job.pipeline} takes none any more"
             )
-    opened = await services.catalog.jobs.retry(job_id, digest=binding.digest)
+    opened = await services.catalog.jobs.retry(job_id, digest=binding.digest, of_version=binding.of_version)
     if opened is None:
         raise errors.Conflict(f"job {job_id} is {job.status}; only a job that is over can be retried")
     generation, images = opened

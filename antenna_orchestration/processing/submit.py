@@ -233,6 +233,7 @@ async def submit(
             most_interactive=most_interactive,
             detections_of=source.job_id if source else None,
             digest=binding.digest,
+            of_version=binding.of_version,
         ),
         chosen,
         told=kept.extend,

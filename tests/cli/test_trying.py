@@ -107,6 +107,17 @@ def test_try_tells_why_a_pipeline_cannot_be_loaded(
     assert f'File "{tried}", line' in shown.err
 
 
+def test_the_import_of_a_library_does_not_count_as_the_pipelines(lonely: Shell, tmp_path: Path) -> None:
+    """On a slow disk the import of PyTorch alone took the 120 seconds."""
+    # One that is not installed stands for them; whoever imports it finds this file.
+    (tmp_path / "tensorflow.py").write_text("import time\ntime.sleep(4)\n")
+    file = tmp_path / "tried_here.py"
+    code = FILE.read_text().replace("device: str) -> None:\n", "device: str) -> None:\n        import tensorflow\n")
+    file.write_text(code)
+    shown = lonely("pipelines", "try", file, photograph(tmp_path / "a.jpg"), "--time-limit", "2.5")
+    assert shown.code == 0, shown.err
+
+
 @pytest.mark.slow
 def test_try_says_in_which_photograph_the_process_ended(lonely: Shell, tmp_path: Path, tried: Path) -> None:
     names = [*"abcdefg", "crashes", "h", "i"]

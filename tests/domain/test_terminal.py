@@ -56,6 +56,8 @@ def test_no_cell_is_a_formula_or_holds_a_control(text: str) -> None:
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"))
     assert not cell.lstrip().startswith(("=", "+", "-", "@"))
     assert not plain_text.has_controls(cell.translate({ord("\t"): " ", ord("\n"): " "}))
+    # Of writing direction: in an editor, the columns behind one read as others.
+    assert not set(cell) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @pytest.mark.parametrize("text", ["Noctua pronuba", "a-b", "1.5", "two\nlines", "'quoted'", "Käfer 蛾 🦋"])

@@ -129,7 +129,10 @@ def test_the_page_says_in_words_what_is_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"status": "failed", "reason": "gone"}, "All 2 photographs of by the pond, in the night of 2026-06-12 failed"),
+        (
+            {"status": "failed", "reason": "gone"},
+            "All 2 photographs of by the pond, in the night of 2026-06-12 failed: gone (2 photographs).",
+        ),
         ({}, "On 2 photographs of by the pond, in the night of 2026-06-12 , nothing was found."),
         ({"local_time": None, "stamp": None}, "2 photographs without a time are in no night."),
         ({"deployment": None}, "no deployment"),
@@ -138,6 +141,26 @@ def test_the_page_says_in_words_what_is_there(tmp_path: Path) -> None:
 def test_nights_that_lack_something_have_a_page(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     rows = [capture(n, DUSK + timedelta(minutes=n), zone=POND.zone, **changed) for n in (1, 2)]
     assert said in words(made_of(material_of(tmp_path, rows)))
+
+
+def test_photographs_that_failed_are_not_said_to_show_nothing(tmp_path: Path) -> None:
+    """A job of which every photograph failed said that nothing was found on them."""
+    failed = [
+        capture(n, DUSK + timedelta(minutes=n), zone=POND.zone, status="failed", reason=f"reason <{n % 4}>")
+        for n in range(1, 7)
+    ]
+    text = made_of(material_of(tmp_path / "all", failed))
+    shown = words(text)
+    why = "reason <1> (2 photographs); reason <2> (2 photographs); reason <0> (1 photograph); and 1 more reason"
+    assert f"failed: {why}." in shown
+    assert f"Nothing is known of what is on these photographs: {why}." in shown
+    assert "othing was found" not in shown
+    assert "reason <" not in text
+
+    done = capture(9, DUSK, zone=POND.zone)
+    shown = words(made_of(material_of(tmp_path / "most", [*failed, done])))
+    assert "On 1 photograph of by the pond, in the night of 2026-06-12 , nothing was found; 6 others failed." in shown
+    assert "Nothing was found on the 1 photograph that did not fail." in shown
 
 
 def test_a_job_without_photographs_has_a_page(tmp_path: Path) -> None:

@@ -12,13 +12,15 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Final
 
 from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, ImageResult, Pipeline, PipelineSpec, RawImage
 
 FAULTS: Final = (
-    "none", "raise", "quit", "hang", "wait", "segfault", "hold_gil", "kill", "exit", "memory", "leak", "kill_parent"
+    "none", "raise", "quit", "hang", "wait", "segfault", "hold_gil", "kill", "exit", "memory", "leak", "kill_parent",
+    "import",
 )  # fmt: skip
 
 _leaked: list[bytearray] = []
@@ -97,6 +99,8 @@ def misbehave(fault: str, seconds: float) -> None:
         raise SystemExit(3)
     if fault == "wait":
         time.sleep(seconds)
+    if fault == "import":
+        import_module("tensorflow")
     if fault == "leak":
         # Written to, or the kernel would only promise the memory.
         _leaked.append(bytearray(b"x" * 20 * 2**20))

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -163,6 +164,34 @@ def test_whole_photographs_get_labels_and_no_box(models: Path, runtime: str, fie
         assert said.terminal
         told = dict(zip(said.top_labels, said.top_scores, strict=True))
         assert [told[label] for label in SPECIES] == pytest.approx(wanted.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("resize", ["opencv-linear", "pillow-bilinear", "pillow-lanczos", "torch-bicubic"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_middle_of_a_strip_takes_little_memory(resize: recipe.Resize, turned: bool) -> None:
+    """One of 1 x 30,000 pixels became 256 x 7,680,000 before its middle was cut out: 6 GB, and four times that."""
+
+    shaper = inputs.Shaper(recipe.Input(fit="crop", resize=resize), size=(64, 64), shorter=80)
+
+    def turn(picture: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(picture.transpose(1, 0, 2)) if turned else picture
+
+    thin = np.zeros((6_000, 1, 3), np.uint8)
+    thin[2_997:3_003] = 200
+    tracemalloc.start()
+    try:
+        middle = shaper.shaped(turn(thin))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert middle.pixels.shape == (64, 64, 3)
+    assert np.unique(middle.pixels.round()).tolist() == [200]
+    assert most < 2**21
+
+    # The same as resizing the whole strip.
+    rows = np.random.default_rng(2).integers(0, 255, (600, 8, 3)).astype(np.uint8)
+    whole = inputs.resized(turn(rows), (6_000, 80) if turned else (80, 6_000), resize)
+    np.testing.assert_allclose(turn(shaper.shaped(turn(rows)).pixels), turn(whole)[2_968:3_032, 8:72], atol=1.0)
 
 
 CHAIN = """
@@ -582,6 +611,16 @@ def test_a_program_of_a_fixed_number_runs_with_any_number(tmp_path: Path) -> Non
     [
         ("l.txt", "a\n b \nc\n\n", ("a", "b", "c")),
         ("l.txt", "\ufeffä\nb", ("ä", "b")),
+        # The index before each was a part of the label.
+        ("l.txt", "0 moth\n1 butterfly, small\n", ("moth", "butterfly, small")),
+        ("l.txt", "1: b\n00: a\n", ("a", "b")),
+        ("l.txt", "0\ta\n1\tb", ("a", "b")),
+        # Names that begin with numbers, and no indices.
+        ("l.txt", "2 spots\n7 spots", ("2 spots", "7 spots")),
+        ("l.txt", "0 moth\nnothing", ("0 moth", "nothing")),
+        ("l.txt", "0 spots", ("0 spots",)),
+        ("l.txt", "0\n1", ("0", "1")),
+        ("l.txt", "0.5 mm\n1.5 mm", ("0.5 mm", "1.5 mm")),
         ("l.json", '["a", "b"]', ("a", "b")),
         ("l.json", '{"b": 1, "a": 0}', ("a", "b")),
         ("l.json", '{"1": "b", "0": "a"}', ("a", "b")),
@@ -606,6 +645,7 @@ def test_labels_are_read_from_files_of_every_kind(
         ("l.txt", "a\n\nb\n", "label 1 is empty"),
         ("l.txt", "", "holds no labels"),
         ("l.txt", "a\na\n", "label 'a' is there twice"),
+        ("l.txt", "0 a\n1 a\n", "label 'a' is there twice"),
         ("l.json", "[true]", "label 0 is True, not text; put it in quotes"),
         ("l.yaml", "names: [no, yes]", "label 0 is False, not text; put it in quotes"),
         ("l.yaml", "a: [", "not YAML"),

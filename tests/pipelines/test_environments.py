@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from antenna_orchestration import errors
-from antenna_orchestration.pipelines import environments
+from antenna_orchestration.pipelines import environments, requirements
 
 
 def write_wheel(folder: Path, name: str, version: str, needs: str = "") -> None:
@@ -66,16 +66,56 @@ def test_it_is_made_once_and_again_for_other_requirements(
 
 @pytest.mark.parametrize("wrong", ["no-such-package-anywhere", "--index-url=http://127.0.0.1:9", "numpy ???", ""])
 def test_what_cannot_be_installed_is_one_line_and_leaves_nothing(wheels: Path, tmp_path: Path, wrong: str) -> None:
-    with pytest.raises(errors.InternalError, match="requirement") as caught:
+    with pytest.raises(errors.AntennaError, match="requirement") as caught:
         environments.prepared([wrong], tmp_path / "environments")
     assert "\n" not in str(caught.value)
-    assert not list((tmp_path / "environments").iterdir())
+    assert not list((tmp_path / "environments").glob("*"))
 
 
 @pytest.mark.parametrize(
-    "wrong", ["/tmp/x", "./x", "x.whl", "x @ file:///tmp/x", "x @ ./x", "x\n--index-url=y", "-r x", "git+https://h/x"]
-)
+    "wrong",
+    [
+        "/tmp/x", "./x", "x.whl", "x @ file:///tmp/x", "x @ ./x", "-r x", "git+https://h/x",
+        "x --index-url=y", "x -r y", "x @ https://h/x --index-url=y", "x; --index-url y",
+        "x @ https://${HOME}.h/x", "x @ https:///x", "x @ https://[", "x @ https://h/x.whl#egg=x --index-url",
+        *(f"x==1{end}--index-url=y" for end in "\n\r\v\f\x00\x1c\x85\u2028\u2029"), "x\t==1", "x==1\u202e", "x" * 1001,
+    ],
+)  # fmt: skip
 def test_files_of_this_machine_and_options_are_no_requirements(wrong: str, tmp_path: Path) -> None:
     """A digest holds the line, and not what lies there."""
-    with pytest.raises(errors.InternalError, match="is no requirement of another machine"):
-        environments.prepared([wrong], tmp_path / "environments")
+    with pytest.raises(errors.InvalidInput, match="is no requirement of another machine") as caught:
+        environments.prepared(["numpy>=2", wrong], tmp_path / "environments")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "x @ https://ana:s3cr3t@h/x.whl",
+        "x @ git+https://ghp_s3cr3t@github.com/lab/x@v1",
+        "x @ git+ssh://git:s3cr3t@github.com/lab/x",
+        "x @ https://h/x.whl?X-Amz-Signature=s3cr3t",
+        "x @ https://h/x.whl#token=s3cr3t&sha256=00",
+    ],
+)
+def test_a_requirement_with_a_secret_is_refused_without_telling_it(wrong: str) -> None:
+    """It was stored in clear, where whoever may read the lake reads it."""
+    with pytest.raises(errors.InvalidInput, match=r"has a login or a signature.*~/\.netrc") as caught:
+        requirements.check([wrong])
+    assert "s3cr3t" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_requirements_that_travel_and_those_that_say_what_will_run() -> None:
+    commit = "0" * 40
+    pinned = [
+        "x==1.0",
+        "x[a,b] == 1.0 ; python_version > '3'",
+        f"x @ git+https://h/x@{commit}",
+        f"x @ git+ssh://git@h/x@{commit}#subdirectory=y",
+        "x @ https://h/x-1-py3-none-any.whl#sha256=00",
+    ]
+    loose = ["x", "x>=1,<2", "x==1.*", "x @ git+https://h/x", "x @ https://h/x.zip"]
+    requirements.check([*pinned, *loose])
+    assert requirements.unpinned([*pinned, *loose]) == loose
+    with pytest.raises(errors.InvalidInput, match="201 requirements; the limit is 200"):
+        requirements.check(["x"] * 201)

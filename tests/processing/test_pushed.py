@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -88,9 +90,11 @@ def test_a_damaged_file_here_is_fetched_again(lab: Path, tmp_path: Path) -> None
     _, root = pushed.pull(lake, pack.manifest.digest, tmp_path / "pulled")
     (root / "weights/lab.pth").write_text("torn")
     (root / "added.py").write_text("import os")
+    (tmp_path / "elsewhere").mkdir()
+    (root / "numpy").symlink_to(tmp_path / "elsewhere")
     _, root = pushed.pull(lake, pack.manifest.digest, tmp_path / "pulled")
     assert (root / "weights/lab.pth").read_text() == "weights"
-    assert not (root / "added.py").exists()
+    assert not (root / "added.py").exists() and not (root / "numpy").exists()
 
 
 def altered(lake: Lake, digest: str, **changes: object) -> None:
@@ -118,6 +122,8 @@ def altered(lake: Lake, digest: str, **changes: object) -> None:
         "deep",
         "more than a disk",
         "less than nothing",
+        "a file and a folder",
+        "a secret",
     ],
 )
 def test_nothing_arrives_that_was_changed_in_the_store(lab: Path, tmp_path: Path, attack: str) -> None:
@@ -158,6 +164,17 @@ def test_nothing_arrives_that_was_changed_in_the_store(lab: Path, tmp_path: Path
         case "more than a disk" | "less than nothing":
             size = {"more than a disk": packing.MOST_BYTES_OF_FILES, "less than nothing": -1}[attack]
             altered(lake, manifest.digest, files=[*files, {"path": "a.bin", "sha256": sha256, "size": size}])
+        case "a file and a folder":
+            both = [{"path": path, "sha256": files[0]["sha256"], "size": 1} for path in ("x", "x/y")]
+            altered(lake, manifest.digest, files=[*files, *both])
+        case "a secret":
+            # As an earlier release pushed it: all of it is as its digest says.
+            document = manifest.document | {"requirements": ["x @ https://ana:s3cr3t@example.org/x.whl"]}
+            manifest = msgspec.structs.replace(
+                manifest, document=document, digest=identity.digest_of_document(document)
+            )
+            packs = Path(lake.uri) / pushed.PACKS
+            (packs / f"{manifest.digest}.json").write_bytes(msgspec.json.encode(manifest))
         case "huge":
             altered(lake, manifest.digest, pushed_by="x" * packing.MOST_BYTES)
         case "deep":
@@ -168,6 +185,33 @@ def test_nothing_arrives_that_was_changed_in_the_store(lab: Path, tmp_path: Path
     with pytest.raises(errors.InvalidInput):
         pushed.pull(lake, manifest.digest, tmp_path / "pulled")
     assert not [path for path in (tmp_path / "pulled").rglob("*") if path.is_file()]
+
+
+def test_two_who_push_the_same_at_once_store_it_whole(lab: Path, tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    pack = packing.pack(specs_in(lab)[0])
+    together = threading.Barrier(4)
+
+    def push(_: int) -> bool:
+        together.wait()
+        return pushed.push(Lake(lake.uri), pack)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert any(threads.map(push, range(4)))
+    assert [one.digest for one in pushed.pushed(lake)] == [pack.manifest.digest]
+    _, root = pushed.pull(lake, pack.manifest.digest, tmp_path / "pulled")
+    assert (root / "weights/lab.pth").read_text() == "weights"
+
+
+def test_a_slug_of_this_project_is_nobody_elses(lab: Path) -> None:
+    """A file that calls itself as a built-in pipeline is broken, so that it is neither submitted nor pushed."""
+    file = lab / "code/pushed_code.py"
+    file.write_text(CODE.replace("pushed-code", "light_trap_insects"))
+    found = registry.read([file])
+    assert found.pipelines["light_trap_insects"].origin.is_built_in
+    assert [one.reason for one in found.broken] == [
+        "its slug 'light_trap_insects' is that of a pipeline of this project"
+    ]
 
 
 def test_nothing_lies_beside_the_code_that_is_not_of_it(lab: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A job is bound to what its pipeline is: one version is one digest, and the ledger compares digests (P1, P13)."""
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,8 +10,8 @@ from typing import Any
 import pytest
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.catalog.jobs import SubmittedImage
-from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
+from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.pipelines import identity, registry
 from antenna_orchestration.processing import served_here
@@ -19,6 +20,7 @@ from antenna_orchestration.processing.retry import retry
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.submit import Submission, Submitted, submit
 from tests.submission.test_submit import finish
+from tests.waiting import eventually
 
 DECLARED = """slug: SLUG
 version: "1"
@@ -126,6 +128,53 @@ async def test_what_came_to_nothing_leaves_its_version_free(lab: Lab) -> None:
     assert await lab.digest(first.job_id) == await lab.digest(second)
 
 
+async def test_two_codes_at_the_same_moment_make_no_two_digests(lab: Lab) -> None:
+    """Each was bound while no job of the other was there, and then both were written, as the same version."""
+    binding = await bind(lab.services, registry.get(lab.slug), {})
+    with_other_weights(lab)
+    other = await lab.send()
+    new = NewJob(
+        project=lab.project, name="x", pipeline=PipelineSlug(lab.slug), config={}, config_hash="", priority=1,
+        interactive=False, reprocess=False, duplicates=0, source_kinds=["http"],
+        digest=binding.digest, of_version=binding.of_version,
+    )  # fmt: skip
+    with pytest.raises(
+        errors.OtherVersion, match=f"{lab.slug} was submitted with other code, .* as version 1; nothing"
+    ):
+        await lab.services.catalog.jobs.create(new, [SubmittedImage("https://example.org/0.jpg", None, None)])
+    await finish(lab.services, other.job_id, failed={"https://example.org/0.jpg"})
+    with pytest.raises(errors.OtherVersion, match="nothing was written"):
+        await lab.services.catalog.jobs.retry(other.job_id, digest=binding.digest, of_version=binding.of_version)
+    async with lab.services.catalog.jobs._database.transaction() as connection:
+        cursor = await connection.execute("SELECT job_id, generation FROM jobs WHERE pipeline = %s", [lab.slug])
+        assert await cursor.fetchall() == [{"job_id": other.job_id, "generation": 1}]
+
+
+async def test_a_version_is_not_changed_while_a_job_of_it_is_written(lab: Lab) -> None:
+    database = lab.services.catalog.jobs._database
+
+    async def waits_for(what: str) -> bool:
+        async with database.session() as session:
+            cursor = await session.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s", [f"%{what}%"]
+            )
+            [found] = await cursor.fetchone() or [0]
+            return bool(found)
+
+    async with database.session() as session, session.transaction():
+        # A job that is written waits here, when it is nearly whole.
+        await session.execute("LOCK TABLE job_images IN SHARE MODE")
+        writing = asyncio.create_task(lab.send())
+        await eventually(lambda: waits_for("INSERT INTO job_images"), description="the job waits")
+        with_other_weights(lab)
+        other = asyncio.create_task(lab.send())
+        await eventually(lambda: waits_for("pipeline_digests%FOR UPDATE"), description="the other submission waits")
+    written = await writing
+    with pytest.raises(errors.OtherVersion, match=r"weights\.pt2 changed"):
+        await other
+    assert await lab.digest(written.job_id) == await lab.services.catalog.pipelines.digest_of(lab.slug, "1")
+
+
 async def test_the_same_under_a_new_version_says_so(lab: Lab) -> None:
     """P1: it was skipped as processed before, without a word of why."""
     spec = registry.get(lab.slug)
@@ -162,6 +211,24 @@ async def test_only_the_same_code_and_files_have_processed(lab: Lab) -> None:
     assert (await lab.send(slug=f"{lab.slug}-one", config=other)).skipped == 2
     lab.weights.write_text("trained on")
     await lab.ran(slug=f"{lab.slug}-one", config=other)
+
+
+async def test_where_images_were_processed_is_told_of_the_same_digest(lab: Lab) -> None:
+    """Skipped images were said to be in the deployment in which other weights of that version had processed them."""
+    file = lab.folder / f"{lab.slug.replace('-', '_')}_one.py"
+    slug = f"{lab.slug}-one"
+    file.write_text(CODE.replace("SLUG", slug).replace("KEY", f"key-{lab.slug}"))
+    await lab.ran(slug=slug, deployment="east")
+    await lab.ran(slug=slug, deployment="west", config={"weights": str(lab.weights)})
+
+    async def kept(deployment: str) -> list[str]:
+        submitted = await lab.send(slug=slug, deployment=deployment)
+        assert submitted.skipped == 2
+        return [one for one in submitted.warnings if "stay in another deployment" in one]
+
+    assert await kept("east") == []
+    [warning] = await kept("west")
+    assert "2 of east, said to be of west" in warning
 
 
 async def test_other_code_under_the_same_algorithm_version_is_told(lab: Lab) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from antenna_orchestration.domain import messages
 from antenna_orchestration.settings import Settings
+from antenna_orchestration.worker.device.client import START_TIMEOUT
 from antenna_orchestration.worker.options import WorkerOptions
 from tests import waiting
 from tests.worker.bench import Bench, once_each
@@ -160,7 +161,12 @@ async def test_a_pipeline_that_cannot_be_loaded_fails_no_image(
     fine = await bench.submit(pictures[:4])
     with running(settings, BATCHES) as worker:
         once_each(await bench.results(fine))
-        waiting.wait_until(lambda: "pipeline faulty cannot be loaded here" in worker.log, description="a warning")
+
+        async def is_told() -> bool:
+            return "pipeline faulty cannot be loaded here" in worker.log
+
+        # Its process may take as long as this to start, which on a busy machine is more than the usual patience.
+        await waiting.eventually(is_told, description="a warning", timeout=START_TIMEOUT)
         counts = await bench.counts(broken)
         assert (counts.delivered, counts.queued) == (0, 4)
 

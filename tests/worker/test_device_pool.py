@@ -134,6 +134,19 @@ async def test_a_pipeline_that_loads_for_ever_is_ended_alone(here: Settings) -> 
             await loading
 
 
+async def test_the_import_of_a_library_does_not_count_as_loading(
+    here: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow disk the import of PyTorch alone took the time that a pipeline had."""
+    # One that is not installed stands for them; whoever imports it finds this file.
+    (tmp_path / "tensorflow.py").write_text("import time\ntime.sleep(5)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = here.model_copy(update={"pipeline_load_timeout": 2.5})
+    async with opened(settings) as pool:
+        assert await pool.load(group(0, "faulty", fault="import", stage="load")) >= 5
+
+
 async def test_the_reason_of_a_failed_load_is_the_line_that_helps(here: Settings) -> None:
     """P7: only the heading was kept, and no trace."""
     async with opened(here) as pool:

@@ -67,9 +67,14 @@ async def test_two_versions_are_fetched_and_run_side_by_side(
     score = "float(__import__('antenna_test_score').VERSION)"
     new = pushed_digest(settings, tmp_path / "new", score, '"antenna_test_score==0.5",')
     jobs = [await bound_to(bench, pictures, digest) for digest in (old, new)]
+    # What was fetched for others is not for a project that does not allow it.
+    forbidden = await bound_to(bench, pictures, old, pull=False)
     with running(settings, PULLS) as worker:
         assert scores(await bench.results(jobs[0])) == {(0.25, old)}, worker.log
         assert scores(await bench.results(jobs[1])) == {(0.5, new)}, worker.log
+        again = await bound_to(bench, pictures, old)
+        assert scores(await bench.results(again)) == {(0.25, old)}, worker.log
+    assert (await bench.counts(forbidden)).delivered == 0
 
 
 async def test_a_pack_that_breaks_the_fetching_costs_itself_alone() -> None:

@@ -18,5 +18,8 @@ WITH again AS (
            ARRAY (SELECT algorithm_id FROM pipeline_algorithms a WHERE a.slug = p.slug ORDER BY position),
            CASE WHEN again.dispatch_mode = 'async_api' THEN %(digest)s::text END
     FROM again JOIN pipelines p ON p.slug = again.pipeline
+    RETURNING pipeline_version
 )
-SELECT again.generation, (SELECT count(*) FROM images) AS images FROM again
+SELECT again.generation, again.pipeline, (SELECT pipeline_version FROM opened) AS version,
+       (SELECT count(*) FROM images) AS images
+FROM again

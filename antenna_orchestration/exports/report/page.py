@@ -200,13 +200,15 @@ def _lead(found: Facts) -> Markup:
         first, last = night(found.first), night(found.last)
         nights = f", in the night of {first}" if first == last else f", {first} to {last}"
     if found.failed == found.photographs:
-        return Markup(f"All {counted(found.photographs, 'photograph')}{at}{nights} failed.")
+        all_of_them = "The one photograph" if found.photographs == 1 else f"All {found.photographs:,} photographs"
+        return Markup(f"{all_of_them}{at}{nights} failed: {text(sections.why_failed(found))}.")
     on_them = f"On {counted(found.photographs, 'photograph')}{at}{nights}"
     if not found.counted and found.photo_labels:
         usual = listed([text(one.label) for one in found.photo_labels[:3]])
         return Markup(f"{on_them}, no detection was made; of {found.labelled:,} it is said what they show: {usual}.")
     if not found.counted:
-        return Markup(f"{on_them}, nothing was found.")
+        others = f"; {counted(found.failed, 'other')} failed" if found.failed else ""
+        return Markup(f"On {counted(found.done, 'photograph')}{at}{nights}, nothing was found{others}.")
     most = found.named[:3]
     names = f", most often {listed([text(one.name) for one in most])}" if most else ""
     return Markup(

@@ -95,9 +95,13 @@ def tiles(found: Facts) -> Markup:
 def what(found: Facts, plots: dict[str, Chart], shown: Gallery | None, key: str) -> Iterator[str]:
     """What was found: taxa and their pictures."""
     yield f'<h2 id="{key}-found">What was found</h2>'
+    if found.failed == found.photographs:
+        yield paragraph(f"Nothing is known of what is on these photographs: {why_failed(found)}.")
+        return
     if not found.counted:
         said = "No detection was made" if found.labelled else "Nothing was found"
-        yield paragraph(f"{said} on these photographs.")
+        which = f"the {counted(found.done, 'photograph')} that did not fail" if found.failed else "these photographs"
+        yield paragraph(f"{said} on {which}.")
         return
     yield paragraph(
         "A detection is one sighting: an insect that sits through ten photographs is counted ten times. The most at "
@@ -121,6 +125,14 @@ def what(found: Facts, plots: dict[str, Chart], shown: Gallery | None, key: str)
     yield "</section></div>"
     if shown is not None and shown.shots:
         yield from _gallery(found, shown, key)
+
+
+def why_failed(found: Facts) -> str:
+    """Why photographs failed, most frequent reasons first; at least one did."""
+    shown = found.reasons[:3]
+    rest = len(found.reasons) - len(shown)
+    said = "; ".join(f"{one.reason} ({counted(one.photographs, 'photograph')})" for one in shown)
+    return f"{said}; and {counted(rest, 'more reason')}" if rest else said
 
 
 def more(found: Facts, plots: dict[str, Chart], key: str) -> Iterator[str]:

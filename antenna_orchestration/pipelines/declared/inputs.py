@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +22,12 @@ Picture = NDArray[np.uint8]
 
 CROP_SHARE: Final = 0.875
 """Share of the shorter side that a central crop shows, as is usual since ImageNet."""
+
+_LONG: Final = 32
+"""Lengths of the input that a side may have when it is resized as a whole, as all photographs of cameras are."""
+
+_BESIDE: Final = 4
+"""Pixels beside a part that the widest filter takes into account, Lanczos with three, and one for rounding."""
 
 _OPENCV: Final = {
     "opencv-linear": cv2.INTER_LINEAR,
@@ -118,15 +125,43 @@ class Shaper:
         height, width = picture.shape[:2]
         shorter = self._shorter or max(1, int(min(across, down) / CROP_SHARE))
         size = (shorter, int(shorter * height / width)) if width <= height else (int(shorter * width / height), shorter)
-        pixels = resized(picture, size, self._resize)
+        of_width, of_height = _seen(width, size[0], across), _seen(height, size[1], down)
+        part = picture[of_height.begin : of_height.end, of_width.begin : of_width.end]
+        pixels = resized(part, (of_width.resized, of_height.resized), self._resize)
         missing = max(0, across - size[0]), max(0, down - size[1])
         if any(missing):
             before = missing[1] // 2, missing[0] // 2
             after = missing[1] - before[0], missing[0] - before[1]
             pixels = np.pad(pixels, ((before[0], after[0]), (before[1], after[1]), (0, 0)))
-        left, top = round((pixels.shape[1] - across) / 2), round((pixels.shape[0] - down) / 2)
-        cut = np.ascontiguousarray(pixels[top : top + down, left : left + across])
+        left, top = round((size[0] + missing[0] - across) / 2), round((size[1] + missing[1] - down) / 2)
+        x, y = left - of_width.skipped, top - of_height.skipped
+        cut = np.ascontiguousarray(pixels[y : y + down, x : x + across])
         return Shaped(cut, (size[0] / width, size[1] / height), (-left, -top), width, height)
+
+
+class _Seen(NamedTuple):
+    """Which part of a side is resized before the middle is cut out of it."""
+
+    begin: int
+    end: int
+    # Its length then, and pixels before it that the whole side would have had then.
+    resized: int
+    skipped: int
+
+
+def _seen(length: int, whole: int, wanted: int) -> _Seen:
+    """`length` pixels become `whole`, of which `wanted` are in the middle: all of them, unless they are very many.
+
+    A strip of 1 x 30,000 pixels takes gigabytes when its shorter side is resized to 256. Of such sides the part is
+    resized that the middle is made of, with what a filter sees beside it; that is right to a pixel of the input.
+    """
+    if whole <= _LONG * wanted:
+        return _Seen(0, length, whole, 0)
+    gain = whole / length
+    beside = math.ceil(_BESIDE * max(1.0, 1.0 / gain))
+    begin = max(0, math.floor((whole - wanted) / 2 / gain) - beside)
+    end = min(length, math.ceil((whole + wanted) / 2 / gain) + beside)
+    return _Seen(begin, end, max(1, round((end - begin) * gain)), round(begin * gain))
 
 
 def resized(picture: Picture, size: tuple[int, int], how: Resize) -> NDArray[Any]:

@@ -405,7 +405,7 @@ class Device:
             case protocol.LoadFailed(batch_group=batch_group, reason=reason, trace=trace, out_of_memory=short):
                 error = PipelineUnavailable(reason, trace=trace, out_of_memory=short)
                 self._loading_over(child, batch_group, error)
-            case protocol.Downloading():
+            case protocol.Waiting():
                 self._loading_moved(child)
             case protocol.Said(level=level, logger=name, message=text):
                 logging.getLogger(name).log(level, "%s", text)

@@ -29,7 +29,7 @@ import msgspec
 
 from antenna_orchestration import errors, kernel, settings
 from antenna_orchestration.domain import told_errors
-from antenna_orchestration.pipelines import outcomes, weights
+from antenna_orchestration.pipelines import outcomes, runtimes, weights
 from antenna_orchestration.pipelines.interface import RawImage
 from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.device.models import Model, Models, free_cached_memory, is_out_of_memory
@@ -40,8 +40,8 @@ logger = logging.getLogger(protocol.LOGGER)
 MOVED_EVERY: Final = 0.5
 """Seconds between two `Moved` messages while a batch is prepared."""
 
-DOWNLOADING_EVERY: Final = 5.0
-"""Seconds between two `Downloading` messages."""
+WAITING_EVERY: Final = 1.0
+"""Seconds between two `Waiting` messages."""
 
 
 @dataclass(slots=True)
@@ -205,7 +205,7 @@ class DeviceProcess:
     def _load(self, batch_group: int) -> Model | None:
         started = time.monotonic()
         over = threading.Event()
-        threading.Thread(target=self._tell_of_downloads, args=(over,), name="downloads", daemon=True).start()
+        threading.Thread(target=self._tell_of_waiting, args=(over,), name="waiting", daemon=True).start()
         try:
             model = self._models.get(batch_group)
         except BaseException as error:
@@ -220,11 +220,12 @@ class DeviceProcess:
         self._send(protocol.Loaded(batch_group, time.monotonic() - started, self._models.take_evicted()))
         return model
 
-    def _tell_of_downloads(self, over: threading.Event) -> None:
-        """While a pipeline is being loaded: say that it downloads weights, for as long as it does."""
-        while not over.wait(DOWNLOADING_EVERY):
-            if weights.is_downloading():
-                self._send(protocol.Downloading())
+    def _tell_of_waiting(self, over: threading.Event) -> None:
+        """While a pipeline is being loaded: say that it downloads weights or imports a library such as PyTorch."""
+        latest = time.monotonic() + runtimes.IMPORT_LIMIT
+        while not over.wait(WAITING_EVERY):
+            if weights.is_downloading() or (runtimes.is_importing() and time.monotonic() < latest):
+                self._send(protocol.Waiting())
 
     def _infer_batch(self, batch: _Batch) -> None:
         model = self._models.peek(batch.batch_group) or self._load(batch.batch_group)

@@ -109,8 +109,11 @@ class LoadFailed(msgspec.Struct, tag=True, frozen=True):
     out_of_memory: bool = False
 
 
-class Downloading(msgspec.Struct, tag=True, frozen=True):
-    """Weights are being downloaded, which may take long; sent again and again meanwhile."""
+class Waiting(msgspec.Struct, tag=True, frozen=True):
+    """Loading waits for what is not the pipeline's: weights are downloaded, or a library such as PyTorch is imported.
+
+    Sent again and again meanwhile, so that the limit of loading is for the pipeline's own.
+    """
 
 
 class Moved(msgspec.Struct, tag=True, frozen=True):
@@ -174,7 +177,7 @@ class Said(msgspec.Struct, tag=True, frozen=True):
 
 
 ToChild = Start | Load | Run | Forget
-FromChild = Ready | Loaded | LoadFailed | Downloading | Moved | Report | Said
+FromChild = Ready | Loaded | LoadFailed | Waiting | Moved | Report | Said
 
 encoder: Final = msgspec.msgpack.Encoder()
 to_child: Final = msgspec.msgpack.Decoder(ToChild)

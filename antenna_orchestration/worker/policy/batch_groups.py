@@ -92,6 +92,7 @@ class BatchGroups:
         return self._groups[key]
 
     def _pulled_for(self, announcement: messages.Announcement) -> PipelineSpec | None:
-        spec = self._pulled.get(announcement.digest or "")
+        # What was fetched for a project that allows it is not for those that do not.
+        spec = self._pulled.get(announcement.digest or "") if announcement.pull is True else None
         # What runs the same under another name is another pipeline to whoever reads the results.
         return spec if spec is not None and spec.slug == announcement.pipeline else None

@@ -21,8 +21,13 @@ from antenna_orchestration.worker.trial.messages import Began, Ended, Loaded, No
 GRACE: Final = 30.0
 """Seconds beyond the time limit after which a process that does not end itself is killed: its driver hangs."""
 
+START: Final = 300.0
+"""Seconds until the first step, in which nothing is the pipeline's: Python, and PyTorch if there is a GPU."""
+
 SLACK: Final = 0.5
 """Seconds by which a process that ended at the time limit may seem early from here."""
+
+_START: Final = "start"
 
 _TIMED_OUT: Final = 1
 """The exit status of a process that passed the limit, as `faulthandler.dump_traceback_later` ends it."""
@@ -55,7 +60,7 @@ class Trial:
         self._time_limit = time_limit
         # What people should know, and no failure of a photograph.
         self.notes: list[str] = []
-        self._began = Began("start")
+        self._began = Began(_START)
         self._began_at = time.monotonic()
 
     async def loaded(self) -> Loaded:
@@ -110,7 +115,7 @@ class Trial:
         stream = self._process.stdout
         assert stream is not None
         try:
-            async with asyncio.timeout(self._time_limit + GRACE):
+            async with asyncio.timeout(START if self._began.step == _START else self._time_limit + GRACE):
                 head = await stream.readexactly(messages.LENGTH.size)
                 body = await stream.readexactly(messages.LENGTH.unpack(head)[0])
         except asyncio.IncompleteReadError:
@@ -130,6 +135,8 @@ class Trial:
         return f"{self._began.step} ended the process by {name}{perhaps}"
 
     def _too_long(self) -> str:
+        if self._began.step == _START:
+            return f"its process did not start within {START:g} s"
         return f"{self._began.step} takes longer than {self._time_limit:g} s (--time-limit)"
 
 

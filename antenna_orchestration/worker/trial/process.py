@@ -13,18 +13,19 @@ import logging
 import os
 import pickle
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import psutil
 
 from antenna_orchestration import errors, kernel, settings
 from antenna_orchestration.domain import told_errors
-from antenna_orchestration.pipelines import interface, outcomes, registry
+from antenna_orchestration.pipelines import interface, outcomes, registry, runtimes
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
 from antenna_orchestration.worker.device.models import free_cached_memory, is_out_of_memory
 from antenna_orchestration.worker.device.process import resolve_device
@@ -34,6 +35,9 @@ from antenna_orchestration.worker.trial.opened import Opened
 
 _OWN = str(Path(__file__).parents[2])
 """Our own code, which a trace need not show before it reaches the pipeline's."""
+
+_LOOK_EVERY: Final = 0.1
+"""Seconds between two looks at what is being imported: a small part of any limit."""
 
 
 class _Failure(NamedTuple):
@@ -64,15 +68,15 @@ class _TrialProcess:
             device, name = resolve_device(order.device)
             before = _memory(device)
             step = "import"
-            with self._timed(step, seconds):
+            with self._timed_without_imports(step, seconds):
                 self._spec = registry.imported(order.slug)
                 pipeline = interface.build(self._spec, order.config, top_k=settings.get().top_k)
             step = "load"
-            with self._timed(step, seconds):
+            with self._timed_without_imports(step, seconds):
                 pipeline.load(device)
             step = "warm-up"
             if (example := pipeline.example()) is not None:
-                with self._timed(step, seconds):
+                with self._timed_without_imports(step, seconds):
                     prepared = pipeline.prepare(example)
                     [raw] = _inferred(pipeline, [prepared])
                     pipeline.finish(prepared, raw)
@@ -183,14 +187,37 @@ class _TrialProcess:
     @contextlib.contextmanager
     def _timed(self, step: str, seconds: dict[str, float], numbers: Sequence[int] = ()) -> Iterator[None]:
         """Beyond the limit the interpreter writes where all its threads are, and ends, whoever holds the GIL."""
-        self._send(Began(step, list(numbers)))
-        faulthandler.dump_traceback_later(self._order.time_limit, exit=True)
+        self._begin(step, numbers)
         started = time.monotonic()
         try:
             yield
         finally:
             seconds[step] = time.monotonic() - started
             faulthandler.cancel_dump_traceback_later()
+
+    @contextlib.contextmanager
+    def _timed_without_imports(self, step: str, seconds: dict[str, float]) -> Iterator[None]:
+        """As `_timed`, and the limit begins anew while a library such as PyTorch is being imported."""
+        over = threading.Event()
+        watch = threading.Thread(target=self._forgive_imports, args=(step, over), name="imports", daemon=True)
+        with self._timed(step, seconds):
+            watch.start()
+            try:
+                yield
+            finally:
+                over.set()
+                watch.join()
+
+    def _forgive_imports(self, step: str, over: threading.Event) -> None:
+        latest = time.monotonic() + runtimes.IMPORT_LIMIT
+        while not over.wait(_LOOK_EVERY) and time.monotonic() < latest:
+            if runtimes.is_importing():
+                self._begin(step)
+
+    def _begin(self, step: str, numbers: Sequence[int] = ()) -> None:
+        """The limit counts from here, also for the parent."""
+        self._send(Began(step, list(numbers)))
+        faulthandler.dump_traceback_later(self._order.time_limit, exit=True)
 
     # Errors.
 
