@@ -299,7 +299,7 @@ async def _observe(services: Services, pools: Mapping[str, AnyPool], launchers: 
     # Each counts in one pool, though several may start workers in the same place.
     others = {
         one: pool
-        for pool, launcher in reversed(launchers.items())
+        for pool, launcher in reversed([*launchers.items()])
         if pool not in silent
         for one in await launcher.others(runs)
     }
