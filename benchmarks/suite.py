@@ -35,6 +35,7 @@ PARTS: Final = {
     "sizing": "benchmarks.sizing:run",
     "cluster": "benchmarks.cluster:run",
     "links": "benchmarks.links:run",
+    "scaling": "benchmarks.scaling:run",
     "many-jobs": "benchmarks.many_jobs:run",
     "derive": "benchmarks.deriving:run",
     "exports": "benchmarks.exports:run",

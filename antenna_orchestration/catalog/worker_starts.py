@@ -13,6 +13,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.database import Database, first_line
 from antenna_orchestration.domain.scaling import Past, PoolDecision
+from antenna_orchestration.domain.texts import storable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,12 @@ class WorkerStarts:
     async def note_running(self, starts: Iterable[str]) -> None:
         """Record that the engine says that these starts run."""
         await self._database.rows("note_running_starts", starts=list(starts))
+
+    async def note_useless(self, reasons: Mapping[str, str]) -> None:
+        """Record why the workers of these starts do nothing; for those that never work it counts as a bad end."""
+        await self._database.rows(
+            "note_useless_starts", starts=list(reasons), reasons=list(map(storable, reasons.values()))
+        )
 
     async def end(self, errors_: Mapping[str, str]) -> None:
         """Record that starts ended; each with the reason if it did not end well, else with an empty one."""

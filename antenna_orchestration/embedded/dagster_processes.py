@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from antenna_orchestration import errors
-from antenna_orchestration.domain.run_tags import LOCATION
+from antenna_orchestration.domain.run_tags import LOCATION, ROLE, WORKER
 from antenna_orchestration.embedded import processes, servers
 from antenna_orchestration.embedded.home import Home, write_private
 from antenna_orchestration.ui import rules
@@ -26,6 +26,7 @@ from antenna_orchestration.ui import rules
 DEFINITIONS = "antenna_orchestration.definitions"
 CODE_SERVER = "antenna_orchestration.embedded.code_server"
 UI_SERVER = "antenna_orchestration.ui"
+DAEMON = "antenna_orchestration.embedded.daemon"
 INSTANCE = Path(__file__).with_name("dagster.yaml")
 SLURM_LAUNCHER: Final = {"module": "antenna_orchestration.resources.slurm_launcher", "class": "SlurmRunLauncher"}
 SLURM_WAITS: Final = 7 * 24 * 3600
@@ -44,24 +45,35 @@ def write_home(home: Home, *, grpc_port: int, elsewhere: Iterable[str] = (), slu
 
     The latter as the setting `worker_locations` names them, `name=host:port`; `slurm_options` is that setting.
     """
-    instance = INSTANCE.read_text()
-    if slurm_options:
-        instance = _with_slurm(instance, shlex.split(slurm_options))
-    write_private(home.dagster / "dagster.yaml", instance)
     entries = [_location(LOCATION, "127.0.0.1", grpc_port)]
     for location in elsewhere:
         name, _, address = location.partition("=")
         host, _, port = address.rpartition(":")
         entries.append(_location(name, host, int(port)))
+    instance = INSTANCE.read_text()
+    if slurm_options or len(entries) > 1:
+        instance = _changed(instance, locations=len(entries), slurm=shlex.split(slurm_options))
+    write_private(home.dagster / "dagster.yaml", instance)
     # JSON is YAML.
     write_private(_workspace(home), json.dumps({"load_from": entries}) + "\n")
 
 
-def _with_slurm(instance: str, options: list[str]) -> str:
-    """The instance of docs/howto/workers.md: runs of workers are jobs of Slurm, and may wait in its queue."""
+def _changed(instance: str, *, locations: int, slurm: list[str]) -> str:
+    """The instance for workers elsewhere: each code location has room for so many, and Slurm has a queue of its own.
+
+    With Slurm it is the instance of docs/howto/workers.md: runs of workers are its jobs, and may wait in its queue.
+    Counted in Dagster's, four that wait there would keep out a fifth that has a place.
+    """
     said = yaml.safe_load(instance)
-    said["run_launcher"] = {**SLURM_LAUNCHER, "config": {"options": options}}
-    said["run_monitoring"]["start_timeout_seconds"] = SLURM_WAITS
+    runs = said["concurrency"]["runs"]
+    limits = runs["tag_concurrency_limits"]
+    [workers] = [limit for limit in limits if (limit["key"], limit["value"]) == (ROLE, WORKER)]
+    if slurm:
+        said["run_launcher"] = {**SLURM_LAUNCHER, "config": {"options": slurm}}
+        said["run_monitoring"]["start_timeout_seconds"] = SLURM_WAITS
+        limits.remove(workers)
+    else:
+        workers["limit"] *= locations
     # JSON is YAML.
     return json.dumps(said, indent=2) + "\n"
 
@@ -180,7 +192,7 @@ class Daemon(_DagsterProcess):
     def command(self) -> processes.Command:
         """It reloads its workspace once a minute only, so the code server has to be there first."""
         where = ("-w", str(_workspace(self.home)))
-        return self._python(self.name, "dagster._daemon", "run", *where, "--log-level", "warning")
+        return self._python(self.name, DAEMON, *where, "--log-level", "warning")
 
     def check(self) -> None:
         """It listens nowhere; that it stays alive is all there is to see."""

@@ -95,7 +95,7 @@ def end_lost_runs(settings: settings_module.Settings) -> list[str]:
 
     from antenna_orchestration.resources import run_states
 
-    is_bundled = urlsplit(url).password == credentials.load(Home(settings.home)).dagster
+    is_bundled = _is_bundled(settings)
     ended = []
     with dg.DagsterInstance.get() as instance:
         for run in instance.get_runs(dg.RunsFilter(statuses=list(run_states.HELD))):
@@ -106,6 +106,13 @@ def end_lost_runs(settings: settings_module.Settings) -> list[str]:
                 run_states.end(instance, run, "its process ended with an earlier `antenna up`")
                 ended.append(run.run_id)
     return ended
+
+
+def _is_bundled(settings: settings_module.Settings) -> bool:
+    """Whether Dagster's database is this home's own; another orchestrator may be at work on the servers of others."""
+    home = Home(settings.home)
+    known = credentials.load(home).dagster if home.credentials_file.exists() else None
+    return known is not None and urlsplit(settings.dagster_pg_url).password == known
 
 
 def _has_held_runs(url: str) -> bool:
@@ -142,7 +149,8 @@ async def settle_jobs(settings: settings_module.Settings, ended: list[str]) -> t
 
     async with opened(settings) as services:
         await run_heartbeat.forget(services, ended)
-        await scale.forget_here(services)
+        if _is_bundled(settings):
+            await scale.forget_here(services)
         cleared = await health.clear_leftovers(services)
         unfinished = await services.catalog.jobs.list(statuses=ACTIVE, limit=health.MANY)
         return cleared.fixed, len(unfinished)

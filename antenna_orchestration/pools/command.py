@@ -40,9 +40,9 @@ class CommandLauncher:
             return Seen("running", "it is to be listed")
         return Seen("gone", "" if start.was_heard else f"{self._pool.list[0]} does not list it")
 
-    async def others(self, heard: Collection[str | None]) -> int:
+    async def others(self, heard: Collection[str | None]) -> Collection[str]:
         """As `Launcher.others`: they are known once they are heard."""
-        return 0
+        return ()
 
     async def start(self, start_id: str) -> str:
         """As `Launcher.start`."""

@@ -56,8 +56,8 @@ class Launcher(Protocol):
         """What became of each of these starts, by its id."""
         ...
 
-    async def others(self, heard: Collection[str | None]) -> int:
-        """Workers on their way here that a person started; `heard` are the Dagster runs of those that are there."""
+    async def others(self, heard: Collection[str | None]) -> Collection[str]:
+        """Workers on their way here that a person started, by an id; `heard` are the Dagster runs of those there."""
         ...
 
     async def start(self, start_id: str) -> str:

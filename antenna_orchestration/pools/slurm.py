@@ -40,9 +40,9 @@ class SlurmLauncher:
         found = {name.removeprefix(_PREFIX): job for name, *job in jobs_in(listed)}
         return {start.start_id: _seen(start, found.get(start.start_id)) for start in starts}
 
-    async def others(self, heard: Collection[str | None]) -> int:
+    async def others(self, heard: Collection[str | None]) -> Collection[str]:
         """As `Launcher.others`: they are known once they are heard."""
-        return 0
+        return ()
 
     async def start(self, start_id: str) -> str:
         """As `Launcher.start`. The script goes through standard input, and names no secret."""

@@ -134,6 +134,8 @@ class _Observed:
     ended: dict[str, str]
     heard: list[str]
     worked: list[str]
+    # Why workers that are heard do nothing for what waits, by start.
+    useless: dict[str, str]
     running: list[str]
     speeds: dict[tuple[str, str], float]
 
@@ -293,12 +295,15 @@ async def _observe(services: Services, pools: Mapping[str, AnyPool], launchers: 
         if one.start_id in seen and seen[one.start_id].state == "gone" and one.start_id not in heard
     }
     there = [one for one in open_starts if one.start_id not in ended]
-    of_people = [
-        Start(start_id=f"{pool}/{number}", pool=pool, state="running", age=0.0, worker="")
-        for pool, launcher in launchers.items()
+    runs = {worker.run_id for worker in workers}
+    # Each counts in one pool, though several may start workers in the same place.
+    others = {
+        one: pool
+        for pool, launcher in reversed([*launchers.items()])
         if pool not in silent
-        for number in range(await launcher.others({worker.run_id for worker in workers}))
-    ]
+        for one in await launcher.others(runs)
+    }
+    of_people = [Start(start_id=one, pool=pool, state="running", age=0.0, worker="") for one, pool in others.items()]
     return _Observed(
         demands=_demands(scene, pools, fit=await _fit(services, scene, pools)),
         starts=[*(_start(one, seen.get(one.start_id), workers) for one in there), *of_people],
@@ -306,6 +311,7 @@ async def _observe(services: Services, pools: Mapping[str, AnyPool], launchers: 
         past=past,
         notes=_notes(there, seen),
         ended=ended,
+        useless=_useless(scene, pools, services.settings),
         heard=[one.start_id for one in open_starts if one.start_id in heard],
         worked=[worker.worker for worker in workers if worker.done + worker.failed],
         running=[one.start_id for one in there if one.start_id in seen and seen[one.start_id].state == "running"],
@@ -470,6 +476,21 @@ def _useless_pools(worker: Heartbeat, job: Job, pools: Mapping[str, AnyPool]) ->
     return []
 
 
+def _useless(scene: Scene, pools: Mapping[str, AnyPool], wanted: settings.Settings) -> dict[str, str]:
+    """Why started workers serve nothing of what waits for their pool: unbounded, one would follow the other."""
+    waiting = [job for job in scene.jobs if _waiting(job, scene.backlog)]
+    found: dict[str, str] = {}
+    for worker in scene.workers:
+        pool = _pool_of(worker.worker)
+        jobs = [job for job in waiting if pool in pools and _is_for(pools[pool], job, wanted)]
+        if any(reach.can_serve(worker, job) for job in jobs):
+            continue
+        if job := next((job for job in jobs if pool in _useless_pools(worker, job, pools)), None):
+            why = worker.refused.get(str(job.job_id)) or worker.failing.get(job.pipeline) or "it does not serve it"
+            found[worker.worker] = f"job {job.job_id} is left alone: {why}"
+    return found
+
+
 def _pool_of(worker: str) -> str:
     """The pool that a worker was started in, by its name; empty for one that others started."""
     found = _STARTED.fullmatch(worker)
@@ -492,6 +513,8 @@ async def _record(services: Services, observed: _Observed) -> None:
     starts = services.catalog.worker_starts
     if observed.heard:
         await starts.hear(observed.heard, observed.worked)
+    if observed.useless:
+        await starts.note_useless(observed.useless)
     if observed.running:
         await starts.note_running(observed.running)
     if observed.ended:

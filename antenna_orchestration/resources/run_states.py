@@ -126,6 +126,11 @@ def is_ours(run: dg.DagsterRun) -> bool:
     return tags.PROCESS in run.tags or tags.ROLE in run.tags
 
 
+def location_of(run: dg.DagsterRun) -> str:
+    """The code location of the run; `dagster job execute` starts runs without one, on our machine."""
+    return tags.LOCATION if run.remote_job_origin is None else run.remote_job_origin.location_name
+
+
 def is_elsewhere(run: dg.DagsterRun) -> bool:
-    """Whether another code location than ours started the run; `dagster job execute` starts runs without one."""
-    return run.remote_job_origin is not None and run.remote_job_origin.location_name != tags.LOCATION
+    """Whether the run is of another code location than ours."""
+    return location_of(run) != tags.LOCATION

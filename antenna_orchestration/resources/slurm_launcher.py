@@ -4,9 +4,10 @@ A run's job is found by its name, which is the run's id, so that nothing is lost
 before it noted the number. Jobs run as the user, with the environment and in the paths, of the process that submits.
 """
 
+import asyncio
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
@@ -21,7 +22,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.times import in_utc
 from antenna_orchestration.pools import slurm
-from antenna_orchestration.pools.launcher import Seen, told_error
+from antenna_orchestration.pools.launcher import Seen, output_of
 from antenna_orchestration.resources import run_states
 
 STARTED_WITHIN: Final = 180.0
@@ -205,14 +206,7 @@ def _cancel_waiting(run: dg.DagsterRun) -> None:
 def _call(*command: str, stdin: str = "") -> str:
     """What one of Slurm's commands prints. Raises `Unavailable`."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_STACK)}
-    try:
-        done = subprocess.run(
-            command, input=stdin, env=environment, capture_output=True, text=True, timeout=slurm.TIMEOUT, check=False
-        )
-    except OSError as error:
-        raise errors.Unavailable(f"{command[0]} cannot be run: {error.strerror}") from None
-    except subprocess.TimeoutExpired:
-        raise errors.Unavailable(f"{command[0]} took longer than {slurm.TIMEOUT:g} s") from None
-    if done.returncode:
-        raise errors.Unavailable(told_error(command[0], done.returncode, done.stderr))
-    return done.stdout
+    saying = output_of(command, timeout=slurm.TIMEOUT, environment=environment, stdin=stdin)
+    # On a thread of its own: the web server calls its launcher from within a loop.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, saying).result()

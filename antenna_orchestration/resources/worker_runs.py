@@ -61,7 +61,7 @@ class WorkerRuns:
         """As `Launcher.look`."""
         return await asyncio.to_thread(self._look, starts)
 
-    async def others(self, heard: Collection[str | None]) -> int:
+    async def others(self, heard: Collection[str | None]) -> Collection[str]:
         """As `Launcher.others`: runs that people launched lately, or that wait."""
         return await asyncio.to_thread(self._others, heard)
 
@@ -120,18 +120,18 @@ class WorkerRuns:
             return Seen("gone", f"the worker of run {number} was not heard within {run_states.START_GRACE:.0f} s")
         return Seen("running")
 
-    def _others(self, heard: Collection[str | None]) -> int:
+    def _others(self, heard: Collection[str | None]) -> list[str]:
         wanted = dg.RunsFilter(
             job_name=JOB, statuses=[*_WAITING, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
         )
-        return sum(
-            1
+        return [
+            record.dagster_run.run_id
             for record in self._instance.get_run_records(wanted)
             if tags.START not in record.dagster_run.tags
             and record.dagster_run.run_id not in heard
-            and run_states.is_elsewhere(record.dagster_run) != self.is_here
+            and run_states.location_of(record.dagster_run) == self._pool.location
             and (record.dagster_run.status in _WAITING or run_states.age(record) < run_states.START_GRACE)
-        )
+        ]
 
     def _records(self, starts: Sequence[str]) -> dict[str, dg.RunRecord]:
         """The newest run of each start, in few statements: a tick of the sensor may take a minute."""

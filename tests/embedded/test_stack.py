@@ -207,6 +207,9 @@ def test_what_does_not_become_ready_says_why_and_leaves_nothing(used_home: Path)
     assert stack.status(used_home) is None
 
 
+WORKERS = {"key": "antenna/role", "value": "worker", "limit": 4}
+
+
 def test_options_of_slurm_make_the_instance_of_the_page(tmp_path: Path) -> None:
     page = (REPOSITORY / "docs/howto/workers.md").read_text()
     told = yaml.safe_load(page[page.index("run_launcher:\n") :].split("```")[0])
@@ -215,7 +218,18 @@ def test_options_of_slurm_make_the_instance_of_the_page(tmp_path: Path) -> None:
     options = "--partition=gpu --gres=gpu:1 --time=05:00:00"
     dagster_processes.write_home(home, grpc_port=1, slurm_options=settings.load(slurm_options=options).slurm_options)
     written = yaml.safe_load((home.dagster / "dagster.yaml").read_text())
-    assert written == yaml.safe_load(dagster_processes.INSTANCE.read_text()) | told
+    expected = yaml.safe_load(dagster_processes.INSTANCE.read_text())
+    # Four that wait in Slurm's queue do not keep a fifth out of it.
+    expected["concurrency"]["runs"]["tag_concurrency_limits"].remove(WORKERS)
+    assert written == expected | told
+
+
+def test_each_code_location_has_room_for_workers_of_its_own(tmp_path: Path) -> None:
+    home = Home(tmp_path / ".antenna")
+    home.create()
+    dagster_processes.write_home(home, grpc_port=1, elsewhere=["one=gpu-1:4000", "two=gpu-2:4000"])
+    written = yaml.safe_load((home.dagster / "dagster.yaml").read_text())
+    assert WORKERS | {"limit": 12} in written["concurrency"]["runs"]["tag_concurrency_limits"]
 
 
 @pytest.mark.parametrize("options", ["-p gpu", "--comment='night", "gpu"])

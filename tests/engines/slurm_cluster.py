@@ -139,8 +139,8 @@ class SlurmCluster:
         )
         return done.stdout.split()
 
-    def jobs(self, states: str = "PENDING,RUNNING,COMPLETING") -> dict[str, str]:
-        """The state of each batch job in one of these states, by its number."""
+    def jobs(self, states: str = "PENDING,RUNNING,SIGNALING,COMPLETING") -> dict[str, str]:
+        """The state of each batch job in one of these states, by its number; those that are not over, if not said."""
         lines = self.call("squeue", "--noheader", f"--states={states}", "--format=%i %T").splitlines()
         return dict(line.split() for line in lines)
 

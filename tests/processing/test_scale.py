@@ -264,3 +264,30 @@ async def test_a_broken_file_of_pools_is_what_jobs_wait_for(services: Services, 
     assert services.settings.worker_pools
     services.settings.worker_pools.write_text("cloud: [")
     assert "pools.yaml: line 2: " in (await scale.why_not_started(services, [job]))[job.job_id]
+
+
+async def test_workers_of_no_use_are_started_ever_more_rarely(services: Services, project: str, tmp_path: Path) -> None:
+    """When one that refuses the job had left, the next was started at once, and so on for ever."""
+    cloud = Cloud(services, tmp_path)
+    job = await published(services, project, 5)
+    await cloud.round()
+    [name] = cloud.names
+    await heard(services, name, refused={str(job.job_id): "it is bound to other code"})
+    await cloud.round()
+    await services.heartbeats.leave(name)
+    cloud.there.write_text("")
+    [decision] = (await cloud.round()).decisions
+    assert decision.start == 0
+    assert "it is bound to other code); tried again in" in decision.why
+
+    # One that works for another job is of use.
+    with psycopg.connect(services.settings.database_url) as connection:
+        connection.execute("DELETE FROM worker_starts")
+    await cloud.round()
+    [name] = cloud.names
+    await published(services, project, 5, name="other")
+    await heard(services, name, refused={str(job.job_id): "it is bound to other code"})
+    await cloud.round()
+    await services.heartbeats.leave(name)
+    cloud.there.write_text("")
+    assert (await cloud.round()).decisions[0].start

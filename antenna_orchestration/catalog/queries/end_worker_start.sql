@@ -1,1 +1,3 @@
-UPDATE worker_starts SET ended_at = now(), error = %(error)s WHERE start_id = %(start)s AND ended_at IS NULL
+-- One that was of no use keeps the reason for that.
+UPDATE worker_starts SET ended_at = now(), error = coalesce(nullif(%(error)s, ''), error)
+WHERE start_id = %(start)s AND ended_at IS NULL

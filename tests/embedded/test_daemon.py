@@ -1,0 +1,81 @@
+"""Of two daemons of one instance one works: whoever holds a lock in Dagster's database."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from antenna_orchestration.embedded import daemon
+from antenna_orchestration.embedded.daemon import Turn
+from antenna_orchestration.embedded.stores import EmbeddedStores
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def url(shared_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(daemon, "POLL", 0.05)
+    return shared_stores.settings.dagster_pg_url
+
+
+def sessions(url: str, what: str = "count(*)") -> int:
+    """How many daemons hold the lock; or what a function does to their sessions."""
+    with closing(psycopg.connect(url.replace("+psycopg2", ""), autocommit=True)) as connection:
+        row = connection.execute(
+            f"SELECT {what} FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            "WHERE locktype = 'advisory' AND granted AND application_name = 'antenna daemon'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def cut(url: str) -> None:
+    """End the session that holds the lock, as an outage does."""
+    assert sessions(url, "count(pg_terminate_backend(pid))") == 1
+
+
+@contextmanager
+def on_a_thread(work: threading.Thread) -> Iterator[threading.Thread]:
+    work.start()
+    yield work
+    work.join(timeout=30)
+    assert not work.is_alive()
+
+
+def test_an_outage_of_the_database_ends_no_turn(url: str) -> None:
+    first, second = Turn(url), Turn(url)
+    first.wait()
+    with on_a_thread(threading.Thread(target=first.keep)):
+        cut(url)
+        wait_until(lambda: sessions(url) == 1, description="it has the lock again", poll=0.05)
+        with on_a_thread(threading.Thread(target=second.wait)) as standby:
+            assert standby.is_alive()
+            # Again, until the one that stands by is the faster one; the first then ends.
+            wait_until(lambda: not standby.is_alive() or bool(cut(url)), description="taken over", poll=0.2)
+    second.leave()
+    wait_until(lambda: sessions(url) == 0, description="the lock is free", poll=0.05)
+
+
+def test_a_daemon_that_stands_by_says_so_and_can_be_ended(url: str, tmp_path: Path) -> None:
+    working = Turn(url)
+    working.wait()
+    log = tmp_path / "daemon.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", daemon.__name__, "--workspace", str(tmp_path / "workspace.yaml")],
+            env={**os.environ, "ANTENNA_DAGSTER_PG_URL": url}, cwd=tmp_path, stdout=output, stderr=output,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: "standing by" in log.read_text(), description="it stands by", timeout=60)
+        assert "another daemon of this instance is at work" in log.read_text()
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        working.leave()
