@@ -609,7 +609,9 @@ def opened(lake: Lake, scope: Scope, table: str) -> Iterator[Opened]:
             schema = columns.schema(table, footer.schema.to_arrow_schema().names)
             yield Opened(table, version, _made_of(footer.metadata or {}), schema)
         except pa.ArrowException as error:
-            raise errors.LakeUnavailable(f"lake {lake.uri}, {scope.path(table)}: {str(error).splitlines()[0]}") from error
+            raise errors.LakeUnavailable(
+                f"lake {lake.uri}, {scope.path(table)}: {str(error).splitlines()[0]}"
+            ) from error
 
 
 def _made_of(metadata: Mapping[bytes, bytes]) -> MadeOf:
