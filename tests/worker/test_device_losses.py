@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from antenna_orchestration import errors
 from antenna_orchestration.pipelines.at_once import PATIENCE, AtOnce
 from antenna_orchestration.settings import Settings
+from antenna_orchestration.worker.device.models import tensor_bytes
 from antenna_orchestration.worker.options import WorkerOptions
 from antenna_orchestration.worker.policy.device_health import LOSSES, DeviceHealth
 from tests import waiting
@@ -29,7 +32,7 @@ def saying(text: str, **config: Any) -> dict[str, Any]:
     return {"pipeline": "faulty", "config": {"fault": "raise", "text": text, **config}}
 
 
-@pytest.mark.parametrize("stage", ["load", "prepare", "infer", "finish"])
+@pytest.mark.parametrize("stage", [pytest.param("load", marks=pytest.mark.slow), "prepare", "infer", "finish"])
 async def test_a_device_lost_once_costs_its_process_and_no_image(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path, stage: str
 ) -> None:
@@ -107,3 +110,22 @@ def test_a_device_is_gone_after_losses_without_a_finished_batch() -> None:
         assert not health.gone
         health.lost("cuda:0", "an error")
     assert health.gone == "cuda:0 was lost 3 times without a finished batch: an error"
+
+
+def test_a_pipelines_memory_is_that_of_its_tensors() -> None:
+    """M6: whatever others infer while it is loaded, and each tensor once."""
+
+    class Judge:
+        def __init__(self, network: nn.Module) -> None:
+            self.network = network
+            self.mean = torch.zeros(3)
+
+    class Own:
+        def __init__(self) -> None:
+            network = nn.Sequential(nn.Linear(10, 10, bias=False), nn.BatchNorm1d(10, affine=False))
+            self.judges = [Judge(network), {"again": network}]
+            self.back = self
+            self.elsewhere = torch.zeros(1000, device="meta")
+
+    # The layer's weights, mean and variance of the norm and its count, and the judge's mean.
+    assert tensor_bytes(Own(), "cpu") == 4 * (100 + 20 + 3) + 8

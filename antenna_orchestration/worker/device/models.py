@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -107,7 +108,9 @@ class Models:
             raise errors.OtherVersion(
                 f"files of pipeline {slug} are not those that it was to be loaded with: they changed meanwhile"
             )
-        return Model(batch_group, pipeline, max(0, self._memory_used() - before))
+        # On a GPU by its tensors: what the allocator says grows with whatever another pipeline infers meanwhile.
+        held = tensor_bytes(pipeline, self.device) if self.device.startswith("cuda") else 0
+        return Model(batch_group, pipeline, held or max(0, self._memory_used() - before))
 
     def peek(self, batch_group: int) -> Model | None:
         """The group's pipeline if it is loaded; any thread may ask."""
@@ -163,3 +166,31 @@ class Models:
         if self.device.startswith("cuda"):
             return int(torch.cuda.memory_allocated(self.device)) if torch is not None else 0
         return int(psutil.Process().memory_info().rss)
+
+
+def tensor_bytes(owner: object, device: str) -> int:
+    """Bytes of the tensors on the device that an object holds, in its attributes and what they hold, each once."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return 0
+    sizes: dict[int, int] = {}
+    seen: set[int] = set()
+    left: list[object] = [owner]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, torch.Tensor):
+            if one.device == torch.device(device):
+                storage = one.untyped_storage()
+                sizes[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(one, torch.nn.Module):
+            left += [*one.parameters(), *one.buffers()]
+        elif isinstance(one, Mapping):
+            left += one.values()
+        elif isinstance(one, list | tuple | set):
+            left += one
+        elif not isinstance(one, type | ModuleType) and hasattr(one, "__dict__"):
+            left += vars(one).values()
+    return sum(sizes.values())

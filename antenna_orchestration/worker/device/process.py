@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -479,9 +480,9 @@ def _has_card() -> bool:
     except OSError:
         return False
     status, count = driver.cuInit(0), ctypes.c_int(0)
-    if status not in (0, *_NO_CARD):
+    if status not in (0, *_NO_CARD) and any(Path("/dev").glob("nvidia[0-9]*")):
         raise errors.InternalError(
-            f"there is an NVIDIA driver, but it does not start (CUDA error {status}): see nvidia-smi; "
+            f"there is a GPU, but its driver does not start (CUDA error {status}): see nvidia-smi; "
             "--device cpu (ANTENNA_DEVICE=cpu) works without the GPU"
         )
     return bool(status == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0)

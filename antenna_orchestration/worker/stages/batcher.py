@@ -287,8 +287,7 @@ class Batcher:
         self._nudged.set()
 
     async def _sort_out(self, flight: _Flight, report: protocol.Report) -> None:
-        if report.limit is not None:
-            self._speed.limit(flight.batch_group, report.limit)
+        self._speed.limit(flight.batch_group, report.limit)
         in_hand = {held.number: held for held in flight.batch if not held.gone}
         for outcome in report.outcomes:
             held = in_hand.get(outcome.number)
