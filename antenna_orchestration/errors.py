@@ -25,6 +25,7 @@
     │   │   └── SourceOverloaded the store cannot keep up: 429, 503, a time-out; less is asked of it at a time
     │   └── ImageForbidden       this worker's fault: no rights, no mount, no route; the job rests on this worker
     └── InternalError            a bug or a broken installation: a bundled server did not start
+        └── DeviceGone           the worker's device was lost again and again; the worker has left in order
 
 Each class knows its HTTP status and the exit status of the `antenna` command, so the edges need one handler.
 The message is one line: what is wrong, and what to do about it.
@@ -181,3 +182,9 @@ class FolderMissing(ImageForbidden):
 
 class InternalError(AntennaError):
     """A bundled server or a child process of ours failed."""
+
+
+class DeviceGone(InternalError):
+    """A worker's device was lost again and again without a finished batch; the worker has left in order."""
+
+    exit_code = 6

@@ -14,6 +14,7 @@ from typing import Final
 import torch
 
 from antenna_orchestration.kernel import usable_cpus
+from antenna_orchestration.pipelines.published import architectures
 from antenna_orchestration.pipelines.published.pipeline import placed_detector
 from antenna_orchestration.pipelines.torch_device import TorchDevice
 from antenna_orchestration.synthetic import captures
@@ -73,7 +74,7 @@ def _inference(device: str, jpeg: bytes, precision: str) -> Iterator[Figure]:
     kind = place.device.type
     [pixels] = place.pixels([place.begin(jpeg)])
     photographs = [pixels.float().div_(255)] * PHOTOGRAPHS[kind]
-    detector = placed_detector(checkpoints.plain_detector(), place)
+    detector = placed_detector(architectures.empty_detector().eval(), place)
     yield _rate(device, f"detect, {precision}", "photographs", lambda: len(detector(photographs)))
     for name in ("timm", "turing", "convnext"):
         model, _ = checkpoints.plain_classifier(name, CLASSES)

@@ -47,6 +47,7 @@ PARTS: Final = {
     "turns": "benchmarks.turns:run",
     "isolation": "benchmarks.isolation:run",
     "devices": "benchmarks.devices:run",
+    "gpu-first": "benchmarks.gpu_first:run",
 }
 
 

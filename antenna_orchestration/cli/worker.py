@@ -109,6 +109,8 @@ def _on_each(
     gpus: str, name: str | None, metrics_port: int | None, shared: dict[str, object], flags: tuple[str, ...]
 ) -> int:
     """Run this command once per GPU, each with its own name and port; returns the exit code."""
+    from antenna_orchestration import kernel
+    from antenna_orchestration import settings as settings_module
     from antenna_orchestration.worker import fleet
 
     commands = []
@@ -121,7 +123,9 @@ def _on_each(
         }
         words = [word for option, value in own.items() if value is not None for word in (option, str(value))]
         commands.append([sys.executable, "-m", "antenna_orchestration.cli.main", "worker", *words, *flags])
-    return asyncio.run(fleet.run(commands))
+    wanted = settings_module.get().worker_threads
+    threads = fleet.threads_each(len(commands), wanted=wanted, cpus=kernel.usable_cpus())
+    return asyncio.run(fleet.run(commands, environment={"ANTENNA_WORKER_THREADS": str(threads)}))
 
 
 def _device(text: str | None) -> str | None:

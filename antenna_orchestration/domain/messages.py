@@ -283,7 +283,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Images a second over the last minute."""
     last_result_at: datetime | None = None
     state: str = "idle"
-    """`loading`, `idle`, `working`, `draining`, or `waiting` for a processing service that does not answer."""
+    """`loading`, `idle`, `working`, `draining`, `lost` for a worker that left because its device was lost, or `waiting`
+    for a processing service that does not answer."""
     run_id: str | None = None
     kind: str = "nats"
     """`nats` for a worker on the queue itself, `http` for one behind the gateway, `push` for one that posts to a

@@ -20,12 +20,13 @@ from torch import nn
 
 from antenna_orchestration import settings
 from antenna_orchestration.domain.messages import GivenBox
-from antenna_orchestration.pipelines import images
+from antenna_orchestration.pipelines import device_errors, images
+from antenna_orchestration.pipelines.device_errors import Fault
 
 logger = logging.getLogger(__name__)
 
 MOST_REFUSALS: Final = 20
-"""If nvJPEG refuses this many photographs and accepts none, it is not used any more."""
+"""If nvJPEG refuses this many sound photographs in a row, it is not used any more."""
 
 _DTYPES: Final = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -60,9 +61,10 @@ class TorchDevice:
         # None for float32.
         self._dtype = _DTYPES.get(precision or defaults.precision) if self.is_cuda or precision else None
         self._decodes = self.is_cuda and defaults.gpu_decode if gpu_decode is None else gpu_decode
-        # How many photographs nvJPEG refused before it accepted one; None once it has.
-        self._refusals: int | None = 0
+        # How many photographs nvJPEG refused in a row.
+        self._refusals = 0
         self._copies = torch.cuda.Stream(self.device) if self.is_cuda else None  # type: ignore[no-untyped-call]
+        self._decoding = torch.cuda.Stream(self.device) if self.is_cuda else None  # type: ignore[no-untyped-call]
 
     # Models.
 
@@ -118,9 +120,9 @@ class TorchDevice:
         if not jpegs:
             return []
         try:
-            decoded = _nvjpeg([one.jpeg or b"" for one in jpegs], self.device)
+            decoded = self._decoded([one.jpeg or b"" for one in jpegs])
         except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "CUDA error" in str(error):
+            if device_errors.fault_of(error) is not Fault.PIPELINE:
                 raise
             if len(jpegs) > 1:
                 return [one for jpeg in jpegs for one in self._decode([jpeg])]
@@ -133,17 +135,40 @@ class TorchDevice:
             return self._decode_on_cpu(
                 jpeg, f"it returned shape {tuple(pixels.shape)} for {jpeg.width}x{jpeg.height} pixels"
             )
-        self._refusals = None
+        self._refusals = 0
         return Photograph(width=jpeg.width, height=jpeg.height, pixels=pixels)
 
     def _decode_on_cpu(self, jpeg: Photograph, reason: str) -> Photograph:
         logger.debug("nvJPEG refused a photograph: %s", reason)
-        if self._refusals is not None:
-            self._refusals += 1
-            if self._refusals == MOST_REFUSALS:
-                logger.warning("nvJPEG refuses every photograph (%s): they are decoded on the CPU from now on", reason)
-                self._decodes = False
-        return self._copy(images.decode(jpeg.jpeg or b"").pixels)
+        # A damaged one says nothing of nvJPEG: it is refused here as well.
+        decoded = self._copy(images.decode(jpeg.jpeg or b"").pixels)
+        self._refusals += 1
+        if self._refusals == MOST_REFUSALS:
+            logger.warning(
+                "nvJPEG refused %d sound photographs in a row, the last one for %s: they are decoded on the CPU from "
+                "now on",
+                MOST_REFUSALS,
+                reason,
+            )
+            self._decodes = False
+        return decoded
+
+    def _decoded(self, files: Sequence[bytes]) -> list[torch.Tensor]:
+        """The pixels that nvJPEG decodes, on a stream that nothing else uses.
+
+        torchvision takes its memory from the caller's stream and writes to it from a stream of its own that does not
+        wait for the caller's (pytorch/vision#9606): kernels that still read that memory would see another photograph.
+        """
+        if self._decoding is None:
+            return _nvjpeg(files, self.device)
+        current = torch.cuda.current_stream(self.device)
+        with torch.cuda.stream(self._decoding):
+            decoded = _nvjpeg(files, self.device)
+        current.wait_stream(self._decoding)
+        for pixels in decoded:
+            # Its memory is not reused before the kernels that read it are through.
+            pixels.record_stream(current)
+        return decoded
 
 
 class _Lowered(nn.Module):

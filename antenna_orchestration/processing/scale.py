@@ -357,7 +357,7 @@ def _asked(one: OpenStart, heard: Collection[str]) -> Asked:
 def _start(one: OpenStart, seen: Seen | None, workers: Sequence[Heartbeat]) -> Start:
     worker = next((worker for worker in workers if worker.worker == one.start_id), None)
     if worker is not None:
-        state = "silent" if worker.state == "draining" else "heard"
+        state = "silent" if worker.state in ("draining", "lost") else "heard"
     elif seen is not None and seen.state == "waiting":
         # Also one that Slurm put back into its queue, from a node that died.
         state = "waiting"
@@ -409,7 +409,7 @@ def _demands(scene: Scene, pools: Mapping[str, PoolSettings], *, fit: Mapping[Jo
         images = _waiting(job, scene.backlog)
         if not images:
             continue
-        serving = [one for one in scene.workers if reach.can_serve(one, job) and one.state != "draining"]
+        serving = [one for one in scene.workers if reach.can_serve(one, job) and one.state not in ("draining", "lost")]
         demands.append(
             Demand(
                 job=job.job_id,
@@ -469,7 +469,7 @@ def _useless_pools(worker: Heartbeat, job: Job, pools: Mapping[str, AnyPool]) ->
         if pool in pools:
             return [pool]
         return [name for name in pools if _is_here(pools[name])] if worker.host == socket.gethostname() else []
-    is_ready = worker.state not in ("loading", "draining", "waiting")
+    is_ready = worker.state not in ("loading", "draining", "lost", "waiting")
     # Those that began earlier may not know what was installed since.
     if pool in pools and is_ready and worker.started_at > job.created_at and not reach.can_serve(worker, job):
         return [pool]

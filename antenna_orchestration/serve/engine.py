@@ -222,7 +222,7 @@ class Engine:
         finally:
             self._loader.memory.release(len(data))
         if isinstance(said, protocol.Failed):
-            return _Fault(results.reason_of(said.reason))
+            return _Fault(results.reason_of(said.reason), is_ours=said.out_of_memory)
         detections = _detections.decode(said.detections)
         return Found(width=said.width, height=said.height, detections=detections, seconds=said.timings["infer"])
 

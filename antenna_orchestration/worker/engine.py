@@ -314,7 +314,10 @@ class Engine:
         self._nudge.give()
 
     async def run(self, stop: StopRequest) -> WorkerSummary:
-        """Work until idle, too old, or asked to leave; then leave in order. Raises `InternalError` if a stage died."""
+        """Work until idle, too old, or asked to leave; then leave in order.
+
+        Raises `InternalError` if a stage died, and `DeviceGone` if it left because its device was lost again and again.
+        """
         pipelines = ", ".join(self._pipelines.specs)
         logger.info("worker %s serves %s on %s", self._identity.name, pipelines, self._device.name)
         await self._deliver_spooled()
@@ -324,6 +327,8 @@ class Engine:
             reason = await self._until_time_to_leave(tasks, stop)
         finally:
             await self._shut_down(tasks, stop, reason)
+        if gone := self._device.health.gone:
+            raise errors.DeviceGone(f"worker {self._identity.name} left: {gone}")
         return WorkerSummary(
             worker=self._identity.name,
             reason=reason,
@@ -368,6 +373,8 @@ class Engine:
             now = self._clock()
             if stop.asked:
                 return "asked"
+            if self._device.health.gone:
+                return "its device is lost"
             if self._options.max_lifetime is not None and now - self._started >= self._options.max_lifetime:
                 return "lifetime"
             unread = not self._scheduler.has_announcements and now - self._started < FIRST_ANNOUNCEMENTS
@@ -413,7 +420,11 @@ class Engine:
             await self._tasks_in_hand.hand_back(held)
 
         await _end(tasks.lease_extender, tasks.heartbeat)
-        await heartbeat.leave(self._heartbeats, self._identity.name)
+        if self._device.health.gone:
+            # People see why for as long as an entry lasts.
+            await heartbeat.last(self._heartbeats, self.status.heartbeat())
+        else:
+            await heartbeat.leave(self._heartbeats, self._identity.name)
 
 
 def _task(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -44,17 +44,25 @@ def _count() -> int:
     return int(done.stdout)
 
 
-async def run(commands: Sequence[Sequence[str]]) -> int:
+def threads_each(workers: int, *, wanted: int, cpus: int) -> int:
+    """CPU threads of each of so many workers: as many as the setting wants, else an equal share of the CPUs."""
+    return wanted or max(1, cpus // workers)
+
+
+async def run(commands: Sequence[Sequence[str]], *, environment: Mapping[str, str] | None = None) -> int:
     """Run a worker by each command line until all have left; the first exit code that is not 0, or 0.
 
+    `environment` is set for each, beside what this process has.
+
     SIGTERM and SIGINT are passed on each time they come, so that a second one makes the workers leave at once, too.
-    When one worker ends in failure the others are asked to leave: whoever restarts the service restarts all. None
-    outlives this process.
+    When one worker ends in failure the others are asked to leave: whoever restarts the service restarts all. A worker
+    whose card was lost costs the others nothing: they go on. None outlives this process.
     """
     # A session of their own: Ctrl-C would otherwise reach them twice, from the terminal and from here.
+    variables = {**os.environ, **(environment or {})}
     with_us = partial(kernel.die_with_parent, os.getpid(), signal.SIGTERM)
     workers = [
-        await asyncio.create_subprocess_exec(*command, start_new_session=True, preexec_fn=with_us)
+        await asyncio.create_subprocess_exec(*command, start_new_session=True, preexec_fn=with_us, env=variables)
         for command in commands
     ]
     loop = asyncio.get_running_loop()
@@ -64,9 +72,10 @@ async def run(commands: Sequence[Sequence[str]]) -> int:
     try:
         for ending in asyncio.as_completed([worker.wait() for worker in workers]):
             ended = await ending
-            if ended and not code:
+            if ended and code in (0, errors.DeviceGone.exit_code):
                 code = ended if ended > 0 else 128 - ended
-                _pass_on(workers, signal.SIGTERM)
+                if code != errors.DeviceGone.exit_code:
+                    _pass_on(workers, signal.SIGTERM)
     finally:
         _pass_on(workers, signal.SIGKILL)
     return code

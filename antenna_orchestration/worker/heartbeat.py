@@ -28,6 +28,15 @@ async def beat(heartbeats: Heartbeats, describe: Callable[[], messages.Heartbeat
         await asyncio.sleep(HEARTBEAT_EVERY)
 
 
+async def last(heartbeats: Heartbeats, heartbeat: messages.Heartbeat) -> None:
+    """Leave an entry that says why the worker is gone; it ends by itself."""
+    try:
+        async with asyncio.timeout(LEAVE_TIMEOUT):
+            await heartbeats.beat(heartbeat)
+    except (errors.Unavailable, TimeoutError) as error:
+        logger.debug("%s", error)
+
+
 async def leave(heartbeats: Heartbeats, worker: str) -> None:
     """Take the worker's entry away; if that does not work it ends by itself."""
     try:

@@ -103,6 +103,8 @@ class Status:
         failing = self._device.yielding | self._model_loader.failing | self._puller.failing
         pulled = {spec.slug: digest for digest, spec in self._puller.ready.items()}
         served = dict.fromkeys([*self._pipelines.specs, *pulled, *self._puller.fetching])
+        if gone := self._device.health.gone:
+            failing = dict.fromkeys(served, gone)
         return messages.Heartbeat(
             worker=self._identity.name,
             host=socket.gethostname(),
@@ -129,6 +131,8 @@ class Status:
         )
 
     def _state(self) -> str:
+        if self._device.health.gone:
+            return "lost"
         if self.draining:
             return "draining"
         if len(self._tasks_in_hand):

@@ -45,6 +45,10 @@ FAULTY = PipelineSpec(
         "seconds": 1.0,
         # The fault creates this file and happens only if it does not exist yet, so it happens once. "": every time.
         "once_file": "",
+        # The fault happens only while this file exists; "": always.
+        "while_file": "",
+        # What `raise` says; "": what size does not fit.
+        "text": "",
         # How long each batch takes, so that images for the next batches accumulate.
         "delay_ms": 0,
     },
@@ -81,11 +85,15 @@ class FaultyPipeline(Pipeline[int, int]):
         wanted = int(self.config["on_image"])
         if stage != self.config["stage"] or (image is not None and wanted not in (-1, image)):
             return
+        if (needed := self.config["while_file"]) and not os.path.exists(needed):
+            return
         if once := self.config["once_file"]:
             try:
                 os.close(os.open(once, os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 return
+        if self.config["fault"] == "raise" and (text := self.config["text"]):
+            raise RuntimeError(text)
         misbehave(str(self.config["fault"]), float(self.config["seconds"]))
 
 

@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import nn
 from torchvision import transforms
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.ops import FrozenBatchNorm2d
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain import given_boxes
@@ -249,6 +251,31 @@ def test_the_transform_is_the_definitions() -> None:
             torch.testing.assert_close(judge._shaped(crop), transform(crop), atol=1e-5, rtol=0)
 
 
+def test_crops_are_halved_when_memory_runs_out() -> None:
+    """M2: however many crops a photograph has, all get their logits, in order."""
+    from antenna_orchestration.pipelines.at_once import AtOnce
+    from antenna_orchestration.pipelines.published.pipeline import _Judge
+
+    asked = []
+
+    def model(inputs: torch.Tensor) -> torch.Tensor:
+        asked.append(len(inputs))
+        if len(inputs) > 3:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 4.00 GiB.")
+        return inputs[:, 0, 0, :1]
+
+    judge = _Judge.__new__(_Judge)
+    judge._side, judge._mean, judge._std = 2, torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    judge._most, judge._at_once, judge._least, judge._is_channels_last = 64, AtOnce(), 1, False
+    judge._model, judge.labels = model, ("a",)
+    crops = [torch.full((3, 4, 4), float(number)) for number in range(20)]
+    assert judge.logits(crops)[:, 0].tolist() == pytest.approx(list(range(20)), abs=1e-4)
+    assert asked[:4] == [20, 10, 5, 2]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        judge._model = lambda inputs: model(torch.zeros(9, *inputs.shape[1:]))
+        judge.logits(crops[:1])
+
+
 def test_all_ten_are_there_under_their_names() -> None:
     assert [spec.slug for spec in specs.PIPELINES] == SLUGS
     for spec in specs.PIPELINES:
@@ -271,6 +298,26 @@ def test_weights_are_named_as_their_publishers_spell_them() -> None:
     """B18: one file's published name has a slip of the pen, and only that name can be downloaded."""
     (panama,) = [spec for spec in specs.PIPELINES if spec.slug == "panama_moths_2023"]
     assert str(panama.algorithms[-1].uri).endswith("/panama_resetnet50_best_5aeb515a.pth")
+
+
+def test_a_detectors_backbone_says_the_same_with_its_norms_folded() -> None:
+    """H7: on a GPU half of the detector's time went into frozen batch norms."""
+    torch.manual_seed(4)
+    network = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d).eval()
+    for layer in network.modules():
+        if isinstance(layer, FrozenBatchNorm2d):
+            layer.weight.uniform_(0.4, 0.8)
+            layer.bias.uniform_(-0.2, 0.2)
+            layer.running_mean.uniform_(-0.1, 0.1)
+            layer.running_var.uniform_(0.8, 1.2)
+    picture = torch.rand(1, 3, 96, 128)
+    with torch.inference_mode():
+        before = network(picture)
+        network.requires_grad_(requires_grad=False)
+        after = architectures.folded(network)(picture)
+    assert not any(isinstance(layer, FrozenBatchNorm2d) for layer in network.modules())
+    for name, expected in before.items():
+        torch.testing.assert_close(after[name], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_building_a_detector_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World) -> None:

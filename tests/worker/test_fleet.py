@@ -87,3 +87,27 @@ def test_what_names_no_gpus_is_refused(text: str) -> None:
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(errors.InvalidSetting, match="no GPU"):
         fleet.gpus("99")
+
+
+def test_workers_of_one_host_share_its_cpus() -> None:
+    """M10: each took all of them."""
+    assert fleet.threads_each(4, wanted=0, cpus=32) == 8
+    assert fleet.threads_each(4, wanted=6, cpus=32) == 6
+    assert fleet.threads_each(8, wanted=0, cpus=4) == 1
+
+
+async def test_a_worker_whose_card_is_lost_leaves_the_others_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other"
+    lost = [
+        sys.executable,
+        "-c",
+        f"import pathlib, sys, time\nwhile not pathlib.Path({str(path)!r}).exists(): time.sleep(0.05)\n"
+        f"sys.exit({errors.DeviceGone.exit_code})",
+    ]
+    process = await fleet_started(lost, stays(path))
+    says(path, "up")
+    waiting.wait_until(lambda: len(psutil.Process(process.pid).children()) == 1, description="the first to leave")
+    assert path.read_text() == "up"
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == errors.DeviceGone.exit_code
+    assert path.read_text() == "left"

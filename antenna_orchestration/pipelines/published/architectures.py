@@ -6,6 +6,7 @@ gets weights of its own anyway, and would fail without internet access.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -31,10 +32,16 @@ def detector(checkpoint: Path) -> nn.Module:
     returns a dict per image with `boxes` (n x 4: x1, y1, x2, y2 in pixels), `scores` and `labels`, best score first.
     Raises `InternalError` if the checkpoint does not fit.
     """
+    return _filled(empty_detector(), checkpoint)
+
+
+def empty_detector() -> nn.Module:
+    """The detector's network with random weights."""
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
     )
-    return _filled(FasterRCNN(backbone, num_classes=2, box_detections_per_img=DETECTIONS), checkpoint)
+    network: nn.Module = FasterRCNN(backbone, num_classes=2, box_detections_per_img=DETECTIONS)
+    return network
 
 
 def classifier(architecture: Architecture, checkpoint: Path, classes: int) -> nn.Module:
@@ -43,6 +50,29 @@ def classifier(architecture: Architecture, checkpoint: Path, classes: int) -> nn
     Raises `InternalError` if the checkpoint does not fit, or if the architecture needs timm and it is not installed.
     """
     return _filled(_empty_classifier(architecture, classes), checkpoint)
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """Put each frozen batch norm into the convolution before it, in place: the same numbers but for rounding.
+
+    Autocast computes a frozen batch norm in float32, in several passes over memory.
+    """
+    for module in list(network.modules()):
+        names = list(module._modules)
+        for before, after in pairwise(names):
+            convolution, norm = module._modules[before], module._modules[after]
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
+                _fold(convolution, norm)
+                module._modules[after] = nn.Identity()
+    return network
+
+
+def _fold(convolution: nn.Conv2d, norm: FrozenBatchNorm2d) -> None:
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    bias = torch.zeros_like(scale) if convolution.bias is None else convolution.bias
+    with torch.no_grad():
+        convolution.weight.mul_(scale[:, None, None, None])
+        convolution.bias = nn.Parameter((bias - norm.running_mean) * scale + norm.bias, requires_grad=False)
 
 
 class HeadlessResNet50(nn.Module):

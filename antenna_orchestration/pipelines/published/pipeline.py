@@ -20,7 +20,9 @@ from torch import nn
 from antenna_orchestration import errors
 from antenna_orchestration.domain import score_vectors
 from antenna_orchestration.domain.messages import Detection
-from antenna_orchestration.pipelines import images, labels, scoring, weights
+from antenna_orchestration.pipelines import device_errors, images, labels, scoring, weights
+from antenna_orchestration.pipelines.at_once import AtOnce
+from antenna_orchestration.pipelines.device_errors import Fault
 from antenna_orchestration.pipelines.exported import programs
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
 from antenna_orchestration.pipelines.published import architectures, specs
@@ -149,7 +151,8 @@ def _given(photograph: Photograph) -> Found:
 
 def placed_detector(network: nn.Module, device: TorchDevice) -> nn.Module:
     """Move the detector to the device. Its expensive parts run in the device's precision, boxes stay float32."""
-    placed: Any = device.place(network)
+    # On the CPU it stays as it was published, bit by bit.
+    placed: Any = device.place(architectures.folded(network) if device.is_cuda else network)
     for part, name in (
         (placed, "backbone"),
         (placed.rpn, "head"),
@@ -171,7 +174,8 @@ class _Judge:
         self._side = step.transform.side
         self._mean = torch.tensor(step.transform.mean, device=device.device)[:, None, None]
         self._std = torch.tensor(step.transform.std, device=device.device)[:, None, None]
-        self._at_once = CROPS_ON_CUDA if device.is_cuda else CROPS_ON_CPU
+        self._most = CROPS_ON_CUDA if device.is_cuda else CROPS_ON_CPU
+        self._at_once = AtOnce()
         self._least = 1
         # A user's exported program may rely on contiguous inputs, as it had when it was exported.
         self._is_channels_last = device.is_cuda and step.architecture != "exported"
@@ -183,7 +187,7 @@ class _Judge:
             self._model: nn.Module = program.module
             # A program of a fixed number gets the last crop several times where there are fewer.
             self._least = program.takes.least
-            self._at_once = min(self._at_once, program.takes.most or self._at_once)
+            self._most = min(self._most, program.takes.most or self._most)
         else:
             model = architectures.classifier(step.architecture, path, len(self.labels))
             self._model = device.lowered(device.place(model))
@@ -193,13 +197,29 @@ class _Judge:
     def logits(self, crops: Sequence[torch.Tensor]) -> torch.Tensor:
         """Logits (crops x classes), float32 on the CPU."""
         rows: list[torch.Tensor] = []
-        for start in range(0, len(crops), self._at_once):
-            some = [self._shaped(crop) for crop in crops[start : start + self._at_once]]
-            inputs = torch.stack(some + some[-1:] * (self._least - len(some)))
-            if self._is_channels_last:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
-            rows.append(self._model(inputs)[: len(some)].float().cpu())
+        done = 0
+        while done < len(crops):
+            some = crops[done : done + min(self._most, self._at_once.limit or self._most)]
+            try:
+                rows.append(self._logits_at_once(some))
+            except Exception as error:
+                # Photographs are halved by the worker; one photograph may have more crops than there is memory for.
+                if len(some) <= self._least or not device_errors.is_out_of_memory(error):
+                    raise
+                device_errors.free_after(error)
+                self._at_once.ran_out(len(some))
+            else:
+                self._at_once.fitted(len(some))
+                done += len(some)
         return torch.cat(rows) if rows else torch.empty(0, len(self.labels))
+
+    def _logits_at_once(self, crops: Sequence[torch.Tensor]) -> torch.Tensor:
+        some = [self._shaped(crop) for crop in crops]
+        inputs = torch.stack(some + some[-1:] * (self._least - len(some)))
+        if self._is_channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        logits: torch.Tensor = self._model(inputs)[: len(some)].float().cpu()
+        return logits
 
     def _shaped(self, crop: torch.Tensor) -> torch.Tensor:
         square = scoring.stretched(crop, (self._side, self._side))
@@ -212,6 +232,8 @@ class _Judge:
             try:
                 shape = tuple(self.logits([blank, blank]).shape)
             except (RuntimeError, AssertionError) as error:
+                if device_errors.fault_of(error) is not Fault.PIPELINE:
+                    raise
                 reason = str(error).partition("\n")[0]
                 raise errors.InternalError(f"{self.algorithm.key} does not take two crops at once: {reason}") from error
         if shape != (2, len(self.labels)):

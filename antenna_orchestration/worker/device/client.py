@@ -29,6 +29,7 @@ from antenna_orchestration.pipelines.sources import Source
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
+from antenna_orchestration.worker.policy.device_health import DeviceHealth
 
 logger = logging.getLogger(__name__)
 
@@ -141,17 +142,19 @@ class Device:
         title: str = "the pipelines of this project",
         load_timeout: float,
         import_path: Sequence[str] = (),
+        health: DeviceHealth | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`title`: whose process it is, for people. `load_timeout`: seconds that loading may go on without progress.
 
-        `import_path`: folders that come first on the process's import path.
+        `import_path`: folders that come first on the process's import path. `health` is of all that use the device.
         """
         self._settings = settings
         self._wanted = device
         self._title = title
         self._load_timeout = load_timeout
         self._import_path = tuple(import_path)
+        self._health = health or DeviceHealth()
         self._clock = clock
         self._numbers = itertools.count()
         self._child: _Child | None = None
@@ -322,7 +325,8 @@ class Device:
         child = _Child(process, ours, asyncio.get_running_loop().create_future())
         child.reader = asyncio.create_task(self._read(child), name="device-reader")
         try:
-            await self._send(child, protocol.Start(pickle.dumps(self._settings), self._wanted))
+            # A card that went away is not replaced by the CPU: once resolved, the device stays what it is.
+            await self._send(child, protocol.Start(pickle.dumps(self._settings), self.name or self._wanted))
             async with asyncio.timeout(START_TIMEOUT):
                 ready = await child.ready
         except TimeoutError:
@@ -388,7 +392,9 @@ class Device:
                     if inferring and not flight.began:
                         flight.began = True
                         flight.on_begin()
-            case protocol.Report(batch=batch):
+            case protocol.Report(batch=batch, outcomes=outcomes):
+                if any(isinstance(outcome, protocol.Done) for outcome in outcomes):
+                    self._health.finished()
                 self._next_may_begin(child)
                 child.memory_at_first = child.memory_at_first or child.memory
                 if (flight := child.flights.pop(batch, None)) and not flight.future.done():
@@ -453,6 +459,8 @@ class Device:
         alone = len(child.flights) + len(child.loadings) <= 1
         self._in_doubt = bool(child.flights and child.loadings)
         self.losses += 1
+        if status == protocol.LOST_DEVICE:
+            self._health.lost(self.name or self._wanted, reason)
         self._start_over()
         self.fault = reason
         logger.warning("the device process %d (%s) is lost: %s", child.process.pid, self._title, reason)

@@ -8,12 +8,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import psutil
 
 from antenna_orchestration import errors
 from antenna_orchestration.pipelines import identity, interface, outcomes, registry
+from antenna_orchestration.pipelines.at_once import AtOnce
+from antenna_orchestration.pipelines.device_errors import free_after, free_cached_memory, is_out_of_memory
 from antenna_orchestration.pipelines.sources import Source
 from antenna_orchestration.settings import Settings
 
@@ -29,8 +32,8 @@ class Model:
     pipeline: interface.Pipeline[Any, Any]
     # Bytes that loading it took, on the device or, without one, of the process.
     memory: int
-    # Images that the device held at once when it last ran out of memory; None before it did.
-    limit: int | None = None
+    # Images at once; reduced when the device runs out of memory.
+    at_once: AtOnce = field(default_factory=AtOnce)
     # What its results are checked against.
     declared: outcomes.Declared = field(init=False)
 
@@ -46,7 +49,7 @@ class Models:
 
     def __init__(self, *, settings: Settings, device: str, device_lock: threading.Lock) -> None:
         self._settings = settings
-        self._device = device
+        self.device = device
         self._device_lock = device_lock
         self._loading = threading.Lock()
         self._known: dict[int, tuple[str, Mapping[str, Any], str, Source | None]] = {}
@@ -80,7 +83,8 @@ class Models:
         except Exception as error:
             if not self._loaded or not is_out_of_memory(error):
                 raise
-        # Outside of the handler: its traceback keeps alive what was loaded so far.
+            free_after(error)
+        # Outside of the handler: it keeps alive what was loaded so far.
         while self._loaded:
             self._evict_oldest()
         return self._load(batch_group)
@@ -96,7 +100,7 @@ class Models:
             # Its files are never changed.
             spec, was = registry.imported_from(source, slug), source.pulled
         pipeline = interface.build(spec, config, top_k=self._settings.top_k)
-        pipeline.load(self._device)
+        pipeline.load(self.device)
         self._warm_up(pipeline)
         # After all of it was read: so it is what the results are said to come of.
         found = identity.digest_of(spec)
@@ -104,7 +108,9 @@ class Models:
             raise errors.OtherVersion(
                 f"files of pipeline {slug} are not those that it was to be loaded with: they changed meanwhile"
             )
-        return Model(batch_group, pipeline, max(0, self._memory_used() - before))
+        # On a GPU by its tensors: what the allocator says grows with whatever another pipeline infers meanwhile.
+        held = tensor_bytes(pipeline, self.device) if self.device.startswith("cuda") else 0
+        return Model(batch_group, pipeline, held or max(0, self._memory_used() - before))
 
     def peek(self, batch_group: int) -> Model | None:
         """The group's pipeline if it is loaded; any thread may ask."""
@@ -150,26 +156,41 @@ class Models:
         if self._settings.worker_models_mb:
             return self._settings.worker_models_mb * 2**20
         torch = sys.modules.get("torch")
-        if self._device.startswith("cuda") and torch is not None:
-            return int(torch.cuda.get_device_properties(self._device).total_memory) // 2
+        if self.device.startswith("cuda") and torch is not None:
+            return int(torch.cuda.get_device_properties(self.device).total_memory) // 2
         return psutil.virtual_memory().total // 2
 
     def _memory_used(self) -> int:
         """Bytes allocated on the GPU, or without one the resident memory of this process."""
         torch = sys.modules.get("torch")
-        if self._device.startswith("cuda"):
-            return int(torch.cuda.memory_allocated(self._device)) if torch is not None else 0
+        if self.device.startswith("cuda"):
+            return int(torch.cuda.memory_allocated(self.device)) if torch is not None else 0
         return int(psutil.Process().memory_info().rss)
 
 
-def free_cached_memory() -> None:
-    """Return the memory that torch caches to the device."""
+def tensor_bytes(owner: object, device: str) -> int:
+    """Bytes of the tensors on the device that an object holds, in its attributes and what they hold, each once."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the host or the device ran out of memory."""
-    # By name: torch may not be imported here, and its class moved between versions.
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error)
+    if torch is None:
+        return 0
+    sizes: dict[int, int] = {}
+    seen: set[int] = set()
+    left: list[object] = [owner]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, torch.Tensor):
+            if one.device == torch.device(device):
+                storage = one.untyped_storage()
+                sizes[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(one, torch.nn.Module):
+            left += [*one.parameters(), *one.buffers()]
+        elif isinstance(one, Mapping):
+            left += one.values()
+        elif isinstance(one, list | tuple | set):
+            left += one
+        elif not isinstance(one, type | ModuleType) and hasattr(one, "__dict__"):
+            left += vars(one).values()
+    return sum(sizes.values())

@@ -20,6 +20,7 @@ from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.device.client import Device, PipelineUnavailable, Shipment
 from antenna_orchestration.worker.policy.batch_groups import SHARED, BatchGroup
+from antenna_orchestration.worker.policy.device_health import DeviceHealth
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,11 @@ class DevicePool:
         self._settings = settings
         self._wanted = device
         self._clock = clock
+        # Of the device, which all processes share.
+        self.health = DeviceHealth()
         self._shared = Device(
             settings=settings,
+            health=self.health,
             device=device,
             load_timeout=max(PUBLISHED_LOAD_TIMEOUT, settings.pipeline_load_timeout),
             clock=clock,
@@ -187,7 +191,9 @@ class DevicePool:
         if batch_group.process not in self._devices:
             self._devices[batch_group.process] = Device(
                 settings=self._settings,
-                device=self._wanted,
+                # What `auto` was resolved to: no process is to work on the CPU because the card went away.
+                device=self.name or self._wanted,
+                health=self.health,
                 title=f"pipeline {batch_group.slug}",
                 load_timeout=self._settings.pipeline_load_timeout,
                 import_path=batch_group.spec.origin.import_path,

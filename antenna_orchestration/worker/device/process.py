@@ -18,21 +18,22 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NoReturn
 
 import msgspec
 
 from antenna_orchestration import errors, kernel, settings
 from antenna_orchestration.domain import told_errors
-from antenna_orchestration.pipelines import outcomes, runtimes, weights
+from antenna_orchestration.pipelines import device_errors, outcomes, runtimes, weights
+from antenna_orchestration.pipelines.device_errors import Fault
 from antenna_orchestration.pipelines.interface import RawImage
 from antenna_orchestration.worker.device import protocol
-from antenna_orchestration.worker.device.models import Model, Models, free_cached_memory, is_out_of_memory
+from antenna_orchestration.worker.device.models import Model, Models
 
 # By its full name: run with `-m`, this module is `__main__`.
 logger = logging.getLogger(protocol.LOGGER)
@@ -44,6 +45,13 @@ WAITING_EVERY: Final = 1.0
 """Seconds between two `Waiting` messages."""
 
 
+_NO_CARD: Final = (34, 100)
+"""What the driver's library says where there is no card: a stub library, no device."""
+
+CONTEXT: Final = 2**30
+"""Bytes of a GPU that this process may hold beside torch's own allocations: the context, cuDNN, nvJPEG."""
+
+
 @dataclass(slots=True)
 class _Image:
     item: protocol.Item
@@ -51,9 +59,10 @@ class _Image:
     data: bytes | None
     # What the pipeline's `prepare` and `infer` returned for it.
     prepared: Any = None
+    is_prepared: bool = False
     raw: Any = None
     outcome: protocol.Done | protocol.Failed | protocol.Dropped | None = None
-    # Memory ran out when it was prepared beside others.
+    # Memory ran out with it: it is tried again when nothing else is at work.
     short: bool = False
     # Seconds.
     decode: float = 0.0
@@ -89,7 +98,11 @@ class DeviceProcess:
         given: settings.Settings = pickle.loads(start.settings)  # noqa: S301  our own parent wrote it
         settings.give(given)
         self._log_to_parent()
-        device, description = resolve_device(start.device)
+        try:
+            device, description = resolve_device(start.device)
+        except errors.InternalError as error:
+            self.complain(str(error))
+            os._exit(protocol.LOST_DEVICE)
         threads = given.worker_threads or kernel.usable_cpus()
         self._models = Models(settings=given, device=device, device_lock=self._device_lock)
         self._prepare_threads = max(2, threads)
@@ -179,11 +192,7 @@ class DeviceProcess:
             try:
                 _prepare_one(model, image)
             except BaseException as error:
-                if is_out_of_memory(error):
-                    # Other batches may hold it; the image is prepared again when nothing else is at work.
-                    image.short = True
-                else:
-                    image.outcome = _failed(image, error)
+                self._note(image, error)
             progress.tick()
 
     # The device.
@@ -209,11 +218,11 @@ class DeviceProcess:
         try:
             model = self._models.get(batch_group)
         except BaseException as error:
-            self._send(
-                protocol.LoadFailed(
-                    batch_group, told_errors.in_a_line(error), told_errors.trace(error), is_out_of_memory(error)
-                )
-            )
+            fault = device_errors.fault_of(error)
+            if fault is Fault.LOST:
+                end_lost(error)
+            reason, trace = told_errors.in_a_line(error), told_errors.trace(error)
+            self._send(protocol.LoadFailed(batch_group, reason, trace, fault is Fault.MEMORY))
             return None
         finally:
             over.set()
@@ -251,23 +260,43 @@ class DeviceProcess:
 
     def _infer_short(self, model: Model, batch: _Batch, image: _Image) -> None:
         """Prepare and infer an image for which memory ran out while others were at work."""
-        free_cached_memory()
+        device_errors.free_cached_memory()
         try:
-            _prepare_one(model, image)
+            if not image.is_prepared:
+                _prepare_one(model, image)
         except BaseException as error:
-            image.outcome = _failed(image, error)
+            self._note(image, error)
         else:
             self._infer(model, batch, [image])
         self._send(protocol.Moved(batch.number))
+
+    def _note(self, image: _Image, error: BaseException) -> None:
+        """An error met with this image alone: its failure, or, once, lack of memory that others may have caused."""
+        fault = device_errors.fault_of(error)
+        if fault is Fault.LOST:
+            end_lost(error)
+        if fault is Fault.MEMORY:
+            device_errors.free_after(error)
+            if not image.short:
+                image.short = True
+                return
+            shared = _is_shared(self._models.device)
+            reason = "does not fit into the device's memory" + (" beside what others hold of it" if shared else "")
+            image.outcome = protocol.Failed(
+                image.item.number, reason, retryable=True, out_of_memory=True, shared=shared
+            )
+            return
+        image.outcome = _failed(image, error)
 
     def _infer(self, model: Model, batch: _Batch, images: list[_Image]) -> None:
         """Infer as many at once as the device holds; afterwards each image has its raw result or its outcome."""
         parts = deque([images] if images else [])
         while parts:
             part = parts.popleft()
-            if model.limit is not None and len(part) > model.limit:
-                parts.appendleft(part[model.limit :])
-                part = part[: model.limit]
+            limit = model.at_once.limit
+            if limit is not None and len(part) > limit:
+                parts.appendleft(part[limit:])
+                part = part[:limit]
             started = time.monotonic()
             try:
                 results = model.pipeline.infer([image.prepared for image in part])
@@ -276,6 +305,7 @@ class DeviceProcess:
             except BaseException as error:
                 parts.extendleft(reversed(self._split(model, part, error)))
             else:
+                model.at_once.fitted(len(part))
                 for image, raw in zip(part, results, strict=True):
                     image.raw = raw
                     image.infer = (time.monotonic() - started) / len(part)
@@ -284,23 +314,18 @@ class DeviceProcess:
 
     def _split(self, model: Model, part: list[_Image], error: BaseException) -> list[list[_Image]]:
         """Split a failed part of a batch to infer it again: in halves when memory ran out, else into single images."""
-        if _is_lost(error):
-            logger.error("the device is lost: %s", told_errors.in_a_line(error))
-            os._exit(protocol.LOST_DEVICE)
-        out_of_memory = is_out_of_memory(error)
-        if out_of_memory:
-            # The traceback keeps the tensors of the failed call alive.
-            traceback.clear_frames(error.__traceback__)
-            free_cached_memory()
         if len(part) == 1:
-            [image] = part
-            image.outcome = _failed(image, error)
+            self._note(part[0], error)
             return []
-        if not out_of_memory:
+        fault = device_errors.fault_of(error)
+        if fault is Fault.LOST:
+            end_lost(error)
+        if fault is not Fault.MEMORY:
             return [[image] for image in part]
-        half = model.limit = len(part) // 2
+        device_errors.free_after(error)
+        half = model.at_once.ran_out(len(part))
         slug = model.pipeline.spec.slug
-        logger.warning("pipeline %s: %d images do not fit into memory, %d at once from now on", slug, len(part), half)
+        logger.warning("pipeline %s: %d images do not fit into memory, %d at once for now", slug, len(part), half)
         return [part[:half], part[half:]]
 
     # Finishing.
@@ -312,7 +337,7 @@ class DeviceProcess:
             image.data = image.prepared = image.raw = None
         self._forgotten.difference_update(image.item.number for image in batch.images)
         outcomes = [image.outcome for image in batch.images if image.outcome is not None]
-        self._send(protocol.Report(batch.number, outcomes, model.limit, batch.starved))
+        self._send(protocol.Report(batch.number, outcomes, model.at_once.limit, batch.starved))
 
 
 def _prepare_one(model: Model, image: _Image) -> None:
@@ -330,7 +355,7 @@ def _prepare_one(model: Model, image: _Image) -> None:
         image.prepared = model.pipeline.prepare(raw)
     finally:
         image.decode = time.monotonic() - started
-    image.data = None
+    image.data, image.is_prepared = None, True
 
 
 def _finished(model: Model, image: _Image) -> protocol.Done | protocol.Failed:
@@ -340,6 +365,8 @@ def _finished(model: Model, image: _Image) -> protocol.Done | protocol.Failed:
         result = outcomes.checked(said, model.declared, given=image.item.detections)
         detections = msgspec.Raw(protocol.encoder.encode(result.detections))
     except BaseException as error:
+        if device_errors.fault_of(error) is Fault.LOST:
+            end_lost(error)
         return _failed(image, error)
     timings = {"decode": image.decode, "infer": image.infer, "finish": time.monotonic() - started}
     return protocol.Done(
@@ -357,18 +384,28 @@ def _failed(image: _Image, error: BaseException) -> protocol.Failed:
     """The report on an image that failed alone: retryable unless the image itself is unusable."""
     if isinstance(error, errors.ImageUnusable):
         return protocol.Failed(image.item.number, str(error), retryable=False)
-    if is_out_of_memory(error):
-        return protocol.Failed(image.item.number, "does not fit into the device's memory", retryable=True)
+    if device_errors.is_out_of_memory(error):
+        reason = "does not fit into the device's memory"
+        return protocol.Failed(image.item.number, reason, retryable=True, out_of_memory=True)
     logger.warning("image %d failed: %s", image.item.image, told_errors.in_a_line(error), exc_info=error)
     return protocol.Failed(
         image.item.number, f"the pipeline failed on it: {told_errors.in_a_line(error)}", retryable=True
     )
 
 
-def _is_lost(error: BaseException) -> bool:
-    """Whether the device's context is unusable from here on, as after an illegal memory access."""
-    text = str(error)
-    return ("CUDA error" in text or type(error).__name__ == "AcceleratorError") and not is_out_of_memory(error)
+def end_lost(error: BaseException) -> NoReturn:
+    """End this process, whose device is unusable from here on, as after an illegal memory access."""
+    logger.error("the device is lost: %s", told_errors.in_a_line(error))
+    os._exit(protocol.LOST_DEVICE)
+
+
+def _is_shared(device: str) -> bool:
+    """Whether other processes hold memory of the device. On the CPU nobody knows: all of them share this machine's."""
+    torch = sys.modules.get("torch")
+    if not device.startswith("cuda") or torch is None:
+        return False
+    free, total = torch.cuda.mem_get_info(device)
+    return bool(total - free - torch.cuda.memory_reserved(device) > CONTEXT)
 
 
 class _Progress:
@@ -407,7 +444,11 @@ def resolve_device(wanted: str) -> tuple[str, str]:
         return "cpu", f"{kernel.usable_cpus()} CPUs"
     import torch
 
-    if not torch.cuda.is_available():
+    usable = torch.cuda.is_available()
+    if usable and wanted == "auto" and (why := _refusal("cuda:0")):
+        logger.warning("there is a GPU, but %s: working on the CPU", why)
+        return "cpu", f"{kernel.usable_cpus()} CPUs"
+    if not usable:
         if wanted == "auto":
             logger.warning("there is a GPU, but this installation of torch cannot use it: working on the CPU")
             return "cpu", f"{kernel.usable_cpus()} CPUs"
@@ -415,7 +456,22 @@ def resolve_device(wanted: str) -> tuple[str, str]:
     index = int(wanted.partition(":")[2] or 0)
     if index >= torch.cuda.device_count():
         raise errors.InternalError(f"device {wanted}: there are {torch.cuda.device_count()} GPUs here")
+    if why := _refusal(f"cuda:{index}"):
+        raise errors.InternalError(f"device {wanted}: {why}")
     return f"cuda:{index}", torch.cuda.get_device_name(index)
+
+
+def _refusal(device: str) -> str:
+    """Why torch has no code for this GPU; empty if it has. Anything else that is wrong with it is raised."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device).add_(1).item()
+    except RuntimeError as error:
+        if device_errors.fault_of(error) is not Fault.PIPELINE:
+            raise errors.InternalError(f"device {device}: {told_errors.in_a_line(error)}") from error
+        return f"torch {torch.__version__} has no code for it ({told_errors.in_a_line(error)})"
+    return ""
 
 
 def _has_card() -> bool:
@@ -424,8 +480,13 @@ def _has_card() -> bool:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return False
-    count = ctypes.c_int(0)
-    return bool(driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0)
+    status, count = driver.cuInit(0), ctypes.c_int(0)
+    if status not in (0, *_NO_CARD) and any(Path("/dev").glob("nvidia[0-9]*")):
+        raise errors.InternalError(
+            f"there is a GPU, but its driver does not start (CUDA error {status}): see nvidia-smi; "
+            "--device cpu (ANTENNA_DEVICE=cpu) works without the GPU"
+        )
+    return bool(status == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0)
 
 
 def main() -> None:

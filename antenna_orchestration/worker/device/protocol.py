@@ -147,6 +147,10 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     reason: str
     retryable: bool
     """Whether another worker may succeed: true unless the image itself is unusable."""
+    out_of_memory: bool = False
+    """Whether memory ran out with it, twice alone: no fault of the image as long as a larger device may do."""
+    shared: bool = False
+    """Whether others held memory of the device then."""
 
 
 class Dropped(msgspec.Struct, tag=True, frozen=True):
@@ -162,7 +166,7 @@ class Report(msgspec.Struct, tag=True, frozen=True):
     outcomes: list[Done | Failed | Dropped]
     """One per image."""
     limit: int | None = None
-    """Images that the device's memory holds at once, known since it first ran out."""
+    """Images to infer at once, since the device's memory first ran out."""
     starved: float = 0.0
     """Seconds that the device spent idle, waiting for this batch to be prepared."""
 

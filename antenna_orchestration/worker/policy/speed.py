@@ -69,9 +69,12 @@ class DeviceSpeed:
             # A faster measurement weighs more: the first batches also pay for one-time work.
             self._costs[group] = known + (cost - known) * (_NEWEST if cost > known else _NEWEST_IF_BETTER)
 
-    def limit(self, group: BatchGroup, images: int) -> None:
-        """Record that the device's memory holds so many images of the group at once."""
-        self._limits[group] = images
+    def limit(self, group: BatchGroup, images: int | None) -> None:
+        """Record how many images of the group to infer at once; None while the process never ran out of memory."""
+        if images is None:
+            self._limits.pop(group, None)
+        else:
+            self._limits[group] = images
 
     def depth(self, group: BatchGroup) -> int:
         """Batches of the group to have in the device process beside the one that is being inferred; 1 or more."""

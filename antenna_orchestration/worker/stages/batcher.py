@@ -287,8 +287,7 @@ class Batcher:
         self._nudged.set()
 
     async def _sort_out(self, flight: _Flight, report: protocol.Report) -> None:
-        if report.limit is not None:
-            self._speed.limit(flight.batch_group, report.limit)
+        self._speed.limit(flight.batch_group, report.limit)
         in_hand = {held.number: held for held in flight.batch if not held.gone}
         for outcome in report.outcomes:
             held = in_hand.get(outcome.number)
@@ -297,6 +296,8 @@ class Batcher:
             match outcome:
                 case protocol.Done():
                     self._reporter.report_done(held, outcome)
+                case protocol.Failed(out_of_memory=True) if not self._is_last(held, may_wait=outcome.shared):
+                    await self._hand_back_later(held, outcome.reason)
                 case protocol.Failed(reason=reason, retryable=retryable):
                     self._reporter.report_failed(held, reason, retryable=retryable)
                 case protocol.Dropped():
@@ -308,7 +309,10 @@ class Batcher:
         for held in flight.batch:
             if held.gone:
                 continue
-            if flight.solo and held.suspect and lost.alone:
+            if self._device.health.gone:
+                # This worker leaves; no image is to blame.
+                await self._hand_back_later(held, self._device.health.gone)
+            elif flight.solo and held.suspect and lost.alone:
                 await self._give_up(held, lost)
             else:
                 held.suspect = True
@@ -323,12 +327,29 @@ class Batcher:
         else:
             self._load_queue.put(held)
 
+    def _is_last(self, held: TaskInHand, *, may_wait: bool) -> bool:
+        """Whether a failure is published now; one that others perhaps caused waits as long as there are tries."""
+        most = max(self._max_attempts, attempts.UNOPENED_AFTER) if may_wait else self._max_attempts
+        return attempts.is_final(held.lease.delivery, most)
+
+    async def _hand_back_later(self, held: TaskInHand, why: str) -> None:
+        """Hand back what failed through no fault of its own perhaps: the attempt does not count against it."""
+        task = held.lease.task
+        logger.info("image %d of job %d is handed back: %s", task.image, task.job, why)
+        if held.alone:
+            try:
+                await self._open_attempts.take_back(held.job_run, task.image)
+            except errors.Unavailable as error:
+                logger.warning("the attempt to open image %d cannot be taken back: %s", task.image, error)
+        delay = self._timing.spread_out(attempts.retry_delay(held.lease.delivery))
+        await self._tasks_in_hand.hand_back(held, delay)
+
     async def _give_up(self, held: TaskInHand, lost: DeviceLost) -> None:
         task = held.lease.task
         logger.warning("image %d of job %d stops the device process: %s", task.image, task.job, lost)
-        if lost.may_be_ours and not attempts.is_final(held.lease.delivery, self._max_attempts):
-            delay = self._timing.spread_out(attempts.retry_delay(held.lease.delivery))
-            await self._tasks_in_hand.hand_back(held, delay)
+        # As long as nothing was finished on the device since, it may be what is broken.
+        if lost.may_be_ours and not self._is_last(held, may_wait=not self._device.health.is_proven):
+            await self._hand_back_later(held, str(lost))
         else:
             self._reporter.report_failed(held, f"it stops the device process: {lost}", retryable=True)
         if self._model_loader.crashed(held.batch_group, str(lost)):

@@ -25,9 +25,8 @@ import psutil
 
 from antenna_orchestration import errors, kernel, settings
 from antenna_orchestration.domain import told_errors
-from antenna_orchestration.pipelines import interface, outcomes, registry, runtimes
+from antenna_orchestration.pipelines import device_errors, interface, outcomes, registry, runtimes
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
-from antenna_orchestration.worker.device.models import free_cached_memory, is_out_of_memory
 from antenna_orchestration.worker.device.process import resolve_device
 from antenna_orchestration.worker.trial import messages
 from antenna_orchestration.worker.trial.messages import Began, Ended, Loaded, Note, Photograph, Refused, Tried
@@ -136,7 +135,7 @@ class _TrialProcess:
         if len(numbers) == 1:
             return {}
         error = self._failures[numbers[0]].error
-        is_short = is_out_of_memory(error)
+        is_short = device_errors.is_out_of_memory(error)
         self._send(
             Note(
                 f"infer fails with {len(numbers)} photographs at once and is tried with "
@@ -144,9 +143,7 @@ class _TrialProcess:
             )
         )
         if is_short:
-            # The traceback keeps the tensors of the failed call alive.
-            traceback.clear_frames(error.__traceback__)
-            free_cached_memory()
+            device_errors.free_after(error)
         size = (len(numbers) + 1) // 2 if is_short else 1
         raw: dict[int, Any] = {}
         for start in range(0, len(numbers), size):
