@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import cv2
@@ -176,15 +177,17 @@ def _describe(window: _Window, mask: Mask, trunk: Mask, radius: float) -> NDArra
     distance = window.distance[inside]
     lightness, a, b = lab[:, 0], lab[:, 1] - 128, lab[:, 2] - 128
     sheet = window.sheet[inside]
-    around = (cv2.dilate(mask, _disc(7)) > 0) & (cv2.dilate(mask, _disc(3)) == 0)
-    outside = window.lab[around].astype(np.float32) if around.any() else lab
+    grown = cv2.dilate(mask, _disc(3))
+    around = (cv2.dilate(mask, _disc(7)) > 0) & (grown == 0)
+    has_around = bool(around.any())
+    outside = window.lab[around].astype(np.float32) if has_around else lab
     peak = float(np.percentile(distance, 90))
 
     gradient = cv2.magnitude(
         cv2.Sobel(window.distance, cv2.CV_32F, 1, 0, scale=1 / 8),
         cv2.Sobel(window.distance, cv2.CV_32F, 0, 1, scale=1 / 8),
     )
-    rim = (cv2.dilate(mask, _disc(3)) - cv2.erode(mask, _disc(3))) > 0
+    rim = (grown - cv2.erode(mask, _disc(3))) > 0
     left, top = window.left + x, window.top + y
     edge = left <= 1 or top <= 1 or left + width >= window.columns - 1 or top + height >= window.rows - 1
     return np.array(
@@ -217,7 +220,7 @@ def _describe(window: _Window, mask: Mask, trunk: Mask, radius: float) -> NDArra
             # Gradient inside, relative to the contrast: high for letters and dirt, which are all edges.
             float(gradient[inside].mean()) / peak,
             # How much its surroundings differ from the sheet: high in dirt and texture.
-            float(window.distance[around].mean()) if around.any() else 0.0,
+            float(window.distance[around].mean()) if has_around else 0.0,
             _rings(lightness, inside),
             float(edge),
             np.log(area / (window.rows * window.columns)),
@@ -250,6 +253,8 @@ def _thickest(mask: Mask) -> float:
     return float(cv2.distanceTransform(padded, cv2.DIST_L2, 5).max())
 
 
+@cache
 def _disc(diameter: int) -> Mask:
     disc: Mask = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
+    disc.setflags(write=False)
     return disc
