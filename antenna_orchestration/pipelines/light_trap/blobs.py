@@ -67,8 +67,8 @@ def find_blobs(departure: Departure, smallest: float) -> list[Blob]:
         x, y, width, height, _ = (int(value) for value in stats[label])
         window = _Window(departure, x, y, width, height)
         whole = window.cut(labels) == label
-        for piece in _take_apart(_sharpened(whole, window.distance, smallest), smallest):
-            if (blob := _measure(window, piece, smallest)) is not None:
+        for around, piece in _take_apart(window, _sharpened(whole, window.distance, smallest), smallest):
+            if (blob := _measure(around, piece, smallest)) is not None:
                 found.append(blob)
     return found
 
@@ -86,8 +86,10 @@ def _sharpened(mask: NDArray[np.bool_], distance: NDArray[np.float32], smallest:
     rest = cv2.morphologyEx(rest, cv2.MORPH_OPEN, _disc(5))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(rest, connectivity=8)
     for label in range(1, count):
+        if stats[label, cv2.CC_STAT_AREA] < 0.3 * smallest**2:
+            continue
         inside = labels == label
-        if stats[label, cv2.CC_STAT_AREA] >= 0.3 * smallest**2 and float(distance[inside].max()) > HIGH:
+        if float(distance[inside].max()) > HIGH:
             strong[inside] = 1
     return strong
 
@@ -96,6 +98,7 @@ class _Window:
     """A rectangle of the photograph around a blob, with a margin that ends at the photograph's edges."""
 
     def __init__(self, departure: Departure, x: int, y: int, width: int, height: int) -> None:
+        self._departure = departure
         rows, columns = departure.distance.shape
         self.left, self.top = max(0, x - _MARGIN), max(0, y - _MARGIN)
         self.right, self.bottom = min(columns, x + width + _MARGIN), min(rows, y + height + _MARGIN)
@@ -108,14 +111,29 @@ class _Window:
         """The part of a photograph-sized array that lies in the window."""
         return whole[self.top : self.bottom, self.left : self.right]
 
+    def part(self, x: int, y: int, width: int, height: int) -> tuple[_Window, tuple[slice, slice]]:
+        """The window around a rectangle of this one, with its margin, and where in this one it lies.
 
-def _take_apart(mask: Mask, smallest: float) -> Iterator[Mask]:
-    """Split a mask into insects: parts that do not touch, or touch only with legs, antennae or wing tips."""
+        The rectangle has the margin in this window, too, or ends at the photograph's edge.
+        """
+        inner = _Window(self._departure, self.left + x, self.top + y, width, height)
+        rows = slice(inner.top - self.top, inner.bottom - self.top)
+        return inner, (rows, slice(inner.left - self.left, inner.right - self.left))
+
+
+def _take_apart(window: _Window, mask: Mask, smallest: float) -> Iterator[tuple[_Window, Mask]]:
+    """Split a mask into insects: parts that do not touch, or touch only with legs, antennae or wing tips.
+
+    Each comes in a window of its own: what joins them may be as large as the sheet, and each would be as slow as that.
+    """
     filled = _fill(mask)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
     for number in range(1, count):
         if max(stats[number, cv2.CC_STAT_WIDTH], stats[number, cv2.CC_STAT_HEIGHT]) >= smallest:
-            yield from _cut_necks((labels == number).astype(np.uint8), smallest)
+            inner, place = window.part(*(int(value) for value in stats[number, :4]))
+            for piece in _cut_necks((labels[place] == number).astype(np.uint8), smallest):
+                around, place = inner.part(*cv2.boundingRect(piece))
+                yield around, piece[place]
 
 
 def _cut_necks(mask: Mask, smallest: float) -> Iterator[Mask]:
