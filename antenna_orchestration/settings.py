@@ -296,6 +296,11 @@ class Settings(BaseSettings):
         default="float32",
         description="Arithmetic of the published models on a GPU; the halved ones are faster and differ a little.",
     )
+    cpu_engine: Literal["auto", "torch"] = Field(
+        default="auto",
+        description="What runs the network of `light_trap_insects` on a CPU: `auto` is onnxruntime if it is installed, "
+        "faster, and agrees with torch.",
+    )
     gpu_decode: bool = Field(
         default=True,
         description="Whether to decode JPEGs on the GPU (nvJPEG); its pixels differ a little, at coloured edges by up "

@@ -29,7 +29,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.algorithms import why_other
@@ -254,12 +254,19 @@ class Pipeline(ABC, Generic[P, R]):
     included; `self.spec` is the description; `self.top_k` is how many of the best classes a classification lists.
 
     `prepare` and `finish` run on several threads at once, so they must not change the instance. Calls of `infer` never
-    overlap on one device.
+    overlap on one device, unless the class says `infers_side_by_side`.
 
     An image for which a method raises `ImageUnusable` fails at once, with the error's message as its reason. After any
     other exception it is tried again, in `ANTENNA_MAX_ATTEMPTS` attempts at most. If `infer` fails on a batch, the
     worker calls it again with the images one by one (in halves if memory ran out), so that one bad image does not fail
     the others. `infer` must therefore not change its inputs.
+    """
+
+    infers_side_by_side: ClassVar[bool] = False
+    """Whether `infer` takes one image as quickly as one of several, and may be called on several threads at once.
+
+    Then a worker on the CPU takes one image per thread through `prepare`, `infer` and `finish`, with one thread of
+    torch each: twice as fast as an `infer` that several threads of torch share. A GPU has batches all the same.
     """
 
     def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
@@ -283,7 +290,7 @@ class Pipeline(ABC, Generic[P, R]):
 
     @abstractmethod
     def infer(self, batch: Sequence[P]) -> Sequence[R]:
-        """Run the models on one batch. No other call of `infer` runs on the device at the same time.
+        """Run the models on one batch. No other call runs on the device at the same time, see `infers_side_by_side`.
 
         `batch` has at least one item and usually `batch_size`. Return exactly one result per item, in the same order.
         """

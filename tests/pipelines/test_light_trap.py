@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -197,3 +198,19 @@ def test_it_warms_up_with_its_own_example(run: Run, built: Callable[..., Pipelin
     example = built().example()
     assert example is not None
     assert run(example.data).detections == []
+
+
+def test_many_threads_find_what_one_finds() -> None:
+    """Whole photographs side by side, as a worker has them on the CPU."""
+    drawn = [captures.draw_capture(9_700 + seed, 640, 480, insects=6)[0] for seed in range(3)]
+    pipeline = interface.build(registry.get(specs.LIGHT_TRAP_INSECTS.slug, ()), {})
+    pipeline.load("cpu")
+
+    def whole(data: bytes) -> ImageResult:
+        prepared = pipeline.prepare(RawImage(image=1, uri="file:///x.jpg", data=data))
+        return pipeline.finish(prepared, pipeline.infer([prepared])[0])
+
+    alone = [whole(data) for data in drawn]
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(whole, drawn * 2)) == alone * 2
+    assert sum(len(result.detections) for result in alone) > 3

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from antenna_orchestration.pipelines import images
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
@@ -28,46 +27,45 @@ LEAST_SIZE: Final = 9.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A decoded, shrunk photograph."""
+    """What was found in a photograph."""
 
-    # RGB, uint8, height x width x 3; the longer side is at most WORKING_SIDE.
-    pixels: NDArray[np.uint8]
+    # All blobs that are large enough, whatever their score.
+    found: Candidates
     # Size of the photograph as stored, in pixels.
     width: int
     height: int
 
 
-class LightTrapBlobs(Pipeline[Prepared, sheets.Departure]):
-    """Runs on the CPU whatever the device; a photograph of 4096 x 2160 pixels takes about 0.2 s."""
+class LightTrapBlobs(Pipeline[Prepared, Candidates]):
+    """Works in `prepare`, on the CPU whatever the device; a photograph of 4096 x 2160 pixels takes about 0.15 s."""
+
+    infers_side_by_side: ClassVar[bool] = True
 
     def prepare(self, image: RawImage) -> Prepared:
         """Raises `ImageUnusable` as `images.decode` does."""
         return self.shape(images.decode(image.data, shrink_to=WORKING_SIDE))
 
     def shape(self, decoded: images.DecodedImage) -> Prepared:
-        """Turn a decoded photograph, at full or reduced size, into the input of `infer`."""
-        return Prepared(pixels=images.shrink(decoded.pixels, WORKING_SIDE), width=decoded.width, height=decoded.height)
-
-    def infer(self, batch: Sequence[Prepared]) -> Sequence[sheets.Departure]:
-        """Compare each photograph with an estimate of its own empty sheet."""
-        return [sheets.compare_with_sheet(prepared.pixels) for prepared in batch]
-
-    def candidates(self, prepared: Prepared, raw: sheets.Departure) -> Candidates:
-        """All blobs that are large enough, whatever their score."""
-        height, width = prepared.pixels.shape[:2]
-        scale = np.array([prepared.width / width, prepared.height / height] * 2)
-        least = specs.least_size(self.config, prepared.width, prepared.height)
-        found = blobs.find_blobs(raw, max(LEAST_SIZE, least / float(scale.max())))
-        return Candidates(
+        """Find the blobs in a decoded photograph, at full or reduced size, by comparing it with its own empty sheet."""
+        pixels = images.shrink(decoded.pixels, WORKING_SIDE)
+        height, width = pixels.shape[:2]
+        scale = np.array([decoded.width / width, decoded.height / height] * 2)
+        least = specs.least_size(self.config, decoded.width, decoded.height)
+        found = blobs.find_blobs(sheets.compare_with_sheet(pixels), max(LEAST_SIZE, least / float(scale.max())))
+        candidates = Candidates(
             boxes=np.array([blob.box for blob in found], float).reshape(-1, 4) * scale,
             scores=insect_shape.insect_probability(found),
             moths=insect_shape.moth_probability(found),
         )
+        return Prepared(found=candidates, width=decoded.width, height=decoded.height)
 
-    def finish(self, prepared: Prepared, raw: sheets.Departure) -> ImageResult:
+    def infer(self, batch: Sequence[Prepared]) -> Sequence[Candidates]:
+        """What was found: there is nothing to do for a device."""
+        return [prepared.found for prepared in batch]
+
+    def finish(self, prepared: Prepared, raw: Candidates) -> ImageResult:
         """Detections, best score first."""
-        found = self.candidates(prepared, raw)
-        return as_result(found, self.spec, self.config, width=prepared.width, height=prepared.height)
+        return as_result(raw, self.spec, self.config, width=prepared.width, height=prepared.height)
 
     def example(self) -> RawImage:
         """A plain grey sheet."""

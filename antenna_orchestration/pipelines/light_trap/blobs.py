@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import cv2
@@ -66,8 +67,8 @@ def find_blobs(departure: Departure, smallest: float) -> list[Blob]:
         x, y, width, height, _ = (int(value) for value in stats[label])
         window = _Window(departure, x, y, width, height)
         whole = window.cut(labels) == label
-        for piece in _take_apart(_sharpened(whole, window.distance, smallest), smallest):
-            if (blob := _measure(window, piece, smallest)) is not None:
+        for around, piece in _take_apart(window, _sharpened(whole, window.distance, smallest), smallest):
+            if (blob := _measure(around, piece, smallest)) is not None:
                 found.append(blob)
     return found
 
@@ -85,8 +86,10 @@ def _sharpened(mask: NDArray[np.bool_], distance: NDArray[np.float32], smallest:
     rest = cv2.morphologyEx(rest, cv2.MORPH_OPEN, _disc(5))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(rest, connectivity=8)
     for label in range(1, count):
+        if stats[label, cv2.CC_STAT_AREA] < 0.3 * smallest**2:
+            continue
         inside = labels == label
-        if stats[label, cv2.CC_STAT_AREA] >= 0.3 * smallest**2 and float(distance[inside].max()) > HIGH:
+        if float(distance[inside].max()) > HIGH:
             strong[inside] = 1
     return strong
 
@@ -95,6 +98,7 @@ class _Window:
     """A rectangle of the photograph around a blob, with a margin that ends at the photograph's edges."""
 
     def __init__(self, departure: Departure, x: int, y: int, width: int, height: int) -> None:
+        self._departure = departure
         rows, columns = departure.distance.shape
         self.left, self.top = max(0, x - _MARGIN), max(0, y - _MARGIN)
         self.right, self.bottom = min(columns, x + width + _MARGIN), min(rows, y + height + _MARGIN)
@@ -107,14 +111,29 @@ class _Window:
         """The part of a photograph-sized array that lies in the window."""
         return whole[self.top : self.bottom, self.left : self.right]
 
+    def part(self, x: int, y: int, width: int, height: int) -> tuple[_Window, tuple[slice, slice]]:
+        """The window around a rectangle of this one, with its margin, and where in this one it lies.
 
-def _take_apart(mask: Mask, smallest: float) -> Iterator[Mask]:
-    """Split a mask into insects: parts that do not touch, or touch only with legs, antennae or wing tips."""
+        The rectangle has the margin in this window, too, or ends at the photograph's edge.
+        """
+        inner = _Window(self._departure, self.left + x, self.top + y, width, height)
+        rows = slice(inner.top - self.top, inner.bottom - self.top)
+        return inner, (rows, slice(inner.left - self.left, inner.right - self.left))
+
+
+def _take_apart(window: _Window, mask: Mask, smallest: float) -> Iterator[tuple[_Window, Mask]]:
+    """Split a mask into insects: parts that do not touch, or touch only with legs, antennae or wing tips.
+
+    Each comes in a window of its own: what joins them may be as large as the sheet, and each would be as slow as that.
+    """
     filled = _fill(mask)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
     for number in range(1, count):
         if max(stats[number, cv2.CC_STAT_WIDTH], stats[number, cv2.CC_STAT_HEIGHT]) >= smallest:
-            yield from _cut_necks((labels == number).astype(np.uint8), smallest)
+            inner, place = window.part(*(int(value) for value in stats[number, :4]))
+            for piece in _cut_necks((labels[place] == number).astype(np.uint8), smallest):
+                around, place = inner.part(*cv2.boundingRect(piece))
+                yield around, piece[place]
 
 
 def _cut_necks(mask: Mask, smallest: float) -> Iterator[Mask]:
@@ -176,15 +195,17 @@ def _describe(window: _Window, mask: Mask, trunk: Mask, radius: float) -> NDArra
     distance = window.distance[inside]
     lightness, a, b = lab[:, 0], lab[:, 1] - 128, lab[:, 2] - 128
     sheet = window.sheet[inside]
-    around = (cv2.dilate(mask, _disc(7)) > 0) & (cv2.dilate(mask, _disc(3)) == 0)
-    outside = window.lab[around].astype(np.float32) if around.any() else lab
+    grown = cv2.dilate(mask, _disc(3))
+    around = (cv2.dilate(mask, _disc(7)) > 0) & (grown == 0)
+    has_around = bool(around.any())
+    outside = window.lab[around].astype(np.float32) if has_around else lab
     peak = float(np.percentile(distance, 90))
 
     gradient = cv2.magnitude(
         cv2.Sobel(window.distance, cv2.CV_32F, 1, 0, scale=1 / 8),
         cv2.Sobel(window.distance, cv2.CV_32F, 0, 1, scale=1 / 8),
     )
-    rim = (cv2.dilate(mask, _disc(3)) - cv2.erode(mask, _disc(3))) > 0
+    rim = (grown - cv2.erode(mask, _disc(3))) > 0
     left, top = window.left + x, window.top + y
     edge = left <= 1 or top <= 1 or left + width >= window.columns - 1 or top + height >= window.rows - 1
     return np.array(
@@ -217,7 +238,7 @@ def _describe(window: _Window, mask: Mask, trunk: Mask, radius: float) -> NDArra
             # Gradient inside, relative to the contrast: high for letters and dirt, which are all edges.
             float(gradient[inside].mean()) / peak,
             # How much its surroundings differ from the sheet: high in dirt and texture.
-            float(window.distance[around].mean()) if around.any() else 0.0,
+            float(window.distance[around].mean()) if has_around else 0.0,
             _rings(lightness, inside),
             float(edge),
             np.log(area / (window.rows * window.columns)),
@@ -250,6 +271,8 @@ def _thickest(mask: Mask) -> float:
     return float(cv2.distanceTransform(padded, cv2.DIST_L2, 5).max())
 
 
+@cache
 def _disc(diameter: int) -> Mask:
     disc: Mask = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
+    disc.setflags(write=False)
     return disc

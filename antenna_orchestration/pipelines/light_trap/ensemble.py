@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from antenna_orchestration.pipelines import images
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, PipelineSpec, RawImage
-from antenna_orchestration.pipelines.light_trap import blob_detector, network_detector, sheets, specs
+from antenna_orchestration.pipelines.light_trap import blob_detector, network_detector, specs
 from antenna_orchestration.pipelines.light_trap.candidates import agree, as_result, without_duplicates
 
 _SIDE: Final = max(blob_detector.WORKING_SIDE, network_detector.WORKING_SIDE)
@@ -20,22 +20,16 @@ _SIDE: Final = max(blob_detector.WORKING_SIDE, network_detector.WORKING_SIDE)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A photograph, prepared for both halves."""
+    """A photograph, prepared for the network, and what the blob detector found in it."""
 
     network: network_detector.Prepared
     blobs: blob_detector.Prepared
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Raw:
-    """What both halves found in a photograph."""
+class LightTrapInsects(Pipeline[Prepared, network_detector.Looks]):
+    """Runs the network on the worker's device, and the blob detector on the CPU, in `prepare`."""
 
-    network: network_detector.Looks
-    blobs: sheets.Departure
-
-
-class LightTrapInsects(Pipeline[Prepared, Raw]):
-    """Runs the network on the worker's device and the blob detector on the CPU."""
+    infers_side_by_side: ClassVar[bool] = True
 
     def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
         super().__init__(spec, config, top_k=top_k)
@@ -51,17 +45,13 @@ class LightTrapInsects(Pipeline[Prepared, Raw]):
         decoded = images.decode(image.data, shrink_to=_SIDE)
         return Prepared(network=self._network.shape(decoded), blobs=self._blobs.shape(decoded))
 
-    def infer(self, batch: Sequence[Prepared]) -> Sequence[Raw]:
-        """Run the network on all photographs, then the blob detector."""
-        looks = self._network.infer([prepared.network for prepared in batch])
-        departures = self._blobs.infer([prepared.blobs for prepared in batch])
-        return [Raw(network=look, blobs=departure) for look, departure in zip(looks, departures, strict=True)]
+    def infer(self, batch: Sequence[Prepared]) -> Sequence[network_detector.Looks]:
+        """Run the network."""
+        return self._network.infer([prepared.network for prepared in batch])
 
-    def finish(self, prepared: Prepared, raw: Raw) -> ImageResult:
+    def finish(self, prepared: Prepared, raw: network_detector.Looks) -> ImageResult:
         """Detections, best score first."""
-        found = agree(
-            self._network.candidates(prepared.network, raw.network), self._blobs.candidates(prepared.blobs, raw.blobs)
-        )
+        found = agree(self._network.candidates(prepared.network, raw), prepared.blobs.found)
         width, height = prepared.blobs.width, prepared.blobs.height
         return as_result(without_duplicates(found), self.spec, self.config, width=width, height=height)
 

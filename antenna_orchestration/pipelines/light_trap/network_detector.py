@@ -11,18 +11,19 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, settings
 from antenna_orchestration.pipelines import images
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
-from antenna_orchestration.pipelines.light_trap import insect_network, specs
+from antenna_orchestration.pipelines.light_trap import engines, insect_network, specs
 from antenna_orchestration.pipelines.light_trap.candidates import Candidates, as_result, without_duplicates
 
 WEIGHTS: Final = "insect_network.pt"
@@ -71,11 +72,14 @@ class Looks:
 class LightTrapNetwork(Pipeline[Prepared, Looks]):
     """Runs the network on one photograph at a time, so results do not depend on the rest of the batch."""
 
+    infers_side_by_side: ClassVar[bool] = True
+
     def load(self, device: str) -> None:
         """Load the network. Raises `InternalError` if the weights beside this module are not the released ones."""
-        network = from_weights(resources.files(__package__).joinpath(WEIGHTS).read_bytes())
-        self._device = torch.device(device)
-        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if device == "cpu":
+            self._run = _engine_for_cpu(settings.get().cpu_engine)
+        else:
+            self._run = engines.Torch(_released(), torch.device(device))
 
     def prepare(self, image: RawImage) -> Prepared:
         """Raises `ImageUnusable` as `images.decode` does."""
@@ -98,6 +102,7 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
             height=decoded.height,
         )
 
+    @torch.inference_mode()
     def infer(self, batch: Sequence[Prepared]) -> Sequence[Looks]:
         """Run both passes on each photograph."""
         return [Looks(fine=self._look(prepared.fine), coarse=self._look(prepared.coarse)) for prepared in batch]
@@ -130,11 +135,19 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
         """A plain grey sheet."""
         return images.grey_photograph()
 
-    @torch.inference_mode()
     def _look(self, picture: Tensor) -> insect_network.Peaks:
-        batch = (picture.to(self._device)[None].float() / 255).contiguous(memory_format=torch.channels_last)
-        found = insect_network.peaks(self._network(batch), 0, LEAST_SCORE)
+        found = insect_network.peaks(self._run(picture[None]), 0, LEAST_SCORE)
         return insect_network.Peaks(boxes=found.boxes.cpu(), scores=found.scores.cpu(), moths=found.moths.cpu())
+
+
+@cache
+def _engine_for_cpu(wanted: str) -> engines.Engine:
+    """One for all configurations of a job in this process: it keeps nothing of a photograph."""
+    return engines.chosen(_released(), () if wanted == "torch" else (engines.shipped,))
+
+
+def _released() -> insect_network.InsectNetwork:
+    return from_weights(resources.files(__package__).joinpath(WEIGHTS).read_bytes())
 
 
 def from_weights(data: bytes) -> insect_network.InsectNetwork:

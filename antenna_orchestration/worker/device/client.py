@@ -341,10 +341,14 @@ class Device:
         return child
 
     def _environment(self) -> dict[str, str]:
-        """This process's environment, with its current import path and limits on torch's threads."""
+        """This process's environment, with its current import path and limits on the threads of libraries.
+
+        Images are spread over threads already: NumPy's and OpenCV's own would only wait for each other beside these.
+        """
         threads = str(self._settings.worker_threads or kernel.usable_cpus())
         path = os.pathsep.join(str(Path(entry or ".").absolute()) for entry in (*self._import_path, *sys.path))
-        return {"OMP_NUM_THREADS": threads, "GOMP_SPINCOUNT": SPINS, **os.environ, "PYTHONPATH": path}
+        limits = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+        return {**limits, "GOMP_SPINCOUNT": SPINS, **os.environ, "PYTHONPATH": path}
 
     async def _end(self, child: _Child) -> None:
         """End the process: its socket closes, and it gets `END_TIMEOUT` seconds to leave before it is killed."""

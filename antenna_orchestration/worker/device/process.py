@@ -1,5 +1,8 @@
 """The device process: prepares on threads, infers on one thread, finishes on threads.
 
+On the CPU, pipelines that say `infers_side_by_side` have whole photographs on each of the threads instead, prepared,
+inferred and finished there: then no thread waits for another's part of a network.
+
 A crash, a hang or a plug-in that holds the GIL costs this process and nothing else: leases, image loading and results
 are the parent's. It ends with its parent, by the end of the socket and by the kernel's parent-death signal.
 """
@@ -105,6 +108,8 @@ class DeviceProcess:
             os._exit(protocol.LOST_DEVICE)
         threads = given.worker_threads or kernel.usable_cpus()
         self._models = Models(settings=given, device=device, device_lock=self._device_lock)
+        self._on_cpu = device == "cpu"
+        self._threads = threads
         self._prepare_threads = max(2, threads)
         self._preparers = ThreadPoolExecutor(self._prepare_threads, thread_name_prefix="prepare")
         self._finishers = ThreadPoolExecutor(2, thread_name_prefix="finish")
@@ -174,13 +179,32 @@ class DeviceProcess:
             return
         waiting = deque(batch.images)
         progress = _Progress(self._send, batch.number)
+        work, threads = self._prepare, self._prepare_threads
+        if self._takes_whole_images(model):
+            work, threads = self._process_whole, self._threads
         batch.preparing = [
-            self._preparers.submit(self._prepare, model, waiting, progress)
-            for _ in range(min(len(batch.images), self._prepare_threads))
+            self._preparers.submit(work, model, waiting, progress) for _ in range(min(len(batch.images), threads))
         ]
+
+    def _takes_whole_images(self, model: Model) -> bool:
+        return self._on_cpu and model.pipeline.infers_side_by_side
 
     def _prepare(self, model: Model, waiting: deque[_Image], progress: _Progress) -> None:
         """Prepare images of one batch until none is left; several threads share `waiting`."""
+        self._prepare_each(model, waiting, progress, _prepare_one)
+
+    def _process_whole(self, model: Model, waiting: deque[_Image], progress: _Progress) -> None:
+        """Take images of one batch through all of the pipeline until none is left; several threads share `waiting`."""
+        _use_threads_of_torch(1)
+        self._prepare_each(model, waiting, progress, _process_one)
+
+    def _prepare_each(
+        self,
+        model: Model,
+        waiting: deque[_Image],
+        progress: _Progress,
+        work: Callable[[Model, _Image], None],
+    ) -> None:
         while True:
             try:
                 image = waiting.popleft()
@@ -190,7 +214,7 @@ class DeviceProcess:
                 image.outcome = protocol.Dropped(image.item.number)
                 continue
             try:
-                _prepare_one(model, image)
+                work(model, image)
             except BaseException as error:
                 self._note(image, error)
             progress.tick()
@@ -244,13 +268,18 @@ class DeviceProcess:
         self._models.touch(batch.batch_group)
         self._begin_to_prepare(batch)
         waiting_since = time.monotonic()
+        if whole := self._takes_whole_images(model):
+            # The parent sends the next batch now, and the threads go on to it without a gap.
+            self._send(protocol.Moved(batch.number, inferring=True))
         for future in batch.preparing:
             future.result()
-        batch.starved = time.monotonic() - waiting_since
-        for image in batch.images:
-            if image.outcome is None and image.item.number in self._forgotten:
-                image.outcome = protocol.Dropped(image.item.number)
-        self._send(protocol.Moved(batch.number, inferring=True))
+        if not whole:
+            batch.starved = time.monotonic() - waiting_since
+            for image in batch.images:
+                if image.outcome is None and image.item.number in self._forgotten:
+                    image.outcome = protocol.Dropped(image.item.number)
+            self._send(protocol.Moved(batch.number, inferring=True))
+        _use_threads_of_torch(self._threads)
         with self._device_lock:
             self._infer(model, batch, [image for image in batch.images if image.outcome is None and not image.short])
             for image in batch.images:
@@ -356,6 +385,31 @@ def _prepare_one(model: Model, image: _Image) -> None:
     finally:
         image.decode = time.monotonic() - started
     image.data, image.is_prepared = None, True
+
+
+def _process_one(model: Model, image: _Image) -> None:
+    """Prepare, infer and finish an image. Raises whatever the pipeline raises."""
+    _prepare_one(model, image)
+    started = time.monotonic()
+    [image.raw] = model.pipeline.infer([image.prepared])
+    image.infer = time.monotonic() - started
+    image.outcome = _finished(model, image)
+    # Others of its batch are still at work.
+    image.prepared = image.raw = None
+
+
+def _use_threads_of_torch(count: int) -> None:
+    """Have torch use so many threads for what this thread asks of it: whole images side by side need one each.
+
+    What the variable OMP_NUM_THREADS says is the most.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    count = min(count, int(said)) if said.isdecimal() and int(said) else count
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
 
 
 def _finished(model: Model, image: _Image) -> protocol.Done | protocol.Failed:
