@@ -10,6 +10,9 @@ import psycopg
 import pytest
 import sqlalchemy.event
 from dagster._serdes import serialize_value
+from dagster_postgres.event_log import PostgresEventLogStorage
+from dagster_postgres.run_storage import PostgresRunStorage
+from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from sqlalchemy.engine import Engine
 
 from antenna_orchestration import settings
@@ -79,7 +82,7 @@ def statements() -> Iterator[list[str]]:
 
 
 @pytest.mark.usefixtures("instance")
-@pytest.mark.parametrize("unchanged", [False, True])
+@pytest.mark.parametrize("unchanged", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_what_is_there_is_looked_up_once(monkeypatch: pytest.MonkeyPatch, unchanged: bool) -> None:
     monkeypatch.setattr(settings, "get", lambda: settings.load(dagster_unchanged=unchanged))
     for is_known in (False, True):
@@ -92,8 +95,8 @@ def test_what_is_there_is_looked_up_once(monkeypatch: pytest.MonkeyPatch, unchan
         assert bool(looked_up) is (unchanged or not is_known)
 
 
-def test_what_dagster_asks_again_has_these_names(instance: dg.DagsterInstance) -> None:
-    storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+def test_what_dagster_asks_again_has_these_names() -> None:
+    storages = (PostgresRunStorage, PostgresEventLogStorage, PostgresScheduleStorage)
     assert not [name for name in ASKED_AGAIN if not any(hasattr(one, name) for one in storages)]
 
 

@@ -32,7 +32,10 @@ def saying(text: str, **config: Any) -> dict[str, Any]:
     return {"pipeline": "faulty", "config": {"fault": "raise", "text": text, **config}}
 
 
-@pytest.mark.parametrize("stage", [pytest.param("load", marks=pytest.mark.slow), "prepare", "infer", "finish"])
+@pytest.mark.parametrize(
+    "stage",
+    [pytest.param("load", marks=pytest.mark.slow), "prepare", "infer", pytest.param("finish", marks=pytest.mark.slow)],
+)
 async def test_a_device_lost_once_costs_its_process_and_no_image(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path, stage: str
 ) -> None:
