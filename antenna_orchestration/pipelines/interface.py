@@ -266,7 +266,8 @@ class Pipeline(ABC, Generic[P, R]):
     """Whether `infer` takes one image as quickly as one of several, and may be called on several threads at once.
 
     Then a worker on the CPU takes one image per thread through `prepare`, `infer` and `finish`, with one thread of
-    torch each: twice as fast as an `infer` that several threads of torch share. A GPU has batches all the same.
+    torch each: faster than an `infer` that several threads of torch share, which wait for each other. A GPU has batches
+    all the same.
     """
 
     def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
