@@ -254,6 +254,8 @@ def _decision(
     cancel = tuple(one.start_id for one in waiting if one.age >= pool.cool_down)[: max(0, surplus)]
     is_short = _whole(unlimited) > len(coming) + start
     work = sum(demand.seconds for demand in demands if pool.name in demand.pools)
+    others = sum(demand.seconds for demand in demands if pool.name not in demand.pools)
+    nothing = "what waits is not for this pool" if others else "nothing waits"
     return PoolDecision(
         pool=pool.name,
         work=work,
@@ -262,7 +264,7 @@ def _decision(
         needed=heard + _whole(unlimited),
         start=start,
         cancel=cancel,
-        why=_why(work, coming, start, cancel, limit if is_short else None),
+        why=_why(work, coming, start, cancel, limit if is_short else None, nothing=nothing),
         is_short=is_short,
     )
 
@@ -271,10 +273,12 @@ def _whole(workers: float) -> int:
     return math.ceil(workers - _TINY)
 
 
-def _why(work: float, coming: Collection[Start], start: int, cancel: Collection[str], limit: _Limit | None) -> str:
+def _why(
+    work: float, coming: Collection[Start], start: int, cancel: Collection[str], limit: _Limit | None, *, nothing: str
+) -> str:
     if not work and not coming:
-        return "nothing waits"
-    parts = [f"{duration(work)} of work" if work else "nothing waits"]
+        return nothing
+    parts = [f"{duration(work)} of work" if work else nothing]
     if coming:
         parts.append(f"{counted(len(coming), 'worker')} on the way")
     if start:

@@ -192,4 +192,5 @@ def test_what_holds_workers_up_is_said() -> None:
     assert "budget of 1 h a day is used up" in one(demand(9), pool=pool(budget=3600.0), past=Past(used=3600.0)).why
     assert "PyTorch" in one(demand(9), pool=pool(), past=Past(blocked="PyTorch is not installed here")).why
     assert one(pool=pool()).why == "nothing waits"
+    assert one(demand(20, pools=frozenset()), pool=pool()).why == "what waits is not for this pool"
     assert math.isclose(one(demand(30), demand(20, pools=frozenset()), pool=pool()).work, 30)
