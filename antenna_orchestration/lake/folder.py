@@ -279,7 +279,7 @@ class Folder:
         except self._faults as error:
             raise self._unavailable(error) from error
 
-    def _unavailable(self, error: Exception) -> errors.Unavailable:
+    def _unavailable(self, error: Exception) -> errors.LakeUnavailable:
         is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         return (errors.LakeFull if is_full else errors.LakeUnavailable)(self._message(error))
 

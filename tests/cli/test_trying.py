@@ -109,7 +109,8 @@ def test_try_tells_why_a_pipeline_cannot_be_loaded(
 
 def test_the_import_of_a_library_does_not_count_as_the_pipelines(lonely: Shell, tmp_path: Path) -> None:
     """On a slow disk the import of PyTorch alone took the 120 seconds."""
-    # One that is not installed stands for them; whoever imports it finds this file.
+    # One that is not installed stands for them; whoever imports it finds this file. It sleeps: that time passes is what
+    # is tested, and the import has to outlast the limit.
     (tmp_path / "tensorflow.py").write_text("import time\ntime.sleep(4)\n")
     file = tmp_path / "tried_here.py"
     code = FILE.read_text().replace("device: str) -> None:\n", "device: str) -> None:\n        import tensorflow\n")

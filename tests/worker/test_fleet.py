@@ -30,9 +30,22 @@ path.write_text("left")
 """
 
 
+LEAVES_WHEN_THERE = """
+import pathlib, sys
+from tests.waiting import wait_until
+wait_until(pathlib.Path(sys.argv[1]).exists, description="the other is up")
+sys.exit(int(sys.argv[2]))
+"""
+
+
 def stays(path: Path) -> list[str]:
     """A command that says in a file that it is up, and that it left."""
     return [sys.executable, "-c", LEAVES_AT_SIGTERM, str(path)]
+
+
+def leaves(path: Path, code: int) -> list[str]:
+    """A command that leaves with this code once the file is there."""
+    return [sys.executable, "-c", LEAVES_WHEN_THERE, str(path), str(code)]
 
 
 async def fleet_started(*commands: list[str]) -> asyncio.subprocess.Process:
@@ -57,12 +70,7 @@ async def test_a_stop_reaches_every_worker(tmp_path: Path) -> None:
 
 async def test_a_worker_that_fails_takes_the_others_along(tmp_path: Path) -> None:
     path = tmp_path / "other"
-    fails_later = [
-        sys.executable,
-        "-c",
-        f"import pathlib, sys, time\nwhile not pathlib.Path({str(path)!r}).exists(): time.sleep(0.01)\nsys.exit(4)",
-    ]
-    process = await fleet_started(fails_later, stays(path))
+    process = await fleet_started(leaves(path, 4), stays(path))
     assert await process.wait() == 4
     says(path, "left")
 
@@ -98,13 +106,7 @@ def test_workers_of_one_host_share_its_cpus() -> None:
 
 async def test_a_worker_whose_card_is_lost_leaves_the_others_alone(tmp_path: Path) -> None:
     path = tmp_path / "other"
-    lost = [
-        sys.executable,
-        "-c",
-        f"import pathlib, sys, time\nwhile not pathlib.Path({str(path)!r}).exists(): time.sleep(0.05)\n"
-        f"sys.exit({errors.DeviceGone.exit_code})",
-    ]
-    process = await fleet_started(lost, stays(path))
+    process = await fleet_started(leaves(path, errors.DeviceGone.exit_code), stays(path))
     says(path, "up")
     waiting.wait_until(lambda: len(psutil.Process(process.pid).children()) == 1, description="the first to leave")
     assert path.read_text() == "up"
