@@ -27,7 +27,7 @@ import torchvision
 from PIL import Image
 
 from antenna_orchestration import settings
-from antenna_orchestration.pipelines import device_errors, images, interface, registry
+from antenna_orchestration.pipelines import batch_norms, device_errors, images, interface, registry
 from antenna_orchestration.pipelines.interface import RawImage
 from antenna_orchestration.pipelines.published import architectures, specs
 from antenna_orchestration.pipelines.published.pipeline import PublishedPipeline, _crops
@@ -314,7 +314,7 @@ def _variants() -> dict[str, torch.nn.Module]:
     """The detector's backbone as it was published, and with its frozen batch norms folded into the convolutions."""
     published: Any = architectures.empty_detector().eval().requires_grad_(requires_grad=False)
     backbone = published.backbone.to(DEV).to(memory_format=torch.channels_last)
-    folded = architectures.folded(copy.deepcopy(backbone))
+    folded = batch_norms.folded(copy.deepcopy(backbone))
     return {"published": backbone, "folded": folded, "folded, half": copy.deepcopy(folded).half()}
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from antenna_orchestration.pipelines import batch_norms
 from antenna_orchestration.pipelines.light_trap import engines, insect_network, network_detector
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     """Write the file beside the weights."""
     folder = Path(str(resources.files(network_detector.__package__)))
     weights = (folder / network_detector.WEIGHTS).read_bytes()
-    program = export(engines.folded(network_detector.from_weights(weights)))
+    program = export(batch_norms.folded(network_detector.from_weights(weights)))
     network = network_detector.from_weights(weights)
     if engines.chosen(network, (lambda: engines.OnnxRuntime(program),)).name.startswith("torch"):
         sys.exit("the export is slower than torch or differs from it; nothing was written")

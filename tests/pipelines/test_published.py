@@ -18,7 +18,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain import given_boxes
 from antenna_orchestration.domain.messages import AlgorithmRef, GivenBox
-from antenna_orchestration.pipelines import interface, labels, registry
+from antenna_orchestration.pipelines import batch_norms, interface, labels, registry
 from antenna_orchestration.pipelines.interface import RawImage
 from antenna_orchestration.pipelines.published import architectures, specs
 from tests.pipelines import checkpoints
@@ -314,7 +314,7 @@ def test_a_detectors_backbone_says_the_same_with_its_norms_folded() -> None:
     with torch.inference_mode():
         before = network(picture)
         network.requires_grad_(requires_grad=False)
-        after = architectures.folded(network)(picture)
+        after = batch_norms.folded(network)(picture)
     assert not any(isinstance(layer, FrozenBatchNorm2d) for layer in network.modules())
     for name, expected in before.items():
         torch.testing.assert_close(after[name], expected, atol=1e-5, rtol=1e-5)

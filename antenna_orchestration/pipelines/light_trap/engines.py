@@ -11,15 +11,12 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from importlib import resources
-from itertools import pairwise
 from typing import Final, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models.resnet import BasicBlock
+from torch import Tensor
 
-from antenna_orchestration.pipelines import images
+from antenna_orchestration.pipelines import batch_norms, images
 from antenna_orchestration.pipelines.light_trap import insect_network
 from antenna_orchestration.synthetic import captures
 
@@ -58,7 +55,7 @@ class Torch:
     def __init__(self, network: insect_network.InsectNetwork, device: torch.device) -> None:
         self.name = f"torch {torch.__version__}"
         self._device = device
-        self._network = folded(network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = batch_norms.folded(network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, pictures: Tensor) -> insect_network.Maps:
         """The maps, on the device."""
@@ -170,18 +167,3 @@ def _seconds(engine: Engine, scene: Tensor) -> float:
         engine(scene)
         took.append(time.thread_time() - began)
     return min(took)
-
-
-def folded(network: insect_network.InsectNetwork) -> insect_network.InsectNetwork:
-    """The network, changed in place: each batch normalization becomes part of the convolution before it."""
-    for module in list(network.modules()):
-        pairs = [("conv1", "bn1"), ("conv2", "bn2")] if isinstance(module, BasicBlock) else []
-        if isinstance(module, nn.Sequential):
-            names = list(module._modules)
-            pairs = list(pairwise(names))
-        for convolution, norm in pairs:
-            one, other = module._modules[convolution], module._modules[norm]
-            if isinstance(one, nn.Conv2d) and isinstance(other, nn.BatchNorm2d):
-                module._modules[convolution] = fuse_conv_bn_eval(one, other)
-                module._modules[norm] = nn.Identity()
-    return network

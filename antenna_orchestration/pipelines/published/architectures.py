@@ -6,7 +6,6 @@ gets weights of its own anyway, and would fail without internet access.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -50,29 +49,6 @@ def classifier(architecture: Architecture, checkpoint: Path, classes: int) -> nn
     Raises `InternalError` if the checkpoint does not fit, or if the architecture needs timm and it is not installed.
     """
     return _filled(_empty_classifier(architecture, classes), checkpoint)
-
-
-def folded(network: nn.Module) -> nn.Module:
-    """Put each frozen batch norm into the convolution before it, in place: the same numbers but for rounding.
-
-    Autocast computes a frozen batch norm in float32, in several passes over memory.
-    """
-    for module in list(network.modules()):
-        names = list(module._modules)
-        for before, after in pairwise(names):
-            convolution, norm = module._modules[before], module._modules[after]
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
-                _fold(convolution, norm)
-                module._modules[after] = nn.Identity()
-    return network
-
-
-def _fold(convolution: nn.Conv2d, norm: FrozenBatchNorm2d) -> None:
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    bias = torch.zeros_like(scale) if convolution.bias is None else convolution.bias
-    with torch.no_grad():
-        convolution.weight.mul_(scale[:, None, None, None])
-        convolution.bias = nn.Parameter((bias - norm.running_mean) * scale + norm.bias, requires_grad=False)
 
 
 class HeadlessResNet50(nn.Module):

@@ -20,7 +20,7 @@ from torch import nn
 from antenna_orchestration import errors
 from antenna_orchestration.domain import score_vectors
 from antenna_orchestration.domain.messages import Detection
-from antenna_orchestration.pipelines import device_errors, images, labels, scoring, weights
+from antenna_orchestration.pipelines import batch_norms, device_errors, images, labels, scoring, weights
 from antenna_orchestration.pipelines.at_once import AtOnce
 from antenna_orchestration.pipelines.device_errors import Fault
 from antenna_orchestration.pipelines.exported import programs
@@ -152,7 +152,7 @@ def _given(photograph: Photograph) -> Found:
 def placed_detector(network: nn.Module, device: TorchDevice) -> nn.Module:
     """Move the detector to the device. Its expensive parts run in the device's precision, boxes stay float32."""
     # On the CPU it stays as it was published, bit by bit.
-    placed: Any = device.place(architectures.folded(network) if device.is_cuda else network)
+    placed: Any = device.place(batch_norms.folded(network) if device.is_cuda else network)
     for part, name in (
         (placed, "backbone"),
         (placed.rpn, "head"),
