@@ -4,7 +4,7 @@
 
 One worker processes a job of the default pipeline: drawn photographs of 2048 x 1080. Then another worker does so beside
 jobs of five own pipelines (`tests/worker/bad_pipelines.py`), of a tenth as many photographs each, announced together
-with it; each imports torch when it is loaded. The settings make them cost much: a hang is ended after a minute instead
+with it; each wants torch when it is loaded. The settings make them cost much: a hang is ended after a minute instead
 of ten, and a process that grows is replaced at 800 MB, that is, after some ten images. Both are repeated by turns. A
 job's time runs from its announcement to its last durable result, the default pipeline being loaded already.
 
@@ -72,12 +72,12 @@ async def measure(settings: Settings, folder: Path, uris: Sequence[str], *, besi
             for one in [*bad, job]:
                 await bench.announce(one)
             await _results(bench, job)
-            running = sum(_cpu(child) for child in worker.children() if child != default)
+            others = [child for child in worker.children(recursive=True) if child != default]
             return Spent(
                 seconds=time.perf_counter() - began,
                 default=_cpu(default) - before[0],
                 worker=_cpu(worker) - before[1],
-                bad=running + _ended(worker) - before[2],
+                bad=sum(_cpu(child) + _ended(child) for child in others) + _ended(worker) - before[2],
             )
 
 
@@ -99,9 +99,9 @@ def _cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def _ended(worker: psutil.Process) -> float:
-    """CPU seconds of the worker's processes that have ended."""
-    times = worker.cpu_times()
+def _ended(process: psutil.Process) -> float:
+    """CPU seconds of the processes that a process started and that have ended."""
+    times = process.cpu_times()
     return float(times.children_user + times.children_system)
 
 

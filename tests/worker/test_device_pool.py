@@ -38,8 +38,8 @@ async def opened(settings: Settings) -> AsyncIterator[DevicePool]:
             watch.cancel()
 
 
-def group(number: int, slug: str, **config: Any) -> BatchGroup:
-    spec = registry.get(slug, FILES)
+def group(number: int, slug: str, *, paths: tuple[Path, ...] = FILES, **config: Any) -> BatchGroup:
+    spec = registry.get(slug, paths)
     return BatchGroup(number, spec, spec.merged_config(config))
 
 

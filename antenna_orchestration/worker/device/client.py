@@ -10,24 +10,20 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import os
 import pickle
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
-from antenna_orchestration import errors, kernel
+from antenna_orchestration import errors
 from antenna_orchestration.pipelines.sources import Source
 from antenna_orchestration.settings import Settings
-from antenna_orchestration.worker.device import protocol
+from antenna_orchestration.worker.device import protocol, starting
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
 from antenna_orchestration.worker.policy.device_health import DeviceHealth
 
@@ -35,16 +31,6 @@ logger = logging.getLogger(__name__)
 
 START_TIMEOUT: Final = 120.0
 """Seconds that a new process may take to answer; importing torch from a network file system takes a while."""
-
-END_TIMEOUT: Final = 2.0
-"""Seconds that a process gets to end by itself before it is killed."""
-
-SPINS: Final = "2000"
-"""Times that a thread of torch looks for the others, some 0.1 ms, before it sleeps.
-
-By itself it looks for several milliseconds. Beside other processes, where the thread that it waits for has no CPU, the
-default pipeline took three times as much CPU time for a photograph, and more than four times as long.
-"""
 
 GROWN: Final = 1.25
 """Times what a process held with everything loaded, below which it is not taken for one that grows."""
@@ -115,7 +101,7 @@ class _Loading:
 class _Child:
     """One life of the device process."""
 
-    process: subprocess.Popen[bytes]
+    process: starting.Process
     channel: socket.socket
     ready: asyncio.Future[protocol.Ready]
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -142,18 +128,21 @@ class Device:
         title: str = "the pipelines of this project",
         load_timeout: float,
         import_path: Sequence[str] = (),
+        template: starting.Template | None = None,
         health: DeviceHealth | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`title`: whose process it is, for people. `load_timeout`: seconds that loading may go on without progress.
 
-        `import_path`: folders that come first on the process's import path. `health` is of all that use the device.
+        `import_path`: folders that come first on the process's import path. `template`: what to fork it from, if there
+        is no such folder. `health` is of all that use the device.
         """
         self._settings = settings
         self._wanted = device
         self._title = title
         self._load_timeout = load_timeout
         self._import_path = tuple(import_path)
+        self._template = template
         self._health = health or DeviceHealth()
         self._clock = clock
         self._numbers = itertools.count()
@@ -310,18 +299,17 @@ class Device:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
         try:
             with theirs:
-                process = subprocess.Popen(  # noqa: ASYNC220  it returns within milliseconds
-                    [sys.executable, "-P", "-m", "antenna_orchestration.worker.device.process",
-                     str(theirs.fileno()), str(os.getpid())],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    # What a pipeline prints is for people, and our own output may be JSON for a program.
-                    stdout=2,
-                    env=self._environment(),
-                )  # fmt: skip
+                if self._template is not None:
+                    process = await self._template.start(theirs)
+                else:
+                    process = starting.start_fresh(self._settings, theirs, self._import_path)
         except OSError as error:
             ours.close()
             raise PipelineUnavailable(f"its process cannot be started: {error.strerror}") from error
+        except BaseException:
+            # Whoever wanted it has left.
+            ours.close()
+            raise
         child = _Child(process, ours, asyncio.get_running_loop().create_future())
         child.reader = asyncio.create_task(self._read(child), name="device-reader")
         try:
@@ -340,25 +328,15 @@ class Device:
         logger.info("device process %d on %s (%s) for %s", process.pid, ready.device, ready.description, self._title)
         return child
 
-    def _environment(self) -> dict[str, str]:
-        """This process's environment, with its current import path and limits on the threads of libraries.
-
-        Images are spread over threads already: NumPy's and OpenCV's own would only wait for each other beside these.
-        """
-        threads = str(self._settings.worker_threads or kernel.usable_cpus())
-        path = os.pathsep.join(str(Path(entry or ".").absolute()) for entry in (*self._import_path, *sys.path))
-        limits = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
-        return {**limits, "GOMP_SPINCOUNT": SPINS, **os.environ, "PYTHONPATH": path}
-
     async def _end(self, child: _Child) -> None:
-        """End the process: its socket closes, and it gets `END_TIMEOUT` seconds to leave before it is killed."""
+        """End the process: its socket closes, and it gets a moment to leave before it is killed."""
         if self._child is child:
             self._child = None
         if child.reader is not None:
             child.reader.cancel()
             await asyncio.gather(child.reader, return_exceptions=True)
         child.channel.close()
-        await _ended(child.process, END_TIMEOUT)
+        await starting.ended(child.process)
 
     # Talking.
 
@@ -455,7 +433,7 @@ class Device:
         """The socket ended: fail everything that waits for the process, with the cause of its death."""
         if self._child is child:
             self._child = None
-        await _ended(child.process, END_TIMEOUT)
+        await starting.ended(child.process)
         child.channel.close()
         status = child.process.poll()
         reason = child.reason or _cause_of_death(status)
@@ -500,19 +478,6 @@ class Device:
 def _waiting(child: _Child) -> list[asyncio.Future[Any]]:
     """What waits for the process."""
     return [flight.future for flight in child.flights.values()] + [one.future for one in child.loadings.values()]
-
-
-async def _ended(process: subprocess.Popen[bytes], patience: float) -> None:
-    """Wait until the process is gone, killing it after `patience` seconds; gives up after twice that."""
-    try:
-        async with asyncio.timeout(patience * 2):
-            while process.poll() is None:
-                await asyncio.sleep(0.01)
-                patience -= 0.01
-                if patience < 0:
-                    process.kill()
-    except TimeoutError:
-        logger.error("the device process %d cannot be killed; its driver hangs", process.pid)
 
 
 def _send_at_once(channel: socket.socket, parts: list[bytes]) -> list[memoryview]:

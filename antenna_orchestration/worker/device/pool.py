@@ -16,9 +16,11 @@ from typing import Final
 
 import psutil
 
+from antenna_orchestration.pipelines import torch_installed
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.device.client import Device, PipelineUnavailable, Shipment
+from antenna_orchestration.worker.device.starting import Template
 from antenna_orchestration.worker.policy.batch_groups import SHARED, BatchGroup
 from antenna_orchestration.worker.policy.device_health import DeviceHealth
 
@@ -50,6 +52,7 @@ class DevicePool:
             load_timeout=max(PUBLISHED_LOAD_TIMEOUT, settings.pipeline_load_timeout),
             clock=clock,
         )
+        self._template = Template(settings)
         # By `BatchGroup.process`; without a process they cost nothing, so none is ever removed.
         self._devices: dict[str, Device] = {SHARED: self._shared}
         self._making_room = asyncio.Lock()
@@ -71,6 +74,7 @@ class DevicePool:
             replacing.cancel()
         await asyncio.gather(*self._replacing.values(), return_exceptions=True)
         await asyncio.gather(*(device.end() for device in self._devices.values()))
+        await self._template.end()
 
     @property
     def name(self) -> str:
@@ -189,6 +193,9 @@ class DevicePool:
 
     def _of(self, batch_group: BatchGroup) -> Device:
         if batch_group.process not in self._devices:
+            import_path = batch_group.spec.origin.import_path
+            # A context of CUDA does not survive a fork, and a pipeline's own environment may have another PyTorch.
+            forks = self.name == "cpu" and not import_path and torch_installed.is_wanted(batch_group.spec)
             self._devices[batch_group.process] = Device(
                 settings=self._settings,
                 # What `auto` was resolved to: no process is to work on the CPU because the card went away.
@@ -196,7 +203,8 @@ class DevicePool:
                 health=self.health,
                 title=f"pipeline {batch_group.slug}",
                 load_timeout=self._settings.pipeline_load_timeout,
-                import_path=batch_group.spec.origin.import_path,
+                import_path=import_path,
+                template=self._template if forks else None,
                 clock=self._clock,
             )
         return self._devices[batch_group.process]

@@ -543,14 +543,13 @@ def _has_card() -> bool:
     return bool(status == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0)
 
 
-def main() -> None:
-    """Serve the parent. Arguments: the socket's file descriptor, the parent's process id."""
-    channel = socket.socket(fileno=int(sys.argv[1]))
+def serve(channel: socket.socket, parent: int) -> NoReturn:
+    """Be a device process, until its worker closes the socket. `parent` is the process that this one ends with."""
     # While a thread holds the GIL nobody notices the socket's end, so the kernel kills this process with its parent.
-    kernel.die_with_parent(int(sys.argv[2]))
-    # The parent has the leases, so when memory is short this process is to be killed first.
+    kernel.die_with_parent(parent)
+    # The worker has the leases, so when memory is short this process is to be killed first.
     kernel.be_the_first_to_die()
-    # Ctrl-C and a batch system's SIGTERM reach the whole process group; the parent decides when this process ends.
+    # Ctrl-C and a batch system's SIGTERM reach the whole process group; the worker decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.enable()
@@ -561,10 +560,15 @@ def main() -> None:
         process.complain(str(error))
         os._exit(1)
     except (EOFError, ConnectionError):
-        # The parent is gone.
+        # The worker is gone.
         os._exit(0)
     # Without waiting for threads, which may hang.
     os._exit(0)
+
+
+def main() -> None:
+    """Serve the worker that started this. Arguments: the socket's file descriptor, the worker's process id."""
+    serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
 
 
 if __name__ == "__main__":

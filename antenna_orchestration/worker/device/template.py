@@ -1,0 +1,167 @@
+"""A process that has imported PyTorch, and from which device processes of own pipelines are forked on a CPU.
+
+To import PyTorch takes seconds of CPU time, which each process of an own pipeline would take from the pipelines that
+work, and again after each crash. This one takes them once. It never imports a pipeline's code, so what it forks reads
+that anew.
+
+The worker sends `Fork` with a socket, the device process's own; the answers are `Forked` and, later, `Ended`. When the
+worker is gone this process ends, and those that it forked end with it. Once another version of PyTorch is installed it
+refuses, and stays only as long as those that it forked; the worker starts another.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import select
+import signal
+import socket
+import sys
+import warnings
+from contextlib import suppress
+from typing import Final, NoReturn
+
+import msgspec
+
+from antenna_orchestration import kernel
+from antenna_orchestration.worker.device import process
+
+LARGEST: Final = 256
+"""Bytes that a message has at most."""
+
+
+class Fork(msgspec.Struct, tag=True, frozen=True):
+    """Fork a device process that serves the socket sent with this."""
+
+    number: int
+
+
+class Up(msgspec.Struct, tag=True, frozen=True):
+    """PyTorch is imported."""
+
+
+class Forked(msgspec.Struct, tag=True, frozen=True):
+    """The device process that `Fork` with this number asked for."""
+
+    number: int
+    pid: int
+
+
+class Refused(msgspec.Struct, tag=True, frozen=True):
+    """The other answer: what is imported here is not what is installed."""
+
+    number: int
+
+
+class Ended(msgspec.Struct, tag=True, frozen=True):
+    """A device process ended."""
+
+    pid: int
+    status: int
+    """As `subprocess.Popen.returncode`: negative for a signal."""
+
+
+FromTemplate = Up | Forked | Refused | Ended
+
+to_template = msgspec.msgpack.Decoder(Fork)
+from_template: msgspec.msgpack.Decoder[FromTemplate] = msgspec.msgpack.Decoder(FromTemplate)
+
+
+def serve(control: socket.socket) -> None:
+    """Fork a device process for each request, and tell how each ended, until the worker is gone."""
+    import torch  # noqa: F401
+
+    imported = _installed()
+    kernel.keep_what_is_imported()
+    woken, wakes = os.pipe()
+    for end in (woken, wakes):
+        os.set_blocking(end, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wakes)
+    _tell(control, Up())
+    forks = 0
+    refused = False
+    while forks or not refused:
+        ready, _, _ = select.select([control.fileno(), woken], [], [])
+        if woken in ready:
+            with suppress(BlockingIOError):
+                os.read(woken, 4096)
+            forks -= _tell_of_the_ended(control)
+        if control.fileno() in ready:
+            request, descriptors, _, _ = socket.recv_fds(control, LARGEST, 1)
+            if not request:
+                return
+            number = to_template.decode(request).number
+            [channel] = descriptors
+            if refused := _installed() != imported:
+                _tell(control, Refused(number))
+            else:
+                forks += 1
+                _tell(control, Forked(number, _fork(control, woken, wakes, channel)))
+            os.close(channel)
+
+
+def _installed() -> str:
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _tell(control: socket.socket, message: FromTemplate) -> None:
+    control.send(msgspec.msgpack.encode(message))
+
+
+def _tell_of_the_ended(control: socket.socket) -> int:
+    """How many have ended since the last call."""
+    ended = 0
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            _tell(control, Ended(pid, os.waitstatus_to_exitcode(status)))
+            ended += 1
+    return ended
+
+
+def _fork(control: socket.socket, woken: int, wakes: int, channel: int) -> int:
+    parent = os.getpid()
+    with warnings.catch_warnings():
+        # From 3.12 on Python warns where there are other threads; after the import of PyTorch there is none.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        _be_a_device_process(control, woken, wakes, channel, parent)
+    return pid
+
+
+def _be_a_device_process(control: socket.socket, woken: int, wakes: int, channel: int, parent: int) -> NoReturn:
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        control.close()
+        os.close(woken)
+        os.close(wakes)
+        process.serve(socket.socket(fileno=channel), parent)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(1)
+
+
+def main() -> None:
+    """Serve the worker. Arguments: the control socket's file descriptor, the worker's process id."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    kernel.die_with_parent(int(sys.argv[2]))
+    # Ctrl-C and a batch system's SIGTERM reach the whole process group; the worker decides when this process ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with suppress(ConnectionError):
+        serve(control)
+    # Those that it forked are signalled by the kernel.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
