@@ -21,7 +21,7 @@ import msgspec
 from antenna_orchestration import kernel
 from antenna_orchestration.pipelines import runtimes
 from antenna_orchestration.settings import Settings
-from antenna_orchestration.worker.device import template
+from antenna_orchestration.worker.device import template_protocol
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class _Running:
         number = next(self._numbers)
         asked: asyncio.Future[_Fork] = asyncio.get_running_loop().create_future()
         self._asked[number] = asked
-        request = msgspec.msgpack.encode(template.Fork(number))
+        request = msgspec.msgpack.encode(template_protocol.Fork(number))
         socket.send_fds(self._control, [request], [channel.fileno()])
         return await asked
 
@@ -166,27 +166,27 @@ class _Running:
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while data := await loop.sock_recv(self._control, template.LARGEST):
-                self._on_message(template.from_template.decode(data))
+            while data := await loop.sock_recv(self._control, template_protocol.LARGEST):
+                self._on_message(template_protocol.from_template.decode(data))
         except ConnectionError:
             logger.debug("the process with PyTorch is gone")
         finally:
             self._over()
         await ended(self._process)
 
-    def _on_message(self, message: template.FromTemplate) -> None:
+    def _on_message(self, message: template_protocol.FromTemplate) -> None:
         match message:
-            case template.Up():
+            case template_protocol.Up():
                 self.up.set_result(None)
-            case template.Forked(number=number, pid=pid):
+            case template_protocol.Forked(number=number, pid=pid):
                 fork = self._forks[pid] = _Fork(pid)
                 # Whoever asked may have left; then the process ends by the end of its socket.
                 if not (asked := self._asked.pop(number)).done():
                     asked.set_result(fork)
-            case template.Refused(number=number):
+            case template_protocol.Refused(number=number):
                 if not (asked := self._asked.pop(number)).done():
                     asked.set_exception(ConnectionRefusedError("another PyTorch was installed"))
-            case template.Ended(pid=pid, status=status):
+            case template_protocol.Ended(pid=pid, status=status):
                 self._forks.pop(pid).status = status
 
     def _over(self) -> None:
