@@ -57,9 +57,10 @@ hostile: install ## hostile clients beside a normal job: what it lost by them; p
 chaos: install ## the fault tests, with how long the system took to recover from each
 	$(RUN) $(BIN)/python -m pytest tests/chaos tests/whole -n 3 --dist worksteal --no-loadscope-reorder
 
-# Installs no engine: the table at the end says what could not run, and why; as root on Debian, tests/engines/install does.
-engines: install ## workers on real engines that are installed here (Slurm, …); a table of what ran, and what could not
-	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/engines -m slow
+# As root on Debian it installs the engines first; elsewhere the table at the end says what could not run, and why.
+engines: install ## workers on real engines (Slurm, containers, …); a table of what ran, and what could not
+	-tests/engines/install
+	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/engines -m slow -n 3 --dist loadfile
 
 lint: install ## style, types and import contracts
 	$(BIN)/ruff check .
