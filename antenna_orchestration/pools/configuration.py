@@ -206,4 +206,6 @@ def _first(error: ValidationError) -> str:
         return f"{named}: there is no such key; see docs/howto/scale.md"
     if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return f"{named}: `kind` is dagster, slurm or command"
+    if fault["type"] == "tuple_type":
+        return f"{named}: a list is wanted, each word an entry: [{', '.join(str(fault['input']).split())}]"
     return f"{named}: {fault['msg'].removeprefix('Value error, ')}"

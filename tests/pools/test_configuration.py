@@ -57,6 +57,10 @@ def test_the_page_has_every_key_with_its_meaning(kind: type[PoolSettings]) -> No
         ("a:\n  kind: pbs\n  most: 1\n", "a: `kind` is dagster, slurm or command"),
         ("a:\n  most: 1\n", "a: `kind` is dagster, slurm or command"),
         ("a:\n  kind: slurm\n", "a.most: Field required"),
+        (
+            "a: {kind: slurm, most: 1, worker: antenna worker}",
+            "a.worker: a list is wanted, each word an entry: [antenna,",
+        ),
         ("a:\n  kind: slurm\n  most: 1\n  partition: gpu\n", "a.partition: there is no such key"),
         ("a:\n  kind: slurm\n  most: -1\n", "a.most: Input should be greater than or equal to 0"),
         ("a:\n  kind: slurm\n  most: 1\n  idle_exit_seconds: .nan\n", "a.idle_exit_seconds: Input should be"),
