@@ -177,8 +177,14 @@ def test_the_script_of_the_page_runs_workers(stack: RunningStack, slurm: SlurmCl
     array = slurm.call(
         "env", f"HOME={tmp_path}", "sbatch", "--parsable", *smaller, f"{tmp_path}/antenna-workers.sh"
     ).strip()  # fmt: skip
-    job = stack.submit(blank_images(tmp_path / "images", 200), "--pipeline", "null", "--config", SLOW)
     try:
+        # One that is told to leave while it still starts is ended by the signal.
+        wait_until(
+            lambda: len(json.loads(stack.antenna("workers", "--json").stdout)) == 2,
+            description="both are heard",
+            timeout=120,
+        )
+        job = stack.submit(blank_images(tmp_path / "images", 200), "--pipeline", "null", "--config", SLOW)
         assert stack.wait_for(job, timeout=300)["done"] == 200
     finally:
         slurm.call("scancel", "--signal=TERM", array)
