@@ -52,6 +52,8 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
     for URLs with different credentials.
     """
     members, login = _members(url)
+    if any(member.startswith(("ws:", "wss:")) for member in members):
+        _bring_websockets()
     shown = server_urls.without_password(url)
     last_fault = ""
 
@@ -107,6 +109,15 @@ async def connect(url: str, *, name: str, inbox_prefix: str = "_INBOX", wait: fl
         why = last_fault or str(error) or "no answer"
         raise errors.Unavailable(f"NATS at {shown} cannot be reached: {why}") from error
     return client
+
+
+def _bring_websockets() -> None:
+    """Give nats-py what it was imported without (`queue/__init__.py`)."""
+    import aiohttp
+    import multidict
+    from nats.aio import transport
+
+    transport.aiohttp, transport.multidict = aiohttp, multidict
 
 
 class _Outage:

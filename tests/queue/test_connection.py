@@ -1,12 +1,15 @@
 """Several URLs in one setting; and what is said while nobody answers."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
 from antenna_orchestration import errors, server_urls
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.queue import connection
+from tests.engines import docker_nats
+from tests.free_ports import free_ports
 from tests.waiting import eventually
 
 NOBODY = "nats://orchestrator:{password}@127.0.0.1:1"
@@ -19,6 +22,16 @@ async def test_any_member_of_a_list_will_do(shared_stores: EmbeddedStores) -> No
         async with connection.connected(urls, name="test") as client:
             assert client.is_connected
             assert (await client.jetstream(timeout=60).account_info()).streams >= 0
+
+
+# nats-py calls aiohttp as versions before 3.11 were called.
+@pytest.mark.filterwarnings("ignore:parameter 'timeout':DeprecationWarning")
+async def test_a_websocket_will_do_though_nats_comes_without_them(tmp_path: Path) -> None:
+    port, websocket = free_ports(2)
+    (tmp_path / "nats.conf").write_text(f'websocket {{ listen: "127.0.0.1:{websocket}", no_tls: true }}')
+    with docker_nats.running(tmp_path, "nats.conf", environment={}, port=port):
+        async with connection.connected(f"ws://127.0.0.1:{websocket}", name="test") as client:
+            assert await client.rtt() >= 0
 
 
 async def test_without_any_the_error_names_all_and_no_password() -> None:
