@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from antenna_orchestration.domain.ids import JobId
-    from antenna_orchestration.lake.derived import Scope
+    from antenna_orchestration.lake.paths import Scope
     from antenna_orchestration.lake.store import Lake
 
 __all__ = [
@@ -174,7 +174,7 @@ def image(image_id: int, *, lake: Where = None, as_: As = "pandas") -> Any:
     import pyarrow as pa
 
     from antenna_orchestration.ecology import columns
-    from antenna_orchestration.lake.derived import Scope
+    from antenna_orchestration.lake.paths import Scope
 
     _check_form(as_)
     place = _lake(lake)
@@ -229,7 +229,7 @@ def _reason(place: Lake, job: int, image_id: int) -> str | None:
 
 def _derived(table: str, project: str | None, job: int | None, lake: Where, as_: str, **filters: Any) -> Any:
     from antenna_orchestration.domain.ids import JobId
-    from antenna_orchestration.lake.derived import Scope
+    from antenna_orchestration.lake.paths import Scope
 
     if (project is None) == (job is None):
         raise errors.InvalidInput(f'results.{table}: name either a project or a job, as in project="traps" or job=42')
@@ -304,7 +304,8 @@ def _schema(place: Lake, scope: Scope, table: str) -> pa.Schema:
 
 def _lake(where: Where) -> Lake:
     from antenna_orchestration import settings
-    from antenna_orchestration.lake.store import Lake, storage_options
+    from antenna_orchestration.lake.folder import storage_options
+    from antenna_orchestration.lake.store import Lake
 
     known = settings.load()
     uri = str(where) if where is not None else known.lake

@@ -313,6 +313,20 @@ class Settings(BaseSettings):
         "as `tables,megadetector`; the files are in the lake's folder `exports`.",
     )
     health_check_cron: str = Field(default="*/15 * * * *", description="When `jobs_health_check` runs.")
+    history_days: int = Field(
+        default=90,
+        ge=0,
+        le=36_500,
+        description="Days for which Dagster keeps what it knows of a job that is over (runs, events, checks, logs, "
+        "partition), and the catalog the lines of its log; `prune_history` deletes it each night. Tables and the "
+        "catalog's rows stay. 0: for ever.",
+    )
+    health_history_days: int = Field(
+        default=7,
+        ge=0,
+        le=36_500,
+        description="The same for runs of `jobs_health_check`; never more than HISTORY_DAYS.",
+    )
     autoscale: bool = Field(
         default=True,
         description="Whether to start a local `inference_worker` run when jobs wait and no worker listens.",

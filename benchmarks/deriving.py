@@ -22,7 +22,7 @@ from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology.model import Classes, Place, Taxon
 from antenna_orchestration.ecology.names import classes_of
-from antenna_orchestration.lake import arrow, derived, schemas
+from antenna_orchestration.lake import arrow, derived, paths, schemas
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import derive
 from antenna_orchestration.processing.knowledge import Knowledge, SpeciesList
@@ -182,7 +182,7 @@ def _derive(folder: str, classes: int) -> tuple[float, float, float, int]:
     sources = [derived.Source(JobId(job), Generation(1), "moths", DETECTIONS // JOBS) for job in range(1, JOBS + 1)]
     started = time.perf_counter()
     rows, _ = derive.write_tables(
-        Lake(folder), derived.Scope(project="bench"), sources, known, lambda _: {CLASSIFIER: of_classifier}
+        Lake(folder), paths.Scope(project="bench"), sources, known, lambda _: {CLASSIFIER: of_classifier}
     )
     seconds = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_SELF)

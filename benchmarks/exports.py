@@ -32,7 +32,7 @@ from antenna_orchestration.exports.formats import FORMATS
 from antenna_orchestration.exports.material import Material, OfJob, Photograph, Pictures
 from antenna_orchestration.exports.report import page
 from antenna_orchestration.exports.selection import Selection
-from antenna_orchestration.lake import derived
+from antenna_orchestration.lake import derived, paths
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.pipelines import images
 from antenna_orchestration.processing import derive, kept_downloads, photographs
@@ -45,7 +45,7 @@ from benchmarks.figures import Figure, cpu_seconds
 CLASSES: Final = 100
 MOST_MB: Final = 1_000
 
-PROJECT: Final = derived.Scope(project="bench")
+PROJECT: Final = paths.Scope(project="bench")
 
 PHOTOGRAPHS: Final = 40
 CROPS_ON_EACH: Final = 10
@@ -189,7 +189,7 @@ def with_pyarrow(folder: str) -> Cost:
     with tempfile.TemporaryDirectory(dir=folder) as place:
 
         def copy() -> None:
-            for table in derived.TABLES:
+            for table in paths.DERIVED_TABLES:
                 file = pq.ParquetFile(Path(folder) / PROJECT.path(table))
                 names = [one.name for one in file.schema_arrow if one.name != "flags"]
                 kinds = pyarrow.schema([file.schema_arrow.field(name) for name in names])

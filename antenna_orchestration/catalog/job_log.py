@@ -47,12 +47,7 @@ class JobLog:
         """The last lines of the job's log, in order."""
         return [LogLine(**row) for row in await self._database.rows("newest_log", job=job_id, limit=limit)]
 
-    async def prune(self, before: datetime) -> int:
-        """Delete lines written before a moment, of jobs that are over only. Returns how many lines were deleted."""
-        row = await self._database.row("prune_log", before=before)
-        return int(row["lines"]) if row else 0
-
-    async def count_old(self, before: datetime) -> int:
-        """How many lines `prune` would delete."""
-        row = await self._database.row("count_old_log", before=before)
+    async def prune(self, before: datetime, *, dry_run: bool = False) -> int:
+        """Delete lines written before a moment, of jobs that are over only. Returns how many; `dry_run` only counts."""
+        row = await self._database.row("count_old_log" if dry_run else "prune_log", before=before)
         return int(row["lines"]) if row else 0

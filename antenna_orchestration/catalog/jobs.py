@@ -381,6 +381,11 @@ class Jobs:
         """Those of the jobs that are over and whose final tables hold all their rows."""
         return {JobId(row["job_id"]) for row in await self._database.rows("compacted_jobs", jobs=list(jobs))}
 
+    async def over_before(self, jobs: Iterable[JobId], before: datetime) -> dict[JobId, bool]:
+        """Whether each of those jobs that are known has been over since before a moment."""
+        rows = await self._database.rows("over_before", jobs=list(jobs), before=before)
+        return {JobId(row["job_id"]): row["is_old"] for row in rows}
+
     async def final(self, *, project: str | None = None) -> Sequence[FinalJob]:
         """The jobs that are over and have final tables, all or those of a project (its slug), oldest first."""
         rows = await self._database.rows("final_jobs", terminal=[str(status) for status in TERMINAL], project=project)

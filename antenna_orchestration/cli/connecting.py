@@ -10,8 +10,11 @@ from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 
 if TYPE_CHECKING:
-    from antenna_orchestration.processing.services import Services
+    from contextlib import AbstractAsyncContextManager
 
+    from antenna_orchestration.processing.services import Records, Services
+
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -20,8 +23,20 @@ def with_services(work: Callable[[Services], Awaitable[T]]) -> T:
     from antenna_orchestration import settings
     from antenna_orchestration.processing import services
 
+    return _run(services.opened(settings.get(), max_connections=2), work)
+
+
+def with_records(work: Callable[[Records], Awaitable[T]]) -> T:
+    """As `with_services`, for a command that only looks: without the queue, which takes long to import."""
+    from antenna_orchestration import settings
+    from antenna_orchestration.processing import services
+
+    return _run(services.opened_records(settings.get(), max_connections=2), work)
+
+
+def _run(opening: AbstractAsyncContextManager[S], work: Callable[[S], Awaitable[T]]) -> T:
     async def run() -> T:
-        async with services.opened(settings.get(), max_connections=2) as opened:
+        async with opening as opened:
             return await work(opened)
 
     try:

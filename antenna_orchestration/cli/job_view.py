@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from antenna_orchestration import errors
 from antenna_orchestration.domain.progress import JobProgress, duration
 from antenna_orchestration.domain.texts import counted
+from antenna_orchestration.lake import paths
 
 if TYPE_CHECKING:
     from antenna_orchestration.domain.job import Job
-    from antenna_orchestration.processing.services import Services
+    from antenna_orchestration.processing.services import Records
 
 MOST_REASONS: Final = 3
 """Reasons of failed images that are shown."""
@@ -91,28 +92,31 @@ class JobView:
         return f"job {job.job_id} {job.status}{reason}: {', '.join(parts)}, in {duration(self.elapsed_s)}"
 
 
-async def read_view(services: Services, job: Job) -> JobView:
+async def read_view(records: Records, job: Job) -> JobView:
     """The job with its counters: from Redis while it runs; counted in the catalog afterwards or if Redis has none."""
     from antenna_orchestration.processing.open_reports import open_reports
 
-    progress = None if job.status.is_terminal else await services.live.counters.read(job.job_run)
+    progress = None if job.status.is_terminal else await records.live.counters.read(job.job_run)
     if progress is None:
-        counts = await services.catalog.images.count(job.job_id)
+        counts = await records.catalog.images.count(job.job_id)
         progress = JobProgress.of(counts, published=job.published_upto)
         if not job.status.is_terminal:
-            progress = progress.with_reports(await open_reports(services, job.job_run))
-    return JobView(job=job, progress=progress, lake=services.lake.uri)
+            progress = progress.with_reports(await open_reports(records, job.job_run))
+    return JobView(job=job, progress=progress, lake=records.settings.lake.rstrip("/"))
 
 
-async def read_waiting_view(services: Services, job: Job) -> JobView:
-    """As `read_view`, and what the job waits for."""
-    from antenna_orchestration.processing import waiting
+async def read_waiting_view(records: Records, job: Job) -> JobView:
+    """As `read_view`, and what the job waits for. Only a job that is not over needs the queue for that."""
+    view = await read_view(records, job)
+    if job.status.is_terminal:
+        return view
+    from antenna_orchestration.processing import services, waiting
 
-    view = await read_view(services, job)
-    return replace(view, waiting_for=await waiting.of_job(services, job, view.progress))
+    async with services.joined_by_queue(records) as joined:
+        return replace(view, waiting_for=await waiting.of_job(joined, job, view.progress))
 
 
-async def read_reasons(services: Services, view: JobView) -> str:
+async def read_reasons(records: Records, view: JobView) -> str:
     """Why images of a job that is over failed, commonest first: `not an image: 3 images; truncated JPEG: 1 image`.
 
     Empty if none failed, if the job has no tables, or if they cannot be read from here.
@@ -120,7 +124,7 @@ async def read_reasons(services: Services, view: JobView) -> str:
     if not (view.progress.failed and view.job.status.is_terminal and view.job.compacted):
         return ""
     try:
-        found = await asyncio.to_thread(services.lake.value_counts, "failed_images", view.job.job_id, "reason")
+        found = await asyncio.to_thread(records.lake.value_counts, "failed_images", view.job.job_id, "reason")
     except errors.Unavailable:
         return ""
     shown = [f"{reason}: {counted(number, 'image')}" for reason, number in found.most_common(MOST_REASONS)]
@@ -129,31 +133,27 @@ async def read_reasons(services: Services, view: JobView) -> str:
     return "; ".join(shown)
 
 
-async def read_derived(services: Services, view: JobView) -> list[str]:
+async def read_derived(records: Records, view: JobView) -> list[str]:
     """The derived tables of a job that is over; none if there are none, or if the lake cannot be read from here."""
     if not (view.job.status.is_terminal and view.job.compacted):
         return []
-    from antenna_orchestration.lake import derived
-
-    scope = derived.Scope(job=view.job.job_id)
-    paths = [scope.path(table) for table in derived.TABLES]
+    scope = paths.Scope(job=view.job.job_id)
+    found = [scope.path(table) for table in paths.DERIVED_TABLES]
     try:
         # They are written all or none.
-        there = await asyncio.to_thread(services.lake.names, paths[0].rpartition("/")[0])
+        there = await asyncio.to_thread(records.lake_folder.names, found[0].rpartition("/")[0])
     except errors.Unavailable:
         return []
-    return [f"{services.lake.uri}/{path}" for path in paths] if there else []
+    return [f"{view.lake}/{path}" for path in found] if there else []
 
 
-async def read_report(services: Services, view: JobView) -> str:
+async def read_report(records: Records, view: JobView) -> str:
     """Where the report of a job that is over is; empty if there is none, or if the lake cannot be read from here."""
     if not view.job.status.is_terminal:
         return ""
-    from antenna_orchestration.processing import html_report
-
-    folder, _, name = (path := html_report.path(job=view.job.job_id)).rpartition("/")
+    folder, _, name = (path := paths.report(job=view.job.job_id)).rpartition("/")
     try:
-        there = await asyncio.to_thread(services.lake.names, folder)
+        there = await asyncio.to_thread(records.lake_folder.names, folder)
     except errors.Unavailable:
         return ""
-    return f"{services.lake.uri}/{path}" if name in there else ""
+    return f"{view.lake}/{path}" if name in there else ""

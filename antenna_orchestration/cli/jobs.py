@@ -13,7 +13,7 @@ import typer
 
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
-from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.connecting import with_records, with_services
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.domain.texts import counted
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from antenna_orchestration.catalog.generations import Terms
     from antenna_orchestration.domain.ids import ImageId, JobId
     from antenna_orchestration.domain.job import LogLine
-    from antenna_orchestration.processing.services import Services
+    from antenna_orchestration.processing.services import Records, Services
 
 app = typer.Typer(help="List, show, watch, cancel and retry jobs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -58,12 +58,12 @@ def list_(
     from antenna_orchestration.cli import job_view
     from antenna_orchestration.domain.job import JobStatus
 
-    async def read(services: Services) -> list[job_view.JobView]:
+    async def read(records: Records) -> list[job_view.JobView]:
         statuses = [JobStatus(one.value) for one in status] if status else None
-        jobs = await services.catalog.jobs.list(statuses=statuses, project=project, limit=limit)
-        return [await job_view.read_view(services, job) for job in jobs]
+        jobs = await records.catalog.jobs.list(statuses=statuses, project=project, limit=limit)
+        return [await job_view.read_view(records, job) for job in jobs]
 
-    views = with_services(read)
+    views = with_records(read)
     if json_:
         output.as_json([view.as_dict() for view in views])
         return
@@ -108,6 +108,7 @@ def show(
 ) -> None:
     """Show one job, or all that is known of one of its images."""
     from antenna_orchestration.cli import image_view, job_view
+    from antenna_orchestration.lake import paths
 
     if image is not None:
         from antenna_orchestration.processing import image_life
@@ -117,20 +118,20 @@ def show(
         image_view.show(life, as_json=json_)
         return
 
-    async def read(services: Services) -> tuple[job_view.JobView, Terms, list[str], list[str], list[str], str, str]:
-        view = await job_view.read_waiting_view(services, await services.catalog.jobs.get(_id(job)))
-        terms = await services.catalog.generations.terms(view.job.job_run)
-        versions = await services.catalog.generations.versions(view.job.job_id)
+    async def read(records: Records) -> tuple[job_view.JobView, Terms, list[str], list[str], list[str], str, str]:
+        view = await job_view.read_waiting_view(records, await records.catalog.jobs.get(_id(job)))
+        terms = await records.catalog.generations.terms(view.job.job_run)
+        versions = await records.catalog.generations.versions(view.job.job_id)
         tables = [
-            services.lake.table(name, _id(job))
+            f"{view.lake}/{paths.table(name, _id(job))}"
             for name in ("captures", "detections", "classifications", "failed_images")
         ]
         if json_:
             return view, terms, versions, tables, [], "", ""
-        derived, report = await job_view.read_derived(services, view), await job_view.read_report(services, view)
-        return view, terms, versions, tables, derived, report, await job_view.read_reasons(services, view)
+        derived, report = await job_view.read_derived(records, view), await job_view.read_report(records, view)
+        return view, terms, versions, tables, derived, report, await job_view.read_reasons(records, view)
 
-    view, terms, versions, tables, derived, report, reasons = with_services(read)
+    view, terms, versions, tables, derived, report, reasons = with_records(read)
     if json_:
         bound = {"pipeline_version": terms.version or None, "pipeline_versions": versions, "digest": terms.digest}
         output.as_json({**view.as_dict(), **bound})
@@ -246,12 +247,12 @@ def logs(
     """Print a job's log."""
     from antenna_orchestration.processing import loops
 
-    async def run(services: Services) -> None:
+    async def run(records: Records) -> None:
         seen = 0
         while True:
             # Asked before the lines are read, so that the last ones are not missed.
-            current = await services.catalog.jobs.get(_id(job))
-            while lines := await services.catalog.job_log.read(_id(job), after=seen):
+            current = await records.catalog.jobs.get(_id(job))
+            while lines := await records.catalog.job_log.read(_id(job), after=seen):
                 for log_id, entry in lines:
                     seen = log_id
                     _print_log(entry, as_json=json_)
@@ -260,7 +261,7 @@ def logs(
             loops.raise_if_cancelled()
             await asyncio.sleep(_FOLLOW_EVERY)
 
-    with_services(run)
+    with_records(run)
 
 
 async def wait_for(services: Services, job_id: JobId, *, as_json: bool, extra: Mapping[str, Any] | None = None) -> int:

@@ -69,7 +69,8 @@ def list_(
 def _list_pushed(found: Registry, *, json_: bool) -> None:
     """What is in the lake's store, and what this machine has of it."""
     from antenna_orchestration import settings as settings_module
-    from antenna_orchestration.lake.store import Lake, storage_options
+    from antenna_orchestration.lake.folder import storage_options
+    from antenna_orchestration.lake.store import Lake
     from antenna_orchestration.pipelines import identity
     from antenna_orchestration.processing import pulled, pushed
 
@@ -198,7 +199,8 @@ def push(
     """
     from antenna_orchestration import settings as settings_module
     from antenna_orchestration.domain.texts import counted
-    from antenna_orchestration.lake.store import Lake, storage_options
+    from antenna_orchestration.lake.folder import storage_options
+    from antenna_orchestration.lake.store import Lake
     from antenna_orchestration.pipelines import packing
     from antenna_orchestration.processing import pulled, pushed
     from antenna_orchestration.processing.submit import user_of_this_process

@@ -9,7 +9,7 @@ import typer
 
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
-from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.connecting import with_records, with_services
 from antenna_orchestration.domain.job import DispatchMode
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ app = typer.Typer(help="List projects, and set their defaults.", no_args_is_help
 @app.command("list")
 def list_(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List projects. The first job or token that names a project creates it."""
-    found = with_services(lambda services: services.catalog.projects.list())
+    found = with_records(lambda records: records.catalog.projects.list())
     if json_:
         output.as_json(
             [

@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from antenna_orchestration.cli import output
 from antenna_orchestration.domain import texts
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from antenna_orchestration.processing.preview import Preview
     from antenna_orchestration.submission.sources import LeftOut
 
 _EVERY: Final = 5.0
 """Seconds between two lines of progress; small submissions end before the first."""
 
+_SILENT: Final = 0.5
+"""Seconds without a line on a terminal: small submissions end before, and need no library for it."""
+
 _SHOWN: Final = 10
 """Rows of a preview's sections; `--json` has all."""
 
 
-def progress_lines() -> Callable[[str, int], None]:
-    """Says now and then what was done so far: a folder on a slow share may take minutes."""
-    said = time.monotonic()
+@contextmanager
+def progress() -> Iterator[Callable[[str, int], None]]:
+    """Shows what was done so far: on a terminal a line that changes, elsewhere a line now and then.
 
-    def progress(what: str, count: int) -> None:
-        nonlocal said
-        if count % 100 == 0 and time.monotonic() - said >= _EVERY:
-            said = time.monotonic()
-            output.note(f"{count} {what} so far")
+    A folder on a slow share may take minutes. How much is still to come is not known, so there is no bar. What is
+    given may be called on another thread.
+    """
+    on_terminal = sys.stderr.isatty()
+    begun = said = time.monotonic()
+    step = ""
+    with ExitStack() as stack:
+        status: Status | None = None
 
-    return progress
+        def show(what: str, count: int) -> None:
+            nonlocal said, step, status
+            is_new, now = what != step, time.monotonic()
+            # There may be hundreds of thousands of calls.
+            if not is_new and count % 100:
+                return
+            step = what
+            if not on_terminal:
+                if now - said >= _EVERY:
+                    said = now
+                    output.note(f"{count} {what} so far")
+            elif status is not None:
+                status.update(f"{count:,} {what}")
+            elif now - begun >= _SILENT:
+                status = stack.enter_context(output.console(to_stderr=True).status(f"{count:,} {what}"))
+
+        yield show
 
 
 def left_out_line(left_out: Sequence[LeftOut], *, listed: bool) -> str:

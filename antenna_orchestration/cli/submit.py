@@ -176,13 +176,9 @@ def _preview(submission: Submission, *, as_json: bool, list_left_out: bool) -> N
     from antenna_orchestration.processing import preview
 
     allowed = _AllowedFolders(settings.get(), submission)
-    found = preview.preview(
-        settings.get(),
-        submission,
-        allowed_roots=allowed.roots,
-        known=asyncio.run(_places(settings.get(), submission)),
-        progress=submission_view.progress_lines(),
-    )
+    known = asyncio.run(_places(settings.get(), submission))
+    with submission_view.progress() as progress:
+        found = preview.preview(settings.get(), submission, allowed_roots=allowed.roots, known=known, progress=progress)
     copies = asyncio.run(_likely_copies(settings.get(), submission, found))
     for warning in (*found.warnings, *([copies] if copies else []), *allowed.warnings()):
         output.warn(warning)
@@ -250,9 +246,8 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
 
     allowed = _AllowedFolders(services.settings, submission)
     is_new = not await known_projects.exists(services, submission.project)
-    submitted = await verb.submit(
-        services, submission, allowed_roots=allowed.roots, progress=submission_view.progress_lines()
-    )
+    with submission_view.progress() as progress:
+        submitted = await verb.submit(services, submission, allowed_roots=allowed.roots, progress=progress)
     # Nobody named the one that is there from the first job on.
     if is_new and not as_json and submitted.project == submission.project != verb.DEFAULT_PROJECT:
         note_new(submitted.project)

@@ -23,7 +23,7 @@ from antenna_orchestration.ecology.names import Names
 from antenna_orchestration.exports.dataset import Dataset
 from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.lake import duckdb_errors
-from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 
 if TYPE_CHECKING:

@@ -26,8 +26,9 @@ from antenna_orchestration.gateway.job_downloads import Newest
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
 from antenna_orchestration.lake import derived
-from antenna_orchestration.lake.derived import MadeOf, Opened, Scope
+from antenna_orchestration.lake.derived import MadeOf, Opened
 from antenna_orchestration.lake.folder import Missing
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.processing.kept_downloads import Kept
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["derived tables"])

@@ -11,10 +11,10 @@ from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology import columns
 from antenna_orchestration.gateway import downloads
-from antenna_orchestration.lake import derived
-from antenna_orchestration.lake.derived import MadeOf, Scope
+from antenna_orchestration.lake import derived, paths
+from antenna_orchestration.lake.derived import MadeOf
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing import html_report
 
 _RESULTS: Final = {
     "detections": "Boxes as the detector gave them, a row for each",
@@ -100,6 +100,6 @@ def others(lake: Lake, job: Job) -> Iterator[Download]:
         path="report",
         type="text/html",
         what="A page for people: plots, pictures of each name, coverage of each night, how far to trust it",
-        is_there=lake.has_file(html_report.path(job=job_id)),
+        is_there=lake.has_file(paths.report(job=job_id)),
         how=f"job {job_id} has no report; `antenna report --job {job_id}` writes one",
     )

@@ -16,9 +16,9 @@ from antenna_orchestration import errors
 from antenna_orchestration.gateway import downloads
 from antenna_orchestration.gateway.dependencies import JobForViewer, ProjectForViewer, ThisGateway
 from antenna_orchestration.gateway.routing import Route
+from antenna_orchestration.lake import paths
 from antenna_orchestration.lake.folder import Missing
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing import html_report
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["results"])
 
@@ -34,7 +34,7 @@ HTML: Final = downloads.of_file("text/html", "page")
 @router.get("/jobs/{job_id}/report/", summary="Read a job's report", response_class=StreamingResponse, responses=HTML)
 async def read_job_report(request: Request, gateway: ThisGateway, job: JobForViewer) -> StreamingResponse:
     """A page for people about a job: plots, pictures, coverage. Of one that is not over, once somebody wrote it."""
-    path = html_report.path(job=job.job_id)
+    path = paths.report(job=job.job_id)
     missing = f"job {job.job_id} has no report; `antenna report --job {job.job_id}` writes one"
     return await _page(request, gateway.http.services.lake, path, f"job-{job.job_id}-report.html", missing)
 
@@ -47,7 +47,7 @@ async def read_job_report(request: Request, gateway: ThisGateway, job: JobForVie
 )
 async def read_project_report(request: Request, gateway: ThisGateway, project: ProjectForViewer) -> StreamingResponse:
     """A page for people about all jobs of a project that were over when it was written."""
-    path = html_report.path(project=project.slug)
+    path = paths.report(project=project.slug)
     missing = f"project {project.slug} has no report; `antenna report --project {project.slug}` writes one"
     return await _page(request, gateway.http.services.lake, path, f"project-{project.slug}-report.html", missing)
 

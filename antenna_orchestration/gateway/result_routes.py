@@ -27,8 +27,8 @@ from antenna_orchestration.gateway.dependencies import JobForViewer
 from antenna_orchestration.gateway.downloads import Asked, AskedByViewer
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
-from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.folder import Missing
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.processing import kept_downloads
 from antenna_orchestration.processing.kept_downloads import TABLES, Kept, Readable
 

@@ -32,6 +32,7 @@ from antenna_orchestration.ecology import columns, nights, places
 from antenna_orchestration.lake import arrow, duckdb_errors
 from antenna_orchestration.lake import schemas as lake_schemas
 from antenna_orchestration.lake.folder import AT_A_TIME, Version
+from antenna_orchestration.lake.paths import DERIVED, DERIVED_TABLES, Scope
 from antenna_orchestration.lake.store import Lake
 
 if TYPE_CHECKING:
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
     from antenna_orchestration.ecology.model import Classes, Night, Place
 
 logger = logging.getLogger(__name__)
-
-FOLDER: Final = "derived"
-
-TABLES: Final = tuple(columns.SCHEMAS)
 
 RECIPE: Final = b"antenna.recipe"
 JOBS: Final = b"antenna.jobs"
@@ -470,26 +467,6 @@ def _joined(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scope:
-    """Whose tables they are: one job's, or those of all finished jobs of a project."""
-
-    job: JobId | None = None
-    project: str | None = None
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"job {self.job}" if self.job is not None else f"project {self.project}"
-
-    def path(self, table: str) -> str:
-        """The file of a table below the lake's root."""
-        folder = (
-            f"jobs/{table}/job_id={self.job}" if self.job is not None else f"projects/{table}/project={self.project}"
-        )
-        return f"{FOLDER}/{folder}/{table}.parquet"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class MadeWith:
     """What derived tables are made with, as their files say it."""
 
@@ -527,24 +504,24 @@ def write(
     The same rows of the same jobs give the same bytes. Raises `Unavailable`.
     """
     metadata = made_with.metadata
-    rows = dict.fromkeys(TABLES, 0)
+    rows = dict.fromkeys(DERIVED_TABLES, 0)
     with tempfile.TemporaryDirectory(prefix="antenna-derive-") as temporary:
-        drafts = {name: Path(temporary) / f"{name}.parquet" for name in TABLES}
+        drafts = {name: Path(temporary) / f"{name}.parquet" for name in DERIVED_TABLES}
         writers = {
             name: pq.ParquetWriter(
                 draft, columns.schema(name, further.get(name, ())).with_metadata(metadata), compression="zstd"
             )
             for name, draft in drafts.items()
         }
-        waiting: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
+        waiting: dict[str, list[pa.Table]] = {name: [] for name in DERIVED_TABLES}
         try:
             for night in tables:
-                for name in TABLES:
+                for name in DERIVED_TABLES:
                     rows[name] += night[name].num_rows
                     waiting[name].append(night[name])
                     if sum(table.num_rows for table in waiting[name]) >= _ROW_GROUP:
                         _flush(writers[name], waiting[name])
-            for name in TABLES:
+            for name in DERIVED_TABLES:
                 _flush(writers[name], waiting[name])
         finally:
             for writer in writers.values():
@@ -633,7 +610,7 @@ def made_of(lake: Lake, scope: Scope, table: str) -> MadeOf | None:
 
 def projects(lake: Lake) -> list[str]:
     """The projects that have derived tables."""
-    names = lake.names(f"{FOLDER}/projects/{TABLES[0]}")
+    names = lake.names(f"{DERIVED}/projects/{DERIVED_TABLES[0]}")
     return [name.removeprefix("project=") for name in names]
 
 
@@ -653,13 +630,13 @@ def is_current(lake: Lake, scope: Scope, jobs: Sequence[Source], knowledge: str)
         jobs_of(lake, scope, table) == wanted
         and (metadata := lake.metadata_of_file(scope.path(table)) or {}).get(KNOWLEDGE) == knowledge.encode()
         and metadata.get(PENDING) == b"0"
-        for table in TABLES
+        for table in DERIVED_TABLES
     )
 
 
 def pending(lake: Lake, scope: Scope) -> int:
     """How many images were not done yet when the tables were derived, of a job that was not over then."""
-    return _made_of(lake.metadata_of_file(scope.path(TABLES[0])) or {}).pending
+    return _made_of(lake.metadata_of_file(scope.path(DERIVED_TABLES[0])) or {}).pending
 
 
 def left_out(lake: Lake, scope: Scope, went_in: Mapping[JobId, Generation]) -> list[JobId]:

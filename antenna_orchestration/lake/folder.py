@@ -18,13 +18,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import fsspec
 import fsspec.implementations.local
-import pyarrow as pa
 
 from antenna_orchestration import errors, kernel
+
+if TYPE_CHECKING:
+    from antenna_orchestration.settings import Settings
 
 AT_A_TIME: Final = 8
 """Files copied at the same time: a bucket answers each request after tens of milliseconds."""
@@ -45,6 +47,13 @@ DRAFT_LOST: Final = 86_400.0
 
 _TRIES: Final = 5
 """How often a file is opened that is replaced at that very moment."""
+
+
+def storage_options(settings: Settings, uri: str = "") -> dict[str, Any]:
+    """The fsspec options for a URI, the lake's own if none is given; empty for anything but `s3://`."""
+    if not (uri or settings.lake).startswith("s3://"):
+        return {}
+    return {"endpoint_url": settings.s3_endpoint_url or None, "anon": settings.s3_anonymous}
 
 
 class Missing(errors.LakeUnavailable):
@@ -272,11 +281,13 @@ class Folder:
         """Turn what the store raises into `Unavailable`."""
         try:
             yield
-        except (errors.AntennaError, pa.ArrowException):
+        except errors.AntennaError:
             raise
         except FileNotFoundError as error:
             raise Missing(self._message(error)) from error
         except self._faults as error:
+            if _is_of_arrow(error):
+                raise
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> errors.LakeUnavailable:
@@ -285,6 +296,11 @@ class Folder:
 
     def _message(self, error: Exception) -> str:
         return f"{self._shown}: {type(error).__name__}: {error}"
+
+
+def _is_of_arrow(error: Exception) -> bool:
+    """Whether pyarrow could not read what a file holds; imported by then, and not by who only lists files."""
+    return any(kind.__module__.startswith("pyarrow") for kind in type(error).__mro__)
 
 
 def _written(entry: dict[str, Any]) -> float:

@@ -13,7 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,11 +21,8 @@ import pyarrow.parquet as pq
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
-from antenna_orchestration.lake import arrow, schemas
+from antenna_orchestration.lake import arrow, paths, schemas
 from antenna_orchestration.lake.folder import BLOCK, Folder, Missing, Version
-
-if TYPE_CHECKING:
-    from antenna_orchestration.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +60,6 @@ _FILE_OF_GENERATION = re.compile(r"part-g(\d+)-.*\.parquet")
 _FOLDER_OF_JOB = re.compile(r"job_id=(\d+)")
 
 
-def storage_options(settings: Settings, uri: str = "") -> dict[str, Any]:
-    """The fsspec options for a URI, the lake's own if none is given; empty for anything but `s3://`."""
-    if not (uri or settings.lake).startswith("s3://"):
-        return {}
-    return {"endpoint_url": settings.s3_endpoint_url or None, "anon": settings.s3_anonymous}
-
-
 class Lake:
     """The lake's root, a local folder or `s3://bucket/prefix`. Methods block: call them from a thread.
 
@@ -88,7 +78,7 @@ class Lake:
 
     def table(self, name: str, job: JobId) -> str:
         """Folder of a job's final table, as users see it."""
-        return f"{self.uri}/{_table(name, job)}"
+        return f"{self.uri}/{paths.table(name, job)}"
 
     # Parts in progress
 
@@ -185,7 +175,7 @@ class Lake:
         as a part lacks those of its job, is null.
         There is always at least one file, even if empty.
         """
-        folder = _table(name, job)
+        folder = paths.table(name, job)
         rows = 0
         written: set[str] = set()
         pending = _slices(tables, self._max_file_bytes // _SLICES)
@@ -297,7 +287,7 @@ class Lake:
 
     def reading_table(self, name: str, job: JobId, file: str) -> contextlib.AbstractContextManager[Version]:
         """One of `files_of`, opened for reading. Raises `Missing`, also for a name that is none of them."""
-        path = f"{_table(name, job)}/{file}"
+        path = f"{paths.table(name, job)}/{file}"
         if _FILE_OF_GENERATION.fullmatch(file) is None:
             raise Missing(f"{self.uri}/{path}: there is no such file")
         return self._folder.reading_version(path)
@@ -453,7 +443,7 @@ class Lake:
 
     def _files(self, name: str, job: JobId) -> list[str]:
         """The paths of the Parquet files of a job's table."""
-        folder = _table(name, job)
+        folder = paths.table(name, job)
         return [f"{folder}/{file}" for file in self._folder.names(folder) if file.endswith(".parquet")]
 
     def _batches(
@@ -473,10 +463,6 @@ class Lake:
 def _pattern(path: str) -> str:
     """A path as DuckDB reads it, which takes every path for a pattern."""
     return re.sub(r"[\[*?]", r"[\g<0>]", path)
-
-
-def _table(name: str, job: JobId) -> str:
-    return f"{name}/job_id={job}"
 
 
 def _parts(job: JobId) -> str:

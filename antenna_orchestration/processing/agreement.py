@@ -17,8 +17,8 @@ from antenna_orchestration.ecology import agreement, plots, reviews
 from antenna_orchestration.ecology.agreement import OBSERVED, Agreement
 from antenna_orchestration.ecology.model import Classes
 from antenna_orchestration.ecology.names import Names, classes_of
-from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.folder import Missing
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing.services import Services
 

@@ -21,8 +21,7 @@ from antenna_orchestration import __version__, errors
 from antenna_orchestration.catalog import backup as catalog_backup
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.domain.texts import counted
-from antenna_orchestration.lake.folder import BLOCK, Folder
-from antenna_orchestration.lake.store import storage_options
+from antenna_orchestration.lake.folder import BLOCK, Folder, storage_options
 from antenna_orchestration.processing import clear_queue, kept_downloads
 from antenna_orchestration.processing.services import Services
 

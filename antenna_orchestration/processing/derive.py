@@ -21,8 +21,9 @@ from antenna_orchestration.ecology.names import Judged, refused
 from antenna_orchestration.ecology.recipes import Recipe
 from antenna_orchestration.ecology.steps import fixtures as steps_fixtures
 from antenna_orchestration.ecology.tables import Tables
-from antenna_orchestration.lake import derived
-from antenna_orchestration.lake.derived import Scope, Source
+from antenna_orchestration.lake import derived, paths
+from antenna_orchestration.lake.derived import Source
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import knowledge
 from antenna_orchestration.processing.knowledge import Knowledge
@@ -72,7 +73,7 @@ class Derived:
     @property
     def summary(self) -> str:
         """In one line, for people."""
-        rows = ", ".join(counted(self.rows[table], table[:-1]) for table in derived.TABLES)
+        rows = ", ".join(counted(self.rows[table], table[:-1]) for table in paths.DERIVED_TABLES)
         return f"{self.scope.name}: {rows}; recipe {self.recipe}"
 
 
@@ -110,7 +111,7 @@ async def _derived(services: Services, scope: Scope, recipe: Recipe | None) -> D
             jobs=results.job_ids,
             recipe=known.recipe.hash,
             rows=rows,
-            uris={table: f"{services.lake.uri}/{scope.path(table)}" for table in derived.TABLES},
+            uris={table: f"{services.lake.uri}/{scope.path(table)}" for table in paths.DERIVED_TABLES},
             warnings=[*results.warnings, *warnings],
         )
 

@@ -25,8 +25,7 @@ from antenna_orchestration.exports.dataset import Dataset
 from antenna_orchestration.exports.formats import Checked, Format, Written, in_words
 from antenna_orchestration.exports.material import BOXES, Material, OfJob
 from antenna_orchestration.exports.selection import Selection
-from antenna_orchestration.lake.folder import Folder
-from antenna_orchestration.lake.store import storage_options
+from antenna_orchestration.lake.folder import Folder, storage_options
 from antenna_orchestration.processing import datasets, photographs
 from antenna_orchestration.processing.local_tables import local_tables
 from antenna_orchestration.processing.services import Services

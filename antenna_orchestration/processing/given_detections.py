@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
@@ -13,8 +12,10 @@ from antenna_orchestration.domain.ids import ImageId, JobId
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.messages import GivenBox
 from antenna_orchestration.domain.texts import counted
-from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing.services import Services
+
+if TYPE_CHECKING:
+    from antenna_orchestration.lake.store import Lake
 
 FINISHED = (JobStatus.SUCCESS, JobStatus.FAILURE)
 
@@ -99,9 +100,8 @@ def with_boxes(
     found: dict[ImageId, list[GivenBox]] = {numbers[image]: [] for image in chosen}
     columns = ["image_id", "x1", "y1", "x2", "y2", "score", "algorithm", "algorithm_version"]
     for batch in lake.batches("detections", source.job_id, columns):
-        corners = np.stack([batch[name].to_numpy(zero_copy_only=False) for name in ("x1", "y1", "x2", "y2")], 1)
         boxes = given_boxes.from_columns(
-            map(tuple, corners.tolist()),
+            zip(*(batch[name].to_pylist() for name in ("x1", "y1", "x2", "y2")), strict=True),
             batch["score"].to_pylist(),
             batch["algorithm"].to_pylist(),
             batch["algorithm_version"].to_pylist(),

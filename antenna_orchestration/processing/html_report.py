@@ -1,6 +1,6 @@
 """Write the report of a job or a project, an HTML file for people, beside the tables in the lake.
 
-`exports/report` makes it. Where it lies in the lake is known here only; the gateway serves it from there.
+`exports/report` makes it. The gateway serves it from where it lies in the lake (`lake/paths.py`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.exports.report import page
 from antenna_orchestration.exports.report.charts import Chart
 from antenna_orchestration.exports.selection import Selection
+from antenna_orchestration.lake import paths
 from antenna_orchestration.processing import export
 from antenna_orchestration.processing.services import Services
-
-NAME: Final = "report.html"
 
 AT_THE_END: Final = 60.0
 """Seconds that the pictures may take when a job ends, as its run waits for them."""
@@ -31,11 +30,6 @@ class Written:
     page: page.Page
     # False: some jobs are not over, and it shows the results so far.
     is_complete: bool
-
-
-def path(*, job: JobId | None = None, project: str = "") -> str:
-    """Where the report of a job, or else of a project, lies below the lake's root."""
-    return f"reports/{f'job_id={job}' if job is not None else f'project={project}'}/{NAME}"
 
 
 async def write(
@@ -53,7 +47,7 @@ async def write(
     selection = Selection(project=project, jobs=() if job is None else (job,))
     async with export.material(services, selection) as material:
         made = await asyncio.to_thread(page.made, material, pictures=pictures, patience=patience)
-        place = path(job=job, project=material.selection.project or "")
+        place = paths.report(job=job, project=material.selection.project or "")
         uri = await asyncio.to_thread(services.lake.write_bytes, place, made.html)
         return Written(uri=uri, page=made, is_complete=material.is_complete)
 

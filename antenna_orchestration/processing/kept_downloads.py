@@ -22,8 +22,8 @@ from typing import IO, Final
 from antenna_orchestration import __version__, errors
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job
-from antenna_orchestration.lake.derived import Scope
 from antenna_orchestration.lake.folder import Missing
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing.results_of import results_of
 from antenna_orchestration.processing.services import Services

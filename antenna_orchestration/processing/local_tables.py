@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from antenna_orchestration.domain.ids import JobId
-from antenna_orchestration.lake import derived
-from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake import derived, paths
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import derive, knowledge, results_of
 from antenna_orchestration.processing.knowledge import Knowledge
@@ -82,7 +82,7 @@ def _is_current(lake: Lake, scope: Scope, results: Results, known: Knowledge) ->
 
 
 def _copy(lake: Lake, scope: Scope, local: Lake) -> None:
-    for path in map(scope.path, derived.TABLES):
+    for path in map(scope.path, paths.DERIVED_TABLES):
         to = Path(local.uri) / path
         to.parent.mkdir(parents=True, exist_ok=True)
         lake.fetch(path, to)

@@ -8,28 +8,28 @@ from collections import Counter
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobRun
 from antenna_orchestration.domain.job import ImageStatus
-from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing.services import Records
 
 logger = logging.getLogger(__name__)
 
 
-async def open_reports(services: Services, job_run: JobRun) -> Counter[str]:
+async def open_reports(records: Records, job_run: JobRun) -> Counter[str]:
     """How many open images were reported as failing, by the last reason; none while Redis does not answer.
 
     What was reported about images that are done or failed by now is forgotten. Raises `Unavailable` when the catalog
     does not answer.
     """
     try:
-        reports = await services.live.reports.of_job(job_run)
+        reports = await records.live.reports.of_job(job_run)
     except errors.Unavailable as error:
         logger.debug("%s", error)
         return Counter()
     if not reports:
         return Counter()
-    states = await services.catalog.images.states(job_run, reports)
+    states = await records.catalog.images.states(job_run, reports)
     pending = {image for image in reports if states.get(image) is ImageStatus.PENDING}
     try:
-        await services.live.reports.forget(job_run, reports.keys() - pending)
+        await records.live.reports.forget(job_run, reports.keys() - pending)
     except errors.Unavailable as error:
         logger.debug("%s", error)
     return Counter(reports[image].reason for image in pending)

@@ -12,8 +12,8 @@ from antenna_orchestration.domain import markdown, nights
 from antenna_orchestration.domain.job import Counts, ImageStatus, Job
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.domain.texts import counted
-from antenna_orchestration.lake import arrow, schemas
-from antenna_orchestration.processing import finish, html_report
+from antenna_orchestration.lake import arrow, paths, schemas
+from antenna_orchestration.processing import finish
 from antenna_orchestration.processing.samples import NO_DEPLOYMENT, sample_pictures
 from antenna_orchestration.processing.services import Services
 
@@ -86,7 +86,7 @@ async def write_report(services: Services, job: Job, *, page: str = "") -> Repor
     head = [*_head(job, await services.catalog.generations.versions(job.job_id), counts, without), *more]
     tables = _where_the_tables_are(services, job)
     pictures = ["## Samples", "", *samples] if samples else []
-    beside = ["", f"Plots, pictures and coverage: [{html_report.NAME}]({html_report.NAME})."] if page else []
+    beside = ["", f"Plots, pictures and coverage: [{paths.REPORT}]({paths.REPORT})."] if page else []
     text = "\n".join([*head, *beside, *(line for one in sections for line in _written(one, MOST)), *tables, *pictures])
     uri = await asyncio.to_thread(services.lake.write_bytes, f"{folder}/report.md", f"{text}\n".encode())
     where = ["", f"Plots, pictures and coverage: the page {markdown.code(page)}."] if page else []

@@ -12,7 +12,8 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.texts import counted
-from antenna_orchestration.lake.derived import Scope, Source
+from antenna_orchestration.lake.derived import Source
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import finish, known_projects
 from antenna_orchestration.processing.services import Services

@@ -163,8 +163,8 @@ async def submit(
     when that is not set), an empty sequence for no local images at all. `allowed_buckets` are the `s3://bucket/prefix`
     locations that images in buckets may lie in; None for all that the credentials of this process reach.
     `most_interactive` is how many interactive jobs of the project may be under way, this one among them. `progress` is
-    told, on another thread, what was done and how often so far, such as `images found`. Looking for the images ends
-    after `within` seconds, None: no matter how long it takes.
+    told, mostly on another thread, what was done and how often so far, such as `images found`. Looking for the images
+    ends after `within` seconds, None: no matter how long it takes.
 
     Raises `InvalidInput` and its kinds, such as `OtherVersion` for a pipeline that changed under its version;
     `Conflict` for an interactive job too many, or `Unavailable` for the catalog or a bucket, with nothing written. A
@@ -214,6 +214,7 @@ async def submit(
         await services.catalog.pipelines.register(pipeline_row(spec))
     copies = 0 if source else await services.catalog.images.likely_copies(submission.project, chosen)
     kept: list[KeptDeployment] = []
+    progress("images handed to the catalog", len(chosen))
     job_id = await services.catalog.jobs.create(
         NewJob(
             project=submission.project,
@@ -240,9 +241,9 @@ async def submit(
     )
     job = await services.catalog.jobs.get(job_id)
     warnings = [*binding.warnings, *selected.warnings, *filter(None, [selected.about_duplicates])]
+    boxes = f" with the boxes of job {source.job_id}" if source else ""
     if job.skipped:
         everything = "all " if not job.total and job.skipped > 1 else ""
-        boxes = f" with the boxes of job {source.job_id}" if source else ""
         warnings.append(
             f"{everything}{counted(job.skipped, 'image')} skipped, processed by version {spec.version} of {spec.slug} "
             f"before{boxes} (--reprocess takes {'it' if job.skipped == 1 else 'them'} too)"
@@ -257,9 +258,7 @@ async def submit(
         warnings.append(queue_warning)
     warnings = [texts.storable(warning) for warning in (*warnings, *version_warnings)]
     left_out = kinds.summary(sources_module.count_left_out(selected.left_out))
-    message = f"Submitted {counted(job.total, 'image')} to {spec.slug} {spec.version}"
-    if source:
-        message += f" with the boxes of job {source.job_id}"
+    message = f"Submitted {counted(job.total, 'image')} to {spec.slug} {spec.version}{boxes}"
     if left_out:
         message += f"; left out: {left_out}"
     warnings += await _begin_log(services, job, message, warnings)

@@ -143,7 +143,8 @@ async def _connect(stack: AsyncExitStack, settings: Settings, options: WorkerOpt
 
 def _fetch(settings: Settings) -> Callable[[str], PipelineSpec]:
     # The lake brings pyarrow, which other workers do without.
-    from antenna_orchestration.lake.store import Lake, storage_options
+    from antenna_orchestration.lake.folder import storage_options
+    from antenna_orchestration.lake.store import Lake
     from antenna_orchestration.processing import pulled
 
     lake = Lake(settings.lake, storage_options=storage_options(settings))

@@ -15,6 +15,7 @@ import pytest
 from antenna_orchestration import settings
 from antenna_orchestration.catalog.catalog import Catalog, opened
 from antenna_orchestration.catalog.images import ImageOutcome
+from antenna_orchestration.cli import submission_view
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job, JobStatus
 from tests.cli.shells import ANTENNA, Shell, ended
@@ -311,3 +312,18 @@ def test_names_beyond_the_terminals_letters_are_written_out(antenna: Shell, proj
     answer = antenna.process("submit", images, "--pipeline", "null", "--project", project, "--json")
     assert answer.code == 0, answer
     assert "K\\xe4fer" in answer.out
+
+
+def test_a_terminal_shows_how_far_a_submission_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, follower = pty.openpty()
+    monkeypatch.setattr(submission_view, "_SILENT", 0.0)
+    with open(follower, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        with submission_view.progress() as progress:
+            for count in range(1, 12_301):
+                progress("images found", count)
+            progress("images handed to the catalog", 12_345)
+    shown = os.read(leader, 100_000).decode()
+    os.close(leader)
+    assert "12,345 images handed to the catalog" in shown
+    assert shown.endswith("\x1b[2K"), "the line is gone when the answer comes"

@@ -16,7 +16,7 @@ import duckdb
 import pytest
 
 from antenna_orchestration.ecology.model import Classes, Taxon
-from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import derive
 from antenna_orchestration.processing.knowledge import Knowledge

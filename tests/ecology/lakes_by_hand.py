@@ -12,8 +12,9 @@ from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology import columns
 from antenna_orchestration.ecology.model import Classes
-from antenna_orchestration.lake import arrow, derived, schemas
-from antenna_orchestration.lake.derived import Scope, Source
+from antenna_orchestration.lake import arrow, derived, paths, schemas
+from antenna_orchestration.lake.derived import Source
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import derive
 from antenna_orchestration.processing.knowledge import Knowledge
@@ -115,7 +116,7 @@ def derive_all(
 ) -> dict[str, pa.Table]:
     """Derive from these jobs, and read what was written."""
     derive.write_tables(lake, scope, sources, known or Knowledge(project="pond"), lambda _: classes)
-    return {table: derived.read(lake, scope, table) for table in derived.TABLES}
+    return {table: derived.read(lake, scope, table) for table in paths.DERIVED_TABLES}
 
 
 def without_jobs(tables: Mapping[str, pa.Table]) -> dict[str, list[dict[str, Any]]]:
@@ -123,5 +124,5 @@ def without_jobs(tables: Mapping[str, pa.Table]) -> dict[str, list[dict[str, Any
     own = {"job_id", "observation_id", "track", "best_observation"}
     return {
         name: tables[name].select([one for one in columns.SCHEMAS[name].names if one not in own]).to_pylist()
-        for name in derived.TABLES
+        for name in paths.DERIVED_TABLES
     }

@@ -10,7 +10,7 @@ import requests
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.ecology import columns, recipes
 from antenna_orchestration.lake import derived
-from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.processing import derive, retry
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import RunningGateway, token

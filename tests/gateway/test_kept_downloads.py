@@ -21,14 +21,14 @@ from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.exports import csv_tables
 from antenna_orchestration.gateway.making import MOST_OF_ONE, MOST_WAITING, Making
-from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake import paths
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import (
     cancel,
     collect,
     derive,
     finish,
-    html_report,
     kept_downloads,
     lake_leftovers,
     publish,
@@ -140,7 +140,7 @@ async def test_a_running_job_is_read_and_a_download_resumed(
 
     # With all that can be made of it, the list has all of it.
     await derive.derive(services, job=job.job_id)
-    services.lake.write_bytes(html_report.path(job=job.job_id), b"<!doctype html>")
+    services.lake.write_bytes(paths.report(job=job.job_id), b"<!doctype html>")
     listed = (await get(f"{of_job}/results")).json()
     assert (listed["is_complete"], listed["notice"], listed["not_there"]) == (True, None, [])
     below = {one["url"].removeprefix(of_job) for one in listed["downloads"]}

@@ -6,7 +6,8 @@ import requests
 
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.domain.job import JobStatus
-from antenna_orchestration.processing import cancel, html_report
+from antenna_orchestration.lake import paths
+from antenna_orchestration.processing import cancel
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import RunningGateway, token
 from tests.gateway.http_worker import session
@@ -44,7 +45,7 @@ async def test_reports_are_read_by_submitters_and_forbid_scripts(
         missing = await get(url)
         assert missing.status_code == 404 and command in missing.json()["detail"]
 
-    for path in (html_report.path(job=job.job_id), html_report.path(project=project)):
+    for path in (paths.report(job=job.job_id), paths.report(project=project)):
         services.lake.write_bytes(path, PAGE.encode())
 
     for url in (of_job, of_project):

@@ -18,8 +18,8 @@ from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.ecology.names import classes_of
 from antenna_orchestration.ecology.reviews import Review
-from antenna_orchestration.lake import derived
-from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake import derived, paths
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import derive
 from antenna_orchestration.processing.knowledge import Knowledge
@@ -126,18 +126,18 @@ def nameless(tables: Mapping[str, pa.Table]) -> dict[str, list[dict[str, Any]]]:
             }
             for row in tables[name].to_pylist()
         ]
-        for name in derived.TABLES
+        for name in paths.DERIVED_TABLES
     }
 
 
 def test_deriving_again_gives_the_same_bytes(lake: Lake, root: str) -> None:
     sources = [write_job(lake, 1, CAPTURES, DETECTIONS)]
     derive_all(lake, sources)
-    before = {table: content_of(root, PROJECT.path(table)) for table in derived.TABLES}
+    before = {table: content_of(root, PROJECT.path(table)) for table in paths.DERIVED_TABLES}
     write_job(lake, 1, shuffled(CAPTURES, 2), shuffled(DETECTIONS, 3))
     derive_all(lake, sources)
 
-    assert {table: content_of(root, PROJECT.path(table)) for table in derived.TABLES} == before
+    assert {table: content_of(root, PROJECT.path(table)) for table in paths.DERIVED_TABLES} == before
     metadata = lake.metadata_of_file(PROJECT.path("counts")) or {}
     assert metadata[derived.JOBS] == b'{"1": 1}'
     assert metadata[derived.RECIPE] == Knowledge(project="pond").recipe.hash.encode()
@@ -198,7 +198,7 @@ def test_places_make_moments_and_nights(lake: Lake) -> None:
 def test_a_job_without_images_has_empty_tables(lake: Lake) -> None:
     tables = derive_all(lake, [write_job(lake, 1, [], [])], scope=Scope(job=JobId(1)))
 
-    assert {name: table.num_rows for name, table in tables.items()} == dict.fromkeys(derived.TABLES, 0)
+    assert {name: table.num_rows for name, table in tables.items()} == dict.fromkeys(paths.DERIVED_TABLES, 0)
 
 
 def test_a_damaged_table_is_told_in_one_line(lake: Lake) -> None:

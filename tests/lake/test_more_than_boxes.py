@@ -16,7 +16,7 @@ from antenna_orchestration.domain import masks
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology import columns
 from antenna_orchestration.exports import csv_tables
-from antenna_orchestration.lake import derived, schemas
+from antenna_orchestration.lake import derived, paths, schemas
 from antenna_orchestration.lake.store import Lake
 from tests.ecology.lakes_by_hand import FINISHED, PROJECT, derive_all, write_job
 from tests.ecology.nights_by_hand import capture, detection
@@ -34,7 +34,8 @@ def further_names(table: str, tables: Mapping[str, pa.Table]) -> list[str]:
 
 def test_tables_of_boxes_alone_are_what_they_were(tmp_path: Path) -> None:
     tables = derive_all(Lake(str(tmp_path)), [write_job(Lake(str(tmp_path)), 1, *night_at_the_pond())])
-    assert all(tables[name].schema.equals(columns.SCHEMAS[name]) for name in derived.TABLES)
+    assert tuple(columns.SCHEMAS) == paths.DERIVED_TABLES
+    assert all(tables[name].schema.equals(columns.SCHEMAS[name]) for name in paths.DERIVED_TABLES)
 
 
 def test_what_was_said_is_beside_the_observations_and_photographs(lake: Lake) -> None:
@@ -108,7 +109,7 @@ def test_deriving_what_says_more_again_gives_the_same_bytes(tmp_path: Path) -> N
 
     def content() -> dict[str, bytes]:
         derive_all(lake, sources)
-        return {table: (tmp_path / PROJECT.path(table)).read_bytes() for table in derived.TABLES}
+        return {table: (tmp_path / PROJECT.path(table)).read_bytes() for table in paths.DERIVED_TABLES}
 
     before = content()
     write_job(lake, 1, captures[::-1], detections[::-1])

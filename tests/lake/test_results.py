@@ -17,8 +17,8 @@ from antenna_orchestration import errors, results
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.ecology import columns
 from antenna_orchestration.ecology.model import Place
-from antenna_orchestration.lake import derived, schemas
-from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake import derived, paths, schemas
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing.knowledge import Knowledge
 from tests.ecology.lakes_by_hand import FINISHED, derive_all, write_job
@@ -84,7 +84,7 @@ def test_derived_tables_have_real_types(pond: str) -> None:
     assert results.counts(project="pond", lake=pond)["median_time"][0] == time(22)
 
 
-@pytest.mark.parametrize("table", derived.TABLES)
+@pytest.mark.parametrize("table", paths.DERIVED_TABLES)
 def test_arrow_and_duckdb_have_the_rows_that_pandas_has(pond: str, table: str) -> None:
     read = getattr(results, table)
     arrow = read(project="pond", lake=pond, as_="arrow")

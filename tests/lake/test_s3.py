@@ -9,9 +9,9 @@ import pytest
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain.ids import Generation, JobId
-from antenna_orchestration.lake.derived import Scope
-from antenna_orchestration.lake.folder import Folder
-from antenna_orchestration.lake.store import Lake, storage_options
+from antenna_orchestration.lake.folder import Folder, storage_options
+from antenna_orchestration.lake.paths import Scope
+from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import kept_downloads
 from antenna_orchestration.processing.kept_downloads import Kept
 from tests.lake.test_store import failed

@@ -13,7 +13,8 @@ import pytest
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake import schemas
-from antenna_orchestration.lake.store import Lake, storage_options
+from antenna_orchestration.lake.folder import storage_options
+from antenna_orchestration.lake.store import Lake
 from tests.lake.conftest import change, content_of, files
 
 JOB = JobId(7)

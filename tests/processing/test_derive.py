@@ -17,7 +17,7 @@ from antenna_orchestration.ecology import recipes, written_out
 from antenna_orchestration.ecology.model import Taxon
 from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.lake import derived
-from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.pipelines.published import specs
 from antenna_orchestration.processing import (

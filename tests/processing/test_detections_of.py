@@ -18,7 +18,7 @@ from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.domain.messages import Classification, Detection, GivenBox
 from antenna_orchestration.exports import megadetector_of_tables
 from antenna_orchestration.lake import derived
-from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import cancel, collect, derive, finish, publish, retry

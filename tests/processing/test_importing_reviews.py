@@ -20,7 +20,7 @@ from antenna_orchestration.ecology.columns import SCHEMAS
 from antenna_orchestration.ecology.reviews import newest
 from antenna_orchestration.exports import formats
 from antenna_orchestration.exports.selection import Selection
-from antenna_orchestration.lake import derived
+from antenna_orchestration.lake import paths
 from antenna_orchestration.processing import agreement, collect, export, finish, publish, reviews
 from antenna_orchestration.processing.services import Services
 from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
@@ -162,7 +162,7 @@ async def test_agreement_is_compared_over_the_derived_observations(
         }
     ]  # fmt: skip
     table = pa.Table.from_pylist(rows, schema=SCHEMAS["observations"])
-    path = derived.Scope(project=project).path("observations")
+    path = paths.Scope(project=project).path("observations")
     services.lake.write_file(path, lambda sink: pq.write_table(table, sink))
 
     compared = await agreement.compare(services, project)

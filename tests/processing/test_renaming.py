@@ -6,7 +6,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.lake import derived
-from antenna_orchestration.lake.derived import Scope
+from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.processing import deployments, derive, submit
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.submit import Submission, Submitted

@@ -1,0 +1,45 @@
+"""Where things lie below the lake's root, by their names. Nothing of Arrow is needed to know it, or to look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from antenna_orchestration.domain.ids import JobId
+
+DERIVED: Final = "derived"
+"""Folder of the derived tables."""
+
+DERIVED_TABLES: Final = ("observations", "tracks", "nights", "counts", "photographs")
+
+REPORT: Final = "report.html"
+
+
+def table(name: str, job: JobId) -> str:
+    """The folder of a job's final table."""
+    return f"{name}/job_id={job}"
+
+
+def report(*, job: JobId | None = None, project: str = "") -> str:
+    """The report of a job, or else of a project."""
+    return f"reports/{f'job_id={job}' if job is not None else f'project={project}'}/{REPORT}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope:
+    """Whose derived tables they are: one job's, or those of all finished jobs of a project."""
+
+    job: JobId | None = None
+    project: str | None = None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"job {self.job}" if self.job is not None else f"project {self.project}"
+
+    def path(self, table: str) -> str:
+        """The file of a table."""
+        folder = (
+            f"jobs/{table}/job_id={self.job}" if self.job is not None else f"projects/{table}/project={self.project}"
+        )
+        return f"{DERIVED}/{folder}/{table}.parquet"
