@@ -92,7 +92,10 @@ def list_(
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """List watched sources: what was found in them, what became of it, and what they wait for."""
+    """List watched sources, and what each waits for.
+
+    Files that were found are submitted, duplicates of what was submitted, or wait as the state says.
+    """
     from antenna_orchestration.processing import watched_sources
 
     found = with_services(lambda services: watched_sources.list_sources(services, project))

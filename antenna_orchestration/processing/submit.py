@@ -186,19 +186,16 @@ async def submit(
     nights.zone_named(time_zone)
     offered = submission if source is None else replace(submission, limit=None, shuffle=False, interactive=False)
     names_none = not submission.sources and not submission.images
-    selected = selection or (
-        Selection.of_nothing()
-        if names_none
-        else await _on_a_thread(
-            select,
-            offered,
-            services.settings,
-            allowed_roots=allowed_roots,
-            allowed_buckets=allowed_buckets,
-            within=within,
-            progress=progress,
-        )
+    look = partial(
+        select,
+        offered,
+        services.settings,
+        allowed_roots=allowed_roots,
+        allowed_buckets=allowed_buckets,
+        within=within,
+        progress=progress,
     )
+    selected = await _selected(Selection.of_nothing() if names_none else selection, look)
     known = await services.catalog.deployments.places(submission.project)
     if source is None:
         placed, zoneless = await _on_a_thread(capture_times.at_places, selected.images, known)
@@ -542,6 +539,11 @@ def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     # It must stand in lists, as a name that somebody gives has to.
     name = terminal.line(last)[: _MAX_NAME - 20]
     return f"{name} and {others} more" if others else name
+
+
+async def _selected(given: Selection | None, look: Callable[[], Selection]) -> Selection:
+    """The images that are given, else those that are found by looking."""
+    return await _on_a_thread(look) if given is None else given
 
 
 async def _on_a_thread(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:

@@ -160,21 +160,21 @@ def read(file: ToRead) -> ReadResult | None:
         content = hashlib.sha256((file.version or file.uri).encode()).digest()
         size = int(file.version.rpartition("-")[2] or 0)
         return _result(file, file.version, size, content=content)
+    digest: bytes | None = None
     try:
         status = os.stat(local_path(file.uri))
         # Opening a named pipe would block for ever.
         why = "" if stat.S_ISREG(status.st_mode) else "it is not a regular file"
         why = why or ("" if status.st_size else "it is empty")
-        content = None
         if not why and _version(status) == file.version:
             with Path(local_path(file.uri)).open("rb") as opened:
-                content = hashlib.file_digest(opened, "sha256").digest()
+                digest = hashlib.file_digest(opened, "sha256").digest()
                 status = os.fstat(opened.fileno())
     except (FileNotFoundError, NotADirectoryError):
         return None if file.was_left_out else _result(file, file.version, 0, why=GONE)
     except OSError as error:
         return _result(file, file.version, 0, why=f"it cannot be read: {error.strerror}")
-    return _result(file, _version(status), status.st_size, content=content, why=why)
+    return _result(file, _version(status), status.st_size, content=digest, why=why)
 
 
 def _version(status: os.stat_result) -> str:
