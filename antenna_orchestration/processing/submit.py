@@ -186,16 +186,18 @@ async def submit(
     nights.zone_named(time_zone)
     offered = submission if source is None else replace(submission, limit=None, shuffle=False, interactive=False)
     names_none = not submission.sources and not submission.images
-    look = partial(
-        select,
-        offered,
-        services.settings,
-        allowed_roots=allowed_roots,
-        allowed_buckets=allowed_buckets,
-        within=within,
-        progress=progress,
+    selected = await _selected(
+        Selection.of_nothing() if names_none else selection,
+        partial(
+            select,
+            offered,
+            services.settings,
+            allowed_roots=allowed_roots,
+            allowed_buckets=allowed_buckets,
+            within=within,
+            progress=progress,
+        ),
     )
-    selected = await _selected(Selection.of_nothing() if names_none else selection, look)
     known = await services.catalog.deployments.places(submission.project)
     if source is None:
         placed, zoneless = await _on_a_thread(capture_times.at_places, selected.images, known)
