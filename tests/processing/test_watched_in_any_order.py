@@ -90,12 +90,16 @@ class EachPhotographOnce(RuleBasedStateMachine):
 
         self.runner.run(run())
 
-    @rule(step=st.sampled_from(STEPS))
-    def both(self, step: object) -> None:
-        """Both sensors do a step at the same time."""
+    @rule(place=st.sampled_from(PLACES), content=st.integers(10, 99), begun=st.integers(0, 2))
+    def both(self, place: str, content: int, begun: int) -> None:
+        """A photograph arrives, and both sensors do what is left to be done at the same time."""
+        self.write(place, content)
 
         async def run() -> None:
-            await asyncio.gather(self._act(0, step), self._act(1, step))
+            for step in STEPS[:begun]:
+                await self._act(0, step)
+            for step in STEPS[begun:]:
+                await asyncio.gather(self._act(0, step), self._act(1, step))
 
         self.runner.run(run())
 
