@@ -46,6 +46,7 @@ class EachPhotographOnce(RuleBasedStateMachine):
         self.home = self.folder / str(number := next(_numbers))
         self.home.mkdir()
         self.runner.run(self._begin(f"watched-in-any-order-{number}"))
+        self.both(PLACES[0], 10, 2)
 
     async def _begin(self, project: str) -> None:
         self.contexts = [opened(self.stores.settings) for _ in range(2)]
