@@ -27,6 +27,7 @@ from antenna_orchestration.schedules.operations import health_check_schedule, me
 from antenna_orchestration.sensors.health_watch import health_watch
 from antenna_orchestration.sensors.job_run_status import job_run_status
 from antenna_orchestration.sensors.lost_runs import lost_runs
+from antenna_orchestration.sensors.new_captures import new_captures
 from antenna_orchestration.sensors.queued_jobs import queued_jobs
 from antenna_orchestration.sensors.worker_autoscaler import worker_autoscaler
 
@@ -59,7 +60,7 @@ def build_definitions(**resources: Any) -> dg.Definitions:
             describe_dataset,
             import_taxa,
         ],
-        sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_runs, health_watch],
+        sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_runs, health_watch, new_captures],
         schedules=[health_check_schedule, merge_schedule, prune_schedule],
         resources={"stores": stores, "run_session": RunSession(stores=stores), **resources},
         executor=run_executor,

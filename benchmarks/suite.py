@@ -32,6 +32,7 @@ PARTS: Final = {
     "publish": "benchmarks.publishing:run",
     "collect": "benchmarks.collecting:run",
     "submit": "benchmarks.submitting:run",
+    "watch": "benchmarks.watching:run",
     "sizing": "benchmarks.sizing:run",
     "cluster": "benchmarks.cluster:run",
     "links": "benchmarks.links:run",

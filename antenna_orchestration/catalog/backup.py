@@ -40,6 +40,11 @@ TABLES: Final = (
     "recipes",
     "reviews",
     "pipeline_speeds",
+    "sources",
+    "source_folders",
+    "source_files",
+    "source_photographs",
+    "source_jobs",
 )
 """All tables, each one after the tables that it refers to."""
 

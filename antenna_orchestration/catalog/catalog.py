@@ -24,6 +24,7 @@ from antenna_orchestration.catalog.projects import Projects
 from antenna_orchestration.catalog.recipes import Recipes
 from antenna_orchestration.catalog.reviews import Reviews
 from antenna_orchestration.catalog.runs import Runs
+from antenna_orchestration.catalog.sources import Sources
 from antenna_orchestration.catalog.tokens import Tokens
 from antenna_orchestration.catalog.worker_starts import WorkerStarts
 from antenna_orchestration.domain.times import in_utc
@@ -47,6 +48,7 @@ class Catalog:
     names: Names
     tokens: Tokens
     worker_starts: WorkerStarts
+    sources: Sources
     database: Database
 
     async def now(self) -> datetime:
@@ -75,5 +77,6 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             names=Names(database),
             tokens=Tokens(database),
             worker_starts=WorkerStarts(database),
+            sources=Sources(database),
             database=database,
         )

@@ -111,6 +111,25 @@ class Database:
             with contextlib.suppress(psycopg.Error):
                 await connection.close()
 
+    @asynccontextmanager
+    async def only_one(self, what: str) -> AsyncIterator[bool]:
+        """Be the only one that does `what`, for the length of the block; False when another process does now.
+
+        Raises `Unavailable`. A lock whose connection breaks is lost: what must not be done twice needs a guard, too.
+        """
+        async with self.session() as connection:
+            try:
+                taken = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [what])
+                [is_ours] = await taken.fetchone() or [False]
+            except psycopg.OperationalError as error:
+                raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
+            try:
+                yield bool(is_ours)
+            finally:
+                # The server notices a closed connection only after a while; the next one should not wait for that.
+                with contextlib.suppress(psycopg.Error):
+                    await connection.execute("SELECT pg_advisory_unlock_all()")
+
 
 async def value(connection: Connection, query: str, **parameters: Any) -> Any:
     """Run a statement that returns one row, within a transaction. Returns the row's first column."""

@@ -20,6 +20,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.database import Connection, Database, Row, first_line, value
 from antenna_orchestration.catalog.pipelines import check_bound
+from antenna_orchestration.catalog.sources import SourceClaim, claim_files
 from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.access import check_interactive
 from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun, PipelineSlug, ProjectId
@@ -83,6 +84,8 @@ class NewJob:
     digest: str | None = None
     # Of the pipeline's version alone, as `Pipelines.bind` gave it; None: the version is bound to nothing.
     of_version: str | None = None
+    # The files of a watched source that its images are.
+    claim: SourceClaim | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,7 +212,8 @@ class Jobs:
         set; a job without any other is a SUCCESS from its beginning. Time and deployment of each image, and version,
         algorithms and digest of the pipeline, are the job's from then on. `told` is told of images that are left out
         and whose results are of another deployment than the one said. Raises, with nothing written, `Conflict` for an
-        interactive job beyond `most_interactive`, and `OtherVersion` if the version is not of the digest `of_version`.
+        interactive job beyond `most_interactive` or files of a source that another process has claimed, and
+        `OtherVersion` if the version is not of the digest `of_version`.
         """
         async with self._database.transaction() as connection:
             kinds = await _copy_submitted(connection, images)
@@ -264,6 +268,8 @@ class Jobs:
                 due_at=new.due_at,
             )
             job_id = JobId(inserted["job_id"])
+            if new.claim is not None:
+                await claim_files(connection, job_id, new.claim)
             await connection.execute(
                 queries.load("insert_job_images"), {"job": job_id, "detections_of": new.detections_of, **terms}
             )
@@ -394,20 +400,10 @@ class Jobs:
     @asynccontextmanager
     async def merge_lock(self) -> AsyncIterator[None]:
         """Be the only one that merges the tables of final jobs. Raises `Conflict` when another process does."""
-        async with self._database.session() as connection:
-            try:
-                taken = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended('merge', 0))")
-                [is_ours] = await taken.fetchone() or [False]
-            except psycopg.OperationalError as error:
-                raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
+        async with self._database.only_one("merge") as is_ours:
             if not is_ours:
                 raise errors.Conflict("tables are being merged already")
-            try:
-                yield
-            finally:
-                # The server notices a closed connection only after a while; the next merge should not wait for that.
-                with contextlib.suppress(psycopg.Error):
-                    await connection.execute("SELECT pg_advisory_unlock_all()")
+            yield
 
     async def is_deriving(self, whose: str) -> bool:
         """Whether a process holds the `derivation_lock` of a job or project."""

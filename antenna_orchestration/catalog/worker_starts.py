@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-import psycopg
-
-from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
-from antenna_orchestration.catalog.database import Database, first_line
+from antenna_orchestration.catalog.database import Database
 from antenna_orchestration.domain.scaling import Past, PoolDecision
 from antenna_orchestration.domain.texts import storable
 
@@ -48,21 +44,9 @@ class WorkerStarts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @asynccontextmanager
-    async def lock(self) -> AsyncIterator[bool]:
+    def lock(self) -> AbstractAsyncContextManager[bool]:
         """Be the only one that starts workers, for the length of the block; False when another process does now."""
-        async with self._database.session() as connection:
-            try:
-                taken = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended('worker starts', 0))")
-                [is_ours] = await taken.fetchone() or [False]
-            except psycopg.OperationalError as error:
-                raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
-            try:
-                yield bool(is_ours)
-            finally:
-                # The server notices a closed connection only after a while; the next round should not wait for that.
-                with contextlib.suppress(psycopg.Error):
-                    await connection.execute("SELECT pg_advisory_unlock_all()")
+        return self._database.only_one("worker starts")
 
     async def add(self, pool: str, starts: Sequence[str]) -> None:
         """Record that these workers are about to be started."""

@@ -70,9 +70,14 @@ def list_(*, project: ProjectOption = "default", json_: JsonOption = False) -> N
     A submission or an import that names one makes it.
     """
     from antenna_orchestration.ecology.places import about_unknown_zones
-    from antenna_orchestration.processing import deployments
+    from antenna_orchestration.processing import deployments, watched_sources
 
-    found = with_services(lambda services: deployments.list_deployments(services, project))
+    async def listed(services: Services) -> tuple[Sequence[Known], list[str]]:
+        return await deployments.list_deployments(services, project), await watched_sources.troubles(services, project)
+
+    found, troubles = with_services(listed)
+    for line in troubles:
+        output.warn(line)
     if line := about_unknown_zones([one.place for one in found], project):
         output.warn(line)
     if json_:

@@ -40,6 +40,7 @@ from antenna_orchestration.cli import (
     serve,
     service,
     settings,
+    sources,
     submit,
     taxa,
     tokens,
@@ -61,6 +62,7 @@ _ORDER = (
     "env",
     "demo",
     "submit",
+    "sources",
     "jobs",
     "worker",
     "workers",
@@ -111,6 +113,7 @@ app.add_typer(service.app, name="service")
 app.command("env")(env.env)
 app.command("demo")(demo.demo)
 app.command("submit")(submit.submit)
+app.add_typer(sources.app, name="sources")
 app.add_typer(jobs.app, name="jobs")
 app.command("worker")(worker.worker)
 app.command("workers")(workers.workers)

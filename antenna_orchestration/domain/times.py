@@ -11,6 +11,16 @@ from antenna_orchestration import errors
 _SPAN: Final = re.compile(r"(\d{1,6})([mhd])")
 _MINUTES: Final = {"m": 1, "h": 60, "d": 1440}
 
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds_of(text: str, what: str) -> int:
+    """A length of time: `90s`, `10m`, `6h` or `1d`; `0` for none. Raises `InvalidInput`, which names it `what`."""
+    span = re.fullmatch(r"(\d{1,6})([smhd])|0", text.strip(), re.ASCII)
+    if span is None:
+        raise errors.InvalidInput(f"{what} {text!r} is no length of time: 90s, 10m, 6h and 1d are")
+    return int(span[1]) * _SECONDS[span[2]] if span[1] else 0
+
 
 def with_zone(moment: datetime) -> datetime:
     """The moment in its own time zone, whatever its date; one without a time zone is taken as UTC."""

@@ -316,6 +316,16 @@ async def _pipelines(services: Services, result: CheckResult, dry_run: bool) -> 
     result.details += [f"broken: {one}" for one in found.broken]
 
 
+async def _sources(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """Report watched sources that cannot be listed or submitted, and those at which nobody looks."""
+    # Its imports take a while, and the collectors import this module.
+    from antenna_orchestration.processing import watched_sources
+
+    result.checked = await services.catalog.sources.count()
+    result.details += await watched_sources.troubles(services) if result.checked else []
+    result.unfixable = len(result.details)
+
+
 _ROUNDS: Final[dict[str, Round]] = {
     # First, since others publish to the streams.
     "queue": _queue,
@@ -328,10 +338,11 @@ _ROUNDS: Final[dict[str, Round]] = {
     "clocks": _clocks,
     "disk_space": _disk_space,
     "pipelines": _pipelines,
+    "sources": _sources,
 }
 
 CHECKS: Final = {name: inspect.cleandoc(run.__doc__ or "") for name, run in _ROUNDS.items()}
 """All checks in their order, and what each does."""
 
-WATCHED: Final = ("queue", "running_jobs", "workers", "runs", "clocks", "disk_space", "pipelines")
+WATCHED: Final = ("queue", "running_jobs", "workers", "runs", "clocks", "disk_space", "pipelines", "sources")
 """The checks that cost little and only look."""

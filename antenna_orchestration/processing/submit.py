@@ -26,6 +26,7 @@ from antenna_orchestration import errors, server_urls
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.jobs import KeptDeployment, NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
+from antenna_orchestration.catalog.sources import SourceClaim
 from antenna_orchestration.domain import ids, job_config, nights, score_vectors, terminal, texts, times
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
@@ -155,6 +156,8 @@ async def submit(
     allowed_buckets: Sequence[str] | None = None,
     most_interactive: int | None = None,
     within: float | None = None,
+    selection: Selection | None = None,
+    claim: SourceClaim | None = None,
     progress: Callable[[str, int], None] = lambda what, count: None,
 ) -> Submitted:
     """Write a job and publish its first tasks. A job of which every image is skipped is over at once.
@@ -164,16 +167,18 @@ async def submit(
     locations that images in buckets may lie in; None for all that the credentials of this process reach.
     `most_interactive` is how many interactive jobs of the project may be under way, this one among them. `progress` is
     told, mostly on another thread, what was done and how often so far, such as `images found`. Looking for the images
-    ends after `within` seconds, None: no matter how long it takes.
+    ends after `within` seconds, None: no matter how long it takes. With `selection` nothing is looked for: these are
+    the images of the submission. `claim` are the files of a watched source that they are.
 
     Raises `InvalidInput` and its kinds, such as `OtherVersion` for a pipeline that changed under its version;
-    `Conflict` for an interactive job too many, or `Unavailable` for the catalog or a bucket, with nothing written. A
-    queue that cannot be reached is only a warning: the sensor publishes later.
+    `Conflict` for an interactive job too many, or for files of a source that are in another job; `Unavailable` for the
+    catalog or a bucket; with nothing written. A queue that cannot be reached is only a warning: the sensor publishes
+    later.
     """
     source = await given_detections.source_of(services, submission.detections_of, submission.project)
     if source is not None:
         submission = replace(submission, project=source.project)
-    spec = await _spec(services, submission.pipeline, submission.project)
+    spec = await spec_of(services, submission.pipeline, submission.project)
     config = check(submission, spec)
     # Before the images are looked for, which may take long.
     binding = await bind(services, spec, config)
@@ -181,10 +186,9 @@ async def submit(
     nights.zone_named(time_zone)
     offered = submission if source is None else replace(submission, limit=None, shuffle=False, interactive=False)
     names_none = not submission.sources and not submission.images
-    selected = (
-        Selection.of_nothing()
-        if names_none
-        else await _on_a_thread(
+    selected = await _selected(
+        Selection.of_nothing() if names_none else selection,
+        partial(
             select,
             offered,
             services.settings,
@@ -192,7 +196,7 @@ async def submit(
             allowed_buckets=allowed_buckets,
             within=within,
             progress=progress,
-        )
+        ),
     )
     known = await services.catalog.deployments.places(submission.project)
     if source is None:
@@ -235,6 +239,7 @@ async def submit(
             detections_of=source.job_id if source else None,
             digest=binding.digest,
             of_version=binding.of_version,
+            claim=claim,
         ),
         chosen,
         told=kept.extend,
@@ -417,7 +422,7 @@ def pipeline_row(spec: PipelineSpec) -> PipelineRow:
     )
 
 
-async def _spec(services: Services, slug: str, project: str) -> PipelineSpec:
+async def spec_of(services: Services, slug: str, project: str) -> PipelineSpec:
     """The pipeline: of this installation, public, or as a worker behind the gateway registered it for the project.
 
     Raises `UnknownPipeline`, also for one of other projects.
@@ -535,6 +540,11 @@ def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     # It must stand in lists, as a name that somebody gives has to.
     name = terminal.line(last)[: _MAX_NAME - 20]
     return f"{name} and {others} more" if others else name
+
+
+async def _selected(given: Selection | None, look: Callable[[], Selection]) -> Selection:
+    """The images that are given, else those that are found by looking."""
+    return await _on_a_thread(look) if given is None else given
 
 
 async def _on_a_thread(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Final
 
 from antenna_orchestration import errors
@@ -43,12 +44,8 @@ def list_objects(uri: str, settings: Settings, *, check: Callable[[], None] = la
     Raises `InvalidSource` if the bucket is missing or may not be listed, and `Unavailable` if the store cannot be
     reached.
     """
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not bucket:
-        raise errors.InvalidSource(f"{uri} names no bucket; s3://bucket/prefix does")
-    if MAGIC.search(bucket):
-        raise errors.InvalidSource(f"{uri}: the name of a bucket cannot be a pattern; name each bucket")
-    try:
+    bucket, key = _named_in(uri)
+    with _told(uri, bucket):
         store = _store(settings)
         found = dict(_named(store, bucket, key, check))
         if not found and VERSION in key and (described := _described(store, bucket, key)):
@@ -56,6 +53,39 @@ def list_objects(uri: str, settings: Settings, *, check: Callable[[], None] = la
         if not found and MAGIC.search(key):
             found = dict(_matching(store, bucket, key, check))
         return {f"s3://{bucket}/{name}": versions.of_object(described) for name, described in found.items()}
+
+
+def list_after(uri: str, after: str, settings: Settings, *, most: int = 1000) -> tuple[list[tuple[str, Version]], bool]:
+    """One page of what is under a prefix, whose names come after `after` (a URI; empty: from the beginning).
+
+    In the store's order, that of UTF-8; whether there are more. Raises as `list_objects`.
+    """
+    bucket, key = _named_in(uri)
+    with _told(uri, bucket):
+        # One for each thread: making one takes 0.2 s.
+        store = _store(settings, lasting=True)
+        start = {"StartAfter": after.removeprefix(f"s3://{bucket}/")} if after else {}
+        prefix = f"{key.rstrip('/')}/" if key else ""
+        page = store.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most, **start)
+        found = [(f"s3://{bucket}/{one['Key']}", versions.of_object(one)) for one in page.get("Contents", ())]
+        return found, bool(page.get("IsTruncated"))
+
+
+def _named_in(uri: str) -> tuple[str, str]:
+    """The bucket of a URI, and the rest of it."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise errors.InvalidSource(f"{uri} names no bucket; s3://bucket/prefix does")
+    if MAGIC.search(bucket):
+        raise errors.InvalidSource(f"{uri}: the name of a bucket cannot be a pattern; name each bucket")
+    return bucket, key
+
+
+@contextmanager
+def _told(uri: str, bucket: str) -> Iterator[None]:
+    """Make ours of the errors of a listing."""
+    try:
+        yield
     except FileNotFoundError:
         raise errors.InvalidSource(f"there is no bucket {bucket!r}, or these credentials may not see it") from None
     except PermissionError as error:

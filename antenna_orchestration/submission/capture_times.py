@@ -69,6 +69,12 @@ def timed(image: SubmittedImage, time: capture_time.Taken) -> SubmittedImage:
     return image._replace(captured_at=time.utc, stamp=time.local, stamp_offset=time.offset)
 
 
+def of_image(uri: str) -> capture_time.Taken | None:
+    """When one image was taken, by its name and, of a local file, its EXIF data; None if neither says so."""
+    stamp, taken = _from_name(uri), _from_exif(uri) if uri.startswith("file:") else None
+    return capture_time.together(stamp, taken) if stamp and taken else stamp or taken
+
+
 def at_places(images: Sequence[SubmittedImage], known: Mapping[str, Place]) -> tuple[list[SubmittedImage], list[str]]:
     """The images with the moments at which they were taken, where their deployments are known.
 

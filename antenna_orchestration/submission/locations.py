@@ -199,6 +199,11 @@ def local_path(uri: str) -> str:
     return addresses.path_of(f"file://{slash}{path}")
 
 
+def folder_uri(path: str) -> str:
+    """The `file://` URI of a folder, which is named by its whole path; no slash at its end."""
+    return f"file://{_quoted(path.rstrip('/'))}"
+
+
 def split_s3(uri: str) -> tuple[str, str]:
     """Bucket and key of an `s3://` URI. The key is not percent-decoded."""
     bucket, _, key = uri[len("s3://") :].partition("/")

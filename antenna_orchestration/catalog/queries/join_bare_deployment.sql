@@ -5,6 +5,7 @@ WITH bare AS (
     FROM deployments b JOIN deployments o ON o.project_id = b.project_id AND o.name = %(old)s
     WHERE b.project_id = %(project)s AND b.name = %(new)s AND b.name <> o.name
       AND b.described_at IS NULL AND b.species_list IS NULL AND b.former_names = '[]'
+      AND NOT EXISTS (SELECT 1 FROM sources w WHERE w.deployment_id = b.deployment_id)
       AND NOT EXISTS (SELECT 1 FROM clock_shifts s WHERE s.deployment_id = b.deployment_id)
       AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.project_id = b.project_id AND b.deployment_id = ANY (j.deployments))
 ), moved AS (

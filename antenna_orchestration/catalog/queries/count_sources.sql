@@ -1,0 +1,1 @@
+SELECT count(*) AS sources FROM sources WHERE paused_at IS NULL
