@@ -201,7 +201,7 @@ class DevicePool:
                 # What `auto` was resolved to: no process is to work on the CPU because the card went away.
                 device=self.name or self._wanted,
                 health=self.health,
-                title=f"pipeline {batch_group.slug}",
+                process=batch_group.process,
                 load_timeout=self._settings.pipeline_load_timeout,
                 import_path=import_path,
                 template=self._template if forks else None,
