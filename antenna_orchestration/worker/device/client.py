@@ -173,6 +173,11 @@ class Device:
         if self._child is not None:
             await self._end(self._child)
 
+    async def be_ready_to_start(self) -> None:
+        """Do what takes long before `start`: the import of PyTorch in the process that this one is forked from."""
+        if self._template is not None:
+            await self._template.be_ready()
+
     @property
     def start_again_at(self) -> float:
         """Until when, by the clock, others that work come before starting a process again that was lost."""
@@ -274,6 +279,10 @@ class Device:
         if stood_still:
             self._forgive(child, stood_still)
         self._end_if_stuck(child, self._clock())
+        if child.process.poll() is not None:
+            # Processes that a pipeline started may hold the socket open. What it said is still read.
+            with contextlib.suppress(OSError):
+                child.channel.shutdown(socket.SHUT_RD)
         with contextlib.suppress(psutil.Error):
             child.memory = psutil.Process(child.process.pid).memory_info().rss
 
@@ -445,7 +454,9 @@ class Device:
         child.channel.close()
         status = child.process.poll()
         reason = child.reason or _cause_of_death(status)
-        may_be_ours = status == protocol.LOST_DEVICE or (status == -signal.SIGKILL and not child.killed)
+        # Without a status the kernel cannot end it, and hangs itself.
+        may_be_ours = status in (None, protocol.LOST_DEVICE, protocol.SHORT_OF_MEMORY)
+        may_be_ours = may_be_ours or (status == -signal.SIGKILL and not child.killed)
         alone = len(child.flights) + len(child.loadings) <= 1
         self._in_doubt = bool(child.flights and child.loadings)
         self.losses += 1
@@ -534,6 +545,8 @@ def _cause_of_death(status: int | None) -> str:
         return "it cannot be killed"
     if status == protocol.LOST_DEVICE:
         return "the device was lost"
+    if status == protocol.SHORT_OF_MEMORY:
+        return "memory ran out in it"
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         return f"killed by {name}" + (", out of memory perhaps" if name == "SIGKILL" else "")

@@ -89,7 +89,9 @@ class DevicePool:
     @property
     def changes(self) -> bool:
         """Whether a process is starting, about to, loading a pipeline or being replaced; none lasts for ever."""
-        return bool(self.yielding) or any(device.changes for device in self._devices.values())
+        return (
+            bool(self.yielding) or self._template.is_asked or any(device.changes for device in self._devices.values())
+        )
 
     @property
     def memory(self) -> dict[str, int]:
@@ -116,6 +118,7 @@ class DevicePool:
         device = self._of(batch_group)
         if device is not self._shared and not device.is_up:
             await self._yield(batch_group.slug, device)
+            await device.be_ready_to_start()
             async with self._making_room:
                 while not device.is_up and self._is_full:
                     oldest = min(self._own_that_are_up(), key=lambda one: (one.is_busy, one.used_at))
