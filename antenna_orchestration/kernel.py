@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from functools import cache
 from pathlib import Path
@@ -64,6 +65,13 @@ def most_memory() -> int:
     """
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     return int(fields["VmHWM"].split()[0]) * 1024
+
+
+def threads() -> int:
+    """Threads of this process, of whatever library; on systems other than Linux only Python's."""
+    if sys.platform == "linux":
+        return sum(1 for _ in Path("/proc/self/task").iterdir())
+    return threading.active_count()
 
 
 def usable_cpus() -> int:

@@ -30,17 +30,20 @@ class Fault(Enum):
 
 
 _MEMORY: Final = re.compile(
-    r"out of memory|can.t allocate memory"
+    r"out of memory|can(?:.t|not) allocate memory|insufficient memory"
+    # Of C++, and so of onnxruntime; and of a thread whose stack finds no room.
+    r"|\bbad[_ ]alloc(?:ation)?\b|can.t start new thread"
     r"|_STATUS_(?:INTERNAL_ERROR_\w*)?ALLOC\w*_FAILED"
     # As numbers: CUDA's error 2, and status 5 of nvJPEG. Both are failed allocations.
     r"|Failed to synchronize CUDA stream: 2\b"
-    r"|^Failed to (?:decode|create|initialize|retrieve|get)\b.*: 5$",
+    r"|^Failed to (?:decode batch|(?:create|initialize|retrieve|get)\b.*(?:nvjpeg|image info).*): 5$",
     re.IGNORECASE | re.MULTILINE,
 )
 
 _OURS: Final = re.compile(
     # The device refused one call, and goes on: what it was called with is the pipeline's doing.
     r"_STATUS_(?:NOT_SUPPORTED|BAD_PARAM|INVALID_VALUE)"
+    r"|CUDA(?: driver)? error: (?:invalid (?:argument|configuration argument|device ordinal)|operation not supported)"
     # This torch has no code for the card: another process has none either.
     r"|no kernel image is available"
 )

@@ -159,6 +159,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         _learn_heic()
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except MemoryError:
+        raise
     except Exception as error:
         raise errors.ImageUnusable(file_kinds.why_not_an_image(data)) from error
     if image.width * image.height > max_pixels:
@@ -249,6 +251,8 @@ def _keep_what_was_decoded(image: Any) -> bool:
     try:
         image.load()
         pixels = np.asarray(image)
+    except MemoryError:
+        raise
     except Exception:
         return False
     return bool((pixels != pixels[:1, :1]).any())

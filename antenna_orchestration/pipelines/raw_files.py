@@ -31,6 +31,8 @@ def develop(data: bytes, *, max_pixels: int, shrink_to: int | None) -> tuple[NDA
             return np.ascontiguousarray(pixels), (width, height)
     except rawpy.LibRawFileUnsupportedError:
         return None
+    except rawpy.LibRawUnsufficientMemoryError as error:
+        raise MemoryError("to develop a camera raw file") from error
     except rawpy.LibRawError as error:
         reason = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
         raise errors.ImageUnusable(f"damaged camera raw: {reason}") from error

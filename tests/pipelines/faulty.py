@@ -20,7 +20,7 @@ from antenna_orchestration.pipelines.interface import AlgorithmSpec, ImageResult
 
 FAULTS: Final = (
     "none", "raise", "quit", "hang", "wait", "segfault", "hold_gil", "kill", "exit", "memory", "leak", "kill_parent",
-    "import",
+    "import", "orphan",
 )  # fmt: skip
 
 _leaked: list[bytearray] = []
@@ -125,6 +125,12 @@ def misbehave(fault: str, seconds: float) -> None:
         os.kill(os.getppid(), signal.SIGKILL)
         threading.Event().wait()
     if fault == "exit":
+        os._exit(3)
+    if fault == "orphan":
+        # Another process of the pipeline has all that is open, and outlives this one.
+        if os.fork() == 0:
+            time.sleep(seconds)
+            os._exit(0)
         os._exit(3)
     if fault != "none" and fault not in FAULTS:
         raise ValueError(f"no fault {fault!r}; there are {', '.join(FAULTS)}")

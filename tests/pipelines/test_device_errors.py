@@ -33,6 +33,12 @@ TEXTS = [
     ("torchvision 0.20-0.29", Fault.MEMORY, "Failed to decode batch: 5"),
     ("torchvision 0.20-0.29", Fault.MEMORY, "Failed to create nvjpeg decoder state: 5"),
     ("torchvision 0.20-0.29", Fault.MEMORY, "Failed to synchronize CUDA stream: 2"),
+    ("OpenCV 5", Fault.MEMORY, "OpenCV(5.0.0) /io/opencv/modules/core/src/alloc.cpp:73: error: (-4:Insufficient memory)"
+     " Failed to allocate 16204800 bytes in function 'OutOfMemoryError'"),
+    ("onnxruntime 1.20-1.32", Fault.MEMORY, "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code "
+     "returned while running Conv node. Name:'/network/stem' Status Message: std::bad_alloc"),
+    ("Linux", Fault.MEMORY, "[Errno 12] Cannot allocate memory"),
+    ("Python 3", Fault.MEMORY, "can't start new thread"),
     # Lost.
     ("torch 1.10-2.7", Fault.LOST, f"CUDA error: an illegal memory access was encountered{_ADVICE}"),
     ("torch 1.10-2.14", Fault.LOST, f"CUDA error: device-side assert triggered{_ADVICE}"),
@@ -53,6 +59,9 @@ TEXTS = [
     ("torch 1.10-2.14", Fault.PIPELINE, "CUDA error: no kernel image is available for execution on the device"),
     ("torch 1.10-2.14", Fault.PIPELINE, "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed"),
     ("torch 1.10-2.14", Fault.PIPELINE, "CUDA error: CUBLAS_STATUS_INVALID_VALUE when calling `cublasSgemm(...)`"),
+    ("torch 1.10-2.14", Fault.PIPELINE, f"CUDA error: invalid configuration argument{_ADVICE}"),
+    ("torch 1.10-2.14", Fault.PIPELINE, f"CUDA error: invalid device ordinal{_ADVICE}"),
+    ("an own pipeline", Fault.PIPELINE, "Failed to decode the table of sites: 5"),
     ("torch 1.10-2.14", Fault.PIPELINE, "Expected all tensors to be on the same device, but found at least two device"),
     ("torch 1.10-2.14", Fault.PIPELINE, "The size of tensor a (3) must match the size of tensor b (4) at dimension 0"),
     # nvJPEG refused the photograph: the CPU decides.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -217,3 +219,26 @@ def test_capture_time_survives_exif_of_wrong_types() -> None:
     exif[0x882A] = TiffImagePlugin.IFDRational(1, 0)
     exif.get_ifd(0x8769)[0x9003] = 12
     assert images.exif_time(encoded(picture(), exif=exif)) is None
+
+
+def test_a_header_that_finds_no_memory_says_nothing_of_the_photograph() -> None:
+    """It was said to be no image, for good. A process of its own has the limit, just below what reading takes."""
+    code = """
+import io, resource
+from pathlib import Path
+from PIL import Image
+from antenna_orchestration.pipelines import images
+
+file = io.BytesIO()
+Image.new("RGB", (8, 8)).save(file, "PNG", exif=b"x" * 60_000_000)
+data = file.getvalue()
+images.decode(data, max_pixels=64)
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 20_000_000,) * 2)
+try:
+    images.decode(data, max_pixels=64)
+except MemoryError:
+    print("short of memory")
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert said.stdout == "short of memory\n", said.stderr

@@ -5,6 +5,7 @@ There is no GPU in these tests: a pipeline raises what torch raises, in a real w
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ import torch
 from torch import nn
 
 from antenna_orchestration import errors
+from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.at_once import PATIENCE, AtOnce
-from antenna_orchestration.settings import Settings
+from antenna_orchestration.settings import Settings, load
+from antenna_orchestration.worker.device.client import Device, DeviceLost
 from antenna_orchestration.worker.device.models import tensor_bytes
 from antenna_orchestration.worker.options import WorkerOptions
-from antenna_orchestration.worker.policy.device_health import LOSSES, DeviceHealth
+from antenna_orchestration.worker.policy.batch_groups import SHARED
+from antenna_orchestration.worker.policy.device_health import LOSSES, STARTS, DeviceHealth
 from tests import waiting
+from tests.pipelines import faulty
 from tests.worker.bench import Bench, once_each
 from tests.worker.worker_thread import running
 
@@ -50,15 +55,23 @@ async def test_a_device_lost_once_costs_its_process_and_no_image(
     assert all(result.delivery == 1 for result in results.values())
 
 
+@pytest.fixture
+def shared(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """`faulty` is a pipeline of this project here: it runs in the device process that these share."""
+    monkeypatch.setattr(registry, "_BUILT_IN", (*registry._BUILT_IN, faulty.__name__))
+    # Under a path that no other test has read it from; the device process has it from there.
+    file = Path(shutil.copy(faulty.__file__, tmp_path))
+    return settings.model_copy(update={"pipeline_paths": (file,), "max_attempts": 1})
+
+
 async def test_a_worker_whose_device_stays_lost_leaves_and_fails_nothing(
-    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
+    bench: Bench, shared: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     """M5: three losses in a row without a finished batch; other workers do the images."""
     gone = tmp_path / "gone"
     gone.touch()
-    settings = settings.model_copy(update={"max_attempts": 1})
     job = await bench.submit(pictures[:10], **saying(LOST, on_image=-1, while_file=str(gone)))
-    with running(settings, BATCHES) as worker:
+    with running(shared, BATCHES) as worker:
         with pytest.raises(errors.DeviceGone, match=r"was lost 3 times without a finished batch: .*illegal memory"):
             await worker.leaves()
         [said] = await bench.heartbeats.workers()
@@ -66,9 +79,24 @@ async def test_a_worker_whose_device_stays_lost_leaves_and_fails_nothing(
     assert "lost 3 times" in said.failing["faulty"]
     assert await bench.unread(job) == 0
     gone.unlink()
-    with running(settings, BATCHES):
+    with running(shared, BATCHES):
         results = once_each(await bench.results(job))
     assert {result.outcome for result in results.values()} == {"done"}
+
+
+async def test_an_own_pipeline_that_loses_its_device_stops_no_worker(
+    bench: Bench, settings: Settings, pictures: list[str]
+) -> None:
+    """Its every image raised a text like a lost device's, and the worker of everybody left."""
+    settings = settings.model_copy(update={"max_attempts": 1})
+    bad = await bench.submit(pictures[:6], **saying(LOST, on_image=-1))
+    with running(settings, BATCHES) as worker:
+        await waiting.eventually(
+            lambda: _true("pipeline faulty rests" in worker.log), description="the pipeline to be left alone"
+        )
+        good = await bench.submit(pictures[6:12])
+        assert len(once_each(await bench.results(good))) == 6
+        assert await bench.unread(bad) == 0, "what is broken may be the device"
 
 
 async def test_an_image_short_of_memory_is_tried_again_later(
@@ -102,17 +130,41 @@ def test_less_at_once_after_lack_of_memory_and_more_again_later() -> None:
     assert at_once.ran_out(1) == 1
 
 
-def test_a_device_is_gone_after_losses_without_a_finished_batch() -> None:
+@pytest.mark.parametrize("whose", [SHARED, STARTS])
+def test_a_device_is_gone_after_losses_without_a_finished_batch(whose: str) -> None:
     health = DeviceHealth()
     for _ in range(LOSSES - 1):
-        health.lost("cuda:0", "an error")
+        health.lost(whose, "cuda:0", "an error")
     assert not health.gone
-    assert not health.is_proven
-    health.finished()
+    assert not health.is_proven(whose)
+    health.worked(whose)
     for _ in range(LOSSES):
         assert not health.gone
-        health.lost("cuda:0", "an error")
+        health.lost(whose, "cuda:0", "an error")
+        # What else works does not show that the device does: it may not use it at all.
+        health.worked("own")
     assert health.gone == "cuda:0 was lost 3 times without a finished batch: an error"
+
+
+def test_losses_of_an_own_pipeline_say_nothing_of_the_device() -> None:
+    health = DeviceHealth()
+    for _ in range(10 * LOSSES):
+        health.lost("own", "cuda:0", "an error")
+    assert not health.gone
+    assert not health.is_proven("own")
+    assert health.is_proven(SHARED)
+
+
+async def test_a_device_that_no_fresh_process_can_use_is_gone(tmp_path: Path) -> None:
+    """Nobody's code has run in it; there is no such card here."""
+    health = DeviceHealth()
+    for _ in range(LOSSES - 1):
+        health.lost(STARTS, "cuda:0", "an error")
+    device = Device(settings=load(home=tmp_path), device="cuda:0", process="own", load_timeout=60.0, health=health)
+    with pytest.raises(DeviceLost, match="sees no GPU here") as lost:
+        await device.start()
+    assert lost.value.may_be_ours
+    assert "sees no GPU here" in health.gone
 
 
 def test_a_pipelines_memory_is_that_of_its_tensors() -> None:
@@ -132,3 +184,7 @@ def test_a_pipelines_memory_is_that_of_its_tensors() -> None:
 
     # The layer's weights, mean and variance of the norm and its count, and the judge's mean.
     assert tensor_bytes(Own(), "cpu") == 4 * (100 + 20 + 3) + 8
+
+
+async def _true(value: bool) -> bool:
+    return value

@@ -103,6 +103,14 @@ async def test_a_lost_process_starts_again_after_others_had_their_time(here: Set
         other.cancel()
 
 
+async def test_a_process_that_left_another_one_behind_is_lost(here: Settings) -> None:
+    """The other one kept the socket open, and nobody noticed the end of the first."""
+    leaving = group(0, "faulty", fault="orphan", seconds=45.0)
+    async with opened(here) as pool, asyncio.timeout(30):
+        with pytest.raises(DeviceLost, match="status 3"):
+            await run(pool, leaving, 1)
+
+
 @pytest.mark.parametrize("stage", ["prepare", "infer", "finish"])
 async def test_a_pipeline_that_quits_fails_the_image_alone(here: Settings, stage: str) -> None:
     """P2: `sys.exit` ended the thread that it ran on, and its image cost two task time-outs."""
@@ -112,6 +120,17 @@ async def test_a_pipeline_that_quits_fails_the_image_alone(here: Settings, stage
     assert isinstance(first, protocol.Done)
     assert isinstance(second, protocol.Failed)
     assert "SystemExit: 3" in second.reason
+
+
+async def test_an_image_short_of_memory_is_finished_again_alone(here: Settings, tmp_path: Path) -> None:
+    """What others held at that moment counted against it."""
+    once = str(tmp_path / "short")
+    async with opened(here) as pool:
+        short = group(0, "faulty", fault="memory", on_image=2, stage="finish", once_file=once)
+        assert [type(one) for one in await run(pool, short, 1, 2, 3)] == [protocol.Done] * 3
+        always = group(1, "faulty", fault="memory", on_image=2, stage="finish")
+        [failed] = [one for one in await run(pool, always, 1, 2, 3) if isinstance(one, protocol.Failed)]
+    assert (failed.number, failed.out_of_memory) == (2, True)
 
 
 async def test_a_pipeline_that_quits_while_loading_says_so(here: Settings) -> None:

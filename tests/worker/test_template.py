@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -12,9 +13,11 @@ import pytest
 
 from antenna_orchestration.settings import Settings, load
 from antenna_orchestration.worker.device import protocol
-from antenna_orchestration.worker.device.client import DeviceLost
+from antenna_orchestration.worker.device.client import Device, DeviceLost
+from antenna_orchestration.worker.device.starting import Template
+from antenna_orchestration.worker.policy.device_health import DeviceHealth
 from tests import waiting
-from tests.worker.test_device_pool import group, opened, run
+from tests.worker.test_device_pool import FILES, group, opened, run
 
 OWN = """
 import os, sys
@@ -99,13 +102,80 @@ async def test_own_pipelines_share_one_import_of_torch(
     await waiting.eventually(lambda: _true(not last.is_running()), description="the last fork ends with the pool")
 
 
-async def test_a_pytorch_that_cannot_be_imported_costs_only_its_users(
-    here: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The file that is imported as torch, which it is not: what is tested is what happens around the import."""
+    package = tmp_path / "packages" / "torch"
+    package.mkdir(parents=True)
+    monkeypatch.syspath_prepend(package.parent)
+    for slug in ("first", "second"):
+        file = tmp_path / f"{slug}.py"
+        file.write_text(file.read_text().replace("import torch\n", "return\n"))
+    (package / "__init__.py").touch()
+    return package / "__init__.py"
+
+
+async def test_a_template_that_does_not_answer_is_replaced(
+    here: Settings, stand_in: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "packages" / "torch").mkdir(parents=True)
-    (tmp_path / "packages" / "torch" / "__init__.py").write_text("raise ImportError('libcudart is missing')")
-    (tmp_path / "first.py").write_text((tmp_path / "first.py").read_text().replace("import torch\n", "return\n"))
-    monkeypatch.syspath_prepend(tmp_path / "packages")
+    """A stopped one kept all own pipelines, and their leases, waiting for ever."""
+    template = Template(here, answer_timeout=1.0)
+    health = DeviceHealth()
+    first, second = (
+        Device(settings=here, device="cpu", process=name, load_timeout=60.0, template=template, health=health)
+        for name in ("first", "second")
+    )
+    try:
+        await first.start()
+        forked = psutil.Process(pid_of_template()).children()[0]
+        psutil.Process(pid_of_template()).suspend()
+        # Nobody tells how it ended, so that no image is to blame.
+        running = asyncio.create_task(first.run(group(0, "first", paths=here.pipeline_paths), [], lambda: None))
+        forked.kill()
+        with pytest.raises(DeviceLost) as lost:
+            await running
+        assert lost.value.may_be_ours
+        async with asyncio.timeout(30):
+            await second.start()
+        assert "does not answer and is killed" in caplog.text
+    finally:
+        await second.end()
+        await template.end()
+
+
+async def test_no_one_else_waits_for_the_import_of_torch(here: Settings, stand_in: Path, tmp_path: Path) -> None:
+    """It took a minute from a slow disk, and pipelines that do without it waited too."""
+    stand_in.write_text(f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}):\n    time.sleep(0.01)\n")
+    paths = (*here.pipeline_paths, FILES[1])
+    async with opened(here.model_copy(update={"pipeline_paths": paths})) as pool:
+        waits = asyncio.create_task(pool.load(group(0, "first", paths=paths)))
+        await waiting.eventually(lambda: _true(pool.changes), description="the import")
+        await pool.load(group(1, "recording", paths=paths))
+        assert pool.changes, "its leases are kept"
+        assert not waits.done()
+        (tmp_path / "go").touch()
+        await waits
+
+
+async def test_a_torch_that_leaves_threads_is_not_forked(
+    here: Settings, stand_in: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fork waits for ever for a lock that one of them held."""
+    stand_in.write_text("import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n")
+    async with opened(here) as pool:
+        assert isinstance((await run(pool, group(0, "first", paths=here.pipeline_paths), 1))[0], protocol.Done)
+    assert "each own pipeline imports PyTorch itself" in caplog.text
+
+
+def pid_of_template() -> int:
+    [found] = [one for one in psutil.Process().children() if "worker.device.template" in " ".join(one.cmdline())]
+    return found.pid
+
+
+async def test_a_pytorch_that_cannot_be_imported_costs_only_its_users(
+    here: Settings, stand_in: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand_in.write_text("raise ImportError('libcudart is missing')")
     async with opened(here) as pool:
         assert isinstance((await run(pool, group(0, "first", paths=here.pipeline_paths), 1))[0], protocol.Done)
     assert "each own pipeline imports PyTorch itself" in caplog.text

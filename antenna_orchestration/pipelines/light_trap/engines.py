@@ -66,7 +66,7 @@ class Torch:
 
 
 class OnnxRuntime:
-    """The exported network. Raises `ImportError` where onnxruntime is not installed."""
+    """The exported network. Raises `ModuleNotFoundError` where onnxruntime is not installed."""
 
     def __init__(self, program: bytes) -> None:
         import onnxruntime
@@ -86,7 +86,7 @@ class OnnxRuntime:
 
 
 def shipped() -> Engine:
-    """The released network with onnxruntime. Raises `ImportError` where that is not installed."""
+    """The released network with onnxruntime. Raises `ModuleNotFoundError` where that is not installed."""
     return OnnxRuntime(resources.files(__package__).joinpath(PROGRAM).read_bytes())
 
 
@@ -116,7 +116,7 @@ def _chosen(best: Engine, others: Sequence[Callable[[], Engine]]) -> Engine:
         try:
             engine = make()
             why = differs(expected, insect_network.peaks(engine(scene), 0, LEAST))
-        except ImportError:
+        except ModuleNotFoundError:
             continue
         except Exception as error:
             # Its own exceptions are of many types, and torch does as well.

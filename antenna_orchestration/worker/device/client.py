@@ -24,8 +24,8 @@ from antenna_orchestration import errors
 from antenna_orchestration.pipelines.sources import Source
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.device import protocol, starting
-from antenna_orchestration.worker.policy.batch_groups import BatchGroup
-from antenna_orchestration.worker.policy.device_health import DeviceHealth
+from antenna_orchestration.worker.policy.batch_groups import SHARED, BatchGroup
+from antenna_orchestration.worker.policy.device_health import STARTS, DeviceHealth
 
 logger = logging.getLogger(__name__)
 
@@ -125,21 +125,23 @@ class Device:
         *,
         settings: Settings,
         device: str,
-        title: str = "the pipelines of this project",
+        process: str = SHARED,
         load_timeout: float,
         import_path: Sequence[str] = (),
         template: starting.Template | None = None,
         health: DeviceHealth | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`title`: whose process it is, for people. `load_timeout`: seconds that loading may go on without progress.
+        """`process`: as `BatchGroup.process`. `load_timeout`: seconds that loading may go on without progress.
 
         `import_path`: folders that come first on the process's import path. `template`: what to fork it from, if there
         is no such folder. `health` is of all that use the device.
         """
         self._settings = settings
         self._wanted = device
-        self._title = title
+        self._process = process
+        # Whose process it is, for people.
+        self._title = f"pipeline {process}" if process != SHARED else "the pipelines of this project"
         self._load_timeout = load_timeout
         self._import_path = tuple(import_path)
         self._template = template
@@ -170,6 +172,11 @@ class Device:
         """End the process, whatever is in it."""
         if self._child is not None:
             await self._end(self._child)
+
+    async def be_ready_to_start(self) -> None:
+        """Do what takes long before `start`: the import of PyTorch in the process that this one is forked from."""
+        if self._template is not None:
+            await self._template.be_ready()
 
     @property
     def start_again_at(self) -> float:
@@ -272,6 +279,10 @@ class Device:
         if stood_still:
             self._forgive(child, stood_still)
         self._end_if_stuck(child, self._clock())
+        if child.process.poll() is not None:
+            # Processes that a pipeline started may hold the socket open. What it said is still read.
+            with contextlib.suppress(OSError):
+                child.channel.shutdown(socket.SHUT_RD)
         with contextlib.suppress(psutil.Error):
             child.memory = psutil.Process(child.process.pid).memory_info().rss
 
@@ -376,7 +387,7 @@ class Device:
                         flight.on_begin()
             case protocol.Report(batch=batch, outcomes=outcomes):
                 if any(isinstance(outcome, protocol.Done) for outcome in outcomes):
-                    self._health.finished()
+                    self._health.worked(self._process)
                 self._next_may_begin(child)
                 child.memory_at_first = child.memory_at_first or child.memory
                 if (flight := child.flights.pop(batch, None)) and not flight.future.done():
@@ -400,7 +411,13 @@ class Device:
                 if level >= logging.ERROR and name == protocol.LOGGER:
                     child.reason = (text.splitlines() or [""])[0]
             case protocol.Ready():
-                child.ready.set_result(message)
+                self._on_ready(child, message)
+
+    def _on_ready(self, child: _Child, message: protocol.Ready) -> None:
+        self._health.worked(STARTS)
+        # Whoever started it may have left.
+        if not child.ready.done():
+            child.ready.set_result(message)
 
     def _next_may_begin(self, child: _Child) -> None:
         """The device is free for the next batch: the time that it waited does not count as being stuck."""
@@ -437,12 +454,14 @@ class Device:
         child.channel.close()
         status = child.process.poll()
         reason = child.reason or _cause_of_death(status)
-        may_be_ours = status == protocol.LOST_DEVICE or (status == -signal.SIGKILL and not child.killed)
+        # Without a status the kernel cannot end it, and hangs itself.
+        may_be_ours = status in (None, protocol.LOST_DEVICE, protocol.SHORT_OF_MEMORY)
+        may_be_ours = may_be_ours or (status == -signal.SIGKILL and not child.killed)
         alone = len(child.flights) + len(child.loadings) <= 1
         self._in_doubt = bool(child.flights and child.loadings)
         self.losses += 1
         if status == protocol.LOST_DEVICE:
-            self._health.lost(self.name or self._wanted, reason)
+            self._health.lost(self._blamed(child), self.name or self._wanted, reason)
         self._start_over()
         self.fault = reason
         logger.warning("the device process %d (%s) is lost: %s", child.process.pid, self._title, reason)
@@ -454,6 +473,13 @@ class Device:
                 future.set_exception(DeviceLost(reason, may_be_ours=may_be_ours, alone=alone))
                 # Marks it as retrieved: the caller may have left, and the cause is logged above.
                 future.exception()
+
+    def _blamed(self, child: _Child) -> str:
+        """What lost the device: this process, or none in particular if it came no further than looking at the device.
+
+        The PyTorch in an environment of a pipeline's own may be one that cannot use it.
+        """
+        return self._process if child.ready.done() or self._import_path else STARTS
 
     def _end_if_stuck(self, child: _Child, now: float) -> None:
         begun = [flight for flight in child.flights.values() if flight.began]
@@ -519,6 +545,8 @@ def _cause_of_death(status: int | None) -> str:
         return "it cannot be killed"
     if status == protocol.LOST_DEVICE:
         return "the device was lost"
+    if status == protocol.SHORT_OF_MEMORY:
+        return "memory ran out in it"
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         return f"killed by {name}" + (", out of memory perhaps" if name == "SIGKILL" else "")

@@ -89,7 +89,9 @@ class DevicePool:
     @property
     def changes(self) -> bool:
         """Whether a process is starting, about to, loading a pipeline or being replaced; none lasts for ever."""
-        return bool(self.yielding) or any(device.changes for device in self._devices.values())
+        return (
+            bool(self.yielding) or self._template.is_asked or any(device.changes for device in self._devices.values())
+        )
 
     @property
     def memory(self) -> dict[str, int]:
@@ -116,6 +118,7 @@ class DevicePool:
         device = self._of(batch_group)
         if device is not self._shared and not device.is_up:
             await self._yield(batch_group.slug, device)
+            await device.be_ready_to_start()
             async with self._making_room:
                 while not device.is_up and self._is_full:
                     oldest = min(self._own_that_are_up(), key=lambda one: (one.is_busy, one.used_at))
@@ -201,7 +204,7 @@ class DevicePool:
                 # What `auto` was resolved to: no process is to work on the CPU because the card went away.
                 device=self.name or self._wanted,
                 health=self.health,
-                title=f"pipeline {batch_group.slug}",
+                process=batch_group.process,
                 load_timeout=self._settings.pipeline_load_timeout,
                 import_path=import_path,
                 template=self._template if forks else None,

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +92,7 @@ class DeviceProcess:
         self._to_load: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._device_lock = threading.Lock()
         self._forgotten: set[int] = set()
+        self._at_work = _AtWork()
 
     def run(self) -> None:
         """Serve until the parent closes the socket."""
@@ -213,27 +214,24 @@ class DeviceProcess:
             if image.item.number in self._forgotten:
                 image.outcome = protocol.Dropped(image.item.number)
                 continue
-            try:
-                work(model, image)
-            except BaseException as error:
-                self._note(image, error)
+            with self._at_work.beside_others():
+                try:
+                    work(model, image)
+                except BaseException as error:
+                    self._note(image, error)
             progress.tick()
 
     # The device.
 
     def _load_forever(self) -> None:
-        while True:
-            self._load(self._to_load.get())
+        with _no_further():
+            while True:
+                self._load(self._to_load.get())
 
     def _infer_forever(self) -> None:
-        while True:
-            batch = self._batches.get()
-            try:
-                self._infer_batch(batch)
-            except BaseException:
-                # Caused neither by a pipeline nor by an image: this process can no longer be relied on.
-                logger.exception("the device process stops")
-                os._exit(protocol.LOST_DEVICE)
+        with _no_further():
+            while True:
+                self._infer_batch(self._batches.get())
 
     def _load(self, batch_group: int) -> Model | None:
         started = time.monotonic()
@@ -288,15 +286,18 @@ class DeviceProcess:
         self._finishers.submit(self._finish, model, batch)
 
     def _infer_short(self, model: Model, batch: _Batch, image: _Image) -> None:
-        """Prepare and infer an image for which memory ran out while others were at work."""
-        device_errors.free_cached_memory()
-        try:
-            if not image.is_prepared:
-                _prepare_one(model, image)
-        except BaseException as error:
-            self._note(image, error)
-        else:
-            self._infer(model, batch, [image])
+        """Take an image for which memory ran out while others were at work through all of the pipeline, alone."""
+        with self._at_work.alone():
+            device_errors.free_cached_memory()
+            try:
+                if not image.is_prepared:
+                    _prepare_one(model, image)
+            except BaseException as error:
+                self._note(image, error)
+            else:
+                self._infer(model, batch, [image])
+            if image.outcome is None:
+                self._finish_one(model, image)
         self._send(protocol.Moved(batch.number))
 
     def _note(self, image: _Image, error: BaseException) -> None:
@@ -328,9 +329,7 @@ class DeviceProcess:
                 part = part[:limit]
             started = time.monotonic()
             try:
-                results = model.pipeline.infer([image.prepared for image in part])
-                if len(results) != len(part):
-                    raise errors.InternalError(f"the pipeline gave {len(results)} results for {len(part)} images")
+                results = _inferred(model, part)
             except BaseException as error:
                 parts.extendleft(reversed(self._split(model, part, error)))
             else:
@@ -360,13 +359,24 @@ class DeviceProcess:
     # Finishing.
 
     def _finish(self, model: Model, batch: _Batch) -> None:
-        for image in batch.images:
-            if image.outcome is None:
-                image.outcome = _finished(model, image)
-            image.data = image.prepared = image.raw = None
-        self._forgotten.difference_update(image.item.number for image in batch.images)
-        outcomes = [image.outcome for image in batch.images if image.outcome is not None]
-        self._send(protocol.Report(batch.number, outcomes, model.at_once.limit, batch.starved))
+        with _no_further():
+            for image in batch.images:
+                if image.outcome is None:
+                    self._finish_one(model, image)
+                if image.outcome is None:
+                    with self._device_lock, self._at_work.alone():
+                        self._finish_one(model, image)
+                image.data = image.prepared = image.raw = None
+            self._forgotten.difference_update(image.item.number for image in batch.images)
+            outcomes = [image.outcome for image in batch.images if image.outcome is not None]
+            self._send(protocol.Report(batch.number, outcomes, model.at_once.limit, batch.starved))
+
+    def _finish_one(self, model: Model, image: _Image) -> None:
+        """Finish an image: it has no outcome afterwards if memory ran out for the first time."""
+        try:
+            image.outcome = _finished(model, image)
+        except BaseException as error:
+            self._note(image, error)
 
 
 def _prepare_one(model: Model, image: _Image) -> None:
@@ -391,11 +401,19 @@ def _process_one(model: Model, image: _Image) -> None:
     """Prepare, infer and finish an image. Raises whatever the pipeline raises."""
     _prepare_one(model, image)
     started = time.monotonic()
-    [image.raw] = model.pipeline.infer([image.prepared])
+    [image.raw] = _inferred(model, [image])
     image.infer = time.monotonic() - started
     image.outcome = _finished(model, image)
     # Others of its batch are still at work.
     image.prepared = image.raw = None
+
+
+def _inferred(model: Model, images: Sequence[_Image]) -> Sequence[Any]:
+    """The raw results of prepared images, one each. Raises whatever the pipeline raises."""
+    results = model.pipeline.infer([image.prepared for image in images])
+    if len(results) != len(images):
+        raise errors.InternalError(f"the pipeline gave {len(results)} results for {len(images)} images")
+    return results
 
 
 def _use_threads_of_torch(count: int) -> None:
@@ -412,16 +430,12 @@ def _use_threads_of_torch(count: int) -> None:
         torch.set_num_threads(count)
 
 
-def _finished(model: Model, image: _Image) -> protocol.Done | protocol.Failed:
+def _finished(model: Model, image: _Image) -> protocol.Done:
+    """What was found in an inferred image. Raises whatever the pipeline raises, and what `outcomes.checked` does."""
     started = time.monotonic()
-    try:
-        said = model.pipeline.finish(image.prepared, image.raw)
-        result = outcomes.checked(said, model.declared, given=image.item.detections)
-        detections = msgspec.Raw(protocol.encoder.encode(result.detections))
-    except BaseException as error:
-        if device_errors.fault_of(error) is Fault.LOST:
-            end_lost(error)
-        return _failed(image, error)
+    said = model.pipeline.finish(image.prepared, image.raw)
+    result = outcomes.checked(said, model.declared, given=image.item.detections)
+    detections = msgspec.Raw(protocol.encoder.encode(result.detections))
     timings = {"decode": image.decode, "infer": image.infer, "finish": time.monotonic() - started}
     return protocol.Done(
         image.item.number,
@@ -438,9 +452,6 @@ def _failed(image: _Image, error: BaseException) -> protocol.Failed:
     """The report on an image that failed alone: retryable unless the image itself is unusable."""
     if isinstance(error, errors.ImageUnusable):
         return protocol.Failed(image.item.number, str(error), retryable=False)
-    if device_errors.is_out_of_memory(error):
-        reason = "does not fit into the device's memory"
-        return protocol.Failed(image.item.number, reason, retryable=True, out_of_memory=True)
     logger.warning("image %d failed: %s", image.item.image, told_errors.in_a_line(error), exc_info=error)
     return protocol.Failed(
         image.item.number, f"the pipeline failed on it: {told_errors.in_a_line(error)}", retryable=True
@@ -449,8 +460,24 @@ def _failed(image: _Image, error: BaseException) -> protocol.Failed:
 
 def end_lost(error: BaseException) -> NoReturn:
     """End this process, whose device is unusable from here on, as after an illegal memory access."""
-    logger.error("the device is lost: %s", told_errors.in_a_line(error))
-    os._exit(protocol.LOST_DEVICE)
+    try:
+        logger.error("the device is lost: %s", told_errors.in_a_line(error))
+    finally:
+        os._exit(protocol.LOST_DEVICE)
+
+
+@contextlib.contextmanager
+def _no_further(status: int = protocol.LOST_DEVICE) -> Iterator[None]:
+    """End this process after an error of neither a pipeline nor an image: it can no longer be relied on."""
+    try:
+        yield
+    except BaseException as error:
+        if device_errors.is_out_of_memory(error):
+            status = protocol.SHORT_OF_MEMORY
+        try:
+            logger.error("the device process stops: %s", told_errors.in_a_line(error), exc_info=error)
+        finally:
+            os._exit(status)
 
 
 def _is_shared(device: str) -> bool:
@@ -460,6 +487,41 @@ def _is_shared(device: str) -> bool:
         return False
     free, total = torch.cuda.mem_get_info(device)
     return bool(total - free - torch.cuda.memory_reserved(device) > CONTEXT)
+
+
+class _AtWork:
+    """The images that are at work on the threads beside the one that infers, or none of them while one is alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+        self._is_alone = False
+
+    @contextlib.contextmanager
+    def beside_others(self) -> Iterator[None]:
+        """Be one of them; waits until nobody is alone."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_alone)
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._count -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until none is at work, and let none begin. One caller at a time, which holds the device's lock."""
+        with self._changed:
+            self._is_alone = True
+            self._changed.wait_for(lambda: not self._count)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._is_alone = False
+                self._changed.notify_all()
 
 
 class _Progress:
@@ -547,6 +609,8 @@ def serve(channel: socket.socket, parent: int) -> NoReturn:
     """Be a device process, until its worker closes the socket. `parent` is the process that this one ends with."""
     # While a thread holds the GIL nobody notices the socket's end, so the kernel kills this process with its parent.
     kernel.die_with_parent(parent)
+    # Programs that a pipeline starts are not to keep it open.
+    channel.set_inheritable(False)
     # The worker has the leases, so when memory is short this process is to be killed first.
     kernel.be_the_first_to_die()
     # Ctrl-C and a batch system's SIGTERM reach the whole process group; the worker decides when this process ends.
@@ -554,15 +618,16 @@ def serve(channel: socket.socket, parent: int) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.enable()
     process = DeviceProcess(channel)
-    try:
-        process.run()
-    except errors.AntennaError as error:
-        process.complain(str(error))
-        os._exit(1)
-    except (EOFError, ConnectionError):
-        # The worker is gone.
-        os._exit(0)
-    # Without waiting for threads, which may hang.
+    # Each way ends without waiting for threads, which may hang.
+    with _no_further(1):
+        try:
+            process.run()
+        except errors.AntennaError as error:
+            process.complain(str(error))
+            os._exit(1)
+        except (EOFError, ConnectionError):
+            # The worker is gone.
+            os._exit(0)
     os._exit(0)
 
 

@@ -26,6 +26,9 @@ LOGGER: Final = "antenna_orchestration.worker.device.process"
 LOST_DEVICE: Final = 70
 """The child's exit status after an error that leaves the device's context unusable; the parent starts a new child."""
 
+SHORT_OF_MEMORY: Final = 71
+"""The child's exit status where memory ran out outside of a pipeline, with no image in particular."""
+
 
 class Start(msgspec.Struct, tag=True, frozen=True):
     """The parent's first message."""

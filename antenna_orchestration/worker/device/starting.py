@@ -32,6 +32,9 @@ By itself it looks for several milliseconds. Beside other processes, where the t
 default pipeline took three times as much CPU time for a photograph, and more than four times as long.
 """
 
+ANSWER_TIMEOUT: Final = 30.0
+"""Seconds that the process with PyTorch may take to fork itself, which takes it milliseconds."""
+
 END_TIMEOUT: Final = 2.0
 """Seconds that a process gets to end by itself before it is killed."""
 
@@ -75,21 +78,35 @@ class Template:
     Where it cannot be used, because PyTorch is missing or its import fails, each of them is a fresh interpreter.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, answer_timeout: float = ANSWER_TIMEOUT) -> None:
         self._settings = settings
+        self._answer_timeout = answer_timeout
         self._is_usable = sys.platform == "linux" and importlib.util.find_spec("torch") is not None
         # The last one is asked; those before it stay as long as what was forked from them.
         self._running: list[_Running] = []
         self._asking = asyncio.Lock()
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether it is being started, or forks."""
+        return self._asking.locked()
+
+    async def be_ready(self) -> None:
+        """Import PyTorch, if that is not done yet: the next `start` takes no time."""
+        # Whoever starts a process is told.
+        with contextlib.suppress(OSError):
+            async with self._asking:
+                await self._latest()
+
     async def start(self, channel: socket.socket) -> Process:
         """Start a device process that serves `channel`. Raises `OSError`."""
         async with self._asking:
-            self._running = [running for running in self._running if not running.is_over]
-            if self._running and (fork := await self._fork(self._running[-1], channel)):
-                return fork
-            if self._is_usable and (running := await self._another()) and (fork := await self._fork(running, channel)):
-                return fork
+            # A second time if the first one is gone, or refuses.
+            for _ in range(2):
+                if (running := await self._latest()) is None:
+                    break
+                with contextlib.suppress(ConnectionError):
+                    return await running.fork(channel, self._answer_timeout)
         return start_fresh(self._settings, channel)
 
     async def end(self) -> None:
@@ -97,10 +114,11 @@ class Template:
         for running in self._running:
             await running.end()
 
-    async def _fork(self, running: _Running, channel: socket.socket) -> Process | None:
-        with contextlib.suppress(ConnectionError):
-            return await running.fork(channel)
-        return None
+    async def _latest(self) -> _Running | None:
+        self._running = [running for running in self._running if not running.is_over]
+        if self._running and self._running[-1].forks:
+            return self._running[-1]
+        return await self._another() if self._is_usable else None
 
     async def _another(self) -> _Running | None:
         running = _Running(self._settings)
@@ -113,7 +131,7 @@ class Template:
             self._give_up(f"PyTorch was not imported within {runtimes.IMPORT_LIMIT:.0f} s")
             return None
         except ConnectionError:
-            self._give_up("it cannot import PyTorch")
+            self._give_up("it ended before it was ready, see what it says above")
             return None
         except BaseException:
             await running.end()
@@ -140,13 +158,31 @@ class _Running:
             raise
         self._numbers = itertools.count()
         self._asked: dict[int, asyncio.Future[_Fork]] = {}
-        self._forks: dict[int, _Fork] = {}
+        self._forked: dict[int, _Fork] = {}
         self.up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Whether it still forks; if not, it stays for those that it forked.
+        self.forks = True
         self.is_over = False
         self._reader = asyncio.create_task(self._read(), name="template-reader")
 
-    async def fork(self, channel: socket.socket) -> _Fork:
-        """Raises `ConnectionError` when it is gone, or refuses."""
+    async def fork(self, channel: socket.socket, timeout: float) -> _Fork:
+        """Raises `ConnectionError` when it is gone or refuses, and `OSError` when the kernel does.
+
+        One that does not answer is killed, with all that it forked: it would not tell how they end either.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._fork(channel)
+        except TimeoutError:
+            logger.error("process %d, which has PyTorch, does not answer and is killed", self._process.pid)
+            self._process.kill()
+            self.forks = False
+            raise ConnectionResetError from None
+        except ConnectionError:
+            self.forks = False
+            raise
+
+    async def _fork(self, channel: socket.socket) -> _Fork:
         if self.is_over:
             raise ConnectionResetError
         number = next(self._numbers)
@@ -179,22 +215,25 @@ class _Running:
             case template_protocol.Up():
                 self.up.set_result(None)
             case template_protocol.Forked(number=number, pid=pid):
-                fork = self._forks[pid] = _Fork(pid)
+                fork = self._forked[pid] = _Fork(pid)
                 # Whoever asked may have left; then the process ends by the end of its socket.
                 if not (asked := self._asked.pop(number)).done():
                     asked.set_result(fork)
             case template_protocol.Refused(number=number):
                 if not (asked := self._asked.pop(number)).done():
-                    asked.set_exception(ConnectionRefusedError("another PyTorch was installed"))
+                    asked.set_exception(ConnectionRefusedError("packages were installed"))
+            case template_protocol.NotForked(number=number, error=error):
+                if not (asked := self._asked.pop(number)).done():
+                    asked.set_exception(OSError(error, os.strerror(error)))
             case template_protocol.Ended(pid=pid, status=status):
-                self._forks.pop(pid).status = status
+                self._forked.pop(pid).status = status
 
     def _over(self) -> None:
         if self.is_over:
             return
         self.is_over = True
         self._control.close()
-        for fork in self._forks.values():
+        for fork in self._forked.values():
             # The kernel kills them with it.
             fork.status = -signal.SIGKILL
         waitings: list[asyncio.Future[Any]] = [self.up, *self._asked.values()]

@@ -5,20 +5,20 @@ work, and again after each crash. This one takes them once. It never imports a p
 that anew.
 
 The worker sends `Fork` with a socket, the device process's own; the answers are `Forked` and, later, `Ended`. When the
-worker is gone this process ends, and those that it forked end with it. Once another version of PyTorch is installed it
-refuses, and stays only as long as those that it forked; the worker starts another.
+worker is gone this process ends, and those that it forked end with it. Once anything was installed that was not when it
+began it refuses, and stays only as long as those that it forked; the worker starts another.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
+import errno
 import os
 import select
 import signal
 import socket
 import sys
-import warnings
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 import msgspec
@@ -30,6 +30,7 @@ from antenna_orchestration.worker.device.template_protocol import (
     Ended,
     Forked,
     FromTemplate,
+    NotForked,
     Refused,
     Up,
     to_template,
@@ -38,9 +39,12 @@ from antenna_orchestration.worker.device.template_protocol import (
 
 def serve(control: socket.socket) -> None:
     """Fork a device process for each request, and tell how each ended, until the worker is gone."""
+    before = _installed()
     import torch  # noqa: F401
 
-    imported = _installed()
+    if (threads := kernel.threads()) > 1:
+        # A fork has only the thread that forked, and waits for ever for a lock that another one held.
+        sys.exit(f"the import of PyTorch left {threads} threads")
     kernel.keep_what_is_imported()
     woken, wakes = os.pipe()
     for end in (woken, wakes):
@@ -62,19 +66,18 @@ def serve(control: socket.socket) -> None:
                 return
             number = to_template.decode(request).number
             [channel] = descriptors
-            if refused := _installed() != imported:
-                _tell(control, Refused(number))
+            if refused := _installed() != before:
+                answer: FromTemplate = Refused(number)
             else:
-                forks += 1
-                _tell(control, Forked(number, _fork(control, woken, wakes, channel)))
+                answer = _fork(number, control, woken, wakes, channel)
+                forks += isinstance(answer, Forked)
             os.close(channel)
+            _tell(control, answer)
 
 
-def _installed() -> str:
-    try:
-        return importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+def _installed() -> set[str]:
+    """The packages on the import path, each with its version: the folders of their metadata."""
+    return {found.name for entry in sys.path for found in Path(entry).glob("*.dist-info")}
 
 
 def _tell(control: socket.socket, message: FromTemplate) -> None:
@@ -94,15 +97,16 @@ def _tell_of_the_ended(control: socket.socket) -> int:
     return ended
 
 
-def _fork(control: socket.socket, woken: int, wakes: int, channel: int) -> int:
+def _fork(number: int, control: socket.socket, woken: int, wakes: int, channel: int) -> Forked | NotForked:
     parent = os.getpid()
-    with warnings.catch_warnings():
-        # From 3.12 on Python warns where there are other threads; after the import of PyTorch there is none.
-        warnings.simplefilter("ignore", DeprecationWarning)
+    try:
         pid = os.fork()
+    except OSError as error:
+        # Those that were forked before go on.
+        return NotForked(number, error.errno or errno.EAGAIN)
     if pid == 0:
         _be_a_device_process(control, woken, wakes, channel, parent)
-    return pid
+    return Forked(number, pid)
 
 
 def _be_a_device_process(control: socket.socket, woken: int, wakes: int, channel: int, parent: int) -> NoReturn:

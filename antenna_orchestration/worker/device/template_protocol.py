@@ -36,6 +36,14 @@ class Refused(msgspec.Struct, tag=True, frozen=True):
     number: int
 
 
+class NotForked(msgspec.Struct, tag=True, frozen=True):
+    """The third: the kernel would not."""
+
+    number: int
+    error: int
+    """As `OSError.errno`."""
+
+
 class Ended(msgspec.Struct, tag=True, frozen=True):
     """A device process ended."""
 
@@ -44,7 +52,7 @@ class Ended(msgspec.Struct, tag=True, frozen=True):
     """As `subprocess.Popen.returncode`: negative for a signal."""
 
 
-FromTemplate = Up | Forked | Refused | Ended
+FromTemplate = Up | Forked | Refused | NotForked | Ended
 
 to_template = msgspec.msgpack.Decoder(Fork)
 from_template: msgspec.msgpack.Decoder[FromTemplate] = msgspec.msgpack.Decoder(FromTemplate)

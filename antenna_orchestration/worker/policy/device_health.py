@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
+from antenna_orchestration.worker.policy.batch_groups import SHARED
+
 LOSSES: Final = 3
-"""Losses of the device without a finished batch in between, from which on it counts as gone."""
+"""Losses of the device in a row, without anything that worked in between, from which on it counts as gone."""
+
+STARTS: Final = "/starts"
+"""Stands for the starts of all processes, before any of other people's code runs; no slug has a slash."""
 
 
 class DeviceHealth:
-    """What all device processes of a worker met on the device that they share."""
+    """What the device processes of a worker met on the device that they share, each by itself.
+
+    What an own pipeline does to its own process says nothing of the device: only what this project's pipelines meet
+    does, and what a fresh process meets before it runs anybody's code.
+    """
 
     def __init__(self) -> None:
-        # Losses since a batch was finished.
-        self.in_a_row = 0
+        # Losses by `BatchGroup.process`, or `STARTS`, since it last worked.
+        self._in_a_row: Counter[str] = Counter()
         # Why the device is given up; empty while it is not.
         self.gone = ""
 
-    @property
-    def is_proven(self) -> bool:
-        """Whether a batch was finished between the last loss and the one before, so that the device works."""
-        return self.in_a_row <= 1
+    def is_proven(self, process: str) -> bool:
+        """Whether the process finished a batch between its last loss and the one before, so that the device works."""
+        return self._in_a_row[process] <= 1
 
-    def finished(self) -> None:
-        """A batch was finished, with at least one image done."""
-        self.in_a_row = 0
+    def worked(self, process: str) -> None:
+        """It finished a batch with at least one image done; of `STARTS`: a fresh process could use the device."""
+        del self._in_a_row[process]
 
-    def lost(self, device: str, reason: str) -> None:
-        """A process could use the device no longer."""
-        self.in_a_row += 1
-        if self.in_a_row >= LOSSES and not self.gone:
-            self.gone = f"{device or 'the device'} was lost {self.in_a_row} times without a finished batch: {reason}"
+    def lost(self, process: str, device: str, reason: str) -> None:
+        """It could use the device no longer."""
+        self._in_a_row[process] += 1
+        if self._in_a_row[process] >= LOSSES and process in (SHARED, STARTS) and not self.gone:
+            times = f"{self._in_a_row[process]} times without a finished batch"
+            self.gone = f"{device or 'the device'} was lost {times}: {reason}"

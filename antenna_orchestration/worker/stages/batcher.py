@@ -348,7 +348,8 @@ class Batcher:
         task = held.lease.task
         logger.warning("image %d of job %d stops the device process: %s", task.image, task.job, lost)
         # As long as nothing was finished on the device since, it may be what is broken.
-        if lost.may_be_ours and not self._is_last(held, may_wait=not self._device.health.is_proven):
+        is_proven = self._device.health.is_proven(held.batch_group.process)
+        if lost.may_be_ours and not self._is_last(held, may_wait=not is_proven):
             await self._hand_back_later(held, str(lost))
         else:
             self._reporter.report_failed(held, f"it stops the device process: {lost}", retryable=True)
