@@ -17,11 +17,11 @@ import heapq
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import partial
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
@@ -85,7 +85,9 @@ LARGEST_JOB: Final = 20_000
 MOST_LOADED: Final = 100_000
 """Photographs of a source that are sorted into nights at a time."""
 
-_threads: Final = ThreadPoolExecutor(max_workers=16, thread_name_prefix="watching")
+_threads: Final = ThreadPoolExecutor(max_workers=128, thread_name_prefix="watching")
+_hanging: Final[dict[int, list[Future[Any]]]] = {}
+"""By source: calls that were given up, and whose threads may be stuck for ever."""
 
 _NAME: Final = 150
 """Characters of a deployment's name in that of a job."""
@@ -175,7 +177,9 @@ async def list_due(services: Services, done: Round) -> None:
 async def _changed(services: Services, source: DueSource, known: Sequence[KnownFolder]) -> list[KnownFolder] | _Failed:
     """The folders of a source that are to be listed; those that are gone are forgotten."""
     try:
-        root, times = await _on_a_thread(looking.times_of_change, source.uri, known, services.settings)
+        root, times = await _on_a_thread(
+            source.source_id, looking.times_of_change, source.uri, known, services.settings
+        )
     except _Failed as error:
         return error
     new = []
@@ -221,7 +225,7 @@ async def _list_folders(
             if time.monotonic() > until:
                 return None
             tried.add(folder.real_uri)
-            listing = await _on_a_thread(looking.list_folder, folder, source.uri, takes, within)
+            listing = await _on_a_thread(source.source_id, looking.list_folder, folder, source.uri, takes, within)
             if listing is None:
                 await sources.forget_folders(source.source_id, [folder.real_uri])
                 continue
@@ -243,9 +247,13 @@ async def _list_folders(
 async def _list_bucket(services: Services, source: DueSource, until: float) -> str | None:
     """List what is new in a bucket, and a part of what is old: an empty text, or None if there is more that is new."""
     sources, takes, position = services.catalog.sources, looking.taker(source.pattern), source.position
+
+    async def page_after(name: str) -> looking.Page:
+        return await _on_a_thread(source.source_id, looking.list_bucket, source.uri, name, takes, services.settings)
+
     while True:
         after = position.quiet_upto if position.listed_upto is None else position.listed_upto
-        page = await _on_a_thread(looking.list_bucket, source.uri, after, takes, services.settings)
+        page = await page_after(after)
         position = replace(
             position,
             quiet_upto=watching.quiet_upto(position, page.names, datetime.now(UTC)),
@@ -257,7 +265,9 @@ async def _list_bucket(services: Services, source: DueSource, until: float) -> s
         if time.monotonic() > until:
             return None
     for _ in range(SWEPT if position.quiet_upto else 0):
-        page = await _on_a_thread(looking.list_bucket, source.uri, position.swept_upto, takes, services.settings)
+        page = await _on_a_thread(
+            source.source_id, looking.list_bucket, source.uri, position.swept_upto, takes, services.settings
+        )
         last = page.names[-1][0] if page.names else ""
         # In the store's order, that of bytes. What follows is listed by each look.
         goes_on = page.has_more and last.encode() < position.quiet_upto.encode()
@@ -296,7 +306,7 @@ async def _read_some(services: Services, number: int, files: Sequence[ToRead], d
     for start in range(0, len(files), READ_TOGETHER):
         some = files[start : start + READ_TOGETHER]
         try:
-            found = await asyncio.gather(*(_on_a_thread(looking.read, file) for file in some))
+            found = await asyncio.gather(*(_on_a_thread(number, looking.read, file) for file in some))
         except _Failed as error:
             trouble = str(error)
             break
@@ -412,12 +422,20 @@ async def _note_not_listed(services: Services, source: DueSource, error: str, do
     done.failed.append(f"source {source.source_id}: {error}")
 
 
-async def _on_a_thread(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """Call what looks at a disk or store. Raises `_Failed` for whatever goes wrong there, and if it takes too long."""
-    calling = asyncio.get_running_loop().run_in_executor(_threads, partial(function, *arguments, **options))
+async def _on_a_thread(source: int, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """Call what looks at a source's disk or store.
+
+    Raises `_Failed` for whatever goes wrong there, if it takes too long, and while an earlier call still does: a share
+    that hangs for days takes no more threads than it took the first time.
+    """
+    if stuck := [call for call in _hanging.pop(source, []) if not call.done()]:
+        _hanging[source] = stuck
+        raise _Failed("it still does not answer")
+    calling = _threads.submit(partial(function, *arguments, **options))
     try:
-        return await asyncio.wait_for(calling, ANSWERS_WITHIN)
+        return await asyncio.wait_for(asyncio.wrap_future(calling), ANSWERS_WITHIN)
     except TimeoutError:
+        _hanging.setdefault(source, []).append(calling)
         raise _Failed(f"it does not answer within {ANSWERS_WITHIN:.0f} s") from None
     except (errors.AntennaError, OSError) as error:
         raise _Failed(str(error)) from error
