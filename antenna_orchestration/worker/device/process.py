@@ -287,6 +287,7 @@ class DeviceProcess:
 
     def _infer_short(self, model: Model, batch: _Batch, image: _Image) -> None:
         """Take an image for which memory ran out while others were at work through all of the pipeline, alone."""
+        logger.info("image %d is tried alone: memory ran out with it beside others", image.item.image)
         with self._at_work.alone():
             device_errors.free_cached_memory()
             try:
