@@ -23,6 +23,7 @@ MAY_SLEEP = {
     "pipelines/wrong_in_one_way.py",
     "push/processing_service.py",
     "worker/recording.py",
+    "worker/side_by_side.py",
 }
 """Files of `tests/` in which time passes on purpose. Everywhere else a test waits for a fact."""
 
