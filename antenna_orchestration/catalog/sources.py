@@ -43,19 +43,10 @@ class NewSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceState:
+class SourceState(NewSource):
     """A source as people see it. Files are counted by what became of them."""
 
     source_id: int
-    project: str
-    deployment: str
-    uri: str
-    pattern: str
-    pipeline: str
-    config: Mapping[str, Any]
-    settle_seconds: int
-    every_seconds: int
-    created_by: str
     created_at: datetime
     paused_at: datetime | None
     # When it was last listed to its end.

@@ -157,25 +157,24 @@ async def test_no_one_else_waits_for_the_import_of_torch(here: Settings, stand_i
         await waits
 
 
-async def test_a_torch_that_leaves_threads_is_not_forked(
-    here: Settings, stand_in: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A fork waits for ever for a lock that one of them held."""
-    stand_in.write_text("import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n")
-    async with opened(here) as pool:
-        assert isinstance((await run(pool, group(0, "first", paths=here.pipeline_paths), 1))[0], protocol.Done)
-    assert "each own pipeline imports PyTorch itself" in caplog.text
-
-
 def pid_of_template() -> int:
     [found] = [one for one in psutil.Process().children() if "worker.device.template" in " ".join(one.cmdline())]
     return found.pid
 
 
-async def test_a_pytorch_that_cannot_be_imported_costs_only_its_users(
-    here: Settings, stand_in: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "torch",
+    [
+        "raise ImportError('libcudart is missing')",
+        # A fork waits for ever for a lock that one of them held.
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n",
+    ],
+    ids=["no import", "threads"],
+)
+async def test_a_pytorch_that_cannot_be_forked_costs_only_its_users(
+    here: Settings, stand_in: Path, caplog: pytest.LogCaptureFixture, torch: str
 ) -> None:
-    stand_in.write_text("raise ImportError('libcudart is missing')")
+    stand_in.write_text(torch)
     async with opened(here) as pool:
         assert isinstance((await run(pool, group(0, "first", paths=here.pipeline_paths), 1))[0], protocol.Done)
     assert "each own pipeline imports PyTorch itself" in caplog.text
