@@ -44,6 +44,7 @@ class SlurmCluster:
         self.nodes = [f"n{number}" for number in range(nodes)]
         self._cpus = cpus
         self._ports = [free_port() for _ in range(nodes + 1)]
+        self._name = f"antenna{self._ports[0]}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": _PATH}
 
@@ -111,6 +112,8 @@ class SlurmCluster:
         """SIGKILL of the node's daemon, its step managers and all that they run: the node is gone, as by its power."""
         daemon = self._processes.pop(node)
         spool = str(self._folder / "spool" / node).encode()
+        # Another cluster may have a node of this name.
+        ours = {f"SLURMD_NODENAME={node}".encode(), f"SLURM_CLUSTER_NAME={self._name}".encode()}
         daemon.send_signal(signal.SIGKILL)
         daemon.wait()
         for process in Path("/proc").glob("[0-9]*"):
@@ -120,7 +123,7 @@ class SlurmCluster:
             except OSError:
                 continue
             is_step = arguments.startswith(b"slurmstepd") and spool in arguments
-            if f"SLURMD_NODENAME={node}".encode() in environment or is_step:
+            if ours <= set(environment) or is_step:
                 try:
                     os.kill(int(process.name), signal.SIGKILL)
                 except ProcessLookupError:
@@ -152,7 +155,7 @@ class SlurmCluster:
         host = socket.gethostname().split(".")[0]
         munge, folder = self._folder / "munge/socket", self._folder
         lines = [
-            "ClusterName=antenna", f"SlurmctldHost={host}(127.0.0.1)", f"SlurmctldPort={self._ports[0]}",
+            f"ClusterName={self._name}", f"SlurmctldHost={host}(127.0.0.1)", f"SlurmctldPort={self._ports[0]}",
             "AuthType=auth/munge", f"AuthInfo=socket={munge}", "CryptoType=crypto/munge", "SlurmUser=root",
             "SlurmdUser=root", f"StateSaveLocation={folder}/state", f"SlurmdSpoolDir={folder}/spool/%n",
             f"SlurmctldPidFile={folder}/slurmctld.pid", f"SlurmdPidFile={folder}/slurmd-%n.pid",
