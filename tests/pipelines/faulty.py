@@ -129,6 +129,7 @@ def misbehave(fault: str, seconds: float) -> None:
     if fault == "orphan":
         # Another process of the pipeline has all that is open, and outlives this one.
         if os.fork() == 0:
+            # It does nothing but to be there for so long.
             time.sleep(seconds)
             os._exit(0)
         os._exit(3)

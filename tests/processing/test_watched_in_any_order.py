@@ -85,6 +85,7 @@ class EachPhotographOnce(RuleBasedStateMachine):
         async def run() -> None:
             acting = asyncio.create_task(self._act(sensor, step))
             for _ in range(after):
+                # One turn of the event loop: no time passes.
                 await asyncio.sleep(0)
             acting.cancel()
             await asyncio.gather(acting, return_exceptions=True)

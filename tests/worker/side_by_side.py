@@ -49,6 +49,7 @@ class SideBySide(Pipeline[int, str]):
             raise ValueError("this one is bad")
         if image != self.config["short"]:
             self._count(1)
+            # Work that takes so long, for which no fact could be waited for.
             time.sleep(self.config["slow"] / 1000)
             self._count(-1)
         else:

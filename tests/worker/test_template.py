@@ -145,7 +145,10 @@ async def test_a_template_that_does_not_answer_is_replaced(
 
 async def test_no_one_else_waits_for_the_import_of_torch(here: Settings, stand_in: Path, tmp_path: Path) -> None:
     """It took a minute from a slow disk, and pipelines that do without it waited too."""
-    stand_in.write_text(f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}):\n    time.sleep(0.01)\n")
+    stand_in.write_text(
+        f"from pathlib import Path\nfrom tests.waiting import wait_until\n"
+        f"wait_until(Path({str(tmp_path / 'go')!r}).exists, description='the import may end')\n"
+    )
     paths = (*here.pipeline_paths, FILES[1])
     async with opened(here.model_copy(update={"pipeline_paths": paths})) as pool:
         waits = asyncio.create_task(pool.load(group(0, "first", paths=paths)))
