@@ -98,7 +98,18 @@ class SlurmCluster:
         wait_until(self.states, description="the controller answers", timeout=60)
 
     def kill_controller(self) -> None:
-        """SIGKILL of the controller."""
+        """SIGKILL of the controller, once it has saved which jobs run: it writes its state some seconds later.
+
+        One that starts again with an older state ends the jobs that it does not know, and drains their nodes until
+        somebody resumes them.
+        """
+        saved = self._folder / "state/job_state"
+        before = saved.stat().st_mtime_ns if saved.exists() else 0
+        for number in self.jobs("RUNNING"):
+            self.call("scontrol", "update", f"JobId={number}", "Comment=saved")
+        wait_until(
+            lambda: saved.exists() and saved.stat().st_mtime_ns > before, description="the state is saved", timeout=60
+        )
         controller = self._processes.pop("slurmctld")
         controller.kill()
         controller.wait()
