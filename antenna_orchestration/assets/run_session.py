@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from antenna_orchestration import errors, kernel
-from antenna_orchestration.domain import ids, terminal
+from antenna_orchestration.domain import ids, terminal, who
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.ids import Generation, JobId, JobRun
 from antenna_orchestration.domain.job import Job, JobStatus
@@ -150,7 +150,7 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
             await cancel.complete_cancellation(services, job.job_id)
             # Another run may have retried it at the same moment.
             with suppress(errors.Conflict):
-                await retry.retry(services, job.job_id)
+                await retry.retry(services, job.job_id, by=who.dagster_run(run.run_id))
             job = await services.catalog.jobs.get(job.job_id)
         self._generation = job.generation
         return job
@@ -207,7 +207,7 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
     async def _cancel_or_leave(self, context: dg.AssetExecutionContext, by_a_person: bool, services: Services) -> None:
         job = await services.catalog.jobs.get(_job_id(context))
         ends = by_a_person and is_in_charge(context.run, job)
-        if ends and await cancel.cancel_with_run(services, job):
+        if ends and await cancel.cancel_with_run(services, job, run_id=context.run.run_id):
             return
         await services.catalog.collectors.leave(job.job_run, run_id=context.run.run_id)
         if ends and not job.status.is_terminal:

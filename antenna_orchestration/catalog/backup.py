@@ -19,6 +19,7 @@ TABLES: Final = (
     "projects",
     "deployments",
     "clock_shifts",
+    "deployment_changes",
     "captures",
     "algorithms",
     "pipelines",

@@ -40,6 +40,16 @@ class ClockShift:
     undone_at: datetime | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeploymentChange:
+    """That somebody described a deployment."""
+
+    at: datetime
+    by: str
+    # By the name of what was changed: its value before and after, as JSON has it.
+    changes: Mapping[str, tuple[Any, Any]]
+
+
 class Renamed(NamedTuple):
     """An image of a job whose deployment had another name once, with the name that holds now."""
 
@@ -69,7 +79,7 @@ class Deployments:
         }
 
     async def describe(
-        self, project: str, change: Callable[[Mapping[str, Place]], Sequence[Place]], *, create: bool = True
+        self, project: str, change: Callable[[Mapping[str, Place]], Sequence[Place]], *, by: str, create: bool = True
     ) -> tuple[Sequence[Place], frozenset[str]]:
         """Write what `change` makes of the places that are known, in one transaction; nothing if it raises.
 
@@ -80,9 +90,24 @@ class Deployments:
             found = await (projects.made if create else projects.found)(connection, project)
             known = await _places(connection, found)
             places = change(known)
-            written = Jsonb([_as_written(place) for place in places])
-            await connection.execute(queries.load("describe_deployments"), {"project": found, "places": written})
+            written = [_as_written(place) for place in places]
+            await connection.execute(queries.load("describe_deployments"), {"project": found, "places": Jsonb(written)})
+            changed = {each["name"]: _changes(known.get(each["name"]), each) for each in written}
+            told = [
+                {"project": found, "name": name, "by": by, "changes": Jsonb(said)}
+                for name, said in changed.items()
+                if said
+            ]
+            async with connection.cursor() as cursor:
+                await cursor.executemany(queries.load("add_deployment_change"), told)
         return places, frozenset(place.deployment for place in places if place.deployment not in known)
+
+    async def changes(self, project: str, name: str, *, limit: int = 20) -> Sequence[DeploymentChange]:
+        """Who described a deployment, and what was changed, newest first."""
+        async with self._database.transaction() as connection:
+            found = await _project(connection, project)
+            rows = await _rows(connection, "deployment_changes_of", project=found, name=name, limit=limit)
+        return [DeploymentChange(**row) for row in rows]
 
     async def rename(self, project: str, old: str, new: str, *, by: str) -> None:
         """Give a deployment another name, and keep the one that it had. Raises `NotFound`, `Conflict`."""
@@ -172,6 +197,16 @@ def _place(row: Row) -> Place:
         species_list=row["species_list"],
         further=row["further"],
     )
+
+
+def _changes(before: Place | None, after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What differs in a deployment's description, each with the value before and after."""
+    known = {} if before is None else _as_written(before)
+    names = [name for name in after if name not in ("name", "further")]
+    pairs = {name: (known.get(name), after[name]) for name in names}
+    further: Mapping[str, Any] = known.get("further", {})
+    pairs |= {name: (further.get(name), after["further"].get(name)) for name in {**further, **after["further"]}}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _as_written(place: Place) -> dict[str, Any]:

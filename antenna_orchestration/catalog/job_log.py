@@ -20,14 +20,20 @@ class JobLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, job_id: JobId, action: str, message: str, *, level: str = "INFO", **details: Any) -> None:
-        """Add a line to the job's log; what cannot be stored of its message is written out. Raises `Unavailable`."""
+    async def add(
+        self, job_id: JobId, action: str, message: str, *, level: str = "INFO", by: str = "", **details: Any
+    ) -> None:
+        """Add a line to the job's log; what cannot be stored of its message is written out. Raises `Unavailable`.
+
+        `by` is who did it, if somebody did: a user, a token or a Dagster run.
+        """
         await self._database.rows(
             "add_log",
             job=job_id,
             level=level,
             action=action,
             message=texts.storable(redaction.without_secrets(message)),
+            by=texts.storable(by),
             details=Jsonb(details),
         )
 
@@ -46,6 +52,10 @@ class JobLog:
     async def newest(self, job_id: JobId, limit: int) -> list[LogLine]:
         """The last lines of the job's log, in order."""
         return [LogLine(**row) for row in await self._database.rows("newest_log", job=job_id, limit=limit)]
+
+    async def done_by_somebody(self, job_id: JobId, limit: int = 20) -> list[LogLine]:
+        """The last lines that say who did what they say, in order."""
+        return [LogLine(**row) for row in await self._database.rows("log_of_people", job=job_id, limit=limit)]
 
     async def prune(self, before: datetime, *, dry_run: bool = False) -> int:
         """Delete lines written before a moment, of jobs that are over only. Returns how many; `dry_run` only counts."""

@@ -192,6 +192,11 @@ class Jobs:
         rows = await self._database.rows("active_jobs", deployment=deployment, created_by=created_by)
         return {JobId(row["job_id"]) for row in rows}
 
+    async def deployments_of(self, jobs: Iterable[JobId]) -> dict[JobId, Sequence[str]]:
+        """The names of the deployments of each of the jobs, in order; those without any are left out."""
+        rows = await self._database.rows("deployments_of_jobs", jobs=list(jobs))
+        return {JobId(row["job_id"]): row["names"] for row in rows}
+
     async def projects_of(self, jobs: Iterable[JobId]) -> dict[JobId, ProjectId]:
         """The project of each of the jobs."""
         rows = await self._database.rows("projects_of_jobs", jobs=list(jobs))

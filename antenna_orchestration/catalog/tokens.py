@@ -29,6 +29,7 @@ class Tokens:
         label: str,
         projects: Sequence[str],
         expires_at: datetime | None,
+        by: str,
     ) -> int:
         """Add a token by its digest, and create those of its projects that do not exist. Returns the token's id.
 
@@ -47,6 +48,7 @@ class Tokens:
                     label=label,
                     expires_at=expires_at,
                     projects=list(projects),
+                    by=by,
                 )
             except psycopg.errors.UniqueViolation:
                 raise errors.Conflict(f"token {fingerprint} is there already, and may be revoked") from None
@@ -66,9 +68,9 @@ class Tokens:
         """All tokens, including revoked and expired ones."""
         return [_token(row) for row in await self._database.rows("list_tokens")]
 
-    async def revoke(self, fingerprint: str) -> None:
+    async def revoke(self, fingerprint: str, *, by: str) -> None:
         """Make the token invalid; idempotent. Raises `NotFound`."""
-        if await self._database.row("revoke_token", fingerprint=fingerprint) is None:
+        if await self._database.row("revoke_token", fingerprint=fingerprint, by=by) is None:
             raise errors.NotFound(f"there is no token {fingerprint}; `antenna token list` shows all")
 
     async def note_use(self, token_id: int) -> None:
@@ -87,4 +89,6 @@ def _token(row: Row) -> Token:
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
         last_used_at=row["last_used_at"],
+        created_by=row["created_by"],
+        revoked_by=row["revoked_by"],
     )

@@ -13,7 +13,7 @@ from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services, with_services_making
 
 if TYPE_CHECKING:
-    from antenna_orchestration.catalog.deployments import ClockShift
+    from antenna_orchestration.catalog.deployments import ClockShift, DeploymentChange
     from antenna_orchestration.processing.deployments import Known
     from antenna_orchestration.processing.services import Services
 
@@ -22,6 +22,9 @@ app = typer.Typer(help="Say where and in which time zone cameras stood.", no_arg
 ProjectOption = Annotated[str, typer.Option(help="Project of the deployments.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the deployment.", show_default=False)]
+
+MOST_CHANGES = 10
+"""Changes shown of one deployment, the newest ones."""
 
 _SAME = "unchanged"
 
@@ -108,14 +111,19 @@ def show(name: NameArgument, *, project: ProjectOption = "default", json_: JsonO
     """Show what is known of a deployment, and how its clock was shifted."""
     from antenna_orchestration.processing import deployments
 
-    async def found(services: Services) -> tuple[Known, Sequence[ClockShift], Sequence[Mapping[str, str]]]:
+    async def found(
+        services: Services,
+    ) -> tuple[Known, Sequence[ClockShift], Sequence[Mapping[str, str]], Sequence[DeploymentChange]]:
         known, shifts = await deployments.show(services, project, name)
-        return known, shifts, await deployments.former_names(services, project, name)
+        former = await deployments.former_names(services, project, name)
+        return known, shifts, former, await services.catalog.deployments.changes(project, name, limit=MOST_CHANGES)
 
-    known, shifts, former = with_services(found)
+    known, shifts, former, changes = with_services(found)
     if json_:
         shifts_ = [_shift_as_dict(one) for one in shifts]
-        output.as_json({**deployments.as_dict(known), "shifts": shifts_, "former_names": former})
+        changes_ = [{"at": one.at, "by": one.by, "changes": one.changes} for one in changes]
+        shown = {**deployments.as_dict(known), "shifts": shifts_, "former_names": former, "changes": changes_}
+        output.as_json(shown)
         return
     place, photographs = known.place, known.photographs
     output.show_pairs(
@@ -137,6 +145,7 @@ def show(name: NameArgument, *, project: ProjectOption = "default", json_: JsonO
             "further": [f"{column}: {text}" for column, text in place.further.items()] or None,
             "photographs": photographs.count if photographs else 0,
             "shifts": [_shift_line(one) for one in shifts] or None,
+            "changes": [_change_line(one) for one in changes] or None,
         }
     )
 
@@ -219,8 +228,8 @@ def rename(
     Refused if there is a deployment of that name. Tables of jobs that are over keep the name that they have; what is
     derived from them has the new one once it is made again, without inference.
     """
+    from antenna_orchestration.kernel import user_of_this_process
     from antenna_orchestration.processing import deployments
-    from antenna_orchestration.processing.submit import user_of_this_process
 
     with_services(lambda services: deployments.rename(services, project, old, new, by=user_of_this_process()))
     output.outcome(f"deployment {old} of project {project} is now {new}")
@@ -241,8 +250,8 @@ async def _set(
     reason: str,
     undo_shift: bool,
 ) -> list[str]:
+    from antenna_orchestration.kernel import user_of_this_process
     from antenna_orchestration.processing import deployments
-    from antenna_orchestration.processing.submit import user_of_this_process
 
     by = user_of_this_process()
     lines = []
@@ -285,6 +294,16 @@ def _shift_line(one: ClockShift) -> str:
     said = f"{_shift(one.seconds)} by {one.created_by or 'unknown'}, {output.clock(one.created_at)}"
     said += f": {one.reason}" if one.reason else ""
     return said if one.undone_at is None else f"{said} (undone by {one.undone_by}, {output.clock(one.undone_at)})"
+
+
+def _change_line(one: DeploymentChange) -> str:
+    """Who changed what: `by anna, 2026-06-12 21:04:10: latitude 52 (was not known)`."""
+
+    def said(value: Any) -> str:
+        return "not known" if value is None or value == "" else str(value)
+
+    what = ", ".join(f"{name} {said(after)} (was {said(before)})" for name, (before, after) in one.changes.items())
+    return f"by {one.by}, {output.clock(one.at)}: {what}"
 
 
 def _shift_as_dict(one: ClockShift) -> dict[str, Any]:

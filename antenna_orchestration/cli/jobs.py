@@ -28,6 +28,9 @@ app = typer.Typer(help="List, show, watch, cancel and retry jobs.", no_args_is_h
 JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="Number of the job.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+MOST_ACTS = 10
+"""Acts of people shown of one job, the last ones."""
+
 _FOLLOW_EVERY = 0.5
 """Seconds between looks at a job's log."""
 
@@ -118,23 +121,26 @@ def show(
         image_view.show(life, as_json=json_)
         return
 
-    async def read(records: Records) -> tuple[job_view.JobView, Terms, list[str], list[str], list[str], str, str]:
+    async def read(
+        records: Records,
+    ) -> tuple[job_view.JobView, Terms, list[str], list[LogLine], list[str], list[str], str, str]:
         view = await job_view.read_waiting_view(records, await records.catalog.jobs.get(_id(job)))
         terms = await records.catalog.generations.terms(view.job.job_run)
         versions = await records.catalog.generations.versions(view.job.job_id)
+        acts = await records.catalog.job_log.done_by_somebody(view.job.job_id, limit=MOST_ACTS)
         tables = [
             f"{view.lake}/{paths.table(name, _id(job))}"
             for name in ("captures", "detections", "classifications", "failed_images")
         ]
         if json_:
-            return view, terms, versions, tables, [], "", ""
+            return view, terms, versions, acts, tables, [], "", ""
         derived, report = await job_view.read_derived(records, view), await job_view.read_report(records, view)
-        return view, terms, versions, tables, derived, report, await job_view.read_reasons(records, view)
+        return view, terms, versions, acts, tables, derived, report, await job_view.read_reasons(records, view)
 
-    view, terms, versions, tables, derived, report, reasons = with_records(read)
+    view, terms, versions, acts, tables, derived, report, reasons = with_records(read)
     if json_:
         bound = {"pipeline_version": terms.version or None, "pipeline_versions": versions, "digest": terms.digest}
-        output.as_json({**view.as_dict(), **bound})
+        output.as_json({**view.as_dict(), **bound, "acts": [_act_as_dict(one) for one in acts]})
         return
     found = view.job
     values: dict[str, Any] = {
@@ -163,6 +169,7 @@ def show(
         "submitted": output.clock(found.created_at) + (f" by {found.created_by}" if found.created_by else ""),
         "started": output.clock(found.started_at) if found.started_at else None,
         "finished": output.clock(found.finished_at) if found.finished_at else None,
+        "done by people": [f"{output.clock(one.at)} {one.told}" for one in acts if one.action != "submitted"] or None,
     }
     if found.status.is_terminal and found.compacted and found.total:
         values["tables"] = tables
@@ -290,17 +297,13 @@ async def wait_for(services: Services, job_id: JobId, *, as_json: bool, extra: M
 
 def _print_log(entry: LogLine, *, as_json: bool) -> None:
     if as_json:
-        output.as_json(
-            {
-                "at": entry.at,
-                "level": entry.level,
-                "action": entry.action,
-                "message": entry.message,
-                "details": entry.details,
-            }
-        )
+        output.as_json({**_act_as_dict(entry), "level": entry.level, "details": entry.details})
     else:
-        output.line(f"{output.clock(entry.at)} {entry.level:7} {entry.message}")
+        output.line(f"{output.clock(entry.at)} {entry.level:7} {entry.told}")
+
+
+def _act_as_dict(entry: LogLine) -> dict[str, Any]:
+    return {"at": entry.at, "action": entry.action, "message": entry.message, "by": entry.by or None}
 
 
 def _image(job: int, image: int) -> ImageId:

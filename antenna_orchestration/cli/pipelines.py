@@ -199,11 +199,11 @@ def push(
     """
     from antenna_orchestration import settings as settings_module
     from antenna_orchestration.domain.texts import counted
+    from antenna_orchestration.kernel import user_of_this_process
     from antenna_orchestration.lake.folder import storage_options
     from antenna_orchestration.lake.store import Lake
     from antenna_orchestration.pipelines import packing
     from antenna_orchestration.processing import pulled, pushed
-    from antenna_orchestration.processing.submit import user_of_this_process
 
     settings = settings_module.get()
     lake = Lake(settings.lake, storage_options=storage_options(settings))

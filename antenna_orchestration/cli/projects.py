@@ -135,9 +135,9 @@ def set_(
 
     Defaults are for jobs submitted from now on, the description for exports.
     """
+    from antenna_orchestration.kernel import user_of_this_process
     from antenna_orchestration.processing import datasets
     from antenna_orchestration.processing.named_files import content_of
-    from antenna_orchestration.processing.submit import user_of_this_process
 
     defaults = (dispatch_mode, image_root, no_image_root or None, pulls_pipelines)
     sets_defaults = any(one is not None for one in defaults)

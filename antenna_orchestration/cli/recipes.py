@@ -79,8 +79,8 @@ def set_(
 
     Tables that are derived from then on are made with it; those that are there stay until they are derived again.
     """
+    from antenna_orchestration.kernel import user_of_this_process
     from antenna_orchestration.processing import recipes as verbs
-    from antenna_orchestration.processing.submit import user_of_this_process
 
     if (file is None) != default:
         raise errors.InvalidInput("name either a file or --default")

@@ -54,9 +54,9 @@ def import_(
 
     Reviews are added and never replaced: of each detection the newest one counts. The same file again adds nothing.
     """
+    from antenna_orchestration.kernel import user_of_this_process
     from antenna_orchestration.processing import reviews as verb
     from antenna_orchestration.processing.named_files import content_of
-    from antenna_orchestration.processing.submit import user_of_this_process
 
     content = content_of(file, verb.MOST_BYTES)
     imported = with_services(
@@ -113,8 +113,8 @@ def withdraw(
     Of all that are named, or of none. What others said of them counts then. Nothing is deleted: the list shows what
     was withdrawn.
     """
+    from antenna_orchestration.kernel import user_of_this_process
     from antenna_orchestration.processing import reviews as verb
-    from antenna_orchestration.processing.submit import user_of_this_process
 
     found = with_services(
         lambda services: verb.withdraw(

@@ -42,9 +42,9 @@ def import_(
     species list may also be text with one name a line. Nothing is half imported, and importing again replaces what was
     known of the same labels.
     """
+    from antenna_orchestration.kernel import user_of_this_process
     from antenna_orchestration.processing import names
     from antenna_orchestration.processing.named_files import content_of
-    from antenna_orchestration.processing.submit import user_of_this_process
 
     data = content_of(file, names.MOST_BYTES)
     by = user_of_this_process()

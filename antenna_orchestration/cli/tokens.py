@@ -107,8 +107,10 @@ def list_(json_: JsonOption = False) -> None:
                     "role": str(one.role),
                     "projects": sorted(one.projects.values()),
                     "created_at": one.created_at,
+                    "created_by": one.created_by or None,
                     "expires_at": one.expires_at,
                     "revoked_at": one.revoked_at,
+                    "revoked_by": one.revoked_by or None,
                     "last_used_at": one.last_used_at,
                 }
                 for one in found
@@ -121,8 +123,10 @@ def list_(json_: JsonOption = False) -> None:
                     "role": "worker",
                     "projects": [],
                     "created_at": site.created_at,
+                    "created_by": site.created_by or None,
                     "expires_at": None,
                     "revoked_at": site.revoked_at,
+                    "revoked_by": site.revoked_by or None,
                     "last_used_at": None,
                 }
                 for site in its_sites
@@ -136,6 +140,7 @@ def list_(json_: JsonOption = False) -> None:
             one.label,
             ",".join(sorted(one.projects.values())) or "all",
             output.ago(one.created_at),
+            one.created_by or "not known",
             output.ago(one.last_used_at) or "never",
             _until(one.expires_at, one.revoked_at),
         )
@@ -147,17 +152,18 @@ def list_(json_: JsonOption = False) -> None:
             site.label,
             "all",
             output.ago(site.created_at),
+            site.created_by or "not known",
             "not known",
             _until(None, site.revoked_at),
         )
         for site in its_sites
     ]
-    columns = ("TOKEN", "ROLE", "LABEL", "PROJECTS", "CREATED", "USED", "VALID")
+    columns = ("TOKEN", "ROLE", "LABEL", "PROJECTS", "CREATED", "BY", "USED", "VALID")
     output.show_table(
         columns,
         rows,
-        shrinks=("LABEL", "PROJECTS"),
-        drops=("CREATED", "ROLE"),
+        shrinks=("LABEL", "PROJECTS", "BY"),
+        drops=("CREATED", "ROLE", "BY"),
         empty="no tokens; `antenna token create --project NAME` makes one",
     )
 

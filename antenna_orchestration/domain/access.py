@@ -80,6 +80,9 @@ class Token:
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    # Who made and who revoked it; empty where that is not known.
+    created_by: str = ""
+    revoked_by: str = ""
     # Which of the processes or hosts that share the token: a name or address; empty where there is only one.
     client: str = ""
 

@@ -186,4 +186,11 @@ class LogLine:
     # What happened, as one word that can be searched for: `published`, `progress`, `lost_images`.
     action: str
     message: str
+    # Who did it, if somebody did.
+    by: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def told(self) -> str:
+        """The message, with who did it."""
+        return f"{self.message}, by {self.by}" if self.by else self.message

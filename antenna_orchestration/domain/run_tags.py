@@ -7,6 +7,13 @@ JOB: Final = "antenna/job"
 GENERATION: Final = "antenna/generation"
 LAUNCH: Final = "antenna/launch"
 
+NAME: Final = "antenna/name"
+PROJECT: Final = "antenna/project"
+PIPELINE: Final = "antenna/pipeline"
+DEPLOYMENT: Final = "antenna/deployment"
+SUBMITTED_BY: Final = "antenna/submitted-by"
+"""What people know a job by, to filter runs."""
+
 PROCESS: Final = "antenna/process"
 """The run's process (`kernel.this_process`); each run writes it when it starts."""
 

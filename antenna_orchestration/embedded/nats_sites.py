@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.domain import access
 from antenna_orchestration.embedded.home import Home, read_json, write_private
 
@@ -29,6 +29,9 @@ class Site:
     password: str
     created_at: datetime
     revoked_at: datetime | None = None
+    # Who made and who revoked it; empty where that is not known.
+    created_by: str = ""
+    revoked_by: str = ""
 
     @property
     def user(self) -> str:
@@ -48,7 +51,13 @@ def add(home: Home, label: str) -> Site:
     """Make a user for a site. Raises `InvalidInput` for a label that cannot be shown."""
     access.check_label(label)
     password = secrets.token_urlsafe(24)
-    site = Site(fingerprint=access.fingerprint(password), label=label, password=password, created_at=datetime.now(UTC))
+    site = Site(
+        fingerprint=access.fingerprint(password),
+        label=label,
+        password=password,
+        created_at=datetime.now(UTC),
+        created_by=kernel.user_of_this_process(),
+    )
     with _changing(home) as sites:
         sites.append(site)
     return site
@@ -59,7 +68,9 @@ def revoke(home: Home, fingerprint: str) -> bool:
     with _changing(home) as sites:
         for number, site in enumerate(sites):
             if site.fingerprint == fingerprint:
-                sites[number] = replace(site, password="", revoked_at=site.revoked_at or datetime.now(UTC))
+                if site.revoked_at is None:
+                    by = kernel.user_of_this_process()
+                    sites[number] = replace(site, password="", revoked_at=datetime.now(UTC), revoked_by=by)
                 return True
     return False
 
@@ -100,6 +111,9 @@ def _read(home: Home) -> list[Site]:
                 password=str(one["password"]),
                 created_at=datetime.fromisoformat(one["created_at"]),
                 revoked_at=datetime.fromisoformat(one["revoked_at"]) if one["revoked_at"] else None,
+                # Files of earlier versions have neither.
+                created_by=str(one.get("created_by", "")),
+                revoked_by=str(one.get("revoked_by", "")),
             )
             for one in read_json(file)["sites"]  # type: ignore[attr-defined]
         ]

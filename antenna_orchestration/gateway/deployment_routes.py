@@ -8,7 +8,12 @@ from fastapi import APIRouter, Body
 
 from antenna_orchestration import errors
 from antenna_orchestration.contract import models
-from antenna_orchestration.gateway.dependencies import ProjectForSubmitter, ProjectForViewer, ThisGateway
+from antenna_orchestration.gateway.dependencies import (
+    ProjectForSubmitter,
+    ProjectForViewer,
+    SubmitterCaller,
+    ThisGateway,
+)
 from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.processing import deployments
 
@@ -46,7 +51,7 @@ async def list_deployments(gateway: ThisGateway, project: ProjectForViewer) -> m
     "/projects/{project_id}/deployments/", summary="Describe deployments", openapi_extra={"requestBody": _BODY}
 )
 async def import_deployments(
-    gateway: ThisGateway, project: ProjectForSubmitter, said: Annotated[Any, Body()]
+    gateway: ThisGateway, caller: SubmitterCaller, project: ProjectForSubmitter, said: Annotated[Any, Body()]
 ) -> models.DeploymentsImported:
     """Say where and in which time zone cameras stood: a CSV file as it is, or a JSON list of objects with its columns.
 
@@ -55,9 +60,9 @@ async def import_deployments(
     """
     services = gateway.http.services
     if isinstance(said, bytes):
-        done = await deployments.import_file(services, project.slug, said, "the file")
+        done = await deployments.import_file(services, project.slug, said, "the file", by=caller.owner)
     elif isinstance(said, list) and all(isinstance(one, dict) for one in said):
-        done = await deployments.import_objects(services, project.slug, said)
+        done = await deployments.import_objects(services, project.slug, said, by=caller.owner)
     else:
         raise errors.InvalidInput("the body is neither CSV (Content-Type: text/csv) nor a JSON list of objects")
     return models.DeploymentsImported(

@@ -101,7 +101,7 @@ async def retry_job(gateway: ThisGateway, caller: SubmitterCaller, job: JobForSu
     if job.interactive and job.status.is_terminal:
         under_way = await gateway.http.services.catalog.jobs.count_interactive(job.project_id)
         check_interactive(under_way, MOST_INTERACTIVE[caller.role])
-    retried = await retry.retry(gateway.http.services, job.job_id)
+    retried = await retry.retry(gateway.http.services, job.job_id, by=caller.owner)
     shown = await job_view(gateway, await job_of(gateway, caller, job.job_id))
     return shown.model_copy(update={"warnings": list(retried.warnings)})
 
@@ -109,7 +109,7 @@ async def retry_job(gateway: ThisGateway, caller: SubmitterCaller, job: JobForSu
 @router.post("/jobs/{job_id}/cancel/", summary="Cancel a job")
 async def cancel_job(gateway: ThisGateway, caller: SubmitterCaller, job: JobForSubmitter) -> models.JobDetail:
     """Cancel a job; one that is over stays as it is."""
-    await cancel.cancel(gateway.http.services, job.job_id, reason=f"asked for by {caller.name}")
+    await cancel.cancel(gateway.http.services, job.job_id, reason=f"asked for by {caller.name}", by=caller.owner)
     return await job_view(gateway, await job_of(gateway, caller, job.job_id))
 
 

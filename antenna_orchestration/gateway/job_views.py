@@ -52,9 +52,7 @@ async def job_view(gateway: Gateway, job: Job, *, logs: int = 0, says_why: bool 
         started_at=job.started_at,
         finished_at=job.finished_at,
         progress=_stages(job, progress),
-        logs=[
-            models.LogEntry(at=line.at, level=line.level, action=line.action, message=line.message) for line in lines
-        ],
+        logs=[models.LogEntry(at=line.at, level=line.level, action=line.action, message=line.told) for line in lines],
     )
 
 

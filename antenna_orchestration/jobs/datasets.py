@@ -4,7 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from antenna_orchestration.domain import run_tags as tags
-from antenna_orchestration.domain import terminal
+from antenna_orchestration.domain import terminal, who
 from antenna_orchestration.jobs.refusals import told_in_one_line
 from antenna_orchestration.processing import datasets as verb
 from antenna_orchestration.processing.named_files import allowed, content_of
@@ -24,7 +24,9 @@ def keep_dataset(context: dg.OpExecutionContext, config: DatasetConfig, stores: 
     """Keep a description; refuses with one clear line and keeps the earlier one when the file has faults."""
     with told_in_one_line():
         data = content_of(allowed(config.file, stores.settings.image_roots), verb.MOST_BYTES)
-        said = stores.call(lambda services: verb.keep(services, config.project, data, config.file, by="Dagster"))
+        said = stores.call(
+            lambda services: verb.keep(services, config.project, data, config.file, by=who.dagster_run(context.run_id))
+        )
     context.log.info(terminal.line(verb.summary(config.project, said)))
     context.add_output_metadata({"title": terminal.line(said.title or ""), "contributors": len(said.contributors)})
 

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import run_tags as tags
-from antenna_orchestration.domain import terminal
+from antenna_orchestration.domain import terminal, who
 from antenna_orchestration.jobs.refusals import told_in_one_line
 from antenna_orchestration.processing import names as verb
 from antenna_orchestration.processing.named_files import allowed, content_of
@@ -44,9 +44,15 @@ def name_labels(context: dg.OpExecutionContext, config: TaxaConfig, stores: Stor
         if config.deployment is not None and not config.use:
             raise errors.InvalidInput("deployment: it says where a species list holds; set `use` as well")
         if name is None:
-            done = stores.call(lambda services: verb.import_taxa(services, project, data, file, by="Dagster"))
+            done = stores.call(
+                lambda services: verb.import_taxa(services, project, data, file, by=who.dagster_run(context.run_id))
+            )
         else:
-            done = stores.call(lambda services: verb.import_list(services, project, name, data, file, by="Dagster"))
+            done = stores.call(
+                lambda services: verb.import_list(
+                    services, project, name, data, file, by=who.dagster_run(context.run_id)
+                )
+            )
             if config.use:
                 stores.call(lambda services: verb.use_list(services, project, name, deployment=config.deployment))
                 where = f"deployment {config.deployment}" if config.deployment else f"project {project}"

@@ -4,7 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from antenna_orchestration.domain import run_tags as tags
-from antenna_orchestration.domain import terminal
+from antenna_orchestration.domain import terminal, who
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.jobs.refusals import check_range, told_in_one_line
@@ -41,7 +41,7 @@ def import_file(context: dg.OpExecutionContext, config: ReviewsConfig, stores: S
                 project=config.project,
                 job=None if config.job is None else JobId(config.job),
                 reviewer=config.reviewer,
-                imported_by="Dagster",
+                imported_by=who.dagster_run(context.run_id),
             )
         )
     for note in imported.notes:

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from antenna_orchestration.assets.partitions import processing_jobs
-from antenna_orchestration.domain import ids, terminal
+from antenna_orchestration.domain import ids, terminal, who
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.domain.texts import counted
@@ -83,7 +83,7 @@ def submit(context: dg.OpExecutionContext, config: SubmitConfig, stores: Stores)
     # People at the launchpad are not users of this host: if folders are set, only those are read.
     roots = stores.settings.image_roots or None
     with told_in_one_line():
-        submission = _submission(config)
+        submission = _submission(config, context.run_id)
         submitted = stores.call(lambda services: verb.submit(services, submission, allowed_roots=roots))
     for warning in submitted.warnings:
         context.log.warning(terminal.line(warning))
@@ -99,7 +99,7 @@ def submit(context: dg.OpExecutionContext, config: SubmitConfig, stores: Stores)
     context.add_output_metadata({"job_id": submitted.job_id, "total": submitted.total, "skipped": submitted.skipped})
 
 
-def _submission(config: SubmitConfig) -> verb.Submission:
+def _submission(config: SubmitConfig, run_id: str) -> verb.Submission:
     """What the configuration asks for. Raises `InvalidInput` for words that are none of the choices."""
     check_choice("dispatch_mode", config.dispatch_mode, tuple(map(str, DispatchMode)))
     check_choice("exif", config.exif, get_args(ExifMode))
@@ -121,7 +121,7 @@ def _submission(config: SubmitConfig) -> verb.Submission:
         dispatch_mode=DispatchMode(config.dispatch_mode) if config.dispatch_mode else None,
         config=config.config,
         detections_of=config.detections_of,
-        created_by="Dagster",
+        created_by=who.dagster_run(run_id),
     )
 
 

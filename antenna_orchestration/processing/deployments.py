@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.catalog.deployments import ClockShift, Photographs, unknown
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.texts import counted, listed, storable
@@ -82,24 +82,27 @@ class Known:
     photographs: Photographs | None
 
 
-async def import_file(services: Services, project: str, data: bytes, file: str) -> Imported:
+async def import_file(services: Services, project: str, data: bytes, file: str, *, by: str = "") -> Imported:
     """Describe the deployments of a project as the file says; again, it replaces what it said. All of it or nothing.
 
-    A project and deployments that do not exist are made. Raises `InvalidTable`, which lists what is wrong.
+    A project and deployments that do not exist are made. `by` is who did it: whoever runs this process if not said.
+    Raises `InvalidTable`, which lists what is wrong.
     """
     ids.slug(project, "project")
     name = storable(file)
     places, created = await services.catalog.deployments.describe(
-        project, lambda known: sites.read_csv(data, known, name)
+        project, lambda known: sites.read_csv(data, known, name), by=_who(by)
     )
     return await _imported(services, project, places, created)
 
 
-async def import_objects(services: Services, project: str, objects: Sequence[Mapping[str, Any]]) -> Imported:
+async def import_objects(
+    services: Services, project: str, objects: Sequence[Mapping[str, Any]], *, by: str = ""
+) -> Imported:
     """The same for objects whose keys are the columns. Raises `InvalidTable`."""
     ids.slug(project, "project")
     places, created = await services.catalog.deployments.describe(
-        project, lambda known: sites.read_objects(objects, known)
+        project, lambda known: sites.read_objects(objects, known), by=_who(by)
     )
     return await _imported(services, project, places, created)
 
@@ -126,7 +129,7 @@ async def show(services: Services, project: str, name: str) -> tuple[Known, Sequ
     return found, await services.catalog.deployments.shifts(project, name)
 
 
-async def set_values(services: Services, project: str, name: str, values: Mapping[str, str]) -> Place:
+async def set_values(services: Services, project: str, name: str, values: Mapping[str, str], *, by: str = "") -> Place:
     """Set single values, by the names of `Place`'s fields; an empty text takes one back.
 
     Raises `InvalidInput` for a value that cannot be used, and `NotFound`.
@@ -137,7 +140,7 @@ async def set_values(services: Services, project: str, name: str, values: Mappin
             raise errors.NotFound(unknown(project, name))
         return [sites.changed(known[name], values)]
 
-    (place,), _ = await services.catalog.deployments.describe(project, change, create=False)
+    (place,), _ = await services.catalog.deployments.describe(project, change, by=_who(by), create=False)
     return place
 
 
@@ -149,7 +152,7 @@ async def rename(services: Services, project: str, old: str, new: str, *, by: st
     """
     if problem := sites.fault_of_name(new):
         raise errors.InvalidInput(f"the new name: {problem}")
-    await services.catalog.deployments.rename(project, old, new, by=storable(by))
+    await services.catalog.deployments.rename(project, old, new, by=_who(by))
 
 
 def check_shift(text: str, reason: str) -> int:
@@ -168,17 +171,21 @@ async def shift(services: Services, project: str, name: str, text: str, *, reaso
     known, _ = await show(services, project, name)
     if abs(known.place.shift_seconds + seconds) > sites.LONGEST_SHIFT.total_seconds():
         raise errors.InvalidInput("the shifts of this clock would be more than a century together")
-    await services.catalog.deployments.shift(project, name, seconds, reason=reason, by=storable(by))
+    await services.catalog.deployments.shift(project, name, seconds, reason=reason, by=_who(by))
     return known.place.shift_seconds + seconds
 
 
 async def undo_shift(services: Services, project: str, name: str, *, by: str = "") -> tuple[int, int]:
     """Undo the newest shift that holds; returns it, and the sum of those left. Raises `NotFound`, `Conflict`."""
     known, _ = await show(services, project, name)
-    undone = await services.catalog.deployments.undo_shift(project, name, by=storable(by))
+    undone = await services.catalog.deployments.undo_shift(project, name, by=_who(by))
     if undone is None:
         raise errors.Conflict(f"the clock of {name!r} is not shifted: there is nothing to undo")
     return undone, known.place.shift_seconds - undone
+
+
+def _who(by: str) -> str:
+    return storable(by or kernel.user_of_this_process())
 
 
 async def _imported(services: Services, project: str, places: Sequence[Place], created: frozenset[str]) -> Imported:

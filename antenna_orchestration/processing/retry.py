@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.domain.texts import counted
@@ -25,10 +25,12 @@ class Retried:
     warnings: tuple[str, ...] = ()
 
 
-async def retry(services: Services, job_id: JobId) -> Retried:
+async def retry(services: Services, job_id: JobId, *, by: str = "") -> Retried:
     """Queue the job's failed and missing images again; images that are done stay as they are.
 
     Of a SUCCESS without any, nothing is queued, and a warning says so: the job stays as it is, in its generation.
+
+    `by` is who asked for it, for the log: whoever runs this process if not said.
 
     Leases and results of earlier generations name their generation, so they are never mixed in. Raises `Conflict` when
     the job is not over or its pipeline does not take its boxes any more, `OtherVersion` when the pipeline changed under
@@ -62,7 +64,10 @@ async def retry(services: Services, job_id: JobId) -> Retried:
     warnings = [*binding.warnings]
     try:
         await services.catalog.job_log.add(
-            job_id, "retried", f"Retrying {counted(images, 'image')} as generation {generation}"
+            job_id,
+            "retried",
+            f"Retrying {counted(images, 'image')} as generation {generation}",
+            by=by or kernel.user_of_this_process(),
         )
     except errors.AntennaError as error:
         # The generation is open already.

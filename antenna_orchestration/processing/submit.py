@@ -7,10 +7,8 @@ Everything is checked before anything is written, and the writing is one transac
 from __future__ import annotations
 
 import asyncio
-import getpass
 import hashlib
 import json
-import os
 import random
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import unquote
 
-from antenna_orchestration import errors, server_urls
+from antenna_orchestration import errors, kernel, server_urls
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog.jobs import KeptDeployment, NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
@@ -218,6 +216,7 @@ async def submit(
         await services.catalog.pipelines.register(pipeline_row(spec))
     copies = 0 if source else await services.catalog.images.likely_copies(submission.project, chosen)
     kept: list[KeptDeployment] = []
+    by = submission.created_by or kernel.user_of_this_process()
     progress("images handed to the catalog", len(chosen))
     job_id = await services.catalog.jobs.create(
         NewJob(
@@ -233,7 +232,7 @@ async def submit(
             duplicates=selected.duplicates,
             source_kinds=locations.source_kinds((image.uri for image in chosen), services.settings),
             dispatch_mode=submission.dispatch_mode,
-            created_by=submission.created_by or user_of_this_process(),
+            created_by=by,
             time_zone=time_zone,
             most_interactive=most_interactive,
             detections_of=source.job_id if source else None,
@@ -266,7 +265,7 @@ async def submit(
     message = f"Submitted {counted(job.total, 'image')} to {spec.slug} {spec.version}{boxes}"
     if left_out:
         message += f"; left out: {left_out}"
-    warnings += await _begin_log(services, job, message, warnings)
+    warnings += await _begin_log(services, job, message, warnings, by=by)
     return Submitted(
         job_id=job_id,
         name=job.name,
@@ -373,14 +372,6 @@ def submit_images(
             return await submit(opened, submission, allowed_roots=allowed_roots)
 
     return asyncio.run(run())
-
-
-def user_of_this_process() -> str:
-    """The name of the user who runs this process, or its number where it has no name, as in some containers."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
 
 
 def config_hash(spec: PipelineSpec, config: Mapping[str, Any]) -> str:
@@ -552,10 +543,10 @@ async def _on_a_thread(function: Callable[P, T], *arguments: P.args, **options: 
     return await asyncio.get_running_loop().run_in_executor(_threads, partial(function, *arguments, **options))
 
 
-async def _begin_log(services: Services, job: Job, message: str, warnings: Sequence[str]) -> list[str]:
+async def _begin_log(services: Services, job: Job, message: str, warnings: Sequence[str], *, by: str) -> list[str]:
     """Begin the job's log. The job is there already, so what goes wrong here is one more warning, which it returns."""
     try:
-        await services.catalog.job_log.add(job.job_id, "submitted", message)
+        await services.catalog.job_log.add(job.job_id, "submitted", message, by=by)
         for warning in warnings:
             await services.catalog.job_log.add(job.job_id, "submitted", warning, level="WARNING")
         if job.status.is_terminal:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.domain import access, ids
 from antenna_orchestration.domain.access import Role, Token
+from antenna_orchestration.domain.texts import storable
 from antenna_orchestration.processing.services import Services
 
 
@@ -23,11 +24,18 @@ class NewToken:
 
 
 async def create(
-    services: Services, *, role: Role, projects: Sequence[str], label: str = "", valid_days: float | None = None
+    services: Services,
+    *,
+    role: Role,
+    projects: Sequence[str],
+    label: str = "",
+    valid_days: float | None = None,
+    by: str = "",
 ) -> NewToken:
     """Make a token for projects; one that is not there yet is made. Only its digest is stored.
 
-    An admin's or a monitor's token without projects is for all. Raises `InvalidInput`, `Unavailable`.
+    `by` is who makes it: whoever runs this process if not said. An admin's or a monitor's token
+    without projects is for all. Raises `InvalidInput`, `Unavailable`.
     """
     if not projects and role not in access.OF_ALL:
         raise errors.InvalidInput(f"a token of the role {role} is for projects: name one with --project")
@@ -43,6 +51,7 @@ async def create(
         label=label,
         projects=projects,
         expires_at=expires_at,
+        by=storable(by or kernel.user_of_this_process()),
     )
     fingerprint = access.fingerprint(secret)
     return NewToken(
@@ -55,6 +64,6 @@ async def list_all(services: Services) -> Sequence[Token]:
     return await services.catalog.tokens.list()
 
 
-async def revoke(services: Services, fingerprint: str) -> None:
+async def revoke(services: Services, fingerprint: str, *, by: str = "") -> None:
     """Revoke a token; idempotent. Gateways notice within seconds. Raises `NotFound`, `Unavailable`."""
-    await services.catalog.tokens.revoke(fingerprint)
+    await services.catalog.tokens.revoke(fingerprint, by=storable(by or kernel.user_of_this_process()))

@@ -11,14 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.catalog.sources import NewSource, SourceState, TroubledSource, unknown
 from antenna_orchestration.domain import times
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.processing.submit import Submission, check, spec_of, user_of_this_process
+from antenna_orchestration.processing.submit import Submission, check, spec_of
 from antenna_orchestration.submission import locations, patterns, watching
 from antenna_orchestration.submission.locations import scheme_of
 
@@ -77,7 +77,7 @@ async def add_source(
             config=submission.config,
             settle_seconds=settle_seconds,
             every_seconds=every_seconds,
-            created_by=created_by or user_of_this_process(),
+            created_by=created_by or kernel.user_of_this_process(),
         )
     )
 

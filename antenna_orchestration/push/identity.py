@@ -37,6 +37,7 @@ async def worker_token(http: HttpServices, *, project: str, service: str) -> Tok
                 label=f"push-{service.partition('://')[2]}"[: access.MAX_LABEL],
                 projects=[project],
                 expires_at=None,
+                by="antenna push",
             )
         found = await http.services.catalog.tokens.find(access.digest(secret))
     if found is None:

@@ -38,7 +38,9 @@ def job_run_status(context: dg.RunStatusSensorContext, stores: Stores) -> dg.Ski
         job = await services.catalog.jobs.find(job_id)
         if job is None or job.status.is_terminal or not is_in_charge(run, job):
             return False
-        return not has_another_run(context.instance, run) and await cancel.cancel_with_run(services, job)
+        return not has_another_run(context.instance, run) and await cancel.cancel_with_run(
+            services, job, run_id=run.run_id
+        )
 
     try:
         return None if stores.call(cancel_job) else dg.SkipReason(f"{partition} needs nothing")

@@ -7,7 +7,7 @@ later tick relaunches it.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 import dagster as dg
@@ -15,7 +15,7 @@ import dagster as dg
 from antenna_orchestration import errors
 from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.assets.run_session import PARTITION, WAITING, is_in_charge
-from antenna_orchestration.domain import ids, reach
+from antenna_orchestration.domain import ids, reach, terminal
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.ids import Generation, JobId, JobRun
 from antenna_orchestration.domain.job import Job, JobStatus
@@ -63,6 +63,7 @@ def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Senso
     """Claim queued jobs, publish their first tasks, and request one run per job; relaunch jobs whose run is gone."""
     # Filled step by step: jobs that were claimed or taken back before a store failed get their run all the same.
     jobs: list[Job] = []
+    deployments: dict[JobId, Sequence[str]] = {}
 
     async def tick(services: Services) -> None:
         await _claim(services, jobs)
@@ -70,7 +71,7 @@ def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Senso
         silent_for = await services.catalog.runs.silent_for() if suspects else {}
         for job in suspects:
             state = _run_state(context.instance, job, silent_for)
-            if state is RunState.TERMINATED and await cancel.cancel_with_run(services, job):
+            if state is RunState.TERMINATED and await cancel.cancel_with_run(services, job, run_id=job.run_id or ""):
                 continue
             if state is not RunState.ALIVE and await _take_back(services, job, state.value, level="WARNING"):
                 jobs.append(await services.catalog.jobs.get(job.job_id))
@@ -79,6 +80,7 @@ def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Senso
         await _put_first(services, context.instance)
         for job in await services.catalog.jobs.list(statuses=[JobStatus.CANCELING]):
             await cancel.complete_cancellation(services, job.job_id)
+        deployments.update(await services.catalog.jobs.deployments_of(job.job_id for job in jobs))
 
     try:
         stores.call(tick)
@@ -92,12 +94,12 @@ def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Senso
         dynamic_partitions_requests=[
             processing_jobs.build_add_request([ids.partition_key(job.job_id) for job in jobs])
         ],
-        run_requests=[run_request(job) for job in jobs],
+        run_requests=[run_request(job, deployments.get(job.job_id, ())) for job in jobs],
     )
 
 
-def run_request(job: Job) -> dg.RunRequest:
-    """The run of a claimed job.
+def run_request(job: Job, deployments: Sequence[str]) -> dg.RunRequest:
+    """The run of a claimed job, with what people know the job by as tags.
 
     Dagster never forgets a run key: (job, generation) would silently suppress every relaunch, so the key also holds the
     launch number.
@@ -106,6 +108,8 @@ def run_request(job: Job) -> dg.RunRequest:
         role = tags.COLLECTOR_INTERACTIVE
     else:
         role = tags.COLLECTOR_SMALL if job.total <= tags.SMALL else tags.COLLECTOR_BULK
+    more = f" and {len(deployments) - 1} more" if len(deployments) > 1 else ""
+    known = {tags.SUBMITTED_BY: job.created_by or "", tags.DEPLOYMENT: f"{deployments[0]}{more}" if deployments else ""}
     return dg.RunRequest(
         run_key=f"{job.job_id}:{job.generation}:{job.launch}",
         partition_key=ids.partition_key(job.job_id),
@@ -113,6 +117,10 @@ def run_request(job: Job) -> dg.RunRequest:
             tags.ROLE: role,
             tags.share_of(role): job.project,
             tags.JOB: str(job.job_id),
+            tags.NAME: terminal.line(job.name),
+            tags.PROJECT: job.project,
+            tags.PIPELINE: job.pipeline,
+            **{tag: terminal.line(text) for tag, text in known.items() if text},
             tags.GENERATION: str(job.generation),
             tags.LAUNCH: str(job.launch),
             PRIORITY: str(INTERACTIVE if job.interactive else job.priority),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,13 @@ def test_single_values_are_set_and_taken_back(antenna: Shell, project: str, site
         2, "is not a shift"
     )
     assert shown(antenna, project, "balcony") == balcony
+    (change,) = balcony["changes"][:1]
+    assert change["by"] == getpass.getuser()
+    assert {name: after for name, (_, after) in change["changes"].items()} == {
+        "latitude": 45.5, "longitude": -73.58, "time_zone": "+01:00"
+    }  # fmt: skip
+    told = " ".join(antenna("deployments", "show", *name).out.split())
+    assert f"by {getpass.getuser()}" in told and "latitude 45.5 (was " in told
     antenna("deployments", "set", *name, "--pixels-per-mm", "nan").refused(2, "'nan' is no value; an empty text ('')")
     antenna("deployments", "set", *name).refused(2, "nothing to set")
     antenna("deployments", "set", "oak", "--project", project, "--clock", "UTC").refused(3, "has no deployment 'oak'")

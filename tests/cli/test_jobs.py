@@ -1,6 +1,7 @@
 """`antenna jobs`, `workers` and `health`."""
 
 import asyncio
+import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,8 +64,13 @@ def test_show_cancel_retry_and_logs(antenna: Shell, project: str, tmp_path: Path
     assert antenna("jobs", "retry", number).out == f"job {number} queued again: 1 image (generation 2)\n"
     assert antenna("jobs", "show", number, "--json").json["status"] == "QUEUED"
     story = antenna("jobs", "logs", number).out
-    assert "Canceling: wrong folder" in story
-    assert "Retrying 1 image as generation 2" in story
+    by = f", by {getpass.getuser()}"
+    assert f"Canceling: wrong folder{by}\n" in story
+    assert f"Retrying 1 image as generation 2{by}\n" in story
+    acts = antenna("jobs", "show", number, "--json").json["acts"]
+    assert [one["action"] for one in acts] == ["submitted", "canceling", "retried"]
+    assert {one["by"] for one in acts} == {getpass.getuser()}
+    assert f"Canceling: wrong folder{by}" in " ".join(antenna("jobs", "show", number).out.split())
     antenna("jobs", "cancel", number)
     assert "tables" not in antenna("jobs", "show", number).out, "a canceled job has none"
     followed = antenna("jobs", "logs", number, "--follow").out
@@ -108,7 +114,7 @@ def test_logs_as_json_lines(antenna: Shell, project: str, tmp_path: Path) -> Non
     number = queued(antenna, project, tmp_path)
     answer = antenna("jobs", "logs", number, "--json")
     assert answer.json["action"] == "submitted"
-    assert set(answer.json) == {"at", "level", "action", "message", "details"}
+    assert set(answer.json) == {"at", "level", "action", "message", "by", "details"}
 
 
 def test_unknown_jobs(antenna: Shell) -> None:

@@ -80,10 +80,12 @@ def leave(wanted: settings.Settings, job: Job, run_id: str) -> None:
 
 
 def test_a_queued_job_is_claimed_once(wanted: settings.Settings, project: str) -> None:
-    job = urgent_job(wanted, project)
+    job = do(wanted, lambda services: make_job(services, project, 5, priority=10, name="a\x1b[31m", created_by="anna"))
     with dg.DagsterInstance.ephemeral() as instance:
         (request,) = requests(instance, job)
         assert request.run_key == f"{job.job_id}:1:1"
+        known = {name: request.tags[f"antenna/{name}"] for name in ("name", "project", "pipeline", "submitted-by")}
+        assert known == {"name": "a?[31m", "project": project, "pipeline": "null", "submitted-by": "anna"}
         assert request.tags["antenna/role"] == "collector-small"
         assert requests(instance, job) == []
     claimed = job_of(wanted, job)

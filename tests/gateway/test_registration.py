@@ -79,7 +79,8 @@ async def test_a_job_can_name_a_registered_pipeline(services: Services, gateway:
     worker.register()
     new = {"project": project, "pipeline": slug, "name": "by http", "config": {"top_k": 3},
            "images": [{"url": f"https://example.org/{number}.jpg"} for number in range(3)]}  # fmt: skip
-    with session(await token(services, project, role=Role.SUBMITTER)) as http:
+    secret = await token(services, project, role=Role.SUBMITTER)
+    with session(secret) as http:
         made = http.post(f"{gateway.base}/jobs/", json=new, timeout=60)
         assert made.status_code == 201, made.text
         job = made.json()
@@ -97,6 +98,10 @@ async def test_a_job_can_name_a_registered_pipeline(services: Services, gateway:
         assert worker.jobs() == []
         assert http.post(f"{gateway.base}/jobs/{job['id']}/retry/", timeout=60).json()["status"] == "PENDING"
         http.post(f"{gateway.base}/jobs/{job['id']}/cancel/", timeout=60)
+        told = http.get(f"{gateway.base}/jobs/{job['id']}/", params={"logs_limit": 50}, timeout=60).json()["logs"]
+        by = f", by submitter {fingerprint(secret)}"
+        acts = [one["action"] for one in told if one["message"].endswith(by)]
+        assert sorted(acts) == ["canceling", "canceling", "retried", "submitted"], told
         unknown = http.post(f"{gateway.base}/jobs/", json={**new, "pipeline": "nobody-has-it"}, timeout=60)
         assert unknown.status_code == 400 and "nobody-has-it" in unknown.json()["detail"]
 
@@ -157,7 +162,7 @@ async def test_a_slug_that_nobody_uses_is_not_held(services: Services, gateway: 
     assert register(gateway, squatter, squatted).status_code == 201
     refused = register(gateway, owner, mine)
     assert refused.status_code == 409 and mine["algorithms"][0]["key"] not in refused.text
-    await services.catalog.tokens.revoke(fingerprint(squatter))
+    await services.catalog.tokens.revoke(fingerprint(squatter), by="a test")
     assert register(gateway, owner, mine).status_code == 201
     for name, expected in [(project, 201), (theirs, 400)]:
         with session(await token(services, name, role=Role.SUBMITTER)) as http:

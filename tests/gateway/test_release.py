@@ -123,7 +123,7 @@ async def test_a_refused_token_gives_everything_back(
     worker, other = HttpWorker(base=gateway.base, token=secret), await http_worker(services, gateway, project)
     await services.catalog.tokens.add(
         sha256=access.digest(secret), fingerprint=access.fingerprint(secret), role=Role.WORKER, label="doomed",
-        projects=[project], expires_at=datetime.now(UTC) + timedelta(days=1),
+        projects=[project], expires_at=datetime.now(UTC) + timedelta(days=1), by="a test",
     )  # fmt: skip
     late = held(worker, job, 4)
     assert len(late) == 4

@@ -1,5 +1,6 @@
 """Tokens, from the command line to the refusal."""
 
+import getpass
 import json
 import os
 import subprocess
@@ -41,6 +42,9 @@ async def test_a_token_is_shown_once_works_and_is_revoked(
     assert made["fingerprint"] in listing and made["token"] not in listing
     assert made["token"] not in gateway.log.read_text() and made["fingerprint"] in gateway.log.read_text()
     antenna(shared_stores, "token", "revoke", made["fingerprint"])
+    listed = json.loads(antenna(shared_stores, "token", "list", "--json").stdout)
+    (known,) = (one for one in listed if one["fingerprint"] == made["fingerprint"])
+    assert known["created_by"] == known["revoked_by"] == getpass.getuser()
     wait_until(lambda: status() == 401, description="the revoked token is refused")
 
 
@@ -64,7 +68,7 @@ async def test_an_expired_token_is_none(services: Services, gateway: RunningGate
     secret = access.new_secret()
     await services.catalog.tokens.add(
         sha256=access.digest(secret), fingerprint=access.fingerprint(secret), role=access.Role.WORKER, label="",
-        projects=[project], expires_at=datetime.now(UTC) - timedelta(seconds=1),
+        projects=[project], expires_at=datetime.now(UTC) - timedelta(seconds=1), by="a test",
     )  # fmt: skip
     answer = requests.get(f"{gateway.base}/jobs", headers={"Authorization": f"Token {secret}"}, timeout=60)
     assert (answer.status_code, answer.json()) == (401, {"detail": "Invalid token."})
@@ -111,3 +115,4 @@ def test_a_site_gets_a_url_and_is_listed_and_revoked(shared_stores: EmbeddedStor
     assert made["token"].split(":")[2].split("@")[0] not in listing
     [site] = [one for one in json.loads(listing) if one["fingerprint"] == made["fingerprint"]]
     assert site["kind"] == "nats" and site["revoked_at"]
+    assert site["created_by"] == site["revoked_by"] == getpass.getuser()

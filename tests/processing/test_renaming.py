@@ -37,7 +37,7 @@ async def nights_of(services: Services, project: str) -> list[tuple[str, str | N
 
 async def test_tables_follow_a_deployment_to_its_new_name(services: Services, project: str) -> None:
     place = Place(deployment="wood", time_zone="+02:00")
-    await services.catalog.deployments.describe(project, lambda known: [place])
+    await services.catalog.deployments.describe(project, lambda known: [place], by="anna")
     await ended(services, await submitted_as(services, project, ["wood", "hill"]))
     assert await nights_of(services, project) == [("hill", None), ("wood", "+02:00")]
 

@@ -12,7 +12,7 @@ from tests.processing.jobs_by_hand import claimed
 
 async def test_an_unknown_zone_is_named_and_replaced(services: Services, project: str) -> None:
     await services.catalog.deployments.describe(
-        project, lambda known: [Place(deployment="wood", time_zone="Europe/Kyjiw"), Place(deployment="hill")]
+        project, lambda known: [Place(deployment="wood", time_zone="Europe/Kyjiw"), Place(deployment="hill")], by="anna"
     )
     [_, wood] = await deployments.list_deployments(services, project)
     assert (wood.place.time_zone, wood.place.zone) == ("Europe/Kyjiw", None)

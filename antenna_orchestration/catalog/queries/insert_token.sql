@@ -1,7 +1,7 @@
 -- A token and its projects; the projects exist already.
 WITH made AS (
-    INSERT INTO tokens (sha256, fingerprint, role, label, expires_at)
-    VALUES (%(sha256)s, %(fingerprint)s, %(role)s, %(label)s, %(expires_at)s)
+    INSERT INTO tokens (sha256, fingerprint, role, label, expires_at, created_by)
+    VALUES (%(sha256)s, %(fingerprint)s, %(role)s, %(label)s, %(expires_at)s, %(by)s)
     RETURNING token_id
 ), scope AS (
     INSERT INTO token_projects (token_id, project_id)
