@@ -35,12 +35,13 @@ from antenna_orchestration.resources.interruptible import Reports
 )
 def derived_tables(context: dg.AssetExecutionContext, run_session: RunSession) -> Iterator[Any]:
     """Derive the tables of a finished job from its results, with what is known of the project now."""
-    for name, shown in run_session.do(context, _derive).items():
-        yield dg.MaterializeResult(asset_key=name, metadata=shown)
+    made, tables = run_session.do(context, _derive)
+    for name, shown in tables.items():
+        yield dg.MaterializeResult(asset_key=name, metadata=shown, data_version=dg.DataVersion(made.version))
 
 
-async def _derive(services: Services, job: Job, _: Reports) -> dict[str, dict[str, Any]]:
-    """Derive; the metadata of each table."""
+async def _derive(services: Services, job: Job, _: Reports) -> tuple[verb.Derived, dict[str, dict[str, Any]]]:
+    """Derive; what was made, and the metadata of each table."""
     try:
         made = await verb.derive(services, job=job.job_id)
     except errors.AntennaError as error:
@@ -49,7 +50,7 @@ async def _derive(services: Services, job: Job, _: Reports) -> dict[str, dict[st
         raise
     for warning in made.warnings:
         await services.catalog.job_log.add(job.job_id, "derived", f"Derived tables: {warning}", level="WARNING")
-    return {name: await asyncio.to_thread(_shown, services, made, name) for name in made.rows}
+    return made, {name: await asyncio.to_thread(_shown, services, made, name) for name in made.rows}
 
 
 def _shown(services: Services, made: verb.Derived, name: str) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """What the asset pages say of the tables: what a row is, the columns with their units, and how to read them."""
 
+import hashlib
 from typing import Any, Final, TypedDict
 
 import dagster as dg
+import pyarrow as pa
 
 from antenna_orchestration.ecology import columns as derived_columns
 from antenna_orchestration.lake import schemas
@@ -62,12 +64,19 @@ _VIEWS: Final = (
 )
 
 
+def _code_version(schema: pa.Schema) -> str:
+    """A short hash of a table's columns: an asset whose columns changed shows as made by older code."""
+    text = "\n".join(f"{field.name} {field.type} {field.nullable}" for field in schema)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
 class TableAsset(TypedDict):
     """What an asset that is a table says of itself."""
 
     description: str
     metadata: dict[str, Any]
     kinds: set[str]
+    code_version: str
 
 
 def of_table(name: str) -> TableAsset:
@@ -88,6 +97,7 @@ def of_table(name: str) -> TableAsset:
         "description": "\n\n".join(parts),
         "metadata": {"dagster/column_schema": dg.TableSchema(columns=columns)},
         "kinds": {"parquet"},
+        "code_version": _code_version(schemas.TABLES[name]),
     }
 
 
@@ -111,4 +121,5 @@ def of_derived_table(name: str) -> TableAsset:
         "description": "\n\n".join(parts),
         "metadata": {"dagster/column_schema": dg.TableSchema(columns=columns)},
         "kinds": {"parquet"},
+        "code_version": _code_version(derived_columns.SCHEMAS[name]),
     }

@@ -30,7 +30,8 @@ from antenna_orchestration.resources.interruptible import Reports
 @dg.asset(partitions_def=processing_jobs, group_name=GROUP, **of_table("manifest"))
 def manifest(context: dg.AssetExecutionContext, run_session: RunSession) -> dg.MaterializeResult[Any]:
     """Write down the images of the job, in the order in which they are published."""
-    return dg.MaterializeResult(metadata=run_session.do(context, _write_manifest))
+    shown = run_session.do(context, _write_manifest)
+    return dg.MaterializeResult(metadata=shown, data_version=_version(shown["generation"]))
 
 
 async def _write_manifest(services: Services, job: Job, _: Reports) -> dict[str, Any]:
@@ -54,13 +55,15 @@ async def _write_manifest(services: Services, job: Job, _: Reports) -> dict[str,
     group_name=GROUP,
     deps=[manifest],
     kinds={"nats"},
+    code_version="1",
     description="The tasks of the job: one per image on the queue (NATS), from which workers take them. Materializing "
     "it publishes those that submission and sensor have not published yet. It is no table: tasks are gone when they "
     "are done. `published_now` counts what this run published, `already_on_the_queue` what was there before.",
 )
 def image_tasks(context: dg.AssetExecutionContext, run_session: RunSession) -> dg.MaterializeResult[Any]:
     """Publish one task per image, from where submission and sensor left off."""
-    return dg.MaterializeResult(metadata=run_session.do(context, _publish))
+    shown = run_session.do(context, _publish)
+    return dg.MaterializeResult(metadata=shown, data_version=_version(shown["generation"]))
 
 
 async def _publish(services: Services, job: Job, reports: Reports) -> dict[str, Any]:
@@ -75,6 +78,7 @@ async def _publish(services: Services, job: Job, reports: Reports) -> dict[str, 
         await services.catalog.job_log.add(job.job_id, "published", f"Published {counted(published.stored, 'task')}")
     seconds = (datetime.now(UTC) - started).total_seconds()
     return {
+        "generation": job.generation,
         "published_now": published.stored,
         "already_on_the_queue": published.refused,
         "published_in_all": job.total if published.complete else published.upto,
@@ -109,7 +113,7 @@ def results(context: dg.AssetExecutionContext, run_session: RunSession) -> Itera
     """Collect the job's results until every image is accounted for, write its final tables, then finish the job."""
     collected = run_session.do(context, partial(_collect, others_wait=run_session.others_wait(context)))
     for name, shown in collected.tables.items():
-        yield dg.MaterializeResult(asset_key=name, metadata=shown)
+        yield dg.MaterializeResult(asset_key=name, metadata=shown, data_version=_version(collected.job.generation))
     yield _every_image_accounted_for(collected)
     yield _failure_rate(collected, threshold=run_session.stores.settings.failure_threshold)
     if collected.adds_up and not collected.job.status.is_terminal:
@@ -139,6 +143,11 @@ class _Collected:
             and self.rows("detections") == self.counts.detections
             and self.rows("classifications") == self.counts.classifications
         )
+
+
+def _version(generation: int) -> dg.DataVersion:
+    """The version of a job's results: a retry makes another, and what was made of the earlier one shows as stale."""
+    return dg.DataVersion(f"generation-{generation}")
 
 
 async def _collect(

@@ -7,6 +7,7 @@ files are the same to the byte. What is written replaces the derived tables of t
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -67,6 +68,8 @@ class Derived:
     # Rows and places of each table.
     rows: Mapping[str, int]
     uris: Mapping[str, str]
+    # A hash of all that it was made of: the same where the files are the same.
+    version: str
     # What people should know of it, a line each.
     warnings: Sequence[str] = ()
 
@@ -112,8 +115,14 @@ async def _derived(services: Services, scope: Scope, recipe: Recipe | None) -> D
             recipe=known.recipe.hash,
             rows=rows,
             uris={table: f"{services.lake.uri}/{scope.path(table)}" for table in paths.DERIVED_TABLES},
+            version=_version(results, known),
             warnings=[*results.warnings, *warnings],
         )
+
+
+def _version(results: Results, known: Knowledge) -> str:
+    made_of = [sorted((one.job_id, one.generation) for one in results.sources), results.pending, known.fingerprint]
+    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
 
 
 async def write(

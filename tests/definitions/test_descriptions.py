@@ -10,6 +10,7 @@ from antenna_orchestration.assets.health import jobs_health
 from antenna_orchestration.assets.job_assets import image_tasks, manifest, results
 from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.assets.report import job_report
+from antenna_orchestration.definitions import build_definitions
 from antenna_orchestration.ecology import columns
 from antenna_orchestration.lake import schemas
 
@@ -28,6 +29,15 @@ def test_every_table_is_an_asset_of_its_name_with_its_columns() -> None:
         assert all(column.description for column in shown.columns)
         assert "One row per" in (specs[name].description or "") and "SELECT" in (specs[name].description or "")
     assert {name for name, spec in specs.items() if len(spec.description or "") < 200} == set()
+
+
+def test_every_asset_has_an_owner_and_every_table_a_code_version() -> None:
+    specs = list(build_definitions().resolve_all_asset_specs())
+    assert specs and all(spec.owners == ["team:antenna"] for spec in specs)
+    tables = {**schemas.TABLES, **columns.SCHEMAS}
+    versions = {spec.key.to_user_string(): spec.code_version for spec in specs}
+    assert all(versions[name] for name in tables)
+    assert len({versions[name] for name in tables}) == len(tables), "other columns are another version"
 
 
 def test_examples_of_derived_tables_read_one_job() -> None:

@@ -6,13 +6,21 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
 from antenna_orchestration import errors, settings
 from antenna_orchestration.assets import exports
+from antenna_orchestration.assets.derived import derived_tables
+from antenna_orchestration.assets.job_assets import image_tasks, manifest, results
+from antenna_orchestration.assets.run_session import RunSession
+from antenna_orchestration.definitions import build_definitions
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.job import Job
+from antenna_orchestration.ecology.recipes import parsed
 from antenna_orchestration.exports.formats import FORMATS
 from antenna_orchestration.jobs.export import export_dataset
+from antenna_orchestration.processing import recipes
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
 from tests.definitions.test_launchpad import launched, reason
@@ -41,6 +49,39 @@ def exported(
         resources={"stores": Stores()},
         raise_on_error=False,
     )
+
+
+def test_an_export_is_stale_once_its_tables_are_made_of_something_else(wanted: settings.Settings, project: str) -> None:
+    (job,) = asyncio.run(finished(wanted, project, 1))
+    key = ids.partition_key(job.job_id)
+    graph = build_definitions().resolve_asset_graph()
+
+    async def use_another_recipe() -> None:
+        async with opened(wanted) as services:
+            await recipes.use(services, project, parsed("steps: []", "recipe.yaml"), by="anna")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("processing_jobs", [key])
+
+        def materialize(*assets: dg.AssetsDefinition) -> None:
+            for asset in assets:
+                stores = Stores()
+                resources = {"stores": stores, "run_session": RunSession(stores=stores)}
+                assert dg.materialize([asset], instance=instance, partition_key=key, resources=resources).success
+
+        def status() -> StaleStatus:
+            resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+            return resolver.get_status(dg.AssetKey("export_tables"), key)
+
+        materialize(manifest, image_tasks, results, derived_tables, TABLES)
+        assert status() is StaleStatus.FRESH
+        materialize(derived_tables)
+        assert status() is StaleStatus.FRESH, "the tables are the same"
+        asyncio.run(use_another_recipe())
+        materialize(derived_tables)
+        assert status() is StaleStatus.STALE
+        materialize(TABLES)
+        assert status() is StaleStatus.FRESH
 
 
 def test_a_partition_and_a_range_of_them_are_exported_and_checked(wanted: settings.Settings, project: str) -> None:
