@@ -50,6 +50,14 @@ def be_the_first_to_die() -> None:
             Path("/proc/self/oom_score_adj").write_text("500")
 
 
+def data_bytes() -> int:
+    """The address space that this process uses for data, as `RLIMIT_DATA` counts it; 0 where that is not known."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    return 0
+
+
 def raise_file_limit() -> int:
     """Let this process and its children have as many open files as the system allows; how many those are."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,7 +1,7 @@
 """The process that makes pictures for `drawing`: it decodes and draws one after another, and may die of it.
 
-It reads requests from its input and writes answers to its output: a line of JSON each, and bytes after it. The settings
-come first. A request with a `margin` is for crops, of which there are as many as boxes; else it is for one picture.
+It reads requests from a socket and writes answers to it: a line of JSON each, and bytes after it. A request with a
+`margin` is for crops, of which there are as many as boxes; else it is for one picture.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import pickle
 import resource
 import signal
+import socket
 import sys
 from typing import Any, BinaryIO, Final
 
@@ -22,10 +23,13 @@ from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines import pictures
 
 MEMORY: Final = 2 * 2**30
-"""Bytes of data that the process may allocate: a photograph of 200 million pixels takes 0.6 GB, and its picture in full
-size another 0.6 GB while it is made."""
+"""Bytes of data that the process may allocate besides what it begins with: a photograph of 200 million pixels takes
+0.6 GB, and its picture in full size another 0.6 GB while it is made."""
 
 READY: Final = b"ready\n"
+
+LONGEST: Final = 60
+"""Seconds after which a picture ends its process by itself: whoever asked for it has ended it before, or is gone."""
 
 _detections: Final = msgspec.msgpack.Decoder(list[Detection])
 
@@ -47,30 +51,41 @@ def _made(request: dict[str, Any], photograph: bytes, boxes: bytes) -> tuple[lis
         return [], f"drawing it failed: {type(error).__name__}"
 
 
-def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    given: settings.Settings = pickle.loads(base64.b64decode(requests.readline()))  # noqa: S301  our own parent's
+def serve(asked: socket.socket, given: settings.Settings) -> None:
+    """Answer until the other end of the socket is closed. Never returns."""
+    kernel.be_the_first_to_die()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    limit = kernel.data_bytes() + MEMORY
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     settings.give(given)
+    try:
+        _answer(asked.makefile("rb"), asked.makefile("wb"))
+    except BrokenPipeError:
+        pass
+    finally:
+        # Whatever a decoder's threads are at, and without the clean-up of a process that this one was forked from.
+        os._exit(0)
+
+
+def _answer(requests: BinaryIO, answers: BinaryIO) -> None:
     answers.write(READY)
     answers.flush()
     while line := requests.readline():
         request = json.loads(line)
         photograph, boxes = requests.read(request["photograph"]), requests.read(request["boxes"])
+        signal.alarm(LONGEST)
         made, why = _made(request, photograph, boxes)
+        signal.alarm(0)
         answers.write(json.dumps([[len(one) for one in made], why]).encode() + b"\n" + b"".join(made))
         answers.flush()
 
 
 def main() -> None:
-    """Serve until the parent closes the input, and never outlive it."""
+    """Serve the process that started this one, and never outlive it; the settings come first."""
     kernel.die_with_parent(int(sys.argv[1]))
-    kernel.be_the_first_to_die()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    answers = os.fdopen(os.dup(1), "wb")
-    # What a library prints is no answer.
-    os.dup2(2, 1)
-    _serve(sys.stdin.buffer, answers)
+    given: settings.Settings = pickle.loads(base64.b64decode(sys.stdin.buffer.readline()))  # noqa: S301  our own parent's
+    serve(socket.socket(fileno=int(sys.argv[2])), given)
 
 
 if __name__ == "__main__":

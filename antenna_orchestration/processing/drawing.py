@@ -11,16 +11,21 @@ import asyncio
 import base64
 import contextlib
 import json
+import multiprocessing
 import os
 import pickle
+import signal
+import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.messages import Detection
+from antenna_orchestration.processing import draw_process
 from antenna_orchestration.processing.draw_process import READY
 from antenna_orchestration.settings import Settings
 
@@ -38,12 +43,28 @@ class NotDrawn(errors.AntennaError):
     """There is no picture of a photograph; the message says why, for people."""
 
 
+@dataclass(slots=True)
+class _Process:
+    """The process that draws, and the socket to it."""
+
+    pid: int
+    answers: asyncio.StreamReader
+    requests: asyncio.StreamWriter
+    # Waits until the process is gone.
+    wait: Callable[[], Awaitable[object]]
+
+
+CAN_FORK = False
+"""Whether `multiprocessing` forks a process from one that has imported what drawing takes, which is a second of CPU:
+set by `embedded/code_server/fork_server.py` for the runs that it forks."""
+
+
 class Drawing:
     """Makes pictures, one after another. Use it as an async context manager; the process starts with the first."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: _Process | None = None
 
     async def __aenter__(self) -> Drawing:
         return self
@@ -74,8 +95,7 @@ class Drawing:
             process = await self._running()
             async with asyncio.timeout(DRAW_TIMEOUT):
                 sizes, why = json.loads(await _asked(process, json.dumps(request).encode() + b"\n", photograph, boxes))
-                assert process.stdout is not None
-                pictures = [await process.stdout.readexactly(size) for size in sizes]
+                pictures = [await process.answers.readexactly(size) for size in sizes]
         except TimeoutError:
             await self._end()
             raise NotDrawn("drawing it took too long") from None
@@ -89,15 +109,11 @@ class Drawing:
             raise NotDrawn(why)
         return pictures
 
-    async def _running(self) -> asyncio.subprocess.Process:
+    async def _running(self) -> _Process:
         if self._process is None:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "antenna_orchestration.processing.draw_process", str(os.getpid()),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LONGEST_ANSWER,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            )  # fmt: skip
+            self._process = await _started(self._settings)
             async with asyncio.timeout(START_TIMEOUT):
-                ready = await _asked(self._process, base64.b64encode(pickle.dumps(self._settings)) + b"\n")
+                ready = await _asked(self._process)
             if ready != READY:
                 raise OSError("it does not start")
         return self._process
@@ -105,15 +121,44 @@ class Drawing:
     async def _end(self) -> None:
         process, self._process = self._process, None
         if process is not None:
+            process.requests.close()
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                os.kill(process.pid, signal.SIGKILL)
             await process.wait()
 
 
-async def _asked(process: asyncio.subprocess.Process, *parts: bytes) -> bytes:
+async def _started(settings: Settings) -> _Process:
+    ours, its = socket.socketpair()
+    with its:
+        pid, wait = _forked(its, settings) if CAN_FORK else await _executed(its, settings)
+    answers, requests = await asyncio.open_connection(sock=ours, limit=_LONGEST_ANSWER)
+    return _Process(pid, answers, requests, wait)
+
+
+def _forked(its: socket.socket, settings: Settings) -> tuple[int, Callable[[], Awaitable[object]]]:
+    context = multiprocessing.get_context("forkserver")
+    # As a daemon it is ended, not waited for, when we end without having ended it.
+    process = context.Process(target=draw_process.serve, args=(its, settings), daemon=True)
+    process.start()
+    assert process.pid is not None
+    return process.pid, lambda: asyncio.to_thread(process.join)
+
+
+async def _executed(its: socket.socket, settings: Settings) -> tuple[int, Callable[[], Awaitable[object]]]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "antenna_orchestration.processing.draw_process", str(os.getpid()), str(its.fileno()),
+        stdin=asyncio.subprocess.PIPE, pass_fds=[its.fileno()],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(base64.b64encode(pickle.dumps(settings)) + b"\n")
+    process.stdin.close()
+    return process.pid, process.wait
+
+
+async def _asked(process: _Process, *parts: bytes) -> bytes:
     """The line that the process answers with."""
-    assert process.stdin is not None and process.stdout is not None
     for part in parts:
-        process.stdin.write(part)
-        await process.stdin.drain()
-    return await process.stdout.readline()
+        process.requests.write(part)
+        await process.requests.drain()
+    return await process.answers.readline()

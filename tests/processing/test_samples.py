@@ -1,13 +1,18 @@
 """Pictures for the UI, of images wherever they lie."""
 
+import asyncio
+import multiprocessing
 import os
 import signal
 from collections.abc import AsyncIterator
+from multiprocessing.connection import Connection
 
+import psutil
 import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.domain.messages import Detection
+from antenna_orchestration.embedded.code_server.__main__ import FORK_SERVER
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect, drawing, finish, photographs, publish, samples
 from antenna_orchestration.processing.drawing import Drawing, NotDrawn
@@ -83,3 +88,38 @@ async def test_a_process_that_dies_or_hangs_costs_one_picture(
             await drawer.draw(jpeg(), boxes, width=32, most=None)
         with pytest.raises(NotDrawn, match="truncated JPEG"):
             await drawer.draw(jpeg()[:300], boxes, width=32, most=None)
+
+
+def test_a_run_of_the_code_server_draws_in_a_process_forked_beside_it(wanted: settings.Settings) -> None:
+    """As the code server starts runs: the process begins with what takes a second of CPU to import."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([FORK_SERVER])
+    ours, its = context.Pipe()
+    run = context.Process(target=_draw_as_a_run, args=(its, wanted))
+    run.start()
+    try:
+        assert ours.poll(60), "the run answers"
+        beside, first, second = ours.recv()
+    finally:
+        run.join(60)
+    assert beside, "its parent is the run's"
+    assert first.startswith(b"\xff\xd8") and second == "the process that drew it ended"
+    assert run.exitcode == 0
+
+
+def _draw_as_a_run(its: Connection, wanted: settings.Settings) -> None:
+    boxes = [Detection(box=(1.0, 2.0, 30.0, 40.0), score=0.5, algorithm=ALGORITHM)]
+
+    async def draw() -> tuple[bool, bytes, str]:
+        async with Drawing(wanted) as drawer:
+            first = await drawer.draw(jpeg(), boxes, width=32, most=None)
+            assert drawer._process is not None
+            beside = psutil.Process(drawer._process.pid).ppid() == os.getppid()
+            os.kill(drawer._process.pid, signal.SIGKILL)
+            try:
+                await drawer.draw(jpeg(), boxes, width=32, most=None)
+            except NotDrawn as error:
+                return beside, first, str(error)
+            return beside, first, ""
+
+    its.send(asyncio.run(draw()))

@@ -3,11 +3,13 @@
 Otherwise the runs, which take a while to leave, would look as if they had died with it. It ends by itself when the code
 server and the last run have.
 
-What derives tables takes a second of CPU to import, so it is imported here once, and not by every run.
+What derives tables takes a second of CPU to import, and what draws pictures another one, so both are imported here
+once, and not by every run. The processes in which runs draw are forked from here, too.
 """
 
 import os
 import signal
+from multiprocessing import forkserver, resource_tracker
 
 import astral.sun  # noqa: F401
 import duckdb  # noqa: F401
@@ -15,9 +17,19 @@ import pandas  # noqa: F401
 import scipy.optimize  # noqa: F401
 
 from antenna_orchestration import kernel
+from antenna_orchestration.processing import drawing
 
 # Copied with each fork.
 kernel.keep_what_is_imported()
 
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+def _be_a_run() -> None:
+    """A run may fork further processes from here: `multiprocessing` would start a server of its own for each run."""
+    forkserver._forkserver.ensure_running = resource_tracker.ensure_running  # type: ignore[method-assign]
+    drawing.CAN_FORK = True
+
+
+os.register_at_fork(after_in_child=_be_a_run)
