@@ -33,6 +33,7 @@ PARTS: Final = {
     "collect": "benchmarks.collecting:run",
     "submit": "benchmarks.submitting:run",
     "watch": "benchmarks.watching:run",
+    "sets": "benchmarks.choosing:run",
     "sizing": "benchmarks.sizing:run",
     "cluster": "benchmarks.cluster:run",
     "links": "benchmarks.links:run",

@@ -46,6 +46,8 @@ TABLES: Final = (
     "source_files",
     "source_photographs",
     "source_jobs",
+    "capture_sets",
+    "capture_set_images",
 )
 """All tables, each one after the tables that it refers to."""
 

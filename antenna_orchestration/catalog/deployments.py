@@ -68,7 +68,7 @@ class Deployments:
         """What is known of a project's deployments, by name; nothing for a project that does not exist."""
         async with self._database.transaction() as connection:
             found = await _project(connection, project)
-            return {} if found is None else await _places(connection, found)
+            return {} if found is None else await of_project(connection, found)
 
     async def photographs(self, project: str) -> Mapping[str, Photographs]:
         """How many photographs the deployments of a project have; those without any are left out."""
@@ -88,7 +88,7 @@ class Deployments:
         """
         async with self._database.transaction() as connection:
             found = await (projects.made if create else projects.found)(connection, project)
-            known = await _places(connection, found)
+            known = await of_project(connection, found)
             places = change(known)
             written = [_as_written(place) for place in places]
             await connection.execute(queries.load("describe_deployments"), {"project": found, "places": Jsonb(written)})
@@ -114,7 +114,7 @@ class Deployments:
         async with self._database.transaction() as connection:
             found = await projects.found(connection, project)
             await connection.execute(queries.load("join_bare_deployment"), {"project": found, "old": old, "new": new})
-            if new in await _places(connection, found):
+            if new in await of_project(connection, found):
                 raise errors.Conflict(f"project {project} has a deployment {new!r} already: two are not made one")
             if not await _rows(connection, "rename_deployment", project=found, old=old, new=new, by=by):
                 raise errors.NotFound(unknown(project, old))
@@ -166,7 +166,8 @@ async def _project(connection: Connection, slug: str) -> ProjectId | None:
     return ProjectId(rows[0]["project_id"]) if rows else None
 
 
-async def _places(connection: Connection, project: ProjectId) -> dict[str, Place]:
+async def of_project(connection: Connection, project: ProjectId) -> dict[str, Place]:
+    """What is known of a project's deployments, by name."""
     return {row["name"]: _place(row) for row in await _rows(connection, "places_of_project", project=project)}
 
 

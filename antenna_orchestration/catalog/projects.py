@@ -53,10 +53,16 @@ async def found(connection: Connection, slug: str) -> ProjectId:
 
     Raises `NotFound`.
     """
+    project = await known(connection, slug)
+    await connection.execute(queries.load("lock_project"), {"project": project})
+    return project
+
+
+async def known(connection: Connection, slug: str) -> ProjectId:
+    """The project, which is not locked. Raises `NotFound`."""
     row = await (await connection.execute(queries.load("find_project"), {"slug": slug})).fetchone()
     if row is None:
         raise errors.NotFound(_unknown(slug))
-    await connection.execute(queries.load("lock_project"), {"project": row["project_id"]})
     return ProjectId(row["project_id"])
 
 

@@ -35,6 +35,12 @@ def export(
     project: Annotated[
         str | None, typer.Option(metavar="SLUG", help="All finished jobs of this project.", show_default="none")
     ] = None,
+    set_: Annotated[
+        str | None,
+        typer.Option(
+            "--set", metavar="NAME", help="Only photographs of this capture set of the project.", show_default="all"
+        ),
+    ] = None,
     pipeline: Annotated[
         str | None, typer.Option(metavar="SLUG", help="Results of this pipeline.", show_default="all")
     ] = None,
@@ -98,6 +104,7 @@ def export(
         Selection(
             project=project,
             jobs=tuple(JobId(one) for one in job or ()),
+            capture_set=set_,
             pipeline=pipeline,
             deployment=deployment,
             first=_night("--from", first),

@@ -39,6 +39,7 @@ from antenna_orchestration.cli import (
     scale,
     serve,
     service,
+    sets,
     settings,
     sources,
     submit,
@@ -63,6 +64,7 @@ _ORDER = (
     "demo",
     "submit",
     "sources",
+    "sets",
     "jobs",
     "worker",
     "workers",
@@ -114,6 +116,7 @@ app.command("env")(env.env)
 app.command("demo")(demo.demo)
 app.command("submit")(submit.submit)
 app.add_typer(sources.app, name="sources")
+app.add_typer(sets.app, name="sets")
 app.add_typer(jobs.app, name="jobs")
 app.command("worker")(worker.worker)
 app.command("workers")(workers.workers)

@@ -14,6 +14,7 @@ from antenna_orchestration.domain import texts
 if TYPE_CHECKING:
     from rich.status import Status
 
+    from antenna_orchestration.domain.capture_sets import NotChosen
     from antenna_orchestration.processing.preview import Preview
     from antenna_orchestration.submission.sources import LeftOut
 
@@ -69,6 +70,13 @@ def left_out_line(left_out: Sequence[LeftOut], *, listed: bool) -> str:
     return f"left out: {summary}" if listed else f"left out: {summary} (--list-left-out names them)"
 
 
+def not_chosen_line(not_chosen: NotChosen) -> str:
+    """One line that says which photographs were not wanted; empty if all were."""
+    from antenna_orchestration.domain import capture_sets
+
+    return f"not chosen: {capture_sets.in_words(not_chosen)}" if not_chosen else ""
+
+
 def print_left_out(left_out: Sequence[LeftOut], *, to_stderr: bool = False) -> None:
     """A line for each file and folder that was left out: kind, path, reason, separated by tabs."""
     for one in left_out:
@@ -116,6 +124,8 @@ def print_preview(preview: Preview, *, list_left_out: bool) -> None:
     if len(preview.odd_times) > _SHOWN:
         output.line(f"and {len(preview.odd_times) - _SHOWN} more odd times (--json has all)")
     if line := left_out_line(preview.left_out, listed=list_left_out):
+        output.line(line)
+    if line := not_chosen_line(preview.not_chosen):
         output.line(line)
     if list_left_out:
         print_left_out(preview.left_out)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from antenna_orchestration.ecology.model import Place
     from antenna_orchestration.processing.preview import Preview
     from antenna_orchestration.processing.services import Services
-    from antenna_orchestration.processing.submit import Submission
+    from antenna_orchestration.processing.submit import Selection, Submission
     from antenna_orchestration.settings import Settings
 
 
@@ -63,6 +63,43 @@ def submit(
             show_default=False,
         ),
     ] = None,
+    known: Annotated[
+        bool, typer.Option("--known", help="Instead of SOURCE: all photographs of the project that are known.")
+    ] = False,
+    capture_set: Annotated[
+        str | None,
+        typer.Option(
+            "--set",
+            metavar="NAME",
+            help="Instead of SOURCE: the photographs of a capture set; see `antenna sets`.",
+            show_default=False,
+        ),
+    ] = None,
+    nights: Annotated[
+        str,
+        typer.Option(
+            metavar="A..B",
+            help="Take only these nights: 2026-06-12, 2026-06-12..2026-06-20, 2026-06-12.. or ..2026-06-20.",
+            show_default="all",
+        ),
+    ] = "",
+    every: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Take only the first photograph of each deployment in each interval, such as 10m, from noon on.",
+            show_default="all",
+        ),
+    ] = "",
+    only_deployments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only-deployment",
+            metavar="NAME",
+            help="Take only photographs of this deployment; may be repeated.",
+            show_default="all",
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the job, shown in lists.", show_default="from the source")] = "",
     priority: Annotated[int, typer.Option(min=1, max=100, help="Share of the workers: 2 gets twice as much as 1.")] = 1,
     due: Annotated[
@@ -88,7 +125,7 @@ def submit(
     ] = False,
     deployment: Annotated[
         str | None,
-        typer.Option(help="Deployment (camera site) of images for which the list names none.", show_default="none"),
+        typer.Option(help="Say of which deployment images are for which no list names one.", show_default="none"),
     ] = None,
     time_zone: Annotated[
         str,
@@ -131,6 +168,9 @@ def submit(
     and deployment; tables of Timelapse, AddaxAI, MegaDetector and exiftool are read as they are. Images that the
     pipeline has processed before are skipped.
 
+    --nights, --every and --only-deployment choose among what is named; --known and --set name photographs that were
+    submitted before.
+
     With --wait, the exit code is 0 for SUCCESS and 1 for FAILURE or CANCELED.
     """
     values = parse_config(config)
@@ -157,6 +197,11 @@ def submit(
         time_zone=time_zone,
         exif=exif.value,
         dispatch_mode=dispatch_mode,
+        known=known,
+        capture_set=capture_set,
+        only_deployments=tuple(only_deployments or ()),
+        nights=nights,
+        every=every,
     )
     if dry_run and detections_of is not None:
         raise errors.InvalidInput("--dry-run looks at sources only: leave it or --detections-of out")
@@ -176,9 +221,16 @@ def _preview(submission: Submission, *, as_json: bool, list_left_out: bool) -> N
     from antenna_orchestration.processing import preview
 
     allowed = _AllowedFolders(settings.get(), submission)
-    known = asyncio.run(_places(settings.get(), submission))
+    known, selection = asyncio.run(_known(settings.get(), submission))
     with submission_view.progress() as progress:
-        found = preview.preview(settings.get(), submission, allowed_roots=allowed.roots, known=known, progress=progress)
+        found = preview.preview(
+            settings.get(),
+            submission,
+            allowed_roots=allowed.roots,
+            known=known,
+            selection=selection,
+            progress=progress,
+        )
     copies = asyncio.run(_likely_copies(settings.get(), submission, found))
     for warning in (*found.warnings, *([copies] if copies else []), *allowed.warnings()):
         output.warn(warning)
@@ -188,18 +240,28 @@ def _preview(submission: Submission, *, as_json: bool, list_left_out: bool) -> N
         submission_view.print_preview(found, list_left_out=list_left_out)
 
 
-async def _places(settings: Settings, submission: Submission) -> Mapping[str, Place] | None:
-    """What is known of the project's deployments; None if no stack runs to ask."""
+async def _known(settings: Settings, submission: Submission) -> tuple[Mapping[str, Place] | None, Selection | None]:
+    """What is known of the project's deployments, None if no stack runs to ask; and the known photographs it takes."""
     from antenna_orchestration.catalog import catalog as catalog_module
+    from antenna_orchestration.pipelines import registry
+    from antenna_orchestration.processing import submit as verb
 
+    if submission.takes_known:
+        settings.require("database_url")
+        verb.check(submission, registry.get(submission.pipeline))
     if not settings.database_url:
-        return None
+        return None, None
     try:
         async with catalog_module.opened(settings.database_url, max_connections=1) as catalog:
-            return await catalog.deployments.places(submission.project)
+            places = await catalog.deployments.places(submission.project)
+            if submission.takes_known:
+                return places, await verb.select_known(catalog, submission, settings)
+            return places, None
     except errors.Unavailable as error:
+        if submission.takes_known:
+            raise
         logger.debug("no catalog to ask for time zones: %s", error)
-        return None
+        return None, None
 
 
 async def _likely_copies(settings: Settings, submission: Submission, found: Preview) -> str:
@@ -241,6 +303,7 @@ class _AllowedFolders:
 async def _submit(services: Services, submission: Submission, *, wait: bool, as_json: bool, list_left_out: bool) -> int:
     from antenna_orchestration.cli import dagster_ui, job_view, jobs, submission_view
     from antenna_orchestration.cli.connecting import note_new
+    from antenna_orchestration.domain import capture_sets
     from antenna_orchestration.processing import known_projects
     from antenna_orchestration.processing import submit as verb
 
@@ -259,11 +322,14 @@ async def _submit(services: Services, submission: Submission, *, wait: bool, as_
         output.warn(warning)
     if line := submission_view.left_out_line(submitted.left_out, listed=list_left_out):
         output.note(line)
+    if line := submission_view.not_chosen_line(submitted.not_chosen):
+        output.note(line)
     if list_left_out and not as_json:
         submission_view.print_left_out(submitted.left_out, to_stderr=True)
     extra = {
         "warnings": list(submitted.warnings),
         **submission_view.left_out_fields(submitted.left_out, listed=list_left_out),
+        "not_chosen": capture_sets.as_data(submitted.not_chosen),
     }
     images = counted(submitted.total, "image")
     if wait:

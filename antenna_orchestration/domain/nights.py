@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, timedelta, timezone, tzinfo
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from antenna_orchestration import errors
@@ -24,6 +24,53 @@ _NO_PLACE: Final = re.compile(r"localtime|posixrules|Factory|(posix|right)/.*")
 
 _WIDEST_OFFSET: Final = timedelta(hours=14)
 """No place on Earth is further from UTC."""
+
+
+class Nights(NamedTuple):
+    """Nights from the first to the last, both included; None: no matter how early or late."""
+
+    first: date | None = None
+    last: date | None = None
+
+    @property
+    def is_every(self) -> bool:
+        """Whether any night is one of them."""
+        return self.first is None and self.last is None
+
+    def have(self, night: date) -> bool:
+        """Whether a night is one of them."""
+        return (self.first is None or self.first <= night) and (self.last is None or night <= self.last)
+
+    def __str__(self) -> str:
+        """As `nights_named` reads it; empty for every night."""
+        if self.is_every or self.first == self.last:
+            return str(self.first or "")
+        return f"{self.first or ''}..{self.last or ''}"
+
+
+EVERY_NIGHT: Final = Nights()
+
+
+def nights_named(text: str) -> Nights:
+    """The nights of `2026-06-12..2026-06-20`, of `2026-06-12..` or `..2026-06-20`, or one night; an empty text: every.
+
+    Raises `InvalidInput`.
+    """
+    first, between, last = text.strip().partition("..")
+    try:
+        if between and not (first or last):
+            raise ValueError
+        found = Nights(*(date.fromisoformat(one.strip()) if one else None for one in (first, last)))
+    except ValueError:
+        raise errors.InvalidInput(
+            f"nights {text!r}: name one night, such as 2026-06-12, or the first and the last, 2026-06-12..2026-06-20; "
+            "either may be left out"
+        ) from None
+    if not between:
+        return found._replace(last=found.first)
+    if found.first and found.last and found.first > found.last:
+        raise errors.InvalidInput(f"nights {text}: {found.first} is after {found.last}")
+    return found
 
 
 def night_of_local(local_time: datetime) -> date:
@@ -55,10 +102,8 @@ def zone_named(name: str) -> tzinfo:
 
     Cameras that know no summer time have a fixed offset all year. Raises `InvalidInput` for another name.
     """
-    if fixed := _FIXED.fullmatch(name):
-        offset = timedelta(hours=int(fixed[2]), minutes=int(fixed[3]))
-        if offset <= _WIDEST_OFFSET:
-            return timezone(-offset if fixed[1] == "-" else offset)
+    if (east := fixed_offset(name)) is not None:
+        return timezone(east)
     try:
         if _NO_PLACE.fullmatch(name):
             raise ValueError
@@ -70,6 +115,15 @@ def zone_named(name: str) -> tzinfo:
             f"there is no time zone {name!r}{f', is it {meant}?' if meant else ''}: name one of the IANA list, such as "
             "Europe/Berlin, America/Panama or UTC, or a fixed offset such as +01:00"
         ) from None
+
+
+def fixed_offset(name: str) -> timedelta | None:
+    """How far east of UTC a zone with a fixed offset such as `+01:00` is; None for another name."""
+    if fixed := _FIXED.fullmatch(name):
+        offset = timedelta(hours=int(fixed[2]), minutes=int(fixed[3]))
+        if offset <= _WIDEST_OFFSET:
+            return -offset if fixed[1] == "-" else offset
+    return None
 
 
 def _meant(name: str) -> str:

@@ -22,6 +22,12 @@ def seconds_of(text: str, what: str) -> int:
     return int(span[1]) * _SECONDS[span[2]] if span[1] else 0
 
 
+def span(seconds: int) -> str:
+    """A length of time as `seconds_of` reads it, in the largest unit that fits: `10m`."""
+    unit, size = next((unit, size) for unit, size in reversed(_SECONDS.items()) if seconds % size == 0)
+    return f"{seconds // size}{unit}"
+
+
 def with_zone(moment: datetime) -> datetime:
     """The moment in its own time zone, whatever its date; one without a time zone is taken as UTC."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -17,6 +17,8 @@ class Selection:
     project: str | None = None
     # None: all finished jobs of the project.
     jobs: tuple[JobId, ...] = ()
+    # Only photographs of this capture set of the project: the tables are derived as if there were no others.
+    capture_set: str | None = None
     pipeline: str | None = None
     deployment: str | None = None
     # Nights, both included; photographs without a time are in no range.
@@ -39,6 +41,7 @@ class Selection:
         if self.jobs:
             whole = f"job{'s' if len(self.jobs) > 1 else ''} {', '.join(map(str, self.jobs))}"
         narrowed = [
+            f"set {self.capture_set}" if self.capture_set else "",
             f"pipeline {self.pipeline}" if self.pipeline else "",
             f"deployment {self.deployment}" if self.deployment else "",
             f"from {self.first}" if self.first else "",

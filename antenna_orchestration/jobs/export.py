@@ -29,6 +29,9 @@ class ExportDatasetConfig(dg.Config):
     )
     jobs: list[int] = Field(default=[], description="Numbers of jobs of one project; none: the project's.")
     project: str | None = Field(default=None, description="Slug of a project: all of its finished jobs.")
+    capture_set: str | None = Field(
+        default=None, description="Photographs of this capture set of the project only; not given: all."
+    )
     pipeline: str | None = Field(default=None, description="Results of this pipeline only; not given: all.")
     deployment: str | None = Field(default=None, description="Photographs of this deployment only; not given: all.")
     first: str | None = Field(default=None, description="The first night, such as 2026-06-01; not given: the first.")
@@ -84,6 +87,7 @@ def _order(config: ExportDatasetConfig, stores: Stores) -> verb.Order:
         Selection(
             project=config.project,
             jobs=tuple(JobId(job) for job in config.jobs),
+            capture_set=config.capture_set,
             pipeline=config.pipeline,
             deployment=config.deployment,
             first=_night("first", config.first),

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from antenna_orchestration.assets.partitions import processing_jobs
-from antenna_orchestration.domain import ids, terminal, who
+from antenna_orchestration.domain import capture_sets, ids, terminal, who
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.domain.texts import counted
@@ -35,7 +35,7 @@ class SubmitConfig(dg.Config):
     )
     name: str = Field(default="", description="Name of the job, shown in lists; empty: made from the first source.")
     deployment: str | None = Field(
-        default=None, description="Deployment (camera site) of images for which the list names none."
+        default=None, description="Say of which deployment images are for which no list names one."
     )
     time_zone: str = Field(
         default="",
@@ -71,6 +71,23 @@ class SubmitConfig(dg.Config):
         description="Number of a finished job whose boxes the pipeline classifies, without a detector; no sources: "
         "all images that it has done.",
     )
+    known: bool = Field(default=False, description="Instead of sources: all photographs of the project that are known.")
+    capture_set: str | None = Field(
+        default=None, description="Instead of sources: the photographs of the project's capture set of this name."
+    )
+    only_deployments: list[str] = Field(
+        default=[], description="Take only photographs of these deployments; empty: of all."
+    )
+    nights: str = Field(
+        default="",
+        description="Take only these nights: 2026-06-12, 2026-06-12..2026-06-20, 2026-06-12.. or ..2026-06-20; "
+        "empty: all.",
+    )
+    every: str = Field(
+        default="",
+        description="Take only the first photograph of each deployment in each interval, such as 10m, counted from "
+        "noon; empty: all.",
+    )
     config: dict[str, Any] = Field(
         default={},
         description="Pipeline settings to change, such as {min_score: 0.5}; `antenna pipelines show SLUG` lists them.",
@@ -90,6 +107,8 @@ def submit(context: dg.OpExecutionContext, config: SubmitConfig, stores: Stores)
     if left_out := kinds.summary(sources.count_left_out(submitted.left_out)):
         context.log.info(terminal.line(f"left out: {left_out}"))
     key = ids.partition_key(submitted.job_id)
+    if submitted.not_chosen:
+        context.log.info(f"not chosen: {capture_sets.in_words(submitted.not_chosen)}")
     if submitted.status.is_terminal:
         context.log.info(f"{key} is over already: nothing to process")
     else:
@@ -121,6 +140,11 @@ def _submission(config: SubmitConfig, run_id: str) -> verb.Submission:
         dispatch_mode=DispatchMode(config.dispatch_mode) if config.dispatch_mode else None,
         config=config.config,
         detections_of=config.detections_of,
+        known=config.known,
+        capture_set=config.capture_set,
+        only_deployments=tuple(config.only_deployments),
+        nights=config.nights,
+        every=config.every,
         created_by=who.dagster_run(run_id),
     )
 

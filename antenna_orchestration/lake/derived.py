@@ -86,6 +86,7 @@ SELECT row_number() OVER () AS photograph, job_id, image_id, jobs.pipeline, url,
        width, height, status, detections
 FROM captures JOIN jobs USING (job_id)
 LEFT JOIN renamed ON renamed.of_job = job_id AND renamed.written = deployment
+{only}
 QUALIFY row_number() OVER (
     PARTITION BY image_id, jobs.pipeline ORDER BY status = 'done' DESC, finished_at DESC NULLS LAST, job_id DESC
 ) = 1
@@ -270,10 +271,12 @@ def sorted_results(
     jobs: Sequence[Source],
     known: Mapping[str, Place],
     renamed: Sequence[tuple[int, int, str]] = (),
+    only: pa.Table | None = None,
 ) -> Iterator[SortedResults]:
     """Sort the newest results of the jobs into nights, by the places of their deployments.
 
-    `renamed` has images (job, image, name now) of deployments that had other names when their tables were written.
+    `renamed` has images (job, image, name now) of deployments that had other names when their tables were written;
+    `only` a column `image_id` of the photographs that are taken, None: all.
 
     Blocks. Raises `Unavailable` when tables are missing or cannot be read.
     """
@@ -285,7 +288,9 @@ def sorted_results(
         try:
             with duckdb.connect(config={**limits, "autoinstall_known_extensions": False}) as session:
                 _of_renamed(session, renamed)
-                found = _sort(session, lake, jobs, folder, known)
+                if only is not None:
+                    session.register("wanted", only)
+                found = _sort(session, lake, jobs, folder, known, takes_all=only is None)
         except duckdb.Error as error:
             raise duckdb_errors.unavailable(error, f"lake {lake.uri}") from error
         yield found
@@ -302,6 +307,8 @@ def _sort(
     jobs: Sequence[Source],
     folder: Path,
     known: Mapping[str, Place],
+    *,
+    takes_all: bool,
 ) -> SortedResults:
     session.execute("SET TimeZone = 'UTC'")
     # It would be drawn into the command's answer.
@@ -319,7 +326,7 @@ def _sort(
             f"UNION ALL BY NAME SELECT NULL::VARCHAR AS pipeline, {lacks} WHERE false)"
         )
     session.execute(_RENAMED)
-    session.execute(_NEWEST)
+    session.execute(_NEWEST.format(only="" if takes_all else "WHERE image_id IN (SELECT image_id FROM wanted)"))
     _add_times(session, known)
     session.execute(_PHOTOGRAPHS)
     further = _further(session, lake, jobs)

@@ -126,7 +126,13 @@ def _version(results: Results, known: Knowledge) -> str:
 
 
 async def write(
-    services: Services, scope: Scope, results: Results, known: Knowledge, *, into: Lake | None = None
+    services: Services,
+    scope: Scope,
+    results: Results,
+    known: Knowledge,
+    *,
+    into: Lake | None = None,
+    only: pa.Table | None = None,
 ) -> tuple[dict[str, int], Sequence[str]]:
     """Derive the tables of results and write them into the lake, or into another one; as `write_tables`."""
     loop = asyncio.get_running_loop()
@@ -138,7 +144,15 @@ async def write(
 
     into = into or services.lake
     return await asyncio.to_thread(
-        write_tables, results.lake, scope, results.sources, known, registered, into=into, pending=results.pending
+        write_tables,
+        results.lake,
+        scope,
+        results.sources,
+        known,
+        registered,
+        into=into,
+        pending=results.pending,
+        only=only,
     )
 
 
@@ -162,10 +176,12 @@ def write_tables(
     *,
     into: Lake | None = None,
     pending: int = 0,
+    only: pa.Table | None = None,
 ) -> tuple[dict[str, int], Sequence[str]]:
     """Derive and write the tables, one night in memory; returns the rows of each, and warnings.
 
-    They are written into the lake that the results are in, or `into` another one; `pending` images have none yet.
+    They are written into the lake that the results are in, or `into` another one; `pending` images have none yet. With
+    a column `image_id` in `only`, they are derived as if there were no other photographs.
     Blocks; raises as `derive` does.
     """
     into = into or lake
@@ -173,7 +189,7 @@ def write_tables(
     with_images = [one for one in sources if one.images]
     if not with_images:
         return derived.write(into, scope, [], made_with), ()
-    with derived.sorted_results(lake, with_images, known.places, known.renamed) as results:
+    with derived.sorted_results(lake, with_images, known.places, known.renamed, only) as results:
         classes = registered(results.labels)
         unmasked = _unmasked(results, known, classes)
         nights = _Counted(_nights(results, with_images, known, classes, unmasked))

@@ -146,7 +146,9 @@ async def material(
     Without a `dataset`, the description that is kept of the project counts.
     """
     jobs = selection.jobs
-    found = local_tables(services, jobs=jobs, project=None if jobs else selection.project)
+    found = local_tables(
+        services, jobs=jobs, project=None if jobs else selection.project, capture_set=selection.capture_set
+    )
     async with found as tables, photographs.pictures(services.settings) as pictures:
         known = None if dataset else await datasets.of_project(services, tables.known.project)
         made = Material(
@@ -194,6 +196,7 @@ def _about(made: Material, order: Order, written: Written, *, files: int) -> str
         "jobs": [job.job_id for job in made.jobs],
         "pipeline": chosen.pipeline,
         "ran": _ran(made.jobs),
+        "set": chosen.capture_set,
         "deployment": chosen.deployment,
         "from": chosen.first and chosen.first.isoformat(),
         "to": chosen.last and chosen.last.isoformat(),

@@ -33,37 +33,51 @@ class LocalTables:
 
 @asynccontextmanager
 async def local_tables(
-    services: Services, *, jobs: Sequence[JobId] = (), project: str | None = None
+    services: Services,
+    *,
+    jobs: Sequence[JobId] = (),
+    project: str | None = None,
+    capture_set: str | None = None,
 ) -> AsyncIterator[LocalTables]:
     """The derived tables of some jobs of one project, or of all of its finished jobs.
 
     Those of a finished job or of a project are derived in the lake, unless they are there and nothing has changed
-    since, and then copied. Those of several jobs, and of one that is not complete, are derived here only.
+    since, and then copied. Those of several jobs, of one that is not complete, and of the photographs of a capture set,
+    as if there were no others, are derived here only.
 
-    Raises as `derive.derive` does, and `InvalidInput` for jobs of several projects.
+    Raises as `derive.derive` does, `InvalidInput` for jobs of several projects, and `NotFound` for a capture set.
     """
     with tempfile.TemporaryDirectory(prefix="antenna-tables-") as folder:
         local = Lake(folder)
         if len(jobs) > 1:
             results = await results_of.of_several(services, jobs)
             scope = Scope(project=results.project)
-            yield await _derived_here(services, scope, results, local)
+            yield await _derived_here(services, scope, results, local, capture_set)
             return
         scope = Scope(job=jobs[0]) if jobs else Scope(project=project)
         # Before the results are read, as `derive` does: of two that write, the later one knows more.
         lock = services.catalog.jobs.derivation_lock(scope.name)
         async with lock, results_of.results_of(services, scope) as results:
-            if results.pending:
-                made = await _derived_here(services, scope, results, local)
+            if results.pending or capture_set is not None:
+                made = await _derived_here(services, scope, results, local, capture_set)
             else:
                 made = await _derived_in_the_lake(services, scope, results, local)
         yield made
 
 
-async def _derived_here(services: Services, scope: Scope, results: Results, local: Lake) -> LocalTables:
+async def _derived_here(
+    services: Services, scope: Scope, results: Results, local: Lake, capture_set: str | None
+) -> LocalTables:
+    only = None if capture_set is None else await _images_of(services, results.project, capture_set)
     known = await knowledge.load(services, results.project, jobs=results.job_ids)
-    await derive.write(services, scope, results, known, into=local)
+    await derive.write(services, scope, results, known, into=local, only=only)
     return LocalTables(lake=local, scope=scope, results=results, known=known)
+
+
+async def _images_of(services: Services, project: str, capture_set: str) -> pa.Table:
+    one = await services.catalog.capture_sets.get(project, capture_set)
+    images = [pa.array(some, pa.int64()) async for some in services.catalog.capture_sets.images(one)]
+    return pa.table({"image_id": pa.chunked_array(images, pa.int64())})
 
 
 async def _derived_in_the_lake(services: Services, scope: Scope, results: Results, local: Lake) -> LocalTables:

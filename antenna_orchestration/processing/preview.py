@@ -1,7 +1,7 @@
 """What a submission would take, without writing anything: `antenna submit --dry-run`.
 
-It needs no server. So it cannot tell which images were processed before, and does not know pipelines that only workers
-behind the gateway have registered.
+It needs no server, unless photographs are taken that the catalog knows. So it cannot tell which images were processed
+before, and does not know pipelines that only workers behind the gateway have registered.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from antenna_orchestration.catalog.jobs import SubmittedImage
-from antenna_orchestration.domain import addresses, nights
+from antenna_orchestration.domain import addresses, capture_sets, nights
+from antenna_orchestration.domain.capture_sets import NotChosen
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.pipelines import registry
-from antenna_orchestration.processing.submit import Submission, about_zones, check, select
+from antenna_orchestration.processing.submit import Selection, Submission, about_zones, check, select
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.submission import capture_times
 from antenna_orchestration.submission.kinds import Kind
@@ -55,6 +56,8 @@ class Preview:
     first: SubmittedImage
     last: SubmittedImage
     left_out: Sequence[LeftOut]
+    # Photographs that were named and not wanted, by the reason.
+    not_chosen: NotChosen
     # All images, as they would be submitted.
     selected: Sequence[SubmittedImage]
     warnings: Sequence[str]
@@ -76,6 +79,7 @@ class Preview:
             "first": _as_dict(self.first),
             "last": _as_dict(self.last),
             "left_out": {kind.value: count for kind, count in self.counts.items()},
+            "not_chosen": capture_sets.as_data(self.not_chosen),
             "warnings": list(self.warnings),
         }
 
@@ -91,16 +95,18 @@ def preview(
     *,
     allowed_roots: Sequence[Path] | None = None,
     known: Mapping[str, Place] | None = None,
+    selection: Selection | None = None,
     progress: Callable[[str, int], None] = lambda what, count: None,
 ) -> Preview:
     """Look at what a submission would take, and check the rest of it. Raises what `submit` raises.
 
-    `known` are the places of the project's deployments; None: nobody could be asked.
+    `known` are the places of the project's deployments; None: nobody could be asked. `selection` are the photographs of
+    a submission that takes known ones, as `select_known` has them.
     """
     check(submission, registry.get(submission.pipeline))
     time_zone = submission.time_zone or settings.time_zone
     zone = nights.zone_named(time_zone)
-    selected = select(submission, settings, allowed_roots=allowed_roots, progress=progress)
+    selected = selection or select(submission, settings, known=known, allowed_roots=allowed_roots, progress=progress)
     images, zoneless = capture_times.at_places(selected.images, known or {})
     zones = about_zones(zoneless, known, submission.project) if known is not None else []
     zones += capture_times.unlike_their_places(images, known or {})
@@ -122,6 +128,7 @@ def preview(
         first=images[0],
         last=images[-1],
         left_out=selected.left_out,
+        not_chosen=selected.not_chosen,
         selected=images,
         # How many were named twice is shown by itself.
         warnings=[*selected.warnings, *([selected.about_duplicates] if selected.conflicts else []), *zones],

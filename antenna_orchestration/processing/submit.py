@@ -17,16 +17,27 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import unquote
 
 from antenna_orchestration import errors, kernel, server_urls
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.catalog.catalog import Catalog
 from antenna_orchestration.catalog.jobs import KeptDeployment, NewJob, SubmittedImage
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
 from antenna_orchestration.catalog.sources import SourceClaim
-from antenna_orchestration.domain import ids, job_config, nights, score_vectors, terminal, texts, times
-from antenna_orchestration.domain.ids import JobId, PipelineSlug
+from antenna_orchestration.domain import (
+    capture_sets,
+    ids,
+    job_config,
+    nights,
+    score_vectors,
+    terminal,
+    texts,
+    times,
+)
+from antenna_orchestration.domain.capture_sets import NotChosen, Rule
+from antenna_orchestration.domain.ids import ImageId, JobId, PipelineSlug
 from antenna_orchestration.domain.job import DispatchMode, Job, JobStatus
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.versions import Version
@@ -37,7 +48,7 @@ from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpe
 from antenna_orchestration.processing import given_detections, publish, services
 from antenna_orchestration.processing.bound import bind
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.submission import capture_times, kinds, locations, versions
+from antenna_orchestration.submission import capture_times, kinds, locations, narrowing, versions
 from antenna_orchestration.submission import sources as sources_module
 from antenna_orchestration.submission.capture_times import ExifMode
 from antenna_orchestration.submission.sources import LeftOut
@@ -98,6 +109,28 @@ class Submission:
     # A finished job whose boxes are classified instead of looking for insects anew. Without sources or images, all of
     # its images that are done; the project is its project.
     detections_of: int | None = None
+    # Instead of sources and images: all photographs of the project that the catalog knows, or those of a capture set.
+    known: bool = False
+    capture_set: str | None = None
+    # Which of all these are taken: deployments by name (empty: all), nights as `nights.nights_named` reads them, and
+    # the first photograph in each interval of a night, such as `10m`.
+    only_deployments: Sequence[str] = ()
+    nights: str = ""
+    every: str = ""
+
+    @property
+    def takes_known(self) -> bool:
+        """Whether the images are photographs that the catalog knows."""
+        return self.known or self.capture_set is not None
+
+    def rule(self, time_zone: str) -> Rule:
+        """Which photographs are taken; nights are cut in `time_zone` where no other is known. Raises `InvalidInput`."""
+        return Rule(
+            deployments=tuple(self.only_deployments),
+            nights=nights.nights_named(self.nights),
+            every=capture_sets.every_seconds(self.every),
+            time_zone=time_zone,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +153,8 @@ class Submitted:
     warnings: tuple[str, ...]
     # Files and folders below the sources that were not taken.
     left_out: tuple[LeftOut, ...] = ()
+    # Photographs that were named and not wanted, by the reason.
+    not_chosen: NotChosen = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +169,8 @@ class Selection:
     left_out: list[LeftOut]
     # What listings of buckets said of the images' versions.
     versions: dict[str, Version]
+    # Images that were named and not wanted, by the reason.
+    not_chosen: NotChosen = field(default_factory=dict)
 
     @classmethod
     def of_nothing(cls) -> Selection:
@@ -182,34 +219,24 @@ async def submit(
     binding = await bind(services, spec, config)
     time_zone = submission.time_zone or services.settings.time_zone
     nights.zone_named(time_zone)
-    offered = submission if source is None else replace(submission, limit=None, shuffle=False, interactive=False)
-    names_none = not submission.sources and not submission.images
-    selected = await _selected(
-        Selection.of_nothing() if names_none else selection,
-        partial(
+    known = await services.catalog.deployments.places(submission.project)
+    taken = await _take(
+        services,
+        submission,
+        source=source,
+        known=known,
+        given=selection,
+        look=partial(
             select,
-            offered,
-            services.settings,
+            settings=services.settings,
+            known=known,
             allowed_roots=allowed_roots,
             allowed_buckets=allowed_buckets,
             within=within,
             progress=progress,
         ),
     )
-    known = await services.catalog.deployments.places(submission.project)
-    if source is None:
-        placed, zoneless = await _on_a_thread(capture_times.at_places, selected.images, known)
-        chosen, version_warnings = await _on_a_thread(versions.fill, placed, selected.versions, services.settings)
-    else:
-        done, left_out_warning = await given_detections.images_of(
-            services, source, None if names_none else selected.images, deployment=submission.deployment
-        )
-        chosen = await _on_a_thread(
-            given_detections.with_boxes, services.lake, source, done, partial(_choose, submission=submission)
-        )
-        placed, zoneless = await _on_a_thread(capture_times.at_places, chosen, known)
-        chosen = placed
-        version_warnings = [*filter(None, [left_out_warning, given_detections.about_boxes(chosen)])]
+    chosen, selected = taken.images, taken.selected
     if spec.slug in registry.all_pipelines():
         # Once more: the files may have changed meanwhile.
         binding = await bind(services, spec, config)
@@ -254,17 +281,19 @@ async def submit(
         )
     if kept:
         warnings.append(about_kept(kept, submission.project))
-    warnings += about_zones(zoneless, known, submission.project)
-    warnings += capture_times.unlike_their_places(placed, known)
+    warnings += about_zones(taken.zoneless, known, submission.project)
+    warnings += capture_times.unlike_their_places(chosen, known)
     if copies:
         warnings.append(f"{about_copies(copies)}; `antenna jobs cancel {job_id}` stops that")
     if queue_warning := await publish.publish_first(services, job_id):
         warnings.append(queue_warning)
-    warnings = [texts.storable(warning) for warning in (*warnings, *version_warnings)]
+    warnings = [texts.storable(warning) for warning in (*warnings, *taken.warnings)]
     left_out = kinds.summary(sources_module.count_left_out(selected.left_out))
     message = f"Submitted {counted(job.total, 'image')} to {spec.slug} {spec.version}{boxes}"
     if left_out:
         message += f"; left out: {left_out}"
+    if taken.not_chosen:
+        message += f"; not chosen: {capture_sets.in_words(taken.not_chosen)}"
     warnings += await _begin_log(services, job, message, warnings, by=by)
     return Submitted(
         job_id=job_id,
@@ -277,20 +306,105 @@ async def submit(
         duplicates=job.duplicates,
         warnings=tuple(warnings),
         left_out=tuple(selected.left_out),
+        not_chosen=taken.not_chosen,
     )
+
+
+class _Taken(NamedTuple):
+    """The images of a job, before it is written."""
+
+    images: list[SubmittedImage]
+    # What was found where the submission looked.
+    selected: Selection
+    not_chosen: NotChosen
+    # The deployments whose images have digits without a zone, and of which no zone is known.
+    zoneless: Sequence[str]
+    # What is to be said of versions and boxes.
+    warnings: Sequence[str]
+
+
+async def _take(
+    services: Services,
+    submission: Submission,
+    *,
+    source: Job | None,
+    known: Mapping[str, Place],
+    given: Selection | None,
+    look: Callable[[Submission], Selection],
+) -> _Taken:
+    """The images of a submission with their moments and versions or, if they are of a job `source`, its boxes."""
+    offered = submission if source is None else replace(submission, limit=None, shuffle=False, interactive=False)
+    names_none = not submission.sources and not submission.images and not submission.takes_known
+    if names_none:
+        selected = Selection.of_nothing()
+    elif submission.takes_known:
+        selected = await select_known(services.catalog, offered, services.settings)
+    elif given is not None:
+        selected = given
+    elif source is None:
+        selected = await _on_a_thread(look, offered)
+    else:
+        # They are narrowed below, by what is known of them.
+        selected = await _on_a_thread(look, replace(offered, only_deployments=(), nights="", every=""))
+    if source is None:
+        placed, zoneless = await _on_a_thread(capture_times.at_places, selected.images, known)
+        if submission.takes_known:
+            # A known photograph is these bytes, whatever its URL stands for by now.
+            return _Taken(placed, selected, selected.not_chosen, zoneless, ())
+        found = await _on_a_thread(versions.fill, placed, selected.versions, services.settings)
+        return _Taken(found[0], selected, selected.not_chosen, zoneless, found[1])
+    done, warning = await given_detections.images_of(
+        services, source, None if names_none else selected.images, deployment=submission.deployment
+    )
+    not_chosen = selected.not_chosen
+    rule = submission.rule(submission.time_zone or services.settings.time_zone)
+    if not (submission.takes_known or rule.takes_all):
+        done, not_chosen = await _on_a_thread(_narrowed, done, rule, known)
+    boxed = await _on_a_thread(
+        given_detections.with_boxes, services.lake, source, done, partial(_choose, submission=submission)
+    )
+    placed, zoneless = await _on_a_thread(capture_times.at_places, boxed, known)
+    warnings = [*filter(None, [warning, given_detections.about_boxes(placed)])]
+    return _Taken(placed, selected, not_chosen, zoneless, warnings)
+
+
+async def select_known(catalog: Catalog, submission: Submission, settings: settings_module.Settings) -> Selection:
+    """The known photographs that a submission takes; writes nothing.
+
+    Raises `NotFound` for a project, deployment or capture set that does not exist, and `InvalidInput` if none is left.
+    """
+    one = None
+    if submission.capture_set is not None:
+        one = await catalog.capture_sets.get(submission.project, submission.capture_set)
+    images, not_chosen = await catalog.capture_sets.photographs(
+        submission.project, submission.rule(submission.time_zone or settings.time_zone), of_set=one
+    )
+    return replace(Selection.of_nothing(), images=_choose(images, submission), not_chosen=not_chosen)
+
+
+def _narrowed(
+    done: Mapping[ImageId, SubmittedImage], rule: Rule, known: Mapping[str, Place]
+) -> tuple[dict[ImageId, SubmittedImage], NotChosen]:
+    """Those of a job's images that the rule wants, and why not others."""
+    placed, _ = capture_times.at_places(list(done.values()), known)
+    at = dict(zip(placed, done, strict=True))
+    kept, not_chosen = narrowing.narrow(placed, rule, known)
+    return {at[image]: image for image in kept}, not_chosen
 
 
 def select(
     submission: Submission,
     settings: settings_module.Settings,
     *,
+    known: Mapping[str, Place] | None = None,
     allowed_roots: Sequence[Path] | None = None,
     allowed_buckets: Sequence[str] | None = None,
     within: float | None = None,
     progress: Callable[[str, int], None] = lambda what, count: None,
 ) -> Selection:
-    """The images that a submission takes, with their capture times, as `submit` takes them; writes nothing.
+    """The images that a submission names and takes, with their capture times, as `submit` takes them; writes nothing.
 
+    `known` are the places of the project's deployments, at whose noon nights are cut; None: nobody could be asked.
     Raises `InvalidInput` and its kinds, and `Unavailable` for a bucket.
     """
     gathered = sources_module.gather(
@@ -303,11 +417,19 @@ def select(
         within=within,
         progress=lambda count: progress("images found", count),
     )
+    rule = submission.rule(submission.time_zone or settings.time_zone)
+    # Times are looked for last: for a few of many images that is little, unless they decide which.
+    offered = gathered.images if not rule.takes_all else _choose(gathered.images, submission)
     images, warnings = capture_times.fill(
-        _choose(gathered.images, submission),
+        offered,
         exif=submission.exif,
         progress=lambda count: progress("files read for their capture times", count),
     )
+    not_chosen: NotChosen = {}
+    if not rule.takes_all:
+        placed, _ = capture_times.at_places(images, known or {})
+        images, not_chosen = narrowing.narrow(placed, rule, known or {})
+        images = _choose(images, submission)
     _check_deployments(images)
     return Selection(
         images=images,
@@ -316,6 +438,7 @@ def select(
         warnings=[*gathered.warnings, *warnings],
         left_out=gathered.left_out,
         versions=gathered.versions,
+        not_chosen=not_chosen,
     )
 
 
@@ -474,12 +597,38 @@ def check(submission: Submission, spec: PipelineSpec) -> dict[str, Any]:
             f"pipeline {spec.slug} cannot classify the boxes of another job, or does not say that it can; those here "
             f"that can are {texts.listed(_that_take_boxes())}"
         )
-    if not submission.sources and not submission.images and submission.detections_of is None:
-        raise errors.InvalidSource("no images: name a folder, a list, or URLs")
+    _check_known(submission)
+    submission.rule(nights.UTC_NAME)
+    if (
+        not submission.sources
+        and not submission.images
+        and not submission.takes_known
+        and submission.detections_of is None
+    ):
+        raise errors.InvalidSource(
+            "no images: name a folder, a list, or URLs, or photographs that are known with --known or --set NAME"
+        )
     _check_text(submission.name, "name")
     _check_text(submission.deployment or "", "deployment")
     _check_text(submission.created_by, "created_by")
     return config
+
+
+def _check_known(submission: Submission) -> None:
+    """Raise `InvalidInput` for what contradicts known photographs."""
+    if not submission.takes_known:
+        return
+    named = "--known" if submission.known else "--set"
+    if submission.known and submission.capture_set is not None:
+        raise errors.InvalidInput("--known takes all known photographs, --set those of a capture set: choose one")
+    if submission.sources or submission.images:
+        raise errors.InvalidInput(f"{named} takes photographs that are known: name no sources with it")
+    if submission.deployment is not None:
+        raise errors.InvalidInput(
+            f"--deployment says of which deployment new images are: with {named}, --only-deployment chooses one"
+        )
+    if submission.capture_set is not None:
+        ids.slug(submission.capture_set, "set")
 
 
 def _that_take_boxes() -> list[str]:
@@ -499,7 +648,7 @@ def _check_deployments(images: Sequence[SubmittedImage]) -> None:
         _check_text(deployment or "", "deployment")
 
 
-def _choose(images: list[SubmittedImage], submission: Submission) -> list[SubmittedImage]:
+def _choose(images: Sequence[SubmittedImage], submission: Submission) -> list[SubmittedImage]:
     """Shuffle, then limit."""
     chosen = list(images)
     if submission.shuffle:
@@ -517,6 +666,11 @@ def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     """The default name of a job: the last part of its first source."""
     if submission.detections_of is not None:
         return f"{submission.pipeline} on boxes of {submission.detections_of}"
+    if submission.capture_set is not None:
+        return f"set {submission.capture_set}"
+    if submission.known:
+        narrowed = [*submission.only_deployments, submission.nights, submission.every]
+        return " ".join(["known photographs", *filter(None, narrowed)])[:_MAX_NAME]
     first = submission.sources[0] if submission.sources else images[0].uri
     scheme = locations.scheme_of(first)
     if scheme in ("http", "https"):
@@ -531,11 +685,6 @@ def _name_of(submission: Submission, images: Sequence[SubmittedImage]) -> str:
     # It must stand in lists, as a name that somebody gives has to.
     name = terminal.line(last)[: _MAX_NAME - 20]
     return f"{name} and {others} more" if others else name
-
-
-async def _selected(given: Selection | None, look: Callable[[], Selection]) -> Selection:
-    """The images that are given, else those that are found by looking."""
-    return await _on_a_thread(look) if given is None else given
 
 
 async def _on_a_thread(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:

@@ -22,10 +22,11 @@ async def make_job(
     images: int,
     *,
     urls: Sequence[str] | None = None,
+    named: Sequence[SubmittedImage] | None = None,
     **changes: object,
 ) -> Job:
-    """A queued job, nothing published yet: of the null pipeline if no other is named, and of these URLs or as many that
-    lead nowhere.
+    """A queued job, nothing published yet: of the null pipeline if no other is named, and of these images or URLs, or
+    as many that lead nowhere.
     """
     slug = str(changes.get("pipeline", "null"))
     # One that is registered stays as it is.
@@ -40,7 +41,8 @@ async def make_job(
     }  # fmt: skip
     job = await services.catalog.jobs.create(
         NewJob(**{**values, **changes}),  # type: ignore[arg-type]
-        [
+        named
+        or [
             SubmittedImage(url, None, None)
             for url in urls or [f"http://192.0.2.1/{project}/{n}.jpg" for n in range(images)]
         ],

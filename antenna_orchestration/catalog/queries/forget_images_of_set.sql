@@ -1,0 +1,1 @@
+DELETE FROM capture_set_images WHERE set_id = %(set)s
