@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from antenna_orchestration import kernel
 from antenna_orchestration.catalog.capture_sets import CaptureSet, LedgerOf
 from antenna_orchestration.domain import capture_sets as rules
 from antenna_orchestration.domain import ids
@@ -53,7 +54,7 @@ async def create(
         rule,
         replace=again,
         ledger=await _ledger(services, project, rule.not_processed_by),
-        created_by=created_by or submit.user_of_this_process(),
+        created_by=created_by or kernel.user_of_this_process(),
     )
 
 
