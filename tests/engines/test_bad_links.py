@@ -55,13 +55,7 @@ def settings_of(home: Path, urls: dict[str, str]) -> Settings:
     )
 
 
-async def test_far_from_its_images_a_worker_loads_more_at_a_time(tmp_path: Path) -> None:
-    # So far that more loads are needed also where the machine is busy and the device slow for it.
-    with bad_link(round_trip_ms=400, loss_percent=1) as link:
-        await _loads_more_far_than_near(link, tmp_path)
-
-
-async def _loads_more_far_than_near(link: BadLink, tmp_path: Path) -> None:
+async def test_far_from_its_images_a_worker_loads_more_at_a_time(link: BadLink, tmp_path: Path) -> None:
     most = {}
     for name, there, images in (("near", (), 500), ("far", link.there, 3000)):
         with ExitStack() as stack:
