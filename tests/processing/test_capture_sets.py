@@ -304,7 +304,7 @@ async def _check(
             if way == "back":
                 every = [every[one] for one in order if one < len(every)]
             placed, _ = capture_times.at_places(every, {})
-            await services.catalog.deployments.describe(project, lambda _: described)
+            await services.catalog.deployments.describe(project, lambda _: described, by="a test")
             for place in described:
                 if place.shift_seconds:
                     await services.catalog.deployments.shift(
