@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from antenna_orchestration.catalog.alerts import Alerts
 from antenna_orchestration.catalog.collectors import Collectors
 from antenna_orchestration.catalog.database import Database
 from antenna_orchestration.catalog.deployments import Deployments
@@ -49,6 +50,7 @@ class Catalog:
     tokens: Tokens
     worker_starts: WorkerStarts
     sources: Sources
+    alerts: Alerts
     database: Database
 
     async def now(self) -> datetime:
@@ -78,5 +80,6 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             tokens=Tokens(database),
             worker_starts=WorkerStarts(database),
             sources=Sources(database),
+            alerts=Alerts(database),
             database=database,
         )
