@@ -47,7 +47,7 @@ def list_(
         output.as_json({"alerts": [_as_dict(one) for one in found], "targets": _targets_as_dicts(said, states)})
         return
     if said is None:
-        output.note("nobody is told: ANTENNA_ALERTS names no file (docs/howto/alerts.md)")
+        output.note("ANTENNA_ALERTS names no file in this shell: targets are not shown (docs/howto/alerts.md)")
     output.show_table(
         ("ALERT", "SINCE", "PROJECT", "WHAT", "TOLD"),
         [
@@ -67,7 +67,7 @@ def list_(
     )
     for name in said.targets if said else ():
         state = states.get(name)
-        if state and state.failures:
+        if state and state.failing_since:
             output.line(
                 f"{name} does not answer since {output.clock(state.failing_since)}, "
                 f"{state.waiting} waiting: {state.error}"

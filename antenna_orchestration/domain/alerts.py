@@ -157,7 +157,10 @@ def decide(
     for one in seen:
         looked |= set(one.events)
         dropped |= set(one.dropped)
-    begins, lasts, ends, silently = set(), set(), set(), set()
+    begins: set[int] = set()
+    lasts: set[int] = set()
+    ends: set[int] = set()
+    silently: set[int] = set()
     for alert in opened:
         unseen = (now - alert.seen_at).total_seconds()
         if alert.key in dropped:

@@ -28,6 +28,6 @@ def failed(instance: dg.DagsterInstance, asset: str, names: Iterable[str]) -> li
     return found
 
 
-def _details(metadata: Mapping[str, dg.MetadataValue]) -> str:  # type: ignore[type-arg]
+def _details(metadata: Mapping[str, dg.MetadataValue]) -> str:
     value = metadata.get("details")
     return str(value.value) if value is not None else ""

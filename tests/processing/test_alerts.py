@@ -162,7 +162,7 @@ async def test_what_is_told_has_a_guard_besides_the_lock(
     await catalog.drop_old_messages(0)
 
 
-async def test_a_message_that_was_sent_and_not_noted_comes_twice_with_its_id(
+async def test_a_message_sent_and_not_noted_comes_twice_with_its_id(
     services: Services, web: Receiver, wrong: Wrong, said: Say
 ) -> None:
     wrong.names = ["one", "two"]
@@ -209,7 +209,7 @@ async def test_a_target_that_fails_rests_and_keeps_no_other(
     ]
 
 
-async def test_a_refused_message_keeps_no_other_and_is_given_up(
+async def test_a_refused_message_keeps_no_other_and_is_given_up_later(
     services: Services, web: Receiver, wrong: Wrong, said: Say, project: str
 ) -> None:
     wrong.names, web.status, file = ["refused"], 400, said()
@@ -220,6 +220,17 @@ async def test_a_refused_message_keeps_no_other_and_is_given_up(
     await target_may_try(services)
     await alerts.send_waiting(services, file)
     assert web.subjects == ["another", "refused"]
+    web.status = 400
+    wrong.names = ["for long"]
+    assert await round_(services, file, wrong) == [False]
+    async with services.catalog.database.transaction() as connection:
+        await connection.execute("UPDATE alert_messages SET made_at = made_at - interval '25 h' WHERE sent_at IS NULL")
+    await alerts.look(services, file, sources=[wrong])
+    [told] = [
+        one for one in await services.catalog.alerts.told(ended=False, project=project) if one.subject == "for long"
+    ]
+    assert [bool(message["dropped_at"]) for message in told.messages] == [True]
+    assert "it answered 400" in told.messages[0]["error"]
 
 
 async def test_a_storm_is_one_message(services: Services, web: Receiver, wrong: Wrong, said: Say) -> None:

@@ -54,4 +54,12 @@ CREATE TABLE alert_rounds (
 );
 
 -- Jobs that ended of late, which are looked for each half minute among all that there ever were.
-CREATE INDEX jobs_ended ON jobs (finished_at) WHERE status IN ('SUCCESS', 'FAILURE');
+CREATE INDEX jobs_ended ON jobs (finished_at) WHERE status IN ('SUCCESS', 'FAILURE', 'CANCELED');
+
+-- The last tick of each of Dagster's sensors, for those who ask the gateway and not Dagster.
+CREATE TABLE sensor_ticks (
+    sensor text PRIMARY KEY,
+    ticked_at timestamptz NOT NULL,
+    seconds double precision NOT NULL,
+    is_failed boolean NOT NULL
+);
