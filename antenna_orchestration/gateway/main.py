@@ -49,7 +49,7 @@ def run(
     asyncio.run(_check_stores(settings))
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     if processes > 1:
-        measured.share(settings.home / "gateway" / "metrics")
+        measured.share(settings.home / "gateway-metrics")
         several.run(
             partial(_serve_on, settings),
             host=host,

@@ -29,7 +29,7 @@ def share(folder: Path) -> None:
     """Let processes that are forked from this one count together. Call before anything imports the library."""
     # What an earlier gateway counted is over.
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, mode=0o700)
     os.environ[FOLDER_VARIABLE] = str(folder)
 
 
