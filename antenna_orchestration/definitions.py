@@ -24,6 +24,7 @@ from antenna_orchestration.jobs.submission import submit_job
 from antenna_orchestration.resources.run_executor import run_executor
 from antenna_orchestration.resources.stores import Stores
 from antenna_orchestration.schedules.operations import health_check_schedule, merge_schedule, prune_schedule
+from antenna_orchestration.sensors.alerts import alerts
 from antenna_orchestration.sensors.health_watch import health_watch
 from antenna_orchestration.sensors.job_run_status import job_run_status
 from antenna_orchestration.sensors.lost_runs import lost_runs
@@ -60,7 +61,7 @@ def build_definitions(**resources: Any) -> dg.Definitions:
             describe_dataset,
             import_taxa,
         ],
-        sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_runs, health_watch, new_captures],
+        sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_runs, health_watch, new_captures, alerts],
         schedules=[health_check_schedule, merge_schedule, prune_schedule],
         resources={"stores": stores, "run_session": RunSession(stores=stores), **resources},
         executor=run_executor,

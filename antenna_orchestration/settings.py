@@ -342,6 +342,11 @@ class Settings(BaseSettings):
         description="YAML file of the pools in which workers are started for a backlog: on this machine, on GPU hosts, "
         "on a Slurm cluster, by a command.",
     )
+    alerts: Path | None = Field(
+        default=None,
+        description="YAML file that says which alerts go where: to Slack, a webhook, by e-mail, to a command. Without "
+        "it nobody is told.",
+    )
     worker_idle_exit: float = Field(
         default=60.0,
         gt=0,

@@ -11,10 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from antenna_orchestration.catalog.alerts import Alerts
 from antenna_orchestration.catalog.capture_sets import CaptureSets
 from antenna_orchestration.catalog.collectors import Collectors
 from antenna_orchestration.catalog.database import Database
 from antenna_orchestration.catalog.deployments import Deployments
+from antenna_orchestration.catalog.figures import Figures
 from antenna_orchestration.catalog.generations import Generations
 from antenna_orchestration.catalog.images import Images
 from antenna_orchestration.catalog.job_log import JobLog
@@ -51,6 +53,8 @@ class Catalog:
     worker_starts: WorkerStarts
     sources: Sources
     capture_sets: CaptureSets
+    alerts: Alerts
+    figures: Figures
     database: Database
 
     async def now(self) -> datetime:
@@ -81,5 +85,7 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             worker_starts=WorkerStarts(database),
             sources=Sources(database),
             capture_sets=CaptureSets(database),
+            alerts=Alerts(database),
+            figures=Figures(database),
             database=database,
         )

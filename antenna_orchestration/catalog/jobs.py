@@ -55,6 +55,17 @@ class SubmittedImage(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class KindOfJobs:
+    """Jobs of one project, pipeline and kind of images."""
+
+    # The oldest of them.
+    job: Job
+    jobs: int
+    # Those that were processed among them.
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NewJob:
     """What a submission asks for."""
 
@@ -318,6 +329,25 @@ class Jobs:
     async def awaiting_results(self, limit: int = 1000) -> Sequence[Job]:
         """Running jobs whose collector left because there was nothing to collect, and that were not launched since."""
         return [_job(row) for row in await self._database.rows("awaiting_jobs", limit=limit)]
+
+    async def ended_untold(self, *, statuses: Iterable[JobStatus], since: datetime, limit: int) -> Sequence[Job]:
+        """Jobs that ended since a moment, a day ago at most, and of which no alert was made."""
+        wanted = [str(status) for status in statuses]
+        return [
+            _job(row) for row in await self._database.rows("jobs_that_ended", statuses=wanted, since=since, limit=limit)
+        ]
+
+    async def by_id(self, jobs: Iterable[JobId]) -> dict[JobId, Job]:
+        """Those of the jobs that exist."""
+        found = [_job(row) for row in await self._database.rows("jobs_by_id", jobs=list(jobs))]
+        return {job.job_id: job for job in found}
+
+    async def oldest_active(self, limit: int) -> Sequence[KindOfJobs]:
+        """The jobs that are not over, by what decides which workers may serve them; the oldest first."""
+        rows = await self._database.rows("oldest_active_jobs", limit=limit)
+        return [
+            KindOfJobs(job=_job(row), jobs=int(row["jobs_of_kind"]), images=int(row["images_of_kind"])) for row in rows
+        ]
 
     async def take_back(self, job: Job) -> int | None:
         """Raise the launch number of a job whose run is gone.

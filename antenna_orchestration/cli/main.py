@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from antenna_orchestration import __version__, errors
 from antenna_orchestration.cli import (
+    alerts,
     backup,
     clean,
     demo,
@@ -85,6 +86,7 @@ _ORDER = (
     "check-export",
     "report",
     "health",
+    "alerts",
     "rebuild",
     "backup",
     "restore",
@@ -137,6 +139,7 @@ app.command("export")(export.export)
 app.command("check-export")(export.check_export)
 app.command("report")(report.report)
 app.command("health")(health.health)
+app.add_typer(alerts.app, name="alerts")
 app.command("rebuild")(rebuild.rebuild)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

@@ -28,6 +28,8 @@ class JobProgress:
     reasons: str = ""
     # Why what is left cannot be loaded; empty while it can, or that is not known.
     waits: str = ""
+    # That its collector has committed since it began.
+    batches: int = 0
 
     @classmethod
     def of(cls, counts: Counts, *, published: int | None = None, rate: float = 0.0) -> JobProgress:

@@ -24,6 +24,7 @@ _MADE: Final = {
     "dagster": "what Dagster's runs printed and stored",
     "spool": "results that a worker could not deliver yet",
     "gateway": "what HTTP clients had sent and was not taken yet",
+    "gateway-metrics": "what the gateway's processes counted",
     "demo": "photographs that `antenna demo` drew",
     "logs": "logs of the servers",
     "env": "settings",

@@ -40,12 +40,10 @@ from antenna_orchestration.gateway import (
     state,
     worker_routes,
 )
-from antenna_orchestration.gateway.middleware import Edge, shown
+from antenna_orchestration.gateway.measured import Measured
+from antenna_orchestration.gateway.middleware import CLIENT_GONE, Edge, shown
 
 logger = logging.getLogger(__name__)
-
-CLIENT_GONE: Final = 499
-"""Status that the log shows for a caller that disconnected before it was answered."""
 
 MOST_PROBLEMS: Final = 50
 """Wrong fields that an answer names; a list may hold a hundred thousand."""
@@ -67,10 +65,11 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 
 def create_app(settings: settings_module.Settings) -> FastAPI:
     """The gateway of a deployment. Its lifespan connects to the stores when the server starts."""
+    measured = Measured()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with state.opened(settings) as gateway:
+        async with state.opened(settings, measured) as gateway:
             app.state.gateway = gateway
             yield
 
@@ -109,7 +108,7 @@ def create_app(settings: settings_module.Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientDisconnect, _on_gone)
-    app.add_middleware(Edge)
+    app.add_middleware(Edge, measured=measured)
     _describe_security(app)
 
     @cache

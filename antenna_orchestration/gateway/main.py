@@ -16,7 +16,7 @@ import uvicorn
 from antenna_orchestration import errors, kernel
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.dispatch import services
-from antenna_orchestration.gateway import connections, protocol, several
+from antenna_orchestration.gateway import connections, measured, protocol, several
 from antenna_orchestration.gateway.app import create_app
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ def run(
     asyncio.run(_check_stores(settings))
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     if processes > 1:
+        measured.share(settings.home / "gateway-metrics")
         several.run(
             partial(_serve_on, settings),
             host=host,

@@ -13,6 +13,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from antenna_orchestration.gateway.measured import Measured
+
+CLIENT_GONE: Final = 499
+"""Status that logs and metrics show for a caller that disconnected before it was answered."""
+
 logger = logging.getLogger(__name__)
 access_log = logging.getLogger("antenna_orchestration.gateway.access")
 
@@ -44,8 +49,9 @@ _FILES: Final = re.compile(r"/api/v2/(?:jobs|projects)/[^/]+/(?:results|derived|
 class Edge:
     """The outermost middleware. Paths with and without a trailing slash are the same; nothing is ever redirected."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, measured: Measured | None = None) -> None:
         self._app = app
+        self._measured = measured
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
@@ -97,13 +103,18 @@ class Edge:
             answer = JSONResponse({"detail": "internal error; the server's log has it under the request's id"}, 500)
             await answer(scope, counted_receive, send_with_headers)
         finally:
+            took = time.monotonic() - began
+            # The router has noted it, unless there is none.
+            route = getattr(scope.get("route"), "path", "")
+            if self._measured is not None:
+                self._measured.request(method, route, status or CLIENT_GONE, took)
             client = scope.get("client")
             access_log.info(
                 "%s %s %d %.0f ms, %d in, %d out, from %s, token %s, request %s",
                 method,
                 shown(path),
                 status,
-                (time.monotonic() - began) * 1000,
+                took * 1000,
                 received,
                 sent,
                 client[0] if client else "-",

@@ -20,6 +20,7 @@ from antenna_orchestration.gateway.backlogs import Backlogs
 from antenna_orchestration.gateway.budget import Budget
 from antenna_orchestration.gateway.callers import Callers
 from antenna_orchestration.gateway.making import Making
+from antenna_orchestration.gateway.measured import Measured
 from antenna_orchestration.gateway.parsing import Parsing
 from antenna_orchestration.gateway.readiness import Readiness
 from antenna_orchestration.processing import kept_downloads
@@ -40,6 +41,7 @@ class Gateway:
     backlogs: Backlogs
     making: Making
     room: kept_downloads.Room
+    measured: Measured
 
     @property
     def settings(self) -> settings_module.Settings:
@@ -48,7 +50,7 @@ class Gateway:
 
 
 @asynccontextmanager
-async def opened(settings: settings_module.Settings) -> AsyncIterator[Gateway]:
+async def opened(settings: settings_module.Settings, measured: Measured) -> AsyncIterator[Gateway]:
     """Connect to the stores, and keep the leases of HTTP workers for the length of the block."""
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(services.opened(settings))
@@ -78,6 +80,7 @@ async def opened(settings: settings_module.Settings) -> AsyncIterator[Gateway]:
             room=kept_downloads.Room(settings.gateway_downloads),
             readiness=Readiness(http),
             backlogs=Backlogs(http),
+            measured=measured,
         )
 
 

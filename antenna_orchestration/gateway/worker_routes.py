@@ -181,6 +181,7 @@ async def post_results(
         reduction = await retrying.retry_until(deadline, lambda: accept_results.reduction(gateway.http, current))
         async with gateway.parsing.items(body, reduction) as items:
             taken = await accept_results.accept(gateway.http, current, caller, items, size=body.size, deadline=deadline)
+    gateway.measured.results([one.status for one in taken])
     return models.ResultsAnswer(
         job_id=job.job_id,
         results_queued=sum(one.status == "queued" for one in taken),

@@ -43,6 +43,7 @@ class Counters:
             "reported": progress.reported,
             "reasons": progress.reasons,
             "waits": progress.waits,
+            "batches": progress.batches,
         }
         try:
             with translated("live counters are not written"):
@@ -78,6 +79,7 @@ class Counters:
             reported=int(values.get("reported", 0)),
             reasons=values.get("reasons", ""),
             waits=values.get("waits", ""),
+            batches=int(values.get("batches", 0)),
         )
 
     async def jobs(self) -> set[JobRun]:

@@ -161,6 +161,7 @@ class Collector:
         # A recount and the addition of a committed batch exclude each other, or the batch would be counted twice.
         self._counting = asyncio.Lock()
         self._recent: deque[tuple[float, int]] = deque()
+        self._batches = 0
         # How often each image's result was unreadable; after `max_attempts` of them the image fails.
         self._unreadable: Counter[ImageId] = Counter()
         self._job_log = JobLog(services=services, job=job, tell=observer.on_milestone)
@@ -243,6 +244,7 @@ class Collector:
         async with self._counting:
             moved = await self._services.catalog.images.commit(self._job.job_run, outcomes)
             self._add(outcomes, moved)
+        self._batches += 1
         self._recent.append((time.monotonic(), len(moved)))
         self._job_log.posted.update(item.worker for item in outcomes if item.image in moved and item.worker)
         self._job_log.note_failures(
@@ -359,7 +361,9 @@ class Collector:
             self._recent.popleft()
         span = now - self._recent[0][0] if self._recent else 0.0
         rate = sum(number for _, number in self._recent) / max(span, FLUSH) if self._recent else 0.0
-        progress = replace(JobProgress.of(self._counts, rate=rate), waits=self._access.waits(rate))
+        progress = replace(
+            JobProgress.of(self._counts, rate=rate), waits=self._access.waits(rate), batches=self._batches
+        )
         return progress.with_reports(self._reported) if self._counts.pending else progress
 
     async def _check(self) -> None:

@@ -52,6 +52,9 @@ UNHEARD_AFTER: Final = 60.0
 SKEW: Final = 30.0
 """Seconds by which the clocks of a deployment's machines may differ."""
 
+UNHEARD_ALERTS: Final = 600.0
+"""Seconds after which a round of alerts is late."""
+
 OUTAGE_AFTER: Final = 3
 """Jobs in a row for which a store was unavailable, after which the check leaves the rest to the next round."""
 
@@ -326,6 +329,21 @@ async def _sources(services: Services, result: CheckResult, dry_run: bool) -> No
     result.unfixable = len(result.details)
 
 
+async def _alerts(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """Report targets of alerts that do not answer, a file of alerts that cannot be used, and that nobody looks."""
+    if services.settings.alerts is None:
+        return
+    # Its imports take a while, and the collectors import this module.
+    from antenna_orchestration.processing import alerts
+
+    result.checked = len(await services.catalog.alerts.targets())
+    result.details += (await alerts.troubles(services)).values()
+    ago = await services.catalog.alerts.last_round()
+    if ago is not None and ago > UNHEARD_ALERTS:
+        result.details.append(f"nobody has looked for alerts for {ago / 60:.0f} minutes; is the sensor alerts running?")
+    result.unfixable = len(result.details)
+
+
 _ROUNDS: Final[dict[str, Round]] = {
     # First, since others publish to the streams.
     "queue": _queue,
@@ -339,10 +357,11 @@ _ROUNDS: Final[dict[str, Round]] = {
     "disk_space": _disk_space,
     "pipelines": _pipelines,
     "sources": _sources,
+    "alerts": _alerts,
 }
 
 CHECKS: Final = {name: inspect.cleandoc(run.__doc__ or "") for name, run in _ROUNDS.items()}
 """All checks in their order, and what each does."""
 
-WATCHED: Final = ("queue", "running_jobs", "workers", "runs", "clocks", "disk_space", "pipelines", "sources")
+WATCHED: Final = ("queue", "running_jobs", "workers", "runs", "clocks", "disk_space", "pipelines", "sources", "alerts")
 """The checks that cost little and only look."""

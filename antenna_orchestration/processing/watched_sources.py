@@ -17,7 +17,7 @@ from antenna_orchestration.domain import times
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.pipelines import registry
-from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing.services import Records, Services
 from antenna_orchestration.processing.submit import Submission, check, spec_of
 from antenna_orchestration.submission import locations, patterns, watching
 from antenna_orchestration.submission.locations import scheme_of
@@ -97,8 +97,13 @@ async def show_source(services: Services, source: int) -> SourceState:
 
 async def troubles(services: Services, project: str | None = None) -> list[str]:
     """A line for each source that is watched and needs a person."""
-    found = await services.catalog.sources.troubled(overdue=OVERDUE, project=project)
-    return [_trouble(one) for one in found]
+    return [said for _, said in await troubled(services, project)]
+
+
+async def troubled(records: Records, project: str | None = None) -> list[tuple[TroubledSource, str]]:
+    """Each source that is watched and needs a person, with a line that says why."""
+    found = await records.catalog.sources.troubled(overdue=OVERDUE, project=project)
+    return [(one, _trouble(one)) for one in found]
 
 
 def _trouble(one: TroubledSource) -> str:

@@ -5,6 +5,7 @@ staying unseen until then, without a run of its own: an alert can hang on the as
 clears what jobs that are over left behind, every minute.
 """
 
+import contextlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import dagster as dg
 from antenna_orchestration import errors, kernel
 from antenna_orchestration.assets.health import check_metadata
 from antenna_orchestration.processing import health
+from antenna_orchestration.resources import sensor_ticks
 from antenna_orchestration.resources.stores import Stores
 
 FAILS_AFTER: Final = 30.0
@@ -57,6 +59,7 @@ def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Sens
     except errors.Unavailable as error:
         return dg.SkipReason(f"a server does not answer: {error}")
     _look_at_clock(memory, report)
+    _keep_ticks(context.instance, stores)
     now = time.time()
     if cleared:
         memory.cleared_at = now
@@ -91,6 +94,14 @@ def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Sens
         cursor=json.dumps(vars(memory)),
         skip_reason=f"failing: {failing}" if failing else "all checks pass",
     )
+
+
+def _keep_ticks(instance: dg.DagsterInstance, stores: Stores) -> None:
+    """Keep the sensors' last ticks where those can read them who do not ask Dagster: the gateway's metrics."""
+    ticks = sensor_ticks.latest(instance)
+    # Otherwise the next tick does.
+    with contextlib.suppress(errors.Unavailable):
+        stores.call(lambda services: services.catalog.figures.put_ticks(ticks))
 
 
 def _is_due(memory: _Memory) -> bool:

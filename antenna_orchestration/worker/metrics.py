@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from antenna_orchestration import errors
 
@@ -23,7 +26,7 @@ async def served(port: int, read: Callable[[], Mapping[str, Value]], why_dead: C
     """
 
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(text=_text(read()), content_type="text/plain")
+        return web.Response(body=generate_latest(_Metrics(read())), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def livez(_: web.Request) -> web.Response:
         why = why_dead()
@@ -53,9 +56,13 @@ def _listening(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
-def _text(values: Mapping[str, Value]) -> str:
-    lines: list[str] = []
-    for name, (meaning, value) in values.items():
-        kind = "counter" if name.endswith("_total") else "gauge"
-        lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", f"{name} {value:g}"]
-    return "\n".join(lines) + "\n"
+class _Metrics:
+    """The worker's metrics as the library's registries have them."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self._values = values
+
+    def collect(self) -> Iterator[Metric]:
+        for name, (meaning, value) in self._values.items():
+            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            yield kind(name, meaning, value=value)

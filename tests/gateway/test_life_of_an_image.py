@@ -126,7 +126,7 @@ async def test_metrics_count_what_never_came(services: Services, gateway: Runnin
 
     async def are_counted() -> bool:
         lines = (await asyncio.to_thread(metrics, watcher)).splitlines()
-        return any(line.startswith("antenna_http_worker_expired_total{") and line.endswith(" 2") for line in lines)
+        return any(line.startswith("antenna_http_worker_expired_total{") and line.endswith(" 2.0") for line in lines)
 
     await eventually(are_counted, description="the leases that ended", poll=0.3)
     assert "worker=" not in metrics(stranger)

@@ -175,14 +175,14 @@ async def test_metrics_are_served_on_request(
                 async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
                     text = await answer.text()
                 values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-                there = values["antenna_worker_done_total"] == "7", values["antenna_worker_device_processes"] == "2"
+                there = values["antenna_worker_done_total"] == "7.0", values["antenna_worker_device_processes"] == "2.0"
                 return text if all(there) else None
 
             text = await waiting.eventually(counted, description="seven images and two processes in the metrics")
     assert text is not None
     assert "# TYPE antenna_worker_done_total counter" in text
-    assert "antenna_worker_leased 0\n" in text
-    assert "antenna_worker_device_losses_total 2\n" in text
+    assert "antenna_worker_leased 0.0\n" in text
+    assert "antenna_worker_device_losses_total 2.0\n" in text
     [memory] = re.findall(r"^antenna_worker_device_memory_bytes (\S+)$", text, re.MULTILINE)
     assert float(memory) > 2 * 2**20, "each process holds some"
 

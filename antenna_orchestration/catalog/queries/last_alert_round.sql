@@ -1,0 +1,1 @@
+SELECT extract(epoch FROM now() - looked_at)::float8 AS ago FROM alert_rounds

@@ -1,0 +1,223 @@
+"""What alerts are made of: one function for each kind of thing that may be wrong, in the list `SOURCES`.
+
+A source looks, and returns all that is wrong of its events. Whether and when that is told is decided elsewhere
+(`domain/alerts.py`). To add one, write such a function, give it an event there, and put it into the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.jobs import KindOfJobs
+from antenna_orchestration.domain import ids, stalls
+from antenna_orchestration.domain.alerts import Alert, Event, OpenAlert, Seen, named, quoted
+from antenna_orchestration.domain.ids import Generation, JobId
+from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.domain.progress import duration
+from antenna_orchestration.domain.texts import counted
+from antenna_orchestration.processing.services import Records, joined_by_queue
+
+MOST_JOBS: Final = 500
+"""Jobs that ended, and kinds of waiting jobs, that one round looks at; the next looks at others."""
+
+FAILED_FOR: Final = timedelta(days=7)
+"""After this time a failed job that nobody tried again counts as wrong no more."""
+
+_REASON: Final = 500
+"""Characters of a reason that are told."""
+
+FAILURE_KEY: Final = "job_failure"
+SUCCESS_KEY: Final = "job_success"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looking:
+    """What a source may need to know."""
+
+    # Since when alerts are made: what ended before is told to nobody.
+    since: datetime
+    # Events that any target wants.
+    wanted: frozenset[Event]
+    opened: Sequence[OpenAlert]
+
+
+Source = Callable[[Records, Looking], Awaitable[Seen]]
+
+
+async def ended_jobs(records: Records, looking: Looking) -> Seen:
+    """Jobs that failed; jobs that were done, where somebody wants to know."""
+    statuses = [JobStatus.FAILURE, *([JobStatus.SUCCESS] if Event.JOB_SUCCESS in looking.wanted else [])]
+    ended = await records.catalog.jobs.ended_untold(statuses=statuses, since=looking.since, limit=MOST_JOBS)
+    known = {alert.key: _failed_job(alert.key) for alert in looking.opened if alert.event is Event.JOB_FAILURE}
+    jobs = await records.catalog.jobs.by_id({job for job, _ in known.values()}) if known else {}
+    still, dropped = [], []
+    for key, (job_id, generation) in known.items():
+        job = jobs.get(job_id)
+        if _is_over_unwell(job, generation):
+            dropped.append(key)
+        elif job is not None and job.status is not JobStatus.SUCCESS:
+            still.append(_of_failure(job, key))
+    return Seen(
+        events=(Event.JOB_FAILURE, Event.JOB_SUCCESS),
+        alerts=[*still, *(_of_failure(job) if job.status is JobStatus.FAILURE else _of_success(job) for job in ended)],
+        dropped=dropped,
+    )
+
+
+async def unserved_jobs(records: Records, looking: Looking) -> Seen:
+    """Jobs that no worker serves: one alert for each pipeline of a project. Raises `Unavailable`."""
+    kinds = await records.catalog.jobs.oldest_active(MOST_JOBS)
+    if not kinds:
+        return Seen(events=(Event.NO_WORKER,), alerts=())
+    # Their imports take a while.
+    from antenna_orchestration.processing import scale, served_here
+
+    async with joined_by_queue(records) as services:
+        workers = await services.heartbeats.workers()
+        unserved = [one for one in kinds if stalls.why_unserved(one.job, workers)]
+        these = [one.job for one in unserved]
+        unfit = await served_here.why_not(services, these)
+        held_up = await scale.why_not_started(services, these)
+    alerts = [
+        _of_waiting(
+            one,
+            stalls.why_unserved(one.job, workers, unfit.get(one.job.job_id, ""), held_up.get(one.job.job_id, "")),
+        )
+        for one in unserved
+    ]
+    return Seen(events=(Event.NO_WORKER,), alerts=alerts)
+
+
+async def troubled_sources(records: Records, looking: Looking) -> Seen:
+    """Watched sources that need a person."""
+    # Its imports take a while.
+    from antenna_orchestration.processing import watched_sources
+
+    alerts = []
+    for source, said in await watched_sources.troubled(records):
+        number = source.source_id
+        alerts.append(
+            Alert(
+                key=f"source:{number}",
+                event=Event.SOURCE,
+                project=source.project,
+                subject=f"source {number} of deployment {named(source.deployment)} brings nothing",
+                text=f"{said}\nWhat to do: `antenna sources show {number}` says more. When the cause is mended, "
+                f"`antenna sources resume {number}` looks again at once; `antenna sources pause {number}` ends it.",
+                path="/locations/antenna/sensors/new_captures",
+            )
+        )
+    return Seen(events=(Event.SOURCE,), alerts=alerts)
+
+
+async def silent_servers(records: Records, looking: Looking) -> Seen:
+    """Servers that do not answer. Of PostgreSQL nothing can be told: what is told is recorded there."""
+    alerts = []
+
+    async def ask_queue() -> None:
+        async with joined_by_queue(records):
+            pass
+
+    for name, ask in (("NATS", ask_queue), ("Redis", records.live.check)):
+        try:
+            await ask()
+        except errors.Unavailable as error:
+            alerts.append(
+                Alert(
+                    key=f"server:{name.lower()}",
+                    event=Event.CHECK,
+                    subject=f"{name} does not answer",
+                    text=f"{error}\nWhat to do: see whether the server runs and can be reached from here. Jobs go on "
+                    "by themselves when it is back.",
+                )
+            )
+    return Seen(events=(Event.CHECK,), alerts=alerts)
+
+
+SOURCES: Final[Sequence[Source]] = (ended_jobs, unserved_jobs, troubled_sources, silent_servers)
+"""All that look in the stores. The sensor adds the verdicts of checks, which Dagster has."""
+
+TOLD_ELSEWHERE: Final = frozenset({"workers", "sources"})
+"""Health checks that say what a source above says with more patience, and for each pipeline or source."""
+
+
+def of_check(name: str, details: str, meaning: str) -> Alert:
+    """The alert of a health check that failed; `details` is what it found, in lines."""
+    return Alert(
+        key=f"check:{name}",
+        event=Event.CHECK,
+        subject=f"health check {name} fails",
+        text=f"{details or meaning}\nWhat to do: `antenna health` checks again, and repairs what it can; "
+        "docs/howto/when-something-is-wrong.md has more.",
+        path="/assets/jobs_health?view=checks",
+    )
+
+
+def _of_waiting(kind: KindOfJobs, why: str) -> Alert:
+    job = kind.job
+    of_job = f"Job {job.job_id} ({named(job.name)})"
+    waits = of_job if kind.jobs == 1 else f"{of_job} and {counted(kind.jobs - 1, 'other')} like it"
+    since = duration((datetime.now(UTC) - stalls.waits_since(job)).total_seconds())
+    return Alert(
+        key=f"no_worker:{job.project}:{job.pipeline}",
+        event=Event.NO_WORKER,
+        project=job.project,
+        subject=f"no worker for {job.pipeline} in {job.project}: {counted(kind.jobs, 'job')}",
+        text=f"{waits}, {counted(kind.images, 'image')} in all, of project {job.project}: {quoted(why, _REASON)}. The "
+        f"first waits for {since}.\nWhat to do: `antenna workers` shows the workers that are there, and `antenna jobs "
+        f"show {job.job_id}` what the job waits for; `antenna worker` starts one. `antenna scale --dry-run` says why "
+        "none is started.",
+        path=_page_of(job),
+    )
+
+
+def _failed_job(key: str) -> tuple[JobId, Generation]:
+    _, job, generation = key.split(":")
+    return JobId(int(job)), Generation(int(generation))
+
+
+def _is_over_unwell(job: Job | None, generation: Generation) -> bool:
+    """Whether a job is wrong no more, and not because it was done: gone, canceled, failed anew, or long ago."""
+    if job is None or job.status in (JobStatus.CANCELING, JobStatus.CANCELED):
+        return True
+    if job.status is not JobStatus.FAILURE:
+        return False
+    ended = job.finished_at or datetime.now(UTC)
+    return job.generation != generation or datetime.now(UTC) - ended > FAILED_FOR
+
+
+def _of_failure(job: Job, key: str = "") -> Alert:
+    return Alert(
+        key=key or f"{FAILURE_KEY}:{job.job_id}:{job.generation}",
+        event=Event.JOB_FAILURE,
+        project=job.project,
+        subject=f"job {job.job_id} failed: {named(job.name)}",
+        text=f"Job {job.job_id} ({named(job.name)}) of project {job.project}, {counted(job.total, 'image')} with "
+        f"{job.pipeline}, ended as FAILURE: {quoted(job.status_reason or 'no reason is known', _REASON)}.\nWhat to do: "
+        f"`antenna jobs show {job.job_id}` says why images failed, `antenna jobs logs {job.job_id}` what happened; "
+        f"`antenna jobs retry {job.job_id}` tries again what failed.",
+        path=_page_of(job),
+    )
+
+
+def _of_success(job: Job) -> Alert:
+    return Alert(
+        key=f"{SUCCESS_KEY}:{job.job_id}:{job.generation}",
+        event=Event.JOB_SUCCESS,
+        project=job.project,
+        subject=f"job {job.job_id} is done: {named(job.name)}",
+        text=f"Job {job.job_id} ({named(job.name)}) of project {job.project}, {counted(job.total, 'image')} with "
+        f"{job.pipeline}, ended as SUCCESS.\n`antenna report {job.job_id}` shows what was found.",
+        path=_page_of(job),
+    )
+
+
+def _page_of(job: Job) -> str:
+    """Dagster's page of the job's run, or of its partition before there is one."""
+    if job.run_id:
+        return f"/runs/{job.run_id}"
+    return f"/assets/manifest?view=partitions&partition={ids.partition_key(job.job_id)}"

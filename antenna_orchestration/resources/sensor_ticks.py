@@ -1,0 +1,31 @@
+"""What Dagster has of its sensors' ticks: the last one of each."""
+
+import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType, TickStatus
+
+from antenna_orchestration.catalog.figures import SensorTick
+
+_OVER = {TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE}
+
+
+def latest(instance: dg.DagsterInstance) -> list[SensorTick]:
+    """The last tick that is over of each sensor that is switched on; a query for each."""
+    if instance.schedule_storage is None:
+        # An instance in memory, as tools make it, keeps no ticks.
+        return []
+    found = []
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    for state in states:
+        if state.status is InstigatorStatus.STOPPED:
+            continue
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=list(_OVER))
+        for tick in ticks:
+            found.append(
+                SensorTick(
+                    sensor=state.name,
+                    at=tick.timestamp,
+                    seconds=max((tick.end_timestamp or tick.timestamp) - tick.timestamp, 0.0),
+                    is_failed=tick.status is TickStatus.FAILURE,
+                )
+            )
+    return found
