@@ -24,6 +24,7 @@ from antenna_orchestration.catalog.projects import Projects
 from antenna_orchestration.catalog.recipes import Recipes
 from antenna_orchestration.catalog.reviews import Reviews
 from antenna_orchestration.catalog.runs import Runs
+from antenna_orchestration.catalog.seasons import Seasons
 from antenna_orchestration.catalog.sources import Sources
 from antenna_orchestration.catalog.tokens import Tokens
 from antenna_orchestration.catalog.worker_starts import WorkerStarts
@@ -49,6 +50,7 @@ class Catalog:
     tokens: Tokens
     worker_starts: WorkerStarts
     sources: Sources
+    seasons: Seasons
     database: Database
 
     async def now(self) -> datetime:
@@ -78,5 +80,6 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             tokens=Tokens(database),
             worker_starts=WorkerStarts(database),
             sources=Sources(database),
+            seasons=Seasons(database),
             database=database,
         )
