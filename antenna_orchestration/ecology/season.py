@@ -92,6 +92,12 @@ FIRST_WAIT: Final = timedelta(days=3)
 AT_ONCE: Final = timedelta(hours=1)
 """Nights whose first results are so close came together, as of a card."""
 
+FORGOTTEN: Final = timedelta(days=60)
+"""Of silence, after which it is no news any more: in winter, most traps are silent."""
+
+NEWS: Final = timedelta(days=14)
+"""For which a finding is new, and makes a check fail."""
+
 KINDS: Final = {
     "trap_silent": "A deployment has no photograph of a night, although it had some before and they usually come "
     "sooner; or none of a night between two others. Look at the trap: battery, card, lamp, camera. If it was "
@@ -124,6 +130,12 @@ class Finding:
     # One of `KINDS`.
     kind: str
     text: str
+    # When it was true last: of a night the day on which it came, of a trap that is silent still today.
+    seen: date
+
+    def is_new(self, now: datetime) -> bool:
+        """Whether a check fails for it."""
+        return self.seen >= (now - NEWS).date()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,7 +197,7 @@ def findings(
         wrong = {one.night: text for one in whole if (text := look.of_another_date(one, whole))}
         right = [one for one in whole if one.night not in wrong]
         wrong |= {one.night: text for one in right if (text := _at_daylight(one, right))}
-        found += [Finding(project, deployment, night, "clock_off", text) for night, text in wrong.items()]
+        found += [look.finding(one, "clock_off", wrong[one.night]) for one in whole if one.night in wrong]
         if deployment is not None:
             found += look.trap_silent(right)
             found += look.card_half_copied([one for one in right if look.is_over(one.night)])
@@ -215,8 +227,10 @@ class _Look:
         zone = self.place.zone if self.place is not None and self.place.zone is not None else UTC
         return datetime.combine(night + timedelta(days=1), time(12), zone)
 
-    def _finding(self, night: date, kind: str, text: str) -> Finding:
-        return Finding(self.project, self.deployment, night, kind, text)
+    def finding(self, one: NightSeen, kind: str, text: str) -> Finding:
+        """Something that is wrong with a night that is here."""
+        seen = one.night if one.arrived_at is None else max(one.night, one.arrived_at.date())
+        return Finding(self.project, self.deployment, one.night, kind, text, min(seen, self.now.date()))
 
     def of_another_date(self, one: NightSeen, nights: Sequence[NightSeen]) -> str:
         """Why a night cannot have been when its photographs say; empty if it can."""
@@ -269,7 +283,7 @@ class _Look:
             if is_silent and self._end(following - timedelta(days=1)) + patience <= self.now:
                 silent = nights[number].night + timedelta(days=usual)
                 text = f"no photographs in {counted((following - silent).days, 'night')}, until {following}"
-                yield self._finding(silent, "trap_silent", text)
+                yield Finding(self.project, self.deployment, silent, "trap_silent", text, following)
         last = nights[-1]
         silent = last.night + timedelta(days=_usual_step(steps, len(steps)))
         until = None if self.place is None or self.place.ends_at is None else night_of_local(self.place.ends_at)
@@ -281,7 +295,8 @@ class _Look:
             passed = night_of_local(self.now.replace(tzinfo=None)) - timedelta(days=1)
             missing = (min(passed, until or passed) - last.night).days
             text = f"no photographs for {counted(max(missing, 1), 'night')}, since that of {last.night}"
-            yield self._finding(silent, "trap_silent", text)
+            seen = min(self.now.date(), last.night + FORGOTTEN)
+            yield Finding(self.project, self.deployment, silent, "trap_silent", text, seen)
 
     def _patience(self, nights: Sequence[NightSeen]) -> timedelta:
         """How long after the newest night that is here something new must come."""
@@ -303,8 +318,8 @@ class _Look:
             logs = [math.log(max(other.found, 1)) for other in others]
             below = statistics.median(logs) - math.log(max(one.found, 1))
             if usual >= FEWEST_PHOTOGRAPHS and below > max(-math.log(LEAST_SHARE), OUTLIER * _spread(logs)):
-                yield self._finding(
-                    one.night,
+                yield self.finding(
+                    one,
                     "card_half_copied",
                     f"{counted(one.found, 'photograph')}, where {usual:.0f} are usual",
                 )
@@ -316,8 +331,8 @@ class _Look:
                 continue
             middle = statistics.median(known)
             if middle - end > max(LEAST_CUT.total_seconds(), OUTLIER * _spread(known)):
-                yield self._finding(
-                    one.night,
+                yield self.finding(
+                    one,
                     "card_half_copied",
                     f"the last photograph is of {_clock(end)}, where {_clock(middle)} is usual",
                 )
@@ -331,8 +346,8 @@ class _Look:
             away = _catch(one) - middle
             if abs(away) > max(math.log(LEAST_FACTOR), OUTLIER * max(_spread(logs), LEAST_SPREAD)):
                 usual = statistics.median(other.detections / other.done for other in others)
-                yield self._finding(
-                    one.night,
+                yield self.finding(
+                    one,
                     "catch_implausible",
                     f"{one.detections / one.done:.1f} detections per photograph, where {usual:.1f} are usual",
                 )
@@ -341,9 +356,7 @@ class _Look:
         """Nights with a large share of photographs that failed."""
         for one in nights:
             if one.found >= FEWEST_PHOTOGRAPHS and one.failed > most * one.found:
-                yield self._finding(
-                    one.night, "failed_high", f"{one.failed:,} of {counted(one.found, 'photograph')} failed"
-                )
+                yield self.finding(one, "failed_high", f"{one.failed:,} of {counted(one.found, 'photograph')} failed")
 
 
 def _at_daylight(one: NightSeen, nights: Sequence[NightSeen]) -> str:
@@ -376,6 +389,7 @@ def _slow_workers(project: str, nights: Iterable[WorkerNight]) -> Iterable[Findi
                     "worker_slow",
                     f"worker {worker} needs {one.seconds:.2g} s for a photograph with {pipeline}, where {usual:.2g} s "
                     "are usual",
+                    one.night,
                 )
 
 
