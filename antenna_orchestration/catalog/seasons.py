@@ -28,7 +28,15 @@ class Seasons:
 
     async def marks(self) -> list[SeasonMark]:
         """All projects with finished jobs."""
-        rows = await self._database.rows("marks_of_seasons", terminal=[str(one) for one in TERMINAL])
+        return await self._marks(None)
+
+    async def mark(self, project: str) -> str:
+        """That of a project; empty if it has no finished job."""
+        return next((one.mark for one in await self._marks(project)), "")
+
+    async def _marks(self, project: str | None) -> list[SeasonMark]:
+        terminal = [str(one) for one in TERMINAL]
+        rows = await self._database.rows("marks_of_seasons", terminal=terminal, project=project)
         return [SeasonMark(**row) for row in rows]
 
     async def worker_nights(self, project: str, *, since: datetime) -> list[WorkerNight]:

@@ -30,6 +30,9 @@ from antenna_orchestration.lake.store import Lake
 NIGHTS: Final = b"antenna.nights"
 """What the metadata of the nights' file say: of each night the digest of what it was made of, as JSON."""
 
+MARK: Final = b"antenna.mark"
+"""And the mark of the state of which the season was made, as the catalog gives it."""
+
 _UNKNOWN: Final = ""
 """In it, the night of photographs whose time is not known."""
 
@@ -44,16 +47,18 @@ class Season:
     counts: pa.Table = field(default_factory=columns.SCHEMAS["counts"].empty_table)
     # What each night was made of.
     made_of: Mapping[date | None, str] = field(default_factory=dict)
+    # Of the state that it was made of; the same mark: nothing changed since.
+    mark: str = ""
 
-    def rows(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """These columns of the nights whose date is known."""
+    def rows(self, names: Sequence[str] = columns.SEASON_NIGHTS.names) -> list[dict[str, Any]]:
+        """The nights whose date is known, or these columns of them."""
         return [row for row in self.nights.select(list(names)).to_pylist() if row["night"] is not None]
 
 
 def read(lake: Lake, project: str) -> Season:
     """The season of a project; an empty one if there is none. Raises `Unavailable`."""
     tables = {}
-    made_of: dict[date | None, str] = {}
+    said: dict[bytes, bytes] = {}
     for name in paths.SEASON_TABLES:
         path = paths.season(name, project)
         try:
@@ -65,9 +70,9 @@ def read(lake: Lake, project: str) -> Season:
             # Of another version, which knew other columns: all of it is made anew.
             return Season()
         tables[name] = file.read().replace_schema_metadata()
-        if said := (file.metadata.metadata or {}).get(NIGHTS):
-            made_of = {_night(key): digest for key, digest in json.loads(said).items()}
-    return Season(nights=tables["nights"], counts=tables["counts"], made_of=made_of)
+        said |= file.metadata.metadata or {}
+    made_of = {_night(key): digest for key, digest in json.loads(said.get(NIGHTS, b"{}")).items()}
+    return Season(nights=tables["nights"], counts=tables["counts"], made_of=made_of, mark=said.get(MARK, b"").decode())
 
 
 class Night(NamedTuple):
@@ -119,7 +124,8 @@ def _with_effort(night: Night) -> pa.Table:
 
 def write(lake: Lake, project: str, season: Season) -> None:
     """Write the season of a project: both tables are there before the first replaces what was there."""
-    said = json.dumps({_key(night): digest for night, digest in season.made_of.items()}, sort_keys=True)
+    nights = json.dumps({_key(night): digest for night, digest in season.made_of.items()}, sort_keys=True)
+    said = {NIGHTS: nights.encode(), MARK: season.mark.encode()}
     with tempfile.TemporaryDirectory(prefix="antenna-season-") as folder:
         drafts = {}
         # The first is replaced last: what the nights say they were made of is then true of the counts, too.
@@ -127,7 +133,7 @@ def write(lake: Lake, project: str, season: Season) -> None:
             table: pa.Table = getattr(season, name)
             draft = Path(folder) / f"{name}.parquet"
             pq.write_table(
-                table.replace_schema_metadata({NIGHTS: said.encode()} if name == "nights" else None),
+                table.replace_schema_metadata(said if name == "nights" else None),
                 draft,
                 compression="zstd",
             )

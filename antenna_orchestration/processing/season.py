@@ -14,8 +14,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from antenna_orchestration import __version__
 from antenna_orchestration.ecology import season as rules
 from antenna_orchestration.ecology.season import Finding, NightSeen
 from antenna_orchestration.processing.services import Services
@@ -49,23 +50,55 @@ async def refresh(services: Services, project: str, *, nights: Collection[date] 
     or another process is at it for long, and `Unavailable`; the season then stays as it was.
     """
     from antenna_orchestration.lake import season as files
+
+    async with services.catalog.jobs.derivation_lock(f"season of {project}"):
+        # Before all that it stands for is read: what changes meanwhile is another mark.
+        mark = f"{__version__} {await services.catalog.seasons.mark(project)}"
+        before = await asyncio.to_thread(files.read, services.lake, project)
+        if before.mark == mark and not nights:
+            return Refreshed(project=project, nights=[], season=before)
+        return await _refreshed(services, project, before, mark, nights)
+
+
+async def _refreshed(
+    services: Services, project: str, before: Season, mark: str, nights: Collection[date]
+) -> Refreshed:
+    from antenna_orchestration.lake import season as files
     from antenna_orchestration.lake.paths import Scope
     from antenna_orchestration.processing import derive, knowledge
     from antenna_orchestration.processing.results_of import results_of
 
-    async with (
-        services.catalog.jobs.derivation_lock(f"season of {project}"),
-        results_of(services, Scope(project=project)) as results,
-    ):
+    async with results_of(services, Scope(project=project)) as results:
         known = await knowledge.load(services, project, jobs=results.job_ids)
-        before = await asyncio.to_thread(files.read, services.lake, project)
         classes = derive.registered(services, results, known)
         made = await asyncio.to_thread(
             _made, results.lake, results, known, before=before, nights=nights, registered=classes
         )
-        if made.changed:
-            await asyncio.to_thread(files.write, services.lake, project, made.season)
-        return Refreshed(project=project, nights=sorted(made.changed, key=_order), season=made.season)
+        season = replace(made.season, mark=mark)
+        await asyncio.to_thread(files.write, services.lake, project, season)
+        return Refreshed(project=project, nights=sorted(made.changed, key=_order), season=season)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Looked:
+    """A season that was brought up to date, and what is wrong with it."""
+
+    project: str
+    # None: of photographs whose time is not known.
+    made_anew: Sequence[date | None]
+    nights: Sequence[NightOfSeason]
+    findings: Sequence[Finding]
+
+
+async def look(services: Services, project: str) -> Looked:
+    """Bring the season of a project up to date, and look at it. Raises as `refresh`."""
+    made = await refresh(services, project)
+    return Looked(
+        project=project,
+        made_anew=made.nights,
+        nights=nights_of(made.season),
+        findings=await findings(services, project),
+    )
 
 
 async def findings(services: Services, project: str | None = None, *, now: datetime | None = None) -> list[Finding]:
@@ -94,6 +127,63 @@ async def _findings(services: Services, project: str, now: datetime) -> list[Fin
         workers=await services.catalog.seasons.worker_nights(project, since=now - RATES_OF),
         failed_share=services.settings.failure_threshold,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NightOfSeason:
+    """What there is to say of a night of a project."""
+
+    night: date
+    # By name; what is not known is not there. Of several pipelines, those of one: their results do not add up.
+    numbers: Mapping[str, float]
+    pipeline: str
+    # One for each deployment and pipeline, as the columns of the season's nights.
+    rows: Sequence[Mapping[str, Any]]
+
+
+def nights_of(season: Season) -> list[NightOfSeason]:
+    """The nights of a season, the first one first; photographs without a time are in none."""
+    by_night: dict[date, list[dict[str, Any]]] = defaultdict(list)
+    done: dict[str, int] = defaultdict(int)
+    for row in season.rows():
+        by_night[row["night"]].append(row)
+        done[row["pipeline"]] += row["done"]
+    taxa: dict[tuple[date, str], set[str]] = defaultdict(set)
+    for row in season.counts.select(["night", "pipeline", "taxon"]).to_pylist():
+        if row["taxon"] is not None:
+            taxa[row["night"], row["pipeline"]].add(row["taxon"])
+    found = []
+    for night, rows in sorted(by_night.items()):
+        pipeline = max({row["pipeline"] for row in rows}, key=lambda one: (done[one], one))
+        own = [row for row in rows if row["pipeline"] == pipeline]
+        numbers = _numbers(own, len(taxa[night, pipeline]))
+        found.append(NightOfSeason(night=night, numbers=numbers, pipeline=pipeline, rows=rows))
+    return found
+
+
+def _numbers(rows: Sequence[Mapping[str, Any]], taxa: int) -> dict[str, float]:
+    """The numbers of a night, of one pipeline over its deployments."""
+
+    def total(name: str) -> float:
+        return sum(row[name] or 0 for row in rows)
+
+    found, done = total("found"), total("done")
+    numbers = {
+        "deployments": len({row["deployment"] for row in rows}),
+        # Where too few are there to know the interval, those that are there.
+        "photographs_expected": sum(row["expected"] or row["found"] for row in rows),
+        "photographs_found": found,
+        "share_failed": round(total("failed") / found, 4) if found else 0.0,
+        "detections": total("detections"),
+        "taxa": taxa,
+    }
+    if done:
+        numbers["share_empty"] = round(total("empty") / done, 4)
+    if seconds := total("result_seconds"):
+        numbers["images_per_second"] = round(found / seconds, 3)
+    if measured := total("measured"):
+        numbers["work_seconds_per_1000_images"] = round(1000 * total("work_seconds") / measured, 1)
+    return numbers
 
 
 class _Made(NamedTuple):

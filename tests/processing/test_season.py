@@ -15,7 +15,7 @@ from antenna_orchestration.processing import recipes as recipe_verbs
 from antenna_orchestration.processing.services import Services
 from tests.processing.seasons import PER_NIGHT, look_and_process, put, stamps, traps
 
-NIGHTS = 12
+NIGHTS = 9
 LAST = datetime.now(UTC).date() - timedelta(days=2)
 """The last night that is over wherever it is now."""
 
@@ -78,7 +78,7 @@ async def test_nights_that_changed_are_made_anew(services: Services, project: st
 
 async def test_a_season_says_what_went_wrong(services: Services, project: str, tmp_path: Path) -> None:
     watched = await traps(services, project, tmp_path, ["pond", "meadow", "wood"])
-    died, cut, off = nth(7), nth(4), nth(5)
+    died, cut, off = nth(6), nth(3), nth(4)
     for number in range(NIGHTS):
         night = nth(number)
         taken = stamps(night)
@@ -87,7 +87,7 @@ async def test_a_season_says_what_went_wrong(services: Services, project: str, t
         if night < died:
             put(tmp_path / "wood", taken)
         year = timedelta(days=365 if night == off else 0)
-        put(tmp_path / "meadow", [one - year for one in (taken[:5] if night == cut else taken)])
+        put(tmp_path / "meadow", [one - year for one in (taken[:4] if night == cut else taken)])
     await look_and_process(services, project, watched)
     for number in range(NIGHTS):
         put(tmp_path / "pond", stamps(nth(number))[PER_NIGHT // 2 :])
@@ -106,8 +106,8 @@ async def test_a_season_says_what_went_wrong(services: Services, project: str, t
     # Each photograph counts once.
     assert counted == {
         "pond": NIGHTS * PER_NIGHT,
-        "meadow": NIGHTS * PER_NIGHT - (PER_NIGHT - 5),
-        "wood": 7 * PER_NIGHT,
+        "meadow": NIGHTS * PER_NIGHT - (PER_NIGHT - 4),
+        "wood": 6 * PER_NIGHT,
     }
     found = await season.findings(services, project)
     assert {(one.deployment, one.kind, one.night) for one in found} == {
@@ -118,7 +118,7 @@ async def test_a_season_says_what_went_wrong(services: Services, project: str, t
         ("wood", "trap_silent", died),
     }
     # The rest of the upload comes.
-    put(tmp_path / "meadow", stamps(cut)[5:])
+    put(tmp_path / "meadow", stamps(cut)[4:])
     await look_and_process(services, project, watched)
     assert (await season.refresh(services, project)).nights == [cut]
     assert "card_half_copied" not in {one.kind for one in await season.findings(services, project)}

@@ -16,6 +16,7 @@ SELECT p.slug AS project, count(*) FILTER (WHERE j.status <> ALL (%(terminal)s))
 FROM projects p
 JOIN jobs j USING (project_id)
 JOIN job_generations g USING (job_id, generation)
+WHERE %(project)s::text IS NULL OR p.slug = %(project)s
 GROUP BY p.project_id
 HAVING bool_or(g.compacted_at IS NOT NULL AND j.status = ANY (%(terminal)s))
 ORDER BY p.slug
