@@ -101,10 +101,10 @@ NEWS: Final = timedelta(days=14)
 KINDS: Final = {
     "trap_silent": "A deployment has no photograph of a night, although it had some before and they usually come "
     "sooner; or none of a night between two others. Look at the trap: battery, card, lamp, camera. If it was "
-    "taken down, say so: antenna deployments set NAME --ends-at.",
+    "taken down, say so: antenna deployments set NAME --end.",
     "clock_off": "Photographs are later than their results, older than the deployment or by about a year too old, of a "
     "year before 2010, or at daylight where the trap works at night. Compare the clock in the files with the field "
-    "notes, and correct it with antenna deployments shift-clock; no photograph need be processed again.",
+    "notes, and correct it with antenna deployments set NAME --shift; no photograph need be processed again.",
     "card_half_copied": "A night has less than half of the photographs that its deployment usually has, or ends hours "
     "before its usual end. Look whether the card was copied to its end and the upload went through; what comes "
     "later is added to the night by itself.",
