@@ -336,7 +336,7 @@ class Settings(BaseSettings):
     season_start: date | None = Field(
         default=None,
         description="The first night that the asset `season` has a partition for, such as `2026-04-01`; not set: the "
-        "1 January of the year before. Its tables have all nights.",
+        "1 January of this year, and until March of the year before. Its tables have all nights.",
     )
     autoscale: bool = Field(
         default=True,

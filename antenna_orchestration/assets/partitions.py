@@ -4,7 +4,8 @@ The key of a job is added when it is submitted through Dagster or claimed by the
 may still run, because a run whose partition is gone fails at its end.
 """
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 import dagster as dg
 
@@ -19,8 +20,12 @@ NIGHT, PROJECT = "night", "project"
 """The dimensions of `season_nights`."""
 
 
+_LEAST: Final = timedelta(days=90)
+"""Nights that there are partitions for, at least: in the first months of a year, those of the year before are there."""
+
+
 def _first_night() -> date:
-    return settings.get().season_start or date(datetime.now(UTC).year - 1, 1, 1)
+    return settings.get().season_start or date((datetime.now(UTC) - _LEAST).year, 1, 1)
 
 
 season_nights = dg.MultiPartitionsDefinition(

@@ -29,6 +29,9 @@ ASSET: Final = "season"
 _SHOWN: Final = 50
 """Findings that a check shows, the newest ones."""
 
+_FIRST: Final = 3
+"""Findings that its description has."""
+
 UNDER_WAY: Final = timedelta(days=14)
 """After its last photograph, for which a season has a partition for each night that passes."""
 
@@ -39,14 +42,17 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", dg.BetaWarning)
     _ONE_RUN: Final = dg.BackfillPolicy.single_run()
 
+_OF_NO_PARTITION: Final = dg.SpecificPartitionsPartitionMapping([])
+"""A night takes jobs of any time. Were it of all of them, each job that ends would make all nights unsynced. Which ones
+changed, `season_nights` knows."""
+
 
 @dg.asset(
     name=ASSET,
     partitions_def=season_nights,
     group_name="derived",
     owners=["team:antenna"],
-    # Each night takes jobs of any time.
-    deps=[dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping()) for name in ("nights", "counts")],
+    deps=[dg.AssetDep(name, partition_mapping=_OF_NO_PARTITION) for name in ("nights", "counts")],
     backfill_policy=_ONE_RUN,
     check_specs=[dg.AssetCheckSpec(name, asset=ASSET, description=text) for name, text in KINDS.items()],
     **of_season(),
@@ -64,7 +70,11 @@ def season(context: dg.AssetExecutionContext, stores: Stores) -> Iterator[Any]:
     yield dg.MaterializeResult()
     for check in made.checks():
         yield dg.AssetCheckResult(
-            check_name=check.name, passed=check.passed, severity=dg.AssetCheckSeverity.WARN, metadata=check.metadata
+            check_name=check.name,
+            passed=check.passed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=check.description or None,
+            metadata=check.metadata,
         )
 
 
@@ -73,6 +83,8 @@ class Check(NamedTuple):
 
     name: str
     passed: bool
+    # The first few findings, which the page shows at once.
+    description: str
     metadata: Mapping[str, Any]
 
 
@@ -101,7 +113,7 @@ class Made:
         uri = f"{self.lake}/{paths.season('nights', project)}"
         shown: dict[str, Any] = {"wrong": len(wrong), "dagster/uri": uri, "dagster/row_count": 0}
         if wrong:
-            shown["what_is_wrong"] = dg.MetadataValue.md("\n".join(f"- {_line(one)}" for one in wrong))
+            shown["what_is_wrong"] = dg.MetadataValue.md("\n".join(f"- {markdown.escape(_line(one))}" for one in wrong))
         found = [one for one in verb.nights_of(self.seasons[project].season) if one.night == night]
         for one in found:
             shown |= {**one.numbers, "pipeline": terminal.line(one.pipeline), "dagster/row_count": len(one.rows)}
@@ -114,9 +126,10 @@ class Made:
         for name in KINDS:
             every = [one for one in self.findings if one.kind == name]
             new = [one for one in every if one.is_new(self.now)]
-            text = "\n".join(f"- {_line(one)}" for one in new[:_SHOWN]) or "nothing"
+            text = "\n".join(f"- {markdown.escape(_line(one))}" for one in new[:_SHOWN]) or "nothing"
             metadata = {"new": len(new), "in_all": len(every), "what_is_wrong": dg.MetadataValue.md(text)}
-            yield Check(name, not new, metadata)
+            more = f"; and {counted(len(new) - _FIRST, 'other')}" if len(new) > _FIRST else ""
+            yield Check(name, not new, "; ".join(map(_line, new[:_FIRST])) + more, metadata)
 
 
 async def update(stores: Stores, wanted: Mapping[str, Collection[date]], reports: Reports) -> Made:
@@ -132,7 +145,7 @@ async def update(stores: Stores, wanted: Mapping[str, Collection[date]], reports
 
 def _line(one: Finding) -> str:
     where = f"{one.project}, {one.deployment}" if one.deployment else one.project
-    return markdown.escape(f"{one.night}, {where}: {one.text}")
+    return terminal.line(f"{one.night}, {where}: {one.text}")
 
 
 def _cell(value: Any) -> str | int | float:

@@ -41,6 +41,7 @@ def refresh(context: dg.OpExecutionContext, config: SeasonConfig, stores: Stores
                 check_name=check.name,
                 passed=check.passed,
                 severity=dg.AssetCheckSeverity.WARN,
+                description=check.description or None,
                 metadata=check.metadata,
             )
         )
