@@ -182,7 +182,7 @@ class Group(NamedTuple):
     # How many it has.
     photographs: int
     # The jobs whose results they are, sorted.
-    jobs: Sequence[int] = ()
+    jobs: Sequence[JobId] = ()
     # What it took: seconds of work on them, on how many that is known, and the seconds in which results came.
     work_seconds: float | None = None
     measured: int = 0

@@ -12,10 +12,11 @@ from antenna_orchestration.assets.partitions import has_partition, projects, sea
 from antenna_orchestration.assets.season import season
 from antenna_orchestration.definitions import build_definitions
 from antenna_orchestration.ecology.season import KINDS
-from antenna_orchestration.processing.services import Services, opened
+from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
 from antenna_orchestration.sensors.season_nights import season_nights
 from tests.processing.seasons import look_and_process, put, stamps, traps
+from tests.processing.watched import Watched
 
 LAST = datetime.now(UTC).date() - timedelta(days=2)
 
@@ -47,27 +48,24 @@ def metadata_of(instance: dg.DagsterInstance, key: str) -> dict[str, object]:
 def test_a_season_runs_itself(
     wanted: settings.Settings, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def nights(*these: date) -> None:
+    sources: dict[str, int] = {}
+
+    async def processed(*nights: date) -> None:
         async with opened(wanted) as services:
-            await process(services, these)
+            if not sources:
+                watched = await traps(services, project, tmp_path, ["pond"])
+                sources.update({name: one.number for name, one in watched.items()})
+            for night in nights:
+                put(tmp_path / "pond" / str(night), stamps(night, 4))
+            found = {name: Watched(services=services, project=project, number=one) for name, one in sources.items()}
+            await look_and_process(services, project, found)
 
-    async def process(services: Services, these: tuple[date, ...]) -> None:
-        watched = await traps(services, project, tmp_path, ["pond"]) if not tmp_path.joinpath("pond").exists() else {}
-        for night in these:
-            put(tmp_path / "pond" / str(night), stamps(night, 4))
-        if not watched:
-            from tests.processing.watched import Watched
-
-            [source] = await services.catalog.sources.list(project=project)
-            watched = {"pond": Watched(services=services, project=project, number=source.source_id)}
-        await look_and_process(services, project, watched)
-
-    asyncio.run(nights(LAST - timedelta(days=1), LAST))
+    asyncio.run(processed(LAST - timedelta(days=1), LAST))
     key = str(season_key(project, LAST))
     with dg.DagsterInstance.ephemeral() as instance:
         first = tick(instance, None)
         assert project in wanted_by(first) and isinstance(first, dg.SensorResult)
-        # Nothing changed since: other tests' jobs may have.
+        # Nothing of it changed since; of other tests' projects, perhaps.
         again = tick(instance, first.cursor)
         assert project not in wanted_by(again) and isinstance(again, dg.SensorResult)
 
@@ -83,8 +81,7 @@ def test_a_season_runs_itself(
         )
         assert len(checked) == len(KINDS)
 
-        asyncio.run(nights(LAST + timedelta(days=0)))
-        asyncio.run(nights(LAST - timedelta(days=3)))
+        asyncio.run(processed(LAST - timedelta(days=2)))
         changed = tick(instance, again.cursor)
         assert project in wanted_by(changed)
         monkeypatch.setenv("ANTENNA_SEASON", "0")
