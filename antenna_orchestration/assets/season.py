@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import dagster as dg
 
+from antenna_orchestration import errors
 from antenna_orchestration.assets.descriptions import of_season
 from antenna_orchestration.assets.partitions import NIGHT, PROJECT, has_partition, season_key, season_nights
 from antenna_orchestration.domain import markdown, terminal
@@ -64,6 +65,7 @@ def season(context: dg.AssetExecutionContext, stores: Stores) -> Iterator[Any]:
         of = season_nights.get_partition_key_from_str(key).keys_by_dimension
         wanted[of[PROJECT]].add(date.fromisoformat(of[NIGHT]))
     made = run_interruptible(context, partial(update, stores, wanted))
+    made.raise_if_failed()
     for project, nights in wanted.items():
         for night in nights:
             context.add_asset_metadata(made.shown(project, night), partition_key=season_key(project, night))
@@ -97,6 +99,14 @@ class Made:
     seasons: Mapping[str, verb.Refreshed]
     findings: Sequence[Finding]
     now: datetime
+    # Why the seasons of other projects could not be.
+    failed: Mapping[str, str]
+
+    def raise_if_failed(self) -> None:
+        """Let the run fail if the season of any project could not be brought up to date; the others are."""
+        if self.failed:
+            said = "; ".join(f"{project}: {why}" for project, why in self.failed.items())
+            raise dg.Failure(description=terminal.line(f"not brought up to date: {said}"), allow_retries=False)
 
     def nights(self) -> Iterator[tuple[str, date]]:
         """The nights that were made anew and have a partition, and the last one of each season that goes on."""
@@ -135,12 +145,16 @@ class Made:
 async def update(stores: Stores, wanted: Mapping[str, Collection[date]], reports: Reports) -> Made:
     """Bring the seasons of these projects up to date, and make these nights of them anew in any case."""
     now = datetime.now(UTC)
+    seasons, failed = {}, {}
     async with stores.opened() as services:
-        seasons = {}
         for project, nights in wanted.items():
-            seasons[project] = await verb.refresh(services, project, nights=nights)
-            reports.log(f"{project}: {counted(len(seasons[project].nights), 'night')} made anew")
-        return Made(lake=services.lake.uri, seasons=seasons, findings=await verb.findings(services, now=now), now=now)
+            try:
+                seasons[project] = await verb.refresh(services, project, nights=nights)
+                reports.log(f"{project}: {counted(len(seasons[project].nights), 'night')} made anew")
+            except errors.AntennaError as error:
+                failed[project] = str(error)
+        found = await verb.findings(services, now=now)
+        return Made(lake=services.lake.uri, seasons=seasons, findings=found, now=now, failed=failed)
 
 
 def _line(one: Finding) -> str:

@@ -45,6 +45,7 @@ def refresh(context: dg.OpExecutionContext, config: SeasonConfig, stores: Stores
         )
         # It is taken, and the type does not say so.
         context.log_event(evaluation)  # type: ignore[arg-type]
+    made.raise_if_failed()
 
 
 @dg.job(tags={tags.ROLE: tags.OPERATIONS})

@@ -45,6 +45,13 @@ def metadata_of(instance: dg.DagsterInstance, key: str) -> dict[str, object]:
     return {name: one.value for name, one in found[0].asset_materialization.metadata.items()} if found else {}
 
 
+def text_of(result: dg.ExecuteInProcessResult) -> str:
+    """What the events of a run say."""
+    return "\n".join(str(one) for one in result.all_events) + str(
+        [one.event_specific_data for one in result.all_events if one.is_step_failure]
+    )
+
+
 def test_a_season_runs_itself(
     wanted: settings.Settings, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +87,12 @@ def test_a_season_runs_itself(
             [dg.AssetCheckKey(season.key, name) for name in KINDS]
         )
         assert len(checked) == len(KINDS)
+
+        # Of two projects one is not there: the run fails and says so, and the other is brought up to date.
+        config["ops"]["refresh"]["config"]["projects"] = ["no-such-project", project]
+        failed = job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
+        assert not failed.success
+        assert "not brought up to date: no-such-project: there is no project" in text_of(failed)
 
         asyncio.run(processed(LAST - timedelta(days=2)))
         changed = tick(instance, again.cursor)

@@ -18,6 +18,9 @@ from tests.processing.classified_jobs import LABELS, MOTHS, found, registered
 from tests.processing.jobs_by_hand import ALGORITHM, Hands, claimed, hands
 from tests.processing.watched import Watched, photograph, watch
 
+SECONDS = 0.25
+"""Of work on a photograph."""
+
 _AT_A_TIME = 6
 
 PER_NIGHT = 12
@@ -65,7 +68,12 @@ async def _process(services: Services, worker: Hands, waiting: Job) -> None:
         leases = await worker.lease(job, left)
         for lease in leases:
             await worker.report(
-                [lease], detections=_on(lease.task.uri), algorithms=[ALGORITHM, MOTHS], width=4000, height=3000
+                [lease],
+                detections=_on(lease.task.uri),
+                algorithms=[ALGORITHM, MOTHS],
+                width=4000,
+                height=3000,
+                timings={"infer": SECONDS, "wait": 5.0},
             )
         left -= len(leases)
     await collect.collect(services, job, observer=collect.Observer())

@@ -13,7 +13,7 @@ from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.processing import derive, season
 from antenna_orchestration.processing import recipes as recipe_verbs
 from antenna_orchestration.processing.services import Services
-from tests.processing.seasons import PER_NIGHT, look_and_process, put, stamps, traps
+from tests.processing.seasons import PER_NIGHT, SECONDS, look_and_process, put, stamps, traps
 
 NIGHTS = 9
 IN_PIECES = (0, 5)
@@ -111,6 +111,12 @@ async def test_a_season_says_what_went_wrong(services: Services, project: str, t
         "meadow": NIGHTS * PER_NIGHT - (PER_NIGHT - 4),
         "wood": 6 * PER_NIGHT,
     }
+    first, *_ = season.nights_of(whole)
+    assert first.numbers["photographs_found"] == first.numbers["photographs_expected"] == PER_NIGHT
+    assert first.numbers["work_seconds_per_1000_images"] == 1000 * SECONDS
+    workers = await services.catalog.seasons.worker_nights(project, since=datetime.now(UTC) - season.RATES_OF)
+    assert {(one.worker, one.seconds) for one in workers} == {("test", SECONDS)}
+    assert sum(one.photographs for one in workers) == counted.total()
     found = await season.findings(services, project)
     assert {(one.deployment, one.kind, one.night) for one in found} == {
         ("meadow", "clock_off", off - timedelta(days=365)),
