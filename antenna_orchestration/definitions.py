@@ -11,6 +11,7 @@ from antenna_orchestration.assets.job_assets import image_tasks, manifest, resul
 from antenna_orchestration.assets.merged import merged_tables
 from antenna_orchestration.assets.report import job_report
 from antenna_orchestration.assets.run_session import RunSession
+from antenna_orchestration.assets.season import season
 from antenna_orchestration.jobs.datasets import describe_dataset
 from antenna_orchestration.jobs.deployments import import_deployments
 from antenna_orchestration.jobs.derivation import derive_tables
@@ -20,6 +21,7 @@ from antenna_orchestration.jobs.names import import_taxa
 from antenna_orchestration.jobs.operations import jobs_health_check, merge_tables, prune_history
 from antenna_orchestration.jobs.processing import process_job
 from antenna_orchestration.jobs.reviews import import_reviews
+from antenna_orchestration.jobs.season import update_season
 from antenna_orchestration.jobs.submission import submit_job
 from antenna_orchestration.resources.run_executor import run_executor
 from antenna_orchestration.resources.stores import Stores
@@ -30,6 +32,7 @@ from antenna_orchestration.sensors.job_run_status import job_run_status
 from antenna_orchestration.sensors.lost_runs import lost_runs
 from antenna_orchestration.sensors.new_captures import new_captures
 from antenna_orchestration.sensors.queued_jobs import queued_jobs
+from antenna_orchestration.sensors.season_nights import season_nights
 from antenna_orchestration.sensors.worker_autoscaler import worker_autoscaler
 
 
@@ -45,6 +48,7 @@ def build_definitions(**resources: Any) -> dg.Definitions:
             job_report,
             jobs_health,
             merged_tables,
+            season,
             *EXPORTS.values(),
         ),
         jobs=[
@@ -60,8 +64,18 @@ def build_definitions(**resources: Any) -> dg.Definitions:
             import_deployments,
             describe_dataset,
             import_taxa,
+            update_season,
         ],
-        sensors=[queued_jobs, worker_autoscaler, job_run_status, lost_runs, health_watch, new_captures, alerts],
+        sensors=[
+            queued_jobs,
+            worker_autoscaler,
+            job_run_status,
+            lost_runs,
+            health_watch,
+            new_captures,
+            season_nights,
+            alerts,
+        ],
         schedules=[health_check_schedule, merge_schedule, prune_schedule],
         resources={"stores": stores, "run_session": RunSession(stores=stores), **resources},
         executor=run_executor,

@@ -15,6 +15,7 @@ import shlex
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -326,6 +327,16 @@ class Settings(BaseSettings):
         ge=0,
         le=36_500,
         description="The same for runs of `jobs_health_check`; never more than HISTORY_DAYS.",
+    )
+    season: bool = Field(
+        default=True,
+        description="Whether the season of each project is kept up to date by itself: the asset `season` and its "
+        "checks. `antenna season` works either way.",
+    )
+    season_start: date | None = Field(
+        default=None,
+        description="The first night that the asset `season` has a partition for, such as `2026-04-01`; not set: the "
+        "1 January of this year, and until March of the year before. Its tables have all nights.",
     )
     autoscale: bool = Field(
         default=True,

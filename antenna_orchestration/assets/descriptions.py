@@ -64,6 +64,23 @@ _VIEWS: Final = (
 )
 
 
+SEASON: Final = (
+    "How a season goes, night by night: of a project and a night, how many photographs there should be and are, how "
+    "much of them failed or is empty, what was found, and how fast it went. It takes all finished jobs of the project "
+    "together, and no photograph counts twice.\n\n"
+    "**What to look at:** *Checks* first: each says what is wrong, with which trap, since when, and what to do. Then "
+    "the plots (*Metadata*, *Plots*): a night that falls out of the line. Then the tab *Partitions*: nights without "
+    "photographs are gaps in the bar; choose a night and a project to see its deployments.\n\n"
+    "It runs by itself: nights that changed are made anew when jobs end, or people said something new, and each night "
+    "when it is over; `ANTENNA_SEASON=0` switches that off. `antenna season --project P` prints the same. The numbers "
+    "are of the pipeline that processed the most photographs; the table in `nights` has all.\n\n"
+    "The tables are `<lake>/derived/seasons/nights/project=<project>/nights.parquet` and the same of `counts`. "
+    "Example, in DuckDB:\n\n```sql\nSELECT night, deployment, found, expected, detections\n"
+    "FROM '.antenna/lake/derived/seasons/nights/project=default/nights.parquet' ORDER BY ALL\n```\n\n"
+    "`docs/howto/season.md` explains the checks and their thresholds."
+)
+
+
 def _code_version(schema: Iterable[Any]) -> str:
     """A short hash of a table's columns: an asset whose columns changed shows as made by older code."""
     text = "\n".join(f"{field.name} {field.type} {field.nullable}" for field in schema)
@@ -122,4 +139,18 @@ def of_derived_table(name: str) -> TableAsset:
         "metadata": {"dagster/column_schema": dg.TableSchema(columns=columns)},
         "kinds": {"parquet"},
         "code_version": _code_version(derived_columns.SCHEMAS[name]),
+    }
+
+
+def of_season() -> TableAsset:
+    """The same of the asset `season`, with the columns of its nights."""
+    meanings = {name: meaning for name, (_, meaning) in (derived_columns.NIGHTS | derived_columns.SEASON).items()}
+    columns = [
+        dg.TableColumn(field.name, str(field.type), meanings[field.name]) for field in derived_columns.SEASON_NIGHTS
+    ]
+    return {
+        "description": SEASON,
+        "metadata": {"dagster/column_schema": dg.TableSchema(columns=columns)},
+        "kinds": {"parquet"},
+        "code_version": _code_version(derived_columns.SEASON_NIGHTS),
     }

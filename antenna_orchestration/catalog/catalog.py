@@ -27,6 +27,7 @@ from antenna_orchestration.catalog.projects import Projects
 from antenna_orchestration.catalog.recipes import Recipes
 from antenna_orchestration.catalog.reviews import Reviews
 from antenna_orchestration.catalog.runs import Runs
+from antenna_orchestration.catalog.seasons import Seasons
 from antenna_orchestration.catalog.sources import Sources
 from antenna_orchestration.catalog.tokens import Tokens
 from antenna_orchestration.catalog.worker_starts import WorkerStarts
@@ -55,6 +56,7 @@ class Catalog:
     capture_sets: CaptureSets
     alerts: Alerts
     figures: Figures
+    seasons: Seasons
     database: Database
 
     async def now(self) -> datetime:
@@ -87,5 +89,6 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             capture_sets=CaptureSets(database),
             alerts=Alerts(database),
             figures=Figures(database),
+            seasons=Seasons(database),
             database=database,
         )

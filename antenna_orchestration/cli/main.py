@@ -38,6 +38,7 @@ from antenna_orchestration.cli import (
     report,
     reviews,
     scale,
+    season,
     serve,
     service,
     sets,
@@ -82,6 +83,7 @@ _ORDER = (
     "reviews",
     "derive",
     "tables",
+    "season",
     "export",
     "check-export",
     "report",
@@ -135,6 +137,7 @@ app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(reviews.app, name="reviews")
 app.command("derive")(derive.derive)
 app.command("tables")(derive.tables)
+app.command("season")(season.season)
 app.command("export")(export.export)
 app.command("check-export")(export.check_export)
 app.command("report")(report.report)

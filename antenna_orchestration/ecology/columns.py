@@ -134,6 +134,23 @@ COUNTS: Final = {
     **_RECIPE,
 }
 
+SEASON: Final = {
+    "taxa": (pa.int32(), "different determinations that the counts have, without detections of which nothing is known"),
+    "dark": (pa.int32(), "photographs between sunset and sunrise; null where these are not known"),
+    "work_seconds": (
+        pa.float64(),
+        "seconds of work on the photographs, as workers report them: decoding, inference and what follows; null if "
+        "none reports any",
+    ),
+    "measured": (pa.int32(), "photographs whose seconds of work are known"),
+    "result_seconds": (
+        pa.float64(),
+        "seconds in which results of the night came, without pauses of more than a minute; null if they came at once",
+    ),
+    "arrived_at": (MOMENT, "when the first result of the night was there"),
+}
+"""What the nights of a season have beside the columns of `NIGHTS`."""
+
 MEANINGS: Final = {
     table: {name: meaning for name, (_, meaning) in columns.items()}
     for table, columns in (
@@ -157,6 +174,11 @@ SCHEMAS: Final = {
     )
 }
 """Of each table, its schema."""
+
+SEASON_NIGHTS: Final = pa.schema(
+    [pa.field(name, kind) for name, (kind, _) in (NIGHTS | SEASON).items()],
+)
+"""The schema of the nights of a season."""
 
 FURTHER: Final = {
     "observations": {

@@ -2,6 +2,7 @@
 
     <lake>/derived/jobs/<table>/job_id=42/<table>.parquet             of one job
     <lake>/derived/projects/<table>/project=<slug>/<table>.parquet    of all finished jobs of a project
+    <lake>/derived/seasons/<table>/project=<slug>/<table>.parquet     likewise, night by night: `season.py`
 
 Of each image and pipeline the newest finished result counts, by the rule of `current.sql`. DuckDB sorts within a memory
 limit; what does not fit is in a temporary folder, and so are the sorted rows, which are read one night at a time.
@@ -12,11 +13,11 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
@@ -61,7 +62,8 @@ _ROWS: Final = 4096
 _ROW_GROUP: Final = 64 * 1024
 
 _MISSING: Final = {
-    "captures": "NULL::TIMESTAMPTZ AS finished_at, NULL::TIMESTAMP AS stamp, NULL::SMALLINT AS stamp_offset",
+    "captures": "NULL::TIMESTAMPTZ AS finished_at, NULL::FLOAT AS seconds, NULL::TIMESTAMP AS stamp, "
+    "NULL::SMALLINT AS stamp_offset",
     "detections": "NULL::FLOAT AS inference_time",
     "classifications": "NULL::FLOAT AS inference_time",
     "failed_images": "NULL::VARCHAR AS reason",
@@ -83,7 +85,7 @@ SELECT row_number() OVER () AS photograph, job_id, image_id, jobs.pipeline, url,
        -- A file of an earlier version has the camera's digits as if they were UTC.
        coalesce(stamp, captured_at AT TIME ZONE 'UTC') AS stamp,
        CASE WHEN stamp IS NOT NULL THEN stamp_offset END AS stamp_offset,
-       width, height, status, detections
+       width, height, status, detections, seconds, finished_at
 FROM captures JOIN jobs USING (job_id)
 LEFT JOIN renamed ON renamed.of_job = job_id AND renamed.written = deployment
 {only}
@@ -101,6 +103,19 @@ FROM newest JOIN times USING (photograph) LEFT JOIN (
     SELECT job_id, image_id, arg_max(reason, failed_at) AS reason FROM failed_images GROUP BY ALL
 ) AS failures USING (job_id, image_id)
 """
+
+_PAUSE: Final = 60
+"""Seconds without a result after which nobody was at work on a night."""
+
+_GROUPS: Final = f"""
+SELECT number, pipeline, deployment, night, count(*) AS photographs, list_sort(list(DISTINCT job_id)) AS jobs,
+       sum(seconds) AS work_seconds, count(seconds) AS measured,
+       nullif(sum(least(pause, {_PAUSE})), 0) AS result_seconds, min(finished_at) AS arrived_at
+FROM (
+    SELECT *, epoch(finished_at - lag(finished_at) OVER (PARTITION BY number ORDER BY finished_at)) AS pause
+    FROM photographs
+) GROUP BY ALL ORDER BY number
+"""  # noqa: S608  # a number
 
 _SORTED: Final = {
     "captures": "SELECT number, {captures} FROM photographs{labels} ORDER BY number",
@@ -167,6 +182,14 @@ class Group(NamedTuple):
     night: date | None
     # How many it has.
     photographs: int
+    # The jobs whose results they are, sorted.
+    jobs: Sequence[JobId] = ()
+    # What it took: seconds of work on them, on how many that is known, and the seconds in which results came.
+    work_seconds: float | None = None
+    measured: int = 0
+    result_seconds: float | None = None
+    # When the first result was there.
+    arrived_at: datetime | None = None
 
 
 class Boxes(NamedTuple):
@@ -231,7 +254,9 @@ class SortedResults:
         for group in self.groups:
             found: dict[str, pa.Table] = {}
             for name, reader in readers.items():
-                first = waiting[name]
+                while (first := waiting[name]) is not None and first[0] < group.number:
+                    # Of a night that is left out.
+                    waiting[name] = next(reader, None)
                 if first is not None and first[0] == group.number:
                     found[name] = first[1]
                     waiting[name] = next(reader, None)
@@ -265,6 +290,10 @@ class SortedResults:
 _OF_BOXES: Final = ("job_id", "image_id", "detection_id", "x1", "y1", "x2", "y2")
 
 
+Choice = Callable[["SortedResults"], Collection[date | None]]
+"""Which nights are wanted, given all of them: their groups and boxes, but no classifications yet."""
+
+
 @contextmanager
 def sorted_results(
     lake: Lake,
@@ -272,11 +301,14 @@ def sorted_results(
     known: Mapping[str, Place],
     renamed: Sequence[tuple[int, int, str]] = (),
     only: pa.Table | None = None,
+    *,
+    choose: Choice | None = None,
 ) -> Iterator[SortedResults]:
     """Sort the newest results of the jobs into nights, by the places of their deployments.
 
     `renamed` has images (job, image, name now) of deployments that had other names when their tables were written;
-    `only` a column `image_id` of the photographs that are taken, None: all.
+    `only` a column `image_id` of the photographs that are taken, None: all. With `choose`, only the nights that it
+    returns are there, and only the classifications of their jobs are read, which are most of what there is to read.
 
     Blocks. Raises `Unavailable` when tables are missing or cannot be read.
     """
@@ -290,7 +322,7 @@ def sorted_results(
                 _of_renamed(session, renamed)
                 if only is not None:
                     session.register("wanted", only)
-                found = _sort(session, lake, jobs, folder, known, takes_all=only is None)
+                found = _sort(session, lake, jobs, folder, known, takes_all=only is None, choose=choose)
         except duckdb.Error as error:
             raise duckdb_errors.unavailable(error, f"lake {lake.uri}") from error
         yield found
@@ -309,6 +341,7 @@ def _sort(
     known: Mapping[str, Place],
     *,
     takes_all: bool,
+    choose: Choice | None,
 ) -> SortedResults:
     session.execute("SET TimeZone = 'UTC'")
     # It would be drawn into the command's answer.
@@ -317,14 +350,9 @@ def _sort(
     session.register(
         "jobs", pa.table({"job_id": [job.job_id for job in jobs], "pipeline": [job.pipeline for job in jobs]})
     )
-    for name, lacks in _MISSING.items():
-        files = lake.patterns(name, [job.job_id for job in jobs])
-        paths = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-        session.execute(
-            f"CREATE TEMP VIEW {name} AS SELECT * EXCLUDE (pipeline) FROM ("  # noqa: S608  # paths, quoted
-            f"SELECT * FROM read_parquet([{paths}], hive_partitioning = true, union_by_name = true) "
-            f"UNION ALL BY NAME SELECT NULL::VARCHAR AS pipeline, {lacks} WHERE false)"
-        )
+    every = [job.job_id for job in jobs]
+    for name in _MISSING:
+        _view(session, lake, name, every)
     session.execute(_RENAMED)
     session.execute(_NEWEST.format(only="" if takes_all else "WHERE image_id IN (SELECT image_id FROM wanted)"))
     _add_times(session, known)
@@ -335,28 +363,51 @@ def _sort(
         "captures": _with(nights.CAPTURES, "photographs", further),
         "detections": _with(nights.DETECTIONS, "observations", further),
     }
-    for name, query in _SORTED.items():
-        text = query.format(
+    queries = {
+        name: query.format(
             captures=", ".join(schemas["captures"].names),
             labels=_LABELS if further["photographs"] else "",
             further="".join(f", m.{column}" for column in further["observations"]),
             details=_DETAILS if further["observations"] else "",
         )
-        path = str(folder / f"{name}.parquet").replace("'", "''")
-        session.execute(f"COPY ({text}) TO '{path}' (FORMAT parquet, ROW_GROUP_SIZE {_ROWS})")
-    groups = session.sql(
-        "SELECT number, pipeline, deployment, night, count(*) AS photographs FROM photographs "
-        "GROUP BY ALL ORDER BY number"
-    )
-    labels, classifiers = _labels(session)
-    return SortedResults(
-        groups=[Group(**row) for row in groups.to_arrow_table().to_pylist()],
-        labels=labels,
-        classifiers=classifiers,
+        for name, query in _SORTED.items()
+    }
+    for name in ("captures", "detections"):
+        _copy(session, queries[name], folder / f"{name}.parquet")
+    found = SortedResults(
+        groups=[Group(**row) for row in session.sql(_GROUPS).to_arrow_table().to_pylist()],
+        labels={},
+        classifiers={},
         further=further,
         schemas=schemas,
         folder=folder,
     )
+    if choose is not None:
+        wanted = set(choose(found))
+        found = replace(found, groups=[group for group in found.groups if group.night in wanted])
+        session.register("wanted", pa.table({"number": pa.array([one.number for one in found.groups], pa.int64())}))
+        session.execute("DELETE FROM photographs WHERE number NOT IN (SELECT number FROM wanted)")
+        # Without any wanted night, those of one job are read: a view needs a file.
+        those = {job for group in found.groups for job in group.jobs} or set(every[:1])
+        _view(session, lake, "classifications", [job for job in every if job in those])
+    _copy(session, queries["classifications"], folder / "classifications.parquet")
+    labels, classifiers = _labels(session)
+    return replace(found, labels=labels, classifiers=classifiers)
+
+
+def _view(session: duckdb.DuckDBPyConnection, lake: Lake, name: str, jobs: Sequence[JobId]) -> None:
+    """A table of these jobs, with the columns that files of earlier versions lack."""
+    paths = ", ".join("'" + file.replace("'", "''") + "'" for file in lake.patterns(name, jobs))
+    session.execute(
+        f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * EXCLUDE (pipeline) FROM ("  # noqa: S608  # paths, quoted
+        f"SELECT * FROM read_parquet([{paths}], hive_partitioning = true, union_by_name = true) "
+        f"UNION ALL BY NAME SELECT NULL::VARCHAR AS pipeline, {_MISSING[name]} WHERE false)"
+    )
+
+
+def _copy(session: duckdb.DuckDBPyConnection, query: str, to: Path) -> None:
+    path = str(to).replace("'", "''")
+    session.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet, ROW_GROUP_SIZE {_ROWS})")
 
 
 def _further(session: duckdb.DuckDBPyConnection, lake: Lake, jobs: Sequence[Source]) -> dict[str, list[str]]:

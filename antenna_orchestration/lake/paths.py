@@ -12,6 +12,9 @@ DERIVED: Final = "derived"
 
 DERIVED_TABLES: Final = ("observations", "tracks", "nights", "counts", "photographs")
 
+SEASON_TABLES: Final = ("nights", "counts")
+"""The tables of a season, below `DERIVED`."""
+
 REPORT: Final = "report.html"
 
 
@@ -23,6 +26,11 @@ def table(name: str, job: JobId) -> str:
 def report(*, job: JobId | None = None, project: str = "") -> str:
     """The report of a job, or else of a project."""
     return f"reports/{f'job_id={job}' if job is not None else f'project={project}'}/{REPORT}"
+
+
+def season(table: str, project: str) -> str:
+    """The file of a table of a project's season."""
+    return f"{DERIVED}/seasons/{table}/project={project}/{table}.parquet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

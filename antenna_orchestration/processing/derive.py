@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from antenna_orchestration import errors
@@ -44,11 +45,11 @@ _TRIES: Final = 3
 """How often the results are read, if retries end meanwhile."""
 
 
-class _Changed(errors.Conflict):
+class Changed(errors.Conflict):
     """A job got other tables while they were read: what was read may be half of the one and half of the other."""
 
 
-class _Where(NamedTuple):
+class Where(NamedTuple):
     """A pipeline at a deployment; None: photographs without one."""
 
     pipeline: str
@@ -99,7 +100,7 @@ async def derive(
         for _ in range(_TRIES - 1):
             try:
                 return await _derived(services, scope, recipe)
-            except _Changed:
+            except Changed:
                 continue
         return await _derived(services, scope, recipe)
 
@@ -135,13 +136,7 @@ async def write(
     only: pa.Table | None = None,
 ) -> tuple[dict[str, int], Sequence[str]]:
     """Derive the tables of results and write them into the lake, or into another one; as `write_tables`."""
-    loop = asyncio.get_running_loop()
-
-    def registered(seen: Labels) -> Mapping[AlgorithmRef, Classes]:
-        # On the thread that derives, which waits for the answer.
-        asked = _classes_of_same(services, results, known, seen)
-        return asyncio.run_coroutine_threadsafe(asked, loop).result()
-
+    classes = registered(services, results, known)
     into = into or services.lake
     return await asyncio.to_thread(
         write_tables,
@@ -149,21 +144,31 @@ async def write(
         scope,
         results.sources,
         known,
-        registered,
+        classes,
         into=into,
         pending=results.pending,
         only=only,
     )
 
 
+def registered(services: Services, results: Results, known: Knowledge) -> Registered:
+    """Asks for the classes on the thread that derives, which waits for the answer; raises `Changed`."""
+    loop = asyncio.get_running_loop()
+
+    def ask(seen: Labels) -> Mapping[AlgorithmRef, Classes]:
+        return asyncio.run_coroutine_threadsafe(_classes_of_same(services, results, known, seen), loop).result()
+
+    return ask
+
+
 async def _classes_of_same(
     services: Services, results: Results, known: Knowledge, seen: Labels
 ) -> Mapping[AlgorithmRef, Classes]:
-    """The classes, once all rows are read and before any is written. Raises `_Changed`."""
+    """The classes, once all rows are read and before any is written. Raises `Changed`."""
     newest = {one.job_id: one.generation for one in await services.catalog.jobs.final(project=results.project)}
     for one in results.sources:
         if newest.get(one.job_id, one.generation) != one.generation:
-            raise _Changed(f"a retry of job {one.job_id} ended while its results were read: derive again")
+            raise Changed(f"a retry of job {one.job_id} ended while its results were read: derive again")
     return await knowledge.classes(services, known.taxa, seen)
 
 
@@ -192,7 +197,8 @@ def write_tables(
     with derived.sorted_results(lake, with_images, known.places, known.renamed, only) as results:
         classes = registered(results.labels)
         unmasked = _unmasked(results, known, classes)
-        nights = _Counted(_nights(results, with_images, known, classes, unmasked))
+        found = {where: one.found for where, one in fixtures(results, known.recipe).items()}
+        nights = _Counted(_nights(results, with_images, known, classes, unmasked=unmasked, fixtures=found))
         rows = derived.write(into, scope, nights, made_with, further=results.further)
         there = {group.deployment for group in results.groups}
     zones = places.about_unknown_zones((place for name, place in known.places.items() if name in there), known.project)
@@ -214,27 +220,40 @@ class _Counted:
             yield night
 
 
+def nights_of(
+    results: derived.SortedResults,
+    jobs: Sequence[Source],
+    known: Knowledge,
+    classes: Mapping[AlgorithmRef, Classes],
+    fixtures: Mapping[Where, frozenset[tuple[int, str]]],
+) -> Iterator[Tables]:
+    """The tables of each night that there is, given the fixtures among the detections of all nights."""
+    unmasked = _unmasked(results, known, classes)
+    return _nights(results, jobs, known, classes, unmasked=unmasked, fixtures=fixtures)
+
+
 def _nights(
     results: derived.SortedResults,
     jobs: Sequence[Source],
     known: Knowledge,
     classes: Mapping[AlgorithmRef, Classes],
-    unmasked: Mapping[_Where, str],
+    *,
+    unmasked: Mapping[Where, str],
+    fixtures: Mapping[Where, frozenset[tuple[int, str]]],
 ) -> Iterator[Tables]:
     """The tables of each night."""
     taxon_ids = _taxon_ids(known, classes)
     pipelines = {job.job_id: job.pipeline for job in jobs}
     decisions = knowledge.decisions(known, lambda job: _of_pipeline(results, classes, pipelines[job]))
-    fixtures = _fixtures(results, known.recipe)
     for rows in results.nights():
         group = rows.group
-        is_masked = _Where(group.pipeline, group.deployment) not in unmasked
-        listed = known.species_list(group.deployment) if is_masked else None
+        where = Where(group.pipeline, group.deployment)
+        listed = known.species_list(group.deployment) if where not in unmasked else None
         night = rows.night(
             place=known.places.get(group.deployment) if group.deployment is not None else None,
             classes=classes,
             species=listed.species if listed else None,
-            fixtures=fixtures.get((group.pipeline, group.deployment), frozenset()),
+            fixtures=fixtures.get(where, frozenset()),
         )
         scope = tables.Scope(
             project=known.project,
@@ -248,17 +267,32 @@ def _nights(
         yield tables.of_night(known.recipe.apply(night), scope)
 
 
-def _fixtures(
-    results: derived.SortedResults, recipe: Recipe
-) -> dict[tuple[str, str | None], frozenset[tuple[int, str]]]:
-    """The detections of each pipeline and deployment whose boxes stay over nights, if the recipe asks for them."""
+class Fixtures(NamedTuple):
+    """The detections (job and id) of a pipeline and deployment whose boxes stay over nights."""
+
+    found: frozenset[tuple[int, str]]
+    # Those of each night, sorted.
+    of_nights: Mapping[date, Sequence[tuple[int, str]]]
+
+
+def fixtures(results: derived.SortedResults, recipe: Recipe) -> dict[Where, Fixtures]:
+    """The fixtures of each pipeline and deployment, if the recipe asks for them. The results have all nights."""
     parameters = recipe.parameters("fixtures")
     if parameters is None:
         return {}
-    return {
-        (one.pipeline, one.deployment): steps_fixtures.find(one.frame, one.photographs, parameters)
-        for one in results.boxes()
-    }
+    by_deployment = {}
+    for one in results.boxes():
+        found = steps_fixtures.find(one.frame, one.photographs, parameters)
+        of_nights: dict[date, list[tuple[int, str]]] = {}
+        for job, detection, night in zip(
+            one.frame["job_id"], one.frame["detection_id"], one.frame["night"], strict=True
+        ):
+            if found and (job, detection) in found:
+                of_nights.setdefault(night, []).append((job, detection))
+        by_deployment[Where(one.pipeline, one.deployment)] = Fixtures(
+            found, {night: sorted(these) for night, these in of_nights.items()}
+        )
+    return by_deployment
 
 
 def _taxon_ids(known: Knowledge, classes: Mapping[AlgorithmRef, Classes]) -> dict[str, str | None]:
@@ -269,13 +303,13 @@ def _taxon_ids(known: Knowledge, classes: Mapping[AlgorithmRef, Classes]) -> dic
 
 def _unmasked(
     results: derived.SortedResults, known: Knowledge, classes: Mapping[AlgorithmRef, Classes]
-) -> dict[_Where, str]:
+) -> dict[Where, str]:
     """Where a species list keeps no class of the pipeline that ran, with what is to be said of it; as `refused`."""
     if known.recipe.parameters("masking") is None:
         return {}
-    judged: dict[_Where, Judged] = {}
+    judged: dict[Where, Judged] = {}
     for where in sorted(
-        {_Where(group.pipeline, group.deployment) for group in results.groups},
+        {Where(group.pipeline, group.deployment) for group in results.groups},
         key=lambda one: (one.pipeline, one.deployment or ""),
     ):
         if listed := known.species_list(where.deployment):
@@ -292,7 +326,7 @@ def _of_pipeline(
     return [classes[one] for one in sorted(found, key=lambda one: (one.key, one.version))]
 
 
-def _warnings(unmasked: Mapping[_Where, str]) -> list[str]:
+def _warnings(unmasked: Mapping[Where, str]) -> list[str]:
     """What is to be said of the pipelines that are left as they are, a line for each and its list."""
     return [f"not masked: {said}" for said in dict.fromkeys(unmasked.values())]
 

@@ -1,0 +1,44 @@
+"""What the seasons of projects hang on: whether anything changed, and how fast workers were."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from antenna_orchestration.catalog.database import Database
+from antenna_orchestration.domain.job import TERMINAL
+from antenna_orchestration.ecology.season import WorkerNight
+
+
+class SeasonMark(NamedTuple):
+    """A project with finished jobs."""
+
+    project: str
+    # Jobs that are not over.
+    under_way: int
+    # Changes when a job of the project ended or is tried again, and when people said something new of it.
+    mark: str
+
+
+class Seasons:
+    """The seasons of projects."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def marks(self) -> list[SeasonMark]:
+        """All projects with finished jobs."""
+        return await self._marks(None)
+
+    async def mark(self, project: str) -> str:
+        """That of a project; empty if it has no finished job."""
+        return next((one.mark for one in await self._marks(project)), "")
+
+    async def _marks(self, project: str | None) -> list[SeasonMark]:
+        terminal = [str(one) for one in TERMINAL]
+        rows = await self._database.rows("marks_of_seasons", terminal=terminal, project=project)
+        return [SeasonMark(**row) for row in rows]
+
+    async def worker_nights(self, project: str, *, since: datetime) -> list[WorkerNight]:
+        """What workers did in the jobs of a project that ended since then."""
+        return [WorkerNight(**row) for row in await self._database.rows("worker_nights", project=project, since=since)]
