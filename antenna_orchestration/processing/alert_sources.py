@@ -6,6 +6,8 @@ A source looks, and returns all that is wrong of its events. Whether and when th
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +21,7 @@ from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.domain.texts import counted
+from antenna_orchestration.ecology.season import KINDS, Finding
 from antenna_orchestration.processing.services import Records, joined_by_queue
 
 MOST_JOBS: Final = 500
@@ -29,6 +32,11 @@ FAILED_FOR: Final = timedelta(days=7)
 
 _REASON: Final = 500
 """Characters of a reason that are told."""
+
+SEASONS_EVERY: Final = 600.0
+"""Seconds between looks at seasons: each reads the files of all projects, which change with jobs and at noon."""
+
+_seasons_looked_at = -math.inf
 
 FAILURE_KEY: Final = "job_failure"
 SUCCESS_KEY: Final = "job_success"
@@ -138,7 +146,33 @@ async def silent_servers(records: Records, looking: Looking) -> Seen:
     return Seen(events=(Event.CHECK,), alerts=alerts)
 
 
-SOURCES: Final[Sequence[Source]] = (ended_jobs, unserved_jobs, troubled_sources, silent_servers)
+async def findings_of_seasons(records: Records, looking: Looking) -> Seen:
+    """What is wrong with nights of any project, such as a silent trap; of the last two weeks."""
+    global _seasons_looked_at  # noqa: PLW0603  rounds come one after the other
+    now = time.monotonic()
+    if Event.SEASON not in looking.wanted or now - _seasons_looked_at < SEASONS_EVERY:
+        return Seen(events=(), alerts=())
+    # Its imports take a while.
+    from antenna_orchestration.processing import season
+
+    found = {_key_of_finding(one): one for one in await season.findings(records)}
+    _seasons_looked_at = now
+    new = {key: one for key, one in found.items() if one.is_new(datetime.now(UTC))}
+    return Seen(
+        events=(Event.SEASON,),
+        alerts=[_of_finding(key, one) for key, one in new.items()],
+        # Old, but not well.
+        dropped=[alert.key for alert in looking.opened if alert.key in found and alert.key not in new],
+    )
+
+
+SOURCES: Final[Sequence[Source]] = (
+    ended_jobs,
+    unserved_jobs,
+    troubled_sources,
+    silent_servers,
+    findings_of_seasons,
+)
 """All that look in the stores. The sensor adds the verdicts of checks, which Dagster has."""
 
 TOLD_ELSEWHERE: Final = frozenset({"workers", "sources"})
@@ -154,6 +188,24 @@ def of_check(name: str, details: str, meaning: str) -> Alert:
         text=f"{details or meaning}\nWhat to do: `antenna health` checks again, and repairs what it can; "
         "docs/howto/when-something-is-wrong.md has more.",
         path="/assets/jobs_health?view=checks",
+    )
+
+
+def _key_of_finding(one: Finding) -> str:
+    return f"season:{one.project}:{one.kind}:{one.deployment or ''}:{one.night}"
+
+
+def _of_finding(key: str, one: Finding) -> Alert:
+    what = one.kind.replace("_", " ")
+    where = named(one.deployment) if one.deployment else f"project {one.project}"
+    return Alert(
+        key=key,
+        event=Event.SEASON,
+        project=one.project,
+        subject=f"{what}: {where}, night {one.night}",
+        text=f"{quoted(one.text, _REASON)}\nWhat to do: {KINDS[one.kind]} `antenna season --project {one.project}` shows "
+        "all nights.",
+        path="/assets/season?view=checks",
     )
 
 
@@ -211,7 +263,7 @@ def _of_success(job: Job) -> Alert:
         project=job.project,
         subject=f"job {job.job_id} is done: {named(job.name)}",
         text=f"Job {job.job_id} ({named(job.name)}) of project {job.project}, {counted(job.total, 'image')} with "
-        f"{job.pipeline}, ended as SUCCESS.\n`antenna report {job.job_id}` shows what was found.",
+        f"{job.pipeline}, ended as SUCCESS.\n`antenna report --job {job.job_id}` shows what was found.",
         path=_page_of(job),
     )
 

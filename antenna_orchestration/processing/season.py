@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from antenna_orchestration import __version__
 from antenna_orchestration.ecology import season as rules
 from antenna_orchestration.ecology.season import Finding, NightSeen
-from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing.services import Records, Services
 
 if TYPE_CHECKING:
     from antenna_orchestration.lake.derived import Group
@@ -101,7 +101,7 @@ async def look(services: Services, project: str) -> Looked:
     )
 
 
-async def findings(services: Services, project: str | None = None, *, now: datetime | None = None) -> list[Finding]:
+async def findings(services: Records, project: str | None = None, *, now: datetime | None = None) -> list[Finding]:
     """What is wrong in the season of a project, or of all projects, as it was made last; the newest nights first.
 
     Raises `Unavailable`.
@@ -113,7 +113,7 @@ async def findings(services: Services, project: str | None = None, *, now: datet
     return found
 
 
-async def _findings(services: Services, project: str, now: datetime) -> list[Finding]:
+async def _findings(services: Records, project: str, now: datetime) -> list[Finding]:
     from antenna_orchestration.lake import season as files
 
     season = await asyncio.to_thread(files.read, services.lake, project)
