@@ -66,7 +66,7 @@ def submit(
     known: Annotated[
         bool, typer.Option("--known", help="Instead of SOURCE: all photographs of the project that are known.")
     ] = False,
-    set_: Annotated[
+    capture_set: Annotated[
         str | None,
         typer.Option(
             "--set",
@@ -91,9 +91,10 @@ def submit(
             show_default="all",
         ),
     ] = "",
-    only_deployment: Annotated[
+    only_deployments: Annotated[
         list[str] | None,
         typer.Option(
+            "--only-deployment",
             metavar="NAME",
             help="Take only photographs of this deployment; may be repeated.",
             show_default="all",
@@ -197,8 +198,8 @@ def submit(
         exif=exif.value,
         dispatch_mode=dispatch_mode,
         known=known,
-        capture_set=set_,
-        only_deployments=tuple(only_deployment or ()),
+        capture_set=capture_set,
+        only_deployments=tuple(only_deployments or ()),
         nights=nights,
         every=every,
     )

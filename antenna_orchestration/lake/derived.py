@@ -289,7 +289,7 @@ def sorted_results(
             with duckdb.connect(config={**limits, "autoinstall_known_extensions": False}) as session:
                 _of_renamed(session, renamed)
                 if only is not None:
-                    session.register("only", only)
+                    session.register("wanted", only)
                 found = _sort(session, lake, jobs, folder, known, takes_all=only is None)
         except duckdb.Error as error:
             raise duckdb_errors.unavailable(error, f"lake {lake.uri}") from error
@@ -326,7 +326,7 @@ def _sort(
             f"UNION ALL BY NAME SELECT NULL::VARCHAR AS pipeline, {lacks} WHERE false)"
         )
     session.execute(_RENAMED)
-    session.execute(_NEWEST.format(only="" if takes_all else "WHERE image_id IN (SELECT image_id FROM only)"))
+    session.execute(_NEWEST.format(only="" if takes_all else "WHERE image_id IN (SELECT image_id FROM wanted)"))
     _add_times(session, known)
     session.execute(_PHOTOGRAPHS)
     further = _further(session, lake, jobs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import sys
 from dataclasses import replace
@@ -14,11 +15,13 @@ from typing import Any
 import pytest
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.capture_sets import Rule
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.exports import formats
 from antenna_orchestration.exports.formats import Format
 from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.lake.folder import Folder
+from antenna_orchestration.processing import capture_sets
 from antenna_orchestration.processing import export as verb
 from antenna_orchestration.processing.services import Services
 from tests.processing.classified_jobs import LABELS, finished_job
@@ -69,6 +72,34 @@ async def test_of_several_jobs_and_of_a_project_no_image_counts_twice(
     with pytest.raises(errors.NotFound, match="no photograph"):
         night = Selection(project=project, first=date(2026, 6, 1), last=date(2026, 6, 1))
         await verb.export(services, order(tmp_path / "night", night))
+
+
+async def test_an_export_of_a_set_has_its_photographs_alone(services: Services, project: str, tmp_path: Path) -> None:
+    job = await finished_job(services, project, LABELS, failing=1)
+    made = await capture_sets.create(services, project, "two", Rule(random=2, seed=1))
+    wanted = {image async for some in services.catalog.capture_sets.images(made) for image in some}
+    rows = {}
+    for name, selection in (("job", Selection(jobs=(job.job_id,))), ("project", Selection(project=project))):
+        of_set = order(tmp_path / name, replace(selection, capture_set="two"), check=True)
+        exported = await verb.export(services, of_set)
+        assert exported.checked is not None and not exported.checked.faults
+        assert json.loads((tmp_path / name / verb.ABOUT).read_text())["set"] == "two"
+        with (tmp_path / name / "nights.csv").open(encoding="utf-8-sig") as file:
+            [night] = csv.DictReader(file)
+        # What is counted is what the set has.
+        assert int(night["photographs"]) == len(wanted) == 2
+        rows[name] = exported.written.counts
+    assert rows["job"] == rows["project"]
+    # The tables in the lake are still those of all.
+    whole = await verb.export(services, order(tmp_path / "whole", Selection(jobs=(job.job_id,))))
+    assert whole.written.counts["observations"] == 2
+    with pytest.raises(errors.NotFound, match="has no capture set 'three'"):
+        await verb.export(services, order(tmp_path / "x", Selection(project=project, capture_set="three")))
+    other = f"{project}-other"
+    await finished_job(services, other, LABELS[:1])
+    await capture_sets.create(services, project, "small", Rule(random=1, seed=1))
+    with pytest.raises(errors.NotFound, match="has no capture set 'small'"):
+        await verb.export(services, order(tmp_path / "x", Selection(project=other, capture_set="small")))
 
 
 async def test_files_of_people_are_never_replaced(services: Services, project: str, tmp_path: Path) -> None:

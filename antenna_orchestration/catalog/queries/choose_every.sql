@@ -3,8 +3,8 @@ INSERT INTO chosen
 SELECT stage + 1, image_id, deployment, url, version, local_time, night
 FROM (
     SELECT *, row_number() OVER (
-        PARTITION BY deployment, night,
-                     floor(extract(epoch FROM local_time - (night + time '12:00')) / %(number)s::integer)
+        -- What begins in one night begins in no other. The time comes first, as it sorts faster than a name.
+        PARTITION BY date_bin(make_interval(secs => %(number)s::integer), local_time, night + time '12:00'), deployment
         ORDER BY local_time, url, version
     ) AS place
     FROM chosen WHERE stage = %(stage)s

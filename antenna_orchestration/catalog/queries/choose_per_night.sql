@@ -4,7 +4,7 @@ INSERT INTO chosen
 SELECT stage + 1, image_id, deployment, url, version, local_time, night
 FROM (
     SELECT *, row_number() OVER (
-        PARTITION BY deployment, night
+        PARTITION BY night, deployment
         ORDER BY sha256(convert_to(concat_ws(' ', %(seed)s::bigint, url, version), 'UTF8')), image_id
     ) AS place
     FROM chosen WHERE stage = %(stage)s

@@ -29,20 +29,17 @@ WITH places AS MATERIALIZED (
       AND (%(digest)s::text IS NULL OR digest_id = 0
            OR digest_id = (SELECT digest_id FROM digests WHERE digest = %(digest)s))
     GROUP BY image_id HAVING count(DISTINCT algorithm_id) = cardinality(%(algorithms)s::bigint[])
-), seen AS MATERIALIZED (
-    SELECT c.image_id, d.name AS deployment, c.url, c.version, l.local_time, n.night,
-           CASE WHEN c.image_id < r.newest THEN 'replaced'
-                WHEN d.name = ANY (%(deployments)s::text[]) IS NOT TRUE AND %(deployments)s::text[] IS NOT NULL
-                    THEN 'other_deployment'
-                WHEN %(needs_time)s AND l.local_time IS NULL THEN 'no_time'
-                WHEN n.night < %(first)s::date OR n.night > %(last)s::date THEN 'other_night'
-                WHEN %(with_detections)s AND f.image_id IS NULL THEN 'no_detections'
-                WHEN p.image_id IS NOT NULL THEN 'processed' END AS why
+), timed AS (
+    SELECT c.image_id, d.name AS deployment, c.url, c.version, CASE
+        WHEN m.utc IS NOT NULL AND d.has_zone AND d.east IS NOT NULL THEN m.utc + make_interval(secs => d.east)
+        WHEN m.utc IS NOT NULL AND d.has_zone THEN m.utc AT TIME ZONE 'UTC' AT TIME ZONE d.zone
+        WHEN m.utc IS NOT NULL AND %(east)s::integer IS NOT NULL THEN m.utc + make_interval(secs => %(east)s::integer)
+        WHEN m.utc IS NOT NULL THEN m.utc AT TIME ZONE 'UTC' AT TIME ZONE %(zone)s::text
+        WHEN d.east IS NOT NULL THEN c.stamp + d.shift
+        -- There and back: digits in the hour that summer time leaves out are of the one after it.
+        ELSE (c.stamp + d.shift) AT TIME ZONE d.zone AT TIME ZONE d.zone END AS local_time
     FROM base c
     LEFT JOIN places d USING (deployment_id)
-    LEFT JOIN replaced r ON r.url = c.url
-    LEFT JOIN found f ON f.image_id = c.image_id
-    LEFT JOIN done p ON p.image_id = c.image_id
     -- The moment as a time in UTC; null where the digits are those of the zone.
     CROSS JOIN LATERAL (SELECT CASE
         WHEN c.stamp IS NULL THEN c.captured_at AT TIME ZONE 'UTC'
@@ -50,16 +47,25 @@ WITH places AS MATERIALIZED (
             THEN c.stamp + coalesce(d.shift, interval '0') - make_interval(mins => c.stamp_offset)
         WHEN d.clock = 'utc' OR d.has_zone IS NOT TRUE THEN c.stamp + coalesce(d.shift, interval '0')
         END AS utc) m
-    CROSS JOIN LATERAL (SELECT CASE
-        WHEN m.utc IS NOT NULL AND d.has_zone AND d.east IS NOT NULL THEN m.utc + make_interval(secs => d.east)
-        WHEN m.utc IS NOT NULL AND d.has_zone THEN m.utc AT TIME ZONE 'UTC' AT TIME ZONE d.zone
-        WHEN m.utc IS NOT NULL AND %(east)s::integer IS NOT NULL THEN m.utc + make_interval(secs => %(east)s::integer)
-        WHEN m.utc IS NOT NULL THEN m.utc AT TIME ZONE 'UTC' AT TIME ZONE %(zone)s::text
-        WHEN d.east IS NOT NULL THEN c.stamp + d.shift
-        -- There and back: digits in the hour that summer time leaves out are of the one after it.
-        ELSE (c.stamp + d.shift) AT TIME ZONE d.zone AT TIME ZONE d.zone END AS local_time) l
-    CROSS JOIN LATERAL (SELECT (greatest(l.local_time, timestamp '0001-01-01 12:00') - interval '12 hours')::date
-                        AS night WHERE l.local_time IS NOT NULL UNION ALL SELECT NULL WHERE l.local_time IS NULL) n
+    -- So that the time is computed once.
+    OFFSET 0
+), at_night AS (
+    SELECT *, CASE WHEN local_time IS NOT NULL
+        THEN (greatest(local_time, timestamp '0001-01-01 12:00') - interval '12 hours')::date END AS night
+    FROM timed
+), seen AS MATERIALIZED (
+    SELECT c.image_id, c.deployment, c.url, c.version, c.local_time, c.night,
+           CASE WHEN c.image_id < r.newest THEN 'replaced'
+                WHEN %(deployments)s::text[] IS NOT NULL AND (c.deployment = ANY (%(deployments)s::text[])) IS NOT TRUE
+                    THEN 'other_deployment'
+                WHEN %(needs_time)s AND c.local_time IS NULL THEN 'no_time'
+                WHEN c.night < %(first)s::date OR c.night > %(last)s::date THEN 'other_night'
+                WHEN %(with_detections)s AND f.image_id IS NULL THEN 'no_detections'
+                WHEN p.image_id IS NOT NULL THEN 'processed' END AS why
+    FROM at_night c
+    LEFT JOIN replaced r ON r.url = c.url
+    LEFT JOIN found f ON f.image_id = c.image_id
+    LEFT JOIN done p ON p.image_id = c.image_id
 ), kept AS (
     INSERT INTO chosen SELECT 0, image_id, deployment, url, version, local_time, night FROM seen WHERE why IS NULL
 )
