@@ -154,7 +154,7 @@ class CaptureSets:
 
     async def photographs(
         self, project: str, rule: Rule, *, of_set: CaptureSet | None = None
-    ) -> tuple[list[SubmittedImage], NotChosen]:
+    ) -> tuple[Sequence[SubmittedImage], NotChosen]:
         """Those photographs of a project, or of a set, that a rule chooses, to be submitted again; and why not others.
 
         Photographs whose URL stands for other bytes by now are left out: they cannot be loaded any more. Raises as

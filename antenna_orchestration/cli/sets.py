@@ -55,13 +55,13 @@ def create(
     with_detections_of: Annotated[
         str | None,
         typer.Option(
-            metavar="SLUG", help="Only photographs on which this pipeline found something.", show_default="any"
+            metavar="SLUG", help="Only photographs on which this pipeline found something.", show_default="none"
         ),
     ] = None,
     not_processed_by: Annotated[
         str | None,
         typer.Option(
-            metavar="SLUG", help="Only photographs that a job of this pipeline would not skip.", show_default="any"
+            metavar="SLUG", help="Only photographs that a job of this pipeline would not skip.", show_default="none"
         ),
     ] = None,
     every: Annotated[

@@ -136,15 +136,15 @@ class Rule:
     def in_words(self) -> list[str]:
         """For people, a line for each thing that is asked for."""
         lines = [
-            f"deployments {texts.listed(self.deployments)}" if self.deployments else "",
+            f"of {texts.listed(self.deployments)}" if self.deployments else "",
             f"nights {self.nights}" if not self.nights.is_every else "",
             "with detections" if self.with_detections else "",
             f"with detections of {self.with_detections_of}" if self.with_detections_of else "",
             f"not processed by {self.not_processed_by}" if self.not_processed_by else "",
             f"the first in every {times.span(self.every)}" if self.every else "",
-            f"one of {self.nth} in each night" if self.nth else "",
+            f"one of each {self.nth} of a night" if self.nth else "",
             f"at most {counted(self.per_night, 'photograph')} of a night" if self.per_night else "",
-            f"at most {counted(self.random, 'photograph')}" if self.random else "",
+            f"at most {counted(self.random, 'photograph')} of all" if self.random else "",
             f"drawn with seed {self.seed}" if self.draws else "",
         ]
         return list(filter(None, lines)) or ["all photographs"]

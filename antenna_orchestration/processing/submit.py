@@ -657,7 +657,7 @@ def _check_deployments(images: Sequence[SubmittedImage]) -> None:
         _check_text(deployment or "", "deployment")
 
 
-def _choose(images: list[SubmittedImage], submission: Submission) -> list[SubmittedImage]:
+def _choose(images: Sequence[SubmittedImage], submission: Submission) -> list[SubmittedImage]:
     """Shuffle, then limit."""
     chosen = list(images)
     if submission.shuffle:

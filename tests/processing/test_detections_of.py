@@ -13,6 +13,7 @@ import pytest
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
+from antenna_orchestration.domain.capture_sets import Rule
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.domain.messages import Classification, Detection, GivenBox
@@ -21,7 +22,7 @@ from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.pipelines import registry
-from antenna_orchestration.processing import cancel, collect, derive, finish, publish, retry
+from antenna_orchestration.processing import cancel, capture_sets, collect, derive, finish, publish, retry
 from antenna_orchestration.processing.given_detections import with_news
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.submit import Submission, pipeline_row, submit
@@ -265,3 +266,15 @@ def test_what_is_not_said_anew_stays(said: dict[str, object], expected: dict[str
     )  # fmt: skip
     news = SubmittedImage(known.uri, None, None)._replace(**said)  # type: ignore[arg-type]
     assert with_news(known, news) == known._replace(**expected)  # type: ignore[arg-type]
+
+
+async def test_boxes_of_chosen_photographs_alone_are_classified(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    source = await job_with_boxes(services, project, tmp_path)
+    await capture_sets.create(services, project, "one", Rule(random=1, seed=1))
+    wanted = Submission(detections_of=source.job_id, pipeline="null", project=project)
+    assert (await submit(services, replace(wanted, capture_set="one"))).total == 1
+    for sources in ([], [str(tmp_path)]):
+        with pytest.raises(errors.InvalidInput, match="no photograph is left of 3: 3 without a time"):
+            await submit(services, replace(wanted, sources=sources, nights="2026-06-12"))
