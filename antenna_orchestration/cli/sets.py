@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from antenna_orchestration.domain.capture_sets import NightOfSet
 
 app = typer.Typer(
-    help="Keep lists of known photographs, to submit and export just those.",
+    help="Keep lists of photographs, to submit and export.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
