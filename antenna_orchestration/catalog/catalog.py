@@ -13,6 +13,7 @@ from datetime import datetime
 
 from antenna_orchestration.catalog.collectors import Collectors
 from antenna_orchestration.catalog.database import Database
+from antenna_orchestration.catalog.deletions import Deletions
 from antenna_orchestration.catalog.deployments import Deployments
 from antenna_orchestration.catalog.generations import Generations
 from antenna_orchestration.catalog.images import Images
@@ -49,6 +50,7 @@ class Catalog:
     tokens: Tokens
     worker_starts: WorkerStarts
     sources: Sources
+    deletions: Deletions
     database: Database
 
     async def now(self) -> datetime:
@@ -78,5 +80,6 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             tokens=Tokens(database),
             worker_starts=WorkerStarts(database),
             sources=Sources(database),
+            deletions=Deletions(database),
             database=database,
         )

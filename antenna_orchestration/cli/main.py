@@ -23,6 +23,7 @@ from antenna_orchestration.cli import (
     demo,
     deployments,
     derive,
+    doctor,
     env,
     export,
     gateway,
@@ -134,6 +135,7 @@ app.command("export")(export.export)
 app.command("check-export")(export.check_export)
 app.command("report")(report.report)
 app.command("health")(health.health)
+app.command("doctor")(doctor.doctor)
 app.command("rebuild")(rebuild.rebuild)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

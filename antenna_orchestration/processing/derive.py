@@ -128,20 +128,31 @@ async def write(
         return asyncio.run_coroutine_threadsafe(asked, loop).result()
 
     into = into or services.lake
-    return await asyncio.to_thread(
-        write_tables, results.lake, scope, results.sources, known, registered, into=into, pending=results.pending
-    )
+    try:
+        return await asyncio.to_thread(
+            write_tables, results.lake, scope, results.sources, known, registered, into=into, pending=results.pending
+        )
+    except errors.LakeUnavailable:
+        # The files of a job that is deleted meanwhile go one by one.
+        await _check_same(services, results)
+        raise
 
 
 async def _classes_of_same(
     services: Services, results: Results, known: Knowledge, seen: Labels
 ) -> Mapping[AlgorithmRef, Classes]:
-    """The classes, once all rows are read and before any is written. Raises `_Changed`."""
+    """The classes, once all rows are read and before any is written. Raises `_Changed`, and `NotFound`."""
+    await _check_same(services, results)
+    return await knowledge.classes(services, known.taxa, seen)
+
+
+async def _check_same(services: Services, results: Results) -> None:
     newest = {one.job_id: one.generation for one in await services.catalog.jobs.final(project=results.project)}
     for one in results.sources:
+        if one.job_id not in newest and await services.catalog.deletions.find(one.job_id):
+            raise _Changed(f"job {one.job_id} was deleted while its results were read: derive again")
         if newest.get(one.job_id, one.generation) != one.generation:
             raise _Changed(f"a retry of job {one.job_id} ended while its results were read: derive again")
-    return await knowledge.classes(services, known.taxa, seen)
 
 
 def write_tables(
