@@ -25,6 +25,7 @@ from antenna_orchestration.catalog.projects import Projects
 from antenna_orchestration.catalog.recipes import Recipes
 from antenna_orchestration.catalog.reviews import Reviews
 from antenna_orchestration.catalog.runs import Runs
+from antenna_orchestration.catalog.sizes import Sizes
 from antenna_orchestration.catalog.sources import Sources
 from antenna_orchestration.catalog.tokens import Tokens
 from antenna_orchestration.catalog.worker_starts import WorkerStarts
@@ -51,6 +52,7 @@ class Catalog:
     worker_starts: WorkerStarts
     sources: Sources
     deletions: Deletions
+    sizes: Sizes
     database: Database
 
     async def now(self) -> datetime:
@@ -81,5 +83,6 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             worker_starts=WorkerStarts(database),
             sources=Sources(database),
             deletions=Deletions(database),
+            sizes=Sizes(database),
             database=database,
         )

@@ -195,7 +195,7 @@ async def _delete(services: Services, jobs: Sequence[JobId], *, reviews_too: boo
     for job in jobs:
         await verb.delete(services, job, by=by, reviews_too=reviews_too, along_with=jobs)
     for project in await verb.bring_up_to_date(services, jobs):
-        output.note(f"the tables of project {project} held them and were derived anew")
+        output.note(f"the tables of project {project} held them: derived anew, or deleted if no job is left")
     variables = environment.read(Home(find_home()))
     await _forget_in_dagster(services, variables, jobs)
     output.outcome(f"deleted {'job' if len(jobs) == 1 else 'jobs'} {listed([str(job) for job in jobs], 10)}")

@@ -46,6 +46,7 @@ from antenna_orchestration.cli import (
     taxa,
     tokens,
     up,
+    usage,
     worker,
     workers,
 )
@@ -84,9 +85,11 @@ _ORDER = (
     "check-export",
     "report",
     "health",
+    "doctor",
     "rebuild",
     "backup",
     "restore",
+    "usage",
     "clean",
     "settings",
 )
@@ -139,6 +142,7 @@ app.command("doctor")(doctor.doctor)
 app.command("rebuild")(rebuild.rebuild)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("usage")(usage.usage)
 app.command("clean")(clean.clean)
 app.command("settings")(settings.settings)
 

@@ -123,7 +123,11 @@ async def storage(client: Client) -> Storage:
     """How much JetStream stores. Raises `Unavailable`."""
     with translated("asking JetStream"):
         account = await client.jetstream().account_info()
-        return Storage(account.storage, account.limits.max_storage, str(client.connected_server_version))
+        return Storage(
+            account.storage,
+            account.limits.max_storage,
+            str(client.connected_server_version).strip("<>").rpartition(" ")[2],
+        )
 
 
 async def missing(client: Client) -> list[str]:

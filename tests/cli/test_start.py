@@ -57,7 +57,18 @@ def test_help_lists_every_command(lonely: Shell) -> None:
     names = ["up", "service", "env", "demo", "submit", "sources", "jobs", "worker", "workers", "scale", "gateway"]
     names += ["push", "serve", "token"]
     names += ["projects", "deployments", "taxa", "recipes", "pipelines", "reviews", "derive", "tables", "export"]
-    names += ["check-export", "report", "health", "rebuild", "backup", "restore", "clean", "settings"]
+    names += [
+        "check-export",
+        "report",
+        "health",
+        "doctor",
+        "rebuild",
+        "backup",
+        "restore",
+        "usage",
+        "clean",
+        "settings",
+    ]
     lines = [line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line]
     assert lines == names
     assert "..." not in shown.partition("Commands:")[2]
