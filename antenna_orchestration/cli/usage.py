@@ -43,9 +43,10 @@ def usage(
     limit: Annotated[int, typer.Option(min=1, help="List at most this many, the largest first.")] = 20,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what takes how much room: lake, databases, queue, logs, weights.
+    """Show what takes how much room.
 
-    Projects and jobs are shown with what the lake holds of them; databases are not divided among them.
+    That is the lake, databases, queue, logs and weights. Projects and jobs are shown with what the lake holds of them;
+    databases are not divided among them.
     """
 
     async def read(records: Records) -> list[Row]:
