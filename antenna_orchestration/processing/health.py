@@ -25,7 +25,6 @@ from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import (
     cancel,
     clear_queue,
-    delete,
     disk_space,
     finish,
     lake_leftovers,
@@ -241,6 +240,9 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
         # While Redis does not answer, counters stay for the next round.
         found |= await services.live.counters.jobs()
     await _each(result, sorted(found), look)
+    # As for `_sources`: deriving tables anew has many imports.
+    from antenna_orchestration.processing import delete
+
     swept = await delete.complete(services, dry_run=dry_run)
     result.checked += len(swept.cleared) + len(swept.failed)
     result.fixed += len(swept.cleared)
