@@ -7,7 +7,9 @@ import dagster as dg
 from pydantic import Field
 
 from antenna_orchestration.domain import markdown, terminal
+from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.processing import health
+from antenna_orchestration.resources import deleted_jobs
 from antenna_orchestration.resources.stores import Stores
 
 
@@ -29,6 +31,10 @@ class HealthConfig(dg.Config):
 def jobs_health(context: dg.AssetExecutionContext, config: HealthConfig, stores: Stores) -> Iterator[Any]:
     """Run the health check once."""
     report = stores.call(lambda services: health.check(services, dry_run=config.dry_run))
+    if not config.dry_run:
+        forgotten = stores.call(lambda services: deleted_jobs.forget_open(services, context.instance))
+        if forgotten:
+            context.log.info(f"deleted what Dagster held of {counted(len(forgotten), 'deleted job')}")
     numbers: dict[str, Any] = {}
     for result in report.results:
         numbers |= {f"{result.name}/checked": result.checked, f"{result.name}/fixed": result.fixed}

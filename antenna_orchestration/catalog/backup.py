@@ -48,6 +48,7 @@ TABLES: Final = (
     "source_jobs",
     "capture_sets",
     "capture_set_images",
+    "deletions",
 )
 """All tables, each one after the tables that it refers to."""
 
@@ -57,6 +58,9 @@ RECORD: Final = ("projects", "captures", "jobs")
 GAP: Final = 1_000
 """By how much a restore raises job and launch numbers: work begun after the backup has used the next ones, and workers,
 the queue or Dagster may still know them."""
+
+_NUMBERED_JOBS: Final = "(SELECT job_id FROM jobs UNION ALL SELECT job_id FROM deletions) AS numbered"
+"""The number of a deleted job is never given again."""
 
 _BLOCK: Final = 2**20
 
@@ -162,12 +166,12 @@ async def _continue_numbers(connection: psycopg.AsyncConnection[Any]) -> None:
         await connection.execute(
             sql.SQL(
                 "SELECT setval(pg_get_serial_sequence({name}, {field}), coalesce(max({column}), 0) + {gap} + 1, false) "
-                "FROM {table}"
+                "FROM {rows}"
             ).format(
                 name=sql.Literal(table),
                 field=sql.Literal(column),
                 column=sql.Identifier(column),
-                table=sql.Identifier(table),
+                rows=sql.SQL(_NUMBERED_JOBS) if table == "jobs" else sql.Identifier(table),
                 gap=sql.Literal(GAP if table == "jobs" else 0),
             )
         )

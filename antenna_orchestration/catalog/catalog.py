@@ -15,6 +15,7 @@ from antenna_orchestration.catalog.alerts import Alerts
 from antenna_orchestration.catalog.capture_sets import CaptureSets
 from antenna_orchestration.catalog.collectors import Collectors
 from antenna_orchestration.catalog.database import Database
+from antenna_orchestration.catalog.deletions import Deletions
 from antenna_orchestration.catalog.deployments import Deployments
 from antenna_orchestration.catalog.figures import Figures
 from antenna_orchestration.catalog.generations import Generations
@@ -28,6 +29,7 @@ from antenna_orchestration.catalog.recipes import Recipes
 from antenna_orchestration.catalog.reviews import Reviews
 from antenna_orchestration.catalog.runs import Runs
 from antenna_orchestration.catalog.seasons import Seasons
+from antenna_orchestration.catalog.sizes import Sizes
 from antenna_orchestration.catalog.sources import Sources
 from antenna_orchestration.catalog.tokens import Tokens
 from antenna_orchestration.catalog.worker_starts import WorkerStarts
@@ -57,6 +59,8 @@ class Catalog:
     alerts: Alerts
     figures: Figures
     seasons: Seasons
+    deletions: Deletions
+    sizes: Sizes
     database: Database
 
     async def now(self) -> datetime:
@@ -90,5 +94,7 @@ async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterato
             alerts=Alerts(database),
             figures=Figures(database),
             seasons=Seasons(database),
+            deletions=Deletions(database),
+            sizes=Sizes(database),
             database=database,
         )

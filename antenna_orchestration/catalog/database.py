@@ -21,6 +21,11 @@ from antenna_orchestration.catalog import queries
 CONNECT_TIMEOUT: Final = 5
 """Seconds; without it, an unreachable host would block for minutes."""
 
+LOCK_PATIENCE: Final = 120
+"""Seconds that `Database.lock` waits for another process: one that derives the same tables, for example."""
+
+logger = logging.getLogger(__name__)
+
 Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
 
@@ -127,6 +132,31 @@ class Database:
                 yield bool(is_ours)
             finally:
                 # The server notices a closed connection only after a while; the next one should not wait for that.
+                with contextlib.suppress(psycopg.Error):
+                    await connection.execute("SELECT pg_advisory_unlock_all()")
+
+    @asynccontextmanager
+    async def lock(self, key: str, waiting: str, refusal: str, *, shared: bool = False) -> AsyncIterator[None]:
+        """Be the only one with the lock of a key, or one of those who share it; `waiting` is logged if it is taken.
+
+        Waits two minutes at most. Raises `Conflict` with `refusal` then, and `Unavailable`.
+        """
+        suffix = "_shared" if shared else ""
+        async with self.session() as connection:
+            try:
+                taken = await connection.execute(f"SELECT pg_try_advisory_lock{suffix}(hashtextextended(%s, 0))", [key])
+                [is_ours] = await taken.fetchone() or [False]
+                if not is_ours:
+                    logger.warning("%s", waiting)
+                    await connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_PATIENCE}s"])
+                    await connection.execute(f"SELECT pg_advisory_lock{suffix}(hashtextextended(%s, 0))", [key])
+            except psycopg.errors.LockNotAvailable:
+                raise errors.Conflict(refusal) from None
+            except psycopg.OperationalError as error:
+                raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
+            try:
+                yield
+            finally:
                 with contextlib.suppress(psycopg.Error):
                     await connection.execute("SELECT pg_advisory_unlock_all()")
 

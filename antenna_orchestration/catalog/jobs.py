@@ -5,20 +5,19 @@ Which status may follow which is in `domain/job.py`; the statements take their g
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-import psycopg
 from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
-from antenna_orchestration.catalog.database import Connection, Database, Row, first_line, value
+from antenna_orchestration.catalog.database import Connection, Database, Row, value
+from antenna_orchestration.catalog.deletions import Deletions
 from antenna_orchestration.catalog.pipelines import check_bound
 from antenna_orchestration.catalog.sources import SourceClaim, claim_files
 from antenna_orchestration.domain import nights
@@ -27,9 +26,6 @@ from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun, P
 from antenna_orchestration.domain.job import TERMINAL, DispatchMode, Job, JobStatus, sources_of, why_empty
 
 logger = logging.getLogger(__name__)
-
-DERIVATION_PATIENCE: Final = 120
-"""Seconds that a derivation waits for another one of the same tables, and a download for another one that is made."""
 
 
 class SubmittedImage(NamedTuple):
@@ -150,6 +146,8 @@ class Jobs:
         """The job. Raises `NotFound`."""
         found = await self.find(job_id)
         if found is None:
+            if deleted := await Deletions(self._database).find(job_id):
+                raise errors.NotFound(deleted.said)
             raise errors.NotFound(f"there is no job {job_id}; `antenna jobs list` shows all")
         return found
 
@@ -452,37 +450,19 @@ class Jobs:
         Waits for another one, two minutes at most. Raises `Conflict` if that is not over then.
         """
         refusal = f"the tables of {whose} are being derived by another process; derive again when that is over"
-        async with self._lock(_derivation(whose), f"{whose}: waiting for another process that derives", refusal):
+        async with self._database.lock(
+            _derivation(whose), f"{whose}: waiting for another process that derives", refusal
+        ):
             yield
 
     @asynccontextmanager
     async def download_lock(self, what: str) -> AsyncIterator[None]:
         """Be the only one that makes a file to download; as `derivation_lock`."""
         refusal = f"{what} is being made by another gateway; ask again in a while"
-        async with self._lock(f"download:{what}", f"{what}: waiting for another gateway that makes it", refusal):
+        async with self._database.lock(
+            f"download:{what}", f"{what}: waiting for another gateway that makes it", refusal
+        ):
             yield
-
-    @asynccontextmanager
-    async def _lock(self, key: str, waiting: str, refusal: str) -> AsyncIterator[None]:
-        async with self._database.session() as connection:
-            try:
-                taken = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [key])
-                [is_ours] = await taken.fetchone() or [False]
-                if not is_ours:
-                    logger.warning("%s", waiting)
-                    await connection.execute(
-                        "SELECT set_config('lock_timeout', %s, false)", [f"{DERIVATION_PATIENCE}s"]
-                    )
-                    await connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [key])
-            except psycopg.errors.LockNotAvailable:
-                raise errors.Conflict(refusal) from None
-            except psycopg.OperationalError as error:
-                raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
-            try:
-                yield
-            finally:
-                with contextlib.suppress(psycopg.Error):
-                    await connection.execute("SELECT pg_advisory_unlock_all()")
 
 
 def _derivation(whose: str) -> str:

@@ -51,14 +51,14 @@ def clean(
             if typer.prompt(f"Type {_WORD} to delete this for ever", default="", show_default=False, err=True) != _WORD:
                 raise errors.InvalidInput("nothing was deleted")
         deleting.delete(home, planned)
-    output.line(f"deleted {counted(len(planned.parts), 'part')} of {home.path}, {_megabytes(planned.bytes)} MB")
+    output.line(f"deleted {counted(len(planned.parts), 'part')} of {home.path}, {output.size(planned.bytes)}")
 
 
 def _show(home: Home, planned: Plan, lake_elsewhere: str) -> None:
     output.note(f"in {home.path}:")
     rows = [
         (
-            f"{_megabytes(part.bytes)} MB",
+            output.size(part.bytes),
             part.path.name,
             f"only the link; {part.leads_to} stays" if part.leads_to else part.what,
         )
@@ -70,7 +70,3 @@ def _show(home: Home, planned: Plan, lake_elsewhere: str) -> None:
         output.note(f"stays, because no stack made it: {path}")
     if lake_elsewhere:
         output.note(f"stays, because it lies elsewhere: the lake in {lake_elsewhere}")
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f}"

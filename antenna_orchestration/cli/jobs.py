@@ -1,4 +1,4 @@
-"""`antenna jobs`: list, show, watch, cancel, retry, logs."""
+"""`antenna jobs`: list, show, watch, cancel, retry, logs; `delete` is in `deleting.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from antenna_orchestration import errors
-from antenna_orchestration.cli import output
+from antenna_orchestration.cli import deleting, output
 from antenna_orchestration.cli.connecting import with_records, with_services
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.domain.texts import counted
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from antenna_orchestration.domain.job import LogLine
     from antenna_orchestration.processing.services import Records, Services
 
-app = typer.Typer(help="List, show, watch, cancel and retry jobs.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, show, watch, cancel, retry and delete jobs.", no_args_is_help=True, rich_markup_mode=None)
+
+app.command("delete")(deleting.delete)
 
 JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="Number of the job.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -117,19 +119,19 @@ def show(
         from antenna_orchestration.processing import image_life
 
         wanted = _image(job, image)
-        life = with_services(lambda services: image_life.read(services, _id(job), wanted))
+        life = with_services(lambda services: image_life.read(services, id_of(job), wanted))
         image_view.show(life, as_json=json_)
         return
 
     async def read(
         records: Records,
     ) -> tuple[job_view.JobView, Terms, list[str], list[LogLine], list[str], list[str], str, str]:
-        view = await job_view.read_waiting_view(records, await records.catalog.jobs.get(_id(job)))
+        view = await job_view.read_waiting_view(records, await records.catalog.jobs.get(id_of(job)))
         terms = await records.catalog.generations.terms(view.job.job_run)
         versions = await records.catalog.generations.versions(view.job.job_id)
         acts = await records.catalog.job_log.done_by_somebody(view.job.job_id, limit=MOST_ACTS)
         tables = [
-            f"{view.lake}/{paths.table(name, _id(job))}"
+            f"{view.lake}/{paths.table(name, id_of(job))}"
             for name in ("captures", "detections", "classifications", "failed_images")
         ]
         if json_:
@@ -186,7 +188,7 @@ def watch(job: JobArgument, json_: JsonOption = False) -> None:
 
     The exit code is 0 for SUCCESS and 1 for FAILURE or CANCELED.
     """
-    raise typer.Exit(with_services(lambda services: wait_for(services, _id(job), as_json=json_)))
+    raise typer.Exit(with_services(lambda services: wait_for(services, id_of(job), as_json=json_)))
 
 
 @app.command()
@@ -203,10 +205,10 @@ def cancel(
     async def run(services: Services) -> None:
         over: list[str] = []
         for job in jobs:
-            if await verb.cancel(services, _id(job), reason=reason):
+            if await verb.cancel(services, id_of(job), reason=reason):
                 output.outcome(f"job {job} canceled")
             else:
-                current = await services.catalog.jobs.get(_id(job))
+                current = await services.catalog.jobs.get(id_of(job))
                 over.append(f"job {job} is over already: {current.status}")
         if over:
             raise errors.Conflict("; ".join(over))
@@ -228,13 +230,13 @@ def retry(
     from antenna_orchestration.processing import retry as verb
 
     async def run(services: Services) -> int:
-        retried = await verb.retry(services, _id(job))
+        retried = await verb.retry(services, id_of(job))
         for warning in retried.warnings:
             output.warn(warning)
         if wait:
-            return await wait_for(services, _id(job), as_json=json_)
+            return await wait_for(services, id_of(job), as_json=json_)
         if json_:
-            view = await job_view.read_view(services, await services.catalog.jobs.get(_id(job)))
+            view = await job_view.read_view(services, await services.catalog.jobs.get(id_of(job)))
             output.outcome_as_json(view.as_dict())
         elif retried.images:
             output.outcome(
@@ -258,8 +260,8 @@ def logs(
         seen = 0
         while True:
             # Asked before the lines are read, so that the last ones are not missed.
-            current = await records.catalog.jobs.get(_id(job))
-            while lines := await records.catalog.job_log.read(_id(job), after=seen):
+            current = await records.catalog.jobs.get(id_of(job))
+            while lines := await records.catalog.job_log.read(id_of(job), after=seen):
                 for log_id, entry in lines:
                     seen = log_id
                     _print_log(entry, as_json=json_)
@@ -314,7 +316,8 @@ def _image(job: int, image: int) -> ImageId:
     return ImageId(image)
 
 
-def _id(job: int) -> JobId:
+def id_of(job: int) -> JobId:
+    """The job of a number. Raises `NotFound` for one that no job can have."""
     from antenna_orchestration.domain.ids import JobId
 
     if not 0 < job < 2**63:

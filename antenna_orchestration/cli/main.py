@@ -24,6 +24,7 @@ from antenna_orchestration.cli import (
     demo,
     deployments,
     derive,
+    doctor,
     env,
     export,
     gateway,
@@ -48,6 +49,7 @@ from antenna_orchestration.cli import (
     taxa,
     tokens,
     up,
+    usage,
     worker,
     workers,
 )
@@ -88,10 +90,12 @@ _ORDER = (
     "check-export",
     "report",
     "health",
+    "doctor",
     "alerts",
     "rebuild",
     "backup",
     "restore",
+    "usage",
     "clean",
     "settings",
 )
@@ -142,10 +146,12 @@ app.command("export")(export.export)
 app.command("check-export")(export.check_export)
 app.command("report")(report.report)
 app.command("health")(health.health)
+app.command("doctor")(doctor.doctor)
 app.add_typer(alerts.app, name="alerts")
 app.command("rebuild")(rebuild.rebuild)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("usage")(usage.usage)
 app.command("clean")(clean.clean)
 app.command("settings")(settings.settings)
 

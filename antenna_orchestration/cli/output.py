@@ -254,6 +254,12 @@ def ago(time: datetime | None) -> str:
     return "" if time is None else f"{duration(max((datetime.now(UTC) - time).total_seconds(), 0))} ago"
 
 
+def size(bytes_: int) -> str:
+    """So many bytes, for people: `0.1 MB`, `12.3 GB`."""
+    scale, unit = (1e9, "GB") if bytes_ >= 1e9 else (1e6, "MB")
+    return f"{bytes_ / scale:,.1f} {unit}"
+
+
 def clock(time: datetime) -> str:
     """A time in the reader's own zone."""
     return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")

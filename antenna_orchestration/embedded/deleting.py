@@ -118,12 +118,12 @@ def _part(home: Home, path: Path, what: str) -> Part:
     if path.name == "lake" and (jobs := {each.name for each in path.glob("*/job_id=*")}):
         what += f" of {len(jobs)} job{'s' if len(jobs) > 1 else ''}"
     if not path.is_symlink():
-        return Part(path=path, what=what, bytes=_size(path))
+        return Part(path=path, what=what, bytes=size_of(path))
     real = path.resolve()
     identity = str(read_json(home.credentials_file).get("identity", ""))
     # Put there by the stack itself, because PostgreSQL's account does not reach the home.
     if path == home.postgres and identity and real == PRIVATE_HOMES / identity:
-        return Part(path=path, what=what, bytes=_size(real))
+        return Part(path=path, what=what, bytes=size_of(real))
     return Part(path=path, what=what, bytes=0, leads_to=real)
 
 
@@ -131,11 +131,11 @@ def _is_there(path: Path) -> bool:
     return path.exists() or path.is_symlink()
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
     """Bytes on the disk of a file or of all below a folder; links are not followed."""
     try:
         status = path.lstat()
         below = list(path.iterdir()) if stat.S_ISDIR(status.st_mode) else []
     except OSError:
         return 0
-    return status.st_blocks * 512 + sum(map(_size, below))
+    return status.st_blocks * 512 + sum(map(size_of, below))

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake import arrow, schemas
-from antenna_orchestration.lake.store import MERGED, Lake
+from antenna_orchestration.lake.paths import MERGED
+from antenna_orchestration.lake.store import Lake
 
 logger = logging.getLogger(__name__)
 
@@ -82,16 +83,53 @@ class MergedTables:
             return 0
         kept = {job: generation for job, generation in held.items() if job not in fresh}
         holds = {**kept, **{job: file.jobs[job] for job in fresh}}
+        self._write(name, path, holds, self._rows(name, path, kept, sorted(fresh), file))
+        return len(fresh)
+
+    def without(self, job: JobId) -> int:
+        """Rewrite the files that hold a job without its rows; returns how many did. Idempotent, and may be killed.
+
+        A file that cannot be read is deleted: it is made anew by the next merge.
+        """
+        rewritten = 0
+        for name in self._lake.names(MERGED):
+            files = self._lake.names(f"{MERGED}/{name}")
+            for file in {file_of(job, 0), file_of(job, ALONE + 1)}.intersection(files):
+                rewritten += self._file_without(name, f"{MERGED}/{name}/{file}", job)
+        return rewritten
+
+    def _file_without(self, name: str, path: str, job: JobId) -> bool:
+        columns = ",".join(_schema(name).names).encode()
+        held, has_columns = self._held(path, columns)
+        kept = {one: generation for one, generation in held.items() if one != job}
+        if held and len(kept) == len(held):
+            return False
+        if kept:
+            # One of an earlier version remains one, which the next merge makes anew.
+            self._write(name, path, kept, self._rows(name, path, kept, (), MergedFile(path)), is_old=not has_columns)
+        else:
+            self._lake.drop([path])
+        return True
+
+    def _write(
+        self,
+        name: str,
+        path: str,
+        holds: Mapping[JobId, Generation],
+        rows: Iterable[pa.RecordBatch],
+        *,
+        is_old: bool = False,
+    ) -> None:
+        columns = b"" if is_old else ",".join(_schema(name).names).encode()
         said = {_HELD: json.dumps(holds, sort_keys=True).encode(), _COLUMNS: columns}
         schema = _schema(name).with_metadata(said)
 
         def fill(sink: Any) -> None:
             with pq.ParquetWriter(sink, schema, compression=_CODEC) as writer:
-                for table in _row_groups(self._rows(name, path, kept, sorted(fresh), file), schema):
+                for table in _row_groups(rows, schema):
                     writer.write_table(table, row_group_size=_ROW_GROUP)
 
         self._lake.write_file(path, fill)
-        return len(fresh)
 
     def _rows(
         self, name: str, path: str, kept: Mapping[JobId, Generation], fresh: Iterable[JobId], file: MergedFile

@@ -17,6 +17,18 @@ SEASON_TABLES: Final = ("nights", "counts")
 
 REPORT: Final = "report.html"
 
+PARTS: Final = "_parts"
+"""Folder of all parts. pandas, DuckDB and Polars do not read a folder with a leading underscore as a table."""
+
+DOWNLOADS: Final = "downloads"
+"""Folder of what is made for those who download; a backup leaves it out."""
+
+EXPORTS: Final = "exports"
+"""Folder of the exports that Dagster makes, by format."""
+
+MERGED: Final = "merged"
+"""Folder of the merged tables."""
+
 
 def table(name: str, job: JobId) -> str:
     """The folder of a job's final table."""

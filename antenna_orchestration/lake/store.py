@@ -43,17 +43,11 @@ _DAMAGED = (pa.ArrowException, OSError, EOFError)
 _FURTHER = b"antenna.further"
 """What the metadata of a part's files say: its tables beside detections and classifications, if it has any."""
 
-_PARTS = "_parts"
-"""Folder of all parts. pandas, DuckDB and Polars do not read a folder with a leading underscore as a table."""
-
 CURRENT = "current.sql"
 """The file below the root that defines what the newest results are, for DuckDB; beside this module is its text."""
 
 FURTHER = "further.sql"
 """Beside this module: the same of a table that a lake need not have."""
-
-MERGED = "merged"
-"""Folder of the merged tables, see `merged.py`."""
 
 _FILE_OF_GENERATION = re.compile(r"part-g(\d+)-.*\.parquet")
 
@@ -134,7 +128,7 @@ class Lake:
         """The jobs that have parts: active ones, canceled ones, and those whose clean-up was interrupted."""
         return {
             JobId(int(match.group(1)))
-            for name in self._folder.names(_PARTS)
+            for name in self._folder.names(paths.PARTS)
             if (match := _FOLDER_OF_JOB.fullmatch(name))
         }
 
@@ -330,7 +324,7 @@ class Lake:
         views = (Path(__file__).parent / CURRENT).read_text(encoding="utf-8").replace("{lake}", root)
         further = (Path(__file__).parent / FURTHER).read_text(encoding="utf-8")
         # DuckDB refuses a view of files that are not there, and the merged tables are read by the same views.
-        roots = ("", f"{MERGED}/") if self._folder.names(MERGED) else ("",)
+        roots = ("", f"{paths.MERGED}/") if self._folder.names(paths.MERGED) else ("",)
         for table in schemas.FURTHER:
             if all(self._folder.names(f"{one}{table}") for one in roots):
                 views += further.replace("{table}", table)
@@ -466,7 +460,7 @@ def _pattern(path: str) -> str:
 
 
 def _parts(job: JobId) -> str:
-    return f"{_PARTS}/job_id={job}"
+    return f"{paths.PARTS}/job_id={job}"
 
 
 def _part(job: JobId, part: str, name: str) -> str:

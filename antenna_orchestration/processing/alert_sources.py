@@ -203,8 +203,8 @@ def _of_finding(key: str, one: Finding) -> Alert:
         event=Event.SEASON,
         project=one.project,
         subject=f"{what}: {where}, night {one.night}",
-        text=f"{quoted(one.text, _REASON)}\nWhat to do: {KINDS[one.kind]} `antenna season --project {one.project}` shows "
-        "all nights.",
+        text=f"{quoted(one.text, _REASON)}\nWhat it means: {KINDS[one.kind]} `antenna season --project {one.project}` "
+        "shows all nights.",
         path="/assets/season?view=checks",
     )
 

@@ -51,9 +51,9 @@ class Contents:
 async def backup(services: Services, target: str) -> Contents:
     """Copy catalog and lake to an empty or new folder, or `s3://bucket/prefix`, while everything may go on.
 
-    Jobs are restored as they were when the catalog was read. Raises `Conflict` when the target is not
-    empty, `InvalidInput` when it lies in the lake, and `Unavailable`; what was written until then has no mark and is
-    no backup.
+    Jobs are restored as they were when the catalog was read; no job is deleted meanwhile. Raises `Conflict` when the
+    target is not empty or jobs are being deleted, `InvalidInput` when it lies in the lake, and `Unavailable`; what was
+    written until then has no mark and is no backup.
     """
     to = Folder(target, storage_options=storage_options(services.settings, target))
     lake = _lake(services)
@@ -64,17 +64,19 @@ async def backup(services: Services, target: str) -> Contents:
     # The backup holds all that the catalog holds, including hashes of tokens.
     await asyncio.to_thread(to.make_private)
     created_at = datetime.now(UTC)
-    async with catalog_backup.snapshot(services.settings.database_url) as snapshot:
-        version = snapshot.version
-        for table in catalog_backup.TABLES:
-            await _write_table(snapshot, table, to)
-    # Counted in the copy: the catalog may have changed since.
-    jobs = await asyncio.to_thread(_count_lines, to, "jobs")
-    files = await asyncio.to_thread(_to_keep, lake)
-    below = Folder(f"{to.uri}/{_LAKE}", storage_options=storage_options(services.settings, target))
-    # A part that is deleted meanwhile is missing in the copy; after a restore its images are processed again.
-    await asyncio.to_thread(below.copy_from, lake, files, may_vanish=True)
-    copied = await asyncio.to_thread(below.files)
+    # The files of a job that the catalog's copy knows stay until they are copied.
+    async with services.catalog.deletions.none():
+        async with catalog_backup.snapshot(services.settings.database_url) as snapshot:
+            version = snapshot.version
+            for table in catalog_backup.TABLES:
+                await _write_table(snapshot, table, to)
+        # Counted in the copy: the catalog may have changed since.
+        jobs = await asyncio.to_thread(_count_lines, to, "jobs")
+        files = await asyncio.to_thread(_to_keep, lake)
+        below = Folder(f"{to.uri}/{_LAKE}", storage_options=storage_options(services.settings, target))
+        # A part that is deleted meanwhile is missing in the copy; after a restore its images are processed again.
+        await asyncio.to_thread(below.copy_from, lake, files, may_vanish=True)
+        copied = await asyncio.to_thread(below.files)
     contents = Contents(
         uri=to.uri,
         created_at=created_at,

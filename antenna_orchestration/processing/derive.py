@@ -138,17 +138,22 @@ async def write(
     """Derive the tables of results and write them into the lake, or into another one; as `write_tables`."""
     classes = registered(services, results, known)
     into = into or services.lake
-    return await asyncio.to_thread(
-        write_tables,
-        results.lake,
-        scope,
-        results.sources,
-        known,
-        classes,
-        into=into,
-        pending=results.pending,
-        only=only,
-    )
+    try:
+        return await asyncio.to_thread(
+            write_tables,
+            results.lake,
+            scope,
+            results.sources,
+            known,
+            classes,
+            into=into,
+            pending=results.pending,
+            only=only,
+        )
+    except errors.LakeUnavailable:
+        # The files of a job that is deleted meanwhile go one by one.
+        await _check_same(services, results)
+        raise
 
 
 def registered(services: Services, results: Results, known: Knowledge) -> Registered:
@@ -164,12 +169,18 @@ def registered(services: Services, results: Results, known: Knowledge) -> Regist
 async def _classes_of_same(
     services: Services, results: Results, known: Knowledge, seen: Labels
 ) -> Mapping[AlgorithmRef, Classes]:
-    """The classes, once all rows are read and before any is written. Raises `Changed`."""
+    """The classes, once all rows are read and before any is written. Raises `Changed`, and `NotFound`."""
+    await _check_same(services, results)
+    return await knowledge.classes(services, known.taxa, seen)
+
+
+async def _check_same(services: Services, results: Results) -> None:
     newest = {one.job_id: one.generation for one in await services.catalog.jobs.final(project=results.project)}
     for one in results.sources:
+        if one.job_id not in newest and await services.catalog.deletions.find(one.job_id):
+            raise Changed(f"job {one.job_id} was deleted while its results were read: derive again")
         if newest.get(one.job_id, one.generation) != one.generation:
             raise Changed(f"a retry of job {one.job_id} ended while its results were read: derive again")
-    return await knowledge.classes(services, known.taxa, seen)
 
 
 def write_tables(

@@ -25,6 +25,7 @@ from antenna_orchestration.exports.dataset import Dataset
 from antenna_orchestration.exports.formats import Checked, Format, Written, in_words
 from antenna_orchestration.exports.material import BOXES, Material, OfJob
 from antenna_orchestration.exports.selection import Selection
+from antenna_orchestration.lake import paths
 from antenna_orchestration.lake.folder import Folder, storage_options
 from antenna_orchestration.processing import datasets, photographs
 from antenna_orchestration.processing.local_tables import local_tables
@@ -112,7 +113,7 @@ def order(
 
 def place_in_lake(services: Services, format: Format, job: JobId) -> str:
     """Where the export of a job in the lake is: its file, or its folder."""
-    folder = f"{services.lake.uri}/exports/{format.name}/job_id={job}"
+    folder = f"{services.lake.uri}/{paths.EXPORTS}/{format.name}/job_id={job}"
     if "://" not in folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
     return f"{folder}/{format.file or format.name}"

@@ -221,7 +221,7 @@ async def _running_jobs(services: Services, result: CheckResult, dry_run: bool) 
 
 
 async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> None:
-    """Clear what finished jobs and earlier generations still hold on the queue, in Redis and in the lake."""
+    """Clear what finished, deleted jobs and earlier generations hold on the queue, in Redis and in the lake."""
 
     async def look(found: JobRun) -> None:
         job_id, generation = found
@@ -243,6 +243,14 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
         # While Redis does not answer, counters stay for the next round.
         found |= await services.live.counters.jobs()
     await _each(result, sorted(found), look)
+    # As for `_sources`: deriving tables anew has many imports.
+    from antenna_orchestration.processing import delete
+
+    swept = await delete.complete(services, dry_run=dry_run)
+    result.checked += len(swept.cleared) + len(swept.failed)
+    result.fixed += len(swept.cleared)
+    result.unfixable += len(swept.failed)
+    result.details += swept.cleared + swept.failed
     in_lake = await lake_leftovers.clear(services, dry_run=dry_run)
     result.checked += in_lake.checked
     result.fixed += len(in_lake.cleared)

@@ -22,14 +22,14 @@ from typing import IO, Final
 from antenna_orchestration import __version__, errors
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job
+from antenna_orchestration.lake import paths
 from antenna_orchestration.lake.folder import Missing
 from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing.results_of import results_of
 from antenna_orchestration.processing.services import Services
 
-FOLDER: Final = "downloads"
-"""Below the lake's root; a backup leaves it out."""
+FOLDER: Final = paths.DOWNLOADS
 
 TABLES: Final = ("detections", "classifications", "captures", "failed_images")
 """The tables of results that people read."""

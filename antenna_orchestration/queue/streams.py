@@ -111,6 +111,25 @@ async def ensure(
         )
 
 
+class Storage(NamedTuple):
+    """What JetStream stores, and what it may store (-1: as much as its disk holds), in bytes; and NATS's version."""
+
+    used: int
+    most: int
+    version: str
+
+
+async def storage(client: Client) -> Storage:
+    """How much JetStream stores. Raises `Unavailable`."""
+    with translated("asking JetStream"):
+        account = await client.jetstream().account_info()
+        return Storage(
+            account.storage,
+            account.limits.max_storage,
+            str(client.connected_server_version).strip("<>").rpartition(" ")[2],
+        )
+
+
 async def missing(client: Client) -> list[str]:
     """The streams, buckets' among them, that do not exist. Raises `Unavailable`."""
     js = client.jetstream()

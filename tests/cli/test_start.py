@@ -56,8 +56,10 @@ def test_help_lists_every_command(lonely: Shell) -> None:
     shown = lonely("--help").out
     names = ["up", "service", "env", "demo", "submit", "sources", "sets", "jobs", "worker", "workers", "scale"]
     names += ["gateway", "push", "serve", "token"]
-    names += ["projects", "deployments", "taxa", "recipes", "pipelines", "reviews", "derive", "tables", "export"]
-    names += ["check-export", "report", "health", "alerts", "rebuild", "backup", "restore", "clean", "settings"]
+    names += ["projects", "deployments", "taxa", "recipes", "pipelines", "reviews", "derive", "tables"]
+    names += ["season", "export"]
+    names += ["check-export", "report", "health", "doctor", "alerts", "rebuild", "backup", "restore", "usage", "clean"]
+    names += ["settings"]
     lines = [line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line]
     assert lines == names
     assert "..." not in shown.partition("Commands:")[2]

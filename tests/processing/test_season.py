@@ -1,19 +1,30 @@
 """The season of a project from the catalog and the lake: as the project's derived tables, but night by night."""
 
 import asyncio
+import math
 from collections import Counter
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
+from antenna_orchestration.domain.alerts import Alert, Event, OpenAlert
 from antenna_orchestration.ecology import recipes
 from antenna_orchestration.ecology.reviews import Review
+from antenna_orchestration.ecology.season import Finding
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake import season as files
 from antenna_orchestration.lake.paths import Scope
-from antenna_orchestration.processing import derive, season
+from antenna_orchestration.processing import alert_sources, derive, season
 from antenna_orchestration.processing import recipes as recipe_verbs
+from antenna_orchestration.processing.alert_sources import Looking
 from antenna_orchestration.processing.services import Services
 from tests.processing.seasons import PER_NIGHT, SECONDS, look_and_process, put, stamps, traps
+
+WHEN = {
+    "alert_id": 1, "began_at": datetime.now(UTC), "seen_at": datetime.now(UTC), "told_at": None, "reminded_at": None
+}  # fmt: skip
 
 NIGHTS = 9
 IN_PIECES = (0, 5)
@@ -130,3 +141,28 @@ async def test_a_season_says_what_went_wrong(services: Services, project: str, t
     await look_and_process(services, project, watched)
     assert (await season.refresh(services, project)).nights == [cut]
     assert "card_half_copied" not in {one.kind for one in await season.findings(services, project)}
+
+
+async def test_a_new_finding_is_an_alert_and_an_old_one_is_none(
+    services: Services, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = await traps(services, project, tmp_path, ["pond"])
+    for number in (0, 1, 3):
+        put(tmp_path / "pond", stamps(nth(number), 4))
+    await look_and_process(services, project, watched)
+    await season.refresh(services, project)
+    looking = Looking(since=await services.catalog.now(), wanted=frozenset(Event), opened=())
+
+    async def told() -> list[Alert]:
+        monkeypatch.setattr(alert_sources, "_seasons_looked_at", -math.inf)
+        seen = await alert_sources.findings_of_seasons(services, looking)
+        assert seen.events == (Event.SEASON,)
+        return [alert for alert in seen.alerts if alert.project == project]
+
+    [gap] = [alert for alert in await told() if str(nth(2)) in alert.subject]
+    assert gap.subject == f"trap silent: pond, night {nth(2)}"
+    assert "battery" in gap.text and f"`antenna season --project {project}`" in gap.text
+    assert not (await alert_sources.findings_of_seasons(services, looking)).events, "not again in this minute"
+    monkeypatch.setattr(Finding, "is_new", lambda *_: False)
+    looking = replace(looking, opened=[OpenAlert(**{**asdict(gap), **WHEN})])
+    assert await told() == []

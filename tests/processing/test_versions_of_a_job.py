@@ -10,7 +10,8 @@ import pytest
 from antenna_orchestration.catalog.pipelines import PipelineRow
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Job, JobStatus
-from antenna_orchestration.lake.store import MERGED, Lake
+from antenna_orchestration.lake.paths import MERGED
+from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.processing import collect, finish, merge, publish, report, retry
 from antenna_orchestration.processing.services import Services
 from tests.processing.jobs_by_hand import claimed, hands, make_job

@@ -1,0 +1,181 @@
+"""Deletions: jobs that people deleted. The rows go in one transaction, which also notes what is still to be cleared."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog import queries
+from antenna_orchestration.catalog.database import Connection, Database, Row, value
+from antenna_orchestration.domain.ids import Generation, JobId, JobRun, PipelineSlug
+from antenna_orchestration.domain.job import TERMINAL, JobStatus
+from antenna_orchestration.domain.texts import counted
+
+HEARD: Final = 30.0
+"""Seconds since its last heartbeat for which a run counts as under way; it beats every five."""
+
+MOST: Final = 100_000
+"""Deletions that are looked at in one round, at most."""
+
+_KEY: Final = "deletion"
+"""Of the lock that keeps deletions from each other and from backups."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deletion:
+    """A job that was deleted."""
+
+    job_id: JobId
+    project: str
+    name: str
+    pipeline: PipelineSlug
+    generation: Generation
+    total: int
+    deleted_by: str
+    deleted_at: datetime
+    cleared_at: datetime | None
+    dagster_cleared_at: datetime | None
+
+    @property
+    def job_runs(self) -> list[JobRun]:
+        """The job in each of its generations."""
+        return [JobRun(self.job_id, Generation(number)) for number in range(1, self.generation + 1)]
+
+    @property
+    def said(self) -> str:
+        """For people."""
+        by = f" by {self.deleted_by}" if self.deleted_by else ""
+        return f"job {self.job_id} was deleted on {self.deleted_at:%Y-%m-%d %H:%M} UTC{by}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gone:
+    """The rows that went, or would go, with a job."""
+
+    job_id: JobId
+    project: str
+    name: str
+    status: str
+    images: int
+    log_lines: int
+    reviews: int
+    # Images that count as not processed from then on.
+    unprocessed: int
+
+
+class Deletions:
+    """The jobs that were deleted."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        """Be the only one that deletes, with no backup under way. Waits two minutes; then raises `Conflict`."""
+        refusal = "a backup is being made, or other jobs are being deleted: delete again when that is over"
+        async with self._database.lock(_KEY, "waiting for a backup, or for another process that deletes", refusal):
+            yield
+
+    @asynccontextmanager
+    async def none(self) -> AsyncIterator[None]:
+        """Let nobody delete meanwhile, as a backup needs it; several may. As `lock`."""
+        refusal = "jobs are being deleted: take the backup when that is over"
+        async with self._database.lock(_KEY, "waiting for a process that deletes jobs", refusal, shared=True):
+            yield
+
+    async def find(self, job_id: JobId) -> Deletion | None:
+        """The deletion of a job, or None."""
+        row = await self._database.row("find_deletion", job=job_id)
+        return _deletion(row) if row else None
+
+    async def delete(
+        self,
+        job_id: JobId,
+        *,
+        by: str,
+        reviews_too: bool = False,
+        along_with: Collection[JobId] = (),
+        dry_run: bool = False,
+    ) -> Gone:
+        """Delete all rows of a job that is over, in one transaction; with `dry_run` undo it and only say what would go.
+
+        `along_with` are jobs that are deleted by the same command, and so may build on this one. Raises `NotFound`;
+        `Conflict` for a job that is not over, whose run still writes, whose boxes other jobs classify, or with reviews
+        unless `reviews_too`; and `Unavailable`.
+        """
+        async with self._database.transaction() as connection:
+            gone = await _delete(connection, job_id, by=by, reviews_too=reviews_too, along_with=along_with)
+            if dry_run:
+                await connection.rollback()
+        return gone
+
+    async def open(self, *, dagster: bool = False) -> Sequence[Deletion]:
+        """Those of which other stores may hold something, and all of the last day; `dagster` counts Dagster, too."""
+        return [_deletion(row) for row in await self._database.rows("open_deletions", dagster=dagster, limit=MOST)]
+
+    async def note_cleared(self, jobs: Iterable[JobId]) -> None:
+        """Queue, Redis, lake and the project's tables hold nothing of these jobs."""
+        await self._database.rows("note_cleared", jobs=list(jobs))
+
+    async def note_dagster_cleared(self, jobs: Iterable[JobId]) -> None:
+        """Dagster holds nothing of these jobs."""
+        await self._database.rows("note_dagster_cleared", jobs=list(jobs))
+
+    async def older_than(
+        self, seconds: float, *, statuses: Iterable[JobStatus] | None = None, project: str | None = None, limit: int
+    ) -> list[JobId]:
+        """Jobs that have been over for so long, the oldest first."""
+        wanted = [str(one) for one in (TERMINAL if statuses is None else statuses)]
+        rows = await self._database.rows(
+            "jobs_older_than", seconds=seconds, statuses=wanted, project=project, limit=limit
+        )
+        return [JobId(row["job_id"]) for row in rows]
+
+
+async def _delete(
+    connection: Connection, job_id: JobId, *, by: str, reviews_too: bool, along_with: Collection[JobId]
+) -> Gone:
+    # Whoever adds reviews of the job waits, and finds none; before the job's row, as they do.
+    await connection.execute(queries.load("lock_reviews"), {"jobs": [job_id]})
+    found = await (await connection.execute(queries.load("job_to_delete"), {"job": job_id, "heard": HEARD})).fetchone()
+    if found is None:
+        raise errors.NotFound(f"there is no job {job_id}; `antenna jobs list` shows all")
+    _check(found, along_with)
+    reviews = await value(connection, "count_reviews_of_job", job=job_id)
+    if reviews and not reviews_too:
+        raise errors.Conflict(
+            f"job {job_id} has {counted(reviews, 'review')} by people, which would go: keep them with `antenna reviews "
+            f"list --job {job_id} --json`, or delete them, too, with --reviews-too"
+        )
+    of_job = {"job": job_id, "project": found["project_id"]}
+    await connection.execute(queries.load("hand_on_processed"), of_job)
+    unprocessed = await value(connection, "delete_processed", job=job_id)
+    rows = await (await connection.execute(queries.load("delete_job"), {"job": job_id, "by": by})).fetchone()
+    assert rows is not None
+    return Gone(
+        job_id=job_id,
+        project=found["project"],
+        name=found["name"],
+        status=found["status"],
+        unprocessed=unprocessed,
+        **rows,
+    )
+
+
+def _check(found: Row, along_with: Collection[JobId]) -> None:
+    job = found["job_id"]
+    if JobStatus(found["status"]) not in TERMINAL:
+        raise errors.Conflict(f"job {job} is {found['status']}: cancel it first (`antenna jobs cancel {job}`)")
+    if found["is_heard"]:
+        raise errors.Conflict(f"job {job} is {found['status']}, but its run is not over yet: delete it in a minute")
+    if others := [str(one) for one in found["built_on"] if one not in along_with]:
+        which = f"job{'s' if len(others) > 1 else ''} {', '.join(others[:5])}{' and more' if len(others) > 5 else ''}"
+        raise errors.Conflict(f"job {job} cannot go before {which}, which classified its boxes: name these, too")
+
+
+def _deletion(row: Row) -> Deletion:
+    return Deletion(**{name: row[name] for name in Deletion.__slots__})

@@ -1,0 +1,1 @@
+SELECT count(*) AS reviews FROM reviews WHERE job_id = %(job)s
