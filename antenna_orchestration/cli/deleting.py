@@ -190,7 +190,8 @@ async def _delete(services: Services, jobs: Mapping[JobId, Generation | None], *
     from antenna_orchestration.kernel import user_of_this_process
     from antenna_orchestration.processing import delete as verb
 
-    by, gone = user_of_this_process(), []
+    by = user_of_this_process()
+    gone: list[JobId] = []
     for job, generation in jobs.items():
         try:
             await verb.delete(services, job, by=by, reviews_too=reviews_too, generation=generation)
