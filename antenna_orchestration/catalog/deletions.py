@@ -60,6 +60,7 @@ class Gone:
     project: str
     name: str
     status: str
+    generation: Generation
     images: int
     log_lines: int
     reviews: int
@@ -93,24 +94,33 @@ class Deletions:
         return _deletion(row) if row else None
 
     async def delete(
-        self,
-        job_id: JobId,
-        *,
-        by: str,
-        reviews_too: bool = False,
-        along_with: Collection[JobId] = (),
-        dry_run: bool = False,
+        self, job_id: JobId, *, by: str, reviews_too: bool = False, generation: Generation | None = None
     ) -> Gone:
-        """Delete all rows of a job that is over, in one transaction; with `dry_run` undo it and only say what would go.
+        """Delete all rows of a job that is over, in one transaction.
 
-        `along_with` are jobs that are deleted by the same command, and so may build on this one. Raises `NotFound`;
-        `Conflict` for a job that is not over, whose run still writes, whose boxes other jobs classify, or with reviews
-        unless `reviews_too`; and `Unavailable`.
+        Raises `NotFound`; `Conflict` for a job that is not over, that was tried again since this `generation`, whose
+        run still writes, whose boxes other jobs classify, or with reviews unless `reviews_too`; and `Unavailable`.
         """
         async with self._database.transaction() as connection:
-            gone = await _delete(connection, job_id, by=by, reviews_too=reviews_too, along_with=along_with)
-            if dry_run:
-                await connection.rollback()
+            found = await _to_delete(connection, job_id, reviews_too=reviews_too)
+            if generation is not None and found["generation"] != generation:
+                raise errors.Conflict(f"job {job_id} was tried again since it was chosen: look at it, and delete again")
+            return await _delete(connection, found, by=by)
+
+    async def check(self, job_id: JobId, *, reviews_too: bool = False, along_with: Collection[JobId] = ()) -> None:
+        """Raise what `delete` raises, were those `along_with` it deleted before."""
+        async with self._database.transaction() as connection:
+            await _to_delete(connection, job_id, reviews_too=reviews_too, along_with=along_with)
+
+    async def plan(self, job_id: JobId, *, reviews_too: bool = False, along_with: Collection[JobId] = ()) -> Gone:
+        """What would go if this job and those `along_with` it were deleted: it is deleted, and that undone.
+
+        Raises as `check`.
+        """
+        async with self._database.transaction() as connection:
+            found = await _to_delete(connection, job_id, reviews_too=reviews_too, along_with=along_with)
+            gone = await _delete(connection, found, by="", along_with=along_with)
+            await connection.rollback()
         return gone
 
     async def open(self, *, dagster: bool = False) -> Sequence[Deletion]:
@@ -136,9 +146,10 @@ class Deletions:
         return [JobId(row["job_id"]) for row in rows]
 
 
-async def _delete(
-    connection: Connection, job_id: JobId, *, by: str, reviews_too: bool, along_with: Collection[JobId]
-) -> Gone:
+async def _to_delete(
+    connection: Connection, job_id: JobId, *, reviews_too: bool, along_with: Collection[JobId] = ()
+) -> Row:
+    """The job, locked to the end of the transaction."""
     # Whoever adds reviews of the job waits, and finds none; before the job's row, as they do.
     await connection.execute(queries.load("lock_reviews"), {"jobs": [job_id]})
     found = await (await connection.execute(queries.load("job_to_delete"), {"job": job_id, "heard": HEARD})).fetchone()
@@ -151,7 +162,12 @@ async def _delete(
             f"job {job_id} has {counted(reviews, 'review')} by people, which would go: keep them with `antenna reviews "
             f"list --job {job_id} --json`, or delete them, too, with --reviews-too"
         )
-    of_job = {"job": job_id, "project": found["project_id"]}
+    return found
+
+
+async def _delete(connection: Connection, found: Row, *, by: str, along_with: Collection[JobId] = ()) -> Gone:
+    job_id = found["job_id"]
+    of_job = {"job": job_id, "project": found["project_id"], "along_with": list(along_with)}
     await connection.execute(queries.load("hand_on_processed"), of_job)
     unprocessed = await value(connection, "delete_processed", job=job_id)
     rows = await (await connection.execute(queries.load("delete_job"), {"job": job_id, "by": by})).fetchone()
@@ -161,6 +177,7 @@ async def _delete(
         project=found["project"],
         name=found["name"],
         status=found["status"],
+        generation=found["generation"],
         unprocessed=unprocessed,
         **rows,
     )

@@ -11,12 +11,14 @@ from antenna_orchestration.ecology.season import WorkerNight
 
 
 class SeasonMark(NamedTuple):
-    """A project with finished jobs."""
+    """A project with finished jobs, or whose jobs were deleted."""
 
     project: str
     # Jobs that are not over.
     under_way: int
-    # Changes when a job of the project ended or is tried again, and when people said something new of it.
+    # Jobs with final results; none where all were deleted.
+    finished: int
+    # Changes when a job of the project ended, is tried again or was deleted, and when people said something new of it.
     mark: str
 
 
@@ -27,12 +29,12 @@ class Seasons:
         self._database = database
 
     async def marks(self) -> list[SeasonMark]:
-        """All projects with finished jobs."""
+        """All projects with finished jobs, and those whose jobs were all deleted."""
         return await self._marks(None)
 
-    async def mark(self, project: str) -> str:
-        """That of a project; empty if it has no finished job."""
-        return next((one.mark for one in await self._marks(project)), "")
+    async def mark(self, project: str) -> SeasonMark | None:
+        """That of a project; None if it has no finished job, and none was deleted."""
+        return next(iter(await self._marks(project)), None)
 
     async def _marks(self, project: str | None) -> list[SeasonMark]:
         terminal = [str(one) for one in TERMINAL]

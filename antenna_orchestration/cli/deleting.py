@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -16,7 +16,7 @@ from antenna_orchestration.domain.job import TERMINAL, JobStatus
 from antenna_orchestration.domain.texts import counted, listed
 
 if TYPE_CHECKING:
-    from antenna_orchestration.domain.ids import JobId
+    from antenna_orchestration.domain.ids import Generation, JobId
     from antenna_orchestration.processing.delete import Planned
     from antenna_orchestration.processing.services import Services
 
@@ -90,7 +90,7 @@ def delete(
             return
         if not yes:
             _ask()
-        todo = [*unfinished, *(one.rows.job_id for one in planned)]
+        todo = {**dict.fromkeys(unfinished), **{one.rows.job_id: one.rows.generation for one in planned}}
         await _delete(services, todo, reviews_too=reviews_too)
         if json_:
             output.outcome_as_json(_as_dict(planned, unfinished, refused))
@@ -110,19 +110,20 @@ async def _planned(
     """What would go with each job. Those that a rule chose may be refused; one that was named and is, raises."""
     from antenna_orchestration.processing import delete as verb
 
-    planned: list[Planned] = []
+    goes: list[JobId] = []
     refused: list[str] = []
     # In this order a job that builds on another one comes first.
     for job in sorted(set(jobs) - set(unfinished), reverse=True):
         try:
             if deleted := await services.catalog.deletions.find(job):
                 raise errors.NotFound(deleted.said)
-            planned.append(await verb.plan(services, job, reviews_too=reviews_too, along_with=jobs))
+            await services.catalog.deletions.check(job, reviews_too=reviews_too, along_with=goes)
+            goes.append(job)
         except errors.Conflict as error:
             if not is_rule:
                 raise
             refused.append(str(error))
-    return planned, refused
+    return [await verb.plan(services, job, reviews_too=reviews_too, along_with=goes) for job in goes], refused
 
 
 def _show(
@@ -184,16 +185,30 @@ def _ask() -> None:
         raise errors.InvalidInput("nothing was deleted")
 
 
-async def _delete(services: Services, jobs: Sequence[JobId], *, reviews_too: bool) -> None:
+async def _delete(services: Services, jobs: Mapping[JobId, Generation | None], *, reviews_too: bool) -> None:
+    """Delete jobs as they were in these generations. One that cannot go any more ends it; those before it are gone."""
+    from antenna_orchestration.kernel import user_of_this_process
+    from antenna_orchestration.processing import delete as verb
+
+    by = user_of_this_process()
+    gone: list[JobId] = []
+    for job, generation in jobs.items():
+        try:
+            await verb.delete(services, job, by=by, reviews_too=reviews_too, generation=generation)
+        except errors.AntennaError:
+            if gone:
+                await _complete(services, gone)
+            raise
+        gone.append(job)
+    await _complete(services, gone)
+
+
+async def _complete(services: Services, jobs: Sequence[JobId]) -> None:
     from antenna_orchestration.embedded import environment
     from antenna_orchestration.embedded.home import Home
-    from antenna_orchestration.kernel import user_of_this_process
     from antenna_orchestration.processing import delete as verb
     from antenna_orchestration.settings import find_home
 
-    by = user_of_this_process()
-    for job in jobs:
-        await verb.delete(services, job, by=by, reviews_too=reviews_too, along_with=jobs)
     for project in await verb.bring_up_to_date(services, jobs):
         output.note(f"the tables of project {project} held them: derived anew, or deleted if no job is left")
     variables = environment.read(Home(find_home()))

@@ -57,7 +57,7 @@ def season(
         numbers=("FOUND", "EXPECTED", "FAILED", "EMPTY", "DETECTIONS", "TAXA"),
         shrinks=("DEPLOYMENT",),
         drops=("EMPTY", "TAXA", "EXPECTED"),
-        empty="no photograph has a night: their times are not known",
+        empty="no photograph has a night: none has results, or their times are not known",
     )
     if rest := len(seen.nights) - len(shown):
         output.line(f"and {counted(rest, 'earlier night')}; --all shows them")

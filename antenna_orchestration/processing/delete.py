@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.deletions import Deletion, Gone
-from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake import derived, paths, removal
 from antenna_orchestration.lake.folder import Missing
 from antenna_orchestration.lake.merged import MergedTables
@@ -56,19 +56,18 @@ async def plan(
 ) -> Planned:
     """What would go with a job; the rows are deleted and brought back, so they are counted exactly. Raises as `delete`.
 
-    Rows in merged tables are not counted.
+    Those `along_with` it go by the same command. Rows in merged tables are not counted.
     """
-    gone = await services.catalog.deletions.delete(
-        job_id, by="", reviews_too=reviews_too, along_with=along_with, dry_run=True
-    )
+    gone = await services.catalog.deletions.plan(job_id, reviews_too=reviews_too, along_with=along_with)
     return Planned(rows=gone, folders=await asyncio.to_thread(removal.held, services.lake, job_id))
 
 
 async def delete(
-    services: Services, job_id: JobId, *, by: str, reviews_too: bool = False, along_with: Collection[JobId] = ()
+    services: Services, job_id: JobId, *, by: str, reviews_too: bool = False, generation: Generation | None = None
 ) -> None:
     """Delete a job that is over from catalog, queue, Redis and lake; completes a deletion that was not complete.
 
+    With `generation`, only as it was when somebody looked: one that was tried again since is another one.
     The tables of its project are left to `bring_up_to_date`, for all deleted jobs at once. Raises as
     `Deletions.delete`, and `Conflict` while a backup is made or the job's tables are being derived.
     """
@@ -76,7 +75,7 @@ async def delete(
     async with catalog.deletions.lock(), catalog.jobs.derivation_lock(Scope(job=job_id).name):
         deletion = await catalog.deletions.find(job_id)
         if deletion is None:
-            await catalog.deletions.delete(job_id, by=by, reviews_too=reviews_too, along_with=along_with)
+            await catalog.deletions.delete(job_id, by=by, reviews_too=reviews_too, generation=generation)
             deletion = await catalog.deletions.find(job_id)
             assert deletion is not None
         elif deletion.cleared_at is not None:
@@ -142,9 +141,9 @@ async def _clear(services: Services, deletion: Deletion) -> None:
         await clear_queue.clear_job_run(services, job_run, deletion.pipeline)
     await asyncio.to_thread(removal.remove, lake, job)
     await asyncio.to_thread(removal.write_current, lake)
-    if await asyncio.to_thread(lake.names, paths.MERGED):
-        async with services.catalog.jobs.merge_lock():
-            await asyncio.to_thread(MergedTables(lake).without, job)
+    # The first merge, too, which has no file yet, may have read the job's rows already.
+    async with services.catalog.jobs.merge_lock():
+        await asyncio.to_thread(MergedTables(lake).without, job)
 
 
 async def _derived_without(services: Services, project: str, jobs: set[JobId]) -> bool:

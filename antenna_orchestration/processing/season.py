@@ -46,17 +46,23 @@ class Refreshed:
 async def refresh(services: Services, project: str, *, nights: Collection[date] = ()) -> Refreshed:
     """Make the nights of a project anew that changed, and these in any case.
 
-    Raises `NotFound` for a project that does not exist, `Conflict` if it has no finished job, if a retry ends meanwhile
-    or another process is at it for long, and `Unavailable`; the season then stays as it was.
+    Raises `NotFound` for a project that does not exist, `Conflict` if it never had a finished job, if a retry ends
+    meanwhile or another process is at it for long, and `Unavailable`; the season then stays as it was.
     """
     from antenna_orchestration.lake import season as files
 
     async with services.catalog.jobs.derivation_lock(f"season of {project}"):
         # Before all that it stands for is read: what changes meanwhile is another mark.
-        mark = f"{__version__} {await services.catalog.seasons.mark(project)}"
+        of_catalog = await services.catalog.seasons.mark(project)
+        mark = f"{__version__} {of_catalog.mark if of_catalog else ''}"
         before = await asyncio.to_thread(files.read, services.lake, project)
         if before.mark == mark and not nights:
             return Refreshed(project=project, nights=[], season=before)
+        if of_catalog and not of_catalog.finished:
+            # Its jobs were deleted, and with them its nights.
+            season = files.Season(mark=mark)
+            await asyncio.to_thread(files.write, services.lake, project, season)
+            return Refreshed(project=project, nights=sorted(before.made_of, key=_order), season=season)
         return await _refreshed(services, project, before, mark, nights)
 
 

@@ -12,6 +12,7 @@ import pytest
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import backup as catalog_backup
 from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
+from antenna_orchestration.cli import deleting
 from antenna_orchestration.domain.ids import JobId, PipelineSlug
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.ecology.reviews import Review
@@ -86,13 +87,13 @@ async def rows_of(services: Services, job: JobId) -> dict[str, int]:
     return {table: count for table, count in found.items() if count}
 
 
-async def is_gone(services: Services, job: Job) -> None:
+async def is_gone(services: Services, job: Job, *, by: str = "someone") -> None:
     """Nothing of a job is anywhere."""
     assert await rows_of(services, job.job_id) == {}
     assert removal.held(services.lake, job.job_id) == {}
     assert job.job_run not in await services.queue.jobs_on_queue()
     assert job.job_run not in await services.live.counters.jobs()
-    with pytest.raises(errors.NotFound, match=rf"job {job.job_id} was deleted on .* by someone"):
+    with pytest.raises(errors.NotFound, match=rf"job {job.job_id} was deleted on .* by {by}"):
         await services.catalog.jobs.get(job.job_id)
 
 
@@ -128,6 +129,9 @@ async def test_photographs_are_unprocessed_unless_another_job_did_them(services:
     canceled = await a_job(services, project, [f"http://192.0.2.1/{project}/a.jpg"], reprocess=True)
     await cancel.cancel(services, canceled.job_id, reason="a test")
     assert (await delete.plan(services, first.job_id)).rows.unprocessed == 1
+    both = [first.job_id, again.job_id]
+    plans = [await delete.plan(services, job, along_with=both) for job in both]
+    assert sum(one.rows.unprocessed for one in plans) == 4, "neither is there then for the other's"
     await deleted(services, first)
     assert await pending(services, project, "a", "b", "c", "d") == 1, "only the first job did a"
     await deleted(services, again)
@@ -147,6 +151,10 @@ async def test_newest_results_fall_back_to_an_older_job(own_services: Services, 
     assert current() == [("a", new.job_id), ("b", old.job_id)]
     await deleted(services, new)
     assert current() == [("a", old.job_id), ("b", old.job_id)]
+    # The first merge under way may have read its rows already.
+    async with services.catalog.jobs.merge_lock():
+        with pytest.raises(errors.Conflict, match=f"job {old.job_id} is deleted, but not all of it is cleared"):
+            await deleted(services, old)
     await deleted(services, old)
     assert "current.sql" not in services.lake.names(""), "DuckDB refuses views of no files"
 
@@ -203,6 +211,42 @@ async def test_what_is_not_to_go_is_refused(services: Services, project: str) ->
     assert await services.catalog.reviews.of(project) == [said], "nothing was lost"
     await deleted(services, job, reviews_too=True)
     await is_gone(services, job)
+
+
+async def test_of_jobs_that_a_rule_chose_those_stay_that_others_build_on(services: Services, project: str) -> None:
+    boxes, reviewed, free = [await done(services, project, name) for name in ("a", "b", "c")]
+    await set_detections_of(services, reviewed.job_id, boxes.job_id)
+    [detection] = services.lake.read_table("detections", reviewed.job_id)["detection_id"].to_pylist()
+    said = Review(reviewed.job_id, detection, "Noctua pronuba", "Ann", reviewed.created_at)
+    await services.catalog.reviews.add([said], imported_by="Ann")
+    jobs = [boxes.job_id, reviewed.job_id, free.job_id]
+    planned, refused = await deleting._planned(services, jobs, [], reviews_too=False, is_rule=True)
+    assert [one.rows.job_id for one in planned] == [free.job_id]
+    assert [line.partition(" has")[0].partition(" cannot")[0] for line in refused] == [
+        f"job {reviewed.job_id}", f"job {boxes.job_id}",
+    ]  # fmt: skip
+    planned, refused = await deleting._planned(services, jobs, [], reviews_too=True, is_rule=True)
+    assert ([one.rows.job_id for one in planned], refused) == (jobs[::-1], [])
+
+
+async def test_a_job_that_was_tried_again_since_it_was_chosen_stays(
+    services: Services, project: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone, after = await done(services, project, "a"), await done(services, project, "c")
+    job = await a_job(services, project, [f"http://192.0.2.1/{project}/b.jpg"])
+    await cancel.cancel(services, job.job_id, reason="a test")
+    await derive.derive(services, project=project)
+    chosen = {one.job_id: one.generation for one in (gone, job, after)}
+    await retry.retry(services, job.job_id)
+    await cancel.cancel(services, job.job_id, reason="a test")
+    with pytest.raises(errors.Conflict, match=f"job {job.job_id} was tried again since it was chosen"):
+        await deleting._delete(services, chosen, reviews_too=False)
+    assert f"deleted job {gone.job_id}\n" in capsys.readouterr().out, "what went before it is told, and complete"
+    await is_gone(services, gone, by="")
+    deletion = await services.catalog.deletions.find(gone.job_id)
+    assert deletion is not None
+    assert deletion.cleared_at
+    assert {one.job_id for one in await services.catalog.jobs.list(project=project)} == {job.job_id, after.job_id}
 
 
 async def set_detections_of(services: Services, job: JobId, of: JobId | None) -> None:

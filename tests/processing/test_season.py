@@ -16,7 +16,7 @@ from antenna_orchestration.ecology.season import Finding
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake import season as files
 from antenna_orchestration.lake.paths import Scope
-from antenna_orchestration.processing import alert_sources, derive, season
+from antenna_orchestration.processing import alert_sources, delete, derive, season
 from antenna_orchestration.processing import recipes as recipe_verbs
 from antenna_orchestration.processing.alert_sources import Looking
 from antenna_orchestration.processing.services import Services
@@ -87,6 +87,17 @@ async def test_nights_that_changed_are_made_anew(services: Services, project: st
     await asyncio.to_thread(services.lake.drop, [f"derived/seasons/counts/project={project}/counts.parquet"])
     assert len((await season.refresh(services, project)).nights) == 4
     await agrees(services, project)
+
+    # Nights go with their jobs, the last one, too.
+    await delete.delete(services, job.job_id, by="test", reviews_too=True)
+    assert (await season.refresh(services, project)).nights == [nth(3)]
+    assert (await agrees(services, project)).nights["night"].to_pylist() == [nth(0), nth(1), nth(2)]
+    for one in await services.catalog.jobs.list(project=project):
+        await delete.delete(services, one.job_id, by="test")
+    assert project in {mark.project for mark in await services.catalog.seasons.marks()}, "the sensor sees it"
+    assert (await season.look(services, project)).made_anew == [nth(0), nth(1), nth(2)]
+    assert files.read(services.lake, project).nights.num_rows == files.read(services.lake, project).counts.num_rows == 0
+    assert (await season.look(services, project)).made_anew == []
 
 
 async def test_a_season_says_what_went_wrong(services: Services, project: str, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 -- Where another job has done an image of this one by the same algorithms, the ledger names that job from then on. Only
--- jobs with an image in the same range are looked at: one look at an index each.
+-- jobs with an image in the same range are looked at: one look at an index each. Those that go as well get none.
 WITH mine AS MATERIALIZED (
     SELECT r.image_id, r.algorithm_id, r.digest_id
     FROM job_images i JOIN processed r USING (image_id)
@@ -10,7 +10,7 @@ WITH mine AS MATERIALIZED (
     SELECT j.job_id, (SELECT max(g.generation) FROM job_generations g
                       WHERE g.job_id = j.job_id AND g.compacted_at IS NOT NULL) AS compacted
     FROM jobs j, bounds b
-    WHERE j.project_id = %(project)s AND j.job_id <> %(job)s
+    WHERE j.project_id = %(project)s AND j.job_id <> %(job)s AND j.job_id <> ALL (%(along_with)s::bigint[])
       AND EXISTS (SELECT 1 FROM job_images i WHERE i.job_id = j.job_id AND i.image_id BETWEEN b.first AND b.last)
 ), again AS (
     SELECT m.image_id, m.algorithm_id, m.digest_id, max(i.job_id) AS job_id

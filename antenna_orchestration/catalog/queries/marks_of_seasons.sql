@@ -1,6 +1,8 @@
 -- Of each project with finished jobs a text that changes when its season does: its final jobs with their generations, and
--- what people said of it. Jobs under way count, so that a season waits for them a little.
+-- what people said of it. Jobs under way count, so that a season waits for them a little. A project whose jobs with
+-- results were all deleted has a mark, too: its season is to lose its nights.
 SELECT p.slug AS project, count(*) FILTER (WHERE j.status <> ALL (%(terminal)s)) AS under_way,
+       count(*) FILTER (WHERE g.compacted_at IS NOT NULL AND j.status = ANY (%(terminal)s)) AS finished,
        md5(concat_ws('|',
            string_agg(j.job_id || ':' || j.generation, ',' ORDER BY j.job_id)
                FILTER (WHERE g.compacted_at IS NOT NULL AND j.status = ANY (%(terminal)s)),
@@ -14,9 +16,12 @@ SELECT p.slug AS project, count(*) FILTER (WHERE j.status <> ALL (%(terminal)s))
             FROM clock_shifts s JOIN deployments d USING (deployment_id) WHERE d.project_id = p.project_id)
        )) AS mark
 FROM projects p
-JOIN jobs j USING (project_id)
-JOIN job_generations g USING (job_id, generation)
+LEFT JOIN jobs j USING (project_id)
+LEFT JOIN job_generations g USING (job_id, generation)
 WHERE %(project)s::text IS NULL OR p.slug = %(project)s
 GROUP BY p.project_id
 HAVING bool_or(g.compacted_at IS NOT NULL AND j.status = ANY (%(terminal)s))
+    OR EXISTS (SELECT FROM deletions x WHERE x.project_id = p.project_id)
+       AND NOT EXISTS (SELECT FROM jobs o JOIN job_generations h USING (job_id)
+                       WHERE o.project_id = p.project_id AND h.compacted_at IS NOT NULL)
 ORDER BY p.slug
