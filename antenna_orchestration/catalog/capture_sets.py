@@ -28,6 +28,14 @@ _READ_AT_ONCE: Final = 10_000
 _SORTED_IN_MEMORY: Final = "64MB"
 """For each step of choosing; what needs more is sorted on disk."""
 
+_NO_ABBREVIATION: Final = {
+    "CET": "Europe/Brussels",
+    "EET": "Europe/Athens",
+    "MET": "Europe/Brussels",
+    "WET": "Europe/Lisbon",
+}
+"""Zones with summer time whose names PostgreSQL takes for abbreviations, which are without; what IANA links them to."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptureSet:
@@ -267,7 +275,11 @@ def _place(place: Place) -> dict[str, Any]:
 def _zone(name: str) -> dict[str, Any]:
     """A time zone as the statement takes it: a name of the IANA list, or seconds east of UTC."""
     east = nights.fixed_offset(name)
-    return {"zone": name, "east": None} if east is None else {"zone": None, "east": int(east.total_seconds())}
+    return (
+        {"zone": _NO_ABBREVIATION.get(name, name), "east": None}
+        if east is None
+        else {"zone": None, "east": int(east.total_seconds())}
+    )
 
 
 def _taken(project: str, name: str) -> errors.Conflict:

@@ -125,6 +125,13 @@ class Deployments:
             rows = await _rows(connection, "former_names_of", project=await _project(connection, project), name=name)
         return list(rows[0]["former_names"]) if rows else []
 
+    async def present_names(self, project: str, names: Sequence[str]) -> Sequence[str]:
+        """What deployments of these names, or of these former names, are called now, each once."""
+        async with self._database.transaction() as connection:
+            found = await _project(connection, project)
+            rows = await _rows(connection, "present_names_of", project=found, names=list(names))
+        return list(dict.fromkeys(row["name"] for row in rows))
+
     async def renamed(self, project: str, jobs: Iterable[int]) -> Sequence[Renamed]:
         """Images that tell which names in the tables of these jobs are others now; one or two a job and deployment."""
         async with self._database.transaction() as connection:

@@ -171,8 +171,6 @@ class SourceToSubmit:
     config: Mapping[str, Any]
     created_by: str
     refusals: int
-    # Seconds since the first of them was seen as it is.
-    longest_waited: float
     # Whether it is not listed to its end, or some of its files are not at rest.
     is_moving: bool
 
@@ -328,6 +326,10 @@ class Sources:
         """These were listed to their end, but for what `error` tells; the next look is as far off as each says."""
         await self._database.rows("note_looked", sources=list(sources), error=storable(error), least=LEAST_PAUSE)
 
+    async def note_listed_in_part(self, source: int) -> None:
+        """There is more to list; those that have waited for longer come first."""
+        await self._database.rows("note_listed_in_part", source=source)
+
     async def note_not_listed(self, source: int, error: str, *, pause: float) -> None:
         """The source could not be listed; it is tried again after `pause` seconds."""
         await self._database.rows("note_not_listed", source=source, error=storable(error), pause=pause)
@@ -358,9 +360,13 @@ class Sources:
         """Files that are gone and in no job."""
         await self._database.rows("forget_source_files", source=source, uris=list(uris))
 
-    async def to_submit(self, limit: int) -> Sequence[SourceToSubmit]:
-        """Sources with photographs that are read and in no job."""
-        return [SourceToSubmit(**row) for row in await self._database.rows("sources_to_submit", limit=limit)]
+    async def to_submit(self, limit: int, *, held: float) -> Sequence[SourceToSubmit]:
+        """Sources with photographs that are read and in no job, those first that were submitted longest ago.
+
+        One of which files still come is left out, unless a photograph has waited for `held` seconds.
+        """
+        rows = await self._database.rows("sources_to_submit", limit=limit, held=held)
+        return [SourceToSubmit(**row) for row in rows]
 
     async def files_to_submit(self, source: int, limit: int) -> Sequence[ReadFile]:
         """Photographs that are read and whose bytes no job has, in the order of their URIs."""

@@ -71,11 +71,15 @@ def ready_nights(
 
 
 def each_once(files: Iterable[ReadFile]) -> list[ReadFile]:
-    """The files without those whose bytes came before them under another name."""
+    """One file of each photograph: of several names for the same bytes that which came last, as others may be gone.
+
+    Of those that came together it is the first one.
+    """
     found: dict[bytes, ReadFile] = {}
     for file in files:
-        found.setdefault(file.content, file)
-    return list(found.values())
+        if file.waited < found.setdefault(file.content, file).waited:
+            found[file.content] = file
+    return sorted(found.values())
 
 
 def quiet_upto(position: BucketPosition, listed: Iterable[tuple[str, datetime | None]], now: datetime) -> str:

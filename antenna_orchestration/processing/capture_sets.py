@@ -59,9 +59,14 @@ async def create(
 
 
 async def refresh(services: Services, project: str, name: str, *, created_by: str = "") -> CaptureSet:
-    """Make the list of a set anew by its rule, of what is known now. Raises as `create` does."""
+    """Make the list of a set anew by its rule, of what is known now. Raises as `create` does.
+
+    Deployments that were renamed meanwhile are in the rule by their names of now.
+    """
     found = await services.catalog.capture_sets.get(project, name)
-    return await create(services, project, name, found.rule, again=True, created_by=created_by)
+    called = await services.catalog.deployments.present_names(project, found.rule.deployments)
+    rule = replace(found.rule, deployments=tuple(called))
+    return await create(services, project, name, rule, again=True, created_by=created_by)
 
 
 async def contents(services: Records, one: CaptureSet) -> Contents:

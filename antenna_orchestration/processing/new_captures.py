@@ -53,6 +53,9 @@ READING: Final = 8.0
 SUBMITTING: Final = 10.0
 """Seconds of a round for each step; Dagster ends a tick after 60. What is begun is finished."""
 
+LEAST_SHARE: Final = 2.0
+"""Seconds for which a source is listed in one round though others wait; it goes on when they had their turn."""
+
 ANSWERS_WITHIN: Final = 15.0
 """Seconds in which a folder or a page of a bucket is listed, or some files are read; else the source hangs."""
 
@@ -73,6 +76,9 @@ TO_READ: Final = 200
 """Files of one source that are read before those of the next."""
 
 READ_TOGETHER: Final = 8
+LOOKED_AT_TOGETHER: Final = 500
+"""Files that one thread looks at again before they are submitted."""
+
 TRIED_AGAIN_AFTER: Final = 3600.0
 """Seconds after which a file that could not be used is read again."""
 
@@ -151,21 +157,26 @@ async def list_due(services: Services, done: Round) -> None:
     )
     _add_old(changed, known)
     looked: list[int] = []
+    share = max(LEAST_SHARE, LISTING / max(len(due), 1))
     for number, source in due.items():
-        if time.monotonic() > until:
+        now = time.monotonic()
+        if now > until:
             break
+        of_this = min(until, now + share)
         found = changed.get(number)
         try:
             if isinstance(found, _Failed):
                 raise found
             if found is None:
-                unreadable = await _list_bucket(services, source, until)
+                unreadable = await _list_bucket(services, source, of_this)
             else:
-                unreadable = await _list_folders(services, source, found, until)
+                unreadable = await _list_folders(services, source, found, of_this)
         except _Failed as error:
             await _note_not_listed(services, source, str(error), done)
             continue
-        if unreadable:
+        if unreadable is None:
+            await sources.note_listed_in_part(number)
+        elif unreadable:
             await sources.note_looked([number], error=unreadable)
             done.failed.append(f"source {number}: {unreadable}")
         done.listed += unreadable is not None
@@ -327,11 +338,9 @@ async def _read_some(services: Services, number: int, files: Sequence[ToRead], d
 async def submit_read(services: Services, done: Round) -> None:
     """Submit nights whose photographs are all read."""
     until = time.monotonic() + SUBMITTING
-    for source in await services.catalog.sources.to_submit(SUBMITTED_AT_ONCE):
+    for source in await services.catalog.sources.to_submit(SUBMITTED_AT_ONCE, held=watching.HELD_AT_MOST):
         if time.monotonic() > until:
             return
-        if source.is_moving and source.longest_waited < watching.HELD_AT_MOST:
-            continue
         try:
             await _submit_nights(services, source, done, until)
             await services.catalog.sources.note_submitted(source.source_id)
@@ -341,6 +350,9 @@ async def submit_read(services: Services, done: Round) -> None:
         except (errors.InvalidInput, errors.NotFound) as error:
             pause = watching.AGAIN.pause(source.refusals + 1)
             await services.catalog.sources.note_not_submitted(source.source_id, str(error), pause=pause)
+            done.failed.append(f"source {source.source_id}: {error}")
+        except _Failed as error:
+            await services.catalog.sources.note_not_listed(source.source_id, str(error), pause=watching.AGAIN.pause(1))
             done.failed.append(f"source {source.source_id}: {error}")
 
 
@@ -357,7 +369,23 @@ async def _submit_nights(services: Services, source: SourceToSubmit, done: Round
         for start in range(0, len(by_night[night]), LARGEST_JOB):
             if time.monotonic() > until:
                 return
-            done.jobs.append(await _submit_night(services, source, night, by_night[night][start : start + LARGEST_JOB]))
+            some = await _as_they_were(services, source.source_id, by_night[night][start : start + LARGEST_JOB])
+            if some:
+                done.jobs.append(await _submit_night(services, source, night, some))
+
+
+async def _as_they_were(services: Services, number: int, files: Sequence[ReadFile]) -> list[ReadFile]:
+    """The files that are still as they were read. Others were renamed, deleted or replaced while their night waited."""
+    parts = [files[start : start + LOOKED_AT_TOGETHER] for start in range(0, len(files), LOOKED_AT_TOGETHER)]
+    changed: list[ReadResult] = []
+    for start in range(0, len(parts), READ_TOGETHER):
+        some = parts[start : start + READ_TOGETHER]
+        for found in await asyncio.gather(*(_on_a_thread(number, looking.look_again, part) for part in some)):
+            changed += found
+    if changed:
+        await services.catalog.sources.record_reads(number, changed)
+    gone = {one.uri for one in changed}
+    return [file for file in files if file.uri not in gone]
 
 
 async def _submit_night(

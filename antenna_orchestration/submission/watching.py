@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.sources import FoundFile, FoundFolder, KnownFolder, ReadResult, ToRead
 from antenna_orchestration.domain import versions
+from antenna_orchestration.domain.watching import ReadFile
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.submission import buckets, capture_times, kinds, patterns
 from antenna_orchestration.submission.locations import MAX_URI, Locator, Unusable, folder_uri, local_path
@@ -116,7 +117,7 @@ def list_folder(folder: KnownFolder, source: str, takes: Callable[[str], bool], 
             for entry in entries:
                 if kinds.left_out(entry.name):
                     continue
-                if entry.is_dir():
+                if _is_folder(entry):
                     real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real_path, entry.name)
                     found = FoundFolder(folder_uri(entry.path), folder_uri(real))
                     # No photograph below a longer one can be named.
@@ -131,6 +132,16 @@ def list_folder(folder: KnownFolder, source: str, takes: Callable[[str], bool], 
     except OSError as error:
         return Listing(UNREADABLE, [], [], f"folder {path} cannot be listed: {error.strerror}")
     return Listing(changed_ns, files, folders)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one. A link that leads nowhere, or to itself, holds up no other entry."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        if entry.is_symlink():
+            return False
+        raise
 
 
 def list_bucket(source: str, after: str, takes: Callable[[str], bool], settings: Settings) -> Page:
@@ -171,10 +182,35 @@ def read(file: ToRead) -> ReadResult | None:
                 digest = hashlib.file_digest(opened, "sha256").digest()
                 status = os.fstat(opened.fileno())
     except (FileNotFoundError, NotADirectoryError):
-        return None if file.was_left_out else _result(file, file.version, 0, why=GONE)
+        return None if file.was_left_out else _unusable(file, GONE)
     except OSError as error:
-        return _result(file, file.version, 0, why=f"it cannot be read: {error.strerror}")
+        return _unusable(file, f"it cannot be read: {error.strerror}")
     return _result(file, _version(status), status.st_size, content=digest, why=why)
+
+
+def look_again(files: Iterable[ReadFile]) -> list[ReadResult]:
+    """What is to be noted of files that were read a while ago: those that are gone or changed, and nothing of others.
+
+    Objects in buckets are not asked for: each would cost a request.
+    """
+    found = []
+    for file in files:
+        if not file.uri.startswith("file:"):
+            continue
+        try:
+            status = os.stat(local_path(file.uri))
+        except (FileNotFoundError, NotADirectoryError):
+            found.append(_unusable(file, GONE))
+        except OSError as error:
+            found.append(_unusable(file, f"it cannot be read: {error.strerror}"))
+        else:
+            if (version := _version(status)) != file.version:
+                found.append(ReadResult(uri=file.uri, listed=file.version, version=version, size=status.st_size))
+    return found
+
+
+def _unusable(file: ToRead | ReadFile, why: str) -> ReadResult:
+    return ReadResult(uri=file.uri, listed=file.version, version=file.version, size=0, why=why)
 
 
 def _version(status: os.stat_result) -> str:

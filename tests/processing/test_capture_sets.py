@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import available_timezones
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -13,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.capture_sets import CaptureSet
+from antenna_orchestration.catalog.capture_sets import CaptureSet, _zone
 from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain.capture_sets import Rule, Why
@@ -22,7 +23,7 @@ from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.nights import Nights, night_of_local, nights_named, zone_named
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import capture_sets
+from antenna_orchestration.processing import capture_sets, deployments
 from antenna_orchestration.processing.services import Services, opened
 from antenna_orchestration.processing.submit import Submission, submit
 from antenna_orchestration.submission import capture_times, narrowing
@@ -149,6 +150,33 @@ async def test_photographs_that_others_replaced_are_not_submitted(services: Serv
     assert (await capture_sets.create(services, project, "both", Rule())).photographs == 2
 
 
+async def test_a_set_follows_a_renamed_deployment(services: Services, project: str) -> None:
+    await known(services, project, two_nights(project))
+    await capture_sets.create(services, project, "few", Rule(deployments=("pond",)))
+    for old, new in (("pond", "lake"), ("lake", "mere")):
+        await deployments.rename(services, project, old, new)
+    again = await capture_sets.refresh(services, project, "few")
+    assert (again.rule.deployments, again.photographs) == (("mere",), 21)
+
+
+async def test_a_time_zone_is_the_same_for_the_catalog(services: Services) -> None:
+    zones = sorted(available_timezones() - {"Factory", "localtime"})
+    moments = [datetime(2026, month, 15, 12) for month in (1, 7)]
+    async with services.catalog.database.transaction() as connection:
+        cursor = await connection.execute(
+            "SELECT moment AT TIME ZONE 'UTC' AT TIME ZONE zone AS local FROM unnest(%s::timestamp[]) AS m (moment) "
+            "CROSS JOIN unnest(%s::text[]) WITH ORDINALITY AS z (zone, ordinal) ORDER BY moment, ordinal",
+            [moments, [_zone(name)["zone"] for name in zones]],
+        )
+        said = [row["local"] for row in await cursor.fetchall()]
+    meant = [
+        moment.replace(tzinfo=UTC).astimezone(zone_named(name)).replace(tzinfo=None)
+        for moment in moments
+        for name in zones
+    ]
+    assert [(name, local) for name, local, other in zip(zones * 2, said, meant, strict=True) if local != other] == []
+
+
 async def test_a_photograph_that_is_gone_is_in_no_set(services: Services, project: str) -> None:
     await known(services, project, two_nights(project))
     made = await capture_sets.create(services, project, "all", Rule())
@@ -223,7 +251,7 @@ async def test_a_submission_of_known_photographs_is_refused_in_one_line(
     assert len(await services.catalog.jobs.list(project=project)) == 1
 
 
-ZONES = [None, "Europe/Berlin", "America/Panama", "+05:45", "-03:00"]
+ZONES = [None, "Europe/Berlin", "America/Panama", "+05:45", "-03:00", "CET"]
 
 # Around the nights in which summer time begins and ends, and noon.
 MOMENTS = st.builds(

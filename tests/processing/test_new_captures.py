@@ -111,7 +111,7 @@ async def test_the_same_bytes_under_another_name_are_duplicates(
     photograph(folder / "uploaded again.jpg", "one photograph", changed=1_800_000_000)
     await source.look()
     # Touched, and copied again without its time.
-    photograph(folder / "again" / EVENING, "one photograph", changed=1_900_000_000)
+    photograph(folder / "renamed.jpg", "one photograph", changed=1_900_000_000)
     source.later(3)
     await source.look()
     state = await source.state()
@@ -176,7 +176,7 @@ async def test_a_source_that_is_paused_or_removed_gets_no_job(services: Services
     source = await watch(services, project, tmp_path / "a")
     await new_captures.list_due(services, Round())
     await new_captures.read_waiting(services, Round())
-    [ready] = [one for one in await services.catalog.sources.to_submit(100) if one.source_id == source.number]
+    [ready] = [one for one in await services.catalog.sources.to_submit(100, held=0) if one.source_id == source.number]
     await services.catalog.sources.pause(source.number)
     with pytest.raises(errors.Conflict, match="was paused or removed"):
         await new_captures._submit_nights(services, ready, Round(), float("inf"))

@@ -1,1 +1,2 @@
-UPDATE sources SET refusals = 0, refusal = '' WHERE source_id = %(source)s AND refusals > 0
+-- Next time, those that wait longer come first.
+UPDATE sources SET refusals = 0, refusal = '', submit_at = now() WHERE source_id = %(source)s

@@ -1,5 +1,5 @@
--- What reading files said. Bytes that a job has already make a duplicate. A file that is not as it was listed begins to
--- wait anew.
+-- What reading files said, or looking at them again before they become a job. Bytes that a job has already make a
+-- duplicate. A file that is not as it was listed begins to wait anew.
 UPDATE source_files f
 SET version = r.version, size = r.size, content = r.content, stamp = r.stamp, stamp_offset = r.stamp_offset, why = r.why,
     read_at = now(),
@@ -12,4 +12,4 @@ SET version = r.version, size = r.size, content = r.content, stamp = r.stamp, st
 FROM unnest(%(uris)s::text[], %(listed)s::text[], %(versions)s::text[], %(sizes)s::bigint[], %(contents)s::bytea[],
             %(stamps)s::timestamp[], %(offsets)s::smallint[], %(whys)s::text[])
     AS r (uri, listed, version, size, content, stamp, stamp_offset, why)
-WHERE f.source_id = %(source)s AND f.uri = r.uri AND f.version = r.listed AND f.state IN ('waiting', 'left_out')
+WHERE f.source_id = %(source)s AND f.uri = r.uri AND f.version = r.listed AND f.state IN ('waiting', 'read', 'left_out')
