@@ -52,6 +52,8 @@ class Round:
 
     seen: int = 0
     made: int = 0
+    # Whether anything is to be sent, now or when a target has rested.
+    waits: bool = False
     # Sources that could not look, each with the reason.
     failed: list[str] = field(default_factory=list)
 
@@ -103,6 +105,8 @@ async def look(records: Records, said: AlertSettings, *, sources: Sequence[Sourc
         done.made = len(await catalog.note(decided, targets, remind_after=remind_after))
         await catalog.drop_old_messages(GIVEN_UP_AFTER)
         await catalog.forget(KEPT)
+        states = await catalog.targets()
+        done.waits = any(states[name].waiting for name in said.targets if name in states)
         return done
 
 

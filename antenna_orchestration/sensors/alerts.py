@@ -63,9 +63,10 @@ def alerts(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SkipReason
         return dg.SkipReason(str(error))
     except errors.Unavailable as error:
         return dg.SkipReason(f"a server does not answer: {error}")
-    _send(stores.settings)
     if done is None:
         return dg.SkipReason("another process looks for alerts just now")
+    if done.waits:
+        _send(stores.settings)
     for line in done.failed:
         context.log.warning(line)
     return dg.SkipReason(done.line)
