@@ -113,7 +113,7 @@ class EmailTarget(TargetSettings):
     @classmethod
     def _are_addresses(cls, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for address in (given,) if isinstance(given, str) else given:
-            if not _ADDRESS.fullmatch(address) or not address.isprintable():
+            if not _ADDRESS.fullmatch(address) or not address.isprintable() or not _is_address(address):
                 raise ValueError("an address is written as somebody@example.org, without a name")
         return given
 
@@ -214,6 +214,18 @@ def read(path: Path) -> AlertSettings:
         return AlertSettings.model_validate(said)
     except ValidationError as error:
         raise errors.InvalidSetting(f"ANTENNA_ALERTS: {path}: {_first(error)}") from None
+
+
+def _is_address(text: str) -> bool:
+    # As it is made for a mail; the import takes a while.
+    from email.errors import MessageError
+    from email.headerregistry import Address
+
+    try:
+        Address(addr_spec=text)
+    except (MessageError, ValueError):
+        return False
+    return True
 
 
 def _first(error: ValidationError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -19,6 +20,7 @@ from antenna_orchestration.domain.alerts import Message
 async def send(target: EmailTarget, message: Message) -> str:
     """Hand the mail to the server; returns its answer."""
     password = secret_values.value_of(target.password) if target.password else ""
+    secrets = (password, _encoded(password), _encoded(f"\0{target.user}\0{password}")) if password else ()
     try:
         refused, answer = await aiosmtplib.send(
             mail_of(target, message),
@@ -33,8 +35,8 @@ async def send(target: EmailTarget, message: Message) -> str:
             timeout=target.timeout_seconds,
         )
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        raise errors.Unavailable(secret_values.without(_why(error), password)) from None
-    said = secret_values.without(answer, password)
+        raise errors.Unavailable(secret_values.without(_why(error), *secrets)) from None
+    said = secret_values.without(answer, *secrets)
     # Whoever did not get it is not told again: the others would get it twice.
     return f"{said}; refused for {', '.join(refused)}" if refused else said
 
@@ -52,6 +54,11 @@ def mail_of(target: EmailTarget, message: Message) -> EmailMessage:
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content("\n\n".join(filter(None, (message.text, message.link))) + "\n")
     return mail
+
+
+def _encoded(secret: str) -> str:
+    """As it goes over the wire when somebody logs in."""
+    return b64encode(secret.encode()).decode()
 
 
 def _why(error: Exception) -> str:

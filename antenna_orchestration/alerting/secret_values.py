@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain.redaction import HIDDEN
@@ -14,6 +15,9 @@ _FILE: Final = re.compile(r"file:(/[^\0\n]+)")
 _ENVIRONMENT: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 
 _MOST_BYTES: Final = 8_192
+
+_SHORTEST: Final = 8
+"""Characters of a part of an address from which on it may be a secret; shorter ones are words like `api`."""
 
 
 def is_reference(text: str) -> bool:
@@ -49,9 +53,21 @@ def value_of(reference: str) -> str:
     return value
 
 
+def of_address(url: str) -> tuple[str, ...]:
+    """What is secret of an address: itself, and what a server that repeats it may leave of it, such as its path."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return (url,)
+    values = [value for _, value in parse_qsl(parts.query)]
+    pieces = [parts.path, parts.query, *parts.path.split("/"), *values, parts.username or "", parts.password or ""]
+    found = {part for piece in pieces for part in (piece, unquote(piece))}
+    return (url, *(part for part in found if len(part) >= _SHORTEST))
+
+
 def without(text: str, *secrets: str) -> str:
     """The text without these secrets, as a server's answer may repeat them."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, HIDDEN)
+    # One may be a part of another.
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
     return text

@@ -6,6 +6,8 @@ Each kind of target is imported when one is used: its library takes a command lo
 from __future__ import annotations
 
 import asyncio
+import traceback
+from pathlib import Path
 from typing import Final
 
 from antenna_orchestration import errors
@@ -37,6 +39,13 @@ async def send(target: AnyTarget, message: Message) -> str:
         raise errors.Unavailable(f"no answer within {target.timeout_seconds:g} s") from None
     except errors.Unavailable as error:
         raise errors.Unavailable(_told(str(error))) from None
+    except errors.AntennaError:
+        raise
+    except Exception as error:
+        # It must not keep the other targets from their messages, nor make them come again. It may quote a secret.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        at = f"{Path(place.filename).name}:{place.lineno}"
+        raise errors.Unavailable(f"it could not be sent: {type(error).__name__} at {at}") from None
 
 
 async def _send(target: AnyTarget, message: Message) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,6 +15,10 @@ from antenna_orchestration.domain.alerts import Message
 
 _READ: Final = 1_024
 """Bytes of an answer that are read."""
+
+_OF_MARKDOWN: Final = re.compile(r"@|\](?=[(\[:])")
+_JOINER: Final = "\N{WORD JOINER}"
+"""Is not seen, and keeps the two characters around it from being one thing."""
 
 
 async def to_slack(target: SlackTarget, message: Message) -> str:
@@ -28,7 +33,7 @@ async def to_slack(target: SlackTarget, message: Message) -> str:
         "unfurl_links": False,
         "unfurl_media": False,
     }
-    return await _post(url, body, {}, secrets=(url,))
+    return await _post(url, body, {}, secrets=secret_values.of_address(url))
 
 
 async def to_webhook(target: WebhookTarget, message: Message) -> str:
@@ -37,20 +42,32 @@ async def to_webhook(target: WebhookTarget, message: Message) -> str:
     url = secret_values.value_of(target.url) if is_secret else target.url
     token = secret_values.value_of(target.token) if target.token else ""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return await _post(url, payload.of(message), headers, secrets=(url if is_secret else "", token))
+    return await _post(
+        url, payload.of(message), headers, secrets=(*(secret_values.of_address(url) if is_secret else ()), token)
+    )
 
 
 def _escaped(text: str) -> str:
-    """The three characters that begin everything in Slack that is no text: links, mentions, entities."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """The text without what begins anything that is no text: links, pictures, mentions, entities.
+
+    In Slack that are three characters. Mattermost reads Markdown in any case, and finds mentions by their @.
+    """
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _OF_MARKDOWN.sub(rf"\g<0>{_JOINER}", text)
 
 
 async def _post(url: str, body: Mapping[str, Any], headers: Mapping[str, str], *, secrets: tuple[str, ...]) -> str:
     try:
         async with (
             aiohttp.ClientSession(
-                headers={"User-Agent": f"antenna-orchestration/{__version__}", **headers},
+                headers={
+                    "User-Agent": f"antenna-orchestration/{__version__}",
+                    "Accept-Encoding": "identity",
+                    **headers,
+                },
                 cookie_jar=aiohttp.DummyCookieJar(),
+                # A few kilobytes may unpack to gigabytes.
+                auto_decompress=False,
                 # As for weights and photographs, http_proxy and no_proxy count.
                 trust_env=True,
             ) as session,

@@ -117,8 +117,8 @@ class Alerts:
             lasting = await _numbers(connection, "remind_of_alerts", decided.lasts, after=remind_after)
             ended = await _numbers(connection, "end_alerts", decided.ends)
             await _numbers(connection, "end_alerts", decided.dropped)
-            if ended:
-                await connection.execute(queries.load("drop_unsent_of_alerts"), {"alerts": ended})
+            if ended or lasting:
+                await connection.execute(queries.load("drop_unsent_of_alerts"), {"alerts": [*ended, *lasting]})
             made = [
                 Addressed(alert, target, telling)
                 for telling, numbers in ((Telling.BEGINS, told), (Telling.LASTS, lasting), (Telling.ENDS, ended))
@@ -171,8 +171,9 @@ class Alerts:
         return await self._database.rows("count_open_alerts")
 
     async def forget(self, after: float) -> None:
-        """Delete what ended so many seconds ago."""
+        """Delete what ended so many seconds ago, and failures of targets at which nobody tried anything for a day."""
         await self._database.rows("forget_alerts", after=after)
+        await self._database.rows("forget_alert_targets")
 
 
 async def _numbers(connection: Connection, query: str, alerts: Collection[int], **parameters: Any) -> list[int]:

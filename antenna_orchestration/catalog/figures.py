@@ -44,7 +44,7 @@ class Figures:
         return [JobRun(JobId(row["job_id"]), Generation(row["generation"])) for row in rows]
 
     async def put_ticks(self, ticks: Iterable[SensorTick]) -> None:
-        """Keep the last tick of each of these sensors, unless a newer one is known."""
+        """Keep the last tick of each of these sensors, unless a newer one is known, and of no others."""
         given = list(ticks)
         await self._database.rows(
             "put_sensor_ticks",

@@ -23,8 +23,11 @@ LONGEST_TEXT: Final = 2_500
 
 LONGEST_NAME: Final = 100
 
-CALM: Final = 60.0
-"""Seconds for which nothing must be seen of an alert until it has ended: what comes and goes is one alert."""
+GAP: Final = 60.0
+"""Seconds for which nothing must be seen of what was not told yet until it has ended, and not lasted."""
+
+CALM: Final = 300.0
+"""Likewise of what was told: what comes and goes is one alert, and no message every few minutes."""
 
 _UNSEEN: Final = "\N{REPLACEMENT CHARACTER}"
 
@@ -99,8 +102,9 @@ class Alert:
 class Seen:
     """What a source of alerts saw."""
 
-    # Of these events it saw all that there is: what is open of them and not among `alerts` has ended.
-    events: Collection[Event]
+    # It saw all that there is of what has keys that begin so: what is open of them and not among `alerts` has ended.
+    # Two sources may have alerts of one event, and one of them may be unable to look.
+    of: Collection[str]
     alerts: Sequence[Alert]
     # Keys of alerts that are over without being well, of which nothing more is told.
     dropped: Collection[str] = ()
@@ -152,11 +156,12 @@ def decide(
     remind_after: float,
 ) -> Decided:
     """What is to be told now. `patience` are the seconds that an alert of an event must last before it is told."""
-    looked: set[Event] = set()
+    looked: set[str] = set()
     dropped: set[str] = set()
     for one in seen:
-        looked |= set(one.events)
+        looked |= set(one.of)
         dropped |= set(one.dropped)
+    is_looked_for = tuple(looked)
     begins: set[int] = set()
     lasts: set[int] = set()
     ends: set[int] = set()
@@ -168,7 +173,7 @@ def decide(
         elif alert.event in ENDS_AT_ONCE:
             begins.add(alert.alert_id)
             silently.add(alert.alert_id)
-        elif unseen >= CALM and alert.event in looked:
+        elif unseen >= (CALM if alert.told_at else GAP) and alert.key.startswith(is_looked_for):
             (ends if alert.told_at else silently).add(alert.alert_id)
         elif alert.told_at is None:
             # Not by the time now: nobody looked since it was seen.

@@ -21,6 +21,7 @@ _SPECIAL: Final = re.compile(
     re.IGNORECASE,
 )
 _UNSEEN: Final = "\N{REPLACEMENT CHARACTER}"
+_ESCAPED: Final = re.compile(r"\\([^\sA-Za-z0-9])")
 _NUMBERED: Final = re.compile(r"^(\d+)([.)])")
 
 
@@ -30,6 +31,11 @@ def escape(text: object) -> str:
     Line ends and tabs become spaces; characters that cannot be seen become the replacement character.
     """
     return _NUMBERED.sub(r"\1\\\2", _SPECIAL.sub(r"\\\g<0>", _on_one_line(text)))
+
+
+def unescaped(text: str) -> str:
+    """What `escape` was given, for where no Markdown is shown."""
+    return _ESCAPED.sub(r"\1", text)
 
 
 def code(text: object) -> str:

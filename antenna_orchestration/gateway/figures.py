@@ -80,20 +80,20 @@ async def _workers(gateway: Gateway, caller: Token) -> list[Metric]:
     held = await live.leases.held_by_each([one.worker for one in shown])
     metrics: list[Metric] = []
     for name, meaning in OF_WORKERS.items():
-        # Two clients may call themselves the same: Prometheus takes a series once.
+        # Two clients may call themselves the same, or be shown so: Prometheus takes a series once.
         counted: Counter[str] = Counter()
         for one in shown:
-            counted[one.name] += one.counters.get(name, 0)
+            counted[_label(one.name)] += one.counters.get(name, 0)
         metric = CounterMetricFamily(f"antenna_http_worker_{name}", meaning, labels=["worker"])
         for worker, count in counted.items():
-            metric.add_metric([_label(worker)], count)
+            metric.add_metric([worker], count)
         metrics.append(metric)
     in_hand: Counter[str] = Counter()
     for one in shown:
-        in_hand[one.name] += held[one.worker]
+        in_hand[_label(one.name)] += held[one.worker]
     of_each = GaugeMetricFamily("antenna_http_worker_held", "Tasks in the worker's hands.", labels=["worker"])
     for worker, count in in_hand.items():
-        of_each.add_metric([_label(worker)], count)
+        of_each.add_metric([worker], count)
     of_all = GaugeMetricFamily("antenna_leases_held", "Tasks in the hands of HTTP and push workers.")
     of_all.add_metric([], sum(in_hand.values()))
     return [*metrics, of_each, of_all]

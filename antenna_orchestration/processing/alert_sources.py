@@ -6,6 +6,7 @@ A source looks, and returns all that is wrong of its events. Whether and when th
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,6 +24,8 @@ from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.season import KINDS, Finding
 from antenna_orchestration.processing.services import Records, joined_by_queue
+
+logger = logging.getLogger(__name__)
 
 MOST_JOBS: Final = 500
 """Jobs that ended, and kinds of waiting jobs, that one round looks at; the next looks at others."""
@@ -60,17 +63,20 @@ async def ended_jobs(records: Records, looking: Looking) -> Seen:
     """Jobs that failed; jobs that were done, where somebody wants to know."""
     statuses = [JobStatus.FAILURE, *([JobStatus.SUCCESS] if Event.JOB_SUCCESS in looking.wanted else [])]
     ended = await records.catalog.jobs.ended_untold(statuses=statuses, since=looking.since, limit=MOST_JOBS)
-    known = {alert.key: _failed_job(alert.key) for alert in looking.opened if alert.event is Event.JOB_FAILURE}
+    opened = {alert.key: alert for alert in looking.opened if alert.event is Event.JOB_FAILURE}
+    known = {key: _failed_job(key) for key in opened}
     jobs = await records.catalog.jobs.by_id({job for job, _ in known.values()}) if known else {}
-    still, dropped = [], []
+    still: list[Alert] = []
+    dropped: list[str] = []
     for key, (job_id, generation) in known.items():
         job = jobs.get(job_id)
         if _is_over_unwell(job, generation):
             dropped.append(key)
         elif job is not None and job.status is not JobStatus.SUCCESS:
-            still.append(_of_failure(job, key))
+            # What is being tried again has no reason now.
+            still.append(_of_failure(job, key) if job.status is JobStatus.FAILURE else opened[key])
     return Seen(
-        events=(Event.JOB_FAILURE, Event.JOB_SUCCESS),
+        of=(f"{FAILURE_KEY}:", f"{SUCCESS_KEY}:"),
         alerts=[*still, *(_of_failure(job) if job.status is JobStatus.FAILURE else _of_success(job) for job in ended)],
         dropped=dropped,
     )
@@ -80,7 +86,7 @@ async def unserved_jobs(records: Records, looking: Looking) -> Seen:
     """Jobs that no worker serves: one alert for each pipeline of a project. Raises `Unavailable`."""
     kinds = await records.catalog.jobs.oldest_active(MOST_JOBS)
     if not kinds:
-        return Seen(events=(Event.NO_WORKER,), alerts=())
+        return Seen(of=("no_worker:",), alerts=())
     # Their imports take a while.
     from antenna_orchestration.processing import scale, served_here
 
@@ -97,7 +103,7 @@ async def unserved_jobs(records: Records, looking: Looking) -> Seen:
         )
         for one in unserved
     ]
-    return Seen(events=(Event.NO_WORKER,), alerts=alerts)
+    return Seen(of=("no_worker:",), alerts=alerts)
 
 
 async def troubled_sources(records: Records, looking: Looking) -> Seen:
@@ -119,7 +125,7 @@ async def troubled_sources(records: Records, looking: Looking) -> Seen:
                 path="/locations/antenna/sensors/new_captures",
             )
         )
-    return Seen(events=(Event.SOURCE,), alerts=alerts)
+    return Seen(of=("source:",), alerts=alerts)
 
 
 async def silent_servers(records: Records, looking: Looking) -> Seen:
@@ -143,7 +149,7 @@ async def silent_servers(records: Records, looking: Looking) -> Seen:
                     "by themselves when it is back.",
                 )
             )
-    return Seen(events=(Event.CHECK,), alerts=alerts)
+    return Seen(of=("server:",), alerts=alerts)
 
 
 async def findings_of_seasons(records: Records, looking: Looking) -> Seen:
@@ -151,18 +157,33 @@ async def findings_of_seasons(records: Records, looking: Looking) -> Seen:
     global _seasons_looked_at  # noqa: PLW0603  rounds come one after the other
     now = time.monotonic()
     if Event.SEASON not in looking.wanted or now - _seasons_looked_at < SEASONS_EVERY:
-        return Seen(events=(), alerts=())
+        return Seen(of=(), alerts=())
     # Its imports take a while.
     from antenna_orchestration.processing import season
 
-    found = {_key_of_finding(one): one for one in await season.findings(records)}
+    # Also where it fails: what cannot be read now is not read each half minute.
     _seasons_looked_at = now
-    new = {key: one for key, one in found.items() if one.is_new(datetime.now(UTC))}
+    found: list[Finding] = []
+    unread: set[str] = set()
+    opened = [alert for alert in looking.opened if alert.event is Event.SEASON]
+    # While its only job is tried again, a project has no mark, and its findings are as before.
+    projects = {one.project for one in await records.catalog.seasons.marks()} | {alert.project for alert in opened}
+    for project in sorted(projects):
+        try:
+            found += await season.findings(records, project)
+        except Exception as error:
+            unread.add(project)
+            logger.warning("alerts, the season of %s cannot be read: %s", project, quoted(str(error), _REASON))
+    new = {_key_of_finding(one): one for one in found if one.is_new(datetime.now(UTC))}
+    old = {_key_of_finding(one) for one in found} - new.keys()
     return Seen(
-        events=(Event.SEASON,),
-        alerts=[_of_finding(key, one) for key, one in new.items()],
+        of=("season:",),
+        alerts=[
+            *(_of_finding(key, one) for key, one in new.items()),
+            *(alert for alert in opened if alert.project in unread),
+        ],
         # Old, but not well.
-        dropped=[alert.key for alert in looking.opened if alert.key in found and alert.key not in new],
+        dropped=[alert.key for alert in opened if alert.key in old],
     )
 
 

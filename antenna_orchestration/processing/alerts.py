@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 BETWEEN_TRIES: Final = Backoff(first=30.0, longest=1800.0, spread=0.2)
 """Pauses of a target that does not answer."""
 
-GIVEN_UP_AFTER: Final = 86_400.0
-"""Seconds after which a message that could not be sent is given up: the reminder says what is wrong still."""
+GIVEN_UP_AFTER: Final = 7 * 86_400.0
+"""Seconds after which a message that could not be sent is given up: a failed job counts as wrong for as long."""
 
 KEPT: Final = 90 * 86_400.0
 """Seconds for which an alert that ended is kept."""
@@ -52,6 +52,8 @@ class Round:
 
     seen: int = 0
     made: int = 0
+    # Whether anything is to be sent, now or when a target has rested.
+    waits: bool = False
     # Sources that could not look, each with the reason.
     failed: list[str] = field(default_factory=list)
 
@@ -103,6 +105,8 @@ async def look(records: Records, said: AlertSettings, *, sources: Sequence[Sourc
         done.made = len(await catalog.note(decided, targets, remind_after=remind_after))
         await catalog.drop_old_messages(GIVEN_UP_AFTER)
         await catalog.forget(KEPT)
+        states = await catalog.targets()
+        done.waits = any(states[name].waiting for name in said.targets if name in states)
         return done
 
 
@@ -112,7 +116,7 @@ async def _seen_by(source: Source, records: Records, looking: Looking, done: Rou
         return await source(records, looking)
     except Exception as error:
         name = getattr(source, "__name__", "a source")
-        done.failed.append(f"{name} could not look: {rules.one_line(str(error) or type(error).__name__)}")
+        done.failed.append(f"{name} could not look: {rules.quoted(str(error) or type(error).__name__, 500)}")
         if not isinstance(error, errors.AntennaError):
             logger.exception("alerts, %s", name)
         return None

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from antenna_orchestration.domain import markdown
+
 
 @dataclass(frozen=True)
 class Failed:
     """A check that failed when it was made last."""
 
     name: str
-    # What it found: lines of Markdown.
+    # What it found, in lines.
     details: str
 
 
@@ -30,4 +32,4 @@ def failed(instance: dg.DagsterInstance, asset: str, names: Iterable[str]) -> li
 
 def _details(metadata: Mapping[str, dg.MetadataValue]) -> str:
     value = metadata.get("details")
-    return str(value.value) if value is not None else ""
+    return markdown.unescaped(str(value.value)) if value is not None else ""

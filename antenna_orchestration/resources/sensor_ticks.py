@@ -1,11 +1,17 @@
 """What Dagster has of its sensors' ticks: the last one of each."""
 
+import time
+from typing import Final
+
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType, TickStatus
 
 from antenna_orchestration.catalog.figures import SensorTick
 
 _OVER = {TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE}
+
+_GONE_AFTER: Final = 86_400.0
+"""Seconds without a tick: Dagster keeps the state of sensors whose names no definition has any more."""
 
 
 def latest(instance: dg.DagsterInstance) -> list[SensorTick]:
@@ -20,6 +26,8 @@ def latest(instance: dg.DagsterInstance) -> list[SensorTick]:
             continue
         ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=list(_OVER))
         for tick in ticks:
+            if time.time() - tick.timestamp > _GONE_AFTER:
+                continue
             found.append(
                 SensorTick(
                     sensor=state.name,

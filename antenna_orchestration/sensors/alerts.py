@@ -14,7 +14,7 @@ import dagster as dg
 from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.alerting.configuration import AlertSettings
-from antenna_orchestration.domain.alerts import Event, Seen
+from antenna_orchestration.domain.alerts import Seen
 from antenna_orchestration.processing import alert_sources, health
 from antenna_orchestration.processing import alerts as verb
 from antenna_orchestration.processing import services as stores_module
@@ -50,7 +50,7 @@ def alerts(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SkipReason
         names = [name for name in health.CHECKS if name not in alert_sources.TOLD_ELSEWHERE]
         failed = await asyncio.to_thread(check_verdicts.failed, instance, "jobs_health", names)
         return Seen(
-            events=(Event.CHECK,),
+            of=("check:",),
             alerts=[alert_sources.of_check(one.name, one.details, health.CHECKS[one.name]) for one in failed],
         )
 
@@ -63,9 +63,10 @@ def alerts(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SkipReason
         return dg.SkipReason(str(error))
     except errors.Unavailable as error:
         return dg.SkipReason(f"a server does not answer: {error}")
-    _send(stores.settings)
     if done is None:
         return dg.SkipReason("another process looks for alerts just now")
+    if done.waits:
+        _send(stores.settings)
     for line in done.failed:
         context.log.warning(line)
     return dg.SkipReason(done.line)

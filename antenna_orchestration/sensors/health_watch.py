@@ -5,7 +5,6 @@ staying unseen until then, without a run of its own: an alert can hang on the as
 clears what jobs that are over left behind, every minute.
 """
 
-import contextlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import dagster as dg
 from antenna_orchestration import errors, kernel
 from antenna_orchestration.assets.health import check_metadata
 from antenna_orchestration.processing import health
+from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources import sensor_ticks
 from antenna_orchestration.resources.stores import Stores
 
@@ -23,7 +23,7 @@ FAILS_AFTER: Final = 30.0
 """Seconds for which a check has to fail before it is reported: a worker that starts again is no fault."""
 
 CLEAR_EVERY: Final = 60.0
-"""Seconds between two rounds of clearing leftovers."""
+"""Seconds between two rounds of clearing leftovers and of keeping the sensors' last ticks."""
 
 JUMP_SHOWN: Final = 600.0
 """Seconds for which a jump of the clock is reported."""
@@ -53,13 +53,23 @@ class _Memory:
 def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
     """Report health checks that began to fail or pass, and clear what jobs that are over left behind."""
     memory = _Memory(**json.loads(context.cursor or "{}"))
+    is_due = _is_due(memory)
+    ticks = sensor_ticks.latest(context.instance) if is_due else []
+
+    # In one call: to connect takes longer than to look.
+    async def look(services: Services) -> tuple[health.HealthReport, health.CheckResult | None]:
+        report = await health.watch(services)
+        cleared = await health.clear_leftovers(services) if is_due else None
+        if ticks:
+            # For those who do not ask Dagster: the gateway's metrics.
+            await services.catalog.figures.put_ticks(ticks)
+        return report, cleared
+
     try:
-        report = stores.call(health.watch)
-        cleared = stores.call(health.clear_leftovers) if _is_due(memory) else None
+        report, cleared = stores.call(look)
     except errors.Unavailable as error:
         return dg.SkipReason(f"a server does not answer: {error}")
     _look_at_clock(memory, report)
-    _keep_ticks(context.instance, stores)
     now = time.time()
     if cleared:
         memory.cleared_at = now
@@ -96,16 +106,8 @@ def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Sens
     )
 
 
-def _keep_ticks(instance: dg.DagsterInstance, stores: Stores) -> None:
-    """Keep the sensors' last ticks where those can read them who do not ask Dagster: the gateway's metrics."""
-    ticks = sensor_ticks.latest(instance)
-    # Otherwise the next tick does.
-    with contextlib.suppress(errors.Unavailable):
-        stores.call(lambda services: services.catalog.figures.put_ticks(ticks))
-
-
 def _is_due(memory: _Memory) -> bool:
-    """Whether leftovers are to be cleared."""
+    """Whether leftovers are to be cleared, and ticks kept."""
     return abs(time.time() - memory.cleared_at) >= CLEAR_EVERY
 
 

@@ -55,6 +55,8 @@ def test_a_target_gets_all_but_successes_unless_it_says_more(tmp_path: Path) -> 
         ("targets: {m: {kind: email, host: h, from: a@b, to: [], user: u, password: 'env:P'}}", "targets.m.to:"),
         ("targets: {m: {kind: email, host: h, from: a@b, to: ['x@y, z@y']}}", "targets.m.to: an address is written as"),
         ("targets: {m: {kind: email, host: h, from: 'a@b\\n', to: [c@d]}}", "targets.m.from: an address is written as"),
+        ("targets: {m: {kind: email, host: h, from: a@b, to: [c@d..e]}}", "targets.m.to: an address is written as"),
+        ("targets: {m: {kind: email, host: h, from: .a@b, to: [c@d]}}", "targets.m.from: an address is written as"),
         ("targets: {m: {kind: email, host: h, from: a@b, to: [c@d], user: u}}", "`user` and `password` belong"),
         (
             "targets: {m: {kind: email, host: h, from: a@b, to: [c@d], user: u, password: 'env:P', security: none}}",

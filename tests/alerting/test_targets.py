@@ -6,6 +6,7 @@ import json
 import ssl
 import stat
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,6 +105,27 @@ async def test_no_error_shows_the_address_that_is_a_secret(
     assert "s3cr3t" not in "".join(told) + caplog.text
 
 
+@pytest.mark.parametrize("repeated", ["/services/T0/B0/s3cr3tXYZ", r"\/services\/T0\/B0\/s3cr3tXYZ", "s3cr3tXYZ"])
+async def test_no_part_of_an_address_is_repeated(web: Receiver, slack: AnyTarget, repeated: str) -> None:
+    web.status, web.answer = 404, f"no route for POST {repeated}"
+    with pytest.raises(errors.Unavailable, match="it answered 404 Not Found: no route for POST") as failed:
+        await send(slack, message())
+    assert "s3cr3t" not in str(failed.value)
+
+
+async def test_a_chat_that_reads_markdown_shows_hostile_names_as_text(web: Receiver, slack: AnyTarget) -> None:
+    await send(slack, message("@channel ![x](http://evil.example/x.png) [a][b] [b]: http://evil.example"))
+    text = web.posts[0].json["text"]
+    assert "@channel" not in text and not {"](", "][", "]:"} & {text[at : at + 2] for at in range(len(text))}
+    assert "channel" in text and "http://evil.example/x.png" in text
+
+
+async def test_an_answer_is_not_unpacked(web: Receiver, tmp_path: Path) -> None:
+    web.status, web.answer, web.headers = 500, "no gzip at all", {"Content-Encoding": "gzip"}
+    with pytest.raises(errors.Unavailable, match="it answered 500 Internal Server Error: no gzip at all"):
+        await send(target(tmp_path, kind="webhook", url=web.url), message())
+
+
 async def test_a_target_that_hangs_is_left_after_its_time(web: Receiver, tmp_path: Path) -> None:
     web.hangs = True
     hook = target(tmp_path, kind="webhook", url=web.url, timeout_seconds=0.2)
@@ -177,9 +199,11 @@ async def test_a_mail_server_that_refuses_is_quoted_without_the_password(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", f"{certificate}.crt")
     with mail_receiver(starttls=server_tls) as mailbox:
-        mailbox.answer = "554 the password was a good password"
-        with pytest.raises(errors.Unavailable, match="it answered 554 the password was …"):
-            await send(mail_target(tmp_path, mailbox), message())
+        as_sent = b64encode(b"\0antenna\0a good password").decode()
+        for said in ("a good password", as_sent):
+            mailbox.answer = f"554 the password was {said}"
+            with pytest.raises(errors.Unavailable, match="it answered 554 the password was …"):
+                await send(mail_target(tmp_path, mailbox), message())
         mailbox.password = "another"
         with pytest.raises(errors.Unavailable, match="it answered 535"):
             await send(mail_target(tmp_path, mailbox), message())
@@ -225,6 +249,20 @@ async def test_a_command_gets_json_and_a_plain_environment(tmp_path: Path, monke
     assert got["id"] == "12" and "\x1b" not in got["subject"]
     environment = (tmp_path / "env").read_text()
     assert "PAGER_KEY=k3y" in environment and "ANTENNA_" not in environment
+
+
+async def test_a_command_that_repeats_its_key_is_quoted_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAGER_KEY", "k3y")
+    for status in (0, 1):
+        page = script(tmp_path, f'echo "sent by $PAGER_KEY" | tee /dev/stderr; exit {status}')
+        it = target(tmp_path, kind="command", command=[page], environment=["PAGER_KEY"])
+        try:
+            said = await send(it, message())
+        except errors.Unavailable as error:
+            said = str(error)
+        assert "sent by …" in said and "k3y" not in said
 
 
 async def test_a_command_that_fails_or_hangs_is_told(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_the_list_shows_what_is_wrong_and_who_was_told(
 
     async def wrong(_records: Records, _looking: Looking) -> Seen:
         alert = Alert(key=project, event=Event.SEASON, project=project, subject="trap pond is silent", text="t")
-        return Seen(events=(Event.SEASON,), alerts=[alert])
+        return Seen(of=(project,), alerts=[alert])
 
     async def round_() -> None:
         said = configuration.read(file)

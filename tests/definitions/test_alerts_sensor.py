@@ -11,6 +11,7 @@ import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.definitions import build_definitions
+from antenna_orchestration.domain import markdown
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
 from antenna_orchestration.sensors import alerts as module
@@ -44,7 +45,7 @@ def tick(instance: dg.DagsterInstance) -> str:
 
 
 def verdict(instance: dg.DagsterInstance, passed: bool) -> None:
-    details = {"details": dg.MetadataValue.md("- the stream TASKS is missing")}
+    details = {"details": dg.MetadataValue.md(rf"- the stream {markdown.escape('KV_openings')} is missing")}
     instance.report_runless_asset_event(
         dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey("jobs_health"), check_name="queue", passed=passed, metadata=details
@@ -62,7 +63,7 @@ def test_a_check_that_fails_is_told_once_and_when_it_passes(
 ) -> None:
     async def later() -> None:
         async with opened(wanted) as services, services.catalog.database.transaction() as connection:
-            await connection.execute("UPDATE alerts SET seen_at = seen_at - interval '61 s'")
+            await connection.execute("UPDATE alerts SET seen_at = seen_at - interval '301 s'")
 
     with dg.DagsterInstance.ephemeral() as instance:
         verdict(instance, passed=False)
@@ -74,7 +75,10 @@ def test_a_check_that_fails_is_told_once_and_when_it_passes(
         tick(instance)
         wait_until(lambda: len(web.posts) == 2, description="it is well again")
     [first, last] = web.posts
-    assert first.json["subject"] == "health check queue fails" and "the stream TASKS is missing" in first.json["text"]
+    assert (
+        first.json["subject"] == "health check queue fails"
+        and "the stream KV_openings is missing" in first.json["text"]
+    )
     assert last.json["subject"] == "well again: health check queue fails"
 
 

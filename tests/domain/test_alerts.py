@@ -22,13 +22,13 @@ def opened(
     began_at, seen_at = ago(began), ago(seen)
     assert began_at and seen_at
     return OpenAlert(
-        key="k", event=event, subject="s", text="t", alert_id=1, began_at=began_at, seen_at=seen_at, told_at=ago(told),
-        reminded_at=ago(reminded),
+        key=f"{event}:1", event=event, subject="s", text="t", alert_id=1, began_at=began_at, seen_at=seen_at,
+        told_at=ago(told), reminded_at=ago(reminded),
     )  # fmt: skip
 
 
 def decided(alert: OpenAlert, *looked: Event, dropped: bool = False) -> Decided:
-    seen = Seen(events=looked, alerts=(), dropped=("k",) if dropped else ())
+    seen = Seen(of=[f"{event}:" for event in looked], alerts=(), dropped=(alert.key,) if dropped else ())
     return alerts.decide([alert], [seen], now=NOW, patience=PATIENCE, remind_after=DAY)
 
 
@@ -55,15 +55,22 @@ def test_an_alert_that_lasts_is_told_again_each_day() -> None:
 
 
 def test_an_alert_ends_when_it_is_not_seen_for_a_while() -> None:
-    assert told(opened(Event.CHECK, began=300, seen=59, told=200), Event.CHECK) == ""
-    assert told(opened(Event.CHECK, began=300, seen=60, told=200), Event.CHECK) == "ends"
+    assert told(opened(Event.CHECK, began=900, seen=299, told=600), Event.CHECK) == ""
+    assert told(opened(Event.CHECK, began=900, seen=300, told=600), Event.CHECK) == "ends"
     # Nobody knew of it.
+    assert told(opened(Event.NO_WORKER, began=300, seen=59), Event.NO_WORKER) == ""
     assert told(opened(Event.NO_WORKER, began=300, seen=60), Event.NO_WORKER) == "dropped"
     assert told(opened(Event.JOB_FAILURE, began=300, told=200), Event.JOB_FAILURE, dropped=True) == "dropped"
 
 
 def test_what_nobody_could_look_at_does_not_end() -> None:
     assert told(opened(Event.CHECK, began=3000, seen=900, told=2000), Event.NO_WORKER) == ""
+
+
+def test_of_two_sources_of_one_event_each_ends_only_its_own() -> None:
+    alert = opened(Event.CHECK, began=3000, seen=900, told=2000)
+    servers = Seen(of=("server:",), alerts=())
+    assert not alerts.decide([alert], [servers], now=NOW, patience=PATIENCE, remind_after=DAY).ends
 
 
 def test_a_success_is_told_and_over() -> None:

@@ -62,7 +62,8 @@ async def test_a_token_sees_its_projects_and_an_admin_all(
     await services.catalog.alerts.note(
         Decided(begins=[opened.alert_id], lasts=(), ends=(), dropped=()), {}, remind_after=60
     )
-    await services.catalog.figures.put_ticks([SensorTick(sensor="queued_jobs", at=1e9, seconds=0.25, is_failed=False)])
+    for sensor in ("one_that_was_renamed", "queued_jobs"):
+        await services.catalog.figures.put_ticks([SensorTick(sensor=sensor, at=1e9, seconds=0.25, is_failed=False)])
     try:
         mine = samples(scrape(gateway, await token(services, project, role=Role.SUBMITTER)))
         everything = samples(scrape(gateway, await token(services, role=Role.ADMIN)))
@@ -77,6 +78,7 @@ async def test_a_token_sees_its_projects_and_an_admin_all(
     assert other not in text and "antenna_gateway" not in text and "antenna_sensor" not in text
     assert value(everything, "antenna_jobs", **{**named, "project": other}) == 1
     assert value(everything, "antenna_sensor_tick_seconds", sensor="queued_jobs") == 0.25
+    assert value(everything, "antenna_sensor_tick_seconds", sensor="one_that_was_renamed") is None
     assert (value(everything, "antenna_sensor_tick_age_seconds", sensor="queued_jobs") or 0) > 1e6
     assert value(everything, "antenna_collectors") is not None
     parts = ("workers", "jobs", "backlog", "sources", "alerts", "collectors", "sensors")

@@ -14,6 +14,7 @@ from antenna_orchestration.alerting import configuration
 from antenna_orchestration.alerting.configuration import AlertSettings
 from antenna_orchestration.domain.alerts import Alert, Event, Seen
 from antenna_orchestration.domain.job import Job, JobStatus
+from antenna_orchestration.lake import paths
 from antenna_orchestration.processing import alert_sources, alerts, health
 from antenna_orchestration.processing.alert_sources import Looking
 from antenna_orchestration.processing.services import Records, Services
@@ -36,7 +37,7 @@ class Wrong:
         if self.error:
             raise self.error
         return Seen(
-            events=(Event.SEASON,),
+            of=(f"{self.project}:",),
             alerts=[
                 Alert(key=f"{self.project}:{name}", event=Event.SEASON, project=self.project, subject=name, text="t")
                 for name in self.names
@@ -117,7 +118,7 @@ async def test_one_thing_is_told_once_again_and_that_it_is_over(
     # Gone for a moment is not over, and a source that cannot look says nothing.
     wrong.names = []
     await round_(services, said(), wrong)
-    await on_clock(services, project, "seen_at = seen_at - interval '61 s'")
+    await on_clock(services, project, "seen_at = seen_at - interval '301 s'")
     wrong.error = RuntimeError("the lake is away")
     done = await alerts.look(services, said(), sources=[wrong])
     assert done and done.failed == ["a source could not look: the lake is away"]
@@ -199,7 +200,7 @@ async def test_a_target_that_fails_rests_and_keeps_no_other(
     )
     # What is over before it could be told is told as one.
     wrong.names = ["two"]
-    await on_clock(services, project, "seen_at = seen_at - interval '61 s'")
+    await on_clock(services, project, "seen_at = seen_at - interval '301 s'")
     await target_may_try(services)
     file = said({good: {}, bad: {}})
     await round_(services, file, wrong)
@@ -224,13 +225,63 @@ async def test_a_refused_message_keeps_no_other_and_is_given_up_later(
     wrong.names = ["for long"]
     assert await round_(services, file, wrong) == [False]
     async with services.catalog.database.transaction() as connection:
-        await connection.execute("UPDATE alert_messages SET made_at = made_at - interval '25 h' WHERE sent_at IS NULL")
+        await connection.execute("UPDATE alert_messages SET made_at = made_at - interval '169 h' WHERE sent_at IS NULL")
     await alerts.look(services, file, sources=[wrong])
     [told] = [
         one for one in await services.catalog.alerts.told(ended=False, project=project) if one.subject == "for long"
     ]
     assert [bool(message["dropped_at"]) for message in told.messages] == [True]
     assert "it answered 400" in told.messages[0]["error"]
+
+
+async def test_what_waited_for_two_days_is_told_once_and_as_it_is_now(
+    services: Services, web: Receiver, wrong: Wrong, said: Say, project: str
+) -> None:
+    wrong.names, web.status, file = ["trap", "gone"], 503, said()
+    await round_(services, file, wrong)
+    for _ in range(2):
+        await on_clock(
+            services, project, "began_at = began_at - interval '25 h', told_at = told_at - interval '25 h', "
+            "reminded_at = reminded_at - interval '25 h'",
+        )  # fmt: skip
+        async with services.catalog.database.transaction() as connection:
+            await connection.execute("UPDATE alert_messages SET made_at = made_at - interval '25 h'")
+        await alerts.look(services, file, sources=[wrong])
+    web.status = 200
+    await target_may_try(services)
+    await alerts.send_waiting(services, file)
+    assert web.subjects == ["still: gone", "still: trap"] or web.subjects == ["still: trap", "still: gone"]
+
+
+async def test_what_was_seen_before_nobody_looked_has_not_lasted(
+    services: Services, said: Say, wrong: Wrong, project: str
+) -> None:
+    # A stack that stops while jobs wait, and starts the next morning before its workers do.
+    catalog, key = services.catalog.alerts, f"{project}:one"
+    alert = Alert(key=key, event=Event.NO_WORKER, project=project, subject="s", text="t")
+    lasted = {}
+    for hours in ("0", "8"):
+        await catalog.see([alert])
+        for change in ("began_at = began_at - interval '29 min'", f"seen_at = seen_at - interval '{hours} h'"):
+            await on_clock(services, project, change)
+        await catalog.see([alert])
+        [found] = [one for one in await catalog.open() if one.key == key]
+        lasted[hours] = (found.seen_at - found.began_at).total_seconds()
+    assert lasted["0"] >= 29 * 60 and lasted["8"] == 0
+
+
+async def test_a_season_that_cannot_be_read_keeps_no_other_and_is_not_well(
+    services: Services, said: Say, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alert_sources, "_seasons_looked_at", -1e9)
+    opened = Alert(key=f"season:{project}:x:y:z", event=Event.SEASON, project=project, subject="s", text="t")
+    await services.catalog.alerts.see([opened])
+    looking = Looking(
+        since=await services.catalog.now(), wanted=frozenset(Event), opened=await services.catalog.alerts.open()
+    )
+    services.lake.write_bytes(paths.season(paths.SEASON_TABLES[0], project), b"no parquet")
+    seen = await alert_sources.findings_of_seasons(services, looking)
+    assert opened.key in {one.key for one in seen.alerts} and seen.of == ("season:",)
 
 
 async def test_a_storm_is_one_message(services: Services, web: Receiver, wrong: Wrong, said: Say) -> None:
@@ -275,11 +326,11 @@ async def test_a_failed_job_is_told_once_and_well_after_a_retry(
     # Tried again it is still one that failed, until it is done.
     assert await services.catalog.jobs.retry(job.job_id)
     job = await claimed(services, await services.catalog.jobs.get(job.job_id))
-    await on_clock(services, project, "seen_at = seen_at - interval '61 s'")
+    await on_clock(services, project, "seen_at = seen_at - interval '301 s'")
     await round_(services, file, source)
     assert len(web.posts) == 1
     assert await services.catalog.jobs.finish(job.job_run, JobStatus.SUCCESS, None)
-    await on_clock(services, project, "seen_at = seen_at - interval '61 s'")
+    await on_clock(services, project, "seen_at = seen_at - interval '301 s'")
     await round_(services, file, source)
     assert web.subjects[1:] == [f"well again: {post.json['subject']}"]
 
