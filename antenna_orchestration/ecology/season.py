@@ -324,7 +324,11 @@ class _Look:
             if is_usual and newest is not None and before is not None and one.arrived_at - before > AT_ONCE:
                 waits.append(one.arrived_at - self._end(newest))
             newest, before = one.night, one.arrived_at
-        return LATE * max(*waits[-LAST_WAITS:], GRACE) if waits else FIRST_WAIT
+        if waits:
+            return LATE * max(*waits[-LAST_WAITS:], GRACE)
+        # The first card: the next one takes as long, unless the trap was silent before this one was fetched.
+        delays = [delay for one in nights if (delay := self._delay(one)) is not None]
+        return max(FIRST_WAIT, LATE * max(delays)) if delays and min(delays) < FIRST_WAIT else FIRST_WAIT
 
     def card_half_copied(self, nights: Sequence[NightSeen]) -> Iterable[Finding]:
         """Nights with few photographs for their deployment, or that end early."""

@@ -96,6 +96,10 @@ def test_cards_that_are_fetched_each_week_are_waited_for() -> None:
     assert said(weekly, now=datetime(2026, 7, 1, tzinfo=UTC)) == []
     [(kind, silent, _)] = said(weekly, now=datetime(2026, 7, 6, tzinfo=UTC))
     assert (kind, silent) == ("trap_silent", date(2026, 6, 22))
+    # Of the first card it is not known when the next one comes: after as long a time, it seems.
+    first = [one for one in weekly if one.night < FIRST + timedelta(days=7)]
+    assert said(first, now=datetime(2026, 6, 15, 14, tzinfo=UTC)) == []
+    assert [kind for kind, _, _ in said(first, now=datetime(2026, 6, 20, tzinfo=UTC))] == ["trap_silent"]
     # A card that came with the last night on it, and one whose last night is old.
     once = [replace(one, arrived_at=datetime(2026, 6, 22, 13, tzinfo=UTC)) for one in SEASON[:21]]
     assert said(once, now=datetime(2026, 6, 24, tzinfo=UTC)) == []
