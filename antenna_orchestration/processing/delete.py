@@ -22,7 +22,7 @@ from antenna_orchestration.lake.folder import Missing
 from antenna_orchestration.lake.merged import MergedTables
 from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.removal import Held
-from antenna_orchestration.processing import clear_queue, derive
+from antenna_orchestration.processing import clear_queue, derive, season
 from antenna_orchestration.processing.services import Services
 
 logger = logging.getLogger(__name__)
@@ -104,6 +104,8 @@ async def bring_up_to_date(services: Services, jobs: Iterable[JobId]) -> list[st
     for project, ours in of_project.items():
         if await _derived_without(services, project, set(ours)):
             again.append(project)
+        if not await services.catalog.jobs.final(project=project):
+            await season.remove(services, project)
         await services.catalog.deletions.note_cleared(ours)
     return again
 

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -77,6 +78,18 @@ async def _refreshed(
         season = replace(made.season, mark=mark)
         await asyncio.to_thread(files.write, services.lake, project, season)
         return Refreshed(project=project, nights=sorted(made.changed, key=_order), season=season)
+
+
+async def remove(services: Services, project: str) -> None:
+    """Remove the season of a project that has no finished job any more, if there is one. Raises `Unavailable`."""
+    from antenna_orchestration.lake.folder import Missing
+    from antenna_orchestration.lake.paths import SEASON_TABLES
+    from antenna_orchestration.lake.paths import season as file_of
+
+    async with services.catalog.jobs.derivation_lock(f"season of {project}"):
+        for table in SEASON_TABLES:
+            with suppress(Missing):
+                await asyncio.to_thread(services.lake.drop_folder, file_of(table, project).rpartition("/")[0])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
