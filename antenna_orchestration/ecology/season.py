@@ -326,9 +326,11 @@ class _Look:
             newest, before = one.night, one.arrived_at
         if waits:
             return LATE * max(*waits[-LAST_WAITS:], GRACE)
-        # The first card: the next one takes as long, unless the trap was silent before this one was fetched.
+        # The first card: the next one takes as long, unless the trap was silent before this one was fetched. A night
+        # between others of it does not come with the next one.
         delays = [delay for one in nights if (delay := self._delay(one)) is not None]
-        return max(FIRST_WAIT, LATE * max(delays)) if delays and min(delays) < FIRST_WAIT else FIRST_WAIT
+        is_first_card = silent_until is None and bool(delays) and min(delays) < FIRST_WAIT
+        return max(FIRST_WAIT, LATE * max(delays)) if is_first_card else FIRST_WAIT
 
     def card_half_copied(self, nights: Sequence[NightSeen]) -> Iterable[Finding]:
         """Nights with few photographs for their deployment, or that end early."""

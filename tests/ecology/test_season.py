@@ -102,6 +102,9 @@ def test_cards_that_are_fetched_each_week_are_waited_for() -> None:
     assert [kind for kind, _, _ in said(first, now=datetime(2026, 6, 20, tzinfo=UTC))] == ["trap_silent"]
     # A card that came with the last night on it, and one whose last night is old.
     once = [replace(one, arrived_at=datetime(2026, 6, 22, 13, tzinfo=UTC)) for one in SEASON[:21]]
+    # A night between two others on it does not come with the next one.
+    [(kind, silent, _)] = said([*once[:18], *once[19:]], now=datetime(2026, 6, 24, tzinfo=UTC))
+    assert (kind, silent) == ("trap_silent", date(2026, 6, 19))
     assert said(once, now=datetime(2026, 6, 24, tzinfo=UTC)) == []
     [(kind, silent, _)] = said(once[:11], now=datetime(2026, 6, 22, 14, tzinfo=UTC))
     assert (kind, silent) == ("trap_silent", date(2026, 6, 12))
