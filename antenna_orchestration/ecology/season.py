@@ -460,7 +460,8 @@ def _usual_step(nights: Sequence[NightSeen], steps: Sequence[int], number: int) 
 def _is_steady(nights: Sequence[NightSeen]) -> bool:
     """Whether a camera takes about as many photographs each night, as by a clock; those that animals trigger do not."""
     least = LEAST_SHARE * statistics.median(one.found for one in nights)
-    return sum(one.found < least for one in nights) <= EXCEPTIONS * len(nights)
+    # One is an exception however few there are.
+    return sum(one.found < least for one in nights) <= max(1, EXCEPTIONS * len(nights))
 
 
 def _is_near_a_year(delay: timedelta) -> bool:

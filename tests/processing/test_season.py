@@ -143,7 +143,7 @@ async def test_a_season_says_what_went_wrong(services: Services, project: str, t
     assert "card_half_copied" not in {one.kind for one in await season.findings(services, project)}
 
 
-async def test_a_new_finding_is_an_alert_and_an_old_one_is_none(
+async def test_a_new_finding_is_an_alert(
     services: Services, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = await traps(services, project, tmp_path, ["pond"])
