@@ -42,11 +42,17 @@ LEAST_SHARE: Final = 0.5
 LEAST_CUT: Final = timedelta(hours=2)
 """By how much a night at least ends before its usual end, if it was cut off."""
 
-LEAST_FACTOR: Final = 8.0
-"""By which a catch at least differs from the usual one, to be implausible."""
+WHOLE: Final = 0.85
+"""Share of its usual photographs from which a night is whole, however early it ends."""
 
-LEAST_SPREAD: Final = 0.25
+LEAST_SPREAD: Final = 0.6
 """Of the logarithm of catches: nights that are all but equal are chance."""
+
+FEWEST_CATCHES: Final = 10
+"""Other nights from which a catch is usual: catches differ more than anything else does."""
+
+CHANCE: Final = 20
+"""Detections that a night may have more or less by chance: below, logarithms differ much for few animals."""
 
 SLOWER: Final = 2.0
 """Times that a worker's seconds per photograph are its usual ones."""
@@ -80,6 +86,9 @@ WIDEST: Final = timedelta(hours=26)
 GRACE: Final = timedelta(hours=12)
 """After a night, for the way of its photographs here, at least."""
 
+EXCEPTIONS: Final = 0.1
+"""Share of pauses between nights that may be longer than usual, and of nights that may have far fewer photographs."""
+
 LATE: Final = 1.5
 """Times that the longest wait for news, of the last ones, may be exceeded before a trap is silent."""
 
@@ -109,7 +118,7 @@ KINDS: Final = {
     "before its usual end. Look whether the card was copied to its end and the upload went through; what comes "
     "later is added to the night by itself.",
     "catch_implausible": "A night's detections per photograph are far from those of the nights around it. Look at its "
-    "photographs: rain, fog, a spider before the lens and another exposure look like this, and a mass flight, too.",
+    "photographs: fog, a spider before the lens and another exposure look like this, and a mass flight, too.",
     "worker_slow": "A worker needs twice as long for a photograph as in its earlier nights. Look whether it still uses "
     "its GPU (antenna workers), whether the device is hot, and what else the machine does.",
     "failed_high": "A large share of a night's photographs failed. The table photographs has the reasons; antenna jobs "
@@ -277,47 +286,63 @@ class _Look:
         steps = [(later.night - earlier.night).days for earlier, later in pairwise(nights)]
         patience = self._patience(nights)
         for number, step in enumerate(steps):
-            usual = _usual_step(steps, number)
+            usual = _usual_step(nights, steps, number)
             following = nights[number + 1].night
-            is_silent = step >= 2 * usual
-            if is_silent and self._end(following - timedelta(days=1)) + patience <= self.now:
+            # Of few nights it is not known whether the trap works each night.
+            is_silent = len(steps) > FEWEST_NIGHTS and step >= 2 * usual
+            if is_silent and self._end(following - timedelta(days=1)) + self._patience(nights, following) <= self.now:
                 silent = nights[number].night + timedelta(days=usual)
                 text = f"no photographs in {counted((following - silent).days, 'night')}, until {following}"
                 yield Finding(self.project, self.deployment, silent, "trap_silent", text, following)
         last = nights[-1]
-        silent = last.night + timedelta(days=_usual_step(steps, len(steps)))
+        usual = _usual_step(nights, steps, len(steps))
+        silent = last.night + timedelta(days=usual)
         until = None if self.place is None or self.place.ends_at is None else night_of_local(self.place.ends_at)
         delay = self._delay(last)
         # Of an archive, nobody says that the trap works still; and the night on which it was taken down may be short.
         if delay is None or delay > USUAL_DELAY or (until is not None and silent >= until):
             return
-        if self._end(last.night) + max(patience, (silent - last.night) + GRACE) <= self.now:
+        if self._end(last.night) + max(patience, timedelta(days=2 * usual - 1) + GRACE) <= self.now:
             passed = night_of_local(self.now.replace(tzinfo=None)) - timedelta(days=1)
             missing = (min(passed, until or passed) - last.night).days
             text = f"no photographs for {counted(max(missing, 1), 'night')}, since that of {last.night}"
             seen = min(self.now.date(), last.night + FORGOTTEN)
             yield Finding(self.project, self.deployment, silent, "trap_silent", text, seen)
 
-    def _patience(self, nights: Sequence[NightSeen]) -> timedelta:
-        """How long after the newest night that is here something new must come."""
+    def _patience(self, nights: Sequence[NightSeen], silent_until: date | None = None) -> timedelta:
+        """How long after the newest night that is here something new must come.
+
+        The wait for the night after a silence is not usual.
+        """
         waits: list[timedelta] = []
         newest: date | None = None
         before: datetime | None = None
         for one in sorted(nights, key=lambda one: one.arrived_at or self.now):
             if one.arrived_at is None or (newest is not None and one.night <= newest):
                 continue
-            if newest is not None and before is not None and one.arrived_at - before > AT_ONCE:
+            is_usual = one.night != silent_until
+            if is_usual and newest is not None and before is not None and one.arrived_at - before > AT_ONCE:
                 waits.append(one.arrived_at - self._end(newest))
             newest, before = one.night, one.arrived_at
-        return LATE * max(*waits[-LAST_WAITS:], GRACE) if waits else FIRST_WAIT
+        if waits:
+            return LATE * max(*waits[-LAST_WAITS:], GRACE)
+        # The first card: the next one takes as long, unless the trap was silent before this one was fetched. A night
+        # between others of it does not come with the next one.
+        delays = [delay for one in nights if (delay := self._delay(one)) is not None]
+        is_first_card = silent_until is None and bool(delays) and min(delays) < FIRST_WAIT
+        return max(FIRST_WAIT, LATE * max(delays)) if is_first_card else FIRST_WAIT
 
     def card_half_copied(self, nights: Sequence[NightSeen]) -> Iterable[Finding]:
         """Nights with few photographs for their deployment, or that end early."""
         for one, others in _with_others(nights):
+            if not _is_steady(others):
+                continue
             usual = statistics.median(other.found for other in others)
             logs = [math.log(max(other.found, 1)) for other in others]
             below = statistics.median(logs) - math.log(max(one.found, 1))
-            if usual >= FEWEST_PHOTOGRAPHS and below > max(-math.log(LEAST_SHARE), OUTLIER * _spread(logs)):
+            if usual < FEWEST_PHOTOGRAPHS:
+                continue
+            if below > max(-math.log(LEAST_SHARE), OUTLIER * _spread(logs)):
                 yield self.finding(
                     one,
                     "card_half_copied",
@@ -327,7 +352,7 @@ class _Look:
             ends = [_after_noon(other) for other in others]
             known = [end for end in ends if end is not None]
             end = _after_noon(one)
-            if end is None or len(known) < FEWEST_NIGHTS:
+            if end is None or len(known) < FEWEST_NIGHTS or one.found >= WHOLE * usual:
                 continue
             middle = statistics.median(known)
             if middle - end > max(LEAST_CUT.total_seconds(), OUTLIER * _spread(known)):
@@ -338,14 +363,21 @@ class _Look:
                 )
 
     def catch_implausible(self, nights: Sequence[NightSeen]) -> Iterable[Finding]:
-        """Nights whose catch is far from those around, by the logarithm of the detections per 100 photographs."""
+        """Nights whose catch is far from those around.
+
+        Catches are compared by their logarithms (Williams 1937), as if each night had as many photographs as this one.
+        """
         able = [one for one in nights if one.done >= FEWEST_PHOTOGRAPHS]
-        for one, others in _with_others(able):
-            logs = [_catch(other) for other in others]
-            middle = statistics.median(logs)
-            away = _catch(one) - middle
-            if abs(away) > max(math.log(LEAST_FACTOR), OUTLIER * max(_spread(logs), LEAST_SPREAD)):
-                usual = statistics.median(other.detections / other.done for other in others)
+        for one, others in _with_others(able, FEWEST_CATCHES):
+            rates = [other.detections / other.done for other in others]
+            logs = sorted(math.log(rate * one.done + CHANCE) for rate in rates)
+            own = math.log(one.detections + CHANCE)
+            # Another night like it makes it plausible: of one more, one such night is no proof.
+            lowest, highest = logs[1], logs[-2]
+            if lowest <= own <= highest:
+                continue
+            if abs(own - statistics.median(logs)) > OUTLIER * max(_spread(logs), LEAST_SPREAD):
+                usual = statistics.median(rates)
                 yield self.finding(
                     one,
                     "catch_implausible",
@@ -393,7 +425,9 @@ def _slow_workers(project: str, nights: Iterable[WorkerNight]) -> Iterable[Findi
                 )
 
 
-def _with_others(nights: Sequence[NightSeen]) -> Iterable[tuple[NightSeen, Sequence[NightSeen]]]:
+def _with_others(
+    nights: Sequence[NightSeen], fewest: int = FEWEST_NIGHTS
+) -> Iterable[tuple[NightSeen, Sequence[NightSeen]]]:
     """Each night and those around it, where these are enough."""
     for number, one in enumerate(nights):
         near = [
@@ -401,7 +435,7 @@ def _with_others(nights: Sequence[NightSeen]) -> Iterable[tuple[NightSeen, Seque
             for other in (*nights[max(0, number - AROUND) : number], *nights[number + 1 : number + 1 + AROUND])
             if abs((other.night - one.night).days) <= 2 * AROUND
         ]
-        if len(near) >= FEWEST_NIGHTS:
+        if len(near) >= fewest:
             yield one, near
 
 
@@ -411,15 +445,23 @@ def _spread(values: Sequence[float]) -> float:
     return TO_DEVIATION * statistics.median(abs(value - middle) for value in values)
 
 
-def _catch(one: NightSeen) -> float:
-    """Catches are compared by their logarithms (Williams 1937)."""
-    return math.log1p(100 * one.detections / one.done)
+def _usual_step(nights: Sequence[NightSeen], steps: Sequence[int], number: int) -> int:
+    """How many days pass from one night to the next: 1, or more for a trap that does not work each night.
+
+    Nine of ten pauses around are no longer. A camera that animals trigger has a night without photographs now and then.
+    """
+    around = sorted(step for place, step in enumerate(steps) if place != number and abs(place - number) <= AROUND)
+    if len(around) < FEWEST_NIGHTS:
+        return 1
+    usual = around[math.ceil(len(around) * (1 - EXCEPTIONS)) - 1]
+    return usual if _is_steady(nights[max(0, number - AROUND) : number + AROUND + 1]) else max(usual, 2)
 
 
-def _usual_step(steps: Sequence[int], number: int) -> int:
-    """How many days are usually from one night to the next: 1, or more for a trap that does not work each night."""
-    around = [step for place, step in enumerate(steps) if place != number and abs(place - number) <= AROUND]
-    return 1 if len(around) < FEWEST_NIGHTS else max(1, round(statistics.median(around)))
+def _is_steady(nights: Sequence[NightSeen]) -> bool:
+    """Whether a camera takes about as many photographs each night, as by a clock; those that animals trigger do not."""
+    least = LEAST_SHARE * statistics.median(one.found for one in nights)
+    # One is an exception however few there are.
+    return sum(one.found < least for one in nights) <= max(1, EXCEPTIONS * len(nights))
 
 
 def _is_near_a_year(delay: timedelta) -> bool:

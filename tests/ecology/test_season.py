@@ -1,6 +1,7 @@
 """What is wrong with the nights of a season: each rule finds what it is for, and a healthy season is silent."""
 
 import math
+import random
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -95,8 +96,15 @@ def test_cards_that_are_fetched_each_week_are_waited_for() -> None:
     assert said(weekly, now=datetime(2026, 7, 1, tzinfo=UTC)) == []
     [(kind, silent, _)] = said(weekly, now=datetime(2026, 7, 6, tzinfo=UTC))
     assert (kind, silent) == ("trap_silent", date(2026, 6, 22))
+    # Of the first card it is not known when the next one comes: after as long a time, it seems.
+    first = [one for one in weekly if one.night < FIRST + timedelta(days=7)]
+    assert said(first, now=datetime(2026, 6, 15, 14, tzinfo=UTC)) == []
+    assert [kind for kind, _, _ in said(first, now=datetime(2026, 6, 20, tzinfo=UTC))] == ["trap_silent"]
     # A card that came with the last night on it, and one whose last night is old.
     once = [replace(one, arrived_at=datetime(2026, 6, 22, 13, tzinfo=UTC)) for one in SEASON[:21]]
+    # A night between two others on it does not come with the next one.
+    [(kind, silent, _)] = said([*once[:18], *once[19:]], now=datetime(2026, 6, 24, tzinfo=UTC))
+    assert (kind, silent) == ("trap_silent", date(2026, 6, 19))
     assert said(once, now=datetime(2026, 6, 24, tzinfo=UTC)) == []
     [(kind, silent, _)] = said(once[:11], now=datetime(2026, 6, 22, 14, tzinfo=UTC))
     assert (kind, silent) == ("trap_silent", date(2026, 6, 12))
@@ -170,13 +178,40 @@ def test_a_card_that_was_not_copied_to_its_end() -> None:
     assert said(changed(12, found=40, done=40, detections=130)) == [
         ("card_half_copied", date(2026, 6, 13), "40 photographs, where 121 are usual")
     ]
-    assert said(changed(12, last=datetime(2026, 6, 14, 1))) == [
+    assert said(changed(12, last=datetime(2026, 6, 14, 1), found=80, done=80, detections=260)) == [
         ("card_half_copied", date(2026, 6, 13), "the last photograph is of 01:00, where 04:03 is usual")
     ]
-    assert said(changed(12, last=datetime(2026, 6, 14, 3))) == []
+    assert said(changed(12, last=datetime(2026, 6, 14, 3), found=100, done=100, detections=330)) == []
+    # All photographs are there, so that nothing was cut off.
+    assert said(changed(12, last=datetime(2026, 6, 14, 1))) == []
     # A camera that is triggered by what it sees has few photographs in many a night.
     triggered = [replace(one, found=found) for one, found in zip(SEASON, [9, 80, 31, 160, 15] * 6, strict=True)]
     assert said(triggered) == []
+
+
+def test_a_camera_with_nights_without_photographs_is_not_silent() -> None:
+    """A camera that animals trigger, and a trap that works in dry nights only."""
+    rng = random.Random(4)
+    told = []
+    for _ in range(10):
+        worked = [one for one in SEASON if rng.random() < 0.7]
+        told += [kind for kind, _, _ in said(worked, now=worked[-1].arrived_at or AFTER)]
+    # Were each pause an alarm, these would be some sixty.
+    assert len(told) <= 3
+    # The same camera, dead for ten nights.
+    worked = [one for number, one in enumerate(SEASON) if not 15 <= number < 25 and number % 3]
+    assert [(kind, silent) for kind, silent, _ in said(worked)] == [("trap_silent", date(2026, 6, 17))]
+
+
+def test_a_trap_that_was_tried_before_its_season_is_not_silent() -> None:
+    assert said([SEASON[0], *SEASON[4:6]], now=SEASON[5].arrived_at or AFTER) == []
+
+
+def test_few_animals_are_no_implausible_catch() -> None:
+    few = [replace(one, found=13, done=13, detections=number % 4) for number, one in enumerate(SEASON)]
+    assert said([*few[:15], replace(few[15], detections=12), *few[16:]]) == []
+    wet = (9, 10, 20)
+    assert said([replace(one, detections=0) if number in wet else one for number, one in enumerate(SEASON)]) == []
 
 
 def test_a_catch_that_is_not_plausible() -> None:

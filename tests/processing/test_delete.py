@@ -18,9 +18,10 @@ from antenna_orchestration.domain.job import Job
 from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.lake import derived, removal
+from antenna_orchestration.lake import season as season_files
 from antenna_orchestration.lake.merged import MergedFile, MergedTables, file_of
 from antenna_orchestration.lake.paths import Scope
-from antenna_orchestration.processing import backup, cancel, collect, delete, derive, finish, publish, retry
+from antenna_orchestration.processing import backup, cancel, collect, delete, derive, finish, publish, retry, season
 from antenna_orchestration.processing.services import Services
 from tests.processing import dying_deleter
 from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
@@ -121,6 +122,22 @@ async def test_all_of_a_job_goes_and_nothing_of_others(services: Services, proje
     assert await rows_of(services, kept.job_id) == rows
     with pytest.raises(errors.NotFound, match="was deleted"):
         await deleted(services, job)
+
+
+async def test_a_season_is_without_deleted_jobs(services: Services, project: str) -> None:
+    first, second = await done(services, project, "a", "b"), await done(services, project, "c")
+
+    def found() -> int:
+        return sum(season_files.read(services.lake, project).nights["found"].to_pylist())
+
+    await season.refresh(services, project)
+    assert found() == 3
+    await deleted(services, second)
+    await season.refresh(services, project)
+    assert found() == 2
+    await deleted(services, first)
+    await season.refresh(services, project)
+    assert found() == 0
 
 
 async def test_photographs_are_unprocessed_unless_another_job_did_them(services: Services, project: str) -> None:

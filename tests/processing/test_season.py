@@ -158,8 +158,8 @@ async def test_new_findings_are_alerts(
     services: Services, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = await traps(services, project, tmp_path, ["pond"])
-    for number in (0, 1, 3):
-        put(tmp_path / "pond", stamps(nth(number), 4))
+    for number in (0, 1, 3, 4, 5, 6, 7):
+        put(tmp_path / "pond", stamps(nth(number), 1))
     await look_and_process(services, project, watched)
     await season.refresh(services, project)
     looking = Looking(since=await services.catalog.now(), wanted=frozenset(Event), opened=())

@@ -25,6 +25,7 @@ EXPECTED = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_season_runs_itself(running: RunningStack, tmp_path: Path) -> None:
     traps = tmp_path / "traps"
     found = {"pond": 0, "meadow": 0, "wood": 0}
@@ -60,6 +61,7 @@ def test_a_season_runs_itself(running: RunningStack, tmp_path: Path) -> None:
         for night in season()["nights"]:
             for row in night["rows"]:
                 total[row["deployment"]] += row["found"]
+        print(datetime.now(), total, found, flush=True)
         return total
 
     wait_until(lambda: counted() == found, description="all nights are in the season", timeout=3600, poll=20)
