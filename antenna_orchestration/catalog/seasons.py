@@ -18,6 +18,8 @@ class SeasonMark(NamedTuple):
     under_way: int
     # Jobs with final results; none where all were deleted.
     finished: int
+    # Jobs that are tried again: until they are over, their results are not among the final ones.
+    retrying: int
     # Changes when a job of the project ended, is tried again or was deleted, and when people said something new of it.
     mark: str
 

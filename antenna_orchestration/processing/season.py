@@ -46,6 +46,9 @@ class Refreshed:
 async def refresh(services: Services, project: str, *, nights: Collection[date] = ()) -> Refreshed:
     """Make the nights of a project anew that changed, and these in any case.
 
+    While a finished job is tried again, for a day at most, the season stays as it is: without that job's results its
+    nights would seem to lack.
+
     Raises `NotFound` for a project that does not exist, `Conflict` if it never had a finished job, if a retry ends
     meanwhile or another process is at it for long, and `Unavailable`; the season then stays as it was.
     """
@@ -56,7 +59,7 @@ async def refresh(services: Services, project: str, *, nights: Collection[date] 
         of_catalog = await services.catalog.seasons.mark(project)
         mark = f"{__version__} {of_catalog.mark if of_catalog else ''}"
         before = await asyncio.to_thread(files.read, services.lake, project)
-        if before.mark == mark and not nights:
+        if (before.mark == mark and not nights) or (of_catalog and of_catalog.retrying and before.made_of):
             return Refreshed(project=project, nights=[], season=before)
         if of_catalog and not of_catalog.finished:
             # Its jobs were deleted, and with them its nights.

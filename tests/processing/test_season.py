@@ -154,6 +154,24 @@ async def test_a_season_says_what_went_wrong(services: Services, project: str, t
     assert "card_half_copied" not in {one.kind for one in await season.findings(services, project)}
 
 
+async def test_a_retry_takes_no_night_away(services: Services, project: str, tmp_path: Path) -> None:
+    watched = await traps(services, project, tmp_path, ["pond"])
+    for number in range(2):
+        put(tmp_path / "pond", stamps(nth(number), 1))
+    await look_and_process(services, project, watched)
+    await season.refresh(services, project)
+    job, _ = await services.catalog.jobs.list(project=project)
+    assert await services.catalog.jobs.retry(job.job_id)
+    await services.catalog.job_log.add(job.job_id, "retried", "again")
+    assert (await season.refresh(services, project, nights=[nth(0)])).nights == []
+    assert files.read(services.lake, project).nights["night"].to_pylist() == [nth(0), nth(1)]
+    # It waits for a worker that never comes.
+    async with services.catalog.database.transaction() as connection:
+        await connection.execute("UPDATE job_log SET at = at - interval '25 h' WHERE job_id = %s", [job.job_id])
+    assert len((await season.refresh(services, project)).nights) == 1
+    assert await services.catalog.jobs.cancel(job.job_id, "test")
+
+
 async def test_new_findings_are_alerts(
     services: Services, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,13 +185,13 @@ async def test_new_findings_are_alerts(
     async def told() -> list[Alert]:
         monkeypatch.setattr(alert_sources, "_seasons_looked_at", -math.inf)
         seen = await alert_sources.findings_of_seasons(services, looking)
-        assert seen.events == (Event.SEASON,)
+        assert seen.of == ("season:",)
         return [alert for alert in seen.alerts if alert.project == project]
 
     [gap] = [alert for alert in await told() if str(nth(2)) in alert.subject]
     assert gap.subject == f"trap silent: pond, night {nth(2)}"
     assert "battery" in gap.text and f"`antenna season --project {project}`" in gap.text
-    assert not (await alert_sources.findings_of_seasons(services, looking)).events, "not again in this minute"
+    assert not (await alert_sources.findings_of_seasons(services, looking)).of, "not again in this minute"
     monkeypatch.setattr(Finding, "is_new", lambda *_: False)
     looking = replace(looking, opened=[OpenAlert(**{**asdict(gap), **WHEN})])
     assert await told() == []

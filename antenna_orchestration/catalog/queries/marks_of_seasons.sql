@@ -3,6 +3,12 @@
 -- results were all deleted has a mark, too: its season is to lose its nights.
 SELECT p.slug AS project, count(*) FILTER (WHERE j.status <> ALL (%(terminal)s)) AS under_way,
        count(*) FILTER (WHERE g.compacted_at IS NOT NULL AND j.status = ANY (%(terminal)s)) AS finished,
+       -- Since a day ago; the results of one that waits for longer are missed.
+       count(*) FILTER (
+           WHERE j.generation > 1 AND j.status <> ALL (%(terminal)s)
+             AND EXISTS (SELECT FROM job_log l WHERE l.job_id = j.job_id AND l.action = 'retried'
+                           AND l.at > now() - interval '1 day')
+       ) AS retrying,
        md5(concat_ws('|',
            string_agg(j.job_id || ':' || j.generation, ',' ORDER BY j.job_id)
                FILTER (WHERE g.compacted_at IS NOT NULL AND j.status = ANY (%(terminal)s)),
