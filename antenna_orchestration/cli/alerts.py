@@ -32,7 +32,7 @@ def list_(
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """List what is wrong now, what was sent where, and which targets do not answer."""
+    """List what is wrong now, who was told, and which targets fail."""
     from antenna_orchestration import settings
     from antenna_orchestration.processing import alerts
 

@@ -134,7 +134,7 @@ def create(
 
 @app.command()
 def refresh(name: NameArgument, *, project: ProjectOption = "default", json_: JsonOption = False) -> None:
-    """Make the list anew by the same rule and seed, of what is known now."""
+    """Make the list anew by the same rule and seed, as of now."""
     from antenna_orchestration.processing import capture_sets
 
     _print_made(with_services(lambda services: capture_sets.refresh(services, project, name)), as_json=json_)
@@ -171,7 +171,7 @@ def list_(
 
 @app.command()
 def show(name: NameArgument, *, project: ProjectOption = "default", json_: JsonOption = False) -> None:
-    """Show a set: its rule, its photographs by deployment and night, and which pipelines have processed them."""
+    """Show a set: its rule, its nights, and what has processed it."""
     from antenna_orchestration.domain import capture_sets as rules
     from antenna_orchestration.processing import capture_sets
     from antenna_orchestration.processing.capture_sets import Contents

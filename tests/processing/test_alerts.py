@@ -234,7 +234,7 @@ async def test_a_refused_message_keeps_no_other_and_is_given_up_later(
     assert "it answered 400" in told.messages[0]["error"]
 
 
-async def test_what_waited_for_two_days_is_told_once_and_as_it_is_now(
+async def test_what_waited_for_two_days_is_told_as_it_is_now(
     services: Services, web: Receiver, wrong: Wrong, said: Say, project: str
 ) -> None:
     wrong.names, web.status, file = ["trap", "gone"], 503, said()
@@ -270,7 +270,7 @@ async def test_what_was_seen_before_nobody_looked_has_not_lasted(
     assert lasted["0"] >= 29 * 60 and lasted["8"] == 0
 
 
-async def test_a_season_that_cannot_be_read_keeps_no_other_and_is_not_well(
+async def test_an_unreadable_season_keeps_no_other_and_is_not_well(
     services: Services, said: Say, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alert_sources, "_seasons_looked_at", -1e9)

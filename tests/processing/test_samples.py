@@ -90,7 +90,7 @@ async def test_a_process_that_dies_or_hangs_costs_one_picture(
             await drawer.draw(jpeg()[:300], boxes, width=32, most=None)
 
 
-def test_a_run_of_the_code_server_draws_in_a_process_forked_beside_it(wanted: settings.Settings) -> None:
+def test_a_run_draws_in_a_process_forked_beside_it(wanted: settings.Settings) -> None:
     """As the code server starts runs: the process begins with what takes a second of CPU to import."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([FORK_SERVER])

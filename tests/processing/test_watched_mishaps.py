@@ -51,9 +51,7 @@ async def test_what_is_renamed_before_it_is_submitted_is_processed_where_it_is(
     assert await images(source) == [f"night%201/{EVENING}", f"night%201/{MORNING}"]
 
 
-async def test_what_is_deleted_or_replaced_before_it_is_submitted_is_in_no_job(
-    services: Services, project: str, tmp_path: Path
-) -> None:
+async def test_what_goes_before_it_is_submitted_is_in_no_job(services: Services, project: str, tmp_path: Path) -> None:
     gone = photograph(tmp_path / "a" / EVENING, "one")
     other = photograph(tmp_path / "a" / MORNING, "two")
     source = await watch(services, project, tmp_path / "a")
