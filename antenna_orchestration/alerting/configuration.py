@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from antenna_orchestration import errors
 from antenna_orchestration.alerting import secret_values
-from antenna_orchestration.domain.alerts import MEANINGS, UNLESS_NAMED, Alert, Event
+from antenna_orchestration.domain.alerts import UNLESS_NAMED, Alert, Event
 from antenna_orchestration.pipelines import yaml_files
 
-MOST_BYTES: Final = 2**20
 MOST_TARGETS: Final = 50
 PAGE: Final = "docs/howto/alerts.md"
 
@@ -198,16 +197,7 @@ class AlertSettings(BaseModel):
 
 def read(path: Path) -> AlertSettings:
     """What the file says. Raises `InvalidSetting`."""
-    try:
-        with path.expanduser().open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise errors.InvalidSetting(f"ANTENNA_ALERTS: {path} is larger than 1 MB, which no list of targets is")
-        said = yaml_files.read(content)
-    except OSError as error:
-        raise errors.InvalidSetting(f"ANTENNA_ALERTS: {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise errors.InvalidSetting(f"ANTENNA_ALERTS: {path}: {error}") from None
+    said = yaml_files.of_setting("ANTENNA_ALERTS", path, holds="targets")
     if not isinstance(said, Mapping) or not said.get("targets"):
         raise errors.InvalidSetting(f"ANTENNA_ALERTS: {path} has no targets; see {PAGE}")
     try:
@@ -242,5 +232,5 @@ def _first(error: ValidationError) -> str:
     if fault["type"] == "tuple_type":
         return f"{named}: a list is wanted, each an entry: [one, two]"
     if fault["type"] == "enum" and "events" in place:
-        return f"{named}: the events are {', '.join(MEANINGS)}"
+        return f"{named}: the events are {', '.join(Event)}"
     return f"{named}: {fault['msg'].removeprefix('Value error, ')}"

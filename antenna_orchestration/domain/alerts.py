@@ -43,15 +43,6 @@ class Event(StrEnum):
     SEASON = "season"
 
 
-MEANINGS: Final[Mapping[Event, str]] = {
-    Event.JOB_FAILURE: "a job ended as FAILURE",
-    Event.JOB_SUCCESS: "a job ended as SUCCESS; only for targets that name it",
-    Event.NO_WORKER: "jobs wait, and no worker has served them for `no_worker_minutes`",
-    Event.SOURCE: "a watched source cannot be listed or submitted, or nobody looks at it",
-    Event.CHECK: "a health check has failed for `check_minutes`",
-    Event.SEASON: "a finding about a deployment: a trap is silent, a clock is off",
-}
-
 UNLESS_NAMED: Final = frozenset(Event) - {Event.JOB_SUCCESS}
 """What a target gets that names no events."""
 

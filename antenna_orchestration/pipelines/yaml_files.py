@@ -9,12 +9,18 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from antenna_orchestration import errors
+
 LARGEST: Final = 16 * 2**20
 """Bytes of a file; a list of a hundred thousand species has a third of it."""
+
+LARGEST_OF_SETTING: Final = 2**20
+"""Bytes of a file that a setting names."""
 
 MOST_VALUES: Final = 1_000_000
 """Values of a file with all its aliases written out. A few lines of aliases of aliases may say billions."""
@@ -47,6 +53,20 @@ def read(content: bytes) -> Any:
         raise ValueError(f"save it as UTF-8: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def of_setting(setting: str, path: Path, *, holds: str) -> Any:
+    """What the file says that a setting names; `holds` is what it is for. Raises `InvalidSetting` in one line."""
+    try:
+        with path.expanduser().open("rb") as file:
+            content = file.read(LARGEST_OF_SETTING + 1)
+        if len(content) > LARGEST_OF_SETTING:
+            raise errors.InvalidSetting(f"{setting}: {path} is larger than 1 MB, which no list of {holds} is")
+        return read(content)
+    except OSError as error:
+        raise errors.InvalidSetting(f"{setting}: {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise errors.InvalidSetting(f"{setting}: {path}: {error}") from None
 
 
 def explained(fault: str, known: Iterable[str]) -> str:

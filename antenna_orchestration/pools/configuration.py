@@ -13,7 +13,6 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.scaling import Pool
 from antenna_orchestration.pipelines import yaml_files
 
-MOST_BYTES: Final = 2**20
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _DAY: Final = 86_400.0
 
@@ -174,16 +173,7 @@ _POOLS: TypeAdapter[dict[str, AnyPool]] = TypeAdapter(
 
 def read(path: Path) -> dict[str, AnyPool]:
     """The pools in the file, in the order in which they are filled. Raises `InvalidSetting`."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise errors.InvalidSetting(f"ANTENNA_WORKER_POOLS: {path} is larger than 1 MB, which no list of pools is")
-        said = yaml_files.read(content)
-    except OSError as error:
-        raise errors.InvalidSetting(f"ANTENNA_WORKER_POOLS: {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise errors.InvalidSetting(f"ANTENNA_WORKER_POOLS: {path}: {error}") from None
+    said = yaml_files.of_setting("ANTENNA_WORKER_POOLS", path, holds="pools")
     if not isinstance(said, Mapping) or not said:
         raise errors.InvalidSetting(f"ANTENNA_WORKER_POOLS: {path} has no pools; see docs/howto/scale.md")
     for name in said:
