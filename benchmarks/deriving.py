@@ -10,6 +10,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -70,54 +71,68 @@ def write_results(folder: str, classes: int, detections: int = DETECTIONS) -> No
     """Write the tables of the jobs: each a deployment, ten nights one after the other."""
     lake = Lake(folder)
     random = np.random.default_rng(1)
-    names = np.array(labels(classes))
     photographs = detections // JOBS // ON_EACH
+    start = datetime(2026, 6, 1, 22, tzinfo=UTC)
+    per_night = -(-photographs // NIGHTS)
+    times = [start + timedelta(days=n // per_night) + INTERVAL * (n % per_night) for n in range(photographs)]
     for job in range(1, JOBS + 1):
-        start = datetime(2026, 6, 1, 22, tzinfo=UTC)
-        per_night = -(-photographs // NIGHTS)
-        times = [start + timedelta(days=n // per_night) + INTERVAL * (n % per_night) for n in range(photographs)]
-        images = np.arange(photographs) + job * photographs
-        of_job = {"project": "bench", "job_name": f"job {job}", "pipeline": "moths", "pipeline_version": "1"}
+        write_job(lake, job, times, site=f"site {job}", names=np.array(labels(classes)), random=random)
 
-        def column(value: object, kind: pa.DataType, rows: int) -> pa.Array:
-            return pa.repeat(pa.scalar(value, kind), rows)
 
-        captures = {
-            "image_id": pa.array(images),
-            "url": [f"file:///card/{job}/{image:09d}.jpg" for image in images],
-            "deployment": column(f"site {job}", pa.string(), photographs),
-            "captured_at": pa.array(times, schemas.TIME),
-            "stamp": pa.array([one.replace(tzinfo=None) for one in times], pa.timestamp("us")),
-            "width": column(4096, pa.int32(), photographs),
-            "height": column(2160, pa.int32(), photographs),
-            "status": column("done", pa.string(), photographs),
-            "detections": column(ON_EACH, pa.int32(), photographs),
-            "finished_at": pa.array(times, schemas.TIME),
-        }
-        rows = photographs * ON_EACH
-        # Ten places on the sheet, where animals sit on for a while.
-        left = np.tile(np.arange(ON_EACH) * 400.0, photographs) + random.integers(0, 3, rows)
-        top = np.repeat(random.integers(0, 2000, photographs // 10 + 1), ON_EACH * 10)[:rows].astype(float)
-        ids = [f"{image}-{n}" for image in images for n in range(ON_EACH)]
-        boxes = {
-            "image_id": pa.array(np.repeat(images, ON_EACH)),
-            "detection_id": ids,
-            **{"x1": left, "y1": top, "x2": left + 60, "y2": top + 40},
-            "score": random.random(rows),
-            "algorithm": column("boxes", pa.string(), rows),
-            "algorithm_version": column("1", pa.string(), rows),
-            "worker": column("worker", pa.string(), rows),
-            "created_at": column(start, schemas.TIME, rows),
-        }
-        _write(lake, "captures", job, captures, of_job)
-        lake.write_table("failed_images", JobId(job), Generation(1), [schemas.FAILED_IMAGES.empty_table()])
-        _write(lake, "detections", job, boxes, of_job)
-        lake.write_table(
-            "classifications",
-            JobId(job),
-            Generation(1),
-            (_scored(random, names, ids[at : at + 10_000], of_job) for at in range(0, rows, 10_000)),
-        )
+def write_job(
+    lake: Lake,
+    job: int,
+    times: Sequence[datetime],
+    *,
+    site: str,
+    names: np.ndarray,
+    random: np.random.Generator,
+    on_each: int = ON_EACH,
+) -> None:
+    """Write the tables of a job: photographs of one deployment, taken at these times, with detections on each."""
+    photographs = len(times)
+    images = np.arange(photographs) + job * photographs
+    of_job = {"project": "bench", "job_name": f"job {job}", "pipeline": "moths", "pipeline_version": "1"}
+
+    def column(value: object, kind: pa.DataType, rows: int) -> pa.Array:
+        return pa.repeat(pa.scalar(value, kind), rows)
+
+    captures = {
+        "image_id": pa.array(images),
+        "url": [f"file:///card/{job}/{image:09d}.jpg" for image in images],
+        "deployment": column(site, pa.string(), photographs),
+        "captured_at": pa.array(times, schemas.TIME),
+        "stamp": pa.array([one.replace(tzinfo=None) for one in times], pa.timestamp("us")),
+        "width": column(4096, pa.int32(), photographs),
+        "height": column(2160, pa.int32(), photographs),
+        "status": column("done", pa.string(), photographs),
+        "detections": column(on_each, pa.int32(), photographs),
+        "finished_at": pa.array(times, schemas.TIME),
+    }
+    rows = photographs * on_each
+    # Some places on the sheet, where animals sit on for a while.
+    left = np.tile(np.arange(on_each) * 400.0, photographs) + random.integers(0, 3, rows)
+    top = np.repeat(random.integers(0, 2000, photographs // 10 + 1), on_each * 10)[:rows].astype(float)
+    ids = [f"{image}-{n}" for image in images for n in range(on_each)]
+    boxes = {
+        "image_id": pa.array(np.repeat(images, on_each)),
+        "detection_id": ids,
+        **{"x1": left, "y1": top, "x2": left + 60, "y2": top + 40},
+        "score": random.random(rows),
+        "algorithm": column("boxes", pa.string(), rows),
+        "algorithm_version": column("1", pa.string(), rows),
+        "worker": column("worker", pa.string(), rows),
+        "created_at": column(times[0], schemas.TIME, rows),
+    }
+    _write(lake, "captures", job, captures, of_job)
+    lake.write_table("failed_images", JobId(job), Generation(1), [schemas.FAILED_IMAGES.empty_table()])
+    _write(lake, "detections", job, boxes, of_job)
+    lake.write_table(
+        "classifications",
+        JobId(job),
+        Generation(1),
+        (_scored(random, names, ids[at : at + 10_000], of_job) for at in range(0, rows, 10_000)),
+    )
 
 
 def _scored(random: np.random.Generator, names: np.ndarray, ids: list[str], of_job: dict[str, str]) -> pa.Table:
@@ -156,7 +171,7 @@ def _write(lake: Lake, name: str, job: int, values: dict[str, object], of_job: d
     lake.write_table(name, JobId(job), Generation(1), [_table(name, values, of_job)])
 
 
-def knowledge(classes: int) -> tuple[Knowledge, Classes]:
+def knowledge(classes: int, deployments: int = JOBS) -> tuple[Knowledge, Classes]:
     """A place for each deployment, a name for each label, and a species list with every other class."""
     names = labels(classes)
     taxa = {
@@ -164,7 +179,7 @@ def knowledge(classes: int) -> tuple[Knowledge, Classes]:
         for name in names
     }
     zone = ZoneInfo("Europe/Copenhagen")
-    sites = [f"site {job}" for job in range(1, JOBS + 1)]
+    sites = [f"site {number}" for number in range(1, deployments + 1)]
     known = Knowledge(
         project="bench",
         places={

@@ -34,6 +34,7 @@ PARTS: Final = {
     "submit": "benchmarks.submitting:run",
     "watch": "benchmarks.watching:run",
     "sets": "benchmarks.choosing:run",
+    "season": "benchmarks.season_cost:run",
     "season-marks": "benchmarks.season_marks:run",
     "sizing": "benchmarks.sizing:run",
     "cluster": "benchmarks.cluster:run",

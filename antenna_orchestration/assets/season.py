@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final, NamedTuple
 
 import dagster as dg
@@ -90,7 +90,7 @@ class Check(NamedTuple):
     metadata: Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Made:
     """The seasons of projects as they were brought up to date, and what is wrong in all projects."""
 
@@ -124,12 +124,23 @@ class Made:
         shown: dict[str, Any] = {"wrong": len(wrong), "dagster/uri": uri, "dagster/row_count": 0}
         if wrong:
             shown["what_is_wrong"] = dg.MetadataValue.md("\n".join(f"- {markdown.escape(_line(one))}" for one in wrong))
-        found = [one for one in verb.nights_of(self.seasons[project].season) if one.night == night]
-        for one in found:
-            shown |= {**one.numbers, "pipeline": terminal.line(one.pipeline), "dagster/row_count": len(one.rows)}
-            cells = [{name: _cell(row[name]) for name in _COLUMNS} for row in one.rows]
-            shown["nights"] = dg.MetadataValue.table([dg.TableRecord(row) for row in cells])
-        return shown if found else {**shown, "photographs_found": 0, "deployments": 0}
+        one = self._by_night.get((project, night))
+        if one is None:
+            return {**shown, "photographs_found": 0, "deployments": 0}
+        cells = [{name: _cell(row[name]) for name in _COLUMNS} for row in one.rows]
+        return {
+            **shown,
+            **one.numbers,
+            "pipeline": terminal.line(one.pipeline),
+            "dagster/row_count": len(one.rows),
+            "nights": dg.MetadataValue.table([dg.TableRecord(row) for row in cells]),
+        }
+
+    @cached_property
+    def _by_night(self) -> dict[tuple[str, date], verb.NightOfSeason]:
+        return {
+            (project, one.night): one for project, made in self.seasons.items() for one in verb.nights_of(made.season)
+        }
 
     def checks(self) -> Iterator[Check]:
         """Every check, over all projects: it fails for what is new."""
@@ -153,7 +164,7 @@ async def update(stores: Stores, wanted: Mapping[str, Collection[date]], reports
                 reports.log(f"{project}: {counted(len(seasons[project].nights), 'night')} made anew")
             except errors.AntennaError as error:
                 failed[project] = str(error)
-        found = await verb.findings(services, now=now)
+        found = await verb.findings_of_all(services, now=now)
         return Made(lake=services.lake.uri, seasons=seasons, findings=found, now=now, failed=failed)
 
 

@@ -148,6 +148,7 @@ SEASON: Final = {
         "seconds in which results of the night came, without pauses of more than a minute; null if they came at once",
     ),
     "arrived_at": (MOMENT, "when the first result of the night was there"),
+    "made_of": (pa.string(), "digest of all that the row was made of: another one where anything of it changed"),
 }
 """What the nights of a season have beside the columns of `NIGHTS`."""
 

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
 from pathlib import Path
@@ -269,29 +269,43 @@ class SortedResults:
 
         Photographs without a deployment or a time are left out: it is not known what they have in common.
         """
-        wanted = pa.schema([one for one in nights.DETECTIONS if one.name in _OF_BOXES])
-        reader = _by_group(self.folder / "detections.parquet", wanted)
-        found = next(reader, None)
-        for (pipeline, deployment), groups in groupby(self.groups, key=lambda one: (one.pipeline, one.deployment)):
-            tables = []
-            photographs: dict[date, int] = {}
-            for group in groups:
-                if group.night is not None:
-                    photographs[group.night] = group.photographs
-                if found is not None and found[0] == group.number:
-                    if group.night is not None and group.deployment is not None:
-                        night = pa.repeat(pa.scalar(group.night, pa.date32()), len(found[1]))
-                        tables.append(found[1].append_column("night", night))
-                    found = next(reader, None)
-            if tables and deployment is not None:
-                yield Boxes(pipeline, deployment, pa.concat_tables(tables).to_pandas(), photographs)
+        return _boxes(self.groups, self.folder / "detections.parquet")
 
 
-_OF_BOXES: Final = ("job_id", "image_id", "detection_id", "x1", "y1", "x2", "y2")
+_OF_BOXES: Final = pa.schema(
+    [nights.DETECTIONS.field(name) for name in ("job_id", "image_id", "detection_id", "x1", "y1", "x2", "y2")]
+)
 
 
-Choice = Callable[["SortedResults"], Collection[date | None]]
-"""Which nights are wanted, given all of them: their groups and boxes, but no classifications yet."""
+def _boxes(groups: Sequence[Group], path: Path) -> Iterator[Boxes]:
+    """As `SortedResults.boxes`, of a sorted file with the boxes of all of these groups."""
+    reader = _by_group(path, _OF_BOXES)
+    found = next(reader, None)
+    for (pipeline, deployment), those in groupby(groups, key=lambda one: (one.pipeline, one.deployment)):
+        tables = []
+        photographs: dict[date, int] = {}
+        for group in those:
+            if group.night is not None:
+                photographs[group.night] = group.photographs
+            if found is not None and found[0] == group.number:
+                if group.night is not None and group.deployment is not None:
+                    night = pa.repeat(pa.scalar(group.night, pa.date32()), len(found[1]))
+                    tables.append(found[1].append_column("night", night))
+                found = next(reader, None)
+        if tables and deployment is not None:
+            yield Boxes(pipeline, deployment, pa.concat_tables(tables).to_pandas(), photographs)
+
+
+class Overview(NamedTuple):
+    """Which photographs there are, before what was found on them is read."""
+
+    groups: Sequence[Group]
+    # Reads the boxes of some of them, as `SortedResults.boxes`. Blocks.
+    boxes: Callable[[Sequence[Group]], Iterator[Boxes]]
+
+
+Choice = Callable[[Overview], Collection[int]]
+"""Which groups are wanted, by their numbers."""
 
 
 @contextmanager
@@ -307,8 +321,8 @@ def sorted_results(
     """Sort the newest results of the jobs into nights, by the places of their deployments.
 
     `renamed` has images (job, image, name now) of deployments that had other names when their tables were written;
-    `only` a column `image_id` of the photographs that are taken, None: all. With `choose`, only the nights that it
-    returns are there, and only the classifications of their jobs are read, which are most of what there is to read.
+    `only` a column `image_id` of the photographs that are taken, None: all. With `choose`, only the groups that it
+    returns are there, and only the tables of their jobs are read.
 
     Blocks. Raises `Unavailable` when tables are missing or cannot be read.
     """
@@ -351,12 +365,19 @@ def _sort(
         "jobs", pa.table({"job_id": [job.job_id for job in jobs], "pipeline": [job.pipeline for job in jobs]})
     )
     every = [job.job_id for job in jobs]
-    for name in _MISSING:
+    for name in ("captures", "failed_images"):
         _view(session, lake, name, every)
     session.execute(_RENAMED)
     session.execute(_NEWEST.format(only="" if takes_all else "WHERE image_id IN (SELECT image_id FROM wanted)"))
     _add_times(session, known)
     session.execute(_PHOTOGRAPHS)
+    groups = [Group(**row) for row in session.sql(_GROUPS).to_arrow_table().to_pylist()]
+    if choose is not None:
+        groups = _chosen(session, lake, groups, folder, choose)
+    # Without any group, the tables of one job are read: a view needs a file.
+    those = sorted({job for group in groups for job in group.jobs}) or every[:1]
+    for name in ("detections", "classifications"):
+        _view(session, lake, name, those)
     further = _further(session, lake, jobs)
     schemas = {
         **_SCHEMAS,
@@ -372,27 +393,43 @@ def _sort(
         )
         for name, query in _SORTED.items()
     }
-    for name in ("captures", "detections"):
-        _copy(session, queries[name], folder / f"{name}.parquet")
-    found = SortedResults(
-        groups=[Group(**row) for row in session.sql(_GROUPS).to_arrow_table().to_pylist()],
-        labels={},
-        classifiers={},
-        further=further,
-        schemas=schemas,
-        folder=folder,
-    )
-    if choose is not None:
-        wanted = set(choose(found))
-        found = replace(found, groups=[group for group in found.groups if group.night in wanted])
-        session.register("wanted", pa.table({"number": pa.array([one.number for one in found.groups], pa.int64())}))
-        session.execute("DELETE FROM photographs WHERE number NOT IN (SELECT number FROM wanted)")
-        # Without any wanted night, those of one job are read: a view needs a file.
-        those = {job for group in found.groups for job in group.jobs} or set(every[:1])
-        _view(session, lake, "classifications", [job for job in every if job in those])
-    _copy(session, queries["classifications"], folder / "classifications.parquet")
+    for name, query in queries.items():
+        _copy(session, query, folder / f"{name}.parquet")
     labels, classifiers = _labels(session)
-    return replace(found, labels=labels, classifiers=classifiers)
+    return SortedResults(
+        groups=groups, labels=labels, classifiers=classifiers, further=further, schemas=schemas, folder=folder
+    )
+
+
+def _chosen(
+    session: duckdb.DuckDBPyConnection, lake: Lake, groups: Sequence[Group], folder: Path, choose: Choice
+) -> list[Group]:
+    """The groups that are wanted; the photographs of others are left out."""
+    path = folder / "boxes.parquet"
+
+    def boxes(of: Sequence[Group]) -> Iterator[Boxes]:
+        if not of:
+            return
+        _view(session, lake, "detections", sorted({job for group in of for job in group.jobs}))
+        _register_numbers(session, of)
+        names = ", ".join(f"d.{name}" for name in _OF_BOXES.names)
+        _copy(
+            session,
+            f"SELECT p.number, {names} FROM detections d JOIN photographs p USING (job_id, image_id) "  # noqa: S608
+            "SEMI JOIN numbers USING (number) ORDER BY p.number",
+            path,
+        )
+        yield from _boxes(of, path)
+
+    wanted = set(choose(Overview(groups, boxes)))
+    chosen = [group for group in groups if group.number in wanted]
+    _register_numbers(session, chosen)
+    session.execute("DELETE FROM photographs WHERE number NOT IN (SELECT number FROM numbers)")
+    return chosen
+
+
+def _register_numbers(session: duckdb.DuckDBPyConnection, groups: Sequence[Group]) -> None:
+    session.register("numbers", pa.table({"number": pa.array([one.number for one in groups], pa.int64())}))
 
 
 def _view(session: duckdb.DuckDBPyConnection, lake: Lake, name: str, jobs: Sequence[JobId]) -> None:

@@ -3,17 +3,17 @@
     <lake>/derived/seasons/nights/project=<slug>/nights.parquet
     <lake>/derived/seasons/counts/project=<slug>/counts.parquet
 
-The rows are those of the project's derived tables; nights have some more columns. What each night was made of is in the
-metadata of the nights' file, so that only nights that changed are made anew.
+The rows are those of the project's derived tables; nights have some more columns. Among them is what each was made
+of, so that only those that changed are made anew.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import starmap
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,14 +27,8 @@ from antenna_orchestration.lake.derived import Group
 from antenna_orchestration.lake.folder import Missing
 from antenna_orchestration.lake.store import Lake
 
-NIGHTS: Final = b"antenna.nights"
-"""What the metadata of the nights' file say: of each night the digest of what it was made of, as JSON."""
-
 MARK: Final = b"antenna.mark"
-"""And the mark of the state of which the season was made, as the catalog gives it."""
-
-_UNKNOWN: Final = ""
-"""In it, the night of photographs whose time is not known."""
+"""What the metadata of the nights' file say: the mark of the state of which the season was made, by the catalog."""
 
 _SCHEMAS: Final = {"nights": columns.SEASON_NIGHTS, "counts": columns.SCHEMAS["counts"]}
 
@@ -45,18 +39,21 @@ class Season:
 
     nights: pa.Table = field(default_factory=columns.SEASON_NIGHTS.empty_table)
     counts: pa.Table = field(default_factory=columns.SCHEMAS["counts"].empty_table)
-    # What each night was made of.
-    made_of: Mapping[date | None, str] = field(default_factory=dict)
     # Of the state that it was made of; the same mark: nothing changed since.
     mark: str = ""
+
+    @property
+    def made_of(self) -> dict[Key, str]:
+        """Of each row of the nights a digest of what it was made of."""
+        return dict(zip(_keys(self.nights), self.nights["made_of"].to_pylist(), strict=True))
 
     def rows(self, names: Sequence[str] = columns.SEASON_NIGHTS.names) -> list[dict[str, Any]]:
         """The nights whose date is known, or these columns of them."""
         return [row for row in self.nights.select(list(names)).to_pylist() if row["night"] is not None]
 
 
-def read(lake: Lake, project: str) -> Season:
-    """The season of a project; an empty one if there is none. Raises `Unavailable`."""
+def read(lake: Lake, project: str) -> Season | None:
+    """The season of a project; None if it was not made yet. Raises `Unavailable`."""
     tables = {}
     said: dict[bytes, bytes] = {}
     for name in paths.SEASON_TABLES:
@@ -64,15 +61,22 @@ def read(lake: Lake, project: str) -> Season:
         try:
             content = lake.read_bytes(path)
         except Missing:
-            return Season()
+            return None
         file = pq.ParquetFile(pa.BufferReader(content))
         if not file.schema_arrow.remove_metadata().equals(_SCHEMAS[name]):
             # Of another version, which knew other columns: all of it is made anew.
-            return Season()
+            return None
         tables[name] = file.read().replace_schema_metadata()
         said |= file.metadata.metadata or {}
-    made_of = {_night(key): digest for key, digest in json.loads(said.get(NIGHTS, b"{}")).items()}
-    return Season(nights=tables["nights"], counts=tables["counts"], made_of=made_of, mark=said.get(MARK, b"").decode())
+    return Season(nights=tables["nights"], counts=tables["counts"], mark=said.get(MARK, b"").decode())
+
+
+class Key(NamedTuple):
+    """What a row of the nights stands for."""
+
+    pipeline: str
+    deployment: str | None
+    night: date | None
 
 
 class Night(NamedTuple):
@@ -82,24 +86,29 @@ class Night(NamedTuple):
     tables: Mapping[str, pa.Table]
 
 
-def replaced(
-    season: Season, made: Iterable[Night], of: Collection[date | None], made_of: Mapping[date | None, str]
-) -> Season:
-    """The season with the nights `of` as they were made now, and with none but those of `made_of`."""
-    gone = {*of, *(night for night in season.made_of if night not in made_of)}
-    nights, counts = [_without(season.nights, gone)], [_without(season.counts, gone)]
+def replaced(season: Season, made: Iterable[Night], made_of: Mapping[Key, str]) -> Season:
+    """The season with nights as they were made now, and otherwise with those of its nights that are in `made_of`."""
+    nights: list[pa.Table] = []
+    counts: list[pa.Table] = []
+    stay = set(made_of)
     for one in made:
-        nights.append(_with_effort(one))
+        key = key_of(one.group)
+        stay.remove(key)
+        nights.append(_with_effort(one, made_of[key]))
         counts.append(one.tables["counts"])
     order = [(name, "ascending") for name in ("pipeline", "deployment", "night")]
     return Season(
-        nights=pa.concat_tables(nights).sort_by(order),
-        counts=pa.concat_tables(counts).sort_by([*order, ("taxon", "ascending")]),
-        made_of=made_of,
+        nights=pa.concat_tables([_only(season.nights, stay), *nights]).sort_by(order),
+        counts=pa.concat_tables([_only(season.counts, stay), *counts]).sort_by([*order, ("taxon", "ascending")]),
     )
 
 
-def _with_effort(night: Night) -> pa.Table:
+def key_of(group: Group) -> Key:
+    """What the row of these photographs stands for."""
+    return Key(group.pipeline, group.deployment, group.night)
+
+
+def _with_effort(night: Night, made_of: str) -> pa.Table:
     """The row of a night with the columns that the nights of a season have beside."""
     row = night.tables["nights"]
     [sunset], [sunrise] = row["sunset"].to_pylist(), row["sunrise"].to_pylist()
@@ -115,6 +124,7 @@ def _with_effort(night: Night) -> pa.Table:
         "measured": night.group.measured,
         "result_seconds": night.group.result_seconds,
         "arrived_at": night.group.arrived_at,
+        "made_of": made_of,
     }
     for name, value in more.items():
         field = columns.SEASON_NIGHTS.field(name)
@@ -124,8 +134,6 @@ def _with_effort(night: Night) -> pa.Table:
 
 def write(lake: Lake, project: str, season: Season) -> None:
     """Write the season of a project: both tables are there before the first replaces what was there."""
-    nights = json.dumps({_key(night): digest for night, digest in season.made_of.items()}, sort_keys=True)
-    said = {NIGHTS: nights.encode(), MARK: season.mark.encode()}
     with tempfile.TemporaryDirectory(prefix="antenna-season-") as folder:
         drafts = {}
         # The first is replaced last: what the nights say they were made of is then true of the counts, too.
@@ -133,7 +141,7 @@ def write(lake: Lake, project: str, season: Season) -> None:
             table: pa.Table = getattr(season, name)
             draft = Path(folder) / f"{name}.parquet"
             pq.write_table(
-                table.replace_schema_metadata(said if name == "nights" else None),
+                table.replace_schema_metadata({MARK: season.mark.encode()} if name == "nights" else None),
                 draft,
                 compression="zstd",
             )
@@ -141,17 +149,9 @@ def write(lake: Lake, project: str, season: Season) -> None:
         lake.write_files(drafts)
 
 
-def _without(table: pa.Table, nights: Collection[date | None]) -> pa.Table:
-    gone = pa.array([one for one in nights if one is not None], pa.date32())
-    is_gone = pc.is_in(table["night"], value_set=gone)
-    if None in nights:
-        is_gone = pc.or_(is_gone, pc.is_null(table["night"]))
-    return table.filter(pc.invert(is_gone))
+def _only(table: pa.Table, keys: Set[Key]) -> pa.Table:
+    return table.filter(pa.array([key in keys for key in _keys(table)], pa.bool_()))
 
 
-def _key(night: date | None) -> str:
-    return _UNKNOWN if night is None else night.isoformat()
-
-
-def _night(key: str) -> date | None:
-    return date.fromisoformat(key) if key else None
+def _keys(table: pa.Table) -> Iterator[Key]:
+    return starmap(Key, zip(*(table[name].to_pylist() for name in Key._fields), strict=True))

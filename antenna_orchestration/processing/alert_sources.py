@@ -171,6 +171,8 @@ async def findings_of_seasons(records: Records, looking: Looking) -> Seen:
     for project in sorted(projects):
         try:
             found += await season.findings(records, project)
+        except season.NotMade:
+            unread.add(project)
         except Exception as error:
             unread.add(project)
             logger.warning("alerts, the season of %s cannot be read: %s", project, quoted(str(error), _REASON))

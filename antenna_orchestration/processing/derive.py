@@ -208,7 +208,7 @@ def write_tables(
     with derived.sorted_results(lake, with_images, known.places, known.renamed, only) as results:
         classes = registered(results.labels)
         unmasked = _unmasked(results, known, classes)
-        found = {where: one.found for where, one in fixtures(results, known.recipe).items()}
+        found = {where: one.found for where, one in fixtures(results.boxes(), known.recipe).items()}
         nights = _Counted(_nights(results, with_images, known, classes, unmasked=unmasked, fixtures=found))
         rows = derived.write(into, scope, nights, made_with, further=results.further)
         there = {group.deployment for group in results.groups}
@@ -286,13 +286,13 @@ class Fixtures(NamedTuple):
     of_nights: Mapping[date, Sequence[tuple[int, str]]]
 
 
-def fixtures(results: derived.SortedResults, recipe: Recipe) -> dict[Where, Fixtures]:
-    """The fixtures of each pipeline and deployment, if the recipe asks for them. The results have all nights."""
+def fixtures(boxes: Iterable[derived.Boxes], recipe: Recipe) -> dict[Where, Fixtures]:
+    """The fixtures of each pipeline and deployment, if the recipe asks for them, given the boxes of all nights."""
     parameters = recipe.parameters("fixtures")
     if parameters is None:
         return {}
     by_deployment = {}
-    for one in results.boxes():
+    for one in boxes:
         found = steps_fixtures.find(one.frame, one.photographs, parameters)
         of_nights: dict[date, list[tuple[int, str]]] = {}
         for job, detection, night in zip(

@@ -1,7 +1,7 @@
 """The season of a project: its nights and counts over all finished jobs, kept up to date, and what is wrong with them.
 
 `refresh` makes those nights anew that changed: it reads which photographs there are and which boxes, which is little,
-compares of each night what it would be made of with what it was made of, and derives the nights that differ, as
+compares of each deployment's night what it would be made of with what it was made of, and derives those that differ, as
 `derive` does. So it may be called at any time, by anybody, and whatever was missed is made up for.
 """
 
@@ -12,19 +12,19 @@ import dataclasses
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from antenna_orchestration import __version__
+from antenna_orchestration import __version__, errors
 from antenna_orchestration.ecology import season as rules
 from antenna_orchestration.ecology.season import Finding, NightSeen
 from antenna_orchestration.processing.services import Records, Services
 
 if TYPE_CHECKING:
-    from antenna_orchestration.lake.derived import Group
-    from antenna_orchestration.lake.season import Season
-    from antenna_orchestration.lake.store import Lake
+    from antenna_orchestration.lake.derived import Group, Overview
+    from antenna_orchestration.lake.season import Key, Season
     from antenna_orchestration.processing.derive import Fixtures, Registered, Where
     from antenna_orchestration.processing.knowledge import Knowledge
     from antenna_orchestration.processing.results_of import Results
@@ -58,14 +58,14 @@ async def refresh(services: Services, project: str, *, nights: Collection[date] 
         # Before all that it stands for is read: what changes meanwhile is another mark.
         of_catalog = await services.catalog.seasons.mark(project)
         mark = f"{__version__} {of_catalog.mark if of_catalog else ''}"
-        before = await asyncio.to_thread(files.read, services.lake, project)
-        if (before.mark == mark and not nights) or (of_catalog and of_catalog.retrying and before.made_of):
+        before = await asyncio.to_thread(files.read, services.lake, project) or files.Season()
+        if (before.mark == mark and not nights) or (of_catalog and of_catalog.retrying and before.nights.num_rows):
             return Refreshed(project=project, nights=[], season=before)
         if of_catalog and not of_catalog.finished:
             # Its jobs were deleted, and with them its nights.
             season = files.Season(mark=mark)
             await asyncio.to_thread(files.write, services.lake, project, season)
-            return Refreshed(project=project, nights=sorted(before.made_of, key=_order), season=season)
+            return Refreshed(project=project, nights=_nights(before.made_of), season=season)
         return await _refreshed(services, project, before, mark, nights)
 
 
@@ -80,12 +80,10 @@ async def _refreshed(
     async with results_of(services, Scope(project=project)) as results:
         known = await knowledge.load(services, project, jobs=results.job_ids)
         classes = derive.registered(services, results, known)
-        made = await asyncio.to_thread(
-            _made, results.lake, results, known, before=before, nights=nights, registered=classes
-        )
+        made = await asyncio.to_thread(made_from, results, known, before=before, nights=nights, registered=classes)
         season = replace(made.season, mark=mark)
         await asyncio.to_thread(files.write, services.lake, project, season)
-        return Refreshed(project=project, nights=sorted(made.changed, key=_order), season=season)
+        return Refreshed(project=project, nights=_nights(made.changed), season=season)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,24 +108,30 @@ async def look(services: Services, project: str) -> Looked:
     )
 
 
-async def findings(services: Records, project: str | None = None, *, now: datetime | None = None) -> list[Finding]:
-    """What is wrong in the season of a project, or of all projects, as it was made last; the newest nights first.
+class NotMade(errors.Conflict):
+    """The season of a project was not made yet, or by a version that made it otherwise: nobody knows what is wrong."""
 
-    Raises `Unavailable`.
-    """
-    projects = [project] if project is not None else [one.project for one in await services.catalog.seasons.marks()]
+
+async def findings_of_all(services: Records, *, now: datetime) -> list[Finding]:
+    """What is wrong in the seasons of all projects that were made, as `findings`."""
     found: list[Finding] = []
-    for one in projects:
-        found += await _findings(services, one, now or datetime.now(UTC))
+    for one in await services.catalog.seasons.marks():
+        with suppress(NotMade):
+            found += await findings(services, one.project, now=now)
     return found
 
 
-async def _findings(services: Records, project: str, now: datetime) -> list[Finding]:
+async def findings(services: Records, project: str, *, now: datetime | None = None) -> list[Finding]:
+    """What is wrong in the season of a project as it was made last; the newest nights first.
+
+    Raises `NotMade`, and `Unavailable`.
+    """
     from antenna_orchestration.lake import season as files
 
+    now = now or datetime.now(UTC)
     season = await asyncio.to_thread(files.read, services.lake, project)
-    if not season.made_of:
-        return []
+    if season is None:
+        raise NotMade(f"the season of {project} was not made yet")
     return rules.findings(
         project,
         [NightSeen(**row) for row in season.rows([field.name for field in dataclasses.fields(NightSeen)])],
@@ -195,61 +199,92 @@ def _numbers(rows: Sequence[Mapping[str, Any]], taxa: int) -> dict[str, float]:
     return numbers
 
 
-class _Made(NamedTuple):
-    """The season as it is now, and which nights are others than before."""
+class Made(NamedTuple):
+    """A season as it is now, and which of its rows are others than before."""
 
     season: Season
-    changed: Collection[date | None]
+    changed: Collection[Key]
 
 
-def _made(
-    lake: Lake, results: Results, known: Knowledge, *, before: Season, nights: Collection[date], registered: Registered
-) -> _Made:
-    """Blocks."""
+def made_from(
+    results: Results, known: Knowledge, *, before: Season, nights: Collection[date], registered: Registered
+) -> Made:
+    """The season of these results, given how it was before, with these nights made anew in any case.
+
+    Blocks; raises as `refresh`.
+    """
     from antenna_orchestration.lake import derived
     from antenna_orchestration.lake import season as files
     from antenna_orchestration.processing import derive
 
     sources = [one for one in results.sources if one.images]
     if not sources:
-        return _Made(files.Season(), set(before.made_of))
-    made_of: dict[date | None, str] = {}
-    fixtures: dict[Where, Fixtures] = {}
-
-    def choose(found: derived.SortedResults) -> Collection[date | None]:
-        fixtures.update(derive.fixtures(found, known.recipe))
-        made_of.update(_digests(found.groups, results, known, fixtures))
-        return {night for night, digest in made_of.items() if before.made_of.get(night) != digest or night in nights}
-
-    with derived.sorted_results(lake, sources, known.places, known.renamed, choose=choose) as wanted:
-        changed = {group.night for group in wanted.groups} | (set(before.made_of) - set(made_of))
+        return Made(files.Season(), before.made_of.keys())
+    choice = _Choice(results, known, before.made_of, nights)
+    with derived.sorted_results(results.lake, sources, known.places, known.renamed, choose=choice.of) as wanted:
+        changed = {files.key_of(group) for group in wanted.groups} | (before.made_of.keys() - choice.made_of.keys())
         made: Iterable[files.Night] = ()
         if wanted.groups:
-            of_detections = {where: one.found for where, one in fixtures.items()}
+            of_detections = {where: one.found for where, one in choice.fixtures.items()}
             tables = derive.nights_of(wanted, sources, known, registered(wanted.labels), of_detections)
             made = map(files.Night, wanted.groups, tables)
-        return _Made(files.replaced(before, made, changed, made_of), changed)
+        return Made(files.replaced(before, made, choice.made_of), changed)
 
 
-def _digests(
-    groups: Sequence[Group], results: Results, known: Knowledge, fixtures: Mapping[Where, Fixtures]
-) -> dict[date | None, str]:
-    """Of each night, a digest of all that its rows depend on."""
-    from antenna_orchestration.processing.derive import Where
+class _Choice:
+    """Chooses the rows of nights that are to be made anew, and says what all are made of.
 
-    generations = {one.job_id: one.generation for one in results.sources}
-    said: dict[int, list[str]] = defaultdict(list)
-    for review in known.reviews:
-        said[review.job_id].append(repr(review))
-    of_all = replace(known, reviews=()).fingerprint
-    parts: dict[date | None, list[str]] = defaultdict(lambda: [of_all])
-    for group in groups:
-        jobs = [(job, generations[job], *said.get(job, ())) for job in group.jobs]
-        where = fixtures.get(Where(group.pipeline, group.deployment))
-        staying = where.of_nights.get(group.night, ()) if where and group.night is not None else ()
-        parts[group.night].append(repr((group.pipeline, group.deployment, group.photographs, jobs, staying)))
-    return {night: hashlib.sha256("\n".join(these).encode()).hexdigest()[:16] for night, these in parts.items()}
+    That is given, which costs little to know: jobs, photographs, what people said; and which boxes stay in one spot,
+    for which all boxes of a deployment are read. They are only where anything else changed.
+    """
+
+    def __init__(self, results: Results, known: Knowledge, before: Mapping[Key, str], nights: Collection[date]) -> None:
+        self._known = known
+        self._before = before
+        self._nights = nights
+        self._generations = {one.job_id: one.generation for one in results.sources}
+        self._of_all = replace(known, reviews=()).fingerprint
+        self._said: dict[int, list[str]] = defaultdict(list)
+        for review in known.reviews:
+            self._said[review.job_id].append(repr(review))
+        # Known once it has chosen; the fixtures of places where a row is made anew.
+        self.made_of: dict[Key, str] = {}
+        self.fixtures: dict[Where, Fixtures] = {}
+
+    def of(self, overview: Overview) -> Collection[int]:
+        """The numbers of the groups that are made anew."""
+        from antenna_orchestration.lake.season import key_of
+        from antenna_orchestration.processing import derive
+
+        given = {key_of(group): self._given(group) for group in overview.groups}
+        had = {key: digests.partition(" ")[0] for key, digests in self._before.items()}
+        touched = {derive.Where(key.pipeline, key.deployment) for key, _ in given.items() ^ had.items()}
+        touched |= {derive.Where(key.pipeline, key.deployment) for key in given if key.night in self._nights}
+        look = [one for one in overview.groups if derive.Where(one.pipeline, one.deployment) in touched]
+        self.fixtures = derive.fixtures(overview.boxes(look), self._known.recipe)
+        self.made_of = {key: digests for key, digests in self._before.items() if key in given}
+        for group in look:
+            self.made_of[key_of(group)] = f"{given[key_of(group)]} {self._staying(group)}"
+        return {
+            group.number
+            for group in look
+            if self._before.get(key_of(group)) != self.made_of[key_of(group)] or group.night in self._nights
+        }
+
+    def _given(self, group: Group) -> str:
+        jobs = [(job, self._generations[job], *self._said.get(job, ())) for job in group.jobs]
+        return _digest(self._of_all, group.photographs, jobs)
+
+    def _staying(self, group: Group) -> str:
+        from antenna_orchestration.processing.derive import Where
+
+        where = self.fixtures.get(Where(group.pipeline, group.deployment))
+        return _digest(where.of_nights.get(group.night, ()) if where and group.night is not None else ())
 
 
-def _order(night: date | None) -> tuple[bool, date]:
-    return night is None, night or date.max
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _nights(keys: Iterable[Key]) -> list[date | None]:
+    return sorted({key.night for key in keys}, key=lambda night: (night is None, night or date.max))

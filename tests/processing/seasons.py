@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
@@ -46,7 +46,13 @@ async def traps(services: Services, project: str, folder: Path, names: Sequence[
     return {name: await watch(services, project, folder / name, deployment=name, pipeline=pipeline) for name in names}
 
 
-async def look_and_process(services: Services, project: str, watched: dict[str, Watched]) -> int:
+On = Callable[[str], list[Detection]]
+"""What is found on the photograph with this URI."""
+
+
+async def look_and_process(
+    services: Services, project: str, watched: dict[str, Watched], *, on: On | None = None
+) -> int:
     """Look until nothing more is found, and process all jobs of the project; returns how many."""
     for source in watched.values():
         while (await source.look()).jobs:
@@ -55,11 +61,13 @@ async def look_and_process(services: Services, project: str, watched: dict[str, 
     async with hands(services) as worker:
         # Several at a time: most of a small job is waiting.
         for start in range(0, len(waiting), _AT_A_TIME):
-            await asyncio.gather(*(_process(services, worker, job) for job in waiting[start : start + _AT_A_TIME]))
+            await asyncio.gather(
+                *(_process(services, worker, job, on or _on) for job in waiting[start : start + _AT_A_TIME])
+            )
     return len(waiting)
 
 
-async def _process(services: Services, worker: Hands, waiting: Job) -> None:
+async def _process(services: Services, worker: Hands, waiting: Job, on: On) -> None:
     await claimed(services, waiting)
     await publish.publish(services, waiting.job_id)
     job = await services.catalog.jobs.get(waiting.job_id)
@@ -69,7 +77,7 @@ async def _process(services: Services, worker: Hands, waiting: Job) -> None:
         for lease in leases:
             await worker.report(
                 [lease],
-                detections=_on(lease.task.uri),
+                detections=on(lease.task.uri),
                 algorithms=[ALGORITHM, MOTHS],
                 width=4000,
                 height=3000,

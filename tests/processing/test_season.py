@@ -7,19 +7,22 @@ from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from antenna_orchestration.domain.alerts import Alert, Event, OpenAlert
+from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.ecology import recipes
 from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.ecology.season import Finding
-from antenna_orchestration.lake import derived
+from antenna_orchestration.lake import derived, paths
 from antenna_orchestration.lake import season as files
 from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.processing import alert_sources, delete, derive, season
 from antenna_orchestration.processing import recipes as recipe_verbs
 from antenna_orchestration.processing.alert_sources import Looking
 from antenna_orchestration.processing.services import Services
+from tests.processing.classified_jobs import LABELS, found
 from tests.processing.seasons import PER_NIGHT, SECONDS, look_and_process, put, stamps, traps
 
 WHEN = {
@@ -40,7 +43,7 @@ def nth(number: int) -> date:
 async def agrees(services: Services, project: str) -> files.Season:
     """The season as it is in the lake, which has the rows of the project's tables."""
     await derive.derive(services, project=project)
-    found = files.read(services.lake, project)
+    found = read(services, project)
     nights = derived.read(services.lake, Scope(project=project), "nights")
     order = [(name, "ascending") for name in ("pipeline", "deployment", "night")]
     assert found.nights.select(nights.schema.names).to_pylist() == nights.sort_by(order).to_pylist()
@@ -49,8 +52,16 @@ async def agrees(services: Services, project: str) -> files.Season:
     return found
 
 
+def read(services: Services, project: str) -> files.Season:
+    """The season as it is in the lake."""
+    season = files.read(services.lake, project)
+    assert season is not None
+    return season
+
+
 async def test_nights_that_changed_are_made_anew(services: Services, project: str, tmp_path: Path) -> None:
-    assert await season.findings(services, project) == []
+    with pytest.raises(season.NotMade, match="was not made yet"):
+        await season.findings(services, project)
     watched = await traps(services, project, tmp_path, ["pond"])
     for number in range(3):
         put(tmp_path / "pond", stamps(nth(number), 4))
@@ -96,8 +107,43 @@ async def test_nights_that_changed_are_made_anew(services: Services, project: st
         await delete.delete(services, one.job_id, by="test")
     assert project in {mark.project for mark in await services.catalog.seasons.marks()}, "the sensor sees it"
     assert (await season.look(services, project)).made_anew == [nth(0), nth(1), nth(2)]
-    assert files.read(services.lake, project).nights.num_rows == files.read(services.lake, project).counts.num_rows == 0
+    assert read(services, project).nights.num_rows == read(services, project).counts.num_rows == 0
     assert (await season.look(services, project)).made_anew == []
+
+
+async def test_only_what_a_new_night_changes_is_made_anew(services: Services, project: str, tmp_path: Path) -> None:
+    def with_a_screw(uri: str) -> list[Detection]:
+        # In one spot on each photograph of the pond.
+        return [msgspec.structs.replace(found(LABELS[0]), box=(50.0, 60.0, 90.0, 80.0))] if "/pond/" in uri else []
+
+    def rows(whole: files.Season) -> dict[tuple[str, date], datetime]:
+        keys = whole.nights.select(["deployment", "night", "made_of"]).to_pylist()
+        return {(row["deployment"], row["night"]): row["made_of"] for row in keys}
+
+    watched = await traps(services, project, tmp_path, ["pond", "meadow"])
+    for number in range(2):
+        put(tmp_path / "pond", stamps(nth(number), 2))
+        put(tmp_path / "meadow", stamps(nth(number), 2))
+    await look_and_process(services, project, watched, on=with_a_screw)
+    await season.refresh(services, project)
+    before = rows(await agrees(services, project))
+
+    # With the third night, the screw is known to be one, on the other two as well.
+    put(tmp_path / "pond", stamps(nth(2), 2))
+    await look_and_process(services, project, watched, on=with_a_screw)
+    assert (await season.refresh(services, project)).nights == [nth(0), nth(1), nth(2)]
+    after = rows(await agrees(services, project))
+    assert dict(before.items() - after.items()).keys() == {("pond", nth(0)), ("pond", nth(1))}
+    assert after.keys() - before.keys() == {("pond", nth(2))}
+
+    # Another night of the pond changes none of them, and nothing of the meadow is read.
+    put(tmp_path / "pond", stamps(nth(4), 2))
+    await look_and_process(services, project, watched, on=with_a_screw)
+    for job in await services.catalog.jobs.list(project=project):
+        if job.name.startswith("meadow"):
+            await asyncio.to_thread(services.lake.drop_folder, f"detections/job_id={job.job_id}")
+    assert (await season.refresh(services, project)).nights == [nth(4)]
+    assert after.items() <= rows(read(services, project)).items()
 
 
 async def test_a_season_says_what_went_wrong(services: Services, project: str, tmp_path: Path) -> None:
@@ -164,7 +210,7 @@ async def test_a_retry_takes_no_night_away(services: Services, project: str, tmp
     assert await services.catalog.jobs.retry(job.job_id)
     await services.catalog.job_log.add(job.job_id, "retried", "again")
     assert (await season.refresh(services, project, nights=[nth(0)])).nights == []
-    assert files.read(services.lake, project).nights["night"].to_pylist() == [nth(0), nth(1)]
+    assert read(services, project).nights["night"].to_pylist() == [nth(0), nth(1)]
     # It waits for a worker that never comes.
     async with services.catalog.database.transaction() as connection:
         await connection.execute("UPDATE job_log SET at = at - interval '25 h' WHERE job_id = %s", [job.job_id])
@@ -192,6 +238,15 @@ async def test_new_findings_are_alerts(
     assert gap.subject == f"trap silent: pond, night {nth(2)}"
     assert "battery" in gap.text and f"`antenna season --project {project}`" in gap.text
     assert not (await alert_sources.findings_of_seasons(services, looking)).of, "not again in this minute"
+    # A version that makes seasons otherwise finds none that it can read: that is no all-clear.
+    nights = paths.season("nights", project)
+    kept = services.lake.read_bytes(nights)
+    await asyncio.to_thread(services.lake.drop, [nights])
+    opened = replace(looking, opened=[OpenAlert(**{**asdict(gap), **WHEN})])
+    monkeypatch.setattr(alert_sources, "_seasons_looked_at", -math.inf)
+    seen = await alert_sources.findings_of_seasons(services, opened)
+    assert gap.key in {alert.key for alert in seen.alerts}
+    await asyncio.to_thread(services.lake.write_file, nights, lambda sink: sink.write(kept))
     monkeypatch.setattr(Finding, "is_new", lambda *_: False)
     looking = replace(looking, opened=[OpenAlert(**{**asdict(gap), **WHEN})])
     assert await told() == []
