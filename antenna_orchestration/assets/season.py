@@ -3,6 +3,7 @@
 Belongs here: what Dagster shows of a season. What a season is, `processing/season.py` knows.
 """
 
+import hashlib
 import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -80,6 +81,15 @@ def season(context: dg.AssetExecutionContext, stores: Stores) -> Iterator[Any]:
         )
 
 
+class Shown(NamedTuple):
+    """What a partition shows."""
+
+    project: str
+    night: date
+    # Another one where it shows something else.
+    version: str
+
+
 class Check(NamedTuple):
     """What one check says."""
 
@@ -108,18 +118,34 @@ class Made:
             said = "; ".join(f"{project}: {why}" for project, why in self.failed.items())
             raise dg.Failure(description=terminal.line(f"not brought up to date: {said}"), allow_retries=False)
 
-    def nights(self) -> Iterator[tuple[str, date]]:
-        """The nights that were made anew and have a partition, and the last one of each season that goes on."""
+    def nights(self, shown: Mapping[str, str]) -> Iterator[Shown]:
+        """The nights whose partitions show something else, or nothing: `shown` has the versions that they show.
+
+        Whoever brought the season up to date, and whatever run ended before it had shown it. A season that goes on has
+        a partition for the last night in any case.
+        """
         passed = night_of_local(self.now.replace(tzinfo=None)) - timedelta(days=1)
+        had: dict[str, set[date]] = defaultdict(set)
+        for key in shown:
+            of = season_nights.get_partition_key_from_str(key).keys_by_dimension
+            had[of[PROJECT]].add(date.fromisoformat(of[NIGHT]))
         for project, one in self.seasons.items():
-            there = [row["night"] for row in one.season.rows(["night"])]
-            is_under_way = any(timedelta() <= passed - night <= UNDER_WAY for night in there)
-            nights = {*one.nights, *([passed] if is_under_way else [])}
-            yield from ((project, night) for night in sorted(filter(None, nights)) if has_partition(night))
+            made_of: dict[date, list[str]] = defaultdict(list)
+            for row in one.season.rows(["night", "made_of"]):
+                made_of[row["night"]].append(row["made_of"])
+            is_under_way = any(timedelta() <= passed - night <= UNDER_WAY for night in made_of)
+            for night in sorted({*made_of, *had[project], *([passed] if is_under_way else [])}):
+                what = repr((sorted(made_of[night]), self._wrong(project, night)))
+                version = hashlib.sha256(what.encode()).hexdigest()[:16]
+                if has_partition(night) and shown.get(season_key(project, night)) != version:
+                    yield Shown(project, night, version)
+
+    def _wrong(self, project: str, night: date) -> list[Finding]:
+        return [one for one in self.findings if (one.project, one.night) == (project, night)]
 
     def shown(self, project: str, night: date) -> dict[str, Any]:
         """The metadata of a night."""
-        wrong = [one for one in self.findings if (one.project, one.night) == (project, night)]
+        wrong = self._wrong(project, night)
         uri = f"{self.lake}/{paths.season('nights', project)}"
         shown: dict[str, Any] = {"wrong": len(wrong), "dagster/uri": uri, "dagster/row_count": 0}
         if wrong:

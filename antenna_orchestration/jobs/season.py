@@ -3,6 +3,7 @@
 from functools import partial
 
 import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pydantic import Field
 
 from antenna_orchestration.assets.partitions import projects, season_key
@@ -23,17 +24,23 @@ class SeasonConfig(dg.Config):
 
 @dg.op
 def refresh(context: dg.OpExecutionContext, config: SeasonConfig, stores: Stores) -> None:
-    """Make the nights anew that changed, materialize their partitions, and evaluate the checks of the season."""
+    """Make the nights anew that changed, materialize the partitions that show others, and evaluate the checks."""
     with told_in_one_line():
         wanted = config.projects or [
             one.project for one in stores.call(lambda services: services.catalog.seasons.marks())
         ]
         made: Made = run_interruptible(context, partial(update, stores, dict.fromkeys(wanted, ())))
-    nights = list(made.nights())
-    context.instance.add_dynamic_partitions(str(projects.name), sorted({project for project, _ in nights}))
-    for project, night in nights:
-        key = season_key(project, night)
-        context.log_event(dg.AssetMaterialization(ASSET, partition=key, metadata=made.shown(project, night)))
+    nights = list(made.nights(_versions(context.instance)))
+    context.instance.add_dynamic_partitions(str(projects.name), sorted({one.project for one in nights}))
+    for one in nights:
+        context.log_event(
+            dg.AssetMaterialization(
+                ASSET,
+                partition=season_key(one.project, one.night),
+                metadata=made.shown(one.project, one.night),
+                tags={DATA_VERSION_TAG: one.version},
+            )
+        )
     for check in made.checks():
         evaluation = dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey(ASSET),
@@ -46,6 +53,14 @@ def refresh(context: dg.OpExecutionContext, config: SeasonConfig, stores: Stores
         # It is taken, and the type does not say so.
         context.log_event(evaluation)  # type: ignore[arg-type]
     made.raise_if_failed()
+
+
+def _versions(instance: dg.DagsterInstance) -> dict[str, str]:
+    """The data version of each partition that the season has."""
+    found = instance.event_log_storage.get_latest_tags_by_partition(
+        dg.AssetKey(ASSET), dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
+    )
+    return {key: versions[DATA_VERSION_TAG] for key, versions in found.items()}
 
 
 @dg.job(tags={tags.ROLE: tags.OPERATIONS})

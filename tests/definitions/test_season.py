@@ -12,6 +12,7 @@ from antenna_orchestration.assets.partitions import has_partition, projects, sea
 from antenna_orchestration.assets.season import season
 from antenna_orchestration.definitions import build_definitions
 from antenna_orchestration.ecology.season import KINDS
+from antenna_orchestration.processing import season as verb
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
 from antenna_orchestration.sensors.season_nights import season_nights
@@ -67,6 +68,10 @@ def test_a_season_runs_itself(
             found = {name: Watched(services=services, project=project, number=one) for name, one in sources.items()}
             await look_and_process(services, project, found)
 
+    async def looked_at() -> None:
+        async with opened(wanted) as services:
+            assert (await verb.refresh(services, project)).nights == [LAST - timedelta(days=2)]
+
     asyncio.run(processed(LAST - timedelta(days=1), LAST))
     key = str(season_key(project, LAST))
     with dg.DagsterInstance.ephemeral() as instance:
@@ -94,9 +99,20 @@ def test_a_season_runs_itself(
         assert not failed.success
         assert "not brought up to date: no-such-project: there is no project" in text_of(failed)
 
+        # Somebody brings the season up to date from elsewhere: the partitions follow, and only those that changed.
+        before = season_key(project, LAST - timedelta(days=2))
         asyncio.run(processed(LAST - timedelta(days=2)))
         changed = tick(instance, again.cursor)
         assert project in wanted_by(changed)
+        asyncio.run(looked_at())
+        config["ops"]["refresh"]["config"]["projects"] = [project]
+        assert not metadata_of(instance, str(before))
+        made = job.execute_in_process(instance=instance, run_config=config)
+        assert [one.partition for one in made.asset_materializations_for_node("refresh")] == [before]
+        assert metadata_of(instance, str(before))["photographs_found"] == 4
+        made = job.execute_in_process(instance=instance, run_config=config)
+        assert not made.asset_materializations_for_node("refresh")
+
         monkeypatch.setenv("ANTENNA_SEASON", "0")
         settings.get.cache_clear()
         off = tick(instance, again.cursor)

@@ -137,12 +137,13 @@ class _Scene:
         most = self._parameters.max_cost
         # Boxes that do not overlap cost 1 at least, so what is left may be spent on the distance.
         reach = max(self._reach[before].max() + self._reach[now].max(), (most - 1) * diagonal)
+        # A matrix of scipy's would take longer to make than all else here.
         near = cKDTree(self.centres[before]).sparse_distance_matrix(
-            cKDTree(self.centres[now]), reach, output_type="coo_matrix"
+            cKDTree(self.centres[now]), reach, output_type="ndarray"
         )
         # The tree's order is its own.
-        order = np.lexsort((near.col, near.row))
-        old, new, distance = near.row[order], near.col[order], near.data[order]
+        near = near[np.lexsort((near["j"], near["i"]))]
+        old, new, distance = near["i"], near["j"], near["v"]
         sizes = self._sizes[photographs[0]][old]
         fits = ~(sizes.all(axis=1) & size.all() & (sizes != size).any(axis=1))
         costs = self._cost(before[old], now[new], distance / diagonal)
@@ -196,13 +197,15 @@ def _assigned(old: Rows, new: Rows, costs: Floats, most: float) -> tuple[Rows, R
 
     if not len(old):
         return old, new
+    # Most animals have one candidate only, whose only candidate they are.
+    is_clear = (np.bincount(old)[old] == 1) & (np.bincount(new)[new] == 1)
+    if is_clear.all():
+        return old, new
     olds, news = int(old.max()) + 1, int(new.max()) + 1
     graph = coo_matrix((np.ones(len(old)), (old, olds + new)), shape=(olds + news, olds + news))
     _, part = connected_components(graph, directed=False)
-    # Most animals have one candidate only.
-    often = np.bincount(part[old])
-    chosen: list[Any] = [np.flatnonzero(often[part[old]] == 1)]
-    for one in np.flatnonzero(often > 1):
+    chosen: list[Any] = [np.flatnonzero(is_clear)]
+    for one in np.unique(part[old[~is_clear]]):
         own = np.flatnonzero(part[old] == one)
         rows, row = np.unique(old[own], return_inverse=True)
         columns, column = np.unique(new[own], return_inverse=True)
