@@ -126,9 +126,10 @@ class _Kept:
         """What is wrong if it does not answer; empty if it does."""
         return f"it has not answered for {duration(self.busy)}" if self.busy > ANSWERS_WITHIN else ""
 
-    def has_other(self, work: Work[Any] | None) -> bool:
-        """Whether a thread is with this source for something else: it takes one at a time."""
-        return self.busy > 0 and not (work and work.busy)
+    async def is_free(self, work: Work[Any] | None, until: float) -> bool:
+        """Whether a thread can be at this work, if need be after another one has ended: a source has one at a time."""
+        others = [one for one in (self.look, self.reading, self.again) if one and one is not work]
+        return all([await one.answered(until) for one in others])
 
 
 @dataclass(slots=True)
@@ -245,7 +246,7 @@ async def _look(services: Services, source: DueSource, done: Round, until: float
         kept.is_told = True
         await _note_not_listed(services, source, kept.hangs, done)
         return False
-    if look is None or kept.has_other(look):
+    if look is None or not await kept.is_free(look, until):
         return False
     came_forward = False
     try:
@@ -299,7 +300,7 @@ async def read_waiting(services: Services, done: Round) -> None:
 async def _read_some(services: Services, number: int, done: Round, seen: set[str], until: float) -> bool:
     """Go on with reading files of one source, and note what they are; whether there is more that can be had now."""
     sources, kept = services.catalog.sources, done.kept_of(number)
-    if kept.hangs or kept.has_other(kept.reading):
+    if kept.hangs or not await kept.is_free(kept.reading, until):
         await _tell(services, number, kept, done)
         return False
     if kept.reading is None:
@@ -408,7 +409,7 @@ async def _as_they_were(
     Others were renamed, deleted or replaced while their night waited. Raises `Failed`.
     """
     kept, now = done.kept_of(number), time.monotonic()
-    if kept.hangs or kept.has_other(kept.again):
+    if kept.hangs or not await kept.is_free(kept.again, until):
         await _tell(services, number, kept, done)
         return None
     kept.unchanged = {key: at for key, at in kept.unchanged.items() if at > now - STANDS}

@@ -61,9 +61,7 @@ class Work(Generic[T]):
                 return None
             self._since = time.monotonic()
             self._calling = _threads.call(self._next)
-        if not self._calling.done():
-            await _wait(self._calling, until - time.monotonic())
-        if not self._calling.done():
+        if not await self.answered(until):
             return None
         calling, self._calling = self._calling, None
         try:
@@ -81,6 +79,12 @@ class Work(Generic[T]):
         """What `slice` returned is recorded."""
         self._found = None
         self.is_over = self._is_last
+
+    async def answered(self, until: float) -> bool:
+        """Wait until no thread is at it; False if one still is then."""
+        if self._calling is not None and not self._calling.done():
+            await _wait(self._calling, until - time.monotonic())
+        return self._calling is None or self._calling.done()
 
     @property
     def busy(self) -> float:

@@ -163,6 +163,27 @@ async def test_a_source_that_hangs_keeps_no_other_waiting(
     assert (state.failures, state.error, state.is_being_listed) == (0, "", False)
 
 
+async def test_a_look_that_goes_on_keeps_no_file_from_being_read(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    photograph(tmp_path / "a" / EVENING, "one")
+    source = await watch(services, project, tmp_path / "a")
+    done = Round()
+    await new_captures.list_due(services, done)
+    answers = threading.Event()
+
+    def slow() -> Iterator[FoundFile]:
+        answers.wait()
+        yield FoundFile(f"file://{tmp_path}/a/{MORNING}", "1-1", 1)
+
+    look = done.kept[source.number].look = Work(slow())
+    assert await look.slice(time.monotonic() + 0.01) is None and look.busy
+    threading.Timer(0.1, answers.set).start()
+    await new_captures.read_waiting(services, done)
+    assert (await source.state()).read == 1
+    assert await look.slice(time.monotonic() + 60), "what it found is still there"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_a_share_that_is_slow_and_then_hangs_comes_forward(
