@@ -21,6 +21,7 @@ MAY_SLEEP = {
     "loading/image_server.py",
     "pipelines/faulty.py",
     "pipelines/wrong_in_one_way.py",
+    "processing/rounds_process.py",  # between two ticks of a sensor
     "push/processing_service.py",
     "worker/recording.py",
     "worker/side_by_side.py",

@@ -135,6 +135,21 @@ class FoundFolder(NamedTuple):
     real_uri: str
 
 
+class ListedFolder(NamedTuple):
+    """A folder that was listed to its end, with its time of change, which was read before."""
+
+    real_uri: str
+    changed_ns: int
+    # Why it cannot be read; empty if it can.
+    why: str = ""
+
+
+class GoneFolder(NamedTuple):
+    """A folder that is not there any more."""
+
+    real_uri: str
+
+
 class ToRead(NamedTuple):
     """A file that is at rest as far as is known."""
 
@@ -271,73 +286,66 @@ class Sources:
             found[row.pop("source_id")].append(KnownFolder(**row))
         return found
 
-    async def record_folders(self, source: int, folders: Iterable[FoundFolder]) -> None:
-        """Note folders that are to be listed; those that are known stay as they are."""
-        async with self._database.transaction() as connection:
-            await _record_folders(connection, source, folders)
-
-    async def record_listing(
+    async def record_found(
         self,
         source: int,
-        folder: KnownFolder,
         *,
-        changed_ns: int,
-        files: Sequence[FoundFile],
-        folders: Sequence[FoundFolder],
+        files: Sequence[FoundFile] = (),
+        folders: Sequence[FoundFolder] = (),
+        listed: Sequence[ListedFolder] = (),
+        gone: Sequence[GoneFolder] = (),
+        position: BucketPosition | None = None,
         resolution: float,
     ) -> None:
-        """Note what a folder holds, in one transaction; idempotent.
+        """Note a part of what a look found, in one transaction; idempotent.
 
-        `changed_ns` is its time of change, read before it was listed. Files that come within `resolution` seconds may
-        not change it.
+        Folders that are known stay as they are, and those that are gone are listed as new ones if they come back. Files
+        that come within `resolution` seconds may not change a folder's time.
         """
         async with self._database.transaction() as connection:
+            # Files first: the row that counts them is locked after theirs by everybody.
             await _record_files(connection, source, files)
             await _record_folders(connection, source, folders)
-            await connection.execute(
-                queries.load("note_listed_folder"),
-                {
+            if listed:
+                parameters = {
                     "source": source,
-                    "real_uri": folder.real_uri,
-                    "changed_ns": changed_ns,
+                    "real_uris": [one.real_uri for one in listed],
+                    "changed_ns": [one.changed_ns for one in listed],
                     "resolution": resolution,
-                },
-            )
-
-    async def forget_folders(self, source: int, real_uris: Sequence[str]) -> None:
-        """Folders that are gone. If they are back, they are listed as new ones."""
-        await self._database.rows("forget_source_folders", source=source, real_uris=list(real_uris))
-
-    async def record_page(self, source: int, files: Sequence[FoundFile], position: BucketPosition) -> None:
-        """Note what a page of a bucket's listing holds, and how far it was listed; idempotent."""
-        async with self._database.transaction() as connection:
-            await _record_files(connection, source, files)
-            await connection.execute(
-                queries.load("note_listed_bucket"),
-                {
-                    "source": source,
-                    "quiet_upto": position.quiet_upto,
-                    "listed_upto": position.listed_upto,
-                    "swept_upto": position.swept_upto,
-                },
-            )
+                }
+                await connection.execute(queries.load("note_listed_folders"), parameters)
+            if gone:
+                uris = [one.real_uri for one in gone]
+                await connection.execute(queries.load("forget_source_folders"), {"source": source, "real_uris": uris})
+            if position:
+                await connection.execute(
+                    queries.load("note_listed_bucket"),
+                    {
+                        "source": source,
+                        "quiet_upto": position.quiet_upto,
+                        "listed_upto": position.listed_upto,
+                        "swept_upto": position.swept_upto,
+                    },
+                )
 
     async def note_looked(self, sources: Iterable[int], *, error: str = "") -> None:
         """These were listed to their end, but for what `error` tells; the next look is as far off as each says."""
         await self._database.rows("note_looked", sources=list(sources), error=storable(error), least=LEAST_PAUSE)
 
-    async def note_listed_in_part(self, source: int) -> None:
+    async def note_listed_in_part(self, source: int, *, came_forward: bool) -> None:
         """There is more to list; those that have waited for longer come first."""
-        await self._database.rows("note_listed_in_part", source=source)
+        await self._database.rows("note_listed_in_part", source=source, came_forward=came_forward)
 
     async def note_not_listed(self, source: int, error: str, *, pause: float) -> None:
         """The source could not be listed; it is tried again after `pause` seconds."""
         await self._database.rows("note_not_listed", source=source, error=storable(error), pause=pause)
 
-    async def files_to_read(self, *, most: int, again: float) -> Mapping[int, Sequence[ToRead]]:
+    async def files_to_read(
+        self, *, most: int, again: float, source: int | None = None
+    ) -> Mapping[int, Sequence[ToRead]]:
         """Files at rest, at most so many a source, and those that could not be used `again` seconds ago."""
         found: dict[int, list[ToRead]] = {}
-        for row in await self._database.rows("source_files_to_read", most=most, again=again):
+        for row in await self._database.rows("source_files_to_read", most=most, again=again, source=source):
             found.setdefault(row.pop("source_id"), []).append(ToRead(**row))
         return found
 

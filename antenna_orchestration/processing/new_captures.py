@@ -6,8 +6,8 @@ The three steps know of each other only what the catalog holds, so a round may e
     read      files that have been as they are for long enough become photographs: their bytes and their time
     submit    photographs become jobs, one for each night; the transaction that makes a job claims its photographs
 
-Each step has its seconds. What blocks runs on threads that nobody joins: a share that hangs costs its source a failure,
-and the others nothing.
+Each step has its seconds, in which some sources at a time have their turns. What is not over by then goes on in the
+next round: this process keeps it (`source_threads.Work`). Another process begins anew.
 """
 
 from __future__ import annotations
@@ -15,19 +15,23 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, timedelta, timezone, tzinfo
 from functools import partial
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.catalog.sources import (
     DueSource,
+    FoundFile,
+    FoundFolder,
+    GoneFolder,
     KnownFolder,
+    ListedFolder,
     ReadResult,
     SourceClaim,
     SourceToSubmit,
@@ -36,15 +40,18 @@ from antenna_orchestration.catalog.sources import (
 from antenna_orchestration.domain import nights, texts, watching
 from antenna_orchestration.domain.capture_time import Taken
 from antenna_orchestration.domain.ids import JobId
+from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.versions import Version
-from antenna_orchestration.domain.watching import ReadFile
+from antenna_orchestration.domain.watching import BucketPosition, ReadFile
 from antenna_orchestration.ecology import places
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.processing.source_threads import ANSWERS_WITHIN, Failed, Work
 from antenna_orchestration.processing.submit import Selection, Submission, submit
 from antenna_orchestration.submission import capture_times
 from antenna_orchestration.submission import watching as looking
+from antenna_orchestration.submission.watching import GoneFile
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +60,11 @@ READING: Final = 8.0
 SUBMITTING: Final = 10.0
 """Seconds of a round for each step; Dagster ends a tick after 60. What is begun is finished."""
 
-LEAST_SHARE: Final = 2.0
-"""Seconds for which a source is listed in one round though others wait; it goes on when they had their turn."""
+TURN: Final = 2.0
+"""Seconds for which one source keeps others waiting; it goes on when they had their turn."""
 
-ANSWERS_WITHIN: Final = 15.0
-"""Seconds in which a folder or a page of a bucket is listed, or some files are read; else the source hangs."""
+AT_ONCE: Final = 16
+"""Sources that are listed, or read, at the same time. Each has one thread, which mostly waits for a disk or store."""
 
 RESOLUTION: Final = 2.5
 """Seconds within which two changes of a folder may leave the same time; on FAT and some shares it is two."""
@@ -68,16 +75,9 @@ LOOKED_AGAIN_AFTER: Final = 3600.0
 LOOKED_AGAIN: Final = 20
 """Such folders in one round, at most; those that were listed longest ago come first."""
 
-SWEPT: Final = 2
-"""Pages of a bucket's older names that each look lists again, round and round: names may come in any order."""
-
 DUE_AT_ONCE: Final = 500
 TO_READ: Final = 200
 """Files of one source that are read before those of the next."""
-
-READ_TOGETHER: Final = 8
-LOOKED_AT_TOGETHER: Final = 500
-"""Files that one thread looks at again before they are submitted."""
 
 TRIED_AGAIN_AFTER: Final = 3600.0
 """Seconds after which a file that could not be used is read again."""
@@ -91,19 +91,45 @@ LARGEST_JOB: Final = 20_000
 MOST_LOADED: Final = 100_000
 """Photographs of a source that are sorted into nights at a time."""
 
-_threads: Final = ThreadPoolExecutor(max_workers=128, thread_name_prefix="watching")
-_hanging: Final[dict[int, list[Future[Any]]]] = {}
-"""By source: calls that were given up, and whose threads may be stuck for ever."""
+STANDS: Final = 3600.0
+"""Seconds for which a file that was looked at again counts as being as it was: looking at a night may take rounds."""
+
+KEPT: Final = 600.0
+"""Seconds after which work with which nobody went on is dropped: the source is paused, or another process has it."""
 
 _NAME: Final = 150
 """Characters of a deployment's name in that of a job."""
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
+@dataclass(slots=True)
+class _Kept:
+    """What goes on over rounds, of one source."""
 
-class _Failed(Exception):
-    """A source cannot be looked at now; the message says why."""
+    used_at: float = 0.0
+    look: Work[looking.Found] | None = None
+    # What the look could not read.
+    unreadable: list[str] = field(default_factory=list)
+    reading: Work[ReadResult | GoneFile] | None = None
+    # Whether it was noted that it hangs.
+    is_told: bool = False
+    again: Work[tuple[ReadFile, ReadResult | None]] | None = None
+    # When a file was as it had been read, by URI and version.
+    unchanged: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    @property
+    def busy(self) -> float:
+        """Seconds for which a thread is with this source; 0 if none is."""
+        return max(work.busy if work else 0.0 for work in (self.look, self.reading, self.again))
+
+    @property
+    def hangs(self) -> str:
+        """What is wrong if it does not answer; empty if it does."""
+        return f"it has not answered for {duration(self.busy)}" if self.busy > ANSWERS_WITHIN else ""
+
+    async def is_free(self, work: Work[Any] | None, until: float) -> bool:
+        """Whether a thread can be at this work, if need be after another one has ended: a source has one at a time."""
+        others = [one for one in (self.look, self.reading, self.again) if one and one is not work]
+        return all([await one.answered(until) for one in others])
 
 
 @dataclass(slots=True)
@@ -115,6 +141,18 @@ class Round:
     jobs: list[JobId] = field(default_factory=list)
     # One line for each source that failed.
     failed: list[str] = field(default_factory=list)
+    # Sources that were listed to their end, which is noted for all together.
+    whole: list[int] = field(default_factory=list)
+    # What goes on over rounds, by source.
+    kept: dict[int, _Kept] = field(default_factory=dict)
+    # Held while much is written: sources have their turns together, and the pool has few connections.
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def kept_of(self, source: int) -> _Kept:
+        """What goes on of a source, for whoever goes on with it."""
+        kept = self.kept.setdefault(source, _Kept())
+        kept.used_at = time.monotonic()
+        return kept
 
     @property
     def line(self) -> str:
@@ -127,222 +165,209 @@ class Round:
         return f"{said}; {'; '.join(self.failed)}" if self.failed else said
 
 
+class _Here:
+    """What this process keeps of the sources of a database."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.kept: dict[int, _Kept] = {}
+
+
+_here: Final[dict[str, _Here]] = {}
+"""By the database's URL."""
+
+
 async def round_(services: Services) -> Round | None:
     """One round over all sources; None if another process does one now. Idempotent, and safe to be killed.
 
     Raises `Unavailable` for the catalog only.
     """
-    async with services.catalog.sources.lock() as is_ours:
-        if not is_ours:
-            return None
-        done = Round()
-        await list_due(services, done)
-        await read_waiting(services, done)
-        await submit_read(services, done)
-        return done
+    here = _here.setdefault(services.settings.database_url, _Here())
+    # The lock of the catalog is lost with its connection.
+    if not here.lock.acquire(blocking=False):
+        return None
+    try:
+        async with services.catalog.sources.lock() as is_ours:
+            if not is_ours:
+                return None
+            before = time.monotonic() - KEPT
+            here.kept = {source: kept for source, kept in here.kept.items() if kept.used_at > before or kept.busy}
+            done = Round(kept=here.kept)
+            await list_due(services, done)
+            await read_waiting(services, done)
+            await submit_read(services, done)
+            return done
+    finally:
+        here.lock.release()
 
 
 async def list_due(services: Services, done: Round) -> None:
     """List what changed of the sources that are due."""
-    sources = services.catalog.sources
-    until = time.monotonic() + LISTING
-    due = {source.source_id: source for source in await sources.due(DUE_AT_ONCE)}
-    known = await sources.folders([number for number, source in due.items() if source.uri.startswith("file:")])
-    changed = dict(
-        zip(
-            known,
-            await asyncio.gather(*(_changed(services, due[number], known[number]) for number in known)),
-            strict=True,
-        )
-    )
-    _add_old(changed, known)
-    looked: list[int] = []
-    share = max(LEAST_SHARE, LISTING / max(len(due), 1))
-    for number, source in due.items():
-        now = time.monotonic()
-        if now > until:
-            break
-        of_this = min(until, now + share)
-        found = changed.get(number)
-        try:
-            if isinstance(found, _Failed):
-                raise found
-            if found is None:
-                unreadable = await _list_bucket(services, source, of_this)
-            else:
-                unreadable = await _list_folders(services, source, found, of_this)
-        except _Failed as error:
-            await _note_not_listed(services, source, str(error), done)
-            continue
-        if unreadable is None:
-            await sources.note_listed_in_part(number)
-        elif unreadable:
-            await sources.note_looked([number], error=unreadable)
-            done.failed.append(f"source {number}: {unreadable}")
-        done.listed += unreadable is not None
-        looked += [number] if unreadable == "" else []
-    if looked:
-        await sources.note_looked(looked)
+    due = await services.catalog.sources.due(DUE_AT_ONCE)
+    new = [source for source in due if done.kept_of(source.source_id).look is None]
+    known = await services.catalog.sources.folders([one.source_id for one in new if one.uri.startswith("file:")])
+    again = _old(known)
+    for source in new:
+        kept = done.kept_of(source.source_id)
+        found = known.get(source.source_id)
+        kept.look, kept.unreadable = Work(_begun(services, source, found, again.get(source.source_id, ()))), []
+    await _in_turns((partial(_look, services, source, done) for source in due), LISTING)
+    if done.whole:
+        await services.catalog.sources.note_looked(done.whole)
 
 
-async def _changed(services: Services, source: DueSource, known: Sequence[KnownFolder]) -> list[KnownFolder] | _Failed:
-    """The folders of a source that are to be listed; those that are gone are forgotten."""
-    try:
-        root, times = await _on_a_thread(
-            source.source_id, looking.times_of_change, source.uri, known, services.settings
-        )
-    except _Failed as error:
-        return error
-    new = []
-    if all(folder.real_uri != root.real_uri for folder in known):
-        await services.catalog.sources.record_folders(source.source_id, [root])
-        new = [KnownFolder(uri=root.uri, real_uri=root.real_uri, changed_ns=None, is_quiet=False, listed_ago=None)]
-    if gone := [folder.real_uri for folder in known if folder.real_uri not in times]:
-        await services.catalog.sources.forget_folders(source.source_id, gone)
-    return new + [
-        folder
-        for folder in known
-        if (at := times.get(folder.real_uri)) is not None
-        and (at != folder.changed_ns or at == looking.UNREADABLE or not folder.is_quiet)
-    ]
+def _begun(
+    services: Services, source: DueSource, known: Sequence[KnownFolder] | None, again: Iterable[str]
+) -> Iterator[looking.Found | None]:
+    if known is None:
+        return looking.look_at_bucket(source.uri, source.position, source.pattern, services.settings)
+    return looking.look_at_folders(source.uri, known, set(again), source.pattern, services.settings)
 
 
-def _add_old(changed: Mapping[int, list[KnownFolder] | _Failed], known: Mapping[int, Sequence[KnownFolder]]) -> None:
-    """Add the folders that were listed longest ago."""
+def _old(known: Mapping[int, Sequence[KnownFolder]]) -> Mapping[int, list[str]]:
+    """The folders that were listed longest ago, by source."""
     old = [
-        (folder.listed_ago, number, folder)
-        for number, found in changed.items()
-        if not isinstance(found, _Failed)
-        for folder in known[number]
+        (folder.listed_ago, number, folder.real_uri)
+        for number, folders in known.items()
+        for folder in folders
         if folder.is_quiet and folder.listed_ago is not None and folder.listed_ago > LOOKED_AGAIN_AFTER
     ]
-    for _, number, folder in heapq.nlargest(LOOKED_AGAIN, old, key=lambda one: one[0]):
-        found = changed[number]
-        if not isinstance(found, _Failed) and folder not in found:
-            found.append(folder)
+    again: dict[int, list[str]] = {}
+    for _, number, uri in heapq.nlargest(LOOKED_AGAIN, old):
+        again.setdefault(number, []).append(uri)
+    return again
 
 
-async def _list_folders(
-    services: Services, source: DueSource, wanted: Sequence[KnownFolder], until: float
-) -> str | None:
-    """List folders, and those that are found in them: what could not be read, or None if not all were listed."""
-    sources = services.catalog.sources
-    takes, within = looking.taker(source.pattern), looking.locator(services.settings)
-    tried: set[str] = set()
-    unreadable: list[str] = []
-    while wanted:
-        found = 0
-        for folder in wanted:
-            if time.monotonic() > until:
-                return None
-            tried.add(folder.real_uri)
-            listing = await _on_a_thread(source.source_id, looking.list_folder, folder, source.uri, takes, within)
-            if listing is None:
-                await sources.forget_folders(source.source_id, [folder.real_uri])
-                continue
-            await sources.record_listing(
-                source.source_id,
-                folder,
-                changed_ns=listing.changed_ns,
-                files=listing.files,
-                folders=listing.folders,
-                resolution=RESOLUTION,
-            )
-            unreadable += [listing.why] if listing.why else []
-            found += len(listing.folders)
-        known = (await sources.folders([source.source_id]))[source.source_id] if found else []
-        wanted = [folder for folder in known if folder.changed_ns is None and folder.real_uri not in tried]
-    return texts.listed(unreadable, 1)
+async def _look(services: Services, source: DueSource, done: Round, until: float) -> bool:
+    """Go on with the look at a source; whether there is more that can be had now."""
+    kept, number = done.kept_of(source.source_id), source.source_id
+    look = kept.look
+    if kept.hangs:
+        kept.is_told = True
+        await _note_not_listed(services, source, kept.hangs, done)
+        return False
+    if look is None or not await kept.is_free(look, until):
+        return False
+    came_forward = False
+    try:
+        while (found := await look.slice(until)) is not None:
+            async with done.writing:
+                kept.unreadable += await _record(services, number, found)
+            look.taken()
+            kept.is_told, came_forward = False, True
+    except Failed as error:
+        kept.look = None
+        await _note_not_listed(services, source, str(error), done)
+        return False
+    if not look.is_over:
+        await services.catalog.sources.note_listed_in_part(number, came_forward=came_forward)
+        return came_forward
+    kept.look = None
+    done.listed += 1
+    if kept.unreadable:
+        unreadable = texts.listed(kept.unreadable, 1)
+        await services.catalog.sources.note_looked([number], error=unreadable)
+        done.failed.append(f"source {number}: {unreadable}")
+    else:
+        done.whole.append(number)
+    return False
 
 
-async def _list_bucket(services: Services, source: DueSource, until: float) -> str | None:
-    """List what is new in a bucket, and a part of what is old: an empty text, or None if there is more that is new."""
-    sources, takes, position = services.catalog.sources, looking.taker(source.pattern), source.position
-
-    async def page_after(name: str) -> looking.Page:
-        return await _on_a_thread(source.source_id, looking.list_bucket, source.uri, name, takes, services.settings)
-
-    while True:
-        after = position.quiet_upto if position.listed_upto is None else position.listed_upto
-        page = await page_after(after)
-        position = replace(
-            position,
-            quiet_upto=watching.quiet_upto(position, page.names, datetime.now(UTC)),
-            listed_upto=page.names[-1][0] if page.has_more else None,
+async def _record(services: Services, number: int, found: Sequence[looking.Found]) -> list[str]:
+    """Note what a look found; returns what could not be read."""
+    listed = [one for one in found if isinstance(one, ListedFolder)]
+    if found:
+        await services.catalog.sources.record_found(
+            number,
+            files=[one for one in found if isinstance(one, FoundFile)],
+            folders=[one for one in found if isinstance(one, FoundFolder)],
+            listed=listed,
+            gone=[one for one in found if isinstance(one, GoneFolder)],
+            position=next((one for one in reversed(found) if isinstance(one, BucketPosition)), None),
+            resolution=RESOLUTION,
         )
-        await sources.record_page(source.source_id, page.files, position)
-        if not page.has_more:
-            break
-        if time.monotonic() > until:
-            return None
-    for _ in range(SWEPT if position.quiet_upto else 0):
-        page = await _on_a_thread(
-            source.source_id, looking.list_bucket, source.uri, position.swept_upto, takes, services.settings
-        )
-        last = page.names[-1][0] if page.names else ""
-        # In the store's order, that of bytes. What follows is listed by each look.
-        goes_on = page.has_more and last.encode() < position.quiet_upto.encode()
-        position = replace(position, swept_upto=last if goes_on else "")
-        await sources.record_page(source.source_id, page.files, position)
-        if not goes_on:
-            break
-    return ""
+    return [one.why for one in listed if one.why]
 
 
 async def read_waiting(services: Services, done: Round) -> None:
-    """Read files that are at rest, some of each source in turns."""
-    until = time.monotonic() + READING
-    seen: set[tuple[int, str]] = set()
-    while time.monotonic() < until:
+    """Read files that are at rest, of some sources at a time."""
+    waiting = await services.catalog.sources.files_to_read(most=TO_READ, again=TRIED_AGAIN_AFTER)
+    begun = [number for number, kept in done.kept.items() if kept.reading]
+    numbers = dict.fromkeys([*waiting, *begun])
+    await _in_turns((partial(_read_some, services, number, done, set()) for number in numbers), READING)
+
+
+async def _read_some(services: Services, number: int, done: Round, seen: set[str], until: float) -> bool:
+    """Go on with reading files of one source, and note what they are; whether there is more that can be had now."""
+    sources, kept = services.catalog.sources, done.kept_of(number)
+    if kept.hangs or not await kept.is_free(kept.reading, until):
+        await _tell(services, number, kept, done)
+        return False
+    if kept.reading is None:
+        waiting = await sources.files_to_read(most=TO_READ, again=TRIED_AGAIN_AFTER, source=number)
         # A file that changes again and again is read once a round.
-        waiting = {
-            number: [file for file in files if (number, file.uri) not in seen]
-            for number, files in (
-                await services.catalog.sources.files_to_read(most=TO_READ, again=TRIED_AGAIN_AFTER)
-            ).items()
-        }
-        if not any(waiting.values()):
-            return
-        for number, files in waiting.items():
-            seen.update((number, file.uri) for file in files)
-            await _read_some(services, number, files, done, until)
+        files = [file for file in waiting.get(number, ()) if file.uri not in seen]
+        if not files:
+            return False
+        seen.update(file.uri for file in files)
+        kept.reading = Work(_read(files))
+    reading = kept.reading
+    came_forward = False
+    try:
+        while (found := await reading.slice(until)) is not None:
+            results = [one for one in found if isinstance(one, ReadResult)]
+            gone = [one.uri for one in found if isinstance(one, GoneFile)]
+            async with done.writing:
+                if results:
+                    await sources.record_reads(number, results)
+                if gone:
+                    await sources.forget_files(number, gone)
+            reading.taken()
+            done.read += len(results)
+            kept.is_told, came_forward = False, True
+    except Failed as error:
+        kept.reading = None
+        await _note_unreadable(services, number, str(error), done)
+        return False
+    if reading.is_over:
+        kept.reading = None
+    return came_forward
 
 
-async def _read_some(services: Services, number: int, files: Sequence[ToRead], done: Round, until: float) -> None:
-    """Read files of one source, and note what they are."""
-    sources = services.catalog.sources
-    results: list[ReadResult] = []
-    gone: list[str] = []
-    trouble = ""
-    for start in range(0, len(files), READ_TOGETHER):
-        some = files[start : start + READ_TOGETHER]
-        try:
-            found = await asyncio.gather(*(_on_a_thread(number, looking.read, file) for file in some))
-        except _Failed as error:
-            trouble = str(error)
-            break
-        results += filter(None, found)
-        gone += [file.uri for file, result in zip(some, found, strict=True) if result is None]
-        if time.monotonic() > until:
-            break
-    if results:
-        await sources.record_reads(number, results)
-    if gone:
-        await sources.forget_files(number, gone)
-    done.read += len(results)
-    if trouble:
-        await sources.note_not_listed(number, trouble, pause=watching.AGAIN.pause(1))
-        done.failed.append(f"source {number}: {trouble}")
+def _read(files: Iterable[ToRead]) -> Iterator[ReadResult | GoneFile | None]:
+    for file in files:
+        yield from looking.read(file)
+
+
+async def _in_turns(acts: Iterable[Callable[[float], Awaitable[bool]]], seconds: float) -> None:
+    """Let each act until a time, again and again while it says that there is more; some at a time, in turns."""
+    slots = asyncio.Semaphore(AT_ONCE)
+    until = time.monotonic() + seconds
+
+    async def turns(act: Callable[[float], Awaitable[bool]]) -> None:
+        goes_on = True
+        while goes_on and time.monotonic() < until:
+            # Whoever waits comes first.
+            async with slots:
+                now = time.monotonic()
+                goes_on = now < until and await act(min(until, now + TURN))
+
+    for ended in await asyncio.gather(*map(turns, acts), return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
 
 
 async def submit_read(services: Services, done: Round) -> None:
     """Submit nights whose photographs are all read."""
     until = time.monotonic() + SUBMITTING
-    for source in await services.catalog.sources.to_submit(SUBMITTED_AT_ONCE, held=watching.HELD_AT_MOST):
-        if time.monotonic() > until:
+    ready = await services.catalog.sources.to_submit(SUBMITTED_AT_ONCE, held=watching.HELD_AT_MOST)
+    turn = max(TURN, SUBMITTING / max(len(ready), 1))
+    for source in ready:
+        now = time.monotonic()
+        if now > until:
             return
         try:
-            await _submit_nights(services, source, done, until)
+            await _submit_nights(services, source, done, min(until, now + turn))
             await services.catalog.sources.note_submitted(source.source_id)
         except errors.Conflict as error:
             # Another process has them, or somebody paused the source: the next round sees what is left.
@@ -351,9 +376,8 @@ async def submit_read(services: Services, done: Round) -> None:
             pause = watching.AGAIN.pause(source.refusals + 1)
             await services.catalog.sources.note_not_submitted(source.source_id, str(error), pause=pause)
             done.failed.append(f"source {source.source_id}: {error}")
-        except _Failed as error:
-            await services.catalog.sources.note_not_listed(source.source_id, str(error), pause=watching.AGAIN.pause(1))
-            done.failed.append(f"source {source.source_id}: {error}")
+        except Failed as error:
+            await _note_unreadable(services, source.source_id, str(error), done)
 
 
 async def _submit_nights(services: Services, source: SourceToSubmit, done: Round, until: float) -> None:
@@ -369,23 +393,51 @@ async def _submit_nights(services: Services, source: SourceToSubmit, done: Round
         for start in range(0, len(by_night[night]), LARGEST_JOB):
             if time.monotonic() > until:
                 return
-            some = await _as_they_were(services, source.source_id, by_night[night][start : start + LARGEST_JOB])
-            if some:
-                done.jobs.append(await _submit_night(services, source, night, some))
+            part = by_night[night][start : start + LARGEST_JOB]
+            same = await _as_they_were(services, source.source_id, part, done, until)
+            if same is None:
+                return
+            if same:
+                done.jobs.append(await _submit_night(services, source, night, same))
 
 
-async def _as_they_were(services: Services, number: int, files: Sequence[ReadFile]) -> list[ReadFile]:
-    """The files that are still as they were read. Others were renamed, deleted or replaced while their night waited."""
-    parts = [files[start : start + LOOKED_AT_TOGETHER] for start in range(0, len(files), LOOKED_AT_TOGETHER)]
-    changed: list[ReadResult] = []
-    for start in range(0, len(parts), READ_TOGETHER):
-        some = parts[start : start + READ_TOGETHER]
-        for found in await asyncio.gather(*(_on_a_thread(number, looking.look_again, part) for part in some)):
-            changed += found
-    if changed:
-        await services.catalog.sources.record_reads(number, changed)
-    gone = {one.uri for one in changed}
-    return [file for file in files if file.uri not in gone]
+async def _as_they_were(
+    services: Services, number: int, files: Sequence[ReadFile], done: Round, until: float
+) -> list[ReadFile] | None:
+    """The files that are still as they were read; None if not all could be looked at until then.
+
+    Others were renamed, deleted or replaced while their night waited. Raises `Failed`.
+    """
+    kept, now = done.kept_of(number), time.monotonic()
+    if kept.hangs or not await kept.is_free(kept.again, until):
+        await _tell(services, number, kept, done)
+        return None
+    kept.unchanged = {key: at for key, at in kept.unchanged.items() if at > now - STANDS}
+    changed: set[tuple[str, str]] = set()
+    while True:
+        if kept.again is None:
+            left = [file for file in files if file[:2] not in kept.unchanged and file[:2] not in changed]
+            if not left:
+                break
+            kept.again = Work(looking.look_again(left))
+        again = kept.again
+        try:
+            while (found := await again.slice(until)) is not None:
+                now = time.monotonic()
+                if results := [result for _, result in found if result]:
+                    await services.catalog.sources.record_reads(number, results)
+                changed.update(file[:2] for file, result in found if result)
+                kept.unchanged.update({file[:2]: now for file, result in found if not result})
+                again.taken()
+                kept.is_told = False
+        except Failed:
+            kept.again = None
+            raise
+        if not again.is_over:
+            return None
+        kept.again = None
+    kept.unchanged = {}
+    return [file for file in files if file[:2] not in changed]
 
 
 async def _submit_night(
@@ -450,23 +502,14 @@ async def _note_not_listed(services: Services, source: DueSource, error: str, do
     done.failed.append(f"source {source.source_id}: {error}")
 
 
-async def _on_a_thread(source: int, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """Call what looks at a source's disk or store.
+async def _note_unreadable(services: Services, number: int, error: str, done: Round) -> None:
+    """What cannot be read cannot be listed either, most probably: the next look says what is wrong."""
+    await services.catalog.sources.note_not_listed(number, error, pause=watching.AGAIN.pause(1))
+    done.failed.append(f"source {number}: {error}")
 
-    Raises `_Failed` for whatever goes wrong there, if it takes too long, and while an earlier call still does: a share
-    that hangs for days takes no more threads than it took the first time.
-    """
-    if stuck := [call for call in _hanging.pop(source, []) if not call.done()]:
-        _hanging[source] = stuck
-        raise _Failed("it still does not answer")
-    calling = _threads.submit(partial(function, *arguments, **options))
-    try:
-        return await asyncio.wait_for(asyncio.wrap_future(calling), ANSWERS_WITHIN)
-    except TimeoutError:
-        _hanging.setdefault(source, []).append(calling)
-        raise _Failed(f"it does not answer within {ANSWERS_WITHIN:.0f} s") from None
-    except (errors.AntennaError, OSError) as error:
-        raise _Failed(str(error)) from error
-    except Exception as error:
-        logger.exception("a watched source")
-        raise _Failed(f"unexpected {type(error).__name__}: {error}") from error
+
+async def _tell(services: Services, number: int, kept: _Kept, done: Round) -> None:
+    """Note that a source hangs, once."""
+    if kept.hangs and not kept.is_told:
+        kept.is_told = True
+        await _note_unreadable(services, number, kept.hangs, done)

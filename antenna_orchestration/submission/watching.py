@@ -1,7 +1,9 @@
 """Looks at folders and buckets that are watched: what they hold, which folders changed, what a file is.
 
-Everything here blocks for as long as a disk or store needs; `processing/new_captures.py` calls it on threads. What is
-an image, and which names are left out, is as in `sources.gather`. Nothing is remembered here.
+Everything here blocks for as long as a disk or store needs. So what may take long is an iterator, which does one small
+thing at a time, and yields None where that found nothing: `processing/source_threads.py` advances it on threads, and
+lets it rest when others have their turn. What is an image, and which names are left out, is as in `sources.gather`.
+Nothing is remembered here.
 """
 
 # There may be hundreds of thousands of paths, and a Path object costs ten times as much as a string.
@@ -12,15 +14,24 @@ import fnmatch
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.sources import FoundFile, FoundFolder, KnownFolder, ReadResult, ToRead
-from antenna_orchestration.domain import versions
-from antenna_orchestration.domain.watching import ReadFile
+from antenna_orchestration.catalog.sources import (
+    FoundFile,
+    FoundFolder,
+    GoneFolder,
+    KnownFolder,
+    ListedFolder,
+    ReadResult,
+    ToRead,
+)
+from antenna_orchestration.domain import versions, watching
+from antenna_orchestration.domain.watching import BucketPosition, ReadFile
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.submission import buckets, capture_times, kinds, patterns
 from antenna_orchestration.submission.locations import MAX_URI, Locator, Unusable, folder_uri, local_path
@@ -28,20 +39,22 @@ from antenna_orchestration.submission.locations import MAX_URI, Locator, Unusabl
 GONE: Final = "it is not there any more"
 """Why a file is left out that vanished before anything was done with it."""
 
-
 UNREADABLE: Final = -1
 """The time of change of a folder that may not be read."""
 
+SWEPT: Final = 2
+"""Pages of a bucket's older names that each look lists again, round and round: names may come in any order."""
 
-class Listing(NamedTuple):
-    """What a folder holds."""
+_READ_AT_ONCE: Final = 2**20
+"""Bytes of a file."""
 
-    # Its time of change, read before it was listed.
-    changed_ns: int
-    files: list[FoundFile]
-    folders: list[FoundFolder]
-    # Why it cannot be read; empty if it can.
-    why: str = ""
+Found: TypeAlias = FoundFile | FoundFolder | ListedFolder | GoneFolder | BucketPosition
+
+
+class GoneFile(NamedTuple):
+    """A file that is gone for good."""
+
+    uri: str
 
 
 class Page(NamedTuple):
@@ -82,56 +95,90 @@ def taker(pattern: str) -> Callable[[str], bool]:
     return lambda path: patterns.matches(parsed, path.split("/"))
 
 
-def times_of_change(
-    source: str, known: Iterable[KnownFolder], settings: Settings
-) -> tuple[FoundFolder, Mapping[str, int]]:
-    """The folder of a source, and the present times of change of its folders, in nanoseconds, by `real_uri`.
+def look_at_folders(
+    source: str, known: Sequence[KnownFolder], again: Collection[str], pattern: str, settings: Settings
+) -> Iterator[Found | None]:
+    """What the folders of a source hold that changed, those that are new, and those whose `real_uri` is in `again`.
 
-    Those that are gone are left out. This is all that folders cost in which nothing happened. Raises as `root`.
+    The time of change of each known folder is asked for: that is all that folders cost in which nothing happened.
+    Raises as `root` and `taker`.
     """
-    found = {}
+    takes, within = taker(pattern), locator(settings)
+    top = root(source, settings)
+    seen = {folder.real_uri for folder in known}
+    gone: list[GoneFolder] = []
+
+    def listed(wanted: FoundFolder) -> Iterator[Found | None]:
+        """A folder, and those below it that are new."""
+        waiting = [wanted]
+        while waiting:
+            for found in _list_folder(waiting.pop(), source, takes, within):
+                if isinstance(found, GoneFolder):
+                    gone.append(found)
+                elif not isinstance(found, FoundFolder):
+                    yield found
+                elif found.real_uri not in seen:
+                    seen.add(found.real_uri)
+                    waiting.append(found)
+                    yield found
+
+    if top.real_uri not in seen:
+        seen.add(top.real_uri)
+        yield top
+        yield from listed(top)
     for folder in known:
-        try:
-            status = os.stat(local_path(folder.uri))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError:
-            found[folder.real_uri] = UNREADABLE
-            continue
-        if stat.S_ISDIR(status.st_mode):
-            found[folder.real_uri] = status.st_mtime_ns
-    # At the end: if the disk is gone, so are its folders, and that is to be said.
-    return root(source, settings), found
+        yield None
+        at = _time_of_change(folder)
+        if at is None:
+            gone.append(GoneFolder(folder.real_uri))
+        elif at == UNREADABLE or at != folder.changed_ns or not folder.is_quiet or folder.real_uri in again:
+            yield from listed(FoundFolder(folder.uri, folder.real_uri))
+    # If the disk is gone, so are its folders, and that is to be said.
+    root(source, settings)
+    yield from gone
 
 
-def list_folder(folder: KnownFolder, source: str, takes: Callable[[str], bool], within: Locator) -> Listing | None:
-    """What a folder of the source `source` holds; None if it is gone."""
+def _time_of_change(folder: KnownFolder) -> int | None:
+    """In nanoseconds; None if it is gone."""
+    try:
+        status = os.stat(local_path(folder.uri))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        return UNREADABLE
+    return status.st_mtime_ns if stat.S_ISDIR(status.st_mode) else None
+
+
+def _list_folder(
+    folder: FoundFolder, source: str, takes: Callable[[str], bool], within: Locator
+) -> Iterator[FoundFile | FoundFolder | ListedFolder | GoneFolder | None]:
+    """What a folder of the source `source` holds; at the end, that it was listed or is gone."""
     path, real_path = local_path(folder.uri), local_path(folder.real_uri)
     start = len(local_path(source)) + 1
-    files: list[FoundFile] = []
-    folders: list[FoundFolder] = []
     try:
         within.check_bounds(path, path)
         changed_ns = os.stat(path).st_mtime_ns
         with os.scandir(path) as entries:
             for entry in entries:
                 if kinds.left_out(entry.name):
-                    continue
-                if _is_folder(entry):
+                    yield None
+                elif _is_folder(entry):
                     real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real_path, entry.name)
                     found = FoundFolder(folder_uri(entry.path), folder_uri(real))
                     # No photograph below a longer one can be named.
-                    if max(map(len, found)) < MAX_URI:
-                        folders.append(found)
-                elif kinds.is_image(entry.name) and takes(entry.path[start:]) and (file := _file(entry.path, within)):
-                    files.append(file)
+                    yield found if max(map(len, found)) < MAX_URI else None
+                elif kinds.is_image(entry.name) and takes(entry.path[start:]):
+                    yield _file(entry.path, within)
+                else:
+                    yield None
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        yield GoneFolder(folder.real_uri)
     except errors.InvalidSource as error:
-        return Listing(UNREADABLE, [], [], str(error))
+        yield ListedFolder(folder.real_uri, UNREADABLE, str(error))
     except OSError as error:
-        return Listing(UNREADABLE, [], [], f"folder {path} cannot be listed: {error.strerror}")
-    return Listing(changed_ns, files, folders)
+        yield ListedFolder(folder.real_uri, UNREADABLE, f"folder {path} cannot be listed: {error.strerror}")
+    else:
+        yield ListedFolder(folder.real_uri, changed_ns)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -142,6 +189,38 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         if entry.is_symlink():
             return False
         raise
+
+
+def look_at_bucket(
+    source: str, position: BucketPosition, pattern: str, settings: Settings
+) -> Iterator[FoundFile | BucketPosition]:
+    """What is new in a bucket, and a part of what is old; after each page, how far it was listed.
+
+    Raises as `list_bucket` and `taker`.
+    """
+    takes = taker(pattern)
+    while True:
+        after = position.quiet_upto if position.listed_upto is None else position.listed_upto
+        page = list_bucket(source, after, takes, settings)
+        position = replace(
+            position,
+            quiet_upto=watching.quiet_upto(position, page.names, datetime.now(UTC)),
+            listed_upto=page.names[-1][0] if page.has_more else None,
+        )
+        yield from page.files
+        yield position
+        if not page.has_more:
+            break
+    for _ in range(SWEPT if position.quiet_upto else 0):
+        page = list_bucket(source, position.swept_upto, takes, settings)
+        last = page.names[-1][0] if page.names else ""
+        # In the store's order, that of bytes. What follows is listed by each look.
+        goes_on = page.has_more and last.encode() < position.quiet_upto.encode()
+        position = replace(position, swept_upto=last if goes_on else "")
+        yield from page.files
+        yield position
+        if not goes_on:
+            break
 
 
 def list_bucket(source: str, after: str, takes: Callable[[str], bool], settings: Settings) -> Page:
@@ -161,8 +240,8 @@ def list_bucket(source: str, after: str, takes: Callable[[str], bool], settings:
     return Page(files, [(uri, version.modified_at) for uri, version in found], has_more)
 
 
-def read(file: ToRead) -> ReadResult | None:
-    """What a file at rest is: the digest of its bytes, and when it was taken; None if it is gone for good.
+def read(file: ToRead) -> Iterator[ReadResult | GoneFile | None]:
+    """What a file at rest is: the digest of its bytes, and when it was taken. A part of it is read at a time.
 
     Of an object in a bucket the store's version says the same, without reading it.
     """
@@ -170,7 +249,8 @@ def read(file: ToRead) -> ReadResult | None:
         # A store that says no version knows an object by its name only.
         content = hashlib.sha256((file.version or file.uri).encode()).digest()
         size = int(file.version.rpartition("-")[2] or 0)
-        return _result(file, file.version, size, content=content)
+        yield _result(file, file.version, size, content=content)
+        return
     digest: bytes | None = None
     try:
         status = os.stat(local_path(file.uri))
@@ -179,34 +259,41 @@ def read(file: ToRead) -> ReadResult | None:
         why = why or ("" if status.st_size else "it is empty")
         if not why and _version(status) == file.version:
             with Path(local_path(file.uri)).open("rb") as opened:
-                digest = hashlib.file_digest(opened, "sha256").digest()
+                hashed = hashlib.sha256()
+                while part := opened.read(_READ_AT_ONCE):
+                    hashed.update(part)
+                    yield None
+                digest = hashed.digest()
                 status = os.fstat(opened.fileno())
     except (FileNotFoundError, NotADirectoryError):
-        return None if file.was_left_out else _unusable(file, GONE)
+        yield GoneFile(file.uri) if file.was_left_out else _unusable(file, GONE)
     except OSError as error:
-        return _unusable(file, f"it cannot be read: {error.strerror}")
-    return _result(file, _version(status), status.st_size, content=digest, why=why)
+        yield _unusable(file, f"it cannot be read: {error.strerror}")
+    else:
+        yield _result(file, _version(status), status.st_size, content=digest, why=why)
 
 
-def look_again(files: Iterable[ReadFile]) -> list[ReadResult]:
-    """What is to be noted of files that were read a while ago: those that are gone or changed, and nothing of others.
+def look_again(files: Iterable[ReadFile]) -> Iterator[tuple[ReadFile, ReadResult | None]]:
+    """Files that were read a while ago, each with what is to be noted of it: None if it is as it was.
 
     Objects in buckets are not asked for: each would cost a request.
     """
-    found = []
     for file in files:
-        if not file.uri.startswith("file:"):
-            continue
-        try:
-            status = os.stat(local_path(file.uri))
-        except (FileNotFoundError, NotADirectoryError):
-            found.append(_unusable(file, GONE))
-        except OSError as error:
-            found.append(_unusable(file, f"it cannot be read: {error.strerror}"))
-        else:
-            if (version := _version(status)) != file.version:
-                found.append(ReadResult(uri=file.uri, listed=file.version, version=version, size=status.st_size))
-    return found
+        yield file, _changed(file)
+
+
+def _changed(file: ReadFile) -> ReadResult | None:
+    if not file.uri.startswith("file:"):
+        return None
+    try:
+        status = os.stat(local_path(file.uri))
+    except (FileNotFoundError, NotADirectoryError):
+        return _unusable(file, GONE)
+    except OSError as error:
+        return _unusable(file, f"it cannot be read: {error.strerror}")
+    if (version := _version(status)) == file.version:
+        return None
+    return ReadResult(uri=file.uri, listed=file.version, version=version, size=status.st_size)
 
 
 def _unusable(file: ToRead | ReadFile, why: str) -> ReadResult:

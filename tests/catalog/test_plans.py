@@ -14,7 +14,7 @@ from antenna_orchestration.catalog.migrate import migrate
 from antenna_orchestration.embedded.stores import EmbeddedStores
 
 IMAGES_A_JOB = 2_000
-BIG_TABLES = {"job_images", "captures", "processed", "job_log"}
+BIG_TABLES = {"job_images", "captures", "processed", "job_log", "source_files"}
 HOT: dict[str, dict[str, Any]] = {
     "images_to_publish": {"after": 500, "limit": 1_000},
     "images_to_publish_again": {"images": [1_001, 1_002]},
@@ -30,6 +30,10 @@ HOT: dict[str, dict[str, Any]] = {
     "image_of_job": {"image": 1_001},
     "log_of_image": {"image": 1_001, "actions": ["published"], "limit": 100},
     "newest_log": {"limit": 100},
+    "list_sources": {"project": None, "source": None},
+    "note_looked": {"sources": [1], "error": "", "least": 15},
+    "source_files_to_read": {"most": 200, "again": 3600.0, "source": None},
+    "sources_to_submit": {"limit": 20, "held": 3600.0},
 }
 
 
@@ -73,6 +77,15 @@ def filled(shared_stores: EmbeddedStores, request: pytest.FixtureRequest) -> Ite
             "INSERT INTO job_log (job_id, level, action, message) SELECT 1 + n %% %s, 'INFO', 'a', 'm' "
             "FROM generate_series(1, 20000) n",
             [jobs],
+        )
+        connection.execute("INSERT INTO deployments (project_id, name) VALUES (1, 'd')")
+        connection.execute(
+            "INSERT INTO sources (project_id, deployment_id, uri, pipeline, settle_seconds, every_seconds) "
+            "SELECT 1, deployment_id, 'file:///a', 'null', 600, 300 FROM deployments, generate_series(1, 20)"
+        )
+        connection.execute(
+            "INSERT INTO source_files (source_id, uri, version, size, state) "
+            "SELECT source_id, 'file:///a/' || n, '1-1', 1, 'submitted' FROM sources, generate_series(1, 2000) n"
         )
         connection.execute("VACUUM ANALYZE")
         yield connection

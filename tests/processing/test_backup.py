@@ -15,10 +15,11 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog import backup as catalog_backup
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
-from antenna_orchestration.processing import backup, cancel, collect, finish, publish, reconcile, retry
+from antenna_orchestration.processing import backup, cancel, collect, finish, publish, reconcile, retry, watched_sources
 from antenna_orchestration.processing.services import Services, opened, prepare
 from tests.homes import temporary_folder
 from tests.processing.jobs_by_hand import claimed, hands, make_job
+from tests.processing.watched import photograph, watch
 
 
 @pytest.fixture
@@ -78,6 +79,9 @@ async def test_finished_jobs_show_as_before_and_unfinished_ones_go_on(
     queued = await make_job(own_services, project + "-c", 5)
     canceled = await half_done(own_services, project + "-d")
     await cancel.cancel(own_services, canceled.job_id, reason="a test")
+    photograph(tmp_path / "card" / "20260612221500.jpg", "one")
+    source = await watch(own_services, project, tmp_path / "card", settle="1h")
+    await source.look()
     made = await backup.backup(own_services, str(tmp_path / "copy"))
     assert made.jobs == 4
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o700
@@ -91,6 +95,7 @@ async def test_finished_jobs_show_as_before_and_unfinished_ones_go_on(
     await empty.queue.open(stranger.pipeline, stranger.job_run, "epoch")  # type: ignore[arg-type]
 
     assert await backup.restore(empty, str(tmp_path / "copy")) == made
+    assert (await watched_sources.show_source(empty, source.number)).found == 1, "its files are counted again"
     for job in (over, queued):
         assert _same(await empty.catalog.jobs.get(job.job_id), job)
     for table in ("detections", "classifications", "captures", "failed_images"):
@@ -180,4 +185,6 @@ def test_every_table_is_in_the_backup(shared_stores: EmbeddedStores) -> None:
     under_way = {"run_heartbeats", "worker_starts", "worker_pools", "sensor_ticks"}
     # What is wrong is looked at anew.
     under_way |= {"alerts", "alert_messages", "alert_targets", "alert_rounds"}
+    # A trigger counts the files of sources that are restored.
+    under_way.add("source_counts")
     assert found == {*catalog_backup.TABLES, "alembic_version", *under_way}

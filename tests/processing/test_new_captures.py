@@ -1,7 +1,6 @@
 """What a round over watched sources finds, waits for and submits."""
 
 import asyncio
-import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -19,7 +18,6 @@ from antenna_orchestration.processing.services import Services, opened
 from antenna_orchestration.processing.submit import Submission, submit
 from antenna_orchestration.submission import watching as looking
 from tests.processing.watched import photograph, watch
-from tests.waiting import eventually
 
 EVENING, MORNING = "20260612221500.jpg", "20260613044000.jpg"
 NEXT = "20260613221500.jpg"
@@ -332,22 +330,3 @@ def test_a_bucket_is_listed_on_from_the_last_name_that_is_old() -> None:
     # The second page of a look: what comes after a name that is not old does not count.
     assert watching.quiet_upto(BucketPosition("b", "d", ""), [("e", old)], now) == "b"
     assert watching.quiet_upto(BucketPosition("b", "b", ""), [("c", old)], now) == "c"
-
-
-@pytest.mark.slow
-async def test_a_share_that_hangs_takes_no_more_threads_each_time() -> None:
-    mended = threading.Event()
-    with pytest.raises(new_captures._Failed, match="does not answer within 15 s"):
-        await new_captures._on_a_thread(-1, mended.wait)
-    with pytest.raises(new_captures._Failed, match="still does not answer"):
-        await new_captures._on_a_thread(-1, mended.wait)
-    assert await new_captures._on_a_thread(-2, str, "another") == "another"
-    mended.set()
-
-    async def answers() -> bool:
-        try:
-            return await new_captures._on_a_thread(-1, mended.wait)
-        except new_captures._Failed:
-            return False
-
-    await eventually(answers, description="it is looked at again")

@@ -119,6 +119,24 @@ class EachPhotographOnce(RuleBasedStateMachine):
             twice = [content for content, count in self.runner.run(self._in_jobs()).items() if count > 1]
             assert not twice, twice
 
+    @invariant()
+    def files_are_counted(self) -> None:
+        if hasattr(self, "source"):
+            kept, counted = self.runner.run(self._counts())
+            assert kept == counted
+
+    async def _counts(self) -> list[dict[str, int]]:
+        """How many files are in each state, as the catalog keeps it, and counted."""
+        found = []
+        async with self.source.services.catalog.database.transaction() as connection:
+            for query in (
+                "SELECT state, files FROM source_counts WHERE source_id = %s AND files <> 0",
+                "SELECT state, count(*) AS files FROM source_files WHERE source_id = %s GROUP BY state",
+            ):
+                rows = await (await connection.execute(query, [self.source.number])).fetchall()
+                found.append({row["state"]: row["files"] for row in rows})
+        return found
+
     def teardown(self) -> None:
         if hasattr(self, "source"):
             self.runner.run(self._end())

@@ -101,7 +101,7 @@ async def test_a_source_that_takes_long_lets_others_go_first(services: Services,
         return [number for number in due if number in (long.number, other.number)]
 
     assert await order() == [long.number, other.number]
-    await services.catalog.sources.note_listed_in_part(long.number)
+    await services.catalog.sources.note_listed_in_part(long.number, came_forward=True)
     assert await order() == [other.number, long.number]
 
 

@@ -11,5 +11,5 @@ CROSS JOIN LATERAL (
      ORDER BY uri LIMIT %(most)s)
 ) f
 -- What cannot be listed cannot be read.
-WHERE s.paused_at IS NULL AND s.failures = 0
+WHERE s.paused_at IS NULL AND s.failures = 0 AND (%(source)s::bigint IS NULL OR s.source_id = %(source)s)
 ORDER BY s.source_id, f.uri
