@@ -135,17 +135,21 @@ class Made:
                 made_of[row["night"]].append(row["made_of"])
             is_under_way = any(timedelta() <= passed - night <= UNDER_WAY for night in made_of)
             for night in sorted({*made_of, *had[project], *([passed] if is_under_way else [])}):
-                what = repr((sorted(made_of[night]), self._wrong(project, night)))
+                what = repr((sorted(made_of[night]), self._wrong.get((project, night), ())))
                 version = hashlib.sha256(what.encode()).hexdigest()[:16]
                 if has_partition(night) and shown.get(season_key(project, night)) != version:
                     yield Shown(project, night, version)
 
-    def _wrong(self, project: str, night: date) -> list[Finding]:
-        return [one for one in self.findings if (one.project, one.night) == (project, night)]
+    @cached_property
+    def _wrong(self) -> Mapping[tuple[str, date], Sequence[Finding]]:
+        by_night = defaultdict(list)
+        for one in self.findings:
+            by_night[one.project, one.night].append(one)
+        return by_night
 
     def shown(self, project: str, night: date) -> dict[str, Any]:
         """The metadata of a night."""
-        wrong = self._wrong(project, night)
+        wrong = self._wrong.get((project, night), ())
         uri = f"{self.lake}/{paths.season('nights', project)}"
         shown: dict[str, Any] = {"wrong": len(wrong), "dagster/uri": uri, "dagster/row_count": 0}
         if wrong:

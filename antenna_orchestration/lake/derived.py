@@ -109,6 +109,7 @@ _PAUSE: Final = 60
 
 _GROUPS: Final = f"""
 SELECT number, pipeline, deployment, night, count(*) AS photographs, list_sort(list(DISTINCT job_id)) AS jobs,
+       bit_xor(hash(job_id, image_id, captured_at, local_time)) AS fingerprint,
        sum(seconds) AS work_seconds, count(seconds) AS measured,
        nullif(sum(least(pause, {_PAUSE})), 0) AS result_seconds, min(finished_at) AS arrived_at
 FROM (
@@ -182,6 +183,8 @@ class Group(NamedTuple):
     night: date | None
     # How many it has.
     photographs: int
+    # Another one where other photographs are in it, of other jobs, or their times are others.
+    fingerprint: int = 0
     # The jobs whose results they are, sorted.
     jobs: Sequence[JobId] = ()
     # What it took: seconds of work on them, on how many that is known, and the seconds in which results came.
@@ -238,7 +241,8 @@ class SortedResults:
     """The newest results of some jobs, sorted by pipeline, deployment and night."""
 
     groups: Sequence[Group]
-    # The labels that occur, sorted, by classifier; and which classifiers each pipeline has.
+    # The labels that occur, sorted, by classifier; and which classifiers each pipeline has. Of all, also of
+    # groups that are left out: no night depends on which others are read with it.
     labels: Mapping[AlgorithmRef, Sequence[str]]
     classifiers: Mapping[str, frozenset[AlgorithmRef]]
     # The further columns that have values, see `columns.FURTHER`, by derived table.
@@ -297,9 +301,12 @@ def _boxes(groups: Sequence[Group], path: Path) -> Iterator[Boxes]:
 
 
 class Overview(NamedTuple):
-    """Which photographs there are, before what was found on them is read."""
+    """Which photographs and classifiers there are, before what was found is read."""
 
     groups: Sequence[Group]
+    # As in `SortedResults`.
+    labels: Mapping[AlgorithmRef, Sequence[str]]
+    classifiers: Mapping[str, frozenset[AlgorithmRef]]
     # Reads the boxes of some of them, as `SortedResults.boxes`. Blocks.
     boxes: Callable[[Sequence[Group]], Iterator[Boxes]]
 
@@ -322,7 +329,7 @@ def sorted_results(
 
     `renamed` has images (job, image, name now) of deployments that had other names when their tables were written;
     `only` a column `image_id` of the photographs that are taken, None: all. With `choose`, only the groups that it
-    returns are there, and only the tables of their jobs are read.
+    returns are there, and only the tables of their jobs are read; of others the photographs, and which labels occur.
 
     Blocks. Raises `Unavailable` when tables are missing or cannot be read.
     """
@@ -365,15 +372,17 @@ def _sort(
         "jobs", pa.table({"job_id": [job.job_id for job in jobs], "pipeline": [job.pipeline for job in jobs]})
     )
     every = [job.job_id for job in jobs]
-    for name in ("captures", "failed_images"):
+    for name in ("captures", "failed_images", "classifications"):
         _view(session, lake, name, every)
     session.execute(_RENAMED)
     session.execute(_NEWEST.format(only="" if takes_all else "WHERE image_id IN (SELECT image_id FROM wanted)"))
     _add_times(session, known)
     session.execute(_PHOTOGRAPHS)
     groups = [Group(**row) for row in session.sql(_GROUPS).to_arrow_table().to_pylist()]
+    labels, classifiers = _labels(session)
     if choose is not None:
-        groups = _chosen(session, lake, groups, folder, choose)
+        boxes = _reader_of_boxes(session, lake, folder)
+        groups = _chosen(session, Overview(groups, labels, classifiers, boxes), choose)
     # Without any group, the tables of one job are read: a view needs a file.
     those = sorted({job for group in groups for job in group.jobs}) or every[:1]
     for name in ("detections", "classifications"):
@@ -395,16 +404,23 @@ def _sort(
     }
     for name, query in queries.items():
         _copy(session, query, folder / f"{name}.parquet")
-    labels, classifiers = _labels(session)
     return SortedResults(
         groups=groups, labels=labels, classifiers=classifiers, further=further, schemas=schemas, folder=folder
     )
 
 
-def _chosen(
-    session: duckdb.DuckDBPyConnection, lake: Lake, groups: Sequence[Group], folder: Path, choose: Choice
-) -> list[Group]:
+def _chosen(session: duckdb.DuckDBPyConnection, overview: Overview, choose: Choice) -> list[Group]:
     """The groups that are wanted; the photographs of others are left out."""
+    wanted = set(choose(overview))
+    chosen = [group for group in overview.groups if group.number in wanted]
+    _register_numbers(session, chosen)
+    session.execute("DELETE FROM photographs WHERE number NOT IN (SELECT number FROM numbers)")
+    return chosen
+
+
+def _reader_of_boxes(
+    session: duckdb.DuckDBPyConnection, lake: Lake, folder: Path
+) -> Callable[[Sequence[Group]], Iterator[Boxes]]:
     path = folder / "boxes.parquet"
 
     def boxes(of: Sequence[Group]) -> Iterator[Boxes]:
@@ -421,11 +437,7 @@ def _chosen(
         )
         yield from _boxes(of, path)
 
-    wanted = set(choose(Overview(groups, boxes)))
-    chosen = [group for group in groups if group.number in wanted]
-    _register_numbers(session, chosen)
-    session.execute("DELETE FROM photographs WHERE number NOT IN (SELECT number FROM numbers)")
-    return chosen
+    return boxes
 
 
 def _register_numbers(session: duckdb.DuckDBPyConnection, groups: Sequence[Group]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -207,14 +207,14 @@ def write_tables(
         return derived.write(into, scope, [], made_with), ()
     with derived.sorted_results(lake, with_images, known.places, known.renamed, only) as results:
         classes = registered(results.labels)
-        unmasked = _unmasked(results, known, classes)
+        masked_not = unmasked(results, known, classes)
         found = {where: one.found for where, one in fixtures(results.boxes(), known.recipe).items()}
-        nights = _Counted(_nights(results, with_images, known, classes, unmasked=unmasked, fixtures=found))
+        nights = _Counted(nights_of(results, with_images, known, classes, unmasked=masked_not, fixtures=found))
         rows = derived.write(into, scope, nights, made_with, further=results.further)
         there = {group.deployment for group in results.groups}
     zones = places.about_unknown_zones((place for name, place in known.places.items() if name in there), known.project)
     replaced = len({(one.job_id, one.detection_id) for one in known.reviews}) - nights.reviewed
-    return rows, [*filter(None, [zones]), *_warnings(unmasked), *_about_replaced(replaced)]
+    return rows, [*filter(None, [zones]), *_warnings(masked_not), *_about_replaced(replaced)]
 
 
 class _Counted:
@@ -236,23 +236,14 @@ def nights_of(
     jobs: Sequence[Source],
     known: Knowledge,
     classes: Mapping[AlgorithmRef, Classes],
-    fixtures: Mapping[Where, frozenset[tuple[int, str]]],
-) -> Iterator[Tables]:
-    """The tables of each night that there is, given the fixtures among the detections of all nights."""
-    unmasked = _unmasked(results, known, classes)
-    return _nights(results, jobs, known, classes, unmasked=unmasked, fixtures=fixtures)
-
-
-def _nights(
-    results: derived.SortedResults,
-    jobs: Sequence[Source],
-    known: Knowledge,
-    classes: Mapping[AlgorithmRef, Classes],
     *,
-    unmasked: Mapping[Where, str],
+    unmasked: Collection[Where],
     fixtures: Mapping[Where, frozenset[tuple[int, str]]],
 ) -> Iterator[Tables]:
-    """The tables of each night."""
+    """The tables of each night that there is.
+
+    Given what all nights decide: where the species list is not taken, and the fixtures among the detections.
+    """
     taxon_ids = _taxon_ids(known, classes)
     pipelines = {job.job_id: job.pipeline for job in jobs}
     decisions = knowledge.decisions(known, lambda job: _of_pipeline(results, classes, pipelines[job]))
@@ -312,8 +303,8 @@ def _taxon_ids(known: Knowledge, classes: Mapping[AlgorithmRef, Classes]) -> dic
     return {taxon.name: taxon.taxon_id for taxon in (*of_workers, *known.taxa.values()) if taxon.taxon_id}
 
 
-def _unmasked(
-    results: derived.SortedResults, known: Knowledge, classes: Mapping[AlgorithmRef, Classes]
+def unmasked(
+    results: derived.SortedResults | derived.Overview, known: Knowledge, classes: Mapping[AlgorithmRef, Classes]
 ) -> dict[Where, str]:
     """Where a species list keeps no class of the pipeline that ran, with what is to be said of it; as `refused`."""
     if known.recipe.parameters("masking") is None:
@@ -330,7 +321,7 @@ def _unmasked(
 
 
 def _of_pipeline(
-    results: derived.SortedResults, classes: Mapping[AlgorithmRef, Classes], pipeline: str
+    results: derived.SortedResults | derived.Overview, classes: Mapping[AlgorithmRef, Classes], pipeline: str
 ) -> list[Classes]:
     """The classes of a pipeline's classifiers."""
     found = results.classifiers.get(pipeline, ())

@@ -1,6 +1,6 @@
 """The season of a project: its nights and counts over all finished jobs, kept up to date, and what is wrong with them.
 
-`refresh` makes those nights anew that changed: it reads which photographs there are and which boxes, which is little,
+`refresh` makes those nights anew that changed: it reads which photographs and labels there are, which is little,
 compares of each deployment's night what it would be made of with what it was made of, and derives those that differ, as
 `derive` does. So it may be called at any time, by anybody, and whatever was missed is made up for.
 """
@@ -50,7 +50,8 @@ async def refresh(services: Services, project: str, *, nights: Collection[date] 
     nights would seem to lack.
 
     Raises `NotFound` for a project that does not exist, `Conflict` if it never had a finished job, if a retry ends
-    meanwhile or another process is at it for long, and `Unavailable`; the season then stays as it was.
+    meanwhile or another process is at it for long, `InvalidInput` if the species lists keep no class of any pipeline,
+    and `Unavailable`; the season then stays as it was.
     """
     from antenna_orchestration.lake import season as files
 
@@ -220,13 +221,15 @@ def made_from(
     sources = [one for one in results.sources if one.images]
     if not sources:
         return Made(files.Season(), before.made_of.keys())
-    choice = _Choice(results, known, before.made_of, nights)
+    choice = _Choice(results, known, before.made_of, nights, registered)
     with derived.sorted_results(results.lake, sources, known.places, known.renamed, choose=choice.of) as wanted:
         changed = {files.key_of(group) for group in wanted.groups} | (before.made_of.keys() - choice.made_of.keys())
         made: Iterable[files.Night] = ()
         if wanted.groups:
             of_detections = {where: one.found for where, one in choice.fixtures.items()}
-            tables = derive.nights_of(wanted, sources, known, registered(wanted.labels), of_detections)
+            # Asked once more, after all was read: are they the results of the same jobs still?
+            classes = registered(wanted.labels)
+            tables = derive.nights_of(wanted, sources, known, classes, unmasked=choice.unmasked, fixtures=of_detections)
             made = map(files.Night, wanted.groups, tables)
         return Made(files.replaced(before, made, choice.made_of), changed)
 
@@ -234,12 +237,20 @@ def made_from(
 class _Choice:
     """Chooses the rows of nights that are to be made anew, and says what all are made of.
 
-    That is given, which costs little to know: jobs, photographs, what people said; and which boxes stay in one spot,
-    for which all boxes of a deployment are read. They are only where anything else changed.
+    That is given, which costs little to know: jobs, photographs, classifiers, what people said; and which boxes stay in
+    one spot, for which all boxes of a deployment are read. They are only where anything else changed.
     """
 
-    def __init__(self, results: Results, known: Knowledge, before: Mapping[Key, str], nights: Collection[date]) -> None:
+    def __init__(
+        self,
+        results: Results,
+        known: Knowledge,
+        before: Mapping[Key, str],
+        nights: Collection[date],
+        registered: Registered,
+    ) -> None:
         self._known = known
+        self._registered = registered
         self._before = before
         self._nights = nights
         self._generations = {one.job_id: one.generation for one in results.sources}
@@ -250,13 +261,15 @@ class _Choice:
         # Known once it has chosen; the fixtures of places where a row is made anew.
         self.made_of: dict[Key, str] = {}
         self.fixtures: dict[Where, Fixtures] = {}
+        self.unmasked: Collection[Where] = ()
 
     def of(self, overview: Overview) -> Collection[int]:
         """The numbers of the groups that are made anew."""
         from antenna_orchestration.lake.season import key_of
         from antenna_orchestration.processing import derive
 
-        given = {key_of(group): self._given(group) for group in overview.groups}
+        self.unmasked = derive.unmasked(overview, self._known, self._registered(overview.labels))
+        given = {key_of(group): self._given(group, overview) for group in overview.groups}
         had = {key: digests.partition(" ")[0] for key, digests in self._before.items()}
         touched = {derive.Where(key.pipeline, key.deployment) for key, _ in given.items() ^ had.items()}
         touched |= {derive.Where(key.pipeline, key.deployment) for key in given if key.night in self._nights}
@@ -271,9 +284,14 @@ class _Choice:
             if self._before.get(key_of(group)) != self.made_of[key_of(group)] or group.night in self._nights
         }
 
-    def _given(self, group: Group) -> str:
+    def _given(self, group: Group, overview: Overview) -> str:
+        from antenna_orchestration.lake.season import key_of
+        from antenna_orchestration.processing.derive import Where
+
         jobs = [(job, self._generations[job], *self._said.get(job, ())) for job in group.jobs]
-        return _digest(self._of_all, group.photographs, jobs)
+        classifiers = sorted(overview.classifiers.get(group.pipeline, ()), key=lambda one: (one.key, one.version))
+        is_masked = Where(group.pipeline, group.deployment) not in self.unmasked
+        return _digest(self._of_all, key_of(group), group.photographs, group.fingerprint, jobs, classifiers, is_masked)
 
     def _staying(self, group: Group) -> str:
         from antenna_orchestration.processing.derive import Where

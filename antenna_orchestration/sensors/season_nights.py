@@ -8,7 +8,7 @@ from typing import Final
 
 import dagster as dg
 
-from antenna_orchestration import errors
+from antenna_orchestration import __version__, errors
 from antenna_orchestration.domain.nights import night_of_local
 from antenna_orchestration.jobs.season import update_season
 from antenna_orchestration.resources import dagster_history
@@ -30,6 +30,8 @@ class _Memory:
     changed: dict[str, float] = field(default_factory=dict)
     # The last night for which a run was requested because it was over.
     night: str = ""
+    # Of the program that requested it: another one may make seasons otherwise.
+    version: str = ""
 
 
 @dg.sensor(
@@ -63,7 +65,7 @@ def season_nights(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Sen
         else:
             due.append(one.project)
     requests: list[dg.RunRequest] = []
-    if passed != memory.night:
+    if (passed, __version__) != (memory.night, memory.version):
         due = [one.project for one in marks]
     if not due:
         said = f"jobs of {', '.join(waiting)} are under way" if waiting else "no season changed"
@@ -71,7 +73,7 @@ def season_nights(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Sen
         said = "a run of update_season is under way"
     else:
         said = ""
-        memory.night = passed
+        memory.night, memory.version = passed, __version__
         memory.marks |= {one.project: one.mark for one in marks if one.project in due}
         memory.changed = {project: since for project, since in memory.changed.items() if project not in due}
         requests = [dg.RunRequest(run_config={"ops": {"refresh": {"config": {"projects": due}}}})]
