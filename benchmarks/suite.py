@@ -29,6 +29,7 @@ PARTS: Final = {
     "small-jobs": "benchmarks.whole_stack:small_jobs",
     "interactive": "benchmarks.whole_stack:interactive",
     "idle": "benchmarks.whole_stack:idle",
+    "ticks": "benchmarks.ticks:run",
     "publish": "benchmarks.publishing:run",
     "collect": "benchmarks.collecting:run",
     "submit": "benchmarks.submitting:run",
