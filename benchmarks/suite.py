@@ -35,6 +35,7 @@ PARTS: Final = {
     "submit": "benchmarks.submitting:run",
     "watch": "benchmarks.watching:run",
     "sets": "benchmarks.choosing:run",
+    "lists": "benchmarks.listing:run",
     "season-marks": "benchmarks.season_marks:run",
     "sizing": "benchmarks.sizing:run",
     "cluster": "benchmarks.cluster:run",
