@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from dotenv import dotenv_values
 from psycopg.sql import SQL, Identifier
 
 from antenna_orchestration import settings as settings_module
-from antenna_orchestration.embedded.stores import make_template
+from antenna_orchestration.embedded import stack as stack_module
+from antenna_orchestration.embedded.home import Home
+from antenna_orchestration.embedded.stores import copy_template, make_template
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.processing.submit import Submission, submit
 from benchmarks import bare_limit
@@ -26,13 +30,13 @@ from tests.waiting import wait_until
 
 IMAGES = 20_000
 DETECTIONS = 10
-SMALL_JOBS = 100
-SMALL = 20
+SMALL_JOBS = 200
+SMALL = 10
 LONG_JOBS = 12
 IDLE_AFTER = 20.0
 """Seconds after its start at which a stack counts as idle."""
 
-MEASURED = 30.0
+MEASURED = 60.0
 """Seconds over which the CPU time of the idle stack is measured."""
 
 
@@ -98,7 +102,8 @@ def main_job() -> list[Figure]:
 
 
 def small_jobs() -> list[Figure]:
-    """A hundred jobs of twenty images, submitted one after the other; each has a Dagster run."""
+    """A burst of 200 jobs of ten images, each of which has a Dagster run; first as many runs that do nothing."""
+    floor, floor_rate = _empty_runs()
     with _stack(ANTENNA_AUTOSCALE="0") as stack, _worker(stack) as worker:
         images = blank_images(stack.home.parent / "trap", SMALL)
         stack.wait_for(stack.submit(images, "--pipeline", "null", "--reprocess"))
@@ -109,14 +114,68 @@ def small_jobs() -> list[Figure]:
         _wait_for(stack, jobs)
         seconds = time.perf_counter() - began
         cpu = _cpu(stack, worker) - before
-        shown = [stack.wait_for(job) for job in jobs]
-    if sum(job["done"] for job in shown) != SMALL_JOBS * SMALL:
+        with _catalog(stack) as connection:
+            rows = connection.execute(
+                "SELECT done, extract(epoch FROM finished_at - created_at) FROM jobs WHERE job_id = ANY(%s)", [jobs]
+            ).fetchall()
+    if sum(done for done, _ in rows) != SMALL_JOBS * SMALL:
         raise AssertionError("an image is missing")
+    took = sorted(float(lasted) for _, lasted in rows)
+    per_job = cpu / SMALL_JOBS
     return [
-        Figure("100 jobs of 20, submitting them", submitting, "s"),
-        Figure("100 jobs of 20, submit to the last SUCCESS", seconds, "s"),
-        Figure("100 jobs of 20, CPU per job", cpu / SMALL_JOBS, "s"),
+        Figure("200 runs that do nothing, CPU per run (Dagster's floor)", floor, "s"),
+        Figure("200 runs that do nothing (Dagster's floor)", floor_rate, "runs/s"),
+        Figure("200 jobs of ten, submitting them", submitting, "s"),
+        Figure("200 jobs of ten, submit to the last SUCCESS", SMALL_JOBS / seconds, "jobs/s", at_least=3),
+        Figure("200 jobs of ten, CPU per job", per_job, "s", at_most=0.6),
+        Figure("200 jobs of ten, CPU per job against the floor", per_job / floor, "", at_most=1.3),
+        Figure("200 jobs of ten, submit to SUCCESS, the first", took[0], "s", at_most=4),
+        Figure("200 jobs of ten, submit to SUCCESS, the median", took[len(took) // 2], "s"),
     ]
+
+
+def _empty_runs() -> tuple[float, float]:
+    """CPU seconds per run of an empty asset job, all processes of the stack, and runs per second."""
+    with _bare_stack() as home:
+        (home / "dagster" / "wanted").write_text("1")
+        _wait_for_runs(home, 1)
+        before = cpu_seconds(stack_processes(str(home)))
+        began = time.perf_counter()
+        (home / "dagster" / "wanted").write_text(str(SMALL_JOBS + 1))
+        _wait_for_runs(home, SMALL_JOBS + 1)
+        seconds = time.perf_counter() - began
+        cpu = cpu_seconds(stack_processes(str(home))) - before
+    return cpu / SMALL_JOBS, SMALL_JOBS / seconds
+
+
+@contextlib.contextmanager
+def _bare_stack() -> Iterator[Path]:
+    """A stack of which only Dagster's part works: see `bare_definitions`; yields its home."""
+    with tempfile.TemporaryDirectory(prefix="antenna bench ") as folder:
+        Path(folder).chmod(0o755)
+        make_template(Path(folder) / "template" / ".antenna")
+        home = Path(folder) / ".antenna"
+        copy_template(Home(Path(folder) / "template" / ".antenna"), Home(home))
+        blank = dict.fromkeys(("nats_url", "worker_nats_url", "redis_url", "database_url", "dagster_pg_url"), "")
+        wanted = settings_module.load(home=home, lake_uri=str(home / "lake"), ui_port=0, gateway_port=0, **blank)
+        # Its code server imports this folder.
+        os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+        front = stack_module.start_background(wanted, definitions_module="benchmarks.bare_definitions")
+        try:
+            yield home
+        finally:
+            front.stop()
+
+
+def _wait_for_runs(home: Path, count: int) -> None:
+    url = (dotenv_values(home / "env")["ANTENNA_DAGSTER_PG_URL"] or "").replace("+psycopg2", "")
+    with psycopg.connect(url, autocommit=True) as connection:
+
+        def are_over() -> bool:
+            row = connection.execute("SELECT count(*) FROM runs WHERE status = 'SUCCESS'").fetchone()
+            return row == (count,)
+
+        wait_until(are_over, description=f"{count} runs are over", timeout=600, poll=0.2)
 
 
 async def _submit(stack: RunningStack, images: Path, count: int) -> list[int]:
@@ -153,21 +212,32 @@ def interactive() -> list[Figure]:
 
 
 def idle() -> list[Figure]:
-    """Memory and CPU of a stack that waits for its first job, and how long the stack takes to start."""
+    """Memory and CPU of a stack that waits for its first job, against one whose sensors do nothing."""
     began = time.perf_counter()
     with _stack() as stack:
         ready = time.perf_counter() - began
-        time.sleep(IDLE_AFTER)
-        processes = stack_processes(str(stack.home))
-        before, since = cpu_seconds(processes), time.perf_counter()
-        time.sleep(MEASURED)
-        cpu = (cpu_seconds(processes) - before) / (time.perf_counter() - since)
-        memory = pss_mb(processes)
+        memory, cpu = _idle(stack.home)
+    with _bare_stack() as home:
+        bare_memory, bare_cpu = _idle(home)
     return [
-        Figure("idle stack, memory", memory, "MB", at_most=800),
-        Figure("idle stack, CPU", 100 * cpu, "% of a core"),
+        Figure("idle stack, memory", memory, "MB"),
+        Figure("idle stack with sensors that do nothing, memory (floor)", bare_memory, "MB"),
+        Figure("idle stack, CPU", cpu, "% of a core"),
+        Figure("idle stack with sensors that do nothing, CPU (floor)", bare_cpu, "% of a core"),
+        Figure("idle stack, memory against the floor", memory / bare_memory, "", at_most=1.3),
+        Figure("idle stack, CPU against the floor", cpu / bare_cpu, "", at_most=1.3),
         Figure("start of a new stack, initdb included", ready, "s"),
     ]
+
+
+def _idle(home: Path) -> tuple[float, float]:
+    """Memory in MB, and CPU in percent of a core."""
+    time.sleep(IDLE_AFTER)
+    processes = stack_processes(str(home))
+    before, since = cpu_seconds(processes), time.perf_counter()
+    time.sleep(MEASURED)
+    cpu = (cpu_seconds(processes) - before) / (time.perf_counter() - since)
+    return pss_mb(processes), 100 * cpu
 
 
 def _cpu(stack: RunningStack, worker: int) -> float:

@@ -120,20 +120,34 @@ class Database:
     async def only_one(self, what: str) -> AsyncIterator[bool]:
         """Be the only one that does `what`, for the length of the block; False when another process does now.
 
-        Raises `Unavailable`. A lock whose connection breaks is lost: what must not be done twice needs a guard, too.
+        Takes one of the pool's connections. Raises `Unavailable`. A lock whose connection breaks is lost: what must not
+        be done twice needs a guard, too.
         """
-        async with self.session() as connection:
+        try:
+            connection = await self._pool.getconn()
+        except (psycopg_pool.PoolTimeout, psycopg.OperationalError) as error:
+            raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
+        try:
             try:
-                taken = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [what])
-                [is_ours] = await taken.fetchone() or [False]
+                await connection.set_autocommit(True)
+                taken = await connection.execute(
+                    "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS is_ours", [what]
+                )
+                row = await taken.fetchone() or {"is_ours": False}
             except psycopg.OperationalError as error:
                 raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
+            yield bool(row["is_ours"])
+        finally:
             try:
-                yield bool(is_ours)
+                await connection.execute("SELECT pg_advisory_unlock_all()")
+                await connection.set_autocommit(False)
+            except BaseException as error:
+                # It may hold the lock: nobody may have it again.
+                await connection.close()
+                if not isinstance(error, psycopg.Error):
+                    raise
             finally:
-                # The server notices a closed connection only after a while; the next one should not wait for that.
-                with contextlib.suppress(psycopg.Error):
-                    await connection.execute("SELECT pg_advisory_unlock_all()")
+                await self._pool.putconn(connection)
 
     @asynccontextmanager
     async def lock(self, key: str, waiting: str, refusal: str, *, shared: bool = False) -> AsyncIterator[None]:

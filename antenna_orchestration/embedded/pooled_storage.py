@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -39,6 +40,12 @@ ASKED_AGAIN: Final = (
 )
 """Methods of Dagster's storages that ask whether a table, a column or an index is there."""
 
+SEEN_FOR: Final = 60.0
+"""Seconds for which tables are not looked for again: Dagster makes them anew if its database was wiped."""
+
+_tables_seen: dict[str, float] = {}
+"""When this process last saw the tables of each database, by the monotonic clock."""
+
 _there: set[tuple[str, str, str, tuple[str, ...]]] = set()
 """What was found there by this process: database, class, method, arguments. It is not taken away again."""
 
@@ -51,10 +58,14 @@ class PooledPostgresStorage(DagsterPostgresStorage):
     """
 
     def __init__(self, postgres_url: str, inst_data: Any = None) -> None:
-        super().__init__(postgres_url, inst_data=inst_data)
+        unchanged = settings.get().dagster_unchanged
+        looks = unchanged or time.monotonic() - _tables_seen.get(postgres_url, -SEEN_FOR) >= SEEN_FOR
+        super().__init__(postgres_url, should_autocreate_tables=looks, inst_data=inst_data)
+        if looks:
+            _tables_seen[postgres_url] = time.monotonic()
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = _engine(os.getpid(), postgres_url)
-            if not settings.get().dagster_unchanged:
+            if not unchanged:
                 _ask_once(storage, postgres_url)
 
     @classmethod
@@ -76,6 +87,11 @@ def _engine(pid: int, url: str) -> Engine:
         # PostgreSQL may have been started again since.
         pool_pre_ping=True,
     )
+
+
+def take_tables_to_be_there(postgres_url: str) -> None:
+    """For a run: whoever started it has read it there."""
+    _tables_seen[postgres_url] = time.monotonic()
 
 
 def _ask_once(storage: Any, url: str) -> None:

@@ -143,6 +143,15 @@ class Services(Records):
 
         await connection.check(self.connection)
 
+    async def still_answer(self) -> None:
+        """Raise `Unavailable` when the queue, or Redis if it was used, answers no more over its connection.
+
+        Of PostgreSQL's connections the pool takes care before each statement.
+        """
+        await self.queue_answers()
+        if "live" in vars(self.made_at_first_use):
+            await self.live.check()
+
     async def refusing_streams(self) -> list[str]:
         """The queue's streams that store nothing although it answers. Raises `Unavailable`."""
         from antenna_orchestration.queue import storing

@@ -1,7 +1,8 @@
 """The deployment's stores as a Dagster resource.
 
 Belongs here: how a definition gets its services. Setting up costs nothing, because Dagster sets a resource up at every
-sensor tick and twice in `dagster job execute`; connections are opened only while they are used.
+sensor tick and twice in `dagster job execute`. Runs open connections only while they use them; ticks of sensors share
+those that the code server keeps.
 """
 
 import asyncio
@@ -13,8 +14,8 @@ import dagster as dg
 
 from antenna_orchestration import settings
 from antenna_orchestration.processing import services
-from antenna_orchestration.processing.services import Services
-from antenna_orchestration.resources import run_states
+from antenna_orchestration.processing.services import Records, Services
+from antenna_orchestration.resources import kept_connections, run_states
 
 T = TypeVar("T")
 
@@ -32,8 +33,19 @@ class Stores(dg.ConfigurableResource):  # type: ignore[type-arg]
         return services.opened(self.settings)
 
     def call(self, act: Callable[[Services], Awaitable[T]]) -> T:
-        """Let a synchronous caller, such as a sensor, use the services. Nothing interrupts `act`: keep it short."""
+        """Let a synchronous caller, such as an op, use the services. Nothing interrupts `act`: keep it short."""
         return asyncio.run(self._call(act))
+
+    def in_tick(self, act: Callable[[Services], Awaitable[T]]) -> T:
+        """Let a sensor's tick use the services, over connections that this process keeps. Nothing interrupts `act`.
+
+        It shares an event loop with all other ticks: what blocks belongs on a thread. Raises `Unavailable`.
+        """
+        return kept_connections.of_this_process().with_services(self.settings, act)
+
+    def in_tick_without_queue(self, act: Callable[[Records], Awaitable[T]]) -> T:
+        """The same for a tick that the queue need not answer."""
+        return kept_connections.of_this_process().with_records(self.settings, act)
 
     async def _call(self, act: Callable[[Services], Awaitable[T]]) -> T:
         async with self.opened() as connected:

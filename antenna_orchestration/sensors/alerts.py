@@ -6,20 +6,17 @@ A tick looks, which takes a fraction of a second, and lets a thread send: a targ
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
 from typing import Final
 
 import dagster as dg
 
 from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
-from antenna_orchestration.alerting.configuration import AlertSettings
 from antenna_orchestration.domain.alerts import Seen
 from antenna_orchestration.processing import alert_sources, health
 from antenna_orchestration.processing import alerts as verb
 from antenna_orchestration.processing import services as stores_module
-from antenna_orchestration.processing.alert_sources import Looking, Source
-from antenna_orchestration.processing.alerts import Round
+from antenna_orchestration.processing.alert_sources import Looking
 from antenna_orchestration.processing.services import Records
 from antenna_orchestration.resources import check_verdicts
 from antenna_orchestration.resources.stores import Stores
@@ -58,7 +55,8 @@ def alerts(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SkipReason
         said = verb.configured(stores.settings)
         assert said is not None
         sources = [*alert_sources.SOURCES, failed_checks]
-        done = asyncio.run(_look(stores.settings, said, sources))
+        # The queue need not answer for people to be told.
+        done = stores.in_tick_without_queue(lambda records: verb.look(records, said, sources=sources))
     except errors.InvalidSetting as error:
         return dg.SkipReason(str(error))
     except errors.Unavailable as error:
@@ -70,12 +68,6 @@ def alerts(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SkipReason
     for line in done.failed:
         context.log.warning(line)
     return dg.SkipReason(done.line)
-
-
-async def _look(settings: settings_module.Settings, said: AlertSettings, sources: Sequence[Source]) -> Round | None:
-    # Without the queue, which need not answer for people to be told.
-    async with stores_module.opened_records(settings, max_connections=2) as records:
-        return await verb.look(records, said, sources=sources)
 
 
 def _send(settings: settings_module.Settings) -> None:

@@ -66,7 +66,7 @@ def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Sens
         return report, cleared
 
     try:
-        report, cleared = stores.call(look)
+        report, cleared = stores.in_tick(look)
     except errors.Unavailable as error:
         return dg.SkipReason(f"a server does not answer: {error}")
     _look_at_clock(memory, report)

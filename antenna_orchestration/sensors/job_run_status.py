@@ -3,6 +3,8 @@
 Also when the run was still waiting in the run queue. The rule is `cancel_with_run`'s.
 """
 
+import asyncio
+
 import dagster as dg
 
 from antenna_orchestration import errors
@@ -38,12 +40,12 @@ def job_run_status(context: dg.RunStatusSensorContext, stores: Stores) -> dg.Ski
         job = await services.catalog.jobs.find(job_id)
         if job is None or job.status.is_terminal or not is_in_charge(run, job):
             return False
-        return not has_another_run(context.instance, run) and await cancel.cancel_with_run(
-            services, job, run_id=run.run_id
-        )
+        if await asyncio.to_thread(has_another_run, context.instance, run):
+            return False
+        return await cancel.cancel_with_run(services, job, run_id=run.run_id)
 
     try:
-        return None if stores.call(cancel_job) else dg.SkipReason(f"{partition} needs nothing")
+        return None if stores.in_tick(cancel_job) else dg.SkipReason(f"{partition} needs nothing")
     except errors.Unavailable as error:
         # Dagster reports the run only once; the sensor queued_jobs notices it when the job's collector is silent.
         return dg.SkipReason(f"{partition} is not canceled yet: {error}")

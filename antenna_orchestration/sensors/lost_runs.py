@@ -35,7 +35,7 @@ def lost_runs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorR
         if run_states.is_ours(record.dagster_run)
     ]
     try:
-        silent_for, workers = stores.call(_heard)
+        silent_for, workers = stores.in_tick(_heard)
     except errors.Unavailable as error:
         return dg.SkipReason(f"a server does not answer: {error}")
     now = time.time()
@@ -63,7 +63,7 @@ def lost_runs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorR
     if over := _over(instance, silent_for):
         # Otherwise the next tick does.
         with contextlib.suppress(errors.Unavailable):
-            stores.call(lambda services: run_heartbeat.forget(services, over))
+            stores.in_tick(lambda services: run_heartbeat.forget(services, over))
     return dg.SensorResult(
         cursor=json.dumps(unlisted), skip_reason=f"{counted(len(records), 'run')}, {len(lost)} of them lost"
     )

@@ -19,7 +19,7 @@ def new_captures(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Skip
     from antenna_orchestration.processing import new_captures as verb
 
     try:
-        done = stores.call(verb.round_)
+        done = stores.in_tick(verb.round_)
     except errors.Unavailable as error:
         return dg.SkipReason(f"a server does not answer: {error}")
     if done is None:

@@ -5,6 +5,7 @@ that it claims; the run publishes the rest. A crash between the claim and the ru
 later tick relaunches it.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -70,7 +71,7 @@ def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Senso
         suspects = await services.catalog.jobs.suspects(claimed_for=CLAIMED_TOO_LONG, silent_for=LOOK_AFTER)
         silent_for = await services.catalog.runs.silent_for() if suspects else {}
         for job in suspects:
-            state = _run_state(context.instance, job, silent_for)
+            state = await asyncio.to_thread(_run_state, context.instance, job, silent_for)
             if state is RunState.TERMINATED and await cancel.cancel_with_run(services, job, run_id=job.run_id or ""):
                 continue
             if state is not RunState.ALIVE and await _take_back(services, job, state.value, level="WARNING"):
@@ -83,7 +84,7 @@ def queued_jobs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Senso
         deployments.update(await services.catalog.jobs.deployments_of(job.job_id for job in jobs))
 
     try:
-        stores.call(tick)
+        stores.in_tick(tick)
     except errors.Unavailable as error:
         if not jobs:
             return dg.SkipReason(f"a server does not answer: {error}")
@@ -210,13 +211,13 @@ async def _launch_awaited(services: Services, jobs: list[Job]) -> None:
 async def _put_first(services: Services, instance: dg.DagsterInstance) -> None:
     """Let runs begin first whose jobs have results to collect: those before them may wait for workers in vain."""
     queued = dg.RunsFilter(job_name=process_job.name, statuses=[dg.DagsterRunStatus.QUEUED])
-    waiting = instance.get_runs(queued, limit=MOST_WAITING)
+    waiting = await asyncio.to_thread(instance.get_runs, queued, limit=MOST_WAITING)
     for run in waiting if len(waiting) > 1 else ():
         if tags.JOB not in run.tags or int(run.tags.get(PRIORITY, "0")) >= HAS_RESULTS:
             continue
         job_run = JobRun(JobId(int(run.tags[tags.JOB])), Generation(int(run.tags[tags.GENERATION])))
         if await services.queue.has_unread_result(job_run):
-            instance.add_run_tags(run.run_id, {PRIORITY: str(HAS_RESULTS)})
+            await asyncio.to_thread(instance.add_run_tags, run.run_id, {PRIORITY: str(HAS_RESULTS)})
 
 
 async def _take_back(services: Services, job: Job, why: str, *, level: str) -> bool:

@@ -48,7 +48,7 @@ def season_nights(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Sen
         return dg.SkipReason("switched off by ANTENNA_SEASON")
     memory = _Memory(**json.loads(context.cursor or "{}"))
     try:
-        marks = stores.call(lambda services: services.catalog.seasons.marks())
+        marks = stores.in_tick_without_queue(lambda records: records.catalog.seasons.marks())
     except errors.Unavailable as error:
         return dg.SkipReason(f"a server does not answer: {error}")
     if not marks:

@@ -41,7 +41,7 @@ def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> li
     without_torch = torch_installed.without()
     blocked = {name: without_torch for name, one in runs.items() if without_torch and one.is_here}
     try:
-        done = stores.call(
+        done = stores.in_tick(
             lambda services: scale.round_(services, pools, {**scale.launchers_of(pools), **runs}, blocked=blocked)
         )
     except errors.Unavailable as error:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import psycopg
+import pytest
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog.database import Database
@@ -84,3 +85,16 @@ def test_a_lost_session_for_locks_ends_without_an_error(loops: EventLoops, share
                 network.reset()
 
     run_on(loops, body())
+
+
+async def test_the_only_one_leaves_no_lock_behind(shared_stores: EmbeddedStores) -> None:
+    url = shared_stores.settings.database_url
+    async with Database(url, max_connections=1) as one, Database(url, max_connections=1) as another:
+        with pytest.raises(errors.Conflict):
+            async with one.only_one("a test") as is_ours, another.only_one("a test") as is_theirs:
+                assert is_ours and not is_theirs
+                raise errors.Conflict("it failed")
+        async with another.only_one("a test") as is_theirs:
+            assert is_theirs
+        async with one.transaction() as connection:
+            assert not connection.autocommit

@@ -6,6 +6,7 @@ import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.embedded.stores import EmbeddedStores
+from antenna_orchestration.resources import kept_connections
 
 
 @pytest.fixture
@@ -15,4 +16,6 @@ def wanted(shared_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch) -> It
         monkeypatch.setenv(name, value)
     settings.get.cache_clear()
     yield settings.get()
+    # Those of the ticks; the stores end before this process does.
+    kept_connections.of_this_process().close()
     settings.get.cache_clear()

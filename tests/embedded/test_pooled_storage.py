@@ -9,6 +9,7 @@ import dagster as dg
 import psycopg
 import pytest
 import sqlalchemy.event
+import sqlalchemy.pool
 from dagster._serdes import serialize_value
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
@@ -16,7 +17,7 @@ from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from sqlalchemy.engine import Engine
 
 from antenna_orchestration import settings
-from antenna_orchestration.embedded import dagster_processes, stores
+from antenna_orchestration.embedded import dagster_processes, pooled_storage, stores
 from antenna_orchestration.embedded.home import Home
 from antenna_orchestration.embedded.pooled_storage import ASKED_AGAIN, KEPT
 
@@ -106,3 +107,30 @@ def test_a_restarted_postgres_goes_unnoticed(own_stores: stores.EmbeddedStores, 
     own_stores.start("postgres")
     work(instance)
     assert instance.get_runs_count() == 2
+
+
+def test_another_instance_connects_no_more(
+    own_stores: stores.EmbeddedStores, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(instance)
+    connected: list[object] = []
+
+    def note(connection: object, *_more: object) -> None:
+        connected.append(connection)
+
+    sqlalchemy.event.listen(sqlalchemy.pool.Pool, "connect", note)
+    try:
+        for _ in range(3):
+            with dg.DagsterInstance.get() as another:
+                assert another.get_runs_count() == 1
+        assert connected == []
+
+        # Dagster's database was wiped: its tables come again, a while later.
+        with psycopg.connect(own_stores.settings.dagster_pg_url.replace("+psycopg2", "")) as connection:
+            connection.execute("DROP TABLE instance_info")
+        monkeypatch.setattr(pooled_storage, "SEEN_FOR", 0.0)
+        with dg.DagsterInstance.get() as another:
+            assert another.run_storage.get_run_storage_id()
+        assert connected
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.pool.Pool, "connect", note)

@@ -1,11 +1,13 @@
 -- One page of jobs for people, with the number of all that match. Null filters match everything.
 -- The rows of jobs are wide, so they are read for the page alone.
-WITH matching AS MATERIALIZED (
+-- The page is found along the index of numbers, from whichever end, and stops when it is full; what matches is only
+-- counted.
+WITH matching AS NOT MATERIALIZED (
     SELECT j.job_id
     FROM jobs j
-    JOIN projects p USING (project_id)
     WHERE (%(projects)s::bigint[] IS NULL OR j.project_id = ANY (%(projects)s))
-      AND (%(project)s::text IS NULL OR p.slug = %(project)s OR p.project_id::text = %(project)s)
+      AND (%(project)s::text IS NULL OR j.project_id = ANY (ARRAY(
+              SELECT p.project_id FROM projects p WHERE %(project)s IN (p.slug, p.project_id::text))))
       AND (%(statuses)s::text[] IS NULL OR j.status = ANY (%(statuses)s))
       AND (%(pipelines)s::text[] IS NULL OR j.pipeline = ANY (%(pipelines)s))
       AND (%(dispatch_mode)s::text IS NULL OR j.dispatch_mode = %(dispatch_mode)s)
@@ -16,10 +18,9 @@ WITH matching AS MATERIALIZED (
       AND (%(created_by)s::text IS NULL OR j.created_by = %(created_by)s)
       AND NOT (j.status = 'FAILURE' AND j.finished_at < now() - make_interval(hours => %(cutoff_hours)s))
 ), page AS (
-    SELECT job_id, CASE WHEN %(oldest_first)s THEN job_id ELSE -job_id END AS place
-    FROM matching
-    ORDER BY place
-    LIMIT %(limit)s OFFSET %(offset)s
+    (SELECT job_id FROM matching WHERE NOT %(oldest_first)s ORDER BY job_id DESC LIMIT %(limit)s OFFSET %(offset)s)
+    UNION ALL
+    (SELECT job_id FROM matching WHERE %(oldest_first)s ORDER BY job_id LIMIT %(limit)s OFFSET %(offset)s)
 )
 SELECT j.*, p.slug AS project, g.epoch, coalesce(g.published_upto, 0) AS published_upto,
        g.compacted_at IS NOT NULL AS compacted, (SELECT count(*) FROM matching) AS matching
@@ -27,4 +28,4 @@ FROM page
 JOIN jobs j USING (job_id)
 JOIN projects p USING (project_id)
 LEFT JOIN job_generations g USING (job_id, generation)
-ORDER BY page.place
+ORDER BY CASE WHEN %(oldest_first)s THEN job_id ELSE -job_id END

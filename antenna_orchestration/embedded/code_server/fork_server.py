@@ -17,6 +17,7 @@ import pandas  # noqa: F401
 import scipy.optimize  # noqa: F401
 
 from antenna_orchestration import kernel
+from antenna_orchestration.embedded import pooled_storage
 from antenna_orchestration.processing import drawing
 
 # Copied with each fork.
@@ -30,6 +31,7 @@ def _be_a_run() -> None:
     """A run may fork further processes from here: `multiprocessing` would start a server of its own for each run."""
     forkserver._forkserver.ensure_running = resource_tracker.ensure_running  # type: ignore[method-assign]
     drawing.CAN_FORK = True
+    pooled_storage.take_tables_to_be_there(os.environ.get("ANTENNA_DAGSTER_PG_URL", ""))
 
 
 os.register_at_fork(after_in_child=_be_a_run)
