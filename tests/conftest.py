@@ -1,10 +1,11 @@
 """Real servers for the tests: one set a session for tests that only use them, one a test for tests that break them."""
 
 import asyncio
+import gc
 import hashlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -36,6 +37,17 @@ LONGEST_FIRST = (
     "pipelines", "docs", "training",
 )  # fmt: skip
 """Folders of tests whose files take longest. Processes share the files in order: one of these at the end runs alone."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave what is collected, which stays to the end, out of Python's cycle collector."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from antenna_orchestration import errors
-from antenna_orchestration.pipelines import weights, yaml_files
+from antenna_orchestration.pipelines import yaml_files
 from antenna_orchestration.pipelines.interface import AlgorithmSpec
 
 _UNDER: Final = ("names", "id2label", "labels", "label2id")
@@ -37,6 +37,9 @@ def fetch_labels(algorithm: AlgorithmSpec) -> tuple[str, ...]:
     """
     if algorithm.labels:
         return algorithm.labels
+    # Half of what the process imports that describes pipelines, which fetches nothing.
+    from antenna_orchestration.pipelines import weights
+
     return read_labels(weights.fetch_named(algorithm.labels_uri, f"the labels of {algorithm.key}"))
 
 

@@ -14,6 +14,7 @@ from antenna_orchestration import errors, settings
 from antenna_orchestration.embedded import environment, stack, stores
 from antenna_orchestration.embedded.home import Home
 from antenna_orchestration.embedded.postgres_server import PostgresServer
+from tests.cli.shells import Shell
 from tests.embedded.torn_files import KINDS, tear
 
 SMALL_FILES = (
@@ -108,17 +109,15 @@ def test_it_is_said_what_was_made_anew(home: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("command", ["jobs list", "env"])
-def test_a_command_explains_a_torn_env_file(home: Path, command: str, kind: str) -> None:
+def test_a_command_explains_a_torn_env_file(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, kind: str
+) -> None:
     Home(home).create()
     environment.write(Home(home), stores.plan(settings.load(home=home)).variables)
     tear(home / "env", kind)
     tear(home / "stack.json", kind)
-    program = [sys.executable, "-m", "antenna_orchestration.cli.main", *command.split()]
-    done = subprocess.run(program, env={"ANTENNA_HOME": str(home)}, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert f"{home}/env is damaged: run `antenna up`" in done.stderr
-    assert done.stderr.count("\n") == 1
+    antenna = Shell({"ANTENNA_HOME": str(home)}, monkeypatch, capsys)
+    antenna(*command.split()).refused(2, f"{home}/env is damaged: run `antenna up`")
     assert stack.status(home) is None
 
 

@@ -15,5 +15,5 @@ def task_ack_wait() -> float:
 @pytest.fixture(scope="package")
 def gateway(shared_stores: EmbeddedStores) -> Iterator[RunningGateway]:
     """A gateway for tests that leave it running."""
-    with running_gateway(shared_stores) as started:
+    with running_gateway(shared_stores, forks=False) as started:
         yield started

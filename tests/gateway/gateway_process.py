@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -24,9 +23,11 @@ from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect, finish, publish, tokens
 from antenna_orchestration.processing.services import Services
+from tests import forked
 from tests.free_ports import free_port
 from tests.gateway.http_worker import SLUG, HttpWorker
 from tests.processing.jobs_by_hand import claimed, make_job
+from tests.stack.antenna_up import ANTENNA
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,8 @@ HTTP_LEASE = 6.0
 class RunningGateway:
     """One gateway process, and another one after it on the same port."""
 
-    def __init__(self, stores: EmbeddedStores, **overrides: str) -> None:
+    def __init__(self, stores: EmbeddedStores, *, forks: bool = True, **overrides: str) -> None:
+        """`forks`: see `tests/forked.py`; what such a process takes of memory is in part another's."""
         outside = {name: value for name, value in os.environ.items() if not name.startswith("ANTENNA_")}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -52,14 +54,20 @@ class RunningGateway:
             "ANTENNA_GATEWAY_MAX_BODY": str(160 * 2**20),
             **overrides,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self._forks = forks
+        self.process: forked.Forked | subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "antenna_orchestration.cli.main", "gateway", "--port", str(self.port)],
-                env=self._environment, cwd=ROOT, stdout=log, stderr=log,
-            )  # fmt: skip
+            command = ("gateway", "--port", str(self.port))
+            if self._forks:
+                self.process = forked.Forked(
+                    forked.antenna, *command, env=self._environment, cwd=ROOT, out=log, err=log
+                )
+            else:
+                self.process = subprocess.Popen(
+                    [*ANTENNA, *command], env=self._environment, cwd=ROOT, stdout=log, stderr=log
+                )
         process = self.process
 
         def is_ready() -> bool:
@@ -85,8 +93,8 @@ class RunningGateway:
 
 
 @contextmanager
-def running_gateway(stores: EmbeddedStores, **overrides: str) -> Iterator[RunningGateway]:
-    gateway = RunningGateway(stores, **overrides)
+def running_gateway(stores: EmbeddedStores, *, forks: bool = True, **overrides: str) -> Iterator[RunningGateway]:
+    gateway = RunningGateway(stores, forks=forks, **overrides)
     try:
         gateway.start()
         yield gateway

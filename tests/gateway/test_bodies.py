@@ -72,7 +72,7 @@ async def test_300_mb_in_flat_memory(
 ) -> None:
     """What an existing worker posts for 20 images with 25 moths each: watched all the time, the reading process too."""
     job = await job_for_http(services, project, 20)
-    with running_gateway(shared_stores, ANTENNA_GATEWAY_MAX_BODY=str(768 * 2**20)) as gateway:
+    with running_gateway(shared_stores, forks=False, ANTENNA_GATEWAY_MAX_BODY=str(768 * 2**20)) as gateway:
         worker = await http_worker(services, gateway, project, batch_size=20)
         with session(worker.token) as http:
             tasks = worker.lease(http, job.job_id)

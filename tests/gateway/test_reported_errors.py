@@ -3,8 +3,6 @@
 import asyncio
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,9 @@ from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import collect
 from antenna_orchestration.processing.services import Services
+from tests import forked
 from tests.gateway.gateway_process import (
+    ROOT,
     RunningGateway,
     collected,
     file_job,
@@ -29,9 +29,9 @@ from tests.waiting import eventually
 
 def antenna(stores: EmbeddedStores, *arguments: str) -> str:
     outside = {name: value for name, value in os.environ.items() if not name.startswith("ANTENNA_")}
-    command = [sys.executable, "-m", "antenna_orchestration.cli.main", *arguments]
-    environment = {**outside, **stores.variables, "COLUMNS": "300"}
-    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    done = forked.ended(*arguments, env={**outside, **stores.variables, "COLUMNS": "300"}, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 async def all_done(services: Services, job: Job) -> None:

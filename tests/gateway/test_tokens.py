@@ -4,7 +4,6 @@ import getpass
 import json
 import os
 import subprocess
-import sys
 
 import requests
 
@@ -12,16 +11,14 @@ from antenna_orchestration.catalog.database import Database
 from antenna_orchestration.domain import access
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
-from tests.gateway.gateway_process import RunningGateway, token
-from tests.stack.antenna_up import ANTENNA
+from tests import forked
+from tests.gateway.gateway_process import ROOT, RunningGateway, token
 from tests.waiting import wait_until
 
 
 def antenna(stores: EmbeddedStores, *arguments: str) -> subprocess.CompletedProcess[str]:
     outside = {name: value for name, value in os.environ.items() if not name.startswith("ANTENNA_")}
-    done = subprocess.run(
-        [*ANTENNA, *arguments], env=outside | stores.variables, capture_output=True, text=True, check=False
-    )
+    done = forked.ended(*arguments, env=outside | stores.variables, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -97,11 +94,7 @@ async def test_what_every_answer_carries(services: Services, gateway: RunningGat
 
 def test_a_gateway_without_its_stores_says_why_in_one_line() -> None:
     outside = {name: value for name, value in os.environ.items() if not name.startswith("ANTENNA_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "antenna_orchestration.cli.main", "gateway"],
-        env=outside | {"ANTENNA_HOME": "/nonexistent", "ANTENNA_SECRET_KEY": ""}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    done = forked.ended("gateway", env=outside | {"ANTENNA_HOME": "/nonexistent", "ANTENNA_SECRET_KEY": ""}, cwd=ROOT)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "ANTENNA_NATS_URL is not set" in done.stderr
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from antenna_orchestration.domain.job import DispatchMode, Job
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services
+from tests import forked
 from tests.gateway.gateway_process import ACK_WAIT, ROOT
 from tests.processing.jobs_by_hand import claimed
 from tests.waiting import eventually
@@ -36,20 +36,18 @@ class PushWorker:
         }
         self.log = Path(stores.settings.home) / f"{name}-{project}.log"
         self._url, self._project = url, project
-        self._process: subprocess.Popen[str] | None = None
+        self._process: forked.Forked | None = None
 
     def antenna(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another command in the same environment."""
-        return subprocess.run(
-            _argv(*arguments), check=False, env=self.variables, cwd=ROOT, capture_output=True, text=True
-        )
+        return forked.ended(*arguments, env=self.variables, cwd=ROOT)
 
     def start(self, *options: str, **variables: str) -> None:
         with self.log.open("a") as log:
-            self._process = subprocess.Popen(
-                _argv("push", self._url, "--project", self._project, *options),
-                env={**self.variables, **variables}, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True,
-            )  # fmt: skip
+            command = ("push", self._url, "--project", self._project, *options)
+            self._process = forked.Forked(
+                forked.antenna, *command, env={**self.variables, **variables}, cwd=ROOT, err=log
+            )
 
     def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
         assert self._process is not None
@@ -66,10 +64,6 @@ class PushWorker:
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
-
-
-def _argv(*arguments: str) -> Sequence[str]:
-    return [sys.executable, "-m", "antenna_orchestration.cli.main", *arguments]
 
 
 async def shown(services: Services, project: str, *, state: str | None = None) -> messages.Heartbeat:

@@ -6,8 +6,6 @@ import base64
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import psutil
 import requests
 
 from antenna_orchestration.worker.device import process
+from tests import forked
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +30,7 @@ def photograph(content: bytes = b"no pixels are looked at") -> str:
 class PipelineService:
     """One service, listening on any free port. Made by `serving`."""
 
-    def __init__(self, home: Path, started: subprocess.Popen[str], token: str) -> None:
+    def __init__(self, home: Path, started: forked.Forked, token: str) -> None:
         self.process = started
         self.log = home / "serve.log"
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -67,10 +66,8 @@ def serving(home: Path, *options: str, token: str = "", **variables: str) -> Ite
     outside = {name: value for name, value in os.environ.items() if not name.startswith("ANTENNA_")}
     own = {"ANTENNA_HOME": str(home), "ANTENNA_WORKER_THREADS": "1", "ANTENNA_DEVICE": "cpu", **variables}
     with (home / "serve.log").open("a") as log:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "antenna_orchestration.cli.main", "serve", "--port", "0", *options],
-            env={**outside, **own}, cwd=home, stdout=subprocess.PIPE, stderr=log, text=True,
-        )  # fmt: skip
+        command = ("serve", "--port", "0", *options)
+        started = forked.Forked(forked.antenna, *command, env={**outside, **own}, cwd=home, err=log)
     try:
         yield PipelineService(home, started, token)
     finally:

@@ -17,6 +17,7 @@ from dotenv import dotenv_values
 from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.embedded.home import Home
 from antenna_orchestration.embedded.stores import copy_template
+from tests import forked
 from tests.waiting import wait_until
 
 ANTENNA = [sys.executable, "-m", "antenna_orchestration.cli.main"]
@@ -110,7 +111,9 @@ class RunningStack:
 
     def antenna(self, *arguments: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run an `antenna` command."""
-        return self.shell(*ANTENNA, *arguments, check=check, timeout=timeout)
+        done = forked.ended(*arguments, env=self.joined(), cwd=self.home.parent, timeout=timeout)
+        assert not check or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done
 
     def execute(
         self, job: str, *options: str, check: bool = True, prefix: tuple[str, ...] = ()

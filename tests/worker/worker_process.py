@@ -19,7 +19,7 @@ import psutil
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker import main
 from antenna_orchestration.worker.options import WorkerOptions, WorkerSummary
-from tests import waiting
+from tests import forked, waiting
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 class WorkerProcess:
     """One worker. Made by `started`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: forked.Forked | subprocess.Popen[str], log: Path) -> None:
         self._process = process
         self._log = log
 
@@ -81,15 +81,15 @@ def started(
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"worker-{os.urandom(3).hex()}.log"
-    arguments = pickle.dumps((settings, options or WorkerOptions())).hex()
+    arguments = (settings, options or WorkerOptions())
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+    process: forked.Forked | subprocess.Popen[str]
     with log.open("wb") as file:
-        process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "tests.worker.worker_process", arguments],
-            stdout=subprocess.PIPE,
-            stderr=file,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
-        )
+        if prefix:
+            command = [*prefix, sys.executable, "-m", "tests.worker.worker_process", pickle.dumps(arguments).hex()]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, cwd=ROOT, env=variables, text=True)
+        else:
+            process = forked.Forked(_run, *arguments, env=variables, cwd=ROOT, err=file)
     worker = WorkerProcess(process, log)
     try:
         yield worker
@@ -103,13 +103,12 @@ def started(
             process.stdout.close()
 
 
-def _run() -> None:
+def _run(settings: Settings, options: WorkerOptions) -> None:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
     )
-    settings, options = pickle.loads(bytes.fromhex(sys.argv[1]))
     print(json.dumps(dataclasses.asdict(main.run(settings, options))))
 
 
 if __name__ == "__main__":
-    _run()
+    _run(*pickle.loads(bytes.fromhex(sys.argv[1])))

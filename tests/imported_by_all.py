@@ -1,0 +1,11 @@
+"""What `tests/forked.py` has imported and made before it forks: what commands that tests run in processes need."""
+
+from antenna_orchestration import kernel
+from antenna_orchestration.cli import main
+from antenna_orchestration.gateway import main as gateway  # noqa: F401
+from antenna_orchestration.push import main as push  # noqa: F401
+from antenna_orchestration.serve import main as serve  # noqa: F401
+from antenna_orchestration.worker import main as worker  # noqa: F401
+
+main.commands()
+kernel.keep_what_is_imported()
