@@ -1,4 +1,4 @@
-"""Watched sources: folders and prefixes of buckets, what was found in them, and which photographs are in which job.
+"""Watched sources: folders, buckets and lists on the web, what was found there, and which photographs have which job.
 
 `source_photographs` has the key that lets the same bytes be in one job only: `claim_files` writes it in the transaction
 that makes the job.
@@ -19,6 +19,7 @@ from antenna_orchestration.catalog import projects, queries
 from antenna_orchestration.catalog.database import Connection, Database, Row, value
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.texts import storable
+from antenna_orchestration.domain.versions import Validators
 from antenna_orchestration.domain.watching import BucketPosition, ReadFile
 
 LEAST_PAUSE: Final = 15
@@ -31,7 +32,7 @@ class NewSource:
 
     project: str
     deployment: str
-    # `file://` or `s3://`, without a slash at its end.
+    # `file://` or `s3://`, without a slash at its end; or the address of a list.
     uri: str
     # Names below it that are taken; empty: all photographs.
     pattern: str
@@ -104,6 +105,8 @@ class DueSource:
     failures: int
     # Of a bucket.
     position: BucketPosition
+    # Of a list.
+    validators: Validators
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +151,14 @@ class GoneFolder(NamedTuple):
     """A folder that is not there any more."""
 
     real_uri: str
+
+
+class ListedPage(NamedTuple):
+    """A list on the web that was read to its end, and what to ask its server with next time."""
+
+    validators: Validators
+    # What of it cannot be used; empty: nothing.
+    why: str = ""
 
 
 class ToRead(NamedTuple):
@@ -276,7 +287,8 @@ class Sources:
         found = []
         for row in await self._database.rows("due_sources", limit=limit):
             position = BucketPosition(row.pop("quiet_upto"), row.pop("listed_upto"), row.pop("swept_upto"))
-            found.append(DueSource(position=position, **row))
+            validators = Validators(row.pop("etag"), row.pop("last_modified"))
+            found.append(DueSource(position=position, validators=validators, **row))
         return found
 
     async def folders(self, sources: Collection[int]) -> Mapping[int, Sequence[KnownFolder]]:
@@ -295,6 +307,7 @@ class Sources:
         listed: Sequence[ListedFolder] = (),
         gone: Sequence[GoneFolder] = (),
         position: BucketPosition | None = None,
+        validators: Validators | None = None,
         resolution: float,
     ) -> None:
         """Note a part of what a look found, in one transaction; idempotent.
@@ -327,6 +340,9 @@ class Sources:
                         "swept_upto": position.swept_upto,
                     },
                 )
+            if validators is not None:
+                parameters = {"source": source, "etag": validators.etag, "last_modified": validators.last_modified}
+                await connection.execute(queries.load("note_listed_page"), parameters)
 
     async def note_looked(self, sources: Iterable[int], *, error: str = "") -> None:
         """These were listed to their end, but for what `error` tells; the next look is as far off as each says."""

@@ -1,4 +1,4 @@
-"""`antenna sources`: folders and buckets whose new photographs are submitted by themselves; add, list, show, pause."""
+"""`antenna sources`: folders, buckets and lists whose new photographs are submitted by themselves; add, list, pause."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from antenna_orchestration.cli.submit import parse_config
 from antenna_orchestration.domain.progress import duration
 
 app = typer.Typer(
-    help="Watch folders and buckets, and submit what is new in them.", no_args_is_help=True, rich_markup_mode=None
+    help="Watch folders, buckets and lists, and submit what is new.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -25,7 +27,12 @@ SourceArgument = Annotated[
 @app.command()
 def add(
     *,
-    uri: Annotated[str, typer.Option(metavar="LOCATION", help="Folder, or s3://bucket/prefix.", show_default=False)],
+    uri: Annotated[
+        str,
+        typer.Option(
+            metavar="LOCATION", help="Folder, s3://bucket/prefix, or the address of a list.", show_default=False
+        ),
+    ],
     deployment: Annotated[
         str, typer.Option(help="Deployment (camera site) whose photographs these are.", show_default=False)
     ],
@@ -53,7 +60,7 @@ def add(
     ] = "{}",
     json_: JsonOption = False,
 ) -> None:
-    """Begin to watch a folder or bucket.
+    """Begin to watch a folder, a bucket, or a list on the web.
 
     Photographs in it, and those that come, are submitted as soon as they are at rest: one job for each night of the
     deployment, and a further one for what comes later. The same bytes under another name are not processed again.

@@ -2,7 +2,7 @@
 
 The three steps know of each other only what the catalog holds, so a round may end anywhere, and the next one goes on:
 
-    list      folders that changed, and what is new in buckets, become files that wait
+    list      folders and lists that changed, and what is new in buckets, become files that wait
     read      files that have been as they are for long enough become photographs: their bytes and their time
     submit    photographs become jobs, one for each night; the transaction that makes a job claims its photographs
 
@@ -32,6 +32,7 @@ from antenna_orchestration.catalog.sources import (
     GoneFolder,
     KnownFolder,
     ListedFolder,
+    ListedPage,
     ReadResult,
     SourceClaim,
     SourceToSubmit,
@@ -219,9 +220,11 @@ async def list_due(services: Services, done: Round) -> None:
 def _begun(
     services: Services, source: DueSource, known: Sequence[KnownFolder] | None, again: Iterable[str]
 ) -> Iterator[looking.Found | None]:
-    if known is None:
+    if known is not None:
+        return looking.look_at_folders(source.uri, known, set(again), source.pattern, services.settings)
+    if source.uri.startswith("s3:"):
         return looking.look_at_bucket(source.uri, source.position, source.pattern, services.settings)
-    return looking.look_at_folders(source.uri, known, set(again), source.pattern, services.settings)
+    return looking.look_at_list(source.uri, source.validators, source.pattern, services.settings)
 
 
 def _old(known: Mapping[int, Sequence[KnownFolder]]) -> Mapping[int, list[str]]:
@@ -276,6 +279,7 @@ async def _look(services: Services, source: DueSource, done: Round, until: float
 async def _record(services: Services, number: int, found: Sequence[looking.Found]) -> list[str]:
     """Note what a look found; returns what could not be read."""
     listed = [one for one in found if isinstance(one, ListedFolder)]
+    pages = [one for one in found if isinstance(one, ListedPage)]
     if found:
         await services.catalog.sources.record_found(
             number,
@@ -284,9 +288,10 @@ async def _record(services: Services, number: int, found: Sequence[looking.Found
             listed=listed,
             gone=[one for one in found if isinstance(one, GoneFolder)],
             position=next((one for one in reversed(found) if isinstance(one, BucketPosition)), None),
+            validators=next((one.validators for one in pages), None),
             resolution=RESOLUTION,
         )
-    return [one.why for one in listed if one.why]
+    return [why for why in (*(one.why for one in listed), *(one.why for one in pages)) if why]
 
 
 async def read_waiting(services: Services, done: Round) -> None:
@@ -463,7 +468,7 @@ async def _submit_night(
             conflicts={},
             warnings=[],
             left_out=[],
-            versions={file.uri: Version(file.version) for file in files if file.version},
+            versions={file.uri: Version(file.version) for file in files},
         ),
         claim=SourceClaim(source_id=source.source_id, night=night, files=[(file.uri, file.version) for file in files]),
     )
