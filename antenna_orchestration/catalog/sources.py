@@ -39,7 +39,10 @@ class NewSource:
     pipeline: str
     config: Mapping[str, Any]
     settle_seconds: int
+    # How often it is looked at; not used with a cron expression.
     every_seconds: int
+    # When it is looked at; empty: as often as `every_seconds` says.
+    cron: str
     created_by: str
 
 
@@ -76,6 +79,8 @@ class SourceState(NewSource):
     newest_at: datetime | None
     jobs: int
     last_job: JobId | None
+    # Of the deployment; None if it is not known.
+    time_zone: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +108,9 @@ class DueSource:
     uri: str
     pattern: str
     failures: int
+    cron: str
+    # Of the deployment; None if it is not known.
+    time_zone: str | None
     # Of a bucket.
     position: BucketPosition
     # Of a list.
@@ -247,6 +255,7 @@ class Sources:
                     config=Jsonb(dict(new.config)),
                     settle=new.settle_seconds,
                     every=new.every_seconds,
+                    cron=new.cron,
                     created_by=new.created_by,
                 )
             )
@@ -344,9 +353,18 @@ class Sources:
                 parameters = {"source": source, "etag": validators.etag, "last_modified": validators.last_modified}
                 await connection.execute(queries.load("note_listed_page"), parameters)
 
-    async def note_looked(self, sources: Iterable[int], *, error: str = "") -> None:
-        """These were listed to their end, but for what `error` tells; the next look is as far off as each says."""
-        await self._database.rows("note_looked", sources=list(sources), error=storable(error), least=LEAST_PAUSE)
+    async def note_looked(self, sources: Mapping[int, datetime | None], *, error: str = "") -> None:
+        """These were listed to their end, but for what `error` tells; with when each is looked at next.
+
+        None: as far off as the source says.
+        """
+        await self._database.rows(
+            "note_looked",
+            sources=list(sources),
+            next_looks=list(sources.values()),
+            error=storable(error),
+            least=LEAST_PAUSE,
+        )
 
     async def note_listed_in_part(self, source: int, *, came_forward: bool) -> None:
         """There is more to list; those that have waited for longer come first."""

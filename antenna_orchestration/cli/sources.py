@@ -54,7 +54,17 @@ def add(
     settle: Annotated[
         str, typer.Option(metavar="TIME", help="A file is at rest when it has not changed for so long.")
     ] = "10m",
-    every: Annotated[str, typer.Option(metavar="TIME", help="How often to look, such as 30s, 5m, 6h or 1d.")] = "5m",
+    every: Annotated[
+        str, typer.Option(metavar="TIME", help="How often to look, such as 30s, 5m, 6h or 1d.", show_default="5m")
+    ] = "",
+    cron: Annotated[
+        str,
+        typer.Option(
+            metavar="CRON",
+            help="When to look, in place of --every: '0 7 * * *' is each day at 7:00 where the deployment is.",
+            show_default=False,
+        ),
+    ] = "",
     config: Annotated[
         str, typer.Option(metavar="JSON", help="Pipeline settings to change, such as '{\"min_score\": 0.5}'.")
     ] = "{}",
@@ -81,6 +91,7 @@ def add(
             pattern=pattern,
             settle=settle,
             every=every,
+            cron=cron,
             config=values,
         ),
     )
@@ -151,7 +162,7 @@ def show(source: SourceArgument, *, json_: JsonOption = False) -> None:
             "pattern": one.pattern or None,
             "pipeline": one.pipeline,
             "settings": [f"{key}: {value}" for key, value in one.config.items()] or None,
-            "looks": f"every {duration(one.every_seconds)}; a file is at rest after {duration(one.settle_seconds)}",
+            "looks": f"{watched_sources.looks(one)}; a file is at rest after {duration(one.settle_seconds)}",
             "added": f"{output.clock(one.created_at)} by {one.created_by}",
             "looked": output.ago(one.looked_at) or "not yet",
             "found": one.found,

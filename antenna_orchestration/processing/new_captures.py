@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import partial
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ from antenna_orchestration.catalog.sources import (
     SourceToSubmit,
     ToRead,
 )
-from antenna_orchestration.domain import nights, texts, watching
+from antenna_orchestration.domain import cron, nights, texts, watching
 from antenna_orchestration.domain.capture_time import Taken
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.progress import duration
@@ -142,8 +142,8 @@ class Round:
     jobs: list[JobId] = field(default_factory=list)
     # One line for each source that failed.
     failed: list[str] = field(default_factory=list)
-    # Sources that were listed to their end, which is noted for all together.
-    whole: list[int] = field(default_factory=list)
+    # Sources that were listed to their end, which is noted for all together, and when to look next if that is told.
+    whole: dict[int, datetime | None] = field(default_factory=dict)
     # What goes on over rounds, by source.
     kept: dict[int, _Kept] = field(default_factory=dict)
     # Held while much is written: sources have their turns together, and the pool has few connections.
@@ -266,14 +266,28 @@ async def _look(services: Services, source: DueSource, done: Round, until: float
         await services.catalog.sources.note_listed_in_part(number, came_forward=came_forward)
         return came_forward
     kept.look = None
+    try:
+        next_look = _next_look(services, source)
+    except errors.InvalidInput as error:
+        # A time zone that this host does not know.
+        await _note_not_listed(services, source, str(error), done)
+        return False
     done.listed += 1
     if kept.unreadable:
         unreadable = texts.listed(kept.unreadable, 1)
-        await services.catalog.sources.note_looked([number], error=unreadable)
+        await services.catalog.sources.note_looked({number: next_look}, error=unreadable)
         done.failed.append(f"source {number}: {unreadable}")
     else:
-        done.whole.append(number)
+        done.whole[number] = next_look
     return False
+
+
+def _next_look(services: Services, source: DueSource) -> datetime | None:
+    """When its cron expression says, by the zone that cuts its nights; None without one. Raises `InvalidInput`."""
+    if not source.cron:
+        return None
+    zone = nights.zone_named(source.time_zone or services.settings.time_zone)
+    return cron.next_after(source.cron, datetime.now(UTC), zone)
 
 
 async def _record(services: Services, number: int, found: Sequence[looking.Found]) -> list[str]:

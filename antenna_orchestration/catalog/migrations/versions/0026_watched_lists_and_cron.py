@@ -1,4 +1,4 @@
-"""Watched sources that are lists on the web."""
+"""Watched sources that are lists on the web, and when to look at sources."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute((Path(__file__).parent / "0026_watched_lists.sql").read_text(encoding="utf-8"))
+    op.execute((Path(__file__).parent / "0026_watched_lists_and_cron.sql").read_text(encoding="utf-8"))
 
 
 def downgrade() -> None:

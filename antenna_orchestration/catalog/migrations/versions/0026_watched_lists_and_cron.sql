@@ -2,3 +2,6 @@
 ALTER TABLE sources
     ADD COLUMN etag text NOT NULL DEFAULT '',
     ADD COLUMN last_modified text NOT NULL DEFAULT '';
+
+-- When to look; empty: every `every_seconds`.
+ALTER TABLE sources ADD COLUMN cron text NOT NULL DEFAULT '';
