@@ -140,7 +140,8 @@ class Settings(BaseSettings):
         "the folder there that is named like the project. Not needed with `S3_ANONYMOUS`.",
     )
     allow_private_hosts: bool = Field(
-        default=False, description="Whether to accept http(s) images on loopback, link-local and private addresses."
+        default=False,
+        description="Whether to accept http(s) images and lists on loopback, link-local and private addresses.",
     )
     pictures_of_urls: bool = Field(
         default=False,

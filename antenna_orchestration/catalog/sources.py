@@ -1,4 +1,4 @@
-"""Watched sources: folders and prefixes of buckets, what was found in them, and which photographs are in which job.
+"""Watched sources: folders, buckets and lists on the web, what was found there, and which photographs have which job.
 
 `source_photographs` has the key that lets the same bytes be in one job only: `claim_files` writes it in the transaction
 that makes the job.
@@ -19,6 +19,7 @@ from antenna_orchestration.catalog import projects, queries
 from antenna_orchestration.catalog.database import Connection, Database, Row, value
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.texts import storable
+from antenna_orchestration.domain.versions import Validators
 from antenna_orchestration.domain.watching import BucketPosition, ReadFile
 
 LEAST_PAUSE: Final = 15
@@ -31,14 +32,17 @@ class NewSource:
 
     project: str
     deployment: str
-    # `file://` or `s3://`, without a slash at its end.
+    # `file://` or `s3://`, without a slash at its end; or the address of a list.
     uri: str
     # Names below it that are taken; empty: all photographs.
     pattern: str
     pipeline: str
     config: Mapping[str, Any]
     settle_seconds: int
+    # How often it is looked at; not used with a cron expression.
     every_seconds: int
+    # When it is looked at; empty: as often as `every_seconds` says.
+    cron: str
     created_by: str
 
 
@@ -75,6 +79,8 @@ class SourceState(NewSource):
     newest_at: datetime | None
     jobs: int
     last_job: JobId | None
+    # Of the deployment; None if it is not known.
+    time_zone: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +108,13 @@ class DueSource:
     uri: str
     pattern: str
     failures: int
+    cron: str
+    # Of the deployment; None if it is not known.
+    time_zone: str | None
     # Of a bucket.
     position: BucketPosition
+    # Of a list.
+    validators: Validators
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +159,14 @@ class GoneFolder(NamedTuple):
     """A folder that is not there any more."""
 
     real_uri: str
+
+
+class ListedPage(NamedTuple):
+    """A list on the web that was read to its end, and what to ask its server with next time."""
+
+    validators: Validators
+    # What of it cannot be used; empty: nothing.
+    why: str = ""
 
 
 class ToRead(NamedTuple):
@@ -236,6 +255,7 @@ class Sources:
                     config=Jsonb(dict(new.config)),
                     settle=new.settle_seconds,
                     every=new.every_seconds,
+                    cron=new.cron,
                     created_by=new.created_by,
                 )
             )
@@ -276,7 +296,8 @@ class Sources:
         found = []
         for row in await self._database.rows("due_sources", limit=limit):
             position = BucketPosition(row.pop("quiet_upto"), row.pop("listed_upto"), row.pop("swept_upto"))
-            found.append(DueSource(position=position, **row))
+            validators = Validators(row.pop("etag"), row.pop("last_modified"))
+            found.append(DueSource(position=position, validators=validators, **row))
         return found
 
     async def folders(self, sources: Collection[int]) -> Mapping[int, Sequence[KnownFolder]]:
@@ -295,6 +316,7 @@ class Sources:
         listed: Sequence[ListedFolder] = (),
         gone: Sequence[GoneFolder] = (),
         position: BucketPosition | None = None,
+        validators: Validators | None = None,
         resolution: float,
     ) -> None:
         """Note a part of what a look found, in one transaction; idempotent.
@@ -327,10 +349,22 @@ class Sources:
                         "swept_upto": position.swept_upto,
                     },
                 )
+            if validators is not None:
+                parameters = {"source": source, "etag": validators.etag, "last_modified": validators.last_modified}
+                await connection.execute(queries.load("note_listed_page"), parameters)
 
-    async def note_looked(self, sources: Iterable[int], *, error: str = "") -> None:
-        """These were listed to their end, but for what `error` tells; the next look is as far off as each says."""
-        await self._database.rows("note_looked", sources=list(sources), error=storable(error), least=LEAST_PAUSE)
+    async def note_looked(self, sources: Mapping[int, datetime | None], *, error: str = "") -> None:
+        """These were listed to their end, but for what `error` tells; with when each is looked at next.
+
+        None: as far off as the source says.
+        """
+        await self._database.rows(
+            "note_looked",
+            sources=list(sources),
+            next_looks=list(sources.values()),
+            error=storable(error),
+            least=LEAST_PAUSE,
+        )
 
     async def note_listed_in_part(self, source: int, *, came_forward: bool) -> None:
         """There is more to list; those that have waited for longer come first."""

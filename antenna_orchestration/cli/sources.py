@@ -1,4 +1,4 @@
-"""`antenna sources`: folders and buckets whose new photographs are submitted by themselves; add, list, show, pause."""
+"""`antenna sources`: folders, buckets and lists whose new photographs are submitted by themselves; add, list, pause."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from antenna_orchestration.cli.submit import parse_config
 from antenna_orchestration.domain.progress import duration
 
 app = typer.Typer(
-    help="Watch folders and buckets, and submit what is new in them.", no_args_is_help=True, rich_markup_mode=None
+    help="Watch folders, buckets and lists, and submit what is new.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -25,7 +27,12 @@ SourceArgument = Annotated[
 @app.command()
 def add(
     *,
-    uri: Annotated[str, typer.Option(metavar="LOCATION", help="Folder, or s3://bucket/prefix.", show_default=False)],
+    uri: Annotated[
+        str,
+        typer.Option(
+            metavar="LOCATION", help="Folder, s3://bucket/prefix, or the address of a list.", show_default=False
+        ),
+    ],
     deployment: Annotated[
         str, typer.Option(help="Deployment (camera site) whose photographs these are.", show_default=False)
     ],
@@ -47,13 +54,23 @@ def add(
     settle: Annotated[
         str, typer.Option(metavar="TIME", help="A file is at rest when it has not changed for so long.")
     ] = "10m",
-    every: Annotated[str, typer.Option(metavar="TIME", help="How often to look, such as 30s, 5m, 6h or 1d.")] = "5m",
+    every: Annotated[
+        str, typer.Option(metavar="TIME", help="How often to look, such as 30s, 5m, 6h or 1d.", show_default="5m")
+    ] = "",
+    cron: Annotated[
+        str,
+        typer.Option(
+            metavar="CRON",
+            help="When to look, in place of --every: '0 7 * * *' is each day at 7:00 where the deployment is.",
+            show_default=False,
+        ),
+    ] = "",
     config: Annotated[
         str, typer.Option(metavar="JSON", help="Pipeline settings to change, such as '{\"min_score\": 0.5}'.")
     ] = "{}",
     json_: JsonOption = False,
 ) -> None:
-    """Begin to watch a folder or bucket.
+    """Begin to watch a folder, a bucket, or a list on the web.
 
     Photographs in it, and those that come, are submitted as soon as they are at rest: one job for each night of the
     deployment, and a further one for what comes later. The same bytes under another name are not processed again.
@@ -74,6 +91,7 @@ def add(
             pattern=pattern,
             settle=settle,
             every=every,
+            cron=cron,
             config=values,
         ),
     )
@@ -144,7 +162,7 @@ def show(source: SourceArgument, *, json_: JsonOption = False) -> None:
             "pattern": one.pattern or None,
             "pipeline": one.pipeline,
             "settings": [f"{key}: {value}" for key, value in one.config.items()] or None,
-            "looks": f"every {duration(one.every_seconds)}; a file is at rest after {duration(one.settle_seconds)}",
+            "looks": f"{watched_sources.looks(one)}; a file is at rest after {duration(one.settle_seconds)}",
             "added": f"{output.clock(one.created_at)} by {one.created_by}",
             "looked": output.ago(one.looked_at) or "not yet",
             "found": one.found,

@@ -6,7 +6,7 @@ Equal versions mean equal bytes, as far as the store can be trusted. An empty ve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +33,18 @@ class Version(NamedTuple):
     size: int | None = None
 
 
+class Validators(NamedTuple):
+    """What a web server said of a page, to ask with whether it is still the same; empty: it did not say."""
+
+    etag: str = ""
+    last_modified: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """Those of a request that is answered with 304 if the page is still the same."""
+        named = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: said for name, said in named.items() if said}
+
+
 def of_file(*, size: int, mtime_ns: int) -> str:
     """The version of a local file: its size in bytes and the time of its last change in nanoseconds."""
     return f"{size}-{mtime_ns}"
@@ -54,16 +66,37 @@ def of_object(described: Mapping[str, Any]) -> Version:
 def of_answer(headers: Mapping[str, str], size: int | None) -> Version:
     """The version of a web page, from an answer's headers: its ETag, else its Last-Modified with its size in bytes."""
     etag, stamp = headers.get("ETag", "").strip(), headers.get("Last-Modified", "").strip()
-    modified = None
-    if stamp:
-        try:
-            parsed = parsedate_to_datetime(stamp)
-            modified = parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-        except ValueError:
-            stamp = ""
+    modified = _moment(stamp)
+    stamp = stamp if modified else ""
     if etag:
         return Version(_bounded(_bare(etag)), modified)
     return Version(_bounded(f"{stamp}-{size}"), modified) if stamp and size is not None else Version(UNKNOWN, modified)
+
+
+def validators_of(headers: Mapping[str, str]) -> Validators:
+    """What to ask with next time, from an answer's headers.
+
+    A time of change is of seconds: one that is just over may be that of two pages, so it does not count.
+    """
+    etag, stamp = _sendable(headers.get("ETag", "")), _sendable(headers.get("Last-Modified", ""))
+    modified, answered = _moment(stamp), _moment(headers.get("Date", ""))
+    is_over = modified is not None and answered is not None and answered - modified > timedelta(seconds=1)
+    return Validators(etag, stamp if is_over else "")
+
+
+def _moment(stamp: str) -> datetime | None:
+    """A time of HTTP, in UTC; None if it is none."""
+    try:
+        moment = parsedate_to_datetime(stamp.strip())
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _sendable(said: str) -> str:
+    """A header as it came; empty if it cannot be kept, or sent back."""
+    said = said.strip()
+    return said if len(said) <= MAX_VERSION and said.isascii() and said.isprintable() else ""
 
 
 def have_changed(submitted: str, found: str) -> bool:

@@ -1,17 +1,21 @@
-"""Downloads images from http and https URLs."""
+"""Downloads images, and watched lists of them, from http and https URLs."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain import versions
+from antenna_orchestration.domain.versions import Validators
 from antenna_orchestration.loading import urls
 from antenna_orchestration.loading.http_sessions import MAX_REDIRECTS, REDIRECTS, HttpSessions
 from antenna_orchestration.loading.sources import Reservation, ReservationTooSmall, check_size
@@ -23,6 +27,7 @@ CHUNK: Final = 256 * 1024
 """Bytes read at a time."""
 
 _WHOLE: Final = frozenset({200, 203})
+_NOT_MODIFIED: Final = 304
 _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.IGNORECASE | re.ASCII)
 _FORBIDDEN: Final = frozenset({401, 403, 407})
 _OVERLOADED: Final = frozenset({429, 503})
@@ -30,16 +35,29 @@ _PASSING: Final = frozenset({408, 421, 425})
 _NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL})
 
 
+class Fetched(NamedTuple):
+    """What was downloaded, and what to ask with next time."""
+
+    data: bytes
+    validators: Validators
+    # The server says that it is as it was; there is no data then.
+    is_unchanged: bool = False
+
+
 class HttpSource:
     """Downloads over pooled connections.
 
     Redirects are followed here and not by aiohttp, so that each target is checked like the first URL. `limit` is the
-    largest image in bytes, `connections` the largest number of connections at the same time. Unless `allow_private`
-    is set, only public addresses are connected to, the proxy that the environment names excepted.
+    largest image in bytes, called `limit_name` in errors, `connections` the largest number of connections at the same
+    time. Unless `allow_private` is set, only public addresses are connected to, the proxy that the environment names
+    excepted.
     """
 
-    def __init__(self, *, allow_private: bool, limit: int, connections: int) -> None:
+    def __init__(
+        self, *, allow_private: bool, limit: int, connections: int, limit_name: str = "MAX_IMAGE_BYTES"
+    ) -> None:
         self._limit = limit
+        self._limit_name = limit_name
         self._sessions = HttpSessions(
             allow_private=allow_private,
             connections=connections,
@@ -54,19 +72,12 @@ class HttpSource:
         a broken connection), `SourceOverloaded` for 429 and 503, and `ImageForbidden` when this worker may not or
         cannot reach the host (401, 403, DNS, TLS, no route, not a public address).
         """
-        try:
-            return await self._follow(urls.sendable(uri), reservation)
-        except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
-            raise _of_proxy(self.host(uri), error) from error
-        except (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError) as error:
-            raise errors.ImageForbidden(f"{self.host(uri)}: {_plain(error)}") from error
-        except aiohttp.ClientConnectorError as error:
-            kind = errors.ImageForbidden if error.errno in _NO_ROUTE else errors.ImageUnreachable
-            raise kind(f"{self.host(uri)}: {_plain(error)}") from error
-        except (aiohttp.InvalidURL, ValueError) as error:
-            raise errors.ImageUnusable("not a valid URL") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise errors.ImageUnreachable(f"{self.host(uri)}: {_plain(error)}") from error
+        return (await self.fetch_newer(uri, Validators(), reservation)).data
+
+    async def fetch_newer(self, uri: str, known: Validators, reservation: Reservation) -> Fetched:
+        """Download what is not as it was when the server said `known`. Raises as `fetch`."""
+        with _told(self.host(uri)):
+            return await self._follow(urls.sendable(uri), known, reservation)
 
     def host(self, uri: str) -> str:
         """Scheme, host name and port."""
@@ -77,15 +88,18 @@ class HttpSource:
         """Close the connections."""
         await self._sessions.close()
 
-    async def _follow(self, url: URL, reservation: Reservation) -> bytes:
+    async def _follow(self, url: URL, known: Validators, reservation: Reservation) -> Fetched:
+        headers = known.headers()
         for _ in range(MAX_REDIRECTS + 1):
             if url.scheme not in ("http", "https") or not url.host:
                 raise errors.ImageUnusable("redirected to a URL that is not http(s)")
             way = await self._sessions.way_to(url)
-            async with way.session.get(url, allow_redirects=False, proxy=way.proxy) as response:
+            async with way.session.get(url, headers=headers, allow_redirects=False, proxy=way.proxy) as response:
                 if response.status not in REDIRECTS:
+                    if response.status == _NOT_MODIFIED and headers:
+                        return Fetched(b"", known, is_unchanged=True)
                     _check_status(response)
-                    return await self._read(response, reservation)
+                    return Fetched(await self._read(response, reservation), versions.validators_of(response.headers))
                 target = response.headers.get("Location")
                 if not target:
                     raise errors.ImageUnusable(f"HTTP {response.status} without a Location header")
@@ -95,18 +109,36 @@ class HttpSource:
     async def _read(self, response: aiohttp.ClientResponse, reservation: Reservation) -> bytes:
         """Read the body, but no more bytes than the limit and the reservation allow."""
         if response.content_length is not None:
-            check_size(response.content_length, self._limit)
+            check_size(response.content_length, self._limit, self._limit_name)
             if response.content_length > reservation.size:
                 reservation.grow(response.content_length)
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.content.iter_chunked(CHUNK):
             size += len(chunk)
-            check_size(size, self._limit)
+            check_size(size, self._limit, self._limit_name)
             if size > reservation.size:
                 raise ReservationTooSmall(self._limit)
             chunks.append(chunk)
         return b"".join(chunks)
+
+
+@contextmanager
+def _told(host: str) -> Iterator[None]:
+    """Make ours of the errors of a download."""
+    try:
+        yield
+    except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
+        raise _of_proxy(host, error) from error
+    except (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError) as error:
+        raise errors.ImageForbidden(f"{host}: {_plain(error)}") from error
+    except aiohttp.ClientConnectorError as error:
+        kind = errors.ImageForbidden if error.errno in _NO_ROUTE else errors.ImageUnreachable
+        raise kind(f"{host}: {_plain(error)}") from error
+    except (aiohttp.InvalidURL, ValueError) as error:
+        raise errors.ImageUnusable("not a valid URL") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise errors.ImageUnreachable(f"{host}: {_plain(error)}") from error
 
 
 def _check_status(response: aiohttp.ClientResponse) -> None:

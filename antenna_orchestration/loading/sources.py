@@ -50,7 +50,7 @@ class Source(Protocol):
         """Close connections and stop threads."""
 
 
-def check_size(size: int, limit: int) -> None:
-    """Raise `ImageUnusable` if `size` is over `limit`; both in bytes."""
+def check_size(size: int, limit: int, name: str = "MAX_IMAGE_BYTES") -> None:
+    """Raise `ImageUnusable` if `size` is over `limit`, which is called `name`; both in bytes."""
     if size > limit:
-        raise errors.ImageUnusable(f"{size / 2**20:.1f} MB, over MAX_IMAGE_BYTES ({limit / 2**20:g} MB)")
+        raise errors.ImageUnusable(f"{size / 2**20:.1f} MB, over {name} ({limit / 2**20:g} MB)")

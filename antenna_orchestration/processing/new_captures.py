@@ -2,7 +2,7 @@
 
 The three steps know of each other only what the catalog holds, so a round may end anywhere, and the next one goes on:
 
-    list      folders that changed, and what is new in buckets, become files that wait
+    list      folders and lists that changed, and what is new in buckets, become files that wait
     read      files that have been as they are for long enough become photographs: their bytes and their time
     submit    photographs become jobs, one for each night; the transaction that makes a job claims its photographs
 
@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import partial
 from typing import Any, Final
 
@@ -32,12 +32,13 @@ from antenna_orchestration.catalog.sources import (
     GoneFolder,
     KnownFolder,
     ListedFolder,
+    ListedPage,
     ReadResult,
     SourceClaim,
     SourceToSubmit,
     ToRead,
 )
-from antenna_orchestration.domain import nights, texts, watching
+from antenna_orchestration.domain import cron, nights, texts, watching
 from antenna_orchestration.domain.capture_time import Taken
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.progress import duration
@@ -141,8 +142,8 @@ class Round:
     jobs: list[JobId] = field(default_factory=list)
     # One line for each source that failed.
     failed: list[str] = field(default_factory=list)
-    # Sources that were listed to their end, which is noted for all together.
-    whole: list[int] = field(default_factory=list)
+    # Sources that were listed to their end, which is noted for all together, and when to look next if that is told.
+    whole: dict[int, datetime | None] = field(default_factory=dict)
     # What goes on over rounds, by source.
     kept: dict[int, _Kept] = field(default_factory=dict)
     # Held while much is written: sources have their turns together, and the pool has few connections.
@@ -219,9 +220,11 @@ async def list_due(services: Services, done: Round) -> None:
 def _begun(
     services: Services, source: DueSource, known: Sequence[KnownFolder] | None, again: Iterable[str]
 ) -> Iterator[looking.Found | None]:
-    if known is None:
+    if known is not None:
+        return looking.look_at_folders(source.uri, known, set(again), source.pattern, services.settings)
+    if source.uri.startswith("s3:"):
         return looking.look_at_bucket(source.uri, source.position, source.pattern, services.settings)
-    return looking.look_at_folders(source.uri, known, set(again), source.pattern, services.settings)
+    return looking.look_at_list(source.uri, source.validators, source.pattern, services.settings)
 
 
 def _old(known: Mapping[int, Sequence[KnownFolder]]) -> Mapping[int, list[str]]:
@@ -263,19 +266,34 @@ async def _look(services: Services, source: DueSource, done: Round, until: float
         await services.catalog.sources.note_listed_in_part(number, came_forward=came_forward)
         return came_forward
     kept.look = None
+    try:
+        next_look = _next_look(services, source)
+    except errors.InvalidInput as error:
+        # A time zone that this host does not know.
+        await _note_not_listed(services, source, str(error), done)
+        return False
     done.listed += 1
     if kept.unreadable:
         unreadable = texts.listed(kept.unreadable, 1)
-        await services.catalog.sources.note_looked([number], error=unreadable)
+        await services.catalog.sources.note_looked({number: next_look}, error=unreadable)
         done.failed.append(f"source {number}: {unreadable}")
     else:
-        done.whole.append(number)
+        done.whole[number] = next_look
     return False
+
+
+def _next_look(services: Services, source: DueSource) -> datetime | None:
+    """When its cron expression says, by the zone that cuts its nights; None without one. Raises `InvalidInput`."""
+    if not source.cron:
+        return None
+    zone = nights.zone_named(source.time_zone or services.settings.time_zone)
+    return cron.next_after(source.cron, datetime.now(UTC), zone)
 
 
 async def _record(services: Services, number: int, found: Sequence[looking.Found]) -> list[str]:
     """Note what a look found; returns what could not be read."""
     listed = [one for one in found if isinstance(one, ListedFolder)]
+    pages = [one for one in found if isinstance(one, ListedPage)]
     if found:
         await services.catalog.sources.record_found(
             number,
@@ -284,9 +302,10 @@ async def _record(services: Services, number: int, found: Sequence[looking.Found
             listed=listed,
             gone=[one for one in found if isinstance(one, GoneFolder)],
             position=next((one for one in reversed(found) if isinstance(one, BucketPosition)), None),
+            validators=next((one.validators for one in pages), None),
             resolution=RESOLUTION,
         )
-    return [one.why for one in listed if one.why]
+    return [why for why in (*(one.why for one in listed), *(one.why for one in pages)) if why]
 
 
 async def read_waiting(services: Services, done: Round) -> None:
@@ -463,7 +482,7 @@ async def _submit_night(
             conflicts={},
             warnings=[],
             left_out=[],
-            versions={file.uri: Version(file.version) for file in files if file.version},
+            versions={file.uri: Version(file.version) for file in files},
         ),
         claim=SourceClaim(source_id=source.source_id, night=night, files=[(file.uri, file.version) for file in files]),
     )

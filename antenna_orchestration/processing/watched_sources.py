@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from antenna_orchestration import errors, kernel
 from antenna_orchestration.catalog.sources import NewSource, SourceState, TroubledSource, unknown
+from antenna_orchestration.domain import cron as schedule
 from antenna_orchestration.domain import times
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.domain.texts import counted
+from antenna_orchestration.domain.versions import Validators
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing.services import Records, Services
 from antenna_orchestration.processing.submit import Submission, check, spec_of
-from antenna_orchestration.submission import locations, patterns, watching
+from antenna_orchestration.settings import Settings
+from antenna_orchestration.submission import locations, patterns, watching, web_lists
 from antenna_orchestration.submission.locations import scheme_of
 
 OVERDUE: Final = 600.0
 """Seconds by which a look may be late before it is reported."""
+
+EVERY: Final = "5m"
+"""How often a source is looked at unless something else is named."""
 
 _SHORTEST: Final = 15
 """Seconds: how often the sensor ticks."""
@@ -40,15 +46,22 @@ async def add_source(
     pipeline: str = registry.DEFAULT_PIPELINE,
     pattern: str = "",
     settle: str = "10m",
-    every: str = "5m",
+    every: str = "",
+    cron: str = "",
     config: Mapping[str, Any] | None = None,
     created_by: str = "",
 ) -> int:
-    """Begin to watch a folder or a prefix of a bucket; returns the source's number.
+    """Begin to watch a folder, a prefix of a bucket, or a list on the web; returns the source's number.
 
-    `uri` is a path, `file://` or `s3://`; `settle` and `every` are lengths of time such as `10m`. Raises `InvalidInput`
-    and its kinds, also if it cannot be listed now, and `Conflict` if a source watches the same files.
+    `uri` is a path, `file://`, `s3://` or http(s); `settle` and `every` are lengths of time such as `10m`, of which
+    `every` is `EVERY` if neither it nor a cron expression is named. Raises `InvalidInput` and its kinds, also if it
+    cannot be listed now, and `Conflict` if a source watches the same files.
     """
+    if cron and every:
+        raise errors.InvalidInput("name either how often to look (every) or when (cron)")
+    if cron:
+        schedule.next_after(cron, datetime.now(UTC), UTC)
+    every = every or EVERY
     settle_seconds, every_seconds = times.seconds_of(settle, "settle"), times.seconds_of(every, "every")
     if not _SHORTEST <= every_seconds <= _LONGEST:
         raise errors.InvalidInput(f"every {every!r} is not between {_SHORTEST}s and 30d")
@@ -56,7 +69,7 @@ async def add_source(
         raise errors.InvalidInput(f"settle {settle!r} is longer than 30d")
     if not deployment.strip():
         raise errors.InvalidInput("name the deployment whose photographs these are")
-    named = _named(uri)
+    named = _named(uri, services.settings)
     submission = Submission(
         sources=(named,), pipeline=pipeline, project=project, deployment=deployment, config=config or {}
     )
@@ -65,8 +78,10 @@ async def add_source(
     takes = watching.taker(pattern)
     if named.startswith("s3:"):
         await asyncio.to_thread(watching.list_bucket, named, "", takes, services.settings)
-    else:
+    elif named.startswith("file:"):
         await asyncio.to_thread(watching.root, named, services.settings)
+    else:
+        await asyncio.to_thread(web_lists.fetch, named, Validators(), services.settings)
     return await services.catalog.sources.add(
         NewSource(
             project=project,
@@ -77,6 +92,7 @@ async def add_source(
             config=submission.config,
             settle_seconds=settle_seconds,
             every_seconds=every_seconds,
+            cron=" ".join(cron.split()),
             created_by=created_by or kernel.user_of_this_process(),
         )
     )
@@ -119,6 +135,14 @@ def location(uri: str) -> str:
     return locations.local_path(uri) if uri.startswith("file:") else uri
 
 
+def looks(state: SourceState) -> str:
+    """How often, or when, a source is looked at."""
+    if not state.cron:
+        return f"every {duration(state.every_seconds)}"
+    where = f"in {state.time_zone}" if state.time_zone else "in the time zone of nights (ANTENNA_TIME_ZONE)"
+    return f"at {state.cron} {where}"
+
+
 def standing(state: SourceState, now: datetime) -> list[str]:
     """What a source does and waits for, in a few short lines."""
     if state.paused_at is not None:
@@ -156,7 +180,8 @@ def as_dict(state: SourceState, now: datetime) -> dict[str, Any]:
         "pipeline": state.pipeline,
         "config": dict(state.config),
         "settle_seconds": state.settle_seconds,
-        "every_seconds": state.every_seconds,
+        "every_seconds": None if state.cron else state.every_seconds,
+        "cron": state.cron or None,
         "created_by": state.created_by,
         "created_at": state.created_at,
         "paused_at": state.paused_at,
@@ -183,19 +208,21 @@ def _in(moment: datetime, now: datetime) -> str:
     return f"in {duration(seconds)}" if seconds > 0 else "now"
 
 
-def _named(uri: str) -> str:
+def _named(uri: str, settings: Settings) -> str:
     """The location of a source as the catalog has it. Raises `InvalidSource`."""
     scheme = scheme_of(uri)
     if "\0" in uri or not uri:
-        raise errors.InvalidSource(f"{uri!r} is no folder and no bucket")
+        raise errors.InvalidSource(f"{uri!r} is no folder, no bucket and no list")
     if len(uri) > locations.MAX_URI:
         raise errors.InvalidSource(f"{uri[:80]}… is longer than {locations.MAX_URI} characters")
     if scheme == "s3":
         if patterns.MAGIC.search(uri):
             raise errors.InvalidSource(f"{uri}: name the prefix here, and what is taken below it with --pattern")
         return uri.rstrip("/")
+    if scheme in ("http", "https"):
+        return web_lists.address(uri, watching.locator(settings))
     if scheme not in (None, "file"):
-        raise errors.InvalidSource(f"{uri}: only folders and s3:// can be watched")
+        raise errors.InvalidSource(f"{uri}: only folders, s3:// and lists at http(s):// can be watched")
     # With the names of links, as for a folder that is submitted.
     path = str(Path(locations.local_path(uri) if scheme else uri).expanduser().absolute())
     if ".." in path.split("/"):

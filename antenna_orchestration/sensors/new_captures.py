@@ -9,8 +9,8 @@ from antenna_orchestration.resources.stores import Stores
 @dg.sensor(
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Looks for new photographs in the folders and buckets of antenna sources, waits until they are at "
-    "rest, and submits one job for each deployment and night. antenna sources list says what each source waits for. "
+    description="Looks for new photographs in the folders, buckets and lists of antenna sources, waits until they are "
+    "at rest, and submits one job for each deployment and night. antenna sources list says what each source waits for. "
     "Switched off, nothing new is found.",
 )
 def new_captures(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SkipReason:

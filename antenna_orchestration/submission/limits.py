@@ -20,6 +20,13 @@ MOST_CONTAINERS: Final = 20_000_000
 """Objects and lists in a list that is JSON; each takes about a hundred bytes of memory, however short it is written."""
 
 
+MOST_WATCHED_BYTES: Final = 64 * 2**20
+"""Bytes of a watched list: some of them are held in memory at the same time."""
+
+MOST_WATCHED_LINES: Final = 500_000
+"""Lines of a watched list: all are looked at whenever it changed."""
+
+
 class Deadline:
     """A moment after which a submission is given up. It is asked often, since a thread cannot be ended from outside."""
 

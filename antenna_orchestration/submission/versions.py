@@ -20,13 +20,15 @@ from antenna_orchestration.submission import buckets
 def fill(
     images: Sequence[SubmittedImage], listed: Mapping[str, Version], settings: Settings
 ) -> tuple[list[SubmittedImage], list[str]]:
-    """The images with the versions that could be found, and warnings. `listed` are versions known from listings.
+    """The images with the versions that could be found, and warnings.
+
+    `listed` are versions known from listings; of an unknown one among them no store is asked again.
 
     Those of local files are known from when they were found. Call it on a thread: it blocks for as long as the stores
     need, web servers for a minute at most.
     """
     found = dict(listed)
-    web = [image.link or image.uri for image in images if image.uri.startswith("http")]
+    web = [link for image in images if image.uri.startswith("http") and (link := image.link or image.uri) not in found]
     objects = [image.uri for image in images if image.uri.startswith("s3:") and image.uri not in found]
     if objects:
         found.update(buckets.versions_of(objects, settings))

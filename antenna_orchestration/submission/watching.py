@@ -1,4 +1,4 @@
-"""Looks at folders and buckets that are watched: what they hold, which folders changed, what a file is.
+"""Looks at folders, buckets and lists that are watched: what they hold, which folders changed, what a file is.
 
 Everything here blocks for as long as a disk or store needs. So what may take long is an iterator, which does one small
 thing at a time, and yields None where that found nothing: `processing/source_threads.py` advances it on threads, and
@@ -27,13 +27,16 @@ from antenna_orchestration.catalog.sources import (
     GoneFolder,
     KnownFolder,
     ListedFolder,
+    ListedPage,
     ReadResult,
     ToRead,
 )
 from antenna_orchestration.domain import versions, watching
+from antenna_orchestration.domain.texts import counted
+from antenna_orchestration.domain.versions import Validators
 from antenna_orchestration.domain.watching import BucketPosition, ReadFile
 from antenna_orchestration.settings import Settings
-from antenna_orchestration.submission import buckets, capture_times, kinds, patterns
+from antenna_orchestration.submission import buckets, capture_times, kinds, patterns, web_lists
 from antenna_orchestration.submission.locations import MAX_URI, Locator, Unusable, folder_uri, local_path
 
 GONE: Final = "it is not there any more"
@@ -48,7 +51,7 @@ SWEPT: Final = 2
 _READ_AT_ONCE: Final = 2**20
 """Bytes of a file."""
 
-Found: TypeAlias = FoundFile | FoundFolder | ListedFolder | GoneFolder | BucketPosition
+Found: TypeAlias = FoundFile | FoundFolder | ListedFolder | GoneFolder | BucketPosition | ListedPage
 
 
 class GoneFile(NamedTuple):
@@ -240,13 +243,51 @@ def list_bucket(source: str, after: str, takes: Callable[[str], bool], settings:
     return Page(files, [(uri, version.modified_at) for uri, version in found], has_more)
 
 
+def look_at_list(
+    source: str, known: Validators, pattern: str, settings: Settings
+) -> Iterator[FoundFile | ListedPage | None]:
+    """The photographs that a list on the web names, unless it is as it was when the server said `known`.
+
+    At the end, what to ask with next time. Raises as `web_lists.fetch` and `taker`.
+    """
+    takes, within = taker(pattern), locator(settings)
+    fetched = web_lists.fetch(source, known, settings)
+    if fetched is None:
+        yield ListedPage(known)
+        return
+    entries, validators = fetched
+    seen: set[str] = set()
+    refused, first = 0, ""
+    has_photographs = False
+    for number, location in entries:
+        try:
+            uri = web_lists.photograph(source, location, within)
+        except errors.InvalidSource as error:
+            first = first or f"{source}, line {number}: {error}"
+            refused += 1
+            yield None
+            continue
+        has_photographs |= uri is not None
+        if uri and uri not in seen and takes(web_lists.path_of(uri)):
+            seen.add(uri)
+            yield FoundFile(uri, versions.UNKNOWN, 0)
+        else:
+            yield None
+    if refused > 1:
+        first += f" (and {counted(refused - 1, 'more line')} like it)"
+    if entries and not has_photographs:
+        first = first or f"{source}: none of its {counted(len(entries), 'line')} names a photograph"
+    # What is wrong is said until it is mended: the same list is looked at again then.
+    yield ListedPage(Validators() if first else validators, first)
+
+
 def read(file: ToRead) -> Iterator[ReadResult | GoneFile | None]:
     """What a file at rest is: the digest of its bytes, and when it was taken. A part of it is read at a time.
 
     Of an object in a bucket the store's version says the same, without reading it.
     """
-    if file.uri.startswith("s3:"):
-        # A store that says no version knows an object by its name only.
+    if not file.uri.startswith("file:"):
+        # Where there is no version, as in lists, a photograph is known by its name only.
         content = hashlib.sha256((file.version or file.uri).encode()).digest()
         size = int(file.version.rpartition("-")[2] or 0)
         yield _result(file, file.version, size, content=content)
@@ -276,7 +317,7 @@ def read(file: ToRead) -> Iterator[ReadResult | GoneFile | None]:
 def look_again(files: Iterable[ReadFile]) -> Iterator[tuple[ReadFile, ReadResult | None]]:
     """Files that were read a while ago, each with what is to be noted of it: None if it is as it was.
 
-    Objects in buckets are not asked for: each would cost a request.
+    Objects in buckets and photographs of lists are not asked for: each would cost a request.
     """
     for file in files:
         yield file, _changed(file)

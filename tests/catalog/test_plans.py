@@ -31,7 +31,7 @@ HOT: dict[str, dict[str, Any]] = {
     "log_of_image": {"image": 1_001, "actions": ["published"], "limit": 100},
     "newest_log": {"limit": 100},
     "list_sources": {"project": None, "source": None},
-    "note_looked": {"sources": [1], "error": "", "least": 15},
+    "note_looked": {"sources": [1], "next_looks": [None], "error": "", "least": 15},
     "source_files_to_read": {"most": 200, "again": 3600.0, "source": None},
     "sources_to_submit": {"limit": 20, "held": 3600.0},
 }

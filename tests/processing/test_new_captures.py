@@ -54,6 +54,29 @@ async def test_nights_are_cut_at_the_noon_of_the_deployment(services: Services, 
     assert await source.jobs() == ["pond 2026-06-12: 2"]
 
 
+async def test_a_source_is_looked_at_when_its_cron_expression_says(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    photograph(tmp_path / "a" / EVENING, "one")
+    source = await watch(services, project, tmp_path / "a", cron="0  7 * * *", settle="1h")
+    await deployments.set_values(services, project, "pond", {"time_zone": "Asia/Tokyo"})
+    await source.look()
+    state = await source.state()
+    assert watched_sources.looks(state) == "at 0 7 * * * in Asia/Tokyo"
+    # A file waits: others of its night may come.
+    assert state.next_look_at <= datetime.now(UTC) + timedelta(hours=1)
+    source.later(3601)
+    await source.look()
+    # The photograph was read and submitted after this look.
+    await source.look()
+    state = await source.state()
+    assert (await source.jobs(), state.next_look_at.astimezone(UTC).strftime("%H:%M")) == (
+        ["pond 2026-06-12: 1"],
+        "22:00",
+    )
+    assert state.next_look_at - datetime.now(UTC) <= timedelta(days=1)
+
+
 def test_a_night_is_that_of_the_tables() -> None:
     evening = ReadFile("file:///a.jpg", "1-1", b"", datetime(2026, 6, 12, 23, 0), None, 0)
     berlin = Place(deployment="pond", time_zone="Europe/Berlin", zone=ZoneInfo("Europe/Berlin"))
@@ -269,11 +292,14 @@ async def test_a_pipeline_that_is_gone_is_told(services: Services, project: str,
     ("options", "said"),
     [
         ({"uri": "/no/such/folder"}, "folder /no/such/folder cannot be listed"),
-        ({"uri": "https://example.org/a.jpg"}, "only folders and s3:// can be watched"),
+        ({"uri": "ftp://example.org/traps"}, "only folders, s3:// and lists at http"),
+        ({"uri": "https://example.org/a.jpg"}, "is one photograph"),
         ({"uri": "s3://traps/*"}, "--pattern"),
         ({"uri": "/"}, "name a folder below /"),
         ({"settle": "soon"}, "settle 'soon' is no length of time"),
         ({"every": "1s"}, "every '1s' is not between 15s and 30d"),
+        ({"cron": "0 7 * *"}, "is no cron expression: it has 5 fields"),
+        ({"cron": "0 7 * * *", "every": "5m"}, "either how often to look"),
         ({"deployment": " "}, "name the deployment"),
         ({"pipeline": "no-such"}, "no-such"),
         ({"config": {"no": 1}}, "no"),

@@ -1,0 +1,2 @@
+UPDATE sources SET etag = %(etag)s, last_modified = %(last_modified)s
+WHERE source_id = %(source)s
