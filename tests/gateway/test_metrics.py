@@ -112,7 +112,8 @@ async def test_several_processes_count_as_one_gateway(
     services: Services, shared_stores: EmbeddedStores, project: str
 ) -> None:
     secret = await token(services, role=Role.ADMIN)
-    with running_gateway(shared_stores, ANTENNA_GATEWAY_PROCESSES="2") as gateway:
+    # Where its processes count must be known when the metrics are imported.
+    with running_gateway(shared_stores, forks=False, ANTENNA_GATEWAY_PROCESSES="2") as gateway:
         for _ in range(20):
             # A connection each, so that both answer.
             assert requests.get(f"{gateway.url}/livez", timeout=60).status_code == 200

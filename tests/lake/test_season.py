@@ -81,7 +81,7 @@ def test_one_photograph_takes_the_place_of_another(lake: Lake) -> None:
     assert ("pond", NIGHT) in followed.made_anew([first, third], known)
 
 
-def test_a_list_that_is_for_one_pipeline_is_not_refused_for_nights_of_another(lake: Lake) -> None:
+def test_a_list_for_one_pipeline_is_not_refused_for_another(lake: Lake) -> None:
     followed = Followed(lake)
     known = Knowledge(
         project="pond", lists={"moths": SpeciesList(name="moths", species=frozenset([PRONUBA]))}, project_list="moths"
@@ -94,7 +94,7 @@ def test_a_list_that_is_for_one_pipeline_is_not_refused_for_nights_of_another(la
     assert followed.made_anew([moths, orders, more], known) == {("pond", NIGHT + timedelta(1))}
 
 
-def test_a_classifier_that_the_list_is_for_changes_the_nights_of_the_one_before(lake: Lake) -> None:
+def test_a_classifier_that_the_list_is_for_changes_earlier_nights(lake: Lake) -> None:
     followed = Followed(lake)
     known = Knowledge(
         project="pond", lists={"moths": SpeciesList(name="moths", species=frozenset([PRONUBA]))}, project_list="moths"

@@ -4,8 +4,10 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from typing import Any
 
 import psutil
 import pytest
@@ -90,10 +92,22 @@ async def test_a_process_that_dies_or_hangs_costs_one_picture(
             await drawer.draw(jpeg()[:300], boxes, width=32, most=None)
 
 
+@pytest.fixture
+def server_of_runs() -> Iterator[None]:
+    """A fork server that has imported what that of runs has: a process has one, and other tests may have begun it."""
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    before = server._preload_modules
+    server._stop()
+    server.set_forkserver_preload([FORK_SERVER])
+    yield
+    server._stop()
+    server.set_forkserver_preload(before)
+
+
+@pytest.mark.usefixtures("server_of_runs")
 def test_a_run_draws_in_a_process_forked_beside_it(wanted: settings.Settings) -> None:
     """As the code server starts runs: the process begins with what takes a second of CPU to import."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([FORK_SERVER])
     ours, its = context.Pipe()
     run = context.Process(target=_draw_as_a_run, args=(its, wanted))
     run.start()

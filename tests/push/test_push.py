@@ -83,8 +83,16 @@ async def test_from_submission_to_tables(
     [*species] = rows(services, "classifications", job)
     assert {(row["label"], row["score"], row["algorithm_version"]) for row in species} == {(LABELS[0], 0.75, "1")}
     assert species[0]["top_labels"] == LABELS
-    listed = json.loads((await asyncio.to_thread(pushing.antenna, "workers", "--json")).stdout)
-    assert [one["done"] for one in listed if one["worker"] == worker.worker] == [10]
+
+    async def says_done() -> list[int]:
+        listed = json.loads((await asyncio.to_thread(pushing.antenna, "workers", "--json")).stdout)
+        return [one["done"] for one in listed if one["worker"] == worker.worker]
+
+    async def has_said_it() -> bool:
+        return await says_done() == [10]
+
+    # With its next heartbeat.
+    await eventually(has_said_it, description="the worker says that it did all ten", timeout=60)
 
     # Its boxes may be sent again, to be classified only.
     assert not service.given

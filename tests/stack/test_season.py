@@ -66,7 +66,7 @@ def test_a_season_runs_itself(own_stack_process: RunningStack, tmp_path: Path) -
         for name in found:
             running.antenna(
                 "sources", "add", "--deployment", name, "--uri", str(traps / name), "--pipeline", "null", "--settle",
-                str(SETTLE if name == "pond" else 0), "--every", "1m",
+                f"{SETTLE}s" if name == "pond" else "0", "--every", "1m",
             )  # fmt: skip
 
         def moving() -> int:
