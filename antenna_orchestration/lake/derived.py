@@ -380,13 +380,14 @@ def _sort(
     session.execute(_PHOTOGRAPHS)
     groups = [Group(**row) for row in session.sql(_GROUPS).to_arrow_table().to_pylist()]
     labels, classifiers = _labels(session)
+    those = every
     if choose is not None:
         boxes = _reader_of_boxes(session, lake, folder)
         groups = _chosen(session, Overview(groups, labels, classifiers, boxes), choose)
-    # Without any group, the tables of one job are read: a view needs a file.
-    those = sorted({job for group in groups for job in group.jobs}) or every[:1]
-    for name in ("detections", "classifications"):
-        _view(session, lake, name, those)
+        # Without any group, the tables of one job are read: a view needs a file.
+        those = sorted({job for group in groups for job in group.jobs}) or every[:1]
+        _view(session, lake, "classifications", those)
+    _view(session, lake, "detections", those)
     further = _further(session, lake, jobs)
     schemas = {
         **_SCHEMAS,

@@ -11,19 +11,7 @@ from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.processing.services import Services
 from tests.processing.jobs_by_hand import make_job
 
-ALL: dict[str, Any] = {
-    "projects": None,
-    "statuses": None,
-    "pipelines": None,
-    "dispatch_mode": None,
-    "search": None,
-    "deployment": None,
-    "created_by": None,
-    "cutoff_hours": 24,
-    "oldest_first": False,
-    "limit": 2,
-    "offset": 0,
-}
+ALL: dict[str, Any] = {"projects": None, "cutoff_hours": 24, "limit": 2}
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ async def _rounds(sources: list[int], *, with_lock: bool) -> None:
             except errors.Unavailable as error:
                 # As the sensor does.
                 print(error, flush=True)
+        # As between two ticks: there is nothing to wait for, and files are to come and change between rounds.
         await asyncio.sleep(PAUSE)
 
 

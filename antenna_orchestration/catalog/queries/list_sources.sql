@@ -1,6 +1,6 @@
 SELECT s.source_id, p.slug AS project, d.name AS deployment, s.uri, s.pattern, s.pipeline, s.config, s.settle_seconds,
-       s.every_seconds, s.cron, d.time_zone, s.created_by, s.created_at, s.paused_at, s.looked_at, s.next_look_at, s.failures, s.error,
-       s.refusals, s.refusal, s.submit_at,
+       s.every_seconds, s.cron, d.time_zone, s.created_by, s.created_at, s.paused_at, s.looked_at, s.next_look_at,
+       s.failures, s.error, s.refusals, s.refusal, s.submit_at,
        (s.looked_at IS NULL OR s.listed_upto IS NOT NULL OR EXISTS (
            SELECT 1 FROM source_folders o WHERE o.source_id = s.source_id AND o.changed_ns IS NULL)) AS is_being_listed,
        c.found, w.moving, w.unread, c.read, c.submitted, c.duplicates, c.left_out,
