@@ -49,6 +49,9 @@ class Database:
             check=psycopg_pool.AsyncConnectionPool.check_connection,
             kwargs={
                 "row_factory": dict_row,
+                # A transaction begins where one is wanted: what changes a connection's mode and changes it back, as the
+                # pool's check does, leaves the wrong one behind when it is cancelled, and no transaction is whole then.
+                "autocommit": True,
                 "connect_timeout": CONNECT_TIMEOUT,
                 "application_name": "antenna",
                 "keepalives_idle": 10,
@@ -80,6 +83,20 @@ class Database:
 
         Raises `Unavailable`, and `InvalidInput` when PostgreSQL cannot store a value.
         """
+        async with self._connection() as connection:
+            await connection.execute("BEGIN")
+            # The pool ends it: by a commit, or after an error by a rollback.
+            yield connection
+
+    async def rows(self, query: str, **parameters: Any) -> list[Row]:
+        """Run one statement in a transaction of its own. Returns its rows, none for a statement without any."""
+        async with self._connection() as connection:
+            cursor = await connection.execute(queries.load(query), parameters)
+            return await cursor.fetchall() if cursor.description else []
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """A connection of the pool, where each statement is a transaction. Raises as `transaction`."""
         try:
             async with self._pool.connection() as connection:
                 yield connection
@@ -89,12 +106,6 @@ class Database:
             # A zero byte, half a surrogate pair or a date before the calendar: it came from outside, and nothing was
             # written.
             raise errors.InvalidInput(f"a value cannot be stored: {first_line(error)}") from error
-
-    async def rows(self, query: str, **parameters: Any) -> list[Row]:
-        """Run one statement in a transaction of its own. Returns its rows, none for a statement without any."""
-        async with self.transaction() as connection:
-            cursor = await connection.execute(queries.load(query), parameters)
-            return await cursor.fetchall() if cursor.description else []
 
     async def row(self, query: str, **parameters: Any) -> Row | None:
         """Like `rows`, but returns the first row, or None."""
@@ -129,7 +140,6 @@ class Database:
             raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
         try:
             try:
-                await connection.set_autocommit(True)
                 taken = await connection.execute(
                     "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS is_ours", [what]
                 )
@@ -140,7 +150,6 @@ class Database:
         finally:
             try:
                 await connection.execute("SELECT pg_advisory_unlock_all()")
-                await connection.set_autocommit(False)
             except BaseException as error:
                 # It may hold the lock: nobody may have it again.
                 await connection.close()
