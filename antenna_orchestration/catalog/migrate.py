@@ -25,7 +25,10 @@ ASK_AGAIN: Final = 0.2
 
 
 def migrate(database_url: str) -> None:
-    """Apply the missing migrations; idempotent, so that every start may call it. Raises `Unavailable`."""
+    """Apply the missing migrations; idempotent, so that every start may call it.
+
+    Raises `Unavailable`, and `Conflict` if the tables are not as earlier versions left them.
+    """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     engine = sqlalchemy.create_engine(database_url.replace("postgresql://", "postgresql+psycopg://", 1))
     config = alembic.config.Config()
@@ -43,5 +46,11 @@ def migrate(database_url: str) -> None:
     except sqlalchemy.exc.OperationalError as error:
         where, why = server_urls.without_password(database_url), first_line(error.orig or error)
         raise errors.Unavailable(f"PostgreSQL at {where} cannot be reached: {why}") from error
+    except sqlalchemy.exc.DBAPIError as error:
+        where, why = server_urls.without_password(database_url), first_line(error.orig or error)
+        raise errors.Conflict(
+            f"the catalog at {where} is not as an earlier version left it, and cannot be brought up to date: {why}; "
+            "restore a backup into an empty home (`antenna restore`)"
+        ) from error
     finally:
         engine.dispose()

@@ -13,6 +13,7 @@ import importlib.metadata
 import inspect
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ import psycopg
 
 from antenna_orchestration import errors, kernel, server_urls
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.catalog.database import first_line
 from antenna_orchestration.domain import run_tags
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.embedded import credentials
@@ -181,6 +183,11 @@ def main() -> int:
     except errors.AntennaError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        traceback.print_exc()
+        # Some libraries' texts end in a line that says nothing.
+        print(f"{type(error).__name__}: {first_line(error)}", file=sys.stderr)
+        return errors.InternalError.exit_code
     print(FOUND + _in_words(len(ended), cleared, unfinished), flush=True)
     return 0
 

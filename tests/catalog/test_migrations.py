@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import sqlalchemy
 
+from antenna_orchestration import errors
 from antenna_orchestration.catalog import migrate
 from antenna_orchestration.embedded.stores import EmbeddedStores
 
@@ -91,6 +92,15 @@ def test_a_migration_that_was_interrupted_begins_again(empty_catalog: str) -> No
     with psycopg.connect(empty_catalog) as catalog:
         rows = catalog.execute("SELECT indexdef FROM pg_indexes WHERE tablename = 'captures' ORDER BY 1").fetchall()
     assert len(rows) == 2 and any("(project_id, url, version)" in row[0] for row in rows)
+
+
+def test_tables_that_are_not_ours_are_told_in_one_line(empty_catalog: str) -> None:
+    upgraded(empty_catalog, "0005")
+    with psycopg.connect(empty_catalog) as connection:
+        connection.execute("ALTER TABLE jobs ADD COLUMN created_by text")
+    with pytest.raises(errors.Conflict, match='cannot be brought up to date: column "created_by" of relation') as told:
+        migrate.migrate(empty_catalog)
+    assert "\n" not in str(told.value) and "`antenna restore`" in str(told.value)
 
 
 def test_processes_that_start_together_migrate_once(empty_catalog: str) -> None:

@@ -25,7 +25,7 @@ import psutil
 import psycopg
 import redis
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job, JobStatus
@@ -104,14 +104,21 @@ class Machine(RunningStack):
         return command
 
     def images(self, count: int) -> Path:
-        """A folder of files that no pipeline opens."""
+        """A folder of files that no pipeline opens; on the disk, whatever is lost afterwards."""
         self._folders += 1
-        return blank_images(self.folder / f"trap-{self._folders}", count)
+        made = blank_images(self.folder / f"trap-{self._folders}", count)
+        for path in made.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file)
+        kernel.sync_folder(made)
+        kernel.sync_folder(made.parent)
+        return made
 
-    def null_job(self, images: int, *, delay_ms: float = 0) -> int:
+    def null_job(self, images: int, *, delay_ms: float = 0, project: str = "default") -> int:
         """Submit a job of the null pipeline."""
         config = json.dumps({"delay_ms": delay_ms})
-        return self.submit(self.images(images), "--pipeline", "null", "--config", config)
+        options = ("--pipeline", "null", "--config", config, "--project", project)
+        return self.submit(self.images(images), *options)
 
     # What can be seen from outside.
 

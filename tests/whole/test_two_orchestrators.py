@@ -135,7 +135,7 @@ def test_gateways_and_code_servers_die_by_turns(machines: Machines) -> None:
         first.under_way(jobs[-1])
         machine.kill(part)
         other = second if machine is first else first
-        assert answers(other), "the other gateway goes on"
+        wait_until(lambda other=other: answers(other), description="the other gateway goes on", poll=0.5)
     # A code server takes its runs with it, and their jobs are launched again.
     nothing_is_doubled(machines, jobs)
     for machine in machines:
