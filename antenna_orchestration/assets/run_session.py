@@ -6,10 +6,10 @@ Belongs here: the rules between a run and its job, which all assets share. What 
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import dagster as dg
 from pydantic import PrivateAttr
@@ -22,7 +22,8 @@ from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing import cancel, collect, retry
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources import run_states
-from antenna_orchestration.resources.interruptible import Reports, run_interruptible, was_terminated
+from antenna_orchestration.resources.interruptible import JOIN_TIMEOUT, Reports, run_interruptible, was_terminated
+from antenna_orchestration.resources.kept_connections import KeptConnections
 from antenna_orchestration.resources.stores import Stores
 
 T = TypeVar("T")
@@ -74,6 +75,13 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     _generation: Generation | None = PrivateAttr(None)
     _launch: int | None = PrivateAttr(None)
+    _connections: KeptConnections | None = PrivateAttr(None)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Called by Dagster when the run is over."""
+        del context
+        if self._connections is not None:
+            self._connections.end()
 
     def do(self, context: dg.AssetExecutionContext, verb: Verb[T]) -> T:
         """Claim the job and call the verb for it. The run's heartbeat is the job's from then on.
@@ -83,7 +91,7 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
         stays as it is, and the sensor launches it again.
         """
         try:
-            return run_interruptible(context, partial(self._work, context, verb))
+            return run_interruptible(context, partial(self._work, context, verb), self._run)
         except collect.JobLeft as left:
             _end_as_canceled(context, str(left))
             raise dg.DagsterExecutionInterruptedError from None
@@ -101,9 +109,22 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
         except errors.AntennaError as error:
             raise _failure(error) from error
 
+    def _run(self, act: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine over connections that all assets of the run share."""
+        connections = self._connections = self._connections or KeptConnections(most=4, name="connections of the run")
+        try:
+            return connections.run(act)
+        except BaseException:
+            # What it began on threads has ended before anybody decides about the job.
+            self._connections = None
+            connections.end(JOIN_TIMEOUT)
+            raise
+
     async def _work(self, context: dg.AssetExecutionContext, verb: Verb[T], reports: Reports) -> T:
         kernel.keep_what_is_imported()
-        async with self.stores.opened() as services:
+        if self._connections is None:
+            raise errors.InternalError("the connections of the run are closed")
+        async with self._connections.services(self.stores.settings) as services:
             job = await self.claim(services, context)
             if job.status.is_terminal:
                 return await verb(services, job, reports)

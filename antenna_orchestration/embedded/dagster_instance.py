@@ -5,6 +5,8 @@ another id. For dynamic partitions, which jobs are, the id is a hash of all keys
 read the events of all jobs again, 15 to 19 s at 50,000 jobs (Dagster 1.13.27, `instance.py` and
 `partition_status_cache.py`). New partitions need no new id, because Dagster adds what was materialized since. A deleted
 one does: it would be shown for ever.
+
+And a run is asked for each of its outputs whether its partition is there. Once it was, it need not ask again.
 """
 
 from __future__ import annotations
@@ -14,13 +16,20 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import yaml
 from dagster import DagsterInstance
-from dagster._core.instance.ref import InstanceRef
+from dagster._core.instance.ref import InstanceRef, compute_logs_directory
+from dagster._serdes import ConfigurableClassData
 
 from antenna_orchestration import settings
 
 _KEY: Final = "antenna/partitions-deleted"
 """In Dagster's table of values by key: another text after each deletion."""
+
+IS_FORKED_RUN = False
+"""Set in runs that the code server forked, which end with their job."""
+_there: set[tuple[str, str]] = set()
+"""The partitions that this run has seen, by definition and key."""
 
 
 class Instance(DagsterInstance):
@@ -34,7 +43,12 @@ class Instance(DagsterInstance):
     @staticmethod
     def config_defaults(base_dir: str) -> Mapping[str, Any]:
         """Called by Dagster."""
-        return InstanceRef.config_defaults(base_dir)
+        logs = ConfigurableClassData(
+            "antenna_orchestration.embedded.compute_logs",
+            "ComputeLogs",
+            yaml.safe_dump({"base_dir": compute_logs_directory(base_dir)}),
+        )
+        return {**InstanceRef.config_defaults(base_dir), "compute_logs": logs}
 
     def get_dynamic_partitions_definition_id(self, partitions_def_name: str) -> str:
         """The id under which Dagster keeps what it knows of the partitions.
@@ -47,6 +61,16 @@ class Instance(DagsterInstance):
         key = _key(partitions_def_name)
         deleted = self.run_storage.get_cursor_values({key}).get(key, "")
         return f"{partitions_def_name} {deleted} {datetime.now(UTC):%Y-%m-%d}"
+
+    def has_dynamic_partition(self, partitions_def_name: str, partition_key: str) -> bool:
+        """Whether a partition is there; in a run, whether it was there once."""
+        about = (partitions_def_name, partition_key)
+        if about in _there:
+            return True
+        found = super().has_dynamic_partition(partitions_def_name, partition_key)
+        if found and IS_FORKED_RUN and not settings.get().dagster_unchanged:
+            _there.add(about)
+        return found
 
     def delete_dynamic_partition(self, partitions_def_name: str, partition_key: str) -> None:
         """Delete a partition, with what Dagster keeps of it."""

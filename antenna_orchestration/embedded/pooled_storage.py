@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import pg_url_from_config
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import QueuePool
 
 from antenna_orchestration import settings
@@ -42,6 +43,9 @@ ASKED_AGAIN: Final = (
 
 SEEN_FOR: Final = 60.0
 """Seconds for which tables are not looked for again: Dagster makes them anew if its database was wiped."""
+
+TRUSTED_FOR: Final = 0.1
+"""Seconds after its use for which a connection is taken to be whole: PostgreSQL takes longer to start again."""
 
 _tables_seen: dict[str, float] = {}
 """When this process last saw the tables of each database, by the monotonic clock."""
@@ -77,16 +81,33 @@ class PooledPostgresStorage(DagsterPostgresStorage):
 @functools.cache
 def _engine(pid: int, url: str) -> Engine:
     """The pool of a process; one that was forked may not use its parent's connections."""
-    return create_engine(
+    engine = create_engine(
         url,
         isolation_level="AUTOCOMMIT",
         poolclass=QueuePool,
         pool_size=KEPT,
         max_overflow=AT_MOST - KEPT,
         pool_recycle=1800,
-        # PostgreSQL may have been started again since.
-        pool_pre_ping=True,
     )
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", functools.partial(_ask_after_rest, engine.dialect))
+    return engine
+
+
+def _note_use(_: Any, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _ask_after_rest(dialect: Any, connection: Any, record: Any, _: Any) -> None:
+    """PostgreSQL may have been started again since; SQLAlchemy's own ping asks before each statement."""
+    now = time.monotonic()
+    if now - record.info.get("used", now) < TRUSTED_FOR:
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        # The pool then drops all that it has, and connects anew.
+        raise InvalidatePoolError from error
 
 
 def take_tables_to_be_there(postgres_url: str) -> None:

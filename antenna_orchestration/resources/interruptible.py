@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import dagster as dg
@@ -99,28 +99,29 @@ def _status(context: Any) -> dg.DagsterRunStatus | None:
     return run.status if run else dg.DagsterRunStatus.FAILURE
 
 
-def run_interruptible(context: Any, work: Callable[[Reports], Awaitable[T]]) -> T:
+Runner = Callable[[Callable[[], Coroutine[Any, Any, T]]], T]
+"""Runs a coroutine on an event loop of another thread than Dagster's, and waits."""
+
+
+def run_interruptible(
+    context: Any, work: Callable[[Reports], Awaitable[T]], run: Runner[T] = lambda act: asyncio.run(act())
+) -> T:
     """Run a coroutine to its end, unless the run is interrupted or its status is no longer STARTED.
 
     Then the coroutine is cancelled and gets time to clean up, and `DagsterExecutionInterruptedError` is raised.
     """
     reports = Reports()
-    loop = asyncio.new_event_loop()
     main: list[asyncio.Task[T]] = []
 
     async def wrapped() -> T:
         main.append(asyncio.current_task())  # type: ignore[arg-type]
         return await work(reports)
 
-    def body() -> T:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            return runner.run(wrapped())
-
     def cancel() -> None:
         if main:
-            loop.call_soon_threadsafe(main[0].cancel)
+            main[0].get_loop().call_soon_threadsafe(main[0].cancel)
 
-    return _run(context, reports, body, cancel)
+    return _run(context, reports, lambda: run(wrapped), cancel)
 
 
 def run_interruptible_blocking(context: Any, work: Callable[[threading.Event], T]) -> T:

@@ -1,7 +1,7 @@
-"""Connections to the stores that a process keeps between the ticks of its sensors.
+"""Connections to the stores that a process keeps: between the ticks of its sensors, and between the assets of a run.
 
 To connect costs more than most ticks do: 30 ms of CPU here and in the servers, fifty times a minute. One thread has an
-event loop with the connections, which ticks on all threads share. They are kept while they are whole: queue and Redis
+event loop with the connections, which all who use them share. They are kept while they are whole: queue and Redis
 are asked before each use, PostgreSQL's pool asks before each statement, and whatever fails in a tick, the next one
 connects anew. So a server that was restarted costs the tick that it interrupts, and no other.
 """
@@ -13,9 +13,9 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from antenna_orchestration import errors
 from antenna_orchestration.processing import services
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 S = TypeVar("S")
 T = TypeVar("T")
 
-MOST_CONNECTIONS: Final = 8
+OF_SENSORS: Final = 8
 """To PostgreSQL: as many as ticks may come at a time (`sensors` in dagster.yaml)."""
 
 CLOSED_WITHIN: Final = 3.0
@@ -35,32 +35,69 @@ CLOSED_WITHIN: Final = 3.0
 
 
 class KeptConnections:
-    """The connections of a process, made at the first use. Any thread may call the methods."""
+    """The connections, made at the first use. Any thread may call the methods.
 
-    def __init__(self) -> None:
+    With `most` to PostgreSQL.
+    """
+
+    def __init__(self, *, most: int, name: str) -> None:
+        self._most = most
         self._loop = asyncio.new_event_loop()
         self._ended = asyncio.Event()
         self._current: _Connections | None = None
+        # Those that somebody still uses, and those that are being closed, too.
+        self._open: set[_Connections] = set()
         # A daemon, because nothing would tell it to end before the interpreter waits for the others.
-        self._thread = threading.Thread(target=self._run, name="connections of sensors", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def with_services(self, wanted: Settings, act: Callable[[Services], Awaitable[T]]) -> T:
         """Let `act` use the services on the thread of the connections, and wait. Raises `Unavailable`."""
-        return asyncio.run_coroutine_threadsafe(self._with_services(wanted, act), self._loop).result()
+
+        async def within() -> T:
+            async with self.services(wanted) as connected:
+                return await act(connected)
+
+        return self.run(within)
 
     def with_records(self, wanted: Settings, act: Callable[[Records], Awaitable[T]]) -> T:
         """The same without the queue, which need not answer."""
-        return asyncio.run_coroutine_threadsafe(self._with_records(wanted, act), self._loop).result()
+
+        async def within() -> T:
+            current = self._connections(wanted)
+            async with self._given_up_if_it_fails(current), current.records.used() as records:
+                return await act(records)
+
+        return self.run(within)
+
+    def run(self, act: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine on the thread of the connections, and wait. It may use `services`."""
+        return asyncio.run_coroutine_threadsafe(act(), self._loop).result()
+
+    @asynccontextmanager
+    async def services(self, wanted: Settings) -> AsyncIterator[Services]:
+        """The services for the length of a block, on the event loop of the connections. Raises `Unavailable`."""
+        while True:
+            current = self._connections(wanted)
+            was_open = current.has_queue and current.queue.is_open
+            # The records, too: the queue's may only now be about to use them.
+            async with self._given_up_if_it_fails(current), current.records.used(), current.queue.used() as connected:
+                if not was_open or await _still_answer(connected):
+                    yield connected
+                    return
+                self._give_up(current)
 
     def close(self) -> None:
         """Close what is open, once nobody uses it; the next use connects anew."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(CLOSED_WITHIN)
 
-    def end(self) -> None:
-        """Close what is open, and use the connections no more. Takes some seconds at most."""
+    def end(self, within: float = 2 * CLOSED_WITHIN) -> None:
+        """Close what is open, and use the connections no more.
+
+        Waits so many seconds at most: what was begun on threads goes on to its end.
+        """
         self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(2 * CLOSED_WITHIN)
+        self._thread.join(within)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -72,26 +109,12 @@ class KeptConnections:
             async with asyncio.timeout(CLOSED_WITHIN):
                 await self._close()
 
-    async def _with_services(self, wanted: Settings, act: Callable[[Services], Awaitable[T]]) -> T:
-        current = self._connections(wanted)
-        was_open = current.has_queue and current.queue.is_open
-        # The records, too: the queue's may only now be about to use them.
-        async with self._given_up_if_it_fails(current), current.records.used(), current.queue.used() as connected:
-            if not was_open or await _still_answer(connected):
-                return await act(connected)
-            self._give_up(current)
-        return await self._with_services(wanted, act)
-
-    async def _with_records(self, wanted: Settings, act: Callable[[Records], Awaitable[T]]) -> T:
-        current = self._connections(wanted)
-        async with self._given_up_if_it_fails(current), current.records.used() as records:
-            return await act(records)
-
     def _connections(self, wanted: Settings) -> "_Connections":
         if self._current is not None and self._current.settings != wanted:
             self._give_up(self._current)
         if self._current is None:
-            self._current = _Connections(wanted)
+            self._current = _Connections(wanted, self._most)
+            self._open = {one for one in self._open if not one.is_closed} | {self._current}
         return self._current
 
     @asynccontextmanager
@@ -111,7 +134,8 @@ class KeptConnections:
     async def _close(self) -> None:
         if (current := self._current) is not None:
             self._give_up(current)
-            await current.closed()
+        for one in self._open:
+            await one.closed()
 
 
 async def _still_answer(connected: Services) -> bool:
@@ -125,9 +149,9 @@ async def _still_answer(connected: Services) -> bool:
 class _Connections:
     """One set of connections: to the catalog, and to the queue once somebody wants it."""
 
-    def __init__(self, wanted: Settings) -> None:
+    def __init__(self, wanted: Settings, most: int) -> None:
         self.settings = wanted
-        self.records = _Kept(services.opened_records(wanted, max_connections=MOST_CONNECTIONS))
+        self.records = _Kept(services.opened_records(wanted, max_connections=most))
 
     @property
     def has_queue(self) -> bool:
@@ -147,6 +171,10 @@ class _Connections:
         if self.has_queue:
             self.queue.give_up()
         self.records.give_up()
+
+    @property
+    def is_closed(self) -> bool:
+        return self.records.task.done() and not (self.has_queue and not self.queue.task.done())
 
     async def closed(self) -> None:
         """Return when all is closed."""
@@ -205,7 +233,7 @@ class _Kept(Generic[S]):
 @functools.cache
 def _of(pid: int) -> KeptConnections:
     """Those of a process; one that was forked may not use its parent's."""
-    kept = KeptConnections()
+    kept = KeptConnections(most=OF_SENSORS, name="connections of sensors")
 
     def end() -> None:
         if os.getpid() == pid:

@@ -1,8 +1,8 @@
 """The deployment's stores as a Dagster resource.
 
 Belongs here: how a definition gets its services. Setting up costs nothing, because Dagster sets a resource up at every
-sensor tick and twice in `dagster job execute`. Runs open connections only while they use them; ticks of sensors share
-those that the code server keeps.
+sensor tick and twice in `dagster job execute`. Runs open connections at their first use; ticks of sensors share those
+that the code server keeps.
 """
 
 import asyncio

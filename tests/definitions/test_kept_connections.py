@@ -1,6 +1,7 @@
 """The connections that ticks of sensors share, on real servers that are restarted and a process that forks."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from antenna_orchestration import errors, settings
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Records, Services
-from antenna_orchestration.resources.kept_connections import KeptConnections
+from antenna_orchestration.resources.kept_connections import OF_SENSORS, KeptConnections
 from tests.waiting import PATIENCE
 
 AFTER_A_FORK = """
@@ -39,7 +40,7 @@ print("done")
 
 @pytest.fixture
 def kept() -> Iterator[KeptConnections]:
-    kept = KeptConnections()
+    kept = KeptConnections(most=OF_SENSORS, name="connections of a test")
     yield kept
     kept.end()
 
@@ -87,6 +88,40 @@ def test_a_failed_tick_takes_nothing_from_another(wanted: settings.Settings, kep
             kept.with_records(wanted, fail)
         failed.set()
         other.result()
+
+
+def test_nothing_of_an_interrupted_run_is_left_at_its_end(wanted: settings.Settings) -> None:
+    kept = KeptConnections(most=2, name="connections of a run")
+    begun, goes_on, wrote = threading.Event(), threading.Event(), threading.Event()
+    used: list[Services] = []
+
+    def write() -> None:
+        begun.set()
+        assert goes_on.wait(PATIENCE)
+        wrote.set()
+
+    async def work() -> None:
+        async with kept.services(wanted) as services:
+            used.append(services)
+            await answer(services)
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_later(0, task.cancel)
+            await asyncio.to_thread(write)
+
+    with ThreadPoolExecutor() as threads:
+        with pytest.raises(concurrent.futures.CancelledError):
+            kept.run(work)
+        assert begun.wait(PATIENCE)
+        end = threads.submit(kept.end, PATIENCE)
+        assert not concurrent.futures.wait([end], timeout=0.2).done, "its thread writes still"
+        goes_on.set()
+        end.result()
+    assert wrote.is_set()
+    [services] = used
+    assert services.connection.is_closed
+    with pytest.raises(errors.Unavailable):
+        asyncio.run(services.catalog.now())
 
 
 def test_a_restarted_server_costs_the_tick_it_interrupts(own_stores: EmbeddedStores, kept: KeptConnections) -> None:
