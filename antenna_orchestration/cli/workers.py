@@ -86,6 +86,11 @@ def show(found: list[Heartbeat], reasons: dict[str, Counter[str]], *, ui_url: st
         if one.memory and len(one.memory) > 1:
             sizes = ", ".join(f"{process} {size / 2**20:,.0f} MB" for process, size in one.memory.items())
             output.line(f"{one.worker} has device processes of {sizes}")
+        # Pipelines of a family share an engine.
+        by_slug = one.engines or {}
+        for engine in dict.fromkeys(by_slug.values()):
+            having = [slug for slug, its in by_slug.items() if its == engine]
+            output.line(f"{one.worker} runs {', '.join(having)} with {engine}")
         for slug, reason in one.failing.items():
             output.line(f"{one.worker} cannot load {slug}: {reason}")
         if one.failing and one.kind == "nats":

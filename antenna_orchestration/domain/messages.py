@@ -310,6 +310,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     memory: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
     """Bytes of its machine's memory that each of its device processes holds: by the slug of the pipeline that has one
     to itself, and under `built-in` that of all pipelines of this project."""
+    engines: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """What runs the models of the loaded pipelines that have a choice, by slug, such as `onnxruntime 1.32.0`."""
     seconds: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
     """Seconds of its device per image, by the slug of the pipeline, as measured lately."""
     unreachable: dict[str, str] = {}

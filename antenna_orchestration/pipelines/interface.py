@@ -270,6 +270,10 @@ class Pipeline(ABC, Generic[P, R]):
     all the same.
     """
 
+    engine: str = ""
+    """For people: what runs the models, such as `onnxruntime 1.32.0`, where `load` has a choice. Set it in `load`;
+    `antenna workers` shows it."""
+
     def __init__(self, spec: PipelineSpec, config: Mapping[str, Any], *, top_k: int = 10) -> None:
         """Check and keep the configuration. Cheap: weights are loaded by `load`. Raises `InvalidInput`."""
         self.spec = spec

@@ -123,6 +123,7 @@ class Status:
             state=self._state(),
             run_id=self._identity.run_id,
             failing=dict(failing),
+            engines=self._device.engines,
             memory={process or BUILT_IN: size for process, size in self._device.memory.items()},
             seconds={slug: round(seconds, 6) for slug, seconds in self._speed.per_pipeline.items()},
             refused=dict(islice(self._scheduler.refused_jobs(), MOST_REFUSED)),

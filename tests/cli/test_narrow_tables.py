@@ -96,6 +96,20 @@ def test_workers_with_other_code_are_told_apart(capsys: pytest.CaptureFixture[st
     assert told == ["g is not the same on all workers, by its digest: 111111111111 on a, c; 222222222222 on b"]
 
 
+def test_workers_say_what_runs_their_pipelines(capsys: pytest.CaptureFixture[str]) -> None:
+    now = datetime.now(UTC)
+    same = "torch 2.14.1"
+    beats = [
+        messages.Heartbeat(
+            worker=name, host="h", pid=1, device="cpu", pipelines=("g",), reaches=(), started_at=now, at=now, **told,
+        )
+        for name, told in (("a", {"engines": {"g": same, "n": same}}), ("b", {"engines": {}}), ("c", {}))
+    ]  # fmt: skip
+    workers.show(beats, {})
+    told = [line for line in capsys.readouterr().out.splitlines() if same in line]
+    assert told == ["a runs g, n with torch 2.14.1"]
+
+
 def test_no_worker_is_said_in_words(antenna: Shell) -> None:
     """B8: an empty list was a squashed header."""
     answer = antenna("jobs", "list", "--project", "nobody-has-this")

@@ -167,6 +167,7 @@ MESSAGES: dict[str, Message] = {
         refused={"42": "it was submitted for moths 2, here is 1"},
         forbidden={"43": "HTTP 403 Forbidden from photos.example, since 2026-06-12 23:14 UTC"},
         digests={"light-trap": "4d1e"},
+        engines={"light-trap": "onnxruntime 1.32.0"},
         seconds={"light-trap": 0.25},
         memory={"built-in": 812_000_000, "g": 310_000_000},
         unreachable={"44": "http://camera-7: Connection refused, since 2026-06-12 23:14 UTC"},
@@ -211,7 +212,7 @@ def test_every_kind_of_message_and_each_of_its_fields_is_recorded() -> None:
 
 OWN = (
     "config", "timings", "counters", "client_info", "failing", "refused", "forbidden", "unreachable", "digests",
-    "attributes", "memory", "seconds",
+    "attributes", "memory", "seconds", "engines",
 )  # fmt: skip
 """Maps of the user's and the worker's own, not of fields."""
 

@@ -427,6 +427,9 @@ class Machine(RunningStack):
             said.append(f"the databases do not answer: {error}")
         for log in sorted((self.home / "logs").glob("*.log")):
             said.append(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}")
+        of_runs = (self.home / "dagster" / "storage").glob("*/compute_logs/*.err")
+        for log in sorted(of_runs, key=lambda path: path.stat().st_mtime)[-3:]:
+            said.append(f"--- run {log.parts[-3]}\n{log.read_text(errors='replace')[-1500:]}")
         return "\n".join(said)
 
     def repeat(self, *arguments: str) -> subprocess.CompletedProcess[str]:

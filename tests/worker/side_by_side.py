@@ -35,6 +35,7 @@ class SideBySide(Pipeline[int, str]):
     infers_side_by_side: ClassVar[bool] = True
 
     def load(self, device: str) -> None:
+        self.engine = "abacus 1.2"
         self._met = threading.Barrier(max(1, self.config["meet"]))
         self._refused = False
         self._at_work = 0

@@ -14,6 +14,7 @@ from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.device.client import Shipment
 from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
+from tests import waiting
 
 FILES = (Path(__file__).parent / "side_by_side.py",)
 
@@ -47,6 +48,22 @@ async def test_as_many_are_inferred_at_once_as_there_are_threads(here: Settings)
     assert happened == ["begun", "over"]
     assert [type(outcome) for outcome in done] == [protocol.Done] * 5
     assert len({outcome.attributes["thread"] for outcome in done[:3]}) == 3
+
+
+async def test_what_runs_a_pipeline_is_known_while_it_is_loaded(here: Settings) -> None:
+    spec = registry.get("side_by_side", FILES)
+    async with DevicePool(settings=here, device="cpu") as pool:
+        assert pool.engines == {}
+        await pool.load(BatchGroup(1, spec, spec.merged_config({})))
+        null = registry.get("null")
+        await pool.load(BatchGroup(2, null, null.merged_config({})))
+        assert pool.engines == {"side_by_side": "abacus 1.2"}
+        await pool.replace("side_by_side")
+        await waiting.eventually(lambda: _true(not pool.engines), description="the end of its process")
+
+
+async def _true(what: bool) -> bool:
+    return what
 
 
 async def test_one_bad_image_fails_alone(here: Settings) -> None:

@@ -39,6 +39,7 @@ class LightTrapInsects(Pipeline[Prepared, network_detector.Looks]):
     def load(self, device: str) -> None:
         """Load the network. Raises `InternalError` if its weights are not the ones that were released."""
         self._network.load(device)
+        self.engine = self._network.engine
 
     def prepare(self, image: RawImage) -> Prepared:
         """Raises `ImageUnusable` as `images.decode` does."""

@@ -80,6 +80,7 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
             self._run = _engine_for_cpu(settings.get().cpu_engine)
         else:
             self._run = engines.Torch(_released(), torch.device(device))
+        self.engine = self._run.name
 
     def prepare(self, image: RawImage) -> Prepared:
         """Raises `ImageUnusable` as `images.decode` does."""

@@ -107,7 +107,8 @@ class _Child:
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)
     flights: dict[int, _BatchInProcess] = field(default_factory=dict)
     loadings: dict[int, _Loading] = field(default_factory=dict)
-    loaded: set[int] = field(default_factory=set)
+    # By batch group, what runs its pipeline's models.
+    loaded: dict[int, str] = field(default_factory=dict)
     # Bytes that it held when it was last asked after, and after the last pipeline was loaded and had its first batch.
     memory: int = 0
     memory_at_first: int = 0
@@ -154,6 +155,8 @@ class Device:
         self.losses = 0
         # The device that `auto` was resolved to, such as `cuda:0`; empty before the first start.
         self.name = ""
+        # The pipelines of batch groups, by their numbers.
+        self._slugs: dict[int, str] = {}
         # Whether the last process died of a batch or of a loading, and nobody knows which: the next is loaded alone.
         self._in_doubt = False
         # When it was last given something to do.
@@ -228,12 +231,19 @@ class Device:
         """Whether the group's pipeline is loaded in the current process."""
         return self._child is not None and batch_group.number in self._child.loaded
 
+    @property
+    def engines(self) -> dict[str, str]:
+        """What runs the models of the loaded pipelines that have a choice, by slug."""
+        loaded = self._child.loaded if self._child is not None else {}
+        return {self._slugs[number]: engine for number, engine in loaded.items() if engine}
+
     async def load(self, batch_group: BatchGroup) -> float:
         """Load the group's pipeline; returns the seconds it took, 0 when it was loaded already.
 
         Raises `PipelineUnavailable` when it cannot be loaded, `DeviceLost` when the process dies meanwhile.
         """
         self.used_at = self._clock()
+        self._slugs[batch_group.number] = batch_group.slug
         child = await self._started()
         while self._in_doubt and child.flights and batch_group.number not in child.loaded:
             await asyncio.wait([flight.future for flight in child.flights.values()])
@@ -392,9 +402,9 @@ class Device:
                 child.memory_at_first = child.memory_at_first or child.memory
                 if (flight := child.flights.pop(batch, None)) and not flight.future.done():
                     flight.future.set_result(message)
-            case protocol.Loaded(batch_group=batch_group, evicted=evicted):
-                child.loaded.add(batch_group)
-                child.loaded.difference_update(evicted)
+            case protocol.Loaded(batch_group=batch_group, evicted=evicted, engine=engine):
+                there = {one: its for one, its in child.loaded.items() if one not in evicted}
+                child.loaded = {**there, batch_group: engine}
                 self._in_doubt = False
                 self._start_over()
                 # What it takes is seen at the next look.

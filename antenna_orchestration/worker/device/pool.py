@@ -98,6 +98,11 @@ class DevicePool:
         """Bytes of this machine's memory that each process holds, by `BatchGroup.process`."""
         return {process: device.memory for process, device in self._devices.items() if device.memory}
 
+    @property
+    def engines(self) -> dict[str, str]:
+        """What runs the models of the loaded pipelines that have a choice, by slug."""
+        return {slug: engine for device in self._devices.values() for slug, engine in device.engines.items()}
+
     def is_loading(self, process: str) -> bool:
         """Whether this process is loading a pipeline."""
         return process in self._devices and self._devices[process].is_loading

@@ -44,6 +44,9 @@ logger = logging.getLogger(protocol.LOGGER)
 MOVED_EVERY: Final = 0.5
 """Seconds between two `Moved` messages while a batch is prepared."""
 
+MOST_OF_ENGINE: Final = 80
+"""Characters of an engine's name that are told."""
+
 WAITING_EVERY: Final = 1.0
 """Seconds between two `Waiting` messages."""
 
@@ -239,6 +242,7 @@ class DeviceProcess:
         threading.Thread(target=self._tell_of_waiting, args=(over,), name="waiting", daemon=True).start()
         try:
             model = self._models.get(batch_group)
+            engine = str(model.pipeline.engine)[:MOST_OF_ENGINE]
         except BaseException as error:
             fault = device_errors.fault_of(error)
             if fault is Fault.LOST:
@@ -248,7 +252,7 @@ class DeviceProcess:
             return None
         finally:
             over.set()
-        self._send(protocol.Loaded(batch_group, time.monotonic() - started, self._models.take_evicted()))
+        self._send(protocol.Loaded(batch_group, time.monotonic() - started, self._models.take_evicted(), engine))
         return model
 
     def _tell_of_waiting(self, over: threading.Event) -> None:

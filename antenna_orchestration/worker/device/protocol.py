@@ -99,6 +99,8 @@ class Loaded(msgspec.Struct, tag=True, frozen=True):
     seconds: float
     evicted: list[int]
     """Batch groups whose pipelines had to leave the device for it."""
+    engine: str = ""
+    """`Pipeline.engine`."""
 
 
 class LoadFailed(msgspec.Struct, tag=True, frozen=True):
