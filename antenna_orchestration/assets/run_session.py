@@ -22,7 +22,7 @@ from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing import cancel, collect, retry
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources import run_states
-from antenna_orchestration.resources.interruptible import JOIN_TIMEOUT, Reports, run_interruptible, was_terminated
+from antenna_orchestration.resources.interruptible import Reports, run_interruptible, was_terminated
 from antenna_orchestration.resources.kept_connections import KeptConnections
 from antenna_orchestration.resources.stores import Stores
 
@@ -115,9 +115,9 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             return connections.run(act)
         except BaseException:
-            # What it began on threads has ended before anybody decides about the job.
+            # What it began on threads has ended before anybody decides about the job; an interruption waits less long.
             self._connections = None
-            connections.end(JOIN_TIMEOUT)
+            connections.end(None)
             raise
 
     async def _work(self, context: dg.AssetExecutionContext, verb: Verb[T], reports: Reports) -> T:

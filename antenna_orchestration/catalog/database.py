@@ -5,6 +5,7 @@ The catalog's subjects (`jobs`, `images`, …) share one `Database`. Here the dr
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -34,7 +35,8 @@ class Database:
     """A pool of connections to PostgreSQL. Use it as an async context manager; asyncio tasks may share it.
 
     Every method raises `Unavailable` when PostgreSQL cannot be reached. The transaction was then not applied or, if the
-    connection broke during the commit, applied once; every act of the catalog may therefore be repeated.
+    connection broke while it ended, applied once, and so it is for an act that is cancelled; every act of the catalog
+    may therefore be repeated.
     """
 
     def __init__(self, url: str, *, max_connections: int) -> None:
@@ -101,11 +103,12 @@ class Database:
         try:
             async with self._pool.connection() as connection:
                 yield connection
+            # Let the worker put it back: whoever acts again at once would open another one.
+            await asyncio.sleep(0)
         except (psycopg_pool.PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
         except (psycopg.DataError, UnicodeEncodeError) as error:
-            # A zero byte, half a surrogate pair or a date before the calendar: it came from outside, and nothing was
-            # written.
+            # A zero byte, half a surrogate pair or a date before the calendar: it came from outside.
             raise errors.InvalidInput(f"a value cannot be stored: {first_line(error)}") from error
 
     async def row(self, query: str, **parameters: Any) -> Row | None:

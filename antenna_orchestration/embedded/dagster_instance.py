@@ -16,10 +16,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import yaml
 from dagster import DagsterInstance
-from dagster._core.instance.ref import InstanceRef, compute_logs_directory
-from dagster._serdes import ConfigurableClassData
+from dagster._core.instance.ref import InstanceRef
 
 from antenna_orchestration import settings
 
@@ -43,12 +41,7 @@ class Instance(DagsterInstance):
     @staticmethod
     def config_defaults(base_dir: str) -> Mapping[str, Any]:
         """Called by Dagster."""
-        logs = ConfigurableClassData(
-            "antenna_orchestration.embedded.compute_logs",
-            "ComputeLogs",
-            yaml.safe_dump({"base_dir": compute_logs_directory(base_dir)}),
-        )
-        return {**InstanceRef.config_defaults(base_dir), "compute_logs": logs}
+        return InstanceRef.config_defaults(base_dir)
 
     def get_dynamic_partitions_definition_id(self, partitions_def_name: str) -> str:
         """The id under which Dagster keeps what it knows of the partitions.

@@ -6,6 +6,7 @@ on the main thread delays no work.
 """
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
@@ -119,7 +120,8 @@ def run_interruptible(
 
     def cancel() -> None:
         if main:
-            main[0].get_loop().call_soon_threadsafe(main[0].cancel)
+            with contextlib.suppress(RuntimeError):  # the loop has ended already, and the thread is about to
+                main[0].get_loop().call_soon_threadsafe(main[0].cancel)
 
     return _run(context, reports, lambda: run(wrapped), cancel)
 

@@ -91,12 +91,13 @@ class KeptConnections:
         """Close what is open, once nobody uses it; the next use connects anew."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(CLOSED_WITHIN)
 
-    def end(self, within: float = 2 * CLOSED_WITHIN) -> None:
+    def end(self, within: float | None = 2 * CLOSED_WITHIN) -> None:
         """Close what is open, and use the connections no more.
 
-        Waits so many seconds at most: what was begun on threads goes on to its end.
+        Waits so many seconds at most, None: until what was begun on threads has ended, too.
         """
-        self._loop.call_soon_threadsafe(self._ended.set)
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(within)
 
     def _run(self) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -95,8 +95,9 @@ def test_nothing_of_an_interrupted_run_is_left_at_its_end(wanted: settings.Setti
     begun, goes_on, wrote = threading.Event(), threading.Event(), threading.Event()
     used: list[Services] = []
 
-    def write() -> None:
+    def write(cancel: Callable[[], object]) -> None:
         begun.set()
+        cancel()
         assert goes_on.wait(PATIENCE)
         wrote.set()
 
@@ -106,14 +107,14 @@ def test_nothing_of_an_interrupted_run_is_left_at_its_end(wanted: settings.Setti
             await answer(services)
             task = asyncio.current_task()
             assert task is not None
-            asyncio.get_running_loop().call_later(0, task.cancel)
-            await asyncio.to_thread(write)
+            loop = asyncio.get_running_loop()
+            await asyncio.to_thread(write, lambda: loop.call_soon_threadsafe(task.cancel))
 
     with ThreadPoolExecutor() as threads:
         with pytest.raises(concurrent.futures.CancelledError):
             kept.run(work)
         assert begun.wait(PATIENCE)
-        end = threads.submit(kept.end, PATIENCE)
+        end = threads.submit(kept.end, None)
         assert not concurrent.futures.wait([end], timeout=0.2).done, "its thread writes still"
         goes_on.set()
         end.result()

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -17,7 +18,8 @@ from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.exports.report import rules
 from antenna_orchestration.processing import cancel, publish, retry
-from antenna_orchestration.processing.services import opened
+from antenna_orchestration.processing.services import Services, opened
+from antenna_orchestration.resources.interruptible import Reports
 from antenna_orchestration.resources.stores import Stores
 from tests.processing.jobs_by_hand import hands, make_job
 from tests.waiting import eventually
@@ -94,6 +96,29 @@ def test_a_run_materializes_its_job_and_again_from_the_lake(wanted: settings.Set
         detections = {m.asset_key.to_user_string(): m for m in again.asset_materializations_for_node("results")}
         assert detections["detections"].metadata["dagster/row_count"] == dg.IntMetadataValue(20)
         assert asyncio.run(state(wanted, job)).generation == 1
+
+
+def test_the_assets_of_a_run_share_its_connections(wanted: settings.Settings, project: str) -> None:
+    job = asyncio.run(submitted(wanted, project, 1))
+    seen: list[Any] = []
+
+    async def look(services: Services, _: Job, __: Reports) -> None:
+        await services.queue_answers()
+        seen.append(services.connection)
+
+    @dg.asset(partitions_def=processing_jobs)
+    def first(context: dg.AssetExecutionContext, run_session: RunSession) -> None:
+        run_session.do(context, look)
+
+    @dg.asset(partitions_def=processing_jobs, deps=[first])
+    def second(context: dg.AssetExecutionContext, run_session: RunSession) -> None:
+        run_session.do(context, look)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run_of(job, instance, [first, second]).success
+    one, other = seen
+    assert one is other
+    assert one.is_closed, "with the run"
 
 
 def test_a_fault_in_deriving_is_that_step_s_alone(wanted: settings.Settings, project: str) -> None:

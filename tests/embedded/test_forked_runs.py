@@ -9,10 +9,12 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
+from dagster._core.execution.compute_logs import mirror_stream_to_file
+from dagster._core.storage import local_compute_log_manager
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 
 from antenna_orchestration import settings
 from antenna_orchestration.embedded import compute_logs, dagster_instance, dagster_processes, stores
-from antenna_orchestration.embedded.compute_logs import ComputeLogs
 from antenna_orchestration.embedded.dagster_instance import Instance
 from antenna_orchestration.embedded.home import Home
 
@@ -27,7 +29,7 @@ def instance(own_stores: stores.EmbeddedStores, monkeypatch: pytest.MonkeyPatch)
         yield instance
 
 
-def written(logs: ComputeLogs, key: str) -> tuple[str, int]:
+def written(logs: LocalComputeLogManager, key: str) -> tuple[str, int]:
     """What is written while output is captured, as a page of Dagster shows it; and this process' children meanwhile."""
     before = len(psutil.Process().children())
     with logs.capture_logs([key]):
@@ -48,10 +50,12 @@ def test_the_output_of_runs_is_kept_without_further_processes(
     unchanged: bool,
     processes: int,
 ) -> None:
-    monkeypatch.setattr(compute_logs, "IS_FORKED_RUN", forked)
+    monkeypatch.setattr(local_compute_log_manager, "mirror_stream_to_file", mirror_stream_to_file)
+    if forked:
+        compute_logs.copy_nothing()
     monkeypatch.setattr(settings, "get", lambda: settings.load(dagster_unchanged=unchanged))
     logs = instance.compute_log_manager
-    assert isinstance(logs, ComputeLogs)
+    assert isinstance(logs, LocalComputeLogManager)
     with capfd.disabled():
         assert written(logs, f"{forked} {unchanged}") == ("from outside\n", processes)
 

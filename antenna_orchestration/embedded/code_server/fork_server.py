@@ -36,7 +36,8 @@ def _be_a_run() -> None:
     """A run may fork further processes from here: `multiprocessing` would start a server of its own for each run."""
     forkserver._forkserver.ensure_running = resource_tracker.ensure_running  # type: ignore[method-assign]
     drawing.CAN_FORK = True
-    compute_logs.IS_FORKED_RUN = dagster_instance.IS_FORKED_RUN = True
+    compute_logs.copy_nothing()
+    dagster_instance.IS_FORKED_RUN = True
     pooled_storage.take_tables_to_be_there(os.environ.get("ANTENNA_DAGSTER_PG_URL", ""))
 
 
