@@ -1,16 +1,13 @@
 """What Dagster keeps of partitions outlives a new one, and never shows a deleted one; on a real PostgreSQL."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 import psycopg
 import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from antenna_orchestration import settings
-from antenna_orchestration.embedded import dagster_processes, prepare, stores
+from antenna_orchestration.embedded import prepare, stores
 from antenna_orchestration.embedded.dagster_instance import Instance
-from antenna_orchestration.embedded.home import Home
 
 JOBS = dg.DynamicPartitionsDefinition(name="jobs")
 
@@ -19,16 +16,6 @@ JOBS = dg.DynamicPartitionsDefinition(name="jobs")
 def results(context: dg.AssetExecutionContext) -> None:
     if context.run.tags.get("fails"):
         raise RuntimeError
-
-
-@pytest.fixture
-def instance(own_stores: stores.EmbeddedStores, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
-    for name, value in own_stores.variables.items():
-        monkeypatch.setenv(name, value)
-    dagster_processes.write_home(Home(own_stores.settings.home), grpc_port=1)
-    with dg.DagsterInstance.get() as instance:
-        assert isinstance(instance, Instance)
-        yield instance
 
 
 def materialize(instance: Instance, key: str, *, fails: bool = False) -> None:

@@ -3,10 +3,8 @@
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
-import dagster as dg
 import psutil
 import pytest
 from dagster._core.execution.compute_logs import mirror_stream_to_file
@@ -14,19 +12,8 @@ from dagster._core.storage import local_compute_log_manager
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 
 from antenna_orchestration import settings
-from antenna_orchestration.embedded import compute_logs, dagster_instance, dagster_processes, stores
+from antenna_orchestration.embedded import compute_logs, dagster_instance
 from antenna_orchestration.embedded.dagster_instance import Instance
-from antenna_orchestration.embedded.home import Home
-
-
-@pytest.fixture
-def instance(own_stores: stores.EmbeddedStores, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
-    for name, value in own_stores.variables.items():
-        monkeypatch.setenv(name, value)
-    dagster_processes.write_home(Home(own_stores.settings.home), grpc_port=1)
-    with dg.DagsterInstance.get() as instance:
-        assert isinstance(instance, Instance)
-        yield instance
 
 
 def written(logs: LocalComputeLogManager, key: str) -> tuple[str, int]:
