@@ -90,8 +90,11 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
         deployment is stopping, the process was told to end, the run was deleted, or a store does not answer, the job
         stays as it is, and the sensor launches it again.
         """
+        kept = self._connections = self._connections or KeptConnections(most=4, name="connections of the run")
         try:
-            return run_interruptible(context, partial(self._work, context, verb), self._run)
+            return run_interruptible(
+                context, partial(self._work, kept, context, verb), lambda act: self._run(kept, act)
+            )
         except collect.JobLeft as left:
             _end_as_canceled(context, str(left))
             raise dg.DagsterExecutionInterruptedError from None
@@ -109,22 +112,21 @@ class RunSession(dg.ConfigurableResource):  # type: ignore[type-arg]
         except errors.AntennaError as error:
             raise _failure(error) from error
 
-    def _run(self, act: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def _run(self, kept: KeptConnections, act: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine over connections that all assets of the run share."""
-        connections = self._connections = self._connections or KeptConnections(most=4, name="connections of the run")
         try:
-            return connections.run(act)
+            return kept.run(act)
         except BaseException:
             # What it began on threads has ended before anybody decides about the job; an interruption waits less long.
             self._connections = None
-            connections.end(None)
+            kept.end(None)
             raise
 
-    async def _work(self, context: dg.AssetExecutionContext, verb: Verb[T], reports: Reports) -> T:
+    async def _work(
+        self, kept: KeptConnections, context: dg.AssetExecutionContext, verb: Verb[T], reports: Reports
+    ) -> T:
         kernel.keep_what_is_imported()
-        if self._connections is None:
-            raise errors.InternalError("the connections of the run are closed")
-        async with self._connections.services(self.stores.settings) as services:
+        async with kept.services(self.stores.settings) as services:
             job = await self.claim(services, context)
             if job.status.is_terminal:
                 return await verb(services, job, reports)

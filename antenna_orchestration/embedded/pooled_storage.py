@@ -81,6 +81,7 @@ class PooledPostgresStorage(DagsterPostgresStorage):
 @functools.cache
 def _engine(pid: int, url: str) -> Engine:
     """The pool of a process; one that was forked may not use its parent's connections."""
+    unchanged = settings.get().dagster_unchanged
     engine = create_engine(
         url,
         isolation_level="AUTOCOMMIT",
@@ -88,9 +89,11 @@ def _engine(pid: int, url: str) -> Engine:
         pool_size=KEPT,
         max_overflow=AT_MOST - KEPT,
         pool_recycle=1800,
+        pool_pre_ping=unchanged,
     )
-    event.listen(engine, "checkin", _note_use)
-    event.listen(engine, "checkout", functools.partial(_ask_after_rest, engine.dialect))
+    if not unchanged:
+        event.listen(engine, "checkin", _note_use)
+        event.listen(engine, "checkout", functools.partial(_ask_after_rest, engine.dialect))
     return engine
 
 

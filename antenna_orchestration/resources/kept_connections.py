@@ -37,7 +37,7 @@ CLOSED_WITHIN: Final = 3.0
 class KeptConnections:
     """The connections, made at the first use. Any thread may call the methods.
 
-    With `most` to PostgreSQL.
+    `most` is how many there may be to PostgreSQL.
     """
 
     def __init__(self, *, most: int, name: str) -> None:

@@ -97,6 +97,7 @@ async def test_the_only_one_leaves_no_lock_behind(shared_stores: EmbeddedStores)
                 raise errors.Conflict("it failed")
         async with another.only_one("a test") as is_theirs:
             assert is_theirs
+        await _transactions_are_whole(one)
 
 
 async def test_transactions_stay_whole_when_others_are_cancelled(shared_stores: EmbeddedStores) -> None:
@@ -108,12 +109,18 @@ async def test_transactions_stay_whole_when_others_are_cancelled(shared_stores: 
                 until = time.monotonic() + 0.02
                 while time.monotonic() < until:
                     pass
+                # One step of the event loop: the act is to be cancelled at each of its own.
                 await asyncio.sleep(0)
             act.cancel()
             await asyncio.gather(act, return_exceptions=True)
-            async with database.transaction() as connection:
-                await connection.execute("CREATE TEMPORARY TABLE seen (one int) ON COMMIT DROP")
-                await connection.execute("SELECT one FROM seen")
+            await _transactions_are_whole(database)
+
+
+async def _transactions_are_whole(database: Database) -> None:
+    """In a transaction the table lasts; where each statement is one, it is gone at once."""
+    async with database.transaction() as connection:
+        await connection.execute("CREATE TEMPORARY TABLE seen (one int) ON COMMIT DROP")
+        await connection.execute("SELECT one FROM seen")
 
 
 async def _one_act(database: Database) -> None:
