@@ -314,7 +314,7 @@ def public_path(base: str, url: str) -> str:
 def _register_functions(material: Material, session: duckdb.DuckDBPyConnection) -> None:
     import pyarrow as pa
 
-    base = material.base()
+    base = material.base(session)
 
     # DuckDB evaluates the annotations, in the module.
     def paths(urls: Any) -> Any:

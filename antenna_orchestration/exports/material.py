@@ -189,13 +189,18 @@ class Material:
         if waiting is not None:
             raise errors.InternalError(f"{self.selection.name}: the tables of photographs and observations differ")
 
-    def base(self) -> str:
-        """The folder, with its slash, that all photographs are in; empty when they have none in common."""
-        found = next(self.rows("SELECT min(url) AS first, max(url) AS last FROM photographs WHERE url IS NOT NULL"), {})
-        first, last = found.get("first"), found.get("last")
-        if first is None or last is None:
-            return ""
-        return common_folder(first, last)
+    def base(self, session: duckdb.DuckDBPyConnection | None = None) -> str:
+        """The folder, with its slash, that all photographs are in; empty when they have none in common.
+
+        Whoever has a session open passes it: another one costs more than a small job's query.
+        """
+        if session is None:
+            with self.session() as own:
+                return self.base(own)
+        query = "SELECT min(url), max(url) FROM photographs WHERE url IS NOT NULL"
+        with self._reading():
+            [(first, last)] = session.execute(query).fetchall()
+        return "" if first is None or last is None else common_folder(first, last)
 
     def _condition(self, table: str) -> str:
         chosen = self.selection

@@ -78,8 +78,8 @@ def made(material: Material, *, pictures: bool = True, patience: float = PATIENC
     Pictures that cannot be made within `patience` seconds for each pipeline are left out, and the page says so.
     """
     parts = []
-    base = material.base()
     with material.session() as session:
+        base = material.base(session)
         for number, pipeline in enumerate(facts.pipelines(session), start=1):
             key = f"p{number}"
             found = facts.read(session, pipeline)
