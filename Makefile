@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 RUN := env -u ANTENNA_HOME -u PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow hostile chaos engines lint format bench lock audit docs clean
+.PHONY: help install demo test long slow hostile chaos engines lint format bench lock audit docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -45,10 +45,15 @@ demo: install ## from nothing to a finished job: servers, drawn photographs, one
 	$(RUN) $(BIN)/antenna demo
 
 # One thread a process for torch: three processes of two would wait for each other, spinning.
-test: install ## the test suite, on real servers
-	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
+SUITE = $(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-slow: install ## the tests that `make test` leaves out for their length
+test: install ## the test suite, on real servers; a power loss of a whole machine among them
+	$(SUITE) -m "not long and not slow"
+
+long: install ## the tests of the suite that take more than four seconds each
+	$(SUITE) -m "long and not slow"
+
+slow: install ## the tests that `make test` and `make long` leave out, which take minutes
 	$(RUN) $(BIN)/python -m pytest -m "slow and not chaos"
 
 hostile: install ## hostile clients beside a normal job: what it lost by them; part of `make slow`

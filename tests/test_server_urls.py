@@ -71,6 +71,7 @@ def test_other_urls_stay_as_they_are(url: str) -> None:
     assert server_urls.with_encoded_login(url) == url
 
 
+@pytest.mark.long
 def test_other_addresses_keep_their_paths() -> None:
     """A13: addresses of weights have an @ in their path, and tokens of NATS are passwords."""
     assert server_urls.without_password("https://h:8080/a@b.pth?sig=x") == "https://h:8080/a@b.pth"

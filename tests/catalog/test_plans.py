@@ -104,6 +104,7 @@ def nodes(plan: dict[str, Any]) -> set[str]:
     return {plan["Node Type"]}.union(*(nodes(child) for child in plan.get("Plans", [])))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "filled", [200_000, pytest.param(10_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])], indirect=True
 )

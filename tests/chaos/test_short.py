@@ -11,7 +11,7 @@ from antenna_orchestration.processing.services import Services
 from tests.chaos.rig import Rig, redis_of
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
 
 async def test_b_one_redis_connection_reset(rig: Rig) -> None:

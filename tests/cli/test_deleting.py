@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.shells import Shell
 from tests.submission.pictures import empty
 
@@ -15,6 +17,7 @@ def over(antenna: Shell, project: str, folder: Path, *, images: int = 1) -> int:
     return number
 
 
+@pytest.mark.long
 def test_a_dry_run_says_what_goes_and_then_it_goes(antenna: Shell, project: str, tmp_path: Path) -> None:
     jobs = [over(antenna, project, tmp_path / "a", images=3), over(antenna, project, tmp_path / "b")]
     plan = antenna("jobs", "delete", *jobs, "--dry-run", "--json").json

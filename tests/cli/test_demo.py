@@ -45,6 +45,7 @@ def check(outcome: dict[str, Any], *, images: int) -> None:
     assert captures["detections"].sum() == outcome["detections"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_demo_from_nothing() -> None:
     with temporary_folder() as folder:

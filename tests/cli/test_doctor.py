@@ -111,6 +111,7 @@ def test_a_check_that_hangs_or_fails_is_a_finding() -> None:
     assert "verysecret" not in texts["fails"]
 
 
+@pytest.mark.long
 def test_rights_of_secrets_and_another_stack_of_the_shell(lonely: Shell, tmp_path: Path) -> None:
     home = Home(tmp_path / ".antenna")
     home.create()

@@ -54,6 +54,7 @@ def test_a_description_is_shown_as_it_was_written(
     assert mine["has_dataset"] is True
 
 
+@pytest.mark.long
 def test_a_faulty_description_leaves_the_earlier_one(
     antenna: Shell, project: str, described: Path, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.long
 def test_a_command_that_looks_imports_only_what_it_needs(antenna: Shell, project: str, tmp_path: Path) -> None:
     number = antenna("submit", empty(tmp_path, "a.jpg"), "--pipeline", "null", "--project", project, "--json").json
     antenna("jobs", "cancel", number["job_id"])
@@ -105,6 +106,7 @@ def test_without_a_stack(lonely: Shell) -> None:
     lonely("env").refused(3, "there is no stack in")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("setting", "server"), [("ANTENNA_DATABASE_URL", "PostgreSQL"), ("ANTENNA_NATS_URL", "NATS")])
 def test_a_server_out_of_reach(antenna: Shell, shared_stores: EmbeddedStores, setting: str, server: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -116,6 +118,7 @@ def test_a_server_out_of_reach(antenna: Shell, shared_stores: EmbeddedStores, se
     assert "start it with `antenna up`" in answer.err
 
 
+@pytest.mark.long
 def test_exit_codes_of_the_process(antenna: Shell) -> None:
     started = [antenna.start("submit", "/nowhere/at/all"), antenna.start("jobs", "show", "4000000000")]
     codes = []
@@ -151,6 +154,7 @@ def test_a_worker_without_torch_says_what_to_install(command: str) -> None:
     assert "pip install '.[worker]'" in line
 
 
+@pytest.mark.long
 def test_only_workers_need_torch() -> None:
     """The definitions, the gateway, submitting and the lists of pipelines work on a host without PyTorch."""
     code = (

@@ -244,6 +244,7 @@ def test_watch_of_a_failure_on_a_terminal(antenna: Shell, project: str, tmp_path
     os.close(ours)
 
 
+@pytest.mark.long
 def test_interrupted_waiting_leaves_the_job_alone(antenna: Shell, project: str, tmp_path: Path) -> None:
     waiting = antenna.start("submit", empty(tmp_path, "a.jpg"), "--pipeline", "null", "--project", project, "--wait")
     assert waiting.stderr is not None
@@ -283,6 +284,7 @@ def test_undecodable_name_in_a_warning_fails_nothing(antenna: Shell, project: st
     assert "caf\\xe9" in antenna("jobs", "logs", answer.json["job_id"]).out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "redirection",
     ["1>&-", "1>&- 2>&-", ">/dev/full", ">/dev/full 2>&1"],
@@ -305,6 +307,7 @@ def test_closed_or_full_output_fails_no_submission(
         assert f"job {job.job_id} submitted" in done.stderr
 
 
+@pytest.mark.long
 def test_names_beyond_the_terminals_letters_are_written_out(antenna: Shell, project: str, tmp_path: Path) -> None:
     """A11: with an ASCII locale the answer failed on its first letter beyond it."""
     images = empty(tmp_path / "Käfer", "a.jpg")

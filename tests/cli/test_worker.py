@@ -12,6 +12,7 @@ from tests.cli.shells import Shell
 from tests.submission.pictures import empty
 
 
+@pytest.mark.long
 def test_a_worker_does_what_waits_and_leaves(
     own_stores: EmbeddedStores,
     project: str,

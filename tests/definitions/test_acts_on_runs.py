@@ -17,6 +17,8 @@ from antenna_orchestration.resources import interruptible
 from tests.definitions.runs_by_hand import RunsByHand, runs_by_hand
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 IMAGES = 6
 
 

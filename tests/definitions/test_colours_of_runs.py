@@ -53,6 +53,7 @@ def test_the_end_of_the_stack_leaves_no_red_run(
         assert runs.job().status is JobStatus.CANCELED
 
 
+@pytest.mark.long
 def test_the_run_of_a_failed_job_is_red(wanted: settings.Settings, project: str, tmp_path: Path) -> None:
     """B9: it was green, although the job was FAILURE; the tables and the report are there all the same."""
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import dagster as dg
+import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.domain import ids
@@ -23,6 +24,7 @@ async def over(services: Services, project: str) -> Job:
     return job
 
 
+@pytest.mark.long
 def test_partition_runs_events_and_checks_go(instance: Instance, wanted: settings.Settings, project: str) -> None:
     async def jobs() -> tuple[Job, ...]:
         async with opened(wanted) as services:

@@ -26,6 +26,8 @@ from antenna_orchestration.resources.stores import Stores
 from tests.definitions.test_launchpad import launched, reason
 from tests.processing.classified_jobs import LABELS, finished_job
 
+pytestmark = pytest.mark.long
+
 TABLES = exports.EXPORTS["tables"]
 
 

@@ -18,6 +18,8 @@ from antenna_orchestration.processing.services import Records, Services
 from antenna_orchestration.resources.kept_connections import OF_SENSORS, KeptConnections
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.long
+
 AFTER_A_FORK = """
 import os
 from antenna_orchestration import settings

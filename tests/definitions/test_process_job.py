@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.assets.derived import derived_tables
@@ -61,6 +62,7 @@ async def state(wanted: settings.Settings, job: Job) -> Job:
         return await services.catalog.jobs.get(job.job_id)
 
 
+@pytest.mark.long
 def test_a_run_materializes_its_job_and_again_from_the_lake(wanted: settings.Settings, project: str) -> None:
     job = asyncio.run(submitted(wanted, project, 20))
     worker = threading.Thread(target=lambda: asyncio.run(work_off(wanted, job)))

@@ -107,6 +107,7 @@ def partitions(instance: dg.DagsterInstance, *jobs: Job) -> list[bool]:
     return [ids.partition_key(job.job_id) in there for job in jobs]
 
 
+@pytest.mark.long
 def test_what_is_old_goes_whole_and_the_record_stays(
     instance: Instance, wanted: settings.Settings, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

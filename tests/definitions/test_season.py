@@ -53,6 +53,7 @@ def text_of(result: dg.ExecuteInProcessResult) -> str:
     )
 
 
+@pytest.mark.long
 def test_a_season_runs_itself(
     wanted: settings.Settings, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def test_a_queued_job_is_claimed_once(wanted: settings.Settings, project: str) -
     assert (claimed.status, claimed.published_upto) == (JobStatus.CLAIMED, 5)
 
 
+@pytest.mark.long
 def test_one_tick_claims_more_than_one_round_of_jobs(wanted: settings.Settings, project: str) -> None:
     async def make(services: Services) -> list[Job]:
         return [await make_job(services, f"{project}-{n}"[-60:], 1, priority=10) for n in range(CLAIMS_AT_ONCE + 1)]

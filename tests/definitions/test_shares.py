@@ -18,6 +18,8 @@ from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources import interruptible
 from tests.definitions.runs_by_hand import RunsByHand, runs_by_hand
 
+pytestmark = pytest.mark.long
+
 INSTANCE = Path(__file__).parents[2] / "dagster.yaml"
 
 

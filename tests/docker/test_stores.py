@@ -25,6 +25,7 @@ from tests.homes import temporary_folder
 from tests.processing.jobs_by_hand import Hands, claimed, make_job
 
 
+@pytest.mark.long
 def test_each_role_enters_its_own_database_only(deployment: Deployment) -> None:
     variables = deployment.services["code-location"].variables
     catalog = variables["ANTENNA_DATABASE_URL"]

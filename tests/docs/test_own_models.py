@@ -32,6 +32,8 @@ from tests.domain.test_stalls import heard, waiting_job
 from tests.pipelines.declared_models import has_onnx
 from tests.pipelines.test_outcomes import NAN
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 OWN_MODEL = ROOT / "docs/howto/bring-your-own-model.md"
 TEST_KIT = ROOT / "docs/howto/test-your-pipeline.md"

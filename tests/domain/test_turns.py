@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,6 +145,7 @@ class Fleet:
 PACES = st.sampled_from([0.05, 0.2, 1.0])
 
 
+@pytest.mark.long
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(PACES, st.integers(1, 4)), min_size=2, max_size=5), st.integers(1, 4))
 def test_time_goes_by_priority_however_slow_pipelines_are(jobs: list[tuple[float, int]], workers: int) -> None:
@@ -153,6 +155,7 @@ def test_time_goes_by_priority_however_slow_pipelines_are(jobs: list[tuple[float
     assert max(shares) - min(shares) <= 2 * (workers + 1) * BATCH
 
 
+@pytest.mark.long
 @settings(max_examples=15, deadline=None)
 @given(st.floats(0.0, 10.0), st.integers(1, 3), st.integers(2, 4))
 def test_switching_costs_a_twentieth_at_most(switch: float, workers: int, jobs: int) -> None:
@@ -199,6 +202,7 @@ def test_a_job_served_alone_for_long_is_soon_served_again() -> None:
     assert ahead.given >= (100 - turns.OWED) / 2 - 2
 
 
+@pytest.mark.long
 def test_jobs_far_behind_another_take_turns() -> None:
     """Their differences stay, though that with the third is reduced again and again."""
     jobs = [SimulatedJob(1, 0.1), SimulatedJob(2, 0.1), SimulatedJob(3, 0.1, clock=0.0, waiting=0, held=1)]

@@ -321,6 +321,7 @@ Photographs = list[tuple[int | None, list[str | None]]]
 LABEL = st.sampled_from([GAMMA, PRONUBA, "unlike any", None])
 
 
+@pytest.mark.long
 @given(
     st.lists(st.tuples(st.sampled_from([None, 0, 60, 60, 600]), st.lists(LABEL, max_size=12)), max_size=6),
     st.randoms(use_true_random=False),

@@ -18,6 +18,8 @@ from antenna_orchestration.embedded.daemon import Turn
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def url(shared_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -9,6 +9,8 @@ from antenna_orchestration import settings
 from antenna_orchestration.embedded import prepare, stores
 from antenna_orchestration.embedded.dagster_instance import Instance
 
+pytestmark = pytest.mark.long
+
 JOBS = dg.DynamicPartitionsDefinition(name="jobs")
 
 

@@ -17,6 +17,8 @@ from antenna_orchestration.embedded.postgres_server import PostgresServer
 from tests.cli.shells import Shell
 from tests.embedded.torn_files import KINDS, tear
 
+pytestmark = pytest.mark.long
+
 SMALL_FILES = (
     "credentials.json",
     "ports.json",

@@ -15,6 +15,8 @@ from antenna_orchestration import settings
 from antenna_orchestration.embedded import compute_logs, dagster_instance
 from antenna_orchestration.embedded.dagster_instance import Instance
 
+pytestmark = pytest.mark.long
+
 
 def written(logs: LocalComputeLogManager, key: str) -> tuple[str, int]:
     """What is written while output is captured, as a page of Dagster shows it; and this process' children meanwhile."""

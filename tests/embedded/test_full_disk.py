@@ -102,6 +102,7 @@ def takes_rows(running: Up) -> bool:
     return False
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_server_that_ends_on_a_full_disk_waits_for_room(template: Path) -> None:
     with temporary_folder() as folder, small_disk(folder / ".antenna" / "postgres", megabytes=200) as disk:

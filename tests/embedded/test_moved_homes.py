@@ -44,6 +44,7 @@ def copied(original: Path, copy: Path, *options: str) -> None:
     subprocess.run(["cp", *(options or ["-a"]), original, copy], check=True)
 
 
+@pytest.mark.long
 def test_a_moved_home_follows_with_lake_ports_and_passwords(home: Path, elsewhere: Path, template: Path) -> None:
     with stores.embedded_stores(home, template=template) as first:
         write_row(first.settings, "before")
@@ -62,6 +63,7 @@ def test_a_moved_home_follows_with_lake_ports_and_passwords(home: Path, elsewher
         assert settings.load(home=elsewhere) == second.settings, "another shell joins"
 
 
+@pytest.mark.long
 def test_a_copy_of_a_running_home_leaves_the_original_alone(home: Path, elsewhere: Path, template: Path) -> None:
     with stores.embedded_stores(home, template=template) as first:
         write_row(first.settings, "both")
@@ -140,6 +142,7 @@ def test_a_copy_made_of_hard_links_is_refused(home: Path) -> None:
         _planned(copy)
 
 
+@pytest.mark.long
 def test_a_cluster_outside_of_its_home_has_one_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid() != 0:
         pytest.skip("an ordinary user's cluster lies in the home")

@@ -20,6 +20,8 @@ from antenna_orchestration.embedded.home import Home
 from tests.embedded.tiny_stack import Up, gone, up
 from tests.homes import temporary_folder
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def obstructed_home(template: Path) -> Iterator[Path]:

@@ -21,6 +21,8 @@ from antenna_orchestration.embedded import dagster_processes, pooled_storage, st
 from antenna_orchestration.embedded.home import Home
 from antenna_orchestration.embedded.pooled_storage import ASKED_AGAIN, KEPT
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def instance(own_stores: stores.EmbeddedStores, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:

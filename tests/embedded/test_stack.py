@@ -52,6 +52,7 @@ def run_status(home: Path, run: str) -> str:
     return str(row[0])
 
 
+@pytest.mark.long
 def test_up_is_joined_refuses_a_second_and_stops_in_order(used_home: Path, tmp_path: Path) -> None:
     with up(used_home) as running:
         ready = running.until("ready")
@@ -154,6 +155,7 @@ def test_a_killed_supervisor_leaves_nothing(used_home: Path, tmp_path: Path) -> 
         gone(used_home)
 
 
+@pytest.mark.long
 def test_up_works_after_everything_was_killed_at_once(used_home: Path) -> None:
     with up(used_home, "--stores-only") as running:
         running.until("ready")
@@ -198,6 +200,7 @@ def test_in_the_background_it_is_ready_and_then_stops(used_home: Path) -> None:
     assert seen[-1].kind == "stopped"
 
 
+@pytest.mark.long
 def test_what_does_not_become_ready_says_why_and_leaves_nothing(used_home: Path) -> None:
     known = settings.load(home=used_home, ui_port=0, gateway_port=0)
     with pytest.raises(errors.InternalError, match=r"No module named 'tests.embedded.missing'.*log: .*prepare\.log"):

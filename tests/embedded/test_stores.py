@@ -26,6 +26,7 @@ def _plain(url: str) -> str:
     return url.replace("+psycopg2", "")
 
 
+@pytest.mark.long
 def test_data_and_passwords_survive_a_restart(home: Path) -> None:
     with stores.embedded_stores(home) as first:
         with psycopg.connect(first.settings.database_url) as connection:
@@ -131,6 +132,7 @@ def test_a_given_url_is_used_and_its_server_not_started(
     assert "redis" in [server.name for server in again.servers], "a URL of an earlier start was for that start"
 
 
+@pytest.mark.long
 def test_a_crashed_store_comes_back_although_its_pid_file_is_left(own_stores: stores.EmbeddedStores) -> None:
     with psycopg.connect(own_stores.settings.database_url) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
@@ -150,6 +152,7 @@ def test_a_crashed_store_comes_back_although_its_pid_file_is_left(own_stores: st
     innocent.wait()
 
 
+@pytest.mark.long
 def test_servers_that_outlived_their_parent_are_ended_at_the_next_start(home: Path, template: Path) -> None:
     program = (
         "import pathlib, signal, sys\n"
@@ -175,6 +178,7 @@ def test_servers_that_outlived_their_parent_are_ended_at_the_next_start(home: Pa
         assert all(processes.is_zombie(process) for process in leftovers)
 
 
+@pytest.mark.long
 def test_servers_end_with_their_parent(home: Path, template: Path) -> None:
     program = (
         "import pathlib, signal\n"
@@ -240,6 +244,7 @@ def test_who_took_the_port_of_the_ui_is_told(home: Path) -> None:
     assert said == [f"port {wanted} (ANTENNA_UI_PORT) is taken by {who}: the ui gets {chosen['ui']}"]
 
 
+@pytest.mark.long
 def test_a_server_that_cannot_start_is_named_with_its_last_words(home: Path, template: Path) -> None:
     with stores.embedded_stores(home, template=template):
         pass
@@ -258,6 +263,7 @@ def strict_umask() -> Iterator[None]:
     os.umask(before)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("strict_umask")
 def test_root_puts_the_cluster_where_its_account_reaches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid() != 0:

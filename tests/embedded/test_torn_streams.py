@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from antenna_orchestration.domain.ids import Epoch, Generation, ImageId, JobId, JobRun, PipelineSlug
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services, opened, prepare
@@ -25,6 +27,7 @@ async def deliver(services: Services, run: JobRun, images: int) -> None:
         await task.ack_sync(timeout=30)
 
 
+@pytest.mark.long
 async def test_a_job_goes_on_after_its_stream_was_torn(own_stores: EmbeddedStores) -> None:
     settings = own_stores.settings
     await prepare(settings)

@@ -49,6 +49,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["csv", "parquet", "xlsx"])
 def test_each_kind_is_valid(exported: Path, kind: str) -> None:
     found = flat_tables.check(exported / kind)
@@ -108,6 +109,7 @@ def test_nobody_is_named() -> None:
     assert not any("reviewer" in one.name or "mail" in one.name for columns in TABLES.values() for one in columns)
 
 
+@pytest.mark.long
 def test_texts_of_all_kinds_come_back_and_none_is_run(tmp_path: Path) -> None:
     captures = [
         capture(number, DUSK.replace(minute=number), zone=POND.zone, url=f"file:///card/{number}/{text}.jpg",

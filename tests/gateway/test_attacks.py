@@ -16,6 +16,7 @@ from tests.gateway.gateway_process import RunningGateway, http_worker, job_for_h
 from tests.gateway.http_worker import session, success
 
 
+@pytest.mark.long
 async def test_odd_results_are_items_of_their_own(services: Services, gateway: RunningGateway, project: str) -> None:
     """And none of them is taken for an image with nothing on it."""
     job = await job_for_http(services, project, 2)

@@ -18,6 +18,8 @@ from tests.gateway.gateway_process import RunningGateway, http_worker, job_for_h
 from tests.gateway.http_worker import Task, session, success
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 CLASSES = 29_176
 
 

@@ -198,6 +198,7 @@ def test_who_asks_ahead_too_often_is_cut_off(gateway: RunningGateway) -> None:
     assert requests.get(f"{gateway.url}/livez", timeout=60).ok
 
 
+@pytest.mark.long
 async def test_what_stands_still_ends_and_what_moves_does_not(
     services: Services, impatient: RunningGateway, project: str, tmp_path: Path
 ) -> None:

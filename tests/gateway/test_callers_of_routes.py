@@ -115,6 +115,7 @@ def test_a_route_without_a_decision_is_no_route() -> None:
             """Nobody said who may read these."""
 
 
+@pytest.mark.long
 async def test_every_route_refuses_every_role_that_may_not(
     services: Services, gateway: RunningGateway, project: str
 ) -> None:

@@ -84,6 +84,7 @@ async def test_odd_client_info_fails_no_request(
     assert all(text.isprintable() and len(text) <= client_info.LONGEST for text in shown.client_info.values())
 
 
+@pytest.mark.long
 @given(
     st.dictionaries(st.sampled_from([*client_info.KNOWN, "x"]), st.none() | st.booleans() | st.integers() | st.text())
 )

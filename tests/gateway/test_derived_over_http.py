@@ -5,6 +5,7 @@ import csv
 import io
 
 import pyarrow.parquet as pq
+import pytest
 import requests
 
 from antenna_orchestration.domain.access import Role
@@ -19,6 +20,7 @@ from tests.processing.classified_jobs import FORMULA, LABELS, finished_job, proc
 from tests.processing.jobs_by_hand import claimed
 
 
+@pytest.mark.long
 async def test_derived_tables_are_read_over_http(services: Services, gateway: RunningGateway, project: str) -> None:
     labels = [FORMULA, *LABELS]
     job = await finished_job(services, project, labels, failing=1)

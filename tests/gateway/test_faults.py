@@ -29,6 +29,8 @@ from tests.gateway.gateway_process import (
 from tests.gateway.http_worker import session, success, working
 from tests.waiting import eventually, lasts, wait_until
 
+pytestmark = pytest.mark.long
+
 MIX = (5, 5, 20, 20, 60, 60)
 
 

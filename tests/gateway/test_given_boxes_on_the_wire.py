@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from antenna_orchestration.domain.access import Role
@@ -29,6 +30,7 @@ def classified(task: dict[str, Any], *, moved: float = 0.0) -> dict[str, Any]:
     return {"reply_subject": task["reply_subject"], "result": said}
 
 
+@pytest.mark.long
 async def test_old_boxes_get_new_names_over_http(
     services: Services, gateway: RunningGateway, project: str, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 
 import fsspec
+import pytest
 import requests
 
 from antenna_orchestration.catalog.jobs import NewJob, SubmittedImage
@@ -14,6 +15,8 @@ from tests.gateway.gateway_process import http_worker, job_for_http, running_gat
 from tests.gateway.http_worker import SLUG, session
 from tests.processing.jobs_by_hand import claimed
 from tests.submission.s3_store import CREDENTIALS, s3_store
+
+pytestmark = pytest.mark.long
 
 KEY = "traps/night 1/été+ä.jpg"
 

@@ -49,6 +49,7 @@ async def accounted(services: Services, job: Job, number: int) -> bool:
     return (await services.catalog.images.count(job.job_id)).accounted == number
 
 
+@pytest.mark.long
 async def test_a_running_job_is_read_and_a_download_resumed(
     services: Services, gateway: RunningGateway, project: str
 ) -> None:
@@ -159,6 +160,7 @@ async def test_a_running_job_is_read_and_a_download_resumed(
         list(pieces)
 
 
+@pytest.mark.long
 async def test_a_canceled_job_is_read_as_far_as_it_came(
     services: Services, gateway: RunningGateway, project: str
 ) -> None:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 
+import pytest
 import requests
 
 from antenna_orchestration.dispatch import lease
@@ -140,6 +141,7 @@ async def test_clients_of_one_token_are_workers_of_their_own(
     assert not await services.live.leases.of_job(job.job_run)
 
 
+@pytest.mark.long
 async def test_what_a_silent_client_held_is_done_by_another_of_its_token(
     services: Services, gateway: RunningGateway, project: str
 ) -> None:
@@ -167,6 +169,7 @@ async def test_at_the_bound_the_call_waits_until_results_make_room(
     assert 1 <= len(await waiting) <= 8
 
 
+@pytest.mark.long
 async def test_what_a_silent_worker_held_is_done_by_another(
     services: Services, gateway: RunningGateway, project: str
 ) -> None:
@@ -196,6 +199,7 @@ def _fingerprint(worker: HttpWorker) -> str:
     return fingerprint(worker.token)
 
 
+@pytest.mark.long
 async def test_a_slow_worker_keeps_what_it_holds_while_it_is_heard_from(
     services: Services, gateway: RunningGateway, project: str
 ) -> None:
@@ -213,6 +217,7 @@ async def test_a_slow_worker_keeps_what_it_holds_while_it_is_heard_from(
     assert slow.statuses == ["queued", "queued"]
 
 
+@pytest.mark.long
 async def test_a_reported_error_is_tried_once_more_and_then_final(
     services: Services, gateway: RunningGateway, project: str
 ) -> None:
@@ -329,6 +334,7 @@ async def test_a_worker_of_another_project_is_nobody_for_a_job(
     assert reach.can_serve(shown, mine) and not reach.can_serve(shown, theirs)
 
 
+@pytest.mark.long
 async def test_leases_are_kept_after_a_round_that_failed(
     shared_stores: EmbeddedStores, services: Services, project: str
 ) -> None:

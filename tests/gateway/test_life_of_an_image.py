@@ -18,6 +18,8 @@ from tests.gateway.test_tokens import antenna
 from tests.processing.jobs_by_hand import hands, make_job
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 
 async def life_of(services: Services, job: Job, image: str) -> image_life.ImageLife:
     return await image_life.read(services, job.job_id, ImageId(int(image)))

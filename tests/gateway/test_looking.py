@@ -65,6 +65,7 @@ async def test_what_a_look_finds(looks: Looks, tmp_path: Path) -> None:
     assert len(lookers()) <= AT_ONCE
 
 
+@pytest.mark.long
 async def test_a_store_that_does_not_answer_is_no_fault_of_the_image(shared_stores: EmbeddedStores) -> None:
     looks = Looks(shared_stores.settings.model_copy(update={"allow_private_hosts": True, "load_timeout": 3.0}))
     try:
@@ -83,6 +84,7 @@ async def test_a_store_that_does_not_answer_is_no_fault_of_the_image(shared_stor
         await looks.close()
 
 
+@pytest.mark.long
 async def test_a_look_outlives_the_process_that_was_at_it(looks: Looks, tmp_path: Path) -> None:
     fine = photograph(tmp_path, "fine.jpg").as_uri()
     assert (await look_at(looks, fine)).finding is Finding.READABLE

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import psycopg
+import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -108,6 +109,7 @@ async def test_labels_of_requests_are_routes_and_never_what_callers_send(
     assert value(after, "antenna_gateway_request_seconds_count", route="/api/v2/jobs/{job_id}/")
 
 
+@pytest.mark.long
 async def test_several_processes_count_as_one_gateway(
     services: Services, shared_stores: EmbeddedStores, project: str
 ) -> None:

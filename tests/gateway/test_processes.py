@@ -60,6 +60,7 @@ def queued(gateway: RunningGateway, http: requests.Session, job: Job, tasks: lis
     return int(answer.json()["results_queued"])
 
 
+@pytest.mark.long
 async def test_two_processes_are_one_gateway(shared_stores: EmbeddedStores, services: Services, project: str) -> None:
     job = await job_for_http(services, project, 12)
     with running_gateway(shared_stores, ANTENNA_GATEWAY_PROCESSES="2", ANTENNA_HTTP_LEASE="300") as gateway:

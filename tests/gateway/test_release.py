@@ -149,6 +149,7 @@ async def test_a_refused_token_gives_everything_back(
     assert sorted(map(str, line.details["images"]), key=int) == named.split(", ")
 
 
+@pytest.mark.long
 async def test_tasks_are_handed_back_while_redis_is_away(
     own_stores: EmbeddedStores, own_services: Services, project: str
 ) -> None:
@@ -229,6 +230,7 @@ async def by_hand(own_stores: EmbeddedStores) -> AsyncIterator[Any]:
     yield opened
 
 
+@pytest.mark.long
 async def test_no_worker_is_silent_for_a_gateway_that_was_away(by_hand: Any, project: str) -> None:
     async with by_hand() as http:
         job = await job_for_http(http.services, project, 3)

@@ -41,6 +41,7 @@ async def all_done(services: Services, job: Job) -> None:
     await eventually(over, description="all images accounted for", timeout=120)
 
 
+@pytest.mark.long
 async def test_reported_errors_are_shown_from_the_first_one_on(
     shared_stores: EmbeddedStores, services: Services, gateway: RunningGateway, project: str
 ) -> None:

@@ -16,6 +16,7 @@ from tests.gateway.gateway_process import RunningGateway, token
 CHECKS = [not_a_server_error, response_schema_conformance, status_code_conformance]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("examples", [5, pytest.param(25, marks=pytest.mark.slow)])
 def test_the_gateway_keeps_to_its_document(
     shared_stores: EmbeddedStores, gateway: RunningGateway, examples: int

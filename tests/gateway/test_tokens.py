@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 
+import pytest
 import requests
 
 from antenna_orchestration.catalog.database import Database
@@ -23,6 +24,7 @@ def antenna(stores: EmbeddedStores, *arguments: str) -> subprocess.CompletedProc
     return done
 
 
+@pytest.mark.long
 async def test_a_token_is_shown_once_works_and_is_revoked(
     shared_stores: EmbeddedStores, services: Services, gateway: RunningGateway, project: str
 ) -> None:

@@ -17,6 +17,8 @@ from tests.gateway.reporting_worker import broken, photograph, reporting_worker
 from tests.homes import temporary_folder
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 LEASE = 60.0
 """Seconds, of both kinds: longer than any test here takes on a busy machine."""
 

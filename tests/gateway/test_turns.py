@@ -76,6 +76,7 @@ async def images_until_done(services: Services, project: str, log: list[ImageId]
     return max(places) + 1 - (before if known else min(places))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loaders", [1, 3])
 async def test_a_small_job_gets_its_share_beside_a_large_one(
     services: Services, gateway: RunningGateway, project: str, loaders: int
@@ -93,6 +94,7 @@ async def test_a_small_job_gets_its_share_beside_a_large_one(
     assert [worker.errors for worker in workers] == [[], []]
 
 
+@pytest.mark.long
 async def test_processes_with_one_token_and_address_take_turns(
     services: Services, gateway: RunningGateway, project: str
 ) -> None:

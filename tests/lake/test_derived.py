@@ -86,6 +86,7 @@ PHOTOGRAPH = st.builds(
 )
 
 
+@pytest.mark.long
 @given(st.lists(PHOTOGRAPH, min_size=1, max_size=8), st.randoms(use_true_random=False))
 # Each derives twice, so a failing one is not made smaller, which takes minutes.
 @settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])

@@ -29,6 +29,7 @@ def endpoint() -> Iterator[str]:
         yield found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("root", ["s3://traps/lake", "s3://traps/a [b] *c?"])
 def test_the_way_of_a_job(endpoint: str, tmp_path: Path, root: str) -> None:
     own = settings.load(home=tmp_path, lake_uri=root, s3_endpoint_url=endpoint)

@@ -119,6 +119,7 @@ async def test_what_is_counted_of_a_forgotten_worker_expires(own_stores: Embedde
         await client.aclose()
 
 
+@pytest.mark.long
 async def test_lists_of_workers_are_bounded(own_stores: EmbeddedStores) -> None:
     """A client that is another one after each restart makes a record a time, and `/metrics` lists them all."""
     async with LiveStore(own_stores.settings.redis_url) as store, RememberedStore(store) as remembered:

@@ -71,6 +71,7 @@ def test_only_the_latest_turns_are_kept() -> None:
     assert [job_run.job for job_run in turns.turns] == list(range(3 * MOST_TURNS - 1, 2 * MOST_TURNS - 1, -1))
 
 
+@pytest.mark.long
 async def test_turns_outlive_redis(own_stores: EmbeddedStores) -> None:
     """While it is away, and when it has lost its data."""
     async with LiveStore(own_stores.settings.redis_url) as store, RememberedStore(store) as remembered:
@@ -113,6 +114,7 @@ async def test_a_gateway_that_sees_the_loss_first_keeps_turns(own_stores: Embedd
         assert await store.turns.of_worker(WORKER) == leased
 
 
+@pytest.mark.long
 async def test_what_others_noted_meanwhile_is_not_overwritten(own_stores: EmbeddedStores) -> None:
     async with LiveStore(own_stores.settings.redis_url) as store, RememberedStore(store) as remembered:
         await remembered.look_for_loss()

@@ -270,6 +270,7 @@ def test_given_boxes_are_classified_and_no_detector_runs(models: Path) -> None:
     assert not declared(models, CHAIN.replace("slug: chain", "slug: chain-of")).spec.takes_detections
 
 
+@pytest.mark.long
 def test_a_shipped_pipeline_finds_and_own_models_name(models: Path) -> None:
     text = """
 slug: shipped
@@ -373,6 +374,7 @@ def test_what_two_tiles_see_is_found_once_and_uncut() -> None:
     assert found.classes.tolist() == [0, 0, 1, 0]
 
 
+@pytest.mark.long
 def test_small_things_in_large_photographs_are_found_in_tiles(models: Path) -> None:
     text = DETECTOR.format(runtime="torchscript", file="finds.torchscript").replace("finds\n", "tiled\n")
     tile = "tile: {size: 120, overlap: 0.25}"

@@ -87,6 +87,7 @@ classifiers:
         assert told(found.labels[0], labels) == pytest.approx(wanted.tolist(), abs=1e-5)
 
 
+@pytest.mark.long
 def test_a_torchvision_detector_with_own_classes_finds_what_it_finds(tmp_path: Path) -> None:
     torch.manual_seed(0)
     build = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn

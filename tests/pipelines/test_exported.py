@@ -60,6 +60,7 @@ def built(folder: Path, text: str) -> Pipeline:
     return pipeline
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_boxes_are_scaled_to_the_photograph_and_kept_inside(tmp_path: Path, batch_size: int) -> None:
     export(Corners(), tmp_path / "program.pt2", torch.zeros(batch_size, 3, 32, 64), dynamic=batch_size > 1)

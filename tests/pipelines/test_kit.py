@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 pytest_plugins = ["pytester"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "slug",
     ["null", "light_trap_blobs", "light_trap_insects", pytest.param("light_trap_network", marks=pytest.mark.slow)],

@@ -97,6 +97,7 @@ def judged(run: Run) -> list[tuple[list[captures.TrueInsect], list[Detection]]]:
     return [(truth, run(data).detections) for data, truth in drawn]
 
 
+@pytest.mark.long
 def test_drawn_insects_are_found_and_little_else(
     judged: list[tuple[list[captures.TrueInsect], list[Detection]]],
 ) -> None:
@@ -149,6 +150,7 @@ def test_boxes_are_in_the_pixels_of_the_photograph_however_large(run: Run, facto
     assert detection.classifications[0].label == "moth"
 
 
+@pytest.mark.long
 def test_an_empty_sheet_has_next_to_nothing_on_it(run: Run, slug: str) -> None:
     """Heaps of crumbs are sometimes taken for insects."""
     sheets = [captures.draw_capture(seed, 1600, 1200, insects=0)[0] for seed in range(9_200, 9_206)]
@@ -169,6 +171,7 @@ def test_tiny_and_thin_pictures_are_no_trouble(run: Run, width: int, height: int
     assert (result.width, result.height) == (width, height)
 
 
+@pytest.mark.long
 def test_what_a_job_sets_counts(run: Run) -> None:
     data, _ = captures.draw_capture(9_300, 1600, 1200, insects=20)
     everything, certain = run(data, min_score=0.05), run(data, min_score=0.95)
@@ -179,6 +182,7 @@ def test_what_a_job_sets_counts(run: Run) -> None:
     assert all(max(d.box[2] - d.box[0], d.box[3] - d.box[1]) >= 80 for d in large)
 
 
+@pytest.mark.long
 def test_a_batch_of_different_sizes_gives_each_its_own_result(run: Run, built: Callable[..., Pipeline]) -> None:
     pipeline = built()
     photographs = [

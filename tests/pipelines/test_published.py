@@ -133,6 +133,7 @@ def test_a_pipeline_says_what_the_plain_networks_say(world: World, slug: str) ->
         np.testing.assert_allclose(np.frombuffer(said.scores or b"", "<f2"), row.numpy(), atol=1e-3)
 
 
+@pytest.mark.long
 def test_photographs_of_several_sizes_in_one_batch_give_what_each_gives_alone(world: World) -> None:
     pipeline = interface.build(registry.get("moth_binary", ()), {"min_score": 0.1})
     pipeline.load("cpu")
@@ -186,6 +187,7 @@ moth_filter: false
 """
 
 
+@pytest.mark.long
 def test_an_exported_classifier_follows_the_published_detector(world: World, tmp_path: Path) -> None:
     torch.manual_seed(3)
     own = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 3)).eval()
@@ -204,6 +206,7 @@ def test_an_exported_classifier_follows_the_published_detector(world: World, tmp
     assert [(each.algorithm.key, each.terminal) for each in said] == [("own_classifier", True)]
 
 
+@pytest.mark.long
 def test_a_program_that_does_not_fit_is_refused_when_it_is_loaded(world: World, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(CROPS_YAML)
     pipeline = interface.build(registry.get("own-classifier", (tmp_path / "own.yaml",)), {})
@@ -221,6 +224,7 @@ def test_a_program_that_does_not_fit_is_refused_when_it_is_loaded(world: World, 
         pipeline.load("cpu")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "architecture"),
     [("timm", "resnet50"), ("filter", "resnet50"), ("turing", "headless_resnet50"), ("convnext", "convnext_tiny")],

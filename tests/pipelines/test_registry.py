@@ -180,6 +180,7 @@ def test_broken_files_stop_nobody_and_are_listed(folder: Path) -> None:
         registry.get("own-x", [folder, folder / "nowhere"])
 
 
+@pytest.mark.long
 def test_a_file_that_hangs_is_given_up(folder: Path) -> None:
     (folder / "own_hangs.py").write_text("import threading\nthreading.Event().wait()")
     (folder / "own_sound.py").write_text(OWN.format(slug="own-sound"))

@@ -13,7 +13,10 @@ from benchmarks import detector_accuracy
 
 FOLDER = detector_accuracy.photographs_folder()
 
-pytestmark = pytest.mark.skipif(FOLDER is None, reason="no photographs: set ANTENNA_TRAP_IMAGES")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(FOLDER is None, reason="no photographs: set ANTENNA_TRAP_IMAGES"),
+]
 
 FLOORS = {
     "light_trap_insects": {"recall": 0.85, "precision": 0.60, "kinds": 0.85},

@@ -375,6 +375,7 @@ async def test_jobs_without_a_worker_are_one_alert_when_they_waited(
         assert await services.catalog.jobs.cancel(job.job_id, "test")
 
 
+@pytest.mark.long
 async def test_a_server_that_is_away_is_an_alert(services: Services, project: str) -> None:
     away = replace(services, settings=services.settings.model_copy(update={"nats_url": "nats://u:s3cr3t@127.0.0.1:9"}))
     looking = Looking(since=await services.catalog.now(), wanted=frozenset(Event), opened=())

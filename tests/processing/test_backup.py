@@ -21,6 +21,8 @@ from tests.homes import temporary_folder
 from tests.processing.jobs_by_hand import claimed, hands, make_job
 from tests.processing.watched import photograph, watch
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def other_stores(template: Path) -> Iterator[EmbeddedStores]:

@@ -278,6 +278,7 @@ PLACES = st.lists(
 )
 
 
+@pytest.mark.long
 @hypothesis_settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_every_sampler_keeps_its_promise(shared_stores: EmbeddedStores, data: st.DataObject) -> None:

@@ -355,6 +355,7 @@ def killed_at(stores: EmbeddedStores, job: JobId, point: str) -> None:
     assert ended.returncode == -9, ended.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "point",
     ["lake-2", *(pytest.param(one, marks=pytest.mark.slow) for one in dying_deleter.POINTS if one != "lake-2")],

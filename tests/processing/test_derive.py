@@ -88,6 +88,7 @@ async def test_what_people_said_of_a_project_goes_in(services: Services, project
     assert {row["project"] for row in observations} == {project}
 
 
+@pytest.mark.long
 async def test_a_job_that_runs_or_was_canceled_shows_its_rows_so_far(services: Services, project: str) -> None:
     job = await claimed(services, await make_job(services, project, 3, pipeline=await registered(services, project)))
     with pytest.raises(errors.Conflict, match=f"job {job.job_id} is RUNNING and has no results yet"):

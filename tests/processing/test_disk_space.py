@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import disk_space, health
 from antenna_orchestration.processing.services import Services
 from tests.small_disks import filled, no_room_for, small_disk
+
+pytestmark = pytest.mark.long
 
 
 async def test_a_full_lake_fails_the_check(services: Services, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def order(out: str | Path, selection: Selection, **options: Any) -> verb.Order:
     return verb.order(TABLES, selection, out=str(out), **options)
 
 
+@pytest.mark.long
 async def test_an_export_is_there_whole_and_is_replaced_only_if_asked(
     services: Services, project: str, tmp_path: Path
 ) -> None:
@@ -59,6 +60,7 @@ async def test_an_export_is_there_whole_and_is_replaced_only_if_asked(
     assert [one.name for one in tmp_path.iterdir()] == [out.name], "no draft stays behind"
 
 
+@pytest.mark.long
 async def test_of_several_jobs_and_of_a_project_no_image_counts_twice(
     services: Services, project: str, tmp_path: Path
 ) -> None:
@@ -74,6 +76,7 @@ async def test_of_several_jobs_and_of_a_project_no_image_counts_twice(
         await verb.export(services, order(tmp_path / "night", night))
 
 
+@pytest.mark.long
 async def test_an_export_of_a_set_has_its_photographs_alone(services: Services, project: str, tmp_path: Path) -> None:
     job = await finished_job(services, project, LABELS, failing=1)
     made = await capture_sets.create(services, project, "two", Rule(random=2, seed=1))

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.processing import cancel, clear_queue, collect, finish, publish, retry
 from antenna_orchestration.processing.services import Services
@@ -120,6 +122,7 @@ async def test_a_success_after_a_failure_is_counted_once(services: Services, pro
         await cancel.cancel(services, job.job_id, reason="done")
 
 
+@pytest.mark.long
 async def test_publishing_makes_streams_that_are_gone(own_services: Services, project: str) -> None:
     js = own_services.connection.jetstream(timeout=60)
     job = await make_job(own_services, project, 3)

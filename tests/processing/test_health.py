@@ -22,6 +22,8 @@ from tests.processing.jobs_by_hand import claimed, hands, make_job, result_of
 from tests.small_disks import small_disk
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 
 async def running_job(services: Services, project: str, images: int) -> Job:
     job = await claimed(services, await make_job(services, project, images))

@@ -97,6 +97,7 @@ async def test_nothing_is_imported_of_a_file_with_a_fault(services: Services, pr
     assert await services.catalog.reviews.of(project) == []
 
 
+@pytest.mark.long
 async def test_corrections_in_label_studio_change_the_determinations(
     services: Services, project: str, tmp_path: Path
 ) -> None:
@@ -144,6 +145,7 @@ async def test_corrections_in_label_studio_change_the_determinations(
     assert formats.named("label-studio").check(tmp_path / "after").faults == []
 
 
+@pytest.mark.long
 async def test_agreement_is_compared_over_the_derived_observations(
     services: Services, project: str, tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def further(lake: Lake, job: Job) -> set[str]:
     return {name for name in schemas.FURTHER if lake.has_table(name, job.job_id)}
 
 
+@pytest.mark.long
 async def test_all_that_a_pipeline_says_comes_into_the_lake(services: Services, project: str, tmp_path: Path) -> None:
     """From the device process on: nothing is lost on the way, and plain photographs have no rows of it."""
     paths = [tmp_path / name for name in ("plain.jpg", "moth.jpg", "nothing.jpg")]

@@ -29,6 +29,7 @@ async def wipe_redis(services: Services) -> None:
         client.flushall()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wiped", ["nats", "redis", "both"])
 async def test_a_wiped_store_in_the_middle_of_a_job(own_services: Services, project: str, wiped: str) -> None:
     services = own_services

@@ -144,6 +144,7 @@ async def test_hostile_names_are_shown_as_they_are(services: Services, project: 
         assert not {"a", "img", "strong", "em", "script"} & set(reader.elements)
 
 
+@pytest.mark.long
 async def test_pictures_are_spread_over_sites_and_nights(services: Services, project: str, tmp_path: Path) -> None:
     """B11: they were the most crowded photographs, of one site of four, and small ones in the lake, too."""
     captures: Captures = []

@@ -104,6 +104,7 @@ def server_of_runs() -> Iterator[None]:
     server.set_forkserver_preload(before)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("server_of_runs")
 def test_a_run_draws_in_a_process_forked_beside_it(wanted: settings.Settings) -> None:
     """As the code server starts runs: the process begins with what takes a second of CPU to import."""

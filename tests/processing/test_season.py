@@ -25,6 +25,8 @@ from antenna_orchestration.processing.services import Services
 from tests.processing.classified_jobs import LABELS, found
 from tests.processing.seasons import PER_NIGHT, SECONDS, look_and_process, put, stamps, traps
 
+pytestmark = pytest.mark.long
+
 WHEN = {
     "alert_id": 1, "began_at": datetime.now(UTC), "seen_at": datetime.now(UTC), "told_at": None, "reminded_at": None
 }  # fmt: skip

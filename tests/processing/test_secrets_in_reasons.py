@@ -5,6 +5,8 @@ import json
 import logging
 from pathlib import Path
 
+import pytest
+
 from antenna_orchestration.cli.output import LogLines
 from antenna_orchestration.contract import pushing, results
 from antenna_orchestration.domain import messages
@@ -22,6 +24,7 @@ REASON = (
 KEPT = "404 Client Error: Not Found for url: https://b.org/1.jpg?…"
 
 
+@pytest.mark.long
 async def test_no_export_page_or_log_shows_a_signed_url(services: Services, project: str, tmp_path: Path) -> None:
     made = await make_job(services, project, 2, pipeline=await registered(services, project))
     job = await claimed(services, made)

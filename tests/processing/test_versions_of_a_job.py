@@ -33,6 +33,7 @@ def versions_in(lake: Lake, name: str, job: Job) -> dict[int, str]:
     return {row["image_id"]: row["pipeline_version"] for row in lake.read_table(name, job.job_id).to_pylist()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("canceled", [False, True], ids=["retried after its end", "retried after it was canceled"])
 async def test_each_row_says_the_version_that_processed_its_image(
     own_services: Services, project: str, tmp_path: Path, canceled: bool

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -171,6 +172,7 @@ class EachPhotographOnce(RuleBasedStateMachine):
         self.written[str(path), f"{status.st_size}-{status.st_mtime_ns}"] = path.read_text()
 
 
+@pytest.mark.long
 def test_each_photograph_is_in_one_job_in_any_order(shared_stores: EmbeddedStores, tmp_path: Path) -> None:
     EachPhotographOnce.stores, EachPhotographOnce.folder = shared_stores, tmp_path
     run_state_machine_as_test(  # type: ignore[no-untyped-call]

@@ -171,6 +171,7 @@ async def test_others_leave_pushed_jobs_alone(
     assert ended.returncode == 1 and "was revoked" in ended.stderr
 
 
+@pytest.mark.long
 async def test_what_a_service_gets_wrong_costs_only_the_images_it_is_about(
     services: Services, service: ProcessingService, pushing: PushWorker, project: str
 ) -> None:

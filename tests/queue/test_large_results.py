@@ -81,6 +81,7 @@ async def test_what_is_pulled_at_once_is_bounded_by_bytes(services: Services, pr
     await cancel.cancel(services, job.job_id, reason="done")
 
 
+@pytest.mark.long
 async def test_a_restart_of_nats_while_a_payload_is_read_ends_the_reading(
     own_stores: EmbeddedStores, own_services: Services, project: str
 ) -> None:

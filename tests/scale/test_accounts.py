@@ -102,6 +102,7 @@ def task(account: str) -> messages.Task:
     )
 
 
+@pytest.mark.long
 async def test_accounts_keep_deployments_apart(port: int) -> None:
     for account in ("moths", "bees"):
         await a_task_in(port, account)

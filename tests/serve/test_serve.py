@@ -159,6 +159,7 @@ def test_a_pipeline_that_crashes_costs_the_image_and_nobody_else(service: Pipeli
     assert service.get("/readyz").ok
 
 
+@pytest.mark.long
 def test_a_pipeline_that_hangs_or_raises_costs_the_request(service: PipelineService) -> None:
     with ThreadPoolExecutor() as threads:
         hanging = threads.submit(service.post, "faulty", images(3), fault="hang", on_image=3)

@@ -284,6 +284,7 @@ def check_counts(lake: Lake) -> None:
             assert row["best_score"] == pytest.approx(best, abs=1e-3), key
 
 
+@pytest.mark.long
 async def test_every_night_and_time_is_what_a_person_gets_by_hand(services: Services, project: str) -> None:
     """Issue 18, without inference: one box on each photograph."""
     await deployments.import_file(services, project, SITES.encode(), "sites.csv")

@@ -12,6 +12,8 @@ import requests
 from tests.stack.antenna_up import RunningStack, blank_images
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 ASSETS = ("manifest", "image_tasks", "captures", "detections", "classifications", "failed_images", "job_report",
           "observations", "tracks", "nights", "counts")  # fmt: skip
 

@@ -71,6 +71,7 @@ async def next_card_is_new(card: cards.Card, loader: Loader, config: Settings) -
     assert await outcomes(card.next_sources, loader, config) == becomes
 
 
+@pytest.mark.long
 async def test_each_photograph_of_one_card_a_shape_ends_as_it_should(places: cards.Places, tmp_path: Path) -> None:
     await all_as_they_should(16, len(cards.SHAPES), tmp_path / "cards", places, tmp_path, mixed=False)
 

@@ -239,6 +239,7 @@ async def test_a_hundred_thousand_images(services: Services, project: str, tmp_p
     assert (await services.catalog.jobs.get(submitted.job_id)).published_upto == publish.AT_SUBMIT
 
 
+@pytest.mark.long
 async def test_without_a_queue_the_job_is_written_all_the_same(
     own_stores: EmbeddedStores, own_services: Services, project: str, tmp_path: Path
 ) -> None:

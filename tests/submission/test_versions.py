@@ -185,6 +185,7 @@ def of_bucket(source: str, config: settings.Settings, *, listed: bool) -> dict[s
     return {image.uri: image.version for image in images}
 
 
+@pytest.mark.long
 def test_an_upload_of_the_same_bytes_is_known(bucket: Any, tmp_path: Path) -> None:
     """A2: by ETag and size, from the listing, and the same when objects are named one by one or in a list."""
     store, endpoint = bucket

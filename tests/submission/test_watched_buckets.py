@@ -27,6 +27,7 @@ def store() -> Iterator[Any]:
         yield found
 
 
+@pytest.mark.long
 def test_a_page_begins_after_a_name(store: Any, shared_stores: EmbeddedStores) -> None:
     wanted = shared_stores.settings.model_copy(update={"s3_endpoint_url": store.endpoint})
     for name in ("a.jpg", "b.jpg", "c.jpg"):

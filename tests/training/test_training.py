@@ -22,6 +22,7 @@ def test_a_seed_gives_the_same_scene_and_another_seed_another() -> None:
     assert not np.array_equal(one.pixels, other.pixels)
 
 
+@pytest.mark.long
 def test_scenes_hold_both_kinds_of_all_sizes_within_their_edges() -> None:
     insects = [insect for seed in range(25) for insect in scenes.draw_scene(seed, 256).insects]
     sizes = [max(insect.box[2] - insect.box[0], insect.box[3] - insect.box[1]) for insect in insects]

@@ -38,6 +38,7 @@ async def tells(bench: Bench, field: str, job: int) -> Heartbeat:
     return found
 
 
+@pytest.mark.long
 async def test_a_job_of_another_version_is_named_and_left_alone(
     bench: Bench, settings: Settings, pictures: list[str]
 ) -> None:

@@ -15,6 +15,8 @@ from tests.worker.bench import Bench, once_each, open_bench
 from tests.worker.recording import batches
 from tests.worker.worker_thread import running
 
+pytestmark = pytest.mark.long
+
 FOURS = WorkerOptions(batch_size=4)
 
 

@@ -18,6 +18,8 @@ from tests.worker.bench import Bench, once_each, open_bench
 from tests.worker.worker_process import started
 from tests.worker.worker_thread import running
 
+pytestmark = pytest.mark.long
+
 SLOW = {"delay_ms": 100}
 BATCHES = WorkerOptions(batch_size=4)
 

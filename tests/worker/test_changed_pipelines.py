@@ -16,6 +16,8 @@ from tests.worker.bench import Bench, QueuedJob, once_each
 from tests.worker.test_access import tells
 from tests.worker.worker_thread import running
 
+pytestmark = pytest.mark.long
+
 CODE = """
 from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines.interface import AlgorithmSpec, ImageResult, Pipeline, PipelineSpec

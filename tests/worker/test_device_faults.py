@@ -18,6 +18,8 @@ from tests.worker.bench import Bench, once_each
 from tests.worker.worker_process import started
 from tests.worker.worker_thread import running
 
+pytestmark = pytest.mark.long
+
 GUILTY = 7
 BATCHES = WorkerOptions(batch_size=4)
 

@@ -27,6 +27,8 @@ from tests.pipelines import faulty
 from tests.worker.bench import Bench, once_each
 from tests.worker.worker_thread import running
 
+pytestmark = pytest.mark.long
+
 BATCHES = WorkerOptions(batch_size=4)
 
 LOST = "CUDA error: an illegal memory access was encountered"

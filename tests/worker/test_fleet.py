@@ -92,6 +92,7 @@ def test_what_names_no_gpus_is_refused(text: str) -> None:
         fleet.gpus(text)
 
 
+@pytest.mark.long
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(errors.InvalidSetting, match="no GPU"):
         fleet.gpus("99")

@@ -26,6 +26,7 @@ async def server() -> AsyncIterator[ImageServer]:
         yield running
 
 
+@pytest.mark.long
 async def test_bad_images_fail_alone_and_a_503_costs_a_delay(
     bench: Bench, settings: Settings, server: ImageServer, tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ async def test_bad_images_fail_alone_and_a_503_costs_a_delay(
     assert not any(by_uri[uri].retryable for uri in failing)
 
 
+@pytest.mark.long
 async def test_an_image_that_hangs_fails_at_its_last_attempt_and_is_retryable(
     bench: Bench, settings: Settings, server: ImageServer
 ) -> None:

@@ -24,6 +24,8 @@ from tests.worker.bench import Bench, once_each, open_bench
 from tests.worker.worker_process import ROOT, started
 from tests.worker.worker_thread import running
 
+pytestmark = pytest.mark.long
+
 SLOW = {"delay_ms": 100}
 
 

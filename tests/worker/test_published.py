@@ -16,6 +16,7 @@ from tests.worker.bench import Bench, once_each
 from tests.worker.worker_thread import running
 
 
+@pytest.mark.long
 async def test_weights_that_cannot_be_had_fail_no_image(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:

@@ -26,6 +26,8 @@ from tests.worker.test_access import tells
 from tests.worker.test_changed_pipelines import CODE, scores
 from tests.worker.worker_thread import running
 
+pytestmark = pytest.mark.long
+
 PULLS = WorkerOptions(pull=True)
 
 

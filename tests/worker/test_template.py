@@ -19,6 +19,8 @@ from antenna_orchestration.worker.policy.device_health import DeviceHealth
 from tests import waiting
 from tests.worker.test_device_pool import FILES, group, opened, run
 
+pytestmark = pytest.mark.long
+
 OWN = """
 import os, sys
 from antenna_orchestration.domain.messages import Attribute
