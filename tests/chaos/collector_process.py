@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import pickle
@@ -43,6 +44,11 @@ class CollectorProcess:
     def log(self) -> str:
         """What it has logged so far."""
         return "".join(self._lines)
+
+    def says_where_it_is(self) -> None:
+        """Let it log where its threads and tasks are, if it can; what hangs says nothing by itself."""
+        if not self.is_over:
+            self._process.send_signal(signal.SIGUSR1)
 
     @property
     def is_over(self) -> bool:
@@ -99,7 +105,16 @@ def collecting(
         collector.end()
 
 
+def _where_it_is(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.print_stack(file=sys.stderr)
+
+
 async def _collect(config: settings.Settings, job_id: JobId) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, _where_it_is, loop)
+    # Threads without the loop, which may be what hangs.
+    faulthandler.register(signal.SIGUSR1, chain=True)
     run_id = f"process-{os.getpid()}"
     async with opened(config) as services:
         await services.catalog.jobs.claim(1, job_id=job_id)

@@ -29,7 +29,7 @@ from tests.chaos import tcp_proxy
 from tests.chaos.collector_process import CollectorProcess, collecting
 from tests.processing.jobs_by_hand import make_job
 from tests.recoveries import Recovery
-from tests.waiting import eventually, wait_until
+from tests.waiting import eventually, lasts, wait_until
 from tests.worker import worker_process
 from tests.worker.worker_process import WorkerProcess
 
@@ -71,6 +71,7 @@ class Rig:
     logs: list[Callable[[], str]] = field(default_factory=list)
     _worker: ExitStack = field(default_factory=ExitStack)
     _living: WorkerProcess | None = None
+    _collectors: list[CollectorProcess] = field(default_factory=list)
 
     @property
     def settings(self) -> settings.Settings:
@@ -130,8 +131,12 @@ class Rig:
     def collector(self, job: Job, *, environment: Mapping[str, str] | None = None) -> Iterator[CollectorProcess]:
         """A collector of the job, for the length of a block."""
         with collecting(self.through(self.collectors), job.job_id, environment=environment) as collector:
-            self.logs.append(lambda: f"--- collector {collector.pid}\n{collector.log[-6000:]}")
-            yield collector
+            self.logs.append(lambda: f"--- collector {collector.pid}\n{collector.log[-12000:]}")
+            self._collectors.append(collector)
+            try:
+                yield collector
+            finally:
+                self._collectors.remove(collector)
 
     @asynccontextmanager
     async def eyes(self) -> AsyncIterator[Services]:
@@ -230,8 +235,14 @@ class Rig:
         try:
             yield
         except AssertionError as error:
+            for collector in self._collectors:
+                collector.says_where_it_is()
+            await lasts(1)
             said = "\n".join(log() for log in self.logs[-4:])
-            raise AssertionError(f"{error}\n--- job {job.job_id}\n{await self.story(services, job)}\n{said}") from None
+            counts = await services.catalog.images.count(job.job_id)
+            raise AssertionError(
+                f"{error}\n--- job {job.job_id}, {counts}\n{await self.story(services, job)}\n{said}"
+            ) from None
 
     async def nothing_is_left(self, services: Services, job: Job, *, with_net: bool) -> None:
         """Streams, consumers, announcements, objects, keys and parts of the job are gone, or go within seconds."""
