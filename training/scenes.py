@@ -30,8 +30,8 @@ class Scene:
     insects: list[captures.TrueInsect]
 
 
-def draw_scene(seed: int, side: int = 512) -> Scene:
-    """Draw one scene of `side` x `side` pixels."""
+def draw_scene(seed: int, side: int = 512, *, empty: bool = False) -> Scene:
+    """Draw one scene of `side` x `side` pixels; with `empty` what else is on the sheet, and no insect."""
     rng = np.random.default_rng([seed, side, 77])
     # The network gets shrunk photographs, so many scenes are drawn larger and then shrunk.
     zoom = float(rng.choice([1.0, 1.0, 1.5, 2.0]))
@@ -42,7 +42,7 @@ def draw_scene(seed: int, side: int = 512) -> Scene:
     medium = zoom * float(np.exp(rng.uniform(*np.log(LENGTHS))))
     picture = Image.fromarray(clutter.lay_out(np.array(picture), rng))
     true = captures.add_insects(
-        picture, rng, sheet, _how_many(rng, drawn / medium), medium=medium, draw=insects.draw_varied
+        picture, rng, sheet, 0 if empty else _how_many(rng, drawn / medium), medium=medium, draw=insects.draw_varied
     )
     if rng.random() < 0.15:
         captures.add_stamp(picture, rng)

@@ -11,6 +11,7 @@ import torch
 
 from antenna_orchestration.pipelines.light_trap import insect_network
 from antenna_orchestration.pipelines.light_trap.insect_network import STRIDE, InsectNetwork, Maps
+from benchmarks import detector_scores
 from training import examples, scenes, train_detector
 
 
@@ -101,3 +102,19 @@ def test_training_learns_and_its_weights_can_be_read_back(tmp_path: Path) -> Non
 def loss(network: InsectNetwork, batch: examples.Example) -> float:
     with torch.inference_mode():
         return float(train_detector.losses(network.eval()(batch.picture.float() / 255), batch).sum())
+
+
+def test_an_empty_scene_has_its_sheet_and_no_insect() -> None:
+    full, empty = scenes.draw_scene(3, 128), scenes.draw_scene(3, 128, empty=True)
+    assert full.insects
+    assert not empty.insects
+    assert empty.pixels.shape == full.pixels.shape
+
+
+def test_scores_are_as_good_as_the_share_of_insects_among_them() -> None:
+    judged = [(0.05, False), (0.11, True), (0.19, False), (0.9, True), (1.0, True)]
+    assert detector_scores.reliability(judged) == [
+        {"from": 0.0, "to": 0.1, "boxes": 1, "share": 0.0},
+        {"from": 0.1, "to": 0.2, "boxes": 2, "share": 0.5},
+        {"from": 0.9, "to": 1.0, "boxes": 2, "share": 1.0},
+    ]
