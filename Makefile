@@ -50,7 +50,7 @@ SUITE = $(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --
 test: install ## the test suite, on real servers; a power loss of a whole machine among them
 	$(SUITE) -m "not long and not slow"
 
-long: install ## the tests of the suite that take more than four seconds each
+long: install ## the tests of the suite that take more than two seconds each
 	$(SUITE) -m "long and not slow"
 
 slow: install ## the tests that `make test` and `make long` leave out, which take minutes

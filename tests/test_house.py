@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "antenna_orchestration"
 TESTS = ROOT / "tests"
@@ -47,13 +49,11 @@ def sleeps(path: Path) -> Iterator[int]:
                 yield node.lineno
 
 
-@pytest.mark.long
 def test_every_module_begins_with_what_belongs_in_it() -> None:
     without = [path for path in PACKAGE.rglob("*.py") if not ast.get_docstring(tree(path))]
     assert not without
 
 
-@pytest.mark.long
 def test_a_test_never_sleeps() -> None:
     found = {str(path.relative_to(TESTS)): list(sleeps(path)) for path in TESTS.rglob("*.py")}
     assert not {name: lines for name, lines in found.items() if lines and name not in MAY_SLEEP}

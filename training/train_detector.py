@@ -129,7 +129,7 @@ def train(arguments: argparse.Namespace, stop_after: int | None = None) -> Insec
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 itself: a CPU that imitates it needs fifty times as long for a step."""
+    """Whether the device computes in bfloat16 itself: a CPU that imitates it needs several times as long for a step."""
     return device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 

@@ -13,6 +13,8 @@ from antenna_orchestration.catalog import queries
 from antenna_orchestration.catalog.migrate import migrate
 from antenna_orchestration.embedded.stores import EmbeddedStores
 
+pytestmark = pytest.mark.long
+
 IMAGES_A_JOB = 2_000
 BIG_TABLES = {"job_images", "captures", "processed", "job_log", "source_files"}
 HOT: dict[str, dict[str, Any]] = {
@@ -104,7 +106,6 @@ def nodes(plan: dict[str, Any]) -> set[str]:
     return {plan["Node Type"]}.union(*(nodes(child) for child in plan.get("Plans", [])))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     "filled", [200_000, pytest.param(10_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])], indirect=True
 )

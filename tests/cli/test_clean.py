@@ -15,6 +15,8 @@ from antenna_orchestration.embedded import credentials
 from antenna_orchestration.embedded.home import Home
 from tests.cli.shells import ANTENNA, Shell
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -7,6 +7,8 @@ import pytest
 from tests.cli.shells import Shell
 from tests.submission.pictures import empty
 
+pytestmark = pytest.mark.long
+
 
 def over(antenna: Shell, project: str, folder: Path, *, images: int = 1) -> int:
     """A canceled job; its number."""
@@ -17,7 +19,6 @@ def over(antenna: Shell, project: str, folder: Path, *, images: int = 1) -> int:
     return number
 
 
-@pytest.mark.long
 def test_a_dry_run_says_what_goes_and_then_it_goes(antenna: Shell, project: str, tmp_path: Path) -> None:
     jobs = [over(antenna, project, tmp_path / "a", images=3), over(antenna, project, tmp_path / "b")]
     plan = antenna("jobs", "delete", *jobs, "--dry-run", "--json").json

@@ -69,6 +69,7 @@ def test_a_setting_that_does_not_parse_is_one_line(lonely: Shell) -> None:
 
 
 # The NATS client leaves a connection behind that is given up while it is made.
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_servers_that_hang_or_are_away_hold_nothing_up(
     lonely: Shell, silent: int, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 
 from antenna_orchestration.assets import metadata
@@ -86,6 +87,7 @@ def test_asset_metadata_show_text_as_it_is(text: str) -> None:
     assert metadata.pictures([Sample(text, None, text)]).value == f"**{escape(text)}**\n\nno picture: {escape(text)}"
 
 
+@pytest.mark.long
 def test_commands_show_a_hostile_job_and_worker(
     antenna: Shell, shared_stores: EmbeddedStores, project: str, tmp_path: Path
 ) -> None:

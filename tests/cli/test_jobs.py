@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.catalog.catalog import Catalog
@@ -123,6 +124,7 @@ def test_unknown_jobs(antenna: Shell) -> None:
             antenna("jobs", *arguments, number).refused(3, f"there is no job {number}; `antenna jobs list` shows all")
 
 
+@pytest.mark.long
 def test_workers_and_health(antenna: Shell, project: str, tmp_path: Path) -> None:
     # Workers of other tests may still be shown for half a minute.
     assert all(set(beat) >= {"worker", "host", "pipelines"} for beat in antenna("workers", "--json").json)

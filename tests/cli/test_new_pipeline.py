@@ -42,6 +42,7 @@ def test_the_kinds_are_those_that_are_written() -> None:
     assert [str(kind) for kind in Kind] == list(beginnings.KINDS)
 
 
+@pytest.mark.long
 def test_a_python_file_runs_as_it_is_written(lonely: Shell, here: Path) -> None:
     done = lonely("pipelines", "new", "dark-things", "--from", "python")
     assert done.out == "dark_things.py is written\n", done.err

@@ -17,6 +17,7 @@ from tests.processing.seasons import look_and_process, put, stamps, traps
 LAST = datetime.now(UTC).date() - timedelta(days=5)
 
 
+@pytest.mark.long
 def test_a_season_shows_its_nights_and_what_is_wrong(
     antenna: Shell, shared_stores: EmbeddedStores, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

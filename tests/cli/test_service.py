@@ -140,6 +140,7 @@ def test_without_systemd_one_line_says_so_and_nothing_is_written(odd: Shell, tmp
     assert not unit_of(tmp_path).exists()
 
 
+@pytest.mark.long
 def test_a_service_of_the_machine_needs_root() -> None:
     code = (
         "import os; from antenna_orchestration.cli import main, service; "

@@ -33,6 +33,7 @@ def test_what_is_chosen_of_a_card_and_why_not_the_rest(antenna: Shell, project: 
     antenna(*common, "--only-deployment", "pond").refused(2, "no photograph is left of 41: 41 of other deployments")
 
 
+@pytest.mark.long
 def test_a_set_is_made_shown_submitted_and_removed(antenna: Shell, project: str, card: Path) -> None:
     of = ["--project", project]
     antenna("sets", "create", "some", *of).refused(3, f"there is no project {project}; `antenna projects list` shows")

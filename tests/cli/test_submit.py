@@ -196,6 +196,7 @@ def test_dry_run_tells_of_files_that_were_likely_copied_again(antenna: Shell, pr
     assert "1 image has the size that it had before at the same path" in answer.err
 
 
+@pytest.mark.long
 def test_wait_ends_with_the_job(antenna: Shell, project: str, tmp_path: Path) -> None:
     common = ["--pipeline", "null", "--project", project, "--wait"]
     waiting = antenna.start("submit", empty(tmp_path / "n1", "a.jpg", "b.jpg"), *common, "--json")
@@ -227,6 +228,7 @@ def test_with_nothing_to_process_waiting_ends_at_once(antenna: Shell, project: s
     assert "SUCCESS (the one image was processed before): 0 done, 0 failed, 1 skipped" in waited.out
 
 
+@pytest.mark.long
 def test_watch_of_a_failure_on_a_terminal(antenna: Shell, project: str, tmp_path: Path) -> None:
     antenna("submit", empty(tmp_path / "n1", "a.jpg"), "--pipeline", "null", "--project", project)
     job = only_job(project)

@@ -19,6 +19,8 @@ from tests.cli.test_submit import with_catalog
 from tests.processing.boxes_by_hand import job_with_boxes
 from tests.processing.jobs_by_hand import make_job
 
+pytestmark = pytest.mark.long
+
 
 def finished(stores: EmbeddedStores, project: str, folder: Path, *boxes: int) -> int:
     """The number of a finished job with as many boxes on each photograph."""

@@ -14,6 +14,8 @@ from antenna_orchestration.cli import output
 from antenna_orchestration.cli.trying import PATIENCE
 from tests.cli.shells import Shell
 
+pytestmark = pytest.mark.long
+
 FILE = Path(__file__).with_name("tried.py")
 
 
@@ -33,7 +35,6 @@ def photograph(file: Path, *, orientation: int = 1, quality: int = 80) -> Path:
     return file
 
 
-@pytest.mark.long
 def test_try_shows_rows_times_and_every_failure(
     lonely: Shell, tmp_path: Path, tried: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +109,6 @@ def test_try_tells_why_a_pipeline_cannot_be_loaded(
     assert f'File "{tried}", line' in shown.err
 
 
-@pytest.mark.long
 def test_the_import_of_a_library_does_not_count_as_the_pipelines(lonely: Shell, tmp_path: Path) -> None:
     """On a slow disk the import of PyTorch alone took the 120 seconds."""
     # One that is not installed stands for them; whoever imports it finds this file. It sleeps: that time passes is what

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from antenna_orchestration.lake.folder import Folder
 from antenna_orchestration.processing import usage
 from tests.cli.shells import Shell
@@ -41,6 +43,7 @@ def test_tables_projects_and_jobs_add_up(antenna: Shell, project: str, tmp_path:
         antenna("jobs", "cancel", number)
 
 
+@pytest.mark.long
 def test_all_of_an_installation_is_there(antenna: Shell) -> None:
     rows = antenna("usage", "--limit", 1000, "--json").json["rows"]
     assert {row["where"] for row in rows} >= {"catalog", "PostgreSQL", "home"}

@@ -82,6 +82,7 @@ def test_a_check_that_fails_is_told_once_and_when_it_passes(
     assert last.json["subject"] == "well again: health check queue fails"
 
 
+@pytest.mark.long
 def test_a_target_that_hangs_keeps_no_tick(file: Path, web: Receiver) -> None:
     web.hangs = True
     with dg.DagsterInstance.ephemeral() as instance:

@@ -5,6 +5,7 @@ import json
 
 import dagster as dg
 import psycopg
+import pytest
 
 from antenna_orchestration import settings
 from antenna_orchestration.definitions import build_definitions
@@ -69,6 +70,7 @@ def test_a_clock_that_jumps_fails_a_check(wanted: settings.Settings) -> None:
         assert json.loads(cursor)["jump"] == "the clock of this machine jumped 7200 s forward"
 
 
+@pytest.mark.long
 def test_a_missing_stream_is_found_and_made_again(wanted: settings.Settings) -> None:
     async def look() -> None:
         async with opened(wanted) as services:

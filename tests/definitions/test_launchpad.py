@@ -231,6 +231,7 @@ async def lists_in_use(wanted: settings.Settings, project: str) -> list[str]:
         return [one.name for one in lists if one.is_project_s]
 
 
+@pytest.mark.long
 def test_names_are_imported_as_the_command_line_does(wanted: settings.Settings, project: str, tmp_path: Path) -> None:
     file = tmp_path / "taxa.csv"
     file.write_text("label,scientificName,taxonRank\nmoth,Lepidoptera,order\n")

@@ -123,6 +123,7 @@ def test_the_assets_of_a_run_share_its_connections(wanted: settings.Settings, pr
     assert one.is_closed, "with the run"
 
 
+@pytest.mark.long
 def test_a_fault_in_deriving_is_that_step_s_alone(wanted: settings.Settings, project: str) -> None:
     job = asyncio.run(submitted(wanted, project, 2))
     worker = threading.Thread(target=lambda: asyncio.run(work_off(wanted, job)))
@@ -170,6 +171,7 @@ def test_collecting_alone_publishes_what_is_not_published(wanted: settings.Setti
     assert asyncio.run(state(wanted, job)).status is JobStatus.SUCCESS
 
 
+@pytest.mark.long
 def test_a_job_without_images_succeeds_with_a_reason(wanted: settings.Settings, project: str) -> None:
     job = asyncio.run(submitted(wanted, project, 0))
     with dg.DagsterInstance.ephemeral() as instance:

@@ -31,6 +31,7 @@ def _run(*argv: str | Path, **environment: str) -> subprocess.CompletedProcess[s
     return subprocess.run(argv, check=False, env={**os.environ, **environment}, capture_output=True, text=True)
 
 
+@pytest.mark.long
 def test_the_files_follow_the_compose_specification(tmp_path: Path) -> None:
     check = (Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", "vendor.compose-spec")
     done = _run(*check, *FILES)

@@ -119,6 +119,7 @@ def outside() -> Iterator[Deployment]:
 
 
 # nats-py's websocket says its time-out in aiohttp's old way.
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:parameter 'timeout':DeprecationWarning")
 async def test_outside_only_a_worker_logs_in_and_only_over_tls(
     outside: Deployment, monkeypatch: pytest.MonkeyPatch

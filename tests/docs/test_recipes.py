@@ -112,6 +112,7 @@ def test_the_duckdb_recipe_counts_each_result_once(lake: Lake) -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("traps")
 def test_the_examples_of_the_results_module_run(capsys: pytest.CaptureFixture[str]) -> None:
     """Issue 18, point 9."""
@@ -132,6 +133,7 @@ def test_the_query_of_derived_tables_counts_with_effort() -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("traps")
 def test_the_page_for_ecologists_counts_and_plots() -> None:
     """Issue 18: also a night without any moth."""

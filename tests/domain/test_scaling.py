@@ -74,6 +74,7 @@ def started(drawn: list[tuple[str, float]], name: str = "near") -> list[Start]:
     return [start(number, state, age=age, pool=name) for number, (state, age) in enumerate(drawn)]
 
 
+@pytest.mark.long
 @given(demands=demands, near=pools, drawn=starts, past=pasts)
 def test_no_limit_is_exceeded_and_nothing_is_started_and_taken_back(
     demands: list[Demand], near: Pool, drawn: list[tuple[str, float]], past: Past

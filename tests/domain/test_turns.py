@@ -223,6 +223,7 @@ def test_an_interactive_image_waits_two_batches_at_most(begins: float, workers: 
     assert image.ended - begins <= 2 * BATCH * 0.1 + 5.0 + 0.1
 
 
+@pytest.mark.long
 @settings(max_examples=15, deadline=None)
 @given(PACES, PACES, st.integers(1, 4))
 def test_interactive_jobs_get_half_while_others_wait(pace: float, other: float, workers: int) -> None:

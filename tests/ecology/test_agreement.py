@@ -145,6 +145,7 @@ def test_pipelines_and_versions_are_not_added_up() -> None:
     assert set(found.labels["reviewed"]) == {1}
 
 
+@pytest.mark.long
 @settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from(TRAP), st.sampled_from(["moth", "nonmoth", "not an insect", "x"]))))
 def test_every_reviewed_detection_is_counted_once_in_each_table(pairs: list[tuple[str, str]]) -> None:

@@ -283,6 +283,7 @@ def by_hand(scores: np.ndarray, taxa: list[Taxon], thresholds: dict[str, float])
     return None
 
 
+@pytest.mark.long
 @EXAMPLES
 @given(softmaxes(6), taxonomies())
 def test_roll_up_keeps_the_lineage_and_never_exceeds_one(probabilities: np.ndarray, taxa: list[Taxon]) -> None:
@@ -372,6 +373,7 @@ def test_the_order_of_rows_changes_no_result(probabilities: np.ndarray, listed: 
     assert_frame_equal(OF_ONE_DETECTION.apply(in_order(night, order)).detections, straight, check_exact=True)
 
 
+@pytest.mark.long
 @EXAMPLES
 @given(softmaxes(least=0), st.none() | st.sets(st.sampled_from(MOTHS)))
 def test_a_recipe_run_again_gives_the_same(probabilities: np.ndarray, listed: set[str] | None) -> None:

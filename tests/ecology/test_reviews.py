@@ -262,6 +262,7 @@ SOME = st.lists(
 )
 
 
+@pytest.mark.long
 @given(SOME)
 def test_the_newest_review_of_each_detection_counts(many: list[Review]) -> None:
     expected: dict[tuple[int, str], Review] = {}

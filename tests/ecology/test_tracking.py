@@ -109,6 +109,7 @@ def test_photographs_of_different_sizes_are_not_compared() -> None:
     assert tracks["1-0"] == "1-0"
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 380), st.integers(0, 280)), max_size=5), min_size=2, max_size=6),
@@ -262,6 +263,7 @@ def test_summer_time_is_no_pause() -> None:
     assert tracks["1-0"] == "0-0"
 
 
+@pytest.mark.long
 @settings(deadline=None)
 @given(
     st.lists(

@@ -93,6 +93,7 @@ def test_both_sides_name_the_same_inbox() -> None:
     assert names.WORKER_INBOX == WORKER_INBOX
 
 
+@pytest.mark.long
 async def test_a_worker_leases_publishes_and_acknowledges(sides: Sides) -> None:
     js = sides.worker.jetstream(timeout=60)
     subscription = await js.pull_subscribe_bind(consumer="j1-g1-e", stream="TASKS")

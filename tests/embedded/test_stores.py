@@ -205,6 +205,7 @@ def test_one_home_is_held_once(shared_stores: stores.EmbeddedStores) -> None:
         pass
 
 
+@pytest.mark.long
 def test_a_stranger_on_our_port_is_not_trusted(
     home: Path, template: Path, shared_stores: stores.EmbeddedStores
 ) -> None:

@@ -25,6 +25,8 @@ from tests.waiting import eventually, wait_until
 from tests.worker.bench import once_each, open_bench
 from tests.worker.worker_process import started
 
+pytestmark = pytest.mark.long
+
 CUT = 30.0
 """Seconds without a line between the site and the orchestrator."""
 
@@ -93,7 +95,6 @@ async def test_a_user_without_permissions_has_a_workers(tmp_path: Path) -> None:
     assert not any('"results.1.1.1"' in one for one in refused), refused
 
 
-@pytest.mark.long
 async def test_behind_a_leaf_node_a_cut_is_no_consumer_that_is_gone(site: Site, tmp_path: Path) -> None:
     async with open_bench(settings_of(site, tmp_path)) as bench:
         job = await bench.submit(pictures(tmp_path / "trap", 3))

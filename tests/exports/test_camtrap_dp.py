@@ -48,6 +48,7 @@ def rows_of(package: Path, table: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.long
 def test_a_package_passes_the_profile_and_frictionless(written: tuple[Path, Written]) -> None:
     with usual_validators("frictionless", "jsonschema", "referencing"):
         found = camtrap_dp.check(written[0])
@@ -399,6 +400,7 @@ def shares() -> Iterator[duckdb.DuckDBPyConnection]:
         yield session
 
 
+@pytest.mark.long
 @settings(max_examples=100)
 @given(st.lists(st.tuples(EDGES, EDGES, st.integers(1, 5000)), min_size=1, max_size=50))
 def test_shares_of_boxes_stay_in_the_photograph(

@@ -43,6 +43,7 @@ def records_of(archive: Path, table: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
+@pytest.mark.long
 def test_an_archive_passes_schemas_definitions_and_the_reader(written: tuple[Path, Written]) -> None:
     with usual_validators(*VALIDATORS):
         found = dwca.check(written[0])

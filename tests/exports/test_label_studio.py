@@ -67,6 +67,7 @@ def test_review_begins_with_the_least_certain_photograph(tmp_path: Path) -> None
     assert LABEL_STUDIO.check(tmp_path / "out").faults == []
 
 
+@pytest.mark.long
 def test_empty_photographs_are_tasks_only_on_request(tmp_path: Path) -> None:
     tasks, _, written = tasks_of(material_of(tmp_path), tmp_path / "out")
     assert len(tasks) == 2

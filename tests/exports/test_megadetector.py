@@ -107,6 +107,7 @@ def test_any_text_comes_back_from_a_recognition_file(tmp_path: Path) -> None:
     assert megadetector.check(tmp_path / "megadetector.json").faults == []
 
 
+@pytest.mark.long
 def test_boxes_that_cannot_be_shares_are_left_out_or_refused(tmp_path: Path) -> None:
     sizeless = capture(1, DUSK, width=None, height=None)
     outside = detection(2, 0, "Autographa gamma", x1=400.0, x2=410.0)

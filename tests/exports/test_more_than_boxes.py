@@ -23,6 +23,8 @@ from tests.exports.materials import material_of
 from tests.exports.more import HEIGHT, ROTATED, WIDTH, more_at_the_pond, ring
 from tests.exports.schema_folder import usual_validators
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def more(tmp_path_factory: pytest.TempPathFactory) -> Material:
@@ -233,7 +235,6 @@ def table_of(folder: Path, table: str, kind: str) -> list[dict[str, Any]]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("kind", ["csv", pytest.param("parquet", marks=pytest.mark.slow), "xlsx"])
 def test_tables_have_columns_and_a_table_only_if_used(
     more: Material, of_boxes: Material, tmp_path: Path, kind: str
@@ -262,7 +263,6 @@ def test_tables_have_columns_and_a_table_only_if_used(
     assert own == list(first)[: len(own)] and len(own) == len(flat_columns.OBSERVATIONS)
 
 
-@pytest.mark.long
 def test_a_further_column_of_another_kind_is_found(more: Material, tmp_path: Path) -> None:
     named("tables").write(more, tmp_path / "out")
     file = tmp_path / "out/observations.csv"
@@ -274,7 +274,6 @@ def test_a_further_column_of_another_kind_is_found(more: Material, tmp_path: Pat
     assert "run as a formula" in named("tables").check(tmp_path / "again").faults[0]
 
 
-@pytest.mark.long
 def test_a_duckdb_file_has_the_columns_that_are_used(more: Material, of_boxes: Material, tmp_path: Path) -> None:
     for name, material in (("more", more), ("boxes", of_boxes)):
         named("duckdb").write(material, tmp_path / f"{name}.duckdb")
@@ -303,7 +302,6 @@ def by_observation(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {one["observationID"]: one for one in rows}
 
 
-@pytest.mark.long
 def test_labels_of_photographs_are_observations_of_a_camtrap_package(
     more: Material, of_boxes: Material, tmp_path: Path
 ) -> None:

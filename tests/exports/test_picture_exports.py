@@ -86,6 +86,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return asyncio.run(write())
 
 
+@pytest.mark.long
 def test_crops_lie_in_folders_of_their_taxa(made: Made) -> None:
     out, written = made.folder / "crops", made.crops
     odd = file_names.parts_of([ODD])[ODD]

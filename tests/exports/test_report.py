@@ -379,6 +379,7 @@ def test_results_so_far_say_how_many_photographs_wait(tmp_path: Path) -> None:
     assert "Results so far: 7 photographs have none yet." in words(made_of(material_of(tmp_path, pending=7)))
 
 
+@pytest.mark.long
 def test_what_a_pipeline_says_beyond_boxes_is_on_the_page(tmp_path: Path) -> None:
     """Labels of whole photographs, outlines and attributes were in the tables, and the page was silent about them."""
     material = material_of(tmp_path, *more_at_the_pond())

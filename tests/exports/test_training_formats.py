@@ -77,6 +77,7 @@ def test_a_training_set_has_what_is_counted(tmp_path: Path) -> None:
         assert one.faults == []
 
 
+@pytest.mark.long
 def test_nothing_is_invented_for_a_training_set(tmp_path: Path) -> None:
     material = material_of(tmp_path, [capture(1, None)], [detection(1, 0, GAMMA.name)], places={}, dataset=Dataset())
     COCO.write(material, tmp_path / "coco.json")
@@ -93,6 +94,7 @@ def test_nothing_is_invented_for_a_training_set(tmp_path: Path) -> None:
             one.write(sizeless, tmp_path / f"b/{one.name}.json")
 
 
+@pytest.mark.long
 def test_pycocotools_reads_the_same_boxes_and_classes(training_sets: Path, tmp_path: Path) -> None:
     reading = pytest.importorskip("pycocotools.coco", reason="the extra `validators` has it")
     checked = COCO.check(training_sets / "coco.json")

@@ -344,6 +344,7 @@ def test_only_named_proxies_say_who_calls(gateway: RunningGateway, impatient: Ru
         wait_until(lambda line=line, log=asked.log: line in log.read_text(), description="the caller in the log")
 
 
+@pytest.mark.long
 async def test_docs_and_readiness_are_made_once(gateway: RunningGateway) -> None:
     """M4: each call made the page anew, or asked all stores."""
     with ThreadPoolExecutor(20) as pool:

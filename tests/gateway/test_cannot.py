@@ -182,6 +182,7 @@ def bomb() -> Iterator[bytes]:
     yield packer.compress(b"{}]}") + packer.flush()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["bomb", "many-items", "deep", "long-vector"])
 async def test_exhaust_memory_with_one_request(
     shared_stores: EmbeddedStores, services: Services, gateway: RunningGateway, project: str, kind: str

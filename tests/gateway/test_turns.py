@@ -18,6 +18,8 @@ from tests.gateway.logged_worker import LoggedWorker, begun
 from tests.processing.jobs_by_hand import claimed, make_job
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 SECONDS = 0.03
 """Per image: a batch takes longer than a call on a busy machine."""
 
@@ -76,7 +78,6 @@ async def images_until_done(services: Services, project: str, log: list[ImageId]
     return max(places) + 1 - (before if known else min(places))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("loaders", [1, 3])
 async def test_a_small_job_gets_its_share_beside_a_large_one(
     services: Services, gateway: RunningGateway, project: str, loaders: int
@@ -94,7 +95,6 @@ async def test_a_small_job_gets_its_share_beside_a_large_one(
     assert [worker.errors for worker in workers] == [[], []]
 
 
-@pytest.mark.long
 async def test_processes_with_one_token_and_address_take_turns(
     services: Services, gateway: RunningGateway, project: str
 ) -> None:

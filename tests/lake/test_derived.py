@@ -52,6 +52,7 @@ def shuffled(rows: list, seed: int) -> list:
     return random.Random(seed).sample(rows, len(rows))
 
 
+@pytest.mark.long
 def test_any_split_over_jobs_gives_the_same_tables(lake: Lake) -> None:
     together = without_jobs(derive_all(lake, [write_job(lake, 1, CAPTURES, DETECTIONS)]))
     parts = [shuffled(CAPTURES, 1)[start::3] for start in range(3)]
@@ -131,6 +132,7 @@ def nameless(tables: Mapping[str, pa.Table]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+@pytest.mark.long
 def test_deriving_again_gives_the_same_bytes(lake: Lake, root: str) -> None:
     sources = [write_job(lake, 1, CAPTURES, DETECTIONS)]
     derive_all(lake, sources)
@@ -172,6 +174,7 @@ def test_results_of_two_pipelines_are_never_added_up(lake: Lake) -> None:
     ]
 
 
+@pytest.mark.long
 def test_files_of_earlier_versions_lack_columns(lake: Lake) -> None:
     lacks = ["stamp", "stamp_offset", "finished_at", "night", "seconds", "inference_time", "pipeline"]
     old = write_job(lake, 1, CAPTURES[:5], DETECTIONS, lacks=lacks)

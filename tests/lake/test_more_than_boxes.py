@@ -83,6 +83,7 @@ def test_only_columns_with_a_value_are_there(tmp_path: Path, changed: dict[str, 
     assert [row[there[0]] for row in tables["observations"].to_pylist()] == [None, changed[there[0]]]
 
 
+@pytest.mark.long
 def test_jobs_of_both_kinds_are_derived_together(tmp_path: Path) -> None:
     """Each image has what its newest result says, also nothing."""
     lake = Lake(str(tmp_path))

@@ -94,6 +94,7 @@ async def retried(services: Services, worker: Hands) -> Job:
     return await done(services, worker, await services.catalog.jobs.get(job.job_id))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("table", ["manifest", "captures", "detections"])
 def test_a_table_folder_is_read_as_it_is(
@@ -143,6 +144,7 @@ async def services(own: EmbeddedStores, jobs: list[Job]) -> Any:
         yield services
 
 
+@pytest.mark.long
 async def test_merged_tables_hold_what_the_folders_hold(services: Services) -> None:
     lake = services.settings.lake
     async with hands(services) as worker:

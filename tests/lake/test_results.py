@@ -164,6 +164,7 @@ def test_an_image_has_the_rows_of_each_pipeline(lake: Lake, root: str) -> None:
     assert both[1]["label"].isna().tolist() == [True, False]
 
 
+@pytest.mark.long
 def test_results_since_the_tables_were_derived_are_told(lake: Lake, root: str) -> None:
     sources = [write_job(lake, 1, CAPTURES, DETECTIONS)]
     derive_all(lake, sources, KNOWN)
@@ -245,6 +246,7 @@ print(sorted({HEAVY} & set(sys.modules)))
 """
 
 
+@pytest.mark.long
 def test_a_new_process_reads_without_anything_heavy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = Lake(str(tmp_path / ".antenna/lake"))
     derive_all(lake, [write_job(lake, 1, CAPTURES, DETECTIONS)], KNOWN)

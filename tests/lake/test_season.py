@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from antenna_orchestration.domain.ids import Generation
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology.model import Classes
@@ -16,6 +18,8 @@ from antenna_orchestration.processing.knowledge import Knowledge, SpeciesList
 from antenna_orchestration.processing.results_of import Results
 from tests.ecology.lakes_by_hand import FINISHED, derive_all, write_job
 from tests.ecology.nights_by_hand import CLASSES, capture, detection
+
+pytestmark = pytest.mark.long
 
 DUSK = datetime(2026, 6, 1, 22)
 NIGHT = DUSK.date()

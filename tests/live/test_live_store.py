@@ -109,6 +109,7 @@ async def test_reports_are_kept_until_their_images_are_decided(live: LiveStore) 
     assert await live.reports.count(JOB_RUN) == 0
 
 
+@pytest.mark.long
 async def test_what_is_counted_of_a_forgotten_worker_expires(own_stores: EmbeddedStores) -> None:
     """Its leases may end after Redis has lost its data, and then it never calls again."""
     async with LiveStore(own_stores.settings.redis_url) as store:

@@ -98,6 +98,7 @@ async def test_turns_outlive_redis(own_stores: EmbeddedStores) -> None:
         assert await store.turns.of_worker(WORKER) == TURNS
 
 
+@pytest.mark.long
 async def test_a_gateway_that_sees_the_loss_first_keeps_turns(own_stores: EmbeddedStores) -> None:
     """Workers lease between the loss and the next look for it; what they wanted must not be forgotten by that."""
     async with LiveStore(own_stores.settings.redis_url) as store, RememberedStore(store) as remembered:

@@ -208,6 +208,7 @@ async def test_s3_objects_come_whole(server: ImageServer, tmp_path: Path) -> Non
         assert loader.host("s3://bucket/a.jpg") == "s3:bucket"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("uri", "error"),
     [
@@ -244,6 +245,7 @@ async def test_s3_without_credentials_is_the_workers(
             await loader.load("s3://bucket/a.jpg")
 
 
+@pytest.mark.long
 async def test_an_s3_store_that_is_down_passes(tmp_path: Path) -> None:
     async with opened(tmp_path, s3_endpoint_url="http://127.0.0.1:9", s3_anonymous=True) as loader:
         with pytest.raises(errors.ImageUnreachable):

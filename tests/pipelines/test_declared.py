@@ -219,6 +219,7 @@ classifiers:
 """
 
 
+@pytest.mark.long
 def test_crops_go_to_the_classifiers_that_ask_for_their_label(models: Path) -> None:
     pipeline = declared(models, CHAIN)
     found = [

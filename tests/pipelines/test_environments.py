@@ -51,6 +51,7 @@ def test_only_what_is_missing_is_installed_beside(wheels: Path, tmp_path: Path) 
         __import__("antenna_test_net")
 
 
+@pytest.mark.long
 def test_it_is_made_once_and_again_for_other_requirements(
     wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -221,6 +221,7 @@ def test_capture_time_survives_exif_of_wrong_types() -> None:
     assert images.exif_time(encoded(picture(), exif=exif)) is None
 
 
+@pytest.mark.long
 def test_a_header_that_finds_no_memory_says_nothing_of_the_photograph() -> None:
     """It was said to be no image, for good. A process of its own has the limit, just below what reading takes."""
     code = """

@@ -204,6 +204,7 @@ def test_it_warms_up_with_its_own_example(run: Run, built: Callable[..., Pipelin
     assert run(example.data).detections == []
 
 
+@pytest.mark.long
 def test_many_threads_find_what_one_finds() -> None:
     """Whole photographs side by side, as a worker has them on the CPU."""
     drawn = [captures.draw_capture(9_700 + seed, 640, 480, insects=6)[0] for seed in range(3)]

@@ -45,6 +45,7 @@ def test_other_weights_are_refused() -> None:
         network_detector.from_weights(stream.getvalue())
 
 
+@pytest.mark.long
 def test_the_same_photograph_gives_the_same_numbers_in_another_instance() -> None:
     data, _ = captures.draw_capture(9_500, 1600, 1200, insects=10)
     first, second = run(loaded(), data), run(loaded(), data)
@@ -68,6 +69,7 @@ def test_threads_change_nothing_that_matters() -> None:
     assert np.allclose([d.box for d in one], [d.box for d in two], atol=0.5)
 
 
+@pytest.mark.long
 def test_an_insect_between_the_two_looks_is_found_once() -> None:
     """Insects about as long as the sizes at which the coarse pass takes over from the fine one."""
     for length in (70, 85, 100, 115, 130):

@@ -324,6 +324,7 @@ def test_a_detectors_backbone_says_the_same_with_its_norms_folded() -> None:
         torch.testing.assert_close(after[name], expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_building_a_detector_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
@@ -340,6 +341,7 @@ def test_scores_and_settings_are_checked_when_a_job_is_submitted() -> None:
         spec.merged_config({"scores": "all"})
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     model, _ = checkpoints.plain_classifier("filter", 3)
     checkpoints.save(tmp_path, "x/model.pth", model, wrapped=False)

@@ -293,6 +293,7 @@ def test_a_mirror_is_asked_instead(store: Store, tmp_path: Path, monkeypatch: py
     assert weights.fetch((tmp_path / "own.pth").as_uri()) == tmp_path / "own.pth"
 
 
+@pytest.mark.long
 def test_s3_with_its_own_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     import s3fs
 
@@ -308,6 +309,7 @@ def test_s3_with_its_own_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
             weights.fetch("s3://models/moths/other.pth")
 
 
+@pytest.mark.long
 def test_many_processes_download_once(store: Store, cache: Path) -> None:
     code = "import sys; from antenna_orchestration.pipelines import weights; print(weights.fetch(sys.argv[1]))"
     command = [sys.executable, "-c", code, f"{store.url}/model.pth"]

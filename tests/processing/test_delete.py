@@ -124,6 +124,7 @@ async def test_all_of_a_job_goes_and_nothing_of_others(services: Services, proje
         await deleted(services, job)
 
 
+@pytest.mark.long
 async def test_a_season_is_without_deleted_jobs(services: Services, project: str) -> None:
     first, second = await done(services, project, "a", "b"), await done(services, project, "c")
 
@@ -155,6 +156,7 @@ async def test_photographs_are_unprocessed_unless_another_job_did_them(services:
     assert await pending(services, project, "a", "b", "c", "d") == 4
 
 
+@pytest.mark.long
 async def test_newest_results_fall_back_to_an_older_job(own_services: Services, project: str) -> None:
     services = own_services
     old, new = await done(services, project, "a", "b"), await done(services, project, "a", reprocess=True)
@@ -176,6 +178,7 @@ async def test_newest_results_fall_back_to_an_older_job(own_services: Services, 
     assert "current.sql" not in services.lake.names(""), "DuckDB refuses views of no files"
 
 
+@pytest.mark.long
 async def test_tables_of_a_project_are_derived_anew(services: Services, project: str) -> None:
     kept, job = await done(services, project, "a"), await done(services, project, "b")
     scope = Scope(project=project)
@@ -246,6 +249,7 @@ async def test_of_jobs_that_a_rule_chose_those_stay_that_others_build_on(service
     assert ([one.rows.job_id for one in planned], refused) == (jobs[::-1], [])
 
 
+@pytest.mark.long
 async def test_a_job_that_was_tried_again_since_it_was_chosen_stays(
     services: Services, project: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -271,6 +275,7 @@ async def set_detections_of(services: Services, job: JobId, of: JobId | None) ->
         await connection.execute("UPDATE jobs SET detections_of = %s WHERE job_id = %s", [of, job])
 
 
+@pytest.mark.long
 async def test_two_who_delete_and_one_who_retries(services: Services, project: str) -> None:
     jobs = [await done(services, project, f"{n}") for n in range(3)]
     acts = [delete.delete(services, job.job_id, by="someone") for job in jobs for _ in range(2)]
@@ -325,6 +330,7 @@ async def test_a_backup_holds_deletions_off(services: Services, project: str, tm
     await backup.backup(services, str(tmp_path / "backup"))
 
 
+@pytest.mark.long
 async def test_no_number_is_given_again_after_a_restore(own_services: Services, project: str) -> None:
     services = own_services
     job = await done(services, project, "a")

@@ -38,6 +38,8 @@ from tests.processing.classified_jobs import LABELS, LINEAGE, MOTHS, finished_jo
 from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 
 def rows(services: Services, scope: Scope, table: str) -> list[dict[str, Any]]:
     return derived.read(services.lake, scope, table).to_pylist()
@@ -88,7 +90,6 @@ async def test_what_people_said_of_a_project_goes_in(services: Services, project
     assert {row["project"] for row in observations} == {project}
 
 
-@pytest.mark.long
 async def test_a_job_that_runs_or_was_canceled_shows_its_rows_so_far(services: Services, project: str) -> None:
     job = await claimed(services, await make_job(services, project, 3, pipeline=await registered(services, project)))
     with pytest.raises(errors.Conflict, match=f"job {job.job_id} is RUNNING and has no results yet"):

@@ -32,6 +32,7 @@ from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
 from tests.worker.worker_thread import running
 
 
+@pytest.mark.long
 async def test_boxes_of_a_job_are_classified_by_another_pipeline(
     services: Services, project: str, tmp_path: Path
 ) -> None:

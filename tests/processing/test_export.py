@@ -122,6 +122,7 @@ async def test_files_of_people_are_never_replaced(services: Services, project: s
     assert (tmp_path / "thesis/chapter.md").read_text() == (tmp_path / "note").read_text() == "mine"
 
 
+@pytest.mark.long
 async def test_of_two_exports_into_one_place_one_is_refused(services: Services, project: str, tmp_path: Path) -> None:
     job = await finished_job(services, project, LABELS[:1])
     both = [verb.export(services, order(tmp_path / "out", Selection(jobs=(job.job_id,)))) for _ in range(2)]

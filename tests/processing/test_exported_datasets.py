@@ -24,6 +24,7 @@ project: {sampling_design: targeted, capture_method: [timeLapse]}
 """
 
 
+@pytest.mark.long
 async def test_what_is_kept_of_a_project_is_used(services: Services, project: str, tmp_path: Path) -> None:
     job = await finished_job(services, project, LABELS[:1])
     whole = Selection(jobs=(job.job_id,))

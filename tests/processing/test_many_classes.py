@@ -47,6 +47,7 @@ async def process(services: Services, project: str, folder: Path, config: dict[s
     return job.job_id
 
 
+@pytest.mark.long
 async def test_two_hundred_images_of_fifty_detections_with_their_best_classes(
     services: Services, project: str, photographs: Path
 ) -> None:

@@ -34,6 +34,7 @@ def crop_sizes(pictures: Pictures, url: str, boxes: Sequence[Box]) -> list[tuple
         return str(error)
 
 
+@pytest.mark.long
 async def test_threads_get_pictures_and_faults_are_those_of_one(tmp_path: Path) -> None:
     (tmp_path / "upright.jpg").write_bytes(lying(1))
     (tmp_path / "lying.jpg").write_bytes(lying(6))

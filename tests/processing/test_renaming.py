@@ -13,6 +13,8 @@ from antenna_orchestration.processing.submit import Submission, Submitted
 from tests.processing.classified_jobs import LABELS, processed, registered
 from tests.processing.jobs_by_hand import claimed
 
+pytestmark = pytest.mark.long
+
 
 async def submitted_as(services: Services, project: str, names: list[str], *, first: int = 1) -> Submitted:
     """A submission of a photograph in each of these deployments."""

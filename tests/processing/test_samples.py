@@ -22,6 +22,8 @@ from antenna_orchestration.processing.services import Services, opened
 from tests.loading.image_server import ImageServer, jpeg, serving
 from tests.processing.jobs_by_hand import ALGORITHM, claimed, hands, make_job
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 async def server() -> AsyncIterator[ImageServer]:
@@ -104,7 +106,6 @@ def server_of_runs() -> Iterator[None]:
     server.set_forkserver_preload(before)
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("server_of_runs")
 def test_a_run_draws_in_a_process_forked_beside_it(wanted: settings.Settings) -> None:
     """As the code server starts runs: the process begins with what takes a second of CPU to import."""

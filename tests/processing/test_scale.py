@@ -96,6 +96,7 @@ async def heard(services: Services, worker: str, **changes: Any) -> None:
     await eventually(seen, description="the heartbeat")
 
 
+@pytest.mark.long
 async def test_as_many_are_started_as_the_backlog_needs_and_no_more(
     services: Services, project: str, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ async def standing(source: Watched) -> list[str]:
     return watched_sources.standing(await source.state(), datetime.now(UTC))
 
 
+@pytest.mark.long
 async def test_a_look_that_takes_many_rounds_comes_to_its_end(
     services: Services, project: str, tmp_path: Path, piecemeal: None
 ) -> None:

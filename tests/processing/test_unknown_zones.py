@@ -1,5 +1,7 @@
 """A deployment whose time zone this machine does not know: nothing fails, nothing is guessed, it is repaired."""
 
+import pytest
+
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.lake import derived
@@ -10,6 +12,7 @@ from tests.processing.classified_jobs import LABELS, processed, registered
 from tests.processing.jobs_by_hand import claimed
 
 
+@pytest.mark.long
 async def test_an_unknown_zone_is_named_and_replaced(services: Services, project: str) -> None:
     await services.catalog.deployments.describe(
         project, lambda known: [Place(deployment="wood", time_zone="Europe/Kyjiw"), Place(deployment="hill")], by="anna"

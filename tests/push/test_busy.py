@@ -2,12 +2,15 @@
 
 import asyncio
 
+import pytest
+
 from antenna_orchestration.contract import pushing
 from antenna_orchestration.contract.pushing import Sent
 from antenna_orchestration.push.service import Answer, Gone, ProcessingService
 from tests.push import processing_service
 
 
+@pytest.mark.long
 async def test_a_busy_service_is_posted_to_again_until_the_lease_is_needed(
     service: processing_service.ProcessingService,
 ) -> None:

@@ -25,6 +25,8 @@ from tests.push.processing_service import CLASSIFIER, LABELS, ProcessingService
 from tests.push.push_worker import PushWorker, job_to_push, shown
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 
 async def all_done(services: Services, job_id: int, images: int) -> None:
     async def done() -> bool:
@@ -171,7 +173,6 @@ async def test_others_leave_pushed_jobs_alone(
     assert ended.returncode == 1 and "was revoked" in ended.stderr
 
 
-@pytest.mark.long
 async def test_what_a_service_gets_wrong_costs_only_the_images_it_is_about(
     services: Services, service: ProcessingService, pushing: PushWorker, project: str
 ) -> None:

@@ -28,6 +28,7 @@ async def test_without_any_the_error_names_all_and_no_password() -> None:
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.long
 async def test_an_outage_is_told_again_and_again_until_it_ends(
     own_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,7 @@ from tests.waiting import eventually
 from tests.worker.bench import open_bench, queue_server
 
 
+@pytest.mark.long
 async def test_a_question_without_an_answer_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the line was mended each of them was answered, with tasks that nobody worked on until their leases ended."""
     monkeypatch.setattr(puller, "GRACE", 0.3)

@@ -66,6 +66,7 @@ async def listening(client: Client) -> asyncio.Queue[bytes]:
     return heard
 
 
+@pytest.mark.long
 @on_each_event_loop
 def test_each_reset_is_survived_whatever_is_being_published(
     loops: EventLoops, network: tcp_proxy.Proxy, url: str
@@ -100,6 +101,7 @@ def test_closing_with_unsent_messages_after_a_loss_raises_nothing(
     run_on(loops, body())
 
 
+@pytest.mark.long
 async def test_a_late_answer_to_a_ping_does_no_harm(network: tcp_proxy.Proxy, url: str) -> None:
     """nats-py's reading ends at it, for the sender of the ping has stopped waiting."""
     async with connection.connected(url, name="test") as client:
@@ -156,6 +158,7 @@ async def test_a_stranger_on_the_port_does_not_end_the_reconnection(
         await goes_on(client, heard)
 
 
+@pytest.mark.long
 async def test_a_stranger_at_the_first_attempt_is_named(network: tcp_proxy.Proxy, url: str) -> None:
     network.replace_by_stranger(GARBAGE)
     with pytest.raises(errors.Unavailable, match="cannot be reached: "):

@@ -54,6 +54,7 @@ def detail(answer: requests.Response, status: int = 422) -> str:
     return said
 
 
+@pytest.mark.long
 def test_it_describes_itself(service: PipelineService) -> None:
     assert service.get("/livez").json() == {"status": True}
     assert service.get("/readyz").json() == {"status": ["faulty", "null"]}
@@ -134,6 +135,7 @@ def test_bodies_are_json_and_bounded(service: PipelineService) -> None:
     assert "objects" in detail(post(b"[" + b"{}," * 200_001 + b"{}]"), 413)
 
 
+@pytest.mark.long
 def test_what_is_too_much_may_come_a_little_later(service: PipelineService) -> None:
     with ThreadPoolExecutor() as threads:
         posts = [threads.submit(service.post, "faulty", images(*range(QUEUE)), delay_ms=700) for _ in range(2)]
@@ -144,6 +146,7 @@ def test_what_is_too_much_may_come_a_little_later(service: PipelineService) -> N
     assert service.post("null", images(*range(QUEUE + 1))).status_code == 200
 
 
+@pytest.mark.long
 def test_a_pipeline_that_crashes_costs_the_image_and_nobody_else(service: PipelineService) -> None:
     crash = {"fault": "segfault", "on_image": 3}
     with ThreadPoolExecutor() as threads:
@@ -169,6 +172,7 @@ def test_a_pipeline_that_hangs_or_raises_costs_the_request(service: PipelineServ
     assert "cannot" not in service.post("faulty", images(3)).text
 
 
+@pytest.mark.long
 def test_a_killed_device_process_costs_nobody_anything(service: PipelineService) -> None:
     assert service.post("faulty", images(1), delay_ms=900).status_code == 200
     lost = service.log.read_text().count("is lost")

@@ -52,6 +52,7 @@ def listed(uri: str, at_store: Settings) -> list[str]:
     return [image.uri.removeprefix("s3://traps/") for image in sources.gather([uri], settings=at_store).images]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("uri", ["s3://traps/night-1", "s3://traps/night-1/"])
 def test_a_prefix_is_a_folder(at_store: Settings, uri: str) -> None:
     assert listed(uri, at_store) == ["night-1/a9.JPG", "night-1/a10.jpg", "night-1/deep er/Käfer #1?.jpg"]
@@ -122,6 +123,7 @@ def test_a_name_is_a_name_first_and_a_pattern_takes_folders(
         assert sorted(unquote(image.uri.removeprefix(root)) for image in local) == sorted(expected)
 
 
+@pytest.mark.long
 async def test_every_listed_name_is_the_one_that_is_read(at_store: Settings, odd: None) -> None:
     """A7: what stands behind `?versionId=` belongs to the name if the bucket has an object of the whole name."""
     listed_names = await asyncio.to_thread(buckets.list_objects, "s3://odd", at_store)
@@ -133,6 +135,7 @@ async def test_every_listed_name_is_the_one_that_is_read(at_store: Settings, odd
             assert (await asyncio.to_thread(requests.get, url, timeout=60)).content == uri[len("s3://odd/") :].encode()
 
 
+@pytest.mark.long
 async def test_one_version_of_an_object_can_be_named(at_store: Settings, odd: None, endpoint: str) -> None:
     """A7, A2: an earlier version is listed, told apart, loaded and signed."""
 
@@ -186,6 +189,7 @@ def test_a_single_object_whatever_its_name(at_store: Settings) -> None:
     assert listed("s3://traps/night-10/b.jpg", at_store) == ["night-10/b.jpg"]
 
 
+@pytest.mark.long
 def test_what_is_not_there(at_store: Settings) -> None:
     with pytest.raises(errors.InvalidSource, match="there is no bucket 'missing'"):
         listed("s3://missing/x", at_store)
@@ -217,6 +221,7 @@ def test_empty_objects_are_left_out(at_store: Settings, endpoint: str) -> None:
     assert sources.count_left_out(found.left_out) == {"empty": 2}
 
 
+@pytest.mark.long
 def test_junk_and_bad_keys_are_left_out(at_store: Settings) -> None:
     """A5, A6, A14: the same rule as for folders; one key with a control character refused a whole bucket."""
     found = sources.gather(["s3://cards"], settings=at_store)

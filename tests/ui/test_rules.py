@@ -102,5 +102,6 @@ def test_nothing_but_the_password_is_the_password(given: str) -> None:
     assert status_of("GET", "/jobs", password=PASSWORD, authorization=given) == 401
 
 
+@pytest.mark.long
 def test_no_password_sends_no_header() -> None:
     assert authorization("") == {}

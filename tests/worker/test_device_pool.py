@@ -20,6 +20,8 @@ from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
 from tests import waiting
 
+pytestmark = pytest.mark.long
+
 FILES = (Path(__file__).parents[1] / "pipelines" / "faulty.py", Path(__file__).parent / "recording.py")
 
 
@@ -55,7 +57,6 @@ async def run(
     return report.outcomes
 
 
-@pytest.mark.long
 async def test_each_own_pipeline_has_a_process_and_ours_share_one(here: Settings) -> None:
     async with opened(here) as pool:
         for number, slug in enumerate(("null", "faulty", "faulty", "recording")):
@@ -64,7 +65,6 @@ async def test_each_own_pipeline_has_a_process_and_ours_share_one(here: Settings
         assert set(pool.memory) == {"", "faulty", "recording"}
 
 
-@pytest.mark.long
 async def test_a_pipeline_that_crashes_costs_no_other_its_batch(here: Settings) -> None:
     slow, crashing = group(0, "null", delay_ms=1500), group(1, "faulty", fault="exit")
     async with opened(here) as pool:
@@ -78,7 +78,6 @@ async def test_a_pipeline_that_crashes_costs_no_other_its_batch(here: Settings) 
         assert not pool.has_loaded(crashing)
 
 
-@pytest.mark.long
 async def test_a_lost_process_starts_again_after_others_had_their_time(here: Settings) -> None:
     """A pipeline that crashed with each image imported torch again and again while others worked."""
     later = 0.0
@@ -145,7 +144,6 @@ async def test_a_pipeline_that_quits_while_loading_says_so(here: Settings) -> No
         await pool.load(group(2, "faulty"))
 
 
-@pytest.mark.long
 async def test_a_pipeline_that_loads_for_ever_is_ended_alone(here: Settings) -> None:
     """P2: it held the lock that all loading needs, for half an hour."""
     settings = here.model_copy(update={"pipeline_load_timeout": 2.0})
@@ -157,7 +155,6 @@ async def test_a_pipeline_that_loads_for_ever_is_ended_alone(here: Settings) -> 
             await loading
 
 
-@pytest.mark.long
 async def test_the_import_of_a_library_does_not_count_as_loading(
     here: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +201,6 @@ async def test_the_process_used_least_recently_makes_room(here: Settings) -> Non
         assert (pool.has_loaded(first), pool.has_loaded(second)) == (False, True)
 
 
-@pytest.mark.long
 async def test_a_process_that_grows_is_replaced_between_batches(
     here: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,6 +17,8 @@ from tests.worker import lying
 from tests.worker.bench import Bench, once_each
 from tests.worker.worker_thread import running
 
+pytestmark = pytest.mark.long
+
 DECODES = "light_trap_insects"
 
 
@@ -26,7 +28,6 @@ async def server() -> AsyncIterator[ImageServer]:
         yield running
 
 
-@pytest.mark.long
 async def test_bad_images_fail_alone_and_a_503_costs_a_delay(
     bench: Bench, settings: Settings, server: ImageServer, tmp_path: Path
 ) -> None:
@@ -61,7 +62,6 @@ async def test_bad_images_fail_alone_and_a_503_costs_a_delay(
     assert not any(by_uri[uri].retryable for uri in failing)
 
 
-@pytest.mark.long
 async def test_an_image_that_hangs_fails_at_its_last_attempt_and_is_retryable(
     bench: Bench, settings: Settings, server: ImageServer
 ) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.job import DispatchMode
@@ -15,6 +16,8 @@ from antenna_orchestration.worker.options import WorkerOptions
 from tests.worker.bench import Bench, once_each
 from tests.worker.worker_process import ROOT
 from tests.worker.worker_thread import running
+
+pytestmark = pytest.mark.long
 
 
 async def test_every_image_comes_back_once(

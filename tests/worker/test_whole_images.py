@@ -16,6 +16,8 @@ from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
 from tests import waiting
 
+pytestmark = pytest.mark.long
+
 FILES = (Path(__file__).parent / "side_by_side.py",)
 
 
