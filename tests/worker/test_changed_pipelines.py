@@ -39,7 +39,8 @@ class G(Pipeline):
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the file of one pipeline, whose score stands in a helper."""
-    monkeypatch.setattr(registry, "LOOK_EVERY", 0.1)
+    # The worker, in this process, may have looked just before a test changes a file and asks.
+    monkeypatch.setattr(registry, "LOOK_EVERY", 0.0)
     folder = tmp_path / "lab"
     folder.mkdir()
     (folder / "_score.py").write_text("SCORE = 0.5\n")
