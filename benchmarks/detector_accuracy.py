@@ -88,15 +88,14 @@ def measure(
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for photograph, data in photographs(folder, altered):
         started = time.perf_counter()
-        prepared = pipeline.prepare(RawImage(image=0, uri="", data=data))
-        result = pipeline.finish(prepared, pipeline.infer([prepared])[0])
+        detections = found_on(pipeline, data)
         spent = time.perf_counter() - started
         site = photograph["site"]
         if drawn is not None:
             drawn.mkdir(parents=True, exist_ok=True)
-            picture = pictures.draw_boxes(data, result.detections, 1600)
+            picture = pictures.draw_boxes(data, detections, 1600)
             (drawn / f"{site}_{Path(photograph['name']).stem}.jpg").write_bytes(picture)
-        pairs, spare = match(photograph["insects"], result.detections)
+        pairs, spare = match(photograph["insects"], detections)
         spare = [detection for detection in spare if not lies_on_small(detection.box, photograph["small"])]
         for name in [site] if site == "DSLR" else [site, "traps"]:
             counts[name].update(
@@ -116,6 +115,12 @@ def measure(
                 insects=len(fits), found=len(found), boxes=boxes, kinds=kinds
             )
     return counts
+
+
+def found_on(pipeline: interface.Pipeline[Any, Any], data: bytes) -> list[Detection]:
+    """What the pipeline finds on a photograph."""
+    prepared = pipeline.prepare(RawImage(image=0, uri="", data=data))
+    return pipeline.finish(prepared, pipeline.infer([prepared])[0]).detections
 
 
 def photographs(folder: Path, altered: str | None = None) -> Iterator[tuple[dict[str, Any], bytes]]:

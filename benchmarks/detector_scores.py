@@ -10,21 +10,19 @@ wrong or neither as there; an insect below the pipeline's smallest size is neith
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
 
-from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines import interface, registry
-from antenna_orchestration.pipelines.interface import RawImage
 from antenna_orchestration.pipelines.light_trap.network_detector import WORKING_SIDE
 from benchmarks import detector_accuracy as accuracy
 from training import scenes
+from training.pictures import as_jpeg
 
 FIRST_SEED: Final = 2_000_000
 """Of the drawn photographs. Training draws from 1,000,003 on."""
@@ -56,7 +54,7 @@ def main() -> None:
     if (folder := arguments.folder or accuracy.photographs_folder()) is not None:
         traps = (one for one in accuracy.photographs(folder) if one[0]["site"] != "DSLR")
         judged["photographs"] = judge(pipeline, traps)
-    on_empty = [one.score for data in empty(arguments.drawn) for one in found(pipeline, data)]
+    on_empty = [one.score for data in empty(arguments.drawn) for one in accuracy.found_on(pipeline, data)]
     false = {least: sum(score >= least for score in on_empty) / arguments.drawn for least in THRESHOLDS}
     if arguments.json:
         rows = {name: reliability(boxes) for name, boxes in judged.items()}
@@ -74,16 +72,10 @@ def judge(pipeline: interface.Pipeline[Any, Any], photographs: Iterable[tuple[di
     """All boxes of these photographs but those on insects too small to count."""
     judged: Judged = []
     for photograph, data in photographs:
-        pairs, spare = accuracy.match(photograph["insects"], found(pipeline, data))
+        pairs, spare = accuracy.match(photograph["insects"], accuracy.found_on(pipeline, data))
         judged += [(one.score, True) for _, one in pairs]
         judged += [(one.score, False) for one in spare if not accuracy.lies_on_small(one.box, photograph["small"])]
     return judged
-
-
-def found(pipeline: interface.Pipeline[Any, Any], data: bytes) -> Sequence[Detection]:
-    """What the pipeline finds on a photograph."""
-    prepared = pipeline.prepare(RawImage(image=0, uri="", data=data))
-    return pipeline.finish(prepared, pipeline.infer([prepared])[0]).detections
 
 
 def drawn(count: int) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -91,21 +83,21 @@ def drawn(count: int) -> Iterator[tuple[dict[str, Any], bytes]]:
     for number in range(count):
         scene = scenes.draw_scene(FIRST_SEED + number, WORKING_SIDE)
         boxes = [{"box": one.box, "kind": one.kind} for one in scene.insects]
-        # As the annotations: of 40 pixels and more in a photograph of 4096.
-        least = 40 / 4096 * WORKING_SIDE
+        # As the annotations, of photographs of 4096 pixels.
+        least = accuracy.SIZES[0][0] / 4096 * WORKING_SIDE
         yield (
             {
                 "insects": [one for one in boxes if accuracy.longer(one["box"]) >= least],  # type: ignore[arg-type]
                 "small": [one["box"] for one in boxes if accuracy.longer(one["box"]) < least],  # type: ignore[arg-type]
             },
-            _file(scene),
+            as_jpeg(Image.fromarray(scene.pixels)),
         )
 
 
 def empty(count: int) -> Iterator[bytes]:
     """Drawn photographs of sheets without any insect."""
     for number in range(count):
-        yield _file(scenes.draw_scene(FIRST_SEED + number, WORKING_SIDE, empty=True))
+        yield as_jpeg(Image.fromarray(scenes.draw_scene(FIRST_SEED + number, WORKING_SIDE, empty=True).pixels))
 
 
 def reliability(judged: Judged) -> list[dict[str, Any]]:
@@ -120,12 +112,6 @@ def reliability(judged: Judged) -> list[dict[str, Any]]:
         {"from": step / STEPS, "to": (step + 1) / STEPS, "boxes": boxes[step], "share": insects[step] / boxes[step]}
         for step in sorted(boxes)
     ]
-
-
-def _file(scene: scenes.Scene) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(scene.pixels).save(stream, "JPEG", quality=92)
-    return stream.getvalue()
 
 
 if __name__ == "__main__":

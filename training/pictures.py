@@ -37,17 +37,18 @@ def main() -> None:
         prepared = pipeline.prepare(RawImage(image=0, uri="", data=data))
         return pipeline.finish(prepared, pipeline.infer([prepared])[0]).detections
 
-    drawn = [_as_jpeg(Image.fromarray(scenes.draw_scene(seed).pixels)) for seed in SCENES]
+    drawn = [as_jpeg(Image.fromarray(scenes.draw_scene(seed).pixels)) for seed in SCENES]
     (folder / "drawn-scenes.jpg").write_bytes(_side_by_side(drawn, 3))
     data, _ = captures.draw_capture(EASY[0], 2400, 1350, insects=EASY[1])
     (folder / "found.jpg").write_bytes(pictures.draw_boxes(data, found(data), 1200))
-    hard = [_as_jpeg(Image.fromarray(scenes.draw_scene(seed, 640).pixels)) for seed in HARD]
+    hard = [as_jpeg(Image.fromarray(scenes.draw_scene(seed, 640).pixels)) for seed in HARD]
     (folder / "found-hard.jpg").write_bytes(
         _side_by_side([pictures.draw_boxes(picture, found(picture), 640) for picture in hard], 2)
     )
 
 
-def _as_jpeg(picture: Image.Image) -> bytes:
+def as_jpeg(picture: Image.Image) -> bytes:
+    """The picture as a file."""
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=92)
     return stream.getvalue()
@@ -60,7 +61,7 @@ def _side_by_side(jpegs: list[bytes], columns: int) -> bytes:
     for index, picture in enumerate(opened):
         sheet.paste(picture, ((index % columns) * width, (index // columns) * height))
     sheet.thumbnail((1200, 1200))
-    return pictures.draw_boxes(_as_jpeg(sheet), [], 1200)
+    return pictures.draw_boxes(as_jpeg(sheet), [], 1200)
 
 
 if __name__ == "__main__":

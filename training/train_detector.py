@@ -90,13 +90,14 @@ def train(arguments: argparse.Namespace, stop_after: int | None = None) -> Insec
         prefetch_factor=8 if arguments.drawers else None,
     )
     network.train()
+    mixed = has_bfloat16(device)
     sums, began = torch.zeros(3), time.monotonic()
     for step, batch in enumerate(loader, start=done + 1):
         for group in optimizer.param_groups:
             group["lr"] = arguments.rate * schedule(step, arguments.steps)
         on_device = Example(*(tensor.to(device) for tensor in fields(batch)))
         pictures = (on_device.picture.float() / 255).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             maps = network(pictures)
         parts = losses(maps, on_device)
         optimizer.zero_grad()

@@ -198,8 +198,7 @@ class Material:
             with self.session() as own:
                 return self.base(own)
         query = "SELECT min(url), max(url) FROM photographs WHERE url IS NOT NULL"
-        with self._reading():
-            [(first, last)] = session.execute(query).fetchall()
+        [(first, last)] = session.execute(query).fetchall()
         return "" if first is None or last is None else common_folder(first, last)
 
     def _condition(self, table: str) -> str:

@@ -237,6 +237,7 @@ class Rig:
         except AssertionError as error:
             for collector in self._collectors:
                 collector.says_where_it_is()
+            # They write it at their next step, if they are alive.
             await lasts(1)
             said = "\n".join(log() for log in self.logs[-4:])
             counts = await services.catalog.images.count(job.job_id)
