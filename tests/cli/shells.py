@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,3 +92,16 @@ def ended(process: subprocess.Popen[str]) -> Ended:
         out, err = process.communicate()
         raise AssertionError(f"after a minute it has not ended\n{out}\n{err}") from None
     return Ended(code=process.returncode, out=out or "", err=err or "")
+
+
+def shown_on(terminal: int) -> str:
+    """All that was written to a terminal, up to when nobody has it open any more; closes this side of it.
+
+    A single read may give only what the kernel has passed on so far.
+    """
+    shown = bytearray()
+    # Linux ends a terminal's output with EIO, not with an empty read.
+    with suppress(OSError), open(terminal, "rb", buffering=0) as whole:
+        while part := whole.read(10_000):
+            shown += part
+    return shown.decode()

@@ -18,7 +18,7 @@ from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.cli import submission_view
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import Job, JobStatus
-from tests.cli.shells import ANTENNA, Shell, ended
+from tests.cli.shells import ANTENNA, Shell, ended, shown_on
 from tests.submission.pictures import empty
 from tests.waiting import wait_until
 
@@ -236,14 +236,12 @@ def test_watch_of_a_failure_on_a_terminal(antenna: Shell, project: str, tmp_path
     ours, theirs = pty.openpty()
     watching = antenna.start("jobs", "watch", job.job_id, stderr=theirs)
     os.close(theirs)
-    bar = os.read(ours, 10_000)
+    assert os.read(ours, 1), "the job is being watched"
     conclude(job.job_id, JobStatus.FAILURE)
     out, _ = watching.communicate(timeout=60)
     assert watching.returncode == 1
     assert out.startswith(f"job {job.job_id} FAILURE: 1 done, 0 failed")
-    while f"job {job.job_id}".encode() not in bar:
-        bar += os.read(ours, 10_000)
-    os.close(ours)
+    assert f"job {job.job_id}" in shown_on(ours)
 
 
 @pytest.mark.long
@@ -328,7 +326,6 @@ def test_a_terminal_shows_how_far_a_submission_is(monkeypatch: pytest.MonkeyPatc
             for count in range(1, 12_301):
                 progress("images found", count)
             progress("images handed to the catalog", 12_345)
-    shown = os.read(leader, 100_000).decode()
-    os.close(leader)
+    shown = shown_on(leader)
     assert "12,345 images handed to the catalog" in shown
     assert shown.endswith("\x1b[2K"), "the line is gone when the answer comes"
