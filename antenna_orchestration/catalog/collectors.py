@@ -5,18 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 import psycopg
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.database import Database, first_line
+from antenna_orchestration.catalog.database import LOCK_PATIENCE, Database, first_line
 from antenna_orchestration.domain.ids import JobId, JobRun
 
 logger = logging.getLogger(__name__)
-
-LOCK_PATIENCE: Final = 120
-"""Seconds that a second collector waits for the first; safety does not depend on it."""
 
 
 class Collectors:
@@ -44,10 +40,9 @@ class Collectors:
         """
         async with self._database.session() as connection:
             try:
-                await connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_PATIENCE}s"])
                 await connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"collector:{job_id}"])
             except psycopg.errors.LockNotAvailable:
-                # Its holder may be a host that lost power: PostgreSQL would keep the lock for hours.
+                # Its holder may stand still and be connected all the same.
                 logger.warning("job %s: another collector holds the lock for %s s, going on", job_id, LOCK_PATIENCE)
             except psycopg.OperationalError as error:
                 raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error

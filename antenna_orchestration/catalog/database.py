@@ -15,6 +15,7 @@ from typing import Any, Final
 import psycopg
 import psycopg_pool
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors, server_urls
 from antenna_orchestration.catalog import queries
@@ -23,7 +24,21 @@ CONNECT_TIMEOUT: Final = 5
 """Seconds; without it, an unreachable host would block for minutes."""
 
 LOCK_PATIENCE: Final = 120
-"""Seconds that `Database.lock` waits for another process: one that derives the same tables, for example."""
+"""Seconds that a statement waits for what another transaction or session has locked."""
+
+IDLE_IN_TRANSACTION: Final = 120
+"""Seconds without a statement after which PostgreSQL ends a transaction: its process may stand still for ever."""
+
+BOUNDS: Final = {
+    "lock_timeout": f"{LOCK_PATIENCE}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION}s",
+    # PostgreSQL finds within 25 s that a client's machine is gone; by its defaults, that one's locks stand for hours.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
+"""Settings of each session: it does not wait for others without end, nor they for it when its client is lost."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +64,7 @@ class Database:
             timeout=CONNECT_TIMEOUT,
             reconnect_timeout=2 * CONNECT_TIMEOUT,
             check=psycopg_pool.AsyncConnectionPool.check_connection,
+            configure=_bound_waiting,
             reset=_in_a_worker,
             kwargs={
                 "row_factory": dict_row,
@@ -105,7 +121,16 @@ class Database:
                 yield connection
             # Let the worker put it back: whoever acts again at once would open another one.
             await asyncio.sleep(0)
-        except (psycopg_pool.PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except psycopg.errors.LockNotAvailable as error:
+            raise errors.Unavailable(
+                f"PostgreSQL: another transaction has locked for {LOCK_PATIENCE} s what this one needs"
+            ) from error
+        except (
+            psycopg_pool.PoolTimeout,
+            psycopg.OperationalError,
+            psycopg.InterfaceError,
+            psycopg.errors.IdleInTransactionSessionTimeout,
+        ) as error:
             raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
         except (psycopg.DataError, UnicodeEncodeError) as error:
             # A zero byte, half a surrogate pair or a date before the calendar: it came from outside.
@@ -126,6 +151,10 @@ class Database:
         except psycopg.OperationalError as error:
             raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
         try:
+            try:
+                await _bound_waiting(connection)
+            except psycopg.OperationalError as error:
+                raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
             yield connection
         finally:
             with contextlib.suppress(psycopg.Error):
@@ -175,7 +204,6 @@ class Database:
                 [is_ours] = await taken.fetchone() or [False]
                 if not is_ours:
                     logger.warning("%s", waiting)
-                    await connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_PATIENCE}s"])
                     await connection.execute(f"SELECT pg_advisory_lock{suffix}(hashtextextended(%s, 0))", [key])
             except psycopg.errors.LockNotAvailable:
                 raise errors.Conflict(refusal) from None
@@ -186,6 +214,13 @@ class Database:
             finally:
                 with contextlib.suppress(psycopg.Error):
                     await connection.execute("SELECT pg_advisory_unlock_all()")
+
+
+async def _bound_waiting(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Set the bounds by a statement: a pooler before the server may refuse settings in the connection's own options."""
+    await connection.execute(
+        "SELECT set_config(key, value, false) FROM jsonb_each_text(%s) AS bounds (key, value)", [Jsonb(BOUNDS)]
+    )
 
 
 async def _in_a_worker(_: Connection) -> None:

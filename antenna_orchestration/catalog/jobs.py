@@ -230,6 +230,8 @@ class Jobs:
         `OtherVersion` if the version is not of the digest `of_version`.
         """
         async with self._database.transaction() as connection:
+            # Another submission of the same photographs is waited for, and a million of them take a while.
+            await connection.execute("SET LOCAL lock_timeout = 0")
             kinds = await _copy_submitted(connection, images)
             await connection.execute(queries.load("ensure_project"), {"slug": new.project})
             project = await value(connection, "find_project", slug=new.project)

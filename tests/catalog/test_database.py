@@ -12,10 +12,13 @@ import psycopg
 import pytest
 
 from antenna_orchestration import errors
+from antenna_orchestration.catalog import database as database_module
 from antenna_orchestration.catalog.database import Database
 from antenna_orchestration.embedded.stores import EmbeddedStores
+from antenna_orchestration.processing.services import opened
 from tests.chaos import tcp_proxy
 from tests.event_loops import EventLoops, on_each_event_loop, run_on
+from tests.processing.jobs_by_hand import make_job
 from tests.waiting import eventually
 
 
@@ -126,3 +129,73 @@ async def _transactions_are_whole(database: Database) -> None:
 async def _one_act(database: Database) -> None:
     async with database.transaction() as connection:
         await connection.execute("SELECT 1")
+
+
+async def test_what_another_holds_is_waited_for_within_bounds(
+    shared_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(database_module.BOUNDS, "lock_timeout", "50ms")
+    async with (
+        Database(shared_stores.settings.database_url, max_connections=2) as database,
+        database.transaction() as holder,
+    ):
+        await holder.execute("SELECT pg_advisory_xact_lock(77)")
+        with pytest.raises(errors.Unavailable, match="another transaction has locked for 120 s what this one needs"):
+            async with database.transaction() as waiting:
+                await waiting.execute("SELECT pg_advisory_xact_lock(77)")
+
+
+async def test_a_transaction_of_a_process_that_stands_still_ends(
+    shared_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(database_module.BOUNDS, "idle_in_transaction_session_timeout", "50ms")
+    url = shared_stores.settings.database_url
+    async with (
+        Database(url, max_connections=1) as still,
+        await psycopg.AsyncConnection.connect(url, autocommit=True) as eyes,
+    ):
+
+        async def is_gone(pid: int) -> bool:
+            found = await eyes.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid])
+            return await found.fetchone() is None
+
+        with pytest.raises(errors.Unavailable):
+            async with still.transaction() as connection:
+                pid = connection.info.backend_pid
+                await eventually(lambda: is_gone(pid), description="PostgreSQL ends the transaction")
+                await connection.execute("SELECT 1")
+        await _transactions_are_whole(still)
+
+
+async def test_postgresql_looks_whether_each_clients_machine_is_there(shared_stores: EmbeddedStores) -> None:
+    """A machine that lost power in a transaction held its rows for two hours, by PostgreSQL's own defaults."""
+    wanted = {name: setting for name, setting in database_module.BOUNDS.items() if name.startswith("tcp_")}
+    asked = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
+    async with Database(shared_stores.settings.database_url, max_connections=1) as database:
+        async with database.transaction() as pooled:
+            found = await (await pooled.execute(asked, [list(wanted)])).fetchall()
+        assert {row["name"]: row["setting"] for row in found} == wanted
+        async with database.session() as session:
+            assert dict(await (await session.execute(asked, [list(wanted)])).fetchall()) == wanted
+
+
+async def test_a_submission_waits_for_another_one_of_its_photographs(
+    shared_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch, project: str
+) -> None:
+    """Ten million photographs take longer than any other act of the catalog."""
+    monkeypatch.setitem(database_module.BOUNDS, "lock_timeout", "50ms")
+    url = shared_stores.settings.database_url
+    async with opened(shared_stores.settings) as services, await psycopg.AsyncConnection.connect(url) as other:
+        await other.execute("INSERT INTO projects (slug, name) VALUES (%s, %s)", [project, project])
+
+        async def waits() -> bool:
+            query = (
+                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND %s = ANY(pg_blocking_pids(pid)) "
+                "AND clock_timestamp() - state_change > '200ms'"
+            )
+            return await (await other.execute(query, [other.info.backend_pid])).fetchone() is not None
+
+        submitting = asyncio.create_task(make_job(services, project, 1))
+        await eventually(waits, description="the submission waits for the other one's project")
+        await other.commit()
+        assert (await submitting).total == 1
