@@ -170,14 +170,18 @@ class Proxy:
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, moves: asyncio.Event) -> None:
-    """Pass bytes on while they may move; a connection that breaks at one end breaks at the other."""
-    with contextlib.suppress(OSError):
+    """Pass bytes on while they may move; a connection that ends or breaks at one end does so at the other."""
+    try:
         while block := await source.read(_BLOCK):
             await moves.wait()
             sink.write(block)
             await sink.drain()
         await moves.wait()
         sink.transport.close()
+    except OSError:
+        # Else a client that waits for an answer would wait for ever.
+        await moves.wait()
+        sink.transport.abort()
 
 
 def behind(proxy: Proxy, url: str) -> str:
