@@ -276,11 +276,14 @@ def stages() -> None:
         floats = [one.float().div_(255) for one in pixels]
         print(f"to float 8: {1000 * rate(lambda: [one.float().div_(255) for one in pixels], 1):.1f} ms")
         print(f"detect 8: {1000 * rate(lambda: ours._detect(floats), 2):.1f} ms")
-        crops = [crop.pixels for crop in _crops(floats, ours._detect(floats))]
+        crops = _crops(floats, ours._detect(floats))
         judge = ours._judges[0]
-        seconds = rate(lambda: torch.stack([judge._shaped(crop) for crop in crops]), 1)
-        print(f"shape {len(crops)} crops: {1000 * seconds:.1f} ms")
-        print(f"shape and judge {len(crops)} crops: {1000 * rate(lambda: judge.logits(crops), 1):.1f} ms")
+        for together in (False, True):
+            judge.resizes_together = together
+            how = "together" if together else "one by one"
+            seconds = rate(lambda: judge.inputs(floats, crops), 1)
+            print(f"resize {len(crops)} crops {how}: {1000 * seconds:.1f} ms")
+            print(f"… and judge them: {1000 * rate(lambda: judge.answers(floats, crops), 1):.1f} ms")
         for name, network in _variants().items():
             some = [one.half() for one in floats] if "half" in name else floats
             print(f"backbone 8, {name}: {1000 * rate(partial(_through, network, some), 1.5):.1f} ms", flush=True)

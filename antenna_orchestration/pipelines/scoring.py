@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -19,9 +20,25 @@ def stretched(picture: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return nn.functional.interpolate(picture[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best classes of one crop, best first."""
+
+    # Indices of labels.
+    labels: Sequence[int]
+    # Probabilities, as many.
+    scores: Sequence[float]
+
+
+def best_of(logits: torch.Tensor, top_k: int) -> list[Best]:
+    """The `top_k` best classes of each row (crops x classes), computed where the logits are."""
+    best = logits.softmax(dim=1).topk(min(top_k, logits.shape[1]))
+    return [Best(labels, scores) for labels, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+
+
 def classification(
     algorithm: AlgorithmRef,
-    probabilities: torch.Tensor,
+    said: torch.Tensor | Best,
     labels: Sequence[str],
     *,
     top_k: int,
@@ -30,18 +47,22 @@ def classification(
 ) -> Classification:
     """The `top_k` best classes of one detection, best first.
 
-    `probabilities` is a float vector on the CPU with one value per label. `whole` adds the complete vector as
-    little-endian float16. `terminal` is False for an intermediate step, such as the moth filter.
+    `said` is a float vector on the CPU with one probability per label, or the best ones where `whole` is not asked for.
+    `whole` adds the complete vector as little-endian float16. `terminal` is False for an intermediate step, such as the
+    moth filter.
     """
-    best = probabilities.topk(min(top_k, len(labels)))
-    names = [labels[index] for index in best.indices.tolist()]
-    scores = best.values.tolist()
+    scores = None
+    if isinstance(said, torch.Tensor):
+        best = said.topk(min(top_k, len(labels)))
+        scores = score_vectors.packed(said.numpy()) if whole else None
+        said = Best(best.indices.tolist(), best.values.tolist())
+    names = [labels[index] for index in said.labels]
     return Classification(
         algorithm=algorithm,
         label=names[0],
-        score=scores[0],
+        score=said.scores[0],
         top_labels=names,
-        top_scores=scores,
+        top_scores=list(said.scores),
         terminal=terminal,
-        scores=score_vectors.packed(probabilities.numpy()) if whole else None,
+        scores=scores,
     )

@@ -1,21 +1,28 @@
 """Everything that torch does differently on a GPU than on a CPU, in one place.
 
-On CUDA, nvJPEG decodes JPEGs in batches. Photographs that it cannot read are decoded on the CPU, then copied from
-pinned memory on a separate stream while the previous batch is inferred. Models use the channels-last memory format, and
-their expensive parts run in the precision of the setting `ANTENNA_PRECISION`. On the CPU everything is plain float32.
+On CUDA, nvJPEG decodes JPEGs in batches, on a thread and a stream of its own while the previous batch is inferred.
+Where that is slow, and for photographs that it cannot read, the CPU decodes, and pixels are copied from pinned memory
+on a separate stream. Models use the channels-last memory format, and their expensive parts run in the precision of the
+setting `ANTENNA_PRECISION`. On the CPU everything is plain float32.
 """
 
 from __future__ import annotations
 
+import io
 import logging
+import time
 import warnings
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 from antenna_orchestration import settings
@@ -28,6 +35,13 @@ logger = logging.getLogger(__name__)
 MOST_REFUSALS: Final = 20
 """If nvJPEG refuses this many sound photographs in a row, it is not used any more."""
 
+DECODED_AT_ONCE: Final = 8
+"""Photographs that nvJPEG gets at most per call."""
+
+SLOW_DECODING: Final = 0.015
+"""Seconds for a photograph of 4096 x 2160, above which the threads of a CPU decode faster: a card without a JPEG engine
+decodes on one thread, and waits after each photograph."""
+
 _DTYPES: Final = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -39,10 +53,12 @@ class Photograph:
     width: int
     height: int
     jpeg: bytes | None = None
+    # Of the JPEG: its pixels, decoded ahead.
+    ahead: Future[Photograph] | None = None
     # RGB, uint8, 3 x height x width, on the device.
     pixels: torch.Tensor | None = None
-    # Recorded after the copy to the GPU; None on the CPU.
-    copied: torch.cuda.Event | None = None
+    # Recorded after they were copied or decoded to the GPU; None on the CPU.
+    there: torch.cuda.Event | None = None
     # Boxes to classify instead of those that a detector finds.
     given: Sequence[GivenBox] | None = None
 
@@ -56,13 +72,19 @@ class TorchDevice:
 
     def __init__(self, name: str, *, precision: str | None = None, gpu_decode: bool | None = None) -> None:
         defaults = settings.get()
+        self.name = name
         self.device = torch.device(name)
         self.is_cuda = self.device.type == "cuda"
         # None for float32.
-        self._dtype = _DTYPES.get(precision or defaults.precision) if self.is_cuda or precision else None
+        self.precision = precision or (defaults.precision if self.is_cuda else "float32")
+        self._dtype = _DTYPES.get(self.precision)
         self._decodes = self.is_cuda and defaults.gpu_decode if gpu_decode is None else gpu_decode
+        if self._decodes and self.is_cuda:
+            self._decodes = decodes_quickly(self.device)
         # How many photographs nvJPEG refused in a row.
         self._refusals = 0
+        self._to_decode: deque[tuple[Photograph, Future[Photograph]]] = deque()
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._copies = torch.cuda.Stream(self.device) if self.is_cuda else None  # type: ignore[no-untyped-call]
         self._decoding = torch.cuda.Stream(self.device) if self.is_cuda else None  # type: ignore[no-untyped-call]
 
@@ -74,8 +96,15 @@ class TorchDevice:
         return model.to(memory_format=torch.channels_last) if self.is_cuda else model
 
     def lowered(self, module: nn.Module) -> nn.Module:
-        """Wrap a module so that it runs in the device's precision and returns float32; unchanged for float32."""
-        return module if self._dtype is None else _Lowered(module, self.device.type, self._dtype)
+        """Let a module compute in the device's precision, in place; what is returned takes and gives float32.
+
+        For networks whose batch norms are folded: their statistics do not fit into float16. Unchanged for float32.
+        """
+        return module if self._dtype is None else _Lowered(module, self._dtype)
+
+    def under_autocast(self, module: nn.Module) -> nn.Module:
+        """The same for any network, slower: torch chooses the type of each operation."""
+        return module if self._dtype is None else _UnderAutocast(module, self.device.type, self._dtype)
 
     # Photographs.
 
@@ -85,7 +114,11 @@ class TorchDevice:
         Raises `ImageUnusable` as `images.decode` does.
         """
         if self._decodes and (size := images.size_of_plain_jpeg(data)) is not None:
-            return Photograph(width=size[0], height=size[1], jpeg=data)
+            ahead: Future[Photograph] = Future()
+            photograph = Photograph(width=size[0], height=size[1], jpeg=data, ahead=ahead)
+            self._to_decode.append((photograph, ahead))
+            self._decoder.submit(self._decode_ahead)
+            return photograph
         return self._copy(images.decode(data).pixels)
 
     def pixels(self, photographs: Sequence[Photograph]) -> list[torch.Tensor]:
@@ -93,8 +126,25 @@ class TorchDevice:
 
         Raises `ImageUnusable` if nvJPEG refuses a photograph and the CPU cannot decode it either.
         """
-        decoded = iter(self._decode([one for one in photographs if one.jpeg is not None]))
-        return [self._arrived(one if one.jpeg is None else next(decoded)) for one in photographs]
+        # What could not be decoded ahead is decoded again here, where an error has the right to be one.
+        failed = iter(self._decode([one for one in photographs if one.jpeg and _decoded_ahead(one) is None]))
+        return [self._arrived(one if one.jpeg is None else _decoded_ahead(one) or next(failed)) for one in photographs]
+
+    def _decode_ahead(self) -> None:
+        """On the decoding thread: decode what waits, several at once."""
+        some: list[tuple[Photograph, Future[Photograph]]] = []
+        while self._to_decode and len(some) < DECODED_AT_ONCE:
+            some.append(self._to_decode.popleft())
+        if not some:
+            return
+        try:
+            decoded = self._decoded([one for one, _ in some])
+        except Exception as error:
+            for _, ahead in some:
+                ahead.set_exception(error)
+        else:
+            for (_, ahead), photograph in zip(some, decoded, strict=True):
+                ahead.set_result(photograph)
 
     def _copy(self, pixels: NDArray[np.uint8]) -> Photograph:
         """Start to copy pixels (height x width x 3) to the device."""
@@ -105,13 +155,14 @@ class TorchDevice:
         with torch.cuda.stream(self._copies):
             # The allocator does not reuse pinned memory before copies from it have finished.
             there = planes.pin_memory().to(self.device, non_blocking=True)
-            return Photograph(width=width, height=height, pixels=there, copied=self._copies.record_event())
+            return Photograph(width=width, height=height, pixels=there, there=self._copies.record_event())
 
     def _arrived(self, photograph: Photograph) -> torch.Tensor:
         assert photograph.pixels is not None
-        if photograph.copied is not None:
+        if photograph.there is not None:
             stream = torch.cuda.current_stream(self.device)
-            stream.wait_event(photograph.copied)
+            stream.wait_event(photograph.there)
+            # Its memory is not reused before the kernels that read it are through.
             photograph.pixels.record_stream(stream)
         return photograph.pixels
 
@@ -120,23 +171,13 @@ class TorchDevice:
         if not jpegs:
             return []
         try:
-            decoded = self._decoded([one.jpeg or b"" for one in jpegs])
+            return self._decoded(jpegs)
         except RuntimeError as error:
             if device_errors.fault_of(error) is not Fault.PIPELINE:
                 raise
             if len(jpegs) > 1:
                 return [one for jpeg in jpegs for one in self._decode([jpeg])]
             return [self._decode_on_cpu(jpegs[0], str(error))]
-        return [self._checked(one, pixels) for one, pixels in zip(jpegs, decoded, strict=True)]
-
-    def _checked(self, jpeg: Photograph, pixels: torch.Tensor) -> Photograph:
-        """The photograph that nvJPEG decoded; decoded on the CPU instead if its size is not the header's."""
-        if tuple(pixels.shape) != (3, jpeg.height, jpeg.width):
-            return self._decode_on_cpu(
-                jpeg, f"it returned shape {tuple(pixels.shape)} for {jpeg.width}x{jpeg.height} pixels"
-            )
-        self._refusals = 0
-        return Photograph(width=jpeg.width, height=jpeg.height, pixels=pixels)
 
     def _decode_on_cpu(self, jpeg: Photograph, reason: str) -> Photograph:
         logger.debug("nvJPEG refused a photograph: %s", reason)
@@ -153,29 +194,75 @@ class TorchDevice:
             self._decodes = False
         return decoded
 
-    def _decoded(self, files: Sequence[bytes]) -> list[torch.Tensor]:
-        """The pixels that nvJPEG decodes, on a stream that nothing else uses.
+    def _decoded(self, jpegs: Sequence[Photograph]) -> list[Photograph]:
+        """What nvJPEG decodes, on a stream that nothing else uses; on the CPU what is not of the size of its header.
 
         torchvision takes its memory from the caller's stream and writes to it from a stream of its own that does not
         wait for the caller's (pytorch/vision#9606): kernels that still read that memory would see another photograph.
         """
+        files = [one.jpeg or b"" for one in jpegs]
         if self._decoding is None:
-            return _nvjpeg(files, self.device)
-        current = torch.cuda.current_stream(self.device)
-        with torch.cuda.stream(self._decoding):
-            decoded = _nvjpeg(files, self.device)
-        current.wait_stream(self._decoding)
-        for pixels in decoded:
-            # Its memory is not reused before the kernels that read it are through.
-            pixels.record_stream(current)
-        return decoded
+            there, decoded = None, _nvjpeg(files, self.device)
+        else:
+            with torch.cuda.stream(self._decoding):
+                decoded = _nvjpeg(files, self.device)
+            there = self._decoding.record_event()
+        return [self._checked(one, pixels, there) for one, pixels in zip(jpegs, decoded, strict=True)]
+
+    def _checked(self, jpeg: Photograph, pixels: torch.Tensor, there: torch.cuda.Event | None) -> Photograph:
+        if tuple(pixels.shape) != (3, jpeg.height, jpeg.width):
+            return self._decode_on_cpu(
+                jpeg, f"it returned shape {tuple(pixels.shape)} for {jpeg.width}x{jpeg.height} pixels"
+            )
+        self._refusals = 0
+        return Photograph(width=jpeg.width, height=jpeg.height, pixels=pixels, there=there)
+
+
+def _decoded_ahead(photograph: Photograph) -> Photograph | None:
+    """What the decoding thread made of a JPEG, once it is through; None if it failed."""
+    if photograph.ahead is None or photograph.ahead.exception() is not None:
+        return None
+    return photograph.ahead.result()
+
+
+@cache
+def decodes_quickly(device: torch.device, *, limit: float = SLOW_DECODING) -> bool:
+    """Whether torchvision decodes a photograph on the device within `limit` seconds, the second time."""
+    pixels = np.random.default_rng(0).integers(96, 160, (2160, 4096, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=90)
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        [decoded] = _nvjpeg([stream.getvalue()], device)
+        # Waits for it.
+        decoded[0, 0, 0].item()
+        return time.perf_counter() - began
+
+    seconds()
+    taken = seconds()
+    if taken > limit:
+        logger.info("nvJPEG takes %.0f ms for a photograph here: the CPU decodes", 1000 * taken)
+    return taken <= limit
 
 
 class _Lowered(nn.Module):
-    """A part of a network that runs under autocast and returns float32.
+    """A part of a network whose weights and activations are in half precision, and which takes and gives float32.
 
     Only parts of a detector run in half precision: its three decimal digits are too few for box coordinates.
     """
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module = module.to(dtype)
+        self._dtype = dtype
+
+    def forward(self, *inputs: Any) -> Any:
+        return _as(torch.float32, self.module(*(_as(self._dtype, one) for one in inputs)))
+
+
+class _UnderAutocast(nn.Module):
+    """The same for a network that is not known: its weights stay as they are."""
 
     def __init__(self, module: nn.Module, device_type: str, dtype: torch.dtype) -> None:
         super().__init__()
@@ -186,15 +273,16 @@ class _Lowered(nn.Module):
     def forward(self, *inputs: Any) -> Any:
         with torch.autocast(self._device_type, dtype=self._dtype):
             outputs = self.module(*inputs)
-        return _as_float32(outputs)
+        return _as(torch.float32, outputs)
 
 
-def _as_float32(value: Any) -> Any:
+def _as(dtype: torch.dtype, value: Any) -> Any:
+    """A tensor, or a structure of them, in another type."""
     if isinstance(value, torch.Tensor):
-        return value.float()
+        return value.to(dtype)
     if isinstance(value, dict):
-        return type(value)((key, _as_float32(item)) for key, item in value.items())
-    return type(value)(_as_float32(item) for item in value)
+        return type(value)((key, _as(dtype, item)) for key, item in value.items())
+    return type(value)(_as(dtype, item) for item in value)
 
 
 def _nvjpeg(files: Sequence[bytes], device: torch.device) -> list[torch.Tensor]:

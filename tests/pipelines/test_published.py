@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +21,9 @@ from torchvision.ops import FrozenBatchNorm2d
 from antenna_orchestration import errors, settings
 from antenna_orchestration.domain import given_boxes
 from antenna_orchestration.domain.messages import AlgorithmRef, GivenBox
-from antenna_orchestration.pipelines import batch_norms, interface, labels, registry
+from antenna_orchestration.pipelines import batch_norms, interface, labels, registry, scoring
 from antenna_orchestration.pipelines.interface import RawImage
-from antenna_orchestration.pipelines.published import architectures, specs
+from antenna_orchestration.pipelines.published import architectures, judges, resampling, specs
 from tests.pipelines import checkpoints
 from tests.pipelines.checkpoints import plain_crops, plain_logits
 
@@ -110,18 +113,18 @@ def test_a_pipeline_says_what_the_plain_networks_say(world: World, slug: str) ->
     np.testing.assert_allclose(raw.scores, world.scores, atol=1e-4)
     # The classifier: logits of exactly those crops that the filter let pass.
     steps = 1 if spec.recipe.moth_filter is None else 2
-    passed = [n for n, rows in enumerate(raw.logits) if len(rows) == steps]
+    passed = [n for n, rows in enumerate(raw.answers) if len(rows) == steps]
     assert passed == going_on
-    torch.testing.assert_close(torch.stack([raw.logits[n][-1] for n in passed]), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(torch.stack([raw.answers[n][-1] for n in passed]), expected, atol=1e-4, rtol=0)
     result = pipeline.finish(prepared, raw)
     assert (result.width, result.height) == (1280, 96)
     for number, detection in enumerate(result.detections):
         assert detection.box == tuple(float(value) for value in raw.boxes[number])
         assert [each.algorithm for each in detection.classifications] == [
-            each.ref for each in spec.algorithms[1 : 1 + len(raw.logits[number])]
+            each.ref for each in spec.algorithms[1 : 1 + len(raw.answers[number])]
         ]
         assert [each.terminal for each in detection.classifications] == ([False, True] if steps == 2 else [True])[
-            : len(raw.logits[number])
+            : len(raw.answers[number])
         ]
     for row, number in zip(expected.softmax(1), going_on, strict=True):
         said = result.detections[number].classifications[-1]
@@ -201,7 +204,7 @@ def test_an_exported_classifier_follows_the_published_detector(world: World, tmp
     raw = pipeline.infer([prepared])[0]
     resize = transforms.Compose([transforms.Resize((16, 16), antialias=True), checkpoints.IMAGENET])
     expected = plain_logits(own, resize, list(world.crops.values()))
-    torch.testing.assert_close(torch.stack([raw.logits[n][0] for n in world.crops]), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(torch.stack([raw.answers[n][0] for n in world.crops]), expected, atol=1e-4, rtol=0)
     said = pipeline.finish(prepared, raw).detections[0].classifications
     assert [(each.algorithm.key, each.terminal) for each in said] == [("own_classifier", True)]
 
@@ -241,25 +244,33 @@ def test_each_architecture_takes_its_checkpoints_and_gives_their_logits(
         torch.testing.assert_close(ours(inputs), model(inputs), atol=1e-4, rtol=0)
 
 
-def test_the_transform_is_the_definitions() -> None:
-    """Crops of any shape are resized as floats, with antialiasing, then normalised."""
-    from antenna_orchestration.pipelines.published.pipeline import _Judge
-
+@pytest.mark.parametrize("together", [False, True])
+def test_the_transform_is_the_definitions(together: bool) -> None:
+    """Crops of any shape are resized as floats, with antialiasing, then normalised; also together, as on a GPU."""
     for step in {spec.recipe.classifier.transform for spec in specs.PIPELINES}:
-        judge = _Judge.__new__(_Judge)
-        judge._side = step.side
-        judge._mean, judge._std = torch.tensor(step.mean)[:, None, None], torch.tensor(step.std)[:, None, None]
+        judge = a_judge(transform=step, resizes_together=together)
         _, transform = checkpoints.plain_classifier("turing" if step.side == 300 else "filter", 2)
-        for height, width in ((3, 500), (128, 128), (700, 90), (1, 1)):
-            crop = torch.rand(3, height, width)
-            torch.testing.assert_close(judge._shaped(crop), transform(crop), atol=1e-5, rtol=0)
+        photographs = [torch.rand(3, height, width) for height, width in ((3, 500), (128, 128), (700, 90), (1, 1))]
+        crops = [whole(photographs, number) for number in range(len(photographs))]
+        expected = torch.stack([transform(one) for one in photographs])
+        torch.testing.assert_close(judge.inputs(photographs, crops), expected, atol=1e-5, rtol=0)
+
+
+def a_judge(**changes: Any) -> judges.Judge:
+    values = {
+        "algorithm": AlgorithmRef("a", "1"), "labels": ("a",), "transform": specs.Transform(side=2),
+        "model": nn.Identity(), "device": torch.device("cpu"),
+    }  # fmt: skip
+    return judges.Judge(**{**values, **changes})
+
+
+def whole(photographs: Sequence[torch.Tensor], number: int) -> judges.Crop:
+    height, width = photographs[number].shape[1:]
+    return judges.Crop(number, 0, (0, 0, width, height))
 
 
 def test_crops_are_halved_when_memory_runs_out() -> None:
     """M2: however many crops a photograph has, all get their logits, in order."""
-    from antenna_orchestration.pipelines.at_once import AtOnce
-    from antenna_orchestration.pipelines.published.pipeline import _Judge
-
     asked = []
 
     def model(inputs: torch.Tensor) -> torch.Tensor:
@@ -268,16 +279,71 @@ def test_crops_are_halved_when_memory_runs_out() -> None:
             raise RuntimeError("CUDA out of memory. Tried to allocate 4.00 GiB.")
         return inputs[:, 0, 0, :1]
 
-    judge = _Judge.__new__(_Judge)
-    judge._side, judge._mean, judge._std = 2, torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
-    judge._most, judge._at_once, judge._least, judge._is_channels_last = 64, AtOnce(), 1, False
-    judge._model, judge.labels = model, ("a",)
-    crops = [torch.full((3, 4, 4), float(number)) for number in range(20)]
-    assert judge.logits(crops)[:, 0].tolist() == pytest.approx(list(range(20)), abs=1e-4)
+    judge = a_judge(model=model, transform=specs.Transform(side=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
+    photographs = [torch.full((3, 4, 4), float(number)) for number in range(20)]
+    crops = [whole(photographs, number) for number in range(20)]
+    assert [row.item() for row in judge.answers(photographs, crops)] == pytest.approx(list(range(20)), abs=1e-4)
     assert asked[:4] == [20, 10, 5, 2]
     with pytest.raises(RuntimeError, match="out of memory"):
-        judge._model = lambda inputs: model(torch.zeros(9, *inputs.shape[1:]))
-        judge.logits(crops[:1])
+        judge.model = lambda inputs: model(torch.zeros(9, *inputs.shape[1:]))
+        judge.answers(photographs, crops[:1])
+
+
+def test_crops_together_are_what_each_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all sizes, also where they need several operations for their memory."""
+    monkeypatch.setattr(resampling, "PIXELS", 60_000)
+    torch.manual_seed(5)
+    photograph = torch.rand(3, 170, 230)
+    corners = torch.rand(60, 4) * torch.tensor([229, 169, 230, 170])
+    boxes = [
+        (int(left), int(top), max(int(right), int(left) + 1), max(int(bottom), int(top) + 1))
+        for left, top, right, bottom in corners.tolist()
+    ]
+    boxes += [(0, 0, 230, 170), (229, 169, 230, 170), (3, 3, 19, 19)]
+    for side in (16, 45):
+        expected = torch.stack([scoring.stretched(photograph[:, y:v, x:u], (side, side)) for x, y, u, v in boxes])
+        torch.testing.assert_close(resampling.squares(photograph, boxes, side), expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.long
+def test_the_way_of_a_gpu_says_the_same(world: World) -> None:
+    """Crops in one operation, and the best classes only: on the CPU here, for there may be no GPU."""
+    spec = registry.get("panama_moths_2024", ())
+    model, _ = checkpoints.plain_classifier("timm", len(SPECIES))
+    checkpoints.save(world.mirror, spec.recipe.classifier.algorithm.uri, model, wrapped=True)
+    checkpoints.save_labels(world.mirror, spec.recipe.classifier.algorithm.labels_uri, SPECIES)
+    pipeline = interface.build(spec, {"scores": "top"}, top_k=5)
+    pipeline.load("cpu")
+    prepared = pipeline.prepare(RawImage(image=1, uri="file:///a.jpg", data=world.data))
+    plain = pipeline.finish(prepared, pipeline.infer([prepared])[0]).detections
+    for judge in pipeline._judges:
+        judge.resizes_together, judge.told = True, 5
+    other = pipeline.finish(prepared, pipeline.infer([prepared])[0]).detections
+    assert {len(one.classifications) for one in plain} >= {1, 2}
+    assert [one.box for one in other] == [one.box for one in plain]
+    for one, same in zip(other, plain, strict=True):
+        assert [each.label for each in one.classifications] == [each.label for each in same.classifications]
+        for said, wanted in zip(one.classifications, same.classifications, strict=True):
+            assert said.top_scores == pytest.approx(wanted.top_scores, abs=1e-4)
+            assert (said.terminal, said.scores) == (wanted.terminal, None)
+
+
+@pytest.mark.long
+def test_configurations_and_pipelines_share_networks(world: World) -> None:
+    """M7: the detector and the filter of all published pipelines are the same files."""
+    some = [interface.build(registry.get("moth_binary", ()), {"min_score": score}) for score in (0.2, 0.8)]
+    own = interface.build(registry.get("panama_moths_2024", ()), {})
+    checkpoints.save_labels(world.mirror, own.spec.recipe.classifier.algorithm.labels_uri, SPECIES)
+    model, _ = checkpoints.plain_classifier("timm", len(SPECIES))
+    checkpoints.save(world.mirror, own.spec.recipe.classifier.algorithm.uri, model, wrapped=True)
+    for pipeline in (*some, own):
+        pipeline.load("cpu")
+    assert len({id(pipeline._detector) for pipeline in (*some, own)}) == 1
+    assert len({id(pipeline._judges[0].model) for pipeline in (*some, own)}) == 1
+    detector = weakref.ref(own._detector)
+    del some, own, pipeline
+    gc.collect()
+    assert detector() is None, "who has no pipeline keeps no memory"
 
 
 def test_all_ten_are_there_under_their_names() -> None:
@@ -385,4 +451,4 @@ def test_boxes_without_pixels_are_kept_unclassified() -> None:
 
     boxes = np.array([[1.2, 1.2, 1.9, 5.0], [0.0, 0.0, 3.7, 4.2]], np.float32)
     [crop] = _crops([torch.rand(3, 10, 10)], [Found(boxes, np.ones(2, np.float32), [[], []])])
-    assert (crop.detection, tuple(crop.pixels.shape)) == (1, (3, 4, 3))
+    assert (crop.detection, crop.box) == (1, (0, 0, 3, 4))

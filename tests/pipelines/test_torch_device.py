@@ -13,9 +13,10 @@ from torch import nn
 
 from antenna_orchestration import errors
 from antenna_orchestration.pipelines import images
-from antenna_orchestration.pipelines.torch_device import MOST_REFUSALS, Photograph, TorchDevice
+from antenna_orchestration.pipelines.torch_device import MOST_REFUSALS, Photograph, TorchDevice, decodes_quickly
 from antenna_orchestration.synthetic import captures
 from tests.pipelines import checkpoints
+from tests.waiting import PATIENCE
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU that torch can use")
 
@@ -136,22 +137,50 @@ def test_half_precision_stays_inside_its_module(device: str) -> None:
     layer = place.place(nn.Conv2d(3, 8, 3))
     inputs = torch.rand(2, 3, 16, 16, device=place.device)
     with torch.inference_mode():
-        low, high = place.lowered(layer)(inputs), layer(inputs)
-    assert low.dtype == torch.float32
-    assert 0 < (low - high).abs().max() < 0.05
-    assert TorchDevice(device, precision="float32").lowered(layer) is layer
+        high = layer(inputs)
+        for low in (place.under_autocast(layer)(inputs), place.lowered(layer)(inputs)):
+            assert low.dtype == torch.float32
+            assert 0 < (low - high).abs().max() < 0.05
+    assert layer.weight.dtype == torch.bfloat16
+    plain = TorchDevice(device, precision="float32")
+    assert plain.lowered(layer) is plain.under_autocast(layer) is layer
 
 
-def test_half_precision_keeps_the_structure_of_the_outputs() -> None:
+def test_half_precision_keeps_the_structure_of_inputs_and_outputs() -> None:
     class Features(nn.Module):
-        def forward(self, x: torch.Tensor) -> OrderedDict[str, torch.Tensor]:
-            return OrderedDict(a=x @ x, b=x)
+        def forward(self, some: list[torch.Tensor]) -> OrderedDict[str, torch.Tensor]:
+            assert {one.dtype for one in some} == {torch.float16}
+            return OrderedDict(a=some[0] @ some[1], b=some[1])
 
-    lowered = TorchDevice("cpu", precision="float16").lowered(Features())
-    given = lowered(torch.rand(4, 4))
+    given = TorchDevice("cpu", precision="float16").lowered(Features())([torch.rand(4, 4), torch.rand(4, 4)])
     assert list(given) == ["a", "b"]
     assert isinstance(given, OrderedDict)
     assert {value.dtype for value in given.values()} == {torch.float32}
+
+
+def test_jpegs_are_decoded_ahead_several_at_once() -> None:
+    place = TorchDevice("cpu", gpu_decode=True)
+    good = ORDINARY["plain"]
+    photographs = [place.begin(data) for data in (good, good, damaged(good), good)]
+    for photograph in photographs:
+        assert photograph.ahead is not None
+        # Whether it can be is told where it is wanted.
+        photograph.ahead.exception(PATIENCE)
+    first, last = place.pixels([photographs[0], photographs[-1]])
+    assert torch.equal(first, last)
+    assert np.array_equal(first.numpy(), images.decode(good).pixels.transpose(2, 0, 1))
+    # What is decoded once is not decoded again.
+    whole = place.begin(good)
+    assert place.pixels([whole])[0] is place.pixels([whole])[0]
+
+
+def test_a_slow_decoder_is_left_to_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
+    """H6: a card without a JPEG engine is slower than a few threads."""
+    caplog.set_level("INFO")
+    assert decodes_quickly(torch.device("cpu"), limit=3600.0)
+    assert not caplog.text
+    assert not decodes_quickly(torch.device("cpu"), limit=0.0)
+    assert "for a photograph here: the CPU decodes" in caplog.text
 
 
 def test_a_cpu_keeps_to_float32_whatever_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:

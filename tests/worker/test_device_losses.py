@@ -18,7 +18,7 @@ from antenna_orchestration.pipelines import registry
 from antenna_orchestration.pipelines.at_once import PATIENCE, AtOnce
 from antenna_orchestration.settings import Settings, load
 from antenna_orchestration.worker.device.client import Device, DeviceLost
-from antenna_orchestration.worker.device.models import tensor_bytes
+from antenna_orchestration.worker.device.models import shared_bytes, tensor_bytes
 from antenna_orchestration.worker.options import WorkerOptions
 from antenna_orchestration.worker.policy.batch_groups import SHARED
 from antenna_orchestration.worker.policy.device_health import LOSSES, STARTS, DeviceHealth
@@ -186,6 +186,13 @@ def test_a_pipelines_memory_is_that_of_its_tensors() -> None:
 
     # The layer's weights, mean and variance of the norm and its count, and the judge's mean.
     assert tensor_bytes(Own(), "cpu") == 4 * (100 + 20 + 3) + 8
+
+
+def test_a_network_that_pipelines_share_takes_its_memory_once() -> None:
+    detector = nn.Linear(10, 10, bias=False)
+    owners = [[detector, torch.zeros(5)], {"network": detector}, torch.zeros(7)]
+    assert shared_bytes(owners, "cpu") == 4 * 100
+    assert shared_bytes(owners[1:], "cpu") == 0
 
 
 async def _true(value: bool) -> bool:

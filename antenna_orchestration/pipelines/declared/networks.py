@@ -39,7 +39,7 @@ class NetworkClassifier(classifiers.Classifier):
         network, self._shaper = (_of_timm if model.runtime == "timm" else _of_torchvision)(model, len(self.labels))
         fill(network, path, model)
         where = TorchDevice(str(device))
-        self._network = where.lowered(where.place(network))
+        self._network = where.under_autocast(where.place(network))
         self._at_once = model.input.at_once or classifiers.usual_number(device)
 
     def prepared(self, picture: Picture) -> Shaped:

@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -50,6 +50,7 @@ class Models:
     def __init__(self, *, settings: Settings, device: str, device_lock: threading.Lock) -> None:
         self._settings = settings
         self.device = device
+        self._is_cuda = device.startswith("cuda")
         self._device_lock = device_lock
         self._loading = threading.Lock()
         self._known: dict[int, tuple[str, Mapping[str, Any], str, Source | None]] = {}
@@ -109,7 +110,7 @@ class Models:
                 f"files of pipeline {slug} are not those that it was to be loaded with: they changed meanwhile"
             )
         # On a GPU by its tensors: what the allocator says grows with whatever another pipeline infers meanwhile.
-        held = tensor_bytes(pipeline, self.device) if self.device.startswith("cuda") else 0
+        held = tensor_bytes(pipeline, self.device) if self._is_cuda else 0
         return Model(batch_group, pipeline, held or max(0, self._memory_used() - before))
 
     def peek(self, batch_group: int) -> Model | None:
@@ -139,10 +140,16 @@ class Models:
         pipeline.finish(prepared, results[0])
 
     def _make_room(self, *, keep: int) -> None:
-        while len(self._loaded) > 1 and sum(model.memory for model in self._loaded.values()) > self._budget():
+        while len(self._loaded) > 1 and self._held() > self._budget():
             if next(iter(self._loaded)) == keep:
                 break
             self._evict_oldest()
+
+    def _held(self) -> int:
+        """Bytes that the loaded pipelines take; a network that several share counts once."""
+        loaded = list(self._loaded.values())
+        shared = shared_bytes([model.pipeline for model in loaded], self.device) if self._is_cuda else 0
+        return sum(model.memory for model in loaded) - shared
 
     def _evict_oldest(self) -> None:
         batch_group, model = self._loaded.popitem(last=False)
@@ -156,16 +163,21 @@ class Models:
         if self._settings.worker_models_mb:
             return self._settings.worker_models_mb * 2**20
         torch = sys.modules.get("torch")
-        if self.device.startswith("cuda") and torch is not None:
+        if self._is_cuda and torch is not None:
             return int(torch.cuda.get_device_properties(self.device).total_memory) // 2
         return psutil.virtual_memory().total // 2
 
     def _memory_used(self) -> int:
         """Bytes allocated on the GPU, or without one the resident memory of this process."""
         torch = sys.modules.get("torch")
-        if self.device.startswith("cuda"):
+        if self._is_cuda:
             return int(torch.cuda.memory_allocated(self.device)) if torch is not None else 0
         return int(psutil.Process().memory_info().rss)
+
+
+def shared_bytes(owners: Sequence[object], device: str) -> int:
+    """Bytes of tensors on the device that would count more than once if each owner's `tensor_bytes` were added up."""
+    return sum(tensor_bytes(owner, device) for owner in owners) - tensor_bytes(owners, device)
 
 
 def tensor_bytes(owner: object, device: str) -> int:
