@@ -55,7 +55,7 @@ def worker(
         str | None,
         typer.Option(
             metavar="all|0,1",
-            help="Start one worker per GPU: all, or the ones with these numbers.",
+            help="Start one worker per GPU: all, or the ones with these numbers or UUIDs.",
             show_default="one worker",
         ),
     ] = None,
@@ -114,15 +114,15 @@ def _on_each(
     from antenna_orchestration.worker import fleet
 
     commands = []
-    for number, device in enumerate(fleet.gpus(gpus)):
+    for number, gpu in enumerate(fleet.gpus(gpus)):
         own = {
             **shared,
-            "--device": device,
+            "--device": gpu.device,
             "--name": None if name is None else f"{name}-{number}",
             "--metrics-port": metrics_port and metrics_port + number,
         }
         words = [word for option, value in own.items() if value is not None for word in (option, str(value))]
-        commands.append([sys.executable, "-m", "antenna_orchestration.cli.main", "worker", *words, *flags])
+        commands.append([*gpu.prefix, sys.executable, "-m", "antenna_orchestration.cli.main", "worker", *words, *flags])
     wanted = settings_module.get().worker_threads
     threads = fleet.threads_each(len(commands), wanted=wanted, cpus=kernel.usable_cpus())
     return asyncio.run(fleet.run(commands, environment={"ANTENNA_WORKER_THREADS": str(threads)}))

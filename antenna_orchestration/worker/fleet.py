@@ -4,35 +4,88 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from antenna_orchestration import errors, kernel
 
 _COUNT: Final = "import torch; print(torch.cuda.device_count())"
 
+_UUID: Final = ("GPU-", "MIG-")
+_VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 
-def gpus(text: str) -> list[str]:
-    """The devices that `--gpus` names: `all`, or numbers such as `0,2`.
 
-    Raises `InvalidSetting` for another text, for a GPU that is not there, and for `all` on a host without any.
+class Gpu(NamedTuple):
+    """What one worker of a fleet gets."""
+
+    # As `--device` takes it.
+    device: str
+    # The only card or slice of a card that its processes see, by UUID; None for all that there are.
+    visible: str | None = None
+
+    @property
+    def prefix(self) -> list[str]:
+        """Words before a worker's command line."""
+        return [] if self.visible is None else ["env", f"{_VISIBLE}={self.visible}"]
+
+
+def gpus(text: str) -> list[Gpu]:
+    """The devices that `--gpus` names: `all`, numbers such as `0,2`, or UUIDs as `nvidia-smi -L` prints them.
+
+    A process can use one slice of a divided card (MIG) and sees no other, so slices go by UUID, also with `all`. Raises
+    `InvalidSetting` for another text, for a GPU that is not there, and for `all` on a host without any.
     """
-    numbers = [part.strip() for part in text.split(",")]
-    if text != "all" and (not all(number.isdecimal() for number in numbers) or len(set(numbers)) != len(numbers)):
-        raise errors.InvalidSetting(f"--gpus {text}: all, or different numbers such as 0,2")
+    names = [part.strip() for part in text.split(",")]
+    by_uuid = all(name.startswith(_UUID) for name in names)
+    if text != "all" and (not (by_uuid or all(name.isdecimal() for name in names)) or len(set(names)) != len(names)):
+        raise errors.InvalidSetting(f"--gpus {text}: all, or different numbers such as 0,2, or different UUIDs")
+    listed = _listed() if text == "all" or by_uuid else {}
+    if by_uuid:
+        known = {uuid for card, slices in listed.items() for uuid in (card, *slices)}
+        if missing := [name for name in names if known and name not in known]:
+            raise errors.InvalidSetting(f"--gpus {text}: there is no {missing[0]}; nvidia-smi -L lists those there are")
+        return [Gpu("cuda:0", name) for name in names]
+    if text == "all" and (slices := _slices(listed)):
+        return [Gpu("cuda:0", name) for name in slices]
     found = _count()
     if not found:
         raise errors.InvalidSetting(f"--gpus {text}: torch finds no GPU here; without --gpus a worker takes the CPU")
     if text == "all":
-        return [f"cuda:{number}" for number in range(found)]
-    if missing := [number for number in numbers if int(number) >= found]:
+        return [Gpu(f"cuda:{number}") for number in range(found)]
+    if missing := [name for name in names if int(name) >= found]:
         raise errors.InvalidSetting(f"--gpus {text}: there is no GPU {missing[0]}; torch finds {found}")
-    return [f"cuda:{int(number)}" for number in numbers]
+    return [Gpu(f"cuda:{int(name)}") for name in names]
+
+
+def _slices(listed: Mapping[str, Sequence[str]]) -> list[str]:
+    """The slices of divided cards, and the cards beside them that are whole; none where no card is divided."""
+    if (visible := os.environ.get(_VISIBLE)) is not None:
+        # A scheduler says what is ours.
+        return visible.split(",") if "MIG-" in visible else []
+    if not any(listed.values()):
+        return []
+    return [uuid for card, slices in listed.items() for uuid in (slices or [card])]
+
+
+def _listed() -> dict[str, list[str]]:
+    """UUIDs of cards, and of the slices of each; empty without NVIDIA's driver."""
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=30)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return {}
+    cards: dict[str, list[str]] = {}
+    for uuid in re.findall(r"\(UUID: ([^)]+)\)", done.stdout):
+        if uuid.startswith("MIG-") and cards:
+            next(reversed(cards.values())).append(uuid)
+        else:
+            cards[uuid] = []
+    return cards
 
 
 def _count() -> int:

@@ -86,7 +86,7 @@ async def test_no_worker_outlives_the_command(tmp_path: Path) -> None:
     worker.wait(10)
 
 
-@pytest.mark.parametrize("text", ["some", "0,0", "-1", ""])
+@pytest.mark.parametrize("text", ["some", "0,0", "-1", "", "0,MIG-a", "MIG-a,MIG-a"])
 def test_what_names_no_gpus_is_refused(text: str) -> None:
     with pytest.raises(errors.InvalidSetting, match="--gpus"):
         fleet.gpus(text)
@@ -114,3 +114,33 @@ async def test_a_worker_whose_card_is_lost_leaves_the_others_alone(tmp_path: Pat
     process.send_signal(signal.SIGTERM)
     assert await process.wait() == errors.DeviceGone.exit_code
     assert path.read_text() == "left"
+
+
+LISTED = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa)
+  MIG 3g.20gb     Device  0: (UUID: MIG-1111)
+  MIG 3g.20gb     Device  1: (UUID: MIG-2222)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb)
+"""
+
+
+@pytest.fixture
+def divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host with a card in two slices, and a whole one, as far as `nvidia-smi` says."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{LISTED}END\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.usefixtures("divided")
+def test_slices_of_a_card_are_named_by_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """M11: a process sees one slice, whatever their number, so that numbers name none but the first."""
+    assert [gpu.visible for gpu in fleet.gpus("all")] == ["MIG-1111", "MIG-2222", "GPU-bbbb"]
+    assert fleet.gpus("MIG-2222,GPU-bbbb") == [fleet.Gpu("cuda:0", "MIG-2222"), fleet.Gpu("cuda:0", "GPU-bbbb")]
+    with pytest.raises(errors.InvalidSetting, match="there is no MIG-3333; nvidia-smi -L lists"):
+        fleet.gpus("MIG-1111,MIG-3333")
+    # What a scheduler gave us is all that there is.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-2222")
+    [only] = fleet.gpus("all")
+    assert [*only.prefix, "antenna"] == ["env", "CUDA_VISIBLE_DEVICES=MIG-2222", "antenna"]
