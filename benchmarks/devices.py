@@ -14,7 +14,7 @@ from typing import Final
 import torch
 
 from antenna_orchestration.kernel import usable_cpus
-from antenna_orchestration.pipelines.published import architectures
+from antenna_orchestration.pipelines.published import architectures, judges
 from antenna_orchestration.pipelines.published.pipeline import placed_detector
 from antenna_orchestration.pipelines.torch_device import TorchDevice
 from antenna_orchestration.synthetic import captures
@@ -78,7 +78,7 @@ def _inference(device: str, jpeg: bytes, precision: str) -> Iterator[Figure]:
     yield _rate(device, f"detect, {precision}", "photographs", lambda: len(detector(photographs)))
     for name in ("timm", "turing", "convnext"):
         model, _ = checkpoints.plain_classifier(name, CLASSES)
-        network = place.lowered(place.place(model))
+        network = judges.placed(model, place)
         side = 300 if name == "turing" else 128
         crops = torch.rand(CROPS[kind], 3, side, side, device=place.device)
         if place.is_cuda:

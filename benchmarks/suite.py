@@ -37,6 +37,7 @@ PARTS: Final = {
     "sets": "benchmarks.choosing:run",
     "season": "benchmarks.season_cost:run",
     "lists": "benchmarks.listing:run",
+    "history": "benchmarks.history:run",
     "season-marks": "benchmarks.season_marks:run",
     "sizing": "benchmarks.sizing:run",
     "cluster": "benchmarks.cluster:run",

@@ -41,7 +41,8 @@ MEASURED = 60.0
 
 
 @contextlib.contextmanager
-def _stack(**variables: str) -> Iterator[RunningStack]:
+def running_stack(**variables: str) -> Iterator[RunningStack]:
+    """A stack in a folder of its own, with these variables in its environment."""
     with tempfile.TemporaryDirectory(prefix="antenna bench ") as folder:
         Path(folder).chmod(0o755)
         make_template(Path(folder) / "template" / ".antenna")
@@ -55,7 +56,7 @@ def _stack(**variables: str) -> Iterator[RunningStack]:
 
 
 @contextlib.contextmanager
-def _worker(stack: RunningStack) -> Iterator[int]:
+def worker_beside(stack: RunningStack) -> Iterator[int]:
     """Run a worker beside the stack; yields its process id."""
     process = stack.background("worker", "--pipelines", "null", "--name", "bench")
     try:
@@ -71,7 +72,7 @@ def _worker(stack: RunningStack) -> Iterator[int]:
 def main_job() -> list[Figure]:
     """The null pipeline over 20,000 images with ten detections each, right after the bare limit on the same machine."""
     bare, bare_cpu = bare_limit.run()
-    with _stack(ANTENNA_AUTOSCALE="0") as stack, _worker(stack) as worker:
+    with running_stack(ANTENNA_AUTOSCALE="0") as stack, worker_beside(stack) as worker:
         images = blank_images(stack.home.parent / "trap", IMAGES)
         options = ("--pipeline", "null", "--reprocess", "--config", json.dumps({"detections": DETECTIONS}))
         warm = stack.submit(images, *options, "--limit", "1000")
@@ -104,7 +105,7 @@ def main_job() -> list[Figure]:
 def small_jobs() -> list[Figure]:
     """A burst of 200 jobs of ten images, each of which has a Dagster run; first as many runs that do nothing."""
     floor, floor_rate = _empty_runs()
-    with _stack(ANTENNA_AUTOSCALE="0") as stack, _worker(stack) as worker:
+    with running_stack(ANTENNA_AUTOSCALE="0") as stack, worker_beside(stack) as worker:
         images = blank_images(stack.home.parent / "trap", SMALL)
         stack.wait_for(stack.submit(images, "--pipeline", "null", "--reprocess"))
         before = _cpu(stack, worker)
@@ -114,7 +115,7 @@ def small_jobs() -> list[Figure]:
         _wait_for(stack, jobs)
         seconds = time.perf_counter() - began
         cpu = _cpu(stack, worker) - before
-        with _catalog(stack) as connection:
+        with catalog_of(stack) as connection:
             rows = connection.execute(
                 "SELECT done, extract(epoch FROM finished_at - created_at) FROM jobs WHERE job_id = ANY(%s)", [jobs]
             ).fetchall()
@@ -190,11 +191,11 @@ async def _submit(stack: RunningStack, images: Path, count: int) -> list[int]:
 
 def interactive() -> list[Figure]:
     """An interactive job of one image, submitted while twelve long jobs run."""
-    with _stack(ANTENNA_AUTOSCALE="0") as stack, _worker(stack):
+    with running_stack(ANTENNA_AUTOSCALE="0") as stack, worker_beside(stack):
         images = blank_images(stack.home.parent / "trap", 1_000)
         options = ("--pipeline", "null", "--reprocess")
         long = [stack.submit(images, *options, "--config", '{"delay_ms": 100}') for _ in range(LONG_JOBS)]
-        with _catalog(stack) as connection:
+        with catalog_of(stack) as connection:
 
             def have_started() -> bool:
                 row = connection.execute(
@@ -214,7 +215,7 @@ def interactive() -> list[Figure]:
 def idle() -> list[Figure]:
     """Memory and CPU of a stack that waits for its first job, against one whose sensors do nothing."""
     began = time.perf_counter()
-    with _stack() as stack:
+    with running_stack() as stack:
         ready = time.perf_counter() - began
         memory, cpu = _idle(stack.home)
     with _bare_stack() as home:
@@ -250,7 +251,7 @@ def _wait_for(stack: RunningStack, jobs: Sequence[int], moment: str = "finished_
 
     It polls PostgreSQL, because an `antenna` command per poll would occupy a core.
     """
-    with _catalog(stack) as connection:
+    with catalog_of(stack) as connection:
 
         def has_come() -> bool:
             query = SQL("SELECT count({}) FROM jobs WHERE job_id = ANY(%s)").format(Identifier(moment))
@@ -259,7 +260,8 @@ def _wait_for(stack: RunningStack, jobs: Sequence[int], moment: str = "finished_
         wait_until(has_come, description=f"{moment} of all jobs", timeout=900, poll=0.1)
 
 
-def _catalog(stack: RunningStack) -> psycopg.Connection[Any]:
+def catalog_of(stack: RunningStack) -> psycopg.Connection[Any]:
+    """A connection to the stack's catalog."""
     return psycopg.connect(stack.joined()["ANTENNA_DATABASE_URL"], autocommit=True)
 
 

@@ -32,11 +32,12 @@ IDLE_IN_TRANSACTION: Final = 120
 BOUNDS: Final = {
     "lock_timeout": f"{LOCK_PATIENCE}s",
     "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION}s",
-    # PostgreSQL finds within 25 s that a client's machine is gone; by its defaults, that one's locks stand for hours.
+    # PostgreSQL finds within 25 s that a client's machine is gone, and within a minute if it was sending something; by
+    # its defaults, that one's locks stand for hours. A client that is there has as long to read what it is sent.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "15000",
+    "tcp_user_timeout": "60000",
 }
 """Settings of each session: it does not wait for others without end, nor they for it when its client is lost."""
 
@@ -49,9 +50,9 @@ Connection = psycopg.AsyncConnection[Row]
 class Database:
     """A pool of connections to PostgreSQL. Use it as an async context manager; asyncio tasks may share it.
 
-    Every method raises `Unavailable` when PostgreSQL cannot be reached. The transaction was then not applied or, if the
-    connection broke while it ended, applied once, and so it is for an act that is cancelled; every act of the catalog
-    may therefore be repeated.
+    Every method raises `Unavailable` when PostgreSQL cannot be reached, or another transaction holds what it needs. The
+    transaction was then not applied or, if the connection broke while it ended, applied once, and so it is for an act
+    that is cancelled; every act of the catalog may therefore be repeated.
     """
 
     def __init__(self, url: str, *, max_connections: int) -> None:
@@ -64,7 +65,7 @@ class Database:
             timeout=CONNECT_TIMEOUT,
             reconnect_timeout=2 * CONNECT_TIMEOUT,
             check=psycopg_pool.AsyncConnectionPool.check_connection,
-            configure=_bound_waiting,
+            configure=bound_waiting,
             reset=_in_a_worker,
             kwargs={
                 "row_factory": dict_row,
@@ -123,7 +124,8 @@ class Database:
             await asyncio.sleep(0)
         except psycopg.errors.LockNotAvailable as error:
             raise errors.Unavailable(
-                f"PostgreSQL: another transaction has locked for {LOCK_PATIENCE} s what this one needs"
+                f"PostgreSQL: another transaction has locked for {LOCK_PATIENCE} s what this one needs; try again when "
+                "it is over"
             ) from error
         except (
             psycopg_pool.PoolTimeout,
@@ -152,7 +154,7 @@ class Database:
             raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
         try:
             try:
-                await _bound_waiting(connection)
+                await bound_waiting(connection)
             except psycopg.OperationalError as error:
                 raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
             yield connection
@@ -216,11 +218,18 @@ class Database:
                     await connection.execute("SELECT pg_advisory_unlock_all()")
 
 
-async def _bound_waiting(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Set the bounds by a statement: a pooler before the server may refuse settings in the connection's own options."""
-    await connection.execute(
-        "SELECT set_config(key, value, false) FROM jsonb_each_text(%s) AS bounds (key, value)", [Jsonb(BOUNDS)]
-    )
+async def bound_waiting(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Set `BOUNDS` for a session, by a statement: a pooler may refuse settings in the connection's own options.
+
+    If that fails the connection is closed, which the pool leaves to the garbage collector.
+    """
+    try:
+        await connection.execute(
+            "SELECT set_config(key, value, false) FROM jsonb_each_text(%s) AS bounds (key, value)", [Jsonb(BOUNDS)]
+        )
+    except BaseException:
+        await connection.close()
+        raise
 
 
 async def _in_a_worker(_: Connection) -> None:

@@ -124,6 +124,8 @@ class Pipelines:
             # Most say what is known, and wait for nobody.
             if await self.digest_of(slug, version) != digest:
                 async with self._database.transaction() as connection:
+                    # Jobs of that version that are being written are waited for, as `Jobs.create` says.
+                    await connection.execute("SET LOCAL lock_timeout = 0")
                     await connection.execute(queries.load("lock_version"), of_version)
                     row = await (await connection.execute(queries.load("bind_version"), given)).fetchone()
             else:

@@ -50,7 +50,7 @@ def gpus(text: str) -> list[Gpu]:
         known = {uuid for card, slices in listed.items() for uuid in (card, *slices)}
         if missing := [name for name in names if known and name not in known]:
             raise errors.InvalidSetting(f"--gpus {text}: there is no {missing[0]}; nvidia-smi -L lists those there are")
-        return [Gpu("cuda:0", name) for name in names]
+        return [Gpu("cuda:0", part) for name in names for part in listed.get(name) or [name]]
     if text == "all" and (slices := _slices(listed)):
         return [Gpu("cuda:0", name) for name in slices]
     found = _count()
@@ -67,25 +67,34 @@ def _slices(listed: Mapping[str, Sequence[str]]) -> list[str]:
     """The slices of divided cards, and the cards beside them that are whole; none where no card is divided."""
     if (visible := os.environ.get(_VISIBLE)) is not None:
         # A scheduler says what is ours.
-        return visible.split(",") if "MIG-" in visible else []
+        return [name.strip() for name in visible.split(",")] if "MIG-" in visible else []
     if not any(listed.values()):
         return []
-    return [uuid for card, slices in listed.items() for uuid in (slices or [card])]
+    # Of a card that may be divided and has no slices, nobody can use anything.
+    divided = _smi("--query-gpu=uuid,mig.mode.current", "--format=csv,noheader").splitlines()
+    unusable = {line.partition(",")[0].strip() for line in divided if line.endswith("Enabled")}
+    whole = {card: [card] for card in listed if card not in unusable}
+    return [uuid for card, slices in listed.items() for uuid in slices or whole.get(card, [])]
 
 
 def _listed() -> dict[str, list[str]]:
     """UUIDs of cards, and of the slices of each; empty without NVIDIA's driver."""
-    try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=30)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return {}
     cards: dict[str, list[str]] = {}
-    for uuid in re.findall(r"\(UUID: ([^)]+)\)", done.stdout):
+    for uuid in re.findall(r"\(UUID: ([^)]+)\)", _smi("-L")):
         if uuid.startswith("MIG-") and cards:
             next(reversed(cards.values())).append(uuid)
         else:
             cards[uuid] = []
     return cards
+
+
+def _smi(*arguments: str) -> str:
+    """What `nvidia-smi` prints; nothing where there is none."""
+    try:
+        done = subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
 
 
 def _count() -> int:

@@ -148,6 +148,7 @@ async def test_what_another_holds_is_waited_for_within_bounds(
 async def test_a_transaction_of_a_process_that_stands_still_ends(
     shared_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    usual = database_module.BOUNDS["idle_in_transaction_session_timeout"]
     monkeypatch.setitem(database_module.BOUNDS, "idle_in_transaction_session_timeout", "50ms")
     url = shared_stores.settings.database_url
     async with (
@@ -163,6 +164,7 @@ async def test_a_transaction_of_a_process_that_stands_still_ends(
             async with still.transaction() as connection:
                 pid = connection.info.backend_pid
                 await eventually(lambda: is_gone(pid), description="PostgreSQL ends the transaction")
+                monkeypatch.setitem(database_module.BOUNDS, "idle_in_transaction_session_timeout", usual)
                 await connection.execute("SELECT 1")
         await _transactions_are_whole(still)
 
@@ -185,15 +187,20 @@ async def test_a_submission_waits_for_another_one_of_its_photographs(
     """Ten million photographs take longer than any other act of the catalog."""
     monkeypatch.setitem(database_module.BOUNDS, "lock_timeout", "50ms")
     url = shared_stores.settings.database_url
-    async with opened(shared_stores.settings) as services, await psycopg.AsyncConnection.connect(url) as other:
+    async with (
+        opened(shared_stores.settings) as services,
+        await psycopg.AsyncConnection.connect(url) as other,
+        # In a transaction, moments of activity stand still.
+        await psycopg.AsyncConnection.connect(url, autocommit=True) as eyes,
+    ):
         await other.execute("INSERT INTO projects (slug, name) VALUES (%s, %s)", [project, project])
 
         async def waits() -> bool:
             query = (
-                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND %s = ANY(pg_blocking_pids(pid)) "
-                "AND clock_timestamp() - state_change > '200ms'"
+                "SELECT 1 FROM pg_locks WHERE NOT granted AND %s = ANY(pg_blocking_pids(pid)) "
+                "AND clock_timestamp() - waitstart > '200ms'"
             )
-            return await (await other.execute(query, [other.info.backend_pid])).fetchone() is not None
+            return await (await eyes.execute(query, [other.info.backend_pid])).fetchone() is not None
 
         submitting = asyncio.create_task(make_job(services, project, 1))
         await eventually(waits, description="the submission waits for the other one's project")

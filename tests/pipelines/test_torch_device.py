@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from antenna_orchestration import errors
-from antenna_orchestration.pipelines import images
+from antenna_orchestration.pipelines import images, torch_device
 from antenna_orchestration.pipelines.torch_device import MOST_REFUSALS, Photograph, TorchDevice, decodes_quickly
 from antenna_orchestration.synthetic import captures
 from tests.pipelines import checkpoints
@@ -162,16 +162,17 @@ def test_jpegs_are_decoded_ahead_several_at_once() -> None:
     place = TorchDevice("cpu", gpu_decode=True)
     good = ORDINARY["plain"]
     photographs = [place.begin(data) for data in (good, good, damaged(good), good)]
-    for photograph in photographs:
-        assert photograph.ahead is not None
-        # Whether it can be is told where it is wanted.
-        photograph.ahead.exception(PATIENCE)
+    # Whether one can be decoded is told where it is wanted.
+    assert all(photograph.ahead and photograph.ahead.is_through.wait(PATIENCE) for photograph in photographs)
     first, last = place.pixels([photographs[0], photographs[-1]])
     assert torch.equal(first, last)
     assert np.array_equal(first.numpy(), images.decode(good).pixels.transpose(2, 0, 1))
-    # What is decoded once is not decoded again.
+    # Nothing is kept once it was taken, and what is wanted again is decoded again.
     whole = place.begin(good)
-    assert place.pixels([whole])[0] is place.pixels([whole])[0]
+    assert whole.ahead is not None
+    [pixels], [again] = place.pixels([whole]), place.pixels([whole])
+    assert whole.ahead.decoded is None
+    assert torch.equal(pixels, again) and pixels is not again
 
 
 def test_a_slow_decoder_is_left_to_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
@@ -181,6 +182,14 @@ def test_a_slow_decoder_is_left_to_the_cpu(caplog: pytest.LogCaptureFixture) -> 
     assert not caplog.text
     assert not decodes_quickly(torch.device("cpu"), limit=0.0)
     assert "for a photograph here: the CPU decodes" in caplog.text
+
+
+def test_where_the_decoder_does_not_work_the_cpu_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("decode_jpegs_cuda: torchvision not compiled with nvJPEG support")
+
+    monkeypatch.setattr(torch_device, "_nvjpeg", refuse)
+    assert not decodes_quickly(torch.device("cpu"), limit=7.0)
 
 
 def test_a_cpu_keeps_to_float32_whatever_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,14 +120,19 @@ LISTED = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa)
   MIG 3g.20gb     Device  0: (UUID: MIG-1111)
   MIG 3g.20gb     Device  1: (UUID: MIG-2222)
 GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb)
+GPU 2: NVIDIA A100-SXM4-40GB (UUID: GPU-cccc)
+"""
+MODES = """GPU-aaaa, Enabled
+GPU-bbbb, Disabled
+GPU-cccc, Enabled
 """
 
 
 @pytest.fixture
 def divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host with a card in two slices, and a whole one, as far as `nvidia-smi` says."""
+    """A host with a card in two slices, a whole one, and one without slices, as far as `nvidia-smi` says."""
     program = tmp_path / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\ncat <<'END'\n{LISTED}END\n")
+    program.write_text(f"#!/bin/sh\ncase $1 in -L) cat <<'END'\n{LISTED}END\n;; *) cat <<'END'\n{MODES}END\n;; esac\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -138,6 +143,7 @@ def test_slices_of_a_card_are_named_by_uuid(monkeypatch: pytest.MonkeyPatch) -> 
     """M11: a process sees one slice, whatever their number, so that numbers name none but the first."""
     assert [gpu.visible for gpu in fleet.gpus("all")] == ["MIG-1111", "MIG-2222", "GPU-bbbb"]
     assert fleet.gpus("MIG-2222,GPU-bbbb") == [fleet.Gpu("cuda:0", "MIG-2222"), fleet.Gpu("cuda:0", "GPU-bbbb")]
+    assert [gpu.visible for gpu in fleet.gpus("GPU-aaaa")] == ["MIG-1111", "MIG-2222"]
     with pytest.raises(errors.InvalidSetting, match="there is no MIG-3333; nvidia-smi -L lists"):
         fleet.gpus("MIG-1111,MIG-3333")
     # What a scheduler gave us is all that there is.

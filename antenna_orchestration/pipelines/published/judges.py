@@ -155,7 +155,7 @@ def load(step: specs.Classifier, device: TorchDevice, *, top_k: int, scores: str
             f"{architecture} of {len(names)}",
             path,
             device,
-            lambda: _placed(architectures.classifier(architecture, path, len(names)), device),
+            lambda: placed(architectures.classifier(architecture, path, len(names)), device),
         )
         if device.is_cuda:
             memory_format = torch.channels_last
@@ -179,7 +179,8 @@ def load(step: specs.Classifier, device: TorchDevice, *, top_k: int, scores: str
     return judge
 
 
-def _placed(network: nn.Module, device: TorchDevice) -> nn.Module:
+def placed(network: nn.Module, device: TorchDevice) -> nn.Module:
+    """Move a classifier to the device, where it runs in the device's precision."""
     # Without statistics of batch norms, which do not fit into half precision.
     return device.lowered(device.place(batch_norms.folded(network) if device.is_cuda else network))
 

@@ -14,8 +14,9 @@ import torch
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in whole pixels within the photograph; at least one pixel."""
 
-PIXELS: Final = 2**24
-"""Pixels of all crops of one operation, each as large as the largest of them: 200 MB in float32."""
+PIXELS: Final = 2**22
+"""Pixels of all crops of one operation, each as large as the largest of them: 50 MB in float32, and some 200 MB with
+the weights and what the products give."""
 
 
 def squares(photograph: torch.Tensor, boxes: Sequence[Box], side: int) -> torch.Tensor:

@@ -146,7 +146,10 @@ class Models:
             self._evict_oldest()
 
     def _held(self) -> int:
-        """Bytes that the loaded pipelines take; a network that several share counts once."""
+        """Bytes that the loaded pipelines take; a network that several share counts once.
+
+        On the CPU it counts with who loaded it, and no more when that one is evicted before the others.
+        """
         loaded = list(self._loaded.values())
         shared = shared_bytes([model.pipeline for model in loaded], self.device) if self._is_cuda else 0
         return sum(model.memory for model in loaded) - shared
