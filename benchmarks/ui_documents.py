@@ -31,6 +31,11 @@ def document(query: str) -> str:
     return "\n".join(needed.values())
 
 
+def queries() -> list[str]:
+    """The names of all queries; some are words of a sentence."""
+    return [name for name, text in _pieces().items() if text.startswith("query")]
+
+
 @cache
 def _pieces() -> dict[str, str]:
     """The texts of all queries and fragments, by name."""
