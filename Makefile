@@ -60,7 +60,7 @@ hostile: install ## hostile clients beside a normal job: what it lost by them; p
 	$(RUN) $(BIN)/python -m pytest tests/hostile -m slow -s
 
 chaos: install ## the fault tests, with how long the system took to recover from each
-	$(RUN) $(BIN)/python -m pytest tests/chaos tests/whole -n 3 --dist worksteal --no-loadscope-reorder
+	$(RUN) $(BIN)/python -m pytest tests/chaos tests/whole -n 3 --dist worksteal --no-loadscope-reorder --junitxml=chaos.xml
 
 # As root on Debian it installs the engines first; elsewhere the table at the end says what could not run, and why.
 engines: install ## workers on real engines (Slurm, containers, …); a table of what ran, and what could not

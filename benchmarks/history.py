@@ -215,7 +215,26 @@ def _measured(stack: RunningStack, images: Path, size: int) -> Iterator[Figure]:
     for whose, connection in (("Dagster's", _dagster(stack)), ("the catalog's", catalog_of(stack))):
         with connection:
             [bytes_] = connection.execute("SELECT pg_database_size(current_database())").fetchone() or [0]
+            _tell_what_is_large(connection, whose, size)
         yield Figure(f"{size} jobs, {whose} database, a job", bytes_ / size / 1e3, "kB")
+
+
+def _tell_what_is_large(connection: psycopg.Connection[Any], whose: str, size: int) -> None:
+    """Print what a job leaves, by table with its indexes, and by kind of event."""
+    print(f"{size} jobs, {whose} tables with their indexes, kB a job:")
+    for name, table, indexes in connection.execute(
+        "SELECT relname, pg_table_size(relid), pg_indexes_size(relid) FROM pg_stat_user_tables "
+        "ORDER BY pg_total_relation_size(relid) DESC LIMIT 8"
+    ):
+        print(f"  {name:<24} {table / size / 1e3:7.1f} {indexes / size / 1e3:7.1f}")
+    if whose == "Dagster's":
+        print("  its events, as text: a job has so many of a kind, of so many kB each")
+        for kind, count, length in connection.execute(
+            "SELECT dagster_event_type, count(*), avg(length(event)) FROM event_logs JOIN run_tags USING (run_id) "
+            "WHERE key = %s AND value = %s GROUP BY 1 ORDER BY count(*) * avg(length(event)) DESC LIMIT 15",
+            [run_tags.JOB, str(FIRST)],
+        ):
+            print(f"  {kind!s:<32} {count:3} {float(length) / 1e3:7.1f}")
 
 
 def _has_all(lineage: dict[str, Any], size: int) -> None:
