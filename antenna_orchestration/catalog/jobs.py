@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -26,6 +26,9 @@ from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun, P
 from antenna_orchestration.domain.job import TERMINAL, DispatchMode, Job, JobStatus, sources_of, why_empty
 
 logger = logging.getLogger(__name__)
+
+NEW_JOBS: Final = "antenna_new_jobs"
+"""The channel of PostgreSQL on which the commit of a job that is queued is told."""
 
 
 class SubmittedImage(NamedTuple):
@@ -296,6 +299,7 @@ class Jobs:
             if not inserted["total"]:
                 reason = why_empty(inserted["skipped"])
                 await connection.execute(queries.load("end_empty_job"), {"job": job_id, "reason": reason})
+            await connection.execute(f"NOTIFY {NEW_JOBS}")
         return job_id
 
     async def count_interactive(self, project: ProjectId) -> int:
@@ -416,6 +420,7 @@ class Jobs:
             if row is None:
                 return None
             await check_bound(connection, row["pipeline"], row["version"], of_version)
+            await connection.execute(f"NOTIFY {NEW_JOBS}")
         return Generation(row["generation"]), row["images"]
 
     async def compacted(self, jobs: Iterable[JobId]) -> set[JobId]:

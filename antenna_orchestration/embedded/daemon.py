@@ -18,6 +18,7 @@ import psycopg
 from dagster._daemon import cli
 
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.embedded import told_jobs
 
 POLL: Final = 2.0
 """Seconds between looks at the lock, of who holds it and of who waits for it."""
@@ -91,12 +92,15 @@ class Turn:
 
 def main() -> None:
     """Stand by, then work until told to stop, or until another daemon has taken over."""
-    turn = Turn(settings_module.get().dagster_pg_url)
+    settings = settings_module.get()
+    turn = Turn(settings.dagster_pg_url)
     try:
         turn.wait()
     except KeyboardInterrupt:
         return
     threading.Thread(target=_leave_when_over, args=(turn,), name="turn", daemon=True).start()
+    if settings.database_url and not settings.dagster_unchanged:
+        told_jobs.install(settings.database_url, _say)
     cli.run_command(sys.argv[1:])
 
 

@@ -55,7 +55,8 @@ _ENDED_BY_A_PERSON = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELE
 
 @dg.sensor(
     job=process_job,
-    minimum_interval_seconds=5,
+    # Every five seconds all the same, as the daemon looks, and once more when a job came.
+    minimum_interval_seconds=1,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Takes jobs that antenna submit or submit_job queued and starts one run of process_job for each, "
     "whose partition is the job; starts another run when a job's run died. Switched off, no job begins.",

@@ -18,7 +18,8 @@ from antenna_orchestration.resources.worker_runs import WorkerRuns
 
 @dg.sensor(
     job=inference_worker,
-    minimum_interval_seconds=5,
+    # Every five seconds all the same, as the daemon looks, and once more when a job came.
+    minimum_interval_seconds=1,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Starts workers where work waits: runs of inference_worker on this machine, or what the pools of "
     "ANTENNA_WORKER_POOLS say; off with ANTENNA_AUTOSCALE=0. Workers end by themselves when idle. antenna scale "
